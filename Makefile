@@ -1,0 +1,61 @@
+# The commands a person types. `make help` lists them. Needs python3 (3.11 or later) and make; the rest is installed here.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTS ?= backup_pipeline_tests
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup backup up test test-all check fix bench lock clean
+
+help:  ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv with the exact versions of requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv is missing. On Debian and Ubuntu: sudo apt install python3-venv"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the packages of requirements.lock (a minute or two the first time)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check >/dev/null
+	@touch $@
+
+backup: $(STAMP)  ## Run the full backup (embedded PostgreSQL and ISP demo, unless BACKUP_SOURCE_URL is set)
+	@$(BIN)/backup-pipeline backup $(ARGS)
+
+up: $(STAMP)  ## PostgreSQL, migrations, Dagster's web server and daemon; Ctrl-C stops them all
+	@exec $(BIN)/backup-pipeline up $(ARGS)
+
+test: $(STAMP)  ## Run the tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS) $(ARGS)
+
+test-all: $(STAMP)  ## Run the tests, those of full size too
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS) $(ARGS)
+
+check: $(STAMP)  ## Format, lint, types, layers, definitions
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/backup-pipeline catalog check --offline
+
+fix: $(STAMP)  ## Format, and correct what ruff can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## Measure; the report goes to benchmarks/
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(STAMP)  ## Make requirements.lock anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group dev pyproject.toml --output-file requirements.lock
+
+clean:  ## Remove .venv and caches; backups and the demo database in .backup_pipeline stay
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

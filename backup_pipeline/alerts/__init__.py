@@ -1,0 +1,1 @@
+"""Telling people: alerts through Apprise, or into the log when no channel is configured."""

@@ -1,0 +1,1 @@
+"""The catalogs: YAML files that declare business systems, and their reader."""

@@ -1,0 +1,183 @@
+"""`backup-pipeline backup`: run a backup now, through Dagster, and show it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from backup_pipeline.cli.errors import RunFailedError
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import UsageError
+from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.manifest import StoredManifest
+
+
+@dataclass(frozen=True)
+class _Wish:
+    catalog: Catalog
+    tables: tuple[str, ...]
+    day: str
+    reason: str
+    late: bool
+
+
+def backup(
+    *,
+    catalog: Annotated[str, typer.Option(help="The catalog to back up.", envvar="BACKUP_CATALOG")] = "isp",
+    table: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger and the manifest.")] = "",
+    day: Annotated[str, typer.Option("--date", help="The partition, YYYY-MM-DD; default: today.")] = "",
+    late: Annotated[bool, typer.Option("--late", help="File today's rows under a --date that is over.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+) -> None:
+    """Back up every table of a catalog from one snapshot, bundle it into the store, and check it there.
+
+    The run goes through Dagster, so it stands in the UI's history. Where no BACKUP_SOURCE_URL is set, an embedded
+    PostgreSQL with the ISP demo database is started first, and stopped at the end.
+
+    With --table only those tables are read, again from one snapshot, and the bundle holds just them.
+
+    Examples:
+
+        backup-pipeline backup
+
+        backup-pipeline backup --table customers --table payments --reason "before the price change"
+
+        backup-pipeline backup --catalog shop --json
+
+    Exit codes: 0 done; 1 failed; 2 wrong request or catalog; 3 some tables failed and there is no bundle; 20 the store
+    gave back other bytes; 21 refused, because the date is over; 130 stopped.
+    """
+    settings = Settings()
+    spec = _catalog(settings, catalog)
+    wish = _Wish(spec, _tables(spec, table or []), day, reason, late)
+    with _terminal() as console:
+        manifest = _run(settings, wish, Console(quiet=True) if as_json else console)
+        if as_json:
+            sys.stdout.write(json.dumps(_as_json(manifest)) + "\n")
+            return
+        _show(console, manifest, settings)
+
+
+def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
+    from backup_pipeline.cli.progress import shown_progress
+    from backup_pipeline.core.dates import local_date
+    from backup_pipeline.orchestration.execute import Order, run_backup
+    from backup_pipeline.wiring.embedded import prepared
+    from backup_pipeline.wiring.ports import utc_now
+
+    with prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
+        _close_what_died(ready, wish.catalog)
+        day = date.fromisoformat(wish.day) if wish.day else local_date(utc_now(), wish.catalog.timezone)
+        by = ready.created_by or "command line"
+        order = Order(wish.catalog, wish.tables, day, wish.reason, by, late=wish.late)
+        with shown_progress(console) as progress:
+            result = run_backup(order, ready, progress)
+        if not result.success:
+            raise RunFailedError(result.error, do=result.what_to_do, exit_code=result.exit_code)
+        return _manifest_of(ready, wish.catalog, result.run_id)
+
+
+def _close_what_died(settings: Settings, catalog: Catalog) -> None:
+    from backup_pipeline.operations.attempts import close_orphans
+    from backup_pipeline.wiring.ports import is_dead, open_ports
+
+    with open_ports(settings, catalog.catalog) as ports:
+        close_orphans(ports, is_dead)
+
+
+def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredManifest:
+    from backup_pipeline.operations.browse import stored_manifest
+    from backup_pipeline.wiring.ports import open_ports
+
+    with open_ports(settings, catalog.catalog) as ports:
+        attempt = ports.ledger.of_run(run_id)
+        if attempt is None:
+            raise RunFailedError("The run ended well but left no row in the ledger.", do="Report this.", exit_code=1)
+        return stored_manifest(attempt, ports.store)
+
+
+def _catalog(settings: Settings, name: str) -> Catalog:
+    from backup_pipeline.catalogs.load import load_catalogs
+
+    catalogs = load_catalogs(settings.catalogs)
+    if name not in catalogs:
+        message = f"There is no catalog {name!r} in {settings.catalogs}."
+        raise UsageError(message, do=f"Use one of {', '.join(catalogs)}, or set BACKUP_CATALOGS to another folder.")
+    return catalogs[name]
+
+
+def _tables(catalog: Catalog, wanted: list[str]) -> tuple[str, ...]:
+    unknown = [table for table in wanted if table not in catalog.tables]
+    if unknown:
+        message = f"Catalog {catalog.catalog} has no table {', '.join(unknown)}."
+        raise UsageError(message, do=f"It has: {', '.join(catalog.tables)}.")
+    return tuple(dict.fromkeys(wanted))
+
+
+@contextmanager
+def _terminal() -> Iterator[Console]:
+    """A console on a copy of the error stream: Dagster redirects the stream itself while a step runs."""
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as stream:
+        yield Console(file=stream, force_terminal=sys.stderr.isatty())
+
+
+def _as_json(manifest: StoredManifest) -> dict[str, object]:
+    from backup_pipeline.core.layout import BackupPlace
+
+    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    return {
+        "message_type": "summary",
+        "backup_id": manifest.backup_id,
+        "status": manifest.status,
+        "partition_date": manifest.partition_date.isoformat(),
+        "bundle": place.bundle(manifest.bundle.name),
+        "manifest": place.manifest,
+        "bytes": manifest.bundle.bytes,
+        "sha256": manifest.bundle.sha256,
+        "rows": manifest.totals.rows,
+        "tables": {table.name: table.row_count for table in manifest.tables},
+        "consistent": manifest.consistent,
+        "warnings": list(manifest.warnings),
+        "run_id": manifest.run_id,
+    }
+
+
+def _show(console: Console, manifest: StoredManifest, settings: Settings) -> None:
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    from backup_pipeline.core.layout import BackupPlace
+    from backup_pipeline.wiring.addresses import store_url
+
+    table = Table(title=f"Backup {manifest.backup_id}", title_justify="left")
+    table.add_column("Sheet")
+    for name in ("Rows", "Bytes", "Seconds"):
+        table.add_column(name, justify="right")
+    for entry in manifest.tables:
+        table.add_row(entry.sheet, f"{entry.row_count:,}", decimal(entry.bytes), f"{entry.seconds:.2f}")
+    table.add_section()
+    seconds = (manifest.finished_at - manifest.started_at).total_seconds()
+    table.add_row("Total", f"{manifest.totals.rows:,}", decimal(manifest.totals.bytes), f"{seconds:.2f}")
+    console.print(table)
+    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    for warning in manifest.warnings:
+        console.print(f"[yellow]Warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
+    where = {
+        "Bundle": f"{store_url(settings)}/{place.bundle(manifest.bundle.name)} ({decimal(manifest.bundle.bytes)})",
+        "Manifest": f"{store_url(settings)}/{place.manifest}",
+        "UI": f"{settings.dagster_url}/runs/{manifest.run_id} (start it with `make up`)",
+    }
+    for name, text in where.items():
+        console.print(f"{name}: {text}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,54 @@
+"""What an alert says: which backup, which table, what happened, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How loud an alert is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message to people. `tables` maps each table concerned to what happened to it."""
+
+    severity: Severity
+    title: str
+    what: str
+    do: str
+    catalog: str
+    backup_id: str | None = None
+    run_id: str | None = None
+    run_url: str | None = None
+    at: datetime | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> str:
+        """The message as plain text."""
+        lines = [self.what, ""]
+        lines += [f"  {table}: {what}" for table, what in self.tables.items()]
+        lines += [""] if self.tables else []
+        lines += [f"What to do: {self.do}", ""]
+        facts = {
+            "Catalog": self.catalog,
+            "Backup": self.backup_id,
+            "Time": self.at.isoformat(timespec="seconds") if self.at else None,
+            "Run": self.run_url or self.run_id,
+        }
+        return "\n".join(lines + [f"{name}: {value}" for name, value in facts.items() if value])
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of an alert on one channel; `channel` is its URL without secrets, `error` None when delivered."""
+
+    channel: str
+    error: str | None = None

@@ -1,0 +1,36 @@
+"""Names for a drafted catalog: what a database calls its tables, made fit for the catalog, and readable for people."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+|[^\W_]+")
+TABLE_LENGTH = 63
+CATALOG_LENGTH = 40
+
+
+def plain_name(text: str, *, fallback: str, length: int = TABLE_LENGTH) -> str:
+    """`text` in ASCII letters, digits and underscores, not beginning with a digit, at most `length` long."""
+    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", ascii_only)
+    name = name if name == text else name.strip("_")
+    name = name if re.match(r"[A-Za-z_]", name) else "_".join(part for part in (fallback, name) if part)
+    return name[:length]
+
+
+def sheet_title(text: str) -> str:
+    """`order_items`, `OrderItems` and `order-items` as `Order Items`."""
+    words = _WORD.findall(text)
+    return " ".join(word[:1].upper() + word[1:] for word in words) or "Table"
+
+
+def distinct(name: str, taken: Collection[str], *, separator: str, length: int = TABLE_LENGTH) -> str:
+    """`name`, or `name` and the first number from 2 on, such that it is not in `taken` (which holds casefolded names)."""
+    found, number = name, 1
+    while found.casefold() in taken:
+        number += 1
+        ending = f"{separator}{number}"
+        found = name[: length - len(ending)] + ending
+    return found

@@ -1,0 +1,164 @@
+"""The errors of backup_pipeline: what failed, with the values, and what to do next.
+
+    BackupError                  1   failed
+    ├── UsageError               2   the request itself is wrong
+    │   ├── CatalogError             a catalog that does not validate, or does not fit its database
+    │   └── SettingsError            a setting that is missing or malformed
+    ├── PartialError             3   some of what was asked was done
+    ├── NotFoundError           10   no such backup, table or object
+    ├── LockedError             11   somebody else holds what is needed
+    ├── DecryptError            12   wrong or missing key
+    ├── VerificationError       20   the stored bytes are not what the manifest says
+    ├── RefusedError            21   a rule forbids it; nothing was touched
+    ├── StaleError              22   the newest backup is too old
+    ├── CanceledError          130   stopped on request
+    ├── SourceError              1   the source database said no
+    │   ├── SourceUnavailableError   transient: unreachable, restarting, too many connections
+    │   └── SnapshotLostError        transient: the holder is gone; the run's work is void
+    ├── StoreError               1   the store said no
+    │   └── StoreUnavailableError    transient: no answer, 503, throttled
+    ├── LedgerError              1   the ledger said no
+    │   └── LedgerUnavailableError   transient: unreachable, restarting, too many connections
+    ├── DiskFullError            1   no room for the files in the making
+    └── ExportFailedError        3   some tables failed (when all did: the first one's code)
+
+`transient` tells a retry whether waiting can help. Exit codes are the design's (docs/cli.md lists them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class BackupError(Exception):
+    """Something failed: `what` (with the values), and `do` (what to do next)."""
+
+    exit_code = 1
+    transient = False
+
+    def __init__(self, what: str, *, do: str = "") -> None:
+        super().__init__(what, do)
+        self.what = what
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.what}\nWhat to do: {self.do}" if self.do else self.what
+
+
+class UsageError(BackupError):
+    """The request itself is wrong: an unknown name, a value out of range."""
+
+    exit_code = 2
+
+
+class CatalogError(UsageError):
+    """A catalog does not validate, or does not fit its database."""
+
+
+class SettingsError(UsageError):
+    """A setting is missing or malformed."""
+
+
+class PartialError(BackupError):
+    """Some of what was asked was done, and some was not."""
+
+    exit_code = 3
+
+
+class NotFoundError(BackupError):
+    """There is no such backup, table or object."""
+
+    exit_code = 10
+
+
+class LockedError(BackupError):
+    """Somebody else holds what is needed."""
+
+    exit_code = 11
+    transient = True
+
+
+class DecryptError(BackupError):
+    """The key is wrong or missing."""
+
+    exit_code = 12
+
+
+class VerificationError(BackupError):
+    """The stored bytes are not what the manifest says."""
+
+    exit_code = 20
+
+
+class RefusedError(BackupError):
+    """A rule forbids it; nothing was touched."""
+
+    exit_code = 21
+
+
+class StaleError(BackupError):
+    """The newest backup is too old."""
+
+    exit_code = 22
+
+
+class CanceledError(BackupError):
+    """Stopped on request."""
+
+    exit_code = 130
+
+
+class SourceError(BackupError):
+    """The source database said no."""
+
+
+class SourceUnavailableError(SourceError):
+    """The source can not be reached now: no answer, restarting, too many connections."""
+
+    transient = True
+
+
+class SnapshotLostError(SourceError):
+    """The snapshot's holder is gone; everything read so far is void."""
+
+    transient = True
+
+
+class StoreError(BackupError):
+    """The store said no."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer now: connection refused, 503, throttled."""
+
+    transient = True
+
+
+class LedgerError(BackupError):
+    """The ledger said no."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """The ledger can not be reached now: no answer, restarting, too many connections."""
+
+    transient = True
+
+
+class DiskFullError(BackupError):
+    """There is no room for the files in the making."""
+
+
+class ExportFailedError(BackupError):
+    """Some tables of a run failed; the others are exported, but there is no bundle.
+
+    `failed` maps each table to its error. The exit code is 3 when other tables were exported, else the first error's.
+    """
+
+    def __init__(self, failed: Mapping[str, BackupError], wanted: int) -> None:
+        self.failed = dict(failed)
+        reasons = "; ".join(f"{table}: {error.what}" for table, error in self.failed.items())
+        hints = {error.do: None for error in self.failed.values() if error.do}
+        what = f"{len(failed)} of {wanted} tables failed ({', '.join(failed)}). {reasons}"
+        super().__init__(what, do=" ".join(hints) or "Correct the cause, then run these tables again.")
+        first = next(iter(self.failed.values()))
+        self.exit_code = PartialError.exit_code if len(failed) < wanted else first.exit_code

@@ -1,0 +1,108 @@
+"""The values of the ledger: an attempt (one row of `backup_logs`), how it ended, and whether its owner is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from backup_pipeline.core.statuses import Status, check_move
+
+STALE_AFTER = timedelta(seconds=90)
+"""A running attempt whose heartbeat is older than this has no owner any more."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that runs an attempt: its host, its pid, and when that process started (seconds since 1970)."""
+
+    host: str
+    pid: int
+    started: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One row of `backup_logs`. Times are UTC; counts and sizes are None until they were counted."""
+
+    backup_id: str
+    catalog: str
+    kind: str
+    type: str
+    status: Status
+    partition_date: date
+    created_at: datetime
+    started_at: datetime
+    created_by: str
+    reason: str = ""
+    late: bool = False
+    business: str | None = None
+    run_id: str | None = None
+    owner: Owner | None = None
+    heartbeat_at: datetime | None = None
+    tables_wanted: tuple[str, ...] = ()
+    finished_at: datetime | None = None
+    snapshot_at: datetime | None = None
+    file_name: str | None = None
+    file_path: str | None = None
+    file_size_bytes: int | None = None
+    record_count: int | None = None
+    table_counts: Mapping[str, int] = field(default_factory=dict)
+    sha256: str | None = None
+    consistent: bool | None = None
+    error_message: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended, or what became of it later. What is None, or no warnings, leaves its column as it is."""
+
+    status: Status
+    finished_at: datetime
+    snapshot_at: datetime | None = None
+    file_name: str | None = None
+    file_path: str | None = None
+    file_size_bytes: int | None = None
+    record_count: int | None = None
+    table_counts: Mapping[str, int] | None = None
+    sha256: str | None = None
+    consistent: bool | None = None
+    error_message: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """Who did what to which backup, when, and why."""
+
+    at: datetime
+    actor: str
+    action: str
+    backup_id: str | None = None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+def after(attempt: Attempt, outcome: Outcome) -> Attempt:
+    """The row of `attempt` once `outcome` is written; LedgerError when its status may not move there.
+
+    The first end keeps its time: a backup that is deleted later still says when it was finished.
+    """
+    check_move(attempt.backup_id, attempt.status, outcome.status)
+    told: dict[str, Any] = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
+    told = {name: value for name, value in told.items() if value is not None and value != ()}
+    told["finished_at"] = attempt.finished_at or outcome.finished_at
+    return replace(attempt, **told)
+
+
+def is_orphaned(attempt: Attempt, *, now: datetime, host: str, alive: Callable[[Owner], bool]) -> bool:
+    """Whether a running attempt has no living owner.
+
+    On the owner's own host (`host`) the process table decides (`alive`); elsewhere a heartbeat older than STALE_AFTER.
+    """
+    if attempt.status is not Status.RUNNING:
+        return False
+    if attempt.owner is not None and attempt.owner.host == host:
+        return not alive(attempt.owner)
+    return now - (attempt.heartbeat_at or attempt.started_at) > STALE_AFTER

@@ -1,0 +1,218 @@
+"""The manifest: the JSON that describes a bundle, and the record of a partition. docs/format.md is their contract.
+
+Every number in them was counted on the way out, never assumed. Times are UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backup_pipeline.core.errors import VerificationError
+
+FORMAT_VERSION = "1.0"
+_CHECKSUM = "manifest_sha256"
+_M = TypeVar("_M", bound="_Written")
+
+
+class _Written(BaseModel):
+    """Readers ignore fields they do not know: a newer minor version may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SnapshotEntry(_Written):
+    """One consistent read view: PostgreSQL's snapshot id, when it was taken, the WAL position, the server."""
+
+    id: str
+    taken_at: datetime
+    lsn: str
+    server_version: str
+    database: str
+
+
+class FileEntry(_Written):
+    """A file: its rows (records, without the header), its bytes, and their SHA-256 and CRC-32."""
+
+    name: str
+    format: Literal["parquet", "csv"]
+    rows: int
+    bytes: int
+    sha256: str
+    crc32: int
+
+
+class ColumnEntry(_Written):
+    """A column of the Parquet files: PostgreSQL's type, and the Arrow type that holds it."""
+
+    name: str
+    pg_type: str
+    arrow_type: str
+    nullable: bool
+    masked: bool = False
+
+
+class CheckEntry(_Written):
+    """The outcome of a check."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+class TableEntry(_Written):
+    """One table: where it came from, at which instant, what was written."""
+
+    name: str
+    relation: str
+    sheet: str
+    key: tuple[str, ...]
+    order: str
+    row_count: int
+    snapshot: SnapshotEntry
+    exported_by: str = Field(description="the backup id of the run that exported it")
+    columns: tuple[ColumnEntry, ...]
+    sheet_columns: tuple[str, ...]
+    excluded_columns: Mapping[str, str] = {}
+    notes: tuple[str, ...] = ()
+    checks: tuple[CheckEntry, ...] = ()
+    files: tuple[FileEntry, ...]
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all its files."""
+        return sum(file.bytes for file in self.files)
+
+
+class PartitionRecord(_Written):
+    """What lies beside a partition's files: the partition exists when this does."""
+
+    format_version: str = FORMAT_VERSION
+    catalog: str
+    partition_date: date
+    late: bool = False
+    sheet_file: str | None = None
+    table: TableEntry
+    unlisted: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = {}
+
+
+class Totals(_Written):
+    """Sums over the tables."""
+
+    tables: int
+    rows: int
+    files: int
+    bytes: int
+
+
+class ExcludedEntry(_Written):
+    """A table that is left out on purpose."""
+
+    table: str
+    reason: str
+
+
+class Manifest(_Written):
+    """The description of a bundle. `consistent` says whether all tables show the same instant."""
+
+    format_version: str = FORMAT_VERSION
+    backup_id: str
+    catalog: str
+    title: str = ""
+    kind: str
+    type: Literal["manual", "automatic"]
+    created_by: str
+    reason: str = ""
+    status: str
+    consistent: bool
+    late: bool = False
+    partition_date: date
+    timezone: str
+    started_at: datetime
+    finished_at: datetime
+    snapshot: SnapshotEntry
+    tables: tuple[TableEntry, ...]
+    excluded: tuple[ExcludedEntry, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    totals: Totals
+    bundle_name: str
+    entries: Mapping[str, str] = Field(description="path in the bundle -> SHA-256 of its bytes")
+    pipeline_version: str
+    run_id: str | None = None
+
+
+class StoredBundle(_Written):
+    """What the manifest beside the bundle adds: the bundle's own bytes."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class StoredManifest(Manifest):
+    """The manifest beside the bundle: the one inside, and the size and SHA-256 of the bundle itself."""
+
+    bundle: StoredBundle
+
+
+def seal(manifest: Manifest | PartitionRecord) -> bytes:
+    """The manifest as JSON that ends with the SHA-256 of itself (over the same JSON without that field)."""
+    body = manifest.model_dump(mode="json")
+    return _text({**body, _CHECKSUM: _digest(body)}).encode()
+
+
+def read_manifest(data: bytes, where: str) -> StoredManifest:
+    """The manifest stored as `data`; VerificationError, naming `where`, when it is damaged or of a newer major version."""
+    return _validated(StoredManifest, data, where)
+
+
+def read_inner_manifest(data: bytes, where: str) -> Manifest:
+    """The manifest inside a bundle; VerificationError as in `read_manifest`."""
+    return _validated(Manifest, data, where)
+
+
+def read_partition(data: bytes, where: str) -> PartitionRecord:
+    """The record of a partition; VerificationError as in `read_manifest`."""
+    return _validated(PartitionRecord, data, where)
+
+
+def _validated(model: type[_M], data: bytes, where: str) -> _M:
+    try:
+        return model.model_validate(_checked(data, where))
+    except ValidationError as error:
+        message = f"{where} is not a manifest of format {FORMAT_VERSION}: {error.errors()[0]['loc']} {error.errors()[0]['msg']}"
+        raise VerificationError(message, do="Restore the object from another copy, or use another backup.") from error
+
+
+def _checked(data: bytes, where: str) -> dict[str, object]:
+    try:
+        body = json.loads(data)
+        stated = body.pop(_CHECKSUM)
+        version = str(body["format_version"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{where} is not a manifest: {error!r}"
+        raise VerificationError(message, do="Restore the object from another copy, or use another backup.") from error
+    if stated != _digest(body):
+        message = f"{where} was changed after it was written: its own SHA-256 is {stated}, its content gives {_digest(body)}."
+        raise VerificationError(message, do="Restore the object from another copy, or use another backup.")
+    if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+        message = f"{where} has format version {version}; this program reads {FORMAT_VERSION.partition('.')[0]}.x."
+        raise VerificationError(message, do="Use a newer backup_pipeline.")
+    return body
+
+
+def _digest(body: Mapping[str, object]) -> str:
+    return hashlib.sha256(_text(body).encode()).hexdigest()
+
+
+def _text(body: Mapping[str, object]) -> str:
+    return json.dumps(body, ensure_ascii=False, indent=1)
+

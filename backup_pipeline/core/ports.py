@@ -1,0 +1,225 @@
+"""The ports: what operations ask of a source, the file formats, a store, a ledger and an alert channel.
+
+`postgres`, `formats`, `stores`, `ledger` and `alerts` implement them; tests run one contract suite over every
+implementation of a port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from backup_pipeline.core.alerts import Alert, Delivery
+    from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome
+    from backup_pipeline.core.bundle import Member
+    from backup_pipeline.core.manifest import FileEntry, Manifest, SnapshotEntry
+    from backup_pipeline.core.plans import TablePlan
+    from backup_pipeline.core.progress import Progress
+    from backup_pipeline.core.relations import Database
+    from backup_pipeline.core.statuses import Status
+
+Clock = Callable[[], datetime]
+"""Gives the present instant, timezone-aware."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows one query returned: `rows` has the plan's `columns`, then the fields of its `look_ups`; at least one row.
+
+    `seconds` is how long they took to arrive.
+    """
+
+    rows: pa.Table
+    seconds: float
+
+
+class Snapshot(Protocol):
+    """One consistent read view of the source, held open until its context ends. Methods are safe from any thread."""
+
+    entry: SnapshotEntry
+
+    def database(self) -> Database:
+        """Every relation the snapshot shows."""
+
+    def read(self, plan: TablePlan) -> Iterator[Page]:
+        """The table's pages in order, each once. A lost worker is replaced in the same snapshot after the last page.
+
+        Raises SnapshotLostError when the holder is gone, SourceError for anything else; `NotNativeError` (see plans)
+        when a value does not fit its column's Arrow type: restart with `plan.as_text(column, value)`.
+        SourceUnavailableError (transient) when only reading the table from its start can help.
+        """
+
+    def count(self, plan: TablePlan) -> int:
+        """The rows of the relation by `count(*)`, in this snapshot."""
+
+    def duplicate_keys(self, plan: TablePlan) -> int:
+        """How many keys of the relation stand more than once, in this snapshot; 0 when an index enforces them."""
+
+    def schema_sql(self) -> str:
+        """The DDL of the database as this snapshot shows it."""
+
+    def cancel(self) -> None:
+        """Stop every running query at once; readers raise CanceledError."""
+
+
+class Source(Protocol):
+    """The database that is backed up."""
+
+    url: str
+    """Without its password."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open a snapshot, and close it at the end of the context."""
+
+
+class TableWriter(Protocol):
+    """Writes one table's pages into its partition's files. Not safe from several threads."""
+
+    def write(self, rows: pa.Table) -> None:
+        """Add a page. May return before the bytes are written; their errors come with a later call."""
+
+    @property
+    def bytes_written(self) -> int:
+        """The bytes of all files so far."""
+
+    def close(self) -> tuple[FileEntry, ...]:
+        """Finish the files; they appear under their final names. Their rows and bytes as they were counted."""
+
+    def abort(self) -> None:
+        """Remove everything this writer made. Harmless after `close`, which it then leaves alone."""
+
+
+class OpenBundle(Protocol):
+    """A bundle, read by ranges. Damage is a VerificationError that names the member."""
+
+    def names(self) -> Sequence[str]:
+        """The paths of its members."""
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The bytes of a member, in chunks."""
+
+
+class Formats(Protocol):
+    """The files a backup is made of."""
+
+    def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
+        """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
+
+    def preview(self, plan: TablePlan, directory: Path) -> str:
+        """The first rows of the sheet in `directory`, as a Markdown table."""
+
+    def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
+        """The members as the bytes of one ZIP, streamed."""
+
+    def open_bundle(self, read_range: Callable[[int, int], bytes], size: int) -> OpenBundle:
+        """The bundle of `size` bytes that `read_range(start, length)` reads."""
+
+    def readme(self, manifest: Manifest) -> str:
+        """The README of a bundle."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object in a store: its key, its size in bytes, and when it was last written."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Store(Protocol):
+    """Where bundles and partitions live. Keys are relative, `/`-separated, never starting with `/`.
+
+    Every failure is a StoreError; StoreUnavailableError when waiting can help; NotFoundError for a missing key.
+    """
+
+    url: str
+    """Where it is, fit for people: `s3://bucket/prefix`, `file:///var/backups`."""
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
+        """Write `chunks` as one object. It is visible whole or not at all, and durable on return."""
+
+    def put_file(self, key: str, path: Path) -> StoredObject:
+        """Write the file at `path` as one object, with the promises of `put`; may be retried."""
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+
+    def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The object's bytes from `start`, `length` of them or to the end, in chunks."""
+
+    def head(self, key: str) -> StoredObject | None:
+        """What is stored under `key`, or None."""
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object whose key starts with `prefix`, by key."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove these objects; a missing one is no error."""
+
+    def sign(self, key: str, *, expires: timedelta, file_name: str) -> str:
+        """A URL that gives the object to whoever has it until it expires, downloaded as `file_name`."""
+
+    def check(self) -> None:
+        """Raise the error a backup would meet: not there, not reachable, not writable. Leaves nothing behind."""
+
+
+class Ledger(Protocol):
+    """The database that holds `backup_logs`. Every failure is a LedgerError."""
+
+    def begin(self, attempt: Attempt) -> None:
+        """Add the attempt's row, `running`, before anything else is touched."""
+
+    def beat(self, backup_id: str, now: datetime) -> None:
+        """Say that the attempt's owner is alive."""
+
+    def end(self, backup_id: str, outcome: Outcome) -> None:
+        """Close the row. Refuses a move that `statuses` does not allow."""
+
+    def get(self, backup_id: str) -> Attempt | None:
+        """The row of a backup id."""
+
+    def of_run(self, run_id: str) -> Attempt | None:
+        """The newest row that belongs to a Dagster run."""
+
+    def list(
+        self, *, catalog: str | None = None, status: Sequence[Status] = (), limit: int | None = None
+    ) -> Sequence[Attempt]:
+        """Rows, newest first."""
+
+    def last_good(self, catalog: str, before: datetime | None = None) -> Attempt | None:
+        """The newest good backup of `catalog` with counted tables, created before `before`: what to compare with.
+
+        Kinds `full` and `selective` only: a `tables` run makes no bundle, so it is no backup.
+        """
+
+    def audit(self, event: AuditEvent) -> None:
+        """Add an audit row."""
+
+
+class Alerter(Protocol):
+    """Tells people. Never raises: a dead channel is a fact to report, not a failure of a backup."""
+
+    def send(self, alert: Alert) -> Sequence[Delivery]:
+        """Send to every channel; one delivery, good or bad, per channel."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything an operation reaches the world through. `salt` gives a random number for a backup id."""
+
+    source: Source
+    formats: Formats
+    store: Store
+    ledger: Ledger
+    alerter: Alerter
+    progress: Progress
+    clock: Clock
+    salt: Callable[[], int]

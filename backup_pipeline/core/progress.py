@@ -1,0 +1,67 @@
+"""What a running backup tells about itself, and the port that listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class TableStarted:
+    """A table's export begins; `estimated_rows` is what the database guesses."""
+
+    table: str
+    estimated_rows: int
+
+
+@dataclass(frozen=True)
+class PageWritten:
+    """A page went through the writers: its rows, and the bytes of files it made (uncounted until the file closes)."""
+
+    table: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TableFinished:
+    """A table's export ended: with its numbers, or with an error."""
+
+    table: str
+    sheet: str
+    rows: int
+    bytes: int
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """The run reached a stage that is not a table: `snapshot`, `bundle`, `check`."""
+
+    stage: str
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class BytesMoved:
+    """Bytes of the present stage that are done."""
+
+    bytes: int
+
+
+Event = TableStarted | PageWritten | TableFinished | StageStarted | BytesMoved
+
+
+class Progress(Protocol):
+    """Listens to a run. Called from several threads; must return at once and never raise."""
+
+    def tell(self, event: Event) -> None:
+        """Take note of an event."""
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def tell(self, event: Event) -> None:
+        """Ignore the event."""

@@ -1,0 +1,98 @@
+"""What a PostgreSQL database consists of, as far as backups care: relations, columns, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class RelationKind(StrEnum):
+    """What a relation is. Partitions of a partitioned table are part of it and do not stand alone."""
+
+    TABLE = "table"
+    PARTITIONED = "partitioned table"
+    VIEW = "view"
+    MATERIALIZED = "materialized view"
+    FOREIGN = "foreign table"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. `pg_type` as PostgreSQL prints it; `base_type` the name of the type below any domain, e.g. `numeric`.
+
+    `builtin` is whether the base type is one of PostgreSQL's own scalar types (not an enum, array, range, composite
+    or an extension's). `precision` and `scale` are those of a constrained numeric.
+    """
+
+    name: str
+    pg_type: str
+    base_type: str
+    builtin: bool
+    nullable: bool = True
+    precision: int | None = None
+    scale: int | None = None
+    generated: bool = False
+    identity: bool = False
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A reference from `columns` to `target_columns` of the relation (schema, name) `target`."""
+
+    columns: tuple[str, ...]
+    target: tuple[str, str]
+    target_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view. `unique_keys` are column sets that a valid unique index on NOT NULL columns enforces."""
+
+    schema: str
+    name: str
+    kind: RelationKind
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    unique_keys: tuple[tuple[str, ...], ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    estimated_rows: int = 0
+    total_bytes: int = 0
+    readable: bool = True
+    is_partition: bool = False
+    comment: str = ""
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """Schema and name."""
+        return self.schema, self.name
+
+    @property
+    def full_name(self) -> str:
+        """`schema.name`, for people."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether it holds rows of its own, so that a backup without it would miss something."""
+        return self.kind in {RelationKind.TABLE, RelationKind.PARTITIONED} and not self.is_partition
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True)
+class Database:
+    """Every relation of a database that is not PostgreSQL's own."""
+
+    name: str
+    relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+
+    def get(self, relation: tuple[str, str]) -> Relation | None:
+        """The relation of that schema and name, or None."""
+        return self.relations.get(relation)
+
+    def names(self) -> list[str]:
+        """The full names of all relations, sorted."""
+        return sorted(relation.full_name for relation in self.relations.values())

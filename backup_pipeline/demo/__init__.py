@@ -1,0 +1,1 @@
+"""Everything a demonstration needs: embedded servers, and data of believable businesses."""

@@ -1,0 +1,70 @@
+"""Rows as CSV bytes (RFC 4180, CRLF): a pure function of the rows, whatever page they came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from backup_pipeline.formats.cells import to_cells
+from backup_pipeline.formats.far_dates import far_texts, is_far
+from backup_pipeline.formats.formulas import harmless
+
+BOM = b"\xef\xbb\xbf"
+"""Without it Excel takes the file for its regional encoding, and Bangla for noise."""
+EOL = "\r\n"
+_OPTIONS = pacsv.WriteOptions(include_header=False, batch_size=16_384, eol=EOL, quoting_style="needed")
+
+
+def csv_header(titles: Iterable[str]) -> bytes:
+    """The byte order mark and the line of titles."""
+    return BOM + (",".join(csv_title(title) for title in titles) + EOL).encode()
+
+
+def csv_title(title: str) -> str:
+    """`title` as a cell: harmless, and quoted where it must be."""
+    text: str = harmless(pa.array([title], pa.string()))[0].as_py()
+    return '"' + text.replace('"', '""') + '"' if not text or set(text) & set('",\r\n') else text
+
+
+def csv_rows(batch: pa.RecordBatch, timezone: str) -> Iterator[pa.Buffer]:
+    """The lines of `batch`. Texts are quoted, other values are not; NULL is nothing, an empty text is `""`.
+
+    In a sheet of one column NULL is `""` as well: an empty line would be skipped by readers, and a row lost.
+    """
+    for start, stop, far in _stretches(batch):
+        part = batch.slice(start, stop - start)
+        if batch.num_columns:
+            yield _lines([_cells(column, timezone, far=far) for column in part.columns])
+        else:
+            yield pa.py_buffer(EOL.encode() * part.num_rows)
+
+
+def _cells(column: pa.Array, timezone: str, *, far: bool) -> pa.Array:
+    return far_texts(column, timezone) if far and is_far(column) is not None else to_cells(column, timezone)
+
+
+def _lines(columns: list[pa.Array]) -> pa.Buffer:
+    if len(columns) == 1:
+        columns = [pc.fill_null(columns[0].cast(pa.large_string()), "")]
+    out = pa.BufferOutputStream()
+    pacsv.write_csv(pa.RecordBatch.from_arrays(columns, [str(n) for n in range(len(columns))]), out, _OPTIONS)
+    return out.getvalue()
+
+
+def _stretches(batch: pa.RecordBatch) -> Iterator[tuple[int, int, bool]]:
+    """`batch` as stretches (start, stop, whether they have far dates).
+
+    A row with a far date is rendered alone: its texts, and their quotes, must not depend on its neighbours.
+    """
+    masks = [mask for column in batch.columns if (mask := is_far(column)) is not None]
+    start = 0
+    for row in sorted({row for mask in masks for row in pc.indices_nonzero(mask).to_pylist()}):
+        if row > start:
+            yield start, row, False
+        yield row, row + 1, True
+        start = row + 1
+    if start < batch.num_rows:
+        yield start, batch.num_rows, False

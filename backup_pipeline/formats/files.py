@@ -1,0 +1,60 @@
+"""The port `Formats`: Parquet and CSV side by side, the ZIP bundle, its README, the preview of a sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from backup_pipeline.core.bundle import Member
+from backup_pipeline.core.layout import sheet_name
+from backup_pipeline.core.manifest import Manifest
+from backup_pipeline.core.plans import TablePlan
+from backup_pipeline.core.ports import OpenBundle, TableWriter
+from backup_pipeline.formats.bundle import bundle_chunks
+from backup_pipeline.formats.bundle_reader import BundleReader
+from backup_pipeline.formats.parquet import ParquetWriter
+from backup_pipeline.formats.readme import readme_text
+from backup_pipeline.formats.sheet import SheetWriter
+from backup_pipeline.formats.side_by_side import SideBySideWriter
+
+_PREVIEW_ROWS = 5
+_PREVIEW_WIDTH = 40
+
+
+class FileFormats:
+    """The file formats of format version 1 (docs/format.md)."""
+
+    def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
+        """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
+        return SideBySideWriter(
+            directory, (ParquetWriter(directory, plan), SheetWriter(directory, plan.sheet, timezone))
+        )
+
+    def preview(self, plan: TablePlan, directory: Path) -> str:
+        """The first rows of the sheet in `directory`, as a Markdown table; long cells are cut."""
+        rows = pd.read_csv(
+            directory / sheet_name(0), nrows=_PREVIEW_ROWS, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+        if rows.empty:
+            return f"*{plan.sheet.name} is empty.*"
+        return rows.map(_short).to_markdown(index=False, disable_numparse=True)
+
+    def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
+        """The members as the bytes of one ZIP, streamed."""
+        return bundle_chunks(members)
+
+    def open_bundle(self, read_range: Callable[[int, int], bytes], size: int) -> OpenBundle:
+        """The bundle of `size` bytes that `read_range(start, length)` reads."""
+        return BundleReader(read_range, size)
+
+    def readme(self, manifest: Manifest) -> str:
+        """The README of a bundle."""
+        return readme_text(manifest)
+
+
+def _short(cell: str) -> str:
+    """A cell fit for one line of Markdown."""
+    line = " ".join(cell.replace("|", "\\|").split())
+    return line if len(line) <= _PREVIEW_WIDTH else line[: _PREVIEW_WIDTH - 1] + "…"

@@ -1,0 +1,98 @@
+"""The sheet for people: a table's rows as CSV files that each open whole in a spreadsheet. Not the restore copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.layout import sheet_name
+from backup_pipeline.core.manifest import FileEntry
+from backup_pipeline.core.plans import SheetPlan
+from backup_pipeline.formats.csv_rows import csv_header, csv_rows
+from backup_pipeline.formats.hashing_file import HashingFile
+
+ROWS_PER_FILE = 1_048_575
+"""Excel shows 1,048,576 lines; the first is the header."""
+
+
+class SheetWriter:
+    """Writes a table's pages as `sheet-00000.csv`, `sheet-00001.csv`, … into `directory`.
+
+    Every file begins with a byte order mark and the titles, and has at most `rows_per_file` records. What it holds
+    depends on the rows alone, not on how they were paged; `cells` says how values look. As a context manager it aborts
+    on an exception, and closes otherwise.
+    """
+
+    def __init__(self, directory: Path, sheet: SheetPlan, timezone: str, *, rows_per_file: int = ROWS_PER_FILE) -> None:
+        self._directory = directory
+        self._sheet = sheet
+        self._timezone = timezone
+        self._rows_per_file = rows_per_file
+        self._files: list[HashingFile] = []
+        self._rows: list[int] = []
+        """The records of each file, counted as they are written."""
+
+    def write(self, rows: pa.Table) -> None:
+        """Append the sheet's columns of `rows`, each found by its `field`. BackupError when one is missing."""
+        start = 0
+        while start < rows.num_rows:
+            if not self._files or self._rows[-1] == self._rows_per_file:
+                self._open()
+            part = self._columns(rows.slice(start, self._rows_per_file - self._rows[-1]))
+            self._append(part)
+            start += part.num_rows
+
+    def close(self) -> tuple[FileEntry, ...]:
+        """Finish the files and give their entries; an empty table has one file, of titles. May be called again."""
+        try:
+            if not self._files:
+                self._open()
+            self._files[-1].close()
+        except BaseException:
+            self.abort()
+            raise
+        return tuple(_entry(file, rows) for file, rows in zip(self._files, self._rows, strict=True))
+
+    def abort(self) -> None:
+        """Remove everything that was written."""
+        for file in self._files:
+            file.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None:
+            self.abort()
+        else:
+            self.close()
+
+    def _open(self) -> None:
+        if self._files:
+            self._files[-1].close()
+        self._files.append(HashingFile(self._directory / sheet_name(len(self._files))))
+        self._rows.append(0)
+        self._files[-1].write(csv_header(column.title for column in self._sheet.columns))
+
+    def _append(self, rows: pa.Table) -> None:
+        for batch in rows.to_batches():
+            for lines in csv_rows(batch, self._timezone):
+                self._files[-1].write(lines)
+            self._rows[-1] += batch.num_rows
+
+    def _columns(self, rows: pa.Table) -> pa.Table:
+        try:
+            return rows.select([column.field for column in self._sheet.columns])
+        except KeyError as error:
+            message = f"A page of sheet {self._sheet.name} lacks a column: {error}"
+            raise BackupError(message, do="Report it: reader and plan disagree about a column.") from error
+
+
+def _entry(file: HashingFile, rows: int) -> FileEntry:
+    return FileEntry(
+        name=file.path.name, format="csv", rows=rows, bytes=file.bytes, sha256=file.sha256, crc32=file.crc32
+    )

@@ -1,0 +1,118 @@
+"""Connections to the ledger: its URL as SQLAlchemy wants it, an engine with short patience, a database made at need."""
+
+from __future__ import annotations
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.secrets import redact_url
+from backup_pipeline.ledger.failures import sqlstate, told_as_ledger_errors
+
+CONNECT_SECONDS = 5
+LOCK_TIMEOUT = "10s"
+STATEMENT_TIMEOUT = "30s"
+_DRIVERS = {"postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"}
+_DATABASE_EXISTS = {"42P04", "23505"}
+
+
+def ledger_url(url: str) -> URL:
+    """`url` with psycopg 3 as its driver; LedgerError when it is no URL of a PostgreSQL database."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        message = "The ledger's URL is malformed."
+        raise LedgerError(message, do="Write it as postgresql://user:password@host:5432/database.") from None
+    if parsed.drivername not in _DRIVERS or not parsed.database:
+        message = f"The ledger's URL {redact_url(url)} names no PostgreSQL database."
+        raise LedgerError(message, do="Write it as postgresql://user:password@host:5432/database.")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def ledger_engine(url: str, *, pool_size: int = 2) -> Engine:
+    """A small pool of connections to the ledger. Nothing is connected yet.
+
+    Waiting is bounded: to connect, for a free connection, for a lock, for a statement, and for a peer that is gone.
+    """
+    engine = create_engine(
+        ledger_url(url),
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": 15_000,
+            "application_name": "backup-pipeline ledger",
+            "prepare_threshold": None,  # a pooler in transaction mode knows no prepared statements
+        },
+    )
+    event.listen(engine, "begin", _limit_waiting)
+    return engine
+
+
+def _limit_waiting(connection: Connection) -> None:
+    # Local to the transaction, because a pooler hands the session to others afterwards.
+    limits = f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"
+    connection.exec_driver_sql(limits)
+
+
+def ensure_database(url: str) -> None:
+    """Create the ledger's database when it is missing. Safe when two processes do so at once.
+
+    LedgerError when the server can not be asked, or when the URL's user may not create it.
+    """
+    target = ledger_url(url)
+    engine = create_engine(target, connect_args={"connect_timeout": CONNECT_SECONDS})
+    try:
+        with told_as_ledger_errors(url), engine.connect():
+            return
+    except LedgerError:
+        exists = _exists(target)
+        if exists is None:
+            raise
+    finally:
+        engine.dispose()
+    if not exists:  # else somebody made it meanwhile, or whoever connects next is told what is wrong
+        _create_database(target, url)
+
+
+def _maintenance(target: URL) -> Engine:
+    return create_engine(
+        target.set(database="postgres"),
+        isolation_level="AUTOCOMMIT",
+        connect_args={"connect_timeout": CONNECT_SECONDS},
+    )
+
+
+def _exists(target: URL) -> bool | None:
+    """Whether the server has the database; None when it does not say."""
+    engine = _maintenance(target)
+    try:
+        with engine.connect() as connection:
+            query = text("SELECT EXISTS (SELECT FROM pg_database WHERE datname = :name)")
+            return bool(connection.scalar(query, {"name": target.database}))
+    except SQLAlchemyError:
+        return None
+    finally:
+        engine.dispose()
+
+
+def _create_database(target: URL, url: str) -> None:
+    engine = _maintenance(target)
+    name = engine.dialect.identifier_preparer.quote_identifier(str(target.database))
+    try:
+        with told_as_ledger_errors(url), engine.connect() as connection:
+            try:
+                connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+            except DBAPIError as error:
+                if sqlstate(error) == "42501":
+                    message = f"The ledger's database {name} is missing, and {target.username} may not create it."
+                    raise LedgerError(
+                        message, do=f'Let an administrator run CREATE DATABASE {name} OWNER "{target.username}".'
+                    ) from error
+                if sqlstate(error) not in _DATABASE_EXISTS:
+                    raise
+    finally:
+        engine.dispose()

@@ -1,0 +1,56 @@
+"""The heartbeat of a running attempt: says from a thread of its own that the attempt's owner is alive."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.ports import Clock, Ledger
+
+EVERY = timedelta(seconds=10)
+_LAST_BEAT_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Beats at once and then `every` so often, until its context ends.
+
+    A ledger that is away for a while costs beats and a warning, never the backup; a ledger that refuses for good
+    (no such row) stops the beating. Leaving waits at most five seconds for a beat that is under way.
+    """
+
+    def __init__(self, ledger: Ledger, backup_id: str, *, clock: Clock, every: timedelta = EVERY) -> None:
+        self._ledger = ledger
+        self._backup_id = backup_id
+        self._clock = clock
+        self._every = every.total_seconds()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat {backup_id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join(_LAST_BEAT_SECONDS)
+
+    def _run(self) -> None:
+        while self._beat() and not self._stopped.wait(self._every):
+            pass
+
+    def _beat(self) -> bool:
+        """Whether to go on."""
+        try:
+            self._ledger.beat(self._backup_id, self._clock())
+        except LedgerError as error:
+            logger.warning("No heartbeat for backup %s: %s", self._backup_id, error)
+            return error.transient
+        return True

@@ -1,0 +1,89 @@
+"""The ledger in the memory of one process, for tests: the contract of the real one without its server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
+
+
+class MemoryLedger:
+    """The port `Ledger` over a dictionary; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Attempt] = {}
+        self._audits: list[AuditEvent] = []
+        self._lock = threading.Lock()
+
+    def begin(self, attempt: Attempt) -> None:
+        """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""
+        check_begins(attempt)
+        with self._lock:
+            if attempt.backup_id in self._rows:
+                raise already_there(attempt.backup_id)
+            self._rows[attempt.backup_id] = attempt
+
+    def beat(self, backup_id: str, now: datetime) -> None:
+        """Move the heartbeat of a running attempt to `now`; one that has ended keeps its last."""
+        with self._lock:
+            row = self._row(backup_id)
+            if row.status is Status.RUNNING:
+                self._rows[backup_id] = replace(row, heartbeat_at=now)
+
+    def end(self, backup_id: str, outcome: Outcome) -> None:
+        """Write `outcome` into the row; LedgerError for a move that `statuses` does not allow."""
+        with self._lock:
+            self._rows[backup_id] = after(self._row(backup_id), outcome)
+
+    def get(self, backup_id: str) -> Attempt | None:
+        """The row of a backup id."""
+        return self._rows.get(backup_id)
+
+    def of_run(self, run_id: str) -> Attempt | None:
+        """The newest row that belongs to a Dagster run."""
+        return next(iter(self._select(lambda row: row.run_id == run_id)), None)
+
+    def last_good(self, catalog: str, before: datetime | None = None) -> Attempt | None:
+        """The newest good full or selective backup of `catalog` with counted tables, created before `before`."""
+
+        def comparable(row: Attempt) -> bool:
+            bundle = row.kind in {"full", "selective"} and row.status.good and bool(row.table_counts)
+            return row.catalog == catalog and bundle and (before is None or row.created_at < before)
+
+        return next(iter(self._select(comparable)), None)
+
+    def day(self, catalog: str, day: date) -> Sequence[Attempt]:
+        """Every row of `catalog` whose partition is `day`, newest first."""
+        return self._select(lambda row: row.catalog == catalog and row.partition_date == day)
+
+    def list(
+        self, *, catalog: str | None = None, status: Sequence[Status] = (), limit: int | None = None
+    ) -> Sequence[Attempt]:
+        """Rows, newest first: of one catalog or all, with one of `status` or any, at most `limit`."""
+        rows = self._select(lambda row: catalog in (None, row.catalog) and (not status or row.status in status))
+        return rows[:limit]
+
+    def audit(self, event: AuditEvent) -> None:
+        """Add an audit row."""
+        with self._lock:
+            self._audits.append(event)
+
+    def audits(self, backup_id: str | None = None, *, limit: int | None = None) -> Sequence[AuditEvent]:
+        """Audit rows, newest first: of one backup or all, at most `limit`."""
+        with self._lock:
+            return [event for event in reversed(self._audits) if backup_id in (None, event.backup_id)][:limit]
+
+    def _row(self, backup_id: str) -> Attempt:
+        if backup_id not in self._rows:
+            raise not_there(backup_id)
+        return self._rows[backup_id]
+
+    def _select(self, wanted: Callable[[Attempt], bool]) -> Sequence[Attempt]:
+        with self._lock:
+            rows = sorted(self._rows.values(), key=lambda row: (row.created_at, row.backup_id), reverse=True)
+        return [row for row in rows if wanted(row)]

@@ -1,0 +1,132 @@
+"""The ledger in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+
+from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
+from backup_pipeline.core.statuses import GOOD, Status
+from backup_pipeline.ledger.connect import ensure_database, ledger_engine
+from backup_pipeline.ledger.failures import told_as_ledger_errors
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
+from backup_pipeline.ledger.rows import attempt_of, attempt_row, audit_of, audit_row, outcome_row
+from backup_pipeline.ledger.tables import backup_audit, backup_logs
+
+_BUNDLES = ("full", "selective")
+_NEWEST_FIRST = (backup_logs.c.created_at.desc(), backup_logs.c.backup_id.desc())
+
+
+class SqlLedger:
+    """The port `Ledger` over the tables of `ledger.tables`; safe from any thread.
+
+    Every method raises LedgerError: LedgerUnavailableError when waiting can help. Nothing connects before it is used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine = ledger_engine(url)
+
+    @classmethod
+    def create(cls, url: str) -> SqlLedger:
+        """The ledger at `url`, its database created when it is missing and this is allowed, its tables up to date."""
+        ensure_database(url)
+        upgrade(url)
+        return cls(url)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def begin(self, attempt: Attempt) -> None:
+        """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""
+        check_begins(attempt)
+        with self._transaction() as connection:
+            try:
+                connection.execute(insert(backup_logs).values(attempt_row(attempt)))
+            except IntegrityError as error:
+                raise already_there(attempt.backup_id) from error
+
+    def beat(self, backup_id: str, now: datetime) -> None:
+        """Move the heartbeat of a running attempt to `now`; one that has ended keeps its last."""
+        beaten = update(backup_logs).where(backup_logs.c.backup_id == backup_id, backup_logs.c.status == Status.RUNNING)
+        with self._transaction() as connection:
+            if connection.execute(beaten.values(heartbeat_at=now)).rowcount:
+                return
+        if self.get(backup_id) is None:
+            raise not_there(backup_id)
+
+    def end(self, backup_id: str, outcome: Outcome) -> None:
+        """Write `outcome` into the row, under its lock; LedgerError for a move that `statuses` does not allow."""
+        row = select(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            found = connection.execute(row.with_for_update()).mappings().one_or_none()
+            if found is None:
+                raise not_there(backup_id)
+            changed = outcome_row(after(attempt_of(found), outcome))
+            connection.execute(update(backup_logs).where(backup_logs.c.id == found["id"]).values(changed))
+
+    def get(self, backup_id: str) -> Attempt | None:
+        """The row of a backup id."""
+        return self._first(select(backup_logs).where(backup_logs.c.backup_id == backup_id))
+
+    def of_run(self, run_id: str) -> Attempt | None:
+        """The newest row that belongs to a Dagster run."""
+        return self._first(select(backup_logs).where(backup_logs.c.run_id == run_id))
+
+    def last_good(self, catalog: str, before: datetime | None = None) -> Attempt | None:
+        """The newest good full or selective backup of `catalog` with counted tables, created before `before`."""
+        query = select(backup_logs).where(
+            backup_logs.c.catalog == catalog,
+            backup_logs.c.status.in_(sorted(GOOD)),
+            backup_logs.c.kind.in_(_BUNDLES),
+            backup_logs.c.table_counts != {},
+        )
+        return self._first(query if before is None else query.where(backup_logs.c.created_at < before))
+
+    def day(self, catalog: str, day: date) -> Sequence[Attempt]:
+        """Every row of `catalog` whose partition is `day`, newest first."""
+        return self._all(
+            select(backup_logs).where(backup_logs.c.catalog == catalog, backup_logs.c.partition_date == day)
+        )
+
+    def list(
+        self, *, catalog: str | None = None, status: Sequence[Status] = (), limit: int | None = None
+    ) -> Sequence[Attempt]:
+        """Rows, newest first: of one catalog or all, with one of `status` or any, at most `limit`."""
+        query = select(backup_logs)
+        if catalog is not None:
+            query = query.where(backup_logs.c.catalog == catalog)
+        if status:
+            query = query.where(backup_logs.c.status.in_(list(status)))
+        return self._all(query.limit(limit))
+
+    def audit(self, event: AuditEvent) -> None:
+        """Add an audit row; nobody can change it afterwards."""
+        with self._transaction() as connection:
+            connection.execute(insert(backup_audit).values(audit_row(event)))
+
+    def audits(self, backup_id: str | None = None, *, limit: int | None = None) -> Sequence[AuditEvent]:
+        """Audit rows, newest first: of one backup or all, at most `limit`."""
+        query = select(backup_audit).order_by(backup_audit.c.id.desc()).limit(limit)
+        if backup_id is not None:
+            query = query.where(backup_audit.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            return [audit_of(row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with told_as_ledger_errors(self._url), self._engine.begin() as connection:
+            yield connection
+
+    def _all(self, query: Select[*tuple[object, ...]]) -> Sequence[Attempt]:
+        with self._transaction() as connection:
+            return [attempt_of(row) for row in connection.execute(query.order_by(*_NEWEST_FIRST)).mappings()]
+
+    def _first(self, query: Select[*tuple[object, ...]]) -> Attempt | None:
+        return next(iter(self._all(query.limit(1))), None)

@@ -1,0 +1,238 @@
+"""Bundle: the partitions of one date as one ZIP with its manifest, in the store, and checked there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_pipeline import __version__
+from backup_pipeline.core.bundle import (
+    MANIFEST_PATH,
+    README_PATH,
+    SCHEMA_PATH,
+    Member,
+    bytes_member,
+    member_paths,
+)
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import NotFoundError, StoreError, VerificationError
+from backup_pipeline.core.ids import local_name
+from backup_pipeline.core.layout import BackupPlace, PartitionPlace, schema_key
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import (
+    ExcludedEntry,
+    FileEntry,
+    Manifest,
+    PartitionRecord,
+    StoredBundle,
+    StoredManifest,
+    Totals,
+    seal,
+)
+from backup_pipeline.core.ports import Ports, Store
+from backup_pipeline.core.progress import BytesMoved, StageStarted
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.publish import load_partition
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    """Which tables' partitions to bundle, for which attempt.
+
+    Files that this machine still has in `spool` (a folder a table) are read there instead of from the store.
+    """
+
+    attempt: Attempt
+    catalog: Catalog
+    tables: tuple[str, ...]
+    spool: Path | None = None
+
+
+def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
+    """Bundle the newest partitions of the attempt's date; the manifest as it now stands in the store.
+
+    The bundle is one object, written first; it is read back and compared; its manifest comes last, so that a crash
+    anywhere leaves no backup rather than half of one. Raises NotFoundError naming every table without a partition, and
+    VerificationError when the store does not give back what it was given (the object is then removed).
+    """
+    partitions = _load(request, ports.store)
+    schema = _schema(request, ports.store)
+    manifest = _describe(request, partitions, schema, ports)
+    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    members = [
+        bytes_member(MANIFEST_PATH, manifest.snapshot.taken_at, seal(manifest)),
+        bytes_member(README_PATH, manifest.snapshot.taken_at, ports.formats.readme(manifest).encode()),
+        bytes_member(SCHEMA_PATH, manifest.snapshot.taken_at, schema),
+        *_file_members(request, partitions, ports),
+    ]
+    key = place.bundle(manifest.bundle_name)
+    ports.progress.tell(StageStarted("bundle", manifest.totals.bytes))
+    bundle = _store(key, members, ports)
+    stored = StoredManifest(**manifest.model_dump(), bundle=bundle)
+    ports.store.put(place.manifest, [seal(stored)])
+    return stored
+
+
+def _load(request: BundleRequest, store: Store) -> list[PartitionRecord]:
+    found: list[PartitionRecord] = []
+    missing: list[str] = []
+    for table in request.tables:
+        try:
+            found.append(load_partition(_place(request, table), store))
+        except NotFoundError:
+            missing.append(table)
+    if missing:
+        message = f"{len(missing)} tables have no partition for {request.attempt.partition_date}: {', '.join(missing)}."
+        raise NotFoundError(message, do="Materialize these tables for that date, then the bundle again.")
+    return found
+
+
+def _place(request: BundleRequest, table: str) -> PartitionPlace:
+    return PartitionPlace(request.catalog.catalog, table, request.attempt.partition_date)
+
+
+def _schema(request: BundleRequest, store: Store) -> bytes:
+    return store.get(schema_key(request.catalog.catalog, request.attempt.partition_date))
+
+
+def _describe(
+    request: BundleRequest, partitions: Sequence[PartitionRecord], schema: bytes, ports: Ports
+) -> Manifest:
+    attempt, catalog = request.attempt, request.catalog
+    tables = tuple(partition.table for partition in partitions)
+    newest = max((table.snapshot for table in tables), key=lambda snapshot: snapshot.taken_at)
+    latest = max(partitions, key=lambda partition: partition.table.snapshot.taken_at)
+    consistent = len({(table.snapshot.id, table.snapshot.taken_at) for table in tables}) == 1
+    late = any(partition.late for partition in partitions)
+    warnings = tuple(_warnings(partitions, latest, consistent=consistent, late=late))
+    files = [file for table in tables for file in table.files]
+    return Manifest(
+        backup_id=attempt.backup_id,
+        catalog=catalog.catalog,
+        title=catalog.title,
+        kind=attempt.kind,
+        type="automatic" if attempt.type == "automatic" else "manual",
+        created_by=attempt.created_by,
+        reason=attempt.reason,
+        status=Status.SUCCESS_WITH_WARNINGS if warnings else Status.SUCCESS,
+        consistent=consistent,
+        late=late,
+        partition_date=attempt.partition_date,
+        timezone=catalog.timezone,
+        started_at=attempt.started_at,
+        finished_at=ports.clock(),
+        snapshot=newest,
+        tables=tables,
+        excluded=tuple(ExcludedEntry(table=name, reason=reason) for name, reason in latest.excluded.items()),
+        unlisted=latest.unlisted,
+        warnings=warnings,
+        totals=Totals(
+            tables=len(tables),
+            rows=sum(table.row_count for table in tables),
+            files=len(files),
+            bytes=sum(file.bytes for file in files),
+        ),
+        bundle_name=local_name(catalog.bundle_name, newest.taken_at, catalog.timezone),
+        entries={path: file.sha256 for file, path in _paths(partitions)}
+        | {SCHEMA_PATH: hashlib.sha256(schema).hexdigest()},
+        pipeline_version=__version__,
+        run_id=attempt.run_id,
+    )
+
+
+def _warnings(
+    partitions: Sequence[PartitionRecord], latest: PartitionRecord, *, consistent: bool, late: bool
+) -> Iterator[str]:
+    if latest.unlisted:
+        yield f"Tables in the database that the catalog neither lists nor excludes: {', '.join(latest.unlisted)}."
+    if not consistent:
+        times = sorted({partition.table.snapshot.taken_at for partition in partitions})
+        yield f"Mixed snapshots: the tables show {len(times)} instants, from {times[0]:%F %T} to {times[-1]:%F %T} UTC."
+    if late:
+        yield "Late: the rows were read after the date they are filed under; see each table's snapshot time."
+    for partition in partitions:
+        for check in partition.table.checks:
+            if not check.passed:
+                yield f"Table {partition.table.name}, check {check.name}: {check.message}"
+
+
+def _paths(partitions: Sequence[PartitionRecord]) -> Iterator[tuple[FileEntry, str]]:
+    for partition in partitions:
+        yield from member_paths(partition.table, partition.sheet_file)
+
+
+def _file_members(request: BundleRequest, partitions: Sequence[PartitionRecord], ports: Ports) -> Iterator[Member]:
+    for partition in partitions:
+        place = _place(request, partition.table.name)
+        for file, path in member_paths(partition.table, partition.sheet_file):
+            yield Member(
+                path=path,
+                modified=partition.table.snapshot.taken_at,
+                chunks=_chunks(request, place, file, ports),
+                size=file.bytes,
+                crc32=file.crc32,
+                stored=file.format == "parquet",
+            )
+
+
+def _chunks(request: BundleRequest, place: PartitionPlace, file: FileEntry, ports: Ports) -> Iterator[bytes]:
+    """The file's bytes, compared with the SHA-256 of its partition as they pass."""
+    seen = hashlib.sha256()
+    for chunk in _read(request, place, file, ports.store):
+        seen.update(chunk)
+        ports.progress.tell(BytesMoved(len(chunk)))
+        yield chunk
+    if seen.hexdigest() != file.sha256:
+        message = f"{ports.store.url}/{place.file(file.name)} is damaged: its SHA-256 is not the one that was written."
+        raise VerificationError(message, do=f"Materialize the table {place.table} again.")
+
+
+def _read(request: BundleRequest, place: PartitionPlace, file: FileEntry, store: Store) -> Iterator[bytes]:
+    spooled = request.spool / place.table / file.name if request.spool else None
+    if spooled is None or not spooled.is_file() or spooled.stat().st_size != file.bytes:
+        yield from store.stream(place.file(file.name))
+        return
+    with spooled.open("rb") as source:
+        while chunk := source.read(1 << 20):
+            yield chunk
+
+
+def _store(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
+    """Write the bundle, read it back, and compare size and SHA-256; what does not compare is removed."""
+    sent = hashlib.sha256()
+    size = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size
+        for chunk in ports.formats.bundle(members):
+            sent.update(chunk)
+            size += len(chunk)
+            yield chunk
+
+    stored = ports.store.put(key, counted())
+    ports.progress.tell(StageStarted("check", size))
+    problem = f"it has {stored.size} bytes of {size}" if stored.size != size else None
+    problem = problem or compare(ports.store, key, sent.hexdigest(), ports)
+    if problem:
+        with suppress(StoreError):
+            ports.store.delete([key])
+        message = f"{ports.store.url}/{key} did not come back from the store as it was written: {problem}."
+        raise VerificationError(message, do="Run the bundle again; if it repeats, look at the store.")
+    return StoredBundle(name=key.rpartition("/")[2], bytes=size, sha256=sent.hexdigest())
+
+
+def compare(store: Store, key: str, sha256: str, ports: Ports) -> str | None:
+    """Read an object whole and compare its SHA-256: None when it is the same, else what is wrong."""
+    seen = hashlib.sha256()
+    for chunk in store.stream(key):
+        seen.update(chunk)
+        ports.progress.tell(BytesMoved(len(chunk)))
+    return None if seen.hexdigest() == sha256 else f"its SHA-256 is {seen.hexdigest()}, not {sha256}"
+
+
+def counts(manifest: Manifest) -> Mapping[str, int]:
+    """The row count of each table."""
+    return {table.name: table.row_count for table in manifest.tables}

@@ -1,0 +1,103 @@
+"""Export: the tables of one run, read from one snapshot, each filed as the partition of its date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
+from backup_pipeline.core.layout import schema_key
+from backup_pipeline.core.planning import plan_catalog
+from backup_pipeline.core.plans import CatalogPlan, TablePlan
+from backup_pipeline.core.ports import Ports, Snapshot
+from backup_pipeline.core.progress import StageStarted, TableFinished
+from backup_pipeline.operations.export_table import TableJob, export_table
+from backup_pipeline.operations.results import TableResult
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Which tables of a catalog to export, for which date, on behalf of which backup.
+
+    `spool` is a folder for files in the making; `before` has each table's row count in the last good backup.
+    """
+
+    backup_id: str
+    catalog: Catalog
+    tables: tuple[str, ...]
+    day: date
+    late: bool
+    spool: Path
+    workers: int
+    before: Mapping[str, int]
+
+
+def export_tables(request: ExportRequest, ports: Ports) -> Iterator[TableResult]:
+    """Export the tables side by side from one snapshot; their results in the order in which they end.
+
+    A table that fails does not stop the others. Closing the iterator early, or an exception in whoever consumes it,
+    cancels every running query at once. Raises what makes the whole run void: SourceError, SnapshotLostError,
+    CatalogError for a column that looks like a secret.
+    """
+    ports.progress.tell(StageStarted("snapshot"))
+    with ports.source.snapshot() as snapshot:
+        database = snapshot.database()
+        plan = plan_catalog(request.catalog, database)
+        key = schema_key(request.catalog.catalog, request.day)
+        ports.store.put(key, [snapshot.schema_sql().encode()])
+        for table in request.tables:
+            if table in plan.failed:
+                yield _failed(request, ports, table, plan.failed[table])
+        ready = [plan.tables[table] for table in request.tables if table in plan.tables]
+        yield from _side_by_side(request, ports, snapshot, plan, ready)
+
+
+def _side_by_side(
+    request: ExportRequest, ports: Ports, snapshot: Snapshot, plan: CatalogPlan, tables: list[TablePlan]
+) -> Iterator[TableResult]:
+    """Biggest table first, so that the last one to end is a small one."""
+    tables.sort(key=lambda table: table.relation.total_bytes, reverse=True)
+    pool = ThreadPoolExecutor(max_workers=request.workers, thread_name_prefix="export")
+    try:
+        jobs = {pool.submit(export_table, _job(request, plan, table), snapshot, ports): table.name for table in tables}
+        for future in as_completed(jobs):
+            yield _result(request, ports, jobs[future], future)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        snapshot.cancel()
+        pool.shutdown(wait=True)
+
+
+def _job(request: ExportRequest, plan: CatalogPlan, table: TablePlan) -> TableJob:
+    return TableJob(
+        backup_id=request.backup_id,
+        catalog=request.catalog,
+        plan=table,
+        day=request.day,
+        late=request.late,
+        directory=request.spool / table.name,
+        before=request.before.get(table.name),
+        unlisted=plan.unlisted,
+        excluded=plan.excluded,
+    )
+
+
+def _result(request: ExportRequest, ports: Ports, table: str, future: Future[TableResult]) -> TableResult:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, CanceledError | SnapshotLostError) or not isinstance(error, Exception):
+        raise error
+    known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
+    known.__cause__ = error if known is not error else known.__cause__
+    return _failed(request, ports, table, known)
+
+
+def _failed(request: ExportRequest, ports: Ports, table: str, error: BackupError) -> TableResult:
+    sheet = request.catalog.sheet_of(table)
+    ports.progress.tell(TableFinished(table, sheet, 0, 0, 0.0, error.what))
+    return TableResult(table, None, error=error)

@@ -1,0 +1,157 @@
+"""Export of one table: pages through the writers, the checks, and the partition in the store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.checks import Check, key_unique, row_count, shrinkage
+from backup_pipeline.core.errors import BackupError, SnapshotLostError
+from backup_pipeline.core.ids import local_name
+from backup_pipeline.core.layout import PartitionPlace
+from backup_pipeline.core.manifest import CheckEntry, ColumnEntry, FileEntry, PartitionRecord, TableEntry
+from backup_pipeline.core.plans import NotNativeError, TablePlan
+from backup_pipeline.core.ports import Ports, Snapshot, TableWriter
+from backup_pipeline.core.progress import PageWritten, TableFinished, TableStarted
+from backup_pipeline.operations.publish import publish_partition
+from backup_pipeline.operations.results import TableResult
+
+_RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """One table to export: how to read it, for which date, where its files are made (`directory`), what to compare."""
+
+    backup_id: str
+    catalog: Catalog
+    plan: TablePlan
+    day: date
+    late: bool
+    directory: Path
+    before: int | None
+    unlisted: tuple[str, ...]
+    excluded: Mapping[str, str]
+
+    @property
+    def place(self) -> PartitionPlace:
+        """Where its partition lies in the store."""
+        return PartitionPlace(self.catalog.catalog, self.plan.name, self.day)
+
+
+def export_table(job: TableJob, snapshot: Snapshot, ports: Ports) -> TableResult:
+    """Export one table and publish its partition; a failed blocking check is an error, and publishes nothing."""
+    started = ports.clock()
+    ports.progress.tell(TableStarted(job.plan.name, job.plan.relation.estimated_rows))
+    plan, files = _write_files(job, snapshot, ports)
+    checks = _checks(job, plan, files, snapshot)
+    for check in checks:
+        if check.blocking and not check.passed:
+            message = f"Table {plan.name}: {check.message}"
+            raise BackupError(message, do="Run the table again. If it repeats, report it: no rows may be lost.")
+    partition = _record(job, plan, files, checks, snapshot, _seconds(started, ports))
+    publish_partition(job.place, partition, job.directory, ports.store)
+    entry = partition.table
+    ports.progress.tell(
+        TableFinished(entry.name, entry.sheet, entry.row_count, entry.bytes, _seconds(started, ports))
+    )
+    return TableResult(plan.name, partition, checks, ports.formats.preview(plan, job.directory))
+
+
+def _write_files(job: TableJob, snapshot: Snapshot, ports: Ports) -> tuple[TablePlan, tuple[FileEntry, ...]]:
+    """Write the table's files; begin again when a value wants its column as text, or when the connection was lost."""
+    plan = job.plan
+    restarts = 0
+    while True:
+        try:
+            return plan, _write_once(job, plan, snapshot, ports)
+        except NotNativeError as error:
+            plan = plan.as_text(error.column, error.value)
+        except BackupError as error:
+            restarts += 1
+            if not error.transient or isinstance(error, SnapshotLostError) or restarts >= _RESTARTS:
+                raise
+        ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows))
+
+
+def _write_once(job: TableJob, plan: TablePlan, snapshot: Snapshot, ports: Ports) -> tuple[FileEntry, ...]:
+    shutil.rmtree(job.directory, ignore_errors=True)
+    job.directory.mkdir(parents=True)
+    writer: TableWriter = ports.formats.writer(plan, job.directory, job.catalog.timezone)
+    try:
+        for page in snapshot.read(plan):
+            writer.write(page.rows)
+            ports.progress.tell(PageWritten(plan.name, page.rows.num_rows, writer.bytes_written))
+        return writer.close()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _checks(job: TableJob, plan: TablePlan, files: tuple[FileEntry, ...], snapshot: Snapshot) -> tuple[Check, ...]:
+    """The CSV must hold as many rows as the Parquet, and both as many as the snapshot."""
+    written = _rows(files, "parquet")
+    counted = snapshot.count(plan)
+    lost = written if written == _rows(files, "csv") else min(written, _rows(files, "csv"))
+    return (
+        row_count(lost, counted),
+        key_unique(plan.key, snapshot.duplicate_keys(plan)),
+        shrinkage(written, job.before, job.catalog.shrinkage_of(plan.name)),
+    )
+
+
+def _rows(files: tuple[FileEntry, ...], kind: str) -> int:
+    return sum(file.rows for file in files if file.format == kind)
+
+
+def _record(
+    job: TableJob,
+    plan: TablePlan,
+    files: tuple[FileEntry, ...],
+    checks: tuple[Check, ...],
+    snapshot: Snapshot,
+    seconds: float,
+) -> PartitionRecord:
+    file = plan.sheet.file
+    return PartitionRecord(
+        catalog=job.catalog.catalog,
+        partition_date=job.day,
+        late=job.late,
+        sheet_file=local_name(file, snapshot.entry.taken_at, job.catalog.timezone) if file else None,
+        unlisted=job.unlisted,
+        excluded=job.excluded,
+        table=TableEntry(
+            name=plan.name,
+            relation=plan.relation.full_name,
+            sheet=plan.sheet.name,
+            key=plan.key,
+            order=plan.order,
+            row_count=_rows(files, "parquet"),
+            snapshot=snapshot.entry,
+            exported_by=job.backup_id,
+            columns=tuple(
+                ColumnEntry(
+                    name=planned.name,
+                    pg_type=planned.column.pg_type,
+                    arrow_type=planned.arrow_type,
+                    nullable=planned.column.nullable,
+                    masked=planned.masked,
+                )
+                for planned in plan.columns
+            ),
+            sheet_columns=tuple(column.title for column in plan.sheet.columns),
+            excluded_columns=plan.excluded,
+            notes=plan.notes,
+            checks=tuple(CheckEntry(name=c.name, passed=c.passed, message=c.message) for c in checks),
+            files=files,
+            seconds=round(seconds, 3),
+        ),
+    )
+
+
+def _seconds(started: datetime, ports: Ports) -> float:
+    return (ports.clock() - started).total_seconds()

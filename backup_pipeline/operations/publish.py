@@ -1,0 +1,35 @@
+"""Publishing a partition: its record first goes, then its files change, then the new record comes.
+
+A partition exists when its record does, so whatever is killed in between leaves no partition, never a mixed one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.layout import PartitionPlace
+from backup_pipeline.core.manifest import PartitionRecord, read_partition, seal
+from backup_pipeline.core.ports import Store
+
+
+def publish_partition(place: PartitionPlace, partition: PartitionRecord, directory: Path, store: Store) -> None:
+    """Put the partition's files from `directory` into the store, check them there, and make the partition visible."""
+    store.delete([place.record])
+    store.delete([found.key for found in store.list(place.prefix)])
+    for file in partition.table.files:
+        stored = store.put_file(place.file(file.name), directory / file.name)
+        if stored.size != file.bytes:
+            message = f"{store.url}/{stored.key} has {stored.size} bytes in the store; {file.bytes} were written."
+            raise VerificationError(message, do="Run the table again; if it repeats, look at the store.")
+    store.put(place.record, [seal(partition)])
+
+
+def load_partition(place: PartitionPlace, store: Store) -> PartitionRecord:
+    """The record of a partition; NotFoundError when the table has none for that date."""
+    try:
+        data = store.get(place.record)
+    except NotFoundError as error:
+        message = f"Table {place.table} has no partition for {place.day} in {store.url}."
+        raise NotFoundError(message, do=f"Materialize the table {place.table} for that date.") from error
+    return read_partition(data, f"{store.url}/{place.record}")

@@ -1,0 +1,1 @@
+"""Dagster, thin: assets, checks, jobs, schedules, sensors, partitions, resources. No SQL, no S3, no decisions."""

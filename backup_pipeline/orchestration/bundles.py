@@ -1,0 +1,48 @@
+"""The bundle of a catalog: the asset downstream of all its tables."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.checks import READABLE
+from backup_pipeline.operations.back_up import bundle_attempt
+from backup_pipeline.orchestration.checks import bundle_check_specs
+from backup_pipeline.orchestration.config import BackupConfig
+from backup_pipeline.orchestration.failures import attempt_of
+from backup_pipeline.orchestration.keys import bundle_key, bundle_op
+from backup_pipeline.orchestration.metadata import bundle_metadata
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.run_facts import bundle_tables, request_of
+from backup_pipeline.orchestration.specs import bundle_spec
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import work_dir
+
+
+def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The asset that bundles the newest partitions of a date, stores them with a manifest, and ends the ledger row."""
+
+    @dg.multi_asset(name=bundle_op(catalog), specs=[bundle_spec(catalog)], check_specs=bundle_check_specs(catalog))
+    def bundle(
+        context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        request = request_of(context, config, catalog, reads=False)
+        tables = bundle_tables(context, catalog)
+        with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as attempt:
+            manifest = bundle_attempt(attempt, request, tables, ports, spool=work_dir(Settings()))
+            for warning in manifest.warnings:
+                context.log.warning(warning)
+            yield dg.MaterializeResult(
+                asset_key=bundle_key(catalog),
+                metadata=bundle_metadata(manifest, ports.store.url),
+                check_results=[
+                    dg.AssetCheckResult(
+                        check_name=READABLE,
+                        passed=True,
+                        description=f"{manifest.bundle.bytes:,} bytes read back; SHA-256 {manifest.bundle.sha256}.",
+                    )
+                ],
+                data_version=dg.DataVersion(manifest.bundle.sha256[:32]),
+            )
+
+    return bundle

@@ -1,0 +1,95 @@
+"""Running a backup in this process, through Dagster: its run, events and materializations are those of the UI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.progress import Progress
+from backup_pipeline.orchestration.assemble import assemble
+from backup_pipeline.orchestration.config import SCOPE_TAG, SELECTED, USER_TAG
+from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
+from backup_pipeline.orchestration.keys import bundle_key, bundle_op, full_job, table_key, tables_op
+from backup_pipeline.orchestration.owner_tag import OWNER_TAG, owner_tag
+from backup_pipeline.orchestration.resources import watcher
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.ports import this_owner
+
+
+@dataclass(frozen=True)
+class Order:
+    """A backup to run: every table of the catalog, or `tables`; for which date, why, by whom."""
+
+    catalog: Catalog
+    tables: tuple[str, ...]
+    day: date
+    reason: str
+    created_by: str
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How the run ended. `error`, `what_to_do` and `exit_code` are those of the first step that failed."""
+
+    run_id: str
+    success: bool
+    error: str = ""
+    what_to_do: str = ""
+    exit_code: int = 0
+
+
+def run_backup(order: Order, settings: Settings, progress: Progress) -> RunResult:
+    """Run the backup now, in this process; `progress` watches it. The instance is that of DAGSTER_HOME.
+
+    KeyboardInterrupt (Ctrl-C) stops the SQL at once, ends the run and its ledger row as canceled, and comes out.
+    """
+    catalog = order.catalog
+    job = assemble({catalog.catalog: catalog}, settings).resolve_job_def(full_job(catalog))
+    chosen = order.tables or tuple(catalog.tables)
+    token = watcher.set(progress)
+    try:
+        with dg.DagsterInstance.get() as instance:
+            result = job.execute_in_process(
+                run_config=_run_config(order),
+                instance=instance,
+                partition_key=order.day.isoformat(),
+                asset_selection=[*(table_key(catalog, table) for table in chosen), bundle_key(catalog)],
+                tags=_tags(order),
+                raise_on_error=False,
+            )
+    finally:
+        watcher.reset(token)
+    if result.success:
+        return RunResult(result.run_id, success=True)
+    return _failed(result.run_id, result.all_events)
+
+
+def _run_config(order: Order) -> Mapping[str, object]:
+    config = {"reason": order.reason, "late": order.late, "created_by": order.created_by}
+    return {
+        "ops": {tables_op(order.catalog): {"config": config}, bundle_op(order.catalog): {"config": config}},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+
+
+def _tags(order: Order) -> dict[str, str]:
+    tags = {OWNER_TAG: owner_tag(this_owner()), USER_TAG: order.created_by}
+    return {**tags, SCOPE_TAG: SELECTED} if order.tables else tags
+
+
+def _failed(run_id: str, events: Sequence[dg.DagsterEvent]) -> RunResult:
+    for event in events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        metadata = data.user_failure_data.metadata if data.user_failure_data else {}
+        error = data.user_failure_data.description if data.user_failure_data else data.error_display_string
+        code = metadata[EXIT_CODE].value if EXIT_CODE in metadata else 1
+        what_to_do = metadata[WHAT_TO_DO].value if WHAT_TO_DO in metadata else ""
+        return RunResult(run_id, success=False, error=error or "", what_to_do=str(what_to_do), exit_code=int(code))
+    return RunResult(run_id, success=False, error="The run failed before its first step.", exit_code=1)

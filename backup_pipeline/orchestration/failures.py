@@ -1,0 +1,69 @@
+"""How an error ends a Dagster step: the ledger row closed, people alerted, and one clear failure in the event log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.secrets import redact
+from backup_pipeline.ledger.heartbeat import Heartbeat
+from backup_pipeline.operations.attempts import Request, begin, end_failed
+from backup_pipeline.wiring.ports import this_owner
+
+EXIT_CODE = "exit code"
+WHAT_TO_DO = "what to do"
+
+
+@contextmanager
+def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[Attempt]:
+    """The attempt of a run, begun or taken up; its heart beats meanwhile, and any error ends it as `failed`.
+
+    What comes out is a `Failure` without a chain of causes: Dagster writes every cause into its event log, and those
+    are other people's words, which may hold a secret.
+    """
+    try:
+        attempt = begin(request, ports, this_owner())
+    except BackupError as error:
+        raise failure(error) from None
+    with Heartbeat(ports.ledger, attempt.backup_id, clock=ports.clock):
+        try:
+            yield attempt
+        except GeneratorExit:
+            _end(attempt, CanceledError("The run was stopped."), request, ports, log)
+            raise
+        except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+            _end(attempt, CanceledError("The run was stopped by hand."), request, ports, log)
+            raise
+        except dg.Failure as error:
+            _end(attempt, BackupError(error.description or "The step failed."), request, ports, log)
+            raise
+        except BackupError as error:
+            _end(attempt, error, request, ports, log)
+            raise failure(error) from None
+        except Exception as error:
+            unforeseen = BackupError(redact(f"{type(error).__name__}: {error}"))
+            log.debug("Unforeseen error", exc_info=error)
+            _end(attempt, unforeseen, request, ports, log)
+            raise failure(unforeseen) from None
+
+
+def failure(error: BackupError) -> dg.Failure:
+    """The error as Dagster shows it: what failed, what to do, and each failed table."""
+    metadata: dict[str, str | int] = {EXIT_CODE: error.exit_code}
+    if error.do:
+        metadata[WHAT_TO_DO] = redact(error.do)
+    if isinstance(error, ExportFailedError):
+        metadata |= {f"table {table}": redact(reason.what) for table, reason in error.failed.items()}
+    return dg.Failure(description=redact(error.what), metadata=metadata, allow_retries=error.transient)
+
+
+def _end(attempt: Attempt, error: BackupError, request: Request, ports: Ports, log: dg.DagsterLogManager) -> None:
+    for delivery in end_failed(attempt, error, ports, run_url=request.run_url):
+        if delivery.error:
+            log.warning(f"Alert not delivered to {delivery.channel}: {delivery.error}")

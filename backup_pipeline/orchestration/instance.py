@@ -1,0 +1,124 @@
+"""What `dagster.yaml` can not say by itself: storage and compute logs by environment, a launcher that notices death.
+
+Uses names that are private to Dagster: its version is pinned, and a contract test loads every class named here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._config import UserConfigSchema
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.compute_log_manager import ComputeLogManager
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
+from dagster_postgres import DagsterPostgresStorage
+
+from backup_pipeline.core.errors import UsageError
+from backup_pipeline.orchestration.owner_tag import OWNER_TAG, read_owner_tag
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.ports import is_alive_here
+
+_S3_PREFIX = "dagster"
+
+
+class EnvStorage(DagsterStorage, ConfigurableClass):
+    """Runs, events and schedules in the PostgreSQL of DAGSTER_PG_URL where that is set, else in SQLite."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """No configuration: the environment says it."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> DagsterStorage:
+        """The storage the environment asks for."""
+        url = Settings().dagster_pg_url
+        if url is None:
+            return DagsterSqliteStorage.from_local(base_dir=str(_dagster_home()), inst_data=inst_data)
+        return DagsterPostgresStorage(psycopg2_url(url.get_secret_value()), inst_data=inst_data)
+
+
+class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
+    """Compute logs in the S3 bucket BACKUP_COMPUTE_LOG_BUCKET where that is set, else in DAGSTER_HOME."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """No configuration: the environment says it."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> ComputeLogManager[Any]:
+        """The manager the environment asks for."""
+        settings = Settings()
+        if settings.compute_log_bucket is None:
+            return LocalComputeLogManager(base_dir=str(_dagster_home() / "compute_logs"), inst_data=inst_data)
+        return S3ComputeLogManager(
+            bucket=settings.compute_log_bucket,
+            prefix=_S3_PREFIX,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            skip_empty_files=True,
+            upload_interval=30,
+            inst_data=inst_data,
+        )
+
+
+class SupervisedRunLauncher(DefaultRunLauncher):
+    """Dagster's own launcher, which also notices a run whose process is gone.
+
+    Without it a run stays STARTED for ever when its host went down, and holds its pool (dagster-io/dagster#4319). A
+    run counts as dead only when the code server that ran it is unreachable, or, for a run of the command line, when
+    its process is: anything else may be a reload of the code.
+    """
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Run monitoring may ask."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the process that executes `run` still lives."""
+        owner = read_owner_tag(run.tags.get(OWNER_TAG, ""))
+        if owner is not None:
+            return _health(alive=is_alive_here(owner))
+        client = self._get_grpc_client_for_termination(run.run_id)
+        if client is None:
+            return CheckRunHealthResult(WorkerStatus.UNKNOWN)
+        try:
+            client.ping("")
+        except DagsterUserCodeUnreachableError:
+            return _health(alive=False)
+        return _health(alive=True)
+
+
+def psycopg2_url(url: str) -> str:
+    """`url` with the driver that dagster-postgres speaks; SQLAlchemy 2.1 would take another one for a bare scheme."""
+    scheme, separator, rest = url.partition("://")
+    if scheme.partition("+")[0] not in {"postgresql", "postgres"} or not separator:
+        message = f"DAGSTER_PG_URL starts with {scheme!r}."
+        raise UsageError(message, do="It wants postgresql://user:password@host:port/database.")
+    return f"postgresql+psycopg2://{rest}"
+
+
+def _health(*, alive: bool) -> CheckRunHealthResult:
+    if alive:
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+    return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The process that ran it is gone.")
+
+
+def _dagster_home() -> Path:
+    return Settings().dagster_home or Path(os.getcwd()) / ".dagster"

@@ -1,0 +1,48 @@
+"""The resource through which assets and sensors reach the world: S3's settings, and the ports of a catalog."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.progress import Progress, Silence
+from backup_pipeline.settings import Settings
+from backup_pipeline.stores.s3_settings import S3Settings
+from backup_pipeline.wiring.ports import open_ports
+
+watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
+"""Who watches the runs of this process; the command line sets it."""
+
+
+class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
+    """Opens the ports of a catalog. `s3` says how S3 is reached; everything else comes from the settings."""
+
+    s3: dg.ResourceDependency[S3Resource]
+
+    @contextmanager
+    def open(self, catalog: Catalog) -> Iterator[Ports]:
+        """The ports of `catalog`, closed at the end. Nothing connects before it is used."""
+        progress = watcher.get() or Silence()
+        with open_ports(Settings(), catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
+            yield ports
+
+
+def s3_resource(settings: Settings) -> S3Resource:
+    """S3 as the settings say; credentials come from the usual AWS chain and never stand in Dagster's config."""
+    return S3Resource(endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region)
+
+
+def s3_settings_of(resource: S3Resource) -> S3Settings:
+    """The resource's settings as the store takes them."""
+    return S3Settings(
+        endpoint_url=resource.endpoint_url,
+        region=resource.region_name,
+        access_key_id=resource.aws_access_key_id,
+        secret_access_key=resource.aws_secret_access_key,
+        session_token=resource.aws_session_token,
+        profile=resource.profile_name,
+    )

@@ -1,0 +1,55 @@
+"""What a run of Dagster says about itself: who asked for it, which assets it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import dagster as dg
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.operations.attempts import Request
+from backup_pipeline.orchestration.config import SCOPE_TAG, SELECTED, USER_TAG, BackupConfig
+from backup_pipeline.orchestration.keys import bundle_key
+from backup_pipeline.settings import Settings
+
+_SCHEDULE_TAG = "dagster/schedule_name"
+
+
+def run_assets(context: dg.AssetExecutionContext) -> Set[dg.AssetKey]:
+    """The assets that the whole run is for, not only this step."""
+    return context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys
+
+
+def bundle_tables(context: dg.AssetExecutionContext, catalog: Catalog) -> tuple[str, ...]:
+    """The tables that the run's bundle holds: all, or those of the run when it says so."""
+    if context.run.tags.get(SCOPE_TAG) != SELECTED:
+        return tuple(catalog.tables)
+    chosen = {key.path[-1] for key in run_assets(context)}
+    return tuple(table for table in catalog.tables if table in chosen)
+
+
+def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog: Catalog, *, reads: bool) -> Request:
+    """The run as a request; `reads` says whether this step reads the source."""
+    tags = context.run.tags
+    chosen = {key.path[-1] for key in run_assets(context)}
+    tables = tuple(table for table in catalog.tables if table in chosen)
+    with_bundle = bundle_key(catalog) in run_assets(context)
+    kind = "tables" if not with_bundle else "selective" if tags.get(SCOPE_TAG) == SELECTED else "full"
+    return Request(
+        catalog=catalog,
+        kind=kind,
+        tables=bundle_tables(context, catalog) if with_bundle else tables,
+        day=context.partition_time_window.start.date(),
+        type="automatic" if _SCHEDULE_TAG in tags else "manual",
+        created_by=config.created_by or tags.get(USER_TAG) or ("schedule" if _SCHEDULE_TAG in tags else "dagster"),
+        reason=config.reason,
+        late=config.late,
+        reads=reads,
+        run_id=context.run.run_id,
+        run_url=run_url(context.run.run_id),
+    )
+
+
+def run_url(run_id: str) -> str:
+    """The page of a run in the Dagster UI."""
+    return f"{Settings().dagster_url.rstrip('/')}/runs/{run_id}"

@@ -1,0 +1,134 @@
+"""The sensors: a run that failed, was canceled, died without a word, or whose checks failed, is told to people."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import BackupError, CanceledError
+from backup_pipeline.core.secrets import redact
+from backup_pipeline.operations.attempts import close_orphans, end_run, tell
+from backup_pipeline.orchestration.config import CATALOG_TAG
+from backup_pipeline.orchestration.failed_checks import failed_checks
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.run_facts import run_url
+from backup_pipeline.wiring.ports import is_dead
+
+_RUNNING = dg.DefaultSensorStatus.RUNNING
+_EVERY_S = 30
+
+
+def build_sensors(catalogs: Mapping[str, Catalog]) -> Sequence[dg.SensorDefinition]:
+    """One set of sensors for all catalogs."""
+    return [_failed(catalogs), _canceled(catalogs), _checks(catalogs), _orphans(catalogs)]
+
+
+def _failed(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        name="backup_failed",
+        default_status=_RUNNING,
+        minimum_interval_seconds=_EVERY_S,
+        description="Closes the ledger row of a failed run that could not close it itself, and alerts.",
+    )
+    def backup_failed(context: dg.RunFailureSensorContext, backups: BackupResource) -> dg.SkipReason | None:
+        """A run that closed its own row has alerted already: `end_run` then does nothing."""
+        if context.dagster_run.tags.get("dagster/will_retry") == "true":
+            return dg.SkipReason("Dagster will retry this run.")
+        reason = redact(context.failure_event.message or "The run failed.")
+        error = BackupError(reason, do="Open the run, correct the cause, and run the backup again.")
+        return _end(catalogs, context.dagster_run, backups, error)
+
+    return backup_failed
+
+
+def _canceled(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.CANCELED,
+        name="backup_canceled",
+        default_status=_RUNNING,
+        minimum_interval_seconds=_EVERY_S,
+        monitor_all_code_locations=False,
+        description="Closes the ledger row of a canceled run that could not close it itself, and alerts.",
+    )
+    def backup_canceled(context: dg.RunStatusSensorContext, backups: BackupResource) -> dg.SkipReason | None:
+        error = CanceledError("The run was canceled.", do="Run the backup again if its date still wants one.")
+        return _end(catalogs, context.dagster_run, backups, error)
+
+    return backup_canceled
+
+
+def _checks(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="backup_checks_failed",
+        default_status=_RUNNING,
+        minimum_interval_seconds=_EVERY_S,
+        monitor_all_code_locations=False,
+        description="Alerts when a check failed in a run that went well otherwise: Dagster calls such a run a success.",
+    )
+    def checks_failed(context: dg.RunStatusSensorContext, backups: BackupResource) -> dg.SkipReason | None:
+        failed = failed_checks(context.instance, context.dagster_run.run_id)
+        catalog = _catalog_of(catalogs, context.dagster_run)
+        if catalog is None or not failed:
+            return dg.SkipReason("Every check passed.")
+        with backups.open(catalog) as ports:
+            attempt = ports.ledger.of_run(context.dagster_run.run_id)
+            tell(_checks_alert(catalog, failed, context.dagster_run.run_id, attempt and attempt.backup_id), ports)
+        return None
+
+    return checks_failed
+
+
+def _orphans(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="backup_orphans",
+        default_status=_RUNNING,
+        minimum_interval_seconds=_EVERY_S,
+        description="Closes the ledger rows of runs that died without a word, and alerts.",
+    )
+    def backup_orphans(backups: BackupResource) -> Iterator[dg.SkipReason]:
+        catalog = next(iter(catalogs.values()))
+        with backups.open(catalog) as ports:
+            closed = close_orphans(ports, is_dead)
+        names = ", ".join(attempt.backup_id for attempt in closed)
+        yield dg.SkipReason(f"Closed as failed: {names}" if closed else "Every running backup is alive.")
+
+    return backup_orphans
+
+
+def _end(
+    catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupResource, error: BackupError
+) -> dg.SkipReason | None:
+    catalog = _catalog_of(catalogs, run)
+    if catalog is None:
+        return dg.SkipReason("Not a run of a catalog.")
+    with backups.open(catalog) as ports:
+        return _told(end_run(run.run_id, catalog.catalog, error, ports, run_url=run_url(run.run_id)))
+
+
+def _told(alerted: bool) -> dg.SkipReason | None:  # noqa: FBT001  # the answer of `end_run`, passed on
+    return None if alerted else dg.SkipReason("The run has closed its row and alerted by itself.")
+
+
+def _catalog_of(catalogs: Mapping[str, Catalog], run: dg.DagsterRun) -> Catalog | None:
+    """The catalog of a run: by its tag, else by the key prefix of its assets."""
+    named = run.tags.get(CATALOG_TAG)
+    prefixes = {key.path[0] for key in run.asset_selection or ()}
+    return catalogs.get(named or next(iter(prefixes), ""))
+
+
+def _checks_alert(catalog: Catalog, failed: Mapping[str, str], run_id: str, backup_id: str | None) -> Alert:
+    return Alert(
+        severity=Severity.WARNING,
+        title=f"Backup checks failed: {catalog.catalog}",
+        what=f"The backup is there, but {len(failed)} of its checks failed.",
+        do="Compare with the earlier backups before the next one replaces them in people's minds.",
+        catalog=catalog.catalog,
+        backup_id=backup_id,
+        run_id=run_id,
+        run_url=run_url(run_id),
+        tables=failed,
+    )
+
+

@@ -1,0 +1,1 @@
+"""The source database and the restore target: snapshots, pages, introspection, loading."""

@@ -1,0 +1,78 @@
+"""Where the source database is: its URL taken apart, and the connection strings made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from psycopg import Error
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.core.secrets import redact, redact_url
+
+_SCHEMES = ("postgresql://", "postgres://")
+_EXAMPLE = "Write it as postgresql://user:password@host:5432/database; %-encode special characters of the password."
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A database and the role that reads it. Its text, `isp at db:5432 as app`, is fit for people."""
+
+    host: str
+    port: str
+    database: str
+    user: str
+    shown_url: str
+    url: str = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.database} at {self.host}:{self.port} as {self.user}"
+
+    def conninfo(self, role: str, connect_timeout_s: int) -> str:
+        """The libpq connection string of one connection; `role` says in the server's own views what it is for."""
+        # Without client_encoding libpq would hand out the server's encoding, and Arrow would call it UTF-8.
+        return make_conninfo(
+            self.url,
+            application_name=f"backup_pipeline {role}",
+            connect_timeout=connect_timeout_s,
+            client_encoding="UTF8",
+        )
+
+    def conninfo_without_password(self) -> str:
+        """The connection string that may stand in a process list; the password goes another way."""
+        kept = {k: v for k, v in conninfo_to_dict(self.url).items() if k not in {"password", "sslpassword"}}
+        return make_conninfo(**{name: str(value) for name, value in kept.items()})
+
+    @property
+    def password(self) -> str:
+        """The password inside the URL; empty when there is none."""
+        return str(conninfo_to_dict(self.url).get("password") or "")
+
+    def redact(self, text: str) -> str:
+        """`text` without anything secret of this endpoint."""
+        return redact(text, *self.secrets)
+
+
+def parse_endpoint(url: str) -> Endpoint:
+    """The endpoint of a `postgresql://` URL; SettingsError, without its password, when it is none."""
+    if not url.startswith(_SCHEMES):
+        scheme = url.partition("://")[0] if "://" in url else "no scheme"
+        message = f"The source URL is not a PostgreSQL URL: it starts with {scheme[:40]!r}."
+        raise SettingsError(message, do=_EXAMPLE)
+    try:
+        parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
+        shown = redact_url(url)
+    except (Error, ValueError) as error:
+        reason = "its parts can not be told apart" if "@" in str(error) else redact(str(error)).strip()
+        message = f"The source URL is malformed: {reason}."
+        raise SettingsError(message, do=_EXAMPLE) from None
+    return Endpoint(
+        host=parts.get("host") or parts.get("hostaddr") or "the local socket",
+        port=parts.get("port") or "5432",
+        database=parts.get("dbname") or parts.get("user") or "the default database",
+        user=parts.get("user") or "the default user",
+        shown_url=shown,
+        url=url,
+        secrets=tuple(parts[name] for name in ("password", "sslpassword") if parts.get(name)),
+    )

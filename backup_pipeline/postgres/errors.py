@@ -1,0 +1,104 @@
+"""What PostgreSQL and its drivers say, as errors of this project: what failed, and what to do next."""
+
+from __future__ import annotations
+
+import re
+
+import adbc_driver_manager
+import psycopg
+from adbc_driver_manager import AdbcStatusCode
+
+from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceError, SourceUnavailableError
+from backup_pipeline.postgres.endpoint import Endpoint
+
+DriverError = (psycopg.Error, adbc_driver_manager.Error)
+"""What the two drivers raise."""
+
+_LOST_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
+_SERVER_SAID = re.compile(
+    r"(?:ERROR|FATAL|PANIC):\s+(.*?)(?=\n\s*(?:LINE \d|Query was|CONTEXT)|\. SQLSTATE|\Z)", re.DOTALL
+)
+_QUERY = re.compile(r"\s*Query was:.*", re.DOTALL)
+_SQLSTATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
+_RESTART = "Run it again: a new snapshot shows the table as it is now."
+
+# sqlstate (or its class) -> the error's type and what to do next.
+_RULES: dict[str, tuple[type[SourceError], str]] = {
+    "28": (SourceError, "Correct the user and the password in the source URL, or pg_hba.conf on the server."),
+    "3D000": (SourceError, "Correct the database's name in the source URL, or create the database."),
+    "42501": (SourceError, "GRANT SELECT on it (and USAGE on its schema) to the role of the source URL."),
+    "55P03": (SourceUnavailableError, "Something holds a lock on it (see pg_locks): run again when it is done."),
+    "57014": (SourceError, "It ran longer than the statement timeout: raise that, or look at the query's plan."),
+    "42P01": (SourceError, f"It was dropped or renamed while it was read. {_RESTART}"),
+    "42703": (SourceError, f"The column was dropped or renamed while it was read. {_RESTART}"),
+    "21000": (SourceError, "A look-up of the sheet finds several rows: look up by a unique column."),
+    "53100": (SourceError, "The server's disk is full: free space there."),
+    "53300": (SourceUnavailableError, "The server has no connection left: lower the number of workers, or wait."),
+    "53": (SourceUnavailableError, "The server is short of memory or connections: try later, or with fewer workers."),
+    "55000": (SourceError, "REFRESH the materialized view, or take it out of the catalog."),
+    "40": (SourceUnavailableError, "A standby canceled the query for its recovery: run again, or read the primary."),
+    "58": (SourceError, "The server can not read its own files: look at its log."),
+    "XX": (SourceError, "The server met damaged data or a bug of its own: look at its log, check the table."),
+}
+_ROW_SECURITY = "Give the role BYPASSRLS, or read the table through a view of its owner: a filtered copy is no backup."
+# A refused connection carries no sqlstate, so its message has to do.
+_CONNECTING: tuple[tuple[re.Pattern[str], tuple[type[SourceError], str]], ...] = (
+    (re.compile("password authentication failed|no password supplied|no pg_hba.conf entry|^role "), _RULES["28"]),
+    (re.compile("^database .* does not exist"), _RULES["3D000"]),
+)
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """The five characters of SQL's error code; empty when the driver gave none."""
+    state = getattr(error, "sqlstate", None)
+    match = _SQLSTATE.search(str(error))
+    return str(state) if state else (match[1] if match else "")
+
+
+def server_said(error: BaseException) -> str:
+    """The server's (or the driver's) message, without the query, which may carry key values."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return " ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
+    match = _SERVER_SAID.search(str(error))
+    text = match[1] if match else _QUERY.sub("", str(error))
+    return " ".join(text.split())
+
+
+def connection_lost(error: BaseException) -> bool:
+    """Whether the connection is gone, as opposed to a statement that was refused."""
+    state = sqlstate_of(error)
+    if state:
+        return state in _LOST_STATES or state.startswith("08")
+    if isinstance(error, adbc_driver_manager.Error):
+        return error.status_code == AdbcStatusCode.IO
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def connect_error(error: BaseException, endpoint: Endpoint) -> BackupError:
+    """Why the connection could not be made: SourceError when the settings are wrong, else SourceUnavailableError."""
+    said = endpoint.redact(server_said(error))
+    kind, do = _RULES.get(sqlstate_of(error), _connecting(said))
+    return kind(f"Can not connect to {endpoint}: {said}", do=do)
+
+
+def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupError:
+    """Why a statement failed. `doing` is what it was for, with the relation: `reading public.customers`."""
+    state, said = sqlstate_of(error), endpoint.redact(server_said(error))
+    what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {said}"
+    if "row-level security" in said:
+        return SourceError(what, do=_ROW_SECURITY)
+    if _snapshot_invalid(state, said):
+        return SnapshotLostError(what, do="Run it again: a new snapshot is needed.")
+    if connection_lost(error):
+        return SourceUnavailableError(what, do="The connection was lost: run it again; look at the server's log.")
+    kind, do = _RULES.get(state) or _RULES.get(state[:2]) or (SourceError, "Look at the message and the server's log.")
+    return kind(what, do=do)
+
+
+def _snapshot_invalid(state: str, said: str) -> bool:
+    return state in {"22023", "42704", "55000"} and "snapshot" in said
+
+
+def _connecting(said: str) -> tuple[type[SourceError], str]:
+    unreachable = "Check host and port, that the server runs and accepts connections, and the network."
+    return next((rule for sign, rule in _CONNECTING if sign.search(said)), (SourceUnavailableError, unreachable))

@@ -1,0 +1,90 @@
+"""The holder: the connection whose transaction is the snapshot, and the watch that notices when it is gone."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC
+from typing import Any
+
+import psycopg
+from psycopg.pq import ConnStatus
+from psycopg.rows import dict_row
+
+from backup_pipeline.core.manifest import SnapshotEntry
+from backup_pipeline.postgres.session import BEGIN, apply_sql
+
+# statement_timestamp: when the statement arrived that takes the snapshot. What was committed before is in it.
+_OPEN = """
+SELECT pg_export_snapshot() AS id, statement_timestamp() AS taken_at, current_database() AS database,
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
+       current_setting('server_version') AS server_version, current_setting('server_encoding') AS encoding"""
+_CANCEL_TIMEOUT_S = 5.0
+
+Row = dict[str, Any]
+
+
+class Holder:
+    """Holds the snapshot open until `close`. Raises psycopg's errors as they are; safe from any thread."""
+
+    def __init__(self, conninfo: str, settings: Mapping[str, str]) -> None:
+        self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+        self._guard = threading.Lock()
+        self._ends = socket.socketpair()
+        self._watcher: threading.Thread | None = None
+        try:
+            self.query(apply_sql(settings))
+            self.query(BEGIN)
+            opened = self.query(_OPEN)[0]
+        except BaseException:
+            self.close()
+            raise
+        self.server_version = self._connection.info.server_version
+        self.encoding: str = opened.pop("encoding")
+        self.entry = SnapshotEntry(**{**opened, "taken_at": opened["taken_at"].astimezone(UTC)})
+
+    def query(self, sql: str, parameters: Sequence[object] | None = None) -> list[Row]:
+        """The rows of `sql` in the snapshot."""
+        with self._guard:
+            cursor = self._connection.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        """Call `lost`, in a thread of its own, as soon as the server ends this connection."""
+        self._watcher = threading.Thread(target=self._watch, args=(lost,), name="snapshot watch", daemon=True)
+        self._watcher.start()
+
+    def cancel(self) -> None:
+        """Stop the query that runs now, if one does."""
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+
+    def close(self) -> None:
+        """End the transaction: the snapshot can not be joined any more."""
+        self._ends[1].close()
+        if self._watcher and self._watcher is not threading.current_thread():
+            self._watcher.join()
+        self._ends[0].close()
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+    def _watch(self, lost: Callable[[], None]) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._ends[0], selectors.EVENT_READ)
+            while not any(key.fileobj is self._ends[0] for key, _ in selector.select()):
+                # Something to read: an answer for a thread that is querying, or the server's farewell.
+                if self._gone():
+                    lost()
+                    return
+
+    def _gone(self) -> bool:
+        with self._guard:
+            try:
+                self._connection.pgconn.consume_input()
+            except psycopg.Error:
+                return True
+            return self._connection.pgconn.status == ConnStatus.BAD

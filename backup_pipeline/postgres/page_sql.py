@@ -1,0 +1,141 @@
+"""The SQL of a page: what is selected, from where, and which stretch of the table. Every name in it is quoted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from uuid import UUID
+
+from backup_pipeline.core.plans import LookUp, TablePlan
+from backup_pipeline.core.relations import Relation, RelationKind
+from backup_pipeline.postgres.session import identifier, literal, relation_sql
+from backup_pipeline.postgres.wire import Wire, masked_wire, wire_of
+
+ROW = '"t"'
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of a page: its name, the SQL of its value in PostgreSQL's own type, and how it travels."""
+
+    name: str
+    value: str
+    wire: Wire
+
+    @property
+    def asked(self) -> str:
+        """What stands in the select list."""
+        return self.wire.ask.format(x=self.value)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The part of a table that one query reads. Empty texts and no limit: all of it, in whatever order it comes."""
+
+    where: str = ""
+    order_by: str = ""
+    limit: int | None = None
+
+    def of(self, source: str) -> str:
+        """The FROM clause and what follows it."""
+        where = f" WHERE {self.where}" if self.where else ""
+        order_by = f" ORDER BY {self.order_by}" if self.order_by else ""
+        limit = f" LIMIT {self.limit}" if self.limit is not None else ""
+        return f"FROM {source}{where}{order_by}{limit}"
+
+
+def fields_of(plan: TablePlan) -> tuple[Field, ...]:
+    """The fields of the plan's columns, then those of its look-ups."""
+    own = [
+        Field(c.name, own_column(c.name), masked_wire() if c.masked else wire_of(c.column, c.arrow_type))
+        for c in plan.columns
+    ]
+    found = [
+        Field(sheet.field, look_up_sql(sheet.look_up), wire_of(sheet.look_up.column, sheet.look_up.arrow_type))
+        for sheet in plan.look_ups
+        if sheet.look_up
+    ]
+    return (*own, *found)
+
+
+def key_fields(plan: TablePlan) -> tuple[Field, ...]:
+    """Fields that a keyset page must carry besides, because a key column is excluded or masked. Never handed out."""
+    carried = {column.name for column in plan.columns if not column.masked}
+    columns = [column for name in plan.key if name not in carried and (column := plan.relation.column(name))]
+    return tuple(Field(f"key {c.name}", own_column(c.name), wire_of(c, "string")) for c in columns)
+
+
+def page_sql(plan: TablePlan, fields: Sequence[Field], stretch: Stretch) -> str:
+    """The query of one stretch; its columns are named by their position."""
+    asked = ", ".join(f"{field.asked} AS c{number}" for number, field in enumerate(fields))
+    return f"SELECT {asked} {stretch.of(source_sql(plan.relation))}"
+
+
+def probe_sql(plan: TablePlan, field: Field, stretch: Stretch) -> str:
+    """A query for one value in the stretch that the field's Arrow type can not hold, as text `v`."""
+    inner = f"SELECT {field.value} AS x {stretch.of(source_sql(plan.relation))}"
+    return f"SELECT x::text AS v FROM ({inner}) AS p WHERE {field.wire.unfit.format(x='x')} LIMIT 1"  # noqa: S608
+
+
+def source_sql(relation: Relation) -> str:
+    """The relation to read from, as `t`. ONLY: rows of a table that inherits from this one are that table's."""
+    only = "ONLY " if relation.kind is RelationKind.TABLE else ""
+    return f"{only}{relation_sql(relation.id)} AS {ROW}"
+
+
+def own_column(name: str) -> str:
+    """A column of the row being read."""
+    return f"{ROW}.{identifier(name)}"
+
+
+def order_by_key(plan: TablePlan) -> str:
+    """The key columns, ascending, each by its own collation, as its index has them."""
+    return ", ".join(own_column(name) for name in plan.key)
+
+
+def after_key(plan: TablePlan, values: Sequence[str]) -> str:
+    """The condition of the rows behind the key `values` (in PostgreSQL's text form): a row comparison."""
+    left = ", ".join(own_column(name) for name in plan.key)
+    columns = [plan.relation.column(name) for name in plan.key]
+    right = ", ".join(
+        f"{literal(value)}::pg_catalog.{identifier(column.base_type)}"
+        for column, value in zip(columns, values, strict=True)
+        if column
+    )
+    return f"({left}) > ({right})"
+
+
+def key_text(value: object) -> str:
+    """A key value from Arrow in a text form that PostgreSQL reads back as exactly the same value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    if isinstance(value, date | time):  # datetime is a date; microseconds, and the offset of UTC, are printed
+        return value.isoformat()
+    if isinstance(value, UUID | str | int):
+        return str(value)
+    return format(value, "f") if hasattr(value, "as_tuple") else repr(value)  # Decimal, without an exponent; float
+
+
+def between_blocks(start: int, stop: int | None) -> str:
+    """The condition of the rows in the blocks from `start` up to, not including, `stop`; None: to the end."""
+    last = f" AND {ROW}.ctid < '({stop},0)'::tid" if stop is not None else ""
+    return f"{ROW}.ctid >= '({start},0)'::tid{last}"
+
+
+def look_up_sql(look_up: LookUp) -> str:
+    """The looked-up value as a scalar subquery on the row being read; several values are joined with `; `."""
+    aliases = [f'"s{number}"' for number in range(len(look_up.steps))]
+    froms = []
+    for number, (step, alias) in enumerate(zip(look_up.steps, aliases, strict=True)):
+        before = aliases[number - 1] if number else ROW
+        pairs = zip(step.columns, step.from_columns, strict=True)
+        equal = " AND ".join(f"{alias}.{identifier(c)} = {before}.{identifier(f)}" for c, f in pairs)
+        froms.append((f"{relation_sql(step.relation)} AS {alias}", equal))
+    source = " JOIN ".join([froms[0][0], *(f"{name} ON {equal}" for name, equal in froms[1:])])
+    value = f"{aliases[-1]}.{identifier(look_up.column.name)}"
+    if look_up.joined:
+        value = f"""string_agg({value}::text, '; ' ORDER BY {value}::text COLLATE "C")"""
+    return f"(SELECT {value} FROM {source} WHERE {froms[0][1]})"  # noqa: S608

@@ -1,0 +1,210 @@
+"""Pages of one table: each row once, in bounded memory, going on in the same snapshot when a connection is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
+from backup_pipeline.core.plans import NotNativeError, Order, TablePlan
+from backup_pipeline.core.ports import Page
+from backup_pipeline.postgres.endpoint import Endpoint
+from backup_pipeline.postgres.errors import DriverError, connection_lost, query_error, sqlstate_of
+from backup_pipeline.postgres.page_sql import Field, Stretch, fields_of, key_fields, key_text, page_sql, probe_sql
+from backup_pipeline.postgres.session import literal, relation_sql
+from backup_pipeline.postgres.walks import PageSize, Walk, walk_of
+from backup_pipeline.postgres.worker import Worker, Workers
+
+_RETRIES = 3
+# bigint out of range, and what the cast of a numeric NaN says.
+_UNFIT_STATES = {"22003", "0A000"}
+_REWRITTEN = """
+SELECT c.oid::regclass::text AS name FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.relfilenode <> 0
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+  AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 1"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading a table takes: the workers, sizes, whether the server reads ctid ranges quickly (14 and newer)."""
+
+    workers: Workers
+    endpoint: Endpoint
+    size: PageSize
+    ranges_of_blocks: bool
+    check_utf8: bool
+
+
+@dataclass(frozen=True)
+class _Query:
+    """One stretch as it is asked for. `fields` are handed out; `hidden` ones carry key values."""
+
+    plan: TablePlan
+    fields: tuple[Field, ...]
+    hidden: tuple[Field, ...]
+    stretch: Stretch
+
+    @property
+    def sql(self) -> str:
+        return page_sql(self.plan, (*self.fields, *self.hidden), self.stretch)
+
+
+def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
+    """The pages of `plan`'s table, as `Snapshot.read` promises them."""
+    fields, hidden = fields_of(plan), key_fields(plan) if plan.order is Order.KEY else ()
+    walk = walk_of(plan, reading.size, _blocks(plan, reading))
+    losses = 0
+    while (stretch := walk.next()) is not None:
+        query = _Query(plan, fields, hidden, stretch)
+        try:
+            with reading.workers.lend() as worker:
+                for page in _stretch(worker, query, walk, reading):
+                    losses = 0
+                    yield page
+        except DriverError as error:
+            losses += 1
+            _go_on_or_raise(error, query, walk, reading, losses)
+
+
+def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
+    """The few rows of a query in the snapshot, tried again when its connection is lost; `doing` is for the error."""
+    for attempt in range(_RETRIES + 1):
+        try:
+            with reading.workers.lend() as worker:
+                return worker.rows(sql)
+        except DriverError as error:
+            reading.workers.check()
+            if attempt == _RETRIES or not connection_lost(error):
+                raise query_error(error, reading.endpoint, doing) from error
+    raise AssertionError
+
+
+def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading) -> Iterator[Page]:
+    started = time.perf_counter()
+    _lock(worker, query, reading)
+    for batches in _grouped(worker.batches(query.sql, reading.size.page_bytes), reading.size.page_bytes):
+        with _unfit_reported(worker, query):
+            rows = pa.Table.from_batches([_arrived(batch, query) for batch in batches])
+        if reading.check_utf8:
+            _need_utf8(rows, query.plan, reading.endpoint)
+        # The walk moves on before the page leaves: whoever reads on, or gives up, finds it behind this page.
+        walk.took(rows.num_rows, rows.nbytes, _last_key(rows, query))
+        yield Page(rows.select(range(len(query.fields))), time.perf_counter() - started)
+        started = time.perf_counter()
+    walk.finished()
+
+
+def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
+    """Lock what the query reads, and refuse what was rewritten since the snapshot.
+
+    TRUNCATE and rewriting ALTER TABLEs do not keep the rows that older snapshots should see: the table would look
+    empty, or half so. From here on the lock (ACCESS SHARE, like any SELECT's) keeps them out.
+    """
+    source = page_sql(query.plan, query.fields, Stretch(limit=0))
+    if source in worker.locked:
+        return
+    worker.rows(source)
+    if changed := [str(row["name"]) for row in worker.rows(_REWRITTEN)]:
+        what = f"Reading {query.plan.relation.full_name} failed in {reading.endpoint}: {', '.join(changed)}"
+        message = f"{what} was truncated or rewritten after the snapshot was taken, which no longer shows its rows."
+        raise SourceUnavailableError(message, do="Run it again: a new snapshot shows the table as it is now.")
+    worker.locked.add(source)
+
+
+def _grouped(batches: Iterator[pa.RecordBatch], enough: int) -> Iterator[list[pa.RecordBatch]]:
+    """Batches gathered until they have `enough` bytes: one page, unless rows turn out much larger than measured."""
+    group: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        group.append(batch)
+        size += batch.nbytes
+        if size > enough + enough // 2:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _arrived(batch: pa.RecordBatch, query: _Query) -> pa.RecordBatch:
+    """A batch with the planned types; NotNativeError, as yet without the value, when one does not fit."""
+    fields = (*query.fields, *query.hidden)
+    arrays = []
+    for field, array in zip(fields, batch.columns, strict=True):
+        if field.wire.overflows(array):
+            raise NotNativeError(field.name, "")
+        try:
+            arrays.append(field.wire.arrive(array))
+        except pa.ArrowInvalid:
+            raise NotNativeError(field.name, "") from None
+        if arrays[-1].type != field.wire.type:
+            relation = query.plan.relation.full_name
+            message = f"Column {field.name} of {relation} came as {arrays[-1].type}, but {field.wire.type} was planned."
+            raise SourceError(message, do="Its type was changed while it was read: run it again.")
+    schema = pa.schema([pa.field(field.name, field.wire.type) for field in fields])
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+@contextmanager
+def _unfit_reported(worker: Worker, query: _Query) -> Iterator[None]:
+    try:
+        yield
+    except NotNativeError as error:
+        field = next(field for field in query.fields if field.name == error.column)
+        value = _unfit_value(worker, query, field) or "a value out of its range"
+        raise NotNativeError(error.column, value) from None
+
+
+def _unfit_value(worker: Worker, query: _Query, field: Field) -> str | None:
+    found = worker.rows(probe_sql(query.plan, field, query.stretch)) if field.wire.unfit else []
+    return str(found[0]["v"]) if found else None
+
+
+def _go_on_or_raise(error: BaseException, query: _Query, walk: Walk, reading: Reading, losses: int) -> None:
+    """Return when the walk can simply go on with another connection; else raise what is the matter."""
+    reading.workers.check()
+    if connection_lost(error) and walk.resumable and losses <= _RETRIES:
+        return
+    if sqlstate_of(error) in _UNFIT_STATES:
+        _raise_unfit(query, reading)
+    failed: BackupError = query_error(error, reading.endpoint, f"reading {query.plan.relation.full_name}")
+    raise failed from error
+
+
+def _raise_unfit(query: _Query, reading: Reading) -> None:
+    """The server refused to scale some numeric, without saying which: ask for it, column by column."""
+    with reading.workers.lend() as worker:
+        for field in query.fields:
+            if pa.types.is_decimal(field.wire.type) and (value := _unfit_value(worker, query, field)):
+                raise NotNativeError(field.name, value)
+
+
+def _last_key(rows: pa.Table, query: _Query) -> tuple[str, ...]:
+    if query.plan.order is not Order.KEY:
+        return ()
+    last = rows.num_rows - 1
+    names = rows.schema.names
+    hidden = {field.name for field in query.hidden}
+    keys = [f"key {name}" if f"key {name}" in hidden else name for name in query.plan.key]
+    return tuple(key_text(rows.column(names.index(name))[last].as_py()) for name in keys)
+
+
+def _blocks(plan: TablePlan, reading: Reading) -> int | None:
+    if not reading.ranges_of_blocks:
+        return None
+    relation = literal(relation_sql(plan.relation.id))
+    sql = f"SELECT pg_relation_size({relation}::regclass) / current_setting('block_size')::int8 AS blocks"
+    found: Sequence[dict[str, object]] = run(reading, sql, f"measuring {plan.relation.full_name}")
+    return int(str(found[0]["blocks"]))
+
+
+def _need_utf8(rows: pa.Table, plan: TablePlan, endpoint: Endpoint) -> None:
+    try:
+        rows.validate(full=True)
+    except pa.ArrowInvalid as error:
+        message = f"{plan.relation.full_name} in {endpoint} holds text that is not UTF-8 ({error})."
+        raise SourceError(message, do="The database is SQL_ASCII: correct the text, or exclude the column.") from None

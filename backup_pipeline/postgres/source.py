@@ -1,0 +1,185 @@
+"""The source: one consistent snapshot of a PostgreSQL database, read by several connections."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
+from backup_pipeline.core.plans import TablePlan
+from backup_pipeline.core.ports import Page
+from backup_pipeline.core.relations import Database
+from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
+from backup_pipeline.postgres.errors import DriverError, connect_error, connection_lost, query_error
+from backup_pipeline.postgres.holder import Holder, Row
+from backup_pipeline.postgres.introspect import introspect
+from backup_pipeline.postgres.page_sql import own_column, source_sql
+from backup_pipeline.postgres.pages import Reading, read_pages, run
+from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SchemaDump
+from backup_pipeline.postgres.session import session_settings
+from backup_pipeline.postgres.walks import PageSize
+from backup_pipeline.postgres.worker import Worker, Workers
+
+_TID_RANGE_SCAN = 140000
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How the source is treated: timeouts in seconds (0: none), connections at once, and the size of pages.
+
+    Besides `max_connections` workers there is the holder, and while something is canceled one connection more.
+    """
+
+    statement_timeout_s: float = 3600
+    lock_timeout_s: float = 30
+    connect_timeout_s: int = 10
+    max_connections: int = 4
+    page_bytes: int = 16 * _MIB
+    first_page_rows: int = 2000
+    max_page_rows: int = 1_000_000
+    bindir: Path | None = None
+
+
+class PostgresSource:
+    """The database at `url`. SettingsError when that is no PostgreSQL URL; nothing is connected before `snapshot`."""
+
+    def __init__(self, url: str, *, options: SourceOptions | None = None) -> None:
+        self._endpoint = parse_endpoint(url)
+        self._options = options or SourceOptions()
+        self.url = self._endpoint.shown_url
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        """A snapshot, held open until the context ends.
+
+        SourceUnavailableError when the server can not be reached now, SourceError when it refuses.
+        """
+        opened = PostgresSnapshot(self._endpoint, self._options)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+class PostgresSnapshot:
+    """One consistent read view (core's port `Snapshot`): a holder's transaction, joined by workers as they are needed.
+
+    Suspended `read` iterators keep their worker: at most `max_connections` of them at a time.
+    """
+
+    def __init__(self, endpoint: Endpoint, options: SourceOptions) -> None:
+        self._endpoint = endpoint
+        self._options = options
+        self._settings = session_settings(options.statement_timeout_s, options.lock_timeout_s)
+        try:
+            self._holder = Holder(self._conninfo("holder"), self._settings)
+        except psycopg.Error as error:
+            raise connect_error(error, endpoint) from None
+        self.entry = self._holder.entry
+        self._workers = Workers(self._worker, options.max_connections)
+        self._reading = Reading(
+            workers=self._workers,
+            endpoint=endpoint,
+            size=PageSize(options.page_bytes, options.first_page_rows, options.max_page_rows),
+            ranges_of_blocks=self._holder.server_version >= _TID_RANGE_SCAN,
+            check_utf8=self._holder.encoding == "SQL_ASCII",
+        )
+        self._dumps: list[SchemaDump] = []
+        self._guard = threading.Lock()
+        self._holder.watch(self._lost)
+
+    def database(self) -> Database:
+        """Every relation the snapshot shows."""
+        return introspect(lambda sql: self._ask(sql, "reading the system catalog"), self.entry.database)
+
+    def read(self, plan: TablePlan) -> Iterator[Page]:
+        """The table's pages in order, each once; see the port for the errors."""
+        self._workers.check()
+        return read_pages(plan, self._reading)
+
+    def count(self, plan: TablePlan) -> int:
+        """The rows of the relation by `count(*)`, in this snapshot."""
+        sql = f"SELECT count(*) AS n FROM {source_sql(plan.relation)}"  # noqa: S608
+        return int(str(run(self._reading, sql, f"counting {plan.relation.full_name}")[0]["n"]))
+
+    def duplicate_keys(self, plan: TablePlan) -> int:
+        """How many keys stand more than once, in this snapshot; 0 when an index enforces them, or there is no key."""
+        if plan.key_enforced or not plan.key:
+            return 0
+        key = ", ".join(own_column(name) for name in plan.key)
+        inner = f"SELECT FROM {source_sql(plan.relation)} GROUP BY {key} HAVING count(*) > 1"
+        sql = f"SELECT count(*) AS n FROM ({inner}) AS repeated"  # noqa: S608
+        return int(str(run(self._reading, sql, f"looking for repeated keys of {plan.relation.full_name}")[0]["n"]))
+
+    def schema_sql(self) -> str:
+        """The DDL of the database as this snapshot shows it; a comment at the top names what the role may not read."""
+        program = find_binaries(self._options.bindir, needs=("pg_dump",)).tool("pg_dump")
+        dump = SchemaDump(program, self._endpoint)
+        with self._guard:
+            self._dumps.append(dump)
+        hidden = [(str(row["schema"]), str(row["name"])) for row in self._ask(LOCKED_OUT, "reading privileges")]
+        try:
+            sql = dump.run(self.entry.id, without=hidden, lock_timeout_s=self._options.lock_timeout_s)
+        except BackupError:
+            self._workers.check()
+            raise
+        self._workers.check()
+        return sql
+
+    def cancel(self) -> None:
+        """Stop every running query at once; readers raise CanceledError. Returns when none runs any more."""
+        self._stop(CanceledError("Reading the source was canceled."))
+
+    def close(self) -> None:
+        """End the snapshot."""
+        self._stop(CanceledError("The snapshot is closed."))
+        self._workers.close()
+        self._holder.close()
+
+    def _lost(self) -> None:
+        message = f"The snapshot of {self._endpoint} is lost: the server ended the connection that held it."
+        self._stop(SnapshotLostError(message, do="Run it again with a new snapshot; the server's log says why."))
+
+    def _stop(self, reason: BackupError) -> None:
+        with self._guard:
+            dumps = list(self._dumps)
+        for dump in dumps:
+            dump.cancel()
+        self._workers.stop(reason, self._cancel_backends)
+        self._holder.cancel()
+
+    def _cancel_backends(self, pids: list[int]) -> None:
+        """The second way to cancel: from a session of its own, where a cancel request does not get through."""
+        with suppress(psycopg.Error), psycopg.connect(self._conninfo("control"), autocommit=True) as control:
+            control.execute("SELECT pg_cancel_backend(pid) FROM unnest(%s::int4[]) AS pid", [pids])
+
+    def _ask(self, sql: str, doing: str) -> list[Row]:
+        self._workers.check()
+        try:
+            return self._holder.query(sql)
+        except psycopg.Error as error:
+            self._workers.check()
+            if connection_lost(error):
+                self._lost()
+                self._workers.check()
+            raise query_error(error, self._endpoint, doing) from error
+
+    def _worker(self) -> Worker:
+        try:
+            return Worker(self._conninfo("worker"), self._settings, self.entry.id)
+        except DriverError as error:
+            self._workers.check()
+            failed = query_error(error, self._endpoint, "joining the snapshot")
+            if isinstance(failed, SnapshotLostError):
+                raise failed from error
+            raise connect_error(error, self._endpoint) from error
+
+    def _conninfo(self, role: str) -> str:
+        return self._endpoint.conninfo(role, self._options.connect_timeout_s)

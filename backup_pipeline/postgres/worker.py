@@ -1,0 +1,173 @@
+"""A worker: one ADBC connection whose transaction shows the holder's snapshot, and the pool that lends workers out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from adbc_driver_postgresql import StatementOptions, dbapi
+
+from backup_pipeline.core.errors import BackupError, CanceledError
+from backup_pipeline.postgres.errors import DriverError
+from backup_pipeline.postgres.session import BEGIN, apply_sql, join_sql
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection
+
+_CANCEL_ROUND_S = 0.05
+_CANCEL_ROUNDS = 100
+_ROUNDS_BEFORE_KILL = 8
+
+
+class Worker:
+    """One connection in the snapshot, used by one thread at a time; `cancel` may be called from any thread.
+
+    Raises the driver's errors as they are. `locked` holds the SQL sources whose relations this transaction has locked.
+    """
+
+    def __init__(self, conninfo: str, settings: Mapping[str, str], snapshot_id: str) -> None:
+        self._connection: Connection = dbapi.connect(conninfo, autocommit=True)
+        self._guard = threading.Lock()
+        self._open = True
+        self.running = False
+        self.locked: set[str] = set()
+        try:
+            self.pid = int(str(self.rows(apply_sql(settings))[0]["pid"]))
+            self._execute(BEGIN)
+            self._execute(join_sql(snapshot_id))
+        except BaseException:
+            self.close()
+            raise
+
+    def rows(self, sql: str) -> list[dict[str, object]]:
+        """The few rows of `sql`, as dictionaries."""
+        return [row for batch in self.batches(sql, 1 << 20) for row in batch.to_pylist()]
+
+    def batches(self, sql: str, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+        """The rows of `sql` as they arrive, in batches of about `batch_bytes`; none when there are no rows."""
+        options = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(batch_bytes)}
+        with closing(self._connection.cursor(adbc_stmt_kwargs=options)) as cursor:
+            with self._statement():
+                cursor.execute(sql)
+                reader = cursor.fetch_record_batch()
+            while (batch := self._next(reader)) is not None:
+                if batch.num_rows:
+                    yield batch
+
+    def cancel(self) -> None:
+        """Ask the server to stop the statement that runs now, if one does."""
+        with self._guard, suppress(*DriverError):
+            if self._open and self.running:
+                self._connection.adbc_cancel()
+
+    def close(self) -> None:
+        """Leave the snapshot. The server ends whatever still runs."""
+        with self._guard, suppress(*DriverError):
+            self._open = False
+            self._connection.close()
+
+    def _execute(self, sql: str) -> None:
+        with self._statement(), closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql)
+
+    def _next(self, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+        with self._statement():
+            try:
+                return reader.read_next_batch()
+            except StopIteration:
+                return None
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        self.running = True
+        try:
+            yield
+        finally:
+            self.running = False
+
+
+class Workers:
+    """Lends at most `limit` workers at a time; all of them stop when one thread cancels, or the snapshot is void."""
+
+    def __init__(self, connect: Callable[[], Worker], limit: int) -> None:
+        self._connect = connect
+        self._free = threading.Semaphore(limit)
+        self._guard = threading.Lock()
+        self._idle: list[Worker] = []
+        self._lent: set[Worker] = set()
+        self._stopped = threading.Event()
+        self._reason: BackupError | None = None
+
+    @contextmanager
+    def lend(self) -> Iterator[Worker]:
+        """A worker for the length of the context. One that failed, or was left in mid-query, is not used again."""
+        self.check()
+        with self._free:
+            worker = self._take()
+            try:
+                self.check()
+                yield worker
+            except BaseException:
+                self._drop(worker)
+                raise
+            self._give_back(worker)
+
+    def check(self) -> None:
+        """Raise the reason why all work stopped, if it did."""
+        if self._reason:
+            raise type(self._reason)(self._reason.what, do=self._reason.do)
+
+    def stop(self, reason: BackupError, kill: Callable[[list[int]], None]) -> None:
+        """Stop every running statement, and refuse new ones with `reason`; returns when none runs any more.
+
+        A statement may be about to start while the others are canceled; therefore it goes round until all are still.
+        When asking politely does not help for some rounds, `kill` gets the process ids of those that still run.
+        """
+        with self._guard:
+            self._reason = self._reason or reason
+        for number in range(_CANCEL_ROUNDS):
+            busy = self._busy()
+            if not busy:
+                return
+            for worker in busy:
+                worker.cancel()
+            if number % _ROUNDS_BEFORE_KILL == _ROUNDS_BEFORE_KILL - 1:
+                kill([worker.pid for worker in busy])
+            self._stopped.wait(_CANCEL_ROUND_S)
+
+    def close(self) -> None:
+        """Close the idle workers now, and lent ones when they come back."""
+        with self._guard:
+            self._reason = self._reason or CanceledError("The snapshot is closed.")
+            idle, self._idle = self._idle, []
+        self._stopped.set()
+        for worker in idle:
+            worker.close()
+
+    def _busy(self) -> list[Worker]:
+        with self._guard:
+            return [worker for worker in self._lent if worker.running]
+
+    def _take(self) -> Worker:
+        with self._guard:
+            worker = self._idle.pop() if self._idle else None
+        worker = worker or self._connect()
+        with self._guard:
+            self._lent.add(worker)
+        return worker
+
+    def _drop(self, worker: Worker) -> None:
+        with self._guard:
+            self._lent.discard(worker)
+        worker.close()
+
+    def _give_back(self, worker: Worker) -> None:
+        with self._guard:
+            self._lent.discard(worker)
+            if keep := self._reason is None:
+                self._idle.append(worker)
+        if not keep:
+            worker.close()

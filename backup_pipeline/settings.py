@@ -1,0 +1,82 @@
+"""The settings: the one place where the environment is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from backup_pipeline.core.errors import SettingsError
+
+PROJECT = Path(__file__).resolve().parent.parent
+_SOURCE_PREFIX = "BACKUP_SOURCE_URL_"
+BUILT_IN_CATALOGS = Path(__file__).resolve().parent / "catalogs"
+
+
+class Settings(BaseSettings):
+    """Everything that may differ from one installation to the next (docs/configuration.md).
+
+    What is not set falls back to the embedded default: a PostgreSQL and a directory store under `BACKUP_HOME`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BACKUP_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(default=PROJECT / ".backup_pipeline", description="state of the embedded default")
+    catalogs: Path = Field(default=BUILT_IN_CATALOGS, description="the folder of catalog files")
+    source_url: SecretStr | None = Field(default=None, description="the database that is backed up")
+    source_urls: Mapping[str, SecretStr] = Field(
+        default_factory=lambda: _source_urls(), description="BACKUP_SOURCE_URL_<CATALOG>: the database of one catalog"
+    )
+    ledger_url: SecretStr | None = Field(default=None, description="the database that holds backup_logs")
+    store: str | None = Field(default=None, description="file:///path or s3://bucket/prefix")
+    s3_endpoint_url: str | None = Field(default=None, description="of an S3 store other than AWS")
+    s3_region: str | None = Field(
+        default=None, validation_alias=AliasChoices("BACKUP_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Apprise URLs, by spaces")
+    alert_timeout_s: float = Field(default=15, gt=0, description="how long one channel may take")
+    workers: int = Field(default=2, ge=1, le=32, description="tables read side by side")
+    page_mib: int = Field(default=16, ge=1, le=512, description="the size a page aims at")
+    statement_timeout_s: int = Field(default=3600, ge=0, description="for one query on the source")
+    lock_timeout_s: int = Field(default=30, ge=0, description="for a lock on the source")
+    connect_timeout_s: int = Field(default=10, ge=1, description="for a connection to the source")
+    work_dir: Path | None = Field(default=None, description="files in the making; default: BACKUP_HOME/work")
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="where people find the Dagster UI")
+    dagster_home: Path | None = Field(default=None, validation_alias="DAGSTER_HOME", description="Dagster's own folder")
+    dagster_pg_url: SecretStr | None = Field(
+        default=None, validation_alias="DAGSTER_PG_URL", description="PostgreSQL for Dagster's storage; else SQLite"
+    )
+    compute_log_bucket: str | None = Field(default=None, description="S3 bucket for Dagster's compute logs; else local")
+    created_by: str = Field(default="", validation_alias=AliasChoices("BACKUP_CREATED_BY", "USER", "LOGNAME"))
+
+    def __init__(self, **values: object) -> None:
+        try:
+            super().__init__(**values)  # type: ignore[arg-type]  # pydantic-settings types its own keywords only
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("BACKUP_")
+            message = f"BACKUP_{name} is wrong: {first['msg']}"
+            raise SettingsError(message, do="Correct it; docs/configuration.md lists every setting.") from None
+
+    def source_url_of(self, catalog: str) -> SecretStr | None:
+        """The source of one catalog: `BACKUP_SOURCE_URL_<CATALOG>` where set, else `BACKUP_SOURCE_URL`."""
+        return self.source_urls.get(catalog) or self.source_url
+
+    @field_validator("alert_urls", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+
+def set_environment(values: Mapping[str, str]) -> None:
+    """Set environment variables, for this process and its children."""
+    os.environ.update(values)
+
+
+def _source_urls() -> dict[str, SecretStr]:
+    found = {name.removeprefix(_SOURCE_PREFIX).lower(): url for name, url in os.environ.items() if name.startswith(_SOURCE_PREFIX)}
+    return {name: SecretStr(url) for name, url in found.items() if url}

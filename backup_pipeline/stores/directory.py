@@ -1,0 +1,267 @@
+"""A store in a directory: every object is a file, whole and on the disk before it has its name."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from stat import S_ISREG
+
+from backup_pipeline.core.errors import BackupError, DiskFullError, NotFoundError, RefusedError, StoreError
+from backup_pipeline.core.ports import StoredObject
+from backup_pipeline.stores.keys import STAGING, check_key, check_prefix, span
+
+CHUNK = 1 << 20
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
+
+_serial = count()
+
+
+@dataclass(frozen=True)
+class DirectoryStore:
+    """Objects under `root`, which is created if its parent exists; readable by their owner only.
+
+    A file is written in `root/.partial`, synced, then renamed, and its folder synced: a kill at any point leaves at
+    most a file there, which is never listed and which the next `check` removes. All of `root` is one file system.
+    """
+
+    root: Path
+
+    @property
+    def url(self) -> str:
+        """`file:///var/backups`."""
+        return self.root.absolute().as_uri()
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
+        """Write `chunks` as one object, in constant memory. What `chunks` raises comes out as it is."""
+        place = self._place(key)
+        staged, descriptor = self._stage(key)
+        try:
+            for chunk in chunks:
+                with self._explained(key):
+                    _write(descriptor, chunk)
+            with self._explained(key):
+                return self._publish(key, descriptor, staged, place)
+        except BaseException:
+            with suppress(OSError):
+                staged.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def put_file(self, key: str, path: Path) -> StoredObject:
+        """Copy the file at `path`."""
+        with path.open("rb") as file:
+            return self.put(key, iter(lambda: file.read(CHUNK), b""))
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+        place = self._place(key)
+        with self._explained(key):
+            return place.read_bytes()
+
+    def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The object's bytes from `start`, 1 MiB at a time. A missing key raises at the call.
+
+        What is read is one object, also when another one takes its key meanwhile.
+        """
+        place = self._place(key)
+        with self._explained(key):
+            place.stat()
+        return self._read(key, place, start, length)
+
+    def head(self, key: str) -> StoredObject | None:
+        """What is stored under `key`, or None."""
+        place = self._place(key)
+        with self._explained(key):
+            self.root.parent.stat()  # a store that is gone is not an empty store
+            with suppress(FileNotFoundError, NotADirectoryError):
+                stat = place.stat()
+                return _about(key, stat) if S_ISREG(stat.st_mode) else None
+        return None
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes, as S3 has it."""
+        folder = check_prefix(prefix).rpartition("/")[0]
+        with self._explained(prefix):
+            self.root.parent.stat()  # a store that is gone is not an empty store
+            yield from _walk(self.root / folder, f"{folder}/" if folder else "", prefix)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove these objects, and the folders that this leaves empty."""
+        for key in keys:
+            place = self._place(key)
+            with self._explained(key), suppress(FileNotFoundError, NotADirectoryError):
+                place.unlink()
+                _sync(place.parent)
+                self._remove_empty(place.parent)
+
+    def sign(self, key: str, *, expires: timedelta, file_name: str) -> str:
+        """Refused: a directory has no URLs."""
+        what = f"A directory store has no URL for {key} ({self.url})"
+        raise RefusedError(
+            what,
+            do="Get the file with `backup-pipeline download`, or keep backups in S3.",
+        )
+
+    def check(self) -> None:
+        """Write, sync and remove a file, and remove what killed writers left behind."""
+        staged, descriptor = self._stage("a trial file")
+        try:
+            with self._explained("a trial file"):
+                _write(descriptor, b"0")
+                os.fsync(descriptor)
+        finally:
+            staged.unlink(missing_ok=True)
+            os.close(descriptor)
+        self._sweep()
+
+    def _place(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _stage(self, key: str) -> tuple[Path, int]:
+        """A new file for `key`, locked for as long as it is open, so that nobody takes it for a leftover."""
+        with self._explained(key):
+            folder = _make_folder(self.root / STAGING, self.root.parent)
+            while True:
+                staged = folder / f"{os.getpid()}-{next(_serial)}"
+                try:
+                    descriptor = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+                except FileExistsError:  # left by a killed process that had our id
+                    continue
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.fstat(descriptor).st_nlink:
+                    return staged, descriptor
+                os.close(descriptor)  # swept between its creation and its lock
+
+    def _publish(self, key: str, descriptor: int, staged: Path, place: Path) -> StoredObject:
+        os.fsync(descriptor)
+        while True:
+            try:
+                _make_folder(place.parent, self.root.parent)
+                staged.replace(place)
+            except FileNotFoundError:
+                if not staged.exists():
+                    raise
+            else:
+                break  # else a delete has just removed a folder, empty at that moment
+        with suppress(FileNotFoundError):  # deleted already
+            _sync(place.parent)
+        return _about(key, os.fstat(descriptor))
+
+    def _read(self, key: str, place: Path, start: int, length: int | None) -> Iterator[bytes]:
+        with self._explained(key):
+            file = place.open("rb", buffering=0)
+        with file:
+            at, end = span(os.fstat(file.fileno()).st_size, start, length)
+            while at < end:
+                with self._explained(key):
+                    chunk = os.pread(file.fileno(), min(CHUNK, end - at), at)
+                if not chunk:
+                    what = f"{key} in {self.url} ended at byte {at} of {end}"
+                    raise StoreError(what, do="Verify this backup.")
+                yield chunk
+                at += len(chunk)
+
+    def _remove_empty(self, folder: Path) -> None:
+        while folder != self.root:
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                return
+            folder = folder.parent
+
+    def _sweep(self) -> None:
+        with self._explained("leftovers"):
+            for leftover in (self.root / STAGING).iterdir():
+                with suppress(FileNotFoundError, BlockingIOError), leftover.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    leftover.unlink()
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _explain(error, key, self.root) from error
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path, existing: Path) -> Path:
+    """`folder`, created with what it lacks below `existing`, each new entry synced in its parent."""
+    if not folder.is_dir():
+        if folder.parent != existing:
+            _make_folder(folder.parent, existing)
+        try:
+            folder.mkdir(DIRECTORY_MODE)
+        except FileExistsError:
+            if folder.is_file():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+        _sync(folder.parent)
+    return folder
+
+
+def _about(key: str, stat: os.stat_result) -> StoredObject:
+    return StoredObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _walk(folder: Path, start: str, prefix: str) -> Iterator[StoredObject]:
+    """The objects in `folder`, whose key is `start`. A folder sorts as its name with a slash: `a-b` < `a/b`."""
+    found: list[tuple[str, os.DirEntry[str]]] = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            key = start + entry.name + ("/" if is_folder else "")
+            if key != f"{STAGING}/" and (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
+                found.append((key, entry))
+    for key, entry in sorted(found, key=lambda each: each[0]):
+        if key.endswith("/"):
+            yield from _walk(Path(entry.path), key, prefix)
+        elif entry.is_file(follow_symlinks=False):
+            with suppress(FileNotFoundError):  # deleted since
+                yield _about(key, entry.stat())
+
+
+def _explain(error: OSError, key: str, root: Path) -> BackupError:
+    reason = f"{key} in {root}: {os.strerror(error.errno) if error.errno else error}"
+    if error.errno in NO_ROOM:
+        free = _free(root)
+        return DiskFullError(
+            f"No room for {reason}, {free:,} bytes are free", do=f"Free space at {root}, or prune old backups."
+        )
+    if error.errno in NOT_ALLOWED:
+        who = f"user {os.geteuid()}"
+        return StoreError(f"Not allowed: {reason}", do=f"Make {root} writable for {who}, or choose another directory.")
+    if error.errno in NOT_THERE and root.parent.is_dir() and (root.is_dir() or not root.exists()):
+        return NotFoundError(f"There is no {reason}", do="List what is there with `backup-pipeline list`.")
+    if error.errno in NOT_THERE:
+        return StoreError(f"The store is not there: {reason}", do=f"Create the directory {root.parent}, or mount it.")
+    return StoreError(f"The directory store failed: {reason}", do=f"Look at the file system of {root}.")
+
+
+def _free(root: Path) -> int:
+    return shutil.disk_usage(next(place for place in (root, *root.parents) if place.exists())).free

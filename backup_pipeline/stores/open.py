@@ -1,0 +1,55 @@
+"""From a store's URL to the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from backup_pipeline.core.errors import SettingsError, StoreError
+from backup_pipeline.core.ports import Store
+from backup_pipeline.core.secrets import redact_url
+from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline.stores.keys import check_key
+from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3_settings import S3Settings
+
+ALLOWED = "file:///absolute/path, s3://bucket/prefix or memory://"
+
+
+def open_store(url: str, s3: S3Settings) -> Store:
+    """The store at `url`, without touching it: `file:///path`, `s3://bucket/prefix`, or an empty `memory://`.
+
+    `s3` counts for S3 only. SettingsError for any other URL.
+    """
+    parts = urlsplit(url)
+    match parts.scheme:
+        case _ if parts.query or parts.fragment or parts.username or parts.password:
+            raise _refusal(url, "it has a user, a query or a fragment")
+        case "file":
+            return DirectoryStore(_path(url))
+        case "s3":
+            return S3Store(parts.netloc, _prefix(url), s3)
+        case "memory":
+            return MemoryStore()
+    raise _refusal(url, f"the scheme {parts.scheme!r} is unknown" if parts.scheme else "it has no scheme")
+
+
+def _path(url: str) -> Path:
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path))
+    if parts.netloc not in {"", "localhost"} or not path.is_absolute() or ".." in path.parts or path == Path("/"):
+        raise _refusal(url, "a directory needs three slashes and an absolute path below /")
+    return path
+
+
+def _prefix(url: str) -> str:
+    prefix = unquote(urlsplit(url).path).strip("/")
+    try:
+        return check_key(prefix) if prefix else ""
+    except StoreError as error:
+        raise _refusal(url, error.what) from error
+
+
+def _refusal(url: str, reason: str) -> SettingsError:
+    return SettingsError(f"Not the URL of a store: {redact_url(url)!r}, {reason}", do=f"Use {ALLOWED}.")

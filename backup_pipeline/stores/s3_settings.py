@@ -1,0 +1,130 @@
+"""How an S3 store is reached: endpoint, region, credentials, patience; and the clients made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import NoCredentialsError
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.store import S3Store as ObjectStoreClient
+
+from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.core.secrets import redact_url
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+DEFAULT_REGION = "us-east-1"
+CREDENTIALS_LIVE = timedelta(minutes=5)  # below the ten minutes that botocore's refreshed credentials always have left
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """How to reach S3. What is None comes from the usual AWS chain: environment, profile, SSO, instance role.
+
+    `connect_timeout` bounds one connection attempt, `transfer_timeout` one request that moves a part (16 MiB: two
+    minutes ask for 4.5 Mbit/s, as four move at once), `answer_timeout` one request that moves nothing, `retry_for` the
+    time in which a failing request is tried again. So a dead endpoint fails within about `retry_for + connect_timeout`.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    profile: str | None = None
+    connect_timeout: timedelta = timedelta(seconds=5)
+    answer_timeout: timedelta = timedelta(seconds=10)
+    transfer_timeout: timedelta = timedelta(minutes=2)
+    retry_for: timedelta = timedelta(seconds=8)
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError for an endpoint that is no URL, or half of a pair of keys."""
+        if self.endpoint_url is not None:
+            _check_endpoint(self.endpoint_url)
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            what = "Only one of the S3 access key id and the S3 secret access key is set"
+            raise SettingsError(what, do="Set both, or neither to use the usual AWS chain.")
+
+    def session(self) -> boto3.Session:
+        """A boto3 session with these credentials; they count alone, whatever the environment has."""
+        return boto3.Session(
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            aws_session_token=self.session_token,
+            region_name=self.region,
+            profile_name=self.profile,
+        )
+
+
+def administration(session: boto3.Session, settings: S3Settings) -> Any:
+    """The boto3 client for everything but bytes. Its presigned URLs are SigV4; a custom endpoint gets path style."""
+    if settings.endpoint_url is not None and not is_aws(settings.endpoint_url):
+        return _administration(session, settings, "path")
+    client = _administration(session, settings, "auto")  # it finds the endpoint, which a profile may name
+    return client if is_aws(client.meta.endpoint_url) else _administration(session, settings, "path")
+
+
+def _administration(session: boto3.Session, settings: S3Settings, style: str) -> Any:
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=settings.connect_timeout.total_seconds(),
+        read_timeout=settings.answer_timeout.total_seconds(),
+        retries={"mode": "standard", "total_max_attempts": 2},
+        s3={"addressing_style": style},
+        request_checksum_calculation="when_required",  # older S3 implementations refuse what they do not know
+        response_checksum_validation="when_required",
+    )
+    region = settings.region or session.region_name or DEFAULT_REGION
+    return session.client("s3", endpoint_url=settings.endpoint_url, region_name=region, config=config)
+
+
+def transfer(bucket: str, session: boto3.Session, admin: Any, settings: S3Settings) -> ObjectStoreClient:
+    """The obstore client for bytes, at the endpoint, in the region and with the credentials of the boto3 client.
+
+    obstore reads AWS variables of its own accord, and other ones than boto3 does: everything they differ in is passed.
+    """
+    if session.get_credentials() is None:
+        raise NoCredentialsError
+    endpoint: str = admin.meta.endpoint_url.rstrip("/")
+    virtual = is_aws(endpoint) and "." not in bucket
+    retry: RetryConfig = {
+        "max_retries": 100,  # `retry_timeout` ends it
+        "retry_timeout": settings.retry_for,
+        "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2},
+    }
+    client: ClientConfig = {
+        "allow_http": endpoint.startswith("http://"),
+        "connect_timeout": settings.connect_timeout,
+        "timeout": settings.transfer_timeout,
+    }
+    return ObjectStoreClient(
+        bucket,
+        endpoint=endpoint.replace("://", f"://{bucket}.", 1) if virtual else endpoint,
+        virtual_hosted_style_request=virtual,
+        region=admin.meta.region_name,
+        credential_provider=Boto3CredentialProvider(session, ttl=CREDENTIALS_LIVE),
+        client_options=client,
+        retry_config=retry,
+    )
+
+
+def is_aws(endpoint: str) -> bool:
+    """Whether `endpoint` is Amazon's own."""
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _check_endpoint(endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        what = f"Not an S3 endpoint: {redact_url(endpoint)!r}"
+        raise SettingsError(
+            what,
+            do="Give a URL such as https://s3.example.com or http://127.0.0.1:9000, without user, password or query.",
+        )

@@ -1,0 +1,60 @@
+"""Which source, ledger and store an installation uses: what the settings say, else the embedded default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.demo.connection import running
+from backup_pipeline.settings import Settings
+
+LEDGER_DATABASE = "backup_ledger"
+DAGSTER_DATABASE = "dagster"
+DEMO_DATABASE = "isp"
+DEMO_CATALOGS = ("isp", "isp_customers")
+"""The built-in catalogs that describe the demo database."""
+
+
+def postgres_home(settings: Settings) -> Path:
+    """Where the embedded PostgreSQL keeps its data."""
+    return settings.home / "postgres"
+
+
+def source_url(settings: Settings, catalog: str) -> str:
+    """The URL of the database that `catalog` describes; SettingsError, with what to do, when none is known."""
+    if url := settings.source_url_of(catalog):
+        return url.get_secret_value()
+    if catalog not in DEMO_CATALOGS:
+        message = f"The source of catalog {catalog} is not set."
+        raise SettingsError(message, do=f"Set BACKUP_SOURCE_URL (or BACKUP_SOURCE_URL_{catalog.upper()}).")
+    return _embedded_url(settings, DEMO_DATABASE, "BACKUP_SOURCE_URL")
+
+
+def ledger_url(settings: Settings) -> str:
+    """The URL of the ledger's database; SettingsError, with what to do, when none is known."""
+    if settings.ledger_url:
+        return settings.ledger_url.get_secret_value()
+    return _embedded_url(settings, LEDGER_DATABASE, "BACKUP_LEDGER_URL")
+
+
+def store_url(settings: Settings) -> str:
+    """The URL of the store: a directory under BACKUP_HOME unless one is set."""
+    return settings.store or (settings.home.resolve() / "store").as_uri()
+
+
+def work_dir(settings: Settings) -> Path:
+    """Where files are made before they go to the store."""
+    return settings.work_dir or settings.home / "work"
+
+
+def uses_embedded(settings: Settings) -> bool:
+    """Whether anything is left to the embedded PostgreSQL."""
+    return settings.ledger_url is None or (settings.source_url is None and not settings.source_urls)
+
+
+def _embedded_url(settings: Settings, database: str, name: str) -> str:
+    connection = running(postgres_home(settings))
+    if connection is None:
+        message = f"{name} is not set, and the embedded PostgreSQL of {settings.home} is not running."
+        raise SettingsError(message, do=f"Set {name}, or start the embedded one with `make up`.")
+    return connection.url(database)

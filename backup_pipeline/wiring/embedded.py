@@ -1,0 +1,100 @@
+"""The embedded default: PostgreSQL from a wheel, the demo database, the ledger and Dagster's storage in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.demo.isp import create_isp, isp_exists
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.settings import PROJECT, Settings, set_environment
+from backup_pipeline.wiring.addresses import (
+    DAGSTER_DATABASE,
+    DEMO_CATALOGS,
+    DEMO_DATABASE,
+    LEDGER_DATABASE,
+    ledger_url,
+    postgres_home,
+    uses_embedded,
+)
+
+
+@contextmanager
+def prepared(settings: Settings, tell: Callable[[str], None], *, scale: float = 1.0) -> Iterator[Settings]:
+    """What a run needs, ready: the embedded PostgreSQL where nothing else is set, the ledger's tables, DAGSTER_HOME.
+
+    Child processes find everything through the environment. Yields the settings as they then are; what was started
+    here is stopped at the end.
+    """
+    if not uses_embedded(settings):
+        set_environment(_dagster_home(settings))
+        SqlLedger.create(ledger_url(settings)).close()
+        yield settings
+        return
+    tell("Starting the embedded PostgreSQL.")
+    with EmbeddedPostgres(postgres_home(settings)) as server:
+        for database in (LEDGER_DATABASE, DAGSTER_DATABASE):
+            server.ensure_database(database)
+        set_environment({**_embedded_environment(settings, server), **_dagster_home(settings)})
+        ready = Settings()
+        if settings.source_url is None and not settings.source_urls:
+            create_demo(server, tell, scale=scale)
+        SqlLedger.create(ledger_url(ready)).close()
+        yield ready
+
+
+def demo_database(settings: Settings, tell: Callable[[str], None], *, scale: float, again: bool) -> bool:
+    """Create the demo database in the embedded server, dropping the one that is there when `again`; whether it did."""
+    with EmbeddedPostgres(postgres_home(settings)) as server:
+        if again:
+            _drop(server, DEMO_DATABASE)
+        return create_demo(server, tell, scale=scale)
+
+
+def create_demo(server: EmbeddedPostgres, tell: Callable[[str], None], *, scale: float) -> bool:
+    """Create the ISP demo database in `server`; False when it is there already."""
+    server.ensure_database(DEMO_DATABASE)
+    url = server.url(DEMO_DATABASE)
+    if isp_exists(url):
+        return False
+    tell(f"Creating the ISP demo database at scale {scale:g} (only the first time).")
+    create_isp(url, scale=scale)
+    return True
+
+
+def _drop(server: EmbeddedPostgres, database: str) -> None:
+    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
+        session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+def _embedded_environment(settings: Settings, server: EmbeddedPostgres) -> Mapping[str, str]:
+    found = {"BACKUP_HOME": str(settings.home.resolve())}
+    if settings.dagster_pg_url is None:
+        found["DAGSTER_PG_URL"] = server.url(DAGSTER_DATABASE)
+    if settings.ledger_url is None:
+        found["BACKUP_LEDGER_URL"] = server.url(LEDGER_DATABASE)
+    if settings.source_url is None and not settings.source_urls:
+        for catalog in DEMO_CATALOGS:
+            found[f"BACKUP_SOURCE_URL_{catalog.upper()}"] = server.url(DEMO_DATABASE)
+    return found
+
+
+def _dagster_home(settings: Settings) -> Mapping[str, str]:
+    """DAGSTER_HOME as it is set, else a folder of ours with the project's `dagster.yaml` in it."""
+    if settings.dagster_home:
+        return {}
+    home = (settings.home / "dagster").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    _copy_newer(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    return {"DAGSTER_HOME": str(home)}
+
+
+def _copy_newer(source: Path, target: Path) -> None:
+    if source.is_file() and (not target.is_file() or source.read_bytes() != target.read_bytes()):
+        shutil.copyfile(source, target)

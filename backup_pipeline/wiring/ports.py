@@ -1,0 +1,104 @@
+"""The ports of an installation, opened for one catalog and closed again."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from backup_pipeline.alerts.apprise import alerter_for
+from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
+from backup_pipeline.core.ports import Alerter, Ports, Store
+from backup_pipeline.core.progress import Progress, Silence
+from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.ledger.owner import alive, this_owner
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.postgres.source import PostgresSource, SourceOptions
+from backup_pipeline.settings import Settings
+from backup_pipeline.stores.open import open_store
+from backup_pipeline.stores.retrying import RetryingStore
+from backup_pipeline.stores.s3_settings import S3Settings
+from backup_pipeline.wiring.addresses import ledger_url, source_url, store_url
+from backup_pipeline.wiring.unusable import usable_later
+
+_STORE_ATTEMPTS = 5
+
+__all__ = ["is_alive_here", "is_dead", "open_ledger", "open_ports", "open_settings_store", "this_owner", "utc_now"]
+
+
+def utc_now() -> datetime:
+    """The present instant in UTC: the system's Clock."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def open_ports(
+    settings: Settings, catalog: str, *, s3: S3Settings | None = None, progress: Progress | None = None
+) -> Iterator[Ports]:
+    """Everything an operation on `catalog` needs. Nothing connects before it is used; all is closed at the end.
+
+    A source or store whose settings are wrong raises when it is used: by then the attempt has its row in the ledger.
+    """
+    with open_ledger(settings) as ledger:
+        yield Ports(
+            source=usable_later(lambda: open_source(settings, catalog)),
+            formats=FileFormats(),
+            store=usable_later(lambda: open_settings_store(settings, s3)),
+            ledger=ledger,
+            alerter=open_settings_alerter(settings),
+            progress=progress or Silence(),
+            clock=utc_now,
+            salt=lambda: secrets.randbits(32),
+        )
+
+
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
+    """The ledger, closed at the end."""
+    ledger = SqlLedger(ledger_url(settings))
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def open_source(settings: Settings, catalog: str) -> PostgresSource:
+    """The source of a catalog."""
+    options = SourceOptions(
+        page_bytes=settings.page_mib * 2**20,
+        statement_timeout_s=settings.statement_timeout_s,
+        lock_timeout_s=settings.lock_timeout_s,
+        connect_timeout_s=settings.connect_timeout_s,
+    )
+    return PostgresSource(source_url(settings, catalog), options=options)
+
+
+def s3_settings(settings: Settings) -> S3Settings:
+    """How S3 is reached: our endpoint and region, the credentials from the usual AWS chain."""
+    return S3Settings(endpoint_url=settings.s3_endpoint_url, region=settings.s3_region)
+
+
+def open_settings_store(settings: Settings, s3: S3Settings | None = None) -> Store:
+    """The store, with retries."""
+    inner = open_store(store_url(settings), s3 or s3_settings(settings))
+    return RetryingStore(inner, _STORE_ATTEMPTS, wait=time.sleep, chance=random.random)
+
+
+def open_settings_alerter(settings: Settings) -> Alerter:
+    """The alert channels."""
+    urls = [url.get_secret_value() for url in settings.alert_urls]
+    return alerter_for(urls, timeout=timedelta(seconds=settings.alert_timeout_s))
+
+
+def is_dead(attempt: Attempt) -> bool:
+    """Whether a running attempt has no living owner, seen from this machine now."""
+    return is_orphaned(attempt, now=utc_now(), host=socket.gethostname(), alive=alive)
+
+
+def is_alive_here(owner: Owner) -> bool:
+    """Whether `owner` lives, as far as this machine can tell: another host's processes count as alive."""
+    return owner.host != socket.gethostname() or alive(owner)

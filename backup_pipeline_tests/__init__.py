@@ -1,0 +1,1 @@
+"""The tests of backup_pipeline, mirroring its packages."""

@@ -1,0 +1,1 @@
+"""Tests of the alerts, against real servers on the loopback."""

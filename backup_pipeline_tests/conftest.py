@@ -1,0 +1,24 @@
+"""Fixtures that every test may ask for: real servers, started when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline_tests.servers.postgres import temporary_database, throwaway_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL 18 of this test process; databases are made with `fresh_database`."""
+    with throwaway_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """The superuser's URL of a new, empty database of this test's own."""
+    with temporary_database(postgres_server) as url:
+        yield url

@@ -1,0 +1,1 @@
+"""Tests of the ledger: migrations, row-level security, owner and heartbeat."""

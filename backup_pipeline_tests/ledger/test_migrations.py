@@ -1,0 +1,164 @@
+"""The migrations: whole, repeatable, safe to start twice, and silent about logging."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, make_url
+
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.ledger.connect import ensure_database, ledger_url
+from backup_pipeline.ledger.migrate import VERSION_TABLE, current_revision, head_revision, upgrade
+from backup_pipeline.ledger.roles import require_roles
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.tables import metadata
+from backup_pipeline_tests.ledger.attempts import attempt
+from backup_pipeline_tests.ledger.logins import as_login, new_login
+
+
+def test_an_empty_database_is_brought_to_the_newest_revision(fresh_database: str) -> None:
+    assert current_revision(fresh_database) is None
+    upgrade(fresh_database)
+    assert current_revision(fresh_database) == head_revision()
+
+
+def test_upgrading_again_keeps_every_row(fresh_database: str) -> None:
+    upgrade(fresh_database)
+    ledger = SqlLedger(fresh_database)
+    ledger.begin(attempt())
+    upgrade(fresh_database)
+    assert ledger.get("b1") == attempt()
+    ledger.close()
+
+
+def test_the_migrations_make_exactly_the_tables_the_code_uses(fresh_database: str) -> None:
+    upgrade(fresh_database)
+    engine = create_engine(ledger_url(fresh_database))
+    with engine.connect() as connection:
+        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    engine.dispose()
+
+
+def test_threads_that_upgrade_at_once_all_succeed(fresh_database: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(upgrade, [fresh_database] * 4))
+    assert current_revision(fresh_database) == head_revision()
+
+
+def test_processes_that_upgrade_at_once_all_succeed(fresh_database: str) -> None:
+    program = "import sys; from backup_pipeline.ledger.migrate import upgrade; sys.stdin.read(1); upgrade(sys.argv[1])"
+    command = [sys.executable, "-c", program, fresh_database]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]  # type: ignore[call-overload]
+    for process in processes:
+        process.stdin.write("g")  # all of them wait for this, so that they start together
+        process.stdin.flush()
+    errors = [process.communicate(timeout=30)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    assert current_revision(fresh_database) == head_revision()
+
+
+def test_the_root_logger_stays_as_it_was(fresh_database: str) -> None:
+    root, ours = logging.getLogger(), logging.getLogger("backup_pipeline")
+    before = (root.level, list(root.handlers), ours.disabled)
+    upgrade(fresh_database)
+    assert (root.level, list(root.handlers), ours.disabled) == before
+
+
+def test_a_failed_migration_leaves_nothing_behind(fresh_database: str) -> None:
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute("CREATE TABLE backup_audit (mine int)")
+    with pytest.raises(LedgerError, match="backup_audit"):
+        upgrade(fresh_database)
+    with psycopg.connect(fresh_database) as connection:
+        assert connection.execute("SELECT to_regclass('backup_logs')").fetchone() == (None,)
+
+
+def test_a_ledger_newer_than_the_code_is_left_alone(fresh_database: str) -> None:
+    upgrade(fresh_database)
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = 'r9999'")
+    with pytest.raises(LedgerError, match="r9999"):
+        upgrade(fresh_database)
+
+
+def test_a_missing_database_is_created(fresh_database: str) -> None:
+    name = f'ledger "{uuid.uuid4().hex}'
+    url = make_url(fresh_database).set(database=name).render_as_string(hide_password=False)
+    ledger = SqlLedger.create(url)
+    ledger.begin(attempt())
+    assert ledger.get("b1") == attempt()
+    ledger.close()
+    ensure_database(url)
+    with psycopg.connect(fresh_database, autocommit=True) as connection:
+        quoted = psycopg.sql.Identifier(name)
+        connection.execute(psycopg.sql.SQL("DROP DATABASE {}").format(quoted))
+
+
+def test_a_missing_database_is_created_by_whoever_comes_first(fresh_database: str) -> None:
+    name = f"ledger_{uuid.uuid4().hex}"
+    url = make_url(fresh_database).set(database=name).render_as_string(hide_password=False)
+    with ThreadPoolExecutor(4) as threads:
+        for ledger in threads.map(SqlLedger.create, [url] * 4):
+            ledger.close()
+    assert current_revision(url) == head_revision()
+    with psycopg.connect(fresh_database, autocommit=True) as connection:
+        connection.execute(psycopg.sql.SQL("DROP DATABASE {}").format(psycopg.sql.Identifier(name)))
+
+
+def test_a_missing_database_that_may_not_be_created_names_the_statement(fresh_database: str) -> None:
+    user = new_login(fresh_database)
+    url = make_url(as_login(fresh_database, user)).set(database="not_there").render_as_string(hide_password=False)
+    with pytest.raises(LedgerError) as refused:
+        SqlLedger.create(url)
+    assert f'CREATE DATABASE "not_there" OWNER "{user}"' in refused.value.do
+
+
+def test_missing_roles_are_created_and_joined(fresh_database: str) -> None:
+    owner = new_login(fresh_database, "CREATEROLE")
+    writer, person = f"writer_{uuid.uuid4().hex}", f"person_{uuid.uuid4().hex}"
+    engine = create_engine(ledger_url(as_login(fresh_database, owner)))
+    with engine.begin() as connection:
+        require_roles(connection, writer=writer, people=(person,))
+        require_roles(connection, writer=writer, people=(person,))
+    engine.dispose()
+    with psycopg.connect(fresh_database) as connection:
+        found = connection.execute(
+            "SELECT rolname, rolcanlogin, pg_has_role(%s, oid, 'USAGE') FROM pg_roles WHERE rolname = ANY(%s)",
+            (owner, [writer, person]),
+        ).fetchall()
+    assert sorted(found) == sorted([(writer, False, True), (person, False, False)])
+
+
+def test_ledgers_of_one_cluster_that_need_the_same_roles_at_once_agree(fresh_database: str) -> None:
+    owner = new_login(fresh_database, "CREATEROLE")
+    writer, person = f"writer_{uuid.uuid4().hex}", f"person_{uuid.uuid4().hex}"
+    engine = create_engine(ledger_url(as_login(fresh_database, owner)))
+    together = threading.Barrier(4)
+
+    def need(_: int) -> None:
+        with engine.begin() as connection:
+            together.wait(10)
+            require_roles(connection, writer=writer, people=(person,))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(need, range(4)))
+    engine.dispose()
+
+
+def test_a_role_that_may_not_be_created_is_asked_for(fresh_database: str) -> None:
+    engine = create_engine(ledger_url(as_login(fresh_database, new_login(fresh_database))))
+    with engine.begin() as connection, pytest.raises(LedgerError) as refused:
+        require_roles(connection, writer="backup_pipeline_writer", people=("no such role",))
+    engine.dispose()
+    assert 'CREATE ROLE "no such role" NOLOGIN' in refused.value.do

@@ -1,0 +1,48 @@
+"""A real PostgreSQL for the tests: one server a test process, and an empty database for each test that asks."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from backup_pipeline.demo.embedded import EmbeddedPostgres
+
+# Quick instead of durable: the data never outlives the tests.
+THROWAWAY: Mapping[str, str] = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+}
+
+
+@contextmanager
+def throwaway_server(home: Path) -> Iterator[EmbeddedPostgres]:
+    """A server in `home`, stopped at the end, its data removed.
+
+    Each xdist worker has one of its own: a shared one would end with whichever worker started it, while others still
+    use it. Should a worker be killed, the kernel ends its server.
+    """
+    try:
+        with EmbeddedPostgres(home, options=THROWAWAY) as server:
+            yield server
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def temporary_database(server: EmbeddedPostgres) -> Iterator[str]:
+    """The superuser's URL of a new, empty database, which is dropped afterwards with whatever is connected to it."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    server.ensure_database(name)
+    try:
+        yield server.url(name)
+    finally:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as session:
+            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,257 @@
+"""What only a directory store does: folders, permissions, full and read-only disks, kills."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.core.errors import RefusedError, StoreError
+from backup_pipeline.stores.directory import DirectoryStore
+
+MB = 1 << 20
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "store")
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_objects_are_files_that_only_their_owner_reads(store: DirectoryStore) -> None:
+    store.put("isp/backups/a.zip", [b"1"])
+    assert (store.root / "isp/backups/a.zip").read_bytes() == b"1"
+    assert _mode(store.root / "isp/backups/a.zip") == 0o600
+    assert {_mode(store.root / folder) for folder in (".", "isp", "isp/backups", ".partial")} == {0o700}
+
+
+def test_deleting_removes_the_folders_it_leaves_empty(store: DirectoryStore) -> None:
+    store.put("isp/tables/a/part", [b"1"])
+    store.put("isp/backups/b", [b"1"])
+    store.delete(["isp/tables/a/part"])
+    assert [path.name for path in (store.root / "isp").iterdir()] == ["backups"]
+    store.delete(["isp/backups/b"])
+    assert [path.name for path in store.root.iterdir()] == [".partial"]
+
+
+def test_a_folder_under_the_key_is_an_error_with_its_reason(store: DirectoryStore) -> None:
+    store.put("isp/a/b", [b"1"])
+    with pytest.raises(StoreError, match=r"isp/a .*directory"):
+        store.put("isp/a", [b"1"])
+    assert [each.key for each in store.list("")] == ["isp/a/b"]
+    assert not list((store.root / ".partial").iterdir())
+
+
+def test_links_out_of_the_store_are_not_listed(store: DirectoryStore, tmp_path: Path) -> None:
+    store.put("a", [b"1"])
+    (tmp_path / "secret").write_text("x")
+    (store.root / "link").symlink_to(tmp_path / "secret")
+    (store.root / "folder").symlink_to(tmp_path)
+    assert [each.key for each in store.list("")] == ["a"]
+
+
+@pytest.mark.parametrize("operation", ["put", "check", "list", "head", "get"])
+def test_a_directory_whose_parent_is_missing_says_what_to_create(tmp_path: Path, operation: str) -> None:
+    store = DirectoryStore(tmp_path / "not mounted" / "store")
+    with pytest.raises(StoreError, match="not there") as caught:
+        _do(store, operation)
+    assert str(tmp_path / "not mounted") in caught.value.do
+    assert not (tmp_path / "not mounted").exists()
+
+
+@pytest.mark.parametrize("operation", ["put", "check"])
+def test_a_store_below_a_file_is_refused(tmp_path: Path, operation: str) -> None:
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file" / "store"):
+        with pytest.raises(StoreError, match="Not a directory") as caught:
+            _do(DirectoryStore(root), operation)
+        assert caught.value.do
+
+
+def _do(store: DirectoryStore, operation: str) -> None:
+    match operation:
+        case "put":
+            store.put("k", [b"1"])
+        case "check":
+            store.check()
+        case "list":
+            list(store.list(""))
+        case "head":
+            store.head("k")
+        case _:
+            store.get("k")
+
+
+def test_a_directory_has_no_urls(store: DirectoryStore) -> None:
+    with pytest.raises(RefusedError, match="no URL") as caught:
+        store.sign("a", expires=timedelta(hours=1), file_name="a.zip")
+    assert "backup-pipeline download" in caught.value.do
+
+
+def test_what_is_read_is_one_object_also_when_it_is_replaced_meanwhile(store: DirectoryStore) -> None:
+    store.put("k", [b"a" * 3 * MB])
+    chunks = store.stream("k")
+    first = next(chunks)
+    store.put("k", [b"b"])
+    assert first + b"".join(chunks) == b"a" * 3 * MB
+
+
+def test_file_and_folders_are_synced_before_put_returns(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(store.root.parent)))
+        real_sync(descriptor)
+
+    def replace(self: Path, target: Path) -> Path:
+        synced.append("renamed")
+        return real_replace(self, target)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc to see which file is synced")
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    store.put("a/b", [b"1"])
+    staged = next(name for name in synced if name.startswith("store/.partial/"))
+    assert synced == [".", "store", staged, "store", "renamed", "store/a"]
+
+
+KILLED = """if True:
+    import sys
+    from pathlib import Path
+    from backup_pipeline.stores.directory import DirectoryStore
+    def chunks():
+        for _ in range(8):
+            yield bytes(1 << 20)
+        print("half", flush=True)
+        sys.stdin.read()
+        yield b"never"
+    DirectoryStore(Path(sys.argv[1])).put("isp/large", chunks())
+"""
+
+
+def test_a_killed_put_leaves_nothing_listed_and_the_next_check_frees_its_room(store: DirectoryStore) -> None:
+    command = [sys.executable, "-c", KILLED, str(store.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=PROJECT) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        store.check()
+        assert [each.stat().st_size for each in (store.root / ".partial").iterdir()] == [8 * MB]  # alive: untouched
+        writer.kill()
+        assert writer.wait() == -signal.SIGKILL
+    assert list(store.list("")) == []
+    assert store.head("isp/large") is None
+    assert len(list((store.root / ".partial").iterdir())) == 1
+    store.check()
+    assert list((store.root / ".partial").iterdir()) == []
+    assert store.put("isp/large", [b"the next run succeeds"]).size == 21
+
+
+def _in_namespace(script: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    """Run a shell script that may mount, as the root of a namespace of its own."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("user and mount namespaces are not allowed here")
+    command = [unshare, "-rm", "sh", "-ec", script, "sh", sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=60)
+
+
+FULL = """if True:
+    import sys
+    from pathlib import Path
+    from backup_pipeline.core.errors import DiskFullError
+    from backup_pipeline.stores.directory import DirectoryStore
+    store = DirectoryStore(Path(sys.argv[1]) / "store")
+    store.put("isp/small", [b"1"])
+    try:
+        store.put("isp/large", (bytes(1 << 18) for _ in range(16)))
+    except DiskFullError as error:
+        print(error)
+    print([each.key for each in store.list("")], list((store.root / ".partial").iterdir()))
+    print(store.put("isp/next", [b"12"]).size)
+"""
+
+
+def test_a_full_disk_names_the_path_and_the_room_and_keeps_nothing_of_the_object(tmp_path: Path) -> None:
+    script = 'mount -t tmpfs -o size=1m tmpfs "$2"; "$1" -c "$(cat "$3")" "$2"'
+    (tmp_path / "full.py").write_text(FULL)
+    (tmp_path / "disk").mkdir()
+    done = _in_namespace(script, tmp_path / "disk", tmp_path / "full.py")
+    assert done.returncode == 0, done.stderr
+    what, do, listed, size = done.stdout.splitlines()
+    assert what.startswith(f"No room for isp/large in {tmp_path}/disk/store: No space left on device, ")
+    assert what.endswith(" bytes are free")
+    assert "Free space" in do
+    assert listed == "['isp/small'] []"
+    assert size == "2"
+
+
+READ_ONLY = """if True:
+    import sys
+    from pathlib import Path
+    from backup_pipeline.core.errors import StoreError
+    from backup_pipeline.stores.directory import DirectoryStore
+    store = DirectoryStore(Path(sys.argv[1]))
+    for operation in (store.check, lambda: store.put("isp/b", [b"1"]), lambda: store.delete(["isp/a"])):
+        try:
+            operation()
+        except StoreError as error:
+            print(str(error).replace(chr(10), " "))
+    print(store.get("isp/a"))
+"""
+
+
+def test_a_read_only_directory_can_be_read_and_says_so_when_written_to(store: DirectoryStore, tmp_path: Path) -> None:
+    store.put("isp/a", [b"1"])
+    (tmp_path / "read_only.py").write_text(READ_ONLY)
+    script = 'mount --bind "$2" "$2"; mount -o remount,bind,ro "$2"; "$1" -c "$(cat "$3")" "$2"'
+    done = _in_namespace(script, store.root, tmp_path / "read_only.py")
+    assert done.returncode == 0, done.stderr
+    *refused, read = done.stdout.splitlines()
+    assert len(refused) == 3
+    assert all(
+        line.startswith("Not allowed: ") and "Read-only file system What to do: Make" in line for line in refused
+    )
+    assert read == "b'1'"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_an_os_error_of_the_chunks_is_not_taken_for_one_of_the_store(store: DirectoryStore, number: int) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"1"
+        raise OSError(number, "of the reader")
+
+    with pytest.raises(OSError, match="of the reader"):
+        store.put("k", chunks())
+
+
+def test_putting_and_deleting_in_one_folder_at_once_loses_nothing(store: DirectoryStore) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from backup_pipeline.stores.directory import DirectoryStore
+        store = DirectoryStore(Path(sys.argv[1]))
+        for number in range(150):
+            store.put(f"a/b/{sys.argv[2]}", [b"1"])
+            store.delete([f"a/b/{sys.argv[2]}"])
+        store.put(f"a/b/{sys.argv[2]}", [b"last"])
+    """
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(store.root), str(number)], cwd=PROJECT) for number in (1, 2)
+    ]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert [each.key for each in store.list("")] == ["a/b/1", "a/b/2"]
