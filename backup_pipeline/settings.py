@@ -14,6 +14,7 @@ from backup_pipeline.core.errors import SettingsError
 
 PROJECT = Path(__file__).resolve().parent.parent
 _SOURCE_PREFIX = "BACKUP_SOURCE_URL_"
+_OTHER_PREFIXES = ("BACKUP_", "DAGSTER_HOME", "DAGSTER_PG_URL", "AWS_")
 BUILT_IN_CATALOGS = Path(__file__).resolve().parent / "catalogs"
 
 
@@ -23,12 +24,14 @@ class Settings(BaseSettings):
     What is not set falls back to the embedded default: a PostgreSQL and a directory store under `BACKUP_HOME`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="BACKUP_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BACKUP_", frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
 
     home: Path = Field(default=PROJECT / ".backup_pipeline", description="state of the embedded default")
     catalogs: Path = Field(default=BUILT_IN_CATALOGS, description="the folder of catalog files")
     source_url: SecretStr | None = Field(default=None, description="the database that is backed up")
-    source_urls: Mapping[str, SecretStr] = Field(
+    source_urls: Annotated[Mapping[str, SecretStr], NoDecode] = Field(
         default_factory=lambda: _source_urls(), description="BACKUP_SOURCE_URL_<CATALOG>: the database of one catalog"
     )
     ledger_url: SecretStr | None = Field(default=None, description="the database that holds backup_logs")
@@ -38,7 +41,7 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("BACKUP_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
     )
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Apprise URLs, by spaces")
-    alert_timeout_s: float = Field(default=15, gt=0, description="how long one channel may take")
+    alert_timeout_s: float = Field(default=15, gt=0, allow_inf_nan=False, description="how long one channel may take")
     workers: int = Field(default=2, ge=1, le=32, description="tables read side by side")
     page_mib: int = Field(default=16, ge=1, le=512, description="the size a page aims at")
     statement_timeout_s: int = Field(default=3600, ge=0, description="for one query on the source")
@@ -58,8 +61,9 @@ class Settings(BaseSettings):
             super().__init__(**values)  # type: ignore[arg-type]  # pydantic-settings types its own keywords only
         except ValidationError as error:
             first = error.errors()[0]
-            name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("BACKUP_")
-            message = f"BACKUP_{name} is wrong: {first['msg']}"
+            name = str(first["loc"][0]).upper()
+            variable = name if name.startswith(_OTHER_PREFIXES) else f"BACKUP_{name}"
+            message = f"{variable} is wrong: {first['msg']}"
             raise SettingsError(message, do="Correct it; docs/configuration.md lists every setting.") from None
 
     def source_url_of(self, catalog: str) -> SecretStr | None:
@@ -78,5 +82,9 @@ def set_environment(values: Mapping[str, str]) -> None:
 
 
 def _source_urls() -> dict[str, SecretStr]:
-    found = {name.removeprefix(_SOURCE_PREFIX).lower(): url for name, url in os.environ.items() if name.startswith(_SOURCE_PREFIX)}
+    found = {
+        name.removeprefix(_SOURCE_PREFIX).lower(): url
+        for name, url in os.environ.items()
+        if name.startswith(_SOURCE_PREFIX)
+    }
     return {name: SecretStr(url) for name, url in found.items() if url}

@@ -59,13 +59,15 @@ def _reason(detail: ErrorDetails, loc: list[str | int]) -> str:
         return f"no such field.{hint} Allowed: {', '.join(allowed)}."
     reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
     given = detail.get("input")
+    if detail["type"] == "string_type" and isinstance(given, int | float):
+        return f"{given!r} is read as a number here: put it in quotes."
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{reason}{'' if repr(given) in reason else shown}."
 
 
 def _model_at(loc: Iterable[str | int]) -> type[BaseModel]:
     parts = list(loc)
-    if "shrinkage" in parts:
+    if parts[:1] == ["shrinkage"] or (parts[:1] == ["tables"] and parts[2:3] == ["shrinkage"]):
         return Shrinkage
     if parts[:1] == ["excluded"]:
         return Excluded

@@ -48,7 +48,7 @@ def backup(
 
     With --table only those tables are read, again from one snapshot, and the bundle holds just them.
 
-    Examples:
+    Examples
 
         backup-pipeline backup
 
@@ -90,7 +90,7 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
 
 
 def _close_what_died(settings: Settings, catalog: Catalog) -> None:
-    from backup_pipeline.operations.attempts import close_orphans
+    from backup_pipeline.operations.orphans import close_orphans
     from backup_pipeline.wiring.ports import is_dead, open_ports
 
     with open_ports(settings, catalog.catalog) as ports:
@@ -104,7 +104,8 @@ def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredMan
     with open_ports(settings, catalog.catalog) as ports:
         attempt = ports.ledger.of_run(run_id)
         if attempt is None:
-            raise RunFailedError("The run ended well but left no row in the ledger.", do="Report this.", exit_code=1)
+            message = "The run ended well but left no row in the ledger."
+            raise RunFailedError(message, do="Report this.", exit_code=1)
         return stored_manifest(attempt, ports.store)
 
 

@@ -1,4 +1,4 @@
-"""The progress of a backup in a terminal: a live bar per table where somebody watches, plain lines where nobody does."""
+"""The progress of a backup: a live bar per table where somebody watches, plain lines where nobody does."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _STAGES = {
     "snapshot": "opening the snapshot",
     "bundle": "bundling into the store",
     "check": "reading the bundle back",
+    "bytes": "reading the bundle",
+    "entries": "unpacking its entries",
+    "download": "downloading the bundle",
 }
 
 

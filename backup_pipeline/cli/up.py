@@ -12,7 +12,9 @@ from backup_pipeline.settings import Settings
 
 def up(
     *,
-    host: Annotated[str, typer.Option(help="The address to listen on. Dagster has no login: keep it local.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. Dagster has no login: keep it local.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port of the Dagster UI.", min=1, max=65535)] = 3000,
 ) -> None:
     """Start everything and stay: the embedded PostgreSQL, the ledger's migrations, the Dagster UI and its daemon.
@@ -20,7 +22,7 @@ def up(
     The daemon runs the daily schedule (00:00 in the catalog's timezone) and the sensors that alert. Ctrl-C stops all of
     it, and leaves nothing running.
 
-    Examples:
+    Examples
 
         backup-pipeline up
 

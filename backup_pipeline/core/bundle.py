@@ -47,11 +47,11 @@ def member_paths(table: TableEntry, sheet_file: str | None) -> Iterator[tuple[Fi
             yield file, f"parquet/{table.name}/{file.name}"
             continue
         sheets += 1
-        name = sheet_file or f"{_safe(table.sheet)}.csv"
+        name = sheet_file or f"{safe_file_name(table.sheet)}.csv"
         stem, dot, ending = name.rpartition(".")
         yield file, f"sheets/{name}" if sheets == 1 else f"sheets/{stem} ({sheets}){dot}{ending}"
 
 
-def _safe(sheet: str) -> str:
+def safe_file_name(sheet: str) -> str:
     """The sheet's name without what Windows and ZIP tools refuse in a file name."""
     return "".join("_" if c in '<>:"/\\|?*' or ord(c) < ord(" ") else c for c in sheet).rstrip(". ") or "sheet"

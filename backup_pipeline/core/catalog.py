@@ -5,73 +5,28 @@ A catalog is a YAML file (docs/catalog.md explains each field); `backup_pipeline
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from backup_pipeline.core.relation_names import split_reference, split_relation
+from backup_pipeline.core import catalog_rules as rules
+from backup_pipeline.core.bundle import safe_file_name
+from backup_pipeline.core.catalog_rules import BUNDLE
+from backup_pipeline.core.relation_names import split_relation
 from backup_pipeline.core.secrets import looks_secret
 from backup_pipeline.core.sheet_source import Through, parse_sheet_source
 
-
-BUNDLE = "bundle"
-"""The asset of the bundle; no table may have this name."""
-
-
-def _known_timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = f"{name!r} is not a timezone. Use an IANA name such as Asia/Dhaka"
-        raise ValueError(message) from None
-    return name
-
-
-def _cron(text: str) -> str:
-    if len(text.split()) != 5:
-        message = f"{text!r} is not a cron line of five fields. Daily at midnight is `0 0 * * *`"
-        raise ValueError(message)
-    return text
-
-
-def _source(text: str) -> str:
-    parse_sheet_source(text)
-    return text
-
-
-def _relation(text: str) -> str:
-    split_relation(text)
-    return text
-
-
-def _reference(text: str) -> str:
-    split_reference(text)
-    return text
-
-
-def _file_name(text: str) -> str:
-    if "/" in text or "\\" in text or not text.strip():
-        message = f"{text!r} is not a file name: it may not be empty or contain a slash"
-        raise ValueError(message)
-    return text
-
-
-def _not_bundle(name: str) -> str:
-    if name == BUNDLE:
-        message = f"no table may be named {BUNDLE!r}: it is the asset of the bundle. Name it otherwise, with `relation`"
-        raise ValueError(message)
-    return name
-
+__all__ = ["BUNDLE", "Catalog", "Excluded", "Shrinkage", "TableSpec"]
 
 Reason = Annotated[str, Field(min_length=3, description="why, for the person who asks in a year")]
 ColumnName = Annotated[str, StringConstraints(strip_whitespace=False)]  # a blank at its end is part of a name
-RelationName = Annotated[str, AfterValidator(_relation)]
-Reference = Annotated[str, AfterValidator(_reference)]
-SheetPath = Annotated[str, AfterValidator(_source)]
-FileTemplate = Annotated[str, AfterValidator(_file_name)]
+RelationName = Annotated[str, AfterValidator(rules.relation)]
+Reference = Annotated[str, AfterValidator(rules.reference)]
+SheetPath = Annotated[str, AfterValidator(rules.sheet_source)]
+TableName = Annotated[str, AfterValidator(rules.table_name)]
 
 
 class _Declared(BaseModel):
@@ -88,7 +43,7 @@ class Shrinkage(_Declared):
 class Excluded(_Declared):
     """A relation (or a glob of names) that is left out on purpose."""
 
-    table: str
+    table: str = Field(min_length=1)
     reason: Reason
 
 
@@ -98,12 +53,14 @@ class TableSpec(_Declared):
     relation: RelationName | None = Field(default=None, description="what is read, when not the table of that name")
     covers: tuple[RelationName, ...] = Field(default=(), description="base tables that this relation stands for")
     description: str | None = None
-    key: tuple[ColumnName, ...] = Field(default=(), description="columns that are unique together; default: the primary key")
-    references: Mapping[ColumnName, Reference] = Field(
-        default={}, description="look-ups the database does not declare"
+    key: tuple[ColumnName, ...] = Field(
+        default=(), description="columns that are unique together; default: the primary key"
     )
+    references: Mapping[ColumnName, Reference] = Field(default={}, description="look-ups the database does not declare")
     sheet: str | None = Field(default=None, min_length=1, description="the sheet's name; default: the table's")
-    sheet_file: FileTemplate | None = Field(default=None, description="the sheet's file name (strftime)")
+    sheet_file: Annotated[str, AfterValidator(rules.csv_name)] | None = Field(
+        default=None, description="the sheet's file name (strftime)"
+    )
     columns: Mapping[str, SheetPath] = Field(default={}, description="sheet columns, title: source")
     exclude: Mapping[ColumnName, Reason] = Field(default={}, description="columns left out, with the reason")
     mask: tuple[ColumnName, ...] = Field(default=(), description="columns replaced by [ENCRYPTED]")
@@ -116,9 +73,9 @@ class TableSpec(_Declared):
             source = parse_sheet_source(text)
             own = isinstance(source, Through) and not source.keys
             if looks_secret(source.column) and not (own and self.handles(source.column)):
+                other = ", add it to `mask`, or add it to `allow` with the reason why it is none" if own else ""
                 message = (
-                    f"sheet column {title!r} shows {text!r}, which looks like a secret. Leave it off the sheet, "
-                    f"add it to `mask`, or add it to `allow` with the reason why it is none"
+                    f"sheet column {title!r} shows {text!r}, which looks like a secret. Leave it off the sheet{other}"
                 )
                 raise ValueError(message)
         return self
@@ -131,17 +88,19 @@ class TableSpec(_Declared):
 class Catalog(_Declared):
     """One business system."""
 
-    catalog: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    catalog: Annotated[str, AfterValidator(rules.catalog_name)]
     title: str = ""
-    timezone: Annotated[str, AfterValidator(_known_timezone)]
-    schema_: str = Field(default="public", alias="schema")
-    schedule: Annotated[str, AfterValidator(_cron)] | None = "0 0 * * *"
-    start_date: str = Field(default="2026-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="the first partition")
-    bundle_name: FileTemplate = "full_backup_%Y-%m-%d_%H-%M.zip"
+    timezone: Annotated[str, AfterValidator(rules.timezone_name)]
+    schema_: str = Field(default="public", alias="schema", min_length=1)
+    schedule: Annotated[str, AfterValidator(rules.cron)] | None = "0 0 * * *"
+    start_date: Annotated[str, AfterValidator(rules.day)] = Field(
+        default="2026-01-01", description="the first partition"
+    )
+    bundle_name: Annotated[str, AfterValidator(rules.zip_name)] = "full_backup_%Y-%m-%d_%H-%M.zip"
     grace_minutes: int = Field(default=120, ge=0, le=24 * 60)
     shrinkage: Shrinkage = Shrinkage()
-    owners: tuple[str, ...] = ()
-    tables: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"), AfterValidator(_not_bundle)], TableSpec] = Field(min_length=1)
+    owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
+    tables: Mapping[TableName, TableSpec] = Field(min_length=1)
     excluded: tuple[Excluded, ...] = ()
 
     @model_validator(mode="before")
@@ -154,13 +113,19 @@ class Catalog(_Declared):
 
     @model_validator(mode="after")
     def _sheets_differ(self) -> Catalog:
+        """Two sheets never share a file of the bundle, not even the second part of one: `Log (2).csv`."""
         seen: dict[str, str] = {}
-        for name in self.tables:
-            sheet = self.sheet_of(name).casefold()
-            if sheet in seen:
-                message = f"tables {seen[sheet]!r} and {name!r} have the same sheet {self.sheet_of(name)!r}"
+        for name, spec in self.tables.items():
+            file = (spec.sheet_file or safe_file_name(self.sheet_of(name))).casefold().removesuffix(".csv")
+            if file in seen:
+                message = f"tables {seen[file]!r} and {name!r} have the same sheet {self.sheet_of(name)!r}"
                 raise ValueError(message)
-            seen[sheet] = name
+            seen[file] = name
+        for file, name in seen.items():
+            first = re.sub(r" \(\d+\)$", "", file)
+            if first != file and first in seen:
+                message = f"the sheet of table {name!r} has the name of a further part of the sheet of {seen[first]!r}"
+                raise ValueError(message)
         return self
 
     def relation_of(self, table: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.errors import RefusedError
@@ -14,15 +14,15 @@ def local_date(at: datetime, timezone: str) -> date:
 
 
 def day_end(day: date, timezone: str) -> datetime:
-    """The instant at which `day` ends in `timezone`."""
-    return datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(timezone))
+    """The instant at which `day` ends in `timezone`, in UTC: adding to it is not led astray by a change of clocks."""
+    return datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(timezone)).astimezone(UTC)
 
 
 def is_late(day: date, *, now: datetime, timezone: str, grace: timedelta, late: bool) -> bool:
     """Whether a run that starts `now` for the partition `day` is a late one.
 
     False on the day itself and until `grace` after its end (a run that was queued over midnight). After that only a
-    run that says `late` may file today's rows under a past date; without it, and for a date still to come, RefusedError.
+    run that says `late` may file today's rows under a past date; without it, and for a date to come, RefusedError.
     """
     today = local_date(now, timezone)
     if day > today:

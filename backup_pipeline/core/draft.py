@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape
 
@@ -40,20 +40,22 @@ def draft_catalog(database: Database, *, name: str | None = None, timezone: str 
     if not listed:
         message = f"Database {database.name} has no table that a backup could read ({len(held)} tables in all)."
         raise NotFoundError(message, do="GRANT SELECT on its tables to the role of the URL, or correct the URL.")
-    names = _table_names(listed, schema)
+    names = _names(listed, schema)
     catalog = Catalog(
-        catalog=plain_name(database.name, fallback="db", length=CATALOG_LENGTH).lower().lstrip("_") or "db"
-        if name is None
-        else name,
+        catalog=name if name is not None else _catalog_name(database),
         title=sheet_title(database.name),
         timezone=timezone,
         schema=schema,
-        tables=dict(zip(names, _specs(listed, names, schema, database), strict=True)),
+        tables={names[r.id][0]: _spec(r, *names[r.id], schema, database) for r in listed},
         excluded=tuple(Excluded(table=_pattern(id_, schema), reason=reason) for id_, reason in reasons.items()),
     )
-    keyless = [n for n, r in zip(names, listed, strict=True) if not (r.primary_key or r.unique_keys)]
-    beside = [r.full_name for r in database.relations.values() if not (r.holds_rows or r.is_partition)]
-    return Draft(catalog, tuple(keyless), tuple(sorted(beside)))
+    keyless = tuple(names[r.id][0] for r in listed if not (r.primary_key or r.unique_keys))
+    beside = sorted(r.full_name for r in database.relations.values() if not (r.holds_rows or r.is_partition))
+    return Draft(catalog, keyless, tuple(beside))
+
+
+def _catalog_name(database: Database) -> str:
+    return plain_name(database.name.lower().lstrip("_"), fallback="db", length=CATALOG_LENGTH).lower()
 
 
 def _main_schema(database: Database) -> str:
@@ -72,38 +74,41 @@ def _reason_to_leave_out(relation: Relation) -> str | None:
     return None
 
 
-def _table_names(relations: Iterable[Relation], schema: str) -> list[str]:
-    """A name for each, fit for the catalog and unique whatever the case; another schema's tables carry its name."""
-    names: list[str] = []
-    taken = {BUNDLE}
-    for relation in relations:
-        full = relation.name if relation.schema == schema else f"{relation.schema}_{relation.name}"
-        name = distinct(plain_name(full, fallback="table"), taken, separator="_")
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+def _names(relations: Sequence[Relation], schema: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """The catalog's name and the sheet of each, both unique whatever the case; other schemas' tables carry theirs.
+
+    A table whose own name will do gets it before another is given it.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    tables, sheets = {BUNDLE}, set[str]()
+    for relation in sorted(relations, key=lambda r: _full(r, schema) != plain_name(r.name, fallback="table").lower()):
+        full = _full(relation, schema)
+        table = distinct(plain_name(full, fallback="table"), tables, separator="_")
+        sheet = distinct(sheet_title(full), sheets, separator=" ", length=200)
+        tables.add(table.casefold())
+        sheets.add(sheet.casefold())
+        found[relation.id] = (table, sheet)
+    return found
 
 
-def _specs(relations: list[Relation], names: list[str], schema: str, database: Database) -> list[TableSpec]:
-    """The declaration of each table; sheets are named for people, no two alike."""
-    specs: list[TableSpec] = []
-    taken: set[str] = set()
-    for relation, name in zip(relations, names, strict=True):
-        exact = relation.id == (schema, name)
-        title = relation.name if relation.schema == schema else f"{relation.schema} {relation.name}"
-        sheet = distinct(sheet_title(title), taken, separator=" ", length=200)
-        taken.add(sheet.casefold())
-        excluded = {column.name: SECRET for column in relation.columns if looks_secret(column.name)}
-        specs.append(
-            TableSpec(
-                relation=None if exact else write_relation(_other(relation.schema, schema), relation.name),
-                description=" ".join(relation.comment.split()) or None,
-                sheet=sheet,
-                columns=sheet_columns(relation, database, excluded),
-                exclude=excluded,
-            )
-        )
-    return specs
+def _full(relation: Relation, schema: str) -> str:
+    return relation.name if relation.schema == schema else f"{relation.schema}_{relation.name}"
+
+
+def _spec(relation: Relation, table: str, sheet: str, schema: str, database: Database) -> TableSpec:
+    exact = relation.id == (schema, table)
+    excluded = {column.name: SECRET for column in relation.columns if looks_secret(column.name)}
+    return TableSpec(
+        relation=None if exact else write_relation(*_qualified(relation, schema)),
+        description=" ".join(relation.comment.split()) or None,
+        sheet=sheet,
+        columns=sheet_columns(relation, database, excluded),
+        exclude=excluded,
+    )
+
+
+def _qualified(relation: Relation, schema: str) -> tuple[str | None, str]:
+    return (None if relation.schema == schema else relation.schema), relation.name
 
 
 def _pattern(relation: tuple[str, str], schema: str) -> str:
@@ -111,7 +116,3 @@ def _pattern(relation: tuple[str, str], schema: str) -> str:
     own, name = relation
     bare = own == schema and name == escape(name) and "." not in name and schema == escape(schema)
     return name if bare else f"{escape(own)}.{escape(name)}"
-
-
-def _other(schema: str, main: str) -> str | None:
-    return None if schema == main else schema

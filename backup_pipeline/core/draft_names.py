@@ -6,7 +6,9 @@ import re
 import unicodedata
 from collections.abc import Collection
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+|[^\W_]+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_BETWEEN_WORDS = re.compile(r"[\x00-/:-@\[-`{-\x7f\s]+")
+"""Blanks and ASCII's punctuation; marks of other scripts belong to their words."""
 TABLE_LENGTH = 63
 CATALOG_LENGTH = 40
 
@@ -22,12 +24,12 @@ def plain_name(text: str, *, fallback: str, length: int = TABLE_LENGTH) -> str:
 
 def sheet_title(text: str) -> str:
     """`order_items`, `OrderItems` and `order-items` as `Order Items`."""
-    words = _WORD.findall(text)
-    return " ".join(word[:1].upper() + word[1:] for word in words) or "Table"
+    words = _BETWEEN_WORDS.split(_HUMP.sub(" ", text))
+    return " ".join(word[:1].upper() + word[1:] for word in words if word) or "Table"
 
 
 def distinct(name: str, taken: Collection[str], *, separator: str, length: int = TABLE_LENGTH) -> str:
-    """`name`, or `name` and the first number from 2 on, such that it is not in `taken` (which holds casefolded names)."""
+    """`name`, or `name` and the first number from 2 on that makes it differ from all of `taken` (casefolded)."""
     found, number = name, 1
     while found.casefold() in taken:
         number += 1

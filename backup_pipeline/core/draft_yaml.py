@@ -11,6 +11,11 @@ from backup_pipeline.core.catalog import TableSpec
 from backup_pipeline.core.draft import Draft
 
 _WIDTH = 118
+_HEAD = (
+    "Drafted by `backup-pipeline catalog init`. It works as it is; read it through, then correct it: the timezone (of "
+    "the sheets, of the dates, of the schedule), the sheets, and what counts as secret. docs/catalog.md explains every "
+    "field."
+)
 _TOP = ("catalog", "title", "timezone", "schema", "schedule")
 _TABLE = ("relation", "sheet", "description", "columns", "exclude")
 
@@ -22,9 +27,7 @@ def draft_yaml(draft: Draft) -> str:
 
 def _lines(draft: Draft) -> Iterator[str]:
     catalog = draft.catalog
-    yield from _comment("Drafted by `backup-pipeline catalog init`. It works as it is; read it through, then correct it:")
-    yield from _comment("the timezone (of the sheets, of the dates, of the schedule), the sheets, and what counts as secret.")
-    yield from _comment("docs/catalog.md explains every field.")
+    yield from _comment(_HEAD)
     declared = catalog.model_dump(by_alias=True)
     yield from _block({name: declared[name] for name in _TOP})
     yield ""

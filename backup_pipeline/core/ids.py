@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import UsageError
 KINDS = ("full", "selective", "tables")
 """`full`: a bundle of every table; `selective`: a bundle of chosen tables; `tables`: partitions only, no bundle."""
 
-_PATTERN = re.compile(r"(?P<at>\d{8}T\d{6}Z)-(?P<kind>[a-z]+)-(?P<salt>[0-9a-f]{8})")
+_PATTERN = re.compile(r"(?P<at>[0-9]{8}T[0-9]{6}Z)-(?P<kind>[a-z]+)-(?P<salt>[0-9a-f]{8})")
 
 
 @dataclass(frozen=True, order=True)
@@ -37,13 +37,16 @@ def new_backup_id(now: datetime, kind: str, salt: int) -> BackupId:
 
 def parse_backup_id(text: str) -> BackupId:
     """The id written as `text`; UsageError when it is not one."""
+    do = "Ids look like 20261120T180000Z-full-1f3a9c2e; `backup-pipeline list` shows them, `latest` works too."
     match = _PATTERN.fullmatch(text)
     if match is None:
         message = f"{text!r} is not a backup id."
-        raise UsageError(
-            message, do="Ids look like 20261120T180000Z-full-1f3a9c2e; `backup-pipeline list` shows them, `latest` works too."
-        )
-    at = datetime.strptime(match["at"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        raise UsageError(message, do=do)
+    try:
+        at = datetime.strptime(match["at"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        message = f"{text!r} is not a backup id: there is no time {match['at']}."
+        raise UsageError(message, do=do) from None
     return BackupId(at, match["kind"], match["salt"])
 
 

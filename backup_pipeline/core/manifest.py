@@ -17,6 +17,8 @@ from backup_pipeline.core.errors import VerificationError
 
 FORMAT_VERSION = "1.0"
 _CHECKSUM = "manifest_sha256"
+_MAJOR = int(FORMAT_VERSION.partition(".")[0])
+_OTHER_COPY = "Restore the object from another copy, or use another backup."
 _M = TypeVar("_M", bound="_Written")
 
 
@@ -165,12 +167,11 @@ class StoredManifest(Manifest):
 
 def seal(manifest: Manifest | PartitionRecord) -> bytes:
     """The manifest as JSON that ends with the SHA-256 of itself (over the same JSON without that field)."""
-    body = manifest.model_dump(mode="json")
-    return _text({**body, _CHECKSUM: _digest(body)}).encode()
+    return _sealed(manifest.model_dump(mode="json"))
 
 
 def read_manifest(data: bytes, where: str) -> StoredManifest:
-    """The manifest stored as `data`; VerificationError, naming `where`, when it is damaged or of a newer major version."""
+    """The manifest stored as `data`; VerificationError, naming `where`, when it was changed or is newer (major)."""
     return _validated(StoredManifest, data, where)
 
 
@@ -188,25 +189,33 @@ def _validated(model: type[_M], data: bytes, where: str) -> _M:
     try:
         return model.model_validate(_checked(data, where))
     except ValidationError as error:
-        message = f"{where} is not a manifest of format {FORMAT_VERSION}: {error.errors()[0]['loc']} {error.errors()[0]['msg']}"
-        raise VerificationError(message, do="Restore the object from another copy, or use another backup.") from error
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = f"{where} is not a manifest of format {FORMAT_VERSION}: {field}: {first['msg']}."
+        raise VerificationError(message, do=_OTHER_COPY) from error
 
 
 def _checked(data: bytes, where: str) -> dict[str, object]:
+    """The fields of a sealed document. The version comes first: what a newer one looks like is not ours to judge."""
     try:
         body = json.loads(data)
-        stated = body.pop(_CHECKSUM)
-        version = str(body["format_version"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        major = int(str(body["format_version"]).partition(".")[0])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"{where} is not a manifest: {error!r}"
-        raise VerificationError(message, do="Restore the object from another copy, or use another backup.") from error
-    if stated != _digest(body):
-        message = f"{where} was changed after it was written: its own SHA-256 is {stated}, its content gives {_digest(body)}."
-        raise VerificationError(message, do="Restore the object from another copy, or use another backup.")
-    if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
-        message = f"{where} has format version {version}; this program reads {FORMAT_VERSION.partition('.')[0]}.x."
+        raise VerificationError(message, do=_OTHER_COPY) from error
+    if major != _MAJOR:
+        message = f"{where} has format version {body['format_version']}; this program reads {_MAJOR}.x."
         raise VerificationError(message, do="Use a newer backup_pipeline.")
-    return body
+    stated = body.pop(_CHECKSUM, None)
+    digest = _digest(body)
+    if stated != digest or _sealed(body) != data:
+        message = f"{where} was changed after it was written: its own SHA-256 is {stated}, its content gives {digest}."
+        raise VerificationError(message, do=_OTHER_COPY)
+    return dict(body)
+
+
+def _sealed(body: Mapping[str, object]) -> bytes:
+    return _text({**body, _CHECKSUM: _digest(body)}).encode()
 
 
 def _digest(body: Mapping[str, object]) -> str:
@@ -215,4 +224,3 @@ def _digest(body: Mapping[str, object]) -> str:
 
 def _text(body: Mapping[str, object]) -> str:
     return json.dumps(body, ensure_ascii=False, indent=1)
-

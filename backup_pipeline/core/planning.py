@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from backup_pipeline.core.arrow_types import TEXT, arrow_type_of
@@ -48,7 +48,7 @@ def plan_table(catalog: Catalog, name: str, database: Database) -> TablePlan:
     """How `name` will be read; CatalogError when its relation or a column it names is not in `database`."""
     spec = catalog.tables[name]
     relation = find_relation(catalog, name, database)
-    for named in (*spec.key, *spec.exclude, *spec.mask, *spec.allow):
+    for named in (*spec.key, *spec.references, *spec.exclude, *spec.mask, *spec.allow):
         need_column(relation, named, f"table {name} of catalog {catalog.catalog}")
     key, enforced = _key(spec, relation)
     columns = tuple(_planned(column, spec) for column in relation.columns if column.name not in spec.exclude)
@@ -95,7 +95,8 @@ def need_column(relation: Relation, name: str, wanted_by: str) -> Column:
 
 def _nearest(wanted: str, names: list[str]) -> str:
     close = get_close_matches(wanted, names, n=3)
-    return f" Did you mean {' or '.join(close)}?" if close else f" There are: {', '.join(names[:20])}."
+    there = f" There are: {', '.join(names[:20])}." if names else " There is none."
+    return f" Did you mean {' or '.join(close)}?" if close else there
 
 
 def _refuse_open_secrets(catalog: Catalog, database: Database) -> None:
@@ -128,7 +129,7 @@ def _order(relation: Relation, key: tuple[str, ...]) -> Order:
     on_disk = relation.kind in {RelationKind.TABLE, RelationKind.MATERIALIZED}
     types = [column.base_type if column.builtin else "" for name in key if (column := relation.column(name))]
     pageable = key in (relation.primary_key, *relation.unique_keys) and set(types) <= _ORDERED | _SCATTERED
-    if key and pageable and not (on_disk and types[0] in _SCATTERED):
+    if key and pageable and not (on_disk and _SCATTERED & set(types)):
         return Order.KEY
     return Order.CTID if on_disk else Order.SCAN
 
@@ -142,7 +143,7 @@ def _sheet(
     catalog: Catalog, name: str, relation: Relation, columns: tuple[PlannedColumn, ...], database: Database
 ) -> SheetPlan:
     spec = catalog.tables[name]
-    titles = spec.columns or {column.name: None for column in columns}
+    titles: Mapping[str, str | None] = spec.columns or {column.name: None for column in columns}
     planned = {column.name: column for column in columns}
     prefix = _unused("look_up", planned)
     sheet = []

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backup_pipeline.core.alerts import Alert, Delivery
-    from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome
     from backup_pipeline.core.bundle import Member
+    from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome
     from backup_pipeline.core.manifest import FileEntry, Manifest, SnapshotEntry
     from backup_pipeline.core.plans import TablePlan
     from backup_pipeline.core.progress import Progress
@@ -72,8 +72,9 @@ class Snapshot(Protocol):
 class Source(Protocol):
     """The database that is backed up."""
 
-    url: str
-    """Without its password."""
+    @property
+    def url(self) -> str:
+        """Where it is, without its password."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Open a snapshot, and close it at the end of the context."""
@@ -140,8 +141,9 @@ class Store(Protocol):
     Every failure is a StoreError; StoreUnavailableError when waiting can help; NotFoundError for a missing key.
     """
 
-    url: str
-    """Where it is, fit for people: `s3://bucket/prefix`, `file:///var/backups`."""
+    @property
+    def url(self) -> str:
+        """Where it is, fit for people: `s3://bucket/prefix`, `file:///var/backups`."""
 
     def put(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
         """Write `chunks` as one object. It is visible whole or not at all, and durable on return."""

@@ -1,4 +1,4 @@
-"""How a catalog writes the name of a relation: `name`, `schema.name`, or with double quotes `"my schema"."odd.name"`."""
+"""How a catalog writes the name of a relation: `name`, `schema.name`, or quoted as in `"my schema"."odd.name"`."""
 
 from __future__ import annotations
 

@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from itertools import pairwise
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "***"
 MASK = "[ENCRYPTED]"
 
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*):(?P<secret>[^\s/]+)@", re.IGNORECASE)
-_KEYWORD_SECRET = re.compile(
-    r"(?P<key>\b(?:password|passwd|passfile|sslpassword|secret|token|aws_secret_access_key|access_key_id)\s*[=:]\s*)"
-    r"(?P<quote>['\"]?)(?P<secret>[^\s'\"&]+)",
-    re.IGNORECASE,
+# A password may hold any character, also one that ought to be escaped: hide up to the last @, rather too much.
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,30}://[^\s/:]*):(?:[^\s\"'<>]{1,1000}|\S{1,1000})@", re.IGNORECASE)
+_WHOLE_URL_PASSWORD = re.compile(r"\A(?P<head>[a-z][a-z0-9+.-]{0,30}://[^/:]*):.*@", re.IGNORECASE | re.DOTALL)
+_KEYWORDS = (
+    "password|passwd|passphrase|passfile|pwd|secret|token|signature"
+    "|(?:api|access|private|secret|account)[_-]?key(?:[_-]?id)?"
 )
-_SECRET_WORDS = {"password", "passwd", "passwort", "pwd", "passphrase", "secret", "token", "hash", "salt", "credential"}
-_SECRET_PAIRS = {("api", "key"), ("private", "key"), ("secret", "key"), ("access", "key"), ("encryption", "key")}
-_SECRET_SUFFIXES = ("password", "passwd", "secret", "token", "apikey", "passphrase")
+_KEYWORD_SECRET = re.compile(
+    # As libpq, a query, JSON, and PostgreSQL's `Key (password)=(…)` write it.
+    rf"(?P<key>(?:{_KEYWORDS})[\\\"')\]]{{0,2}}[ \t]*[=:][ \t]*\(?|\bBearer +)"
+    r"(?P<value>\"(?:[^\"\\]|\\.)*(?:\"|\Z)|'(?:[^'\\]|\\.)*(?:'|\Z)|\S+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_SECRET_WORDS = {
+    *("password", "passwd", "passwort", "pwd", "pw", "passphrase", "passcode", "secret", "token", "hash", "salt"),
+    *("credential", "otp", "jwt", "cvv"),
+}
+_SECRET_KEYS = {"api", "private", "secret", "access", "encryption", "signing", "ssh"}
+_SECRET_PARTS = ("password", "passwd", "passphrase", "apikey", "secretkey", "privatekey", "accesskey")
+_SECRET_ENDINGS = ("secret", "token", "hash")
 
 
 def redact(text: str, *known: str) -> str:
     """`text` with every password in a URL, every `password=…`, and each `known` secret replaced by `***`."""
-    for secret in sorted({s for value in known if value for s in (value, quote(value, safe=""))}, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+    forms = {
+        form for secret in known for form in (secret, quote(secret), quote(secret, ""), quote_plus(secret)) if form
+    }
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
     text = _URL_PASSWORD.sub(rf"\g<head>:{HIDDEN}@", text)
-    return _KEYWORD_SECRET.sub(rf"\g<key>\g<quote>{HIDDEN}", text)
+    return _KEYWORD_SECRET.sub(_hide_value, text)
 
 
 def redact_url(url: str) -> str:
-    """`url` without its password and without its query, fit for logs: `postgresql://app:***@db:5432/isp`."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = parts.netloc.rpartition("@")[0].partition(":")[0]
-    shown = f"{user}:{HIDDEN}@{host}" if parts.password else (f"{user}@{host}" if user else host)
-    return urlunsplit((parts.scheme, shown, parts.path, "", ""))
+    """`url` without its password and without its query, fit for logs: `postgresql://app:***@db:5432/isp`.
+
+    Never raises: a malformed URL is shown as far as it can not hold a secret.
+    """
+    shown = _WHOLE_URL_PASSWORD.sub(rf"\g<head>:{HIDDEN}@", url)
+    return redact(re.split(r"[?#]", shown, maxsplit=1)[0])
 
 
 def url_password(url: str) -> str:
@@ -42,11 +58,25 @@ def url_password(url: str) -> str:
 
 
 def looks_secret(column: str) -> bool:
-    """Whether a column's name suggests that it holds a secret (password, secret, token, api key, hash)."""
-    words = [w.lower() for w in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", column)]
-    pairs = set(zip(words, words[1:], strict=False))
+    """Whether a column's name suggests that it holds a secret (password, secret, token, api key, hash).
+
+    Rather once too often: `token_no` and `tokens_used` count too, and the catalog's `allow` answers once and for all.
+    """
+    words = [word.lower() for word in _WORD.findall(column)]
+    joined = "".join(words)
     return (
-        any(word.rstrip("s") in _SECRET_WORDS or word in _SECRET_WORDS for word in words)
-        or bool(pairs & _SECRET_PAIRS)
-        or "".join(words).endswith(_SECRET_SUFFIXES)
+        any(singular in _SECRET_WORDS for word in words for singular in _singulars(word))
+        or any(word in _SECRET_KEYS and "key" in _singulars(after) for word, after in pairwise(words))
+        or any(part in joined for part in _SECRET_PARTS)
+        or any(word.endswith(_SECRET_ENDINGS) for word in words)
+        or words[-1:] == ["pass"]
     )
+
+
+def _hide_value(match: re.Match[str]) -> str:
+    mark = match["value"][0] if match["value"][0] in "\"'" else ""
+    return f"{match['key']}{mark}{HIDDEN}{mark}"
+
+
+def _singulars(word: str) -> tuple[str, str, str]:
+    return word, word.removesuffix("s"), word.removesuffix("es")

@@ -1,9 +1,9 @@
 """Where a sheet column's values come from: a column, a chain of foreign keys, or the rows that point back here.
 
-    name                                    a column of the table itself
-    area_id.name                            through the foreign key of `area_id`, the `name` found there
-    customer_id.area_id.name                the same, twice
-    mikrotik_users[customer_id].username    the rows of `mikrotik_users` whose `customer_id` is this row's key
+name                                    a column of the table itself
+area_id.name                            through the foreign key of `area_id`, the `name` found there
+customer_id.area_id.name                the same, twice
+mikrotik_users[customer_id].username    the rows of `mikrotik_users` whose `customer_id` is this row's key
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NAME = r'(?:[^\W\d][\w$]*|"(?:[^"]|"")+")'
+_PLAIN = r"(?:[A-Za-z_]|[^\x00-\x7f\s])(?:[A-Za-z0-9_$]|[^\x00-\x7f\s])*"  # as PostgreSQL: Bangla needs no quotes
+_NAME = rf'(?:{_PLAIN}|"(?:[^"]|"")+")'
 _PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*")
 _BACK = re.compile(rf"(?P<relation>{_NAME}(?:\.{_NAME})?)\[(?P<column>{_NAME})\]\.(?P<value>{_NAME})")
 GRAMMAR = "`column`, `fk_column.column` (through a foreign key, also several times), or `relation[fk_column].column`"
@@ -50,7 +51,7 @@ def parse_sheet_source(text: str) -> SheetSource:
 
 def quote_name(name: str) -> str:
     """`name` as the grammar wants it: in double quotes when it is not a plain word."""
-    return name if re.fullmatch(r"[^\W\d][\w$]*", name) else '"' + name.replace('"', '""') + '"'
+    return name if re.fullmatch(_PLAIN, name) else '"' + name.replace('"', '""') + '"'
 
 
 def _bare(name: str) -> str:

@@ -48,4 +48,4 @@ def check_move(backup_id: str, before: Status, after: Status) -> None:
     if after not in MOVES[before]:
         allowed = ", ".join(sorted(MOVES[before])) or "nothing"
         message = f"Backup {backup_id} is {before} and can not become {after}; it can become {allowed}."
-        raise LedgerError(message, do="Look at its row with `backup-pipeline show`: another process has ended it.")
+        raise LedgerError(message, do="Look at its row with `backup-pipeline show`: another process may have ended it.")

@@ -40,7 +40,7 @@ def _files(members: Iterable[Member]) -> Iterator[MemberFile]:
     end = 0
     for number, member in enumerate(members, start=1):
         if member.modified.tzinfo is None:
-            message = f"The time of {member.path} has no timezone: {member.modified}. Its bytes would depend on the machine's."
+            message = f"The time of {member.path} has no timezone: {member.modified}"
             raise ValueError(message)
         end += _at_most(member)
         large = end > _ZIP32_BYTES or number >= _ZIP32_MEMBERS

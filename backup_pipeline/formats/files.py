@@ -28,9 +28,7 @@ class FileFormats:
 
     def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
-        return SideBySideWriter(
-            directory, (ParquetWriter(directory, plan), SheetWriter(directory, plan.sheet, timezone))
-        )
+        return SideBySideWriter(ParquetWriter(directory, plan), SheetWriter(directory, plan.sheet, timezone))
 
     def preview(self, plan: TablePlan, directory: Path) -> str:
         """The first rows of the sheet in `directory`, as a Markdown table; long cells are cut."""

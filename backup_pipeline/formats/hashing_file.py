@@ -71,7 +71,7 @@ class HashingFile:
         """Nothing is buffered here."""
 
     def close(self) -> None:
-        """Make the file durable and give it its name; without effect on one that is closed."""
+        """Make its bytes durable, then give it its name; without effect on one that is closed."""
         if self._fd is None:
             return
         try:

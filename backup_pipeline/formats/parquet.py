@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +14,7 @@ from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.formats.arrow_schema import arrow_schema
 from backup_pipeline.formats.hashing_file import HashingFile
+from backup_pipeline.formats.parts_writer import PartsWriter
 from backup_pipeline.formats.row_groups import GroupLimit, RowGroups
 
 BYTES_PER_FILE = 1 << 30
@@ -23,11 +22,11 @@ _SAMPLE = 10_000
 _REPEATED = 8
 
 
-class ParquetWriter:
+class ParquetWriter(PartsWriter):
     """Writes a table's pages as `part-00000.parquet`, `part-00001.parquet`, … into `directory`.
 
     A new part begins after the row group with which the last one reached `bytes_per_file`. Neither parts nor row groups
-    depend on how the rows were paged. As a context manager it aborts on an exception, and closes otherwise.
+    depend on how the rows were paged. A page has each column of the plan, under its name and in its type.
     """
 
     def __init__(
@@ -38,51 +37,29 @@ class ParquetWriter:
         bytes_per_file: int = BYTES_PER_FILE,
         group_limit: GroupLimit = GroupLimit(),  # noqa: B008  a frozen value
     ) -> None:
-        self._directory = directory
+        super().__init__(directory)
         self._table = plan.name
         self._schema = arrow_schema(plan)
         self._bytes_per_file = bytes_per_file
         self._groups = RowGroups(group_limit)
         self._part: _Part | None = None
-        self._files: list[HashingFile] = []
-        self._entries: list[FileEntry] = []
+        self._finished: list[FileEntry] = []
 
-    def write(self, rows: pa.Table) -> None:
-        """Append the plan's columns of `rows`, which may have others. BackupError when one is of another type."""
+    def _append(self, rows: pa.Table) -> None:
         for group in self._groups.add(self._conformed(rows)):
-            self._append(group)
+            self._add(group)
 
-    def close(self) -> tuple[FileEntry, ...]:
-        """Finish the files and give their entries; an empty table has one part, of no rows. May be called again."""
-        try:
-            self._flush()
-        except BaseException:
-            self.abort()
-            raise
-        return tuple(self._entries)
-
-    def _flush(self) -> None:
+    def _finish(self) -> tuple[FileEntry, ...]:
         for group in self._groups.rest():
-            self._append(group)
+            self._add(group)
         if not self._files:
             self._part = self._open(self._schema.empty_table())
-        self._finish()
+        self._end_part()
+        return tuple(self._finished)
 
-    def abort(self) -> None:
-        """Remove everything that was written."""
+    def _drop(self) -> None:
         if self._part is not None:
             self._part.drop()
-        for file in self._files:
-            file.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is not None:
-            self.abort()
-        else:
-            self.close()
 
     def _conformed(self, rows: pa.Table) -> pa.Table:
         try:
@@ -91,25 +68,21 @@ class ParquetWriter:
         except (KeyError, pa.ArrowException) as error:
             raise self._unfit(error) from error
 
-    def _append(self, group: pa.Table) -> None:
-        if self._part is None:
-            self._part = self._open(group)
+    def _add(self, group: pa.Table) -> None:
+        self._part = self._part or self._open(group)
         try:
-            self._part.writer.write_table(group, row_group_size=max(group.num_rows, 1))
+            self._part.write(group)
         except pa.ArrowException as error:
             raise self._unfit(error) from error
-        self._part.rows += group.num_rows
         if self._part.file.bytes >= self._bytes_per_file:
-            self._finish()
+            self._end_part()
 
     def _open(self, first: pa.Table) -> _Part:
-        file = HashingFile(self._directory / parquet_name(len(self._files)))
-        self._files.append(file)
-        return _Part(file, self._schema, repeating_columns(first))
+        return _Part(self._new_file(parquet_name(len(self._files))), self._schema, repeating_columns(first))
 
-    def _finish(self) -> None:
+    def _end_part(self) -> None:
         if self._part is not None:
-            self._entries.append(self._part.finish())
+            self._finished.append(self._part.finish())
             self._part = None
 
     def _unfit(self, error: Exception) -> BackupError:
@@ -136,6 +109,11 @@ class _Part:
             write_statistics=True,
             metadata_collector=self._footers,
         )
+
+    def write(self, group: pa.Table) -> None:
+        """Append a row group."""
+        self.writer.write_table(group, row_group_size=group.num_rows)
+        self.rows += group.num_rows
 
     def drop(self) -> None:
         """Give it up: else pyarrow tries to complete it when it is collected, and complains about what went wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -35,11 +36,12 @@ RECOVERING WITHOUT THE PROGRAM THAT MADE THIS
   schema.sql has the definitions of the tables. With psql and DuckDB, into an empty database:
     createdb recovered
     psql -d recovered -f schema.sql
-    duckdb -c "COPY (SELECT * FROM 'parquet/{table}/*.parquet') TO '{table}.csv' (HEADER, NULL '\\N')"
+    duckdb -c "COPY (SELECT {select} FROM 'parquet/{table}/*.parquet') TO '{table}.csv' (HEADER, NULLSTR '\\N')"
     psql -d recovered -c "\\copy {relation} ({columns}) FROM '{table}.csv' (FORMAT csv, HEADER, NULL '\\N')"
-  The last two for each table, those that others refer to first. A bytea column needs one more word in DuckDB:
+  The last two for each table, those that others refer to first. DuckDB must be told how PostgreSQL writes bytea:
     SELECT * REPLACE ('\\x' || lower(hex(photo)) AS photo) FROM ...
-  Masked columns and those listed under "excluded_columns" in manifest.json are not in here. Then set the sequences:
+  Leave generated columns out of the list of columns. Columns that manifest.json lists under "excluded_columns", and
+  the values of masked ones, are not in this backup. In the end set each sequence to the largest value in use:
     SELECT setval(pg_get_serial_sequence('orders', 'id'), max(id)) FROM orders;
 """
 
@@ -84,8 +86,24 @@ def _how(manifest: Manifest) -> str:
 
 
 def _examples(table: TableEntry, manifest: Manifest) -> dict[str, str]:
-    columns = ", ".join(f'\\"{column.name}\\"' for column in table.columns)
-    return {"timezone": manifest.timezone, "table": table.name, "relation": table.relation, "columns": columns}
+    return {
+        "timezone": manifest.timezone,
+        "table": table.name,
+        "relation": ".".join(_quoted(part) for part in table.relation.split(".", 1)),
+        "select": _select(table),
+        "columns": ", ".join(_quoted(column.name) for column in table.columns),
+    }
+
+
+def _select(table: TableEntry) -> str:
+    names = [_quoted(column.name) for column in table.columns if column.arrow_type == "binary"]
+    hexadecimal = ", ".join(f"'\\x' || lower(hex({name})) AS {name}" for name in names)
+    return f"* REPLACE ({hexadecimal})" if names else "*"
+
+
+def _quoted(name: str) -> str:
+    """A name as SQL wants it, inside a shell's double quotes."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '\\"' + name.replace('"', '\\"\\"') + '\\"'
 
 
 def _left_out(manifest: Manifest) -> str:

@@ -49,7 +49,7 @@ class RowGroups:
     def rest(self) -> Iterator[pa.Table]:
         """The rows still waiting, as one group; nothing when there are none."""
         if self._waiting:
-            # Also the pages' own chunks: an encoder starts anew at each of them, which would show in the file.
+            # In one chunk, so that the pages' own chunks can not show in the file.
             group = pa.concat_tables(self._waiting).combine_chunks()
             self._waiting, self._rows, self._bytes = [], 0, 0
             yield group

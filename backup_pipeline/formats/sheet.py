@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 
@@ -14,71 +12,51 @@ from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import SheetPlan
 from backup_pipeline.formats.csv_rows import csv_header, csv_rows
 from backup_pipeline.formats.hashing_file import HashingFile
+from backup_pipeline.formats.parts_writer import PartsWriter
 
 ROWS_PER_FILE = 1_048_575
 """Excel shows 1,048,576 lines; the first is the header."""
 
 
-class SheetWriter:
+class SheetWriter(PartsWriter):
     """Writes a table's pages as `sheet-00000.csv`, `sheet-00001.csv`, … into `directory`.
 
     Every file begins with a byte order mark and the titles, and has at most `rows_per_file` records. What it holds
-    depends on the rows alone, not on how they were paged; `cells` says how values look. As a context manager it aborts
-    on an exception, and closes otherwise.
+    depends on the rows alone, not on how they were paged; `cells` says how values look. A page has each column of the
+    sheet under its `field`.
     """
 
     def __init__(self, directory: Path, sheet: SheetPlan, timezone: str, *, rows_per_file: int = ROWS_PER_FILE) -> None:
-        self._directory = directory
+        super().__init__(directory)
         self._sheet = sheet
         self._timezone = timezone
         self._rows_per_file = rows_per_file
-        self._files: list[HashingFile] = []
         self._rows: list[int] = []
         """The records of each file, counted as they are written."""
 
-    def write(self, rows: pa.Table) -> None:
-        """Append the sheet's columns of `rows`, each found by its `field`. BackupError when one is missing."""
-        start = 0
-        while start < rows.num_rows:
+    def _append(self, rows: pa.Table) -> None:
+        page, start = self._columns(rows), 0
+        while start < page.num_rows:
             if not self._files or self._rows[-1] == self._rows_per_file:
                 self._open()
-            part = self._columns(rows.slice(start, self._rows_per_file - self._rows[-1]))
-            self._append(part)
+            part = page.slice(start, self._rows_per_file - self._rows[-1])
+            self._add(part)
             start += part.num_rows
 
-    def close(self) -> tuple[FileEntry, ...]:
-        """Finish the files and give their entries; an empty table has one file, of titles. May be called again."""
-        try:
-            if not self._files:
-                self._open()
-            self._files[-1].close()
-        except BaseException:
-            self.abort()
-            raise
+    def _finish(self) -> tuple[FileEntry, ...]:
+        if not self._files:
+            self._open()
+        self._files[-1].close()
         return tuple(_entry(file, rows) for file, rows in zip(self._files, self._rows, strict=True))
-
-    def abort(self) -> None:
-        """Remove everything that was written."""
-        for file in self._files:
-            file.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is not None:
-            self.abort()
-        else:
-            self.close()
 
     def _open(self) -> None:
         if self._files:
             self._files[-1].close()
-        self._files.append(HashingFile(self._directory / sheet_name(len(self._files))))
+        file = self._new_file(sheet_name(len(self._files)))
         self._rows.append(0)
-        self._files[-1].write(csv_header(column.title for column in self._sheet.columns))
+        file.write(csv_header(column.title for column in self._sheet.columns))
 
-    def _append(self, rows: pa.Table) -> None:
+    def _add(self, rows: pa.Table) -> None:
         for batch in rows.to_batches():
             for lines in csv_rows(batch, self._timezone):
                 self._files[-1].write(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -17,6 +16,10 @@ _PAGES_WAITING = 2
 
 class FileWriter(Protocol):
     """Writes pages into the files of one format."""
+
+    @property
+    def bytes_written(self) -> int:
+        """The bytes of its files so far."""
 
     def write(self, rows: pa.Table) -> None:
         """Add a page."""
@@ -31,15 +34,14 @@ class FileWriter(Protocol):
 class SideBySideWriter:
     """The port `TableWriter`: hands each page to every writer and goes on; a writer's error comes with a later call."""
 
-    def __init__(self, directory: Path, writers: tuple[FileWriter, ...]) -> None:
-        self._directory = directory
+    def __init__(self, *writers: FileWriter) -> None:
         self._lanes = [_Lane(writer) for writer in writers]
         self._closed = False
 
     @property
     def bytes_written(self) -> int:
-        """The bytes on disk so far."""
-        return sum(path.stat().st_size for path in self._directory.iterdir())
+        """The bytes of all files so far."""
+        return sum(lane.bytes_written for lane in self._lanes)
 
     def write(self, rows: pa.Table) -> None:
         """Hand a page to every writer; waits while one of them is too far behind."""
@@ -66,6 +68,10 @@ class _Lane:
         self._writer = writer
         self._pool: ThreadPoolExecutor | None = None
         self._pending: deque[Future[None]] = deque()
+
+    @property
+    def bytes_written(self) -> int:
+        return self._writer.bytes_written
 
     def write(self, rows: pa.Table) -> None:
         self._pool = self._pool or ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")

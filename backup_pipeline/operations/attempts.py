@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import is_late
-from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError
+from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError, LedgerError
 from backup_pipeline.core.ids import new_backup_id
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.statuses import Status
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,24 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
     The row comes first, so that a refused date or an unreachable database is a failed backup and not a silent one.
     Raises RefusedError (the row is then ended, and people alerted) when the date is over and the request not `late`.
     """
-    before = ports.ledger.of_run(request.run_id) if request.run_id else None
-    if before is not None and before.status is Status.RUNNING:
-        return before
+    try:
+        before = ports.ledger.of_run(request.run_id) if request.run_id else None
+        if before is not None and before.status is Status.RUNNING:
+            return before
+        attempt = _add_row(request, ports, owner)
+    except LedgerError as error:
+        tell(_no_row(request.catalog.catalog, request.run_id, error, ports, request.run_url), ports)
+        raise
+    try:
+        if request.reads:
+            check_date(request, ports)
+    except BackupError as error:
+        end_failed(attempt, error, ports, run_url=request.run_url)
+        raise
+    return attempt
+
+
+def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
     now = ports.clock()
     attempt = Attempt(
         backup_id=str(new_backup_id(now, request.kind, ports.salt())),
@@ -65,12 +83,6 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
     )
     ports.ledger.begin(attempt)
     ports.ledger.audit(AuditEvent(now, request.created_by, "backup", attempt.backup_id, {"reason": request.reason}))
-    try:
-        if request.reads:
-            check_date(request, ports)
-    except BackupError as error:
-        end_failed(attempt, error, ports, run_url=request.run_url)
-        raise
     return attempt
 
 
@@ -92,26 +104,31 @@ def end_failed(
 
     Returns what became of the alert on each channel. A dead channel never changes the status: it is kept in the audit.
     """
-    current = ports.ledger.get(attempt.backup_id) or attempt
-    if current.status is not Status.RUNNING:
-        return ()
     status = Status.CANCELED if isinstance(error, CanceledError) else Status.FAILED
     outcome = Outcome(status=status, finished_at=ports.clock(), error_message=str(error))
-    ports.ledger.end(attempt.backup_id, outcome)
-    return tell(failure_alert(current, error, run_url), ports)
+    try:
+        current = ports.ledger.get(attempt.backup_id) or attempt
+        if current.status is not Status.RUNNING:
+            return ()
+        ports.ledger.end(attempt.backup_id, outcome)
+    except LedgerError as trouble:
+        logger.warning("The row of backup %s could not be closed: %s", attempt.backup_id, trouble)
+    return tell(failure_alert(attempt, error, run_url), ports)
 
 
 def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
     """What people are told of a failed attempt: which table, what happened, what to do next."""
     canceled = isinstance(error, CanceledError)
     known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
+    what = known.what
     tables: Mapping[str, str] = {}
     if isinstance(error, ExportFailedError):
+        what = error.summary
         tables = {table: reason.what for table, reason in error.failed.items()}
     return Alert(
         severity=Severity.WARNING if canceled else Severity.FAILURE,
         title=f"Backup {'canceled' if canceled else 'failed'}: {attempt.catalog} for {attempt.partition_date}",
-        what=known.what,
+        what=what,
         do=known.do or "Look at the run's log, correct the cause, and run the backup again.",
         catalog=attempt.catalog,
         backup_id=attempt.backup_id,
@@ -123,24 +140,15 @@ def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -
 
 
 def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
-    """Send an alert, and keep in the audit what became of it on each channel."""
+    """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send."""
     deliveries = ports.alerter.send(alert)
-    for delivery in deliveries:
-        detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}
-        ports.ledger.audit(AuditEvent(ports.clock(), "backup_pipeline", "alert", alert.backup_id, detail))
+    try:
+        for delivery in deliveries:
+            detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}
+            ports.ledger.audit(AuditEvent(ports.clock(), "backup_pipeline", "alert", alert.backup_id, detail))
+    except LedgerError as trouble:
+        logger.warning("The alert %r is not in the audit: %s", alert.title, trouble)
     return deliveries
-
-
-def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[Attempt]:
-    """End the running rows whose owner is dead, and alert for each; those that were closed."""
-    dead = [attempt for attempt in ports.ledger.list(status=[Status.RUNNING]) if is_dead(attempt)]
-    for attempt in dead:
-        error = BackupError(
-            "The process that ran this backup ended without a word (killed, out of memory, or the machine went down).",
-            do="Run the backup again; nothing it left behind counts as a backup.",
-        )
-        end_failed(attempt, error, ports)
-    return dead
 
 
 def end_run(run_id: str, catalog: str, error: BackupError, ports: Ports, *, run_url: str | None = None) -> bool:
@@ -148,21 +156,28 @@ def end_run(run_id: str, catalog: str, error: BackupError, ports: Ports, *, run_
 
     A run that failed before it could write its row is alerted too.
     """
-    attempt = ports.ledger.of_run(run_id)
-    if attempt is not None:
-        if attempt.status is not Status.RUNNING:
-            return False
-        end_failed(attempt, error, ports, run_url=run_url)
+    try:
+        attempt = ports.ledger.of_run(run_id)
+    except LedgerError as trouble:
+        logger.warning("The row of run %s can not be read: %s", run_id, trouble)
+        attempt = None
+    if attempt is None:
+        tell(_no_row(catalog, run_id, error, ports, run_url), ports)
         return True
-    alert = Alert(
+    if attempt.status is not Status.RUNNING:
+        return False
+    end_failed(attempt, error, ports, run_url=run_url)
+    return True
+
+
+def _no_row(catalog: str, run_id: str | None, error: BackupError, ports: Ports, run_url: str | None) -> Alert:
+    return Alert(
         severity=Severity.FAILURE,
-        title=f"Backup did not start: {catalog}",
-        what=f"The run ended before it could write its row in the ledger. {error.what}",
+        title=f"Backup failed: {catalog}",
+        what=f"The run has no row in the ledger. {error.what}",
         do=error.do,
         catalog=catalog,
         run_id=run_id,
         run_url=run_url,
         at=ports.clock(),
     )
-    tell(alert, ports)
-    return True

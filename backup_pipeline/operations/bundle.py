@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from backup_pipeline import __version__
 from backup_pipeline.core.bundle import (
@@ -62,10 +63,11 @@ def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
     schema = _schema(request, ports.store)
     manifest = _describe(request, partitions, schema, ports)
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
     members = [
-        bytes_member(MANIFEST_PATH, manifest.snapshot.taken_at, seal(manifest)),
-        bytes_member(README_PATH, manifest.snapshot.taken_at, ports.formats.readme(manifest).encode()),
-        bytes_member(SCHEMA_PATH, manifest.snapshot.taken_at, schema),
+        bytes_member(MANIFEST_PATH, local, seal(manifest)),
+        bytes_member(README_PATH, local, ports.formats.readme(manifest).encode()),
+        bytes_member(SCHEMA_PATH, local, schema),
         *_file_members(request, partitions, ports),
     ]
     key = place.bundle(manifest.bundle_name)
@@ -98,9 +100,7 @@ def _schema(request: BundleRequest, store: Store) -> bytes:
     return store.get(schema_key(request.catalog.catalog, request.attempt.partition_date))
 
 
-def _describe(
-    request: BundleRequest, partitions: Sequence[PartitionRecord], schema: bytes, ports: Ports
-) -> Manifest:
+def _describe(request: BundleRequest, partitions: Sequence[PartitionRecord], schema: bytes, ports: Ports) -> Manifest:
     attempt, catalog = request.attempt, request.catalog
     tables = tuple(partition.table for partition in partitions)
     newest = max((table.snapshot for table in tables), key=lambda snapshot: snapshot.taken_at)
@@ -170,7 +170,7 @@ def _file_members(request: BundleRequest, partitions: Sequence[PartitionRecord],
         for file, path in member_paths(partition.table, partition.sheet_file):
             yield Member(
                 path=path,
-                modified=partition.table.snapshot.taken_at,
+                modified=partition.table.snapshot.taken_at.astimezone(ZoneInfo(request.catalog.timezone)),
                 chunks=_chunks(request, place, file, ports),
                 size=file.bytes,
                 crc32=file.crc32,

@@ -51,14 +51,11 @@ def export_table(job: TableJob, snapshot: Snapshot, ports: Ports) -> TableResult
     checks = _checks(job, plan, files, snapshot)
     for check in checks:
         if check.blocking and not check.passed:
-            message = f"Table {plan.name}: {check.message}"
-            raise BackupError(message, do="Run the table again. If it repeats, report it: no rows may be lost.")
+            raise BackupError(check.message, do="Run the table again. If it repeats, report it: no rows may be lost.")
     partition = _record(job, plan, files, checks, snapshot, _seconds(started, ports))
     publish_partition(job.place, partition, job.directory, ports.store)
     entry = partition.table
-    ports.progress.tell(
-        TableFinished(entry.name, entry.sheet, entry.row_count, entry.bytes, _seconds(started, ports))
-    )
+    ports.progress.tell(TableFinished(entry.name, entry.sheet, entry.row_count, entry.bytes, _seconds(started, ports)))
     return TableResult(plan.name, partition, checks, ports.formats.preview(plan, job.directory))
 
 

@@ -91,5 +91,6 @@ def _failed(run_id: str, events: Sequence[dg.DagsterEvent]) -> RunResult:
         error = data.user_failure_data.description if data.user_failure_data else data.error_display_string
         code = metadata[EXIT_CODE].value if EXIT_CODE in metadata else 1
         what_to_do = metadata[WHAT_TO_DO].value if WHAT_TO_DO in metadata else ""
-        return RunResult(run_id, success=False, error=error or "", what_to_do=str(what_to_do), exit_code=int(code))
+        exit_code = code if isinstance(code, int) else 1
+        return RunResult(run_id, success=False, error=error or "", what_to_do=str(what_to_do), exit_code=exit_code)
     return RunResult(run_id, success=False, error="The run failed before its first step.", exit_code=1)

@@ -66,4 +66,4 @@ def failure(error: BackupError) -> dg.Failure:
 def _end(attempt: Attempt, error: BackupError, request: Request, ports: Ports, log: dg.DagsterLogManager) -> None:
     for delivery in end_failed(attempt, error, ports, run_url=request.run_url):
         if delivery.error:
-            log.warning(f"Alert not delivered to {delivery.channel}: {delivery.error}")
+            log.warning("Alert not delivered to %s: %s", delivery.channel, delivery.error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -10,7 +11,7 @@ from backup_pipeline.core.layout import BackupPlace, PartitionPlace
 from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
 from backup_pipeline.operations.results import TableResult
 
-Metadata = Mapping[str, dg.MetadataValue | int | float | str | bool]  # type: ignore[type-arg]  # generic over its value
+Metadata = Mapping[str, dg.MetadataValue[Any] | dg.TableSchema | int | float | str]
 
 
 def table_metadata(result: TableResult, store_url: str) -> Metadata:

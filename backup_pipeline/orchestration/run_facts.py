@@ -17,7 +17,7 @@ _SCHEDULE_TAG = "dagster/schedule_name"
 
 def run_assets(context: dg.AssetExecutionContext) -> Set[dg.AssetKey]:
     """The assets that the whole run is for, not only this step."""
-    return context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys
+    return set(context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys)
 
 
 def bundle_tables(context: dg.AssetExecutionContext, catalog: Catalog) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError
 from backup_pipeline.core.secrets import redact
-from backup_pipeline.operations.attempts import close_orphans, end_run, tell
+from backup_pipeline.operations.attempts import end_run, tell
+from backup_pipeline.operations.orphans import close_orphans
 from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.orchestration.failed_checks import failed_checks
 from backup_pipeline.orchestration.resources import BackupResource
@@ -74,7 +75,8 @@ def _checks(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
             return dg.SkipReason("Every check passed.")
         with backups.open(catalog) as ports:
             attempt = ports.ledger.of_run(context.dagster_run.run_id)
-            tell(_checks_alert(catalog, failed, context.dagster_run.run_id, attempt and attempt.backup_id), ports)
+            backup_id = attempt.backup_id if attempt else None
+            tell(_checks_alert(catalog, failed, context.dagster_run.run_id, backup_id), ports)
         return None
 
     return checks_failed
@@ -130,5 +132,3 @@ def _checks_alert(catalog: Catalog, failed: Mapping[str, str], run_id: str, back
         run_url=run_url(run_id),
         tables=failed,
     )
-
-

@@ -59,7 +59,7 @@ def _export(context: dg.AssetExecutionContext, request: Request, attempt: Attemp
         key = table_key(request.catalog, result.table)
         if result.error is not None:
             failed[result.table] = result.error
-            context.log.error(f"Table {result.table} failed: {result.error}")
+            context.log.error("Table %s failed: %s", result.table, result.error)
             yield failed_table_check(key, result.error)
             continue
         done.add(result.table)

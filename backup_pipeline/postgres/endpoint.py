@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from psycopg import Error
@@ -10,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.secrets import redact, redact_url
 
+_QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
 _SCHEMES = ("postgresql://", "postgres://")
 _EXAMPLE = "Write it as postgresql://user:password@host:5432/database; %-encode special characters of the password."
 
@@ -64,9 +66,13 @@ def parse_endpoint(url: str) -> Endpoint:
         parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
         shown = redact_url(url)
     except (Error, ValueError) as error:
-        reason = "its parts can not be told apart" if "@" in str(error) else redact(str(error)).strip()
+        # What libpq quotes may be a piece of the password.
+        reason = _QUOTED.sub('"…"', " ".join(str(error).split())).rstrip(".")
         message = f"The source URL is malformed: {reason}."
         raise SettingsError(message, do=_EXAMPLE) from None
+    if not all(port.isdigit() for port in parts.get("port", "0").split(",")):
+        message = "The source URL is malformed: its port is not a number."
+        raise SettingsError(message, do=_EXAMPLE)
     return Endpoint(
         host=parts.get("host") or parts.get("hostaddr") or "the local socket",
         port=parts.get("port") or "5432",

@@ -32,6 +32,7 @@ _RULES: dict[str, tuple[type[SourceError], str]] = {
     "42P01": (SourceError, f"It was dropped or renamed while it was read. {_RESTART}"),
     "42703": (SourceError, f"The column was dropped or renamed while it was read. {_RESTART}"),
     "21000": (SourceError, "A look-up of the sheet finds several rows: look up by a unique column."),
+    "22021": (SourceError, "The database holds text that is not UTF-8: correct it there, or exclude the column."),
     "53100": (SourceError, "The server's disk is full: free space there."),
     "53300": (SourceUnavailableError, "The server has no connection left: lower the number of workers, or wait."),
     "53": (SourceUnavailableError, "The server is short of memory or connections: try later, or with fewer workers."),

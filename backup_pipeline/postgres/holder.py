@@ -21,7 +21,7 @@ from backup_pipeline.postgres.session import BEGIN, apply_sql
 _OPEN = """
 SELECT pg_export_snapshot() AS id, statement_timestamp() AS taken_at, current_database() AS database,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
-       current_setting('server_version') AS server_version, current_setting('server_encoding') AS encoding"""
+       current_setting('server_version') AS server_version"""
 _CANCEL_TIMEOUT_S = 5.0
 
 Row = dict[str, Any]
@@ -43,7 +43,6 @@ class Holder:
             self.close()
             raise
         self.server_version = self._connection.info.server_version
-        self.encoding: str = opened.pop("encoding")
         self.entry = SnapshotEntry(**{**opened, "taken_at": opened["taken_at"].astimezone(UTC)})
 
     def query(self, sql: str, parameters: Sequence[object] | None = None) -> list[Row]:
@@ -59,6 +58,8 @@ class Holder:
 
     def cancel(self) -> None:
         """Stop the query that runs now, if one does."""
+        if not self._guard.locked():
+            return
         with suppress(psycopg.Error):
             self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
 

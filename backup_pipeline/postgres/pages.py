@@ -37,7 +37,6 @@ class Reading:
     endpoint: Endpoint
     size: PageSize
     ranges_of_blocks: bool
-    check_utf8: bool
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,6 @@ def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading) -> Ite
     for batches in _grouped(worker.batches(query.sql, reading.size.page_bytes), reading.size.page_bytes):
         with _unfit_reported(worker, query):
             rows = pa.Table.from_batches([_arrived(batch, query) for batch in batches])
-        if reading.check_utf8:
-            _need_utf8(rows, query.plan, reading.endpoint)
         # The walk moves on before the page leaves: whoever reads on, or gives up, finds it behind this page.
         walk.took(rows.num_rows, rows.nbytes, _last_key(rows, query))
         yield Page(rows.select(range(len(query.fields))), time.perf_counter() - started)
@@ -200,11 +197,3 @@ def _blocks(plan: TablePlan, reading: Reading) -> int | None:
     sql = f"SELECT pg_relation_size({relation}::regclass) / current_setting('block_size')::int8 AS blocks"
     found: Sequence[dict[str, object]] = run(reading, sql, f"measuring {plan.relation.full_name}")
     return int(str(found[0]["blocks"]))
-
-
-def _need_utf8(rows: pa.Table, plan: TablePlan, endpoint: Endpoint) -> None:
-    try:
-        rows.validate(full=True)
-    except pa.ArrowInvalid as error:
-        message = f"{plan.relation.full_name} in {endpoint} holds text that is not UTF-8 ({error})."
-        raise SourceError(message, do="The database is SQL_ASCII: correct the text, or exclude the column.") from None

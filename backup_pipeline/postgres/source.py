@@ -89,7 +89,6 @@ class PostgresSnapshot:
             endpoint=endpoint,
             size=PageSize(options.page_bytes, options.first_page_rows, options.max_page_rows),
             ranges_of_blocks=self._holder.server_version >= _TID_RANGE_SCAN,
-            check_utf8=self._holder.encoding == "SQL_ASCII",
         )
         self._dumps: list[SchemaDump] = []
         self._guard = threading.Lock()

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from adbc_driver_manager._reader import AdbcRecordBatchReader
 from adbc_driver_postgresql import StatementOptions, dbapi
 
 from backup_pipeline.core.errors import BackupError, CanceledError
@@ -52,7 +53,9 @@ class Worker:
         with closing(self._connection.cursor(adbc_stmt_kwargs=options)) as cursor:
             with self._statement():
                 cursor.execute(sql)
-                reader = cursor.fetch_record_batch()
+                # cursor.fetch_record_batch() would turn the server's errors into OSErrors without an sqlstate.
+                stream = cursor.fetch_arrow()
+                reader = AdbcRecordBatchReader._import_from_c(stream.address)
             while (batch := self._next(reader)) is not None:
                 if batch.num_rows:
                     yield batch

@@ -30,7 +30,8 @@ class Chunks:
     def take(self, size: int) -> bytes:
         """The next `size` bytes or a little more, as whole chunks; fewer only at the end."""
         taken: list[bytes] = []
-        while sum(map(len, taken)) < size:
+        until = self.sent + size
+        while self.sent < until:
             chunk = next(self, None)
             if chunk is None:
                 break

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from stat import S_ISREG
 
-from backup_pipeline.core.errors import BackupError, DiskFullError, NotFoundError, RefusedError, StoreError
+from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import StoredObject
+from backup_pipeline.stores.files import about_file, explain, make_folder, sync_folder, walk, write_all
 from backup_pipeline.stores.keys import STAGING, check_key, check_prefix, span
 
 CHUNK = 1 << 20
-DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
-NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
 
 _serial = count()
 
@@ -50,7 +45,7 @@ class DirectoryStore:
         try:
             for chunk in chunks:
                 with self._explained(key):
-                    _write(descriptor, chunk)
+                    write_all(descriptor, chunk)
             with self._explained(key):
                 return self._publish(key, descriptor, staged, place)
         except BaseException:
@@ -61,13 +56,13 @@ class DirectoryStore:
             os.close(descriptor)
 
     def put_file(self, key: str, path: Path) -> StoredObject:
-        """Copy the file at `path`."""
+        """Copy the file at `path`. An OSError of reading it comes out as it is."""
         with path.open("rb") as file:
             return self.put(key, iter(lambda: file.read(CHUNK), b""))
 
     def get(self, key: str) -> bytes:
         """The whole object."""
-        place = self._place(key)
+        place = self._found(key)
         with self._explained(key):
             return place.read_bytes()
 
@@ -76,10 +71,7 @@ class DirectoryStore:
 
         What is read is one object, also when another one takes its key meanwhile.
         """
-        place = self._place(key)
-        with self._explained(key):
-            place.stat()
-        return self._read(key, place, start, length)
+        return self._read(key, self._found(key), start, length)
 
     def head(self, key: str) -> StoredObject | None:
         """What is stored under `key`, or None."""
@@ -88,7 +80,7 @@ class DirectoryStore:
             self.root.parent.stat()  # a store that is gone is not an empty store
             with suppress(FileNotFoundError, NotADirectoryError):
                 stat = place.stat()
-                return _about(key, stat) if S_ISREG(stat.st_mode) else None
+                return about_file(key, stat) if S_ISREG(stat.st_mode) else None
         return None
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -96,31 +88,30 @@ class DirectoryStore:
         folder = check_prefix(prefix).rpartition("/")[0]
         with self._explained(prefix):
             self.root.parent.stat()  # a store that is gone is not an empty store
-            yield from _walk(self.root / folder, f"{folder}/" if folder else "", prefix)
+            yield from walk(self.root / folder, f"{folder}/" if folder else "", prefix)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove these objects, and the folders that this leaves empty."""
         for key in keys:
             place = self._place(key)
-            with self._explained(key), suppress(FileNotFoundError, NotADirectoryError):
+            with self._explained(key):
+                self.root.parent.stat()  # a store that is gone has lost nothing yet
+            with self._explained(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 place.unlink()
-                _sync(place.parent)
+                sync_folder(place.parent)
                 self._remove_empty(place.parent)
 
     def sign(self, key: str, *, expires: timedelta, file_name: str) -> str:
         """Refused: a directory has no URLs."""
         what = f"A directory store has no URL for {key} ({self.url})"
-        raise RefusedError(
-            what,
-            do="Get the file with `backup-pipeline download`, or keep backups in S3.",
-        )
+        raise RefusedError(what, do="Get the file with `backup-pipeline download`, or keep backups in S3.")
 
     def check(self) -> None:
         """Write, sync and remove a file, and remove what killed writers left behind."""
         staged, descriptor = self._stage("a trial file")
         try:
             with self._explained("a trial file"):
-                _write(descriptor, b"0")
+                write_all(descriptor, b"0")
                 os.fsync(descriptor)
         finally:
             staged.unlink(missing_ok=True)
@@ -130,10 +121,16 @@ class DirectoryStore:
     def _place(self, key: str) -> Path:
         return self.root / check_key(key)
 
+    def _found(self, key: str) -> Path:
+        if self.head(key) is None:
+            what = f"There is no object {key} in {self.root}"
+            raise NotFoundError(what, do="List what is there.")
+        return self._place(key)
+
     def _stage(self, key: str) -> tuple[Path, int]:
         """A new file for `key`, locked for as long as it is open, so that nobody takes it for a leftover."""
         with self._explained(key):
-            folder = _make_folder(self.root / STAGING, self.root.parent)
+            folder = make_folder(self.root / STAGING, self.root.parent)
             while True:
                 staged = folder / f"{os.getpid()}-{next(_serial)}"
                 try:
@@ -149,7 +146,7 @@ class DirectoryStore:
         os.fsync(descriptor)
         while True:
             try:
-                _make_folder(place.parent, self.root.parent)
+                make_folder(place.parent, self.root.parent)
                 staged.replace(place)
             except FileNotFoundError:
                 if not staged.exists():
@@ -157,8 +154,8 @@ class DirectoryStore:
             else:
                 break  # else a delete has just removed a folder, empty at that moment
         with suppress(FileNotFoundError):  # deleted already
-            _sync(place.parent)
-        return _about(key, os.fstat(descriptor))
+            sync_folder(place.parent)
+        return about_file(key, os.fstat(descriptor))
 
     def _read(self, key: str, place: Path, start: int, length: int | None) -> Iterator[bytes]:
         with self._explained(key):
@@ -194,74 +191,4 @@ class DirectoryStore:
         try:
             yield
         except OSError as error:
-            raise _explain(error, key, self.root) from error
-
-
-def _write(descriptor: int, chunk: bytes) -> None:
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_folder(folder: Path, existing: Path) -> Path:
-    """`folder`, created with what it lacks below `existing`, each new entry synced in its parent."""
-    if not folder.is_dir():
-        if folder.parent != existing:
-            _make_folder(folder.parent, existing)
-        try:
-            folder.mkdir(DIRECTORY_MODE)
-        except FileExistsError:
-            if folder.is_file():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
-        _sync(folder.parent)
-    return folder
-
-
-def _about(key: str, stat: os.stat_result) -> StoredObject:
-    return StoredObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
-
-
-def _walk(folder: Path, start: str, prefix: str) -> Iterator[StoredObject]:
-    """The objects in `folder`, whose key is `start`. A folder sorts as its name with a slash: `a-b` < `a/b`."""
-    found: list[tuple[str, os.DirEntry[str]]] = []
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            key = start + entry.name + ("/" if is_folder else "")
-            if key != f"{STAGING}/" and (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
-                found.append((key, entry))
-    for key, entry in sorted(found, key=lambda each: each[0]):
-        if key.endswith("/"):
-            yield from _walk(Path(entry.path), key, prefix)
-        elif entry.is_file(follow_symlinks=False):
-            with suppress(FileNotFoundError):  # deleted since
-                yield _about(key, entry.stat())
-
-
-def _explain(error: OSError, key: str, root: Path) -> BackupError:
-    reason = f"{key} in {root}: {os.strerror(error.errno) if error.errno else error}"
-    if error.errno in NO_ROOM:
-        free = _free(root)
-        return DiskFullError(
-            f"No room for {reason}, {free:,} bytes are free", do=f"Free space at {root}, or prune old backups."
-        )
-    if error.errno in NOT_ALLOWED:
-        who = f"user {os.geteuid()}"
-        return StoreError(f"Not allowed: {reason}", do=f"Make {root} writable for {who}, or choose another directory.")
-    if error.errno in NOT_THERE and root.parent.is_dir() and (root.is_dir() or not root.exists()):
-        return NotFoundError(f"There is no {reason}", do="List what is there with `backup-pipeline list`.")
-    if error.errno in NOT_THERE:
-        return StoreError(f"The store is not there: {reason}", do=f"Create the directory {root.parent}, or mount it.")
-    return StoreError(f"The directory store failed: {reason}", do=f"Look at the file system of {root}.")
-
-
-def _free(root: Path) -> int:
-    return shutil.disk_usage(next(place for place in (root, *root.parents) if place.exists())).free
+            raise explain(error, key, self.root) from error

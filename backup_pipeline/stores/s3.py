@@ -77,7 +77,7 @@ class S3Store:
         return self._stored(key, source.sent)
 
     def put_file(self, key: str, path: Path) -> StoredObject:
-        """Upload the file at `path`."""
+        """Upload the file at `path`. An OSError of reading it comes out as it is."""
         with path.open("rb") as file:
             return self.put(key, iter(lambda: file.read(READ), b""))
 

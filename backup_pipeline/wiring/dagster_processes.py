@@ -39,7 +39,7 @@ def run_dagster(host: str, port: int, tell: Callable[[str], None]) -> None:
                 pass
         ended = [child for child in children if child.poll() is not None]
         if ended and not stop.is_set():
-            message = f"{' '.join(map(str, ended[0].args[1:4]))} ended with code {ended[0].returncode}."
+            message = f"A process of Dagster ended by itself, with code {ended[0].returncode}."
             raise BackupError(message, do="Read its last lines above, correct the cause, and start again.")
         tell("Stopping.")
 
@@ -57,8 +57,8 @@ def _children(commands: Sequence[Sequence[str]]) -> Iterator[list[Child]]:
     """The commands, each in a process group of its own, so that Ctrl-C reaches them through us and in order."""
     children: list[Child] = []
     try:
-        for command in commands:
-            children.append(subprocess.Popen(command, start_new_session=True))  # noqa: S603  # our own command
+        # extend, not a comprehension: what was started before one of them fails must be ended too
+        children.extend(subprocess.Popen(command, start_new_session=True) for command in commands)  # noqa: S603  # ours
         yield children
     finally:
         for child in children:
@@ -100,7 +100,7 @@ def _wait_ready(host: str, port: int, children: Sequence[Child], stop: threading
     for _ in range(int(_READY_WITHIN_S / _POLL_S)):
         if stop.wait(_POLL_S) or any(child.poll() is not None for child in children):
             return False
-        with suppress(URLError, OSError), urlopen(f"http://{host}:{port}/server_info", timeout=2):  # noqa: S310  # ours
+        with suppress(URLError, OSError), urlopen(f"http://{host}:{port}/server_info", timeout=2):
             return True
     message = f"The Dagster UI does not answer on {host}:{port} within {_READY_WITHIN_S:.0f} s."
     raise BackupError(message, do="Read its last lines above.")

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
 
+from backup_pipeline.core.errors import NotFoundError
+from backup_pipeline.demo.cluster import Home
 from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.demo.isp import create_isp, isp_exists
 from backup_pipeline.ledger.sql import SqlLedger
@@ -47,6 +50,42 @@ def prepared(settings: Settings, tell: Callable[[str], None], *, scale: float = 
             create_demo(server, tell, scale=scale)
         SqlLedger.create(ledger_url(ready)).close()
         yield ready
+
+
+@contextmanager
+def ledger_ready(settings: Settings) -> Iterator[Settings]:
+    """What looking into the ledger needs: the embedded PostgreSQL for a moment, where no ledger is set.
+
+    Attaches to the server that runs, else starts it and stops it at the end; creates no demo. Yields settings that say
+    where the ledger is. NotFoundError when there never was an embedded server, so that there is nothing to look into.
+    """
+    if settings.ledger_url is not None:
+        yield settings
+        return
+    with _existing(settings) as server:
+        server.ensure_database(LEDGER_DATABASE)
+        SqlLedger.create(server.url(LEDGER_DATABASE)).close()
+        yield settings.model_copy(update={"ledger_url": SecretStr(server.url(LEDGER_DATABASE))})
+
+
+@contextmanager
+def source_ready(settings: Settings, catalog: str) -> Iterator[None]:
+    """The embedded PostgreSQL for a moment, where `catalog` is the demo's and no other source is set for it."""
+    if settings.source_url_of(catalog) is not None or catalog not in DEMO_CATALOGS:
+        yield
+        return
+    with _existing(settings):
+        yield
+
+
+@contextmanager
+def _existing(settings: Settings) -> Iterator[EmbeddedPostgres]:
+    home = postgres_home(settings)
+    if not Home(home.resolve()).cluster.is_dir():
+        message = f"There are no backups yet: the embedded PostgreSQL of {settings.home} was never set up."
+        raise NotFoundError(message, do="Run `make backup`, or set BACKUP_LEDGER_URL and BACKUP_SOURCE_URL.")
+    with EmbeddedPostgres(home) as server:
+        yield server
 
 
 def demo_database(settings: Settings, tell: Callable[[str], None], *, scale: float, again: bool) -> bool:

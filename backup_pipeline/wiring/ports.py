@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from backup_pipeline.alerts.apprise import alerter_for
 from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
-from backup_pipeline.core.ports import Alerter, Ports, Store
+from backup_pipeline.core.ports import Alerter, Ports
 from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.owner import alive, this_owner
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.open import open_store
-from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3_settings import S3Settings
-from backup_pipeline.wiring.addresses import ledger_url, source_url, store_url
+from backup_pipeline.wiring.addresses import source_url
+from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.ledger import open_ledger
+from backup_pipeline.wiring.store import open_settings_store, s3_settings
 from backup_pipeline.wiring.unusable import usable_later
 
-_STORE_ATTEMPTS = 5
-
-__all__ = ["is_alive_here", "is_dead", "open_ledger", "open_ports", "open_settings_store", "this_owner", "utc_now"]
-
-
-def utc_now() -> datetime:
-    """The present instant in UTC: the system's Clock."""
-    return datetime.now(UTC)
+__all__ = [
+    "is_alive_here",
+    "is_dead",
+    "open_ledger",
+    "open_ports",
+    "open_settings_store",
+    "s3_settings",
+    "this_owner",
+    "utc_now",
+]
 
 
 @contextmanager
@@ -56,16 +56,6 @@ def open_ports(
         )
 
 
-@contextmanager
-def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
-    """The ledger, closed at the end."""
-    ledger = SqlLedger(ledger_url(settings))
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
 def open_source(settings: Settings, catalog: str) -> PostgresSource:
     """The source of a catalog."""
     options = SourceOptions(
@@ -75,17 +65,6 @@ def open_source(settings: Settings, catalog: str) -> PostgresSource:
         connect_timeout_s=settings.connect_timeout_s,
     )
     return PostgresSource(source_url(settings, catalog), options=options)
-
-
-def s3_settings(settings: Settings) -> S3Settings:
-    """How S3 is reached: our endpoint and region, the credentials from the usual AWS chain."""
-    return S3Settings(endpoint_url=settings.s3_endpoint_url, region=settings.s3_region)
-
-
-def open_settings_store(settings: Settings, s3: S3Settings | None = None) -> Store:
-    """The store, with retries."""
-    inner = open_store(store_url(settings), s3 or s3_settings(settings))
-    return RetryingStore(inner, _STORE_ATTEMPTS, wait=time.sleep, chance=random.random)
 
 
 def open_settings_alerter(settings: Settings) -> Alerter:

@@ -191,7 +191,7 @@ def test_a_missing_field_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\ufeff=1", "\u00a0=1", 
+    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\ufeff=1", "\u00a0=1",
      "\u200b+cmd|' /C calc'!A0", "＝1+1", "＋1", "－1+2", "＠x", "+880-1712-345678", "-", "=", "-Infinity", "- 5", "+"],
 )  # fmt: skip
 def test_a_text_that_would_run_is_guarded(text: str) -> None:

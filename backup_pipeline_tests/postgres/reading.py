@@ -1,4 +1,4 @@
-"""What the source's tests share: a database to fill, plans for its tables, and rows as Python or as PostgreSQL's text."""
+"""What the source's tests share: statements, snapshots, plans for tables, and whole tables as Arrow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.planning import plan_table
 from backup_pipeline.core.plans import NotNativeError, TablePlan
+from backup_pipeline.postgres.session import relation_sql
 from backup_pipeline.postgres.source import PostgresSnapshot, PostgresSource, SourceOptions
 
 
@@ -33,7 +34,7 @@ def snapshot_of(url: str, **options: Any) -> Iterator[PostgresSnapshot]:
 
 def plan_for(snapshot: PostgresSnapshot, name: str, spec: Mapping[str, Any] | None = None, **more: Any) -> TablePlan:
     """The plan of one table; `more` are further tables of the catalog."""
-    relation = f"{more.pop('schema', 'public')}.{name}"
+    relation = relation_sql((more.pop("schema", "public"), name))
     tables = {"it": {"relation": relation, **(spec or {})}, **more}
     catalog = Catalog.model_validate({"catalog": "test", "timezone": "UTC", "tables": tables})
     return plan_table(catalog, "it", snapshot.database())

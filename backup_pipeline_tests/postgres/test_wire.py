@@ -99,7 +99,9 @@ def test_every_type_comes_back_as_the_value_the_server_has(every_type: str) -> N
             planned = arrow_data_type(plan.columns[1].arrow_type)
             assert rows.schema.field("x").type == planned, pg_type
             assert rows["x"][0].as_py() is None, pg_type
-            expected = [row[0] for row in run_sql(every_type, f"SELECT {_own_text(pg_type)} FROM t{number} ORDER BY id")]
+            expected = [
+                row[0] for row in run_sql(every_type, f"SELECT {_own_text(pg_type)} FROM t{number} ORDER BY id")
+            ]
             if pa.types.is_floating(planned):  # as bits, so that -0.0 is not 0.0
                 floats = pa.array([None if text is None else float(text) for text in expected], planned)
                 assert repr(rows["x"].to_pylist()) == repr(floats.to_pylist()), pg_type

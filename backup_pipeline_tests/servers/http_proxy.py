@@ -28,8 +28,8 @@ def always(method: str, path: str) -> bool:
 class Trouble:
     """What happens to the next `times` requests that `when` picks by method and path; None: to all of them.
 
-    `status` answers so; `stall` answers nothing until the trouble is cleared; `cut_request` and `cut_response` close the
-    connection once so many bytes of the body have passed.
+    `status` answers so; `stall` answers nothing until the trouble is cleared; `cut_request` and `cut_response` close
+    the connection once so many bytes of the body have passed.
     """
 
     when: When = always

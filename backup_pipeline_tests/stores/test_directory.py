@@ -47,10 +47,12 @@ def test_deleting_removes_the_folders_it_leaves_empty(store: DirectoryStore) -> 
     assert [path.name for path in store.root.iterdir()] == [".partial"]
 
 
-def test_a_folder_under_the_key_is_an_error_with_its_reason(store: DirectoryStore) -> None:
+@pytest.mark.parametrize("key", ["isp/a", "isp/a/b/c"])
+def test_an_object_in_the_way_of_another_is_an_error_with_its_reason(store: DirectoryStore, key: str) -> None:
     store.put("isp/a/b", [b"1"])
-    with pytest.raises(StoreError, match=r"isp/a .*directory"):
-        store.put("isp/a", [b"1"])
+    with pytest.raises(StoreError, match=f"in the way: {key} in .*irectory") as caught:
+        store.put(key, [b"1"])
+    assert type(caught.value) is StoreError
     assert [each.key for each in store.list("")] == ["isp/a/b"]
     assert not list((store.root / ".partial").iterdir())
 
@@ -63,7 +65,7 @@ def test_links_out_of_the_store_are_not_listed(store: DirectoryStore, tmp_path: 
     assert [each.key for each in store.list("")] == ["a"]
 
 
-@pytest.mark.parametrize("operation", ["put", "check", "list", "head", "get"])
+@pytest.mark.parametrize("operation", ["put", "check", "list", "head", "get", "delete"])
 def test_a_directory_whose_parent_is_missing_says_what_to_create(tmp_path: Path, operation: str) -> None:
     store = DirectoryStore(tmp_path / "not mounted" / "store")
     with pytest.raises(StoreError, match="not there") as caught:
@@ -89,6 +91,8 @@ def _do(store: DirectoryStore, operation: str) -> None:
             store.check()
         case "list":
             list(store.list(""))
+        case "delete":
+            store.delete(["k"])
         case "head":
             store.head("k")
         case _:

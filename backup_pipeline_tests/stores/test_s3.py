@@ -190,7 +190,7 @@ def test_no_secret_is_in_what_is_printed_of_a_store(store: S3Store) -> None:
 
 
 def test_nobody_at_the_endpoint_is_transient_and_shows_soon(store: S3Store) -> None:
-    settings = replace(store.settings, endpoint_url="http://127.0.0.1:9", retry_for=timedelta(seconds=1))
+    settings = replace(store.settings, endpoint_url="http://127.0.0.1:9", retry_for=timedelta(seconds=0.3))
     operations: list[Callable[[S3Store], object]] = [
         lambda gone: gone.put("k", [b"1"]),
         lambda gone: gone.get("k"),

@@ -22,7 +22,7 @@ from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble
 from backup_pipeline_tests.servers.swift import SwiftServer
 
 MB = 1 << 20
-IMPATIENT = timedelta(seconds=1)
+IMPATIENT = timedelta(seconds=0.5)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_every_operation_outlives_503_for_a_while_through_retries(
     assert retrying.head("k") is None
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429])
+@pytest.mark.parametrize("status", [503, 429])
 def test_503_for_ever_is_transient_in_bounded_time(
     store: S3Store,
     s3_proxy: HttpProxy,

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from backup_pipeline.cli.app import main
+
+__all__ = ["main"]

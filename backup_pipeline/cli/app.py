@@ -1,0 +1,75 @@
+"""The command line's commands, and `main`, which turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from backup_pipeline import __version__
+from backup_pipeline.cli.backup import backup
+from backup_pipeline.cli.bundles import download, url, verify
+from backup_pipeline.cli.catalog import catalog_app
+from backup_pipeline.cli.demo import demo
+from backup_pipeline.cli.exit_codes import EXIT_CODES
+from backup_pipeline.cli.failures import tell_failure
+from backup_pipeline.cli.listing import list_backups, show
+from backup_pipeline.cli.up import up
+
+PROGRAM = "backup-pipeline"
+_CODES = " · ".join(f"{code} {meaning.partition(':')[0]}" for code, meaning in EXIT_CODES.items())
+
+app = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"Exit codes: {_CODES}",
+)
+app.command()(backup)
+app.command("list")(list_backups)
+app.command()(show)
+app.command()(verify)
+app.command()(download)
+app.command()(url)
+app.add_typer(catalog_app)
+app.command()(demo)
+app.command()(up)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  # Typer calls it so
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Backups of the business tables of a PostgreSQL application: made, listed, checked, handed out.
+
+    Settings come from the environment (BACKUP_SOURCE_URL, BACKUP_STORE and others, docs/configuration.md). Without any,
+    everything works on an embedded PostgreSQL with a demo database.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; its exit code (see `exit_codes`). Errors are told on stderr, never raised."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        # Standalone, Typer prints wrong options itself, in colours; where JSON is wanted we do.
+        ended = app(given, prog_name=PROGRAM, standalone_mode=not as_json)
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except Exception as error:  # noqa: BLE001  # whatever it is, people get one line and scripts an exit code
+        return tell_failure(error, as_json=as_json, debug="--debug" in given)
+    return ended if isinstance(ended, int) else 0

@@ -1,0 +1,147 @@
+"""`backup-pipeline verify`, `download` and `url`: check a backup, and take it out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.durations import parse_duration
+from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.output import moment, note_console, print_json, print_line, result_console
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations.verify import VerifyReport
+
+Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`.", metavar="ID")]
+OfCatalog = Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")]
+
+
+def verify(
+    backup: Backup,
+    *,
+    catalog: OfCatalog = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check one backup in the store: read every byte of it and compare it with its manifest.
+
+    Three levels: 0, the manifest is whole and the bundle there with its size; 1, the bundle has its SHA-256; 2, every
+    entry of it unpacks to its own SHA-256, none is missing or extra, and the manifest inside equals the one beside it.
+    The outcome goes into the audit. Nothing is decoded, repaired or restored.
+
+    Examples:
+
+        backup-pipeline verify latest
+
+        backup-pipeline verify 20261120T180000Z-full-1f3a9c2e --json
+
+    Exit codes: 0 all is well; 1 the store or the ledger can not be read, so nothing is known; 2 that is no backup id;
+    10 there is no such backup, or it has no bundle; 20 something is damaged, each finding is named.
+    """
+    with opened() as at:
+        report = _verify(at, backup, catalog)
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+    if not report.passed:
+        raise report.error()
+
+
+def download(
+    backup: Backup,
+    *,
+    to: Annotated[Path, typer.Option(help="A file, or a folder that exists; default: here.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    catalog: OfCatalog = None,
+) -> None:
+    """Download a backup's bundle (a ZIP) from the store, compared with its manifest on the way.
+
+    The file appears when it is whole; what is cut off or damaged leaves nothing. Only you may read it: it holds your
+    customers' data. That you took it goes into the audit. Prints the path.
+
+    Examples:
+
+        backup-pipeline download latest
+
+        backup-pipeline download latest --to /tmp/isp.zip --force
+
+    Exit codes: 0 downloaded; 1 failed, no room or no right to write; 2 that is no backup id; 10 there is no such
+    backup, or it has no bundle; 20 the stored bytes are not the manifest's; 21 a file is there already.
+    """
+    from backup_pipeline.cli.progress import shown_progress
+    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.download import download_bundle
+
+    with opened() as at, shown_progress(note_console()) as progress:
+        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        path = download_bundle(attempt, to, store=at.store(), witness=at.witness(), progress=progress, force=force)
+    print_line(str(path))
+
+
+def url(
+    backup: Backup,
+    *,
+    expires: Annotated[str, typer.Option(help="How long it is good: 90s, 30m, 1h, 7d (the most).")] = "1h",
+    catalog: OfCatalog = None,
+) -> None:
+    """Print a signed URL of a backup's bundle: whoever has it can download it until it expires.
+
+    Needs an S3 store; a directory has no URLs. It can not be taken back before it expires, so keep it short. That you
+    made it goes into the audit.
+
+    Examples:
+
+        backup-pipeline url latest
+
+        curl -o backup.zip "$(backup-pipeline url latest --expires 15m)"
+
+    Exit codes: 0 printed; 1 failed; 2 wrong id or time; 10 there is no such backup, or it has no bundle; 21 the store
+    has no URLs.
+    """
+    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.download import bundle_url
+
+    time = parse_duration(expires)
+    with opened() as at:
+        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        witness = at.witness()
+        signed = bundle_url(attempt, store=at.store(), witness=witness, expires=time)
+    print_line(signed)
+    note_console().print(f"Good until {moment(witness.clock() + time)}, for whoever has it.")
+
+
+def _verify(at: Opened, backup: str, catalog: str | None) -> VerifyReport:
+    from backup_pipeline.cli.progress import shown_progress
+    from backup_pipeline.formats.files import FileFormats
+    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.verify import verify_attempt
+    from backup_pipeline.wiring.clock import utc_now
+
+    with shown_progress(note_console()) as progress:
+        return verify_attempt(
+            find_backup(backup, at.ledger, catalog=catalog),
+            store=at.store(),
+            formats=FileFormats(),
+            ledger=at.ledger,
+            progress=progress,
+            clock=utc_now,
+            actor=at.actor,
+        )
+
+
+def _print_report(report: VerifyReport) -> None:
+    from rich.filesize import decimal
+    from rich.text import Text
+
+    console = result_console()
+    level = f"level {report.level.value} ({report.level.name.lower()})" if report.level is not None else "no level"
+    read = f"{report.objects:,} objects, {decimal(report.bytes)}, {report.seconds:.1f} s"
+    console.print(Text.assemble((f"Backup {report.backup_id}: reached {level}", "bold"), f", {read}"))
+    console.print(Text(f"In {report.place}"), soft_wrap=True)
+    for finding in report.findings:
+        told = f"Level {finding.level.value}: {finding.object}: {finding.message}"
+        console.print(Text(told, style="red"), soft_wrap=True)
+    if report.passed:
+        console.print(Text("Every byte is what the manifest says.", style="green"))

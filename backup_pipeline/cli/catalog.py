@@ -1,0 +1,248 @@
+"""`backup-pipeline catalog check`, `show` and `init`: are the catalogs right, what do they say, and a first draft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.output import note_console, print_json, print_line, result_console
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import CatalogError, NotFoundError, RefusedError, UsageError
+from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations.check_catalog import CatalogReport
+
+catalog_app = typer.Typer(
+    name="catalog",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Check, show and draft catalogs: the YAML files that say what is backed up.",
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@catalog_app.command()
+def check(
+    target: Annotated[
+        str | None,
+        typer.Argument(help="A catalog's name or file; default: all of BACKUP_CATALOGS.", metavar="[NAME|FILE]"),
+    ] = None,
+    *,
+    offline: Annotated[bool, typer.Option("--offline", help="Read the files only; ask no database.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="The database's URL; default: BACKUP_SOURCE_URL and BACKUP_SOURCE_URL_<CATALOG>.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check catalogs: is the file right, does it fit its database, and what of the database does it leave out?
+
+    Each mistake is told with file, line, field and what is allowed. Against the database: tables that can not be
+    exported, tables that are neither listed nor excluded (a backup warns of them), columns that look like secrets.
+    Nothing is exported and no row is read.
+
+    Examples:
+
+        backup-pipeline catalog check --offline
+
+        backup-pipeline catalog check isp
+
+        backup-pipeline catalog check shop.yaml --source postgresql://backup:secret@db/shop
+
+    Exit codes: 0 right (there may be warnings); 1 the database can not be read; 2 a catalog is wrong or does not fit.
+    """
+    settings = Settings()
+    catalogs = _chosen(settings, target)
+    if offline:
+        _tell_offline(catalogs, as_json=as_json)
+        return
+    reports = [_compare(settings, catalog, source) for catalog in catalogs.values()]
+    if as_json:
+        print_json([{**_described(report), "fits": report.fits} for report in reports])
+    else:
+        for report in reports:
+            _print_report(report)
+    wrong = [report.catalog for report in reports if not report.fits]
+    if wrong:
+        message = f"Catalogs that do not fit their database: {', '.join(wrong)}."
+        raise CatalogError(message, do="Correct the catalog, or the rights of the backup role, as told above.")
+
+
+@catalog_app.command()
+def show(
+    target: Annotated[str, typer.Argument(help="A catalog's name or file.", metavar="NAME|FILE")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a catalog declares: its tables, their sheets and columns, and what is left out and why.
+
+    It reads the file only; what the database really has is told by `catalog check`.
+
+    Examples:
+
+        backup-pipeline catalog show isp
+
+        backup-pipeline catalog show isp --json
+
+    Exit codes: 0 shown; 2 the catalog is wrong; 10 there is no such catalog.
+    """
+    (catalog,) = _chosen(Settings(), target).values()
+    if as_json:
+        print_json(catalog.model_dump(mode="json", by_alias=True))
+        return
+    _print_catalog(catalog)
+
+
+@catalog_app.command()
+def init(
+    *,
+    source: Annotated[
+        str | None,
+        typer.Option(help="The database's URL: postgresql://user:password@host:5432/name. Default: BACKUP_SOURCE_URL."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: standard output.")] = None,
+    name: Annotated[str | None, typer.Option(help="The catalog's name; default: the database's.")] = None,
+    timezone: Annotated[str, typer.Option(help="Of dates, sheets and the schedule: an IANA name.")] = "UTC",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a working catalog for any PostgreSQL database, for you to read and correct.
+
+    Every table is in it, with its foreign keys shown as names on the sheets. Columns that look like secrets are left
+    out, and so are tables that the role may not read, each with the reason. Only the system catalog is read, no row.
+
+    A password in --source shows in the process list: BACKUP_SOURCE_URL does not.
+
+    Examples:
+
+        backup-pipeline catalog init --source postgresql://backup@db/shop --out catalogs/shop.yaml
+
+        BACKUP_CATALOGS=catalogs backup-pipeline backup --catalog shop
+
+    Exit codes: 0 written; 1 the database can not be read; 2 wrong request; 10 there is no table to back up; 21 the file
+    is there already.
+    """
+    from backup_pipeline.operations.init_catalog import init_catalog
+    from backup_pipeline.postgres.source import PostgresSource
+
+    if out is not None and out.exists() and not force:
+        message = f"{out} is there already."
+        raise RefusedError(message, do="Choose another name, or overwrite it with --force.")
+    result = init_catalog(PostgresSource(source or _source(Settings())), name=name, timezone=timezone)
+    if out is None:
+        print_line(result.text.rstrip("\n"))
+    else:
+        _write(out, result.text)
+    secrets = sum(len(spec.exclude) for spec in result.catalog.tables.values())
+    where = f"Wrote {out}" if out else "Catalog"
+    note_console().print(
+        f"{where}: {len(result.catalog.tables)} tables, {len(result.catalog.excluded)} left out, "
+        f"{secrets} columns that look like secrets left out.",
+        markup=False,
+    )
+
+
+def _source(settings: Settings) -> str:
+    if settings.source_url is None:
+        message = "No database is given."
+        raise UsageError(message, do="Give its URL with --source or in BACKUP_SOURCE_URL.")
+    return settings.source_url.get_secret_value()
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"{out} can not be written: {error.strerror or error}."
+        raise UsageError(message, do="Choose a folder that exists and that you may write to, with --out.") from error
+
+
+def _chosen(settings: Settings, target: str | None) -> Mapping[str, Catalog]:
+    from backup_pipeline.catalogs.load import load_catalog, load_catalogs
+
+    if target is not None and (target.endswith((".yaml", ".yml")) or "/" in target):
+        catalog = load_catalog(Path(target))
+        return {catalog.catalog: catalog}
+    catalogs = load_catalogs(settings.catalogs)
+    if target is None:
+        return catalogs
+    if target not in catalogs:
+        message = f"There is no catalog {target!r} in {settings.catalogs}."
+        raise NotFoundError(
+            message, do=f"There are: {', '.join(catalogs)}. Or give a file (.yaml), or set BACKUP_CATALOGS."
+        )
+    return {target: catalogs[target]}
+
+
+def _compare(settings: Settings, catalog: Catalog, source: str | None) -> CatalogReport:
+    from backup_pipeline.operations.check_catalog import check_catalog
+    from backup_pipeline.postgres.source import PostgresSource
+    from backup_pipeline.wiring.embedded import source_ready
+    from backup_pipeline.wiring.ports import open_source
+
+    if source is not None:
+        return check_catalog(catalog, PostgresSource(source))
+    with source_ready(settings, catalog.catalog):
+        return check_catalog(catalog, open_source(settings, catalog.catalog))
+
+
+def _tell_offline(catalogs: Mapping[str, Catalog], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"catalog": name, "tables": list(catalog.tables)} for name, catalog in catalogs.items()])
+        return
+    for name, catalog in catalogs.items():
+        print_line(f"{name}: right, {len(catalog.tables)} tables")
+
+
+def _described(report: CatalogReport) -> dict[str, object]:
+    return {
+        "catalog": report.catalog,
+        "database": report.database,
+        "tables": dict(report.ready),
+        "failed": {name: {"message": error.what, "what_to_do": error.do} for name, error in report.failed.items()},
+        "excluded": dict(report.excluded),
+        "unlisted": report.unlisted,
+        "unreadable": report.unreadable,
+        "refused": report.refused.what if report.refused else None,
+    }
+
+
+def _print_report(report: CatalogReport) -> None:
+    from rich.text import Text
+
+    console = result_console()
+    state = ("fits", "green") if report.fits else ("does NOT fit", "bold red")
+    counts = f", {len(report.ready)} tables ready, {len(report.excluded)} left out on purpose"
+    console.print(Text.assemble((report.catalog, "bold"), " ", state, f" database {report.database}", counts))
+    errors = [error for error in (report.refused, *report.failed.values()) if error is not None]
+    for error in errors:
+        console.print(Text.assemble(("  Error: ", "red"), f"{error.what} {error.do}"), soft_wrap=True)
+    for table in report.unlisted:
+        locked = " (and the backup role may not read it)" if table in report.unreadable else ""
+        told = f"{table} is neither listed nor excluded{locked}; each backup will warn of it."
+        console.print(Text.assemble(("  Warning: ", "yellow"), told), soft_wrap=True)
+
+
+def _print_catalog(catalog: Catalog) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console = result_console()
+    console.print(Text.assemble((catalog.catalog, "bold"), f"  {catalog.title}"))
+    schedule = f"schedule {catalog.schedule}" if catalog.schedule else "no schedule"
+    console.print(Text(f"{catalog.timezone}, {schedule}, bundle {catalog.bundle_name}"))
+    table = Table(box=None, pad_edge=False)
+    for title in ("Table", "Reads", "Sheet"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("Sheet columns")
+    table.add_column("Left out or masked")
+    for name, spec in catalog.tables.items():
+        hidden = ", ".join((*spec.exclude, *(f"{column} (masked)" for column in spec.mask)))
+        shown = ", ".join(spec.columns) or "all"
+        told = (name, ".".join(catalog.relation_of(name)), catalog.sheet_of(name), shown, hidden)
+        table.add_row(*(Text(part) for part in told))
+    console.print(table)
+    for rule in catalog.excluded:
+        console.print(Text.assemble(("Left out: ", "bold"), f"{rule.table}: {rule.reason}"), soft_wrap=True)

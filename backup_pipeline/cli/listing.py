@@ -1,0 +1,119 @@
+"""`backup-pipeline list` and `show`: what backups there are, and everything about one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.statuses import Status
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.manifest import StoredManifest
+
+
+def list_backups(
+    *,
+    catalog: Annotated[str | None, typer.Option(help="Only backups of this catalog.")] = None,
+    status: Annotated[list[Status] | None, typer.Option(help="Only these; may be given several times.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")] = False,
+) -> None:
+    """List backups and attempts, newest first: date, status, rows, size, who made it and why.
+
+    It reads the ledger, not the store: a backup that is listed was checked when it was made; `verify` checks it now.
+    Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants.
+
+    Examples:
+
+        backup-pipeline list
+
+        backup-pipeline list --catalog isp --status failed --limit 5
+
+        backup-pipeline list --status success --json | jq -r '.[0].backup_id'
+
+    Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request; 10 nothing
+    was ever set up here.
+    """
+    with opened() as at:
+        rows = at.ledger.list(catalog=catalog, status=status or (), limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    _print_list(rows)
+
+
+def show(
+    backup: Annotated[str, typer.Argument(help="A backup id, or `latest`.", metavar="ID")],
+    *,
+    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the row, the manifest, the audit.")] = False,
+) -> None:
+    """Show everything about one backup: its row, its tables and checks, its warnings, and who did what with it.
+
+    Alerts are listed with what became of them on each channel, failed deliveries too. The tables come from the manifest
+    in the store; a backup without a bundle has none. Nothing is verified here: that is `verify`.
+
+    Examples:
+
+        backup-pipeline show latest
+
+        backup-pipeline show 20261120T180000Z-full-1f3a9c2e --json
+
+    Exit codes: 0 shown; 1 the ledger can not be read; 2 that is no backup id; 10 there is no such backup.
+    """
+    from backup_pipeline.operations.browse import find_backup
+
+    with opened() as at:
+        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        audits = list(reversed(at.ledger.audits(attempt.backup_id)))
+        manifest, problem = _manifest(at, attempt)
+    if as_json:
+        described = manifest.model_dump(mode="json") if manifest else None
+        print_json({"backup": attempt, "manifest": described, "manifest_error": problem, "audit": audits})
+        return
+    from backup_pipeline.cli.show import print_backup
+
+    print_backup(attempt, manifest, problem, audits)
+
+
+def _manifest(at: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:
+    """The manifest, or why there is none to be had: what the ledger knows is worth showing all the same."""
+    from backup_pipeline.core.errors import BackupError
+    from backup_pipeline.operations.browse import stored_manifest
+
+    try:
+        return stored_manifest(attempt, at.store()), None
+    except BackupError as error:
+        return None, error.what
+
+
+def _print_list(rows: Sequence[Attempt]) -> None:
+    from rich.filesize import decimal
+    from rich.table import Table
+    from rich.text import Text
+
+    from backup_pipeline.cli.show import STATUS_STYLES, marks
+
+    console = result_console()
+    if not rows:
+        console.print("There are no backups to list.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("ID", "Date", "Status"):
+        table.add_column(name, no_wrap=True)
+    for name in ("Rows", "Size"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("By", "Marks", "Reason"):
+        table.add_column(name)
+    for row in rows:
+        status = Text(row.status, style=STATUS_STYLES.get(row.status, ""))
+        count = f"{row.record_count:,}" if row.record_count is not None else ""
+        size = decimal(row.file_size_bytes) if row.file_size_bytes is not None else ""
+        told = [Text(part) for part in (row.created_by, marks(row), row.reason)]
+        table.add_row(row.backup_id, row.partition_date.isoformat(), status, count, size, *told)
+    console.print(table)

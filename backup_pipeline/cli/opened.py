@@ -1,0 +1,51 @@
+"""What the commands that look at backups work with: the settings, the ledger, and who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.ports import Store
+    from backup_pipeline.ledger.sql import SqlLedger
+    from backup_pipeline.operations.download import Witness
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An installation whose ledger is open."""
+
+    settings: Settings
+    ledger: SqlLedger
+
+    @property
+    def actor(self) -> str:
+        """Who asks, as the audit will name them."""
+        return self.settings.created_by or "command line"
+
+    def store(self) -> Store:
+        """The store of the backups."""
+        from backup_pipeline.wiring.store import open_settings_store
+
+        return open_settings_store(self.settings)
+
+    def witness(self) -> Witness:
+        """Where it is written down that somebody took a backup out."""
+        from backup_pipeline.operations.download import Witness
+        from backup_pipeline.wiring.clock import utc_now
+
+        return Witness(self.ledger, utc_now, self.actor)
+
+
+@contextmanager
+def opened() -> Iterator[Opened]:
+    """Open the ledger; the embedded PostgreSQL, where it is the ledger's server, is started for as long as it takes."""
+    from backup_pipeline.wiring.embedded import ledger_ready
+    from backup_pipeline.wiring.ledger import open_ledger
+
+    with ledger_ready(Settings()) as settings, open_ledger(settings) as ledger:
+        yield Opened(settings, ledger)

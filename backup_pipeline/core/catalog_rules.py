@@ -1,0 +1,140 @@
+"""The rules of a catalog's single values: each takes what was written, and gives it back or says what is allowed."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from backup_pipeline.core.relation_names import split_reference, split_relation
+from backup_pipeline.core.sheet_source import parse_sheet_source
+
+BUNDLE = "bundle"
+"""The asset of the bundle; no table may have this name."""
+
+_FORBIDDEN_IN_FILE_NAMES = '<>:"/\\|?*'
+_ANY_TIME = datetime(2026, 11, 21, 18, 30)  # noqa: DTZ001  # what a template looks like when it is filled in
+_CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
+_CRON_NAMES = {
+    "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    "weekday": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+}
+_CRON_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?")
+
+
+def catalog_name(text: str) -> str:
+    """A catalog's name is a folder in the store and a group in Dagster."""
+    return _matching(text, r"[a-z][a-z0-9_]{0,39}", "a catalog's name", "up to 40 of a-z, 0-9 and _, a letter first")
+
+
+def table_name(text: str) -> str:
+    """A table's name is a folder in the store and an asset in Dagster."""
+    if text == BUNDLE:
+        message = f"no table may be named {BUNDLE!r}: it is the asset of the bundle. Name it otherwise, with `relation`"
+        raise ValueError(message)
+    allowed = "up to 63 of A-Z, a-z, 0-9 and _, no digit first. Say with `relation` what is read"
+    return _matching(text, r"[A-Za-z_][A-Za-z0-9_]{0,62}", "a table's name here", allowed)
+
+
+def timezone_name(text: str) -> str:
+    """A name of the IANA time zone database."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        message = f"{text!r} is not a timezone. Use an IANA name such as Asia/Dhaka"
+        raise ValueError(message) from None
+    return text
+
+
+def cron(text: str) -> str:
+    """Five fields: minute, hour, day, month, weekday."""
+    fields = text.lower().split()
+    if len(fields) != len(_CRON_FIELDS):
+        message = f"{text!r} is not a cron line of five fields. Daily at midnight is `0 0 * * *`"
+        raise ValueError(message)
+    for (name, (least, most)), field in zip(_CRON_FIELDS.items(), fields, strict=True):
+        if not all(_is_cron_part(part, name) for part in field.split(",")):
+            message = f"{text!r} is not a cron line: the {name} {field!r} is not within {least}-{most}"
+            raise ValueError(message)
+    return text
+
+
+def day(text: str) -> str:
+    """A date, written YYYY-MM-DD."""
+    try:
+        if date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    message = f"{text!r} is not a date. Write it as 2026-01-31"
+    raise ValueError(message)
+
+
+def owner(text: str) -> str:
+    """A person or a team, as Dagster knows them."""
+    return _matching(
+        text, r"team:\S+|[^@\s]+@[^@\s]+\.[A-Za-z]{2,}", "an owner", "an e-mail address, or `team:` and a name"
+    )
+
+
+def relation(text: str) -> str:
+    """A relation: `name` or `schema.name`."""
+    split_relation(text)
+    return text
+
+
+def reference(text: str) -> str:
+    """A column of a relation: `table.column`."""
+    split_reference(text)
+    return text
+
+
+def sheet_source(text: str) -> str:
+    """What a sheet column shows (see `sheet_source`)."""
+    parse_sheet_source(text)
+    return text
+
+
+def zip_name(text: str) -> str:
+    """A template (strftime) of a bundle's file name."""
+    return _file_name(text, ".zip")
+
+
+def csv_name(text: str) -> str:
+    """A template (strftime) of a sheet's file name."""
+    return _file_name(text, ".csv")
+
+
+def _file_name(text: str, ending: str) -> str:
+    filled = _ANY_TIME.strftime(text)
+    bad = [letter for letter in filled if letter in _FORBIDDEN_IN_FILE_NAMES or ord(letter) < ord(" ")]
+    if bad:
+        message = f"{text!r} is not a file name: filled in it is {filled!r}, and {bad[0]!r} may not stand in one"
+        raise ValueError(message)
+    if not filled.lower().endswith(ending) or not filled[: -len(ending)].strip(". "):
+        message = f"{text!r} is not a file name that ends in {ending}"
+        raise ValueError(message)
+    return text
+
+
+def _matching(text: str, pattern: str, kind: str, allowed: str) -> str:
+    if not re.fullmatch(pattern, text):
+        message = f"{text!r} is not {kind}: {allowed}"
+        raise ValueError(message)
+    return text
+
+
+def _is_cron_part(part: str, field: str) -> bool:
+    match = _CRON_PART.fullmatch(part)
+    if match is None or match["step"] == "0":
+        return False
+    least, most = _CRON_FIELDS[field]
+    given = [_cron_number(name, field) for name in (match["first"], match["last"]) if name]
+    return given == sorted(given) and all(least <= number <= most for number in given)
+
+
+def _cron_number(name: str, field: str) -> int:
+    names = _CRON_NAMES.get(field, ())
+    if name in names:
+        return names.index(name) + _CRON_FIELDS[field][0]
+    return int(name) if name.isascii() and name.isdigit() else -1

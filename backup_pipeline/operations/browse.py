@@ -1,0 +1,69 @@
+"""Browse: one backup by its id or as `latest`, its place in the store, and its manifest."""
+
+from __future__ import annotations
+
+from backup_pipeline.core.errors import NotFoundError
+from backup_pipeline.core.ids import parse_backup_id
+from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import StoredManifest, read_manifest
+from backup_pipeline.core.ports import Ledger, Store
+from backup_pipeline.core.statuses import GOOD, Status
+
+LATEST = "latest"
+_WITHOUT_BUNDLE = "tables"
+
+
+def find_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None) -> Attempt:
+    """The attempt with the id `wanted`; for `latest` the newest good backup (of `catalog`, where it is given).
+
+    UsageError when `wanted` is neither, NotFoundError when there is no such backup.
+    """
+    if wanted == LATEST:
+        return _latest(ledger, catalog)
+    found = ledger.get(str(parse_backup_id(wanted)))
+    if found is None or (catalog is not None and found.catalog != catalog):
+        message = f"There is no backup {wanted}{_of(catalog)}."
+        raise NotFoundError(message, do="`backup-pipeline list` shows those that are there.")
+    return found
+
+
+def bundle_place(attempt: Attempt) -> BackupPlace:
+    """Where the attempt's bundle and manifest lie; NotFoundError, with the reason, when it has none."""
+    if attempt.status.good and attempt.kind != _WITHOUT_BUNDLE:
+        return place_of(attempt)
+    if attempt.status.good:
+        message = f"Backup {attempt.backup_id} exported single tables ({', '.join(attempt.tables_wanted)}); no bundle."
+    elif attempt.status in {Status.DELETED, Status.EXPIRED}:
+        message = f"Backup {attempt.backup_id} is {attempt.status}: its bundle is gone."
+    else:
+        message = f"Backup {attempt.backup_id} is {attempt.status}: it has no bundle."
+    raise NotFoundError(message, do="Take another: `backup-pipeline list --status success`, or `latest`.")
+
+
+def place_of(attempt: Attempt) -> BackupPlace:
+    """Where the attempt's backup lies, if it made one."""
+    return BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+
+
+def stored_manifest(attempt: Attempt, store: Store) -> StoredManifest:
+    """The manifest beside the bundle; NotFoundError when it is missing, VerificationError when it is damaged."""
+    place = bundle_place(attempt)
+    try:
+        data = store.get(place.manifest)
+    except NotFoundError as error:
+        message = f"Backup {attempt.backup_id} has no manifest in the store: {store.url}/{place.manifest} is missing."
+        raise NotFoundError(message, do="Check that BACKUP_STORE is the store it was made in.") from error
+    return read_manifest(data, f"{store.url}/{place.manifest}")
+
+
+def _latest(ledger: Ledger, catalog: str | None) -> Attempt:
+    for attempt in ledger.list(catalog=catalog, status=sorted(GOOD)):
+        if attempt.kind != _WITHOUT_BUNDLE:
+            return attempt
+    message = f"There is no good backup yet{_of(catalog)}."
+    raise NotFoundError(message, do="Run `backup-pipeline backup`; `backup-pipeline list` shows what was tried.")
+
+
+def _of(catalog: str | None) -> str:
+    return f" of catalog {catalog}" if catalog else ""

@@ -1,0 +1,64 @@
+"""Check: does a catalog fit its database, and what of the database does it leave out?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.planning import plan_catalog
+from backup_pipeline.core.plans import CatalogPlan
+from backup_pipeline.core.ports import Source
+from backup_pipeline.core.relations import Database
+
+
+@dataclass(frozen=True)
+class CatalogReport:
+    """A catalog against a database.
+
+    `ready` maps each table to the relation it is read from; `failed` to what forbids it. `unlisted` are tables that
+    nobody decided about (each run warns of them); `unreadable` those of them that the role could not read anyway.
+    `refused` is why nothing at all would be exported.
+    """
+
+    catalog: str
+    database: str
+    ready: Mapping[str, str]
+    failed: Mapping[str, CatalogError]
+    excluded: Mapping[str, str]
+    unlisted: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    refused: CatalogError | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether every table can be exported."""
+        return not self.failed and self.refused is None
+
+
+def check_catalog(catalog: Catalog, source: Source) -> CatalogReport:
+    """Compare `catalog` with what the database of `source` shows; SourceError when it can not be read."""
+    with source.snapshot() as snapshot:
+        return compare_catalog(catalog, snapshot.database())
+
+
+def compare_catalog(catalog: Catalog, database: Database) -> CatalogReport:
+    """Compare `catalog` with `database`."""
+    refused = None
+    plan = CatalogPlan({}, {}, {}, ())
+    try:
+        plan = plan_catalog(catalog, database)
+    except CatalogError as error:
+        refused = error
+    locked = {r.full_name for r in database.relations.values() if not r.readable}
+    return CatalogReport(
+        catalog=catalog.catalog,
+        database=database.name,
+        ready={name: table.relation.full_name for name, table in plan.tables.items()},
+        failed={name: error for name, error in plan.failed.items() if isinstance(error, CatalogError)},
+        excluded=plan.excluded,
+        unlisted=plan.unlisted,
+        unreadable=tuple(name for name in plan.unlisted if name in locked),
+        refused=refused,
+    )

@@ -1,0 +1,47 @@
+"""Orphans: running rows whose process is gone. The store decides what they are: a backup, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from backup_pipeline.core.errors import BackupError, NotFoundError
+from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import read_manifest
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.attempts import end_failed
+from backup_pipeline.operations.back_up import success
+
+
+def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[Attempt]:
+    """End every running row whose owner is dead; those that were closed.
+
+    A process that died after its manifest was in the store has made a backup, and its row becomes `success`: the
+    manifest comes last, after the bundle was checked. Any other becomes `failed`, and people are alerted.
+    """
+    dead = [attempt for attempt in ports.ledger.list(status=[Status.RUNNING]) if is_dead(attempt)]
+    for attempt in dead:
+        if not _finished(attempt, ports):
+            end_failed(attempt, _death(), ports)
+    return dead
+
+
+def _finished(attempt: Attempt, ports: Ports) -> bool:
+    place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+    try:
+        manifest = read_manifest(ports.store.get(place.manifest), place.manifest)
+        stored = ports.store.head(place.bundle(manifest.bundle.name))
+    except NotFoundError:
+        return False
+    if stored is None or stored.size != manifest.bundle.bytes:
+        return False
+    ports.ledger.end(attempt.backup_id, success(manifest, ports))
+    return True
+
+
+def _death() -> BackupError:
+    return BackupError(
+        "The process that ran this backup ended without a word (killed, out of memory, or the machine went down).",
+        do="Run the backup again; nothing it left behind counts as a backup.",
+    )

@@ -1,0 +1,268 @@
+"""Tests of catalogs and their reader: every field, and every mistake by file, line and field."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.catalogs.load import load_catalog, load_catalogs
+from backup_pipeline.core.catalog import Catalog, Shrinkage
+from backup_pipeline.core.errors import CatalogError
+
+HEAD = "catalog: shop\ntimezone: Asia/Dhaka\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Path:
+    return tmp_path / "shop.yaml"
+
+
+def load(path: Path, text: str) -> Catalog:
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return load_catalog(path)
+
+
+def mistakes(path: Path, text: str) -> list[str]:
+    """What is wrong, a line each, without the path."""
+    with pytest.raises(CatalogError) as refused:
+        load(path, text)
+    assert refused.value.do
+    lines = refused.value.what.splitlines()
+    assert all(line.startswith(f"{path}:") for line in lines), lines
+    return [line.removeprefix(f"{path}:") for line in lines]
+
+
+def test_the_shortest_catalog_has_every_default(write: Path) -> None:
+    shop = load(write, HEAD + "tables:\n  customers:\n  payments:\n")
+    assert list(shop.tables) == ["customers", "payments"]
+    assert (shop.schema_, shop.schedule, shop.start_date, shop.grace_minutes) == (
+        "public",
+        "0 0 * * *",
+        "2026-01-01",
+        120,
+    )
+    assert shop.relation_of("customers") == ("public", "customers")
+    assert (shop.sheet_of("customers"), shop.shrinkage_of("customers")) == ("customers", Shrinkage(ratio=0.5, floor=100))
+
+
+def test_words_of_yaml_mean_themselves(write: Path) -> None:
+    text = HEAD + "start_date: 2026-02-01\nschedule: null\ntables:\n  no:\n    columns: {No: id, Yes: name, Off: phone}\n"
+    shop = load(write, text)
+    assert shop.start_date == "2026-02-01"
+    assert shop.schedule is None
+    assert list(shop.tables["no"].columns) == ["No", "Yes", "Off"]
+
+
+def test_a_table_may_have_its_own_shrinkage_and_relation(write: Path) -> None:
+    text = HEAD + "schema: app\ntables:\n  staff: {relation: hr.staff_safe, sheet: Staff, shrinkage: {ratio: 1, floor: 0}}\n"
+    shop = load(write, text)
+    assert shop.relation_of("staff") == ("hr", "staff_safe")
+    assert shop.sheet_of("staff") == "Staff"
+    assert shop.shrinkage_of("staff") == Shrinkage(ratio=1, floor=0)
+    assert shop.qualify("x") == ("app", "x")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("catalog: Shop", "catalog: 'Shop' is not a catalog's name: up to 40 of a-z, 0-9 and _"),
+        ("catalog: 1shop", "catalog: '1shop' is not a catalog's name"),
+        ("timezone: Asia/Dacca2", "timezone: 'Asia/Dacca2' is not a timezone. Use an IANA name such as Asia/Dhaka"),
+        ("timezone: ''", "timezone: '' is not a timezone"),
+        ("timezone: ../etc", "timezone: '../etc' is not a timezone"),
+        ("schedule: '@daily'", "schedule: '@daily' is not a cron line of five fields. Daily at midnight is `0 0 * * *`"),
+        ("schedule: 0 24 * * *", "schedule: '0 24 * * *' is not a cron line: the hour '24' is not within 0-23"),
+        ("schedule: 60 0 * * *", "the minute '60' is not within 0-59"),
+        ("schedule: 0 0 0 * *", "the day '0' is not within 1-31"),
+        ("schedule: 0 0 * * noday", "the weekday 'noday' is not within 0-7"),
+        ("schedule: 0 0 * * */0", "the weekday '*/0'"),
+        ("schedule: 0 5-1 * * *", "the hour '5-1'"),
+        ("start_date: 2026-13-01", "start_date: '2026-13-01' is not a date. Write it as 2026-01-31"),
+        ("start_date: 20260101", "start_date: 20260101 is read as a number here: put it in quotes"),
+        ("start_date: 1/2/2026", "start_date: '1/2/2026' is not a date"),
+        ("bundle_name: a/b.zip", "bundle_name: 'a/b.zip' is not a file name"),
+        ("bundle_name: b_%D.zip", "filled in it is 'b_11/21/26.zip', and '/' may not stand in one"),
+        ("bundle_name: b_%T.zip", "':' may not stand in one"),
+        ("bundle_name: manifest.json", "'manifest.json' is not a file name that ends in .zip"),
+        ("bundle_name: .zip", "'.zip' is not a file name that ends in .zip"),
+        ("grace_minutes: -1", "grace_minutes: Input should be greater than or equal to 0 (given: -1)"),
+        ("grace_minutes: 1441", "grace_minutes: Input should be less than or equal to 1440 (given: 1441)"),
+        ("grace_minutes: soon", "grace_minutes: Input should be a valid integer"),
+        ("shrinkage: {ratio: 1.1}", "shrinkage.ratio: Input should be less than or equal to 1 (given: 1.1)"),
+        ("shrinkage: {ratio: .nan}", "shrinkage.ratio: Input should be"),
+        ("shrinkage: {floor: -1}", "shrinkage.floor: Input should be greater than or equal to 0"),
+        ("shrinkage: {rate: 1}", "shrinkage.rate: no such field. Did you mean `ratio`? Allowed: ratio, floor."),
+        ("owners: [data]", "owners.0: 'data' is not an owner: an e-mail address, or `team:` and a name"),
+        ("owners: ['team:']", "owners.0: 'team:' is not an owner"),
+        ("owners: team", "owners: Input should be a valid tuple"),
+        ("schema: ''", "schema: String should have at least 1 character"),
+        ("excluded: [{table: x}]", "excluded.0.reason: Field required"),
+        ("excluded: [{table: x, reason: no}]", "excluded.0.reason: String should have at least 3 characters"),
+        ("excluded: [{tabel: x, reason: why}]", "excluded.0.tabel: no such field. Did you mean `table`?"),
+        ("title: 2026", "title: 2026 is read as a number here: put it in quotes."),
+        ("grace_minuts: 3", "grace_minuts: no such field. Did you mean `grace_minutes`? Allowed: catalog, title, timezone"),
+    ],
+)
+def test_a_mistake_in_a_field_is_named_by_line_and_field(write: Path, line: str, said: str) -> None:
+    name = line.partition(":")[0]
+    kept = [given for given in HEAD.splitlines() if not given.startswith(f"{name}:")]
+    text = "\n".join([*kept, "# a remark", line, "tables: {customers: }", ""])
+    found = [m for m in mistakes(write, text) if said in m]
+    assert found, mistakes(write, text)
+    assert found[0].startswith(f"{len(kept) + 2}: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("relation: a.b.c", "relation: 'a.b.c' is not a relation"),
+        ("covers: [a.b.c]", "covers.0: 'a.b.c' is not a relation"),
+        ("key: id", "key: Input should be a valid tuple (given: 'id')"),
+        ("references: {area_id: id}", "references.area_id: 'id' is not a reference"),
+        ("sheet: ''", "sheet: String should have at least 1 character"),
+        ("sheet_file: list.txt", "sheet_file: 'list.txt' is not a file name that ends in .csv"),
+        ("columns: {Area: area id}", "columns.Area: 'area id' is not a sheet source. Allowed: `column`"),
+        ("columns: [name]", "columns: Input should be a valid dictionary"),
+        ("exclude: {phone: }", "exclude.phone: Input should be a valid string"),
+        ("exclude: [phone]", "exclude: Input should be a valid dictionary"),
+        ("mask: {phone: x}", "mask: Input should be a valid tuple"),
+        ("allow: {token_no: ''}", "allow.token_no: String should have at least 3 characters"),
+        ("shrinkage: {floor: few}", "shrinkage.floor: Input should be a valid integer"),
+        ("shrinkage: {flor: 1}", "shrinkage.flor: no such field. Did you mean `floor`?"),
+        ("colums: {a: b}", "colums: no such field. Did you mean `columns`? Allowed: relation, covers, description"),
+    ],
+)
+@pytest.mark.parametrize("table", ["customers", "shrinkage"])
+def test_a_mistake_in_a_table_is_named_by_line_table_and_field(write: Path, table: str, line: str, said: str) -> None:
+    (found,) = mistakes(write, HEAD + f"tables:\n  {table}:\n    description: who\n    {line}\n")
+    assert found.startswith(f"6: tables.{table}.{said}")
+
+
+@pytest.mark.parametrize("name", ["1st", "two words", "a.b", "a/b", "x" * 64, "নাম"])
+def test_a_table_needs_a_plain_name(write: Path, name: str) -> None:
+    (found,) = mistakes(write, HEAD + f"tables:\n  {name}:\n")
+    assert found.startswith(f"4: tables.{name}: ")
+    assert "is not a table's name here: up to 63 of A-Z" in found
+
+
+def test_no_table_is_named_bundle(write: Path) -> None:
+    (found,) = mistakes(write, HEAD + "tables:\n  bundle:\n")
+    assert "no table may be named 'bundle'" in found
+
+
+def test_missing_fields_are_all_named(write: Path) -> None:
+    assert mistakes(write, "title: x\n") == [
+        "1: catalog: Field required.",
+        "1: timezone: Field required.",
+        "1: tables: Field required.",
+    ]
+
+
+def test_a_catalog_without_tables_is_none(write: Path) -> None:
+    assert "tables: Dictionary should have at least 1 item" in mistakes(write, HEAD + "tables: {}\n")[0]
+
+
+def test_every_mistake_is_shown_at_once(write: Path) -> None:
+    assert len(mistakes(write, HEAD + "shedule: x\ngrace_minutes: x\ntables:\n  a: {x: 1}\n  b: {y: 1}\n")) == 4
+
+
+# Secrets and sheets
+
+
+def test_a_secret_on_a_sheet_must_be_masked_or_allowed(write: Path) -> None:
+    (found,) = mistakes(write, HEAD + "tables:\n  routers:\n    columns: {Login: api_password}\n")
+    assert found.startswith("4: tables.routers: sheet column 'Login' shows 'api_password', which looks like a secret")
+    assert "add it to `mask`, or add it to `allow` with the reason" in found
+
+
+@pytest.mark.parametrize("way", ["mask: [api_password]", "allow: {api_password: only a label}"])
+def test_a_secret_that_is_masked_or_allowed_may_be_on_a_sheet(write: Path, way: str) -> None:
+    assert load(write, HEAD + f"tables:\n  routers:\n    columns: {{Login: api_password}}\n    {way}\n")
+
+
+@pytest.mark.parametrize("source", ["router_id.api_password", "routers[owner_id].api_password"])
+def test_a_secret_of_another_table_is_never_on_a_sheet(write: Path, source: str) -> None:
+    text = f"tables:\n  customers:\n    columns: {{Login: '{source}'}}\n    mask: [api_password]\n"
+    (found,) = mistakes(write, HEAD + text)
+    assert found.endswith("which looks like a secret. Leave it off the sheet.")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Log", "Log"),
+        ("Log", "LOG"),
+        ("A/B", "A_B"),  # the same file
+        ("Log", "Log."),
+    ],
+)
+def test_two_tables_do_not_share_a_sheet(write: Path, first: str, second: str) -> None:
+    (found,) = mistakes(write, HEAD + f"tables:\n  one: {{sheet: '{first}'}}\n  two: {{sheet: '{second}'}}\n")
+    assert f"tables 'one' and 'two' have the same sheet '{second}'" in found
+
+
+def test_two_tables_do_not_share_a_sheets_file(write: Path) -> None:
+    (found,) = mistakes(write, HEAD + "tables:\n  one: {sheet: Log}\n  two: {sheet_file: log.csv}\n")
+    assert "tables 'one' and 'two' have the same sheet" in found
+
+
+def test_a_sheet_is_not_named_as_the_second_part_of_another(write: Path) -> None:
+    (found,) = mistakes(write, HEAD + "tables:\n  one: {sheet: Log (2)}\n  two: {sheet: Log}\n")
+    assert "the sheet of table 'one' has the name of a further part of the sheet of 'two'" in found
+    assert load(write, HEAD + "tables:\n  one: {sheet: Log (1)}\n  two: {sheet: Log (2)}\n")
+
+
+# Files
+
+
+def test_a_repeated_key_is_found_with_both_lines(write: Path) -> None:
+    (found,) = mistakes(write, HEAD + "tables:\n  customers:\n  payments:\n  customers:\n")
+    assert found == "6: 'customers' stands twice (first on line 4)."
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n- b\n", "just text\n", "12\n"])
+def test_what_is_no_mapping_is_no_catalog(write: Path, text: str) -> None:
+    assert mistakes(write, text) == ["1: a catalog is a mapping that starts with `catalog:`."]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("catalog: shop\ntitle: a: b\n", 2), ("catalog: [shop\n", 2), ("a: 1\n---\nb: 2\n", 2), ("a: !!python/none x\n", 1)],
+)
+def test_what_is_not_yaml_is_shown_by_line(write: Path, text: str, line: int) -> None:
+    assert mistakes(write, text)[0].startswith(f"{line}: not YAML: ")
+
+
+@pytest.mark.parametrize("text", ["a: &x {b: *x}\n", "[" * 5000])
+def test_a_file_without_end_is_refused(write: Path, text: str) -> None:
+    write.write_text(text)
+    with pytest.raises(CatalogError, match="contains itself, or it is nested too deep"):
+        load_catalog(write)
+
+
+def test_an_unreadable_file_is_a_catalog_error(write: Path) -> None:
+    with pytest.raises(CatalogError, match="can not be read"):
+        load_catalog(write)
+    write.write_bytes(b"catalog: \xff\n")
+    with pytest.raises(CatalogError, match="can not be read"):
+        load_catalog(write)
+
+
+def test_a_folder_without_catalogs_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no catalog") as refused:
+        load_catalogs(tmp_path)
+    assert "catalog init" in refused.value.do
+
+
+def test_two_files_do_not_share_a_name(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(HEAD + "tables: {customers: }\n")
+    with pytest.raises(CatalogError, match=r"b\.yaml and .*a\.yaml are both named 'shop'"):
+        load_catalogs(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["0 0 * * *", "*/15 8-18 1,15 jan-mar MON-fri", "5 4 * * 7", "0 0-6/2 * * sun"])
+def test_usual_cron_lines_are_taken(write: Path, line: str) -> None:
+    assert load(write, HEAD + f"schedule: '{line}'\ntables: {{customers: }}\n").schedule == line

@@ -1,0 +1,317 @@
+"""Tests of planning: a catalog against a database, both made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.planning import plan_catalog, plan_table
+from backup_pipeline.core.plans import LookUp, Order, Step
+from backup_pipeline.core.relations import Database, Relation, RelationKind
+from backup_pipeline_tests.core.values import catalog, column, database, points, relation
+
+AREAS = relation("areas", "id", "name", "parent_id", foreign_keys=(points("parent_id", "areas"),))
+CUSTOMERS = relation("customers", "id", "name", "phone", "area_id", foreign_keys=(points("area_id", "areas"),))
+PAYMENTS = relation("payments", "id", "customer_id", "amount", foreign_keys=(points("customer_id", "customers"),))
+SHOP = database(AREAS, CUSTOMERS, PAYMENTS)
+
+
+def refusal(tables: dict[str, Any], shop: Database = SHOP, **fields: Any) -> CatalogError:
+    """The error of the one table that fails."""
+    failed = plan_catalog(catalog(tables, **fields), shop).failed
+    assert len(failed) == 1
+    error = next(iter(failed.values()))
+    assert isinstance(error, CatalogError)
+    return error
+
+
+def look_up(tables: dict[str, Any], table: str, shop: Database = SHOP) -> LookUp:
+    """The only look-up of a table."""
+    (sheet,) = plan_table(catalog(tables), table, shop).look_ups
+    assert sheet.look_up is not None
+    return sheet.look_up
+
+
+def test_a_bare_table_has_every_column_in_order_on_file_and_sheet() -> None:
+    plan = plan_table(catalog({"customers": {}}), "customers", SHOP)
+    assert [c.name for c in plan.columns] == ["id", "name", "phone", "area_id"]
+    assert [(c.title, c.field) for c in plan.sheet.columns] == [(n, n) for n in ("id", "name", "phone", "area_id")]
+    assert (plan.sheet.name, plan.key, plan.key_enforced, plan.notes) == ("customers", ("id",), True, ())
+
+
+def test_a_missing_table_names_the_nearest_and_spares_the_others() -> None:
+    plan = plan_catalog(catalog({"custmers": {}, "payments": {}}), SHOP)
+    assert set(plan.tables) == {"payments"}
+    error = plan.failed["custmers"]
+    assert "reads public.custmers, which database shop does not have" in error.what
+    assert "Did you mean public.customers?" in error.do
+
+
+def test_a_missing_table_in_an_empty_database_names_none() -> None:
+    assert refusal({"customers": {}}, database()).do.endswith("There is none.")
+
+
+def test_a_table_that_resembles_none_is_shown_what_there_is() -> None:
+    assert "There are: public.areas, public.customers" in refusal({"zzz": {}}).do
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"key": ["nmae"]},
+        {"exclude": {"nmae": "not needed"}},
+        {"mask": ["nmae"]},
+        {"allow": {"nmae": "harmless"}},
+        {"references": {"nmae": "areas.id"}},
+        {"columns": {"Name": "nmae"}},
+    ],
+)
+def test_a_missing_column_names_the_nearest_wherever_it_stands(spec: dict[str, Any]) -> None:
+    error = refusal({"customers": spec})
+    assert "names the column 'nmae', which public.customers does not have" in error.what
+    assert "Did you mean name?" in error.do
+
+
+def test_a_table_the_role_may_not_read_is_granted() -> None:
+    closed = replace(CUSTOMERS, readable=False)
+    error = refusal({"customers": {}}, database(AREAS, closed))
+    assert error.what == "Table customers of catalog shop reads public.customers, but the backup role may not."
+    assert error.do.startswith("GRANT SELECT ON public.customers")
+
+
+def test_open_secrets_stop_the_whole_catalog_and_are_all_listed() -> None:
+    routers = relation("routers", "id", "api_password", "apiKey", "name")
+    staff = relation("staff", "id", "password_hash")
+    tables = {"routers": {"mask": ["apiKey"]}, "staff": {}, "customers": {}, "missing": {}}
+    with pytest.raises(CatalogError, match=r"routers\.api_password, staff\.password_hash\.$"):
+        plan_catalog(catalog(tables), database(routers, staff, CUSTOMERS))
+
+
+def test_secrets_that_are_dealt_with_are_excluded_masked_or_shown() -> None:
+    routers = relation("routers", "id", "api_password", "api_key", "token_no")
+    spec = {
+        "exclude": {"api_password": "secret"},
+        "mask": ["api_key"],
+        "allow": {"token_no": "a number of the queue"},
+    }
+    plan = plan_table(catalog({"routers": spec}), "routers", database(routers))
+    assert [(c.name, c.masked, c.arrow_type) for c in plan.columns] == [
+        ("id", False, "int64"),
+        ("api_key", True, "string"),
+        ("token_no", False, "string"),
+    ]
+    assert [c.title for c in plan.sheet.columns] == ["id", "api_key", "token_no"]
+    assert plan.excluded == {"api_password": "secret"}
+    assert plan.masked == ("api_key",)
+    assert plan.notes == ("api_key: values replaced by [ENCRYPTED]",)
+
+
+def test_a_masked_number_becomes_text() -> None:
+    shop = database(replace(CUSTOMERS, columns=(column("id", "int8"), column("due", "numeric", precision=12, scale=2))))
+    plan = plan_table(catalog({"customers": {"mask": ["due"]}}), "customers", shop)
+    assert [c.arrow_type for c in plan.columns] == ["int64", "string"]
+
+
+def test_an_excluded_column_can_not_be_on_the_sheet() -> None:
+    error = refusal({"customers": {"exclude": {"phone": "private"}, "columns": {"Phone": "phone"}}})
+    assert "'Phone' of table customers shows 'phone', which is excluded" in error.what
+
+
+# Keys and order
+
+
+@pytest.mark.parametrize(
+    ("given", "primary", "unique", "key", "enforced"),
+    [
+        ([], ("id",), (), ("id",), True),
+        ([], (), (("phone",), ("name",)), ("phone",), True),
+        ([], (), (), (), False),
+        (["phone"], ("id",), (("phone",),), ("phone",), True),
+        (["name", "phone"], ("id",), (("phone",),), ("name", "phone"), True),  # holds a unique key
+        (["name"], ("id",), (("name", "phone"),), ("name",), False),
+        (["name"], (), (), ("name",), False),
+    ],
+)
+def test_the_key_is_the_catalogs_or_the_best_the_database_has(
+    given: list[str],
+    primary: tuple[str, ...],
+    unique: tuple[tuple[str, ...], ...],
+    key: tuple[str, ...],
+    enforced: bool,
+) -> None:
+    shop = database(replace(CUSTOMERS, primary_key=primary, unique_keys=unique))
+    plan = plan_table(catalog({"customers": {"key": given}}), "customers", shop)
+    assert (plan.key, plan.key_enforced) == (key, enforced)
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [
+        (RelationKind.TABLE, Order.CTID),
+        (RelationKind.MATERIALIZED, Order.CTID),
+        (RelationKind.PARTITIONED, Order.SCAN),
+        (RelationKind.VIEW, Order.SCAN),
+        (RelationKind.FOREIGN, Order.SCAN),
+    ],
+)
+def test_without_a_key_rows_come_by_place_or_in_one_pass(kind: RelationKind, order: Order) -> None:
+    shop = database(replace(CUSTOMERS, primary_key=(), kind=kind))
+    assert plan_table(catalog({"customers": {}}), "customers", shop).order is order
+
+
+def test_a_number_that_an_index_enforces_is_followed() -> None:
+    assert plan_table(catalog({"customers": {}}), "customers", SHOP).order is Order.KEY
+
+
+def test_a_key_that_only_the_catalog_declares_is_never_paged_by() -> None:
+    plan = plan_table(catalog({"customers": {"key": ["area_id"]}}), "customers", SHOP)
+    assert plan.order is Order.CTID
+
+
+# What is left out
+
+
+def left_out(excluded: list[dict[str, str]], *relations: Relation, **spec: Any) -> tuple[dict[str, str], list[str]]:
+    plan = plan_catalog(catalog({"customers": spec}, excluded=excluded), database(CUSTOMERS, AREAS, *relations))
+    return dict(plan.excluded), list(plan.unlisted)
+
+
+def test_tables_nobody_decided_about_are_unlisted_and_sorted() -> None:
+    crm = relation("notes", "id", schema="crm")
+    assert left_out([], PAYMENTS, crm) == ({}, ["crm.notes", "public.areas", "public.payments"])
+
+
+def test_an_excluded_table_keeps_its_reason_and_the_first_rule_counts() -> None:
+    rules = [{"table": "areas", "reason": "fixed list"}, {"table": "*", "reason": "not ours"}]
+    assert left_out(rules, PAYMENTS) == ({"public.areas": "fixed list", "public.payments": "not ours"}, [])
+
+
+def test_a_glob_without_a_dot_means_the_catalogs_schema() -> None:
+    others = (relation("tmp_a", "id"), relation("tmp_b", "id", schema="crm"), relation("log", "id", schema="audit"))
+    rules = [{"table": "tmp_*", "reason": "scratch"}, {"table": "audit.*", "reason": "kept elsewhere"}]
+    excluded, unlisted = left_out(rules, *others)
+    assert excluded == {"public.tmp_a": "scratch", "audit.log": "kept elsewhere"}
+    assert unlisted == ["crm.tmp_b", "public.areas"]
+
+
+def test_a_listed_table_is_not_excluded_by_a_glob() -> None:
+    assert "public.customers" not in left_out([{"table": "*", "reason": "the rest"}])[0]
+
+
+def test_a_covered_table_counts_as_listed() -> None:
+    assert left_out([], covers=["areas"]) == ({}, [])
+
+
+def test_partitions_views_and_foreign_tables_are_not_unlisted() -> None:
+    whole = relation("logs", "id", kind=RelationKind.PARTITIONED)
+    part = relation("logs_2026", "id", is_partition=True)
+    nested = relation("logs_2025", "id", kind=RelationKind.PARTITIONED, is_partition=True)
+    shown = [relation(k.name.lower(), "id", kind=k) for k in RelationKind if k.name not in {"TABLE", "PARTITIONED"}]
+    assert left_out([], whole, part, nested, *shown) == ({}, ["public.areas", "public.logs"])
+
+
+# Look-ups
+
+
+def test_a_foreign_key_is_looked_up() -> None:
+    found = look_up({"customers": {"columns": {"Area": "area_id.name"}}}, "customers")
+    assert found.steps == (Step(("public", "areas"), ("id",), ("area_id",)),)
+    assert (found.column.name, found.joined) == ("name", False)
+
+
+def test_a_chain_follows_one_foreign_key_after_another_and_round_in_circles() -> None:
+    found = look_up({"payments": {"columns": {"Top": "customer_id.area_id.parent_id.parent_id.name"}}}, "payments")
+    assert [step.relation[1] for step in found.steps] == ["customers", "areas", "areas", "areas"]
+    assert [step.from_columns for step in found.steps] == [("customer_id",), ("area_id",), ("parent_id",), ("parent_id",)]
+
+
+def test_rows_that_point_back_are_joined() -> None:
+    found = look_up({"customers": {"columns": {"Paid": "payments[customer_id].amount"}}}, "customers")
+    assert found == LookUp(
+        (Step(("public", "payments"), ("customer_id",), ("id",)),), column("amount"), "string", joined=True
+    )
+
+
+def test_rows_point_back_to_what_their_foreign_key_says_whatever_the_key() -> None:
+    tables = {"customers": {"key": ["phone"], "columns": {"Paid": "payments[customer_id].amount"}}}
+    assert look_up(tables, "customers").steps[0].from_columns == ("id",)
+
+
+def test_without_a_foreign_key_rows_point_back_to_the_key() -> None:
+    view = relation("accounts", "username", "customer_id", kind=RelationKind.VIEW)
+    tables = {"customers": {"columns": {"Account": "accounts[customer_id].username"}}}
+    assert look_up(tables, "customers", database(CUSTOMERS, view)).steps[0].from_columns == ("id",)
+
+
+def test_pointing_back_needs_a_key_of_one_column() -> None:
+    view = relation("accounts", "username", "customer_id", kind=RelationKind.VIEW)
+    keyless = replace(CUSTOMERS, primary_key=())
+    error = refusal({"customers": {"columns": {"A": "accounts[customer_id].username"}}}, database(keyless, view))
+    assert "no key of one column" in error.what
+    assert error.do == "Give the table a `key` in the catalog."
+
+
+def test_references_go_before_foreign_keys_and_may_lead_to_another_schema() -> None:
+    safe = relation("areas_safe", "code", "name", schema="safe", kind=RelationKind.VIEW)
+    tables = {"customers": {"references": {"area_id": "safe.areas_safe.code"}, "columns": {"Area": "area_id.name"}}}
+    found = look_up(tables, "customers", database(CUSTOMERS, AREAS, safe))
+    assert found.steps == (Step(("safe", "areas_safe"), ("code",), ("area_id",)),)
+
+
+def test_references_of_another_table_of_the_catalog_help_a_chain() -> None:
+    bare = replace(CUSTOMERS, foreign_keys=())
+    tables = {
+        "customers": {"references": {"area_id": "areas.id"}},
+        "payments": {"columns": {"Area": "customer_id.area_id.name"}},
+    }
+    assert len(look_up(tables, "payments", database(AREAS, bare, PAYMENTS)).steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"columns": {"X": "phone.name"}}, "public.customers.phone leads nowhere: there is no foreign key"),
+        ({"columns": {"X": "nothing.name"}}, "goes through public.customers.nothing, which does not exist"),
+        ({"columns": {"X": "area_id.nmae"}}, "shows public.areas.nmae, which does not exist"),
+        ({"columns": {"X": "area_id.nothing.name"}}, "goes through public.areas.nothing, which does not exist"),
+        ({"columns": {"X": "none[customer_id].name"}}, "leads to public.none, which database shop does not have"),
+        ({"columns": {"X": "payments[nothing].amount"}}, "compares with public.payments.nothing, which does not exist"),
+        ({"columns": {"X": "payments[customer_id].no"}}, "shows public.payments.no, which does not exist"),
+        (
+            {"references": {"area_id": "areas.nothing"}, "columns": {"X": "area_id.name"}},
+            "compares with public.areas.nothing, which does not exist",
+        ),
+        (
+            {"references": {"area_id": "none.id"}, "columns": {"X": "area_id.name"}},
+            "leads to public.none, which database shop does not have",
+        ),
+    ],
+)
+def test_a_look_up_that_leads_nowhere_says_where_it_ends(spec: dict[str, Any], said: str) -> None:
+    error = refusal({"customers": spec})
+    assert said in error.what
+    assert error.do
+
+
+def test_a_look_up_into_a_table_the_role_may_not_read_is_refused() -> None:
+    shop = database(CUSTOMERS, replace(AREAS, readable=False))
+    error = refusal({"customers": {"columns": {"Area": "area_id.name"}}}, shop)
+    assert "public.areas, which the backup role may not read" in error.what
+    assert "look up through a view" in error.do
+
+
+@pytest.mark.parametrize("hidden", [{"mask": ["name"]}, {"exclude": {"name": "private"}}])
+def test_what_one_table_hides_no_look_up_of_another_shows(hidden: dict[str, Any]) -> None:
+    tables = {"areas": hidden, "customers": {"columns": {"Area": "area_id.name"}}}
+    error = refusal(tables)
+    assert "shows public.areas.name, which table areas masks or excludes" in error.what
+
+
+def test_a_value_that_does_not_fit_turns_its_column_to_text_and_says_so() -> None:
+    plan = plan_table(catalog({"customers": {}}), "customers", SHOP).as_text("id", "infinity")
+    assert plan.columns[0].arrow_type == "string"
+    assert plan.columns[1:] == plan_table(catalog({"customers": {}}), "customers", SHOP).columns[1:]
+    assert plan.notes == ("id is text, not int64: it holds infinity",)

@@ -1,0 +1,40 @@
+"""Hand-made databases and catalogs for tests of the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.relations import Column, Database, ForeignKey, Relation, RelationKind
+
+
+def column(name: str, base_type: str = "text", **fields: Any) -> Column:
+    """A column of a built-in type."""
+    given: dict[str, Any] = {"pg_type": base_type, "builtin": True}
+    return Column(name=name, base_type=base_type, **(given | fields))
+
+
+def relation(name: str, *names: str, schema: str = "public", **fields: Any) -> Relation:
+    """A table whose column `id` is a bigint and its primary key; the other columns are text."""
+    columns = tuple(column(n, "int8" if n == "id" or n.endswith("_id") else "text") for n in names)
+    given: dict[str, Any] = {
+        "kind": RelationKind.TABLE,
+        "columns": columns,
+        "primary_key": ("id",) if "id" in names else (),
+    }
+    return Relation(schema=schema, name=name, **(given | fields))
+
+
+def points(key: str, target: str, target_column: str = "id") -> ForeignKey:
+    """A foreign key of one column to a table of `public`."""
+    return ForeignKey((key,), ("public", target), (target_column,))
+
+
+def database(*relations: Relation) -> Database:
+    """A database named `shop` of these relations."""
+    return Database("shop", {r.id: r for r in relations})
+
+
+def catalog(tables: dict[str, Any], **fields: Any) -> Catalog:
+    """A catalog named `shop` with these tables."""
+    return Catalog.model_validate({"catalog": "shop", "timezone": "Asia/Dhaka", "tables": tables, **fields})

@@ -1,0 +1,201 @@
+"""What is made of a bundle on demand: a workbook, one CSV, one JSON document."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.core.plans import TablePlan
+from backup_pipeline.formats.combined import combined_csv
+from backup_pipeline.formats.csv_cells import csv_cells
+from backup_pipeline.formats.json_document import json_chunks
+from backup_pipeline.formats.parquet import ParquetWriter
+from backup_pipeline.formats.render import SheetFiles, TableRows, parquet_rows
+from backup_pipeline.formats.row_groups import GroupLimit
+from backup_pipeline.formats.sheet import SheetWriter
+from backup_pipeline.formats.xlsx import sheet_title, write_xlsx
+from backup_pipeline_tests.formats.tables import many_rows, tables
+
+
+def cut(data: bytes, size: int) -> Iterator[bytes]:
+    yield from (data[at : at + size] for at in range(0, len(data), size))
+
+
+def sheet_files(directory: Path, name: str, table: pa.Table, plan: TablePlan, rows_per_file: int = 1_000) -> SheetFiles:
+    directory.mkdir(exist_ok=True)
+    with SheetWriter(directory, plan.sheet, "Asia/Dhaka", rows_per_file=rows_per_file) as writer:
+        writer.write(table)
+        entries = writer.close()
+    return SheetFiles(name, [list(cut((directory / entry.name).read_bytes(), 7)) for entry in entries])
+
+
+def workbook(sheets: list[SheetFiles], **options: int) -> Any:
+    target = io.BytesIO()
+    write_xlsx(target, sheets, **options)
+    return openpyxl.load_workbook(target)
+
+
+@settings(deadline=None, max_examples=50)
+@given(tables(min_columns=2), st.integers(1, 40))
+def test_cells_are_those_of_pythons_csv_reader(
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[pa.Table, TablePlan], size: int
+) -> None:
+    table, plan = drawn
+    directory = tmp_path_factory.mktemp("sheet")
+    (chunks,) = sheet_files(directory, "A", table, plan).files
+    data = b"".join(chunks)
+    records = list(csv_cells(cut(data, size)))
+    plain = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    assert [len(record) for record in records] == [len(record) for record in plain]
+    texts = [n for n, name in enumerate(table.column_names) if table[name].type == pa.string()]
+    for record, line in zip(records[1:], plain[1:], strict=True):
+        assert [record[n] or "" for n in texts] == [line[n] for n in texts]
+
+
+def test_a_sheet_that_is_cut_off_is_damaged() -> None:
+    with pytest.raises(VerificationError, match="middle of a record"):
+        list(csv_cells([b'a,b\r\n1,"cut o']))
+
+
+def test_cells_keep_their_kind_in_excel(tmp_path: Path) -> None:
+    line = '"id","007","=1+1",-5.25,12345678901234567,true,2026-11-21 00:00:00,2026-11-21,,"",1850-01-01\r\n'
+    book = workbook([SheetFiles("A", [[b"\xef\xbb\xbf" + b"a,b,c,d,e,f,g,h,i,j,k\r\n", line.encode()]])])
+    values = [cell.value for cell in book["A"][2]]
+    assert values[:6] == ["id", "007", "=1+1", -5.25, "12345678901234567", True]
+    assert values[6:9] == [datetime(2026, 11, 21), datetime(2026, 11, 21), None]  # noqa: DTZ001
+    assert values[10] == "1850-01-01"
+    assert book["A"]["C2"].data_type == "s"
+
+
+def test_every_row_of_every_sheet_is_in_the_workbook(tmp_path: Path) -> None:
+    table, plan = many_rows(250)
+    sheets = [
+        sheet_files(tmp_path / "a", "Orders/2026", table, plan, 100),
+        sheet_files(tmp_path / "b", "B", table[:0], plan),
+    ]
+    target = tmp_path / "all.xlsx"
+    with target.open("wb") as file:
+        write_xlsx(file, sheets, max_rows=120)
+    frames = pd.read_excel(target, sheet_name=None)
+    assert {name: len(frame) for name, frame in frames.items()} == {
+        "Orders_2026": 119,
+        "Orders_2026 (2)": 119,
+        "Orders_2026 (3)": 12,
+        "B": 0,
+    }
+    joined = pd.concat(list(frames.values())[:3])
+    assert joined["ID"].tolist() == list(range(250))
+    assert joined["NOTE"].str.startswith("'=row").all()
+
+
+def test_excel_gets_only_what_its_format_allows() -> None:
+    line = b'"a\x01b","' + "আ".encode() * 40_000 + b'"\r\n'
+    (row,) = list(workbook([SheetFiles("A", [[b"x,y\r\n", line]])])["A"].iter_rows(min_row=2, values_only=True))
+    assert row[0] == "a\ufffdb"
+    assert len(row[1]) == 32_767
+    assert row[1].endswith("… (cut: 40,000 signs)")
+
+
+def test_a_workbook_of_nothing_still_opens() -> None:
+    assert workbook([]).sheetnames == ["Empty"]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=12))
+def test_sheet_titles_are_legal_and_differ(names: list[str]) -> None:
+    taken: set[str] = set()
+    titles = [sheet_title(name, taken) for name in [*names, *names]]
+    assert len({title.casefold() for title in titles}) == len(titles)
+    for title in titles:
+        assert 0 < len(title.encode("utf-16-le")) // 2 <= 31
+        assert not set(title) & set("[]:*?/\\")
+        assert title.strip("'").strip() == title
+        assert title.casefold() != "history"
+
+
+def test_one_csv_has_all_sheets_under_headings(tmp_path: Path) -> None:
+    table, plan = many_rows(25)
+    sheets = [
+        sheet_files(tmp_path / "a", "Orders", table, plan, 10),
+        sheet_files(tmp_path / "b", "Area, B", table[:1], plan),
+    ]
+    data = b"".join(combined_csv(sheets))
+    assert data.count(b"\xef\xbb\xbf") == 1
+    lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    titles = [name.upper() for name in table.column_names]
+    assert lines[:2] == [["### Orders ###"], titles]
+    assert [line[0] for line in lines[2:27]] == [str(number) for number in range(25)]
+    assert lines[27:30] == [[], ["### Area, B ###"], titles]
+    assert len(lines) == 31
+
+
+def test_json_holds_exact_values(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "id": pa.array([2**63 - 1, None]),
+            "n": pa.array([5, None], pa.int32()),
+            "amount": pa.array([Decimal("0.0000001"), None], pa.decimal128(20, 7)),
+            "f": pa.array([float("nan"), -0.5]),
+            "ok": pa.array([True, None]),
+            "name": pa.array(['আ "q"\n', ""]),
+            "made": pa.array([2**63 - 1, 1], pa.timestamp("us", "UTC")),
+            "plain": pa.array([1_500_000, None], pa.timestamp("us")),
+            "day": pa.array([date(2026, 11, 21), None]),
+            "raw": pa.array([b"\x00\xff", None]),
+            "uid": pa.array([bytes(16), None], pa.uuid()),
+        }
+    )
+    rows = [TableRows("things", [table[:1], table[1:1], table[1:]]), TableRows("none", [])]
+    document = json.loads(b"".join(json_chunks({"backup_id": "b"}, rows)))
+    assert document["manifest"] == {"backup_id": "b"}
+    assert document["tables"]["none"] == []
+    first, second = document["tables"]["things"]
+    assert first == {
+        "id": "9223372036854775807",
+        "n": 5,
+        "amount": "0.0000001",
+        "f": "NaN",
+        "ok": True,
+        "name": 'আ "q"\n',
+        "made": "294247-01-10T04:00:54.775807Z",
+        "plain": "1970-01-01T00:00:01.500000",
+        "day": "2026-11-21",
+        "raw": "\\x00ff",
+        "uid": "00000000-0000-0000-0000-000000000000",
+    }
+    assert second["made"] == "1970-01-01T00:00:00.000001Z"
+    assert [key for key, value in second.items() if value is None] == [
+        "id",
+        "n",
+        "amount",
+        "ok",
+        "plain",
+        "day",
+        "raw",
+        "uid",
+    ]
+
+
+def test_parquet_is_read_group_by_group(tmp_path: Path) -> None:
+    table, plan = many_rows(250)
+    with ParquetWriter(tmp_path, plan, group_limit=GroupLimit(rows=100)) as writer:
+        writer.write(table)
+    data = (tmp_path / "part-00000.parquet").read_bytes()
+    pieces = list(parquet_rows(cut(data, 1_000)))
+    assert [piece.num_rows for piece in pieces] == [100, 100, 50]
+    assert pa.concat_tables(pieces).to_pylist() == table.to_pylist()
+    with pytest.raises(VerificationError, match="can not be read"):
+        list(parquet_rows([data[:-20]]))
