@@ -11,6 +11,7 @@ from backup_pipeline.core.catalog import TableSpec
 from backup_pipeline.core.draft import Draft
 
 _WIDTH = 118
+_NEVER_FOLD = 1 << 20
 _HEAD = (
     "Drafted by `backup-pipeline catalog init`. It works as it is; read it through, then correct it: the timezone (of "
     "the sheets, of the dates, of the schedule), the sheets, and what counts as secret. docs/catalog.md explains every "
@@ -49,8 +50,21 @@ def _fields(spec: TableSpec) -> dict[str, object]:
     return {name: declared[name] for name in _TABLE if name in declared}
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML in which text that is not printable stands in double quotes, escaped: a line break in a name survives."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """A scalar in the plainest style that gives `text` back."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def _block(value: object) -> Sequence[str]:
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False, width=4096)
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=_NEVER_FOLD
+    )
     return text.splitlines()
 
 

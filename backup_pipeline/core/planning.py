@@ -75,7 +75,7 @@ def find_relation(catalog: Catalog, name: str, database: Database) -> Relation:
         message = (
             f"Table {name} of catalog {catalog.catalog} reads {shown}, which database {database.name} does not have."
         )
-        raise CatalogError(message, do=f"Correct the catalog, or create it.{_nearest(shown, database.names())}")
+        raise CatalogError(message, do=f"Correct the catalog, or create it.{_nearest_relation(wanted[1], database)}")
     if not relation.readable:
         message = f"Table {name} of catalog {catalog.catalog} reads {shown}, but the backup role may not."
         raise CatalogError(message, do=f"GRANT SELECT ON {shown} to the role of the source URL.")
@@ -91,6 +91,13 @@ def need_column(relation: Relation, name: str, wanted_by: str) -> Column:
             message, do=f"Correct the catalog.{_nearest(name, [column.name for column in relation.columns])}"
         )
     return column
+
+
+def _nearest_relation(name: str, database: Database) -> str:
+    """By the name alone: a schema that all share would make everything look alike."""
+    close = get_close_matches(name, {relation.name for relation in database.relations.values()}, n=3)
+    full = [r.full_name for near in close for r in database.relations.values() if r.name == near]
+    return f" Did you mean {' or '.join(full)}?" if full else _nearest("", database.names())
 
 
 def _nearest(wanted: str, names: list[str]) -> str:

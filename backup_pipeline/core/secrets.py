@@ -10,7 +10,9 @@ HIDDEN = "***"
 MASK = "[ENCRYPTED]"
 
 # A password may hold any character, also one that ought to be escaped: hide up to the last @, rather too much.
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,30}://[^\s/:]*):(?:[^\s\"'<>]{1,1000}|\S{1,1000})@", re.IGNORECASE)
+_URL_PASSWORD = re.compile(
+    r"(?P<head>[a-z][a-z0-9+.-]{0,30}://[^\s/:]*):(?:[^\s\"'<>]{1,1000}|\S{1,1000})@", re.IGNORECASE
+)
 _WHOLE_URL_PASSWORD = re.compile(r"\A(?P<head>[a-z][a-z0-9+.-]{0,30}://[^/:]*):.*@", re.IGNORECASE | re.DOTALL)
 _KEYWORDS = (
     "password|passwd|passphrase|passfile|pwd|secret|token|signature"

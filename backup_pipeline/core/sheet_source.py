@@ -20,7 +20,7 @@ GRAMMAR = "`column`, `fk_column.column` (through a foreign key, also several tim
 
 @dataclass(frozen=True)
 class Through:
-    """The value of `column`, found by following the foreign keys of `keys` one after another (none: the table's own)."""
+    """The value of `column`, found by following the foreign keys of `keys` one by one (none: the table's own)."""
 
     keys: tuple[str, ...]
     column: str

@@ -10,7 +10,14 @@ from datetime import date, timedelta
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import is_late
-from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError, LedgerError
+from backup_pipeline.core.errors import (
+    BackupError,
+    CanceledError,
+    ExportFailedError,
+    LedgerError,
+    RefusedError,
+    SettingsError,
+)
 from backup_pipeline.core.ids import new_backup_id
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
 from backup_pipeline.core.ports import Ports
@@ -46,11 +53,11 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
     Raises RefusedError (the row is then ended, and people alerted) when the date is over and the request not `late`.
     """
     try:
-        before = ports.ledger.of_run(request.run_id) if request.run_id else None
-        if before is not None and before.status is Status.RUNNING:
+        before = _running(request, ports)
+        if before is not None:
             return before
         attempt = _add_row(request, ports, owner)
-    except LedgerError as error:
+    except (LedgerError, SettingsError) as error:
         tell(_no_row(request.catalog.catalog, request.run_id, error, ports, request.run_url), ports)
         raise
     try:
@@ -60,6 +67,14 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
         end_failed(attempt, error, ports, run_url=request.run_url)
         raise
     return attempt
+
+
+def _running(request: Request, ports: Ports) -> Attempt | None:
+    """The row that an earlier step of the same run began; one run may hold several catalogs, each with its own row."""
+    if request.run_id is None:
+        return None
+    rows = ports.ledger.list(catalog=request.catalog.catalog, status=[Status.RUNNING])
+    return next((row for row in rows if row.run_id == request.run_id), None)
 
 
 def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
@@ -75,7 +90,7 @@ def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
         started_at=now,
         created_by=request.created_by,
         reason=request.reason,
-        late=request.late,
+        late=_is_late(request, ports),
         run_id=request.run_id,
         owner=owner,
         heartbeat_at=now,
@@ -84,6 +99,14 @@ def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
     ports.ledger.begin(attempt)
     ports.ledger.audit(AuditEvent(now, request.created_by, "backup", attempt.backup_id, {"reason": request.reason}))
     return attempt
+
+
+def _is_late(request: Request, ports: Ports) -> bool:
+    """Whether the attempt is a late one; one that is refused is none."""
+    try:
+        return request.reads and check_date(request, ports)
+    except RefusedError:
+        return False
 
 
 def check_date(request: Request, ports: Ports) -> bool:
@@ -112,8 +135,19 @@ def end_failed(
             return ()
         ports.ledger.end(attempt.backup_id, outcome)
     except LedgerError as trouble:
+        if _ended_by_another(attempt, ports):
+            return ()
         logger.warning("The row of backup %s could not be closed: %s", attempt.backup_id, trouble)
     return tell(failure_alert(attempt, error, run_url), ports)
+
+
+def _ended_by_another(attempt: Attempt, ports: Ports) -> bool:
+    """Whether somebody else closed the row meanwhile, and so told people too."""
+    try:
+        current = ports.ledger.get(attempt.backup_id)
+    except LedgerError:
+        return False
+    return current is not None and current.status is not Status.RUNNING
 
 
 def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
@@ -146,28 +180,27 @@ def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
         for delivery in deliveries:
             detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}
             ports.ledger.audit(AuditEvent(ports.clock(), "backup_pipeline", "alert", alert.backup_id, detail))
-    except LedgerError as trouble:
+    except (LedgerError, SettingsError) as trouble:
         logger.warning("The alert %r is not in the audit: %s", alert.title, trouble)
     return deliveries
 
 
 def end_run(run_id: str, catalog: str, error: BackupError, ports: Ports, *, run_url: str | None = None) -> bool:
-    """Close the row of a Dagster run that ended without closing it, and alert; whether there was anything to do.
+    """Close the rows of a Dagster run that ended without closing them, and alert; whether there was anything to do.
 
     A run that failed before it could write its row is alerted too.
     """
     try:
-        attempt = ports.ledger.of_run(run_id)
-    except LedgerError as trouble:
+        known = ports.ledger.of_run(run_id) is not None
+        left = [row for row in ports.ledger.list(status=[Status.RUNNING]) if row.run_id == run_id]
+    except (LedgerError, SettingsError) as trouble:
         logger.warning("The row of run %s can not be read: %s", run_id, trouble)
-        attempt = None
-    if attempt is None:
+        known, left = False, []
+    if not known:
         tell(_no_row(catalog, run_id, error, ports, run_url), ports)
-        return True
-    if attempt.status is not Status.RUNNING:
-        return False
-    end_failed(attempt, error, ports, run_url=run_url)
-    return True
+    for attempt in left:
+        end_failed(attempt, error, ports, run_url=run_url)
+    return bool(left) or not known
 
 
 def _no_row(catalog: str, run_id: str | None, error: BackupError, ports: Ports, run_url: str | None) -> Alert:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from backup_pipeline.core.layout import BackupPlace
@@ -20,7 +21,10 @@ from backup_pipeline.operations.results import TableResult
 def export_attempt(
     attempt: Attempt, request: Request, tables: Sequence[str], ports: Ports, *, spool: Path, workers: int
 ) -> Iterator[TableResult]:
-    """Export `tables` for the attempt; their files stay in `spool`/<backup id> until it ends. See `export_tables`."""
+    """Export `tables` for the attempt; see `export_tables`.
+
+    Their files stay in `spool`/<backup id> until the attempt ends; when a table fails, it has ended.
+    """
     clean_spool(spool, ports)
     before = ports.ledger.last_good(request.catalog.catalog, before=attempt.created_at)
     work = ExportRequest(
@@ -33,12 +37,23 @@ def export_attempt(
         workers=workers,
         before=before.table_counts if before else {},
     )
-    yield from export_tables(work, ports)
+    whole = False
+    try:
+        results = []
+        with closing(export_tables(work, ports)) as found:
+            for result in found:
+                results.append(result.error is None)
+                yield result
+        whole = all(results)
+    finally:
+        if not whole:  # else a disk that is full would stay so
+            shutil.rmtree(work.spool, ignore_errors=True)
 
 
-def end_tables(attempt: Attempt, ports: Ports) -> None:
+def end_tables(attempt: Attempt, ports: Ports, *, spool: Path) -> None:
     """End an attempt that was for tables only."""
     ports.ledger.end(attempt.backup_id, Outcome(status=Status.SUCCESS, finished_at=ports.clock()))
+    shutil.rmtree(spool / attempt.backup_id, ignore_errors=True)
 
 
 def bundle_attempt(
@@ -46,9 +61,11 @@ def bundle_attempt(
 ) -> StoredManifest:
     """Bundle `tables` for the attempt, and end it: the ledger says success after the store gave the bundle back."""
     own = spool / attempt.backup_id
-    manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, own if own.is_dir() else None), ports)
-    ports.ledger.end(attempt.backup_id, success(manifest, ports))
-    shutil.rmtree(own, ignore_errors=True)
+    try:
+        manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, own if own.is_dir() else None), ports)
+        ports.ledger.end(attempt.backup_id, success(manifest, ports))
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
     return manifest
 
 

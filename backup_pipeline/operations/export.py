@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
@@ -36,7 +36,7 @@ class ExportRequest:
     before: Mapping[str, int]
 
 
-def export_tables(request: ExportRequest, ports: Ports) -> Iterator[TableResult]:
+def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult]:
     """Export the tables side by side from one snapshot; their results in the order in which they end.
 
     A table that fails does not stop the others. Closing the iterator early, or an exception in whoever consumes it,

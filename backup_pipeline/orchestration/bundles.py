@@ -9,7 +9,7 @@ from backup_pipeline.core.checks import READABLE
 from backup_pipeline.operations.back_up import bundle_attempt
 from backup_pipeline.orchestration.checks import bundle_check_specs
 from backup_pipeline.orchestration.config import BackupConfig
-from backup_pipeline.orchestration.failures import attempt_of
+from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alone
 from backup_pipeline.orchestration.keys import bundle_key, bundle_op
 from backup_pipeline.orchestration.metadata import bundle_metadata
 from backup_pipeline.orchestration.resources import BackupResource
@@ -32,6 +32,7 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def bundle(
         context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource
     ) -> Iterator[dg.MaterializeResult[None]]:
+        refuse_checks_alone(context)
         request = request_of(context, config, catalog, reads=False)
         tables = bundle_tables(context, catalog)
         with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as attempt:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.dates import is_late
+from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.progress import Progress
 from backup_pipeline.orchestration.assemble import assemble
 from backup_pipeline.orchestration.config import SCOPE_TAG, SELECTED, USER_TAG
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
 from backup_pipeline.orchestration.keys import bundle_key, bundle_op, full_job, table_key, tables_op
 from backup_pipeline.orchestration.owner_tag import OWNER_TAG, owner_tag
+from backup_pipeline.orchestration.partitions import daily_partitions
 from backup_pipeline.orchestration.resources import watcher
 from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.ports import this_owner
 
 
@@ -47,8 +51,10 @@ def run_backup(order: Order, settings: Settings, progress: Progress) -> RunResul
     """Run the backup now, in this process; `progress` watches it. The instance is that of DAGSTER_HOME.
 
     KeyboardInterrupt (Ctrl-C) stops the SQL at once, ends the run and its ledger row as canceled, and comes out.
+    RefusedError, before anything ran, for a date that no run can have: one that lies ahead, or before the catalog's.
     """
     catalog = order.catalog
+    _refuse_impossible_date(order)
     job = assemble({catalog.catalog: catalog}, settings).resolve_job_def(full_job(catalog))
     chosen = order.tables or tuple(catalog.tables)
     token = watcher.set(progress)
@@ -67,6 +73,15 @@ def run_backup(order: Order, settings: Settings, progress: Progress) -> RunResul
     if result.success:
         return RunResult(result.run_id, success=True)
     return _failed(result.run_id, result.all_events)
+
+
+def _refuse_impossible_date(order: Order) -> None:
+    catalog = order.catalog
+    if daily_partitions(catalog).has_partition_key(order.day.isoformat()):
+        return
+    is_late(order.day, now=utc_now(), timezone=catalog.timezone, grace=timedelta(), late=True)
+    message = f"The partition {order.day} lies before the first one of catalog {catalog.catalog}, {catalog.start_date}."
+    raise RefusedError(message, do="Run a later date, or set an earlier `start_date` in the catalog.")
 
 
 def _run_config(order: Order) -> Mapping[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,9 +47,9 @@ def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Ite
         except BackupError as error:
             _end(attempt, error, request, ports, log)
             raise failure(error) from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
             unforeseen = BackupError(redact(f"{type(error).__name__}: {error}"))
-            log.debug("Unforeseen error", exc_info=error)
+            log.debug(redact("".join(traceback.format_exception(error))))
             _end(attempt, unforeseen, request, ports, log)
             raise failure(unforeseen) from None
 
@@ -61,6 +62,13 @@ def failure(error: BackupError) -> dg.Failure:
     if isinstance(error, ExportFailedError):
         metadata |= {f"table {table}": redact(reason.what) for table, reason in error.failed.items()}
     return dg.Failure(description=redact(error.what), metadata=metadata, allow_retries=error.transient)
+
+
+def refuse_checks_alone(context: dg.AssetExecutionContext) -> None:
+    """Raise a Failure for a run of checks without their assets: the UI offers it, but they look at what is made."""
+    if not context.selected_asset_keys:
+        message = "A check runs together with its asset. Materialize the asset."
+        raise dg.Failure(message, allow_retries=False)
 
 
 def _end(attempt: Attempt, error: BackupError, request: Request, ports: Ports, log: dg.DagsterLogManager) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from backup_pipeline.core.ledger import Owner
 
-OWNER_TAG = "backup_pipeline/owner"
+OWNER_TAG = ".dagster/backup_pipeline_owner"
+"""Dagster hides tags that begin like this from the lists of runs."""
 
 
 def owner_tag(owner: Owner) -> str:

@@ -9,7 +9,7 @@ import dagster as dg
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.orchestration.config import SCOPE_TAG, SELECTED, USER_TAG, BackupConfig
-from backup_pipeline.orchestration.keys import bundle_key
+from backup_pipeline.orchestration.keys import bundle_key, table_key
 from backup_pipeline.settings import Settings
 
 _SCHEDULE_TAG = "dagster/schedule_name"
@@ -21,24 +21,29 @@ def run_assets(context: dg.AssetExecutionContext) -> Set[dg.AssetKey]:
 
 
 def bundle_tables(context: dg.AssetExecutionContext, catalog: Catalog) -> tuple[str, ...]:
-    """The tables that the run's bundle holds: all, or those of the run when it says so."""
+    """The tables that the run's bundle holds: all, or those of the run when it says so.
+
+    A re-execution may be for the failed tables alone; its bundle holds what the run that it goes back to was for.
+    """
     if context.run.tags.get(SCOPE_TAG) != SELECTED:
         return tuple(catalog.tables)
-    chosen = {key.path[-1] for key in run_assets(context)}
-    return tuple(table for table in catalog.tables if table in chosen)
+    root = context.instance.get_run_by_id(context.run.root_run_id) if context.run.root_run_id else None
+    return _tables_among((root and root.asset_selection) or run_assets(context), catalog)
+
+
+def _tables_among(keys: Set[dg.AssetKey], catalog: Catalog) -> tuple[str, ...]:
+    return tuple(table for table in catalog.tables if table_key(catalog, table) in keys)
 
 
 def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog: Catalog, *, reads: bool) -> Request:
     """The run as a request; `reads` says whether this step reads the source."""
     tags = context.run.tags
-    chosen = {key.path[-1] for key in run_assets(context)}
-    tables = tuple(table for table in catalog.tables if table in chosen)
     with_bundle = bundle_key(catalog) in run_assets(context)
     kind = "tables" if not with_bundle else "selective" if tags.get(SCOPE_TAG) == SELECTED else "full"
     return Request(
         catalog=catalog,
         kind=kind,
-        tables=bundle_tables(context, catalog) if with_bundle else tables,
+        tables=bundle_tables(context, catalog) if with_bundle else _tables_among(run_assets(context), catalog),
         day=context.partition_time_window.start.date(),
         type="automatic" if _SCHEDULE_TAG in tags else "manual",
         created_by=config.created_by or tags.get(USER_TAG) or ("schedule" if _SCHEDULE_TAG in tags else "dagster"),

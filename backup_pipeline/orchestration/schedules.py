@@ -21,7 +21,7 @@ def daily_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
     )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         """The tick arrives in UTC, where midnight in Dhaka still is the day before."""
-        day = context.scheduled_execution_time.astimezone(ZoneInfo(catalog.timezone)).date().isoformat()
-        return dg.RunRequest(partition_key=day, run_key=f"{catalog.catalog} {day}")
+        tick = context.scheduled_execution_time.astimezone(ZoneInfo(catalog.timezone))
+        return dg.RunRequest(partition_key=tick.date().isoformat(), run_key=f"{catalog.catalog} {tick.isoformat()}")
 
     return daily

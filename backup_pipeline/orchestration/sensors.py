@@ -1,4 +1,8 @@
-"""The sensors: a run that failed, was canceled, died without a word, or whose checks failed, is told to people."""
+"""The sensors: a run that failed, was canceled, died without a word, or whose checks failed, is told to people.
+
+They watch every code location, because a run of the command line belongs to none. They answer nothing, not even why
+they skip: once one of them has answered, Dagster shows it no further run until its next tick.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,7 +10,7 @@ import dagster as dg
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import BackupError, CanceledError
+from backup_pipeline.core.errors import BackupError, CanceledError, SettingsError
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.attempts import end_run, tell
 from backup_pipeline.operations.orphans import close_orphans
@@ -30,15 +34,16 @@ def _failed(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
         name="backup_failed",
         default_status=_RUNNING,
         minimum_interval_seconds=_EVERY_S,
+        monitor_all_code_locations=True,
         description="Closes the ledger row of a failed run that could not close it itself, and alerts.",
     )
-    def backup_failed(context: dg.RunFailureSensorContext, backups: BackupResource) -> dg.SkipReason | None:
+    def backup_failed(context: dg.RunFailureSensorContext, backups: BackupResource) -> None:
         """A run that closed its own row has alerted already: `end_run` then does nothing."""
         if context.dagster_run.tags.get("dagster/will_retry") == "true":
-            return dg.SkipReason("Dagster will retry this run.")
+            return
         reason = redact(context.failure_event.message or "The run failed.")
         error = BackupError(reason, do="Open the run, correct the cause, and run the backup again.")
-        return _end(catalogs, context.dagster_run, backups, error)
+        _end(catalogs, context.dagster_run, backups, error)
 
     return backup_failed
 
@@ -49,12 +54,12 @@ def _canceled(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
         name="backup_canceled",
         default_status=_RUNNING,
         minimum_interval_seconds=_EVERY_S,
-        monitor_all_code_locations=False,
+        monitor_all_code_locations=True,
         description="Closes the ledger row of a canceled run that could not close it itself, and alerts.",
     )
-    def backup_canceled(context: dg.RunStatusSensorContext, backups: BackupResource) -> dg.SkipReason | None:
+    def backup_canceled(context: dg.RunStatusSensorContext, backups: BackupResource) -> None:
         error = CanceledError("The run was canceled.", do="Run the backup again if its date still wants one.")
-        return _end(catalogs, context.dagster_run, backups, error)
+        _end(catalogs, context.dagster_run, backups, error)
 
     return backup_canceled
 
@@ -65,19 +70,18 @@ def _checks(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
         name="backup_checks_failed",
         default_status=_RUNNING,
         minimum_interval_seconds=_EVERY_S,
-        monitor_all_code_locations=False,
+        monitor_all_code_locations=True,
         description="Alerts when a check failed in a run that went well otherwise: Dagster calls such a run a success.",
     )
-    def checks_failed(context: dg.RunStatusSensorContext, backups: BackupResource) -> dg.SkipReason | None:
-        failed = failed_checks(context.instance, context.dagster_run.run_id)
+    def checks_failed(context: dg.RunStatusSensorContext, backups: BackupResource) -> None:
         catalog = _catalog_of(catalogs, context.dagster_run)
+        failed = failed_checks(context.instance, context.dagster_run.run_id) if catalog else {}
         if catalog is None or not failed:
-            return dg.SkipReason("Every check passed.")
+            return
         with backups.open(catalog) as ports:
             attempt = ports.ledger.of_run(context.dagster_run.run_id)
             backup_id = attempt.backup_id if attempt else None
             tell(_checks_alert(catalog, failed, context.dagster_run.run_id, backup_id), ports)
-        return None
 
     return checks_failed
 
@@ -91,26 +95,24 @@ def _orphans(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     )
     def backup_orphans(backups: BackupResource) -> Iterator[dg.SkipReason]:
         catalog = next(iter(catalogs.values()))
-        with backups.open(catalog) as ports:
-            closed = close_orphans(ports, is_dead)
+        try:
+            with backups.open(catalog) as ports:
+                closed = close_orphans(ports, is_dead)
+        except SettingsError as error:
+            yield dg.SkipReason(str(error))
+            return
         names = ", ".join(attempt.backup_id for attempt in closed)
         yield dg.SkipReason(f"Closed as failed: {names}" if closed else "Every running backup is alive.")
 
     return backup_orphans
 
 
-def _end(
-    catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupResource, error: BackupError
-) -> dg.SkipReason | None:
+def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupResource, error: BackupError) -> None:
     catalog = _catalog_of(catalogs, run)
     if catalog is None:
-        return dg.SkipReason("Not a run of a catalog.")
+        return
     with backups.open(catalog) as ports:
-        return _told(end_run(run.run_id, catalog.catalog, error, ports, run_url=run_url(run.run_id)))
-
-
-def _told(alerted: bool) -> dg.SkipReason | None:  # noqa: FBT001  # the answer of `end_run`, passed on
-    return None if alerted else dg.SkipReason("The run has closed its row and alerted by itself.")
+        end_run(run.run_id, catalog.catalog, error, ports, run_url=run_url(run.run_id))
 
 
 def _catalog_of(catalogs: Mapping[str, Catalog], run: dg.DagsterRun) -> Catalog | None:

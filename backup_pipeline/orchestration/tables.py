@@ -13,7 +13,7 @@ from backup_pipeline.operations.back_up import end_tables, export_attempt
 from backup_pipeline.operations.results import TableResult
 from backup_pipeline.orchestration.checks import check_results, failed_table_check, table_check_specs
 from backup_pipeline.orchestration.config import BackupConfig
-from backup_pipeline.orchestration.failures import attempt_of
+from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alone
 from backup_pipeline.orchestration.keys import bundle_key, table_key, tables_op
 from backup_pipeline.orchestration.metadata import table_metadata
 from backup_pipeline.orchestration.resources import BackupResource
@@ -36,11 +36,12 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
         pool=f"source_{catalog.catalog}",
     )
     def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> _Events:
+        refuse_checks_alone(context)
         request = request_of(context, config, catalog, reads=True)
         with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as attempt:
             yield from _export(context, request, attempt, ports)
             if bundle_key(catalog) not in run_assets(context):
-                end_tables(attempt, ports)
+                end_tables(attempt, ports, spool=work_dir(Settings()))
 
     return export
 

@@ -56,6 +56,17 @@ class Holder:
         self._watcher = threading.Thread(target=self._watch, args=(lost,), name="snapshot watch", daemon=True)
         self._watcher.start()
 
+    def gone(self) -> bool:
+        """Whether the server ended the connection, as far as its messages arrived; returns at once."""
+        with self._guard:
+            try:
+                # The farewell first, then the end: two readings.
+                self._connection.pgconn.consume_input()
+                self._connection.pgconn.consume_input()
+            except psycopg.Error:
+                return True
+            return self._connection.pgconn.status == ConnStatus.BAD
+
     def cancel(self) -> None:
         """Stop the query that runs now, if one does."""
         if not self._guard.locked():
@@ -78,14 +89,6 @@ class Holder:
             selector.register(self._ends[0], selectors.EVENT_READ)
             while not any(key.fileobj is self._ends[0] for key, _ in selector.select()):
                 # Something to read: an answer for a thread that is querying, or the server's farewell.
-                if self._gone():
+                if self.gone():
                     lost()
                     return
-
-    def _gone(self) -> bool:
-        with self._guard:
-            try:
-                self._connection.pgconn.consume_input()
-            except psycopg.Error:
-                return True
-            return self._connection.pgconn.status == ConnStatus.BAD

@@ -72,15 +72,16 @@ def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
 
 def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
     """The few rows of a query in the snapshot, tried again when its connection is lost; `doing` is for the error."""
-    for attempt in range(_RETRIES + 1):
+    losses = 0
+    while True:
         try:
             with reading.workers.lend() as worker:
                 return worker.rows(sql)
         except DriverError as error:
             reading.workers.check()
-            if attempt == _RETRIES or not connection_lost(error):
+            losses += 1
+            if losses > _RETRIES or not connection_lost(error):
                 raise query_error(error, reading.endpoint, doing) from error
-    raise AssertionError
 
 
 def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading) -> Iterator[Page]:

@@ -174,6 +174,8 @@ class PostgresSnapshot:
         try:
             return Worker(self._conninfo("worker"), self._settings, self.entry.id)
         except DriverError as error:
+            if self._holder.gone():
+                self._lost()
             self._workers.check()
             failed = query_error(error, self._endpoint, "joining the snapshot")
             if isinstance(failed, SnapshotLostError):

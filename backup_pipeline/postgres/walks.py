@@ -12,6 +12,8 @@ from backup_pipeline.core.plans import Order, TablePlan
 from backup_pipeline.postgres.page_sql import Stretch, after_key, between_blocks, order_by_key
 
 _GROWTH = 8
+# A usual number, for the first range. The server's estimate would be better, and would change with every ANALYZE.
+_ROWS_A_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def walk_of(plan: TablePlan, size: PageSize, blocks: int | None) -> Walk:
     if plan.order is Order.KEY:
         return KeyWalk(plan, size, size.first_rows)
     if plan.order is Order.CTID and blocks is not None:
-        return BlockWalk(size, blocks, _first_blocks(plan, size, blocks))
+        return BlockWalk(size, blocks, max(1, size.first_rows // _ROWS_A_BLOCK))
     return ScanWalk()
 
 
@@ -165,8 +167,3 @@ class ScanWalk:
     def resumable(self) -> bool:
         """Only while nothing was handed out."""
         return self.rows == 0
-
-
-def _first_blocks(plan: TablePlan, size: PageSize, blocks: int) -> int:
-    rows_a_block = plan.relation.estimated_rows / max(1, blocks)
-    return max(1, round(size.first_rows / rows_a_block)) if rows_a_block >= 1 else max(1, size.first_rows // 100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from backup_pipeline.alerts.apprise import alerter_for
@@ -42,8 +42,10 @@ def open_ports(
     """Everything an operation on `catalog` needs. Nothing connects before it is used; all is closed at the end.
 
     A source or store whose settings are wrong raises when it is used: by then the attempt has its row in the ledger.
+    So does a ledger, because people are to be alerted of that too.
     """
-    with open_ledger(settings) as ledger:
+    with ExitStack() as opened:
+        ledger = usable_later(lambda: opened.enter_context(open_ledger(settings)))
         yield Ports(
             source=usable_later(lambda: open_source(settings, catalog)),
             formats=FileFormats(),

@@ -34,7 +34,20 @@ def test_native_types_keep_every_value(base_type: str, arrow: str) -> None:
 
 @pytest.mark.parametrize(
     "base_type",
-    ["interval", "timetz", "money", "inet", "int4range", "jsonb", "json", "xml", "bit", "tsvector", "pg_lsn", "numeric"],
+    [
+        "interval",
+        "timetz",
+        "money",
+        "inet",
+        "int4range",
+        "jsonb",
+        "json",
+        "xml",
+        "bit",
+        "tsvector",
+        "pg_lsn",
+        "numeric",
+    ],
 )
 def test_what_arrow_can_not_hold_exactly_is_text(base_type: str) -> None:
     assert arrow_type_of(column("c", base_type)) == "string"

@@ -44,11 +44,16 @@ def test_the_shortest_catalog_has_every_default(write: Path) -> None:
         120,
     )
     assert shop.relation_of("customers") == ("public", "customers")
-    assert (shop.sheet_of("customers"), shop.shrinkage_of("customers")) == ("customers", Shrinkage(ratio=0.5, floor=100))
+    assert (shop.sheet_of("customers"), shop.shrinkage_of("customers")) == (
+        "customers",
+        Shrinkage(ratio=0.5, floor=100),
+    )
 
 
 def test_words_of_yaml_mean_themselves(write: Path) -> None:
-    text = HEAD + "start_date: 2026-02-01\nschedule: null\ntables:\n  no:\n    columns: {No: id, Yes: name, Off: phone}\n"
+    text = (
+        HEAD + "start_date: 2026-02-01\nschedule: null\ntables:\n  no:\n    columns: {No: id, Yes: name, Off: phone}\n"
+    )
     shop = load(write, text)
     assert shop.start_date == "2026-02-01"
     assert shop.schedule is None
@@ -56,7 +61,10 @@ def test_words_of_yaml_mean_themselves(write: Path) -> None:
 
 
 def test_a_table_may_have_its_own_shrinkage_and_relation(write: Path) -> None:
-    text = HEAD + "schema: app\ntables:\n  staff: {relation: hr.staff_safe, sheet: Staff, shrinkage: {ratio: 1, floor: 0}}\n"
+    text = (
+        HEAD
+        + "schema: app\ntables:\n  staff: {relation: hr.staff_safe, sheet: Staff, shrinkage: {ratio: 1, floor: 0}}\n"
+    )
     shop = load(write, text)
     assert shop.relation_of("staff") == ("hr", "staff_safe")
     assert shop.sheet_of("staff") == "Staff"
@@ -72,7 +80,10 @@ def test_a_table_may_have_its_own_shrinkage_and_relation(write: Path) -> None:
         ("timezone: Asia/Dacca2", "timezone: 'Asia/Dacca2' is not a timezone. Use an IANA name such as Asia/Dhaka"),
         ("timezone: ''", "timezone: '' is not a timezone"),
         ("timezone: ../etc", "timezone: '../etc' is not a timezone"),
-        ("schedule: '@daily'", "schedule: '@daily' is not a cron line of five fields. Daily at midnight is `0 0 * * *`"),
+        (
+            "schedule: '@daily'",
+            "schedule: '@daily' is not a cron line of five fields. Daily at midnight is `0 0 * * *`",
+        ),
         ("schedule: 0 24 * * *", "schedule: '0 24 * * *' is not a cron line: the hour '24' is not within 0-23"),
         ("schedule: 60 0 * * *", "the minute '60' is not within 0-59"),
         ("schedule: 0 0 0 * *", "the day '0' is not within 1-31"),
@@ -102,7 +113,10 @@ def test_a_table_may_have_its_own_shrinkage_and_relation(write: Path) -> None:
         ("excluded: [{table: x, reason: no}]", "excluded.0.reason: String should have at least 3 characters"),
         ("excluded: [{tabel: x, reason: why}]", "excluded.0.tabel: no such field. Did you mean `table`?"),
         ("title: 2026", "title: 2026 is read as a number here: put it in quotes."),
-        ("grace_minuts: 3", "grace_minuts: no such field. Did you mean `grace_minutes`? Allowed: catalog, title, timezone"),
+        (
+            "grace_minuts: 3",
+            "grace_minuts: no such field. Did you mean `grace_minutes`? Allowed: catalog, title, timezone",
+        ),
     ],
 )
 def test_a_mistake_in_a_field_is_named_by_line_and_field(write: Path, line: str, said: str) -> None:
@@ -229,7 +243,12 @@ def test_what_is_no_mapping_is_no_catalog(write: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("catalog: shop\ntitle: a: b\n", 2), ("catalog: [shop\n", 2), ("a: 1\n---\nb: 2\n", 2), ("a: !!python/none x\n", 1)],
+    [
+        ("catalog: shop\ntitle: a: b\n", 2),
+        ("catalog: [shop\n", 2),
+        ("a: 1\n---\nb: 2\n", 2),
+        ("a: !!python/none x\n", 1),
+    ],
 )
 def test_what_is_not_yaml_is_shown_by_line(write: Path, text: str, line: int) -> None:
     assert mistakes(write, text)[0].startswith(f"{line}: not YAML: ")

@@ -69,5 +69,7 @@ def test_an_export_of_which_some_tables_came_through_is_partial() -> None:
     failed = {"payments": NotFoundError("gone", do="Look."), "areas": DiskFullError("full")}
     some, every = ExportFailedError(failed, wanted=3), ExportFailedError(failed, wanted=2)
     assert (some.exit_code, every.exit_code) == (3, 10)
-    assert some.what == "2 of 3 tables failed (payments, areas). payments: gone; areas: full"
+    assert some.what.startswith("2 of 3 tables failed")
+    assert "payments: gone" in some.what
+    assert "areas: full" in some.what
     assert some.do == "Look."

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ids import KINDS, BackupId, local_name, new_backup_id, parse_backup_id
-
-INSTANTS = st.datetimes(datetime(1970, 1, 1), datetime(2999, 1, 1), timezones=st.just(UTC))
+from backup_pipeline_tests.core.values import INSTANTS
 
 
 @given(at=INSTANTS, kind=st.sampled_from(KINDS), salt=st.integers(0, 2**64))

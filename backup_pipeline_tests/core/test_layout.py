@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 
-from backup_pipeline.core.layout import BackupPlace, PartitionPlace, backups_prefix, parquet_name, schema_key, sheet_name
+from backup_pipeline.core.layout import (
+    BackupPlace,
+    PartitionPlace,
+    backups_prefix,
+    parquet_name,
+    schema_key,
+    sheet_name,
+)
 from backup_pipeline.stores.keys import check_key, check_prefix
 
 DAY = date(2026, 11, 21)

@@ -52,7 +52,12 @@ def test_a_heartbeat_from_a_clock_that_is_ahead_is_alive() -> None:
 def test_the_process_is_asked_about_its_own_owner() -> None:
     asked: list[Owner] = []
     row = attempt(owner=HERE)
-    is_orphaned(row, now=NOON, host="here", alive=lambda owner: bool(asked.append(owner)))
+
+    def alive(owner: Owner) -> bool:
+        asked.append(owner)
+        return True
+
+    assert not is_orphaned(row, now=NOON, host="here", alive=alive)
     assert asked == [HERE]
 
 

@@ -50,6 +50,11 @@ def test_a_missing_table_names_the_nearest_and_spares_the_others() -> None:
     assert "Did you mean public.customers?" in error.do
 
 
+def test_a_table_of_that_name_in_another_schema_is_named() -> None:
+    crm = relation("notes", "id", schema="crm")
+    assert refusal({"notes": {}}, database(CUSTOMERS, crm)).do.endswith("Did you mean crm.notes?")
+
+
 def test_a_missing_table_in_an_empty_database_names_none() -> None:
     assert refusal({"customers": {}}, database()).do.endswith("There is none.")
 
@@ -86,8 +91,9 @@ def test_open_secrets_stop_the_whole_catalog_and_are_all_listed() -> None:
     routers = relation("routers", "id", "api_password", "apiKey", "name")
     staff = relation("staff", "id", "password_hash")
     tables = {"routers": {"mask": ["apiKey"]}, "staff": {}, "customers": {}, "missing": {}}
-    with pytest.raises(CatalogError, match=r"routers\.api_password, staff\.password_hash\.$"):
+    with pytest.raises(CatalogError) as refused:
         plan_catalog(catalog(tables), database(routers, staff, CUSTOMERS))
+    assert refused.value.what.endswith("look like secrets: routers.api_password, staff.password_hash.")
 
 
 def test_secrets_that_are_dealt_with_are_excluded_masked_or_shown() -> None:
@@ -225,7 +231,12 @@ def test_a_foreign_key_is_looked_up() -> None:
 def test_a_chain_follows_one_foreign_key_after_another_and_round_in_circles() -> None:
     found = look_up({"payments": {"columns": {"Top": "customer_id.area_id.parent_id.parent_id.name"}}}, "payments")
     assert [step.relation[1] for step in found.steps] == ["customers", "areas", "areas", "areas"]
-    assert [step.from_columns for step in found.steps] == [("customer_id",), ("area_id",), ("parent_id",), ("parent_id",)]
+    assert [step.from_columns for step in found.steps] == [
+        ("customer_id",),
+        ("area_id",),
+        ("parent_id",),
+        ("parent_id",),
+    ]
 
 
 def test_rows_that_point_back_are_joined() -> None:

@@ -120,7 +120,7 @@ def test_no_password_of_a_url_survives(password: str) -> None:
     assert redact_url(f"postgresql://app:{password}@db/isp") == shown
 
 
-@given(password=st.text(st.characters(exclude_categories=("Cs",)), min_size=1))
+@given(password=st.text(st.characters(codec="utf-8"), min_size=1))
 def test_no_password_in_json_survives(password: str) -> None:
     for ascii_only in (True, False):
         text = json.dumps({"password": password, "n": 1}, ensure_ascii=ascii_only)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+
+from hypothesis import strategies as st
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.relations import Column, Database, ForeignKey, Relation, RelationKind
+
+# Hypothesis wants the bounds without a timezone.
+INSTANTS = st.datetimes(datetime(1970, 1, 1), datetime(2999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
 def column(name: str, base_type: str = "text", **fields: Any) -> Column:

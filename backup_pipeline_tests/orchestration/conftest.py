@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -22,15 +24,8 @@ from backup_pipeline_tests.servers.swift_fixtures import s3_bucket, s3_proxy, s3
 
 __all__ = ["s3_bucket", "s3_proxy", "s3_server"]
 
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests reaches them."""
-    import os
-
-    for name in list(os.environ):
-        if name.startswith(("BACKUP_", "DAGSTER_", "AWS_")):
-            monkeypatch.delenv(name)
+MEMORY = Path("/dev/shm")
+Install = Callable[[], AbstractContextManager[Installation]]
 
 
 @pytest.fixture(scope="session")
@@ -55,55 +50,82 @@ def dagster_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DAGSTER_HOME with the project's dagster.yaml, and SQLite storage that is set up."""
     home = tmp_path_factory.mktemp("dagster_template")
     shutil.copy(PROJECT / "dagster.yaml", home)
-    with pytest.MonkeyPatch.context() as environment:
+    with bare_environment() as environment:
         environment.setenv("DAGSTER_HOME", str(home))
-        environment.delenv("DAGSTER_PG_URL", raising=False)
         with dg.DagsterInstance.get() as instance:
             instance.get_runs(limit=1)
     return home
 
 
+@pytest.fixture(scope="session")
+def install(
+    postgres_server: EmbeddedPostgres, shop_template: str, ledger_template: str, dagster_template: Path
+) -> Install:
+    """Makes an installation, for as long as a `with` lasts."""
+
+    @contextmanager
+    def made() -> Iterator[Installation]:
+        with (
+            _folder() as home,
+            _copied(postgres_server, shop_template) as source,
+            _copied(postgres_server, ledger_template) as ledger,
+            http_server() as webhook,
+            bare_environment() as environment,
+        ):
+            catalogs = home / "catalogs"
+            catalogs.mkdir()
+            (catalogs / "shop.yaml").write_text(SHOP_YAML)
+            shutil.copytree(dagster_template, home / "dagster")
+            installation = Installation(home, catalogs / "shop.yaml", source, ledger, webhook, environment)
+            installation.set(
+                BACKUP_HOME=str(home),
+                BACKUP_CATALOGS=str(catalogs),
+                BACKUP_SOURCE_URL=source,
+                BACKUP_LEDGER_URL=ledger,
+                BACKUP_STORE=(home / "store").as_uri(),
+                BACKUP_ALERT_URLS=f"json://127.0.0.1:{webhook.port}/hook",
+                BACKUP_CONNECT_TIMEOUT_S="3",
+                BACKUP_ALERT_TIMEOUT_S="5",
+                DAGSTER_HOME=str(home / "dagster"),
+            )
+            yield installation
+
+    return made
+
+
 @pytest.fixture
-def installation(
-    postgres_server: EmbeddedPostgres,
-    shop_template: str,
-    ledger_template: str,
-    dagster_template: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Installation]:
+def installation(install: Install) -> Iterator[Installation]:
     """An installation of this test's own, in the environment of this process."""
-    home = tmp_path / "home"
-    (home / "catalogs").mkdir(parents=True)
-    (home / "catalogs" / "shop.yaml").write_text(SHOP_YAML)
-    shutil.copytree(dagster_template, home / "dagster")
-    with (
-        _copied(postgres_server, shop_template) as source,
-        _copied(postgres_server, ledger_template) as ledger,
-        http_server() as webhook,
-    ):
-        made = Installation(home, home / "catalogs" / "shop.yaml", source, ledger, webhook, monkeypatch)
-        made.set(
-            BACKUP_HOME=str(home),
-            BACKUP_CATALOGS=str(home / "catalogs"),
-            BACKUP_SOURCE_URL=source,
-            BACKUP_LEDGER_URL=ledger,
-            BACKUP_STORE=(home / "store").as_uri(),
-            BACKUP_ALERT_URLS=f"json://127.0.0.1:{webhook.port}/hook",
-            BACKUP_CONNECT_TIMEOUT_S="3",
-            BACKUP_ALERT_TIMEOUT_S="5",
-            DAGSTER_HOME=str(home / "dagster"),
-        )
+    with install() as made:
         yield made
+
+
+@contextmanager
+def bare_environment() -> Iterator[pytest.MonkeyPatch]:
+    """No setting of whoever runs the tests reaches them."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in list(os.environ):
+            if name.startswith(("BACKUP_", "DAGSTER_", "AWS_")):
+                environment.delenv(name)
+        yield environment
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """In memory where there is such a place: SQLite and the store wait for the disk at every step."""
+    place = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="installation-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager
 def _copied(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     """The superuser's URL of a copy of the database `template`."""
-    name = sql.Identifier(f"{template}_{uuid.uuid4().hex[:8]}")
+    name = f"{template.removesuffix('_template')}_{uuid.uuid4().hex[:8]}"
+    known, copy = sql.Identifier(template), sql.Identifier(name)
     with psycopg.connect(server.url("postgres"), autocommit=True) as session:
-        session.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
+        session.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, known))
         try:
-            yield server.url(name.as_string().strip('"'))
+            yield server.url(name)
         finally:
-            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy))

@@ -22,7 +22,9 @@ from backup_pipeline.core.plans import Order
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline_tests.postgres.reading import joined, plan_for, read_table, run_sql, snapshot_of
 
-ROLE_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%{}'"
+ROLE_BACKENDS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'backup_pipeline %{}'"""
 SMALL = {"first_page_rows": 10, "max_page_rows": 10}
 
 
@@ -127,6 +129,25 @@ def test_a_killed_holder_ends_everything_at_once(database: str) -> None:
             list(pages)
         with refused(SnapshotLostError):
             snapshot.count(plan)
+
+
+def test_when_the_server_ends_every_connection_the_snapshot_is_lost(database: str) -> None:
+    with snapshot_of(database, **SMALL) as snapshot:
+        pages = snapshot.read(plan_for(snapshot, "t"))
+        next(pages)
+        kill(database, "")
+        with refused(SnapshotLostError, "lost"):
+            list(pages)
+
+
+def test_cancel_gets_through_from_a_session_of_its_own(database: str) -> None:
+    with snapshot_of(database) as snapshot:
+        slow = plan_for(snapshot, "slow")
+
+        def cancel() -> None:
+            snapshot._cancel_backends([pid for (pid,) in run_sql(database, ROLE_BACKENDS.format("worker"))])
+
+        assert _stopped_after(lambda: read_table(snapshot, slow), cancel, SourceError) < 1
 
 
 def test_cancel_stops_running_queries_within_a_second(database: str) -> None:

@@ -1,0 +1,1 @@
+"""The operations, over the memory's ports and a real source."""

@@ -1,0 +1,72 @@
+"""A small real backup that the tests of this folder look at, and may damage: each gets a copy of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.operations.browse import place_of
+from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.servers.postgres import temporary_database
+
+SHOP = Catalog.model_validate({"catalog": "shop", "timezone": "Asia/Dhaka", "tables": {"goods": None, "sold": None}})
+SHOP_SQL = """
+CREATE TABLE goods (id int PRIMARY KEY, name text NOT NULL, price numeric(10, 2));
+CREATE TABLE sold (id int PRIMARY KEY, good_id int REFERENCES goods, at timestamptz);
+INSERT INTO goods SELECT n, 'good ' || n, n * 1.5 FROM generate_series(1, 500) n;
+INSERT INTO sold SELECT n, n % 500 + 1, now() FROM generate_series(1, 2000) n;
+"""
+
+
+@dataclass
+class Made:
+    """A backup in memory."""
+
+    attempt: Attempt
+    manifest: StoredManifest
+    store: MemoryStore
+    ledger: MemoryLedger
+
+    @property
+    def place(self) -> BackupPlace:
+        return place_of(self.attempt)
+
+    @property
+    def bundle(self) -> str:
+        return self.place.bundle(self.manifest.bundle.name)
+
+
+@pytest.fixture(scope="session")
+def shop_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    with temporary_database(postgres_server) as url:
+        with psycopg.connect(url) as session:
+            session.execute(SHOP_SQL)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shop_backup(shop_url: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    store, ledger = MemoryStore(), MemoryLedger()
+    place = Place(tmp_path_factory.mktemp("spool"), store, ledger)
+    attempt = place.back_up(shop_url, SHOP)
+    return Made(attempt, place.manifest, store, ledger)
+
+
+@pytest.fixture
+def made(shop_backup: Made) -> Made:
+    """The backup, in a store and a ledger of this test's own."""
+    store, ledger = MemoryStore(), MemoryLedger()
+    for stored in shop_backup.store.list(""):
+        store.put(stored.key, [shop_backup.store.get(stored.key)])
+    ledger._rows[shop_backup.attempt.backup_id] = shop_backup.attempt
+    return Made(shop_backup.attempt, shop_backup.manifest, store, ledger)

@@ -1,0 +1,70 @@
+"""Backups made for tests: the real pipeline from a real database, into whatever store and ledger is given."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup_pipeline.core.alerts import Alert, Delivery
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.ledger import Attempt, Owner
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.ports import Ledger, Ports, Store
+from backup_pipeline.core.progress import Silence
+from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.operations.attempts import Request, begin
+from backup_pipeline.operations.back_up import bundle_attempt, end_tables, export_attempt
+from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline.stores.memory import MemoryStore
+
+NOBODY = Owner("test", 1, 0.0)
+_SALTS = itertools.count(1)
+
+
+class Quiet:
+    """The port `Alerter` with nobody to tell."""
+
+    def send(self, alert: Alert) -> Sequence[Delivery]:
+        return []
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Place:
+    """Where backups go: a store and a ledger, in memory unless others are given."""
+
+    spool: Path
+    store: Store = field(default_factory=MemoryStore)
+    ledger: Ledger = field(default_factory=MemoryLedger)
+
+    def ports(self, url: str) -> Ports:
+        source = PostgresSource(url)
+        salt = lambda: next(_SALTS)  # noqa: E731
+        return Ports(source, FileFormats(), self.store, self.ledger, Quiet(), Silence(), now, salt)
+
+    def back_up(self, url: str, catalog: Catalog, *, tables: tuple[str, ...] = (), bundle: bool = True) -> Attempt:
+        """A backup of `catalog` (or the partitions of `tables`, without a bundle); its row as it ended."""
+        ports = self.ports(url)
+        wanted = tables or tuple(catalog.tables)
+        kind = "full" if bundle else "tables"
+        day = local_date(now(), catalog.timezone)
+        request = Request(catalog, kind, wanted, day, type="manual", created_by="tester", reason="a test")
+        attempt = begin(request, ports, NOBODY)
+        for result in export_attempt(attempt, request, wanted, ports, spool=self.spool, workers=2):
+            if result.error:
+                raise result.error
+        if bundle:
+            self.manifest: StoredManifest = bundle_attempt(attempt, request, wanted, ports, spool=self.spool)
+        else:
+            end_tables(attempt, ports)
+        found = self.ledger.get(attempt.backup_id)
+        assert found is not None
+        return found

@@ -1,0 +1,99 @@
+"""Finding one backup, and its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.errors import NotFoundError, UsageError, VerificationError
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.operations.browse import bundle_place, find_backup, stored_manifest
+from backup_pipeline_tests.operations.conftest import Made
+
+
+def add(made: Made, salt: str, **changed: object) -> Attempt:
+    """Another row, a minute younger."""
+    older = made.attempt
+    fields = {"backup_id": older.backup_id[:-8] + salt, "created_at": older.created_at + timedelta(minutes=1), **changed}
+    attempt = replace(older, **fields)  # type: ignore[arg-type]
+    made.ledger._rows[attempt.backup_id] = attempt
+    return attempt
+
+
+def test_an_id_finds_its_backup(made: Made) -> None:
+    assert find_backup(made.attempt.backup_id, made.ledger) == made.attempt
+
+
+@pytest.mark.parametrize("text", ["", "newest", "20261120T180000Z-full", "../../etc/passwd"])
+def test_what_is_no_id_is_a_wrong_request(made: Made, text: str) -> None:
+    with pytest.raises(UsageError, match="is not a backup id"):
+        find_backup(text, made.ledger)
+
+
+def test_an_unknown_id_is_not_found_and_the_error_says_where_ids_are(made: Made) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        find_backup("20261120T180000Z-full-00000000", made.ledger)
+    assert caught.value.exit_code == 10
+    assert "backup-pipeline list" in caught.value.do
+
+
+def test_an_id_of_another_catalog_is_not_found(made: Made) -> None:
+    with pytest.raises(NotFoundError, match="of catalog isp"):
+        find_backup(made.attempt.backup_id, made.ledger, catalog="isp")
+
+
+def test_latest_passes_over_failed_ones_and_single_tables(made: Made) -> None:
+    add(made, "f0000001", status=Status.FAILED)
+    add(made, "f0000002", status=Status.SUCCESS, kind="tables")
+    assert find_backup("latest", made.ledger) == made.attempt
+
+
+def test_latest_is_the_newest_good_one_also_with_warnings(made: Made) -> None:
+    newer = add(made, "f0000003", status=Status.SUCCESS_WITH_WARNINGS)
+    assert find_backup("latest", made.ledger) == newer
+
+
+def test_latest_of_a_catalog_is_of_that_catalog(made: Made) -> None:
+    add(made, "f0000004", catalog="isp")
+    assert find_backup("latest", made.ledger, catalog="shop") == made.attempt
+
+
+def test_latest_of_nothing_says_how_to_make_one() -> None:
+    with pytest.raises(NotFoundError, match="no good backup yet of catalog isp") as caught:
+        find_backup("latest", MemoryLedger(), catalog="isp")
+    assert "backup-pipeline backup" in caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"status": Status.FAILED}, "is failed: it has no bundle"),
+        ({"status": Status.RUNNING}, "is running: it has no bundle"),
+        ({"status": Status.DELETED}, "its bundle is gone"),
+        ({"status": Status.SUCCESS, "kind": "tables"}, "exported single tables"),
+    ],
+)
+def test_an_attempt_without_a_bundle_says_why(made: Made, changed: dict[str, object], told: str) -> None:
+    with pytest.raises(NotFoundError, match=told):
+        bundle_place(replace(made.attempt, **changed))  # type: ignore[arg-type]
+
+
+def test_the_manifest_is_the_one_that_was_stored(made: Made) -> None:
+    assert stored_manifest(made.attempt, made.store) == made.manifest
+
+
+def test_a_missing_manifest_asks_for_the_right_store(made: Made) -> None:
+    made.store.delete([made.place.manifest])
+    with pytest.raises(NotFoundError) as caught:
+        stored_manifest(made.attempt, made.store)
+    assert "BACKUP_STORE" in caught.value.do
+
+
+def test_a_damaged_manifest_is_a_failed_verification(made: Made) -> None:
+    made.store.put(made.place.manifest, [b"{}"])
+    with pytest.raises(VerificationError):
+        stored_manifest(made.attempt, made.store)

@@ -1,0 +1,148 @@
+"""Downloading: whole or not at all, never over somebody's file, and never without an audit row."""
+
+from __future__ import annotations
+
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.core.errors import (
+    BackupError,
+    LedgerError,
+    RefusedError,
+    StoreUnavailableError,
+    UsageError,
+    VerificationError,
+)
+from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ports import Store
+from backup_pipeline.core.progress import Silence
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.operations.download import Witness, bundle_url, download_bundle
+from backup_pipeline.stores.faulty import Fault, FaultyStore
+from backup_pipeline_tests.operations.conftest import Made
+from backup_pipeline_tests.operations.made import now
+
+
+def witness(made: Made) -> Witness:
+    return Witness(made.ledger, now, "rahim")
+
+
+def download(made: Made, target: Path, *, store: Store | None = None, force: bool = False) -> Path:
+    return download_bundle(
+        made.attempt, target, store=store or made.store, witness=witness(made), progress=Silence(), force=force
+    )
+
+
+def test_into_a_folder_it_takes_the_name_of_the_bundle(made: Made, tmp_path: Path) -> None:
+    path = download(made, tmp_path)
+    assert path == tmp_path / made.manifest.bundle.name
+    assert path.read_bytes() == made.store.get(made.bundle)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_into_a_file_it_takes_that_name(made: Made, tmp_path: Path) -> None:
+    assert download(made, tmp_path / "mine.zip").read_bytes() == made.store.get(made.bundle)
+
+
+def test_only_the_owner_may_read_it(made: Made, tmp_path: Path) -> None:
+    assert stat.S_IMODE(download(made, tmp_path).stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_there_stays_unless_forced(made: Made, tmp_path: Path) -> None:
+    target = tmp_path / "mine.zip"
+    target.write_text("precious")
+    with pytest.raises(RefusedError) as caught:
+        download(made, target)
+    assert caught.value.exit_code == 21
+    assert target.read_text() == "precious"
+    assert download(made, target, force=True).read_bytes() == made.store.get(made.bundle)
+
+
+def test_a_file_that_appears_meanwhile_stays(made: Made, tmp_path: Path) -> None:
+    target = tmp_path / "mine.zip"
+    racing = FaultyStore(made.store).on("stream", Fault(before=lambda _: target.write_text("precious")))
+    with pytest.raises(RefusedError):
+        download(made, target, store=racing)
+    assert target.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("fault", [Fault(flip=80_000), Fault(truncate=1000)])
+def test_damaged_bytes_leave_nothing(made: Made, tmp_path: Path, fault: Fault) -> None:
+    with pytest.raises(VerificationError):
+        download(made, tmp_path, store=FaultyStore(made.store).on("stream", fault))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_bytes_leave_the_older_file_also_when_forced(made: Made, tmp_path: Path) -> None:
+    target = tmp_path / "mine.zip"
+    target.write_text("precious")
+    with pytest.raises(VerificationError):
+        download(made, target, store=FaultyStore(made.store).on("stream", Fault(flip=8)), force=True)
+    assert target.read_text() == "precious"
+
+
+def test_a_store_that_goes_away_leaves_nothing(made: Made, tmp_path: Path) -> None:
+    gone = FaultyStore(made.store).on("stream", Fault(error=StoreUnavailableError("gone"), after=1))
+    with pytest.raises(StoreUnavailableError):
+        download(made, tmp_path, store=gone)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_told_with_what_to_do(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="can not be written") as caught:
+        download(made, tmp_path / "no" / "mine.zip")
+    assert "--to" in caught.value.do
+    assert made.ledger.audits() == []
+
+
+def test_who_took_it_is_written_down(made: Made, tmp_path: Path) -> None:
+    download(made, tmp_path)
+    (event,) = made.ledger.audits(made.attempt.backup_id)
+    assert (event.actor, event.action) == ("rahim", "download")
+
+
+def test_nobody_gets_bytes_when_the_audit_can_not_be_written(made: Made, tmp_path: Path) -> None:
+    class Mute(MemoryLedger):
+        def audit(self, event: AuditEvent) -> None:
+            message = "the ledger is gone"
+            raise LedgerError(message)
+
+    made.ledger = Mute()
+    store = FaultyStore(made.store)
+    with pytest.raises(LedgerError):
+        download(made, tmp_path, store=store)
+    assert list(tmp_path.iterdir()) == []
+    assert "stream" not in store.calls
+
+
+class Signing(FaultyStore):
+    """A store with URLs."""
+
+    def sign(self, key: str, *, expires: timedelta, file_name: str) -> str:
+        return f"https://store.example/{key}?expires={expires.total_seconds():.0f}&name={file_name}"
+
+
+def test_a_url_names_the_bundle_and_is_written_down_with_its_end(made: Made) -> None:
+    url = bundle_url(made.attempt, store=Signing(made.store), witness=witness(made), expires=timedelta(hours=2))
+    assert made.bundle in url
+    assert "expires=7200" in url
+    assert f"name={made.manifest.bundle.name}" in url
+    (event,) = made.ledger.audits(made.attempt.backup_id)
+    assert (event.actor, event.action) == ("rahim", "url")
+    assert url not in str(event.detail)
+
+
+@pytest.mark.parametrize("expires", [timedelta(0), timedelta(days=7, seconds=1), timedelta(hours=-1)])
+def test_a_url_for_a_time_that_can_not_be_is_a_wrong_request(made: Made, expires: timedelta) -> None:
+    with pytest.raises(UsageError, match="7 days"):
+        bundle_url(made.attempt, store=Signing(made.store), witness=witness(made), expires=expires)
+
+
+def test_a_store_without_urls_refuses_and_nothing_is_written_down(made: Made) -> None:
+    with pytest.raises(RefusedError):
+        bundle_url(made.attempt, store=made.store, witness=witness(made))
+    assert made.ledger.audits() == []

@@ -1,0 +1,207 @@
+"""Verifying: an untouched backup passes every level, and whatever is changed is named."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from backup_pipeline.core.errors import NotFoundError, StoreUnavailableError
+from backup_pipeline.core.manifest import Manifest, StoredBundle, seal
+from backup_pipeline.core.ports import Store
+from backup_pipeline.core.progress import BytesMoved, Event, Silence
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.operations.verify import Level, VerifyReport, verify_attempt, verify_backup
+from backup_pipeline.stores.faulty import Fault, FaultyStore
+from backup_pipeline_tests.operations.conftest import Made
+from backup_pipeline_tests.operations.made import now
+
+Members = dict[str, bytes]
+
+
+def verify(made: Made, *, store: Store | None = None, known_sha256: str | None = None) -> VerifyReport:
+    return verify_backup(
+        made.place,
+        store=store or made.store,
+        formats=FileFormats(),
+        progress=Silence(),
+        clock=now,
+        known_sha256=known_sha256,
+    )
+
+
+def rezip(made: Made, change: Callable[[Members], object]) -> None:
+    """Another ZIP in the bundle's place, and a manifest that gives its size and SHA-256: only the entries can tell."""
+    with zipfile.ZipFile(io.BytesIO(made.store.get(made.bundle))) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    change(members)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as new:
+        for name, data in members.items():
+            new.writestr(name, data)
+    data = content.getvalue()
+    bundle = StoredBundle(name=made.manifest.bundle.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    made.store.put(made.bundle, [data])
+    made.store.put(made.place.manifest, [seal(made.manifest.model_copy(update={"bundle": bundle}))])
+
+
+def test_an_untouched_backup_reaches_every_level(made: Made) -> None:
+    report = verify(made, known_sha256=made.attempt.sha256)
+    assert report.findings == ()
+    assert report.passed
+    assert report.level is Level.ENTRIES
+    members = len(made.manifest.entries) + 2  # the manifest and the README besides
+    assert report.objects == members + 2
+    assert report.bytes == made.manifest.bundle.bytes == len(made.store.get(made.bundle))
+
+
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.999])
+def test_one_turned_bit_anywhere_is_found(made: Made, part: float) -> None:
+    data = bytearray(made.store.get(made.bundle))
+    data[int(len(data) * part)] ^= 1
+    made.store.put(made.bundle, [bytes(data)])
+    report = verify(made)
+    assert report.level is Level.PRESENT
+    assert (report.findings[0].level, report.findings[0].object) == (Level.BYTES, made.bundle)
+
+
+def test_a_damaged_entry_is_named(made: Made) -> None:
+    name = "parquet/sold/part-00000.parquet"
+    rezip(made, lambda members: members.update({name: members[name][:-1] + b"!"}))
+    (finding,) = verify(made).findings
+    assert finding.level is Level.ENTRIES
+    assert finding.object == f"{made.bundle}!{name}"
+    assert "SHA-256" in finding.message
+
+
+def test_a_rezipped_bundle_with_the_same_entries_passes_so_the_other_tests_can_fail(made: Made) -> None:
+    rezip(made, lambda members: None)
+    assert verify(made).level is Level.ENTRIES
+
+
+@pytest.mark.parametrize("name", ["sheets/goods.csv", "README.txt", "manifest.json", "schema.sql"])
+def test_a_missing_entry_is_named(made: Made, name: str) -> None:
+    rezip(made, lambda members: members.pop(name))
+    report = verify(made)
+    assert [(f.object, f.message) for f in report.findings] == [(f"{made.bundle}!{name}", "is missing.")]
+    assert report.level is Level.BYTES
+
+
+def test_an_entry_that_the_manifest_does_not_name_is_named(made: Made) -> None:
+    rezip(made, lambda members: members.update({"parquet/goods/part-00001.parquet": b"more"}))
+    (finding,) = verify(made).findings
+    assert finding.object.endswith("!parquet/goods/part-00001.parquet")
+
+
+def test_manifests_that_differ_are_found_with_the_field(made: Made) -> None:
+    changed = Manifest(**{**made.manifest.model_dump(exclude={"bundle"}), "reason": "another"})
+    rezip(made, lambda members: members.update({"manifest.json": seal(changed)}))
+    (finding,) = verify(made).findings
+    assert finding.message == "differs from the manifest beside the bundle in: reason."
+
+
+def test_a_cut_off_bundle_is_found_by_its_size(made: Made) -> None:
+    made.store.put(made.bundle, [made.store.get(made.bundle)[:5000]])
+    report = verify(made)
+    assert report.level is None
+    assert "has 5,000 bytes" in report.findings[0].message
+    assert {finding.level for finding in report.findings} == set(Level)
+
+
+def test_a_missing_bundle_is_one_finding(made: Made) -> None:
+    made.store.delete([made.bundle])
+    (finding,) = verify(made).findings
+    assert (finding.level, finding.object, finding.message) == (Level.PRESENT, made.bundle, "is missing.")
+
+
+def test_a_missing_manifest_is_one_finding(made: Made) -> None:
+    made.store.delete([made.place.manifest])
+    (finding,) = verify(made).findings
+    assert finding.object == made.place.manifest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [(b'"tester"', b'"nobody"', "changed after it was written"), (b"{", b"[", "is not a manifest")],
+)
+def test_an_edited_manifest_is_found(made: Made, old: bytes, new: bytes, told: str) -> None:
+    made.store.put(made.place.manifest, [made.store.get(made.place.manifest).replace(old, new, 1)])
+    (finding,) = verify(made).findings
+    assert told in finding.message
+
+
+def test_a_manifest_of_a_newer_major_format_is_found(made: Made) -> None:
+    made.store.put(made.place.manifest, [seal(made.manifest.model_copy(update={"format_version": "2.0"}))])
+    (finding,) = verify(made).findings
+    assert "format version 2.0" in finding.message
+
+
+def test_a_manifest_of_another_backup_is_found(made: Made) -> None:
+    other = made.manifest.model_copy(update={"backup_id": "20200101T000000Z-full-00000000"})
+    made.store.put(made.place.manifest, [seal(other)])
+    report = verify(made)
+    assert "describes another backup" in report.findings[0].message
+
+
+def test_a_bundle_and_a_manifest_exchanged_together_are_found_by_what_the_ledger_remembers(made: Made) -> None:
+    rezip(made, lambda members: None)
+    report = verify(made, known_sha256=made.attempt.sha256)
+    assert "the ledger says" in report.findings[0].message
+
+
+def test_a_store_that_does_not_answer_is_an_error_and_no_finding(made: Made) -> None:
+    down = FaultyStore(made.store)
+    down.on("stream", Fault(error=StoreUnavailableError("no answer"), times=None))
+    with pytest.raises(StoreUnavailableError):
+        verify(made, store=down)
+
+
+def test_progress_tells_of_every_byte_of_the_bundle(made: Made) -> None:
+    class Counting:
+        seen = 0
+
+        def tell(self, event: Event) -> None:
+            self.seen += event.bytes if isinstance(event, BytesMoved) else 0
+
+    progress = Counting()
+    verify_backup(made.place, store=made.store, formats=FileFormats(), progress=progress, clock=now)
+    assert progress.seen >= made.manifest.bundle.bytes
+
+
+def audited(made: Made) -> VerifyReport:
+    return verify_attempt(
+        made.attempt,
+        store=made.store,
+        formats=FileFormats(),
+        ledger=made.ledger,
+        progress=Silence(),
+        clock=now,
+        actor="rahim",
+    )
+
+
+def test_the_outcome_goes_into_the_audit(made: Made) -> None:
+    audited(made)
+    made.store.delete([made.bundle])
+    audited(made)
+    bad, good = made.ledger.audits(made.attempt.backup_id)
+    assert (good.actor, good.action, good.detail["level"], good.detail["findings"]) == ("rahim", "verify", 2, [])
+    assert bad.detail["findings"] == [f"{made.bundle}: is missing."]
+
+
+def test_the_error_of_a_report_carries_exit_code_20_and_the_first_finding(made: Made) -> None:
+    made.store.delete([made.bundle])
+    error = audited(made).error()
+    assert error.exit_code == 20
+    assert made.bundle in error.what
+
+
+def test_an_attempt_without_a_bundle_can_not_be_verified(made: Made) -> None:
+    made.attempt = replace(made.attempt, status=Status.FAILED)
+    with pytest.raises(NotFoundError, match="is failed: it has no bundle"):
+        audited(made)

@@ -1,0 +1,113 @@
+"""What Dagster sees of the built-in catalogs, and that its own tools load it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.orchestration.assemble import assemble
+from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT, Settings
+
+ISP = (
+    "customers payments invoices invoice_items billing_records transactions support_tickets ticket_comments"
+    " service_tasks inventory_items stock_movements metered_usage_logs employees leave_requests payroll reminder_logs"
+    " call_records mikrotik_users packages routers resellers reseller_customers reseller_commissions areas"
+).split()
+CHECKS = {"row_count", "key_unique", "shrinkage"}
+KEYS = {("isp", table) for table in (*ISP, "bundle")} | {("isp_customers", "customers"), ("isp_customers", "bundle")}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS))
+
+
+def test_every_table_and_bundle_is_an_asset_in_the_group_of_its_catalog(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    assert len(ISP) == 24
+    assert {tuple(key.path) for key in graph.get_all_asset_keys()} == KEYS
+    assert all(graph.get(key).group_name == key.path[0] for key in graph.get_all_asset_keys())
+
+
+def test_assets_carry_kinds_owners_descriptions_and_daily_partitions_in_dhaka(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.kinds == ({"s3", "zip"} if key.path[-1] == "bundle" else {"postgres", "parquet", "csv"})
+        assert node.owners == ["team:data"]
+        assert node.description
+        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+        assert (node.partitions_def.timezone, node.partitions_def.end_offset) == ("Asia/Dhaka", 1)
+
+
+def test_the_bundle_is_downstream_of_every_table_and_tables_of_nothing(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    bundle = dg.AssetKey(["isp", "bundle"])
+    assert {key.path[-1] for key in graph.get(bundle).parent_keys} == set(ISP)
+    assert all(not graph.get(dg.AssetKey(["isp", table])).parent_keys for table in ISP)
+
+
+def test_every_table_has_its_three_checks_and_every_bundle_one(definitions: dg.Definitions) -> None:
+    keys = definitions.resolve_asset_graph().asset_check_keys
+    expected = {(path, name) for path in KEYS if path[1] != "bundle" for name in CHECKS}
+    expected |= {((catalog, "bundle"), "readable_from_store") for catalog in ("isp", "isp_customers")}
+    assert {((key.asset_key.path[0], key.asset_key.path[1]), key.name) for key in keys} == expected
+
+
+def test_the_tables_of_a_catalog_are_one_step_so_that_one_snapshot_spans_them(definitions: dg.Definitions) -> None:
+    job = definitions.resolve_job_def("isp_full_backup")
+    assert {node.name for node in job.nodes} == {"isp_tables", "isp_bundle"}
+    assert job.executor_def.name == "in_process"
+
+
+def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    jobs = {name for name in repository.job_names if not name.startswith("__")}
+    assert jobs == {f"{catalog}_{job}" for catalog in ("isp", "isp_customers") for job in ("full_backup", "tables_only")}
+    assert {schedule.name for schedule in repository.schedule_defs} == {"isp_daily", "isp_customers_daily"}
+    sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
+    assert set(sensors) == {"backup_failed", "backup_canceled", "backup_checks_failed", "backup_orphans"}
+    assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
+
+
+def _bare(tmp_path: Path) -> Mapping[str, str]:
+    """The environment of a plain shell: nothing of ours in it, but a folder for what Dagster keeps."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_", "AWS_"))}
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
+    return {**kept, "DAGSTER_HOME": str(home)}
+
+
+def _run(tmp_path: Path, *command: str) -> str:
+    done = subprocess.run(
+        command, cwd=PROJECT, env=_bare(tmp_path), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_definitions_load_in_a_plain_process_without_connecting_anywhere(tmp_path: Path) -> None:
+    source = "from backup_pipeline.definitions import defs; print(len(defs.resolve_asset_graph().get_all_asset_keys()))"
+    assert _run(tmp_path, sys.executable, "-c", source).split()[-1] == str(len(KEYS))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("dagster", "definitions", "validate", "-w", "workspace.yaml"), ("dg", "check", "defs"), ("dg", "list", "defs")],
+    ids=" ".join,
+)
+def test_the_tools_of_dagster_load_the_project(command: tuple[str, ...], tmp_path: Path) -> None:
+    said = _run(tmp_path, str(Path(sys.executable).with_name(command[0])), *command[1:])
+    if command[1] == "list":
+        assert "isp_full_backup" in said
+        assert "isp_daily" in said
+    else:
+        assert "successful" in said or "loaded successfully" in said

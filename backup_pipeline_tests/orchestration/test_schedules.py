@@ -1,0 +1,110 @@
+"""The daily schedule, tick by tick across midnight in Dhaka."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.orchestration.assemble import assemble
+from backup_pipeline.orchestration.partitions import daily_partitions
+from backup_pipeline.orchestration.schedules import daily_schedule
+from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalogs(BUILT_IN_CATALOGS)["isp"]
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS))
+
+
+def _tick(definitions: dg.Definitions, at: datetime) -> dg.RunRequest:
+    schedule = definitions.resolve_schedule_def("isp_daily")
+    context = dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=definitions.get_repository_def()
+    )
+    with dg.partition_loading_context(effective_dt=at):
+        [request] = schedule.evaluate_tick(context).run_requests or []
+    return request
+
+
+def test_it_is_on_by_default_at_midnight_in_dhaka(definitions: dg.Definitions) -> None:
+    schedule = definitions.resolve_schedule_def("isp_daily")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 0 * * *", "Asia/Dhaka")
+    assert schedule.job_name == "isp_full_backup"
+
+
+def test_its_ticks_are_at_18_utc(definitions: dg.Definitions) -> None:
+    schedule = definitions.resolve_schedule_def("isp_daily")
+    start = datetime(2026, 11, 21, 17, 59, 59, tzinfo=UTC).timestamp()
+    ticks = schedule.get_execution_time_iterator(start)
+    assert [next(ticks).astimezone(UTC).isoformat() for _ in range(2)] == [
+        "2026-11-21T18:00:00+00:00",
+        "2026-11-22T18:00:00+00:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "key"),
+    [
+        (datetime(2026, 11, 20, 18, 0, 0, tzinfo=UTC), "2026-11-21"),
+        (datetime(2026, 11, 21, 17, 59, 59, tzinfo=UTC), "2026-11-21"),
+        (datetime(2026, 11, 21, 18, 0, 0, tzinfo=UTC), "2026-11-22"),
+        (datetime(2026, 12, 31, 18, 0, 0, tzinfo=UTC), "2027-01-01"),
+        (datetime(2028, 2, 28, 18, 0, 0, tzinfo=UTC), "2028-02-29"),
+    ],
+)
+def test_the_partition_of_a_tick_is_its_date_in_dhaka(definitions: dg.Definitions, at: datetime, key: str) -> None:
+    assert _tick(definitions, at).partition_key == key
+
+
+def test_a_tick_that_fires_late_keeps_the_date_it_was_due(definitions: dg.Definitions, catalog: Catalog) -> None:
+    due = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
+    schedule = definitions.resolve_schedule_def("isp_daily")
+    context = dg.build_schedule_context(scheduled_execution_time=due, repository_def=definitions.get_repository_def())
+    with dg.partition_loading_context(effective_dt=datetime(2026, 11, 23, 3, tzinfo=UTC)):
+        [request] = schedule.evaluate_tick(context).run_requests or []
+    assert request.partition_key == "2026-11-22"
+
+
+@pytest.mark.parametrize(
+    ("at", "newest"),
+    [
+        (datetime(2026, 11, 21, 17, 59, 59, tzinfo=UTC), "2026-11-21"),
+        (datetime(2026, 11, 21, 18, 0, 0, tzinfo=UTC), "2026-11-22"),
+    ],
+)
+def test_a_date_becomes_a_partition_at_its_midnight_and_not_a_second_before(
+    catalog: Catalog, at: datetime, newest: str
+) -> None:
+    with dg.partition_loading_context(effective_dt=at):
+        assert daily_partitions(catalog).get_last_partition_key() == newest
+        assert daily_partitions(catalog).has_partition_key("2026-11-22") is (newest == "2026-11-22")
+
+
+def test_a_tick_launches_the_full_job_once_however_often_it_is_evaluated(definitions: dg.Definitions) -> None:
+    at = datetime(2026, 11, 21, 18, tzinfo=UTC)
+    first, again = _tick(definitions, at), _tick(definitions, at)
+    assert first.run_key == again.run_key
+    assert first.run_key != _tick(definitions, datetime(2026, 11, 22, 18, tzinfo=UTC)).run_key
+
+
+def test_a_schedule_of_several_ticks_a_day_launches_each_of_them(catalog: Catalog) -> None:
+    schedule = daily_schedule(catalog, "0 */6 * * *")
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    ticks = [datetime(2026, 11, 21, hour, tzinfo=UTC) for hour in (0, 6, 12)]
+    requests = [
+        request
+        for tick in ticks
+        for request in schedule.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=tick)).run_requests or []
+    ]
+    assert {request.partition_key for request in requests} == {"2026-11-21"}
+    assert len({request.run_key for request in requests}) == 3
