@@ -48,7 +48,7 @@ def backup(
 
     With --table only those tables are read, again from one snapshot, and the bundle holds just them.
 
-    Examples
+    Examples:
 
         backup-pipeline backup
 

@@ -19,7 +19,7 @@ def demo(
 
     The same scale always gives the same rows. `backup` and `up` do this by themselves the first time.
 
-    Examples
+    Examples:
 
         backup-pipeline demo
 

@@ -22,7 +22,7 @@ def up(
     The daemon runs the daily schedule (00:00 in the catalog's timezone) and the sensors that alert. Ctrl-C stops all of
     it, and leaves nothing running.
 
-    Examples
+    Examples:
 
         backup-pipeline up
 

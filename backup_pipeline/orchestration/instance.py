@@ -115,7 +115,7 @@ def psycopg2_url(url: str) -> str:
     """`url` with the driver that dagster-postgres speaks; SQLAlchemy 2.1 would take another one for a bare scheme."""
     scheme, separator, rest = url.partition("://")
     if scheme.partition("+")[0] not in {"postgresql", "postgres"} or not separator:
-        message = f"DAGSTER_PG_URL starts with {scheme!r}."
+        message = f"DAGSTER_PG_URL starts with {scheme!r}." if separator else "DAGSTER_PG_URL is not a URL."
         raise UsageError(message, do="It wants postgresql://user:password@host:port/database.")
     return f"postgresql+psycopg2://{rest}"
 

@@ -22,7 +22,7 @@ def test_a_password_in_a_url_is_hidden_whatever_it_holds(password: str) -> None:
     assert redact(text) == "can not connect to postgresql://app:***@db:5432/isp now"
 
 
-@pytest.mark.parametrize("password", [PW, "two words", *ODD])
+@pytest.mark.parametrize("password", [PW, "two words", "two\nlines", *ODD])
 def test_a_url_fit_for_logs_has_neither_password_nor_query(password: str) -> None:
     url = f"postgresql://app:{password}@db:5432/isp?sslmode=require#x"
     assert redact_url(url) == "postgresql://app:***@db:5432/isp"

@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.relations import Column, Database, ForeignKey, Relation, RelationKind
 
 # Hypothesis wants the bounds without a timezone.
@@ -44,3 +46,18 @@ def database(*relations: Relation) -> Database:
 def catalog(tables: dict[str, Any], **fields: Any) -> Catalog:
     """A catalog named `shop` with these tables."""
     return Catalog.model_validate({"catalog": "shop", "timezone": "Asia/Dhaka", "tables": tables, **fields})
+
+
+def refusal(tables: dict[str, Any], shop: Database | None = None, **fields: Any) -> CatalogError:
+    """The error of the one table that fails."""
+    failed = plan_catalog(catalog(tables, **fields), shop or SHOP).failed
+    assert len(failed) == 1
+    error = next(iter(failed.values()))
+    assert isinstance(error, CatalogError)
+    return error
+
+
+AREAS = relation("areas", "id", "name", "parent_id", foreign_keys=(points("parent_id", "areas"),))
+CUSTOMERS = relation("customers", "id", "name", "phone", "area_id", foreign_keys=(points("area_id", "areas"),))
+PAYMENTS = relation("payments", "id", "customer_id", "amount", foreign_keys=(points("customer_id", "customers"),))
+SHOP = database(AREAS, CUSTOMERS, PAYMENTS)

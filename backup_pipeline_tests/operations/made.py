@@ -64,7 +64,7 @@ class Place:
         if bundle:
             self.manifest: StoredManifest = bundle_attempt(attempt, request, wanted, ports, spool=self.spool)
         else:
-            end_tables(attempt, ports)
+            end_tables(attempt, ports, spool=self.spool)
         found = self.ledger.get(attempt.backup_id)
         assert found is not None
         return found

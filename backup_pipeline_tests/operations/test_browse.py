@@ -18,7 +18,11 @@ from backup_pipeline_tests.operations.conftest import Made
 def add(made: Made, salt: str, **changed: object) -> Attempt:
     """Another row, a minute younger."""
     older = made.attempt
-    fields = {"backup_id": older.backup_id[:-8] + salt, "created_at": older.created_at + timedelta(minutes=1), **changed}
+    fields = {
+        "backup_id": older.backup_id[:-8] + salt,
+        "created_at": older.created_at + timedelta(minutes=1),
+        **changed,
+    }
     attempt = replace(older, **fields)  # type: ignore[arg-type]
     made.ledger._rows[attempt.backup_id] = attempt
     return attempt

@@ -16,7 +16,9 @@ def test_a_catalog_of_every_table_fits(shop_url: str) -> None:
 
 
 def test_a_missing_table_fails_alone_with_the_nearest_name() -> None:
-    report = compare_catalog(catalog({"good": None, "sold": None}), database(relation("goods", "id"), relation("sold", "id")))
+    report = compare_catalog(
+        catalog({"good": None, "sold": None}), database(relation("goods", "id"), relation("sold", "id"))
+    )
     assert not report.fits
     assert list(report.failed) == ["good"]
     assert "public.goods" in report.failed["good"].do

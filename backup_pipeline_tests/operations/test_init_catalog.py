@@ -40,9 +40,7 @@ def backed_up(url: str, folder: Path) -> tuple[Catalog, Mapping[str, int]]:
     assert result.plan.unlisted == ()
     place = Place(folder / "spool")
     attempt = place.back_up(url, catalog)
-    report = verify_backup(
-        place_of(attempt), store=place.store, formats=FileFormats(), progress=Silence(), clock=now
-    )
+    report = verify_backup(place_of(attempt), store=place.store, formats=FileFormats(), progress=Silence(), clock=now)
     assert (report.findings, report.level) == ((), Level.ENTRIES)
     return catalog, attempt.table_counts
 
@@ -51,8 +49,9 @@ def counted(url: str, catalog: Catalog) -> Mapping[str, int]:
     """The rows of each table, counted another way."""
     with psycopg.connect(url) as session:
         return {
-            name: session.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*catalog.relation_of(name))))
-            .fetchall()[0][0]
+            name: session.execute(
+                sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*catalog.relation_of(name)))
+            ).fetchall()[0][0]
             for name in catalog.tables
         }
 
@@ -110,8 +109,6 @@ def test_an_empty_database_has_nothing_to_back_up(fresh_database: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "timezone", "told"), [("My Shop", "UTC", "My Shop"), ("shop", "Dhaka", "Dhaka")])
-def test_a_name_or_timezone_that_is_none_is_a_wrong_request(
-    shop_url: str, name: str, timezone: str, told: str
-) -> None:
+def test_a_name_or_timezone_that_is_none_is_a_wrong_request(shop_url: str, name: str, timezone: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         init_catalog(PostgresSource(shop_url), name=name, timezone=timezone)

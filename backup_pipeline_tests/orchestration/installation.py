@@ -15,7 +15,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs.load import load_catalog, load_catalogs
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.ledger import Attempt, AuditEvent
@@ -132,6 +132,10 @@ class Installation:
 
     def definitions(self) -> dg.Definitions:
         return assemble({self.catalog.catalog: self.catalog}, self.settings)
+
+    def all_definitions(self) -> dg.Definitions:
+        """Of every catalog in the folder."""
+        return assemble(load_catalogs(self.catalog_file.parent), self.settings)
 
     def resource(self) -> BackupResource:
         """What sensors get."""

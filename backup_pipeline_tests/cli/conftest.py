@@ -1,0 +1,89 @@
+"""The command line at work: an installation, and `run`, which runs a command in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+from backup_pipeline.cli import main
+from backup_pipeline.core.alerts import Alert, Delivery
+from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.operations.attempts import Request, begin, end_failed
+from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline_tests.cli.installation import Ended, Installation
+from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
+from backup_pipeline_tests.operations.made import NOBODY, Place, now
+from backup_pipeline_tests.servers.postgres import temporary_database
+
+Run = Callable[..., Ended]
+
+
+class DeadChannel:
+    """The port `Alerter` with one channel that never answers."""
+
+    def send(self, alert: Alert) -> list[Delivery]:
+        return [Delivery("mailto://ops", error="connection refused")]
+
+
+@pytest.fixture(scope="session")
+def installation(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    home = tmp_path_factory.mktemp("home")
+    with temporary_database(postgres_server) as source, temporary_database(postgres_server) as ledger_url:
+        with psycopg.connect(source) as session:
+            session.execute(SHOP_SQL)
+        ledger = SqlLedger.create(ledger_url)
+        place = Place(home / "work", DirectoryStore(home / "store"), ledger)
+        failed = _failed(place, source, ledger)
+        good = place.back_up(source, SHOP)
+        (home / "catalogs").mkdir()
+        declared = {"catalog": "shop", "timezone": "Asia/Dhaka", "tables": {"goods": None, "sold": None}}
+        (home / "catalogs" / "shop.yaml").write_text(yaml.safe_dump(declared))
+        environment = {
+            "BACKUP_HOME": str(home),
+            "BACKUP_CATALOGS": str(home / "catalogs"),
+            "BACKUP_SOURCE_URL": source,
+            "BACKUP_LEDGER_URL": ledger_url,
+            "BACKUP_STORE": (home / "store").as_uri(),
+            "BACKUP_CREATED_BY": "rahim",
+        }
+        yield Installation(environment, home / "store", good, failed, place.manifest)
+        ledger.close()
+
+
+def _failed(place: Place, source: str, ledger: SqlLedger) -> Attempt:
+    ports = replace(place.ports(source), alerter=DeadChannel())
+    request = Request(SHOP, "full", ("goods",), now().date(), "manual", "karim", reason="[odd] reason", reads=False)
+    attempt = begin(request, ports, NOBODY)
+    end_failed(attempt, BackupError("The table goods is on fire.", do="Put it out."), ports)
+    found = ledger.get(attempt.backup_id)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def run(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    """Run a command in the installation, in an empty folder; what it printed, and its exit code."""
+    for name in [name for name in os.environ if name.startswith("BACKUP_")]:
+        monkeypatch.delenv(name)
+    for name, value in installation.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def execute(*arguments: str) -> Ended:
+        capfd.readouterr()
+        code = main(arguments)
+        out, err = capfd.readouterr()
+        return Ended(code, out, err)
+
+    return execute

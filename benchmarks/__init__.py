@@ -1,0 +1,1 @@
+"""Measurements: backup_pipeline beside what a data engineer would reach for instead, in one run."""
