@@ -19,7 +19,7 @@ def in_s3(
     installation: Installation, s3_server: SwiftServer, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> Installation:
     """The installation, with its backup copied to a bucket and the settings pointing there."""
-    store = S3Store(s3_bucket, "", s3_server.settings())
+    store = S3Store(s3_bucket, "", s3_server.settings)
     for path in (installation.bundle, installation.store / installation.place.manifest):
         store.put_file(str(path.relative_to(installation.store)), path)
     for name, value in s3_server.environment().items():
@@ -52,5 +52,5 @@ def test_a_bucket_that_is_not_there_is_no_finding_of_a_verification(
 ) -> None:
     monkeypatch.setenv("BACKUP_STORE", "s3://no-such-bucket-at-all")
     ended = run("verify", in_s3.good.backup_id)
-    assert ended.code in {1, 10, 20}
+    assert ended.code == 1
     assert "no-such-bucket-at-all" in ended.err
