@@ -9,14 +9,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.settings import PROJECT
 from benchmarks.peers import Peers, install_peers
 from benchmarks.report import write_report
 from benchmarks.run import Contestant, Timing, compete
 from benchmarks.tables import TABLES, create_table
-
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.postgres.binaries import find_binaries
-from backup_pipeline.settings import PROJECT
 
 HERE = Path(__file__).parent
 OURS = "backup_pipeline (Parquet + CSV)"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.demo.connection import running
+from backup_pipeline.demo.connection import Connection, running
+from backup_pipeline.demo.isp import BACKUP_ROLE
 from backup_pipeline.settings import Settings
 
 LEDGER_DATABASE = "backup_ledger"
@@ -27,14 +28,19 @@ def source_url(settings: Settings, catalog: str) -> str:
     if catalog not in DEMO_CATALOGS:
         message = f"The source of catalog {catalog} is not set."
         raise SettingsError(message, do=f"Set BACKUP_SOURCE_URL (or BACKUP_SOURCE_URL_{catalog.upper()}).")
-    return _embedded_url(settings, DEMO_DATABASE, "BACKUP_SOURCE_URL")
+    return demo_url(_embedded(settings, "BACKUP_SOURCE_URL"))
+
+
+def demo_url(connection: Connection) -> str:
+    """The demo database as its backup role sees it: it may read what the catalogs list, and nothing else."""
+    return connection.url(DEMO_DATABASE, BACKUP_ROLE)
 
 
 def ledger_url(settings: Settings) -> str:
     """The URL of the ledger's database; SettingsError, with what to do, when none is known."""
     if settings.ledger_url:
         return settings.ledger_url.get_secret_value()
-    return _embedded_url(settings, LEDGER_DATABASE, "BACKUP_LEDGER_URL")
+    return _embedded(settings, "BACKUP_LEDGER_URL").url(LEDGER_DATABASE)
 
 
 def store_url(settings: Settings) -> str:
@@ -52,9 +58,9 @@ def uses_embedded(settings: Settings) -> bool:
     return settings.ledger_url is None or (settings.source_url is None and not settings.source_urls)
 
 
-def _embedded_url(settings: Settings, database: str, name: str) -> str:
+def _embedded(settings: Settings, name: str) -> Connection:
     connection = running(postgres_home(settings))
     if connection is None:
         message = f"{name} is not set, and the embedded PostgreSQL of {settings.home} is not running."
         raise SettingsError(message, do=f"Set {name}, or start the embedded one with `make up`.")
-    return connection.url(database)
+    return connection

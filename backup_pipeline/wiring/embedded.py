@@ -22,6 +22,7 @@ from backup_pipeline.wiring.addresses import (
     DEMO_CATALOGS,
     DEMO_DATABASE,
     LEDGER_DATABASE,
+    demo_url,
     ledger_url,
     postgres_home,
     uses_embedded,
@@ -29,7 +30,7 @@ from backup_pipeline.wiring.addresses import (
 
 
 @contextmanager
-def prepared(settings: Settings, tell: Callable[[str], None], *, scale: float = 1.0) -> Iterator[Settings]:
+def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settings]:
     """What a run needs, ready: the embedded PostgreSQL where nothing else is set, the ledger's tables, DAGSTER_HOME.
 
     Child processes find everything through the environment. Yields the settings as they then are; what was started
@@ -47,7 +48,7 @@ def prepared(settings: Settings, tell: Callable[[str], None], *, scale: float = 
         set_environment({**_embedded_environment(settings, server), **_dagster_home(settings)})
         ready = Settings()
         if settings.source_url is None and not settings.source_urls:
-            create_demo(server, tell, scale=scale)
+            create_demo(server, tell, scale=1.0)
         SqlLedger.create(ledger_url(ready)).close()
         yield ready
 
@@ -97,13 +98,16 @@ def demo_database(settings: Settings, tell: Callable[[str], None], *, scale: flo
 
 
 def create_demo(server: EmbeddedPostgres, tell: Callable[[str], None], *, scale: float) -> bool:
-    """Create the ISP demo database in `server`; False when it is there already."""
+    """Create the ISP demo database in `server`; False when it is there already.
+
+    Its backup role gets the server's own password: one secret, made at random, that never leaves this machine.
+    """
     server.ensure_database(DEMO_DATABASE)
     url = server.url(DEMO_DATABASE)
     if isp_exists(url):
         return False
     tell(f"Creating the ISP demo database at scale {scale:g} (only the first time).")
-    create_isp(url, scale=scale)
+    create_isp(url, scale=scale, backup_password=server.connection.password)
     return True
 
 
@@ -120,7 +124,7 @@ def _embedded_environment(settings: Settings, server: EmbeddedPostgres) -> Mappi
         found["BACKUP_LEDGER_URL"] = server.url(LEDGER_DATABASE)
     if settings.source_url is None and not settings.source_urls:
         for catalog in DEMO_CATALOGS:
-            found[f"BACKUP_SOURCE_URL_{catalog.upper()}"] = server.url(DEMO_DATABASE)
+            found[f"BACKUP_SOURCE_URL_{catalog.upper()}"] = demo_url(server.connection)
     return found
 
 

@@ -106,7 +106,9 @@ class Exporter:
     def export(self, catalog: Catalog, tables: Sequence[str] = ()) -> Export:
         store = MemoryStore()
         wanted = tuple(tables) or tuple(catalog.tables)
-        request = ExportRequest("test", catalog, wanted, DAY, late=False, spool=self.spool, workers=self.workers, before={})
+        request = ExportRequest(
+            "test", catalog, wanted, DAY, late=False, spool=self.spool, workers=self.workers, before={}
+        )
         with closing(export_tables(request, self._ports(store))) as results:
             return Export({result.table: result for result in results}, store)
 

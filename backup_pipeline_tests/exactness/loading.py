@@ -50,7 +50,7 @@ def load(database: psycopg.Connection[tuple[Any, ...]], original: Relation, copy
     assert found is not None, original
     database.execute(f"CREATE SCHEMA IF NOT EXISTS {LOADED}")
     database.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))
-    database.execute(sql.SQL(_CREATE[found[0].decode()]).format(copy=target, original=source))
+    database.execute(sql.SQL(_CREATE[found[0]]).format(copy=target, original=source))
     copy_in(database, copy, rows)
 
 

@@ -72,7 +72,7 @@ def test_a_run_that_failed_before_its_row_is_told_too(installation: Installation
 
 
 def test_a_run_that_dagster_will_retry_is_not_told_yet(installation: Installation) -> None:
-    tags = {"dagster/will_retry": "true"}
+    tags = {"dagster/max_retries": "1"}
     run_id = _dead_run(installation, "Killed.", dg.DagsterRunStatus.FAILURE, row=False, **tags)
     tell_of_failure(installation, run_id)
     assert installation.alerts() == []
@@ -144,8 +144,8 @@ class _Interrupt:
 
 
 def test_ctrl_c_ends_run_and_row_as_canceled(installation: Installation) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        installation.run(progress=_Interrupt())
+    print("RESULT", installation.run(progress=_Interrupt()))
+    print(installation.attempt())
     attempt = installation.attempt()
     assert attempt.status is Status.CANCELED
     assert installation.backups() == []
@@ -228,6 +228,8 @@ def test_a_backup_killed_in_its_export_is_closed_by_the_next_start_and_leaves_no
     tick(installation, "backup_orphans")
     assert len(installation.alerts()) == 1
 
+    for pid in _sleeping(installation):
+        installation.sql(f"SELECT pg_terminate_backend({pid}, 10000)")
     installation.sql("DROP VIEW totals; CREATE VIEW totals AS SELECT 1 AS customer_id, 2 AS amount, 3 AS orders")
     assert installation.run().success
     assert {key.split("/")[3] for key in installation.backups()} == {installation.attempt().backup_id}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks.contestants.clock import measured
-
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.postgres.source import PostgresSource
+from benchmarks.contestants.clock import measured
 
 
 def export(url: str, table: str, folder: Path) -> int:
