@@ -30,6 +30,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=PROJECT / ".backup_pipeline", description="state of the embedded default")
     catalogs: Path = Field(default=BUILT_IN_CATALOGS, description="the folder of catalog files")
+    catalog: str = Field(default="isp", description="the catalog that is backed up when none is named")
     source_url: SecretStr | None = Field(default=None, description="the database that is backed up")
     source_urls: Annotated[Mapping[str, SecretStr], NoDecode] = Field(
         default_factory=lambda: _source_urls(), description="BACKUP_SOURCE_URL_<CATALOG>: the database of one catalog"

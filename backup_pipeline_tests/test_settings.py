@@ -38,7 +38,7 @@ def test_without_anything_set_the_embedded_default_holds() -> None:
     settings = Settings()
     assert {settings.source_url, settings.ledger_url, settings.store, settings.work_dir} == {None}
     assert settings.catalogs == BUILT_IN_CATALOGS
-    assert (settings.workers, settings.alert_urls, settings.created_by) == (2, (), "")
+    assert (settings.catalog, settings.workers, settings.alert_urls, settings.created_by) == ("isp", 2, (), "")
 
 
 def test_the_environment_goes_before_the_default_and_an_argument_before_both(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,9 @@ class _Wish:
 
 def backup(
     *,
-    catalog: Annotated[str, typer.Option(help="The catalog to back up.", envvar="BACKUP_CATALOG")] = "isp",
+    catalog: Annotated[
+        str | None, typer.Option(help="The catalog to back up; default: BACKUP_CATALOG, or isp.")
+    ] = None,
     table: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger and the manifest.")] = "",
     day: Annotated[str, typer.Option("--date", help="The partition, YYYY-MM-DD; default: today.")] = "",
@@ -60,7 +62,7 @@ def backup(
     gave back other bytes; 21 refused, because the date is over; 130 stopped.
     """
     settings = Settings()
-    spec = _catalog(settings, catalog)
+    spec = _catalog(settings, settings.catalog if catalog is None else catalog)
     wish = _Wish(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:
         manifest = _run(settings, wish, Console(quiet=True) if as_json else console)

@@ -1,9 +1,9 @@
-"""`backup-pipeline verify`, `download` and `url`: check a backup, and take it out."""
+"""`backup-pipeline verify`, `download` and `url`: check a backup, and take it out, whole or rendered."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,8 @@ from backup_pipeline.cli.opened import Opened, opened
 from backup_pipeline.cli.output import moment, note_console, print_json, print_line, result_console
 
 if TYPE_CHECKING:
+    from backup_pipeline.core.ledger import Attempt
+    from backup_pipeline.operations.local_file import Destination
     from backup_pipeline.operations.verify import VerifyReport
 
 Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`.", metavar="ID")]
@@ -52,11 +54,20 @@ def verify(
 def download(
     backup: Backup,
     *,
+    form: Annotated[
+        Literal["zip", "xlsx", "csv", "json"],
+        typer.Option("--as", help="zip, the bundle itself; or made from it: xlsx, csv, json."),
+    ] = "zip",
     to: Annotated[Path, typer.Option(help="A file, or a folder that exists; default: here.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     catalog: OfCatalog = None,
 ) -> None:
-    """Download a backup's bundle (a ZIP) from the store, compared with its manifest on the way.
+    """Download a backup's bundle (a ZIP) from the store, or a rendering of it, compared with its manifest on the way.
+
+    With --as xlsx all sheets come as one Excel workbook, with --as csv as one CSV file, each under a heading
+    `### Name ###`, and with --as json the exact rows of all tables as one document. A rendering is for reading, and for
+    other programs; to restore, keep the ZIP. Excel takes leading zeros off phone numbers when it opens a CSV by double
+    click; in a workbook they stay.
 
     The file appears when it is whole; what is cut off or damaged leaves nothing. Only you may read it: it holds your
     customers' data. That you took it goes into the audit. Prints the path.
@@ -65,18 +76,19 @@ def download(
 
         backup-pipeline download latest
 
+        backup-pipeline download latest --as xlsx
+
         backup-pipeline download latest --to /tmp/isp.zip --force
 
-    Exit codes: 0 downloaded; 1 failed, no room or no right to write; 2 that is no backup id; 10 there is no such
-    backup, or it has no bundle; 20 the stored bytes are not the manifest's; 21 a file is there already.
+    Exit codes: 0 downloaded; 1 failed, no room or no right to write; 2 that is no backup id, or no form; 10 there is no
+    such backup, or it has no bundle; 20 the stored bytes are not the manifest's; 21 a file is there already.
     """
-    from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.download import download_bundle
+    from backup_pipeline.operations.local_file import Destination
 
-    with opened() as at, shown_progress(note_console()) as progress:
+    with opened() as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        path = download_bundle(attempt, to, store=at.store(), witness=at.witness(), progress=progress, force=force)
+        path = _taken(at, attempt, form, Destination(to, force))
     print_line(str(path))
 
 
@@ -110,6 +122,21 @@ def url(
         signed = bundle_url(attempt, store=at.store(), witness=witness, expires=time)
     print_line(signed)
     note_console().print(f"Good until {moment(witness.clock() + time)}, for whoever has it.")
+
+
+def _taken(at: Opened, attempt: Attempt, form: str, to: Destination) -> Path:
+    from backup_pipeline.cli.progress import shown_progress
+    from backup_pipeline.core.rendering import Rendering
+    from backup_pipeline.formats.files import FileFormats
+    from backup_pipeline.operations.download import download_bundle
+    from backup_pipeline.operations.render import render_backup
+
+    store, witness = at.store(), at.witness()
+    with shown_progress(note_console()) as progress:
+        if form == "zip":
+            return download_bundle(attempt, to, store=store, witness=witness, progress=progress)
+        kind = Rendering(form)
+        return render_backup(attempt, kind, to, store=store, formats=FileFormats(), witness=witness, progress=progress)
 
 
 def _verify(at: Opened, backup: str, catalog: str | None) -> VerifyReport:

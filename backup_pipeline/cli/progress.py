@@ -20,6 +20,7 @@ _STAGES = {
     "bytes": "reading the bundle",
     "entries": "unpacking its entries",
     "download": "downloading the bundle",
+    "render": "rendering the bundle",
 }
 
 

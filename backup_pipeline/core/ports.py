@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.plans import TablePlan
     from backup_pipeline.core.progress import Progress
     from backup_pipeline.core.relations import Database
+    from backup_pipeline.core.rendering import Rendering
     from backup_pipeline.core.statuses import Status
 
 Clock = Callable[[], datetime]
@@ -124,6 +125,13 @@ class Formats(Protocol):
 
     def readme(self, manifest: Manifest) -> str:
         """The README of a bundle."""
+
+    def render(self, kind: Rendering, manifest: Manifest, bundle: OpenBundle, target: BinaryIO) -> None:
+        """Write the backup that `manifest` describes and `bundle` holds into `target`, in the form `kind`.
+
+        In flat memory; leaves no temporary file. VerificationError when a member is not what the manifest says: what
+        is in `target` then is worth nothing.
+        """
 
 
 @dataclass(frozen=True)

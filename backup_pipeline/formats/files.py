@@ -1,9 +1,10 @@
-"""The port `Formats`: Parquet and CSV side by side, the ZIP bundle, its README, the preview of a sheet."""
+"""The port `Formats`: Parquet and CSV side by side, the ZIP bundle, its README, the preview of a sheet, renderings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 
@@ -12,12 +13,17 @@ from backup_pipeline.core.layout import sheet_name
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import OpenBundle, TableWriter
+from backup_pipeline.core.rendering import Rendering
 from backup_pipeline.formats.bundle import bundle_chunks
 from backup_pipeline.formats.bundle_reader import BundleReader
+from backup_pipeline.formats.combined import combined_csv
+from backup_pipeline.formats.json_document import json_chunks
 from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.readme import readme_text
+from backup_pipeline.formats.render import bundle_sheets, bundle_tables
 from backup_pipeline.formats.sheet import SheetWriter
 from backup_pipeline.formats.side_by_side import SideBySideWriter
+from backup_pipeline.formats.xlsx import write_xlsx
 
 _PREVIEW_ROWS = 5
 _PREVIEW_WIDTH = 40
@@ -50,6 +56,16 @@ class FileFormats:
     def readme(self, manifest: Manifest) -> str:
         """The README of a bundle."""
         return readme_text(manifest)
+
+    def render(self, kind: Rendering, manifest: Manifest, bundle: OpenBundle, target: BinaryIO) -> None:
+        """Write the backup that `manifest` describes and `bundle` holds into `target`, in the form `kind`."""
+        match kind:
+            case Rendering.XLSX:
+                write_xlsx(target, bundle_sheets(manifest, bundle))
+            case Rendering.CSV:
+                target.writelines(combined_csv(bundle_sheets(manifest, bundle)))
+            case Rendering.JSON:
+                target.writelines(json_chunks(manifest.model_dump(mode="json"), bundle_tables(manifest, bundle)))
 
 
 def _short(cell: str) -> str:

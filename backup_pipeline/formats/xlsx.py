@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
+from pathlib import Path
 from typing import IO
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet
+from openpyxl.writer.excel import ExcelWriter
 
 from backup_pipeline.formats.csv_cells import Cell, csv_cells
 from backup_pipeline.formats.render import SheetFiles
@@ -19,6 +23,7 @@ MAX_ROWS = 1_048_576
 _MAX_TITLE = 31
 _MAX_TEXT = 32_767
 _FORBIDDEN = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
+_EDGES = re.compile(r"^[\s']+|[\s']+$")
 _RESERVED = {"history"}
 
 
@@ -30,27 +35,20 @@ def write_xlsx(target: IO[bytes], sheets: Iterable[SheetFiles], *, max_rows: int
     control signs, which its format forbids, become U+FFFD.
     """
     book = Workbook(write_only=True)
-    taken: set[str] = set()
-    for sheet in sheets:
-        records = chain.from_iterable(_records(sheet))
-        titles = next(records, [])
-        while True:
-            page = _new_sheet(book, sheet_title(sheet.name, taken))
-            page.append([_cell(page, title) for title in titles])
-            for record in islice(records, max_rows - 1):
-                page.append([_cell(page, value) for value in record])
-            following = next(records, None)
-            if following is None:
-                break
-            records = chain([following], records)
-    if not taken:
-        _new_sheet(book, "Empty")
-    book.save(target)
+    with _without_leftovers(book):
+        taken: set[str] = set()
+        for sheet in sheets:
+            _add_sheet(book, sheet, taken, max_rows)
+        if not taken:
+            _new_sheet(book, "Empty")
+        # Not Workbook.save: after an error it leaves an archive that writes on into a closed file.
+        with ZipFile(target, "w", ZIP_DEFLATED) as archive:
+            ExcelWriter(book, archive).save()
 
 
 def sheet_title(name: str, taken: set[str]) -> str:
     """A title that Excel accepts for `name`, and not yet in `taken` (in small letters), to which it is added."""
-    clean = _FORBIDDEN.sub("_", name).strip().strip("'") or "Sheet"
+    clean = _EDGES.sub("", _FORBIDDEN.sub("_", name)) or "Sheet"
     number = 1
     while True:
         suffix = f" ({number})" if number > 1 else ""
@@ -63,7 +61,42 @@ def sheet_title(name: str, taken: set[str]) -> str:
 
 def _cut(text: str, units: int) -> str:
     """Excel counts UTF-16 units: an emoji is two."""
-    return text.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore").rstrip(" '")
+    return _EDGES.sub("", text.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore"))
+
+
+@contextmanager
+def _without_leftovers(book: Workbook) -> Iterator[None]:
+    """Removes openpyxl's temporary files: after an error it keeps them, rows and all, until the process ends."""
+    try:
+        yield
+    finally:
+        for page in book.worksheets:
+            _discard(page)
+
+
+def _discard(page: WriteOnlyWorksheet) -> None:
+    writer = page._writer
+    if writer is None or not Path(writer.out).exists():
+        return
+    if not page.closed:
+        with suppress(Exception):  # it can be in the middle of a row
+            page.close()
+    writer.cleanup()
+
+
+def _add_sheet(book: Workbook, sheet: SheetFiles, taken: set[str], max_rows: int) -> None:
+    records = chain.from_iterable(_records(sheet))
+    titles = next(records, [])
+    more = True
+    while more:
+        page = _new_sheet(book, sheet_title(sheet.name, taken))
+        page.append([_cell(page, title) for title in titles])
+        for record in islice(records, max_rows - 1):
+            page.append([_cell(page, value) for value in record])
+        page.close()  # Else each sheet would keep a file open until the end.
+        following = list(islice(records, 1))
+        more = bool(following)
+        records = chain(following, records)
 
 
 def _records(sheet: SheetFiles) -> Iterator[Iterable[list[Cell]]]:

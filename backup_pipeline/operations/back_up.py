@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from backup_pipeline.operations.results import TableResult
 
 def export_attempt(
     attempt: Attempt, request: Request, tables: Sequence[str], ports: Ports, *, spool: Path, workers: int
-) -> Iterator[TableResult]:
+) -> Generator[TableResult]:
     """Export `tables` for the attempt; see `export_tables`.
 
     Their files stay in `spool`/<backup id> until the attempt ends; when a table fails, it has ended.

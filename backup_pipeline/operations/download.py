@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from backup_pipeline.core.errors import BackupError, DiskFullError, RefusedError, UsageError, VerificationError
+from backup_pipeline.core.errors import UsageError, VerificationError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.ports import Clock, Ledger, Store
 from backup_pipeline.core.progress import BytesMoved, Progress, StageStarted
 from backup_pipeline.operations.browse import bundle_place, stored_manifest
+from backup_pipeline.operations.local_file import Destination
 
 DEFAULT_EXPIRY = timedelta(hours=1)
 LONGEST_EXPIRY = timedelta(days=7)
@@ -38,22 +35,18 @@ class Witness:
         self.ledger.audit(AuditEvent(self.clock(), self.actor, action, attempt.backup_id, detail))
 
 
-def download_bundle(
-    attempt: Attempt, target: Path, *, store: Store, witness: Witness, progress: Progress, force: bool = False
-) -> Path:
-    """The bundle of `attempt` as the file `target` (or under its own name in the folder `target`); its path.
+def download_bundle(attempt: Attempt, to: Destination, *, store: Store, witness: Witness, progress: Progress) -> Path:
+    """The bundle of `attempt` as a file at `to`, in a folder under its own name; its path.
 
     The file appears when it is whole and its SHA-256 is the manifest's; until then, and after any error, there is
-    nothing. Only its owner may read it. RefusedError when a file is there already, unless `force`; NotFoundError when
+    nothing. Only its owner may read it. RefusedError when a file is there already, unless forced; NotFoundError when
     there is no bundle; VerificationError when the bytes are not the manifest's; DiskFullError.
     """
     manifest = stored_manifest(attempt, store)
-    path = target / manifest.bundle.name if target.is_dir() else target
-    if not force and path.exists():
-        raise _there_already(path)
+    path = to.path(manifest.bundle.name)
     progress.tell(StageStarted("download", manifest.bundle.bytes))
     key = bundle_place(attempt).bundle(manifest.bundle.name)
-    with _appearing(path, force=force) as file:
+    with to.appearing(path) as file:
         # The audit comes before the bytes: nobody gets any of which nothing is written down.
         witness.note("download", attempt, file_name=manifest.bundle.name, bytes=manifest.bundle.bytes)
         _copy(store.stream(key), file, progress, manifest.bundle, f"{store.url}/{key}")
@@ -84,50 +77,3 @@ def _copy(chunks: Iterator[bytes], file: BinaryIO, progress: Progress, bundle: S
     if seen.hexdigest() != bundle.sha256:
         message = f"{where} is damaged: its SHA-256 is {seen.hexdigest()}, the manifest says {bundle.sha256}."
         raise VerificationError(message, do="Use another backup; `backup-pipeline verify` says what is damaged.")
-
-
-@contextmanager
-def _appearing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """A file that gets the name `path` when the context ends well, and leaves nothing behind when it does not."""
-    with _told_as_backup_errors(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    draft = Path(name)
-    try:
-        with _told_as_backup_errors(path):
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            _publish(draft, path, force=force)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _publish(draft: Path, path: Path, *, force: bool) -> None:
-    if force:
-        draft.replace(path)
-        return
-    try:
-        path.hardlink_to(draft)  # unlike a rename, refuses when somebody has made the file meanwhile
-    except FileExistsError:
-        raise _there_already(path) from None
-    except OSError:
-        if path.exists():
-            raise _there_already(path) from None
-        draft.rename(path)  # a file system without links
-
-
-@contextmanager
-def _told_as_backup_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            message = f"There is no room for {path}: {error.strerror}."
-            raise DiskFullError(message, do="Make room, or choose another place with --to.") from error
-        message = f"{path} can not be written: {error.strerror or error}."
-        raise BackupError(message, do="Choose a folder that exists and that you may write to, with --to.") from error
-
-
-def _there_already(path: Path) -> RefusedError:
-    return RefusedError(f"{path} is there already.", do="Choose another name with --to, or overwrite it with --force.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import is_late
@@ -68,6 +69,9 @@ def run_backup(order: Order, settings: Settings, progress: Progress) -> RunResul
                 tags=_tags(order),
                 raise_on_error=False,
             )
+            if _interrupted(result.all_events):
+                instance.report_run_canceled(result.dagster_run, message="Stopped by hand.")
+                raise KeyboardInterrupt
     finally:
         watcher.reset(token)
     if result.success:
@@ -95,6 +99,10 @@ def _run_config(order: Order) -> Mapping[str, object]:
 def _tags(order: Order) -> dict[str, str]:
     tags = {OWNER_TAG: owner_tag(this_owner()), USER_TAG: order.created_by}
     return {**tags, SCOPE_TAG: SELECTED} if order.tables else tags
+
+
+def _interrupted(events: Sequence[dg.DagsterEvent]) -> bool:
+    return any(e.is_step_failure and e.step_failure_data.error_source is ErrorSource.INTERRUPT for e in events)
 
 
 def _failed(run_id: str, events: Sequence[dg.DagsterEvent]) -> RunResult:

@@ -1,11 +1,13 @@
 """The resource through which assets and sensors reach the world: S3's settings, and the ports of a catalog."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
+from pydantic import PrivateAttr
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.ports import Ports
@@ -13,6 +15,8 @@ from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.ports import open_ports
+
+T = TypeVar("T")
 
 watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 """Who watches the runs of this process; the command line sets it."""
@@ -22,6 +26,20 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     """Opens the ports of a catalog. `s3` says how S3 is reached; everything else comes from the settings."""
 
     s3: dg.ResourceDependency[S3Resource]
+    _unfinished: ExitStack = PrivateAttr(default_factory=ExitStack)
+
+    def whole(self, events: Generator[T]) -> Iterator[T]:
+        """The events of a step, whose generator is closed with the run at the latest.
+
+        A run that is terminated while Dagster writes an event never returns to the generator, and Dagster leaves it
+        suspended: its queries would run on, and the process would wait for them.
+        """
+        self._unfinished.callback(events.close)
+        yield from events
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close what a terminated run left suspended."""
+        self._unfinished.close()
 
     @contextmanager
     def open(self, catalog: Catalog) -> Iterator[Ports]:

@@ -1,6 +1,7 @@
 """The tables of a catalog: one step with an asset per table, so that one snapshot spans them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import dagster as dg
 
@@ -22,7 +23,8 @@ from backup_pipeline.orchestration.specs import table_specs
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import work_dir
 
-_Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
+_Event = dg.MaterializeResult[None] | dg.AssetCheckResult
+_Events = Iterator[_Event]
 
 
 def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -37,13 +39,17 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
     )
     def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> _Events:
         refuse_checks_alone(context)
-        request = request_of(context, config, catalog, reads=True)
-        with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as attempt:
-            yield from _export(context, request, attempt, ports)
-            if bundle_key(catalog) not in run_assets(context):
-                end_tables(attempt, ports, spool=work_dir(Settings()))
+        yield from backups.whole(_attempt(context, request_of(context, config, catalog, reads=True), backups))
 
     return export
+
+
+def _attempt(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[_Event]:
+    catalog = request.catalog
+    with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as attempt:
+        yield from _export(context, request, attempt, ports)
+        if bundle_key(catalog) not in run_assets(context):
+            end_tables(attempt, ports, spool=work_dir(Settings()))
 
 
 def _export(context: dg.AssetExecutionContext, request: Request, attempt: Attempt, ports: Ports) -> _Events:
@@ -56,15 +62,17 @@ def _export(context: dg.AssetExecutionContext, request: Request, attempt: Attemp
     failed: dict[str, BackupError] = {}
     settings = Settings()
     tables = [table for table in request.catalog.tables if table in wanted]
-    for result in export_attempt(attempt, request, tables, ports, spool=work_dir(settings), workers=settings.workers):
-        key = table_key(request.catalog, result.table)
-        if result.error is not None:
-            failed[result.table] = result.error
-            context.log.error("Table %s failed: %s", result.table, result.error)
-            yield failed_table_check(key, result.error)
-            continue
-        done.add(result.table)
-        yield _materialization(key, result, ports)
+    results = export_attempt(attempt, request, tables, ports, spool=work_dir(settings), workers=settings.workers)
+    with closing(results):
+        for result in results:
+            key = table_key(request.catalog, result.table)
+            if result.error is not None:
+                failed[result.table] = result.error
+                context.log.error("Table %s failed: %s", result.table, result.error)
+                yield failed_table_check(key, result.error)
+                continue
+            done.add(result.table)
+            yield _materialization(key, result, ports)
     for table in wanted - done - set(failed):
         failed[table] = BackupError("it was not exported, and no error came.", do="Report this.")
     if failed:

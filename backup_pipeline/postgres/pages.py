@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,21 +12,20 @@ import pyarrow as pa
 from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
 from backup_pipeline.core.plans import NotNativeError, Order, TablePlan
 from backup_pipeline.core.ports import Page
+from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.postgres.endpoint import Endpoint
 from backup_pipeline.postgres.errors import DriverError, connection_lost, query_error, sqlstate_of
 from backup_pipeline.postgres.page_sql import Field, Stretch, fields_of, key_fields, key_text, page_sql, probe_sql
 from backup_pipeline.postgres.session import literal, relation_sql
+from backup_pipeline.postgres.since import changes_sql
 from backup_pipeline.postgres.walks import PageSize, Walk, walk_of
 from backup_pipeline.postgres.worker import Worker, Workers
 
 _RETRIES = 3
 # bigint out of range, and what the cast of a numeric NaN says.
 _UNFIT_STATES = {"22003", "0A000"}
-_REWRITTEN = """
-SELECT c.oid::regclass::text AS name FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.relfilenode <> 0
-  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-  AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 1"""
+# A lock keeps DDL off a table, but not new partitions off a partitioned one, nor off what a view reads.
+_MAY_GROW = {RelationKind.PARTITIONED, RelationKind.VIEW}
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
         except DriverError as error:
             losses += 1
             _go_on_or_raise(error, query, walk, reading, losses)
+    if plan.relation.kind in _MAY_GROW:
+        _refuse(plan, reading, run(reading, changes_sql(plan), f"reading {plan.relation.full_name}"))
 
 
 def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
@@ -98,20 +99,24 @@ def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading) -> Ite
 
 
 def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
-    """Lock what the query reads, and refuse what was rewritten since the snapshot.
+    """Lock what the query reads, and refuse what DDL changed since the snapshot: it would look empty, or half so.
 
-    TRUNCATE and rewriting ALTER TABLEs do not keep the rows that older snapshots should see: the table would look
-    empty, or half so. From here on the lock (ACCESS SHARE, like any SELECT's) keeps them out.
+    From here on the lock (ACCESS SHARE, like any SELECT's) keeps DDL out.
     """
     source = page_sql(query.plan, query.fields, Stretch(limit=0))
     if source in worker.locked:
         return
     worker.rows(source)
-    if changed := [str(row["name"]) for row in worker.rows(_REWRITTEN)]:
-        what = f"Reading {query.plan.relation.full_name} failed in {reading.endpoint}: {', '.join(changed)}"
-        message = f"{what} was truncated or rewritten after the snapshot was taken, which no longer shows its rows."
-        raise SourceUnavailableError(message, do="Run it again: a new snapshot shows the table as it is now.")
+    _refuse(query.plan, reading, worker.rows(changes_sql(query.plan)))
     worker.locked.add(source)
+
+
+def _refuse(plan: TablePlan, reading: Reading, changes: Sequence[Mapping[str, object]]) -> None:
+    if changes:
+        what = f"Reading {plan.relation.full_name} failed in {reading.endpoint}: "
+        what += "; ".join(str(change["what"]) for change in changes)
+        message = f"{what} after the snapshot was taken, which no longer shows its rows."
+        raise SourceUnavailableError(message, do="Run it again: a new snapshot shows the table as it is now.")
 
 
 def _grouped(batches: Iterator[pa.RecordBatch], enough: int) -> Iterator[list[pa.RecordBatch]]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+import openpyxl
 import pytest
 
+from backup_pipeline.cli.bundles import download
 from backup_pipeline.cli.durations import parse_duration
 from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.rendering import Rendering
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 
@@ -72,6 +76,38 @@ def test_download_overwrites_only_when_forced(run: Run, tmp_path: Path) -> None:
 def test_a_damaged_download_ends_with_20_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
     assert run("download", "latest").code == 20
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["zip", "xlsx", "csv", "json"])
+def test_download_as_a_form_prints_the_path_of_a_file_with_its_ending(
+    run: Run, installation: Installation, tmp_path: Path, form: str
+) -> None:
+    ended = run("download", "latest", "--as", form)
+    assert ended.code == 0
+    assert ended.out.strip() == installation.manifest.bundle.name.replace(".zip", f".{form}")
+    assert (tmp_path / ended.out.strip()).stat().st_size > 0
+    assert run("download", "latest", "--as", form).code == 21
+    assert run("download", "latest", "--as", form, "--force").code == 0
+
+
+def test_the_workbook_opens_with_every_row(run: Run, tmp_path: Path) -> None:
+    book = openpyxl.load_workbook(tmp_path / run("download", "latest", "--as", "xlsx").out.strip())
+    assert {page.title: page.max_row for page in book.worksheets} == {"goods": 501, "sold": 2001}
+
+
+@pytest.mark.parametrize("arguments", [("--as", "xls"), ("--as", ""), ("--as", "XLSX.exe")])
+def test_an_unknown_form_is_a_wrong_request_that_names_the_forms(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    ended = run("download", "latest", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert all(form in ended.err for form in ("zip", "xlsx", "csv", "json"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_forms_of_the_command_are_those_that_can_be_made() -> None:
+    said = {"zip", *(str(kind) for kind in Rendering)}
+    assert set(get_args(get_args(get_type_hints(download, include_extras=True)["form"])[0])) == said
 
 
 def test_who_took_it_stands_in_show(run: Run) -> None:

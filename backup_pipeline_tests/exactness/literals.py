@@ -277,11 +277,11 @@ DOCUMENTS: Sequence[Kind] = (
     Kind("char(2000)", ["x", ""]),
 )
 NAMES_OF_THINGS: Sequence[Kind] = (
-    Kind("regclass", ["pg_class", '"Odd ""things"""', "0", "4294967290"]),
+    Kind("regclass", ["pg_class", '"Odd ""things"""', "pg_catalog.pg_type"]),
     Kind("regtype", ["int4", "text[]", '"настроение"', "-"]),
     Kind("regproc", ["pg_catalog.pg_backend_pid", "-"]),
     Kind("regprocedure", ["pg_catalog.abs(int4)", "-"]),
-    Kind("regoper", ["0"]),
+    Kind("regoper", ["pg_catalog.||/"]),
     Kind("regoperator", ["pg_catalog.+(int4,int4)"]),
     Kind("regrole", ["postgres", "-"]),
     Kind("regnamespace", ["pg_catalog", "public"]),
@@ -312,8 +312,8 @@ OUR_OWN: Sequence[Kind] = (
     Kind('"настроение"', ["so so", "it's", 'a "b", {c}', "😀", ""]),
     Kind('"целое ""число"""', ["1", "2147483647"], _numbers(1, 2**31 - 1)),
     Kind('"цена"', ["1.50", "-9999999999.99"], _numerics(12, 2)),
-    Kind('"ряд"', ["{}", "{1.50,NULL}", "[0:1]={1,2}", "{{1,2},{3,NULL}}"]),
-    Kind('"пара"', ["(,)", '("","a ""b"", (c)\\\\")', "(1,)"]),
+    Kind('"с рядом"', ["({},1)", '("{1.50,NULL}",)', '("[0:1]={1,2}",)', '("{{1,2},{3,NULL}}",7)', "(,)"]),
+    Kind('"пара"', ["(,)", '(0,"a ""b"", (c)\\\\")', "(1,)"]),
     Kind('"пара в паре"', ['("(1,""x, y"")","{""(2,)"",NULL}",so so)', "(,,)"]),
     Kind('"только пара"', ['(1,"x")', "(,)"]),
     Kind('"только настроение"', ["so so", "😀"]),
@@ -328,6 +328,7 @@ CREATE DOMAIN "целое ""число"\"" AS int CHECK (VALUE > 0);
 CREATE DOMAIN "сумма" AS numeric(12,2);
 CREATE DOMAIN "цена" AS "сумма";
 CREATE DOMAIN "ряд" AS numeric(12,2)[];
+CREATE TYPE "с рядом" AS (r "ряд", n "целое ""число"\"");
 CREATE TYPE "пара" AS (a int, "b ""c"\"" text);
 CREATE TYPE "пара в паре" AS (p "пара", ps "пара"[], m "настроение");
 CREATE DOMAIN "только пара" AS "пара";

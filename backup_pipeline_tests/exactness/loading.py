@@ -29,10 +29,11 @@ _CREATE = {
 _LOADABLE = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"""
+_ROW = '"the row"'  # an alias that no column has for its name
 _DIFFERENCE = """
-SELECT 'lost' AS what, {left} AS it FROM (SELECT {row_a} FROM {a} AS x EXCEPT ALL SELECT {row_b} FROM {b} AS x) AS d (v)
+SELECT 'lost' AS what, {left} AS it FROM (SELECT {value} FROM {a} AS {row} EXCEPT ALL SELECT {value} FROM {b} AS {row}) AS d (v)
 UNION ALL
-SELECT 'made up', {left} FROM (SELECT {row_b} FROM {b} AS x EXCEPT ALL SELECT {row_a} FROM {a} AS x) AS d (v) LIMIT 6"""
+SELECT 'made up', {left} FROM (SELECT {value} FROM {b} AS {row} EXCEPT ALL SELECT {value} FROM {a} AS {row}) AS d (v) LIMIT 6"""
 
 
 def session(url: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -70,9 +71,11 @@ def differences(
 ) -> Sequence[tuple[Any, ...]]:
     """Rows that stand more often in one table than in the other; the first few."""
     a, b = (_source(database, relation) for relation in (one, other))
-    as_row = sql.SQL(row.format(row="x"))
+    as_row = sql.SQL(row.format(row=_ROW))
     left = sql.SQL("left(v::text, 400)")
-    return database.execute(sql.SQL(_DIFFERENCE).format(left=left, row_a=as_row, row_b=as_row, a=a, b=b)).fetchall()
+    return database.execute(
+        sql.SQL(_DIFFERENCE).format(left=left, value=as_row, row=sql.SQL(_ROW), a=a, b=b)
+    ).fetchall()
 
 
 def assert_round_trip(url: str, export: Export, table: str, relation: Relation, row: str = BYTES) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -114,7 +116,37 @@ def test_a_workbook_of_nothing_still_opens() -> None:
     assert workbook([]).sheetnames == ["Empty"]
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=12))
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_workbook_that_is_not_finished_leaves_no_rows_in_temporary_files(spool: Path) -> None:
+    def cut_off() -> Iterator[bytes]:
+        yield b'a,b\r\n1,"secret"\r\n' * 1000
+        assert list(spool.iterdir())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_xlsx(io.BytesIO(), [SheetFiles("A", [[b"a\r\n1\r\n"]]), SheetFiles("B", [cut_off()])])
+    gc.collect()
+    assert list(spool.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_workbook_on_a_full_disk_is_one_error_and_leaves_nothing(spool: Path) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        write_xlsx(full, [SheetFiles("A", [[b"a\r\n1\r\n"]])])
+    gc.collect()
+    assert list(spool.iterdir()) == []
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8") | st.sampled_from(" '"), max_size=60), max_size=12))
 def test_sheet_titles_are_legal_and_differ(names: list[str]) -> None:
     taken: set[str] = set()
     titles = [sheet_title(name, taken) for name in [*names, *names]]

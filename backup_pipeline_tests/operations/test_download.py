@@ -21,6 +21,7 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import Silence
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.download import Witness, bundle_url, download_bundle
+from backup_pipeline.operations.local_file import Destination
 from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import now
@@ -32,7 +33,11 @@ def witness(made: Made) -> Witness:
 
 def download(made: Made, target: Path, *, store: Store | None = None, force: bool = False) -> Path:
     return download_bundle(
-        made.attempt, target, store=store or made.store, witness=witness(made), progress=Silence(), force=force
+        made.attempt,
+        Destination(target, force),
+        store=store or made.store,
+        witness=witness(made),
+        progress=Silence(),
     )
 
 

@@ -31,18 +31,20 @@ Install = Callable[[], AbstractContextManager[Installation]]
 @pytest.fixture(scope="session")
 def shop_template(postgres_server: EmbeddedPostgres) -> str:
     """The name of a database that holds the shop."""
-    postgres_server.ensure_database("shop_template")
-    with psycopg.connect(postgres_server.url("shop_template"), autocommit=True) as session:
+    name = _new_name("shop")
+    postgres_server.ensure_database(name)
+    with psycopg.connect(postgres_server.url(name), autocommit=True) as session:
         session.execute(SHOP_SQL.encode())
         session.execute("VACUUM ANALYZE")
-    return "shop_template"
+    return name
 
 
 @pytest.fixture(scope="session")
 def ledger_template(postgres_server: EmbeddedPostgres) -> str:
     """The name of a database that holds an empty ledger."""
-    SqlLedger.create(postgres_server.url("ledger_template")).close()
-    return "ledger_template"
+    name = _new_name("ledger")
+    SqlLedger.create(postgres_server.url(name)).close()
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +79,7 @@ def install(
             (catalogs / "shop.yaml").write_text(SHOP_YAML)
             shutil.copytree(dagster_template, home / "dagster")
             installation = Installation(home, catalogs / "shop.yaml", source, ledger, webhook, environment)
-            installation.set(
+            installation.configure(
                 BACKUP_HOME=str(home),
                 BACKUP_CATALOGS=str(catalogs),
                 BACKUP_SOURCE_URL=source,
@@ -118,10 +120,14 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def _new_name(kind: str) -> str:
+    return f"{kind}_{uuid.uuid4().hex[:8]}"
+
+
 @contextmanager
 def _copied(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     """The superuser's URL of a copy of the database `template`."""
-    name = f"{template.removesuffix('_template')}_{uuid.uuid4().hex[:8]}"
+    name = _new_name(template.partition("_")[0])
     known, copy = sql.Identifier(template), sql.Identifier(name)
     with psycopg.connect(server.url("postgres"), autocommit=True) as session:
         session.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, known))

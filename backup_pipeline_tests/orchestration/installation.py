@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -68,6 +70,16 @@ tables:
 """
 
 
+def until(holds: Callable[[], bool], seconds: float, *, every: float = 0.1) -> float:
+    """Wait until it holds; how many seconds that took."""
+    start = time.monotonic()
+    pause = threading.Event()
+    while not holds():
+        assert time.monotonic() - start < seconds, f"it did not happen within {seconds:g} s"
+        pause.wait(every)
+    return time.monotonic() - start
+
+
 @dataclass(frozen=True)
 class Installation:
     """Where everything of one test is; the environment of this process points there."""
@@ -99,7 +111,7 @@ class Installation:
     def store(self) -> Store:
         return open_settings_store(self.settings)
 
-    def set(self, **environment: str) -> None:
+    def configure(self, **environment: str) -> None:
         """Change the environment for the rest of the test."""
         for name, value in environment.items():
             self.monkeypatch.setenv(name, value)
@@ -141,7 +153,9 @@ class Installation:
         """What sensors get."""
         return BackupResource(s3=s3_resource(self.settings))
 
-    def run_job(self, name: str, *selection: str, instance: dg.DagsterInstance, **more: Any) -> dg.ExecuteInProcessResult:
+    def run_job(
+        self, name: str, *selection: str, instance: dg.DagsterInstance, **more: Any
+    ) -> dg.ExecuteInProcessResult:
         """Run a job in this process, as the UI would; `selection` are assets of the catalog, none: all of the job."""
         job = self.definitions().resolve_job_def(name)
         chosen = [dg.AssetKey(["shop", asset]) for asset in selection] or None
@@ -172,13 +186,13 @@ class Installation:
         finally:
             ledger.close()
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def store_keys(self, prefix: str = "") -> list[str]:
         """The keys in the store."""
         return [found.key for found in self.store.list(prefix)]
 
     def backups(self) -> list[str]:
         """The keys of everything that could be taken for a backup."""
-        return self.keys("shop/backups/")
+        return self.store_keys("shop/backups/")
 
     def manifest(self) -> StoredManifest:
         """The manifest of the newest attempt."""
@@ -197,9 +211,13 @@ class Installation:
         with self.instance() as instance:
             return list(instance.all_logs(run_id))
 
+    def event_log(self, run_id: str) -> str:
+        """Everything the event log holds of a run, as text."""
+        return "\n".join(dg.serialize_value(entry) for entry in self.events(run_id))
+
     def step_failures(self, run_id: str) -> list[tuple[str, Mapping[str, Any]]]:
         """Description and metadata of each failure that a step ended with on purpose."""
-        found = []
+        found: list[tuple[str, Mapping[str, Any]]] = []
         for entry in self.events(run_id):
             event = entry.dagster_event
             if event is None or not event.is_step_failure or event.step_failure_data.user_failure_data is None:
@@ -218,7 +236,10 @@ class Installation:
 
     def alerts(self) -> list[str]:
         """What the alert endpoint was sent, each as text."""
-        return [json.dumps(body, ensure_ascii=False) if isinstance(body, dict) else str(body) for body in self.webhook.bodies]
+        return [
+            json.dumps(body, ensure_ascii=False) if isinstance(body, dict) else str(body)
+            for body in self.webhook.bodies
+        ]
 
     def past(self, days: int = 1) -> date:
         return self.today - timedelta(days=days)

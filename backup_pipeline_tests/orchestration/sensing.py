@@ -43,12 +43,14 @@ def _tell(installation: Installation, run_id: str, sensor: str, kind: dg.Dagster
 def tick(installation: Installation, sensor: str, cursor: str | None = None) -> dg.SensorResult:
     """One tick of a sensor over the instance, from `cursor`; what it says, and its new cursor."""
     definitions = installation.definitions()
-    with installation.instance() as instance:
-        with dg.build_sensor_context(
+    with (
+        installation.instance() as instance,
+        dg.build_sensor_context(
             instance=instance,
             cursor=cursor,
             repository_def=definitions.get_repository_def(),
             resources={"backups": installation.resource()},
-        ) as context:
-            data = definitions.resolve_sensor_def(sensor).evaluate_tick(context)
+        ) as context,
+    ):
+        data = definitions.resolve_sensor_def(sensor).evaluate_tick(context)
     return dg.SensorResult(skip_reason=data.skip_message, cursor=data.cursor)

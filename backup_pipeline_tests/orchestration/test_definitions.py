@@ -15,11 +15,32 @@ from backup_pipeline.catalogs.load import load_catalogs
 from backup_pipeline.orchestration.assemble import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT, Settings
 
-ISP = (
-    "customers payments invoices invoice_items billing_records transactions support_tickets ticket_comments"
-    " service_tasks inventory_items stock_movements metered_usage_logs employees leave_requests payroll reminder_logs"
-    " call_records mikrotik_users packages routers resellers reseller_customers reseller_commissions areas"
-).split()
+ISP = [
+    "customers",
+    "payments",
+    "invoices",
+    "invoice_items",
+    "billing_records",
+    "transactions",
+    "support_tickets",
+    "ticket_comments",
+    "service_tasks",
+    "inventory_items",
+    "stock_movements",
+    "metered_usage_logs",
+    "employees",
+    "leave_requests",
+    "payroll",
+    "reminder_logs",
+    "call_records",
+    "mikrotik_users",
+    "packages",
+    "routers",
+    "resellers",
+    "reseller_customers",
+    "reseller_commissions",
+    "areas",
+]
 CHECKS = {"row_count", "key_unique", "shrinkage"}
 KEYS = {("isp", table) for table in (*ISP, "bundle")} | {("isp_customers", "customers"), ("isp_customers", "bundle")}
 
@@ -70,7 +91,9 @@ def test_the_tables_of_a_catalog_are_one_step_so_that_one_snapshot_spans_them(de
 def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert jobs == {f"{catalog}_{job}" for catalog in ("isp", "isp_customers") for job in ("full_backup", "tables_only")}
+    assert jobs == {
+        f"{catalog}_{job}" for catalog in ("isp", "isp_customers") for job in ("full_backup", "tables_only")
+    }
     assert {schedule.name for schedule in repository.schedule_defs} == {"isp_daily", "isp_customers_daily"}
     sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
     assert set(sensors) == {"backup_failed", "backup_canceled", "backup_checks_failed", "backup_orphans"}

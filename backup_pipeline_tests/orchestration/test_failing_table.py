@@ -12,8 +12,12 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure
 
-BREAK = "DROP VIEW totals; CREATE VIEW totals AS SELECT 1 / (random() * 0)::int AS customer_id, 1 AS amount, 1 AS orders"
-MEND = "DROP VIEW totals; CREATE VIEW totals AS SELECT customer_id, sum(amount) AS amount FROM orders GROUP BY customer_id"
+BREAK = (
+    "DROP VIEW totals; CREATE VIEW totals AS SELECT 1 / (random() * 0)::int AS customer_id, 1 AS amount, 1 AS orders"
+)
+MEND = (
+    "DROP VIEW totals; CREATE VIEW totals AS SELECT customer_id, sum(amount) AS amount FROM orders GROUP BY customer_id"
+)
 
 
 @pytest.mark.parametrize("how", [BREAK, "DROP VIEW totals"], ids=["divides by zero", "dropped"])

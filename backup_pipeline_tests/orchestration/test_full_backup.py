@@ -75,23 +75,21 @@ def test_the_ledger_says_success_with_the_numbers_of_the_manifest(backup: Backup
 
 
 def test_row_counts_are_those_of_the_source(backup: Backup) -> None:
-    counted = {
-        table: backup.installation.sql(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES
-    }
+    counted = {table: backup.installation.sql(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
     assert counted == ROWS == {table.name: table.row_count for table in backup.manifest.tables}
 
 
 def test_row_counts_are_those_that_pyarrow_and_duckdb_read_from_the_bundle(backup: Backup) -> None:
     for table in backup.manifest.tables:
         path = backup.parquet(table.name)
-        counted = duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchall()[0][0]
+        [[counted]] = duckdb.execute(f"SELECT count(*) FROM '{path}'").fetchall()
         assert pq.read_table(path).num_rows == counted == ROWS[table.name]
         assert sum(file.rows for file in table.files if file.format == "parquet") == counted
 
 
 def test_sums_are_those_of_the_source(backup: Backup) -> None:
     [[source]] = backup.installation.sql("SELECT sum(amount) FROM orders")
-    [[copied]] = duckdb.sql(f"SELECT sum(amount) FROM '{backup.parquet('orders')}'").fetchall()
+    [[copied]] = duckdb.execute(f"SELECT sum(amount) FROM '{backup.parquet('orders')}'").fetchall()
     assert copied == source
 
 
@@ -195,7 +193,7 @@ def test_sheets_show_names_local_times_and_text_as_it_is(backup: Backup) -> None
     customers = backup.sheet("Customers")
     at = customers[0].index("joined_at")
     assert customers[1][at] == "2026-01-01 01:00:00"
-    assert backup.sheet("notes")[1][0].startswith("গ্রাহক \"")
+    assert backup.sheet("notes")[1][0].startswith('গ্রাহক "')
 
 
 def test_nothing_is_left_in_the_working_folder_and_nobody_was_alerted(backup: Backup) -> None:
@@ -242,8 +240,10 @@ def test_two_catalogs_in_one_run_have_a_row_and_a_bundle_each(installation: Inst
     keys = [dg.AssetKey([catalog, asset]) for catalog in ("shop", "branch") for asset in ("customers", "bundle")]
     keys += [dg.AssetKey(["shop", table]) for table in TABLES[1:]]
     with installation.instance() as instance:
-        result = installation.all_definitions().resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance, asset_selection=keys, partition_key=installation.today.isoformat()
+        result = (
+            installation.all_definitions()
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(instance=instance, asset_selection=keys, partition_key=installation.today.isoformat())
         )
     assert result.success
     rows = {attempt.catalog: attempt for attempt in installation.attempts()}

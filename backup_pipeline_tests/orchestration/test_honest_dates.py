@@ -23,7 +23,7 @@ def test_a_date_that_is_over_is_refused_and_nothing_is_written(installation: Ins
     assert metadata["exit code"] == 21
     attempt = installation.attempt()
     assert (attempt.status, attempt.partition_date, attempt.late) == (Status.FAILED, yesterday, False)
-    assert installation.keys() == []
+    assert installation.store_keys() == []
     assert all(not dates for dates in installation.materialized().values())
     assert len(installation.alerts()) == 1
 
@@ -69,7 +69,7 @@ def test_a_date_to_come_is_refused(installation: Installation) -> None:
     with pytest.raises(RefusedError, match="lies ahead") as caught:
         installation.run(day=installation.past(-1), late=True)
     assert str(installation.today) in caught.value.do
-    assert installation.keys() == []
+    assert installation.store_keys() == []
 
 
 def test_a_date_before_the_first_of_the_catalog_is_refused(installation: Installation) -> None:
@@ -84,7 +84,7 @@ def test_a_missed_date_stays_a_visible_gap(installation: Installation) -> None:
     assert installation.run().success
     assert not installation.run(day=installation.past(1)).success
     there = {installation.past(2).isoformat(), installation.today.isoformat()}
-    assert installation.materialized() == {asset: there for asset in (*TABLES, "bundle")}
+    assert installation.materialized() == dict.fromkeys((*TABLES, "bundle"), there)
     partitions = installation.definitions().resolve_asset_graph().get(dg.AssetKey(["shop", "bundle"])).partitions_def
     assert partitions is not None
     missed = set(partitions.get_partition_keys()) - there
@@ -95,7 +95,7 @@ def test_a_bundle_alone_of_a_past_date_is_allowed_as_it_reads_no_source(installa
     day = installation.past(2)
     assert installation.run(day=day, late=True).success
     before = installation.manifest()
-    installation.set(BACKUP_SOURCE_URL="postgresql://nobody:x@127.0.0.1:1/gone")
+    installation.configure(BACKUP_SOURCE_URL="postgresql://nobody:x@127.0.0.1:1/gone")
     with installation.instance() as instance:
         result = installation.run_job("shop_full_backup", "bundle", instance=instance, partition_key=day.isoformat())
     assert result.success

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import yaml
 from dagster._core.launcher.base import WorkerStatus
+from dagster._core.scheduler import DagsterDaemonScheduler
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.tags import GRPC_INFO_TAG
@@ -65,7 +66,7 @@ def test_every_setting_of_the_file_is_in_force(instance: dg.DagsterInstance) -> 
     assert not instance.telemetry_enabled
     assert not instance.nux_enabled
     assert isinstance(instance.run_launcher, SupervisedRunLauncher)
-    assert instance.scheduler is not None
+    assert isinstance(instance.scheduler, DagsterDaemonScheduler)
     assert (instance.scheduler.max_catchup_runs, instance.scheduler.max_tick_retries) == (1, 3)
     limits = instance.get_concurrency_config()
     assert limits.run_queue_config is not None
@@ -90,7 +91,9 @@ def test_without_a_url_storage_is_sqlite_and_compute_logs_are_local(instance: dg
 
 
 def test_with_a_bucket_compute_logs_go_to_s3(installation: Installation) -> None:
-    installation.set(BACKUP_COMPUTE_LOG_BUCKET="logs", BACKUP_S3_ENDPOINT_URL="http://127.0.0.1:9", BACKUP_S3_REGION="eu-x-1")
+    installation.configure(
+        BACKUP_COMPUTE_LOG_BUCKET="logs", BACKUP_S3_ENDPOINT_URL="http://127.0.0.1:9", BACKUP_S3_REGION="eu-x-1"
+    )
     with installation.instance() as instance:
         manager = instance.compute_log_manager
         assert isinstance(manager, S3ComputeLogManager)
@@ -102,7 +105,7 @@ def test_with_a_bucket_compute_logs_go_to_s3(installation: Installation) -> None
 def test_with_a_url_storage_is_postgres_and_a_backup_runs_on_it(
     installation: Installation, fresh_database: str
 ) -> None:
-    installation.set(DAGSTER_PG_URL=fresh_database)
+    installation.configure(DAGSTER_PG_URL=fresh_database)
     result = installation.run()
     assert result.success, result
     with installation.instance() as instance:

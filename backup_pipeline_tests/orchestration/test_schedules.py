@@ -27,9 +27,7 @@ def definitions() -> dg.Definitions:
 
 def _tick(definitions: dg.Definitions, at: datetime) -> dg.RunRequest:
     schedule = definitions.resolve_schedule_def("isp_daily")
-    context = dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=definitions.get_repository_def()
-    )
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=definitions.get_repository_def())
     with dg.partition_loading_context(effective_dt=at):
         [request] = schedule.evaluate_tick(context).run_requests or []
     return request

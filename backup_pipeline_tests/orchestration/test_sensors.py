@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,16 +18,19 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.wiring.ports import open_ports, this_owner
-from backup_pipeline_tests.orchestration.installation import Installation
+from backup_pipeline_tests.orchestration.installation import Installation, until
 from backup_pipeline_tests.orchestration.sensing import tell_of_cancellation, tell_of_failure, tell_of_success, tick
-from backup_pipeline_tests.servers.parents import ROOT
+from backup_pipeline_tests.servers.parents import python
 
 
 def _dead_run(installation: Installation, event: str, status: dg.DagsterRunStatus, *, row: bool, **tags: str) -> str:
     """A run that Dagster knows as ended, and that could not end its row (or had not begun one)."""
     with installation.instance() as instance:
         run = create_run_for_test(
-            instance, job_name="shop_full_backup", tags={CATALOG_TAG: "shop", **tags}, status=dg.DagsterRunStatus.STARTED
+            instance,
+            job_name="shop_full_backup",
+            tags={CATALOG_TAG: "shop", **tags},
+            status=dg.DagsterRunStatus.STARTED,
         )
         if row:
             request = Request(
@@ -46,7 +46,7 @@ def _dead_run(installation: Installation, event: str, status: dg.DagsterRunStatu
                 begin(request, ports, this_owner())
         told = instance.report_run_failed if status is dg.DagsterRunStatus.FAILURE else instance.report_run_canceled
         told(run, event)
-    return run.run_id
+    return str(run.run_id)
 
 
 def test_a_failed_run_that_left_its_row_open_is_closed_and_told_once(installation: Installation) -> None:
@@ -144,8 +144,8 @@ class _Interrupt:
 
 
 def test_ctrl_c_ends_run_and_row_as_canceled(installation: Installation) -> None:
-    print("RESULT", installation.run(progress=_Interrupt()))
-    print(installation.attempt())
+    with pytest.raises(KeyboardInterrupt):
+        installation.run(progress=_Interrupt())
     attempt = installation.attempt()
     assert attempt.status is Status.CANCELED
     assert installation.backups() == []
@@ -164,7 +164,8 @@ from backup_pipeline.core.progress import Silence
 from backup_pipeline.orchestration.execute import Order, run_backup
 from backup_pipeline.settings import Settings
 catalog = load_catalog(Path(sys.argv[1]))
-run_backup(Order(catalog, (), local_date(datetime.now(UTC), "Asia/Dhaka"), "to be killed", "tester"), Settings(), Silence())
+today = local_date(datetime.now(UTC), "Asia/Dhaka")
+run_backup(Order(catalog, (), today, "to be killed", "tester"), Settings(), Silence())
 """
 
 
@@ -176,17 +177,16 @@ def _backup_that_hangs(installation: Installation) -> Iterator[subprocess.Popen[
         " SELECT n AS customer_id, 1 AS amount, pg_sleep(CASE n WHEN 5 THEN 600 ELSE 0 END)::text AS orders"
         " FROM generate_series(1, 10) AS n"
     )
-    source = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{RUN}"
-    with subprocess.Popen([sys.executable, "-c", source, str(installation.catalog_file)]) as process:
+    with subprocess.Popen(python(RUN, str(installation.catalog_file))) as process:
         try:
-            _until(lambda: _done_tables(installation) == 3 and bool(_sleeping(installation)))
+            until(lambda: _done_tables(installation) == 3 and bool(_sleeping(installation)), 60)
             yield process
         finally:
             process.kill()
 
 
 def _done_tables(installation: Installation) -> int:
-    return sum(key.endswith("partition.json") for key in installation.keys())
+    return sum(key.endswith("partition.json") for key in installation.store_keys())
 
 
 def _sleeping(installation: Installation) -> list[int]:
@@ -196,14 +196,6 @@ def _sleeping(installation: Installation) -> list[int]:
     )
     with psycopg.connect(installation.source_url) as session:
         return [row[0] for row in session.execute(query)]
-
-
-def _until(holds: object, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    pause = threading.Event()
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen in time"
-        pause.wait(0.1)
 
 
 def test_a_backup_killed_in_its_export_is_closed_by_the_next_start_and_leaves_nothing(
@@ -239,10 +231,8 @@ def test_a_backup_killed_in_its_export_is_closed_by_the_next_start_and_leaves_no
 
 def test_a_terminated_backup_stops_its_sql_at_once(installation: Installation) -> None:
     with _backup_that_hangs(installation) as process:
-        started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _until(lambda: not _sleeping(installation), seconds=10)
-        took = time.monotonic() - started
+        took = until(lambda: not _sleeping(installation), 10, every=0.02)
         process.wait(20)
     assert took < 2, f"the query ran on for {took:.1f} s"
     assert installation.attempt().status is Status.CANCELED

@@ -1,0 +1,66 @@
+"""What DDL did to the relations of a query since the snapshot, where PostgreSQL would show something else in silence.
+
+Rows are versioned, definitions are not: a query in an old snapshot uses the names, columns, partitions, files of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backup_pipeline.core.plans import TablePlan
+from backup_pipeline.postgres.session import literal, relation_sql
+
+# TRUNCATE and rewriting ALTER TABLEs do not keep the rows that older snapshots should see.
+_REWRITTEN = """
+SELECT c.oid::regclass || ' was truncated or rewritten'
+FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.relfilenode <> 0
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+  AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)"""
+# to_regclass, pg_identify_object_as_address and pg_partition_tree tell what is now; the catalog's rows, what was then.
+_CHANGES = """
+WITH RECURSIVE named (schema, name, now) AS (VALUES {named}),
+then_named AS (
+    SELECT named.*, c.oid AS id FROM named LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
+    ON n.nspname = named.schema AND c.relname = named.name),
+used (id) AS (
+    SELECT id FROM then_named
+    UNION SELECT d.refobjid FROM used JOIN pg_rewrite r ON r.ev_class = used.id
+          JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+               AND d.refclassid = 'pg_class'::regclass),
+parts (root, id) AS (
+    SELECT used.id, used.id FROM used JOIN pg_class c ON c.oid = used.id AND c.relkind = 'p'
+    UNION SELECT parts.root, i.inhrelid FROM parts JOIN pg_inherits i ON i.inhparent = parts.id),
+parts_now (root, id) AS (
+    SELECT p.root, t.relid FROM parts p, pg_partition_tree(p.root) t JOIN pg_class c ON c.oid = t.relid
+    WHERE p.root = p.id),
+changes (what) AS (
+    {rewritten}
+    UNION ALL SELECT format('%I.%I', schema, name) || ' was replaced by another relation'
+    FROM then_named WHERE id IS DISTINCT FROM now
+    UNION ALL SELECT format('column %I of %I.%I was dropped or renamed', a.attname, t.schema, t.name)
+    FROM then_named t JOIN pg_attribute a ON a.attrelid = t.id AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE t.id = t.now
+      AND a.attname <> (pg_identify_object_as_address('pg_class'::regclass, t.id, a.attnum)).object_names[3]
+    UNION ALL SELECT id::regclass || ' was detached from ' || root::regclass
+    FROM (TABLE parts EXCEPT TABLE parts_now) AS gone
+    UNION ALL SELECT id::regclass || ' was attached to ' || root::regclass
+    FROM (TABLE parts_now EXCEPT TABLE parts) AS come)
+SELECT what FROM changes ORDER BY what"""
+
+
+def changes_sql(plan: TablePlan) -> str:
+    """A query whose rows say, as `what`, what became of the plan's relations since the snapshot; none when all is well.
+
+    To be run after the relations were locked (by any query on them). A lock keeps out all of it from then on, but for
+    the attaching of partitions. Partitions made after the snapshot show no rows in it, and are not told.
+    """
+    relations = [plan.relation.id, *(step.relation for s in plan.look_ups if s.look_up for step in s.look_up.steps)]
+    return _CHANGES.format(named=_named(relations), rewritten=_REWRITTEN)
+
+
+def _named(relations: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(
+        f"({literal(schema)}, {literal(name)}, to_regclass({literal(relation_sql((schema, name)))})::oid)"
+        for schema, name in dict.fromkeys(relations)
+    )

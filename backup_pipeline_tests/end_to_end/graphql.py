@@ -1,0 +1,69 @@
+"""What a person does in the Dagster UI, over the API that the UI uses."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from backup_pipeline_tests.orchestration.installation import until
+
+_LAUNCH = """mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+_TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename ... on PythonError { message } } }"
+_DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
+_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class Ui:
+    """The Dagster UI at `url`."""
+
+    url: str
+
+    def ask(self, query: str, **variables: object) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/server_info", timeout=2):
+                return True
+        except OSError:
+            return False
+
+    def materialize(self, day: str, *assets: str) -> str:
+        """Launch a run for `assets`, as "Materialize selected" does; its id."""
+        selector = {
+            "repositoryLocationName": "backup_pipeline",
+            "repositoryName": "__repository__",
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [{"path": asset.split("/")} for asset in assets],
+            "assetCheckSelection": [],
+        }
+        tags = [{"key": "dagster/partition", "value": day}]
+        params = {"selector": selector, "mode": "default", "runConfigData": "{}", "executionMetadata": {"tags": tags}}
+        launched = self.ask(_LAUNCH, p=params)["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def status(self, run_id: str) -> str:
+        return str(self.ask(_STATUS, run=run_id)["runOrError"]["status"])
+
+    def ended(self, run_id: str, within: float = 60) -> str:
+        until(lambda: self.status(run_id) in _ENDED, within)
+        return self.status(run_id)
+
+    def terminate(self, run_id: str) -> None:
+        answer = self.ask(_TERMINATE, run=run_id)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
+
+    def healthy_daemons(self) -> set[str]:
+        found = self.ask(_DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return {daemon["daemonType"] for daemon in found if daemon["required"] and daemon["healthy"]}

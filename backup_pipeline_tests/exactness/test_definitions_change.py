@@ -1,0 +1,173 @@
+"""DDL while an export runs: its table comes as the snapshot shows it, or as a clear error. Never as something between."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.core.errors import SourceError
+from backup_pipeline.core.progress import Event, PageWritten, TableStarted
+from backup_pipeline_tests.exactness.exporting import Export, Exporter, catalog_of
+from backup_pipeline_tests.exactness.loading import assert_round_trip, session
+
+_CREATE = """
+CREATE SCHEMA {schema}; SET search_path = {schema};
+CREATE TABLE t (id int PRIMARY KEY, a int, b int, c varchar(10));
+INSERT INTO t SELECT i, i, -i, 'c' || i FROM generate_series(1, 50) i;
+CREATE TABLE bare AS SELECT * FROM t;
+CREATE TABLE parted (LIKE t INCLUDING ALL) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (26);
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (26) TO (100);
+INSERT INTO parted SELECT * FROM t;
+CREATE TABLE apart (LIKE t INCLUDING ALL);
+INSERT INTO apart SELECT i, i, i, 'apart' FROM generate_series(200, 220) i;
+CREATE VIEW seen AS SELECT * FROM parted;
+CREATE TABLE kept AS SELECT * FROM t;
+"""
+ANY_TABLE = {
+    "drop column": "ALTER TABLE {t} DROP b CASCADE",
+    "drop table": "DROP TABLE {t} CASCADE",
+    "truncate": "TRUNCATE {t}",
+    "rename table": "ALTER TABLE {t} RENAME TO renamed",
+    "rename column": "ALTER TABLE {t} RENAME b TO d",
+    "add column": "ALTER TABLE {t} ADD d text DEFAULT 'new'",
+    "alter type": "DROP VIEW seen; ALTER TABLE {t} ALTER b TYPE bigint",
+    "alter type without a rewrite": "DROP VIEW seen; ALTER TABLE {t} ALTER c TYPE varchar(20)",
+    "alter type of the key": "DROP VIEW seen; ALTER TABLE {t} ALTER id TYPE bigint",
+    "empty and fill again": "TRUNCATE {t}; INSERT INTO {t} SELECT i, 0, 0, 'new' FROM generate_series(1, 20) i",
+    "put a new one in its place": "ALTER TABLE {t} RENAME TO old; CREATE TABLE {t} (LIKE old INCLUDING ALL);"
+    " INSERT INTO {t} SELECT * FROM old LIMIT 5",
+    "drop and create": "DROP TABLE {t} CASCADE; CREATE TABLE {t} (id int PRIMARY KEY, a int, b int, c varchar(10))",
+    "put an older one in its place": "ALTER TABLE {t} RENAME TO old; ALTER TABLE apart RENAME TO {t}",
+    "drop a column and add one of its name": "ALTER TABLE {t} DROP b CASCADE; ALTER TABLE {t} ADD b int",
+    "swap two columns": "ALTER TABLE {t} RENAME a TO x; ALTER TABLE {t} RENAME b TO a; ALTER TABLE {t} RENAME x TO b",
+    "vacuum full": "VACUUM FULL {t}",
+    "move to another schema": "CREATE SCHEMA {away}; ALTER TABLE {t} SET SCHEMA {away}",
+    "drop the key": "ALTER TABLE {t} DROP CONSTRAINT IF EXISTS {t}_pkey",
+    "enable row security": "ALTER TABLE {t} ENABLE ROW LEVEL SECURITY",
+}
+PARTITIONS = {
+    "drop a partition": "DROP TABLE parted_2",
+    "detach a partition": "ALTER TABLE parted DETACH PARTITION parted_2",
+    "truncate a partition": "TRUNCATE parted_2",
+    "attach a partition": "ALTER TABLE parted ATTACH PARTITION apart FOR VALUES FROM (200) TO (300)",
+    "swap a partition": "ALTER TABLE parted DETACH PARTITION parted_2;"
+    "ALTER TABLE parted ATTACH PARTITION apart FOR VALUES FROM (200) TO (300)",
+    "create a partition": "CREATE TABLE parted_3 PARTITION OF parted FOR VALUES FROM (300) TO (400)",
+    "copy a partition and drop it": "CREATE TABLE parted_9 (LIKE parted_2 INCLUDING ALL);"
+    "INSERT INTO parted_9 SELECT * FROM parted_2; DROP TABLE parted_2;"
+    "ALTER TABLE parted ATTACH PARTITION parted_9 FOR VALUES FROM (26) TO (100)",
+}
+CASES = {
+    f"case_{number}": case
+    for number, case in enumerate(
+        [
+            *(
+                (table, name, ddl)
+                for table in ("t", "bare", "parted")
+                for name, ddl in ANY_TABLE.items()
+                if (table, name) != ("parted", "alter type of the key")
+            ),  # which PostgreSQL refuses
+            *((table, name, ddl) for table in ("parted", "seen") for name, ddl in PARTITIONS.items()),
+        ]
+    )
+}
+HARMLESS = {"add column", "alter type without a rewrite", "create a partition", "drop the key"}
+GROWS = {"attach a partition", "swap a partition"}  # no lock keeps a partition from being attached
+
+
+class Act:
+    """Progress that calls `act` with the name of a table at the first event of `kind` it hears of that table."""
+
+    def __init__(self, kind: type[TableStarted | PageWritten], act: Callable[[str], None], *, once: bool) -> None:
+        self._kind, self._act, self._once = kind, act, once
+        self._seen: set[str] = set()
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, self._kind) and event.table not in self._seen and not (self._once and self._seen):
+            self._seen.add(event.table)
+            self._act(event.table)
+
+
+@pytest.fixture
+def exporter(fresh_database: str, tmp_path: Path) -> Exporter:
+    with session(fresh_database) as connection:
+        connection.execute("SET client_min_messages = warning")
+        for case in CASES:
+            connection.execute(_CREATE.format(schema=case))
+    return Exporter(fresh_database, tmp_path, workers=1, page_rows=7, options={"page_bytes": 400})
+
+
+def change(url: str, case: str) -> None:
+    table, _, ddl = CASES[case]
+    with session(url) as connection:
+        connection.execute(f"SET client_min_messages = warning; SET search_path = {case}")
+        for statement in ddl.format(t=table, away=f"{case}_away").split(";"):
+            connection.execute(statement)
+
+
+def export_cases(exporter: Exporter) -> Export:
+    return exporter.export(catalog_of({case: (case, table) for case, (table, _, _) in CASES.items()}))
+
+
+def outcome(url: str, export: Export, case: str) -> str:
+    """`as it was`, or the error; anything else fails."""
+    error = export.error(case)
+    if error is None:
+        assert_round_trip(url, export, case, (case, "kept"))
+        return "as it was"
+    assert isinstance(error, SourceError)
+    assert error.do
+    assert "failed" in error.what
+    assert export.published(case) == []
+    return error.what
+
+
+@pytest.fixture
+def changed(exporter: Exporter) -> Iterator[tuple[str, Export]]:
+    """An export during which every table was changed: after the plans were made, before a row was read."""
+
+    def change_all(_: str) -> None:
+        for case in CASES:
+            change(exporter.url, case)
+
+    exporter.progress = Act(TableStarted, change_all, once=True)
+    yield exporter.url, export_cases(exporter)
+
+
+def test_what_changes_before_it_is_read_is_as_it_was_or_a_clear_error(changed: tuple[str, Export]) -> None:
+    url, export = changed
+    wrong = []
+    for case, (table, name, _) in CASES.items():
+        try:
+            said = outcome(url, export, case)
+        except AssertionError as error:
+            wrong.append((table, name, str(error)[:300]))
+            continue
+        if name in HARMLESS and said != "as it was":
+            wrong.append((table, name, said))
+    assert wrong == []
+
+
+def test_what_changes_while_it_is_read_waits_for_the_export(exporter: Exporter) -> None:
+    """The reader's lock keeps DDL out; each table comes as it was."""
+    threads: list[threading.Thread] = []
+
+    def start(case: str) -> None:
+        if int(case.removeprefix("case_")) % 4 == 0:
+            threads.append(threading.Thread(target=change, args=(exporter.url, case)))
+            threads[-1].start()
+
+    exporter.progress = Act(PageWritten, start, once=False)
+    try:
+        export = export_cases(exporter)
+    finally:
+        for thread in threads:
+            thread.join()
+    assert len(threads) > 10
+    for case, (_, name, _) in CASES.items():
+        said = outcome(exporter.url, export, case)
+        assert said == "as it was" or (name in GROWS and "was attached" in said), (case, said)
