@@ -1,4 +1,4 @@
-"""`make bench`: both formats against DuckDB, psql and pandas on four tables; the report goes to benchmarks/report.md."""
+"""`make bench`: both formats against DuckDB, psql and pandas on four tables; the report is benchmarks/report.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.settings import PROJECT
 from benchmarks.peers import Peers, install_peers
 from benchmarks.report import write_report
-from benchmarks.run import Contestant, Timing, compete
+from benchmarks.run import Arena, Contestant, Timing, compete
 from benchmarks.tables import TABLES, create_table
 
 HERE = Path(__file__).parent
@@ -28,27 +28,16 @@ def main() -> None:
     peers = install_peers(PROJECT / ".backup_pipeline" / "bench-peers")
     binaries = find_binaries(needs=("psql",))
     results: dict[str, tuple[int, Mapping[str, Timing]]] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        with EmbeddedPostgres(Path(folder) / "postgres") as server:
-            server.ensure_database("bench")
-            url = server.url("bench")
-            for name in arguments.tables:
-                rows = create_table(url, TABLES[name], arguments.rows)
-                print(f"{name}: {rows:,} rows", file=sys.stderr)
-                contestants = _contestants(peers, arguments.slow)
-                results[name] = (
-                    rows,
-                    compete(
-                        contestants,
-                        url,
-                        name,
-                        rounds=arguments.rounds,
-                        folder=Path(folder) / "out",
-                        psql=binaries.tool("psql"),
-                    ),
-                )
-                for who, timing in results[name][1].items():
-                    print(f"  {who:40} {timing.median:7.2f} s  {timing.peak_mib:6.0f} MiB", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres(Path(folder) / "pg") as server:
+        server.ensure_database("bench")
+        arena = Arena(server.url("bench"), arguments.rounds, Path(folder) / "out", binaries.tool("psql"))
+        for name in arguments.tables:
+            rows = create_table(arena.url, TABLES[name], arguments.rows)
+            print(f"{name}: {rows:,} rows", file=sys.stderr)
+            timings = compete(_contestants(peers, arguments.slow), name, arena)
+            results[name] = (rows, timings)
+            for who, timing in timings.items():
+                print(f"  {who:40} {timing.median:7.2f} s  {timing.peak_mib:6.0f} MiB", file=sys.stderr)
     write_report(arguments.report, results, peers.absent, machine=_machine(), command=" ".join(sys.argv[1:]))
 
 

@@ -30,28 +30,35 @@ class Timing:
     peak_mib: float
 
 
-def compete(
-    contestants: Sequence[Contestant], url: str, table: str, *, rounds: int, folder: Path, psql: Path
-) -> Mapping[str, Timing]:
-    """Time every contestant on `table`, `rounds` times each, in turn; one that fails is left out, and said so."""
+@dataclass(frozen=True)
+class Arena:
+    """Where they compete: the database, how many rounds, a folder for their files, and the psql they may use."""
+
+    url: str
+    rounds: int
+    folder: Path
+    psql: Path
+
+
+def compete(contestants: Sequence[Contestant], table: str, arena: Arena) -> Mapping[str, Timing]:
+    """Time every contestant on `table`, in turn; RuntimeError with its last words when one fails."""
     times: dict[str, list[tuple[float, float]]] = {contestant.name: [] for contestant in contestants}
-    for _ in range(rounds):
+    for _ in range(arena.rounds):
         for contestant in contestants:
-            times[contestant.name].append(_once(contestant, url, table, folder, psql))
+            times[contestant.name].append(_once(contestant, table, arena))
     return {name: _timing(found) for name, found in times.items()}
 
 
-def _once(contestant: Contestant, url: str, table: str, folder: Path, psql: Path) -> tuple[float, float]:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    environment = {**os.environ, "BENCH_PSQL": str(psql)}
-    done = subprocess.run(
-        [*contestant.command, url, table, str(folder)], capture_output=True, text=True, env=environment, check=False
-    )
+def _once(contestant: Contestant, table: str, arena: Arena) -> tuple[float, float]:
+    shutil.rmtree(arena.folder, ignore_errors=True)
+    arena.folder.mkdir(parents=True)
+    command = [*contestant.command, arena.url, table, str(arena.folder)]
+    environment = {**os.environ, "BENCH_PSQL": str(arena.psql)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    shutil.rmtree(arena.folder, ignore_errors=True)
     if done.returncode:
         message = f"{contestant.name} failed on {table}:\n{done.stderr[-2000:]}"
         raise RuntimeError(message)
-    shutil.rmtree(folder, ignore_errors=True)
     result = json.loads(done.stdout.strip().splitlines()[-1])
     return result["seconds"], result["peak_mib"]
 

@@ -56,7 +56,7 @@ def create_table(url: str, table: BenchTable, rows: int) -> int:
         name = sql.Identifier(table.name)
         statement = "CREATE TABLE {} AS SELECT " + table.columns + " FROM generate_series(1::bigint, {}) AS i"
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
-        connection.execute(sql.SQL(statement).format(name, sql.Literal(count)))  # type: ignore[arg-type]  # built here
+        connection.execute(sql.SQL(statement).format(name, sql.Literal(count)))
         # A key column without NOT NULL can not be a primary key; numeric / 100 has lost its (12, 2).
         if "amount" in table.columns:
             connection.execute(sql.SQL("ALTER TABLE {} ALTER amount TYPE numeric(12, 2)").format(name))

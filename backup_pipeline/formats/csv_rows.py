@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -15,6 +17,7 @@ from backup_pipeline.formats.formulas import harmless
 BOM = b"\xef\xbb\xbf"
 """Without it Excel takes the file for its regional encoding, and Bangla for noise."""
 EOL = "\r\n"
+_LINE_FEED, _QUOTE = b'\n"'
 _OPTIONS = pacsv.WriteOptions(include_header=False, batch_size=16_384, eol=EOL, quoting_style="needed")
 
 
@@ -40,6 +43,18 @@ def csv_rows(batch: pa.RecordBatch, timezone: str) -> Iterator[pa.Buffer]:
             yield _lines([_cells(column, timezone, far=far) for column in part.columns])
         else:
             yield pa.py_buffer(EOL.encode() * part.num_rows)
+
+
+def records(lines: Sequence[pa.Buffer], rows: int) -> int:
+    """How many records these lines are, counted in the bytes themselves; quick when they are `rows` without breaks."""
+    raw = [np.frombuffer(part, np.uint8) for part in lines]
+    ends = sum(int(np.count_nonzero(part == _LINE_FEED)) for part in raw)
+    return ends if ends == rows else sum(_ends_outside_quotes(part) for part in raw)
+
+
+def _ends_outside_quotes(raw: npt.NDArray[np.uint8]) -> int:
+    quoted = np.bitwise_xor.accumulate(raw == _QUOTE)  # a quote inside a text is doubled, and does no harm
+    return int(np.count_nonzero((raw == _LINE_FEED) & ~quoted))
 
 
 def _cells(column: pa.Array, timezone: str, *, far: bool) -> pa.Array:

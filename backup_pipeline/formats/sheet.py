@@ -10,7 +10,7 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import sheet_name
 from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import SheetPlan
-from backup_pipeline.formats.csv_rows import csv_header, csv_rows
+from backup_pipeline.formats.csv_rows import csv_header, csv_rows, records
 from backup_pipeline.formats.hashing_file import HashingFile
 from backup_pipeline.formats.parts_writer import PartsWriter
 
@@ -58,9 +58,10 @@ class SheetWriter(PartsWriter):
 
     def _add(self, rows: pa.Table) -> None:
         for batch in rows.to_batches():
-            for lines in csv_rows(batch, self._timezone):
+            written = [*csv_rows(batch, self._timezone)]
+            for lines in written:
                 self._files[-1].write(lines)
-            self._rows[-1] += batch.num_rows
+            self._rows[-1] += records(written, batch.num_rows)
 
     def _columns(self, rows: pa.Table) -> pa.Table:
         try:

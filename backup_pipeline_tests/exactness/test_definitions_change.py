@@ -13,19 +13,24 @@ from backup_pipeline.core.progress import Event, PageWritten, TableStarted
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, catalog_of
 from backup_pipeline_tests.exactness.loading import assert_round_trip, session
 
-_CREATE = """
-CREATE SCHEMA {schema}; SET search_path = {schema};
-CREATE TABLE t (id int PRIMARY KEY, a int, b int, c varchar(10));
-INSERT INTO t SELECT i, i, -i, 'c' || i FROM generate_series(1, 50) i;
-CREATE TABLE bare AS SELECT * FROM t;
-CREATE TABLE parted (LIKE t INCLUDING ALL) PARTITION BY RANGE (id);
+_FILL = "SELECT i, i, -i, 'c' || i FROM generate_series(1, 50) i"
+_COLUMNS = "id int {key}, a int, b int, c varchar(10)"
+_KEYED = _COLUMNS.format(key="PRIMARY KEY")
+_PARTED = f"""
+CREATE TABLE parted ({_KEYED}) PARTITION BY RANGE (id);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (26);
 CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (26) TO (100);
-INSERT INTO parted SELECT * FROM t;
-CREATE TABLE apart (LIKE t INCLUDING ALL);
-INSERT INTO apart SELECT i, i, i, 'apart' FROM generate_series(200, 220) i;
-CREATE VIEW seen AS SELECT * FROM parted;
-CREATE TABLE kept AS SELECT * FROM t;
+INSERT INTO parted {_FILL}; CREATE VIEW seen AS SELECT * FROM parted;
+"""
+_CREATE = {
+    "t": f"CREATE TABLE t ({_KEYED}); INSERT INTO t {_FILL};",
+    "bare": f"CREATE TABLE bare ({_COLUMNS.format(key='')}); INSERT INTO bare {_FILL};",
+    "parted": _PARTED,
+    "seen": _PARTED,
+}
+_BESIDES = f"""
+CREATE TABLE apart ({_KEYED}); INSERT INTO apart SELECT i, i, i, 'apart' FROM generate_series(200, 220) i;
+CREATE TABLE kept ({_COLUMNS.format(key="")}); INSERT INTO kept {_FILL};
 """
 ANY_TABLE = {
     "drop column": "ALTER TABLE {t} DROP b CASCADE",
@@ -34,9 +39,9 @@ ANY_TABLE = {
     "rename table": "ALTER TABLE {t} RENAME TO renamed",
     "rename column": "ALTER TABLE {t} RENAME b TO d",
     "add column": "ALTER TABLE {t} ADD d text DEFAULT 'new'",
-    "alter type": "DROP VIEW seen; ALTER TABLE {t} ALTER b TYPE bigint",
-    "alter type without a rewrite": "DROP VIEW seen; ALTER TABLE {t} ALTER c TYPE varchar(20)",
-    "alter type of the key": "DROP VIEW seen; ALTER TABLE {t} ALTER id TYPE bigint",
+    "alter type": "DROP VIEW IF EXISTS seen; ALTER TABLE {t} ALTER b TYPE bigint",
+    "alter type without a rewrite": "DROP VIEW IF EXISTS seen; ALTER TABLE {t} ALTER c TYPE varchar(20)",
+    "alter type of the key": "DROP VIEW IF EXISTS seen; ALTER TABLE {t} ALTER id TYPE bigint",
     "empty and fill again": "TRUNCATE {t}; INSERT INTO {t} SELECT i, 0, 0, 'new' FROM generate_series(1, 20) i",
     "put a new one in its place": "ALTER TABLE {t} RENAME TO old; CREATE TABLE {t} (LIKE old INCLUDING ALL);"
     " INSERT INTO {t} SELECT * FROM old LIMIT 5",
@@ -96,8 +101,8 @@ class Act:
 def exporter(fresh_database: str, tmp_path: Path) -> Exporter:
     with session(fresh_database) as connection:
         connection.execute("SET client_min_messages = warning")
-        for case in CASES:
-            connection.execute(_CREATE.format(schema=case))
+        for case, (table, _, _) in CASES.items():
+            connection.execute(f"CREATE SCHEMA {case}; SET search_path = {case}; {_CREATE[table]} {_BESIDES}")
     return Exporter(fresh_database, tmp_path, workers=1, page_rows=7, options={"page_bytes": 400})
 
 

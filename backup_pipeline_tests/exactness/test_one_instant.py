@@ -105,9 +105,7 @@ def test_every_invariant_holds_in_every_run(exporter: Exporter) -> None:
     assert len(set(transfers)) > RUNS // 2, "the writers hardly wrote"
 
 
-def test_without_the_shared_snapshot_the_invariants_break(
-    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_shared_snapshot_the_invariants_break(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "join_sql", lambda _: "SELECT 1")
     seen: list[str] = []
     with writers(exporter.url):

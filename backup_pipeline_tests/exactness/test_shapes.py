@@ -270,4 +270,3 @@ def test_a_table_that_is_being_vacuumed_and_written_comes_back(fresh_database: s
         stop.set()
         disturber.join()
     assert_round_trip(fresh_database, export, "busy", ("public", "before"))
-

@@ -1,0 +1,108 @@
+"""What a newcomer types first: one command, nothing configured, and a real backup is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backup_pipeline.demo.isp import sizes
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_"))}
+    return {**kept, "BACKUP_HOME": str(home)}
+
+
+def _run(home: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from backup_pipeline.cli import main; raise SystemExit(main())", *words]
+    return subprocess.run(
+        command, env=_environment(home), capture_output=True, text=True, timeout=120, check=False, cwd=home.parent
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a machine on which the demo was made small, and nothing else."""
+    home = tmp_path_factory.mktemp("newcomer") / "state"
+    done = _run(home, ["demo", "--scale", "0.02"])
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture(scope="module")
+def summary(home: Path) -> dict[str, object]:
+    """What the first backup prints as JSON."""
+    done = _run(home, ["backup", "--json", "--reason", "the first"])
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_the_first_backup_holds_every_row_of_the_demo(home: Path, summary: dict[str, object]) -> None:
+    expected = sizes(0.02)
+    tables = summary["tables"]
+    assert isinstance(tables, dict)
+    assert len(tables) == 24
+    assert all(rows > 0 for rows in tables.values())
+    counted = {name: rows for name, rows in tables.items() if name in expected}
+    assert counted == {name: expected[name] for name in counted}
+    assert "customers" in counted
+    with zipfile.ZipFile(home / "store" / str(summary["bundle"])) as bundle:
+        assert bundle.testzip() is None
+        assert "sheets/Customers.csv" in bundle.namelist()
+
+
+def test_no_secret_of_the_demo_is_in_the_bundle(home: Path, summary: dict[str, object]) -> None:
+    with zipfile.ZipFile(home / "store" / str(summary["bundle"])) as bundle:
+        members = {name: bundle.read(name) for name in bundle.namelist()}
+    assert not [name for name, content in members.items() if b"s3cr3t-" in content]
+
+
+def test_the_first_backup_leaves_no_process_behind(home: Path, summary: dict[str, object]) -> None:
+    assert summary["status"] == "success"
+    assert not [p.pid for p in psutil.process_iter(["cmdline"]) if str(home) in " ".join(p.info["cmdline"] or [])]
+
+
+def test_one_table_again_is_a_selective_backup(home: Path, summary: dict[str, object]) -> None:
+    done = _run(home, ["backup", "--table", "customers", "--json"])
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    assert list(again["tables"]) == ["customers"]
+    assert "-selective-" in again["backup_id"]
+    assert again["backup_id"] != summary["backup_id"]
+
+
+def test_the_backup_is_listed_verified_and_shown(home: Path, summary: dict[str, object]) -> None:
+    backup_id = str(summary["backup_id"])
+    listed = _run(home, ["list", "--json"])
+    assert backup_id in listed.stdout
+    assert _run(home, ["verify", backup_id]).returncode == 0
+    assert "the first" in _run(home, ["show", backup_id]).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["backup", "--table", "customer"], 2, "customers"),
+        (["backup", "--catalog", "shop"], 2, "isp_customers"),
+        (["backup", "--date", "2026-01-02"], 21, "--late"),
+        (["show", "20200101T000000Z-full-00000000"], 10, "backup-pipeline list"),
+        (["verify", "nonsense"], 2, "20261120T180000Z-full-1f3a9c2e"),
+    ],
+)
+def test_a_wrong_request_says_what_to_do(
+    home: Path, summary: dict[str, object], words: list[str], code: int, said: str
+) -> None:
+    del summary
+    done = _run(home, words)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
