@@ -16,7 +16,7 @@ from rich.console import Console
 
 from backup_pipeline.cli.errors import RunFailedError
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.errors import LedgerError, UsageError
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,11 @@ def backup(
     spec = _catalog(settings, settings.catalog if catalog is None else catalog)
     wish = _Wish(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:
-        manifest = _run(settings, wish, Console(quiet=True) if as_json else console)
+        try:
+            manifest = _run(settings, wish, Console(quiet=True) if as_json else console)
+        except LedgerError as error:
+            _alert_without_ledger(settings, wish.catalog, error)
+            raise
         if as_json:
             sys.stdout.write(json.dumps(_as_json(manifest)) + "\n")
             return
@@ -79,9 +83,9 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
     from backup_pipeline.wiring.embedded import prepared
     from backup_pipeline.wiring.ports import utc_now
 
+    day = _date(wish.day) if wish.day else local_date(utc_now(), wish.catalog.timezone)
     with prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
         _close_what_died(ready, wish.catalog)
-        day = date.fromisoformat(wish.day) if wish.day else local_date(utc_now(), wish.catalog.timezone)
         by = ready.created_by or "command line"
         order = Order(wish.catalog, wish.tables, day, wish.reason, by, late=wish.late)
         with shown_progress(console) as progress:
@@ -89,6 +93,22 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
         if not result.success:
             raise RunFailedError(result.error, do=result.what_to_do, exit_code=result.exit_code)
         return _manifest_of(ready, wish.catalog, result.run_id)
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is not a date."
+        raise UsageError(message, do="Write it as YYYY-MM-DD, such as 2026-11-21.") from None
+
+
+def _alert_without_ledger(settings: Settings, catalog: Catalog, error: LedgerError) -> None:
+    """Without its ledger a backup does not even begin, so nothing else would tell anybody."""
+    from backup_pipeline.operations.telling import no_row_alert
+    from backup_pipeline.wiring.ports import open_settings_alerter, utc_now
+
+    open_settings_alerter(settings).send(no_row_alert(catalog.catalog, error, utc_now()))
 
 
 def _close_what_died(settings: Settings, catalog: Catalog) -> None:

@@ -151,7 +151,8 @@ class DiskFullError(BackupError):
 class ExportFailedError(BackupError):
     """Some tables of a run failed; the others are exported, but there is no bundle.
 
-    `failed` maps each table to its error; `summary` is the message without them. The exit code is 3 when other tables were exported, else the first error's.
+    `failed` maps each table to its error; `summary` is the message without them. The exit code is 3 when other tables
+    were exported, else the first error's.
     """
 
     def __init__(self, failed: Mapping[str, BackupError], wanted: int) -> None:
@@ -159,6 +160,7 @@ class ExportFailedError(BackupError):
         self.summary = f"{len(failed)} of {wanted} tables failed, so there is no bundle."
         reasons = " ".join(f"{table}: {error.what}" for table, error in self.failed.items())
         hints = {error.do: None for error in self.failed.values() if error.do}
-        super().__init__(f"{self.summary} {reasons}", do=" ".join(hints) or "Correct the cause, then run these tables again.")
+        what_to_do = " ".join(hints) or "Correct the cause, then run these tables again."
+        super().__init__(f"{self.summary} {reasons}", do=what_to_do)
         first = next(iter(self.failed.values()))
         self.exit_code = PartialError.exit_code if len(failed) < wanted else first.exit_code

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from backup_pipeline.core.alerts import Alert, Delivery, Severity
+from backup_pipeline.core.alerts import Delivery
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import is_late
 from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
-    ExportFailedError,
     LedgerError,
     RefusedError,
     SettingsError,
@@ -22,6 +21,7 @@ from backup_pipeline.core.ids import new_backup_id
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.telling import failure_alert, no_row_alert, tell
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
             return before
         attempt = _add_row(request, ports, owner)
     except (LedgerError, SettingsError) as error:
-        tell(_no_row(request.catalog.catalog, request.run_id, error, ports, request.run_url), ports)
+        tell(no_row_alert(request.catalog.catalog, error, ports.clock(), request.run_id, request.run_url), ports)
         raise
     try:
         if request.reads:
@@ -150,41 +150,6 @@ def _ended_by_another(attempt: Attempt, ports: Ports) -> bool:
     return current is not None and current.status is not Status.RUNNING
 
 
-def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
-    """What people are told of a failed attempt: which table, what happened, what to do next."""
-    canceled = isinstance(error, CanceledError)
-    known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
-    what = known.what
-    tables: Mapping[str, str] = {}
-    if isinstance(error, ExportFailedError):
-        what = error.summary
-        tables = {table: reason.what for table, reason in error.failed.items()}
-    return Alert(
-        severity=Severity.WARNING if canceled else Severity.FAILURE,
-        title=f"Backup {'canceled' if canceled else 'failed'}: {attempt.catalog} for {attempt.partition_date}",
-        what=what,
-        do=known.do or "Look at the run's log, correct the cause, and run the backup again.",
-        catalog=attempt.catalog,
-        backup_id=attempt.backup_id,
-        run_id=attempt.run_id,
-        run_url=run_url,
-        at=attempt.started_at,
-        tables=tables,
-    )
-
-
-def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
-    """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send."""
-    deliveries = ports.alerter.send(alert)
-    try:
-        for delivery in deliveries:
-            detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}
-            ports.ledger.audit(AuditEvent(ports.clock(), "backup_pipeline", "alert", alert.backup_id, detail))
-    except (LedgerError, SettingsError) as trouble:
-        logger.warning("The alert %r is not in the audit: %s", alert.title, trouble)
-    return deliveries
-
-
 def end_run(run_id: str, catalog: str, error: BackupError, ports: Ports, *, run_url: str | None = None) -> bool:
     """Close the rows of a Dagster run that ended without closing them, and alert; whether there was anything to do.
 
@@ -197,20 +162,7 @@ def end_run(run_id: str, catalog: str, error: BackupError, ports: Ports, *, run_
         logger.warning("The row of run %s can not be read: %s", run_id, trouble)
         known, left = False, []
     if not known:
-        tell(_no_row(catalog, run_id, error, ports, run_url), ports)
+        tell(no_row_alert(catalog, error, ports.clock(), run_id, run_url), ports)
     for attempt in left:
         end_failed(attempt, error, ports, run_url=run_url)
     return bool(left) or not known
-
-
-def _no_row(catalog: str, run_id: str | None, error: BackupError, ports: Ports, run_url: str | None) -> Alert:
-    return Alert(
-        severity=Severity.FAILURE,
-        title=f"Backup failed: {catalog}",
-        what=f"The run has no row in the ledger. {error.what}",
-        do=error.do,
-        catalog=catalog,
-        run_id=run_id,
-        run_url=run_url,
-        at=ports.clock(),
-    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
-from backup_pipeline.core.errors import BackupError, NotFoundError
+from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import read_manifest
@@ -13,6 +14,8 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.attempts import end_failed
 from backup_pipeline.operations.back_up import success
 
+logger = logging.getLogger(__name__)
+
 
 def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[Attempt]:
     """End every running row whose owner is dead; those that were closed.
@@ -20,11 +23,20 @@ def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[
     A process that died after its manifest was in the store has made a backup, and its row becomes `success`: the
     manifest comes last, after the bundle was checked. Any other becomes `failed`, and people are alerted.
     """
-    dead = [attempt for attempt in ports.ledger.list(status=[Status.RUNNING]) if is_dead(attempt)]
-    for attempt in dead:
-        if not _finished(attempt, ports):
-            end_failed(attempt, _death(), ports)
-    return dead
+    closed = []
+    for attempt in ports.ledger.list(status=[Status.RUNNING]):
+        if not is_dead(attempt):
+            continue
+        try:
+            if not _finished(attempt, ports):
+                end_failed(attempt, _death(), ports)
+        except StoreError as error:
+            logger.warning(
+                "Backup %s is not closed yet, the store can not say what it is: %s", attempt.backup_id, error
+            )
+            continue
+        closed.append(attempt)
+    return closed
 
 
 def _finished(attempt: Attempt, ports: Ports) -> bool:

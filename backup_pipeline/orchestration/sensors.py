@@ -12,8 +12,9 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, SettingsError
 from backup_pipeline.core.secrets import redact
-from backup_pipeline.operations.attempts import end_run, tell
+from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.orphans import close_orphans
+from backup_pipeline.operations.telling import tell
 from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.orchestration.failed_checks import failed_checks
 from backup_pipeline.orchestration.resources import BackupResource

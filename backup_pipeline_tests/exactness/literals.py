@@ -186,11 +186,7 @@ NUMBERS_AS_TEXT: Sequence[Kind] = (
     Kind(
         "money",
         ["-92233720368547758.08", "92233720368547758.07", "0"],
-        _numbers(-(2**63), 2**63 - 1).map(
-            lambda cents: (
-                f"{'-' if cents.startswith('-') else ''}{cents.lstrip('-').zfill(3)[:-2]}.{cents.lstrip('-').zfill(3)[-2:]}"
-            )
-        ),
+        _numerics(16, 2),
     ),
     Kind("xid", ["0", "4294967295"], _numbers(0, 2**32 - 1)),
     Kind("xid8", ["0", "18446744073709551615"], _numbers(0, 2**64 - 1)),

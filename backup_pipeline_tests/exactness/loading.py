@@ -31,9 +31,11 @@ SELECT attname FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"""
 _ROW = '"the row"'  # an alias that no column has for its name
 _DIFFERENCE = """
-SELECT 'lost' AS what, {left} AS it FROM (SELECT {value} FROM {a} AS {row} EXCEPT ALL SELECT {value} FROM {b} AS {row}) AS d (v)
+SELECT 'lost' AS what, {left} AS it
+FROM (SELECT {value} FROM {a} AS {row} EXCEPT ALL SELECT {value} FROM {b} AS {row}) AS d (v)
 UNION ALL
-SELECT 'made up', {left} FROM (SELECT {value} FROM {b} AS {row} EXCEPT ALL SELECT {value} FROM {a} AS {row}) AS d (v) LIMIT 6"""
+SELECT 'made up', {left}
+FROM (SELECT {value} FROM {b} AS {row} EXCEPT ALL SELECT {value} FROM {a} AS {row}) AS d (v) LIMIT 6"""
 
 
 def session(url: str) -> psycopg.Connection[tuple[Any, ...]]:

@@ -163,15 +163,23 @@ def test_lines_that_get_lost_on_their_way_into_the_sheet_are_found(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sheet's records are counted as rows, before they become lines."""
+    from backup_pipeline.formats import csv_rows as lines_of
     from backup_pipeline.formats import sheet
 
-    honest = sheet.csv_rows
+    honest = lines_of.csv_rows
 
     def csv_rows(batch: pa.RecordBatch, timezone: str) -> Iterator[pa.Buffer]:
         yield from honest(batch.slice(0, batch.num_rows - 1), timezone)
 
     monkeypatch.setattr(sheet, "csv_rows", csv_rows)
     assert_refused(exporter)
+
+
+def test_line_breaks_and_quotes_in_texts_are_no_records(exporter: Exporter) -> None:
+    with session(exporter.url) as connection:
+        connection.execute(r"""UPDATE t SET x = (ARRAY[E'a\r\nb', E'\n', '"', E'"\n"', E'\r', '', NULL])[1 + id % 7]""")
+    export = exporter.export(public(["t"]))
+    assert {file.format: file.rows for file in export.entry("t").files} == {"parquet": ROWS, "csv": ROWS}
 
 
 def test_a_file_that_is_cut_off_in_the_store_is_found(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,14 +13,19 @@ from backup_pipeline_tests.exactness.loading import session
 
 TABLES = ("wide", "composite", "parted", "moments")
 _CREATE = """
-CREATE TABLE wide (id bigint PRIMARY KEY, b bool, i int, f float8, n numeric(12,2), m numeric, t text, c char(3), d date,
-                   ts timestamptz, u uuid, x bytea, j jsonb, a int[], iv interval, g int GENERATED ALWAYS AS (i + 1) STORED);
-INSERT INTO wide SELECT i, i % 3 = 0, i, i / 7.0, i / 100.0, i / 3.0, CASE i % 4 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'আব্দুল ' || i END,
-       'c', date '2026-01-01' + i % 400, '2026-01-01+06'::timestamptz + i * interval '1.000001 s', md5(i::text)::uuid,
+CREATE TABLE wide (id bigint PRIMARY KEY, b bool, i int, f float8, n numeric(12,2), m numeric, t text, c char(3),
+                   d date,
+                   ts timestamptz, u uuid, x bytea, j jsonb, a int[], iv interval,
+                   g int GENERATED ALWAYS AS (i + 1) STORED);
+INSERT INTO wide
+SELECT i, i % 3 = 0, i, i / 7.0, i / 100.0, i / 3.0,
+       CASE i % 4 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'আব্দুল ' || i END, 'c', date '2026-01-01' + i % 400,
+       '2026-01-01+06'::timestamptz + i * interval '1.000001 s', md5(i::text)::uuid,
        decode(md5(i::text), 'hex'), jsonb_build_object('i', i), ARRAY[i, NULL], i * interval '1 min'
 FROM generate_series(1, 3000) i ORDER BY md5(i::text);
 CREATE TABLE composite (a int, b date, x text, PRIMARY KEY (a, b));
-INSERT INTO composite SELECT i % 7, date '2026-01-01' + i, 'x' || i FROM generate_series(1, 1500) i ORDER BY md5(i::text);
+INSERT INTO composite
+SELECT i % 7, date '2026-01-01' + i, 'x' || i FROM generate_series(1, 1500) i ORDER BY md5(i::text);
 CREATE TABLE parted (id int PRIMARY KEY, x text) PARTITION BY HASH (id);
 CREATE TABLE parted_0 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);
@@ -35,7 +40,8 @@ DISTURBANCES = {
     "vacuum full": "VACUUM FULL",
     "cluster by another index": "CLUSTER wide USING wide_by_text; CLUSTER composite USING composite_pkey",
     "analyze": "ANALYZE",
-    "every row moved": "UPDATE wide SET i = i; UPDATE composite SET x = x; UPDATE parted SET x = x; UPDATE moments SET x = x",
+    "every row moved": "UPDATE wide SET i = i; UPDATE composite SET x = x; UPDATE parted SET x = x;"
+    " UPDATE moments SET x = x",
     "deleted and written again": "CREATE TEMP TABLE aside AS SELECT * FROM parted; DELETE FROM parted;"
     " INSERT INTO parted SELECT * FROM aside ORDER BY id DESC",
 }

@@ -1,4 +1,4 @@
-"""Connections that the server ends in the middle: a worker's costs nothing but time, the holder's ends the run at once."""
+"""Connections that the server ends in the middle: a worker's costs but time, the holder's ends the run at once."""
 
 from __future__ import annotations
 
@@ -95,7 +95,10 @@ def test_nothing_is_published_of_a_table_whose_snapshot_was_lost(exporter: Expor
     assert exports == []
     assert not [path for path in exporter.spool.rglob("*") if path.is_file()]
     with session(exporter.url) as connection:
-        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'backup_pipeline %' AND datname = current_database()"
+        left = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'backup_pipeline %' AND datname = current_database()"
+        )
         for _ in range(50):
             if connection.execute(left).fetchone() == (0,):
                 break

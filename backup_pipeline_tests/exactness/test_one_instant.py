@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def broken(export: Export) -> list[str]:
     """Which of the invariants the exported files break."""
     accounts, transfers, orders, lines, totals = (export.parquet(table).to_pylist() for table in TABLES)
     counted = {row["what"]: row["n"] for row in totals}
-    balance = {number: BALANCE for number in range(1, ACCOUNTS + 1)}
+    balance = dict.fromkeys(range(1, ACCOUNTS + 1), Decimal(BALANCE))
     for row in transfers:
         balance[row["source"]] -= row["amount"]
         balance[row["target"]] += row["amount"]

@@ -1,4 +1,4 @@
-"""Every value of every type comes back from an export as it was: alone, in arrays, composites and domains, and by SQL."""
+"""Every value of every type comes back from an export as it was: alone, in arrays, in composites, in domains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from backup_pipeline_tests.servers.postgres import temporary_database
 _CREATE = """
 CREATE DOMAIN "домен {n}" AS {type};
 CREATE TYPE "состав {n}" AS (v {type}, "a b" {type}[], n int);
-CREATE TABLE t{n} (id int PRIMARY KEY, v {type}, a {type}[], b {type}[], c "состав {n}", d "домен {n}", e "состав {n}"[]);
+CREATE TABLE t{n} (
+    id int PRIMARY KEY, v {type}, a {type}[], b {type}[], c "состав {n}", d "домен {n}", e "состав {n}"[]);
 """
 _INSERT = """
 INSERT INTO t{n}

@@ -20,9 +20,6 @@ from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import http_server
 from backup_pipeline_tests.orchestration.installation import SHOP_SQL, SHOP_YAML, Installation
-from backup_pipeline_tests.servers.swift_fixtures import s3_bucket, s3_proxy, s3_server
-
-__all__ = ["s3_bucket", "s3_proxy", "s3_server"]
 
 MEMORY = Path("/dev/shm")
 Install = Callable[[], AbstractContextManager[Installation]]

@@ -49,6 +49,7 @@ def tick(installation: Installation, sensor: str, cursor: str | None = None) -> 
             instance=instance,
             cursor=cursor,
             repository_def=definitions.get_repository_def(),
+            repository_name="__repository__",  # as the daemon has it; a run of the command line has none
             resources={"backups": installation.resource()},
         ) as context,
     ):

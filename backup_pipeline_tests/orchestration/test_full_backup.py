@@ -7,7 +7,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,9 @@ import pytest
 
 from backup_pipeline.core.manifest import StoredManifest, read_inner_manifest
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.execute import RunResult
+from backup_pipeline.wiring.ports import open_ports, this_owner
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import CANARY, TABLES, Installation
 
@@ -251,6 +253,17 @@ def test_two_catalogs_in_one_run_have_a_row_and_a_bundle_each(installation: Inst
     assert all(attempt.status.good and attempt.run_id == result.run_id for attempt in rows.values())
     assert dict(rows["branch"].table_counts) == {"customers": 500}
     assert dict(rows["shop"].table_counts) == ROWS
+
+
+def test_the_steps_of_a_catalog_share_their_row_and_another_catalog_in_the_run_has_its_own(
+    installation: Installation,
+) -> None:
+    shop = Request(installation.catalog, "full", TABLES, installation.today, "manual", "tester", run_id="one-run")
+    branch = replace(shop, catalog=shop.catalog.model_copy(update={"catalog": "branch"}))
+    with open_ports(installation.settings, "shop") as ports:
+        first, other, again = (begin(request, ports, this_owner()) for request in (shop, branch, shop))
+    assert again.backup_id == first.backup_id != other.backup_id
+    assert (first.catalog, other.catalog) == ("shop", "branch")
 
 
 def test_checks_without_their_assets_are_refused_with_what_to_do(installation: Installation) -> None:

@@ -1,0 +1,65 @@
+"""Telling people: what an alert says of an attempt, and what became of it on each channel."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from backup_pipeline.core.alerts import Alert, Delivery, Severity
+from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError, LedgerError, SettingsError
+from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.ports import Ports
+
+logger = logging.getLogger(__name__)
+
+
+def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
+    """What people are told of a failed attempt: which table, what happened, what to do next."""
+    canceled = isinstance(error, CanceledError)
+    known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
+    what = known.what
+    tables: Mapping[str, str] = {}
+    if isinstance(error, ExportFailedError):
+        what = error.summary
+        tables = {table: reason.what for table, reason in error.failed.items()}
+    return Alert(
+        severity=Severity.WARNING if canceled else Severity.FAILURE,
+        title=f"Backup {'canceled' if canceled else 'failed'}: {attempt.catalog} for {attempt.partition_date}",
+        what=what,
+        do=known.do or "Look at the run's log, correct the cause, and run the backup again.",
+        catalog=attempt.catalog,
+        backup_id=attempt.backup_id,
+        run_id=attempt.run_id,
+        run_url=run_url,
+        at=attempt.started_at,
+        tables=tables,
+    )
+
+
+def no_row_alert(
+    catalog: str, error: BackupError, at: datetime, run_id: str | None = None, run_url: str | None = None
+) -> Alert:
+    """What people are told of a run that has no row in the ledger, because the ledger could not be written."""
+    return Alert(
+        severity=Severity.FAILURE,
+        title=f"Backup failed: {catalog}",
+        what=f"The run has no row in the ledger. {error.what}",
+        do=error.do,
+        catalog=catalog,
+        run_id=run_id,
+        run_url=run_url,
+        at=at,
+    )
+
+
+def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
+    """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send."""
+    deliveries = ports.alerter.send(alert)
+    try:
+        for delivery in deliveries:
+            detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}
+            ports.ledger.audit(AuditEvent(ports.clock(), "backup_pipeline", "alert", alert.backup_id, detail))
+    except (LedgerError, SettingsError) as trouble:
+        logger.warning("The alert %r is not in the audit: %s", alert.title, trouble)
+    return deliveries
