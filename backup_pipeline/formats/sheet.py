@@ -61,7 +61,7 @@ class SheetWriter(PartsWriter):
             written = [*csv_rows(batch, self._timezone)]
             for lines in written:
                 self._files[-1].write(lines)
-            self._rows[-1] += records(written, batch.num_rows)
+            self._rows[-1] += records(written, batch)
 
     def _columns(self, rows: pa.Table) -> pa.Table:
         try:

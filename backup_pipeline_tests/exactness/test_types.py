@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, public
-from backup_pipeline_tests.exactness.literals import GROUPS, NATIVE, OUR_OWN_SQL, XML, Kind
+from backup_pipeline_tests.exactness.kinds import GROUPS, NATIVE, OUR_OWN_SQL, XML
+from backup_pipeline_tests.exactness.literals import Kind
 from backup_pipeline_tests.exactness.loading import BYTES, TEXT, assert_round_trip, session
 from backup_pipeline_tests.servers.postgres import temporary_database
 
@@ -76,11 +77,11 @@ def test_the_edges_of_every_type_come_back(database: str, tmp_path: Path, group:
 @pytest.mark.parametrize("group", GROUPS)
 def test_whatever_hypothesis_thinks_of_comes_back(database: str, tmp_path: Path, group: str) -> None:
     kinds = GROUPS[group]
-    values = st.tuples(*(st.lists(st.none() | kind.any, max_size=25) for kind in kinds))
+    values = st.tuples(*(st.lists(st.none() | kind.any, max_size=15) for kind in kinds))
 
     # Not shrunk: each try is an export, and the failure names the rows that differ.
     @settings(
-        max_examples=4,
+        max_examples=3,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
