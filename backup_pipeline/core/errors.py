@@ -14,7 +14,8 @@
     ├── CanceledError          130   stopped on request
     ├── SourceError              1   the source database said no
     │   ├── SourceUnavailableError   transient: unreachable, restarting, too many connections
-    │   └── SnapshotLostError        transient: the holder is gone; the run's work is void
+    │   ├── SnapshotLostError        transient: the holder is gone; the run's work is void
+    │   └── SnapshotOutdatedError    transient: the table was changed since; only a new snapshot shows it
     ├── StoreError               1   the store said no
     │   └── StoreUnavailableError    transient: no answer, 503, throttled
     ├── LedgerError              1   the ledger said no
@@ -120,6 +121,12 @@ class SourceUnavailableError(SourceError):
 
 class SnapshotLostError(SourceError):
     """The snapshot's holder is gone; everything read so far is void."""
+
+    transient = True
+
+
+class SnapshotOutdatedError(SourceError):
+    """The table's definition was changed after the snapshot was taken; only a new snapshot can show it."""
 
     transient = True
 

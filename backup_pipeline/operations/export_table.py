@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.checks import Check, key_unique, row_count, shrinkage
-from backup_pipeline.core.errors import BackupError, SnapshotLostError
+from backup_pipeline.core.errors import BackupError, SnapshotLostError, SnapshotOutdatedError
 from backup_pipeline.core.ids import local_name
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.manifest import CheckEntry, ColumnEntry, FileEntry, PartitionRecord, TableEntry
@@ -21,6 +21,8 @@ from backup_pipeline.operations.publish import publish_partition
 from backup_pipeline.operations.results import TableResult
 
 _RESTARTS = 3
+_HOPELESS = (SnapshotLostError, SnapshotOutdatedError)
+"""What the same snapshot can not get over, however often the table is read again."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _write_files(job: TableJob, snapshot: Snapshot, ports: Ports) -> tuple[Table
             plan = plan.as_text(error.column, error.value)
         except BackupError as error:
             restarts += 1
-            if not error.transient or isinstance(error, SnapshotLostError) or restarts >= _RESTARTS:
+            if not error.transient or isinstance(error, _HOPELESS) or restarts >= _RESTARTS:
                 raise
         ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows))
 

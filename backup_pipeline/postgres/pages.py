@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
+from backup_pipeline.core.errors import BackupError, SnapshotOutdatedError, SourceError
 from backup_pipeline.core.plans import NotNativeError, Order, TablePlan
 from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import RelationKind
@@ -116,7 +116,7 @@ def _refuse(plan: TablePlan, reading: Reading, changes: Sequence[Mapping[str, ob
         what = f"Reading {plan.relation.full_name} failed in {reading.endpoint}: "
         what += "; ".join(str(change["what"]) for change in changes)
         message = f"{what} after the snapshot was taken, which no longer shows its rows."
-        raise SourceUnavailableError(message, do="Run it again: a new snapshot shows the table as it is now.")
+        raise SnapshotOutdatedError(message, do="Run it again: a new snapshot shows the table as it is now.")
 
 
 def _grouped(batches: Iterator[pa.RecordBatch], enough: int) -> Iterator[list[pa.RecordBatch]]:

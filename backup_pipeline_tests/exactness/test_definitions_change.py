@@ -11,7 +11,6 @@ import pytest
 
 from backup_pipeline.core.errors import SourceError
 from backup_pipeline.core.progress import Event, PageWritten, TableStarted
-from backup_pipeline.operations import export_table
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, catalog_of
 from backup_pipeline_tests.exactness.loading import assert_round_trip, session
 
@@ -96,8 +95,7 @@ class Act:
 
 
 @pytest.fixture
-def exporter(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exporter:
-    monkeypatch.setattr(export_table, "_RESTARTS", 1)  # in the same snapshot they can not help, and take their time
+def exporter(fresh_database: str, tmp_path: Path) -> Exporter:
     with session(fresh_database) as connection:
         connection.execute("SET client_min_messages = warning")
         for case, (table, _, _) in CASES.items():

@@ -15,6 +15,7 @@ from backup_pipeline.core.errors import (
     CanceledError,
     SettingsError,
     SnapshotLostError,
+    SnapshotOutdatedError,
     SourceError,
     SourceUnavailableError,
 )
@@ -194,7 +195,7 @@ def test_a_table_rewritten_after_the_snapshot_is_an_error_not_an_empty_copy(
         run_sql(
             database, "DROP VIEW seen", statement, "CREATE VIEW seen AS SELECT * FROM t"
         ) if "ALTER" in statement else run_sql(database, statement)
-        with pytest.raises(SourceUnavailableError, match="rewritten") as caught:
+        with pytest.raises(SnapshotOutdatedError, match="rewritten") as caught:
             read_table(snapshot, plan)
     assert caught.value.transient
 
