@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Apprise URLs, by spaces")
     alert_timeout_s: float = Field(default=15, gt=0, allow_inf_nan=False, description="how long one channel may take")
     workers: int = Field(default=2, ge=1, le=32, description="tables read side by side")
-    page_mib: int = Field(default=16, ge=1, le=512, description="the size a page aims at")
+    page_mib: int = Field(default=4, ge=1, le=512, description="the size a page aims at")
     statement_timeout_s: int = Field(default=3600, ge=0, description="for one query on the source")
     lock_timeout_s: int = Field(default=30, ge=0, description="for a lock on the source")
     connect_timeout_s: int = Field(default=10, ge=1, description="for a connection to the source")

@@ -41,7 +41,7 @@ class SourceOptions:
     lock_timeout_s: float = 30
     connect_timeout_s: int = 10
     max_connections: int = 4
-    page_bytes: int = 16 * _MIB
+    page_bytes: int = 4 * _MIB
     first_page_rows: int = 2000
     max_page_rows: int = 1_000_000
     bindir: Path | None = None
