@@ -18,6 +18,12 @@ _OTHER_PREFIXES = ("BACKUP_", "DAGSTER_HOME", "DAGSTER_PG_URL", "AWS_")
 BUILT_IN_CATALOGS = Path(__file__).resolve().parent / "catalogs"
 
 
+def _default_home() -> Path:
+    """Beside the package in a checkout; an installed package has no folder of its own, so where the program runs."""
+    project = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()
+    return project / ".backup_pipeline"
+
+
 class Settings(BaseSettings):
     """Everything that may differ from one installation to the next (docs/configuration.md).
 
@@ -28,7 +34,7 @@ class Settings(BaseSettings):
         env_prefix="BACKUP_", frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
     )
 
-    home: Path = Field(default=PROJECT / ".backup_pipeline", description="state of the embedded default")
+    home: Path = Field(default_factory=_default_home, description="state of the embedded default")
     catalogs: Path = Field(default=BUILT_IN_CATALOGS, description="the folder of catalog files")
     catalog: str = Field(default="isp", description="the catalog that is backed up when none is named")
     source_url: SecretStr | None = Field(default=None, description="the database that is backed up")

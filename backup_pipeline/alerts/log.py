@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from backup_pipeline.core.alerts import Alert, Delivery
+from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Delivery
 
 logger = logging.getLogger(__name__)
 
@@ -22,4 +22,4 @@ class LogAlerter:
             alert.title,
             alert.body(),
         )
-        return [Delivery("log")]
+        return [Delivery(LOG_CHANNEL)]

@@ -44,8 +44,12 @@ def read_lined_yaml(path: Path) -> LinedYaml:
     """The YAML file at `path`; CatalogError with file and line when it is unreadable, malformed or repeats a key."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        message = f"There is no file {path}."
+        raise CatalogError(message, do="Give the path of a catalog, a UTF-8 YAML file.") from error
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} can not be read: {error}"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"{path} can not be read: {reason}."
         raise CatalogError(message, do="Give the path of a catalog, a UTF-8 YAML file.") from error
     try:
         return _lined(path, text)

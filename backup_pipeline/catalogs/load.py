@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from backup_pipeline.catalogs.lines import LinedYaml, read_lined_yaml
-from backup_pipeline.core.catalog import Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.catalogs.reasons import place_of, reason_of
+from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import CatalogError
-
-BUILT_IN = Path(__file__).parent
 
 
 def load_catalog(path: Path) -> Catalog:
@@ -46,33 +43,6 @@ def load_catalogs(folder: Path) -> dict[str, Catalog]:
 
 
 def _explain(path: Path, source: LinedYaml, detail: ErrorDetails) -> str:
-    loc = [part for part in detail["loc"] if part != "[key]"]
+    loc = place_of(detail)
     field = ".".join(str(part) for part in loc) or "the catalog"
-    return f"{path}:{source.line(loc)}: {field}: {_reason(detail, loc)}"
-
-
-def _reason(detail: ErrorDetails, loc: list[str | int]) -> str:
-    if detail["type"] == "extra_forbidden":
-        allowed = _fields(_model_at(loc[:-1]))
-        close = get_close_matches(str(loc[-1]), allowed, n=1)
-        hint = f" Did you mean `{close[0]}`?" if close else ""
-        return f"no such field.{hint} Allowed: {', '.join(allowed)}."
-    reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
-    given = detail.get("input")
-    if detail["type"] == "string_type" and isinstance(given, int | float):
-        return f"{given!r} is read as a number here: put it in quotes."
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{reason}{'' if repr(given) in reason else shown}."
-
-
-def _model_at(loc: Iterable[str | int]) -> type[BaseModel]:
-    parts = list(loc)
-    if parts[:1] == ["shrinkage"] or (parts[:1] == ["tables"] and parts[2:3] == ["shrinkage"]):
-        return Shrinkage
-    if parts[:1] == ["excluded"]:
-        return Excluded
-    return TableSpec if parts[:1] == ["tables"] and len(parts) > 1 else Catalog
-
-
-def _fields(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return f"{path}:{source.line(loc)}: {field}: {reason_of(detail)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ import typer
 from rich.console import Console
 
 from backup_pipeline.cli.errors import RunFailedError
+from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import LedgerError, UsageError
+from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def backup(
     with _terminal() as console:
         try:
             manifest = _run(settings, wish, Console(quiet=True) if as_json else console)
-        except LedgerError as error:
+        except (LedgerError, SettingsError) as error:
             _alert_without_ledger(settings, wish.catalog, error)
             raise
         if as_json:
@@ -88,11 +90,32 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
         _close_what_died(ready, wish.catalog)
         by = ready.created_by or "command line"
         order = Order(wish.catalog, wish.tables, day, wish.reason, by, late=wish.late)
+        # What is logged inside a step is in its compute log; here it would stand twice, or not at all.
+        logging.getLogger("backup_pipeline").addHandler(logging.NullHandler())
         with shown_progress(console) as progress:
             result = run_backup(order, ready, progress)
         if not result.success:
+            _show_alerts(console, ready, result.run_id)
             raise RunFailedError(result.error, do=result.what_to_do, exit_code=result.exit_code)
         return _manifest_of(ready, wish.catalog, result.run_id)
+
+
+def _show_alerts(console: Console, settings: Settings, run_id: str) -> None:
+    """Who was told of the failure, and who could not be: from the audit, as Dagster keeps a step's own output."""
+    from backup_pipeline.wiring.ports import open_ledger
+
+    with open_ledger(settings) as ledger:
+        attempt = ledger.of_run(run_id)
+        events = ledger.audits(attempt.backup_id) if attempt else ()
+    for event in events:
+        if event.action != "alert":
+            continue
+        channel, error = event.detail.get("channel"), event.detail.get("error")
+        if channel == LOG_CHANNEL:
+            line = "Nobody was told: BACKUP_ALERT_URLS is not set."
+        else:
+            line = f"Alert NOT delivered to {channel}: {error}" if error else f"Alert delivered to {channel}."
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _date(text: str) -> date:
@@ -103,7 +126,7 @@ def _date(text: str) -> date:
         raise UsageError(message, do="Write it as YYYY-MM-DD, such as 2026-11-21.") from None
 
 
-def _alert_without_ledger(settings: Settings, catalog: Catalog, error: LedgerError) -> None:
+def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupError) -> None:
     """Without its ledger a backup does not even begin, so nothing else would tell anybody."""
     from backup_pipeline.operations.telling import no_row_alert
     from backup_pipeline.wiring.ports import open_settings_alerter, utc_now

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.local_file import Destination
     from backup_pipeline.operations.verify import VerifyReport
 
-Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`.", metavar="ID")]
+Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")]
 OfCatalog = Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")]
 
 
@@ -58,7 +58,9 @@ def download(
         Literal["zip", "xlsx", "csv", "json"],
         typer.Option("--as", help="zip, the bundle itself; or made from it: xlsx, csv, json."),
     ] = "zip",
-    to: Annotated[Path, typer.Option(help="A file, or a folder that exists; default: here.")] = Path(),
+    to: Annotated[
+        Path, typer.Option(help="A folder, which is made if need be, or a file (a name with an ending); default: here.")
+    ] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     catalog: OfCatalog = None,
 ) -> None:
@@ -77,6 +79,8 @@ def download(
         backup-pipeline download latest
 
         backup-pipeline download latest --as xlsx
+
+        backup-pipeline download latest --to ~/backups
 
         backup-pipeline download latest --to /tmp/isp.zip --force
 

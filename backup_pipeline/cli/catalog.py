@@ -34,7 +34,11 @@ def check(
     *,
     offline: Annotated[bool, typer.Option("--offline", help="Read the files only; ask no database.")] = False,
     source: Annotated[
-        str | None, typer.Option(help="The database's URL; default: BACKUP_SOURCE_URL and BACKUP_SOURCE_URL_<CATALOG>.")
+        str | None,
+        typer.Option(
+            help="The database's URL; default: BACKUP_SOURCE_URL_NAME (NAME: the catalog's, in capitals), "
+            "else BACKUP_SOURCE_URL."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,10 +22,12 @@ def list_backups(
     limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")] = False,
 ) -> None:
-    """List backups and attempts, newest first: date, status, rows, size, who made it and why.
+    """List backups and attempts, newest first: date, status, rows, size, who made it and why, or what went wrong.
 
     It reads the ledger, not the store: a backup that is listed was checked when it was made; `verify` checks it now.
-    Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants.
+    Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants. Kinds: a
+    *selective* backup holds chosen tables only, *tables* has no bundle. The date is that of the catalog's timezone, the
+    time in an id is UTC. Reasons and errors are cut to fit: `show` tells them whole.
 
     Examples:
 
@@ -44,11 +45,14 @@ def list_backups(
     if as_json:
         print_json(rows)
         return
-    _print_list(rows)
+    from backup_pipeline.cli.backup_list import backup_list
+
+    console = result_console()
+    console.print(backup_list(rows, console.width) if rows else "There are no backups to list.")
 
 
 def show(
-    backup: Annotated[str, typer.Argument(help="A backup id, or `latest`.", metavar="ID")],
+    backup: Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")],
     *,
     catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the row, the manifest, the audit.")] = False,
@@ -90,30 +94,3 @@ def _manifest(at: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str 
         return stored_manifest(attempt, at.store()), None
     except BackupError as error:
         return None, error.what
-
-
-def _print_list(rows: Sequence[Attempt]) -> None:
-    from rich.filesize import decimal
-    from rich.table import Table
-    from rich.text import Text
-
-    from backup_pipeline.cli.show import STATUS_STYLES, marks
-
-    console = result_console()
-    if not rows:
-        console.print("There are no backups to list.")
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in ("ID", "Date", "Status"):
-        table.add_column(name, no_wrap=True)
-    for name in ("Rows", "Size"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("By", "Marks", "Reason"):
-        table.add_column(name)
-    for row in rows:
-        status = Text(row.status, style=STATUS_STYLES.get(row.status, ""))
-        count = f"{row.record_count:,}" if row.record_count is not None else ""
-        size = decimal(row.file_size_bytes) if row.file_size_bytes is not None else ""
-        told = [Text(part) for part in (row.created_by, marks(row), row.reason)]
-        table.add_row(row.backup_id, row.partition_date.isoformat(), status, count, size, *told)
-    console.print(table)

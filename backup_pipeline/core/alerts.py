@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+LOG_CHANNEL = "log"
+"""The channel of alerts that only the program's own log has, because no other is configured."""
+
 
 class Severity(StrEnum):
     """How loud an alert is."""

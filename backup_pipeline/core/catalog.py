@@ -74,10 +74,23 @@ class TableSpec(_Declared):
             own = isinstance(source, Through) and not source.keys
             if looks_secret(source.column) and not (own and self.handles(source.column)):
                 other = ", add it to `mask`, or add it to `allow` with the reason why it is none" if own else ""
-                message = (
-                    f"sheet column {title!r} shows {text!r}, which looks like a secret. Leave it off the sheet{other}"
-                )
-                raise ValueError(message)
+                message = f"it shows {text!r}, which looks like a secret. Leave it off the sheet{other}"
+                raise rules.contradiction(("columns", title), message)
+        return self
+
+    @model_validator(mode="after")
+    def _one_decision_for_each_column(self) -> TableSpec:
+        decided: dict[str, str] = {}
+        for field, columns in (("exclude", self.exclude), ("mask", self.mask), ("allow", self.allow)):
+            for at, column in enumerate(columns):
+                if decided.setdefault(column, field) != field:
+                    message = f"{column!r} stands under `{decided[column]}` too. Decide for one of the two"
+                    raise rules.contradiction((field, at if field == "mask" else column), message)
+        for at, column in enumerate(self.key):
+            if decided.get(column, "allow") != "allow":
+                message = f"{column!r} is part of the key, but `{decided[column]}` keeps its values out of the files"
+                advice = f"Take it out of `{decided[column]}`, or name other columns that are unique together"
+                raise rules.contradiction(("key", at), f"{message}. {advice}")
         return self
 
     def handles(self, column: str) -> bool:
@@ -119,14 +132,30 @@ class Catalog(_Declared):
             file = (spec.sheet_file or safe_file_name(self.sheet_of(name))).casefold().removesuffix(".csv")
             if file in seen:
                 message = f"tables {seen[file]!r} and {name!r} have the same sheet {self.sheet_of(name)!r}"
-                raise ValueError(message)
+                raise rules.contradiction(self._sheet_field(name), f"{message}. Name one of them otherwise")
             seen[file] = name
         for file, name in seen.items():
             first = re.sub(r" \(\d+\)$", "", file)
             if first != file and first in seen:
                 message = f"the sheet of table {name!r} has the name of a further part of the sheet of {seen[first]!r}"
-                raise ValueError(message)
+                raise rules.contradiction(self._sheet_field(name), f"{message}. Name it otherwise")
         return self
+
+    @model_validator(mode="after")
+    def _listed_or_excluded(self) -> Catalog:
+        """A pattern may take in listed tables too; a plain name is meant for its table alone."""
+        listed = {".".join(self.relation_of(name)): name for name in self.tables}
+        for at, rule in enumerate(self.excluded):
+            if table := listed.get(self._pattern(rule)):
+                message = f"{rule.table!r} is what table {table!r} reads, so it is both listed and excluded"
+                raise rules.contradiction(("excluded", at, "table"), f"{message}. Decide for one of the two")
+        return self
+
+    def _sheet_field(self, table: str) -> tuple[str, str, str]:
+        return ("tables", table, "sheet_file" if self.tables[table].sheet_file else "sheet")
+
+    def _pattern(self, rule: Excluded) -> str:
+        return rule.table if "." in rule.table or rule.table == "*" else f"{self.schema_}.{rule.table}"
 
     def relation_of(self, table: str) -> tuple[str, str]:
         """The schema and name of what `table` is read from."""
@@ -146,8 +175,7 @@ class Catalog(_Declared):
         """Why the relation is left out on purpose, or None."""
         full = f"{schema}.{name}"
         for rule in self.excluded:
-            pattern = rule.table if "." in rule.table or rule.table == "*" else f"{self.schema_}.{rule.table}"
-            if fnmatchcase(full, pattern):
+            if fnmatchcase(full, self._pattern(rule)):
                 return rule.reason
         return None
 

@@ -6,6 +6,8 @@ import re
 from datetime import date, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pydantic_core import PydanticCustomError
+
 from backup_pipeline.core.relation_names import split_reference, split_relation
 from backup_pipeline.core.sheet_source import parse_sheet_source
 
@@ -20,6 +22,11 @@ _CRON_NAMES = {
     "weekday": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
 }
 _CRON_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?")
+
+
+def contradiction(at: tuple[str | int, ...], message: str) -> PydanticCustomError:
+    """The error of fields that do not go together; `at` leads to the one to correct, from the model that checks."""
+    return PydanticCustomError("contradiction", "{message}", {"message": message, "at": at})
 
 
 def catalog_name(text: str) -> str:

@@ -12,7 +12,6 @@ ROW_COUNT = "row_count"
 KEY_UNIQUE = "key_unique"
 SHRINKAGE = "shrinkage"
 READABLE = "readable_from_store"
-TABLE_CHECKS = (ROW_COUNT, KEY_UNIQUE, SHRINKAGE)
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,15 @@ class ExportFailedError(BackupError):
         self.failed = dict(failed)
         self.summary = f"{len(failed)} of {wanted} tables failed, so there is no bundle."
         reasons = " ".join(f"{table}: {error.what}" for table, error in self.failed.items())
-        hints = {error.do: None for error in self.failed.values() if error.do}
-        what_to_do = " ".join(hints) or "Correct the cause, then run these tables again."
-        super().__init__(f"{self.summary} {reasons}", do=what_to_do)
+        super().__init__(f"{self.summary} {reasons}", do=self._advice())
         first = next(iter(self.failed.values()))
         self.exit_code = PartialError.exit_code if len(failed) < wanted else first.exit_code
+
+    def _advice(self) -> str:
+        """One piece of advice as it is; several with the tables that each is for."""
+        tables: dict[str, list[str]] = {}
+        for table, error in self.failed.items():
+            tables.setdefault(error.do or "Correct the cause, then run the table again.", []).append(table)
+        if len(tables) == 1:
+            return next(iter(tables))
+        return "\n".join(f"{', '.join(names)}: {do}" for do, names in tables.items())

@@ -50,6 +50,14 @@ def parse_backup_id(text: str) -> BackupId:
     return BackupId(at, match["kind"], match["salt"])
 
 
+def bundle_template(template: str, kind: str) -> str:
+    """The template of a bundle's file name for a backup of `kind`, from the catalog's, which is that of full ones.
+
+    A selective bundle must not pose as a full one: its name begins with `selective_`, in place of a leading `full_`.
+    """
+    return f"selective_{template.removeprefix('full_')}" if kind == "selective" else template
+
+
 def local_name(template: str, at: datetime, timezone: str) -> str:
     """`template` (strftime) filled in with `at` in `timezone`: file names as the source documents give them."""
     return at.astimezone(ZoneInfo(timezone)).strftime(template)

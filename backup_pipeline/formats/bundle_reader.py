@@ -43,10 +43,6 @@ class BundleReader:
         """The members' paths, in the order of the archive."""
         return tuple(self._zip.namelist())
 
-    def member_size(self, name: str) -> int:
-        """The bytes of a member, unpacked; NotFoundError when there is no such member."""
-        return self._info(name).file_size
-
     def stream(self, name: str) -> Iterator[bytes]:
         """The bytes of a member in chunks; VerificationError, at the latest at its end, when its CRC-32 is wrong."""
         info = self._info(name)

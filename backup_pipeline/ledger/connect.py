@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.errors import LedgerError, SettingsError
 from backup_pipeline.core.secrets import redact_url
 from backup_pipeline.ledger.failures import sqlstate, told_as_ledger_errors
 
@@ -13,19 +13,24 @@ CONNECT_SECONDS = 5
 LOCK_TIMEOUT = "10s"
 STATEMENT_TIMEOUT = "30s"
 _DRIVERS = {"postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"}
+_EXAMPLE = "Write it as postgresql://user:password@host:5432/database; %-encode special characters of the password."
 _DATABASE_EXISTS = {"42P04", "23505"}
 
 
 def ledger_url(url: str) -> URL:
-    """`url` with psycopg 3 as its driver; LedgerError when it is no URL of a PostgreSQL database."""
+    """`url` with psycopg 3 as its driver; SettingsError when it is no URL of a PostgreSQL database."""
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        message = "The ledger's URL is malformed."
-        raise LedgerError(message, do="Write it as postgresql://user:password@host:5432/database.") from None
-    if parsed.drivername not in _DRIVERS or not parsed.database:
-        message = f"The ledger's URL {redact_url(url)} names no PostgreSQL database."
-        raise LedgerError(message, do="Write it as postgresql://user:password@host:5432/database.")
+    except (ArgumentError, ValueError) as error:
+        port = "" if isinstance(error, ArgumentError) else ": its port is not a number"
+        message = f"BACKUP_LEDGER_URL is malformed{port}."
+        raise SettingsError(message, do=_EXAMPLE) from None
+    if parsed.drivername not in _DRIVERS:
+        message = f"BACKUP_LEDGER_URL is not a PostgreSQL URL: it starts with {parsed.drivername[:40]!r}."
+        raise SettingsError(message, do=_EXAMPLE)
+    if not parsed.database:
+        message = f"BACKUP_LEDGER_URL names no database: {redact_url(url)}"
+        raise SettingsError(message, do=_EXAMPLE)
     return parsed.set(drivername="postgresql+psycopg")
 
 

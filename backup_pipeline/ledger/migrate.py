@@ -48,16 +48,6 @@ def upgrade(url: str) -> None:
         engine.dispose()
 
 
-def current_revision(url: str) -> str | None:
-    """The revision the ledger at `url` is at; None before its first migration."""
-    engine = create_engine(ledger_url(url), hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS})
-    try:
-        with told_as_ledger_errors(url), engine.connect() as connection:
-            return _revision(connection)
-    finally:
-        engine.dispose()
-
-
 def head_revision() -> str:
     """The revision this version of the code needs."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())

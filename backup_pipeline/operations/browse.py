@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.core.errors import NotFoundError
-from backup_pipeline.core.ids import parse_backup_id
+from backup_pipeline.core.ids import KINDS, parse_backup_id
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest, read_manifest
@@ -11,11 +11,13 @@ from backup_pipeline.core.ports import Ledger, Store
 from backup_pipeline.core.statuses import GOOD, Status
 
 LATEST = "latest"
-_WITHOUT_BUNDLE = "tables"
+_FULL, _SELECTIVE, _WITHOUT_BUNDLE = KINDS
 
 
 def find_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None) -> Attempt:
-    """The attempt with the id `wanted`; for `latest` the newest good backup (of `catalog`, where it is given).
+    """The attempt with the id `wanted`; for `latest` the newest good full one (of `catalog`, where it is given).
+
+    A selective backup is never the latest: it lacks tables, so it has to be asked for by its id.
 
     UsageError when `wanted` is neither, NotFoundError when there is no such backup.
     """
@@ -58,11 +60,16 @@ def stored_manifest(attempt: Attempt, store: Store) -> StoredManifest:
 
 
 def _latest(ledger: Ledger, catalog: str | None) -> Attempt:
-    for attempt in ledger.list(catalog=catalog, status=sorted(GOOD)):
-        if attempt.kind != _WITHOUT_BUNDLE:
-            return attempt
-    message = f"There is no good backup yet{_of(catalog)}."
-    raise NotFoundError(message, do="Run `backup-pipeline backup`; `backup-pipeline list` shows what was tried.")
+    good = ledger.list(catalog=catalog, status=sorted(GOOD))
+    full = next((attempt for attempt in good if attempt.kind == _FULL), None)
+    if full is not None:
+        return full
+    selective = next((attempt for attempt in good if attempt.kind == _SELECTIVE), None)
+    do = "Run `backup-pipeline backup`; `backup-pipeline list` shows what was tried."
+    if selective is not None:
+        do += f" There are selective backups, which hold only some tables: name one by its id, {selective.backup_id}."
+    message = f"There is no good full backup yet{_of(catalog)}."
+    raise NotFoundError(message, do=do)
 
 
 def _of(catalog: str | None) -> str:

@@ -20,7 +20,7 @@ from backup_pipeline.core.bundle import (
 )
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import NotFoundError, StoreError, VerificationError
-from backup_pipeline.core.ids import local_name
+from backup_pipeline.core.ids import bundle_template, local_name
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace, schema_key
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import (
@@ -135,7 +135,7 @@ def _describe(request: BundleRequest, partitions: Sequence[PartitionRecord], sch
             files=len(files),
             bytes=sum(file.bytes for file in files),
         ),
-        bundle_name=local_name(catalog.bundle_name, newest.taken_at, catalog.timezone),
+        bundle_name=local_name(bundle_template(catalog.bundle_name, attempt.kind), newest.taken_at, catalog.timezone),
         entries={path: file.sha256 for file, path in _paths(partitions)}
         | {SCHEMA_PATH: hashlib.sha256(schema).hexdigest()},
         pipeline_version=__version__,

@@ -59,13 +59,18 @@ def bundle_url(attempt: Attempt, *, store: Store, witness: Witness, expires: tim
     UsageError for a time that can not be; RefusedError when the store has no URLs; NotFoundError without a bundle.
     """
     if not timedelta(seconds=1) <= expires <= LONGEST_EXPIRY:
-        message = f"A URL can be good for 1 second to 7 days, not for {expires}."
+        message = f"A URL can be good for 1 second to 7 days, not for {_spoken(expires)}."
         raise UsageError(message, do="Choose a time in between, such as 1h.")
     manifest = stored_manifest(attempt, store)
     key = bundle_place(attempt).bundle(manifest.bundle.name)
     url = store.sign(key, expires=expires, file_name=manifest.bundle.name)
     witness.note("url", attempt, expires_at=(witness.clock() + expires).isoformat(timespec="seconds"))
     return url
+
+
+def _spoken(time: timedelta) -> str:
+    """A time as people say it: `9 days`, `8 days, 8:00:00`, `0 seconds`."""
+    return str(time).removesuffix(", 0:00:00") if time >= timedelta(days=1) else f"{time.total_seconds():g} seconds"
 
 
 def _copy(chunks: Iterator[bytes], file: BinaryIO, progress: Progress, bundle: StoredBundle, where: str) -> None:

@@ -18,7 +18,8 @@ from backup_pipeline.core.errors import BackupError, DiskFullError, RefusedError
 class Destination:
     """Where a person wants a file: at `target`, or under the file's own name in the folder `target`.
 
-    A file that is there already is overwritten only with `force`.
+    What is not there yet is a folder when its name has no ending (`~/backups`, not `~/isp.zip`). A file that is there
+    already is overwritten only with `force`.
     """
 
     target: Path
@@ -26,7 +27,7 @@ class Destination:
 
     def path(self, name: str) -> Path:
         """The path of a file called `name`; RefusedError when a file is there that must stay."""
-        path = self.target / name if self.target.is_dir() else self.target
+        path = self.target / name if self._is_folder() else self.target
         if not self.force and path.exists():
             raise _there_already(path)
         return path
@@ -35,10 +36,12 @@ class Destination:
     def appearing(self, path: Path) -> Iterator[BinaryIO]:
         """A file that gets the name `path` when the context ends well, and leaves nothing behind when it does not.
 
-        Only its owner may read it. RefusedError when a file came to be there meanwhile; DiskFullError; BackupError
-        when it can not be written.
+        Only its owner may read it. A folder that is not there yet is made, and stays. RefusedError when a file came to
+        be there meanwhile; DiskFullError; BackupError when it can not be written.
         """
         with _told_as_backup_errors(path):
+            if self._is_folder():
+                self.target.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         draft = Path(name)
         try:
@@ -50,6 +53,9 @@ class Destination:
                 _publish(draft, path, force=self.force)
         finally:
             draft.unlink(missing_ok=True)
+
+    def _is_folder(self) -> bool:
+        return self.target.is_dir() or not (self.target.exists() or self.target.suffix)
 
 
 def _publish(draft: Path, path: Path, *, force: bool) -> None:

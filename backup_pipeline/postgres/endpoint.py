@@ -12,6 +12,7 @@ from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.secrets import redact, redact_url
 
 _QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
 _SCHEMES = ("postgresql://", "postgres://")
 _EXAMPLE = "Write it as postgresql://user:password@host:5432/database; %-encode special characters of the password."
 
@@ -56,11 +57,15 @@ class Endpoint:
         return redact(text, *self.secrets)
 
 
-def parse_endpoint(url: str) -> Endpoint:
-    """The endpoint of a `postgresql://` URL; SettingsError, without its password, when it is none."""
+def parse_endpoint(url: str, *, name: str = "The source URL") -> Endpoint:
+    """The endpoint of a `postgresql://` URL; SettingsError, without its password, when it is none.
+
+    `name` is what people call the URL: the variable it stands in.
+    """
     if not url.startswith(_SCHEMES):
-        scheme = url.partition("://")[0] if "://" in url else "no scheme"
-        message = f"The source URL is not a PostgreSQL URL: it starts with {scheme[:40]!r}."
+        scheme = _SCHEME.match(url)
+        start = f"it starts with {scheme[1]!r}" if scheme else "it has no scheme"
+        message = f"{name} is not a PostgreSQL URL: {start}."
         raise SettingsError(message, do=_EXAMPLE)
     try:
         parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
@@ -68,10 +73,10 @@ def parse_endpoint(url: str) -> Endpoint:
     except (Error, ValueError) as error:
         # What libpq quotes may be a piece of the password.
         reason = _QUOTED.sub('"…"', " ".join(str(error).split())).rstrip(".")
-        message = f"The source URL is malformed: {reason}."
+        message = f"{name} is malformed: {reason}."
         raise SettingsError(message, do=_EXAMPLE) from None
     if not all(port.isdigit() for port in parts.get("port", "0").split(",")):
-        message = "The source URL is malformed: its port is not a number."
+        message = f"{name} is malformed: its port is not a number."
         raise SettingsError(message, do=_EXAMPLE)
     return Endpoint(
         host=parts.get("host") or parts.get("hostaddr") or "the local socket",

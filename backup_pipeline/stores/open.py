@@ -10,15 +10,14 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.core.secrets import redact_url
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.keys import check_key
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.stores.s3_settings import S3Settings
 
-ALLOWED = "file:///absolute/path, s3://bucket/prefix or memory://"
+ALLOWED = "file:///absolute/path or s3://bucket/prefix"
 
 
 def open_store(url: str, s3: S3Settings) -> Store:
-    """The store at `url`, without touching it: `file:///path`, `s3://bucket/prefix`, or an empty `memory://`.
+    """The store at `url`, without touching it: `file:///path` or `s3://bucket/prefix`.
 
     `s3` counts for S3 only. SettingsError for any other URL.
     """
@@ -30,8 +29,6 @@ def open_store(url: str, s3: S3Settings) -> Store:
             return DirectoryStore(_path(url))
         case "s3":
             return S3Store(parts.netloc, _prefix(url), s3)
-        case "memory":
-            return MemoryStore()
     raise _refusal(url, f"the scheme {parts.scheme!r} is unknown" if parts.scheme else "it has no scheme")
 
 

@@ -45,7 +45,8 @@ def run_dagster(host: str, port: int, tell: Callable[[str], None]) -> None:
 
 
 def _commands(host: str, port: int) -> Sequence[Sequence[str]]:
-    workspace = ["-w", str(PROJECT / "workspace.yaml")]
+    file = PROJECT / "workspace.yaml"  # which a checkout has, and an installed package has not
+    workspace = ["-w", str(file)] if file.is_file() else ["-m", "backup_pipeline.definitions"]
     return [
         [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *workspace],
         [sys.executable, "-m", "dagster._daemon", "run", *workspace],

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from backup_pipeline.core.errors import NotFoundError
+from backup_pipeline.core.errors import NotFoundError, SettingsError
 from backup_pipeline.demo.cluster import Home
 from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.demo.isp import create_isp, isp_exists
@@ -27,6 +27,7 @@ from backup_pipeline.wiring.addresses import (
     postgres_home,
     uses_embedded,
 )
+from backup_pipeline.wiring.urls import check_urls
 
 
 @contextmanager
@@ -34,10 +35,12 @@ def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settin
     """What a run needs, ready: the embedded PostgreSQL where nothing else is set, the ledger's tables, DAGSTER_HOME.
 
     Child processes find everything through the environment. Yields the settings as they then are; what was started
-    here is stopped at the end.
+    here is stopped at the end. SettingsError, before anything is started, for what can be seen to be wrong.
     """
+    check_urls(settings)
+    dagster_home = _dagster_home(settings)
     if not uses_embedded(settings):
-        set_environment(_dagster_home(settings))
+        set_environment(dagster_home)
         SqlLedger.create(ledger_url(settings)).close()
         yield settings
         return
@@ -45,7 +48,7 @@ def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settin
     with EmbeddedPostgres(postgres_home(settings)) as server:
         for database in (LEDGER_DATABASE, DAGSTER_DATABASE):
             server.ensure_database(database)
-        set_environment({**_embedded_environment(settings, server), **_dagster_home(settings)})
+        set_environment({**_embedded_environment(settings, server), **dagster_home})
         ready = Settings()
         if settings.source_url is None and not settings.source_urls:
             create_demo(server, tell, scale=1.0)
@@ -58,8 +61,10 @@ def ledger_ready(settings: Settings) -> Iterator[Settings]:
     """What looking into the ledger needs: the embedded PostgreSQL for a moment, where no ledger is set.
 
     Attaches to the server that runs, else starts it and stops it at the end; creates no demo. Yields settings that say
-    where the ledger is. NotFoundError when there never was an embedded server, so that there is nothing to look into.
+    where the ledger is. NotFoundError when there never was an embedded server, so that there is nothing to look into;
+    SettingsError for a URL that can be seen to be wrong.
     """
+    check_urls(settings)
     if settings.ledger_url is not None:
         yield settings
         return
@@ -71,7 +76,11 @@ def ledger_ready(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def source_ready(settings: Settings, catalog: str) -> Iterator[None]:
-    """The embedded PostgreSQL for a moment, where `catalog` is the demo's and no other source is set for it."""
+    """The embedded PostgreSQL for a moment, where `catalog` is the demo's and no other source is set for it.
+
+    SettingsError for a URL that can be seen to be wrong.
+    """
+    check_urls(settings)
     if settings.source_url_of(catalog) is not None or catalog not in DEMO_CATALOGS:
         yield
         return
@@ -129,9 +138,15 @@ def _embedded_environment(settings: Settings, server: EmbeddedPostgres) -> Mappi
 
 
 def _dagster_home(settings: Settings) -> Mapping[str, str]:
-    """DAGSTER_HOME as it is set, else a folder of ours with the project's `dagster.yaml` in it."""
+    """DAGSTER_HOME as it is set, else a folder of ours with the project's `dagster.yaml` in it.
+
+    SettingsError without either: Dagster would run on its own defaults, where no dead run is noticed.
+    """
     if settings.dagster_home:
         return {}
+    if not (PROJECT / "dagster.yaml").is_file():
+        message = "DAGSTER_HOME is not set, and the installed package comes without a dagster.yaml."
+        raise SettingsError(message, do="Set DAGSTER_HOME to a folder that holds the project's dagster.yaml.")
     home = (settings.home / "dagster").resolve()
     home.mkdir(parents=True, exist_ok=True)
     _copy_newer(PROJECT / "dagster.yaml", home / "dagster.yaml")
@@ -139,5 +154,5 @@ def _dagster_home(settings: Settings) -> Mapping[str, str]:
 
 
 def _copy_newer(source: Path, target: Path) -> None:
-    if source.is_file() and (not target.is_file() or source.read_bytes() != target.read_bytes()):
+    if not target.is_file() or source.read_bytes() != target.read_bytes():
         shutil.copyfile(source, target)

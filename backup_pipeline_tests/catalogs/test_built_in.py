@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backup_pipeline.catalogs.load import BUILT_IN, load_catalogs
+from backup_pipeline.catalogs.load import load_catalogs
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.ids import local_name
 from backup_pipeline.core.sheet_source import Through, parse_sheet_source
+from backup_pipeline.settings import BUILT_IN_CATALOGS
 
 # The tables in the order in which they were asked for.
 TABLES = [
@@ -54,7 +55,7 @@ CUSTOMER_COLUMNS = (
 
 @pytest.fixture(scope="module")
 def catalogs() -> dict[str, Catalog]:
-    return load_catalogs(BUILT_IN)
+    return load_catalogs(BUILT_IN_CATALOGS)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def customers(catalogs: dict[str, Catalog]) -> Catalog:
 
 
 def test_each_file_is_named_after_its_catalog(catalogs: dict[str, Catalog]) -> None:
-    assert {path.stem for path in BUILT_IN.glob("*.yaml")} == set(catalogs)
+    assert {path.stem for path in BUILT_IN_CATALOGS.glob("*.yaml")} == set(catalogs)
 
 
 def test_the_isp_has_its_24_tables_in_order(isp: Catalog) -> None:

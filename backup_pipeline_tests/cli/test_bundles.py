@@ -65,6 +65,14 @@ def test_download_prints_the_path_of_a_whole_file(run: Run, installation: Instal
     assert (tmp_path / ended.out.strip()).read_bytes() == installation.bundle.read_bytes()
 
 
+def test_download_makes_the_folder_it_is_told(run: Run, installation: Installation, tmp_path: Path) -> None:
+    ended = run("download", "latest", "--to", str(tmp_path / "backups"))
+    assert ended.code == 0
+    assert ended.out.strip() == str(tmp_path / "backups" / installation.manifest.bundle.name)
+    assert run("download", "latest", "--as", "csv", "--to", "tables").code == 0
+    assert [path.suffix for path in (tmp_path / "tables").iterdir()] == [".csv"]
+
+
 def test_download_overwrites_only_when_forced(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.zip").write_text("precious")
     assert run("download", "latest", "--to", "mine.zip").code == 21

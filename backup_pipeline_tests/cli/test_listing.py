@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -14,12 +15,14 @@ def test_list_shows_the_newest_first_with_its_numbers(run: Run, installation: In
     ended = run("list")
     assert ended.code == 0
     header, first, second = ended.out.splitlines()
-    assert header.split() == ["ID", "Date", "Status", "Rows", "Size", "By", "Marks", "Reason"]
-    assert first.split()[0] == installation.good.backup_id
+    titles = ["ID (UTC)", "Catalog", "Kind", "Date", "Status", "Rows", "Size", "By", "Marks", "Reason / error"]
+    assert re.split(r"\s{2,}", header.strip()) == titles
+    assert first.split()[:3] == [installation.good.backup_id, "shop", "full"]
     assert "2,500" in first
     assert "tester" in first
     assert "failed" in second
-    assert "[odd] reason" in second
+    assert "The table goods is on fire." in second
+    assert "What to do" not in ended.out
 
 
 def test_list_as_json_gives_the_rows(run: Run, installation: Installation) -> None:

@@ -6,9 +6,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from backup_pipeline.catalogs.load import load_catalog, load_catalogs
-from backup_pipeline.core.catalog import Catalog, Shrinkage
+from backup_pipeline.catalogs.reasons import _WANTS
+from backup_pipeline.core.catalog import Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import CatalogError
 
 HEAD = "catalog: shop\ntimezone: Asia/Dhaka\n"
@@ -98,21 +100,32 @@ def test_a_table_may_have_its_own_shrinkage_and_relation(write: Path) -> None:
         ("bundle_name: b_%T.zip", "':' may not stand in one"),
         ("bundle_name: manifest.json", "'manifest.json' is not a file name that ends in .zip"),
         ("bundle_name: .zip", "'.zip' is not a file name that ends in .zip"),
-        ("grace_minutes: -1", "grace_minutes: Input should be greater than or equal to 0 (given: -1)"),
-        ("grace_minutes: 1441", "grace_minutes: Input should be less than or equal to 1440 (given: 1441)"),
-        ("grace_minutes: soon", "grace_minutes: Input should be a valid integer"),
-        ("shrinkage: {ratio: 1.1}", "shrinkage.ratio: Input should be less than or equal to 1 (given: 1.1)"),
-        ("shrinkage: {ratio: .nan}", "shrinkage.ratio: Input should be"),
-        ("shrinkage: {floor: -1}", "shrinkage.floor: Input should be greater than or equal to 0"),
+        ("grace_minutes: -1", "grace_minutes: wants a whole number from 0 to 1440 (given: -1)."),
+        ("grace_minutes: 1441", "grace_minutes: wants a whole number from 0 to 1440 (given: 1441)."),
+        ("grace_minutes: soon", "grace_minutes: wants a whole number from 0 to 1440 (given: 'soon')."),
+        ("shrinkage: {ratio: 1.1}", "shrinkage.ratio: wants a number from 0 to 1 (given: 1.1)."),
+        ("shrinkage: {ratio: .nan}", "shrinkage.ratio: wants a number from 0 to 1 (given: nan)."),
+        ("shrinkage: {floor: -1}", "shrinkage.floor: wants a whole number, 0 or more (given: -1)."),
         ("shrinkage: {rate: 1}", "shrinkage.rate: no such field. Did you mean `ratio`? Allowed: ratio, floor."),
         ("owners: [data]", "owners.0: 'data' is not an owner: an e-mail address, or `team:` and a name"),
         ("owners: ['team:']", "owners.0: 'team:' is not an owner"),
-        ("owners: team", "owners: Input should be a valid tuple"),
-        ("schema: ''", "schema: String should have at least 1 character"),
-        ("excluded: [{table: x}]", "excluded.0.reason: Field required"),
-        ("excluded: [{table: x, reason: no}]", "excluded.0.reason: String should have at least 3 characters"),
+        ("owners: team", "owners: wants a list of e-mail addresses and teams, such as [team:data] (given: 'team')."),
+        ("owners: [{team: data}]", "owners.0: wants an e-mail address, or `team:` and a name (given: a mapping)."),
+        ("timezone:", "timezone: is empty; wants an IANA name such as Asia/Dhaka."),
+        ("catalog:", "catalog: is empty; wants a name such as shop: up to 40 of a-z, 0-9 and _, a letter first."),
+        ("schema: ''", "schema: is empty; wants the name of a schema, such as public."),
+        ("excluded: [{table: x}]", "excluded.0.reason: is missing; wants a reason of at least 3 letters."),
+        (
+            "excluded: [{table: x, reason: no}]",
+            "excluded.0.reason: wants a reason of at least 3 letters (given: 'no').",
+        ),
         ("excluded: [{tabel: x, reason: why}]", "excluded.0.tabel: no such field. Did you mean `table`?"),
-        ("title: 2026", "title: 2026 is read as a number here: put it in quotes."),
+        ("excluded: tmp", "excluded: wants a list of entries such as {table: tmp_imports, reason: scratch}"),
+        ("excluded: [tmp]", "excluded.0: wants an entry such as {table: tmp_imports, reason: scratch} (given: 'tmp')."),
+        ("shrinkage: 5", "shrinkage: wants a mapping such as {ratio: 0.5, floor: 100} (given: 5)."),
+        ("title: true", "title: True is read as true or false here: put it in quotes; wants text, such as The shop."),
+        ("1: x", "1: no such field. Allowed: catalog, title"),
+        ("title: 2026", "title: 2026 is read as a number here: put it in quotes; wants text, such as The shop."),
         (
             "grace_minuts: 3",
             "grace_minuts: no such field. Did you mean `grace_minutes`? Allowed: catalog, title, timezone",
@@ -133,17 +146,26 @@ def test_a_mistake_in_a_field_is_named_by_line_and_field(write: Path, line: str,
     [
         ("relation: a.b.c", "relation: 'a.b.c' is not a relation"),
         ("covers: [a.b.c]", "covers.0: 'a.b.c' is not a relation"),
-        ("key: id", "key: Input should be a valid tuple (given: 'id')"),
+        ("key: id", "key: wants a list of columns, such as [id] (given: 'id')."),
         ("references: {area_id: id}", "references.area_id: 'id' is not a reference"),
-        ("sheet: ''", "sheet: String should have at least 1 character"),
+        ("sheet: ''", "sheet: is empty; wants a name for the sheet, such as Customers."),
         ("sheet_file: list.txt", "sheet_file: 'list.txt' is not a file name that ends in .csv"),
         ("columns: {Area: area id}", "columns.Area: 'area id' is not a sheet source. Allowed: `column`"),
-        ("columns: [name]", "columns: Input should be a valid dictionary"),
-        ("exclude: {phone: }", "exclude.phone: Input should be a valid string"),
-        ("exclude: [phone]", "exclude: Input should be a valid dictionary"),
-        ("mask: {phone: x}", "mask: Input should be a valid tuple"),
-        ("allow: {token_no: ''}", "allow.token_no: String should have at least 3 characters"),
-        ("shrinkage: {floor: few}", "shrinkage.floor: Input should be a valid integer"),
+        ("columns: [name]", "columns: wants a mapping `title: source`, such as {Name: name} (given: a list)."),
+        ("exclude: {phone: }", "exclude.phone: is empty; wants a reason of at least 3 letters."),
+        ("exclude: [phone]", "exclude: wants a mapping `column: reason` (given: a list)."),
+        ("exclude: {phone: x}", "exclude.phone: wants a reason of at least 3 letters (given: 'x')."),
+        (
+            "exclude: {7: seven}",
+            "exclude.7: 7 is read as a number here: put it in quotes; wants text before the colon.",
+        ),
+        ("exclude: {~: nothing}", "exclude.None: is empty; wants text before the colon."),
+        ("mask: password", "mask: wants a list of columns, such as [password] (given: 'password')."),
+        ("mask: {phone: x}", "mask: wants a list of columns, such as [password] (given: a mapping)."),
+        ("mask: [phone, [pin]]", "mask.1: wants the name of a column (given: a list)."),
+        ("mask: [phone, 7]", "mask.1: 7 is read as a number here: put it in quotes; wants the name of a column."),
+        ("allow: {token_no: ''}", "allow.token_no: is empty; wants a reason of at least 3 letters."),
+        ("shrinkage: {floor: few}", "shrinkage.floor: wants a whole number, 0 or more (given: 'few')."),
         ("shrinkage: {flor: 1}", "shrinkage.flor: no such field. Did you mean `floor`?"),
         ("colums: {a: b}", "colums: no such field. Did you mean `columns`? Allowed: relation, covers, description"),
     ],
@@ -168,14 +190,28 @@ def test_no_table_is_named_bundle(write: Path) -> None:
 
 def test_missing_fields_are_all_named(write: Path) -> None:
     assert mistakes(write, "title: x\n") == [
-        "1: catalog: Field required.",
-        "1: timezone: Field required.",
-        "1: tables: Field required.",
+        "1: catalog: is missing; wants a name such as shop: up to 40 of a-z, 0-9 and _, a letter first.",
+        "1: timezone: is missing; wants an IANA name such as Asia/Dhaka.",
+        "1: tables: is missing; wants a mapping of at least one table, such as {customers: }.",
     ]
 
 
 def test_a_catalog_without_tables_is_none(write: Path) -> None:
-    assert "tables: Dictionary should have at least 1 item" in mistakes(write, HEAD + "tables: {}\n")[0]
+    wanted = "wants a mapping of at least one table, such as {customers: }."
+    assert mistakes(write, HEAD + "tables: {}\n") == [f"3: tables: is empty; {wanted}"]
+    assert mistakes(write, HEAD + "tables: [customers]\n") == [
+        f"3: tables: {wanted.removesuffix('.')} (given: a list)."
+    ]
+
+
+def test_a_table_is_a_mapping_or_nothing(write: Path) -> None:
+    (found,) = mistakes(write, HEAD + "tables:\n  key: 5\n")
+    assert found == "4: tables.key: wants a mapping of the table's fields, or nothing at all (given: 5)."
+
+
+@pytest.mark.parametrize("model", [Catalog, TableSpec, Excluded, Shrinkage])
+def test_for_every_field_it_is_known_what_it_wants(model: type[BaseModel]) -> None:
+    assert list(_WANTS[model]) == [field.alias or name for name, field in model.model_fields.items()]
 
 
 def test_every_mistake_is_shown_at_once(write: Path) -> None:
@@ -187,7 +223,7 @@ def test_every_mistake_is_shown_at_once(write: Path) -> None:
 
 def test_a_secret_on_a_sheet_must_be_masked_or_allowed(write: Path) -> None:
     (found,) = mistakes(write, HEAD + "tables:\n  routers:\n    columns: {Login: api_password}\n")
-    assert found.startswith("4: tables.routers: sheet column 'Login' shows 'api_password', which looks like a secret")
+    assert found.startswith("5: tables.routers.columns.Login: it shows 'api_password', which looks like a secret")
     assert "add it to `mask`, or add it to `allow` with the reason" in found
 
 
@@ -214,7 +250,51 @@ def test_a_secret_of_another_table_is_never_on_a_sheet(write: Path, source: str)
 )
 def test_two_tables_do_not_share_a_sheet(write: Path, first: str, second: str) -> None:
     (found,) = mistakes(write, HEAD + f"tables:\n  one: {{sheet: '{first}'}}\n  two: {{sheet: '{second}'}}\n")
-    assert f"tables 'one' and 'two' have the same sheet '{second}'" in found
+    assert found.startswith(f"5: tables.two.sheet: tables 'one' and 'two' have the same sheet '{second}'")
+
+
+def test_the_field_that_gives_the_second_sheet_its_name_is_the_one_reported(write: Path) -> None:
+    text = "tables:\n  one: {sheet: Log}\n  two:\n    description: the second\n    sheet_file: log.csv\n"
+    (found,) = mistakes(write, HEAD + text)
+    assert found.startswith("7: tables.two.sheet_file: tables 'one' and 'two' have the same sheet")
+
+
+# Contradictions
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("exclude: {phone: private}, mask: [name, phone]", "mask.1: 'phone' stands under `exclude` too"),
+        ("exclude: {phone: private}, allow: {phone: a label}", "allow.phone: 'phone' stands under `exclude` too"),
+        ("mask: [phone], allow: {phone: a label}", "allow.phone: 'phone' stands under `mask` too"),
+        ("key: [id, phone], mask: [phone]", "key.1: 'phone' is part of the key, but `mask` keeps its values out"),
+        ("key: [phone], exclude: {phone: private}", "key.0: 'phone' is part of the key, but `exclude` keeps"),
+    ],
+)
+def test_a_column_is_decided_about_once(write: Path, fields: str, said: str) -> None:
+    (found,) = mistakes(write, HEAD + f"tables:\n  one: {{{fields}}}\n")
+    assert found.startswith(f"4: tables.one.{said}")
+
+
+def test_a_key_may_only_look_like_a_secret(write: Path) -> None:
+    shop = load(write, HEAD + "tables:\n  one: {key: [token_no], allow: {token_no: a label}}\n")
+    assert shop.tables["one"].key == ("token_no",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry"),
+    [("", "one"), ("", "public.one"), ("{relation: crm.people}", "crm.people"), ("{relation: ones}", "ones")],
+)
+def test_a_table_is_listed_or_excluded(write: Path, spec: str, entry: str) -> None:
+    text = f"tables:\n  one: {spec}\nexcluded:\n  - {{table: tmp, reason: scratch}}\n"
+    (found,) = mistakes(write, HEAD + text + f"  - {{table: {entry}, reason: not ours}}\n")
+    assert found.startswith(f"7: excluded.1.table: '{entry}' is what table 'one' reads, so it is both listed and excl")
+
+
+@pytest.mark.parametrize("entry", ["'*'", "'on*'", "crm.one", "two"])
+def test_a_pattern_may_take_in_a_listed_table(write: Path, entry: str) -> None:
+    assert load(write, HEAD + f"tables:\n  one:\nexcluded: [{{table: {entry}, reason: not ours}}]\n")
 
 
 def test_two_tables_do_not_share_a_sheets_file(write: Path) -> None:
@@ -262,10 +342,12 @@ def test_a_file_without_end_is_refused(write: Path, text: str) -> None:
 
 
 def test_an_unreadable_file_is_a_catalog_error(write: Path) -> None:
-    with pytest.raises(CatalogError, match="can not be read"):
+    with pytest.raises(CatalogError, match=rf"^There is no file {write}\.\n"):
         load_catalog(write)
+    with pytest.raises(CatalogError, match=r"can not be read: Is a directory\.\n"):
+        load_catalog(write.parent)
     write.write_bytes(b"catalog: \xff\n")
-    with pytest.raises(CatalogError, match="can not be read"):
+    with pytest.raises(CatalogError, match=r"can not be read: it is not UTF-8\.\n"):
         load_catalog(write)
 
 

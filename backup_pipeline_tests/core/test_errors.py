@@ -72,4 +72,9 @@ def test_an_export_of_which_some_tables_came_through_is_partial() -> None:
     assert some.what.startswith("2 of 3 tables failed")
     assert "payments: gone" in some.what
     assert "areas: full" in some.what
-    assert some.do == "Look."
+    assert some.do == "payments: Look.\nareas: Correct the cause, then run the table again."
+
+
+def test_tables_that_failed_alike_share_their_advice() -> None:
+    failed = {name: NotFoundError("gone", do="Look.") for name in ("payments", "areas")}
+    assert ExportFailedError(failed, wanted=3).do == "Look."

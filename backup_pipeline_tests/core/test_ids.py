@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_pipeline.core.errors import UsageError
-from backup_pipeline.core.ids import KINDS, BackupId, local_name, new_backup_id, parse_backup_id
+from backup_pipeline.core.ids import KINDS, BackupId, bundle_template, local_name, new_backup_id, parse_backup_id
 from backup_pipeline_tests.core.values import INSTANTS
 
 
@@ -80,3 +80,18 @@ def test_parsing_gives_the_parts() -> None:
 )
 def test_file_names_are_in_local_time(template: str, at: datetime, name: str) -> None:
     assert local_name(template, at, "Asia/Dhaka") == name
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "expected"),
+    [
+        ("full_backup_%Y-%m-%d_%H-%M.zip", "full", "full_backup_2026-11-21_16-43.zip"),
+        ("full_backup_%Y-%m-%d_%H-%M.zip", "selective", "selective_backup_2026-11-21_16-43.zip"),
+        ("customer_backup_%F.zip", "selective", "selective_customer_backup_2026-11-21.zip"),
+        ("customer_backup_%F.zip", "full", "customer_backup_2026-11-21.zip"),
+        ("my_full_%F.zip", "selective", "selective_my_full_2026-11-21.zip"),
+    ],
+)
+def test_a_selective_bundle_does_not_pose_as_a_full_one(template: str, kind: str, expected: str) -> None:
+    at = datetime(2026, 11, 21, 10, 43, tzinfo=UTC)
+    assert local_name(bundle_template(template, kind), at, "Asia/Dhaka") == expected

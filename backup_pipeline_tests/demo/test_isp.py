@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.catalogs.load import BUILT_IN, load_catalog
+from backup_pipeline.catalogs.load import load_catalog
 from backup_pipeline.core.errors import RefusedError, SourceError, SourceUnavailableError, UsageError
 from backup_pipeline.core.secrets import looks_secret
 from backup_pipeline.core.sheet_source import Back, parse_sheet_source
@@ -25,6 +25,7 @@ from backup_pipeline.demo.isp import (
     isp_exists,
     sizes,
 )
+from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 SCALE = 0.02
@@ -262,7 +263,7 @@ def test_the_backup_role_reads_exactly_what_the_catalogs_read(source: psycopg.Co
         " AND has_table_privilege(%s, oid, 'SELECT')",
         [BACKUP_ROLE],
     )
-    catalog = load_catalog(BUILT_IN / "isp.yaml")
+    catalog = load_catalog(BUILT_IN_CATALOGS / "isp.yaml")
     assert {name for (name,) in readable} == {spec.relation or name for name, spec in catalog.tables.items()}
 
 
@@ -330,7 +331,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
 
 
 def test_the_catalog_lists_the_sheets_and_columns_that_were_asked_for() -> None:
-    catalog = load_catalog(BUILT_IN / "isp.yaml")
+    catalog = load_catalog(BUILT_IN_CATALOGS / "isp.yaml")
     assert set(catalog.tables) == set(EXPORTED_TABLES)
     assert {rule.table for rule in catalog.excluded} == set(APPLICATION_TABLES)
     sheets = {catalog.sheet_of(name): ", ".join(spec.columns) for name, spec in catalog.tables.items()}
@@ -361,7 +362,7 @@ def test_the_catalog_lists_the_sheets_and_columns_that_were_asked_for() -> None:
 
 
 def test_the_customer_catalog_has_its_17_columns() -> None:
-    catalog = load_catalog(BUILT_IN / "isp_customers.yaml")
+    catalog = load_catalog(BUILT_IN_CATALOGS / "isp_customers.yaml")
     assert ", ".join(catalog.tables["customers"].columns) == (
         "User ID, Name, Phone, Alt Phone, Address, Area, Package, Speed, Price, Status, Connection Type, "
         "Billing Cycle, Expiry Date, Total Due, PPPoE Username, Router, Created At"
@@ -375,7 +376,7 @@ def test_every_sheet_column_leads_somewhere_the_backup_role_may_read(
     backup_role: psycopg.Connection, source: psycopg.Connection, name: str
 ) -> None:
     """Follows each source by hand, through `references` first and the database's foreign keys then."""
-    catalog = load_catalog(BUILT_IN / f"{name}.yaml")
+    catalog = load_catalog(BUILT_IN_CATALOGS / f"{name}.yaml")
     foreign = source.execute(
         "SELECT conrelid::regclass::text, a.attname, confrelid::regclass::text FROM pg_constraint c"
         " JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] WHERE contype = 'f'"

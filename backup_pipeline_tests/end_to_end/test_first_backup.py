@@ -7,24 +7,31 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
 from backup_pipeline.demo.isp import sizes
+from backup_pipeline.settings import BUILT_IN_CATALOGS
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_"))}
-    return {**kept, "BACKUP_HOME": str(home)}
+    return {**kept, "BACKUP_HOME": str(home), **settings}
 
 
-def _run(home: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(home: Path, words: Sequence[str], **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from backup_pipeline.cli import main; raise SystemExit(main())", *words]
     return subprocess.run(
-        command, env=_environment(home), capture_output=True, text=True, timeout=120, check=False, cwd=home.parent
+        command,
+        env=_environment(home, settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=home.parent,
     )
 
 
@@ -106,3 +113,19 @@ def test_a_wrong_request_says_what_to_do(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_failure_says_each_table_and_who_could_not_be_told(
+    home: Path, summary: dict[str, object], tmp_path: Path
+) -> None:
+    del summary
+    text = (BUILT_IN_CATALOGS / "isp.yaml").read_text(encoding="utf-8")
+    wrong = text.replace("  payments:\n", "  paymentz:\n").replace("area_id.name", "area_id.nme")
+    (tmp_path / "isp.yaml").write_text(wrong, encoding="utf-8")
+    settings = {"BACKUP_CATALOGS": str(tmp_path), "BACKUP_ALERT_URLS": "json://127.0.0.1:9/t0ken"}
+    done = _run(home, ["backup"], **settings)
+    assert done.returncode == 3
+    assert "Did you mean public.payments?" in done.stderr
+    assert "public.areas has: id, name" in done.stderr
+    assert "Alert NOT delivered to json://127.0.0.1:9" in done.stderr
+    assert "t0ken" not in done.stderr

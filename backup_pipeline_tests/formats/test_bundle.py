@@ -80,7 +80,6 @@ def test_what_goes_in_comes_out(contents: list[tuple[bytes, bool, int]]) -> None
     found = reader(b"".join(bundle_chunks(parts)))
     assert found.names() == tuple(part.path for part in parts)
     assert [found.read(name) for name in found.names()] == [data for data, _, _ in contents]
-    assert [found.member_size(name) for name in found.names()] == [len(data) for data, _, _ in contents]
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -205,7 +204,7 @@ def test_members_beyond_4_gib_and_members_after_them_are_readable() -> None:
         bundle_chunks([large, member("after.csv", SHEET), member("after.parquet", PARQUET, stored=True)]), zeros
     )
     found = BundleReader(bundle.read_range, bundle.size)
-    assert found.member_size("large.parquet") == count << 20 > 0xFFFF_FFFF
+    assert bundle.size > count << 20 > 0xFFFF_FFFF
     assert (found.read("after.csv"), found.read("after.parquet")) == (SHEET, PARQUET)
     assert next(found.stream("large.parquet")) == zeros
 

@@ -17,12 +17,13 @@ from sqlalchemy import create_engine, make_url
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.ledger.connect import ensure_database, ledger_url
-from backup_pipeline.ledger.migrate import VERSION_TABLE, current_revision, head_revision, upgrade
+from backup_pipeline.ledger.migrate import VERSION_TABLE, head_revision, upgrade
 from backup_pipeline.ledger.roles import require_roles
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.ledger.tables import metadata
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.ledger.logins import as_login, new_login
+from backup_pipeline_tests.ledger.revisions import current_revision
 
 
 def test_an_empty_database_is_brought_to_the_newest_revision(fresh_database: str) -> None:

@@ -11,10 +11,11 @@ from psycopg import sql
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.migrate import current_revision, upgrade
+from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 from backup_pipeline_tests.ledger.logins import as_login, new_login
+from backup_pipeline_tests.ledger.revisions import current_revision
 
 EVENT = AuditEvent(NOON, "alice", "begin", "b1")
 

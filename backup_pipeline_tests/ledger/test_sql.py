@@ -10,11 +10,12 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError
+from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError, SettingsError
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.migrate import current_revision, upgrade
+from backup_pipeline.ledger.migrate import head_revision, upgrade
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
+from backup_pipeline_tests.ledger.revisions import current_revision
 
 
 def test_an_end_waits_for_another_and_then_sees_what_it_did(fresh_database: str) -> None:
@@ -48,12 +49,13 @@ def _comes_to_wait_for_a_lock(url: str) -> bool:
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"])
 def test_every_spelling_of_a_postgresql_url_is_taken(fresh_database: str, scheme: str) -> None:
-    assert current_revision(fresh_database.replace("postgresql", scheme, 1)) is None
+    upgrade(fresh_database.replace("postgresql", scheme, 1))
+    assert current_revision(fresh_database) == head_revision()
 
 
 @pytest.mark.parametrize("url", ["", "ledger.db", "mysql://u:hush@h/x", "postgresql://u:hush@h", "postgresql://h:xx/y"])
 def test_another_url_is_refused_with_the_form_it_should_have(url: str) -> None:
-    with pytest.raises(LedgerError) as refused:
+    with pytest.raises(SettingsError) as refused:
         SqlLedger(url)
     assert "postgresql://user:password@host:5432/database" in refused.value.do
     assert "hush" not in str(refused.value)

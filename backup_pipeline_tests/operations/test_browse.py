@@ -13,6 +13,7 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import bundle_place, find_backup, stored_manifest
 from backup_pipeline_tests.operations.conftest import Made
+from backup_pipeline_tests.operations.made import now
 
 
 def add(made: Made, salt: str, **changed: object) -> Attempt:
@@ -50,9 +51,10 @@ def test_an_id_of_another_catalog_is_not_found(made: Made) -> None:
         find_backup(made.attempt.backup_id, made.ledger, catalog="isp")
 
 
-def test_latest_passes_over_failed_ones_and_single_tables(made: Made) -> None:
+def test_latest_passes_over_failed_ones_selective_ones_and_single_tables(made: Made) -> None:
     add(made, "f0000001", status=Status.FAILED)
     add(made, "f0000002", status=Status.SUCCESS, kind="tables")
+    add(made, "f0000005", status=Status.SUCCESS, kind="selective")
     assert find_backup("latest", made.ledger) == made.attempt
 
 
@@ -67,9 +69,18 @@ def test_latest_of_a_catalog_is_of_that_catalog(made: Made) -> None:
 
 
 def test_latest_of_nothing_says_how_to_make_one() -> None:
-    with pytest.raises(NotFoundError, match="no good backup yet of catalog isp") as caught:
+    with pytest.raises(NotFoundError, match="no good full backup yet of catalog isp") as caught:
         find_backup("latest", MemoryLedger(), catalog="isp")
     assert "backup-pipeline backup" in caught.value.do
+    assert "selective" not in caught.value.do
+
+
+def test_where_all_good_ones_are_selective_the_advice_names_the_newest_by_its_id(made: Made) -> None:
+    add(made, "f0000006", kind="selective", catalog="isp")
+    newest = add(made, "f0000007", kind="selective", catalog="isp", created_at=now() + timedelta(hours=1))
+    with pytest.raises(NotFoundError, match="no good full backup") as caught:
+        find_backup("latest", made.ledger, catalog="isp")
+    assert f"by its id, {newest.backup_id}" in caught.value.do
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,29 @@ def test_into_a_file_it_takes_that_name(made: Made, tmp_path: Path) -> None:
     assert download(made, tmp_path / "mine.zip").read_bytes() == made.store.get(made.bundle)
 
 
+def test_a_new_name_without_ending_is_a_folder_and_is_made(made: Made, tmp_path: Path) -> None:
+    path = download(made, tmp_path / "my" / "backups")
+    assert path == tmp_path / "my" / "backups" / made.manifest.bundle.name
+    assert path.read_bytes() == made.store.get(made.bundle)
+    with pytest.raises(RefusedError):
+        download(made, tmp_path / "my" / "backups")
+
+
+def test_a_file_without_ending_that_is_there_stays_a_file(made: Made, tmp_path: Path) -> None:
+    target = tmp_path / "backups"
+    target.write_text("precious")
+    with pytest.raises(RefusedError):
+        download(made, target)
+    assert target.read_text() == "precious"
+
+
+def test_a_folder_that_can_not_be_made_is_told_with_what_to_do(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(BackupError, match="can not be written") as caught:
+        download(made, tmp_path / "file" / "backups")
+    assert "--to" in caught.value.do
+
+
 def test_only_the_owner_may_read_it(made: Made, tmp_path: Path) -> None:
     assert stat.S_IMODE(download(made, tmp_path).stat().st_mode) == 0o600
 
@@ -145,6 +168,20 @@ def test_a_url_names_the_bundle_and_is_written_down_with_its_end(made: Made) -> 
 def test_a_url_for_a_time_that_can_not_be_is_a_wrong_request(made: Made, expires: timedelta) -> None:
     with pytest.raises(UsageError, match="7 days"):
         bundle_url(made.attempt, store=Signing(made.store), witness=witness(made), expires=expires)
+
+
+@pytest.mark.parametrize(
+    ("expires", "told"),
+    [
+        (timedelta(days=9), "not for 9 days."),
+        (timedelta(hours=200), "not for 8 days, 8:00:00."),
+        (timedelta(0), "not for 0 seconds."),
+    ],
+)
+def test_the_time_that_can_not_be_is_told_as_people_say_it(made: Made, expires: timedelta, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        bundle_url(made.attempt, store=Signing(made.store), witness=witness(made), expires=expires)
+    assert caught.value.what.endswith(told)
 
 
 def test_a_store_without_urls_refuses_and_nothing_is_written_down(made: Made) -> None:
