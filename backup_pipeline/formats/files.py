@@ -18,6 +18,7 @@ from backup_pipeline.formats.bundle import bundle_chunks
 from backup_pipeline.formats.bundle_reader import BundleReader
 from backup_pipeline.formats.combined import combined_csv
 from backup_pipeline.formats.json_document import json_chunks
+from backup_pipeline.formats.memory import use_jemalloc
 from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.readme import readme_text
 from backup_pipeline.formats.render import bundle_sheets, bundle_tables
@@ -31,6 +32,10 @@ _PREVIEW_WIDTH = 40
 
 class FileFormats:
     """The file formats of format version 1 (docs/format.md)."""
+
+    def __init__(self) -> None:
+        """Choose the allocator, for the whole process."""
+        use_jemalloc()
 
     def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
