@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError
+from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError, VerificationError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import read_manifest
@@ -44,7 +44,7 @@ def _finished(attempt: Attempt, ports: Ports) -> bool:
     try:
         manifest = read_manifest(ports.store.get(place.manifest), place.manifest)
         stored = ports.store.head(place.bundle(manifest.bundle.name))
-    except NotFoundError:
+    except (NotFoundError, VerificationError):
         return False
     if stored is None or stored.size != manifest.bundle.bytes:
         return False

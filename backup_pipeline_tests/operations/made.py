@@ -11,7 +11,8 @@ from pathlib import Path
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import local_date
-from backup_pipeline.core.ledger import Attempt, Owner
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Owner
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Ledger, Ports, Store
 from backup_pipeline.core.progress import Silence
@@ -68,3 +69,11 @@ class Place:
         found = self.ledger.get(attempt.backup_id)
         assert found is not None
         return found
+
+
+class MuteLedger(MemoryLedger):
+    """A ledger that can not write down who did what."""
+
+    def audit(self, event: AuditEvent) -> None:
+        message = "the ledger is gone"
+        raise LedgerError(message)

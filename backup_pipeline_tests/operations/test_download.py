@@ -16,15 +16,13 @@ from backup_pipeline.core.errors import (
     UsageError,
     VerificationError,
 )
-from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import Silence
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.download import Witness, bundle_url, download_bundle
 from backup_pipeline.operations.local_file import Destination
 from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import now
+from backup_pipeline_tests.operations.made import MuteLedger, now
 
 
 def witness(made: Made) -> Witness:
@@ -134,12 +132,7 @@ def test_who_took_it_is_written_down(made: Made, tmp_path: Path) -> None:
 
 
 def test_nobody_gets_bytes_when_the_audit_can_not_be_written(made: Made, tmp_path: Path) -> None:
-    class Mute(MemoryLedger):
-        def audit(self, event: AuditEvent) -> None:
-            message = "the ledger is gone"
-            raise LedgerError(message)
-
-    made.ledger = Mute()
+    made.ledger = MuteLedger()
     store = FaultyStore(made.store)
     with pytest.raises(LedgerError):
         download(made, tmp_path, store=store)

@@ -29,7 +29,6 @@ from backup_pipeline.core.errors import (
     StoreUnavailableError,
     VerificationError,
 )
-from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.ports import Formats, OpenBundle, Store
 from backup_pipeline.core.progress import Silence
@@ -45,7 +44,7 @@ from backup_pipeline.operations.render import render_backup
 from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import Place, now
+from backup_pipeline_tests.operations.made import MuteLedger, Place, now
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 CATALOG = Catalog.model_validate(
@@ -357,12 +356,7 @@ def test_who_took_it_and_how_is_written_down(made: Made, out: Path) -> None:
 
 
 def test_nobody_gets_bytes_when_the_audit_can_not_be_written(made: Made, out: Path) -> None:
-    class Mute(MemoryLedger):
-        def audit(self, event: AuditEvent) -> None:
-            message = "the ledger is gone"
-            raise LedgerError(message)
-
-    made.ledger = Mute()
+    made.ledger = MuteLedger()
     store = FaultyStore(made.store)
     with pytest.raises(LedgerError):
         render(made, Rendering.XLSX, out, store=store)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,10 +9,8 @@ import pytest
 from backup_pipeline.core.errors import SourceError
 from backup_pipeline.core.plans import Order
 from backup_pipeline.core.relations import Column, ForeignKey, Relation, RelationKind
-from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline_tests.postgres.reading import plan_for, read_settled, run_sql, snapshot_of
-
-PAGILA = Path(__file__).parents[3] / "shared" / "data" / "pagila.sql"
+from backup_pipeline_tests.servers.pagila import load_pagila, needs_pagila
 
 
 def relation_of(url: str, name: str, schema: str = "public") -> Relation:
@@ -146,10 +142,9 @@ def test_the_order_of_reading_follows_from_the_key(fresh_database: str) -> None:
     assert (backwards.order, backwards.key_enforced) == (Order.CTID, True)
 
 
-@pytest.mark.skipif(not PAGILA.exists(), reason="pagila.sql does not lie beside the repository")
+@needs_pagila
 def test_pagila_is_read_whole(fresh_database: str) -> None:
-    psql = find_binaries(needs=("psql",)).tool("psql")
-    subprocess.run([psql, "-q", "-d", fresh_database, "-f", PAGILA], check=True, capture_output=True)
+    load_pagila(fresh_database)
     with snapshot_of(fresh_database, first_page_rows=100, page_bytes=50_000) as snapshot:
         database = snapshot.database()
         assert len(database.relations) == 30
