@@ -1,25 +1,16 @@
-"""What PostgreSQL and its drivers say, as errors of this project: what failed, and what to do next."""
+"""What PostgreSQL and its driver say, as errors of this project: what failed, and what to do next."""
 
 from __future__ import annotations
 
 import re
 
-import adbc_driver_manager
 import psycopg
-from adbc_driver_manager import AdbcStatusCode
 
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceError, SourceUnavailableError
 from backup_pipeline.postgres.endpoint import Endpoint
 
-DriverError = (psycopg.Error, adbc_driver_manager.Error)
-"""What the two drivers raise."""
-
 _LOST_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
-_SERVER_SAID = re.compile(
-    r"(?:ERROR|FATAL|PANIC):\s+(.*?)(?=\n\s*(?:LINE \d|Query was|CONTEXT)|\. SQLSTATE|\Z)", re.DOTALL
-)
-_QUERY = re.compile(r"\s*Query was:.*", re.DOTALL)
-_SQLSTATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
+_SERVER_SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)", re.DOTALL)
 _RESTART = "Run it again: a new snapshot shows the table as it is now."
 
 # sqlstate (or its class) -> the error's type and what to do next.
@@ -51,9 +42,7 @@ _CONNECTING: tuple[tuple[re.Pattern[str], tuple[type[SourceError], str]], ...] =
 
 def sqlstate_of(error: BaseException) -> str:
     """The five characters of SQL's error code; empty when the driver gave none."""
-    state = getattr(error, "sqlstate", None)
-    match = _SQLSTATE.search(str(error))
-    return str(state) if state else (match[1] if match else "")
+    return str(getattr(error, "sqlstate", None) or "")
 
 
 def server_said(error: BaseException) -> str:
@@ -61,8 +50,7 @@ def server_said(error: BaseException) -> str:
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         return " ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
     match = _SERVER_SAID.search(str(error))
-    text = match[1] if match else _QUERY.sub("", str(error))
-    return " ".join(text.split())
+    return " ".join((match[1] if match else str(error)).split())
 
 
 def connection_lost(error: BaseException) -> bool:
@@ -70,8 +58,6 @@ def connection_lost(error: BaseException) -> bool:
     state = sqlstate_of(error)
     if state:
         return state in _LOST_STATES or state.startswith("08")
-    if isinstance(error, adbc_driver_manager.Error):
-        return error.status_code == AdbcStatusCode.IO
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 
 

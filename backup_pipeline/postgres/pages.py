@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
 import pyarrow as pa
 
 from backup_pipeline.core.errors import BackupError, SnapshotOutdatedError, SourceError
 from backup_pipeline.core.plans import NotNativeError, Order, TablePlan
 from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import RelationKind
+from backup_pipeline.postgres.copy_stream import Expected, Form
 from backup_pipeline.postgres.endpoint import Endpoint
-from backup_pipeline.postgres.errors import DriverError, connection_lost, query_error, sqlstate_of
+from backup_pipeline.postgres.errors import connection_lost, query_error, sqlstate_of
 from backup_pipeline.postgres.page_sql import Field, Stretch, fields_of, key_fields, key_text, page_sql, probe_sql
 from backup_pipeline.postgres.session import literal, relation_sql
 from backup_pipeline.postgres.since import changes_sql
@@ -46,25 +48,37 @@ class _Query:
     fields: tuple[Field, ...]
     hidden: tuple[Field, ...]
     stretch: Stretch
+    expected: Expected
+
+    @property
+    def asked(self) -> tuple[Field, ...]:
+        """Everything that is selected."""
+        return (*self.fields, *self.hidden)
+
+    @property
+    def forms(self) -> list[Form]:
+        """How they come."""
+        return [field.wire.form for field in self.asked]
 
     @property
     def sql(self) -> str:
-        return page_sql(self.plan, (*self.fields, *self.hidden), self.stretch)
+        return page_sql(self.plan, self.asked, self.stretch)
 
 
 def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
     """The pages of `plan`'s table, as `Snapshot.read` promises them."""
     fields, hidden = fields_of(plan), key_fields(plan) if plan.order is Order.KEY else ()
     walk = walk_of(plan, reading.size, _blocks(plan, reading))
+    expected = Expected.of_any(len(fields) + len(hidden))
     losses = 0
     while (stretch := walk.next()) is not None:
-        query = _Query(plan, fields, hidden, stretch)
+        query = _Query(plan, fields, hidden, stretch, expected)
         try:
             with reading.workers.lend() as worker:
                 for page in _stretch(worker, query, walk, reading):
                     losses = 0
                     yield page
-        except DriverError as error:
+        except psycopg.Error as error:
             losses += 1
             _go_on_or_raise(error, query, walk, reading, losses)
     if plan.relation.kind in _MAY_GROW:
@@ -78,7 +92,7 @@ def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
         try:
             with reading.workers.lend() as worker:
                 return worker.rows(sql)
-        except DriverError as error:
+        except psycopg.Error as error:
             reading.workers.check()
             losses += 1
             if losses > _RETRIES or not connection_lost(error):
@@ -88,9 +102,10 @@ def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
 def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading) -> Iterator[Page]:
     started = time.perf_counter()
     _lock(worker, query, reading)
-    for batches in _grouped(worker.batches(query.sql, reading.size.page_bytes), reading.size.page_bytes):
+    # A little more than a page: one query's rows are one page, unless they turn out much larger than measured.
+    for batch in worker.batches(query.sql, query.forms, reading.size.page_bytes * 3 // 2, query.expected):
         with _unfit_reported(worker, query):
-            rows = pa.Table.from_batches([_arrived(batch, query) for batch in batches])
+            rows = pa.Table.from_batches([_arrived(batch, query)])
         # The walk moves on before the page leaves: whoever reads on, or gives up, finds it behind this page.
         walk.took(rows.num_rows, rows.nbytes, _last_key(rows, query))
         yield Page(rows.select(range(len(query.fields))), time.perf_counter() - started)
@@ -103,11 +118,16 @@ def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
 
     From here on the lock (ACCESS SHARE, like any SELECT's) keeps DDL out.
     """
-    source = page_sql(query.plan, query.fields, Stretch(limit=0))
+    source = page_sql(query.plan, query.asked, Stretch(limit=0))
     if source in worker.locked:
         return
-    worker.rows(source)
+    types = worker.types(source)
     _refuse(query.plan, reading, worker.rows(changes_sql(query.plan)))
+    for field, found in zip(query.asked, types, strict=True):
+        if found not in field.wire.form.pg_types:
+            relation = query.plan.relation.full_name
+            message = f"Column {field.name} of {relation} comes as {found or 'another type'} than was planned."
+            raise SourceError(message, do="Its type was changed while it was read: run it again.")
     worker.locked.add(source)
 
 
@@ -119,36 +139,17 @@ def _refuse(plan: TablePlan, reading: Reading, changes: Sequence[Mapping[str, ob
         raise SnapshotOutdatedError(message, do="Run it again: a new snapshot shows the table as it is now.")
 
 
-def _grouped(batches: Iterator[pa.RecordBatch], enough: int) -> Iterator[list[pa.RecordBatch]]:
-    """Batches gathered until they have `enough` bytes: one page, unless rows turn out much larger than measured."""
-    group: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        group.append(batch)
-        size += batch.nbytes
-        if size > enough + enough // 2:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
 def _arrived(batch: pa.RecordBatch, query: _Query) -> pa.RecordBatch:
     """A batch with the planned types; NotNativeError, as yet without the value, when one does not fit."""
-    fields = (*query.fields, *query.hidden)
     arrays = []
-    for field, array in zip(fields, batch.columns, strict=True):
+    for field, array in zip(query.asked, batch.columns, strict=True):
         if field.wire.overflows(array):
             raise NotNativeError(field.name, "")
         try:
             arrays.append(field.wire.arrive(array))
         except pa.ArrowInvalid:
             raise NotNativeError(field.name, "") from None
-        if arrays[-1].type != field.wire.type:
-            relation = query.plan.relation.full_name
-            message = f"Column {field.name} of {relation} came as {arrays[-1].type}, but {field.wire.type} was planned."
-            raise SourceError(message, do="Its type was changed while it was read: run it again.")
-    schema = pa.schema([pa.field(field.name, field.wire.type) for field in fields])
+    schema = pa.schema([pa.field(field.name, field.wire.type) for field in query.asked])
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

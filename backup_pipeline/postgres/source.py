@@ -16,7 +16,7 @@ from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import Database
 from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
-from backup_pipeline.postgres.errors import DriverError, connect_error, connection_lost, query_error
+from backup_pipeline.postgres.errors import connect_error, connection_lost, query_error
 from backup_pipeline.postgres.holder import Holder, Row
 from backup_pipeline.postgres.introspect import introspect
 from backup_pipeline.postgres.page_sql import own_column, source_sql
@@ -173,7 +173,7 @@ class PostgresSnapshot:
     def _worker(self) -> Worker:
         try:
             return Worker(self._conninfo("worker"), self._settings, self.entry.id)
-        except DriverError as error:
+        except psycopg.Error as error:
             if self._holder.gone():
                 self._lost()
             self._workers.check()

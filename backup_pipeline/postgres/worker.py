@@ -1,25 +1,23 @@
-"""A worker: one ADBC connection whose transaction shows the holder's snapshot, and the pool that lends workers out."""
+"""A worker: one connection whose transaction shows the holder's snapshot, and the pool that lends workers out."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import psycopg
 import pyarrow as pa
-from adbc_driver_manager._reader import AdbcRecordBatchReader
-from adbc_driver_postgresql import StatementOptions, dbapi
+from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import BackupError, CanceledError
-from backup_pipeline.postgres.errors import DriverError
+from backup_pipeline.postgres.copy_stream import CopyStream, Expected, Form
 from backup_pipeline.postgres.session import BEGIN, apply_sql, join_sql
-
-if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
 
 _CANCEL_ROUND_S = 0.05
 _CANCEL_ROUNDS = 100
+_CANCEL_TIMEOUT_S = 5.0
 _ROUNDS_BEFORE_KILL = 8
 
 
@@ -30,58 +28,61 @@ class Worker:
     """
 
     def __init__(self, conninfo: str, settings: Mapping[str, str], snapshot_id: str) -> None:
-        self._connection: Connection = dbapi.connect(conninfo, autocommit=True)
+        self._connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(
+            conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None
+        )
         self._guard = threading.Lock()
         self._open = True
         self.running = False
         self.locked: set[str] = set()
         try:
-            self.pid = int(str(self.rows(apply_sql(settings))[0]["pid"]))
+            self.pid = int(self.rows(apply_sql(settings))[0]["pid"])
             self._execute(BEGIN)
             self._execute(join_sql(snapshot_id))
         except BaseException:
             self.close()
             raise
 
-    def rows(self, sql: str) -> list[dict[str, object]]:
+    def rows(self, sql: str) -> list[dict[str, Any]]:
         """The few rows of `sql`, as dictionaries."""
-        return [row for batch in self.batches(sql, 1 << 20) for row in batch.to_pylist()]
+        with self._statement():
+            return self._connection.execute(sql).fetchall()
 
-    def batches(self, sql: str, batch_bytes: int) -> Iterator[pa.RecordBatch]:
-        """The rows of `sql` as they arrive, in batches of about `batch_bytes`; none when there are no rows."""
-        options = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(batch_bytes)}
-        with closing(self._connection.cursor(adbc_stmt_kwargs=options)) as cursor:
-            with self._statement():
-                cursor.execute(sql)
-                # cursor.fetch_record_batch() would turn the server's errors into OSErrors without an sqlstate.
-                stream = cursor.fetch_arrow()
-                reader = AdbcRecordBatchReader._import_from_c(stream.address)
-            while (batch := self._next(reader)) is not None:
-                if batch.num_rows:
-                    yield batch
+    def types(self, sql: str) -> list[str]:
+        """The names of the types of `sql`'s columns; of a domain that of what it stands for."""
+        with self._statement():
+            described = self._connection.execute(sql).description or ()
+        known = self._connection.adapters.types
+        return [info.name if (info := known.get(column.type_code)) else "" for column in described]
+
+    def batches(
+        self, sql: str, forms: Sequence[Form], batch_bytes: int, expected: Expected
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of `sql` as they arrive (see CopyStream)."""
+        with self._statement():
+            stream = iter(CopyStream(self._connection, sql, forms, batch_bytes, expected))
+        while (batch := self._next(stream)) is not None:
+            yield batch
 
     def cancel(self) -> None:
         """Ask the server to stop the statement that runs now, if one does."""
-        with self._guard, suppress(*DriverError):
+        with self._guard, suppress(psycopg.Error):
             if self._open and self.running:
-                self._connection.adbc_cancel()
+                self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
 
     def close(self) -> None:
         """Leave the snapshot. The server ends whatever still runs."""
-        with self._guard, suppress(*DriverError):
+        with self._guard, suppress(psycopg.Error):
             self._open = False
             self._connection.close()
 
     def _execute(self, sql: str) -> None:
-        with self._statement(), closing(self._connection.cursor()) as cursor:
-            cursor.execute(sql)
-
-    def _next(self, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
         with self._statement():
-            try:
-                return reader.read_next_batch()
-            except StopIteration:
-                return None
+            self._connection.execute(sql)
+
+    def _next(self, stream: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+        with self._statement():
+            return next(stream, None)
 
     @contextmanager
     def _statement(self) -> Iterator[None]:

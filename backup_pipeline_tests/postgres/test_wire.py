@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from backup_pipeline.core.plans import NotNativeError
-from backup_pipeline.postgres.wire import arrow_data_type
+from backup_pipeline.postgres.wire import wire_of
 from backup_pipeline_tests.postgres.reading import plan_for, read_settled, read_table, run_sql, snapshot_of
 
 # type -> values, as SQL. Each is compared as PostgreSQL itself compares: the text read is cast back on the server.
@@ -96,7 +96,7 @@ def test_every_type_comes_back_as_the_value_the_server_has(every_type: str) -> N
         for number, pg_type in enumerate(TYPES):
             plan = plan_for(snapshot, f"t{number}")
             rows = read_table(snapshot, plan)
-            planned = arrow_data_type(plan.columns[1].arrow_type)
+            planned = wire_of(plan.columns[1].column, plan.columns[1].arrow_type).type
             assert rows.schema.field("x").type == planned, pg_type
             assert rows["x"][0].as_py() is None, pg_type
             expected = [
