@@ -1,74 +1,110 @@
-"""`make bench`: both formats against DuckDB, psql and pandas on four tables; the report is benchmarks/report.md."""
+"""`make bench`: ours beside other tools, the whole backup beside its export, the burden on the source; a report."""
 
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import psycopg
+
+from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.settings import PROJECT
+from benchmarks.bench import Bench, say
+from benchmarks.keep import keep_burden, keep_race
+from benchmarks.machine import facts
+from benchmarks.measure_burden import measure_burden
+from benchmarks.measure_scale import NoRoomError, measure_scale
+from benchmarks.measure_tables import measure_tables
+from benchmarks.measure_whole import measure_whole
+from benchmarks.pages import KEPT, Pages, trial, write_pages
 from benchmarks.peers import Peers, install_peers
-from benchmarks.report import write_report
-from benchmarks.run import Arena, Contestant, Timing, compete
-from benchmarks.tables import TABLES, create_table
+from benchmarks.run import Arena
+from benchmarks.tables import TABLES
+from benchmarks.verdicts import FULL_ROWS, ROUNDS
 
-HERE = Path(__file__).parent
-OURS = "backup_pipeline (Parquet + CSV)"
-LIMIT = "COPY binary to /dev/null (limit)"
+HOME = PROJECT / ".backup_pipeline"
+SECTIONS = ("tables", "whole", "burden", "scale", "report")
 
 
 def main() -> None:
-    """Measure, and write the report."""
+    """Measure the sections that are asked for, keep each result at once, and write the pages."""
     arguments = _arguments()
-    peers = install_peers(PROJECT / ".backup_pipeline" / "bench-peers")
-    binaries = find_binaries(needs=("psql",))
-    results: dict[str, tuple[int, Mapping[str, Timing]]] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres(Path(folder) / "pg") as server:
-        server.ensure_database("bench")
-        arena = Arena(server.url("bench"), arguments.rounds, Path(folder) / "out", binaries.tool("psql"))
-        for name in arguments.tables:
-            rows = create_table(arena.url, TABLES[name], arguments.rows)
-            print(f"{name}: {rows:,} rows", file=sys.stderr)
-            timings = compete(_contestants(peers, arguments.slow), name, arena)
-            results[name] = (rows, timings)
-            for who, timing in timings.items():
-                print(f"  {who:40} {timing.median:7.2f} s  {timing.peak_mib:6.0f} MiB", file=sys.stderr)
-    write_report(arguments.report, results, peers.absent, machine=_machine(), command=" ".join(sys.argv[1:]))
+    sections = [*arguments.sections, *(["scale"] if arguments.large else [])]
+    pages = _pages(arguments)
+    if set(sections) - {"report"}:
+        peers = install_peers(HOME / "bench-peers") if "tables" in sections else Peers(Path(sys.executable), {}, {})
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres(Path(folder) / "pg") as server:
+            _measure(_bench(server, Path(folder), peers, arguments), sections, arguments.tables, pages)
+    write_pages(pages)
+    say(f"The report: {pages.report}")
 
 
-def _contestants(peers: Peers, slow: bool) -> Sequence[Contestant]:
-    peer = str(peers.python)
-    found = [
-        Contestant(OURS, (sys.executable, "-m", "benchmarks.contestants.ours")),
-        Contestant("psql \\copy (CSV only)", (peer, str(HERE / "contestants" / "psql_copy.py"))),
-        Contestant(LIMIT, (peer, str(HERE / "contestants" / "copy_limit.py"))),
-    ]
-    if "duckdb" not in peers.absent:
-        script = str(HERE / "contestants" / "duckdb_two_scans.py")
-        found.append(Contestant("DuckDB, two scans (Parquet + CSV)", (peer, script)))
-    if slow and "pandas" not in peers.absent:
-        found.append(
-            Contestant("pandas chunks (Parquet + CSV)", (peer, str(HERE / "contestants" / "pandas_chunks.py")))
-        )
-    return found
+def _measure(bench: Bench, sections: Sequence[str], tables: Sequence[str], pages: Pages) -> None:
+    if "tables" in sections:
+        for race in measure_tables(bench, tables):
+            keep_race(pages.results, race)
+    if "whole" in sections:
+        keep_race(pages.results, measure_whole(bench))
+    if "scale" in sections:
+        try:
+            keep_race(pages.results, measure_scale(bench))
+        except NoRoomError as error:
+            say(f"scale is left out: {error}")
+    if "burden" in sections:
+        try:
+            keep_burden(pages.results, measure_burden(bench))
+        except SettingsError as error:
+            say(f"burden is left out: {error}")
 
 
-def _machine() -> str:
-    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+def _bench(server: EmbeddedPostgres, folder: Path, peers: Peers, arguments: argparse.Namespace) -> Bench:
+    with psycopg.connect(server.url("postgres")) as session:
+        postgresql = session.info.parameter_status("server_version") or "unknown"
+    psql = find_binaries(needs=("psql",)).tool("psql")
+    return Bench(
+        server=server,
+        folder=folder,
+        arena=Arena(arguments.rounds, folder / "out", psql),
+        peers=peers,
+        facts=facts(" ".join(sys.argv[1:]), postgresql, peers.versions),
+        rows=arguments.rows,
+        slow=arguments.slow,
+        seconds=arguments.seconds,
+    )
+
+
+def _pages(arguments: argparse.Namespace) -> Pages:
+    """A trial with fewer rows or rounds must not replace what was measured in earnest."""
+    if arguments.into:
+        return trial(arguments.into)
+    earnest = arguments.rows >= FULL_ROWS and arguments.rounds >= ROUNDS
+    return KEPT if earnest else trial(HOME / "bench-trial")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=int, default=3_000_000, help="rows of the full-size tables")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
-    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
-    parser.add_argument("--slow", action="store_true", help="pandas as well (about a minute a round)")
-    parser.add_argument("--report", type=Path, default=HERE / "report.md")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=["tables", "whole", "burden"])
+    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES), help="of the section tables")
+    parser.add_argument("--rows", type=int, default=FULL_ROWS, help="rows of the full-size tables")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds; the median counts")
+    parser.add_argument("--seconds", type=int, default=20, help="how long pgbench runs in each round of the burden")
+    parser.add_argument(
+        "--slow", action="store_true", help="sling and pandas as well, once each (a minute or two a table)"
+    )
+    parser.add_argument(
+        "--large", action="store_true", help="the section scale as well: ten times the rows, 20 GiB of disk"
+    )
+    parser.add_argument(
+        "--into",
+        type=Path,
+        help="a folder for results and report; default: the project's own, or for a"
+        " run with fewer rows or rounds .backup_pipeline/bench-trial",
+    )
     return parser.parse_args()
 
 

@@ -1,51 +1,121 @@
-"""The report of a benchmark run, as Markdown with a bar for each contestant."""
+"""The report as Markdown: machines, verdicts, a table with bars for each race, and the burden."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from benchmarks.run import Timing
+from benchmarks.values import BARE, OURS, Burden, Facts, Race, Results, Timing
+from benchmarks.verdicts import slower, verdicts
 
 _BAR = 40
+BEGIN = "<!-- verdicts: made by `python -m benchmarks`, not by hand -->"
+END = "<!-- end of the verdicts -->"
+_HEAD = """\
+<!-- Made from results/*.json. Do not edit: run `python -m benchmarks --sections report`. -->
+
+# Measurements
+
+Seconds are medians of the rounds. The contestants take turns in each round, each in a process of its own; imports are
+not counted, and files go to the same disk. A peak of memory is that of the contestant's largest process; the
+server's is not in it."""
+_TITLES = {
+    "bench_bigint": "A bigint key, nine columns",
+    "bench_uuid": "A uuid key in random order, nine columns",
+    "bench_wide": "Sixty columns",
+    "bench_narrow": "Three columns",
+    "scale": "Ten times the rows",
+    "whole": "The whole backup beside the bare export",
+}
+_NOTES = {
+    "scale": "Ours, on the table with the bigint key and on one of ten times the rows.",
+    "whole": (
+        "The bare export is the work alone: one snapshot, pages, Parquet and CSV. The whole backup is the command"
+        " `backup-pipeline backup` from its start to its exit, with Python's own start, imports, Dagster, `pg_dump` of"
+        " the schema, checks, partitions, the bundle read back, and the ledger. A first run, which sets up the ledger"
+        " and Dagster's storage, is not counted."
+    ),
+}
 
 
-def write_report(
-    path: Path,
-    results: Mapping[str, tuple[int, Mapping[str, Timing]]],
-    absent: Mapping[str, str],
-    *,
-    machine: str,
-    command: str,
-) -> None:
-    """Write the report to `path`."""
-    lines = [
-        "# Measurements",
-        "",
-        f"{machine}, {os.cpu_count()} cores. Command: `python -m benchmarks {command}`.".replace(" `.", "`."),
-        "Each contestant runs in a process of its own, in turn; imports are not counted; the median counts.",
-        "",
-    ]
-    for table, (rows, timings) in results.items():
-        lines += [f"## {table}, {rows:,} rows", "", *_table(timings), "", "```", *_bars(timings), "```", ""]
-    lines += [f"- {name} is absent: {why}" for name, why in absent.items()]
-    path.write_text("\n".join(lines) + "\n")
+def report(results: Results) -> str:
+    """The whole page."""
+    return "\n".join(_lines(results)) + "\n"
 
 
-def _table(timings: Mapping[str, Timing]) -> list[str]:
-    ours = next(iter(timings.values())).median
-    rows = ["| who | median s | fastest – slowest | against ours | peak MiB |", "|---|---:|---:|---:|---:|"]
-    return rows + [
-        f"| {name} | {t.median:.2f} | {t.fastest:.2f} – {t.slowest:.2f} | {t.median / ours:.2f} × | {t.peak_mib:.0f} |"
-        for name, t in timings.items()
-    ]
+def verdict_table(results: Results) -> Sequence[str]:
+    """The lines of the table of wishes."""
+    rows = [f"| {one.wish} | {one.measured or '–'} | {one.word} |" for one in verdicts(results)]
+    return ["| wanted | measured | |", "|---|---|---|", *rows]
 
 
-def _bars(timings: Mapping[str, Timing]) -> list[str]:
-    longest = max(timing.median for timing in timings.values())
-    width = max(map(len, timings))
-    return [
-        f"{name:{width}} {'█' * max(round(_BAR * timing.median / longest), 1)} {timing.median:.2f} s"
-        for name, timing in timings.items()
-    ]
+def _lines(results: Results) -> Iterator[str]:
+    yield from (_HEAD, "", "## Verdicts", "", *verdict_table(results), "")
+    yield from ("## Where and when", "", *_machines(results.all_facts), "")
+    for name, race in results.races.items():
+        yield from (f"## {_TITLES.get(name, name)}", "", *_race(race))
+    if results.burden:
+        yield from ("## The burden on the source", "", *_burden(results.burden))
+
+
+def _machines(found: Sequence[tuple[str, Facts]]) -> Iterator[str]:
+    """One item for each set of facts, with the parts that were measured so."""
+    parts: dict[str, list[str]] = {}
+    for name, facts in found:
+        machine, versions = (
+            ", ".join(f"{key} {value}" for key, value in of.items()) for of in (facts.machine, facts.versions)
+        )
+        text = f"{facts.measured_on}, `{facts.command}`. {machine}. Versions: {versions}."
+        parts.setdefault(f"{text} {facts.note}".strip(), []).append(name)
+    for text, names in parts.items():
+        yield f"- {', '.join(f'`{name}`' for name in names)}: {text}"
+
+
+def _race(race: Race) -> Iterator[str]:
+    if race.name in _NOTES:
+        yield from (_NOTES[race.name], "")
+    if race.timings:
+        yield from (*_timings(race), "", "```", *_bars(race.timings), "```", "")
+    if race.absent:
+        yield from (*(f"- {who} is absent: {why}" for who, why in race.absent.items()), "")
+
+
+def _timings(race: Race) -> Iterator[str]:
+    base = race.of(OURS) or race.of(BARE) or race.timings[0]
+    yield f"| who | writes | rows | median s | fastest – slowest | against {base.who} | rows/s | peak MiB | rounds |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    for one in race.timings:
+        yield (
+            f"| {one.who} | {one.writes} | {one.rows:,} | {one.median:.2f} | {one.fastest:.2f} – {one.slowest:.2f}"
+            f" | {one.median / base.median:.2f} × | {one.rows / one.median:,.0f} | {one.peak_mib:.0f} | {one.rounds} |"
+        )
+
+
+def _bars(timings: Sequence[Timing]) -> Iterator[str]:
+    longest = max(timing.median for timing in timings)
+    width = max(len(timing.who) for timing in timings)
+    for one in timings:
+        yield f"{one.who:{width}} {'█' * max(round(_BAR * one.median / longest), 1)} {one.median:.2f} s"
+
+
+def _burden(burden: Burden) -> Iterator[str]:
+    alone = burden.of(0)
+    yield from (f"{burden.how}. Load generator, server and export share the machine's cores.", "")
+    yield "| export | transactions/s | fewer | latency ms | 95th percentile ms | rows/s exported | rounds |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for load in burden.loads:
+        who = {0: "none", 1: "1 worker"}.get(load.workers, f"{load.workers} workers")
+        fewer = slower(alone.tps, load.tps) if alone and load.workers else "–"
+        yield (
+            f"| {who} | {load.tps:,.0f} | {fewer} | {load.latency_ms:.2f} | {load.p95_ms:.2f}"
+            f" | {load.exported_per_s:,.0f} | {load.rounds} |"
+        )
+
+
+def with_verdicts(page: str, results: Results) -> str:
+    """`page` with the lines between BEGIN and END replaced by the verdicts; ValueError when it lacks these marks."""
+    if BEGIN not in page or END not in page:
+        message = f"the page has no {BEGIN!r} … {END!r}"
+        raise ValueError(message)
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return "\n".join([before + BEGIN, "", *verdict_table(results), "", END]) + after

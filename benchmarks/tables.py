@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
 
 _MIXED = """
     {key}, md5('u' || i)::uuid AS reference, (i * 7919) % 1000003 AS quantity,
-    ((i * 104729) % 100000000)::numeric(12, 2) / 100 AS amount,
+    (((i * 104729) % 100000000)::numeric / 100)::numeric(12, 2) AS amount,
     CASE i % 4 WHEN 0 THEN 'active' WHEN 1 THEN 'suspended' WHEN 2 THEN 'closed' ELSE 'new' END AS status,
     timestamptz '2024-01-01 00:00:00+00' + make_interval(secs => (i * 37) % 90000000) AS created_at,
     'Customer ' || i AS name, 'House ' || i % 500 || ', Road ' || i % 40 || ', Dhaka' AS address,
@@ -57,10 +57,22 @@ def create_table(url: str, table: BenchTable, rows: int) -> int:
         statement = "CREATE TABLE {} AS SELECT " + table.columns + " FROM generate_series(1::bigint, {}) AS i"
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
         connection.execute(sql.SQL(statement).format(name, sql.Literal(count)))
-        # A key column without NOT NULL can not be a primary key; numeric / 100 has lost its (12, 2).
-        if "amount" in table.columns:
-            connection.execute(sql.SQL("ALTER TABLE {} ALTER amount TYPE numeric(12, 2)").format(name))
         connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(name, sql.Identifier(table.key)))
         connection.execute(sql.SQL("VACUUM (ANALYZE, FREEZE) {}").format(name))
         connection.execute("CHECKPOINT")
     return count
+
+
+def create_empty(url: str, name: str, like: BenchTable) -> int:
+    """Create the table `name` with the columns and the key of `like` and no row; returns 0."""
+    create_table(url, replace(like, name=name), 1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(name)))
+    return 0
+
+
+def drop_table(url: str, name: str) -> None:
+    """Drop the table, and give its room back to the disk at once."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+        connection.execute("CHECKPOINT")

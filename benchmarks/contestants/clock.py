@@ -6,12 +6,30 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
-def measured(work: Callable[[], object]) -> None:
-    """Run `work`; print its seconds and the peak memory of the process in MiB."""
+def measured(work: Callable[[], int | None]) -> None:
+    """Run `work`; print its seconds, the peak memory in MiB, and the rows it says it wrote (null when it can not say).
+
+    The peak is this process's, or that of the largest program it started, if that is more.
+    """
     before = time.perf_counter()
-    work()
+    rows = work()
     seconds = time.perf_counter() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mib": peak}))
+    print(json.dumps({"seconds": seconds, "peak_mib": max(_own_peak(), children_peak()) / 1024, "rows": rows}))
+
+
+def children_peak() -> int:
+    """The peak memory, in KiB, of the largest program that this process started and that has ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+def _own_peak() -> int:
+    # ru_maxrss starts with what the parent had before exec; VmHWM is this program's own.
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,1 @@
+"""Tests of the benchmark's own rules: turns, verdicts, keeping results, report and chart."""

@@ -1,0 +1,86 @@
+"""Tests of what is made of the results: kept files, the report, the chart, the page in the docs."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline_tests.benchmarks.values import FACTS, race, results, timing
+from benchmarks.chart import chart
+from benchmarks.keep import keep_burden, keep_race, read_results
+from benchmarks.pages import KEPT, made
+from benchmarks.report import BEGIN, END, report, with_verdicts
+from benchmarks.values import DUCKDB, OURS, Results
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_separate_runs_add_up(tmp_path: Path) -> None:
+    whole = results()
+    for one in reversed(tuple(whole.races.values())):
+        keep_race(tmp_path / "kept", one)
+    assert read_results(tmp_path / "kept") == Results(whole.races)
+    assert whole.burden is not None
+    keep_burden(tmp_path / "kept", whole.burden)
+    again = race("bench_uuid", timing(OURS, 9.0))
+    keep_race(tmp_path / "kept", again)
+    found = read_results(tmp_path / "kept")
+    assert list(found.races) == list(whole.races)
+    assert found == results(again)
+
+
+def test_the_report_names_each_machine_once_and_who_is_absent() -> None:
+    slower = replace(FACTS, machine={"CPU": "Slow"})
+    page = report(results(replace(race("bench_uuid", timing(OURS, 9.0)), facts=slower, absent={"sling": "no wheel"})))
+    assert page.count("Quick & Co") == 1
+    assert "- `bench_uuid`: 2026-11-21, `python -m benchmarks`. CPU Slow." in page
+    assert "- sling is absent: no wheel" in page
+
+
+def test_the_report_compares_with_ours() -> None:
+    page = report(results())
+    assert "| DuckDB, two scans | Parquet + CSV | 3,000,000 | 5.00 | 4.90 – 5.10 | 1.67 × | 600,000 | 300 | 5 |" in page
+    assert "| 4 workers | 500 | 50 % | 8.00 | 12.00 | 500,000 | 5 |" in page
+
+
+def test_a_report_of_nothing_is_a_report() -> None:
+    assert "not measured" in report(Results({}))
+    assert chart(Results({})).startswith("<svg")
+
+
+def test_the_verdicts_take_their_place_in_a_page_again_and_again() -> None:
+    page = f"# Speed\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
+    made_once = with_verdicts(page, results())
+    assert "old" not in made_once
+    assert made_once.endswith(f"| met |\n\n{END}\n\nThe rest.\n")
+    assert with_verdicts(made_once, results()) == made_once
+    with pytest.raises(ValueError, match="the page has no"):
+        with_verdicts("# Speed\n", results())
+
+
+def bars(svg: str) -> list[tuple[str, float]]:
+    found = [one for one in ET.fromstring(svg).iter(f"{SVG}rect") if one.get("height") == "16"]
+    return [(one.get("class", ""), float(one.get("width", "0"))) for one in found]
+
+
+def test_bars_are_as_long_as_the_seconds() -> None:
+    (ours, duckdb) = bars(chart(Results({"bench_uuid": race("bench_uuid", timing(OURS, 2.0), timing(DUCKDB, 5.0))})))
+    assert (ours[0], duckdb[0]) == ("ours", "both")
+    assert ours[1] / duckdb[1] == pytest.approx(2 / 5, abs=0.001)
+
+
+def test_a_bar_that_is_far_longer_is_cut_and_says_its_seconds() -> None:
+    svg = chart(Results({"bench_uuid": race("bench_uuid", timing(OURS, 2.0), timing("snail & co", 80.0))}))
+    (ours, snail) = bars(svg)
+    assert ours[1] / snail[1] == pytest.approx(1 / 4, abs=0.001)
+    assert svg.count('class="cut"') == 1
+    assert "snail &amp; co" in svg
+    assert "80.00 s (40.00 ×)" in svg
+
+
+def test_the_pages_of_the_project_are_those_of_its_results() -> None:
+    for path, text in made(KEPT).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run python -m benchmarks --sections report"

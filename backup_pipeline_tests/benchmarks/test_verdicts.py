@@ -1,0 +1,62 @@
+"""Tests of the verdicts: each limit from both sides, and what was not measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from backup_pipeline_tests.benchmarks.values import ROWS, race, results, timing
+from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PSQL, WHOLE, Race, Results
+from benchmarks.verdicts import Verdict, verdicts
+
+
+def of(found: Results, words: str) -> Verdict:
+    (one,) = (verdict for verdict in verdicts(found) if words in verdict.wish)
+    return one
+
+
+def test_every_limit_may_be_reached() -> None:
+    assert [(one.wish, one.met) for one in verdicts(results()) if one.met is not True] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        ("0.6 ×", race("bench_bigint", timing(OURS, 3.01), timing(DUCKDB, 5.0))),
+        ("psql", race("bench_bigint", timing(OURS, 3.01), timing(PSQL, 3.0))),
+        ("1.2 ×", race("bench_uuid", timing(OURS, 3.61))),
+        ("60 columns", race("bench_wide", timing(OURS, 3.0, rows=300_000), timing(DUCKDB, 3.0, rows=300_000))),
+        ("3 columns", race("bench_narrow", timing(OURS, 1.0), timing(DUCKDB, 1.0))),
+        ("at 3,000,000 rows", race("scale", timing("a", 3.0, peak=401), timing("b", 30, rows=10 * ROWS))),
+        ("at 30,000,000 rows", race("scale", timing("b", 30, rows=10 * ROWS, peak=401), timing("a", 3.0))),
+        ("15 %", race("scale", timing("a", 3.0), timing("b", 34.6, rows=10 * ROWS))),
+        ("1.6 ×", race("whole", timing(BARE, 5.0), timing(WHOLE, 8.01))),
+        ("empty database", race("whole", timing(EMPTY, 6.01, rows=0))),
+    ],
+)
+def test_a_little_more_is_not_met(words: str, instead: Race) -> None:
+    verdict = of(results(instead), words)
+    assert verdict.met is False
+    assert verdict.word == "**NOT met**"
+
+
+def test_the_numbers_stand_beside_the_verdict() -> None:
+    assert of(results(), "0.6 ×").measured == "3.00 s / 5.00 s = 0.60 ×"
+    assert of(results(), "15 %").measured == "1.15 µs / 1.00 µs = 1.15 ×"
+    assert (
+        of(results(), "burden").measured
+        == "fewer transactions a second with 1 worker: 10 %, 2 workers: 25 %, 4 workers: 50 %"
+    )
+
+
+def test_what_was_not_measured_has_no_verdict() -> None:
+    assert {one.word for one in verdicts(Results({}))} == {"not measured"}
+    assert of(results(burden=False), "burden").met is None
+    assert of(results(race("bench_bigint", timing(OURS, 1.0))), "0.6 ×").met is None
+
+
+def test_a_trial_is_shown_and_not_judged() -> None:
+    few = results(race("bench_bigint", timing(OURS, 1.0, rows=20_000), timing(DUCKDB, 5.0, rows=20_000)))
+    assert of(few, "0.6 ×") == Verdict(of(few, "0.6 ×").wish, "1.00 s / 5.00 s = 0.20 ×, but with 20,000 rows", None)
+    once = results(race("whole", timing(EMPTY, 1.0, rows=0, rounds=1)))
+    assert of(once, "empty database").measured == "1.00 s, but rounds: 1"
+    assert of(once, "empty database").met is None

@@ -1,0 +1,36 @@
+"""Results for tests: every wish met, one number away from not being met."""
+
+from __future__ import annotations
+
+from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PSQL, WHOLE, Burden, Facts, Load, Race, Results, Timing
+
+FACTS = Facts("2026-11-21", "python -m benchmarks", {"CPU": "Quick & Co", "cores": "2"}, {"duckdb": "1.5.5"})
+ROWS = 3_000_000
+
+
+def timing(who: str, seconds: float, *, rows: int = ROWS, peak: float = 300, rounds: int = 5) -> Timing:
+    writes = "CSV" if who == PSQL else "Parquet + CSV"
+    return Timing(who, writes, rows, seconds, seconds - 0.1, seconds + 0.1, peak, rounds)
+
+
+def race(name: str, *timings: Timing) -> Race:
+    return Race(name, FACTS, timings)
+
+
+def load(workers: int, tps: float) -> Load:
+    return Load(workers, tps, 4000 / tps, 6000 / tps, 500_000.0 * bool(workers), 5)
+
+
+def results(*instead: Race, burden: bool = True) -> Results:
+    """Everything measured, each limit just kept; `instead` replaces races by their names."""
+    races = (
+        race("bench_bigint", timing(OURS, 3.0), timing(PSQL, 3.0), timing(DUCKDB, 5.0)),
+        race("bench_uuid", timing(OURS, 3.6), timing(DUCKDB, 5.0)),
+        race("bench_wide", timing(OURS, 2.99, rows=300_000), timing(DUCKDB, 3.0, rows=300_000)),
+        race("bench_narrow", timing(OURS, 0.99), timing(DUCKDB, 1.0)),
+        race("scale", timing("small", 3.0, peak=400), timing("large", 34.5, rows=10 * ROWS, peak=400)),
+        race("whole", timing(BARE, 5.0), timing(WHOLE, 8.0), timing(EMPTY, 6.0, rows=0)),
+    )
+    loads = (load(0, 1000), load(1, 900), load(2, 750), load(4, 500))
+    by_name = {one.name: one for one in (*races, *instead)}
+    return Results(by_name, Burden(FACTS, "pgbench 18", loads) if burden else None)

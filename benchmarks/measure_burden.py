@@ -1,0 +1,119 @@
+"""The section `burden`: what an application on the same server feels while we export."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+
+from backup_pipeline.postgres.binaries import find_binaries
+from benchmarks.bench import Bench, say
+from benchmarks.pgbench import Felt, felt
+from benchmarks.tables import TABLES, create_table
+from benchmarks.values import Burden, Load
+
+WORKERS = (0, 1, 2, 4)
+CLIENTS, THREADS, SCALE = 4, 2, 10
+_PREPARED_WITHIN_S = 300
+
+
+@dataclass(frozen=True)
+class _Round:
+    felt: Felt
+    exported_per_s: float
+
+
+def measure_burden(bench: Bench) -> Burden:
+    """pgbench for some seconds without and beside an export with 1, 2 and 4 workers, in turn, several rounds.
+
+    SettingsError when there is no pgbench, neither in the wheel of the embedded server nor in the system's folders.
+    """
+    pgbench = find_binaries(needs=("pgbench",)).tool("pgbench")
+    url = bench.database("bench_burden")
+    for number in range(max(WORKERS)):
+        create_table(url, replace(TABLES["bench_bigint"], name=f"bench_part_{number}"), max(bench.rows // 6, 1))
+    _run([str(pgbench), "-i", "-q", "-s", str(SCALE), url], _PREPARED_WITHIN_S)
+    rounds: Mapping[int, list[_Round]] = {workers: [] for workers in WORKERS}
+    for _ in range(bench.arena.rounds):
+        for workers, found in rounds.items():
+            found.append(_once(bench, pgbench, url, workers))
+    return Burden(bench.facts, _how(pgbench, bench), tuple(load(workers, found) for workers, found in rounds.items()))
+
+
+def load(workers: int, rounds: Sequence[_Round]) -> Load:
+    """The medians; at least one round."""
+    return Load(
+        workers=workers,
+        tps=round(statistics.median(one.felt.tps for one in rounds), 1),
+        latency_ms=round(statistics.median(one.felt.latency_ms for one in rounds), 3),
+        p95_ms=round(statistics.median(one.felt.p95_ms for one in rounds), 3),
+        exported_per_s=round(statistics.median(one.exported_per_s for one in rounds)),
+        rounds=len(rounds),
+    )
+
+
+def _once(bench: Bench, pgbench: Path, url: str, workers: int) -> _Round:
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("CHECKPOINT")
+    logs = bench.folder / "pgbench"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir()
+    words = ("-c", CLIENTS, "-j", THREADS, "-T", bench.seconds, "--log", f"--log-prefix={logs}/log")
+    with _exporting(bench, url, workers) as exported:
+        said = _run([str(pgbench), *map(str, words), url], bench.seconds + _PREPARED_WITHIN_S)
+    found = _Round(felt(said, [path.read_text() for path in logs.iterdir()]), exported.rows_per_s)
+    say(
+        f"  {workers} workers: {found.felt.tps:8.0f} tps {found.felt.latency_ms:7.2f} ms"
+        f" {found.exported_per_s:9.0f} rows/s"
+    )
+    return found
+
+
+@dataclass
+class _Exported:
+    rows_per_s: float = 0.0
+
+
+@contextmanager
+def _exporting(bench: Bench, url: str, workers: int) -> Iterator[_Exported]:
+    """An export runs for as long as this lasts, from its first page on; what it exported is known at the end."""
+    exported = _Exported()
+    if not workers:
+        yield exported
+        return
+    folder = bench.folder / "exporting"
+    command = [sys.executable, "-m", "benchmarks.contestants.exporting", url, str(folder), str(workers)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        if process.stdout is None or process.stdout.readline().strip() != "exporting":
+            message = "the export beside pgbench did not begin; what it said stands above"
+            raise RuntimeError(message)
+        yield exported
+        said, _ = process.communicate("stop\n", timeout=60)
+        if process.returncode:
+            message = f"the export beside pgbench ended with code {process.returncode}; what it said stands above"
+            raise RuntimeError(message)
+        exported.rows_per_s = float(said)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(command: Sequence[str], limit_s: float) -> str:
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=limit_s)
+    return done.stdout
+
+
+def _how(pgbench: Path, bench: Bench) -> str:
+    version = _run([str(pgbench), "--version"], 30).strip()
+    load = f"{version}, its TPC-B-like script, scale {SCALE}, {CLIENTS} clients on {THREADS} threads"
+    tables = f"{max(WORKERS)} tables of {max(bench.rows // 6, 1):,} rows"
+    return f"{load}, {bench.seconds} s a round; the export reads {tables} again and again, a table a worker"

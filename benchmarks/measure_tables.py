@@ -1,0 +1,50 @@
+"""The section `tables`: ours beside the peers, on four tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.bench import BOTH, Bench, ours, say
+from benchmarks.peers import Peers
+from benchmarks.run import Contestant, Course, compete
+from benchmarks.tables import TABLES, create_table, drop_table
+from benchmarks.values import DUCKDB, LIMIT, PSQL, Race
+
+_SCRIPTS = Path(__file__).parent / "contestants"
+# name in the report, its script, what it writes, its package (None: comes with PostgreSQL), whether it runs only once
+_PEERS: Sequence[tuple[str, str, str, str | None, bool]] = (
+    (PSQL, "psql_copy", "CSV", None, False),
+    (LIMIT, "copy_limit", "nothing: the limit", None, False),
+    (DUCKDB, "duckdb_two_scans", BOTH, "duckdb", False),
+    ("connectorx", "connectorx_parquet", "Parquet", "connectorx", False),
+    ("dlt with connectorx", "dlt_parquet", "Parquet", "dlt", False),
+    ("sling", "sling_csv", "CSV", "sling", True),
+    ("pandas chunks", "pandas_chunks", BOTH, "pandas", True),
+)
+
+
+def measure_tables(bench: Bench, names: Sequence[str]) -> Iterator[Race]:
+    """A race for each table."""
+    url = bench.database("bench")
+    for name in names:
+        course = Course(url, name, create_table(url, TABLES[name], bench.rows))
+        say(f"{name}: {course.rows:,} rows")
+        field = [ours(course), *_peers(course, bench.peers, slow=bench.slow)]
+        timings, absent = compete(field, bench.arena)
+        drop_table(url, name)
+        yield Race(name, bench.facts, timings, {**_not_run(bench), **absent})
+
+
+def _peers(course: Course, peers: Peers, *, slow: bool) -> Iterator[Contestant]:
+    for name, script, writes, package, is_slow in _PEERS:
+        if package not in peers.absent and (slow or not is_slow):
+            command = (str(peers.python), "-B", str(_SCRIPTS / f"{script}.py"))
+            yield Contestant(name, command, writes, course, slow=is_slow)
+
+
+def _not_run(bench: Bench) -> dict[str, str]:
+    absent = bench.peers.absent
+    missing = {name: absent[package] for name, _, _, package, _ in _PEERS if package and package in absent}
+    asked = {name: "not asked for (`--slow`)" for name, _, _, _, is_slow in _PEERS if is_slow and not bench.slow}
+    return {**asked, **missing}

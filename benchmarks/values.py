@@ -1,0 +1,92 @@
+"""What was measured, as values: races (contestants side by side), the burden on the source, and on what machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+OURS = "backup_pipeline"
+DUCKDB = "DuckDB, two scans"
+PSQL = "psql \\copy"
+LIMIT = "COPY binary to /dev/null"
+BARE = "bare export"
+WHOLE = "whole backup"
+EMPTY = "whole backup, empty"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Where and how something was measured: the machine, the versions, the command; `note` says what else matters."""
+
+    measured_on: str
+    command: str
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contestant: which files it writes, the rows it read, seconds over the rounds, its largest peak (MiB)."""
+
+    who: str
+    writes: str
+    rows: int
+    median: float
+    fastest: float
+    slowest: float
+    peak_mib: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Race:
+    """Contestants that took turns; `absent` says who could not, and why."""
+
+    name: str
+    facts: Facts
+    timings: tuple[Timing, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, who: str) -> Timing | None:
+        """The timing of one contestant; None when it is not here."""
+        return next((timing for timing in self.timings if timing.who == who), None)
+
+
+@dataclass(frozen=True)
+class Load:
+    """pgbench beside an export with `workers` (0: without one): medians, and the rows a second that were exported."""
+
+    workers: int
+    tps: float
+    latency_ms: float
+    p95_ms: float
+    exported_per_s: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Burden:
+    """What an export costs the source's other users; `how` says what pgbench did."""
+
+    facts: Facts
+    how: str
+    loads: tuple[Load, ...]
+
+    def of(self, workers: int) -> Load | None:
+        """The load beside so many workers; None when it was not measured."""
+        return next((load for load in self.loads if load.workers == workers), None)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is there, from however many runs: races by name, and the burden."""
+
+    races: Mapping[str, Race]
+    burden: Burden | None = None
+
+    @property
+    def all_facts(self) -> tuple[tuple[str, Facts], ...]:
+        """The facts of each part, by its name."""
+        races = tuple((name, race.facts) for name, race in self.races.items())
+        return (*races, ("burden", self.burden.facts)) if self.burden else races

@@ -1,0 +1,140 @@
+"""What was wanted, and whether it was reached: pure rules over the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PSQL, WHOLE, Results, Timing
+
+FULL_ROWS = 3_000_000
+WIDE_ROWS = 300_000
+PEAK_MIB = 400.0
+EMPTY_S = 6.0
+PER_ROW = 1.15
+ROUNDS = 5
+"""Fewer do not count: the machine may have been busy with something else."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A wish, what was measured, and whether it is met; None: not measured, or not at full size."""
+
+    wish: str
+    measured: str
+    met: bool | None
+
+    @property
+    def word(self) -> str:
+        """For a table."""
+        return "not measured" if self.met is None else "met" if self.met else "**NOT met**"
+
+
+def verdicts(results: Results) -> Sequence[Verdict]:
+    """A verdict for every wish, in the order in which they are reported."""
+    bigint, uuid = _timing(results, "bench_bigint", OURS), _timing(results, "bench_uuid", OURS)
+    bare, whole = _timing(results, "whole", BARE), _timing(results, "whole", WHOLE)
+    small, large = _scale(results)
+    return (
+        _ratio("bigint keys: at most 0.6 × DuckDB's two scans", bigint, _timing(results, "bench_bigint", DUCKDB), 0.6),
+        _ratio(
+            "bigint keys: not slower than psql \\copy (CSV alone)", bigint, _timing(results, "bench_bigint", PSQL), 1.0
+        ),
+        _ratio("uuid keys: at most 1.2 × bigint keys", uuid, bigint, 1.2),
+        _below_duckdb("60 columns", results, "bench_wide", WIDE_ROWS),
+        _below_duckdb("3 columns", results, "bench_narrow", FULL_ROWS),
+        _peak(f"{FULL_ROWS:,} rows", small, FULL_ROWS),
+        _peak(f"{FULL_ROWS * 10:,} rows", large, FULL_ROWS * 10),
+        _per_row(small, large),
+        _ratio("the whole backup: at most 1.6 × its bare export", whole, bare, 1.6),
+        _fixed(_timing(results, "whole", EMPTY)),
+        _burden(results),
+    )
+
+
+def _timing(results: Results, race: str, who: str) -> Timing | None:
+    return results.races[race].of(who) if race in results.races else None
+
+
+def _scale(results: Results) -> tuple[Timing | None, Timing | None]:
+    race = results.races.get("scale")
+    timings = sorted(race.timings, key=lambda timing: timing.rows) if race else []
+    return (timings[0], timings[-1]) if len(timings) > 1 else (None, None)
+
+
+def _ratio(
+    wish: str, one: Timing | None, other: Timing | None, limit: float, rows: int = FULL_ROWS, *, strict: bool = False
+) -> Verdict:
+    """Whether `one` takes at most (`strict`: less than) `limit` times the seconds of `other`."""
+    if one is None or other is None:
+        return Verdict(wish, "", None)
+    ratio = one.median / other.median
+    measured = f"{one.median:.2f} s / {other.median:.2f} s = {ratio:.2f} ×"
+    if short := _short(rows, one, other):
+        return Verdict(wish, f"{measured}, {short}", None)
+    return Verdict(wish, measured, ratio < limit if strict else ratio <= limit)
+
+
+def _short(rows: int, *timings: Timing) -> str:
+    """Why these can not be judged: fewer than `rows`, or too few rounds; empty when they can."""
+    fewest, rounds = min(timing.rows for timing in timings), min(timing.rounds for timing in timings)
+    if fewest < rows:
+        return f"but with {fewest:,} rows"
+    return f"but rounds: {rounds}" if rounds < ROUNDS else ""
+
+
+def _below_duckdb(what: str, results: Results, race: str, rows: int) -> Verdict:
+    one, other = _timing(results, race, OURS), _timing(results, race, DUCKDB)
+    return _ratio(f"{what}: faster than DuckDB's two scans", one, other, 1.0, rows, strict=True)
+
+
+def _single(
+    wish: str, timing: Timing | None, rows: int, limit: float, of: Callable[[Timing], float], unit: str
+) -> Verdict:
+    if timing is None:
+        return Verdict(wish, "", None)
+    measured = f"{of(timing):.{0 if unit == 'MiB' else 2}f} {unit}"
+    if short := _short(rows, timing):
+        return Verdict(wish, f"{measured}, {short}", None)
+    return Verdict(wish, measured, of(timing) <= limit)
+
+
+def _peak(what: str, timing: Timing | None, rows: int) -> Verdict:
+    wish = f"peak memory at {what}: at most {PEAK_MIB:.0f} MiB"
+    return _single(wish, timing, rows, PEAK_MIB, lambda found: found.peak_mib, "MiB")
+
+
+def _per_row(small: Timing | None, large: Timing | None) -> Verdict:
+    wish = "ten times the rows: at most 15 % more time per row"
+    if small is None or large is None:
+        return Verdict(wish, "", None)
+    one, ten = (timing.median / timing.rows * 1e6 for timing in (small, large))
+    measured = f"{ten:.2f} µs / {one:.2f} µs = {ten / one:.2f} ×"
+    if short := _short(FULL_ROWS, small, large):
+        return Verdict(wish, f"{measured}, {short}", None)
+    return Verdict(wish, measured, ten / one <= PER_ROW)
+
+
+def _fixed(empty: Timing | None) -> Verdict:
+    wish = f"the whole backup of an empty database: at most {EMPTY_S:.0f} s"
+    return _single(wish, empty, 0, EMPTY_S, lambda found: found.median, "s")
+
+
+def _burden(results: Results) -> Verdict:
+    wish = "the burden on the source is stated"
+    burden = results.burden
+    alone = burden.of(0) if burden else None
+    if burden is None or alone is None:
+        return Verdict(wish, "", None)
+    felt = [
+        f"{load.workers} {'worker' if load.workers == 1 else 'workers'}: {slower(alone.tps, load.tps)}"
+        for load in burden.loads
+        if load.workers
+    ]
+    measured = f"fewer transactions a second with {', '.join(felt)}"
+    return Verdict(wish, measured, True if alone.rounds >= ROUNDS and len(felt) > 2 else None)
+
+
+def slower(alone: float, beside: float) -> str:
+    """By how many percent `beside` is less than `alone`."""
+    return f"{(1 - beside / alone) * 100:.0f} %"
