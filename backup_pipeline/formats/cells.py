@@ -14,16 +14,13 @@ NULL            nothing, not even quotes; an empty text is ""
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backup_pipeline.formats.csv_lines import Cells, Form
 from backup_pipeline.formats.formulas import harmless
 
-_PLAIN_SCALE = 6
-"""Arrow writes smaller decimals with an exponent: 1E-7."""
 _HEX = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
 """Byte -> its two hexadecimal digits, as one number: one look-up a byte."""
 _UUID_BYTES = 16
@@ -31,21 +28,46 @@ _UUID_GROUPS = ((0, 0, 8), (9, 8, 4), (14, 12, 4), (19, 16, 4), (24, 20, 12))
 """The groups of digits between the dashes: place in the text, place among the digits, length."""
 
 
-def to_cells(values: pa.Array, timezone: str) -> pa.Array:
-    """`values` as an array that pyarrow's CSV writer prints as described above.
-
-    Timestamps and dates are left native for speed; those beyond year 32767 need `far_dates`.
-    """
+def to_cells(values: pa.Array, timezone: str) -> Cells:
+    """`values` as cells to be printed as described above; dates beyond year 32767 need `far_dates` instead."""
     kind = values.type
-    if pa.types.is_timestamp(kind):
-        return _seconds(local_time(values, timezone))
-    if pa.types.is_time(kind):
-        return values.cast(pa.time32("s"), safe=False)
-    if pa.types.is_decimal(kind) and kind.scale > _PLAIN_SCALE:
-        return pa.array([_plain(value) for value in values.to_pylist()], pa.string())
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return harmless(values)
-    return bytes_as_text(values)
+        return text_cells(harmless(values))
+    return (
+        _times(values, timezone)
+        or _numbers(values)
+        or _bytes(values)
+        or text_cells(values.cast(pa.string()), Form.BARE)
+    )
+
+
+def text_cells(texts: pa.Array, form: Form = Form.TEXT) -> Cells:
+    """Texts as they are: no sign is added but quotes, and not even those if `form` is BARE."""
+    return Cells(form, texts, width=8 if pa.types.is_large_string(texts.type) else 4)
+
+
+def _times(values: pa.Array, timezone: str) -> Cells | None:
+    if pa.types.is_timestamp(values.type):
+        return Cells(Form.TIMESTAMP, local_time(values, timezone).cast(pa.timestamp("us")))
+    if pa.types.is_time(values.type):
+        return Cells(Form.TIME, values.cast(pa.time64("us")))
+    return Cells(Form.DATE, values) if pa.types.is_date32(values.type) else None
+
+
+def _numbers(values: pa.Array) -> Cells | None:
+    kind = values.type
+    if pa.types.is_signed_integer(kind):
+        return Cells(Form.INTEGER, values, width=kind.bit_width // 8)
+    if pa.types.is_decimal128(kind) and kind.scale >= 0:
+        return Cells(Form.DECIMAL, values, scale=kind.scale)
+    return Cells(Form.BOOL, values) if pa.types.is_boolean(kind) else None
+
+
+def _bytes(values: pa.Array) -> Cells | None:
+    plain = values.storage if isinstance(values.type, pa.UuidType) else values
+    if pa.types.is_fixed_size_binary(plain.type) and plain.type.byte_width == _UUID_BYTES:
+        return Cells(Form.UUID, plain)
+    return text_cells(_hexadecimal(plain)) if pa.types.is_binary(plain.type) else None
 
 
 def bytes_as_text(values: pa.Array) -> pa.Array:
@@ -62,15 +84,6 @@ def local_time(values: pa.Array, timezone: str) -> pa.Array:
     if values.type.tz is None:
         return values
     return pc.local_timestamp(values.cast(pa.timestamp(values.type.unit, timezone)))
-
-
-def _seconds(values: pa.Array) -> pa.Array:
-    """Floored, not cut: before 1970 a cut would round up."""
-    return pc.floor_temporal(values, unit="second").cast(pa.timestamp("s"))
-
-
-def _plain(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"
 
 
 def _uuids(values: pa.FixedSizeBinaryArray) -> pa.StringArray:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
-from backup_pipeline.formats.cells import to_cells
+from backup_pipeline.formats.cells import text_cells, to_cells
+from backup_pipeline.formats.csv_lines import Cells, csv_lines
 from backup_pipeline.formats.far_dates import far_texts, is_far
 from backup_pipeline.formats.formulas import harmless
 
@@ -17,7 +17,6 @@ BOM = b"\xef\xbb\xbf"
 """Without it Excel takes the file for its regional encoding, and Bangla for noise."""
 EOL = "\r\n"
 _LINE_FEED = ord("\n")
-_OPTIONS = pacsv.WriteOptions(include_header=False, batch_size=16_384, eol=EOL, quoting_style="needed")
 
 
 def csv_header(titles: Iterable[str]) -> bytes:
@@ -39,7 +38,8 @@ def csv_rows(batch: pa.RecordBatch, timezone: str) -> Iterator[pa.Buffer]:
     for start, stop, far in _stretches(batch):
         part = batch.slice(start, stop - start)
         if batch.num_columns:
-            yield _lines([_cells(column, timezone, far=far) for column in part.columns])
+            # A line of one column that is NULL would be empty, and skipped by readers: a row lost.
+            yield csv_lines([_cells(c, timezone, far=far) for c in part.columns], null_text=batch.num_columns == 1)
         else:
             yield pa.py_buffer(EOL.encode() * part.num_rows)
 
@@ -54,16 +54,10 @@ def _line_feeds(column: pa.Array) -> int:
     return pc.sum(pc.count_substring(column, "\n")).as_py() or 0 if pa.types.is_string(column.type) else 0
 
 
-def _cells(column: pa.Array, timezone: str, *, far: bool) -> pa.Array:
-    return far_texts(column, timezone) if far and is_far(column) is not None else to_cells(column, timezone)
-
-
-def _lines(columns: list[pa.Array]) -> pa.Buffer:
-    if len(columns) == 1:
-        columns = [pc.fill_null(columns[0].cast(pa.large_string()), "")]
-    out = pa.BufferOutputStream()
-    pacsv.write_csv(pa.RecordBatch.from_arrays(columns, [str(n) for n in range(len(columns))]), out, _OPTIONS)
-    return out.getvalue()
+def _cells(column: pa.Array, timezone: str, *, far: bool) -> Cells:
+    if far and is_far(column) is not None:
+        return text_cells(far_texts(column, timezone))
+    return to_cells(column, timezone)
 
 
 def _stretches(batch: pa.RecordBatch) -> Iterator[tuple[int, int, bool]]:

@@ -1,8 +1,8 @@
 /* Rows of COPY … (FORMAT binary), from libpq's buffers into Arrow's.
 
-   The format is PostgreSQL's (https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"): a row is an int16
-   with the number of its fields, then for each an int32 with its length (-1: NULL) and its bytes, all big-endian. What
-   the server sends is checked before it is used: its lengths decide where is written. The caller owns all buffers. */
+   The format is PostgreSQL's (https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"): a row is an
+   int16 with the number of its fields, then for each an int32 with its length (-1: NULL) and its bytes, all big-endian.
+   What the server sends is checked before it is used: its lengths decide where is written. The caller owns the buffers. */
 
 #include <stdint.h>
 #include <string.h>
@@ -18,7 +18,7 @@ enum kind {
     VARYING  /* text, bytea: its bytes, and an int32 that says where they end */
 };
 
-/* `shift` is added to an integer; `bytes` has `room`. A multiple of int64_t throughout: the caller fills it as a table. */
+/* `shift` is added to an integer; `bytes` has `room`. Eight bytes each throughout: the caller fills it by ctypes. */
 struct column {
     int64_t kind;
     int64_t shift;
@@ -28,8 +28,8 @@ struct column {
     int64_t room;
 };
 
-/* `message` is libpq's buffer with a row that waits, `length` its bytes (0: none waits). A page ends with `enough` bytes
-   `taken` or `most` rows. */
+/* `message` is libpq's buffer with a row that waits, `length` its bytes (0: none waits). A page ends with `enough`
+   bytes `taken` or `most` rows. */
 struct state {
     uint8_t *message;
     int64_t length;

@@ -26,4 +26,6 @@ def library() -> ctypes.CDLL:
     loaded.take_rows.restype = _COUNT
     loaded.forget_row.argtypes = [_POINTER, _POINTER]
     loaded.forget_row.restype = None
+    loaded.write_lines.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
+    loaded.write_lines.restype = _COUNT
     return loaded
