@@ -17,7 +17,7 @@ from backup_pipeline import __version__
 from backup_pipeline.settings import PROJECT
 from benchmarks.values import Facts
 
-_OURS = ("adbc-driver-postgresql", "pyarrow", "dagster")
+_OURS = ("psycopg", "pyarrow", "dagster")
 
 
 def facts(command: str, postgresql: str, peers: Mapping[str, str]) -> Facts:

@@ -1,0 +1,150 @@
+"""The compiled loop of reading against streams that no server should send: rows or a refusal, never a wrong write.
+
+A fake libpq hands out the messages. Under AddressSanitizer (docs/architecture.md) a wrong read or write ends the test.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import struct
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import pytest
+
+from backup_pipeline.native.library import library
+from backup_pipeline.postgres import copy_stream
+from backup_pipeline.postgres.copy_stream import Expected, Form, Storage
+
+END, PAGE, GROW, MALFORMED = -1, 0, 1, 2
+HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+TRAILER = b"\xff\xff"
+WIDTHS = {
+    Storage.BIT: 1,
+    Storage.INT16: 2,
+    Storage.INT32: 4,
+    Storage.INT64: 8,
+    Storage.WIDENED: 8,
+    Storage.BYTES16: 16,
+}
+TYPES = {
+    Storage.BIT: pa.bool_(),
+    Storage.INT16: pa.int16(),
+    Storage.INT32: pa.int32(),
+    Storage.INT64: pa.int64(),
+    Storage.WIDENED: pa.decimal128(19, 0),
+    Storage.BYTES16: pa.binary(16),
+    Storage.VARYING: pa.binary(),
+}
+_GET = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int)
+_C = ctypes.CDLL(None)
+_C.malloc.restype, _C.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+
+
+def read(messages: list[bytes], storages: list[Storage], expected: Expected, enough: int) -> tuple[int, list[pa.Array]]:
+    """Why reading stopped, and the pages before."""
+    waiting = list(messages)
+
+    @_GET  # type: ignore[untyped-decorator]  # ctypes
+    def get_copy_data(connection: int | None, buffer: Callable[..., int], wait: int) -> int:
+        if not waiting:
+            return END
+        message = waiting.pop(0)
+        address = _C.malloc(len(message))
+        ctypes.memmove(address, message, len(message))
+        buffer[0] = address  # type: ignore[index]  # a pointer
+        return len(message)
+
+    free = ctypes.cast(_C.free, ctypes.c_void_p)
+    state = copy_stream._State(enough=enough)
+    forms = [Form(storage, TYPES[storage], frozenset()) for storage in storages]
+    pages: list[pa.Array] = []
+    stop = PAGE
+    while stop in (PAGE, GROW):
+        page = copy_stream._Page(forms, expected)
+        state.rows = state.taken = 0
+        while stop in (PAGE, GROW) and state.taken < state.enough:
+            state.most = page.rows
+            get = ctypes.cast(get_copy_data, ctypes.c_void_p)
+            stop = library().take_rows(get, free, 0, ctypes.byref(state), page.columns, len(page.columns))
+            if stop == GROW:
+                page.grow(state.column, state.length)
+            elif stop == PAGE and state.rows == page.rows:
+                page.add_rows()
+        if state.rows and forms:
+            pages.append(page.batch(state.rows))
+    library().forget_row(free, ctypes.byref(state))
+    return stop, pages
+
+
+def a_field(storage: Storage, chance: random.Random) -> bytes | None:
+    """A value as the server sends it, or None for NULL."""
+    if chance.random() < 0.2:
+        return None
+    return chance.randbytes(WIDTHS.get(storage) or chance.choice([0, 1, 5, 100, 3000]))
+
+
+def a_row(fields: Sequence[bytes | None]) -> bytes:
+    """A message with one row."""
+    parts = (struct.pack(">i", -1) if field is None else struct.pack(">i", len(field)) + field for field in fields)
+    return struct.pack(">h", len(fields)) + b"".join(parts)
+
+
+def spoiled(message: bytes, chance: random.Random) -> bytes:
+    """`message` with a byte changed, an end cut off, or something behind it; at least one byte."""
+    at = chance.randrange(len(message))
+    match chance.randrange(3):
+        case 0:
+            other = chance.choice([0, 127, 128, 255, chance.randrange(256)])
+            return message[:at] + bytes([other]) + message[at + 1 :]
+        case 1:
+            return message[: max(at, 1)]
+        case _:
+            return message + chance.randbytes(3)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_comes_is_taken_whole_or_refused(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(20):
+        storages = [chance.choice(list(Storage)) for _ in range(chance.randint(1, 6))]
+        rows = [[a_field(storage, chance) for storage in storages] for _ in range(chance.randint(1, 40))]
+        messages = [a_row(row) for row in rows] + [TRAILER]
+        messages[0] = HEADER + messages[0]
+        expected = Expected(chance.choice([1, 3, 64]), [chance.choice([1, 64, 4096])] * len(storages))
+        enough = chance.choice([1, 1000, 1 << 20])
+        stop, pages = read(messages, storages, expected, enough)
+        assert stop == END
+        assert sum(page.num_rows for page in pages) == len(rows)
+        for number, storage in enumerate(storages):
+            if storage in (Storage.VARYING, Storage.BYTES16):
+                values = [value for page in pages for value in page.column(number).to_pylist()]
+                assert values == [row[number] for row in rows]
+        at = chance.randrange(len(messages))
+        messages[at] = spoiled(messages[at], chance)
+        assert read(messages, storages, expected, enough)[0] in (END, MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"no header at all, but long enough",
+        HEADER[:-1],
+        HEADER[:-4] + struct.pack(">i", 1 << 30),
+        HEADER + a_row([b"\0" * 8, b"one field too many"]),
+        HEADER + a_row([b"\0" * 7]),
+        HEADER + struct.pack(">hi", 1, 1 << 30),
+        HEADER + struct.pack(">hi", 1, -2),
+        HEADER + a_row([b"\0" * 8]) + b"\0",
+    ],
+)
+def test_what_was_not_asked_for_is_refused(message: bytes) -> None:
+    assert read([message, TRAILER], [Storage.INT64], Expected.of_any(1), 1000) == (MALFORMED, [])
+
+
+def test_null_leaves_nothing_of_the_memory_before() -> None:
+    rows = [[None] * len(TYPES)] * 1000
+    _, pages = read([HEADER + a_row(rows[0]), *map(a_row, rows[1:]), TRAILER], list(TYPES), Expected.of_any(7), 1 << 20)
+    for column in pages[0].columns[:-1]:
+        assert not any(column.buffers()[1][: 1000 * column.type.bit_width // 8].to_pybytes())
