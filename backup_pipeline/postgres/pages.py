@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -19,7 +20,7 @@ from backup_pipeline.postgres.endpoint import Endpoint
 from backup_pipeline.postgres.errors import connection_lost, query_error, sqlstate_of
 from backup_pipeline.postgres.page_sql import Field, Stretch, fields_of, key_fields, key_text, page_sql, probe_sql
 from backup_pipeline.postgres.session import literal, relation_sql
-from backup_pipeline.postgres.since import changes_sql
+from backup_pipeline.postgres.since import changes_sql, definitions_sql
 from backup_pipeline.postgres.walks import PageSize, Walk, walk_of
 from backup_pipeline.postgres.worker import Worker, Workers
 
@@ -32,9 +33,13 @@ _MAY_GROW = {RelationKind.PARTITIONED, RelationKind.VIEW}
 
 @dataclass(frozen=True)
 class Reading:
-    """What reading a table takes: the workers, sizes, whether the server reads ctid ranges quickly (14 and newer)."""
+    """What reading a table takes: the workers, sizes, whether the server reads ctid ranges quickly (14 and newer).
+
+    `now` gives the rows of a query in a new transaction, outside the snapshot.
+    """
 
     workers: Workers
+    now: Callable[[str], list[dict[str, Any]]]
     endpoint: Endpoint
     size: PageSize
     ranges_of_blocks: bool
@@ -123,12 +128,23 @@ def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
         return
     types = worker.types(source)
     _refuse(query.plan, reading, worker.rows(changes_sql(query.plan)))
+    _refuse(query.plan, reading, _redefined(worker, query.plan, reading))
     for field, found in zip(query.asked, types, strict=True):
         if found not in field.wire.form.pg_types:
             relation = query.plan.relation.full_name
             message = f"Column {field.name} of {relation} comes as {found or 'another type'} than was planned."
             raise SourceError(message, do="Its type was changed while it was read: run it again.")
     worker.locked.add(source)
+
+
+def _redefined(worker: Worker, plan: TablePlan, reading: Reading) -> list[dict[str, Any]]:
+    """The views and heirs whose definition is another one now than in the snapshot."""
+    sql = definitions_sql(plan)
+    then = {(row["name"], row["version"]) for row in worker.rows(sql)}
+    if not then and plan.relation.kind is not RelationKind.VIEW:
+        return []
+    now = {(row["name"], row["version"]) for row in reading.now(sql)}
+    return [{"what": f"{name} was redefined"} for name in sorted({name for name, _ in then ^ now})]
 
 
 def _refuse(plan: TablePlan, reading: Reading, changes: Sequence[Mapping[str, object]]) -> None:

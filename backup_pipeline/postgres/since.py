@@ -49,18 +49,50 @@ changes (what) AS (
 SELECT what FROM changes ORDER BY what"""
 
 
+# CREATE OR REPLACE VIEW writes the view's rule anew, INHERIT and NO INHERIT a row of pg_inherits.
+_DEFINITIONS = """
+WITH RECURSIVE used (id) AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE (n.nspname::text, c.relname::text) IN ({named})
+    UNION SELECT found.id FROM used CROSS JOIN LATERAL (
+        SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+               AND d.refclassid = 'pg_class'::regclass WHERE r.ev_class = used.id
+        UNION SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = used.id) AS found (id))
+SELECT r.ev_class::regclass::text AS name, 'rule ' || r.oid || ' of ' || r.xmin AS version
+FROM pg_rewrite r JOIN used ON used.id = r.ev_class
+UNION ALL
+SELECT i.inhrelid::regclass::text, 'heir of ' || i.inhparent || ' by ' || i.xmin
+FROM pg_inherits i JOIN used ON used.id = i.inhparent
+WHERE NOT (SELECT c.relispartition FROM pg_class c WHERE c.oid = i.inhrelid)
+ORDER BY 1, 2"""
+
+
+def definitions_sql(plan: TablePlan) -> str:
+    """A query for the versions of what views and inheritance of the plan's relations are made of, by `name`.
+
+    A query in the old snapshot runs by the definitions of now, but finds the versions of then in the catalog: those
+    that a new transaction finds must be the same. Partitions are left to `changes_sql`.
+    """
+    named = ", ".join(f"({literal(schema)}, {literal(name)})" for schema, name in _relations(plan))
+    return _DEFINITIONS.format(named=named)
+
+
+def _relations(plan: TablePlan) -> list[tuple[str, str]]:
+    looked_up = (step.relation for s in plan.look_ups if s.look_up for step in s.look_up.steps)
+    return list(dict.fromkeys([plan.relation.id, *looked_up]))
+
+
 def changes_sql(plan: TablePlan) -> str:
     """A query whose rows say, as `what`, what became of the plan's relations since the snapshot; none when all is well.
 
     To be run after the relations were locked (by any query on them). A lock keeps out all of it from then on, but for
     the attaching of partitions. Partitions made after the snapshot show no rows in it, and are not told.
     """
-    relations = [plan.relation.id, *(step.relation for s in plan.look_ups if s.look_up for step in s.look_up.steps)]
-    return _CHANGES.format(named=_named(relations), rewritten=_REWRITTEN)
+    return _CHANGES.format(named=_named(_relations(plan)), rewritten=_REWRITTEN)
 
 
 def _named(relations: Sequence[tuple[str, str]]) -> str:
     return ", ".join(
         f"({literal(schema)}, {literal(name)}, to_regclass({literal(relation_sql((schema, name)))})::oid)"
-        for schema, name in dict.fromkeys(relations)
+        for schema, name in relations
     )

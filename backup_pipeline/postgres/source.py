@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
 from backup_pipeline.core.plans import TablePlan
@@ -22,7 +23,7 @@ from backup_pipeline.postgres.introspect import introspect
 from backup_pipeline.postgres.page_sql import own_column, source_sql
 from backup_pipeline.postgres.pages import Reading, read_pages, run
 from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SchemaDump
-from backup_pipeline.postgres.session import session_settings
+from backup_pipeline.postgres.session import apply_sql, session_settings
 from backup_pipeline.postgres.walks import PageSize
 from backup_pipeline.postgres.worker import Worker, Workers
 
@@ -34,7 +35,8 @@ _MIB = 1 << 20
 class SourceOptions:
     """How the source is treated: timeouts in seconds (0: none), connections at once, and the size of pages.
 
-    Besides `max_connections` workers there is the holder, and while something is canceled one connection more.
+    Besides `max_connections` workers there is the holder, and one connection more while something is canceled or the
+    definition of a view is looked up.
     """
 
     statement_timeout_s: float = 3600
@@ -86,6 +88,7 @@ class PostgresSnapshot:
         self._workers = Workers(self._worker, options.max_connections)
         self._reading = Reading(
             workers=self._workers,
+            now=self._now,
             endpoint=endpoint,
             size=PageSize(options.page_bytes, options.first_page_rows, options.max_page_rows),
             ranges_of_blocks=self._holder.server_version >= _TID_RANGE_SCAN,
@@ -169,6 +172,12 @@ class PostgresSnapshot:
                 self._lost()
                 self._workers.check()
             raise query_error(error, self._endpoint, doing) from error
+
+    def _now(self, sql: str) -> list[Row]:
+        """The rows of `sql` in a session of its own, which sees what the snapshot does not. psycopg's errors."""
+        with psycopg.connect(self._conninfo("control"), autocommit=True, row_factory=dict_row) as session:
+            session.execute(apply_sql(self._settings))
+            return session.execute(sql).fetchall()
 
     def _worker(self) -> Worker:
         try:

@@ -195,10 +195,7 @@ def test_ddl_that_waits_between_the_readers_of_a_table_is_no_mixed_file_either(e
     assert {case: what for case, what in said.items() if what != "as it was"} == {}
 
 
-# What no query in the old snapshot can tell: a new connection would have to compare the definitions of now.
-@pytest.mark.xfail(
-    raises=AssertionError, reason="a view shows the rows of the snapshot through its definition of now", strict=True
-)
+# What no query in the old snapshot can tell.
 @pytest.mark.parametrize(
     "ddl",
     [
