@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     statement_timeout_s: int = Field(default=3600, ge=0, description="for one query on the source")
     lock_timeout_s: int = Field(default=30, ge=0, description="for a lock on the source")
     connect_timeout_s: int = Field(default=10, ge=1, description="for a connection to the source")
+    restore_approval: bool = Field(
+        default=False, description="whether a restore needs the approval of another person than who asks for it"
+    )
     work_dir: Path | None = Field(default=None, description="files in the making; default: BACKUP_HOME/work")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="where people find the Dagster UI")
     dagster_home: Path | None = Field(default=None, validation_alias="DAGSTER_HOME", description="Dagster's own folder")

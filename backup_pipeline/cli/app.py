@@ -10,13 +10,16 @@ import typer
 
 from backup_pipeline import __version__
 from backup_pipeline.cli.backup import backup
-from backup_pipeline.cli.bundles import download, url, verify
+from backup_pipeline.cli.bundles import download, url
 from backup_pipeline.cli.catalog import catalog_app
 from backup_pipeline.cli.demo import demo
 from backup_pipeline.cli.exit_codes import EXIT_CODES
 from backup_pipeline.cli.failures import tell_failure
 from backup_pipeline.cli.listing import list_backups, show
+from backup_pipeline.cli.restore import restore
+from backup_pipeline.cli.restores import restores_app
 from backup_pipeline.cli.up import up
+from backup_pipeline.cli.verify import verify
 
 PROGRAM = "backup-pipeline"
 _CODES = " · ".join(f"{code} {meaning.partition(':')[0]}" for code, meaning in EXIT_CODES.items())
@@ -35,6 +38,8 @@ app.command()(show)
 app.command()(verify)
 app.command()(download)
 app.command()(url)
+app.command()(restore)
+app.add_typer(restores_app)
 app.add_typer(catalog_app)
 app.command()(demo)
 app.command()(up)
@@ -54,7 +59,7 @@ def _everywhere(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Backups of the business tables of a PostgreSQL application: made, listed, checked, handed out.
+    """Backups of the business tables of a PostgreSQL application: made, listed, checked, restored.
 
     Settings come from the environment (BACKUP_SOURCE_URL, BACKUP_STORE and others, docs/configuration.md). Without any,
     everything works on an embedded PostgreSQL with a demo database.

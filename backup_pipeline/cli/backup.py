@@ -136,10 +136,12 @@ def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupErr
 
 def _close_what_died(settings: Settings, catalog: Catalog) -> None:
     from backup_pipeline.operations.orphans import close_orphans
-    from backup_pipeline.wiring.ports import is_dead, open_ports
+    from backup_pipeline.operations.restore_ends import close_abandoned
+    from backup_pipeline.wiring.ports import is_dead, is_dead_restore, open_ports
 
     with open_ports(settings, catalog.catalog) as ports:
         close_orphans(ports, is_dead)
+        close_abandoned(ports, is_dead_restore)
 
 
 def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredManifest:

@@ -1,4 +1,4 @@
-"""`backup-pipeline verify`, `download` and `url`: check a backup, and take it out, whole or rendered."""
+"""`backup-pipeline download` and `url`: take a backup out, whole or rendered."""
 
 from __future__ import annotations
 
@@ -9,46 +9,14 @@ import typer
 
 from backup_pipeline.cli.durations import parse_duration
 from backup_pipeline.cli.opened import Opened, opened
-from backup_pipeline.cli.output import moment, note_console, print_json, print_line, result_console
+from backup_pipeline.cli.output import moment, note_console, print_line
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt
     from backup_pipeline.operations.local_file import Destination
-    from backup_pipeline.operations.verify import VerifyReport
 
 Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")]
 OfCatalog = Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")]
-
-
-def verify(
-    backup: Backup,
-    *,
-    catalog: OfCatalog = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Check one backup in the store: read every byte of it and compare it with its manifest.
-
-    Three levels: 0, the manifest is whole and the bundle there with its size; 1, the bundle has its SHA-256; 2, every
-    entry of it unpacks to its own SHA-256, none is missing or extra, and the manifest inside equals the one beside it.
-    The outcome goes into the audit. Nothing is decoded, repaired or restored.
-
-    Examples:
-
-        backup-pipeline verify latest
-
-        backup-pipeline verify 20261120T180000Z-full-1f3a9c2e --json
-
-    Exit codes: 0 all is well; 1 the store or the ledger can not be read, so nothing is known; 2 that is no backup id;
-    10 there is no such backup, or it has no bundle; 20 something is damaged, each finding is named.
-    """
-    with opened() as at:
-        report = _verify(at, backup, catalog)
-    if as_json:
-        print_json(report)
-    else:
-        _print_report(report)
-    if not report.passed:
-        raise report.error()
 
 
 def download(
@@ -141,38 +109,3 @@ def _taken(at: Opened, attempt: Attempt, form: str, to: Destination) -> Path:
             return download_bundle(attempt, to, store=store, witness=witness, progress=progress)
         kind = Rendering(form)
         return render_backup(attempt, kind, to, store=store, formats=FileFormats(), witness=witness, progress=progress)
-
-
-def _verify(at: Opened, backup: str, catalog: str | None) -> VerifyReport:
-    from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.formats.files import FileFormats
-    from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.verify import verify_attempt
-    from backup_pipeline.wiring.clock import utc_now
-
-    with shown_progress(note_console()) as progress:
-        return verify_attempt(
-            find_backup(backup, at.ledger, catalog=catalog),
-            store=at.store(),
-            formats=FileFormats(),
-            ledger=at.ledger,
-            progress=progress,
-            clock=utc_now,
-            actor=at.actor,
-        )
-
-
-def _print_report(report: VerifyReport) -> None:
-    from rich.filesize import decimal
-    from rich.text import Text
-
-    console = result_console()
-    level = f"level {report.level.value} ({report.level.name.lower()})" if report.level is not None else "no level"
-    read = f"{report.objects:,} objects, {decimal(report.bytes)}, {report.seconds:.1f} s"
-    console.print(Text.assemble((f"Backup {report.backup_id}: reached {level}", "bold"), f", {read}"))
-    console.print(Text(f"In {report.place}"), soft_wrap=True)
-    for finding in report.findings:
-        told = f"Level {finding.level.value}: {finding.object}: {finding.message}"
-        console.print(Text(told, style="red"), soft_wrap=True)
-    if report.passed:
-        console.print(Text("Every byte is what the manifest says.", style="green"))

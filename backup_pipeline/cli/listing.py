@@ -27,7 +27,8 @@ def list_backups(
     It reads the ledger, not the store: a backup that is listed was checked when it was made; `verify` checks it now.
     Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants. Kinds: a
     *selective* backup holds chosen tables only, *tables* has no bundle. The date is that of the catalog's timezone, the
-    time in an id is UTC. Reasons and errors are cut to fit: `show` tells them whole.
+    time in an id is UTC. Verified is the deepest level that was reached, and how long ago. Reasons and errors are cut
+    to fit: `show` tells them whole.
 
     Examples:
 
@@ -46,9 +47,10 @@ def list_backups(
         print_json(rows)
         return
     from backup_pipeline.cli.backup_list import backup_list
+    from backup_pipeline.wiring.clock import utc_now
 
     console = result_console()
-    console.print(backup_list(rows, console.width) if rows else "There are no backups to list.")
+    console.print(backup_list(rows, console.width, utc_now()) if rows else "There are no backups to list.")
 
 
 def show(
@@ -81,8 +83,9 @@ def show(
         print_json({"backup": attempt, "manifest": described, "manifest_error": problem, "audit": audits})
         return
     from backup_pipeline.cli.show import print_backup
+    from backup_pipeline.wiring.clock import utc_now
 
-    print_backup(attempt, manifest, problem, audits)
+    print_backup(attempt, manifest, problem, audits, utc_now())
 
 
 def _manifest(at: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:

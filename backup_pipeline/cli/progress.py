@@ -18,7 +18,11 @@ _STAGES = {
     "bundle": "bundling into the store",
     "check": "reading the bundle back",
     "bytes": "reading the bundle",
-    "entries": "unpacking its entries",
+    "contents": "decoding its contents",
+    "references": "following references",
+    "fetch": "fetching the tables from the store",
+    "load": "loading the rows",
+    "statistics": "making statistics",
     "download": "downloading the bundle",
     "render": "rendering the bundle",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -13,6 +14,7 @@ from backup_pipeline.cli.output import moment, result_console
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.verified import Verified, told
 
 STATUS_STYLES = {
     Status.SUCCESS: "green",
@@ -30,13 +32,23 @@ def marks(attempt: Attempt) -> str:
     return ", ".join(name for name, is_so in found.items() if is_so)
 
 
+def verified(attempt: Attempt, now: datetime) -> Text:
+    """The level of the last verification and its age, in red when something was found."""
+    found = Verified(attempt.verification_level, attempt.verified_at)
+    return Text(told(found, now), style="bold red" if found.failed else "")
+
+
 def print_backup(
-    attempt: Attempt, manifest: StoredManifest | None, problem: str | None, audits: Sequence[AuditEvent]
+    attempt: Attempt,
+    manifest: StoredManifest | None,
+    problem: str | None,
+    audits: Sequence[AuditEvent],
+    now: datetime,
 ) -> None:
     """Print the row, the tables of the manifest (or why there is none), the warnings, and the audit."""
     console = result_console()
     facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(attempt, manifest):
+    for name, value in _facts(attempt, manifest, now):
         facts.add_row(Text(name, style="bold"), value if isinstance(value, Text) else Text(value))
     console.print(facts)
     if manifest is not None:
@@ -49,12 +61,14 @@ def print_backup(
     _print_audit(console, audits)
 
 
-def _facts(attempt: Attempt, manifest: StoredManifest | None) -> Iterator[tuple[str, str | Text]]:
+def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> Iterator[tuple[str, str | Text]]:
     yield "Backup", attempt.backup_id
     yield "Status", Text(attempt.status, style=STATUS_STYLES.get(attempt.status, ""))
     if attempt.error_message:
         yield "Error", Text(attempt.error_message, style="red")
-    told = {
+    if attempt.verified_at is not None:
+        yield "Verified", verified(attempt, now)
+    facts = {
         "Catalog": attempt.catalog,
         "Date": attempt.partition_date.isoformat(),
         "Marks": marks(attempt),
@@ -72,7 +86,7 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None) -> Iterator[tuple[
         "Format": f"{manifest.format_version}, made by backup_pipeline {manifest.pipeline_version}" if manifest else "",
         "Server": f"{manifest.snapshot.database}, {manifest.snapshot.server_version}" if manifest else "",
     }
-    yield from ((name, value) for name, value in told.items() if value)
+    yield from ((name, value) for name, value in facts.items() if value)
 
 
 def _tables(entries: Sequence[TableEntry]) -> Table:

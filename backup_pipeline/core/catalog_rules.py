@@ -16,7 +16,8 @@ BUNDLE = "bundle"
 
 _FORBIDDEN_IN_FILE_NAMES = '<>:"/\\|?*'
 _ANY_TIME = datetime(2026, 11, 21, 18, 30)  # noqa: DTZ001  # what a template looks like when it is filled in
-_CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
+CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
+"""The fields of a cron line, in order, with the least and the most each may be."""
 _CRON_NAMES = {
     "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
     "weekday": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
@@ -56,10 +57,10 @@ def timezone_name(text: str) -> str:
 def cron(text: str) -> str:
     """Five fields: minute, hour, day, month, weekday."""
     fields = text.lower().split()
-    if len(fields) != len(_CRON_FIELDS):
+    if len(fields) != len(CRON_FIELDS):
         message = f"{text!r} is not a cron line of five fields. Daily at midnight is `0 0 * * *`"
         raise ValueError(message)
-    for (name, (least, most)), field in zip(_CRON_FIELDS.items(), fields, strict=True):
+    for (name, (least, most)), field in zip(CRON_FIELDS.items(), fields, strict=True):
         if not all(_is_cron_part(part, name) for part in field.split(",")):
             message = f"{text!r} is not a cron line: the {name} {field!r} is not within {least}-{most}"
             raise ValueError(message)
@@ -135,13 +136,14 @@ def _is_cron_part(part: str, field: str) -> bool:
     match = _CRON_PART.fullmatch(part)
     if match is None or match["step"] == "0":
         return False
-    least, most = _CRON_FIELDS[field]
-    given = [_cron_number(name, field) for name in (match["first"], match["last"]) if name]
+    least, most = CRON_FIELDS[field]
+    given = [cron_number(name, field) for name in (match["first"], match["last"]) if name]
     return given == sorted(given) and all(least <= number <= most for number in given)
 
 
-def _cron_number(name: str, field: str) -> int:
+def cron_number(name: str, field: str) -> int:
+    """The number of a value in a cron field, given as such or by its English name; -1 when it is neither."""
     names = _CRON_NAMES.get(field, ())
     if name in names:
-        return names.index(name) + _CRON_FIELDS[field][0]
+        return names.index(name) + CRON_FIELDS[field][0]
     return int(name) if name.isascii() and name.isdigit() else -1

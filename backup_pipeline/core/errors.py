@@ -10,12 +10,15 @@
     ├── DecryptError            12   wrong or missing key
     ├── VerificationError       20   the stored bytes are not what the manifest says
     ├── RefusedError            21   a rule forbids it; nothing was touched
+    │   └── PreflightRefusedError    a restore that would go wrong, or was not confirmed
     ├── StaleError              22   the newest backup is too old
     ├── CanceledError          130   stopped on request
     ├── SourceError              1   the source database said no
     │   ├── SourceUnavailableError   transient: unreachable, restarting, too many connections
     │   ├── SnapshotLostError        transient: the holder is gone; the run's work is void
     │   └── SnapshotOutdatedError    transient: the table was changed since; only a new snapshot shows it
+    ├── TargetError              1   the database that is restored into said no
+    │   └── TargetUnavailableError   transient: unreachable, restarting, a lock that did not come
     ├── StoreError               1   the store said no
     │   └── StoreUnavailableError    transient: no answer, 503, throttled
     ├── LedgerError              1   the ledger said no
@@ -97,6 +100,10 @@ class RefusedError(BackupError):
     exit_code = 21
 
 
+class PreflightRefusedError(RefusedError):
+    """A restore would go wrong, or is not confirmed: the target is as it was."""
+
+
 class StaleError(BackupError):
     """The newest backup is too old."""
 
@@ -127,6 +134,16 @@ class SnapshotLostError(SourceError):
 
 class SnapshotOutdatedError(SourceError):
     """The table's definition was changed after the snapshot was taken; only a new snapshot can show it."""
+
+    transient = True
+
+
+class TargetError(BackupError):
+    """The database that is restored into said no; it is as it was."""
+
+
+class TargetUnavailableError(TargetError):
+    """The target can not be reached now, or somebody holds a lock on it; it is as it was."""
 
     transient = True
 

@@ -7,6 +7,10 @@ from datetime import date
 
 MANIFEST_NAME = "manifest.json"
 PARTITION_NAME = "partition.json"
+VERIFICATIONS = "verifications"
+"""The folder for what verifications unpack, beside those in which attempts make their files."""
+RESTORES = "restores"
+"""The folder for restores among those, on this machine, in which attempts make their files."""
 
 
 @dataclass(frozen=True)

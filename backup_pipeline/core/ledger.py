@@ -24,7 +24,10 @@ class Owner:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One row of `backup_logs`. Times are UTC; counts and sizes are None until they were counted."""
+    """One row of `backup_logs`. Times are UTC; counts and sizes are None until they were counted.
+
+    What `verification_level` and `verified_at` say, `core.verified` explains.
+    """
 
     backup_id: str
     catalog: str
@@ -53,6 +56,8 @@ class Attempt:
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
+    verification_level: str | None = None
+    verified_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Outcome:
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
+    verification_level: str | None = None
+    verified_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,14 @@ def is_orphaned(attempt: Attempt, *, now: datetime, host: str, alive: Callable[[
     """
     if attempt.status is not Status.RUNNING:
         return False
-    if attempt.owner is not None and attempt.owner.host == host:
-        return not alive(attempt.owner)
-    return now - (attempt.heartbeat_at or attempt.started_at) > STALE_AFTER
+    last_sign = attempt.heartbeat_at or attempt.started_at
+    return has_no_owner(attempt.owner, last_sign, now=now, host=host, alive=alive)
+
+
+def has_no_owner(
+    owner: Owner | None, last_sign: datetime, *, now: datetime, host: str, alive: Callable[[Owner], bool]
+) -> bool:
+    """Whether nobody runs any more what `owner` began and gave a sign of at `last_sign`."""
+    if owner is not None and owner.host == host:
+        return not alive(owner)
+    return now - last_sign > STALE_AFTER

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backup_pipeline.core.errors import VerificationError
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 _CHECKSUM = "manifest_sha256"
 _MAJOR = int(FORMAT_VERSION.partition(".")[0])
 _OTHER_COPY = "Restore the object from another copy, or use another backup."
@@ -57,6 +57,54 @@ class ColumnEntry(_Written):
     arrow_type: str
     nullable: bool
     masked: bool = False
+    generated: bool = False
+    identity: bool = False
+
+
+class ReferenceEntry(_Written):
+    """A foreign key: `columns` refer to `target_columns` of the relation `target` (schema, name).
+
+    `enforced` is false where the database allowed rows without their target: only the catalog declares it, or the
+    constraint was never validated.
+    """
+
+    columns: tuple[str, ...]
+    target: tuple[str, str]
+    target_columns: tuple[str, ...]
+    enforced: bool = True
+
+
+class SequenceEntry(_Written):
+    """A sequence that feeds `column`, (schema, name), as the run saw it: sequences stand outside any snapshot.
+
+    `last_value` is None when it could not be read; when not `is_called`, it is the next value, not the last one.
+    """
+
+    sequence: tuple[str, str]
+    column: str
+    last_value: int | None
+    is_called: bool = False
+
+
+class StepEntry(_Written):
+    """One hop of a look-up (see core's `plans.Step`)."""
+
+    relation: tuple[str, str]
+    columns: tuple[str, ...]
+    from_columns: tuple[str, ...]
+
+
+class SheetColumnEntry(_Written):
+    """A column of the sheet: its title and the table's column it shows or, with `steps`, a value looked up elsewhere.
+
+    `arrow_type` is how a looked-up value came, which decides what its cell looks like.
+    """
+
+    title: str
+    column: str
+    arrow_type: str | None = None
+    steps: tuple[StepEntry, ...] = ()
+    joined: bool = False
 
 
 class CheckEntry(_Written):
@@ -80,6 +128,13 @@ class TableEntry(_Written):
     exported_by: str = Field(description="the backup id of the run that exported it")
     columns: tuple[ColumnEntry, ...]
     sheet_columns: tuple[str, ...]
+    relation_id: tuple[str, str] | None = Field(default=None, description="schema and name; None before 1.1")
+    relation_kind: str | None = Field(default=None, description="table, partitioned table, view, …; None before 1.1")
+    inherited: bool = Field(default=False, description="whether other tables inherit from it; their rows are not here")
+    covers: tuple[tuple[str, str], ...] = Field(default=(), description="base tables that the relation stands for")
+    references: tuple[ReferenceEntry, ...] = ()
+    sequences: tuple[SequenceEntry, ...] = ()
+    sheet_sources: tuple[SheetColumnEntry, ...] = Field(default=(), description="as sheet_columns; empty before 1.1")
     excluded_columns: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
     checks: tuple[CheckEntry, ...] = ()

@@ -9,6 +9,7 @@ from backup_pipeline.core.arrow_types import TEXT, arrow_type_of
 from backup_pipeline.core.catalog import Catalog, TableSpec
 from backup_pipeline.core.errors import BackupError, CatalogError
 from backup_pipeline.core.look_ups import resolve_look_up
+from backup_pipeline.core.origins import covered_by, references_of, sequences_of
 from backup_pipeline.core.plans import (
     CatalogPlan,
     Order,
@@ -63,6 +64,9 @@ def plan_table(catalog: Catalog, name: str, database: Database) -> TablePlan:
         order=_order(relation, key),
         excluded=dict(spec.exclude),
         notes=(masked_note(masked),) if masked else (),
+        references=references_of(catalog, name, relation),
+        sequences=sequences_of(catalog, name, relation, database),
+        covers=covered_by(catalog, name),
     )
 
 
@@ -177,7 +181,7 @@ def _unused(prefix: str, names: Iterable[str]) -> str:
 
 def _left_out(catalog: Catalog, database: Database) -> tuple[dict[str, str], tuple[str, ...]]:
     listed = {catalog.relation_of(name) for name in catalog.tables}
-    listed |= {catalog.qualify(base) for spec in catalog.tables.values() for base in spec.covers}
+    listed |= {base for name in catalog.tables for base in covered_by(catalog, name)}
     rest = [r for r in database.relations.values() if r.holds_rows and r.id not in listed]
     reasons = {relation.full_name: catalog.excluded_reason(*relation.id) for relation in rest}
     excluded = {name: reason for name, reason in reasons.items() if reason is not None}

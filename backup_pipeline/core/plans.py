@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from backup_pipeline.core.arrow_types import TEXT
 from backup_pipeline.core.errors import BackupError
-from backup_pipeline.core.relations import Column, Relation
+from backup_pipeline.core.relations import Column, ColumnSequence, ForeignKey, Relation
 from backup_pipeline.core.secrets import MASK
 
 
@@ -90,7 +90,10 @@ class SheetPlan:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """How one table is read. Columns left out are in `excluded` with the reason; `notes` go into the manifest."""
+    """How one table is read. Columns left out are in `excluded` with the reason; `notes` go into the manifest.
+
+    `references`, `sequences` and `covers` (see `core.origins`) are not read: they say what belongs to its rows.
+    """
 
     name: str
     relation: Relation
@@ -101,6 +104,9 @@ class TablePlan:
     order: Order
     excluded: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    references: tuple[ForeignKey, ...] = ()
+    sequences: tuple[ColumnSequence, ...] = ()
+    covers: tuple[tuple[str, str], ...] = ()
 
     @property
     def look_ups(self) -> tuple[SheetColumn, ...]:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from backup_pipeline.core.progress import Progress
     from backup_pipeline.core.relations import Database
     from backup_pipeline.core.rendering import Rendering
+    from backup_pipeline.core.restore_requests import RestoreChange, RestoreRow, RestoreStatus
+    from backup_pipeline.core.restore_target import TargetFacts
+    from backup_pipeline.core.restoring import Name, RestorePlan, TableReport, TableRestore
     from backup_pipeline.core.statuses import Status
+    from backup_pipeline.core.verified import Verified
 
 Clock = Callable[[], datetime]
 """Gives the present instant, timezone-aware."""
@@ -133,6 +137,12 @@ class Formats(Protocol):
         is in `target` then is worth nothing.
         """
 
+    def copy_rows(self, file: Path, columns: Sequence[str]) -> Iterator[bytes]:
+        """The rows of the Parquet file at `file` as CSV for PostgreSQL's COPY, `columns` in this order.
+
+        NULL is an empty cell without quotes. In flat memory; VerificationError when it can not be read.
+        """
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -181,8 +191,38 @@ class Store(Protocol):
         """Raise the error a backup would meet: not there, not reachable, not writable. Leaves nothing behind."""
 
 
+class Restores(Protocol):
+    """The restore requests of a ledger. Every failure is a LedgerError."""
+
+    def add(self, row: RestoreRow) -> RestoreRow:
+        """Add a request, `requested`, before anything else is touched; the row with the number it was given."""
+
+    def change(self, number: int, change: RestoreChange) -> RestoreRow:
+        """Write `change` into the row, and give it back. Refuses a move that `restore_requests` does not allow."""
+
+    def beat(self, number: int, now: datetime, /) -> None:
+        """Say that the owner of a running restore is alive."""
+
+    def get(self, number: int) -> RestoreRow | None:
+        """The row of a number."""
+
+    def list(
+        self,
+        *,
+        catalog: str | None = None,
+        status: Sequence[RestoreStatus] = (),
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[RestoreRow]:
+        """Rows, newest first."""
+
+
 class Ledger(Protocol):
     """The database that holds `backup_logs`. Every failure is a LedgerError."""
+
+    @property
+    def restores(self) -> Restores:
+        """The restore requests."""
 
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row, `running`, before anything else is touched."""
@@ -192,6 +232,9 @@ class Ledger(Protocol):
 
     def end(self, backup_id: str, outcome: Outcome) -> None:
         """Close the row. Refuses a move that `statuses` does not allow."""
+
+    def verified(self, backup_id: str, verified: Verified) -> None:
+        """Write into the row what a verification came to, in place of what an earlier one did."""
 
     def get(self, backup_id: str) -> Attempt | None:
         """The row of a backup id."""
@@ -213,6 +256,9 @@ class Ledger(Protocol):
     def audit(self, event: AuditEvent) -> None:
         """Add an audit row."""
 
+    def audits(self, backup_id: str | None = None, *, limit: int | None = None) -> Sequence[AuditEvent]:
+        """Audit rows, newest first: of one backup or all."""
+
 
 class Alerter(Protocol):
     """Tells people. Never raises: a dead channel is a fact to report, not a failure of a backup."""
@@ -233,3 +279,57 @@ class Ports:
     progress: Progress
     clock: Clock
     salt: Callable[[], int]
+
+
+class TargetSession(Protocol):
+    """One connection to the database that is restored into. Errors are TargetErrors.
+
+    Whatever happens, to this program or to the server, the database is as it was until `restore` returned.
+    """
+
+    def look(self, wanted: Sequence[Name]) -> TargetFacts:
+        """What is there now: about the relations `wanted` everything, about others their names. Reads only."""
+
+    def lock(self) -> None:
+        """Keep other restores out until the session ends; LockedError, naming the holder, when one is under way."""
+
+    def restore(
+        self, plan: RestorePlan, rows: Callable[[TableRestore], Iterable[bytes]], progress: Progress
+    ) -> Sequence[TableReport]:
+        """Carry out the plan in one transaction; what became of each table, in the plan's order.
+
+        `rows` gives a table's rows as CSV for COPY, in the order of its `columns`. PreflightRefusedError when the rows
+        themselves show that it would go wrong, such as a row whose parent is nowhere.
+        """
+
+    def analyze(self, tables: Sequence[Name]) -> Sequence[str]:
+        """Make new statistics; a sentence for each table where that failed."""
+
+    def cancel(self) -> None:
+        """Stop the running statement, from any thread: `restore` raises CanceledError."""
+
+
+class RestoreTarget(Protocol):
+    """The database that is restored into."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without its password."""
+
+    def session(self) -> AbstractContextManager[TargetSession]:
+        """Connect, and close the connection at the end of the context."""
+
+
+@dataclass(frozen=True)
+class RestorePorts:
+    """Everything a restore reaches the world through, besides its target. `spool` is a folder for files in the making.
+
+    The spool needs room for the Parquet files of the chosen tables.
+    """
+
+    store: Store
+    ledger: Ledger
+    formats: Formats
+    progress: Progress
+    clock: Clock
+    spool: Path

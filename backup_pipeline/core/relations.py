@@ -38,16 +38,38 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A reference from `columns` to `target_columns` of the relation (schema, name) `target`."""
+    """A reference from `columns` to `target_columns` of the relation (schema, name) `target`.
+
+    `enforced` is whether the database lets no row without its target be: not so for a constraint that was never
+    validated, and for a reference that only the catalog declares.
+    """
 
     columns: tuple[str, ...]
     target: tuple[str, str]
     target_columns: tuple[str, ...]
+    enforced: bool = True
+
+
+@dataclass(frozen=True)
+class ColumnSequence:
+    """A sequence (schema, name) that feeds `column`: of an identity, a serial, or named in the column's default.
+
+    Sequences stand outside any snapshot: this is the state when it was read, after the snapshot was opened.
+    `last_value` is None when it could not be read; `is_called` is false for one that gives `last_value` itself next.
+    """
+
+    sequence: tuple[str, str]
+    column: str
+    last_value: int | None
+    is_called: bool = False
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view. `unique_keys` are column sets that a valid unique index on NOT NULL columns enforces."""
+    """A table or view. `unique_keys` are column sets that a valid unique index on NOT NULL columns enforces.
+
+    `inherited` is whether other tables inherit from it: their rows show in it, but they are theirs.
+    """
 
     schema: str
     name: str
@@ -56,10 +78,12 @@ class Relation:
     primary_key: tuple[str, ...] = ()
     unique_keys: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
+    sequences: tuple[ColumnSequence, ...] = ()
     estimated_rows: int = 0
     total_bytes: int = 0
     readable: bool = True
     is_partition: bool = False
+    inherited: bool = False
     comment: str = ""
 
     @property

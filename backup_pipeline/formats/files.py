@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from backup_pipeline.core.rendering import Rendering
 from backup_pipeline.formats.bundle import bundle_chunks
 from backup_pipeline.formats.bundle_reader import BundleReader
 from backup_pipeline.formats.combined import combined_csv
+from backup_pipeline.formats.copy_rows import copy_rows
 from backup_pipeline.formats.json_document import json_chunks
 from backup_pipeline.formats.memory import use_jemalloc
 from backup_pipeline.formats.parquet import ParquetWriter
@@ -71,6 +72,10 @@ class FileFormats:
                 target.writelines(combined_csv(bundle_sheets(manifest, bundle)))
             case Rendering.JSON:
                 target.writelines(json_chunks(manifest.model_dump(mode="json"), bundle_tables(manifest, bundle)))
+
+    def copy_rows(self, file: Path, columns: Sequence[str]) -> Iterator[bytes]:
+        """The rows of the Parquet file at `file` as CSV for PostgreSQL's COPY, `columns` in this order."""
+        return copy_rows(file, columns)
 
 
 def _short(cell: str) -> str:

@@ -1,36 +1,46 @@
-"""The heartbeat of a running attempt: says from a thread of its own that the attempt's owner is alive."""
+"""The heartbeat of a running backup or restore: says from a thread of its own that its owner is alive."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ports import Clock, Ledger
+from backup_pipeline.core.ports import Clock
 
 EVERY = timedelta(seconds=10)
 _LAST_BEAT_SECONDS = 5.0
 
+K = TypeVar("K")
+K_contra = TypeVar("K_contra", contravariant=True)
+
 logger = logging.getLogger(__name__)
 
 
-class Heartbeat:
+class Beaten(Protocol[K_contra]):
+    """Where beats are written: the ledger by backup id, its restores by number."""
+
+    def beat(self, of: K_contra, now: datetime, /) -> None:
+        """Say that the owner is alive."""
+
+
+class Heartbeat(Generic[K]):
     """Beats at once and then `every` so often, until its context ends.
 
     A ledger that is away for a while costs beats and a warning, never the backup; a ledger that refuses for good
     (no such row) stops the beating. Leaving waits at most five seconds for a beat that is under way.
     """
 
-    def __init__(self, ledger: Ledger, backup_id: str, *, clock: Clock, every: timedelta = EVERY) -> None:
+    def __init__(self, ledger: Beaten[K], of: K, *, clock: Clock, every: timedelta = EVERY) -> None:
         self._ledger = ledger
-        self._backup_id = backup_id
+        self._of = of
         self._clock = clock
         self._every = every.total_seconds()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat {backup_id}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat {of}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -49,8 +59,8 @@ class Heartbeat:
     def _beat(self) -> bool:
         """Whether to go on."""
         try:
-            self._ledger.beat(self._backup_id, self._clock())
+            self._ledger.beat(self._of, self._clock())
         except LedgerError as error:
-            logger.warning("No heartbeat for backup %s: %s", self._backup_id, error)
+            logger.warning("No heartbeat for %s: %s", self._of, error)
             return error.transient
         return True

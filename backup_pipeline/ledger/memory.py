@@ -9,6 +9,8 @@ from datetime import date, datetime
 
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.verified import Verified
+from backup_pipeline.ledger.memory_restores import MemoryRestores
 from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
 
 
@@ -19,6 +21,7 @@ class MemoryLedger:
         self._rows: dict[str, Attempt] = {}
         self._audits: list[AuditEvent] = []
         self._lock = threading.Lock()
+        self.restores = MemoryRestores()
 
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""
@@ -39,6 +42,12 @@ class MemoryLedger:
         """Write `outcome` into the row; LedgerError for a move that `statuses` does not allow."""
         with self._lock:
             self._rows[backup_id] = after(self._row(backup_id), outcome)
+
+    def verified(self, backup_id: str, verified: Verified) -> None:
+        """Write the level and the time of a verification into the row."""
+        with self._lock:
+            row = self._row(backup_id)
+            self._rows[backup_id] = replace(row, verification_level=verified.level, verified_at=verified.at)
 
     def get(self, backup_id: str) -> Attempt | None:
         """The row of a backup id."""

@@ -22,3 +22,9 @@ def already_there(backup_id: str) -> LedgerError:
 def not_there(backup_id: str) -> LedgerError:
     """The error for a backup id without a row."""
     return LedgerError(f"Backup {backup_id} is not in the ledger.", do="`backup-pipeline list` shows what is.")
+
+
+def no_such_restore(number: int) -> LedgerError:
+    """The error for the number of a restore request without a row."""
+    message = f"Restore request {number} is not in the ledger."
+    return LedgerError(message, do="`backup-pipeline restores` shows what is.")

@@ -18,46 +18,56 @@ _OUTCOME = tuple(field.name for field in fields(Outcome))
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
     """The columns of `attempt`."""
-    owner = attempt.owner
-    return {name: _storable(getattr(attempt, name)) for name in _SAME_NAME} | {
-        "owner_host": _storable(owner.host) if owner else None,
-        "owner_pid": owner.pid if owner else None,
-        "owner_started": owner.started if owner else None,
-    }
+    return {name: storable(getattr(attempt, name)) for name in _SAME_NAME} | owner_columns(attempt.owner)
 
 
 def outcome_row(attempt: Attempt) -> dict[str, Any]:
     """Those columns of `attempt` that an outcome may change."""
-    return {name: _storable(getattr(attempt, name)) for name in _OUTCOME}
+    return {name: storable(getattr(attempt, name)) for name in _OUTCOME}
 
 
 def attempt_of(row: RowMapping) -> Attempt:
     """The attempt that a row of `backup_logs` holds, its times in UTC."""
-    values = {name: _utc(row[name]) for name in _SAME_NAME}
+    values = {name: utc(row[name]) for name in _SAME_NAME}
     values |= {
         "status": Status(row["status"]),
         "tables_wanted": tuple(row["tables_wanted"]),
         "warnings": tuple(row["warnings"]),
-        "owner": Owner(row["owner_host"], row["owner_pid"], row["owner_started"]) if row["owner_host"] else None,
+        "owner": owner_of(row),
     }
     return Attempt(**values)
 
 
 def audit_row(event: AuditEvent) -> dict[str, Any]:
     """The columns of `event`."""
-    return {field.name: _storable(getattr(event, field.name)) for field in fields(event)}
+    return {field.name: storable(getattr(event, field.name)) for field in fields(event)}
 
 
 def audit_of(row: RowMapping) -> AuditEvent:
     """The event that a row of `backup_audit` holds, its time in UTC."""
-    return AuditEvent(**{field.name: _utc(row[field.name]) for field in fields(AuditEvent)})
+    return AuditEvent(**{field.name: utc(row[field.name]) for field in fields(AuditEvent)})
 
 
-def _utc(value: Any) -> Any:
+def owner_columns(owner: Owner | None) -> dict[str, Any]:
+    """The columns that say who runs it."""
+    return {
+        "owner_host": storable(owner.host) if owner else None,
+        "owner_pid": owner.pid if owner else None,
+        "owner_started": owner.started if owner else None,
+    }
+
+
+def owner_of(row: RowMapping) -> Owner | None:
+    """The owner that a row names."""
+    return Owner(row["owner_host"], row["owner_pid"], row["owner_started"]) if row["owner_host"] else None
+
+
+def utc(value: Any) -> Any:
+    """`value`, in UTC when it is an instant."""
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """`value` as PostgreSQL can hold it.
 
     Text can hold neither NUL nor lone surrogates, and error messages and file names bring both: a row must close
@@ -66,7 +76,7 @@ def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return str(value).replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, tuple | list):
-        return [_storable(item) for item in value]
+        return [storable(item) for item in value]
     if isinstance(value, Mapping):
-        return {_storable(key): _storable(item) for key, item in value.items()}
+        return {storable(key): storable(item) for key, item in value.items()}
     return value

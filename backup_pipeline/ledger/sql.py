@@ -11,11 +11,13 @@ from sqlalchemy.exc import IntegrityError
 
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
 from backup_pipeline.core.statuses import GOOD, Status
+from backup_pipeline.core.verified import Verified
 from backup_pipeline.ledger.connect import ensure_database, ledger_engine
 from backup_pipeline.ledger.failures import told_as_ledger_errors
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
 from backup_pipeline.ledger.rows import attempt_of, attempt_row, audit_of, audit_row, outcome_row
+from backup_pipeline.ledger.sql_restores import SqlRestores
 from backup_pipeline.ledger.tables import backup_audit, backup_logs
 
 _BUNDLES = ("full", "selective")
@@ -31,6 +33,7 @@ class SqlLedger:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine = ledger_engine(url)
+        self.restores = SqlRestores(self._transaction)
 
     @classmethod
     def create(cls, url: str) -> SqlLedger:
@@ -70,6 +73,14 @@ class SqlLedger:
                 raise not_there(backup_id)
             changed = outcome_row(after(attempt_of(found), outcome))
             connection.execute(update(backup_logs).where(backup_logs.c.id == found["id"]).values(changed))
+
+    def verified(self, backup_id: str, verified: Verified) -> None:
+        """Write the level and the time of a verification into the row."""
+        row = update(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            told = row.values(verification_level=verified.level, verified_at=verified.at)
+            if not connection.execute(told).rowcount:
+                raise not_there(backup_id)
 
     def get(self, backup_id: str) -> Attempt | None:
         """The row of a backup id."""

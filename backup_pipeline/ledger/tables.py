@@ -21,12 +21,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from backup_pipeline.core.restore_requests import RestoreStatus
 from backup_pipeline.core.statuses import Status
 
 metadata = MetaData()
 
 _INSTANT = DateTime(timezone=True)
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
+_RESTORE_STATUSES = ", ".join(f"'{status}'" for status in RestoreStatus)
 
 backup_logs = Table(
     "backup_logs",
@@ -90,4 +92,45 @@ backup_audit = Table(
     Column("backup_id", Text),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Index("backup_audit_of_backup", "backup_id", "id"),
+)
+
+restore_requests = Table(
+    "restore_requests",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    # What was asked, by whom.
+    Column("backup_id", Text, nullable=False),
+    Column("catalog", Text, nullable=False),
+    Column("tables", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("mode", Text, nullable=False),
+    Column("into_schema", Text),
+    Column("rename", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("fill", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("safety_backup", Boolean, nullable=False, server_default=text("true")),
+    Column("target", Text, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("status", Text, nullable=False),
+    # Who decided.
+    Column("decided_by", Text),
+    Column("decided_at", _INSTANT),
+    Column("decision_reason", Text),
+    # Who runs it, and how it ended.
+    Column("run_id", Text),
+    Column("owner_host", Text),
+    Column("owner_pid", Integer),
+    Column("owner_started", Double),
+    Column("heartbeat_at", _INSTANT),
+    Column("started_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    Column("plan", JSONB(none_as_null=True)),
+    Column("report", JSONB(none_as_null=True)),
+    Column("error_message", Text),
+    CheckConstraint(f"status IN ({_RESTORE_STATUSES})", name="restore_requests_status_check"),
+    Index("restore_requests_of_backup", "backup_id", "id"),
+    Index("restore_requests_catalog", "catalog", "id"),
+    Index("restore_requests_run", "run_id"),
+    Index("restore_requests_running", "id", postgresql_where=text("status = 'running'")),
 )

@@ -7,11 +7,13 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.layout import RESTORES, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, Outcome
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.verification import Level
+from backup_pipeline.core.verified import passed
 from backup_pipeline.operations.attempts import Request, check_date
 from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle
 from backup_pipeline.operations.export import ExportRequest, export_tables
@@ -63,18 +65,21 @@ def bundle_attempt(
     own = spool / attempt.backup_id
     try:
         manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, own if own.is_dir() else None), ports)
-        ports.ledger.end(attempt.backup_id, success(manifest, ports))
+        ports.ledger.end(attempt.backup_id, success(manifest, ports, Level.BYTES))
     finally:
         shutil.rmtree(own, ignore_errors=True)
     return manifest
 
 
-def success(manifest: StoredManifest, ports: Ports) -> Outcome:
-    """The good end of a backup whose manifest is in the store."""
+def success(manifest: StoredManifest, ports: Ports, checked: Level) -> Outcome:
+    """The good end of a backup whose manifest is in the store, just now checked there up to the level `checked`."""
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    now = ports.clock()
     return Outcome(
         status=Status(manifest.status),
-        finished_at=ports.clock(),
+        finished_at=now,
+        verification_level=passed(checked, now).level,
+        verified_at=now,
         snapshot_at=manifest.snapshot.taken_at,
         file_name=manifest.bundle.name,
         file_path=place.bundle(manifest.bundle.name),
@@ -91,5 +96,5 @@ def clean_spool(spool: Path, ports: Ports) -> None:
     """Remove the files in the making of attempts that do not run any more."""
     running = {attempt.backup_id for attempt in ports.ledger.list(status=[Status.RUNNING])}
     for folder in spool.iterdir() if spool.is_dir() else ():
-        if folder.is_dir() and folder.name not in running:
+        if folder.is_dir() and folder.name not in {*running, RESTORES, VERIFICATIONS}:
             shutil.rmtree(folder, ignore_errors=True)

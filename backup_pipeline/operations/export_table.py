@@ -13,10 +13,11 @@ from backup_pipeline.core.checks import Check, key_unique, row_count, shrinkage
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SnapshotOutdatedError
 from backup_pipeline.core.ids import local_name
 from backup_pipeline.core.layout import PartitionPlace
-from backup_pipeline.core.manifest import CheckEntry, ColumnEntry, FileEntry, PartitionRecord, TableEntry
+from backup_pipeline.core.manifest import FileEntry, PartitionRecord
 from backup_pipeline.core.plans import NotNativeError, TablePlan
 from backup_pipeline.core.ports import Ports, Snapshot, TableWriter
 from backup_pipeline.core.progress import PageWritten, TableFinished, TableStarted
+from backup_pipeline.core.table_entry import rows_of, table_entry
 from backup_pipeline.operations.publish import publish_partition
 from backup_pipeline.operations.results import TableResult
 
@@ -94,16 +95,12 @@ def _write_once(job: TableJob, plan: TablePlan, snapshot: Snapshot, ports: Ports
 def _checks(job: TableJob, plan: TablePlan, files: tuple[FileEntry, ...], snapshot: Snapshot) -> tuple[Check, ...]:
     """The CSV must hold as many rows as the Parquet, and both as many as the snapshot."""
     counted = snapshot.count(plan)
-    written, shown = (_rows(files, kind) for kind in ("parquet", "csv"))
+    written, shown = (rows_of(files, kind) for kind in ("parquet", "csv"))
     return (
         row_count(written if written != counted else shown, counted),
         key_unique(plan.key, snapshot.duplicate_keys(plan)),
         shrinkage(written, job.before, job.catalog.shrinkage_of(plan.name)),
     )
-
-
-def _rows(files: tuple[FileEntry, ...], kind: str) -> int:
-    return sum(file.rows for file in files if file.format == kind)
 
 
 def _record(
@@ -114,40 +111,15 @@ def _record(
     snapshot: Snapshot,
     seconds: float,
 ) -> PartitionRecord:
-    file = plan.sheet.file
+    file, taken = plan.sheet.file, snapshot.entry
     return PartitionRecord(
         catalog=job.catalog.catalog,
         partition_date=job.day,
         late=job.late,
-        sheet_file=local_name(file, snapshot.entry.taken_at, job.catalog.timezone) if file else None,
+        sheet_file=local_name(file, taken.taken_at, job.catalog.timezone) if file else None,
         unlisted=job.unlisted,
         excluded=job.excluded,
-        table=TableEntry(
-            name=plan.name,
-            relation=plan.relation.full_name,
-            sheet=plan.sheet.name,
-            key=plan.key,
-            order=plan.order,
-            row_count=_rows(files, "parquet"),
-            snapshot=snapshot.entry,
-            exported_by=job.backup_id,
-            columns=tuple(
-                ColumnEntry(
-                    name=planned.name,
-                    pg_type=planned.column.pg_type,
-                    arrow_type=planned.arrow_type,
-                    nullable=planned.column.nullable,
-                    masked=planned.masked,
-                )
-                for planned in plan.columns
-            ),
-            sheet_columns=tuple(column.title for column in plan.sheet.columns),
-            excluded_columns=plan.excluded,
-            notes=plan.notes,
-            checks=tuple(CheckEntry(name=c.name, passed=c.passed, message=c.message) for c in checks),
-            files=files,
-            seconds=round(seconds, 3),
-        ),
+        table=table_entry(plan, files, checks, taken, exported_by=job.backup_id, seconds=seconds),
     )
 
 

@@ -11,6 +11,7 @@ from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import read_manifest
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.attempts import end_failed
 from backup_pipeline.operations.back_up import success
 
@@ -48,7 +49,7 @@ def _finished(attempt: Attempt, ports: Ports) -> bool:
         return False
     if stored is None or stored.size != manifest.bundle.bytes:
         return False
-    ports.ledger.end(attempt.backup_id, success(manifest, ports))
+    ports.ledger.end(attempt.backup_id, success(manifest, ports, Level.PRESENT))
     return True
 
 

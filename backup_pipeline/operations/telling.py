@@ -5,13 +5,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError, LedgerError, SettingsError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
-from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.ports import Alerter, Clock, Ledger
+from backup_pipeline.core.restore_requests import RestoreRow
 
 logger = logging.getLogger(__name__)
+
+
+class Scribe(Protocol):
+    """What writing into the audit needs: the ledger, and the time."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where the audit is."""
+
+    @property
+    def clock(self) -> Clock:
+        """The present instant."""
+
+
+class Voice(Scribe, Protocol):
+    """What telling people needs: also their channels."""
+
+    @property
+    def alerter(self) -> Alerter:
+        """The channels."""
 
 
 def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
@@ -38,12 +60,18 @@ def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -
 
 
 def no_row_alert(
-    catalog: str, error: BackupError, at: datetime, run_id: str | None = None, run_url: str | None = None
+    catalog: str,
+    error: BackupError,
+    at: datetime,
+    run_id: str | None = None,
+    run_url: str | None = None,
+    *,
+    what: str = "Backup",
 ) -> Alert:
     """What people are told of a run that has no row in the ledger, because the ledger could not be written."""
     return Alert(
         severity=Severity.FAILURE,
-        title=f"Backup failed: {catalog}",
+        title=f"{what} failed: {catalog}",
         what=f"The run has no row in the ledger. {error.what}",
         do=error.do,
         catalog=catalog,
@@ -53,7 +81,23 @@ def no_row_alert(
     )
 
 
-def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
+def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> Alert:
+    """What people are told of a restore that failed or was stopped: into which database, what happened, what to do."""
+    canceled = isinstance(error, CanceledError)
+    return Alert(
+        severity=Severity.WARNING if canceled else Severity.FAILURE,
+        title=f"Restore {'canceled' if canceled else 'failed'}: {row.catalog} into {row.database} (request {row.id})",
+        what=error.what,
+        do=error.do or f"Look at it with `backup-pipeline restores show {row.id}`, correct the cause, and ask again.",
+        catalog=row.catalog,
+        backup_id=row.backup_id,
+        run_id=row.run_id,
+        run_url=run_url,
+        at=row.started_at or row.created_at,
+    )
+
+
+def tell(alert: Alert, ports: Voice) -> Sequence[Delivery]:
     """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send."""
     deliveries = ports.alerter.send(alert)
     try:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.orchestration.bundles import bundle_asset
-from backup_pipeline.orchestration.jobs import full_backup_job, tables_only_job
+from backup_pipeline.orchestration.jobs import jobs_of
 from backup_pipeline.orchestration.resources import BackupResource, s3_resource
 from backup_pipeline.orchestration.schedules import daily_schedule
 from backup_pipeline.orchestration.sensors import build_sensors
@@ -25,7 +25,7 @@ def assemble(catalogs: Mapping[str, Catalog], settings: Settings) -> dg.Definiti
     every = list(catalogs.values())
     return dg.Definitions(
         assets=[asset for catalog in every for asset in (tables_asset(catalog), bundle_asset(catalog))],
-        jobs=[job for catalog in every for job in (full_backup_job(catalog), tables_only_job(catalog))],
+        jobs=[job for catalog in every for job in jobs_of(catalog)],
         schedules=[daily_schedule(catalog, catalog.schedule) for catalog in every if catalog.schedule],
         sensors=build_sensors(catalogs),
         resources={"backups": BackupResource(s3=s3_resource(settings))},

@@ -8,6 +8,8 @@ SCOPE_TAG = "backup_pipeline/scope"
 SELECTED = "selected"
 USER_TAG = "user"
 CATALOG_TAG = "backup_pipeline/catalog"
+RESTORE_TAG = "backup_pipeline/restore"
+"""On the runs that restore: how they end is for `restore_requests`, not for `backup_logs`."""
 
 
 class BackupConfig(dg.Config):
@@ -19,3 +21,40 @@ class BackupConfig(dg.Config):
         default=False,
         description="File today's rows under a date that is over. The manifest then says late, with the true time.",
     )
+
+
+class RestoreConfig(dg.Config):
+    """Which backup goes where, and how. Run it with `dry_run` first: the plan stands in the run's log and metadata."""
+
+    backup_id: str = Field(default="latest", description="A backup id, or `latest`: the newest good full one.")
+    tables: list[str] = Field(default=[], description="Only these tables; default: all of the backup.")
+    target_url: str = Field(
+        default="",
+        description=(
+            "The database to restore into. Name the environment variable that holds it, {env: NAME}: run config is "
+            "kept and shown in plain text, so a URL with a password in it is refused."
+        ),
+    )
+    to_source: bool = Field(default=False, description="Restore into the database that was backed up.")
+    mode: str = Field(
+        default="new",
+        description=(
+            "new: create the tables. insert-missing: add rows whose key is not there. upsert: add them, and set those "
+            "that are. replace: the tables then hold exactly the backup's rows."
+        ),
+    )
+    into_schema: str = Field(default="", description="Put the tables into this schema instead of their own.")
+    rename: dict[str, str] = Field(default={}, description="Table: the name it is restored under.")
+    fill: dict[str, str] = Field(
+        default={}, description="table.column: value, for new rows, where the backup has no values."
+    )
+    confirm: str = Field(default="", description="The target database's name, where rows that are there can change.")
+    reason: str = Field(default="", description="Why; kept in the ledger.")
+    created_by: str = Field(default="", description="Who asks. Default: the run's `user` tag, else `dagster`.")
+    safety_backup: bool = Field(
+        default=True, description="Back up first what may be overwritten. Without it there is no way back."
+    )
+    request: int = Field(
+        default=0, description="Perform this request, which was approved: all but target and confirm come from it."
+    )
+    dry_run: bool = Field(default=False, description="Only show the plan; touch nothing, and note nothing.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,9 +10,15 @@ import dagster as dg
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.orchestration.keys import bundle_key, full_job, table_key, tables_job
+from backup_pipeline.orchestration.restores import restore_job
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+
+def jobs_of(catalog: Catalog) -> Sequence[dg.JobDefinition | UnresolvedAssetJobDefinition]:
+    """Every job of a catalog."""
+    return [full_backup_job(catalog), tables_only_job(catalog), restore_job(catalog)]
 
 
 def full_backup_job(catalog: Catalog) -> UnresolvedAssetJobDefinition:

@@ -32,6 +32,16 @@ def full_job(catalog: Catalog) -> str:
     return f"{catalog.catalog}_full_backup"
 
 
+def restore_op(catalog: Catalog) -> str:
+    """The step that restores."""
+    return f"{catalog.catalog}_restored"
+
+
+def restore_job_name(catalog: Catalog) -> str:
+    """The job that restores a backup, or tables of it."""
+    return f"{catalog.catalog}_restore"
+
+
 def tables_job(catalog: Catalog) -> str:
     """The job that exports tables only."""
     return f"{catalog.catalog}_tables_only"

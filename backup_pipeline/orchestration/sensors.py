@@ -14,12 +14,14 @@ from backup_pipeline.core.errors import BackupError, CanceledError, SettingsErro
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.orphans import close_orphans
+from backup_pipeline.operations.restore_ends import close_abandoned, end_restore_run
 from backup_pipeline.operations.telling import tell
-from backup_pipeline.orchestration.config import CATALOG_TAG
+from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG
 from backup_pipeline.orchestration.failed_checks import failed_checks
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.run_facts import run_url
-from backup_pipeline.wiring.ports import is_dead
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.ports import is_dead, is_dead_restore
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
 _EVERY_S = 30
@@ -98,12 +100,13 @@ def _orphans(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
         catalog = next(iter(catalogs.values()))
         try:
             with backups.open(catalog) as ports:
-                closed = close_orphans(ports, is_dead)
+                closed = [attempt.backup_id for attempt in close_orphans(ports, is_dead)]
+                closed += [f"restore request {row.id}" for row in close_abandoned(ports, is_dead_restore)]
         except SettingsError as error:
             yield dg.SkipReason(str(error))
             return
-        names = ", ".join(attempt.backup_id for attempt in closed)
-        yield dg.SkipReason(f"Closed as failed: {names}" if closed else "Every running backup is alive.")
+        names = ", ".join(closed)
+        yield dg.SkipReason(f"Closed as failed: {names}" if closed else "Every running backup and restore is alive.")
 
     return backup_orphans
 
@@ -112,8 +115,13 @@ def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupRes
     catalog = _catalog_of(catalogs, run)
     if catalog is None:
         return
+    url = run_url(run.run_id)
     with backups.open(catalog) as ports:
-        end_run(run.run_id, catalog.catalog, error, ports, run_url=run_url(run.run_id))
+        if RESTORE_TAG in run.tags:
+            waits = Settings().restore_approval
+            end_restore_run(run.run_id, catalog.catalog, error, ports, needs_approval=waits, run_url=url)
+        else:
+            end_run(run.run_id, catalog.catalog, error, ports, run_url=url)
 
 
 def _catalog_of(catalogs: Mapping[str, Catalog], run: dg.DagsterRun) -> Catalog | None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backup_pipeline.core.relations import Column, Database, ForeignKey, Relation, RelationKind
+from backup_pipeline.core.relations import Column, ColumnSequence, Database, ForeignKey, Relation, RelationKind
+from backup_pipeline.postgres.sequences import FEEDING, sequence_states
 
 _KINDS = {
     "r": RelationKind.TABLE,
@@ -24,7 +25,8 @@ WITH rewritten AS (
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
 SELECT c.oid::int8 AS id, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-       c.relispartition AS is_partition, greatest(c.reltuples, 0)::int8 AS rows,
+       c.relispartition AS is_partition, c.relkind = 'r' AND c.relhassubclass AS inherited,
+       greatest(c.reltuples, 0)::int8 AS rows,
        CASE WHEN c.relkind IN ('r', 'm') AND c.oid NOT IN (SELECT relation FROM rewritten)
             THEN coalesce(pg_total_relation_size(c.oid), 0) ELSE 0 END AS bytes,
        coalesce(has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT')
@@ -54,9 +56,14 @@ FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.o
 WHERE {_OURS} AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
   AND (i.indimmediate OR i.indisprimary)
 ORDER BY 1, i.indisprimary DESC, i.indnkeyatts, i.indexrelid"""  # noqa: S608
+# A reference to a partitioned table has copies of itself, one to each partition.
 _FOREIGN_KEYS = """
-SELECT k.conrelid::int8 AS relation, k.conkey AS numbers, k.confrelid::int8 AS target, k.confkey AS target_numbers
-FROM pg_constraint k WHERE k.contype = 'f' ORDER BY 1, k.conname"""
+SELECT k.conrelid::int8 AS relation, k.conkey AS numbers, k.confrelid::int8 AS target, k.confkey AS target_numbers,
+       k.convalidated AS enforced
+FROM pg_constraint k
+WHERE k.contype = 'f'
+  AND NOT EXISTS (SELECT FROM pg_constraint p WHERE p.oid = k.conparentid AND p.conrelid = k.conrelid)
+ORDER BY 1, k.conname"""
 
 Row = Mapping[str, Any]
 Query = Callable[[str], Iterable[Row]]
@@ -71,6 +78,8 @@ class _Found:
     columns: Mapping[int, list[Row]]
     keys: Mapping[int, list[Row]]
     foreign_keys: Mapping[int, list[Row]]
+    sequences: Mapping[int, list[Row]]
+    states: Mapping[int, Row]
     children: Mapping[int, list[int]]
 
     def names(self, relation: int, numbers: Iterable[int]) -> tuple[str, ...]:
@@ -98,12 +107,15 @@ def introspect(query: Query, name: str) -> Database:
     for row in relations.values():
         if row["is_partition"] and row["parent"]:
             children[row["parent"]].append(row["id"])
+    feeding = list(query(FEEDING))
     found = _Found(
         relations=relations,
         types={row["id"]: row for row in query(_TYPES)},
         columns=_by_relation(query(_COLUMNS)),
         keys=_by_relation(query(_KEYS)),
         foreign_keys=_by_relation(query(_FOREIGN_KEYS)),
+        sequences=_by_relation(feeding),
+        states=sequence_states(query, feeding),
         children=children,
     )
     return Database(name, {found.id(number): _relation(found, number) for number in relations})
@@ -129,10 +141,12 @@ def _relation(found: _Found, number: int) -> Relation:
         primary_key=next((names for primary, names in keys if primary), ()),
         unique_keys=tuple(names for primary, names in keys if not primary and not nullable & set(names)),
         foreign_keys=tuple(_foreign_key(found, number, key) for key in found.foreign_keys[number]),
+        sequences=tuple(_sequence(found, number, feed) for feed in found.sequences[number]),
         estimated_rows=found.total(number, "rows"),
         total_bytes=found.total(number, "bytes"),
         readable=row["readable"],
         is_partition=row["is_partition"],
+        inherited=row["inherited"],
         comment=row["comment"],
     )
 
@@ -169,4 +183,11 @@ def _foreign_key(found: _Found, number: int, key: Row) -> ForeignKey:
         columns=found.names(number, key["numbers"]),
         target=found.id(key["target"]),
         target_columns=found.names(key["target"], key["target_numbers"]),
+        enforced=key["enforced"],
     )
+
+
+def _sequence(found: _Found, number: int, feed: Row) -> ColumnSequence:
+    (column,) = found.names(number, [feed["number"]])
+    state = found.states.get(feed["id"], {"last_value": None, "is_called": False})
+    return ColumnSequence((feed["schema"], feed["name"]), column, state["last_value"], state["is_called"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.demo.connection import Connection, running
 from backup_pipeline.demo.isp import BACKUP_ROLE
 from backup_pipeline.settings import Settings
@@ -36,6 +37,16 @@ def demo_url(connection: Connection) -> str:
     return connection.url(DEMO_DATABASE, BACKUP_ROLE)
 
 
+def owner_url(settings: Settings, catalog: str) -> str:
+    """The URL by which the database of `catalog` is written to: its source's.
+
+    The demo database is written to by the embedded server's own superuser, because its backup role may only read.
+    """
+    url = source_url(settings, catalog)
+    connection = running(postgres_home(settings)) if catalog in DEMO_CATALOGS else None
+    return connection.url(DEMO_DATABASE) if connection and url == demo_url(connection) else url
+
+
 def ledger_url(settings: Settings) -> str:
     """The URL of the ledger's database; SettingsError, with what to do, when none is known."""
     if settings.ledger_url:
@@ -51,6 +62,11 @@ def store_url(settings: Settings) -> str:
 def work_dir(settings: Settings) -> Path:
     """Where files are made before they go to the store."""
     return settings.work_dir or settings.home / "work"
+
+
+def restore_dir(settings: Settings) -> Path:
+    """Where restores keep what they have fetched, apart from the files of backups."""
+    return work_dir(settings) / RESTORES
 
 
 def uses_embedded(settings: Settings) -> bool:

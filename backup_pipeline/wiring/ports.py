@@ -12,6 +12,7 @@ from backup_pipeline.alerts.apprise import alerter_for
 from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
 from backup_pipeline.core.ports import Alerter, Ports
 from backup_pipeline.core.progress import Progress, Silence
+from backup_pipeline.core.restore_requests import RestoreRow, is_abandoned
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.owner import alive, this_owner
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
@@ -26,6 +27,7 @@ from backup_pipeline.wiring.unusable import usable_later
 __all__ = [
     "is_alive_here",
     "is_dead",
+    "is_dead_restore",
     "open_ledger",
     "open_ports",
     "open_settings_store",
@@ -60,13 +62,17 @@ def open_ports(
 
 def open_source(settings: Settings, catalog: str) -> PostgresSource:
     """The source of a catalog."""
-    options = SourceOptions(
+    return PostgresSource(source_url(settings, catalog), options=source_options(settings))
+
+
+def source_options(settings: Settings) -> SourceOptions:
+    """How patient a source is, and how big its pages are."""
+    return SourceOptions(
         page_bytes=settings.page_mib * 2**20,
         statement_timeout_s=settings.statement_timeout_s,
         lock_timeout_s=settings.lock_timeout_s,
         connect_timeout_s=settings.connect_timeout_s,
     )
-    return PostgresSource(source_url(settings, catalog), options=options)
 
 
 def open_settings_alerter(settings: Settings) -> Alerter:
@@ -78,6 +84,11 @@ def open_settings_alerter(settings: Settings) -> Alerter:
 def is_dead(attempt: Attempt) -> bool:
     """Whether a running attempt has no living owner, seen from this machine now."""
     return is_orphaned(attempt, now=utc_now(), host=socket.gethostname(), alive=alive)
+
+
+def is_dead_restore(row: RestoreRow) -> bool:
+    """Whether a running restore has no living owner, seen from this machine now."""
+    return is_abandoned(row, now=utc_now(), host=socket.gethostname(), alive=alive)
 
 
 def is_alive_here(owner: Owner) -> bool:

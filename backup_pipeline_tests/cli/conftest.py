@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,13 @@ class DeadChannel:
 
 @pytest.fixture(scope="session")
 def installation(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    home = tmp_path_factory.mktemp("home")
+    with made_installation(postgres_server, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+@contextmanager
+def made_installation(postgres_server: EmbeddedPostgres, home: Path) -> Iterator[Installation]:
+    """An installation at `home`, as long as the context lasts."""
     with temporary_database(postgres_server) as source, temporary_database(postgres_server) as ledger_url:
         with psycopg.connect(source) as session:
             session.execute(SHOP_SQL)

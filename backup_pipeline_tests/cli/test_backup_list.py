@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -32,6 +32,8 @@ def attempt(backup_id: str = SELECTIVE, **changed: object) -> Attempt:
         "consistent": False,
         "record_count": 12_251_477,
         "file_size_bytes": 31_300_000,
+        "verification_level": "2",
+        "verified_at": AT,
         **changed,
     }
     return Attempt(**fields)  # type: ignore[arg-type]
@@ -40,14 +42,14 @@ def attempt(backup_id: str = SELECTIVE, **changed: object) -> Attempt:
 def shown(*rows: Attempt, width: int) -> list[str]:
     """The lines of the list in a terminal of `width` columns."""
     out = io.StringIO()
-    Console(file=out, width=width, highlight=False).print(backup_list(rows, width))
+    Console(file=out, width=width, highlight=False).print(backup_list(rows, width, AT + timedelta(days=3)))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
 def test_at_100_columns_ids_are_whole_and_nothing_is_lost() -> None:
     lines = shown(attempt(), width=100)
     assert max(map(len, lines)) <= 100
-    assert len(lines) <= 2 + 6
+    assert len(lines) <= 3 + 6
     assert [line.split()[0] for line in lines if "2026" in line.split()[0]] == [SELECTIVE]
     words = " ".join(lines).split()
     told = [
@@ -61,8 +63,18 @@ def test_at_100_columns_ids_are_whole_and_nothing_is_lost() -> None:
         "late,",
         "mixed",
         "[new]",
+        "2,",
+        "ago",
     ]
     assert [part for part in told if part not in words] == []
+
+
+def test_the_last_verification_is_told_with_its_level_and_age() -> None:
+    rows = (attempt(), attempt(verification_level="1 FAILED"), attempt(verification_level=None))
+    told = shown(*rows, width=200)[1:]
+    wanted = ("2, 3 days ago ", "FAILED 2026-11-20 ", "FAILED 2026-11-20 ")
+    assert [part in line for part, line in zip(wanted, told, strict=True)] == [True] * 3
+    assert "FAILED" not in shown(attempt(verified_at=None, verification_level=None), width=200)[1]
 
 
 def test_where_there_is_room_each_backup_is_one_line() -> None:

@@ -15,7 +15,19 @@ def test_list_shows_the_newest_first_with_its_numbers(run: Run, installation: In
     ended = run("list")
     assert ended.code == 0
     header, first, second = ended.out.splitlines()
-    titles = ["ID (UTC)", "Catalog", "Kind", "Date", "Status", "Rows", "Size", "By", "Marks", "Reason / error"]
+    titles = [
+        "ID (UTC)",
+        "Catalog",
+        "Kind",
+        "Date",
+        "Status",
+        "Rows",
+        "Size",
+        "Verified",
+        "By",
+        "Marks",
+        "Reason / error",
+    ]
     assert re.split(r"\s{2,}", header.strip()) == titles
     assert first.split()[:3] == [installation.good.backup_id, "shop", "full"]
     assert "2,500" in first

@@ -13,6 +13,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Owner
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.verified import Verified
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.sql import SqlLedger
@@ -217,3 +218,22 @@ def test_audit_rows_are_kept_newest_first(ledger: AnyLedger) -> None:
     assert ledger.audits() == [other, second, first]
     assert ledger.audits("b1") == [second, first]
     assert ledger.audits(limit=1) == [other]
+
+
+def test_the_outcome_of_a_verification_takes_the_place_of_an_earlier_one_and_of_nothing_else(ledger: AnyLedger) -> None:
+    ledger.begin(attempt())
+    ledger.begin(attempt(backup_id="b2"))
+    ledger.end("b1", outcome(verification_level="1", verified_at=NOON))
+    before, other = ledger.get("b1"), ledger.get("b2")
+    assert before is not None
+    assert (before.verification_level, before.verified_at) == ("1", NOON)
+    later = NOON + timedelta(days=3)
+    for level in ("2", "1 FAILED", None):
+        ledger.verified("b1", Verified(level, later))
+        assert ledger.get("b1") == replace(before, verification_level=level, verified_at=later)
+    assert ledger.get("b2") == other
+
+
+def test_what_is_not_there_can_not_be_verified(ledger: AnyLedger) -> None:
+    with pytest.raises(LedgerError, match="nothing"):
+        ledger.verified("nothing", Verified("2", NOON))

@@ -20,7 +20,11 @@ from backup_pipeline.core.manifest import (
     FileEntry,
     Manifest,
     PartitionRecord,
+    ReferenceEntry,
+    SequenceEntry,
+    SheetColumnEntry,
     SnapshotEntry,
+    StepEntry,
     StoredBundle,
     StoredManifest,
     TableEntry,
@@ -39,7 +43,12 @@ REASONS = st.dictionaries(TEXT, TEXT, max_size=2)
 
 SNAPSHOTS = st.builds(SnapshotEntry, taken_at=INSTANTS, id=TEXT, lsn=TEXT, server_version=TEXT, database=TEXT)
 FILES = st.builds(FileEntry, name=TEXT, rows=COUNTS, bytes=COUNTS, sha256=TEXT, crc32=COUNTS)
-COLUMNS = st.builds(ColumnEntry, name=TEXT, pg_type=TEXT, arrow_type=TEXT)
+COLUMNS = st.builds(ColumnEntry, name=TEXT, pg_type=TEXT, arrow_type=TEXT, generated=..., identity=...)
+RELATIONS = st.tuples(TEXT, TEXT)
+REFERENCES = st.builds(ReferenceEntry, columns=TEXTS, target=RELATIONS, target_columns=TEXTS, enforced=...)
+SEQUENCES = st.builds(SequenceEntry, sequence=RELATIONS, column=TEXT, last_value=st.none() | COUNTS, is_called=...)
+STEPS = st.builds(StepEntry, relation=RELATIONS, columns=TEXTS, from_columns=TEXTS)
+SHOWN = st.builds(SheetColumnEntry, title=TEXT, column=TEXT, steps=st.lists(STEPS, max_size=2).map(tuple), joined=...)
 TABLES = st.builds(
     TableEntry,
     name=TEXT,
@@ -49,6 +58,11 @@ TABLES = st.builds(
     snapshot=SNAPSHOTS,
     columns=st.lists(COLUMNS, max_size=2).map(tuple),
     sheet_columns=TEXTS,
+    relation_id=st.none() | RELATIONS,
+    covers=st.lists(RELATIONS, max_size=2).map(tuple),
+    references=st.lists(REFERENCES, max_size=2).map(tuple),
+    sequences=st.lists(SEQUENCES, max_size=2).map(tuple),
+    sheet_sources=st.lists(SHOWN, max_size=2).map(tuple),
     excluded_columns=REASONS,
     notes=TEXTS,
     checks=st.lists(st.builds(CheckEntry, name=TEXT, message=TEXT), max_size=2).map(tuple),
@@ -202,8 +216,20 @@ def test_a_newer_minor_version_with_unknown_fields_is_read() -> None:
     assert read_manifest(newer, "here") == stored(format_version="1.7")
 
 
+def test_a_manifest_of_format_1_0_is_read_and_says_of_what_it_lacks_that_it_is_not_known() -> None:
+    new_in_table = ("relation_id", "relation_kind", "covers", "references", "sequences", "sheet_sources")
+    body = json.loads(seal(stored()))
+    for name in new_in_table:
+        del body["tables"][0][name]
+    for name in ("generated", "identity"):
+        del body["tables"][0]["columns"][0][name]
+    old = read_manifest(resealed(seal(stored()), format_version="1.0", tables=body["tables"]), "here")
+    assert old == stored(format_version="1.0")
+    assert (old.tables[0].relation_id, old.tables[0].relation_kind, old.tables[0].references) == (None, None, ())
+
+
 def test_a_missing_field_is_named() -> None:
-    with pytest.raises(VerificationError, match=r"here is not a manifest of format 1\.0: backup_id: Field required"):
+    with pytest.raises(VerificationError, match=r"here is not a manifest of format 1\.1: backup_id: Field required"):
         read_manifest(resealed(seal(stored()), backup_id=...), "here")
 
 

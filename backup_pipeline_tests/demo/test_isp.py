@@ -276,6 +276,7 @@ def test_the_backup_role_can_not_read_secrets(backup_role: psycopg.Connection, t
 def test_the_backup_role_reads_the_safe_views_and_can_write_nothing(backup_role: psycopg.Connection) -> None:
     for relation in (*SAFE_VIEWS, "customers"):
         assert one(backup_role, f"SELECT count(*) FROM {relation}")
+    assert one(backup_role, "SELECT last_value FROM ticket_comments_id_seq")
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         backup_role.execute("CREATE TEMP TABLE t ()")
     backup_role.execute("SET default_transaction_read_only = off")

@@ -21,8 +21,8 @@ _INTRODUCTION = f"""\
 
 # The command line
 
-`{PROGRAM}` makes, lists, checks and hands out backups. Results go to standard output, everything else to standard
-error, so that a result can be piped. With `--json` a command that fails ends with one line on standard error:
+`{PROGRAM}` makes, lists, checks, hands out and restores backups. Results go to standard output, everything else to
+standard error, so that a result can be piped. With `--json` a command that fails ends with one line on standard error:
 `{{"message_type": "exit_error", "code": 10, "message": "…", "what_to_do": "…"}}`. No password is ever printed.
 
 Settings come from the environment: see [configuration.md](configuration.md).

@@ -13,7 +13,17 @@ def test_the_page_is_what_the_commands_say() -> None:
 
 def test_the_page_has_every_command_and_every_exit_code() -> None:
     page = cli_page()
-    for command in ("backup", "list", "show", "verify", "download", "url", "catalog init", "demo", "up"):
+    for command in (
+        "backup",
+        "list",
+        "show",
+        "verify",
+        "download",
+        "url",
+        "restore",
+        "restores approve",
+        "catalog init",
+    ):
         assert f"\n## backup-pipeline {command}\n" in page
     for code in EXIT_CODES:
         assert f"| {code} | " in page

@@ -41,6 +41,19 @@ def test_upgrading_again_keeps_every_row(fresh_database: str) -> None:
     ledger.close()
 
 
+def test_a_ledger_of_the_first_revision_gets_what_is_missing(fresh_database: str) -> None:
+    upgrade(fresh_database)
+    ledger = SqlLedger(fresh_database)
+    ledger.begin(attempt())
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute("DROP TABLE restore_requests")
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = 'r0001'")
+    upgrade(fresh_database)
+    assert ledger.restores.list() == []
+    assert ledger.get("b1") == attempt()
+    ledger.close()
+
+
 def test_the_migrations_make_exactly_the_tables_the_code_uses(fresh_database: str) -> None:
     upgrade(fresh_database)
     engine = create_engine(ledger_url(fresh_database))

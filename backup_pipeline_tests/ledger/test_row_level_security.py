@@ -10,11 +10,13 @@ from psycopg import sql
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.restore_requests import RestoreChange, RestoreStatus
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 from backup_pipeline_tests.ledger.logins import as_login, new_login
+from backup_pipeline_tests.ledger.restores import wish
 from backup_pipeline_tests.ledger.revisions import current_revision
 
 EVENT = AuditEvent(NOON, "alice", "begin", "b1")
@@ -45,6 +47,9 @@ def test_a_member_sees_and_manages_the_ledger(ledger_of_one: str, group: str) ->
     seen = [(row.backup_id, row.status) for row in ledger.list()]
     assert seen == [("b2", Status.RUNNING), ("b1", Status.FAILED)]
     assert ledger.audits() == [EVENT, EVENT]
+    row = ledger.restores.add(wish())
+    ledger.restores.change(row.id, RestoreChange(RestoreStatus.REJECTED))
+    assert [(found.id, found.status) for found in ledger.restores.list()] == [(row.id, RestoreStatus.REJECTED)]
     ledger.close()
 
 
@@ -57,6 +62,8 @@ def test_a_member_sees_and_manages_the_ledger(ledger_of_one: str, group: str) ->
         "DELETE FROM backup_audit",
         "UPDATE backup_audit SET actor = 'x'",
         "TRUNCATE backup_audit",
+        "DELETE FROM restore_requests",
+        "TRUNCATE restore_requests",
     ],
 )
 def test_no_member_takes_anything_away(ledger_of_one: str, group: str, statement: str) -> None:
@@ -75,9 +82,11 @@ def test_a_role_outside_is_denied(ledger_of_one: str) -> None:
 
 def test_a_role_with_table_grants_still_sees_and_changes_nothing(ledger_of_one: str) -> None:
     authenticated = new_login(ledger_of_one)
-    grant = sql.SQL("GRANT ALL ON backup_logs, backup_audit TO {}").format(sql.Identifier(authenticated))
+    tables = sql.SQL("GRANT ALL ON backup_logs, backup_audit, restore_requests TO {}")
     with psycopg.connect(ledger_of_one) as connection:
-        connection.execute(grant)
+        connection.execute(tables.format(sql.Identifier(authenticated)))
+    with closing(SqlLedger(ledger_of_one)) as everything:
+        number = everything.restores.add(wish()).id
     url = as_login(ledger_of_one, authenticated)
     ledger = SqlLedger(url)
     assert ledger.list() == []
@@ -88,6 +97,12 @@ def test_a_role_with_table_grants_still_sees_and_changes_nothing(ledger_of_one: 
         ledger.begin(attempt("b2"))
     with pytest.raises(LedgerError, match="row-level security"):
         ledger.audit(EVENT)
+    assert ledger.restores.list() == []
+    assert _do(url, "UPDATE restore_requests SET status = 'approved'") == 0
+    with pytest.raises(LedgerError, match="row-level security"):
+        ledger.restores.add(wish())
+    with pytest.raises(LedgerError, match=f"request {number} is not in the ledger"):
+        ledger.restores.change(number, RestoreChange(RestoreStatus.APPROVED))
     ledger.close()
     with closing(SqlLedger(ledger_of_one)) as everything:
         assert everything.get("b1") == attempt()
@@ -122,10 +137,12 @@ def test_an_owner_who_grants_itself_the_table_still_sees_nothing(fresh_database:
     url = as_login(fresh_database, owner)
     ledger = SqlLedger.create(url)
     ledger.begin(attempt())
+    ledger.restores.add(wish())
     with psycopg.connect(fresh_database) as connection:
         connection.execute(sql.SQL("REVOKE backup_pipeline_writer FROM {}").format(sql.Identifier(owner)))
-    _do(url, "GRANT ALL ON backup_logs TO CURRENT_USER")
+    _do(url, "GRANT ALL ON backup_logs, restore_requests TO CURRENT_USER")
     assert ledger.list() == []
+    assert ledger.restores.list() == []
     ledger.close()
 
 

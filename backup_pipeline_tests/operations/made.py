@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.catalog import Catalog
@@ -14,12 +16,14 @@ from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Owner
 from backup_pipeline.core.manifest import StoredManifest
-from backup_pipeline.core.ports import Ledger, Ports, Store
-from backup_pipeline.core.progress import Silence
+from backup_pipeline.core.ports import Clock, Ledger, Ports, Store
+from backup_pipeline.core.progress import Progress, Silence
+from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.back_up import bundle_attempt, end_tables, export_attempt
+from backup_pipeline.operations.verify import VerifyPorts
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.stores.memory import MemoryStore
 
@@ -69,6 +73,19 @@ class Place:
         found = self.ledger.get(attempt.backup_id)
         assert found is not None
         return found
+
+
+def verify_ports(
+    store: Store, *, clock: Clock = now, progress: Progress | None = None, folder: Path | None = None
+) -> VerifyPorts:
+    """Ports that look at the backups of `store`, and unpack into a new folder each time (in `folder`)."""
+
+    @contextmanager
+    def spool() -> Iterator[Path]:
+        with TemporaryDirectory(dir=folder) as name:
+            yield Path(name)
+
+    return VerifyPorts(store, FileFormats(), FileDecoder, spool, progress or Silence(), clock)
 
 
 class MuteLedger(MemoryLedger):

@@ -12,14 +12,13 @@ from psycopg import sql
 from backup_pipeline.catalogs.load import load_catalog
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import NotFoundError, UsageError
-from backup_pipeline.core.progress import Silence
+from backup_pipeline.core.verification import Level
 from backup_pipeline.demo.isp import create_isp
-from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.init_catalog import InitResult, init_catalog
-from backup_pipeline.operations.verify import Level, verify_backup
+from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.postgres.source import PostgresSource
-from backup_pipeline_tests.operations.made import Place, now
+from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.servers.odd_database import create_odd
 from backup_pipeline_tests.servers.pagila import load_pagila, needs_pagila
 
@@ -40,8 +39,8 @@ def backed_up(url: str, folder: Path) -> tuple[Catalog, Mapping[str, int]]:
     assert result.plan.unlisted == ()
     place = Place(folder / "spool")
     attempt = place.back_up(url, catalog)
-    report = verify_backup(place_of(attempt), store=place.store, formats=FileFormats(), progress=Silence(), clock=now)
-    assert (report.findings, report.level) == ((), Level.ENTRIES)
+    report = verify_backup(place_of(attempt), VerifyRequest(Level.REFERENCES), verify_ports(place.store))
+    assert (report.findings, report.level) == ((), Level.REFERENCES)
     return catalog, attempt.table_counts
 
 

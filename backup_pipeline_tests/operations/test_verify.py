@@ -13,26 +13,22 @@ import pytest
 from backup_pipeline.core.errors import NotFoundError, StoreUnavailableError
 from backup_pipeline.core.manifest import Manifest, StoredBundle, seal
 from backup_pipeline.core.ports import Store
-from backup_pipeline.core.progress import BytesMoved, Event, Silence
+from backup_pipeline.core.progress import BytesMoved, Event
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.verify import Level, VerifyReport, verify_attempt, verify_backup
+from backup_pipeline.core.verification import Level, VerifyReport
+from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import now
+from backup_pipeline_tests.operations.made import verify_ports
 
 Members = dict[str, bytes]
 
 
-def verify(made: Made, *, store: Store | None = None, known_sha256: str | None = None) -> VerifyReport:
-    return verify_backup(
-        made.place,
-        store=store or made.store,
-        formats=FileFormats(),
-        progress=Silence(),
-        clock=now,
-        known_sha256=known_sha256,
-    )
+def verify(
+    made: Made, *, level: Level = Level.CONTENTS, store: Store | None = None, known_sha256: str | None = None
+) -> VerifyReport:
+    request = VerifyRequest(level)
+    return verify_backup(made.place, request, verify_ports(store or made.store), known_sha256=known_sha256)
 
 
 def rezip(made: Made, change: Callable[[Members], object]) -> None:
@@ -54,7 +50,7 @@ def test_an_untouched_backup_reaches_every_level(made: Made) -> None:
     report = verify(made, known_sha256=made.attempt.sha256)
     assert report.findings == ()
     assert report.passed
-    assert report.level is Level.ENTRIES
+    assert report.level is Level.CONTENTS
     members = len(made.manifest.entries) + 2  # the manifest and the README besides
     assert report.objects == members + 2
     assert report.bytes == made.manifest.bundle.bytes == len(made.store.get(made.bundle))
@@ -74,14 +70,14 @@ def test_a_damaged_entry_is_named(made: Made) -> None:
     name = "parquet/sold/part-00000.parquet"
     rezip(made, lambda members: members.update({name: members[name][:-1] + b"!"}))
     (finding,) = verify(made).findings
-    assert finding.level is Level.ENTRIES
+    assert finding.level is Level.CONTENTS
     assert finding.object == f"{made.bundle}!{name}"
     assert "SHA-256" in finding.message
 
 
 def test_a_rezipped_bundle_with_the_same_entries_passes_so_the_other_tests_can_fail(made: Made) -> None:
     rezip(made, lambda members: None)
-    assert verify(made).level is Level.ENTRIES
+    assert verify(made).level is Level.CONTENTS
 
 
 @pytest.mark.parametrize("name", ["sheets/goods.csv", "README.txt", "manifest.json", "schema.sql"])
@@ -110,7 +106,7 @@ def test_a_cut_off_bundle_is_found_by_its_size(made: Made) -> None:
     report = verify(made)
     assert report.level is None
     assert "has 5,000 bytes" in report.findings[0].message
-    assert {finding.level for finding in report.findings} == set(Level)
+    assert {finding.level for finding in report.findings} == {Level.PRESENT, Level.BYTES, Level.CONTENTS}
 
 
 def test_a_missing_bundle_is_one_finding(made: Made) -> None:
@@ -169,20 +165,12 @@ def test_progress_tells_of_every_byte_of_the_bundle(made: Made) -> None:
             self.seen += event.bytes if isinstance(event, BytesMoved) else 0
 
     progress = Counting()
-    verify_backup(made.place, store=made.store, formats=FileFormats(), progress=progress, clock=now)
+    verify_backup(made.place, VerifyRequest(), verify_ports(made.store, progress=progress))
     assert progress.seen >= made.manifest.bundle.bytes
 
 
 def audited(made: Made) -> VerifyReport:
-    return verify_attempt(
-        made.attempt,
-        store=made.store,
-        formats=FileFormats(),
-        ledger=made.ledger,
-        progress=Silence(),
-        clock=now,
-        actor="rahim",
-    )
+    return verify_attempt(made.attempt, VerifyRequest(), verify_ports(made.store), ledger=made.ledger, actor="rahim")
 
 
 def test_the_outcome_goes_into_the_audit(made: Made) -> None:

@@ -92,7 +92,7 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
     assert jobs == {
-        f"{catalog}_{job}" for catalog in ("isp", "isp_customers") for job in ("full_backup", "tables_only")
+        f"{catalog}_{job}" for catalog in ("isp", "isp_customers") for job in ("full_backup", "tables_only", "restore")
     }
     assert {schedule.name for schedule in repository.schedule_defs} == {"isp_daily", "isp_customers_daily"}
     sensors = {sensor.name: sensor for sensor in repository.sensor_defs}

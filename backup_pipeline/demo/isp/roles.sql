@@ -22,3 +22,5 @@ GRANT SELECT ON
     stock_movements, metered_usage_logs, leave_requests, reminder_logs, call_records, employees_safe, payroll_safe,
     mikrotik_users_safe, routers_safe
 TO isp_backup;
+-- Where the numbering of rows stands, so that it goes on there after a restore.
+GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO isp_backup;

@@ -1,0 +1,113 @@
+"""`backup-pipeline restore`: a backup, or some of its tables, back into a database."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.restore_options import Order, pairs, refuse_beside_request
+from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.restoring import Mode, RestoreRequest
+
+
+def restore(  # noqa: PLR0913  # options are arguments to Typer
+    backup: Annotated[
+        str | None, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")
+    ] = None,
+    *,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", "-T", help="Only this table; may be given several times.")
+    ] = None,
+    target_url: Annotated[
+        str | None,
+        typer.Option(
+            help="The database to restore into: postgresql://user@host:5432/database. Without a password in it, libpq "
+            "takes it from PGPASSWORD or ~/.pgpass, where no process list shows it."
+        ),
+    ] = None,
+    to_source: Annotated[
+        bool, typer.Option("--to-source", help="Restore into the database that was backed up.")
+    ] = False,
+    mode: Annotated[
+        Mode | None,
+        typer.Option(
+            help="new: create the tables. insert-missing: add rows whose key is not there. upsert: add them, and set "
+            "those that are. replace: the tables then hold exactly the backup's rows. Default: new."
+        ),
+    ] = None,
+    into_schema: Annotated[
+        str | None, typer.Option(help="Put the tables into this schema instead of their own.")
+    ] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option(help="old=new: restore a table under another name; several times.")
+    ] = None,
+    fill: Annotated[
+        list[str] | None,
+        typer.Option(help="table.column=value: for new rows, in a column that the backup has no values for."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; touch nothing, and note nothing.")] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option(help="The target database's name, where rows that are there can change.", metavar="NAME"),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "",
+    no_safety_backup: Annotated[
+        bool,
+        typer.Option("--no-safety-backup", help="Overwrite rows WITHOUT backing them up first. There is no way back."),
+    ] = False,
+    request: Annotated[
+        int | None, typer.Option(help="Perform this request, which was approved or was left waiting.", metavar="N")
+    ] = None,
+    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")] = False,
+) -> None:
+    """Restore a backup, or some tables of it, into a database: first the plan, then one transaction or nothing.
+
+    The plan says for each table what will happen, how many rows are there now and will be then, what is kept, and what
+    speaks against it. A refusal keeps everything from being touched, and says the way out. Where rows that are there
+    can change (upsert, replace), the database's name has to be typed, and those tables are backed up first. Whatever
+    goes wrong, also a lost connection or Ctrl-C, the target is as it was.
+
+    A target has to be named: --target-url or --to-source. Only the chosen tables are fetched from the store. Every
+    request has a row in the ledger: `restores` lists them. Where BACKUP_RESTORE_APPROVAL is on, another person has to
+    approve it before `restore --request N` performs it.
+
+    Examples:
+
+        backup-pipeline restore latest -T customers --to-source --mode upsert --dry-run
+
+        backup-pipeline restore latest --target-url postgresql://app@db/isp_new --reason "moving"
+
+        backup-pipeline restore latest -T payments --to-source --into-schema rescued
+
+        backup-pipeline restore latest -T payments --to-source --mode replace --confirm isp --reason "wrong UPDATE"
+
+    Exit codes: 0 restored, or the plan has no refusal (--dry-run); 1 failed, the target is as it was; 2 wrong request;
+    10 no such backup or request; 11 another restore runs on the target; 20 the stored bytes are damaged; 21 refused,
+    not confirmed or not approved, nothing was touched; 130 stopped, the target is as it was.
+    """
+    from backup_pipeline.cli.restoring import carry_out
+
+    wish = RestoreRequest(
+        backup_id=backup or "",
+        tables=tuple(dict.fromkeys(table or ())),
+        mode=mode or Mode.NEW,
+        into_schema=into_schema,
+        rename=pairs("--rename", rename or [], "old=new"),
+        fill=pairs("--fill", fill or [], "table.column=value"),
+        confirm=confirm,
+        reason=reason,
+    )
+    if request is not None:
+        refuse_beside_request(
+            {"ID": backup, "--table": table, "--mode": mode, "--into-schema": into_schema, "--rename": rename}
+            | {"--fill": fill, "--reason": reason, "--no-safety-backup": no_safety_backup, "--catalog": catalog}
+        )
+    elif not backup:
+        message = "Which backup is to be restored?"
+        raise UsageError(message, do="Give its id, or `latest`; `backup-pipeline list` shows them.")
+    order = Order(wish, catalog, request, target_url, to_source, not no_safety_backup, dry_run, as_json)
+    with opened() as at:
+        carry_out(at, order)

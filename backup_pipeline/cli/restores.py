@@ -1,0 +1,132 @@
+"""`backup-pipeline restores`: the restore requests, and what another person decides about them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.core.restore_requests import RestoreStatus
+
+restores_app = typer.Typer(
+    name="restores",
+    help="Restore requests: list them, look at one, approve or reject it. Alone it lists.",
+    invoke_without_command=True,
+)
+
+Number = Annotated[int, typer.Argument(help="The number of a restore request.", metavar="N")]
+
+
+@restores_app.callback()
+def _alone(context: typer.Context) -> None:
+    """Restore requests: list them, look at one, approve or reject it. Alone it lists."""
+    if context.invoked_subcommand is None:
+        list_restores()
+
+
+@restores_app.command("list")
+def list_restores(
+    *,
+    catalog: Annotated[str | None, typer.Option(help="Only restores of this catalog.")] = None,
+    status: Annotated[list[RestoreStatus] | None, typer.Option(help="Only these; may be given several times.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")] = False,
+) -> None:
+    """List restore requests, newest first: which backup, into what, how, who asked, and how it ended.
+
+    Examples:
+
+        backup-pipeline restores
+
+        backup-pipeline restores list --status requested
+
+    Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request.
+    """
+    with opened() as at:
+        rows = at.ledger.restores.list(catalog=catalog, status=status or (), limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    from backup_pipeline.cli.restore_rows import restore_list
+
+    result_console().print(restore_list(rows) if rows else "There are no restore requests.")
+
+
+@restores_app.command()
+def show(
+    number: Number,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the row, with plan and report; the audit.")
+    ] = False,
+) -> None:
+    """Show everything about one restore request: what was asked, the plan, who decided, how it ended, the audit.
+
+    Examples:
+
+        backup-pipeline restores show 7
+
+        backup-pipeline restores show 7 --json
+
+    Exit codes: 0 shown; 1 the ledger can not be read; 10 there is no such request.
+    """
+    from backup_pipeline.cli.restore_rows import print_row
+    from backup_pipeline.operations.restore_requests import find_request
+
+    with opened() as at:
+        row = find_request(number, at.ledger)
+        audits = [event for event in reversed(at.ledger.audits(row.backup_id)) if event.detail.get("request") == row.id]
+    if as_json:
+        print_json({"request": row, "audit": audits})
+        return
+    print_row(row, audits)
+
+
+@restores_app.command()
+def approve(
+    number: Number,
+    *,
+    by: Annotated[str | None, typer.Option(help="Who approves; default: BACKUP_CREATED_BY.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "",
+) -> None:
+    """Approve a restore request, as another person than the one who asked for it.
+
+    Look at it first: `restores show N` has the plan. Nothing is restored yet: `restore --request N` does that.
+
+    Examples:
+
+        backup-pipeline restores approve 7 --by karim
+
+    Exit codes: 0 approved; 1 it can not be approved any more; 2 nobody is named; 10 there is no such request; 21 the
+    same person asked for it.
+    """
+    from backup_pipeline.operations.restore_requests import approve as approve_request
+
+    with opened() as at:
+        row = approve_request(number, by if by is not None else at.actor, at.witness(), reason=reason)
+    line = f"Restore request {row.id} is approved by {row.decided_by}. Now: backup-pipeline restore --request {row.id}"
+    result_console().print(line, markup=False, soft_wrap=True)
+
+
+@restores_app.command()
+def reject(
+    number: Number,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],
+    by: Annotated[str | None, typer.Option(help="Who rejects; default: BACKUP_CREATED_BY.")] = None,
+) -> None:
+    """Reject a restore request that has not begun, also one that was approved, or your own.
+
+    Examples:
+
+        backup-pipeline restores reject 7 --reason "the rows were found elsewhere"
+
+    Exit codes: 0 rejected; 1 it has begun or ended; 2 no reason; 10 there is no such request.
+    """
+    from backup_pipeline.operations.restore_requests import reject as reject_request
+
+    with opened() as at:
+        row = reject_request(number, by if by is not None else at.actor, at.witness(), reason=reason)
+    result_console().print(f"Restore request {row.id} is rejected by {row.decided_by}.", markup=False, soft_wrap=True)

@@ -1,0 +1,157 @@
+"""A restore request: one row of `restore_requests`, its statuses and the moves between them, who may approve it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from backup_pipeline.core.errors import LedgerError, LockedError, RefusedError, UsageError
+from backup_pipeline.core.ledger import Owner, has_no_owner
+
+
+class RestoreStatus(StrEnum):
+    """Where a restore request stands."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+_ONWARDS = frozenset({RestoreStatus.RUNNING, RestoreStatus.REJECTED, RestoreStatus.FAILED, RestoreStatus.CANCELED})
+MOVES: dict[RestoreStatus, frozenset[RestoreStatus]] = {
+    RestoreStatus.REQUESTED: _ONWARDS | {RestoreStatus.APPROVED},
+    RestoreStatus.APPROVED: _ONWARDS,
+    RestoreStatus.REJECTED: frozenset(),
+    RestoreStatus.RUNNING: frozenset({RestoreStatus.DONE, RestoreStatus.FAILED, RestoreStatus.CANCELED}),
+    RestoreStatus.DONE: frozenset(),
+    RestoreStatus.FAILED: frozenset(),
+    RestoreStatus.CANCELED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class RestoreRow:
+    """One row of `restore_requests`. Times are UTC.
+
+    `id` is 0 until the ledger has given a number. `tables` are catalog names, none means all of the backup. `target`
+    is the URL without its password; `plan` and `report` are JSON, as their values write themselves.
+    """
+
+    backup_id: str
+    catalog: str
+    mode: str
+    target: str
+    database: str
+    requested_by: str
+    created_at: datetime
+    id: int = 0
+    tables: tuple[str, ...] = ()
+    into_schema: str | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    fill: Mapping[str, str] = field(default_factory=dict)
+    safety_backup: bool = True
+    reason: str = ""
+    status: RestoreStatus = RestoreStatus.REQUESTED
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision_reason: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    plan: Mapping[str, Any] | None = None
+    report: Mapping[str, Any] | None = None
+    error_message: str | None = None
+    run_id: str | None = None
+    owner: Owner | None = None
+    heartbeat_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RestoreChange:
+    """What becomes of a request. What is None stays as it is; without a status only an open request may change."""
+
+    status: RestoreStatus | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision_reason: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    plan: Mapping[str, Any] | None = None
+    report: Mapping[str, Any] | None = None
+    error_message: str | None = None
+    run_id: str | None = None
+    owner: Owner | None = None
+    heartbeat_at: datetime | None = None
+
+
+def check_move(number: int, before: RestoreStatus, after: RestoreStatus) -> None:
+    """Raise LedgerError unless `before` may become `after`."""
+    if after not in MOVES[before]:
+        allowed = ", ".join(sorted(MOVES[before])) or "nothing"
+        message = f"Restore request {number} is {before} and can not become {after}; it can become {allowed}."
+        raise LedgerError(message, do=f"Look at it with `backup-pipeline restores show {number}`.")
+
+
+def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
+    """The row once `change` is written; LedgerError when its status may not move there, or when it has ended."""
+    if change.status is not None:
+        check_move(row.id, row.status, change.status)
+    elif not MOVES[row.status]:
+        message = f"Restore request {row.id} is {row.status}: nothing about it can change any more."
+        raise LedgerError(message, do=f"Look at it with `backup-pipeline restores show {row.id}`.")
+    told = {name.name: getattr(change, name.name) for name in fields(change)}
+    return replace(row, **{name: value for name, value in told.items() if value is not None})
+
+
+def check_may_begin(row: RestoreRow) -> None:
+    """Raise LedgerError unless the row is `requested`: every other status is earned by a move from there."""
+    if row.status is not RestoreStatus.REQUESTED:
+        message = f"A restore request can not begin as {row.status}."
+        raise LedgerError(message, do="Begin it as requested, then move it.")
+
+
+def check_decision(row: RestoreRow, by: str) -> None:
+    """Raise RefusedError when whoever asked for the restore would approve it, UsageError when nobody is named."""
+    if not _person(by):
+        message = f"Nobody is named who approves restore request {row.id}."
+        raise UsageError(message, do="Name the person: --by NAME.")
+    if _person(by) == _person(row.requested_by):
+        message = f"Restore request {row.id} was made by {row.requested_by}, who can not approve it too."
+        raise RefusedError(message, do=f"Let another person run `backup-pipeline restores approve {row.id} --by NAME`.")
+
+
+def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
+    """Raise unless the request may be performed now: RefusedError with the reason, LockedError when it runs already."""
+    if row.status is RestoreStatus.APPROVED or (row.status is RestoreStatus.REQUESTED and not needs_approval):
+        return
+    if row.status is RestoreStatus.REQUESTED:
+        message = f"Restore request {row.id} is not approved yet (BACKUP_RESTORE_APPROVAL is on). Nothing was touched."
+        do = (
+            f"Another person than {row.requested_by} approves it with `backup-pipeline restores approve {row.id} "
+            f"--by NAME`; then run `backup-pipeline restore --request {row.id}`."
+        )
+        raise RefusedError(message, do=do)
+    if row.status is RestoreStatus.RUNNING:
+        message = f"Restore request {row.id} is running already, since {row.started_at:%Y-%m-%d %H:%M:%S} UTC."
+        raise LockedError(message, do=f"Wait for it: `backup-pipeline restores show {row.id}`.")
+    message = f"Restore request {row.id} is {row.status}; a request is performed once."
+    raise RefusedError(message, do="Make a new one: run `backup-pipeline restore` again with its options.")
+
+
+def is_abandoned(row: RestoreRow, *, now: datetime, host: str, alive: Callable[[Owner], bool]) -> bool:
+    """Whether a running restore has no living owner; decided as it is for backups."""
+    if row.status is not RestoreStatus.RUNNING:
+        return False
+    last_sign = row.heartbeat_at or row.started_at or row.created_at
+    return has_no_owner(row.owner, last_sign, now=now, host=host, alive=alive)
+
+
+def _person(name: str) -> str:
+    """A name as names are compared: neither case nor spaces make another person of somebody."""
+    return " ".join(name.split()).casefold()

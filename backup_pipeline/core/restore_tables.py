@@ -1,0 +1,216 @@
+"""What is decided about one table of a restore, with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backup_pipeline.core.bundle import member_paths
+from backup_pipeline.core.manifest import Manifest, TableEntry
+from backup_pipeline.core.restore_columns import ColumnsPlan, plan_columns
+from backup_pipeline.core.restore_entries import Dump
+from backup_pipeline.core.restore_plain import plain_columns
+from backup_pipeline.core.restore_selection import Place
+from backup_pipeline.core.restore_table_sql import columns_of
+from backup_pipeline.core.restore_target import TargetColumn, TargetFacts, TargetRelation
+from backup_pipeline.core.restoring import (
+    Action,
+    Mode,
+    PackedFile,
+    RecordedSequence,
+    Remark,
+    RestoreRequest,
+    Severity,
+    TableRestore,
+)
+
+_ELSEWHERE = "Restore it as a table of its own: --mode new with --rename or --into-schema."
+_ACTIONS = {
+    Mode.NEW: Action.CREATE,
+    Mode.INSERT_MISSING: Action.INSERT_MISSING,
+    Mode.UPSERT: Action.UPSERT,
+    Mode.REPLACE: Action.REPLACE,
+}
+_PRIVILEGES = {
+    Action.INSERT_MISSING: ("SELECT", "INSERT"),
+    Action.UPSERT: ("SELECT", "INSERT", "UPDATE"),
+    Action.REPLACE: ("SELECT", "INSERT", "UPDATE", "DELETE"),
+}
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a plan is made from: the backup's manifest and its DDL (None when it has none), and the target."""
+
+    manifest: Manifest
+    dump: Dump | None
+    facts: TargetFacts
+    request: RestoreRequest
+
+    def refusal(self, table: str | None, message: str, do: str) -> Remark:
+        """A reason why it can not run."""
+        return Remark(Severity.REFUSAL, message, table, do)
+
+
+def decide(place: Place, basis: Basis) -> tuple[TableRestore, tuple[Remark, ...]]:
+    """The decision about one table and what there is to say about it."""
+    there = basis.facts.relations.get(place.target)
+    columns = _columns(place, basis, there)
+    key = _key(place, there, columns)
+    table = TableRestore(
+        name=place.entry.name,
+        source=place.source,
+        target=place.target,
+        action=_ACTIONS[basis.request.mode],
+        columns=columns.loaded,
+        key=key,
+        rows_in_backup=place.entry.row_count,
+        rows_now=there.rows if there else None,
+        kept=columns.kept,
+        ignored=columns.ignored,
+        filled=columns.filled,
+        sequences=_sequences(place),
+        files=_files(place.entry, basis.manifest),
+        triggers=there.triggers if there else (),
+    )
+    remarks = _of_new(table, place, basis) if table.action is Action.CREATE else _of_existing(table, there, basis)
+    obstacle = [basis.refusal(table.name, f"{place.obstacle}.", _ELSEWHERE)] if place.obstacle else []
+    return table, (*obstacle, *remarks, *columns.remarks, *_of_columns(table, columns, basis))
+
+
+def _columns(place: Place, basis: Basis, there: TargetRelation | None) -> ColumnsPlan:
+    target = there.columns if there else ()
+    if basis.request.mode is Mode.NEW:
+        target = _created(place, basis)
+    if not target:  # said elsewhere, once
+        return ColumnsPlan((), {}, {}, {}, ())
+    return plan_columns(place.entry, target, place.columns, _fill(place, basis.request))
+
+
+def _fill(place: Place, request: RestoreRequest) -> dict[str, str]:
+    prefix = f"{place.entry.name}."
+    return {name.removeprefix(prefix): v for name, v in request.fill.items() if name.startswith(prefix)}
+
+
+def _created(place: Place, basis: Basis) -> tuple[TargetColumn, ...]:
+    if place.moved:
+        made = plain_columns(place.entry, basis.facts)
+        return tuple(TargetColumn(column.name, column.pg_type, not column.not_null) for column in made)
+    return columns_of(place.target, basis.dump) if basis.dump else ()
+
+
+def _key(place: Place, there: TargetRelation | None, columns: ColumnsPlan) -> tuple[str, ...]:
+    """How rows are told apart: as the backup did where the target enforces it, else by a key that the target has."""
+    loaded = {column.target for column in columns.loaded}
+    own = tuple(place.columns.get(name, name) for name in place.entry.key)
+    if there is None:
+        return own if loaded.issuperset(own) else ()
+    usable = [key for key in there.unique_keys if loaded.issuperset(key)]
+    return next((key for key in usable if set(key) == set(own)), usable[0] if usable else ())
+
+
+def _sequences(place: Place) -> tuple[RecordedSequence, ...]:
+    names = {column.name: place.columns.get(column.name, column.name) for column in place.entry.columns}
+    return tuple(
+        RecordedSequence(found.sequence, names.get(found.column, found.column), found.last_value, found.is_called)
+        for found in place.entry.sequences
+    )
+
+
+def _files(entry: TableEntry, manifest: Manifest) -> tuple[PackedFile, ...]:
+    packed = ((file, path) for file, path in member_paths(entry, None) if file.format == "parquet")
+    return tuple(
+        PackedFile(path, file.rows, file.bytes, manifest.entries.get(path, file.sha256)) for file, path in packed
+    )
+
+
+def _of_new(table: TableRestore, place: Place, basis: Basis) -> Iterator[Remark]:
+    if table.target in basis.facts.taken:
+        what = f"{table.target_name} is there already."
+        do = "Use --mode replace, upsert or insert-missing, or make a new one with --rename or --into-schema."
+        yield basis.refusal(table.name, what, do)
+    if place.moved or place.obstacle:
+        return
+    if basis.dump is None or place.target not in basis.dump.tables:
+        why = "which the backup role could not read" if _left_out(place, basis) else "so it can not be made"
+        what = f"The backup's schema.sql has no definition of {table.target_name}, {why}."
+        do = "Make the tables as your application does, then use --mode replace; or use --rename or --into-schema."
+        yield basis.refusal(table.name, what, do)
+
+
+def _left_out(place: Place, basis: Basis) -> bool:
+    return basis.dump is not None and place.target in basis.dump.left_out
+
+
+def _of_existing(table: TableRestore, there: TargetRelation | None, basis: Basis) -> Iterator[Remark]:
+    if there is None:
+        what = f"{table.target_name} is not in the target."
+        yield basis.refusal(table.name, what, "Create it with --mode new.")
+        return
+    yield from _of_access(table, there, basis)
+    if there.triggers and there.owned:
+        what = f"The triggers of {table.target_name} ({', '.join(there.triggers)}) do not fire for restored rows."
+        yield Remark(Severity.INFO, what, table.name)
+    if not table.key:
+        yield from _without_key(table, basis)
+    yield from _of_counts(table)
+
+
+def _of_access(table: TableRestore, there: TargetRelation, basis: Basis) -> Iterator[Remark]:
+    role = basis.facts.role
+    lacking = [name for name in _PRIVILEGES[table.action] if name not in there.privileges]
+    if lacking:
+        grant = f"GRANT {', '.join(lacking)} ON {table.target_name} TO {role}, or connect as its owner."
+        yield basis.refusal(table.name, f"Role {role} lacks {', '.join(lacking)} on {table.target_name}.", grant)
+    if there.filtered:
+        what = f"Row-level security hides rows of {table.target_name} from role {role}."
+        yield basis.refusal(table.name, what, "Connect as the owner of the table, or as a role with BYPASSRLS.")
+    if there.triggers and not there.owned:
+        what = f"{table.target_name} has triggers ({', '.join(there.triggers)}); only its owner may keep them still."
+        yield basis.refusal(table.name, what, "Connect as the owner of the table.")
+    if there.rules:
+        what = f"{table.target_name} has rules ({', '.join(there.rules)}) that would rewrite what is written."
+        yield basis.refusal(
+            table.name, what, "Disable them (ALTER TABLE … DISABLE RULE …), restore, enable them again."
+        )
+
+
+def _without_key(table: TableRestore, basis: Basis) -> Iterator[Remark]:
+    if not table.rows_now:
+        return
+    if table.action is not Action.REPLACE:
+        what = f"{table.target_name} has no key, so {table.action} can not tell which rows are there already."
+        yield basis.refusal(table.name, what, "Use --mode replace, or restore it beside with --rename.")
+    elif table.kept:
+        what = f"{table.target_name} has no key: the present values of {', '.join(table.kept)} would be lost."
+        yield basis.refusal(table.name, what, "Restore it beside with --rename, and bring the rows over with SQL.")
+
+
+def _of_counts(table: TableRestore) -> Iterator[Remark]:
+    now, come = table.rows_now or 0, table.rows_in_backup
+    if table.action is Action.REPLACE and come < now:
+        what = f"{table.target_name} has {now:,} rows now and {come:,} afterwards: at least {now - come:,} are removed."
+        yield Remark(Severity.WARNING, what, table.name)
+
+
+def _of_columns(table: TableRestore, columns: ColumnsPlan, basis: Basis) -> Iterator[Remark]:
+    """What there is to say when new rows can not be made: for certain when none is there yet."""
+    for name in sorted(_fill_names(table, basis.request) - table.filled.keys()):
+        what = f"{table.target_name}.{name} can not be filled: there is no such column, or the backup has its values."
+        yield basis.refusal(table.name, what, f"Leave out --fill {table.name}.{name}.")
+    if not columns.needed or not table.rows_in_backup:
+        return
+    names = ", ".join(columns.needed)
+    what = f"{table.target_name} needs a value for {names} in new rows, which the backup does not hold"
+    fills = " ".join(f"--fill {table.name}.{name}=VALUE" for name in columns.needed)
+    if table.rows_now:
+        what += ": if a row is missing from the target, the restore stops and changes nothing."
+        yield Remark(Severity.WARNING, what, table.name, f"Give one with {fills}.")
+    else:
+        do = f"Give one with {fills}, or restore the table elsewhere with --rename."
+        yield basis.refusal(table.name, f"{what}.", do)
+
+
+def _fill_names(table: TableRestore, request: RestoreRequest) -> set[str]:
+    prefix = f"{table.name}."
+    return {name.removeprefix(prefix) for name in request.fill if name.startswith(prefix)}

@@ -1,0 +1,260 @@
+"""What a restore is: what is asked for, what is decided about each table before anything is written, what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+Name = tuple[str, str]
+"""A relation: schema and name."""
+
+
+class Mode(StrEnum):
+    """What a restore does with the tables of the target."""
+
+    NEW = "new"
+    """Create the tables; refused when one is there."""
+    INSERT_MISSING = "insert-missing"
+    """Add the rows whose key the target lacks; change nothing that is there."""
+    UPSERT = "upsert"
+    """Add what is missing, and give rows with the same key the backup's values; remove nothing."""
+    REPLACE = "replace"
+    """Afterwards the tables hold exactly the backup's rows."""
+
+
+class Severity(StrEnum):
+    """How much a remark weighs."""
+
+    INFO = "info"
+    WARNING = "warning"
+    REFUSAL = "refusal"
+
+
+class Action(StrEnum):
+    """What happens to one table."""
+
+    CREATE = "create"
+    INSERT_MISSING = "insert-missing"
+    UPSERT = "upsert"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """What somebody asked for: which backup, which tables of it (all when empty), how, and where to.
+
+    `into_schema` puts every table into that schema; `rename` maps a table to the name of the relation it goes to.
+    `fill` gives a value, as text, to a column that the backup does not hold (`table.column` -> value), for new rows.
+    `confirm` is what the person typed: the name of the target's database.
+    """
+
+    backup_id: str
+    tables: tuple[str, ...] = ()
+    mode: Mode = Mode.NEW
+    into_schema: str | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    fill: Mapping[str, str] = field(default_factory=dict)
+    confirm: str | None = None
+    requested_by: str = ""
+    reason: str = ""
+
+    @property
+    def moves(self) -> bool:
+        """Whether tables go somewhere else than where they came from."""
+        return bool(self.into_schema or self.rename)
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something a person should know before the restore; a refusal keeps it from running, `do` is the way out."""
+
+    severity: Severity
+    message: str
+    table: str | None = None
+    do: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedColumn:
+    """A column that is restored: its name in the backup, and in the target's table, and the target's type."""
+
+    name: str
+    target: str
+    pg_type: str
+
+
+@dataclass(frozen=True)
+class RecordedSequence:
+    """The state of a sequence that feeds `column` of the target's table, as the backup's run saw it."""
+
+    sequence: Name
+    column: str
+    last_value: int | None
+    is_called: bool
+
+
+@dataclass(frozen=True)
+class PackedFile:
+    """A Parquet member of the bundle, and what it must add up to."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TableRestore:
+    """What is decided about one table.
+
+    `source` is the relation it came from, `target` the table it goes to. `columns` are loaded; `kept` are columns of
+    the target that the backup has no values for, with what becomes of them; `ignored` are columns of the backup that
+    are not written, with the reason. `filled` are values for columns of new rows. `key` is how rows are told apart,
+    in the target's names; empty when there is none. `rows_now` is None when the table is not there.
+    """
+
+    name: str
+    source: Name
+    target: Name
+    action: Action
+    columns: tuple[LoadedColumn, ...]
+    key: tuple[str, ...]
+    rows_in_backup: int
+    rows_now: int | None
+    kept: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    filled: Mapping[str, str] = field(default_factory=dict)
+    sequences: tuple[RecordedSequence, ...] = ()
+    files: tuple[PackedFile, ...] = ()
+    triggers: tuple[str, ...] = ()
+
+    @property
+    def target_name(self) -> str:
+        """`schema.name` of the target, for people."""
+        return ".".join(self.target)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes to fetch."""
+        return sum(file.bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class SchemaSteps:
+    """The DDL of a restore that creates tables: what runs before the rows, what after them, what is left out and why.
+
+    `schemas` are made first. `refreshed` are materialized views to fill at the end. `plain` tables are made from the
+    manifest, because they go somewhere else than where they came from.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    schemas: tuple[str, ...] = ()
+    refreshed: tuple[Name, ...] = ()
+    plain: tuple[PlainTable, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table made from the manifest: columns (name, type, NOT NULL, identity), primary key. No more of its DDL."""
+
+    target: Name
+    columns: tuple[PlainColumn, ...]
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlainColumn:
+    """A column of a plain table."""
+
+    name: str
+    pg_type: str
+    not_null: bool
+    identity: bool
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """What a restore will do, with reasons. `tables` stand in the order of their dependencies.
+
+    `target` is the URL without its password, `database` its name. `confirm_name` is what `confirm` of the request must
+    say; None when nothing that is there can change. `safety_backup` says that the target's tables are backed up first.
+    """
+
+    request: RestoreRequest
+    backup_id: str
+    catalog: str
+    snapshot_at: datetime
+    target: str
+    database: str
+    tables: tuple[TableRestore, ...]
+    remarks: tuple[Remark, ...]
+    confirm_name: str | None = None
+    safety_backup: bool = False
+    steps: SchemaSteps = SchemaSteps()
+
+    @property
+    def refusals(self) -> tuple[Remark, ...]:
+        """Why it can not run."""
+        return tuple(remark for remark in self.remarks if remark.severity is Severity.REFUSAL)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it can not run."""
+        return bool(self.refusals)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the person typed what must be typed, or nothing must."""
+        return self.confirm_name is None or self.request.confirm == self.confirm_name
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of the bundle's members that are needed."""
+        return sum(table.bytes for table in self.tables)
+
+    def as_json(self) -> dict[str, object]:
+        """The plan as JSON values, without the DDL itself."""
+        plan = asdict(self)
+        steps = plan.pop("steps")
+        created = {"statements_before": len(steps["before"]), "statements_after": len(steps["after"])}
+        more = {"refused": self.refused, "bytes": self.bytes, "left_out": steps["left_out"], **created}
+        return {**plan, "snapshot_at": self.snapshot_at.isoformat(), **more}
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What became of one table, in rows, as the server counted them. `unchanged` were there already, just so."""
+
+    name: str
+    target: Name
+    loaded: int
+    inserted: int
+    updated: int
+    deleted: int
+    unchanged: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What a restore did. `notes` say what did not stop it, such as statistics that could not be made."""
+
+    backup_id: str
+    catalog: str
+    snapshot_at: datetime
+    target: str
+    database: str
+    mode: Mode
+    tables: tuple[TableReport, ...]
+    bytes_fetched: int
+    seconds: float
+    safety_backup_id: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """The report as JSON values."""
+        return {**asdict(self), "snapshot_at": self.snapshot_at.isoformat()}

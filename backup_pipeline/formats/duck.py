@@ -1,0 +1,102 @@
+"""DuckDB over a backup's Parquet files: look-ups made anew, and references that lead nowhere, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from backup_pipeline.core.decoding import Orphans, Pointing, SheetTask, Shown
+from backup_pipeline.core.errors import BackupError, DiskFullError
+
+_MEMORY = "256MB"
+_THREADS = 2
+_EXAMPLES = 3
+
+
+@contextmanager
+def open_duck(spool: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory that puts into `spool` what is too much for it; its errors come as BackupErrors."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY,
+        "threads": str(_THREADS),
+        "temp_directory": str(spool / "duckdb"),
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    try:
+        with duckdb.connect(config=config) as database:
+            database.execute("SET TimeZone = 'UTC'")
+            yield database
+    except duckdb.Error as error:
+        said = " ".join(str(error).split())
+        if isinstance(error, duckdb.OutOfMemoryException) or "space" in said.lower():
+            message = f"There is no room in {spool} to compare the backup's tables: {said}"
+            raise DiskFullError(message, do="Make room there, or set BACKUP_WORK_DIR to a larger disk.") from error
+        message = f"The backup's tables can not be compared: {said}"
+        raise BackupError(message, do="Verify the backup at level 1, and report this.") from error
+
+
+def look_up_sql(task: SheetTask) -> str:
+    """A query of the looked-up columns of a sheet, `c0`, `c1`, …, a row for each row of the table, in its order."""
+    shown = [column for column in task.columns if column.hops]
+    wanted = ", ".join(f"({_value_sql(task, column)}) AS c{number}" for number, column in enumerate(shown))
+    keys = dict.fromkeys(name for column in shown for name in column.hops[0].from_columns)
+    carried = ", ".join(f"{_name(name)} AS {_key(name)}" for name in keys)
+    rows = f"SELECT row_number() OVER () AS n, {carried} FROM {_files(task.parquet[task.table.name])}"  # noqa: S608
+    return f"SELECT {wanted} FROM ({rows}) AS t ORDER BY n"  # noqa: S608
+
+
+def orphans(
+    database: duckdb.DuckDBPyConnection, pointing: Pointing, rows: Sequence[Path], targets: Sequence[Path]
+) -> Orphans:
+    """The rows whose reference leads to none of `targets`; a reference that is NULL in part leads nowhere by right."""
+    pairs = [*zip(pointing.columns, pointing.target_columns, strict=True)]
+    given = " AND ".join(f"r.{_name(mine)} IS NOT NULL" for mine, _ in pairs)
+    equal = " AND ".join(f"p.{_name(theirs)} = r.{_name(mine)}" for mine, theirs in pairs)
+    lost = f"FROM {_files(rows)} AS r WHERE {given} AND NOT EXISTS (SELECT 1 FROM {_files(targets)} AS p WHERE {equal})"  # noqa: S608
+    counted = database.execute(f"SELECT count(*) {lost}").fetchone()
+    found = counted[0] if counted else 0
+    if not found:
+        return Orphans(0, ())
+    keys = ", ".join(f"r.{_name(mine)}::VARCHAR" for mine, _ in pairs)
+    some = database.execute(f"SELECT DISTINCT {keys} {lost} ORDER BY ALL LIMIT {_EXAMPLES}").fetchall()
+    return Orphans(int(found), tuple(tuple(str(value) for value in key) for key in some))
+
+
+def _value_sql(task: SheetTask, shown: Shown) -> str:
+    """The looked-up value as a scalar subquery, as the export's own; a second row for one key is an error there too."""
+    source, where = "", ""
+    for number, hop in enumerate(shown.hops):
+        files = f"{_files(task.parquet[hop.table])} AS s{number}"
+        pairs = zip(hop.columns, hop.from_columns, strict=True)
+        equal = " AND ".join(f"s{number}.{_name(theirs)} = {_at(number, mine)}" for theirs, mine in pairs)
+        source, where = (f"{source} JOIN {files} ON {equal}", where) if number else (files, equal)
+    value = f"s{len(shown.hops) - 1}.{_name(shown.column)}"
+    if shown.joined:
+        value = f"string_agg({value}::VARCHAR, '; ' ORDER BY {value}::VARCHAR)"
+    return f"SELECT {value} FROM {source} WHERE {where}"  # noqa: S608
+
+
+def _at(hop: int, column: str) -> str:
+    """A column of the row that a hop starts from: the table's own, or that of the hop before."""
+    return f"s{hop - 1}.{_name(column)}" if hop else f"t.{_key(column)}"
+
+
+def _files(paths: Sequence[Path]) -> str:
+    listed = ", ".join(_text(str(path)) for path in paths)
+    return f"read_parquet([{listed}], hive_partitioning = false)"
+
+
+def _key(name: str) -> str:
+    return _name(f"key {name}")
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

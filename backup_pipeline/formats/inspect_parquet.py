@@ -1,0 +1,96 @@
+"""A Parquet file decoded in full and compared with the manifest, and with the statistics in its own footer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
+from backup_pipeline.formats.arrow_schema import arrow_type
+
+_Limits = tuple[object, object]
+
+
+def parquet_problems(path: Path, file: FileEntry, table: TableEntry) -> Iterator[str]:
+    """What is wrong with the file at `path`, said of it: its schema, its rows, a column of one of its row groups.
+
+    One row group is held in memory at a time.
+    """
+    try:
+        with pq.ParquetFile(path) as opened:
+            yield from _schema_problems(opened.schema_arrow, table.columns)
+            rows = yield from _group_problems(opened)
+    except (pa.ArrowException, OSError) as error:
+        yield f"can not be decoded: {error}"
+        return
+    if rows != file.rows:
+        yield f"holds {rows:,} rows; the manifest says {file.rows:,}."
+
+
+def _schema_problems(schema: pa.Schema, columns: tuple[ColumnEntry, ...]) -> Iterator[str]:
+    wanted = [column.name for column in columns]
+    if schema.names != wanted:
+        yield f"has the columns {', '.join(schema.names)}; the manifest says {', '.join(wanted)}."
+        return
+    for field, column in zip(schema, columns, strict=True):
+        pg_type = (field.metadata or {}).get(b"pg_type", b"").decode(errors="replace")
+        for what, there, said in (
+            ("Arrow type", field.type, arrow_type(column.arrow_type)),
+            ("PostgreSQL type", pg_type, column.pg_type),
+            ("nullability", field.nullable, column.nullable),
+        ):
+            if there != said:
+                yield f"has column {column.name} with the {what} {there}; the manifest says {said}."
+
+
+def _group_problems(opened: pq.ParquetFile) -> Generator[str, None, int]:
+    """What is wrong with the row groups; in the end, how many rows were decoded."""
+    rows = 0
+    for number in range(opened.num_row_groups):
+        group, footer = opened.read_row_group(number), opened.metadata.row_group(number)
+        rows += group.num_rows
+        if group.num_rows != footer.num_rows:
+            yield f"has {group.num_rows:,} rows in row group {number}; its footer says {footer.num_rows:,}."
+        for at, name in enumerate(group.column_names):
+            for problem in _column_problems(group.column(at), footer.column(at).statistics):
+                yield f"{problem} (column {name}, row group {number})"
+    return rows
+
+
+def _column_problems(values: pa.ChunkedArray, said: pq.Statistics | None) -> Iterator[str]:
+    if said is None:
+        return
+    if said.has_null_count and said.null_count != values.null_count:
+        yield f"holds {values.null_count:,} nulls; its footer says {said.null_count:,}."
+    if said.has_min_max and (limits := _limits(values)) and limits != _said_limits(said, values.type):
+        yield "holds other least and greatest values than its footer says."
+
+
+def _limits(values: pa.ChunkedArray) -> _Limits | None:
+    """The least and the greatest value, in the form that `_said_limits` gives; None when there is no value.
+
+    Not a number stands outside the order, in files and here.
+    """
+    found = pc.min_max(_ordered(values))
+    least, greatest = found["min"].as_py(), found["max"].as_py()
+    return None if least is None or least != least else (least, greatest)  # NaN differs from itself
+
+
+def _ordered(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`values` as the numbers or bytes that lie in the file: no date is too far away then, and UUIDs have an order."""
+    kind = values.type
+    if isinstance(kind, pa.UuidType):
+        return pa.chunked_array([chunk.storage.cast(pa.binary()) for chunk in values.chunks], pa.binary())
+    if pa.types.is_date32(kind):
+        return values.cast(pa.int32())
+    if pa.types.is_timestamp(kind) or pa.types.is_time64(kind):
+        return values.cast(pa.int64())
+    return values.cast(pa.binary()) if pa.types.is_string(kind) else values
+
+
+def _said_limits(said: pq.Statistics, kind: pa.DataType) -> _Limits:
+    return (said.min, said.max) if pa.types.is_decimal(kind) else (said.min_raw, said.max_raw)

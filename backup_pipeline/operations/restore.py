@@ -1,0 +1,148 @@
+"""Restore: rows of a backup back into a database. First a plan that only reads, then one transaction or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backup_pipeline.core.errors import PreflightRefusedError
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.ports import RestorePorts, RestoreTarget, TargetSession
+from backup_pipeline.core.progress import StageStarted
+from backup_pipeline.core.restore_entries import Dump
+from backup_pipeline.core.restore_plan import plan
+from backup_pipeline.core.restore_selection import bases, chosen, wanted_names
+from backup_pipeline.core.restore_tables import Basis
+from backup_pipeline.core.restoring import (
+    PackedFile,
+    RestorePlan,
+    RestoreReport,
+    RestoreRequest,
+    TableReport,
+    TableRestore,
+)
+from backup_pipeline.operations.ahead import ahead
+from backup_pipeline.operations.browse import bundle_place, find_backup, stored_manifest
+from backup_pipeline.operations.restore_fetch import Fetching, fetched, free_bytes
+
+
+@dataclass(frozen=True)
+class _Backup:
+    """The backup at hand: what it says of itself, its DDL, and the way to its files."""
+
+    manifest: StoredManifest
+    dump: Dump | None
+    fetching: Fetching
+
+
+def plan_restore(request: RestoreRequest, target: RestoreTarget, ports: RestorePorts) -> RestorePlan:
+    """What the restore would do, with every reason against it; reads only.
+
+    NotFoundError without such a backup, or for a table that it does not have; VerificationError when what the plan is
+    made of is damaged; TargetError when the target does not answer.
+    """
+    backup = _open(request, ports)
+    with target.session() as session:
+        return _plan(request, backup, session, target.url, ports)
+
+
+def run_restore(
+    plan: RestorePlan, target: RestoreTarget, ports: RestorePorts, *, safety: Callable[[], str] | None
+) -> RestoreReport:
+    """Carry out the plan, made anew under the lock: all of it, or the target is as it was.
+
+    `safety` backs up what the plan may overwrite and gives the id of that backup; it is called when the plan says
+    `safety_backup`, before the first change. None is somebody's decision to do without.
+    PreflightRefusedError when the plan is refused or not confirmed; LockedError when another restore runs there;
+    VerificationError when a file is damaged: each is fetched and compared before anything is written.
+    """
+    check_allowed(plan)
+    request = replace(plan.request, backup_id=plan.backup_id)
+    started = ports.clock()
+    with target.session() as session:
+        session.lock()
+        backup = _open(request, ports)
+        plan = _plan(request, backup, session, target.url, ports)
+        check_allowed(plan)
+        ports.progress.tell(StageStarted("fetch", plan.bytes))
+        with fetched(plan, backup.fetching, ports.spool) as place:
+            saved = _safety_backup(plan, safety, ports)
+            tables = session.restore(plan, lambda table: _rows(table, place, ports), ports.progress)
+        ports.progress.tell(StageStarted("statistics"))
+        notes = session.analyze([table.target for table in plan.tables])
+    seconds = (ports.clock() - started).total_seconds()
+    return _report(plan, tables, (backup.fetching.moved, seconds), saved, notes)
+
+
+def check_allowed(plan: RestorePlan) -> None:
+    """PreflightRefusedError when the plan says no, or waits for a confirmation."""
+    if plan.refused:
+        first, more = plan.refusals[0], len(plan.refusals) - 1
+        also = f" ({more} more {'reason' if more == 1 else 'reasons'}: see the plan)" if more else ""
+        message = f"The restore into {plan.database} is refused: {first.message}{also}"
+        raise PreflightRefusedError(message, do=first.do)
+    if not plan.confirmed:
+        typed = f"{plan.request.confirm!r} was given" if plan.request.confirm else "nothing was"
+        message = f"The restore changes rows that are in {plan.database} now: its name must be typed, and {typed}."
+        raise PreflightRefusedError(message, do=f"Look at the plan; then confirm with --confirm {plan.confirm_name}.")
+
+
+def _open(request: RestoreRequest, ports: RestorePorts) -> _Backup:
+    attempt = find_backup(request.backup_id, ports.ledger)
+    manifest = stored_manifest(attempt, ports.store)
+    fetching = Fetching(bundle_place(attempt), manifest, (ports.store, ports.formats, ports.progress))
+    return _Backup(manifest, fetching.dump(), fetching)
+
+
+def _plan(
+    request: RestoreRequest, backup: _Backup, session: TargetSession, url: str, ports: RestorePorts
+) -> RestorePlan:
+    names = wanted_names(chosen(backup.manifest, request), request, backup.dump)
+    facts = session.look(sorted(names))
+    if more := bases(facts) - names:
+        facts = session.look(sorted(names | more))
+    made = plan(Basis(backup.manifest, backup.dump, facts, request), url, free_bytes(ports.spool))
+    backup.fetching.check_there(made)
+    return made
+
+
+def _safety_backup(plan: RestorePlan, safety: Callable[[], str] | None, ports: RestorePorts) -> str | None:
+    if not plan.safety_backup or safety is None:
+        return None
+    ports.progress.tell(StageStarted("safety backup"))
+    return safety()
+
+
+def _rows(table: TableRestore, place: Callable[[PackedFile], Path], ports: RestorePorts) -> Iterator[bytes]:
+    """The table's rows, file after file, made ready while the server takes those before."""
+    return ahead(_texts(table, place, ports))
+
+
+def _texts(table: TableRestore, place: Callable[[PackedFile], Path], ports: RestorePorts) -> Iterator[bytes]:
+    columns = [column.name for column in table.columns]
+    for file in table.files:
+        yield from ports.formats.copy_rows(place(file), columns)
+
+
+def _report(
+    plan: RestorePlan,
+    tables: Sequence[TableReport],
+    cost: tuple[int, float],
+    saved: str | None,
+    notes: Sequence[str],
+) -> RestoreReport:
+    fetched_bytes, seconds = cost
+    return RestoreReport(
+        backup_id=plan.backup_id,
+        catalog=plan.catalog,
+        snapshot_at=plan.snapshot_at,
+        target=plan.target,
+        database=plan.database,
+        mode=plan.request.mode,
+        tables=tuple(tables),
+        bytes_fetched=fetched_bytes,
+        seconds=round(seconds, 3),
+        safety_backup_id=saved,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,70 @@
+"""Verification of one backup, level by level. Damage is a finding, never an error: StoreError means "not known"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.verification import Level, LevelReport, VerifyReport
+from backup_pipeline.operations.verify.asked import Deadline, Subject, VerifyPorts, VerifyRequest, sampled
+from backup_pipeline.operations.verify.contents import Contents
+from backup_pipeline.operations.verify.members import opened_bundle
+from backup_pipeline.operations.verify.present import present
+from backup_pipeline.operations.verify.references import references
+from backup_pipeline.operations.verify.stored_bytes import entry_bytes, whole_bytes
+
+
+def verify_backup(
+    place: BackupPlace, request: VerifyRequest, ports: VerifyPorts, *, known_sha256: str | None = None
+) -> VerifyReport:
+    """Check the backup at `place` up to the wanted level, or as far as the time allows.
+
+    A finding does not stop it: the deeper levels name what is damaged. `known_sha256` is the bundle's as somebody else
+    remembers it (the ledger), so that an exchanged pair of bundle and manifest is seen too.
+    """
+    started = ports.clock()
+    manifest, size, seen = present(place, ports.store, known_sha256)
+    levels, sample = [seen], None
+    if manifest is not None and size is not None:
+        at = _subject(place, manifest, size, request, ports, started)
+        levels, sample = [seen, *_deeper(at, request, ports)], at.sample or None
+    return VerifyReport(
+        backup_id=place.backup_id,
+        place=f"{ports.store.url}/{place.prefix}",
+        wanted=request.level,
+        levels=tuple(levels),
+        bytes=size or 0,
+        seconds=(ports.clock() - started).total_seconds(),
+        sample=sample,
+    )
+
+
+def _subject(
+    place: BackupPlace,
+    manifest: StoredManifest,
+    size: int,
+    request: VerifyRequest,
+    ports: VerifyPorts,
+    started: datetime,
+) -> Subject:
+    tables, sample = sampled(manifest, request)
+    until = started + request.max_duration if request.max_duration is not None else None
+    return Subject(place, manifest, size, tables, sample, Deadline(ports.clock, until, request.max_duration))
+
+
+def _deeper(at: Subject, request: VerifyRequest, ports: VerifyPorts) -> Iterator[LevelReport]:
+    if request.level >= Level.BYTES:
+        yield entry_bytes(at, ports) if at.sample else whole_bytes(at, ports)
+    if request.level < Level.CONTENTS:
+        return
+    bundle, damage = opened_bundle(at, ports, Level.CONTENTS, "contents")
+    if bundle is None:
+        yield damage
+        return
+    with ports.spool() as folder:
+        contents = Contents(at, bundle, folder, ports)
+        yield contents.report(keep=request.level >= Level.REFERENCES)
+        if request.level >= Level.REFERENCES:
+            yield references(at, contents.parquet, ports, contents.decoder)

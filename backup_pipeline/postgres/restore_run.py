@@ -1,0 +1,189 @@
+"""A restore in one transaction: rows beside the tables, then locks, then everything into its place, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backup_pipeline.core.errors import PreflightRefusedError
+from backup_pipeline.core.progress import StageStarted, TableFinished
+from backup_pipeline.core.restoring import Action, Name, RestorePlan, TableReport, TableRestore
+from backup_pipeline.postgres import restore_sql as sql
+from backup_pipeline.postgres import target_queries as ask
+from backup_pipeline.postgres.restore_counters import Counters
+from backup_pipeline.postgres.restore_guards import Guards, kinds_of
+from backup_pipeline.postgres.restore_load import Rows, load, load_in_place
+from backup_pipeline.postgres.restore_merge import Merged, Staged, check_keys, merge
+from backup_pipeline.postgres.restore_work import Work
+from backup_pipeline.postgres.session import identifier, relation_sql
+from backup_pipeline.postgres.target_facts import facts, oids_of, own_rows
+
+# For the transaction alone. Definitions name everything in full; functions may name what is not there yet.
+_SETTINGS = """
+SET LOCAL check_function_bodies = off; SET LOCAL client_min_messages = warning;
+SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL work_mem = '64MB'; SET LOCAL synchronize_seqscans = off"""
+_FROM_DUMP = "SET LOCAL search_path = ''"
+_OURS = "SET LOCAL search_path = pg_catalog"
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A table whose rows are with the server, and since when."""
+
+    table: TableRestore
+    rows: int
+    seconds: float
+
+
+def restore_in_transaction(work: Work, plan: RestorePlan, rows: Rows) -> Sequence[TableReport]:
+    """Carry out the plan inside the transaction that is open; what became of each table."""
+    work.run(_SETTINGS, "beginning")
+    if all(table.action is Action.CREATE for table in plan.tables):
+        reports = _create(work, plan, rows)
+    elif any(table.rows_now for table in plan.tables):
+        reports = _merge(work, plan, rows)
+    else:
+        reports = _fill(work, plan, rows)
+    return reports
+
+
+def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
+    """Make the tables, load them while nothing slows that down, then make what belongs to them."""
+    work.progress.tell(StageStarted("definitions"))
+    for schema in plan.steps.schemas:
+        work.run(f"CREATE SCHEMA {identifier(schema)}", f"making schema {schema}")
+    _run_dumped(work, plan.steps.before)
+    for table in plan.steps.plain:
+        work.run(sql.create_plain_sql(table), f"making {'.'.join(table.target)}")
+    counters = Counters(work, plan.tables)
+    kinds = kinds_of(work, plan.tables)
+    work.progress.tell(StageStarted("load"))
+    loaded = [_load_direct(work, table, rows, freeze=kinds[table.target] == "r") for table in plan.tables]
+    work.progress.tell(StageStarted("indexes and keys"))
+    for table in plan.steps.plain:
+        if table.key:
+            work.run(sql.plain_key_sql(table), f"making the key of {'.'.join(table.target)}")
+    _run_dumped(work, plan.steps.after)
+    for name in plan.steps.refreshed:
+        work.run(f"REFRESH MATERIALIZED VIEW {relation_sql(name)}", f"filling {'.'.join(name)}")
+    _finish(work, counters)
+    return [_report(work, one, Merged(inserted=one.rows)) for one in loaded]
+
+
+def _run_dumped(work: Work, statements: Sequence[str]) -> None:
+    """Run what pg_dump wrote, under the search path that it wrote it for."""
+    work.run(_FROM_DUMP, "beginning")
+    for statement in statements:
+        work.run(statement, f"running {_first_line(statement)}")
+    work.run(_OURS, "going on")
+
+
+def _first_line(statement: str) -> str:
+    lines = [line for line in statement.splitlines() if line and not line.startswith("SET ")]
+    return " ".join(" ".join(lines)[:100].split()) if lines else statement[:100]
+
+
+def _fill(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
+    """Load into tables that are there and empty."""
+    counters = Counters(work, plan.tables)
+    guards = Guards(work, plan)
+    kinds = kinds_of(work, plan.tables)
+    guards.lock(kinds)
+    for table in plan.tables:
+        _refuse_rows(work, table, own_rows(table.target, kinds[table.target]))
+    guards.take_away()
+    work.progress.tell(StageStarted("load"))
+    loaded = [_load_direct(work, table, rows, freeze=False) for table in plan.tables]
+    work.progress.tell(StageStarted("references"))
+    guards.put_back()
+    _finish(work, counters)
+    return [_report(work, one, Merged(inserted=one.rows)) for one in loaded]
+
+
+def _refuse_rows(work: Work, table: TableRestore, rows: str) -> None:
+    if work.number(f"SELECT count(*) AS n FROM (SELECT FROM {rows} LIMIT 1) AS found"):  # noqa: S608
+        message = f"{table.target_name} was empty when the restore was planned, and is not now."
+        raise PreflightRefusedError(message, do="Plan it again: look at what is there now.")
+
+
+def _load_direct(work: Work, table: TableRestore, rows: Rows, *, freeze: bool) -> _Loaded:
+    started = time.perf_counter()
+    taken = load_in_place(work, table, rows, freeze=freeze)
+    return _Loaded(table, taken, time.perf_counter() - started)
+
+
+def _merge(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
+    """Load beside the tables, then compare and write what differs."""
+    counters = Counters(work, plan.tables)
+    work.progress.tell(StageStarted("load"))
+    stagings = {table.name: f"pg_temp.restore_{number}" for number, table in enumerate(plan.tables)}
+    loaded = [_stage(work, table, stagings[table.name], rows) for table in plan.tables]
+    guards = Guards(work, plan)
+    guards.lock(kinds_of(work, plan.tables))
+    work.progress.tell(StageStarted("put in place"))
+    staged = _staged(work, plan, guards, stagings)
+    for one in staged:
+        check_keys(work, one)
+        guards.refuse_losses(one.table, one.staging, one.rows)
+    guards.take_away()
+    merged = [_timed_merge(work, one) for one in staged]
+    guards.put_back()
+    _finish(work, counters)
+    return [
+        _report(work, _Loaded(one.table, one.rows, one.seconds + seconds), done)
+        for one, (done, seconds) in zip(loaded, merged, strict=True)
+    ]
+
+
+def _stage(work: Work, table: TableRestore, staging: str, rows: Rows) -> _Loaded:
+    started = time.perf_counter()
+    work.run(sql.staging_sql(staging, table), f"making room for {table.name}")
+    taken = load(work, table, staging, rows, freeze=True)
+    work.run(f"ANALYZE {staging}", f"looking over the rows of {table.name}")
+    return _Loaded(table, taken, time.perf_counter() - started)
+
+
+def _staged(work: Work, plan: RestorePlan, guards: Guards, stagings: dict[str, str]) -> list[Staged]:
+    names: list[Name] = [table.target for table in plan.tables]
+    now = facts(work.ask, names)
+    oids = oids_of(work.ask, names)
+    unique = {row["relation"]: int(row["n"]) for row in work.ask(ask.UNIQUE_INDEXES, {"oids": oids})}
+    ids = {(row["schema"], row["name"]): row["id"] for row in work.ask(ask.RELATIONS, {"oids": oids})}
+    return [
+        Staged(
+            table=table,
+            staging=stagings[table.name],
+            rows=own_rows(table.target, now.relations[table.target].kind),
+            relation=now.relations[table.target],
+            others_unique=max(unique.get(ids[table.target], 0) - 1, 0),
+            referred=table.target in guards.referred_from_outside,
+        )
+        for table in plan.tables
+    ]
+
+
+def _timed_merge(work: Work, staged: Staged) -> tuple[Merged, float]:
+    started = time.perf_counter()
+    return merge(work, staged), time.perf_counter() - started
+
+
+def _finish(work: Work, counters: Counters) -> None:
+    """What may still fail comes first: a sequence that was set stays so, whatever happens to the transaction."""
+    work.run("SET CONSTRAINTS ALL IMMEDIATE", "checking what was deferred")
+    counters.set()
+
+
+def _report(work: Work, one: _Loaded, done: Merged) -> TableReport:
+    table = one.table
+    work.progress.tell(TableFinished(table.name, table.name, one.rows, table.bytes, one.seconds))
+    return TableReport(
+        name=table.name,
+        target=table.target,
+        loaded=one.rows,
+        inserted=done.inserted,
+        updated=done.updated,
+        deleted=done.deleted,
+        unchanged=one.rows - done.inserted - done.updated,
+        seconds=round(one.seconds, 3),
+    )

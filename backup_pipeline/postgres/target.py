@@ -1,0 +1,141 @@
+"""The restore target: one connection to a PostgreSQL database, and everything a restore does through it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from backup_pipeline.core.errors import BackupError, CanceledError, LockedError
+from backup_pipeline.core.progress import Progress, Silence
+from backup_pipeline.core.restore_target import TargetFacts
+from backup_pipeline.core.restoring import Name, RestorePlan, TableReport, TableRestore
+from backup_pipeline.postgres import target_queries as ask
+from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
+from backup_pipeline.postgres.restore_run import restore_in_transaction
+from backup_pipeline.postgres.restore_work import Work
+from backup_pipeline.postgres.session import apply_sql, relation_sql, session_settings
+from backup_pipeline.postgres.target_errors import connect_error, told_as_target_errors
+from backup_pipeline.postgres.target_facts import facts
+
+LOCK = {"class": 1_650_551_664, "object": 1}
+"""The advisory lock that a restore holds on its target database."""
+_CANCEL_TIMEOUT_S = 5.0
+# A restore may use every core of the server; what backups turn off for their sake is left as the server has it.
+_FOR_BACKUPS = ("synchronize_seqscans", "max_parallel_workers_per_gather")
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """How the target is treated: timeouts in seconds (0: none)."""
+
+    statement_timeout_s: float = 0
+    lock_timeout_s: float = 30
+    connect_timeout_s: int = 10
+
+
+class PostgresTarget:
+    """The database at `url` (core's port `RestoreTarget`). SettingsError when that is no PostgreSQL URL."""
+
+    def __init__(self, url: str, *, options: TargetOptions | None = None) -> None:
+        self._endpoint = parse_endpoint(url, name="The target URL")
+        self._options = options or TargetOptions()
+        self.url = self._endpoint.shown_url
+
+    @contextmanager
+    def session(self) -> Iterator[PostgresTargetSession]:
+        """Connect, and close the connection at the end; TargetUnavailableError when that does not work."""
+        opened = PostgresTargetSession(self._endpoint, self._options)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+class PostgresTargetSession:
+    """One connection (core's port `TargetSession`). `cancel` may be called from any thread, the rest from one."""
+
+    def __init__(self, endpoint: Endpoint, options: TargetOptions) -> None:
+        self._endpoint = endpoint
+        self._canceled = threading.Event()
+        settings = dict(session_settings(options.statement_timeout_s, options.lock_timeout_s))
+        for name in _FOR_BACKUPS:
+            del settings[name]
+        conninfo = endpoint.conninfo("restore", options.connect_timeout_s)
+        try:
+            self._connection = _connected(conninfo, settings)
+        except psycopg.Error as error:
+            raise connect_error(error, endpoint) from None
+        self._work = Work(self._connection, endpoint, Silence())
+
+    def look(self, wanted: Sequence[Name]) -> TargetFacts:
+        """What is there now, as one transaction shows it."""
+        with self._told("looking at the target"), self._connection.transaction():
+            self._work.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "looking at the target")
+            return facts(self._work.ask, wanted)
+
+    def lock(self) -> None:
+        """Keep other restores out until the session ends; LockedError, naming the holder, when one is under way."""
+        if self._work.ask(ask.TRY_LOCK, LOCK)[0]["held"]:
+            return
+        found = self._work.ask(ask.HOLDER, LOCK)
+        holder = f"process {found[0]['pid']} ({found[0]['application_name']})" if found else "another session"
+        message = f"Another restore into {self._endpoint.database} is under way: {holder} holds its lock."
+        raise LockedError(message, do="Wait until it ends; if nobody runs it, end it with pg_terminate_backend.")
+
+    def restore(
+        self, plan: RestorePlan, rows: Callable[[TableRestore], Iterable[bytes]], progress: Progress
+    ) -> Sequence[TableReport]:
+        """Carry out the plan in one transaction; what became of each table, in the plan's order."""
+        work = Work(self._connection, self._endpoint, progress)
+        with self._told("ending the restore"), self._connection.transaction():
+            work.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", "beginning")
+            return restore_in_transaction(work, plan, rows)
+
+    def analyze(self, tables: Sequence[Name]) -> Sequence[str]:
+        """Make new statistics; a sentence for each table where that failed."""
+        notes = []
+        for name in tables:
+            try:
+                self._work.run(f"ANALYZE {relation_sql(name)}", f"making statistics of {'.'.join(name)}")
+            except BackupError as error:
+                notes.append(error.what)
+        return notes
+
+    def cancel(self) -> None:
+        """Stop the running statement: `restore` raises CanceledError, and the target is as it was."""
+        self._canceled.set()
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+
+    def close(self) -> None:
+        """End the connection, and with it its lock and whatever was not committed."""
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+    @contextmanager
+    def _told(self, doing: str) -> Iterator[None]:
+        """Errors of the transaction itself as ours; whatever failed after `cancel` was canceled."""
+        try:
+            with told_as_target_errors(self._endpoint, doing):
+                yield
+        except BackupError as error:
+            if self._canceled.is_set():
+                message = "The restore was canceled."
+                raise CanceledError(message, do="The target is as it was.") from error
+            raise
+
+
+def _connected(conninfo: str, settings: Mapping[str, str]) -> psycopg.Connection[dict[str, Any]]:
+    connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+    try:
+        connection.execute(apply_sql(settings).encode())
+    except BaseException:
+        connection.close()
+        raise
+    return connection

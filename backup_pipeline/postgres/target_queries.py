@@ -1,0 +1,128 @@
+"""What a restore asks the target's system catalog. `%(oids)s` are the relations that the restore is about."""
+
+from __future__ import annotations
+
+_OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+_OF_EXTENSION = "SELECT FROM pg_depend d WHERE d.deptype = 'e' AND d.objid = {oid} AND d.classid = {catalog}::regclass"
+
+SERVER = f"""
+SELECT current_database() AS database, current_user AS role, current_setting('server_version') AS server_version,
+       pg_is_in_recovery() AS standby, current_setting('default_transaction_read_only') = 'on' AS read_only,
+       has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+       has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
+       NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                   WHERE {_OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+                   AND NOT EXISTS ({_OF_EXTENSION.format(oid="c.oid", catalog="'pg_class'")}))
+       AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+                       WHERE {_OURS} AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
+                       AND NOT EXISTS ({_OF_EXTENSION.format(oid="t.oid", catalog="'pg_type'")})
+                       AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+                       AND t.typrelid = 0)
+       AND NOT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                       WHERE {_OURS} AND NOT EXISTS ({_OF_EXTENSION.format(oid="p.oid", catalog="'pg_proc'")}))
+       AS empty"""  # noqa: S608
+RELATION_NAMES = f"""
+SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE {_OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')"""  # noqa: S608
+TYPE_NAMES = f"""
+SELECT n.nspname AS schema, t.typname AS name FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE {_OURS}"""  # noqa: S608
+FUNCTION_NAMES = f"""
+SELECT n.nspname AS schema, p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE {_OURS}"""  # noqa: S608
+SCHEMAS = "SELECT n.nspname AS name, has_schema_privilege(n.oid, 'CREATE') AS creatable FROM pg_namespace n"
+EXTENSIONS = "SELECT extname AS name FROM pg_extension"
+
+OIDS = """
+SELECT c.oid::int8 AS id FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS w (schema, name)
+JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"""
+# A trigger or rule that fires only on a replica does not fire for us.
+RELATIONS = """
+SELECT c.oid::int8 AS id, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+       pg_has_role(c.relowner, 'USAGE') AS owned, row_security_active(c.oid) AS filtered,
+       CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) ELSE '' END AS view_sql,
+       ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+             WHERE has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, p)) AS privileges,
+       ARRAY(SELECT DISTINCT t.tgname::text FROM pg_trigger t
+             WHERE (t.tgrelid = c.oid OR c.relkind = 'p' AND t.tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid)))
+             AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') ORDER BY 1) AS triggers,
+       ARRAY(SELECT r.rulename::text FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'
+             AND r.ev_enabled IN ('O', 'A') ORDER BY 1) AS rules
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (%(oids)s::oid[])"""
+COLUMNS = """
+SELECT a.attrelid::int8 AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS pg_type,
+       NOT (a.attnotnull OR t.typnotnull) AS nullable, a.attgenerated <> '' AS generated,
+       a.atthasdef OR t.typdefault IS NOT NULL AS has_default,
+       CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' ELSE '' END AS identity
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = ANY (%(oids)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum"""
+KEYS = """
+SELECT i.indrelid::int8 AS relation, ARRAY(
+           SELECT a.attname::text FROM unnest((string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts]) AS k (n)
+           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n) AS columns
+FROM pg_index i
+WHERE i.indrelid = ANY (%(oids)s::oid[]) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+  AND i.indexprs IS NULL AND (i.indimmediate OR i.indisprimary)
+  AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND NOT a.attnotnull
+                  AND a.attnum = ANY ((string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts]))
+ORDER BY 1, i.indisprimary DESC, i.indnkeyatts, i.indexrelid"""
+# A partition's foreign key is told of under the name of the partitioned table, when that is what is restored.
+REFERENCES = """
+SELECT k.conname AS name, k.conrelid::int8 AS id, k.child::int8 AS child, k.parent::int8 AS parent,
+       cn.nspname AS child_schema, cc.relname AS child_name, pn.nspname AS parent_schema, pc.relname AS parent_name,
+       cc.relkind::text AS child_kind,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS n (number, place)
+             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = n.number ORDER BY n.place) AS columns,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS n (number, place)
+             JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = n.number
+             ORDER BY n.place) AS target_columns,
+       k.confdeltype::text AS on_delete, k.confupdtype::text AS on_update,
+       pg_get_constraintdef(k.oid) AS definition, obj_description(k.oid, 'pg_constraint') AS comment,
+       on_n.nspname AS on_schema, on_c.relname AS on_name
+FROM (SELECT c.*, CASE WHEN c.conrelid = ANY (%(oids)s::oid[]) THEN c.conrelid
+                       ELSE coalesce(pg_partition_root(c.conrelid), c.conrelid) END AS child,
+             CASE WHEN c.confrelid = ANY (%(oids)s::oid[]) THEN c.confrelid
+                  ELSE coalesce(pg_partition_root(c.confrelid), c.confrelid) END AS parent
+      FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0) AS k
+JOIN pg_class cc ON cc.oid = k.child JOIN pg_namespace cn ON cn.oid = cc.relnamespace
+JOIN pg_class pc ON pc.oid = k.parent JOIN pg_namespace pn ON pn.oid = pc.relnamespace
+JOIN pg_class on_c ON on_c.oid = k.conrelid JOIN pg_namespace on_n ON on_n.oid = on_c.relnamespace
+WHERE k.child = ANY (%(oids)s::oid[]) OR k.parent = ANY (%(oids)s::oid[])
+ORDER BY on_n.nspname, on_c.relname, k.conname"""
+
+TRIGGERS = """
+SELECT n.nspname AS schema, c.relname AS name, t.tgname AS trigger, t.tgenabled::text AS enabled
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+  AND (t.tgrelid = ANY (%(oids)s::oid[]) OR t.tgrelid IN (
+      SELECT p.relid FROM pg_class w CROSS JOIN LATERAL pg_partition_tree(w.oid) AS p
+      WHERE w.oid = ANY (%(oids)s::oid[]) AND w.relkind = 'p'))
+ORDER BY 1, 2, 3"""
+# What else could keep a row from its place: unique indexes and exclusion constraints.
+UNIQUE_INDEXES = """
+SELECT i.indrelid::int8 AS relation, count(*) AS n FROM pg_index i
+WHERE i.indrelid = ANY (%(oids)s::oid[]) AND (i.indisunique OR i.indisexclusion) GROUP BY 1"""
+SEQUENCES = """
+SELECT f.relation::int8 AS relation, a.attname AS column, n.nspname AS schema, c.relname AS name,
+       s.seqincrement AS increment, s.seqmin AS smallest, s.seqmax AS largest,
+       t.typname IN ('int2', 'int4', 'int8', 'numeric') AS counted,
+       c.xmin::text = (txid_current() %% 4294967296)::text AS made_now,
+       has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE') AS settable
+FROM (SELECT d.refobjid AS relation, d.refobjsubid AS number, d.objid AS sequence FROM pg_depend d
+      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0
+        AND d.deptype IN ('a', 'i')
+      UNION
+      SELECT e.adrelid, e.adnum, d.refobjid FROM pg_attrdef e
+      JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0) AS f
+JOIN pg_sequence s ON s.seqrelid = f.sequence JOIN pg_class c ON c.oid = f.sequence
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.number JOIN pg_type t ON t.oid = a.atttypid
+WHERE f.relation = ANY (%(oids)s::oid[]) AND NOT a.attisdropped ORDER BY 3, 4, 1, 2"""
+
+TRY_LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(object)s) AS held"
+HOLDER = """
+SELECT a.pid, a.application_name, a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::int8 = %(class)s AND l.objid::int8 = %(object)s
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"""

@@ -1,0 +1,1 @@
+"""Tests of `restore` and `restores`, in an installation of their own."""

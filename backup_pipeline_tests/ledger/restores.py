@@ -1,0 +1,22 @@
+"""Restore requests for tests of the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backup_pipeline.core.restore_requests import RestoreRow
+from backup_pipeline_tests.ledger.attempts import NOON
+
+
+def wish(**fields: Any) -> RestoreRow:
+    """A request by rahim for a restore of `isp`."""
+    given: dict[str, Any] = {
+        "backup_id": "b1",
+        "catalog": "isp",
+        "mode": "new",
+        "target": "postgresql://app@db:5432/isp",
+        "database": "isp",
+        "requested_by": "rahim",
+        "created_at": NOON,
+    }
+    return RestoreRow(**(given | fields))

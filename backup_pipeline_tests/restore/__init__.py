@@ -1,0 +1,1 @@
+"""Tests of restoring, with real servers."""
