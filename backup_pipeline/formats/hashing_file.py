@@ -71,11 +71,10 @@ class HashingFile:
         """Nothing is buffered here."""
 
     def close(self) -> None:
-        """Make its bytes durable, then give it its name; without effect on one that is closed."""
+        """Give it its name; without effect on one that is closed. It becomes durable in a store, not here."""
         if self._fd is None:
             return
         try:
-            os.fsync(self._fd)
             self._release()
             self._part.replace(self.path)
         except OSError as error:

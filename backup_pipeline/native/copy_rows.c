@@ -13,7 +13,7 @@ enum kind {
     INT16,
     INT32,
     INT64,
-    WIDENED, /* int64 -> the 16 bytes of a decimal128 */
+    NUMERIC, /* base 10,000 -> a decimal128 with `shift` digits behind the point, of `room` digits in all */
     BYTES16, /* uuid */
     VARYING  /* text, bytea: its bytes, and an int32 that says where they end */
 };
@@ -47,7 +47,8 @@ enum stop {
     END = -1,      /* no more rows: ask libpq how it ended */
     PAGE = 0,      /* the page is full */
     GROW = 1,      /* `column` has no room for the value at hand; call again when it has */
-    MALFORMED = 2  /* not what was asked for */
+    MALFORMED = 2, /* not what was asked for */
+    UNFIT = 3      /* a value of `column` that its type in Arrow has not, such as NaN */
 };
 
 typedef int (*get_copy_data)(void *connection, char **buffer, int async);
@@ -55,7 +56,7 @@ typedef void (*free_memory)(void *buffer);
 
 static const uint8_t SIGNATURE[11] = {'P', 'G', 'C', 'O', 'P', 'Y', '\n', 0xFF, '\r', '\n', 0};
 enum { FLAGS = 4, HEADER = sizeof SIGNATURE + FLAGS + 4 };
-static const int64_t WIRE_WIDTH[] = {1, 2, 4, 8, 8, 16};
+static const int64_t WIRE_WIDTH[] = {1, 2, 4, 8, -1, 16};
 static const int64_t ARROW_WIDTH[] = {0, 2, 4, 8, 16, 16};
 
 static int16_t big16(const uint8_t *at) { return (int16_t)((at[0] << 8) | at[1]); }
@@ -88,7 +89,7 @@ static void store_fixed(const struct column *column, int64_t row, const uint8_t 
     uint8_t *values = column->values;
     int16_t small;
     int32_t middle;
-    int64_t wide[2];
+    int64_t wide;
     switch (column->kind) {
     case BIT:
         mark(values, row, source[0] != 0);
@@ -102,17 +103,68 @@ static void store_fixed(const struct column *column, int64_t row, const uint8_t 
         memcpy(values + row * 4, &middle, 4);
         break;
     case INT64:
-        wide[0] = shifted(big64(source), column->shift);
-        memcpy(values + row * 8, wide, 8);
-        break;
-    case WIDENED:
-        wide[0] = big64(source);
-        wide[1] = wide[0] < 0 ? -1 : 0;
-        memcpy(values + row * 16, wide, 16);
+        wide = shifted(big64(source), column->shift);
+        memcpy(values + row * 8, &wide, 8);
         break;
     default:
         memcpy(values + row * 16, source, 16);
     }
+}
+
+/* What numeric_send of PostgreSQL's numeric.c sends: digits of base 10,000, the first of them times 10,000^weight. */
+enum { NUMERIC_HEADER = 8, POSITIVE = 0, NEGATIVE = 0x4000, NOT_A_NUMBER = 0xC000, INFINITE = 0xD000,
+       MINUS_INFINITE = 0xF000 };
+static const uint16_t TENS[] = {1, 10, 100, 1000, 10000};
+
+/* Whether `count` digits are what they may be, and how many decimal digits the first of them has. */
+static int leading_digits(const uint8_t *digits, int count)
+{
+    for (int number = 0; number < count; number++)
+        if ((uint16_t)big16(digits + number * 2) >= TENS[4])
+            return -1;
+    uint16_t first = count > 0 ? (uint16_t)big16(digits) : 0;
+    return first >= TENS[3] ? 4 : first >= TENS[2] ? 3 : first >= TENS[1] ? 2 : 1;
+}
+
+/* The digits as one whole number, `power` tens behind the last; at least -3 of them, and no more than fit: see below. */
+static int64_t add_up(const uint8_t *digits, int count, int power, unsigned __int128 *total)
+{
+    uint16_t last = (uint16_t)big16(digits + (count - 1) * 2);
+    for (int number = 0; number < count - 1; number++)
+        *total = *total * TENS[4] + (uint16_t)big16(digits + number * 2);
+    int cut = power < 0 ? -power : 0;
+    if (last % TENS[cut] != 0)
+        return UNFIT;
+    *total = *total * TENS[4 - cut] + last / TENS[cut];
+    for (; power > 0; power--)
+        *total *= 10;
+    return PAGE;
+}
+
+/* Store a numeric; PAGE, or why it could not be. A total of at most 38 digits, as `room` says, fits. */
+static int64_t store_numeric(const struct column *column, int64_t row, const uint8_t *source, int32_t length)
+{
+    if (length < NUMERIC_HEADER)
+        return MALFORMED;
+    int count = big16(source), weight = big16(source + 2), sign = (uint16_t)big16(source + 4);
+    if (sign == NOT_A_NUMBER || sign == INFINITE || sign == MINUS_INFINITE)
+        return UNFIT;
+    if (count < 0 || length != NUMERIC_HEADER + count * 2 || (sign != POSITIVE && sign != NEGATIVE))
+        return MALFORMED;
+    unsigned __int128 total = 0;
+    if (count > 0) {
+        const uint8_t *digits = source + NUMERIC_HEADER;
+        int leading = leading_digits(digits, count), power = 4 * (weight - count + 1) + (int)column->shift;
+        if (leading < 0)
+            return MALFORMED;
+        if (leading + 4 * weight + column->shift > column->room || power < -3)
+            return UNFIT;
+        if (add_up(digits, count, power, &total) != PAGE)
+            return UNFIT;
+    }
+    total = sign == NEGATIVE ? -total : total;
+    memcpy(column->values + row * 16, &total, 16);
+    return PAGE;
 }
 
 /* Zeros where a value would be: what was in the memory before must not come to light. */
@@ -159,6 +211,12 @@ static int64_t take_row(const uint8_t *at, const uint8_t *end, struct state *sta
             }
         } else if (length < 0) {
             store_null(column, row);
+        } else if (column->kind == NUMERIC) {
+            int64_t stored = store_numeric(column, row, at, length);
+            if (stored != PAGE) {
+                state->column = number;
+                return stored;
+            }
         } else {
             if (length != WIRE_WIDTH[column->kind])
                 return MALFORMED;

@@ -34,7 +34,7 @@ class Storage(IntEnum):
     INT16 = 1
     INT32 = 2
     INT64 = 3
-    WIDENED = 4
+    NUMERIC = 4
     BYTES16 = 5
     VARYING = 6
 
@@ -52,6 +52,15 @@ class _Stop(IntEnum):
     PAGE = 0
     GROW = 1
     MALFORMED = 2
+    UNFIT = 3
+
+
+class UnfitValueError(Exception):
+    """A value of column `number` that its form can not hold, such as NaN among decimals."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"column {number}")
+        self.number = number
 
 
 class _Column(ctypes.Structure):
@@ -72,7 +81,7 @@ class _State(ctypes.Structure):
 class Form:
     """A column as it comes: `type` is Arrow's for what is stored; `shift` is added to each integer.
 
-    `pg_types` are the names of PostgreSQL's types that come like this.
+    `pg_types` are the names of PostgreSQL's types that come like this. A numeric is of a decimal type, without a shift.
     """
 
     storage: Storage
@@ -103,8 +112,8 @@ class CopyStream:
     """The rows of `sql`, whose columns must come in `forms`, in batches of about `batch_bytes` on the wire.
 
     Needs the connection to itself until it is exhausted; one that is left earlier can only be closed. Raises psycopg's
-    errors as they are, and SourceError when the server sends other columns than were asked for. `expected` learns from
-    each batch, for the next one and the next stream.
+    errors as they are, SourceError when the server sends other columns than were asked for, and UnfitValueError.
+    `expected` learns from each batch, for the next one and the next stream.
     """
 
     def __init__(
@@ -149,6 +158,8 @@ class CopyStream:
                 if state.rows and state.length > state.enough:
                     return  # a giant among the rows gets a page of its own
                 page.grow(state.column, state.length)
+            elif stop == _Stop.UNFIT:
+                raise UnfitValueError(state.column)
             elif stop == _Stop.MALFORMED:
                 message = "The server sent columns in another form than they were asked for."
                 raise SourceError(message, do="The table's definition was changed while it was read: run it again.")
@@ -239,8 +250,11 @@ class _Page:
     def _point(self, number: int, form: Form) -> None:
         data = self._bytes[number]
         where = (0, 0) if data is None else (data.address, data.size)
+        shift = form.shift
+        if form.storage is Storage.NUMERIC:
+            shift, where = form.type.scale, (0, form.type.precision)
         valid, values = self._valid[number].address, self._values[number].address
-        self.columns[number] = _Column(form.storage, form.shift, valid, values, *where)
+        self.columns[number] = _Column(form.storage, shift, valid, values, *where)
 
 
 def _bytes_of(rows: int, bits: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,9 @@ from backup_pipeline.core.errors import BackupError, SnapshotOutdatedError, Sour
 from backup_pipeline.core.plans import NotNativeError, Order, TablePlan
 from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import RelationKind
-from backup_pipeline.postgres.copy_stream import Expected, Form
+from backup_pipeline.postgres.copy_stream import Expected, Form, UnfitValueError
 from backup_pipeline.postgres.endpoint import Endpoint
-from backup_pipeline.postgres.errors import connection_lost, query_error, sqlstate_of
+from backup_pipeline.postgres.errors import connection_lost, query_error
 from backup_pipeline.postgres.page_sql import Field, Stretch, fields_of, key_fields, key_text, page_sql, probe_sql
 from backup_pipeline.postgres.session import literal, relation_sql
 from backup_pipeline.postgres.since import changes_sql, definitions_sql
@@ -25,8 +24,6 @@ from backup_pipeline.postgres.walks import PageSize, Walk, walk_of
 from backup_pipeline.postgres.worker import Worker, Workers
 
 _RETRIES = 3
-# bigint out of range, and what the cast of a numeric NaN says.
-_UNFIT_STATES = {"22003", "0A000"}
 # A lock keeps DDL off a table, but not new partitions off a partitioned one, nor off what a view reads.
 _MAY_GROW = {RelationKind.PARTITIONED, RelationKind.VIEW}
 
@@ -83,6 +80,8 @@ def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
                 for page in _stretch(worker, query, walk, reading):
                     losses = 0
                     yield page
+        except UnfitValueError as error:
+            raise _unfit(query, error.number, reading) from None
         except psycopg.Error as error:
             losses += 1
             _go_on_or_raise(error, query, walk, reading, losses)
@@ -109,8 +108,7 @@ def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading) -> Ite
     _lock(worker, query, reading)
     # A little more than a page: one query's rows are one page, unless they turn out much larger than measured.
     for batch in worker.batches(query.sql, query.forms, reading.size.page_bytes * 3 // 2, query.expected):
-        with _unfit_reported(worker, query):
-            rows = pa.Table.from_batches([_arrived(batch, query)])
+        rows = pa.Table.from_batches([_arrived(batch, query)])
         # The walk moves on before the page leaves: whoever reads on, or gives up, finds it behind this page.
         walk.took(rows.num_rows, rows.nbytes, _last_key(rows, query))
         yield Page(rows.select(range(len(query.fields))), time.perf_counter() - started)
@@ -156,32 +154,18 @@ def _refuse(plan: TablePlan, reading: Reading, changes: Sequence[Mapping[str, ob
 
 
 def _arrived(batch: pa.RecordBatch, query: _Query) -> pa.RecordBatch:
-    """A batch with the planned types; NotNativeError, as yet without the value, when one does not fit."""
-    arrays = []
-    for field, array in zip(query.asked, batch.columns, strict=True):
+    """A batch under its fields' names; UnfitValueError when a value lies outside its column's bounds."""
+    for number, (field, array) in enumerate(zip(query.asked, batch.columns, strict=True)):
         if field.wire.overflows(array):
-            raise NotNativeError(field.name, "")
-        try:
-            arrays.append(field.wire.arrive(array))
-        except pa.ArrowInvalid:
-            raise NotNativeError(field.name, "") from None
-    schema = pa.schema([pa.field(field.name, field.wire.type) for field in query.asked])
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+            raise UnfitValueError(number)
+    return batch.rename_columns([field.name for field in query.asked])
 
 
-@contextmanager
-def _unfit_reported(worker: Worker, query: _Query) -> Iterator[None]:
-    try:
-        yield
-    except NotNativeError as error:
-        field = next(field for field in query.fields if field.name == error.column)
-        value = _unfit_value(worker, query, field) or "a value out of its range"
-        raise NotNativeError(error.column, value) from None
-
-
-def _unfit_value(worker: Worker, query: _Query, field: Field) -> str | None:
-    found = worker.rows(probe_sql(query.plan, field, query.stretch)) if field.wire.unfit else []
-    return str(found[0]["v"]) if found else None
+def _unfit(query: _Query, number: int, reading: Reading) -> NotNativeError:
+    """What to raise for a column that needs another Arrow type; the value is asked for, as text, to be shown."""
+    field = query.asked[number]
+    found = run(reading, probe_sql(query.plan, field, query.stretch), f"looking at {field.name}")
+    return NotNativeError(field.name, str(found[0]["v"]) if found else "a value out of its range")
 
 
 def _go_on_or_raise(error: BaseException, query: _Query, walk: Walk, reading: Reading, losses: int) -> None:
@@ -189,18 +173,8 @@ def _go_on_or_raise(error: BaseException, query: _Query, walk: Walk, reading: Re
     reading.workers.check()
     if connection_lost(error) and walk.resumable and losses <= _RETRIES:
         return
-    if sqlstate_of(error) in _UNFIT_STATES:
-        _raise_unfit(query, reading)
     failed: BackupError = query_error(error, reading.endpoint, f"reading {query.plan.relation.full_name}")
     raise failed from error
-
-
-def _raise_unfit(query: _Query, reading: Reading) -> None:
-    """The server refused to scale some numeric, without saying which: ask for it, column by column."""
-    with reading.workers.lend() as worker:
-        for field in query.fields:
-            if pa.types.is_decimal(field.wire.type) and (value := _unfit_value(worker, query, field)):
-                raise NotNativeError(field.name, value)
 
 
 def _last_key(rows: pa.Table, query: _Query) -> tuple[str, ...]:

@@ -1,8 +1,4 @@
-"""How a column travels: the SQL expression that is asked for, and how what comes becomes the planned Arrow type.
-
-Decoding numeric in the client costs as much as everything else together, so a numeric of up to 18 digits is scaled to a
-bigint by the server, and its bytes are taken as a decimal128.
-"""
+"""How a column travels: the SQL expression that is asked for, and in which form what comes becomes an Arrow array."""
 
 from __future__ import annotations
 
@@ -40,7 +36,6 @@ _FORMS: dict[str, Form] = {
     ),
 }
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
-_DIGITS_OF_INT64 = 18
 
 
 @dataclass(frozen=True)
@@ -69,20 +64,15 @@ _NOT_A_NUMBER = "{x} = 'NaN'::numeric"
 
 @dataclass(frozen=True)
 class Wire:
-    """One column's way: `ask` wraps the value `{x}` in SQL, which comes in `form` and becomes an array of `type`.
+    """One column's way: `ask` wraps the value `{x}` in SQL, which comes in `form`.
 
-    `unfit` is an SQL condition on `{x}` that finds the values `type` can not hold; empty when it holds all.
+    `unfit` is an SQL condition on `{x}` that finds the values the form can not hold; empty when it holds all.
     """
 
     ask: str
     form: Form
-    type: pa.DataType
     unfit: str = ""
     bounds: Bounds | None = None
-
-    def arrive(self, array: pa.Array) -> pa.Array:
-        """An array that came in `form` as one of `type`; pa.ArrowInvalid when a value does not fit."""
-        return array if array.type == self.type else array.cast(self.type)
 
     def overflows(self, array: pa.Array) -> bool:
         """Whether a value of an arrived array lies outside the bounds."""
@@ -96,27 +86,19 @@ class Wire:
 def wire_of(column: Column, arrow_type: str) -> Wire:
     """The way of `column` into `arrow_type` (a string of core's `arrow_types`)."""
     if match := _DECIMAL.fullmatch(arrow_type):
-        return _numeric(pa.decimal128(int(match[1]), int(match[2])))
+        target = pa.decimal128(int(match[1]), int(match[2]))
+        return Wire("{x}", Form(Storage.NUMERIC, target, frozenset({"numeric"})), _NOT_A_NUMBER)
     form = _FORMS[arrow_type]
     if arrow_type == TEXT:
         direct = column.builtin and column.base_type in form.pg_types
-        return Wire("{x}" if direct else "{x}::text", form, form.type)
+        return Wire("{x}" if direct else "{x}::text", form)
     if column.base_type == "oid":
-        return Wire("{x}::int8", form, form.type)
+        return Wire("{x}::int8", form)
     bounds = _BOUNDS.get(arrow_type)
-    return Wire("{x}", form, form.type, bounds.unfit if bounds else "", bounds)
+    return Wire("{x}", form, bounds.unfit if bounds else "", bounds)
 
 
 def masked_wire() -> Wire:
     """The way of a masked column: whether there is a value is asked, the value itself never."""
     # num_nonnulls, because a composite value with a null inside IS NOT NULL is false.
-    return Wire(f"CASE num_nonnulls({{x}}) WHEN 1 THEN {literal(MASK)}::text END", _FORMS[TEXT], pa.string())
-
-
-def _numeric(target: pa.Decimal128Type) -> Wire:
-    if target.precision > _DIGITS_OF_INT64:
-        return Wire("{x}::text", _FORMS[TEXT], target, _NOT_A_NUMBER)
-    factor = 10**target.scale
-    ask = f"({{x}} * {factor})::int8" if target.scale else "{x}::int8"
-    # The bigint's bytes, widened, are the decimal's: nothing is computed.
-    return Wire(ask, Form(Storage.WIDENED, target, frozenset({"int8"})), target, _NOT_A_NUMBER)
+    return Wire(f"CASE num_nonnulls({{x}}) WHEN 1 THEN {literal(MASK)}::text END", _FORMS[TEXT])

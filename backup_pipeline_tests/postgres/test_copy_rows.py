@@ -9,15 +9,19 @@ import ctypes
 import random
 import struct
 from collections.abc import Callable, Sequence
+from decimal import Context, Decimal
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backup_pipeline.native.library import library
 from backup_pipeline.postgres import copy_stream
 from backup_pipeline.postgres.copy_stream import Expected, Form, Storage
 
-END, PAGE, GROW, MALFORMED = -1, 0, 1, 2
+WIDE = Context(prec=40)
+END, PAGE, GROW, MALFORMED, UNFIT = -1, 0, 1, 2, 3
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = b"\xff\xff"
 WIDTHS = {
@@ -25,7 +29,6 @@ WIDTHS = {
     Storage.INT16: 2,
     Storage.INT32: 4,
     Storage.INT64: 8,
-    Storage.WIDENED: 8,
     Storage.BYTES16: 16,
 }
 TYPES = {
@@ -33,7 +36,7 @@ TYPES = {
     Storage.INT16: pa.int16(),
     Storage.INT32: pa.int32(),
     Storage.INT64: pa.int64(),
-    Storage.WIDENED: pa.decimal128(19, 0),
+    Storage.NUMERIC: pa.decimal128(38, 9),
     Storage.BYTES16: pa.binary(16),
     Storage.VARYING: pa.binary(),
 }
@@ -82,7 +85,29 @@ def a_field(storage: Storage, chance: random.Random) -> bytes | None:
     """A value as the server sends it, or None for NULL."""
     if chance.random() < 0.2:
         return None
+    if storage is Storage.NUMERIC:
+        return a_numeric(
+            Decimal(chance.randrange(-(10**38) + 1, 10**38) // 10 ** chance.randrange(39)).scaleb(-9, WIDE)
+        )
     return chance.randbytes(WIDTHS.get(storage) or chance.choice([0, 1, 5, 100, 3000]))
+
+
+def a_numeric(value: Decimal) -> bytes:
+    """A number as numeric_send of PostgreSQL sends it."""
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    whole, scale = int("".join(map(str, digits))), max(-exponent, 0)
+    whole *= 10 ** max(exponent, 0)
+    whole, groups = whole * 10 ** (-scale % 4), list[int]()
+    while whole:
+        whole, group = divmod(whole, 10_000)
+        groups.insert(0, group)
+    weight = len(groups) - 1 - -(-scale // 4)
+    while groups and not groups[-1]:
+        groups.pop()
+    return struct.pack(
+        f">hhHH{len(groups)}h", len(groups), weight if groups else 0, 0x4000 * sign if groups else 0, scale, *groups
+    )
 
 
 def a_row(fields: Sequence[bytes | None]) -> bytes:
@@ -118,12 +143,16 @@ def test_whatever_comes_is_taken_whole_or_refused(seed: int) -> None:
         assert stop == END
         assert sum(page.num_rows for page in pages) == len(rows)
         for number, storage in enumerate(storages):
+            values = [value for page in pages for value in page.column(number).to_pylist()]
             if storage in (Storage.VARYING, Storage.BYTES16):
-                values = [value for page in pages for value in page.column(number).to_pylist()]
                 assert values == [row[number] for row in rows]
+            if storage is Storage.NUMERIC:
+                assert [None if value is None else a_numeric(value) for value in values] == [
+                    row[number] for row in rows
+                ]
         at = chance.randrange(len(messages))
         messages[at] = spoiled(messages[at], chance)
-        assert read(messages, storages, expected, enough)[0] in (END, MALFORMED)
+        assert read(messages, storages, expected, enough)[0] in (END, MALFORMED, UNFIT)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +170,58 @@ def test_whatever_comes_is_taken_whole_or_refused(seed: int) -> None:
 )
 def test_what_was_not_asked_for_is_refused(message: bytes) -> None:
     assert read([message, TRAILER], [Storage.INT64], Expected.of_any(1), 1000) == (MALFORMED, [])
+
+
+def one_numeric(message: bytes, precision: int, scale: int) -> tuple[int, list[Decimal | None]]:
+    """How a row with this one field ends, and what came of it."""
+    TYPES[Storage.NUMERIC], before = pa.decimal128(precision, scale), TYPES[Storage.NUMERIC]
+    try:
+        stop, pages = read([HEADER + a_row([message]), TRAILER], [Storage.NUMERIC], Expected.of_any(1), 1000)
+    finally:
+        TYPES[Storage.NUMERIC] = before
+    return stop, [value for page in pages for value in page.column(0).to_pylist()]
+
+
+@given(st.integers(1, 38), st.data())
+def test_every_decimal_that_fits_comes_as_it_was_sent(precision: int, data: st.DataObject) -> None:
+    scale = data.draw(st.integers(0, precision))
+    whole = data.draw(st.integers(-(10**precision) + 1, 10**precision - 1))
+    value = Decimal(whole).scaleb(-scale, WIDE)
+    assert one_numeric(a_numeric(value), precision, scale) == (END, [value])
+
+
+@pytest.mark.parametrize(
+    ("field", "precision", "scale"),
+    [
+        (struct.pack(">hhHH", 0, 0, 0xC000, 0), 5, 2),
+        (struct.pack(">hhHH", 0, 0, 0xD000, 0), 5, 2),
+        (struct.pack(">hhHH", 0, 0, 0xF000, 0), 5, 2),
+        (a_numeric(Decimal("1000.00")), 5, 2),
+        (a_numeric(Decimal("1.234")), 5, 2),
+        (a_numeric(Decimal("0.00001")), 5, 2),
+        (a_numeric(Decimal(10) ** 38), 38, 0),
+        (struct.pack(">hhHHh", 1, 32767, 0, 0, 1), 38, 0),
+        (struct.pack(">hhHHh", 1, -32768, 0, 0, 1), 38, 38),
+    ],
+)
+def test_a_numeric_that_does_not_fit_is_told_apart_from_nonsense(field: bytes, precision: int, scale: int) -> None:
+    assert one_numeric(field, precision, scale) == (UNFIT, [])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"",
+        struct.pack(">hhH", 0, 0, 0),
+        struct.pack(">hhHH", 1, 0, 0, 0),
+        struct.pack(">hhHH", -1, 0, 0, 0),
+        struct.pack(">hhHHh", 1, 0, 0x1234, 0, 1),
+        struct.pack(">hhHHh", 1, 0, 0, 0, 10_000),
+        struct.pack(">hhHHh", 1, 0, 0, 0, -1),
+    ],
+)
+def test_what_is_no_numeric_is_refused(field: bytes) -> None:
+    assert one_numeric(field, 38, 0) == (MALFORMED, [])
 
 
 def test_null_leaves_nothing_of_the_memory_before() -> None:

@@ -96,7 +96,7 @@ def test_every_type_comes_back_as_the_value_the_server_has(every_type: str) -> N
         for number, pg_type in enumerate(TYPES):
             plan = plan_for(snapshot, f"t{number}")
             rows = read_table(snapshot, plan)
-            planned = wire_of(plan.columns[1].column, plan.columns[1].arrow_type).type
+            planned = wire_of(plan.columns[1].column, plan.columns[1].arrow_type).form.type
             assert rows.schema.field("x").type == planned, pg_type
             assert rows["x"][0].as_py() is None, pg_type
             expected = [
