@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.core.removal import Versions
 
 PROJECT = Path(__file__).resolve().parent.parent
 _SOURCE_PREFIX = "BACKUP_SOURCE_URL_"
+_PING_PREFIX = "BACKUP_PING_"
 _OTHER_PREFIXES = ("BACKUP_", "DAGSTER_HOME", "DAGSTER_PG_URL", "AWS_")
 BUILT_IN_CATALOGS = Path(__file__).resolve().parent / "catalogs"
 
@@ -47,8 +49,39 @@ class Settings(BaseSettings):
     s3_region: str | None = Field(
         default=None, validation_alias=AliasChoices("BACKUP_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
     )
+    s3_lock_mode: Literal["governance", "compliance"] | None = Field(
+        default=None, description="lock bundles and manifests with S3 Object Lock; who may lift it"
+    )
+    s3_lock_days: int | None = Field(default=None, ge=1, le=36_500, description="for how many days")
+    second_store: str | None = Field(default=None, description="where each backup is copied to, after BACKUP_STORE")
+    second_s3_endpoint_url: str | None = Field(default=None, description="of the second store, other than AWS")
+    second_s3_region: str | None = Field(default=None, description="the region of the second store")
+    second_s3_profile: str | None = Field(default=None, description="the AWS profile of the second store")
+    second_s3_lock_mode: Literal["governance", "compliance"] | None = Field(
+        default=None, description="as BACKUP_S3_LOCK_MODE, in the second store"
+    )
+    second_s3_lock_days: int | None = Field(default=None, ge=1, le=36_500, description="for how many days there")
+    s3_sse: str | None = Field(default=None, description="encryption by the S3 server: AES256 or aws:kms")
+    s3_sse_kms_key_id: str | None = Field(default=None, description="with aws:kms: the key, where not the account's")
+    second_s3_sse: str | None = Field(default=None, description="as s3_sse, for the second store")
+    second_s3_sse_kms_key_id: str | None = Field(default=None, description="as s3_sse_kms_key_id, for the second store")
+    age_recipients: str = Field(default="", description="age recipients that backups are encrypted to, by spaces")
+    age_identity_file: Path | None = Field(default=None, description="the file with the private key, for reading")
+    age_identity: SecretStr | None = Field(default=None, description="the private key itself, for reading")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Apprise URLs, by spaces")
+    alert_remind_hours: float = Field(
+        default=24, gt=0, allow_inf_nan=False, description="how often people are reminded of what keeps failing"
+    )
+    ping_start_url: SecretStr | None = Field(default=None, description="asked when a full backup begins")
+    ping_success_url: SecretStr | None = Field(default=None, description="asked when a full backup is there")
+    ping_fail_url: SecretStr | None = Field(default=None, description="asked when a full backup failed")
+    ping_urls: Annotated[Mapping[str, SecretStr], NoDecode] = Field(
+        default_factory=lambda: _ping_urls(), description="BACKUP_PING_<SIGNAL>_URL_<CATALOG>: those of one catalog"
+    )
+    ping_method: Literal["GET", "POST"] = Field(default="GET", description="how those URLs are asked")
+    ping_timeout_s: float = Field(default=5, gt=0, allow_inf_nan=False, description="how long one ping may take")
     alert_timeout_s: float = Field(default=15, gt=0, allow_inf_nan=False, description="how long one channel may take")
+    metrics_token: SecretStr | None = Field(default=None, description="what /metrics asks for; else only this machine")
     workers: int = Field(default=2, ge=1, le=32, description="tables read side by side")
     page_mib: int = Field(default=4, ge=1, le=512, description="the size a page aims at")
     statement_timeout_s: int = Field(default=3600, ge=0, description="for one query on the source")
@@ -64,6 +97,10 @@ class Settings(BaseSettings):
         default=None, validation_alias="DAGSTER_PG_URL", description="PostgreSQL for Dagster's storage; else SQLite"
     )
     compute_log_bucket: str | None = Field(default=None, description="S3 bucket for Dagster's compute logs; else local")
+    prune_versions: Versions = Field(
+        default=Versions.REPORT, description="earlier versions in a versioned bucket: report, leave or remove them"
+    )
+    keep_events_days: int = Field(default=90, ge=1, description="the event log of a Dagster run is kept whole so long")
     created_by: str = Field(default="", validation_alias=AliasChoices("BACKUP_CREATED_BY", "USER", "LOGNAME"))
 
     def __init__(self, **values: object) -> None:
@@ -96,5 +133,15 @@ def _source_urls() -> dict[str, SecretStr]:
         name.removeprefix(_SOURCE_PREFIX).lower(): url
         for name, url in os.environ.items()
         if name.startswith(_SOURCE_PREFIX)
+    }
+    return {name: SecretStr(url) for name, url in found.items() if url}
+
+
+def _ping_urls() -> dict[str, SecretStr]:
+    """The URLs of single catalogs, by signal and catalog: `start_url_isp`."""
+    found = {
+        name.removeprefix(_PING_PREFIX).lower(): url
+        for name, url in os.environ.items()
+        if name.startswith(_PING_PREFIX) and "_URL_" in name
     }
     return {name: SecretStr(url) for name, url in found.items() if url}

@@ -7,10 +7,20 @@ from collections.abc import Iterator
 import pytest
 
 from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline_tests.servers.moto_fixtures import lock_server, locked_bucket, plain_bucket
 from backup_pipeline_tests.servers.postgres import temporary_database, throwaway_server
 from backup_pipeline_tests.servers.swift_fixtures import s3_bucket, s3_proxy, s3_server
 
-__all__ = ["fresh_database", "postgres_server", "s3_bucket", "s3_proxy", "s3_server"]
+__all__ = [
+    "fresh_database",
+    "lock_server",
+    "locked_bucket",
+    "plain_bucket",
+    "postgres_server",
+    "s3_bucket",
+    "s3_proxy",
+    "s3_server",
+]
 
 
 @pytest.fixture(scope="session")

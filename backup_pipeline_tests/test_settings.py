@@ -24,12 +24,12 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def variables() -> set[str]:
     """Every environment variable that a setting is read from."""
-    found = {"BACKUP_SOURCE_URL_<CATALOG>"}
+    found = {"BACKUP_SOURCE_URL_<CATALOG>", "BACKUP_PING_START_URL_<CATALOG>"}
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         if isinstance(alias, AliasChoices):
             found |= {str(choice) for choice in alias.choices}
-        elif name != "source_urls":
+        elif name not in {"source_urls", "ping_urls"}:
             found.add(str(alias) if alias else f"BACKUP_{name.upper()}")
     return found
 

@@ -1,11 +1,12 @@
-"""`make bench`: ours beside other tools, the whole backup beside its export, the burden on the source; a report."""
+"""`make bench`: ours beside other tools, the whole backup, a restore, the burden on the source; a report."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,7 @@ from benchmarks.bench import Bench, say
 from benchmarks.keep import keep_burden, keep_race
 from benchmarks.machine import facts
 from benchmarks.measure_burden import measure_burden
+from benchmarks.measure_restore import measure_restore
 from benchmarks.measure_scale import NoRoomError, measure_scale
 from benchmarks.measure_tables import measure_tables
 from benchmarks.measure_whole import measure_whole
@@ -28,7 +30,7 @@ from benchmarks.tables import TABLES
 from benchmarks.verdicts import FULL_ROWS, ROUNDS
 
 HOME = PROJECT / ".backup_pipeline"
-SECTIONS = ("tables", "whole", "burden", "scale", "report")
+SECTIONS = ("tables", "whole", "burden", "scale", "restore", "report")
 
 
 def main() -> None:
@@ -48,18 +50,24 @@ def _measure(bench: Bench, sections: Sequence[str], tables: Sequence[str], pages
     if "tables" in sections:
         for race in measure_tables(bench, tables):
             keep_race(pages.results, race)
-    if "whole" in sections:
-        keep_race(pages.results, measure_whole(bench))
+    for name, measure in (("whole", measure_whole), ("restore", measure_restore)):
+        if name in sections:
+            keep_race(pages.results, measure(bench))
     if "scale" in sections:
-        try:
+        with _left_out("scale", NoRoomError):
             keep_race(pages.results, measure_scale(bench))
-        except NoRoomError as error:
-            say(f"scale is left out: {error}")
     if "burden" in sections:
-        try:
+        with _left_out("burden", SettingsError):
             keep_burden(pages.results, measure_burden(bench))
-        except SettingsError as error:
-            say(f"burden is left out: {error}")
+
+
+@contextmanager
+def _left_out(section: str, error: type[Exception]) -> Iterator[None]:
+    """Go on without a section that can not be measured here."""
+    try:
+        yield
+    except error as why:
+        say(f"{section} is left out: {why}")
 
 
 def _bench(server: EmbeddedPostgres, folder: Path, peers: Peers, arguments: argparse.Namespace) -> Bench:
@@ -88,7 +96,7 @@ def _pages(arguments: argparse.Namespace) -> Pages:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=["tables", "whole", "burden"])
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=["tables", "whole", "burden", "restore"])
     parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES), help="of the section tables")
     parser.add_argument("--rows", type=int, default=FULL_ROWS, help="rows of the full-size tables")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds; the median counts")

@@ -12,6 +12,9 @@ LIMIT = "COPY binary to /dev/null"
 BARE = "bare export"
 WHOLE = "whole backup"
 EMPTY = "whole backup, empty"
+PG_RESTORE = "pg_restore"
+PG_RESTORE_JOBS = "pg_restore -j 2"
+PG_RESTORE_TABLE = "pg_restore -t"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PSQL, WHOLE, Results, Timing
+from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PG_RESTORE, PSQL, WHOLE, Results, Timing
 
 FULL_ROWS = 3_000_000
 WIDE_ROWS = 300_000
@@ -49,6 +49,12 @@ def verdicts(results: Results) -> Sequence[Verdict]:
         _ratio("the whole backup: at most 1.6 × its bare export", whole, bare, 1.6),
         _fixed(_timing(results, "whole", EMPTY)),
         _burden(results),
+        _ratio(
+            "one table restored with its key: at least as fast as pg_restore",
+            _timing(results, "restore", OURS),
+            _timing(results, "restore", PG_RESTORE),
+            1.0,
+        ),
     )
 
 

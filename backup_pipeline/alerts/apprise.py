@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, wait
 from datetime import timedelta
 from functools import cached_property
 
 import apprise
 
-from backup_pipeline.alerts.channel import Channel, asset, parse_channel
+from backup_pipeline.alerts.channel import Channel, asset, named_apart, parse_channel
 from backup_pipeline.alerts.log import LogAlerter
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.ports import Alerter
@@ -60,17 +60,23 @@ class AppriseAlerter:
         self._timeout = timeout.total_seconds()
 
     @cached_property
-    def channels(self) -> tuple[Channel, ...]:
+    def _channels(self) -> tuple[Channel, ...]:
         """The channels of the URLs, malformed ones included; Apprise's services are loaded for the first time here."""
-        return tuple(parse_channel(url, position) for position, url in enumerate(self._urls, start=1))
+        return named_apart([parse_channel(url, position) for position, url in enumerate(self._urls, start=1)])
 
-    def send(self, alert: Alert) -> Sequence[Delivery]:
-        """Send to every channel at once; one delivery a channel, in the order of the URLs, within `timeout`."""
-        futures = [_start(channel, alert) for channel in self.channels]
+    @property
+    def channels(self) -> Sequence[str]:
+        """The names of the channels, in the order of the URLs."""
+        return [channel.name for channel in self._channels]
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
+        """Send to every channel at once, or `only` to those; one delivery a channel, in order, within `timeout`."""
+        channels = [channel for channel in self._channels if only is None or channel.name in only]
+        futures = [_start(channel, alert) for channel in channels]
         wait(futures, timeout=self._timeout)
         late = f"No answer within {self._timeout:g} seconds."
         errors = [future.result() if future.done() else late for future in futures]
-        deliveries = [Delivery(channel.name, error) for channel, error in zip(self.channels, errors, strict=True)]
+        deliveries = [Delivery(channel.name, error) for channel, error in zip(channels, errors, strict=True)]
         for delivery in deliveries:
             if delivery.error:
                 logger.warning("Alert %r was not delivered to %s: %s", alert.title, delivery.channel, delivery.error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from apprise import Apprise, AppriseAsset, NotifyBase
@@ -48,6 +50,17 @@ def parse_channel(url: str, position: int) -> Channel:
         return Channel(url, name, _secrets(url, name, str(plugin.password or "")))
     except Exception as error:  # noqa: BLE001 - a hundred services take URLs apart; an alert raises for none of them
         return Channel(url, unnamed, error=f"This {scheme}:// URL can not be read ({type(error).__name__}).")
+
+
+def named_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
+    """The channels, no two of one name: two hooks of one server differ only in what is not shown."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for channel in channels:
+        seen[channel.name] += 1
+        number = seen[channel.name]
+        apart.append(channel if number == 1 else replace(channel, name=f"{channel.name} ({number})"))
+    return tuple(apart)
 
 
 def _name(plugin: NotifyBase) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Delivery
 
@@ -13,8 +13,12 @@ logger = logging.getLogger(__name__)
 class LogAlerter:
     """The port `Alerter` over the process's own log, at error level whatever the severity, so that it is seen."""
 
-    def send(self, alert: Alert) -> Sequence[Delivery]:
+    channels: Sequence[str] = (LOG_CHANNEL,)
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
         """Log the alert, and that nobody else was told; one delivery, to `log`."""
+        if only is not None and LOG_CHANNEL not in only:
+            return []
         logger.error(
             "[backup %s] %s\n%s\nNobody was told: BACKUP_ALERT_URLS is not set. Set it to Apprise URLs, such as "
             "mailtos://user:password@smtp.example.com?to=ops@example.com.",

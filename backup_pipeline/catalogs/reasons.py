@@ -8,13 +8,28 @@ from difflib import get_close_matches
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from backup_pipeline.core.catalog import Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.core.catalog import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.core.retention import ManualRule, Retention, Rule
 
 Loc = Sequence[str | int]
 
 _REASON = "a reason of at least 3 letters"
 _SHRINKAGE = "a mapping such as {ratio: 0.5, floor: 100}"
+_COUNT = "a whole number, 0 or more"
+_ANOMALIES = "a mapping such as {ratio: 0.5, floor_rows: 100}"
 _COLUMN = "the name of a column"
+_HOW_MANY = "a whole number from 0 to 10000"
+_RULE = {
+    "keep_last": _HOW_MANY,
+    "keep_within": "a time such as 30 days, 6 months, 1 year, or forever",
+    "keep_hourly": _HOW_MANY,
+    "keep_daily": _HOW_MANY,
+    "keep_weekly": _HOW_MANY,
+    "keep_monthly": _HOW_MANY,
+    "keep_yearly": _HOW_MANY,
+    "min_keep": _HOW_MANY,
+    "grace_minutes": "a whole number of minutes, 0 or more",
+}
 _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
     Catalog: {
         "catalog": "a name such as shop: up to 40 of a-z, 0-9 and _, a letter first",
@@ -26,6 +41,8 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "bundle_name": "a file name that ends in .zip, such as full_backup_%Y-%m-%d.zip",
         "grace_minutes": "a whole number from 0 to 1440",
         "shrinkage": _SHRINKAGE,
+        "anomalies": _ANOMALIES,
+        "retention": "a mapping such as {automatic: {keep_within: 30 days}, manual: {keep_within: forever}}",
         "owners": "a list of e-mail addresses and teams, such as [team:data]",
         "tables": "a mapping of at least one table, such as {customers: }",
         "excluded": "a list of entries such as {table: tmp_imports, reason: scratch}",
@@ -43,9 +60,24 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "mask": "a list of columns, such as [password]",
         "allow": "a mapping `column: reason`",
         "shrinkage": _SHRINKAGE,
+        "anomalies": _ANOMALIES,
     },
     Excluded: {"table": "the name of a table, or a pattern such as tmp_*", "reason": _REASON},
-    Shrinkage: {"ratio": "a number from 0 to 1", "floor": "a whole number, 0 or more"},
+    Shrinkage: {"ratio": "a number from 0 to 1", "floor": _COUNT},
+    Anomalies: {
+        "ratio": "a number between 0 and 1",
+        "floor_rows": _COUNT,
+        "floor_bytes": _COUNT,
+        "trailing": "a whole number from 0 to 100",
+        "allow": "a mapping `kind: reason`",
+    },
+    Retention: {
+        "automatic": "a rule such as {keep_within: 30 days, keep_monthly: 12}",
+        "manual": "a rule such as {keep_within: forever}",
+        "schedule": 'a cron line of five fields such as "0 3 * * 0", or null',
+    },
+    Rule: _RULE,
+    ManualRule: _RULE,
 }
 _WANTS_INSIDE: Mapping[str, str] = {
     "owners": "an e-mail address, or `team:` and a name",
@@ -75,6 +107,8 @@ def reason_of(detail: ErrorDetails) -> str:
         case "value_error" | "contradiction":  # the rules of the catalog say themselves what is allowed
             reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
             return f"{reason}."
+        case "enum":
+            return f"wants {detail['ctx']['expected']}{_shown(detail['input'])}."
         case "missing":
             return f"is missing; wants {_wanted(place_of(detail))}."
     return _unfit_value(detail)
@@ -119,8 +153,12 @@ def _model_at(loc: Loc) -> type[BaseModel]:
     match loc:
         case ["shrinkage", *_] | ["tables", _, "shrinkage", *_]:
             return Shrinkage
+        case ["anomalies", *_] | ["tables", _, "anomalies", *_]:
+            return Anomalies
         case ["excluded", _, *_]:
             return Excluded
+        case ["retention", *inner]:
+            return Rule if inner[:1] in (["automatic"], ["manual"]) else Retention
         case ["tables", _, *_]:
             return TableSpec
     return Catalog

@@ -9,15 +9,29 @@ from typing import Annotated
 import typer
 
 from backup_pipeline import __version__
+from backup_pipeline.cli.alerts import alerts_app
+from backup_pipeline.cli.audit import audit
 from backup_pipeline.cli.backup import backup
 from backup_pipeline.cli.bundles import download, url
+from backup_pipeline.cli.calendar import calendar
 from backup_pipeline.cli.catalog import catalog_app
+from backup_pipeline.cli.check import check
+from backup_pipeline.cli.copy import copy
+from backup_pipeline.cli.delete import delete
 from backup_pipeline.cli.demo import demo
+from backup_pipeline.cli.drill import drill
 from backup_pipeline.cli.exit_codes import EXIT_CODES
 from backup_pipeline.cli.failures import tell_failure
+from backup_pipeline.cli.hold import hold, release
+from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.listing import list_backups, show
+from backup_pipeline.cli.prune import prune
+from backup_pipeline.cli.purge_events import purge_events
+from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore import restore
 from backup_pipeline.cli.restores import restores_app
+from backup_pipeline.cli.serve import serve
+from backup_pipeline.cli.stats import stats
 from backup_pipeline.cli.up import up
 from backup_pipeline.cli.verify import verify
 
@@ -36,13 +50,28 @@ app.command()(backup)
 app.command("list")(list_backups)
 app.command()(show)
 app.command()(verify)
+app.command()(drill)
+app.command()(check)
+app.command()(calendar)
+app.command()(stats)
 app.command()(download)
 app.command()(url)
+app.command()(copy)
 app.command()(restore)
 app.add_typer(restores_app)
+app.add_typer(alerts_app)
 app.add_typer(catalog_app)
+app.add_typer(key_app)
+app.command()(prune)
+app.command()(hold)
+app.command()(release)
+app.command()(delete)
+app.command()(rebuild)
+app.command()(audit)
+app.command("purge-events")(purge_events)
 app.command()(demo)
 app.command()(up)
+app.command()(serve)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  # Typer calls it so

@@ -60,8 +60,8 @@ def backup(
 
         backup-pipeline backup --catalog shop --json
 
-    Exit codes: 0 done; 1 failed; 2 wrong request or catalog; 3 some tables failed and there is no bundle; 20 the store
-    gave back other bytes; 21 refused, because the date is over; 130 stopped.
+    Exit codes: 0 done; 1 failed; 2 wrong request or catalog; 3 some tables failed and there is no bundle; 11 another
+    run writes the catalog; 20 the store gave back other bytes; 21 refused, because the date is over; 130 stopped.
     """
     settings = Settings()
     spec = _catalog(settings, settings.catalog if catalog is None else catalog)
@@ -135,13 +135,13 @@ def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupErr
 
 
 def _close_what_died(settings: Settings, catalog: Catalog) -> None:
-    from backup_pipeline.operations.orphans import close_orphans
-    from backup_pipeline.operations.restore_ends import close_abandoned
-    from backup_pipeline.wiring.ports import is_dead, is_dead_restore, open_ports
+    import dagster as dg
 
-    with open_ports(settings, catalog.catalog) as ports:
-        close_orphans(ports, is_dead)
-        close_abandoned(ports, is_dead_restore)
+    from backup_pipeline.orchestration.dead_runs import close_what_died
+    from backup_pipeline.wiring.ports import open_ports
+
+    with open_ports(settings, catalog.catalog) as ports, dg.DagsterInstance.get() as instance:
+        close_what_died(instance, ports)
 
 
 def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredManifest:
@@ -153,7 +153,9 @@ def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredMan
         if attempt is None:
             message = "The run ended well but left no row in the ledger."
             raise RunFailedError(message, do="Report this.", exit_code=1)
-        return stored_manifest(attempt, ports.store)
+        # The row knows more than the manifest: what became of the copy in the second store.
+        known = {"status": attempt.status, "warnings": attempt.warnings}
+        return stored_manifest(attempt, ports.store).model_copy(update=known)
 
 
 def _catalog(settings: Settings, name: str) -> Catalog:

@@ -10,6 +10,7 @@ import typer
 from backup_pipeline.cli.durations import parse_duration
 from backup_pipeline.cli.opened import Opened, opened
 from backup_pipeline.cli.output import moment, note_console, print_line
+from backup_pipeline.cli.which_store import FromStore, Which
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt
@@ -30,6 +31,7 @@ def download(
         Path, typer.Option(help="A folder, which is made if need be, or a file (a name with an ending); default: here.")
     ] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    store: FromStore = "first",
     catalog: OfCatalog = None,
 ) -> None:
     """Download a backup's bundle (a ZIP) from the store, or a rendering of it, compared with its manifest on the way.
@@ -53,14 +55,15 @@ def download(
         backup-pipeline download latest --to /tmp/isp.zip --force
 
     Exit codes: 0 downloaded; 1 failed, no room or no right to write; 2 that is no backup id, or no form; 10 there is no
-    such backup, or it has no bundle; 20 the stored bytes are not the manifest's; 21 a file is there already.
+    such backup, or it has no bundle; 12 it is encrypted, and no key here opens it (the ZIP comes without); 20 the
+    stored bytes are not the manifest's; 21 a file is there already.
     """
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.local_file import Destination
 
     with opened() as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        path = _taken(at, attempt, form, Destination(to, force))
+        path = _taken(at, attempt, form, Destination(to, force), store)
     print_line(str(path))
 
 
@@ -68,6 +71,7 @@ def url(
     backup: Backup,
     *,
     expires: Annotated[str, typer.Option(help="How long it is good: 90s, 30m, 1h, 7d (the most).")] = "1h",
+    store: FromStore = "first",
     catalog: OfCatalog = None,
 ) -> None:
     """Print a signed URL of a backup's bundle: whoever has it can download it until it expires.
@@ -91,21 +95,22 @@ def url(
     with opened() as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         witness = at.witness()
-        signed = bundle_url(attempt, store=at.store(), witness=witness, expires=time)
+        signed = bundle_url(attempt, store=at.store(store), witness=witness, expires=time)
     print_line(signed)
     note_console().print(f"Good until {moment(witness.clock() + time)}, for whoever has it.")
 
 
-def _taken(at: Opened, attempt: Attempt, form: str, to: Destination) -> Path:
+def _taken(at: Opened, attempt: Attempt, form: str, to: Destination, which: Which) -> Path:
     from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.core.rendering import Rendering
-    from backup_pipeline.formats.files import FileFormats
     from backup_pipeline.operations.download import download_bundle
     from backup_pipeline.operations.render import render_backup
+    from backup_pipeline.wiring.encryption import open_formats
 
-    store, witness = at.store(), at.witness()
+    store, witness = at.store(which), at.witness()
     with shown_progress(note_console()) as progress:
         if form == "zip":
             return download_bundle(attempt, to, store=store, witness=witness, progress=progress)
         kind = Rendering(form)
-        return render_backup(attempt, kind, to, store=store, formats=FileFormats(), witness=witness, progress=progress)
+        formats = open_formats(at.settings)
+        return render_backup(attempt, kind, to, store=store, formats=formats, witness=witness, progress=progress)

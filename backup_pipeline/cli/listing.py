@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backup_pipeline.cli.copies import shown_copies, with_copies
 from backup_pipeline.cli.opened import Opened, opened
-from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.cli.output import note_console, print_json, result_console
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.statuses import Status
 
@@ -25,10 +26,11 @@ def list_backups(
     """List backups and attempts, newest first: date, status, rows, size, who made it and why, or what went wrong.
 
     It reads the ledger, not the store: a backup that is listed was checked when it was made; `verify` checks it now.
-    Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants. Kinds: a
-    *selective* backup holds chosen tables only, *tables* has no bundle. The date is that of the catalog's timezone, the
-    time in an id is UTC. Verified is the deepest level that was reached, and how long ago. Reasons and errors are cut
-    to fit: `show` tells them whole.
+    Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants; *copied*
+    or *NOT copied* to the second store, where there is one. Kinds: a *selective* backup holds chosen tables only,
+    *tables* has no bundle. The date is that of the catalog's timezone, the time in an id is UTC. Verified is the
+    deepest level that was reached, and how long ago. Expires is when the rules let it go at the earliest (empty: never,
+    or by count), or *held*. Reasons and errors are cut to fit: `show` tells them whole.
 
     Examples:
 
@@ -43,14 +45,20 @@ def list_backups(
     """
     with opened() as at:
         rows = at.ledger.list(catalog=catalog, status=status or (), limit=limit)
+        copies = at.ledger.copies.list(catalog=catalog)
+        undelivered = len(at.ledger.outbox.list())
     if as_json:
-        print_json(rows)
+        print_json([with_copies(row, copies) for row in rows])
         return
     from backup_pipeline.cli.backup_list import backup_list
     from backup_pipeline.wiring.clock import utc_now
 
     console = result_console()
-    console.print(backup_list(rows, console.width, utc_now()) if rows else "There are no backups to list.")
+    second = at.settings.second_store
+    shown = shown_copies(rows, copies, second.rstrip("/") if second else None)
+    console.print(backup_list(rows, console.width, utc_now(), shown) if rows else "There are no backups to list.")
+    if undelivered:
+        note_console().print(f"Alerts that did not reach people: {undelivered}. `backup-pipeline alerts` lists them.")
 
 
 def show(
@@ -77,15 +85,18 @@ def show(
     with opened() as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         audits = list(reversed(at.ledger.audits(attempt.backup_id)))
+        copies = at.ledger.copies.list(backup_id=attempt.backup_id)
         manifest, problem = _manifest(at, attempt)
     if as_json:
         described = manifest.model_dump(mode="json") if manifest else None
-        print_json({"backup": attempt, "manifest": described, "manifest_error": problem, "audit": audits})
+        print_json(
+            {"backup": attempt, "manifest": described, "manifest_error": problem, "audit": audits, "copies": copies}
+        )
         return
     from backup_pipeline.cli.show import print_backup
     from backup_pipeline.wiring.clock import utc_now
 
-    print_backup(attempt, manifest, problem, audits, utc_now())
+    print_backup(attempt, manifest, problem, audits, utc_now(), copies)
 
 
 def _manifest(at: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backup_pipeline.cli.which_store import Which, told
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,11 +28,19 @@ class Opened:
         """Who asks, as the audit will name them."""
         return self.settings.created_by or "command line"
 
-    def store(self) -> Store:
-        """The store of the backups."""
+    def store(self, which: Which = "first") -> Store:
+        """The store of the backups: the first, or the second, of which is said that it is read."""
+        from backup_pipeline.wiring.encryption import noted_in
+
+        if which == "second":
+            from backup_pipeline.wiring.second_store import the_second
+
+            second = the_second(self.settings, noted_in(self.ledger, self.settings))
+            told(which, second.url)
+            return second.store
         from backup_pipeline.wiring.store import open_settings_store
 
-        return open_settings_store(self.settings)
+        return open_settings_store(self.settings, used=noted_in(self.ledger, self.settings))
 
     def witness(self) -> Witness:
         """Where it is written down that somebody took a backup out."""

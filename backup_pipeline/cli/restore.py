@@ -8,6 +8,7 @@ import typer
 
 from backup_pipeline.cli.opened import opened
 from backup_pipeline.cli.restore_options import Order, pairs, refuse_beside_request
+from backup_pipeline.cli.which_store import FromStore
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.restoring import Mode, RestoreRequest
 
@@ -60,6 +61,7 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
     request: Annotated[
         int | None, typer.Option(help="Perform this request, which was approved or was left waiting.", metavar="N")
     ] = None,
+    store: FromStore = "first",
     catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")] = False,
 ) -> None:
@@ -70,7 +72,8 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
     can change (upsert, replace), the database's name has to be typed, and those tables are backed up first. Whatever
     goes wrong, also a lost connection or Ctrl-C, the target is as it was.
 
-    A target has to be named: --target-url or --to-source. Only the chosen tables are fetched from the store. Every
+    A target has to be named: --target-url or --to-source. Only the chosen tables are fetched from the store, or with
+    `--store second` from the copy there; a safety backup goes to the first store always. Every
     request has a row in the ledger: `restores` lists them. Where BACKUP_RESTORE_APPROVAL is on, another person has to
     approve it before `restore --request N` performs it.
 
@@ -85,8 +88,9 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
         backup-pipeline restore latest -T payments --to-source --mode replace --confirm isp --reason "wrong UPDATE"
 
     Exit codes: 0 restored, or the plan has no refusal (--dry-run); 1 failed, the target is as it was; 2 wrong request;
-    10 no such backup or request; 11 another restore runs on the target; 20 the stored bytes are damaged; 21 refused,
-    not confirmed or not approved, nothing was touched; 130 stopped, the target is as it was.
+    10 no such backup or request; 11 another restore runs on the target; 12 no key opens the encrypted backup; 20 the
+    stored bytes are damaged; 21 refused, not confirmed or not approved, nothing was touched; 130 stopped, the target is
+    as it was.
     """
     from backup_pipeline.cli.restoring import carry_out
 
@@ -108,6 +112,6 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
     elif not backup:
         message = "Which backup is to be restored?"
         raise UsageError(message, do="Give its id, or `latest`; `backup-pipeline list` shows them.")
-    order = Order(wish, catalog, request, target_url, to_source, not no_safety_backup, dry_run, as_json)
+    order = Order(wish, catalog, request, target_url, to_source, not no_safety_backup, dry_run, as_json, store)
     with opened() as at:
         carry_out(at, order)

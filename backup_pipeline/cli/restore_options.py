@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from backup_pipeline.cli.which_store import Which
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.restoring import RestoreReport, RestoreRequest
 
@@ -24,6 +25,7 @@ class Order:
     safety_backup: bool
     dry_run: bool
     as_json: bool
+    store: Which = "first"
 
 
 def pairs(option: str, given: Sequence[str], form: str) -> Mapping[str, str]:
@@ -67,6 +69,8 @@ def _words(order: Order, backup_id: str, shown_target: str) -> Iterator[str]:
         yield backup_id
         yield from _choices(order)
     yield from _into(order, shown_target)
+    if order.store != "first":
+        yield from ("--store", order.store)
 
 
 def _into(order: Order, shown_target: str) -> Iterator[str]:

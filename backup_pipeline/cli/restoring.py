@@ -72,7 +72,7 @@ def _target(at: Opened, order: Order, row: RestoreRow | None, catalog: str) -> T
 
 
 def _show_only(at: Opened, order: Order, row: RestoreRow | None, target: Target, catalog: str) -> None:
-    with open_access(at.settings, target, catalog) as access:
+    with open_access(at.settings, target, catalog, second=_second(order)) as access:
         plan = plan_restore(wish_of(row) if row else order.wish, access.target, access.ports)
     _show(order, plan, row, access.address.url)
     if order.as_json:
@@ -88,7 +88,7 @@ def _decided(
     A request that this command made ends with it when it is refused or not confirmed. One that waits for approval, or
     that was made before, stays.
     """
-    with open_access(at.settings, target, catalog) as access:
+    with open_access(at.settings, target, catalog, second=_second(order)) as access:
         tidy(access, is_dead_restore)
         row = known or request(order.wish, access, safety_backup=order.safety_backup)
         with ended_when_it_fails(row, access) if known is None else nullcontext():
@@ -149,16 +149,22 @@ def _typed(plan: RestorePlan) -> str | None:
 def _performed(at: Opened, order: Order, row: RestoreRow, plan: RestorePlan, target: Target) -> RestoreReport:
     console = Console(quiet=True) if order.as_json else note_console()
     try:
-        return _watched(at, row, plan, target, console)
+        return _watched(at, order, row, plan, target, console)
     except KeyboardInterrupt:
         note_console().print(stopped(replace(row, status=RestoreStatus.RUNNING)).what)
         raise
 
 
-def _watched(at: Opened, row: RestoreRow, plan: RestorePlan, target: Target, console: Console) -> RestoreReport:
+def _second(order: Order) -> bool:
+    return order.store == "second"
+
+
+def _watched(
+    at: Opened, order: Order, row: RestoreRow, plan: RestorePlan, target: Target, console: Console
+) -> RestoreReport:
     with (
         shown_progress(console) as progress,
-        open_access(at.settings, target, row.catalog, progress=progress) as access,
+        open_access(at.settings, target, row.catalog, progress=progress, second=_second(order)) as access,
         Heartbeat(access.ledger.restores, row.id, clock=access.clock),
     ):
         return perform(row, plan, access, by=at.actor)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backup_pipeline.cli.output import moment, result_console
+from backup_pipeline.core.copies import Copy
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
 from backup_pipeline.core.statuses import Status
@@ -25,11 +26,23 @@ STATUS_STYLES = {
     Status.CANCELED: "yellow",
 }
 
+_WHOLE = "report"
+"""What only --json tells of an audit row: it is long, and the short of it stands beside."""
+
 
 def marks(attempt: Attempt) -> str:
     """What is special about a backup: `late`, `mixed`."""
     found = {"late": attempt.late, "mixed": attempt.consistent is False}
     return ", ".join(name for name, is_so in found.items() if is_so)
+
+
+def expires(attempt: Attempt, now: datetime) -> Text:
+    """When the rules let a backup go at the earliest, or that somebody holds it; nothing for what is no backup."""
+    if not attempt.status.good:
+        return Text("")
+    if attempt.hold is not None and attempt.hold.lasts(now):
+        return Text("held", style="bold")
+    return Text(f"{attempt.expires_at:%Y-%m-%d}" if attempt.expires_at else "")
 
 
 def verified(attempt: Attempt, now: datetime) -> Text:
@@ -44,12 +57,16 @@ def print_backup(
     problem: str | None,
     audits: Sequence[AuditEvent],
     now: datetime,
+    copies: Sequence[Copy] = (),
 ) -> None:
     """Print the row, the tables of the manifest (or why there is none), the warnings, and the audit."""
     console = result_console()
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(attempt, manifest, now):
         facts.add_row(Text(name, style="bold"), value if isinstance(value, Text) else Text(value))
+    for copy in copies:
+        told = Text(f"{copy.store}: {copy.in_short(now)}", style="" if copy.good else "yellow")
+        facts.add_row(Text("Copy", style="bold"), told)
     console.print(facts)
     if manifest is not None:
         console.print()
@@ -68,6 +85,10 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
         yield "Error", Text(attempt.error_message, style="red")
     if attempt.verified_at is not None:
         yield "Verified", verified(attempt, now)
+    if attempt.hold is not None:
+        yield "Hold", Text(str(attempt.hold), style="bold" if attempt.hold.lasts(now) else "dim")
+    if attempt.expires_at is not None and attempt.status.good:
+        yield "Expires", f"{moment(attempt.expires_at)} at the earliest"
     facts = {
         "Catalog": attempt.catalog,
         "Date": attempt.partition_date.isoformat(),
@@ -82,6 +103,7 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
         "Size": decimal(attempt.file_size_bytes) if attempt.file_size_bytes is not None else "",
         "Bundle": attempt.file_path or "",
         "SHA-256": attempt.sha256 or "",
+        "Encrypted to": ", ".join(manifest.encryption.recipients) if manifest and manifest.encryption else "",
         "Run": attempt.run_id or "",
         "Format": f"{manifest.format_version}, made by backup_pipeline {manifest.pipeline_version}" if manifest else "",
         "Server": f"{manifest.snapshot.database}, {manifest.snapshot.server_version}" if manifest else "",
@@ -126,12 +148,14 @@ def _print_audit(console: Console, audits: Sequence[AuditEvent]) -> None:
     console.print()
     table = Table.grid(padding=(0, 2))
     for event in audits:
-        table.add_row(moment(event.at), Text(event.actor), Text(event.action), _audit_detail(event))
+        table.add_row(moment(event.at), Text(event.actor), Text(event.action), audit_detail(event))
     console.print(table)
 
 
-def _audit_detail(event: AuditEvent) -> Text:
+def audit_detail(event: AuditEvent) -> Text:
+    """What an audit row says besides who, what and when, on one line."""
     if event.action == "alert":
         channel, error = event.detail.get("channel"), event.detail.get("error")
         return Text(f"{channel}: NOT delivered: {error}", style="red") if error else Text(f"{channel}: delivered")
-    return Text(", ".join(f"{name}: {value}" for name, value in event.detail.items() if value not in ("", None, [])))
+    shown = {name: value for name, value in event.detail.items() if value not in ("", None, []) and name != _WHOLE}
+    return Text(", ".join(f"{name}: {value}" for name, value in shown.items()))

@@ -1,4 +1,4 @@
-"""`backup-pipeline up`: PostgreSQL, migrations, Dagster's web server and daemon, until Ctrl-C."""
+"""`backup-pipeline up`: PostgreSQL, migrations, Dagster's web server and daemon, the console, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def up(
         str, typer.Option(help="The address to listen on. Dagster has no login: keep it local.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port of the Dagster UI.", min=1, max=65535)] = 3000,
+    console_port: Annotated[int, typer.Option(help="The port of the console.", min=1, max=65535)] = 3001,
 ) -> None:
-    """Start everything and stay: the embedded PostgreSQL, the ledger's migrations, the Dagster UI and its daemon.
+    """Start everything and stay: the embedded PostgreSQL, the ledger's migrations, the Dagster UI, its daemon, `serve`.
 
     The daemon runs the daily schedule (00:00 in the catalog's timezone) and the sensors that alert. Ctrl-C stops all of
     it, and leaves nothing running.
@@ -39,4 +40,4 @@ def up(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     with prepared(Settings(), tell):
-        run_dagster(host, port, tell)
+        run_dagster(host, port, tell, console_port=console_port)

@@ -9,6 +9,7 @@ import typer
 from backup_pipeline.cli.durations import parse_duration
 from backup_pipeline.cli.opened import Opened, opened
 from backup_pipeline.cli.output import note_console, print_json
+from backup_pipeline.cli.which_store import FromStore, Which
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
 from backup_pipeline.core.sample import parse_sample
 from backup_pipeline.core.verification import Level
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _CHECKED = (Level.PRESENT, Level.BYTES, Level.CONTENTS, Level.REFERENCES)
 
 
-def verify(
+def verify(  # noqa: PLR0913  # options are arguments to Typer
     backup: Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")],
     *,
     level: Annotated[
@@ -35,6 +36,7 @@ def verify(
     ] = None,
     max_duration: Annotated[str | None, typer.Option(help="Stop after 90s, 30m, 2h; what is left is said.")] = None,
     catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    store: FromStore = "first",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check one backup in the store, level by level, and say what that proves.
@@ -44,8 +46,10 @@ def verify(
     anew from the Parquet files. Level 3, references: no row refers to a row that is missing. docs/verify.md says more.
 
     The row in the ledger keeps the deepest level that was reached in full; `list` and `show` tell it. A sample never
-    counts as a level. Nothing is repaired. With `latest` it is also checked that the newest good backup is as new as
-    the catalog's schedule promises.
+    counts as a level. With `--store second` the copy is looked at, and its own row keeps the level.
+
+    Nothing is repaired. With `latest` it is also checked that the newest good backup is as new as the catalog's
+    schedule promises.
 
     Examples:
 
@@ -55,13 +59,16 @@ def verify(
 
         backup-pipeline verify 20261120T180000Z-full-1f3a9c2e --sample 10% --max-duration 30m
 
+        backup-pipeline verify latest --store second
+
     Exit codes: 0 nothing is wrong, as far as was looked; 1 the store or the ledger can not be read, so nothing is
-    known; 2 wrong request; 10 there is no such backup, or it has no bundle; 20 something is damaged, each finding is
-    named; 22 all is well, but the newest backup is older than its schedule allows.
+    known; 2 wrong request; 10 there is no such backup, or it has no bundle; 12 it is encrypted, and no key here opens
+    it (levels 0 and 1 need none); 20 something is damaged, each finding is named; 22 all is well, but the newest backup
+    is older than its schedule allows.
     """
     request = _request(level, sample, seed, max_duration)
     with opened() as at:
-        attempt, report = _verified(at, backup, catalog, request)
+        attempt, report = _verified(at, backup, catalog, request, store)
         stale = _stale(at, attempt) if backup == "latest" else None
     if as_json:
         print_json({**report.as_json(), "stale": stale.what if stale else None})
@@ -97,15 +104,22 @@ def _request(level: str, sample: str | None, seed: str | None, max_duration: str
     )
 
 
-def _verified(at: Opened, backup: str, catalog: str | None, request: VerifyRequest) -> tuple[Attempt, VerifyReport]:
+def _verified(
+    at: Opened, backup: str, catalog: str | None, request: VerifyRequest, store: Which
+) -> tuple[Attempt, VerifyReport]:
     from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.copy_verify import verify_copy
     from backup_pipeline.operations.verify import verify_attempt
+    from backup_pipeline.wiring.second_store import the_second
     from backup_pipeline.wiring.verifying import verify_ports
 
     attempt = find_backup(backup, at.ledger, catalog=catalog)
     with shown_progress(note_console()) as progress:
-        ports = verify_ports(at.settings, at.store(), progress)
+        ports = verify_ports(at.settings, at.store(store), progress)
+        if store == "second":
+            second = the_second(at.settings)
+            return attempt, verify_copy(attempt, second, request, ports, ledger=at.ledger, actor=at.actor)
         return attempt, verify_attempt(attempt, request, ports, ledger=at.ledger, actor=at.actor)
 
 

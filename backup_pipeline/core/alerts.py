@@ -21,7 +21,11 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Alert:
-    """One message to people. `tables` maps each table concerned to what happened to it."""
+    """One message to people. `tables` maps each table concerned to what happened to it.
+
+    `topic` is the thread of the catalog that it belongs to (`core.threads`), empty for one that is always told;
+    `failures` counts what it tells of, 0 when nothing new went wrong.
+    """
 
     severity: Severity
     title: str
@@ -33,6 +37,8 @@ class Alert:
     run_url: str | None = None
     at: datetime | None = None
     tables: Mapping[str, str] = field(default_factory=dict)
+    topic: str = ""
+    failures: int = 1
 
     def body(self) -> str:
         """The message as plain text."""

@@ -13,13 +13,15 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backup_pipeline.core import catalog_rules as rules
+from backup_pipeline.core.anomaly_kinds import AnomalyKind
 from backup_pipeline.core.bundle import safe_file_name
 from backup_pipeline.core.catalog_rules import BUNDLE
 from backup_pipeline.core.relation_names import split_relation
+from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.secrets import looks_secret
 from backup_pipeline.core.sheet_source import Through, parse_sheet_source
 
-__all__ = ["BUNDLE", "Catalog", "Excluded", "Shrinkage", "TableSpec"]
+__all__ = ["BUNDLE", "Anomalies", "Catalog", "Excluded", "Shrinkage", "TableSpec"]
 
 Reason = Annotated[str, Field(min_length=3, description="why, for the person who asks in a year")]
 ColumnName = Annotated[str, StringConstraints(strip_whitespace=False)]  # a blank at its end is part of a name
@@ -38,6 +40,20 @@ class Shrinkage(_Declared):
 
     ratio: float = Field(default=0.5, ge=0, le=1)
     floor: int = Field(default=100, ge=0)
+
+
+class Anomalies(_Declared):
+    """When a table is unusual against the last `trailing` good backups (docs/anomalies.md); with 0, never.
+
+    Rows are when they fell to `ratio` of the median, or when the most so far is only `ratio` of them; and they lie
+    outside of what was seen by more than `floor_rows`. Bytes likewise.
+    """
+
+    ratio: float = Field(default=0.5, gt=0, lt=1)
+    floor_rows: int = Field(default=100, ge=0)
+    floor_bytes: int = Field(default=100_000, ge=0)
+    trailing: int = Field(default=14, ge=0, le=100)
+    allow: Mapping[AnomalyKind, Reason] = Field(default={}, description="kinds that are usual here, with the reason")
 
 
 class Excluded(_Declared):
@@ -66,6 +82,7 @@ class TableSpec(_Declared):
     mask: tuple[ColumnName, ...] = Field(default=(), description="columns replaced by [ENCRYPTED]")
     allow: Mapping[ColumnName, Reason] = Field(default={}, description="columns that only look like secrets")
     shrinkage: Shrinkage | None = None
+    anomalies: Anomalies | None = None
 
     @model_validator(mode="after")
     def _no_secret_on_a_sheet(self) -> TableSpec:
@@ -112,6 +129,8 @@ class Catalog(_Declared):
     bundle_name: Annotated[str, AfterValidator(rules.zip_name)] = "full_backup_%Y-%m-%d_%H-%M.zip"
     grace_minutes: int = Field(default=120, ge=0, le=24 * 60)
     shrinkage: Shrinkage = Shrinkage()
+    anomalies: Anomalies = Anomalies()
+    retention: Retention = Retention()
     owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
     tables: Mapping[TableName, TableSpec] = Field(min_length=1)
     excluded: tuple[Excluded, ...] = ()
@@ -182,3 +201,8 @@ class Catalog(_Declared):
     def shrinkage_of(self, table: str) -> Shrinkage:
         """The shrinkage rule of `table`."""
         return self.tables[table].shrinkage or self.shrinkage
+
+    def anomalies_of(self, table: str) -> Anomalies:
+        """What is unusual for `table`: its own fields where it gives them, else those of the file."""
+        own = self.tables[table].anomalies if table in self.tables else None
+        return self.anomalies.model_copy(update=own.model_dump(exclude_unset=True)) if own else self.anomalies

@@ -12,6 +12,7 @@ ROW_COUNT = "row_count"
 KEY_UNIQUE = "key_unique"
 SHRINKAGE = "shrinkage"
 READABLE = "readable_from_store"
+ANOMALY = "anomaly"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""When a cron line was last due: five fields, as `catalog_rules.cron` allows them, in a timezone."""
+"""When a cron line is due: five fields, as `catalog_rules.cron` allows them, in a timezone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.catalog_rules import CRON_FIELDS, cron, cron_number
 
-_DAYS_BACK = 366 * 8
+_DAYS = 366 * 8
 """29 February comes every four years, and after a century that is no leap year after eight."""
 
 
@@ -32,24 +33,49 @@ class _Fields:
 def last_due(line: str, timezone: str, now: datetime) -> datetime | None:
     """The last instant at or before `now` when `line` was due, in UTC; None for a line that is never due.
 
-    A time that the change of clocks leaves out counts as the instant at which the clocks change.
+    As the scheduler does it: a time that the change of clocks leaves out counts as the instant at which the clocks
+    change, and of a time that comes twice the second one counts.
     """
     fields, zone = _parse(line), ZoneInfo(timezone)
     today = now.astimezone(zone).date()
-    for back in range(_DAYS_BACK):
-        day = today - timedelta(days=back)
-        if fields.on(day) and (found := _latest(fields, day, zone, now)) is not None:
-            return found
+    for back in range(_DAYS):
+        found = [at for at in _instants(fields, today - timedelta(days=back), zone) if at <= now]
+        if found:
+            return found[-1]
     return None
 
 
-def _latest(fields: _Fields, day: date, zone: ZoneInfo, now: datetime) -> datetime | None:
-    for hour in sorted(fields.hours, reverse=True):
-        for minute in sorted(fields.minutes, reverse=True):
-            at = datetime.combine(day, time(hour, minute), tzinfo=zone).astimezone(UTC)
-            if at <= now:
-                return at
-    return None
+def due_times(line: str, timezone: str, *, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Every instant when `line` is due, later than `after` and at or before `until`, in order, in UTC."""
+    fields, zone = _parse(line), ZoneInfo(timezone)
+    first, last = after.astimezone(zone).date(), until.astimezone(zone).date()
+    for ahead in range((last - first).days + 1):
+        day = first + timedelta(days=ahead)
+        yield from (at for at in _instants(fields, day, zone) if after < at <= until)
+
+
+def next_due(line: str, timezone: str, now: datetime) -> datetime | None:
+    """The first instant after `now` when `line` is due, in UTC; None for a line that is never due."""
+    return next(due_times(line, timezone, after=now, until=now + timedelta(days=_DAYS)), None)
+
+
+def _instants(fields: _Fields, day: date, zone: ZoneInfo) -> list[datetime]:
+    """The instants of one day, in order, each once."""
+    if not fields.on(day):
+        return []
+    return sorted({_instant(datetime.combine(day, time(h, m)), zone) for h in fields.hours for m in fields.minutes})
+
+
+def _instant(wall: datetime, zone: ZoneInfo) -> datetime:
+    later = wall.replace(tzinfo=zone, fold=1)
+    at = later.astimezone(UTC)
+    if at.astimezone(zone).replace(tzinfo=None) == wall:
+        return at
+    # The clocks leave it out: they change somewhere between what it would be by the old time and by the new.
+    offset = later.utcoffset()
+    while at.astimezone(zone).utcoffset() != offset:
+        at += timedelta(minutes=1)
+    return at
 
 
 def _parse(line: str) -> _Fields:

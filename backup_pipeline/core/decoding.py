@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,10 @@ class SheetComparison(Protocol):
         """
 
 
+Follow = Callable[[Pointing, Sequence[Path], Sequence[Path]], Orphans]
+"""Counts the rows whose reference leads nowhere; see `Decoder.orphans`."""
+
+
 class Decoder(Protocol):
     """Decodes the files of a backup, in flat memory. BackupError when it can not work, DiskFullError among them."""
 
@@ -96,3 +100,6 @@ class Decoder(Protocol):
 
     def orphans(self, pointing: Pointing, rows: Sequence[Path], targets: Sequence[Path]) -> Orphans:
         """The rows of the Parquet files `rows` whose reference leads to none of the rows of `targets`."""
+
+    def follower(self) -> AbstractContextManager[Follow]:
+        """What `orphans` does, for many references in turn: quicker, where they are small."""

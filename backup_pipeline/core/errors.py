@@ -7,6 +7,8 @@
     ├── PartialError             3   some of what was asked was done
     ├── NotFoundError           10   no such backup, table or object
     ├── LockedError             11   somebody else holds what is needed
+    │   ├── LeaseHeldError           another run writes the catalog, and is alive
+    │   └── LeaseLostError           this run may not write its catalog any more
     ├── DecryptError            12   wrong or missing key
     ├── VerificationError       20   the stored bytes are not what the manifest says
     ├── RefusedError            21   a rule forbids it; nothing was touched
@@ -20,6 +22,7 @@
     ├── TargetError              1   the database that is restored into said no
     │   └── TargetUnavailableError   transient: unreachable, restarting, a lock that did not come
     ├── StoreError               1   the store said no
+    │   ├── StoreDeniedError         whoever asks has no right to it
     │   └── StoreUnavailableError    transient: no answer, 503, throttled
     ├── LedgerError              1   the ledger said no
     │   └── LedgerUnavailableError   transient: unreachable, restarting, too many connections
@@ -80,6 +83,18 @@ class LockedError(BackupError):
 
     exit_code = 11
     transient = True
+
+
+class LeaseHeldError(LockedError):
+    """Another run writes this catalog, and is alive: trying again at once can not help."""
+
+    transient = False
+
+
+class LeaseLostError(LockedError):
+    """This run may not write its catalog any more; what it has not published yet stays unpublished."""
+
+    transient = False
 
 
 class DecryptError(BackupError):
@@ -150,6 +165,10 @@ class TargetUnavailableError(TargetError):
 
 class StoreError(BackupError):
     """The store said no."""
+
+
+class StoreDeniedError(StoreError):
+    """Whoever asks the store has no right to it: a policy, a lock, or the permissions of a folder."""
 
 
 class StoreUnavailableError(StoreError):

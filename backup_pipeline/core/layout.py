@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import date
 
 MANIFEST_NAME = "manifest.json"
+HOLD_NAME = "hold.json"
 PARTITION_NAME = "partition.json"
 VERIFICATIONS = "verifications"
 """The folder for what verifications unpack, beside those in which attempts make their files."""
+DRILLS = "drills"
+"""The folder for drills among those; a drill that was killed leaves its own there until the next one."""
 RESTORES = "restores"
 """The folder for restores among those, on this machine, in which attempts make their files."""
 
@@ -54,6 +57,11 @@ class BackupPlace:
         """The key of the manifest, written last: a backup exists when it does."""
         return self.prefix + MANIFEST_NAME
 
+    @property
+    def hold(self) -> str:
+        """The key of what says that somebody holds the backup; it is there as long as the hold is."""
+        return self.prefix + HOLD_NAME
+
     def bundle(self, name: str) -> str:
         """The key of the bundle."""
         return self.prefix + name
@@ -64,9 +72,24 @@ def backups_prefix(catalog: str) -> str:
     return f"{catalog}/backups/"
 
 
+def tables_prefix(catalog: str) -> str:
+    """The folder of all partitions of a catalog."""
+    return f"{catalog}/tables/"
+
+
+def schema_prefix(catalog: str) -> str:
+    """The folder of the schemas of all dates of a catalog."""
+    return f"{catalog}/schema/"
+
+
 def schema_key(catalog: str, day: date) -> str:
     """The key of the schema of a date, beside its partitions."""
     return f"{catalog}/schema/backup_date={day.isoformat()}/schema.sql"
+
+
+def is_schema(key: str) -> bool:
+    """Whether a key is one of `schema_key`."""
+    return "/schema/backup_date=" in key and key.endswith("/schema.sql")
 
 
 def parquet_name(part: int) -> str:

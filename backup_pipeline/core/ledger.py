@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.statuses import Status, check_move
 
 STALE_AFTER = timedelta(seconds=90)
@@ -26,7 +27,8 @@ class Owner:
 class Attempt:
     """One row of `backup_logs`. Times are UTC; counts and sizes are None until they were counted.
 
-    What `verification_level` and `verified_at` say, `core.verified` explains.
+    What `verification_level` and `verified_at` say, `core.verified` explains; `expires_at`, `core.retention.expiry`;
+    `due_at` is the time of the schedule it is for, None when it is for none (`core.due`).
     """
 
     backup_id: str
@@ -52,12 +54,23 @@ class Attempt:
     file_size_bytes: int | None = None
     record_count: int | None = None
     table_counts: Mapping[str, int] = field(default_factory=dict)
+    table_bytes: Mapping[str, int] = field(default_factory=dict)
     sha256: str | None = None
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
     verification_level: str | None = None
     verified_at: datetime | None = None
+    held_until: datetime | None = None
+    held_reason: str | None = None
+    held_by: str | None = None
+    expires_at: datetime | None = None
+    due_at: datetime | None = None
+
+    @property
+    def hold(self) -> Hold | None:
+        """Who holds it, also when the time of the hold is over."""
+        return Hold(self.held_by, self.held_reason or "", self.held_until) if self.held_by else None
 
 
 @dataclass(frozen=True)
@@ -72,12 +85,14 @@ class Outcome:
     file_size_bytes: int | None = None
     record_count: int | None = None
     table_counts: Mapping[str, int] | None = None
+    table_bytes: Mapping[str, int] | None = None
     sha256: str | None = None
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
     verification_level: str | None = None
     verified_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True)

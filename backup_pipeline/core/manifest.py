@@ -13,13 +13,15 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.core.errors import DecryptError, VerificationError
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
+CIPHERTEXT = "ciphertext"
+"""The field of a document that stands for an encrypted one, which it holds."""
 _CHECKSUM = "manifest_sha256"
 _MAJOR = int(FORMAT_VERSION.partition(".")[0])
 _OTHER_COPY = "Restore the object from another copy, or use another backup."
-_M = TypeVar("_M", bound="_Written")
+_M = TypeVar("_M", bound=BaseModel)
 
 
 class _Written(BaseModel):
@@ -38,8 +40,26 @@ class SnapshotEntry(_Written):
     database: str
 
 
+class EncryptionEntry(_Written):
+    """Who can read it: age recipients. Every file is encrypted to each of them."""
+
+    recipients: tuple[str, ...]
+
+
+class StoredFile(_Written):
+    """A file as it lies in the store: its name there, its bytes, and their SHA-256 and CRC-32."""
+
+    name: str
+    bytes: int
+    sha256: str
+    crc32: int
+
+
 class FileEntry(_Written):
-    """A file: its rows (records, without the header), its bytes, and their SHA-256 and CRC-32."""
+    """A file: its rows (records, without the header), its bytes, and their SHA-256 and CRC-32.
+
+    `encrypted` is how it lies in the store, when it is encrypted there; the rest is about the plain file.
+    """
 
     name: str
     format: Literal["parquet", "csv"]
@@ -47,6 +67,12 @@ class FileEntry(_Written):
     bytes: int
     sha256: str
     crc32: int
+    encrypted: StoredFile | None = None
+
+    @property
+    def stored(self) -> StoredFile:
+        """The file as it lies in the store, encrypted or not."""
+        return self.encrypted or StoredFile(name=self.name, bytes=self.bytes, sha256=self.sha256, crc32=self.crc32)
 
 
 class ColumnEntry(_Written):
@@ -115,6 +141,26 @@ class CheckEntry(_Written):
     message: str
 
 
+class AnomalyEntry(_Written):
+    """Something unusual about a table (or, of `kind` orphans, one of its references) against earlier good backups.
+
+    `message` says what is now, what is usual, and the change; `do` what to do next. `held` is the last good backup that
+    shows how it was. `standing`: an earlier backup told it already, and nobody has released `held` since.
+    """
+
+    table: str
+    kind: str
+    subject: str = Field(default="", description="the column or the reference, where it is about one")
+    now: int | str | None = None
+    usual: int | str | None = None
+    change: str
+    message: str
+    do: str
+    severity: Literal["info", "warning"] = "warning"
+    held: str | None = None
+    standing: bool = False
+
+
 class TableEntry(_Written):
     """One table: where it came from, at which instant, what was written."""
 
@@ -138,6 +184,7 @@ class TableEntry(_Written):
     excluded_columns: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
     checks: tuple[CheckEntry, ...] = ()
+    anomalies: tuple[AnomalyEntry, ...] = ()
     files: tuple[FileEntry, ...]
     seconds: float
 
@@ -158,6 +205,7 @@ class PartitionRecord(_Written):
     table: TableEntry
     unlisted: tuple[str, ...] = ()
     excluded: Mapping[str, str] = {}
+    encryption: EncryptionEntry | None = None
 
 
 class Totals(_Written):
@@ -199,11 +247,19 @@ class Manifest(_Written):
     excluded: tuple[ExcludedEntry, ...] = ()
     unlisted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    anomalies: tuple[AnomalyEntry, ...] = Field(default=(), description="those that no table's own entry tells")
+    orphans: Mapping[str, int] = Field(default={}, description="reference -> rows that it leads nowhere, as counted")
     totals: Totals
     bundle_name: str
-    entries: Mapping[str, str] = Field(description="path in the bundle -> SHA-256 of its bytes")
+    entries: Mapping[str, str] = Field(description="path in the bundle -> SHA-256 of its bytes, decrypted")
+    encryption: EncryptionEntry | None = None
     pipeline_version: str
     run_id: str | None = None
+
+    @property
+    def findings(self) -> tuple[AnomalyEntry, ...]:
+        """Everything unusual about the backup: its tables' anomalies, and its own."""
+        return (*(one for table in self.tables for one in table.anomalies), *self.anomalies)
 
 
 class StoredBundle(_Written):
@@ -222,27 +278,46 @@ class StoredManifest(Manifest):
 
 def seal(manifest: Manifest | PartitionRecord) -> bytes:
     """The manifest as JSON that ends with the SHA-256 of itself (over the same JSON without that field)."""
-    return _sealed(manifest.model_dump(mode="json"))
+    return sealed(manifest.model_dump(mode="json"))
 
 
 def read_manifest(data: bytes, where: str) -> StoredManifest:
-    """The manifest stored as `data`; VerificationError, naming `where`, when it was changed or is newer (major)."""
-    return _validated(StoredManifest, data, where)
+    """The manifest stored as `data`; VerificationError, naming `where`, when it was changed or is newer (major).
+
+    DecryptError, naming the recipients, when it is encrypted (see core's `outline`).
+    """
+    return _readable(StoredManifest, data, where)
 
 
 def read_inner_manifest(data: bytes, where: str) -> Manifest:
     """The manifest inside a bundle; VerificationError as in `read_manifest`."""
-    return _validated(Manifest, data, where)
+    return _readable(Manifest, data, where)
 
 
 def read_partition(data: bytes, where: str) -> PartitionRecord:
     """The record of a partition; VerificationError as in `read_manifest`."""
-    return _validated(PartitionRecord, data, where)
+    return _readable(PartitionRecord, data, where)
 
 
-def _validated(model: type[_M], data: bytes, where: str) -> _M:
+def _readable(model: type[_M], data: bytes, where: str) -> _M:
+    body = unsealed(data, where)
+    if CIPHERTEXT in body:
+        message = f"{where} is encrypted to {', '.join(_recipients(body))}, and was not decrypted."
+        raise DecryptError(message, do="Set BACKUP_AGE_IDENTITY_FILE to the file with the private key.")
+    return validated(model, body, where)
+
+
+def _recipients(body: Mapping[str, object]) -> tuple[str, ...]:
     try:
-        return model.model_validate(_checked(data, where))
+        return EncryptionEntry.model_validate(body.get("encryption")).recipients
+    except ValidationError:
+        return ("somebody",)
+
+
+def validated(model: type[_M], body: Mapping[str, object], where: str) -> _M:
+    """The fields of a sealed document as `model` has them; VerificationError, naming the field that is wrong."""
+    try:
+        return model.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -250,8 +325,11 @@ def _validated(model: type[_M], data: bytes, where: str) -> _M:
         raise VerificationError(message, do=_OTHER_COPY) from error
 
 
-def _checked(data: bytes, where: str) -> dict[str, object]:
-    """The fields of a sealed document. The version comes first: what a newer one looks like is not ours to judge."""
+def unsealed(data: bytes, where: str) -> dict[str, object]:
+    """The fields of a sealed document; VerificationError, naming `where`, when it was changed or is newer (major).
+
+    The version comes first: what a newer one looks like is not ours to judge.
+    """
     try:
         body = json.loads(data)
         major = int(str(body["format_version"]).partition(".")[0])
@@ -263,13 +341,14 @@ def _checked(data: bytes, where: str) -> dict[str, object]:
         raise VerificationError(message, do="Use a newer backup_pipeline.")
     stated = body.pop(_CHECKSUM, None)
     digest = _digest(body)
-    if stated != digest or _sealed(body) != data:
+    if stated != digest or sealed(body) != data:
         message = f"{where} was changed after it was written: its own SHA-256 is {stated}, its content gives {digest}."
         raise VerificationError(message, do=_OTHER_COPY)
     return dict(body)
 
 
-def _sealed(body: Mapping[str, object]) -> bytes:
+def sealed(body: Mapping[str, object]) -> bytes:
+    """A document as JSON that ends with the SHA-256 of itself (over the same JSON without that field)."""
     return _text({**body, _CHECKSUM: _digest(body)}).encode()
 
 

@@ -6,28 +6,39 @@ implementation of a port.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from backup_pipeline.core.pings import NoPings, Signal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from backup_pipeline.core.alerts import Alert, Delivery
     from backup_pipeline.core.bundle import Member
-    from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome
+    from backup_pipeline.core.copies import Copy
+    from backup_pipeline.core.decoding import Decoder
+    from backup_pipeline.core.due import Known, Settlement
+    from backup_pipeline.core.hold import Hold
+    from backup_pipeline.core.leases import Claim, Lease
+    from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
     from backup_pipeline.core.manifest import FileEntry, Manifest, SnapshotEntry
+    from backup_pipeline.core.outbox import Entry
     from backup_pipeline.core.plans import TablePlan
     from backup_pipeline.core.progress import Progress
+    from backup_pipeline.core.protection import Protection
     from backup_pipeline.core.relations import Database
     from backup_pipeline.core.rendering import Rendering
     from backup_pipeline.core.restore_requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.restore_target import TargetFacts
     from backup_pipeline.core.restoring import Name, RestorePlan, TableReport, TableRestore
+    from backup_pipeline.core.shape import Shape
     from backup_pipeline.core.statuses import Status
+    from backup_pipeline.core.threads import Step, Thread
     from backup_pipeline.core.verified import Verified
 
 Clock = Callable[[], datetime]
@@ -115,6 +126,10 @@ class OpenBundle(Protocol):
 class Formats(Protocol):
     """The files a backup is made of."""
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """To whom the files are encrypted; empty when anybody can read them."""
+
     def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
 
@@ -127,8 +142,8 @@ class Formats(Protocol):
     def open_bundle(self, read_range: Callable[[int, int], bytes], size: int) -> OpenBundle:
         """The bundle of `size` bytes that `read_range(start, length)` reads."""
 
-    def readme(self, manifest: Manifest) -> str:
-        """The README of a bundle."""
+    def readme(self, manifest: Manifest, schema: str) -> str:
+        """The README of a bundle whose DDL is `schema`."""
 
     def render(self, kind: Rendering, manifest: Manifest, bundle: OpenBundle, target: BinaryIO) -> None:
         """Write the backup that `manifest` describes and `bundle` holds into `target`, in the form `kind`.
@@ -156,6 +171,8 @@ class StoredObject:
 class Store(Protocol):
     """Where bundles and partitions live. Keys are relative, `/`-separated, never starting with `/`.
 
+    Where backups are encrypted, `put`, `keep` and `get` encrypt and decrypt manifests, records of partitions and
+    schemas: DecryptError when no key opens one. Everything else, `stream` too, is about the bytes as they lie there.
     Every failure is a StoreError; StoreUnavailableError when waiting can help; NotFoundError for a missing key.
     """
 
@@ -174,6 +191,15 @@ class Store(Protocol):
 
     def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes from `start`, `length` of them or to the end, in chunks."""
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        """Write `chunks` as one object that stays: as `put`, and locked where the store's settings say so.
+
+        RefusedError when the key is taken, and nothing is changed then; unless it is meant to `replace` what is there.
+        """
+
+    def protection(self, key: str) -> Protection:
+        """What keeps an object written by `keep` from being changed."""
 
     def head(self, key: str) -> StoredObject | None:
         """What is stored under `key`, or None."""
@@ -217,12 +243,139 @@ class Restores(Protocol):
         """Rows, newest first."""
 
 
+class Copies(Protocol):
+    """The copies of backups in other stores, as a ledger knows them. Every failure is a LedgerError."""
+
+    def put(self, copy: Copy) -> None:
+        """Write the row of a backup in a store, in place of what it said before."""
+
+    def get(self, backup_id: str, store: str) -> Copy | None:
+        """The row of a backup in the store at a URL."""
+
+    def list(
+        self, *, backup_id: str | None = None, catalog: str | None = None, store: str | None = None
+    ) -> Sequence[Copy]:
+        """Rows, the newest backup first: of one backup, catalog and store, or of all."""
+
+
+class Leases(Protocol):
+    """Who may write what, one at a time. A lease that is not renewed ends by itself, by the ledger's own clock.
+
+    Every failure is a LedgerError.
+    """
+
+    def acquire(self, claim: Claim, life: timedelta, *, over: int | None = None) -> Lease:
+        """Take the lease when it is free, has expired, or is held under the token `over`; the lease as it then is.
+
+        That is the claimant's own, or the one of whoever holds it. Of many that ask at once one gets it.
+        """
+
+    def renew(self, lease: Lease, life: timedelta) -> Lease | None:
+        """Extend the lease; None when it is another's by now, or nobody's."""
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; nothing happens when it is another's by now."""
+
+    def get(self, name: str) -> Lease | None:
+        """The lease of `name`, also an expired one that nobody took; None when it is nobody's."""
+
+
+class Outbox(Protocol):
+    """Alerts that are to be delivered, one entry a channel, and what became of them. Every failure is a LedgerError."""
+
+    def add(self, alert: Alert, channels: Sequence[str], now: datetime) -> Sequence[Entry]:
+        """Note the alert for each channel, claimed by whoever adds it."""
+
+    def claim(self, now: datetime, *, without: Collection[str] = (), early: bool = False) -> Entry | None:
+        """Take the oldest undelivered entry that is due, or `early` any that nobody else has, to deliver it.
+
+        Nobody else gets it until the claim ends. None when there is none, besides those for the channels `without`.
+        """
+
+    def settle(self, number: int, error: str | None, now: datetime) -> Entry:
+        """Write down what became of an attempt: delivered without an `error`, else to be tried again, or given up."""
+
+    def list(self, *, undelivered: bool = True, limit: int | None = None) -> Sequence[Entry]:
+        """Entries, newest first; also the delivered ones unless only those `undelivered` are wanted."""
+
+
+class Dues(Protocol):
+    """The due times of a ledger: one row each, of `backup_logs`. Every failure is a LedgerError."""
+
+    def settle(
+        self, catalog: str, decide: Callable[[Known], Settlement], *, since: datetime, now: datetime
+    ) -> Settlement:
+        """Account for the due times up to `now`: `decide` is shown what is known at least since `since`, alone.
+
+        What of its answer was really written: two that settle at once never write, or get back, the same row.
+        """
+
+    def take(self, attempt: Attempt) -> Attempt:
+        """Begin the attempt as `Ledger.begin` does, in the row of its due time where no other has begun; as it began.
+
+        Without a due time when that one is another's, or was missed.
+        """
+
+    def since(self, catalog: str, at: datetime) -> Sequence[Attempt]:
+        """The rows of `catalog` that were created, or due, at `at` or later, newest first."""
+
+    def newest_good(self, catalog: str) -> Attempt | None:
+        """The newest good full backup of `catalog`."""
+
+
+class Threads(Protocol):
+    """The threads of alerts of a ledger. Every failure is a LedgerError."""
+
+    def failing(self, catalog: str, topic: str, now: datetime, failures: int) -> Step:
+        """Add `failures` to a thread, or that it goes on; whether people are told."""
+
+    def recovered(self, catalog: str, topic: str) -> Step:
+        """Close a thread; whether people are told: of many that close it at once, one tells."""
+
+    def list(self) -> Sequence[Thread]:
+        """The threads that are open, the oldest first."""
+
+
+class Shapes(Protocol):
+    """What backups looked like, to compare the next ones with. Every failure is a LedgerError."""
+
+    def put(self, shape: Shape) -> None:
+        """Keep the shape of a backup, in place of one kept before."""
+
+    def get(self, backup_id: str) -> Shape | None:
+        """The shape of a backup; None where none was kept."""
+
+
 class Ledger(Protocol):
     """The database that holds `backup_logs`. Every failure is a LedgerError."""
 
     @property
     def restores(self) -> Restores:
         """The restore requests."""
+
+    @property
+    def dues(self) -> Dues:
+        """The due times."""
+
+    @property
+    def threads(self) -> Threads:
+        """The threads of alerts."""
+
+    @property
+    def leases(self) -> Leases:
+        """Who may write what."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The alerts that are to be delivered."""
+
+    @property
+    def shapes(self) -> Shapes:
+        """What backups looked like."""
+
+    @property
+    def copies(self) -> Copies:
+        """The copies in other stores."""
 
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row, `running`, before anything else is touched."""
@@ -231,10 +384,16 @@ class Ledger(Protocol):
         """Say that the attempt's owner is alive."""
 
     def end(self, backup_id: str, outcome: Outcome) -> None:
-        """Close the row. Refuses a move that `statuses` does not allow."""
+        """Close the row, and give its lease back with it. Refuses a move that `statuses` does not allow."""
 
     def verified(self, backup_id: str, verified: Verified) -> None:
         """Write into the row what a verification came to, in place of what an earlier one did."""
+
+    def hold(self, backup_id: str, hold: Hold | None) -> None:
+        """Write into the row who holds the backup, why and until when; None releases it."""
+
+    def expires(self, backup_id: str, at: datetime | None) -> None:
+        """Write into the row when the rules let the backup go at the earliest."""
 
     def get(self, backup_id: str) -> Attempt | None:
         """The row of a backup id."""
@@ -253,6 +412,9 @@ class Ledger(Protocol):
         Kinds `full` and `selective` only: a `tables` run makes no bundle, so it is no backup.
         """
 
+    def adopt(self, rows: Sequence[Attempt], events: Sequence[AuditEvent]) -> None:
+        """Write whole rows as a rebuild has them, in place of those of the same backups, and their audit with them."""
+
     def audit(self, event: AuditEvent) -> None:
         """Add an audit row."""
 
@@ -263,13 +425,36 @@ class Ledger(Protocol):
 class Alerter(Protocol):
     """Tells people. Never raises: a dead channel is a fact to report, not a failure of a backup."""
 
-    def send(self, alert: Alert) -> Sequence[Delivery]:
-        """Send to every channel; one delivery, good or bad, per channel."""
+    @property
+    def channels(self) -> Sequence[str]:
+        """The names of the channels, without secrets; no two are the same."""
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
+        """Send to every channel, or `only` to those; one delivery, good or bad, per channel."""
+
+
+class Pinger(Protocol):
+    """Signals to a watcher outside. Never raises, and is quick: a dead watcher never holds a backup up."""
+
+    def ping(self, signal: Signal, catalog: str, text: str) -> Delivery | None:
+        """Send the signal; what became of it, None when nobody wants to know."""
+
+
+@dataclass(frozen=True)
+class Second:
+    """The second destination: its URL as it is written in the ledger, and the store there, bytes as they lie there."""
+
+    url: str
+    store: Store
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything an operation reaches the world through. `salt` gives a random number for a backup id."""
+    """Everything an operation reaches the world through. `salt` gives a random number for a backup id.
+
+    `second` gets each backup after `store` has it; None where there is no second destination. `alive` tells whether a
+    process lives, as far as can be told; without it, every one does.
+    """
 
     source: Source
     formats: Formats
@@ -279,6 +464,10 @@ class Ports:
     progress: Progress
     clock: Clock
     salt: Callable[[], int]
+    second: Second | None = None
+    pinger: Pinger = field(default_factory=NoPings)
+    alive: Callable[[Owner], bool] = lambda _: True
+    decoder: Callable[[Path], Decoder] | None = None
 
 
 class TargetSession(Protocol):

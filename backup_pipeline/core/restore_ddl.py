@@ -34,14 +34,23 @@ class _Choice:
         return (self.dump.entries[at] for at in sorted(self.chosen))
 
 
-def whole_schema(dump: Dump, facts: TargetFacts) -> SchemaSteps:
-    """Every entry, for an empty database; but for what needs a relation that the dump had to leave out."""
+def whole_schema(loaded: Iterable[Name], dump: Dump, facts: TargetFacts) -> SchemaSteps:
+    """Every entry, for an empty database into whose tables `loaded` rows come.
+
+    Left out is what needs a relation that the dump had to leave out, and what needs that; and a foreign key from a
+    table with rows to one that stays empty, because the rows would not fit it.
+    """
     left_out: list[str] = []
     entries: list[Entry] = []
+    lost, filled = set[Name](), _with_parts(set(loaded), dump)
     for entry in dump.entries:
-        lacking = sorted(entry.mentions & dump.left_out)
-        if lacking:
-            left_out.append(f"{_called(entry)}: needs {_joined(lacking)}, which the backup role could not read")
+        unread, gone = sorted(entry.mentions & dump.left_out), sorted(entry.mentions & lost)
+        if unread or gone:
+            why = "which the backup role could not read" if unread else "which is left out too"
+            left_out.append(f"{_called(entry)}: needs {_joined(unread or gone)}, {why}")
+            lost |= {entry.defines} if entry.defines else set()
+        elif entry.kind == "FK CONSTRAINT" and entry.belongs_to in filled and entry.parent not in filled:
+            left_out.append(f"{_called(entry)}: {_joined([entry.parent])} is empty, the backup has no rows of it")
         elif not _there_already(entry, facts):
             entries.append(entry)
     refreshed = tuple(entry.defines for entry in entries if entry.kind in _WITH_ROWS and entry.defines)

@@ -28,12 +28,16 @@ _DEFINING = ("TABLE", "TYPE", "DOMAIN", "FUNCTION", "PROCEDURE", "AGGREGATE", "V
 
 @dataclass(frozen=True)
 class Entry:
-    """One object of a dump: pg_dump's `tag` and kind (`TABLE`, `FK CONSTRAINT`), its schema, its statements."""
+    """One object of a dump: pg_dump's `tag` and kind (`TABLE`, `FK CONSTRAINT`), its schema, its statements.
+
+    `lines` are the first and the last line that it takes in the dump, counted from 1, its header included.
+    """
 
     tag: str
     kind: str
     schema: str
     sql: str
+    lines: tuple[int, int] = (0, 0)
 
     @cached_property
     def tokens(self) -> list[Token]:
@@ -91,13 +95,14 @@ def split_dump(sql: str) -> Dump:
     """The dump `sql` in entries; ValueError when it is not whole. A header inside a string or a function is none."""
     sql = _END.sub("\n", sql)
     heads = list(_heads(sql))
-    ends = [start for start, _, _ in heads[1:]] + [len(sql)]
+    ends = [*(start for start, _, _ in heads[1:]), len(sql)][: len(heads)]
     entries: list[Entry] = []
-    settings = ""
-    for (_, behind, head), end in zip(heads, ends, strict=True):
+    settings, line = "", 1 + sql.count("\n", 0, heads[0][0]) if heads else 1
+    for (start, behind, head), end in zip(heads, ends, strict=True):
         body, trailing = _without_trailing(sql[behind:end])
         text = f"{settings}\n{body}".strip() if head["kind"] == "TABLE" else body
-        entries.append(Entry(head["tag"], head["kind"], head["schema"], text))
+        first, line = line, line + sql.count("\n", start, end)
+        entries.append(Entry(head["tag"], head["kind"], head["schema"], text, (first, line - 1)))
         settings = trailing or settings
     found = _LEFT_OUT.match(sql)
     return Dump(tuple(entries), frozenset(_left_out(found[1])) if found else frozenset())

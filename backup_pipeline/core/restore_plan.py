@@ -88,7 +88,8 @@ def _steps(places: tuple[Place, ...], basis: Basis) -> tuple[SchemaSteps, list[R
     steps, remarks = SchemaSteps(), list[Remark]()
     if basis.dump and made:
         everything = whole and basis.facts.empty
-        steps = whole_schema(basis.dump, basis.facts) if everything else schema_of(made, basis.dump, basis.facts)
+        make = whole_schema if everything else schema_of
+        steps = make(made, basis.dump, basis.facts)
         remarks = list(_of_schema(steps, basis, made, whole=whole))
     defined = {entry.tag for entry in basis.dump.entries if entry.kind == "SCHEMA"} if basis.dump and made else set()
     missing = {one.target[0] for one in places} - basis.facts.schemas - defined

@@ -33,14 +33,14 @@ def columns_of(table: Name, dump: Dump) -> tuple[TargetColumn, ...]:
         return ()
     made = _made_elsewhere(table, dump)
     found = {column.name: column for parent in _parents(entry) for column in columns_of(parent, dump)}
-    for item in _items(entry.tokens):
+    for item in items(entry.tokens):
         if not (item[0].kind is Kind.WORD and item[0].is_word(*_NO_COLUMN)):
             column = _column(item, entry.sql, made)
             found[column.name] = column
     return tuple(found.values())
 
 
-def _items(found: Sequence[Token]) -> Iterator[list[Token]]:
+def items(found: Sequence[Token]) -> Iterator[list[Token]]:
     """What stands between the commas of the first parentheses."""
     depth, item = 0, list[Token]()
     for token in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backup_pipeline.core.catalog import Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.core.catalog import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.relation_names import write_relation
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.restoring import TableRestore
@@ -43,6 +43,7 @@ def safety_catalog(catalog: str, tables: Sequence[TableRestore], database: Datab
         timezone=base.timezone if base else "UTC",
         schedule=None,
         shrinkage=Shrinkage(ratio=0),
+        anomalies=Anomalies(trailing=0),
         tables={
             table.name: _spec(table, database.relations[table.target], base)
             for table in tables

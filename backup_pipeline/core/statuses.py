@@ -31,7 +31,7 @@ GOOD = frozenset({Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS})
 _GONE = frozenset({Status.EXPIRED, Status.DELETED})
 _ENDS = frozenset({Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS, Status.FAILED, Status.CANCELED})
 MOVES: dict[Status, frozenset[Status]] = {
-    Status.EXPECTED: frozenset({Status.RUNNING, Status.MISSED}),
+    Status.EXPECTED: frozenset({Status.RUNNING, Status.MISSED, Status.CANCELED}),
     Status.RUNNING: _ENDS,
     Status.SUCCESS: _GONE,
     Status.SUCCESS_WITH_WARNINGS: _GONE,

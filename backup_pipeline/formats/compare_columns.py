@@ -24,7 +24,7 @@ def columns_difference(rows: Iterable[pa.Table], content: ByteReader, task: Shee
     A record more is read than is compared, so that nothing is left behind the last one.
     """
     known = [number for number, column in enumerate(task.columns) if column.why_not is None]
-    there = RowStream(_parsed(content, len(task.columns), known or [0], expected))
+    there = RowStream(parsed(content, len(task.columns), known or [0], expected))
     before = 0
     for table in rows:
         wanted = _as_written(table, task.timezone)
@@ -48,8 +48,11 @@ def _as_written(table: pa.Table, timezone: str) -> list[pa.ChunkedArray]:
     return list(read.columns)
 
 
-def _parsed(content: ByteReader, width: int, wanted: Sequence[int], rows: int) -> Iterator[pa.Table]:
-    """The records of the file, of the columns `wanted`."""
+def parsed(content: ByteReader, width: int, wanted: Sequence[int], rows: int) -> Iterator[pa.Table]:
+    """The records of the file behind its titles, of the columns `wanted`; of what is no CSV the first ones.
+
+    NotComparableError for a record that is too large to be read.
+    """
     names = [f"f{number}" for number in range(width)]
     options = _converting(names, [names[number] for number in wanted])
     source: BinaryIO = io.BufferedReader(content, 1 << 20)

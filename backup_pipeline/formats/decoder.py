@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from backup_pipeline.core.decoding import Orphans, Pointing, SheetTask
+from backup_pipeline.core.decoding import Follow, Orphans, Pointing, SheetTask
 from backup_pipeline.core.manifest import FileEntry, TableEntry
 from backup_pipeline.formats.compare_sheet import Comparison
 from backup_pipeline.formats.duck import open_duck, orphans
@@ -34,5 +35,11 @@ class FileDecoder:
 
     def orphans(self, pointing: Pointing, rows: Sequence[Path], targets: Sequence[Path]) -> Orphans:
         """The rows of `rows` whose reference leads to none of the rows of `targets`."""
+        with self.follower() as follow:
+            return follow(pointing, rows, targets)
+
+    @contextmanager
+    def follower(self) -> Iterator[Follow]:
+        """What `orphans` does, for many references in turn."""
         with open_duck(self._spool) as database:
-            return orphans(database, pointing, rows, targets)
+            yield partial(orphans, database)

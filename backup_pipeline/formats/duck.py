@@ -44,8 +44,8 @@ def look_up_sql(task: SheetTask) -> str:
     shown = [column for column in task.columns if column.hops]
     wanted = ", ".join(f"({_value_sql(task, column)}) AS c{number}" for number, column in enumerate(shown))
     keys = dict.fromkeys(name for column in shown for name in column.hops[0].from_columns)
-    carried = ", ".join(f"{_name(name)} AS {_key(name)}" for name in keys)
-    rows = f"SELECT row_number() OVER () AS n, {carried} FROM {_files(task.parquet[task.table.name])}"  # noqa: S608
+    carried = ", ".join(f"{name_sql(name)} AS {_key(name)}" for name in keys)
+    rows = f"SELECT row_number() OVER () AS n, {carried} FROM {files_sql(task.parquet[task.table.name])}"  # noqa: S608
     return f"SELECT {wanted} FROM ({rows}) AS t ORDER BY n"  # noqa: S608
 
 
@@ -54,14 +54,15 @@ def orphans(
 ) -> Orphans:
     """The rows whose reference leads to none of `targets`; a reference that is NULL in part leads nowhere by right."""
     pairs = [*zip(pointing.columns, pointing.target_columns, strict=True)]
-    given = " AND ".join(f"r.{_name(mine)} IS NOT NULL" for mine, _ in pairs)
-    equal = " AND ".join(f"p.{_name(theirs)} = r.{_name(mine)}" for mine, theirs in pairs)
-    lost = f"FROM {_files(rows)} AS r WHERE {given} AND NOT EXISTS (SELECT 1 FROM {_files(targets)} AS p WHERE {equal})"  # noqa: S608
+    given = " AND ".join(f"r.{name_sql(mine)} IS NOT NULL" for mine, _ in pairs)
+    equal = " AND ".join(f"p.{name_sql(theirs)} = r.{name_sql(mine)}" for mine, theirs in pairs)
+    there = f"SELECT 1 FROM {files_sql(targets)} AS p WHERE {equal}"  # noqa: S608
+    lost = f"FROM {files_sql(rows)} AS r WHERE {given} AND NOT EXISTS ({there})"
     counted = database.execute(f"SELECT count(*) {lost}").fetchone()
     found = counted[0] if counted else 0
     if not found:
         return Orphans(0, ())
-    keys = ", ".join(f"r.{_name(mine)}::VARCHAR" for mine, _ in pairs)
+    keys = ", ".join(f"r.{name_sql(mine)}::VARCHAR" for mine, _ in pairs)
     some = database.execute(f"SELECT DISTINCT {keys} {lost} ORDER BY ALL LIMIT {_EXAMPLES}").fetchall()
     return Orphans(int(found), tuple(tuple(str(value) for value in key) for key in some))
 
@@ -70,11 +71,11 @@ def _value_sql(task: SheetTask, shown: Shown) -> str:
     """The looked-up value as a scalar subquery, as the export's own; a second row for one key is an error there too."""
     source, where = "", ""
     for number, hop in enumerate(shown.hops):
-        files = f"{_files(task.parquet[hop.table])} AS s{number}"
+        files = f"{files_sql(task.parquet[hop.table])} AS s{number}"
         pairs = zip(hop.columns, hop.from_columns, strict=True)
-        equal = " AND ".join(f"s{number}.{_name(theirs)} = {_at(number, mine)}" for theirs, mine in pairs)
+        equal = " AND ".join(f"s{number}.{name_sql(theirs)} = {_at(number, mine)}" for theirs, mine in pairs)
         source, where = (f"{source} JOIN {files} ON {equal}", where) if number else (files, equal)
-    value = f"s{len(shown.hops) - 1}.{_name(shown.column)}"
+    value = f"s{len(shown.hops) - 1}.{name_sql(shown.column)}"
     if shown.joined:
         value = f"string_agg({value}::VARCHAR, '; ' ORDER BY {value}::VARCHAR)"
     return f"SELECT {value} FROM {source} WHERE {where}"  # noqa: S608
@@ -82,19 +83,21 @@ def _value_sql(task: SheetTask, shown: Shown) -> str:
 
 def _at(hop: int, column: str) -> str:
     """A column of the row that a hop starts from: the table's own, or that of the hop before."""
-    return f"s{hop - 1}.{_name(column)}" if hop else f"t.{_key(column)}"
+    return f"s{hop - 1}.{name_sql(column)}" if hop else f"t.{_key(column)}"
 
 
-def _files(paths: Sequence[Path]) -> str:
+def files_sql(paths: Sequence[Path]) -> str:
+    """These Parquet files, to select from."""
     listed = ", ".join(_text(str(path)) for path in paths)
     return f"read_parquet([{listed}], hive_partitioning = false)"
 
 
 def _key(name: str) -> str:
-    return _name(f"key {name}")
+    return name_sql(f"key {name}")
 
 
-def _name(name: str) -> str:
+def name_sql(name: str) -> str:
+    """A name in quotes."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -38,6 +38,11 @@ class FileFormats:
         """Choose the allocator, for the whole process."""
         use_jemalloc()
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Nobody in particular: the files are not encrypted."""
+        return ()
+
     def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
         return SideBySideWriter(ParquetWriter(directory, plan), SheetWriter(directory, plan.sheet, timezone))
@@ -59,9 +64,9 @@ class FileFormats:
         """The bundle of `size` bytes that `read_range(start, length)` reads."""
         return BundleReader(read_range, size)
 
-    def readme(self, manifest: Manifest) -> str:
-        """The README of a bundle."""
-        return readme_text(manifest)
+    def readme(self, manifest: Manifest, schema: str) -> str:
+        """The README of a bundle whose DDL is `schema`."""
+        return readme_text(manifest, schema)
 
     def render(self, kind: Rendering, manifest: Manifest, bundle: OpenBundle, target: BinaryIO) -> None:
         """Write the backup that `manifest` describes and `bundle` holds into `target`, in the form `kind`."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import textwrap
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from backup_pipeline.core.manifest import Manifest, TableEntry
+from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.manifest import Manifest
+from backup_pipeline.core.recovery import recovery
+from backup_pipeline.formats.recovery import FOLDER, load_lines, unpack_lines
 
+FENCE = "-" * 64
+"""The line before and after commands, which begin in its column, so that they can be copied as they stand."""
 _OPEN = """\
 THE SHEETS (for people)
   sheets/ holds one CSV file for each table. Excel, LibreOffice and Google Sheets open them with a double click:
@@ -17,38 +23,64 @@ THE SHEETS (for people)
 THE DATA (exact)
   parquet/ holds the same tables, exact and typed. Unpack this file, then for example:
     duckdb -c "SELECT * FROM 'parquet/{table}/*.parquet' LIMIT 10"
-    python -c "import pyarrow.parquet as pq; print(pq.read_table('parquet/{table}').slice(0, 10))"
+    python3 -c "import pyarrow.parquet as pq; print(pq.read_table('parquet/{table}').slice(0, 10))"
 """
-
 _CHECK = """\
 IS IT WHOLE?
   manifest.json lists the SHA-256 of every file under "entries". In the unpacked folder:
-    python3 - <<'END'
-    import hashlib, json, pathlib
-    for path, stated in json.load(open("manifest.json", encoding="utf-8"))["entries"].items():
-        found = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-        print("ok" if found == stated else "DAMAGED", path)
-    END
+{fence}
+python3 - <<'END'
+import hashlib, json
+for path, stated in json.load(open("manifest.json", encoding="utf-8"))["entries"].items():
+    seen = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            seen.update(chunk)
+    print("ok" if seen.hexdigest() == stated else "DAMAGED", path)
+END
+{fence}
 """
-
 _RECOVER = """\
 RECOVERING WITHOUT THE PROGRAM THAT MADE THIS
-  schema.sql has the definitions of the tables. With psql and DuckDB, into an empty database:
-    createdb recovered
-    psql -d recovered -f schema.sql
-    duckdb -c "COPY (SELECT {select} FROM 'parquet/{table}/*.parquet') TO '{table}.csv' (HEADER, NULLSTR '\\N')"
-    psql -d recovered -c "\\copy {relation} ({columns}) FROM '{table}.csv' (FORMAT csv, HEADER, NULL '\\N')"
-  The last two for each table, those that others refer to first. DuckDB must be told how PostgreSQL writes bytea:
-    SELECT * REPLACE ('\\x' || lower(hex(photo)) AS photo) FROM ...
-  Leave generated columns out of the list of columns. Columns that manifest.json lists under "excluded_columns", and
-  the values of masked ones, are not in this backup. In the end set each sequence to the largest value in use:
-    SELECT setval(pg_get_serial_sequence('orders', 'id'), max(id)) FROM orders;
+  You need psql, duckdb (the command-line program of DuckDB) and a shell, in the unpacked folder, and a server of
+  PostgreSQL {major} or later. Copy what stands between the lines, from the top to the bottom.
+
+  1. Say where PostgreSQL is (export PGHOST, PGPORT, PGUSER, PGPASSWORD), and make an empty database. Where schema.sql
+     has extensions or event triggers the user has to be a superuser; else the owner of the database will do.
+{fence}
+export PGDATABASE=recovered
+createdb --template=template0 --encoding=UTF8
+{fence}
+
+  2. Make text files for psql in {folder}/. They take some times the room of parquet/; delete the folder afterwards.
+{fence}
+{unpack}
+{fence}
+
+  3. Make the tables, load the rows, make keys and foreign keys, set the sequences: all of it, or nothing. psql says
+     COPY and the rows of each table:
+{order}
+{fence}
+{load}
+{fence}
+
+  4. Let the planner know the tables.
+{fence}
+psql -X -q -c ANALYZE
+{fence}
+
+  Owners and privileges (GRANT) are not in a backup: make them again as your application does.
+"""
+_BY_HAND = """\
+RECOVERING WITHOUT THE PROGRAM THAT MADE THIS
+  schema.sql has the definitions, parquet/ the rows, and manifest.json the foreign keys and where the sequences stood.
+  No commands are given here, because schema.sql could not be taken apart: {why}
 """
 
 
-def readme_text(manifest: Manifest) -> str:
-    """The text for `manifest`; its examples name the largest table of the backup."""
-    parts = (_head(manifest), _tables(manifest), _how(manifest), _left_out(manifest))
+def readme_text(manifest: Manifest, schema: str) -> str:
+    """The text for `manifest` and its `schema` (DDL); its examples name the largest table of the backup."""
+    parts = (_head(manifest), _tables(manifest), *_how(manifest, schema), _left_out(manifest))
     return "\n".join(part for part in parts if part)
 
 
@@ -75,35 +107,46 @@ def _tables(manifest: Manifest) -> str:
     return "\n".join(["TABLES", *lines, ""])
 
 
-def _how(manifest: Manifest) -> str:
-    if not manifest.tables:
-        return _CHECK
-    largest = max(manifest.tables, key=lambda table: table.row_count)
-    text = "\n".join((_OPEN, _CHECK, _RECOVER))
-    for key, value in _examples(largest, manifest).items():
-        text = text.replace(f"{{{key}}}", value)
+def _how(manifest: Manifest, schema: str) -> Iterator[str]:
+    if manifest.tables:
+        largest = max(manifest.tables, key=lambda table: table.row_count)
+        yield _filled(_OPEN, timezone=manifest.timezone, table=largest.name)
+    yield _filled(_CHECK, fence=FENCE)
+    if manifest.tables:
+        try:
+            yield from _recover(manifest, schema)
+        except (ValueError, BackupError) as error:  # a backup is worth more than these commands
+            yield _filled(_BY_HAND, why=str(error))
+
+
+def _recover(manifest: Manifest, schema: str) -> Iterator[str]:
+    found = recovery(manifest, schema)
+    yield _filled(
+        _RECOVER,
+        major=manifest.snapshot.server_version.partition(".")[0],
+        fence=FENCE,
+        folder=FOLDER,
+        order=_wrapped(f"{table.entry.name} {table.entry.row_count}" for table in found.tables),
+        unpack="\n".join(unpack_lines(found)),
+        load="\n".join(load_lines(found)),
+    )
+    if found.lacking:
+        yield "\n".join(["NOT AS IT WAS, ONCE RECOVERED", *_items(found.lacking), ""])
+
+
+def _filled(text: str, **values: str) -> str:
+    """`text` with each `{name}` replaced; other braces stay."""
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
     return text
 
 
-def _examples(table: TableEntry, manifest: Manifest) -> dict[str, str]:
-    return {
-        "timezone": manifest.timezone,
-        "table": table.name,
-        "relation": ".".join(_quoted(part) for part in table.relation.split(".", 1)),
-        "select": _select(table),
-        "columns": ", ".join(_quoted(column.name) for column in table.columns),
-    }
+def _wrapped(items: Iterable[str]) -> str:
+    return textwrap.fill(", ".join(items), 116, initial_indent="     ", subsequent_indent="     ")
 
 
-def _select(table: TableEntry) -> str:
-    names = [_quoted(column.name) for column in table.columns if column.arrow_type == "binary"]
-    hexadecimal = ", ".join(f"'\\x' || lower(hex({name})) AS {name}" for name in names)
-    return f"* REPLACE ({hexadecimal})" if names else "*"
-
-
-def _quoted(name: str) -> str:
-    """A name as SQL wants it, inside a shell's double quotes."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '\\"' + name.replace('"', '\\"\\"') + '\\"'
+def _items(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {' '.join(line.split())}" for line in lines)
 
 
 def _left_out(manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.errors import LeaseLostError, LedgerError
 from backup_pipeline.core.ports import Clock
 
 EVERY = timedelta(seconds=10)
@@ -30,8 +30,8 @@ class Beaten(Protocol[K_contra]):
 class Heartbeat(Generic[K]):
     """Beats at once and then `every` so often, until its context ends.
 
-    A ledger that is away for a while costs beats and a warning, never the backup; a ledger that refuses for good
-    (no such row) stops the beating. Leaving waits at most five seconds for a beat that is under way.
+    A ledger that is away for a while costs beats and a warning; one that refuses for good (no such row) stops the
+    beating, as a lease that is lost does. Leaving waits at most five seconds for a beat that is under way.
     """
 
     def __init__(self, ledger: Beaten[K], of: K, *, clock: Clock, every: timedelta = EVERY) -> None:
@@ -60,7 +60,7 @@ class Heartbeat(Generic[K]):
         """Whether to go on."""
         try:
             self._ledger.beat(self._of, self._clock())
-        except LedgerError as error:
+        except (LedgerError, LeaseLostError) as error:
             logger.warning("No heartbeat for %s: %s", self._of, error)
             return error.transient
         return True

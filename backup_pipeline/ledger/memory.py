@@ -7,10 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
+from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verified import Verified
+from backup_pipeline.ledger.memory_copies import MemoryCopies
+from backup_pipeline.ledger.memory_dues import MemoryDues
+from backup_pipeline.ledger.memory_leases import MemoryLeases
+from backup_pipeline.ledger.memory_outbox import MemoryOutbox
 from backup_pipeline.ledger.memory_restores import MemoryRestores
+from backup_pipeline.ledger.memory_shapes import MemoryShapes
+from backup_pipeline.ledger.memory_threads import MemoryThreads
 from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
 
 
@@ -22,6 +29,12 @@ class MemoryLedger:
         self._audits: list[AuditEvent] = []
         self._lock = threading.Lock()
         self.restores = MemoryRestores()
+        self.dues = MemoryDues(self._rows, self._lock)
+        self.threads = MemoryThreads()
+        self.leases = MemoryLeases()
+        self.outbox = MemoryOutbox()
+        self.copies = MemoryCopies()
+        self.shapes = MemoryShapes()
 
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""
@@ -42,12 +55,29 @@ class MemoryLedger:
         """Write `outcome` into the row; LedgerError for a move that `statuses` does not allow."""
         with self._lock:
             self._rows[backup_id] = after(self._row(backup_id), outcome)
+            self.leases.release_of(backup_id)
 
     def verified(self, backup_id: str, verified: Verified) -> None:
         """Write the level and the time of a verification into the row."""
         with self._lock:
             row = self._row(backup_id)
             self._rows[backup_id] = replace(row, verification_level=verified.level, verified_at=verified.at)
+
+    def hold(self, backup_id: str, hold: Hold | None) -> None:
+        """Write a hold into the row, or that there is none."""
+        held = hold or Hold("", "")
+        with self._lock:
+            self._rows[backup_id] = replace(
+                self._row(backup_id),
+                held_by=held.by or None,
+                held_reason=held.reason if hold else None,
+                held_until=held.until,
+            )
+
+    def expires(self, backup_id: str, at: datetime | None) -> None:
+        """Write into the row when the rules let the backup go at the earliest."""
+        with self._lock:
+            self._rows[backup_id] = replace(self._row(backup_id), expires_at=at)
 
     def get(self, backup_id: str) -> Attempt | None:
         """The row of a backup id."""
@@ -76,6 +106,12 @@ class MemoryLedger:
         """Rows, newest first: of one catalog or all, with one of `status` or any, at most `limit`."""
         rows = self._select(lambda row: catalog in (None, row.catalog) and (not status or row.status in status))
         return rows[:limit]
+
+    def adopt(self, rows: Sequence[Attempt], events: Sequence[AuditEvent]) -> None:
+        """Write whole rows, in place of those of the same backups, and their audit rows with them."""
+        with self._lock:
+            self._rows.update({row.backup_id: row for row in rows})
+            self._audits.extend(events)
 
     def audit(self, event: AuditEvent) -> None:
         """Add an audit row."""

@@ -28,3 +28,9 @@ def no_such_restore(number: int) -> LedgerError:
     """The error for the number of a restore request without a row."""
     message = f"Restore request {number} is not in the ledger."
     return LedgerError(message, do="`backup-pipeline restores` shows what is.")
+
+
+def no_such_entry(number: int) -> LedgerError:
+    """The error for the number of an alert that is not in the outbox."""
+    message = f"Alert {number} is not in the outbox."
+    return LedgerError(message, do="`backup-pipeline alerts --all` shows what is.")

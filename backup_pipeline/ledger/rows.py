@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
 from backup_pipeline.core.statuses import Status
 
@@ -46,6 +47,15 @@ def audit_row(event: AuditEvent) -> dict[str, Any]:
 def audit_of(row: RowMapping) -> AuditEvent:
     """The event that a row of `backup_audit` holds, its time in UTC."""
     return AuditEvent(**{field.name: utc(row[field.name]) for field in fields(AuditEvent)})
+
+
+def hold_columns(hold: Hold | None) -> dict[str, Any]:
+    """The columns that say who holds it, why and until when."""
+    return {
+        "held_by": storable(hold.by) if hold else None,
+        "held_reason": storable(hold.reason) if hold else None,
+        "held_until": hold.until if hold else None,
+    }
 
 
 def owner_columns(owner: Owner | None) -> dict[str, Any]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
 from backup_pipeline.core.statuses import GOOD, Status
+from backup_pipeline.core.threads import REMIND_EVERY
 from backup_pipeline.core.verified import Verified
 from backup_pipeline.ledger.connect import ensure_database, ledger_engine
 from backup_pipeline.ledger.failures import told_as_ledger_errors
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
-from backup_pipeline.ledger.rows import attempt_of, attempt_row, audit_of, audit_row, outcome_row
+from backup_pipeline.ledger.rows import attempt_of, attempt_row, audit_of, audit_row, hold_columns, outcome_row
+from backup_pipeline.ledger.sql_adopt import written_whole
+from backup_pipeline.ledger.sql_copies import SqlCopies
+from backup_pipeline.ledger.sql_dues import SqlDues
+from backup_pipeline.ledger.sql_leases import SqlLeases, release_of
+from backup_pipeline.ledger.sql_outbox import SqlOutbox
 from backup_pipeline.ledger.sql_restores import SqlRestores
+from backup_pipeline.ledger.sql_shapes import SqlShapes
+from backup_pipeline.ledger.sql_threads import SqlThreads
 from backup_pipeline.ledger.tables import backup_audit, backup_logs
 
 _BUNDLES = ("full", "selective")
@@ -30,10 +39,16 @@ class SqlLedger:
     Every method raises LedgerError: LedgerUnavailableError when waiting can help. Nothing connects before it is used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, remind_every: timedelta = REMIND_EVERY) -> None:
         self._url = url
         self._engine = ledger_engine(url)
         self.restores = SqlRestores(self._transaction)
+        self.dues = SqlDues(self._transaction)
+        self.threads = SqlThreads(self._transaction, remind_every)
+        self.leases = SqlLeases(self._transaction)
+        self.outbox = SqlOutbox(self._transaction)
+        self.copies = SqlCopies(self._transaction)
+        self.shapes = SqlShapes(self._transaction)
 
     @classmethod
     def create(cls, url: str) -> SqlLedger:
@@ -73,6 +88,7 @@ class SqlLedger:
                 raise not_there(backup_id)
             changed = outcome_row(after(attempt_of(found), outcome))
             connection.execute(update(backup_logs).where(backup_logs.c.id == found["id"]).values(changed))
+            release_of(connection, backup_id)
 
     def verified(self, backup_id: str, verified: Verified) -> None:
         """Write the level and the time of a verification into the row."""
@@ -81,6 +97,14 @@ class SqlLedger:
             told = row.values(verification_level=verified.level, verified_at=verified.at)
             if not connection.execute(told).rowcount:
                 raise not_there(backup_id)
+
+    def hold(self, backup_id: str, hold: Hold | None) -> None:
+        """Write a hold into the row, or that there is none."""
+        self._set(backup_id, hold_columns(hold))
+
+    def expires(self, backup_id: str, at: datetime | None) -> None:
+        """Write into the row when the rules let the backup go at the earliest."""
+        self._set(backup_id, {"expires_at": at})
 
     def get(self, backup_id: str) -> Attempt | None:
         """The row of a backup id."""
@@ -117,6 +141,14 @@ class SqlLedger:
             query = query.where(backup_logs.c.status.in_(list(status)))
         return self._all(query.limit(limit))
 
+    def adopt(self, rows: Sequence[Attempt], events: Sequence[AuditEvent]) -> None:
+        """Write whole rows, in place of those of the same backups, and their audit rows, in one transaction."""
+        with self._transaction() as connection:
+            for row in rows:
+                connection.execute(written_whole(row))
+            if events:
+                connection.execute(insert(backup_audit), [audit_row(event) for event in events])
+
     def audit(self, event: AuditEvent) -> None:
         """Add an audit row; nobody can change it afterwards."""
         with self._transaction() as connection:
@@ -134,6 +166,12 @@ class SqlLedger:
     def _transaction(self) -> Iterator[Connection]:
         with told_as_ledger_errors(self._url), self._engine.begin() as connection:
             yield connection
+
+    def _set(self, backup_id: str, values: Mapping[str, object]) -> None:
+        row = update(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            if not connection.execute(row.values(values)).rowcount:
+                raise not_there(backup_id)
 
     def _all(self, query: Select[*tuple[object, ...]]) -> Sequence[Attempt]:
         with self._transaction() as connection:

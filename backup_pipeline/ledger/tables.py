@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.restore_requests import RestoreStatus
 from backup_pipeline.core.statuses import Status
 
@@ -28,6 +29,7 @@ metadata = MetaData()
 
 _INSTANT = DateTime(timezone=True)
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
+_COPY_STATUSES = ", ".join(f"'{status}'" for status in CopyStatus)
 _RESTORE_STATUSES = ", ".join(f"'{status}'" for status in RestoreStatus)
 
 backup_logs = Table(
@@ -64,6 +66,7 @@ backup_logs = Table(
     Column("finished_at", _INSTANT),
     Column("snapshot_at", _INSTANT),
     Column("table_counts", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("table_bytes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("sha256", Text),
     Column("consistent", Boolean),
     Column("warnings", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
@@ -74,10 +77,13 @@ backup_logs = Table(
     Column("held_reason", Text),
     Column("held_by", Text),
     Column("expires_at", _INSTANT),
+    # Which due time of the schedule it is for.
+    Column("due_at", _INSTANT),
     CheckConstraint(f"status IN ({_STATUSES})", name="backup_logs_status_check"),
     Index("backup_logs_newest", text("created_at DESC"), text("backup_id DESC")),
     Index("backup_logs_catalog_newest", "catalog", text("created_at DESC"), text("backup_id DESC")),
     Index("backup_logs_day", "catalog", "partition_date"),
+    Index("backup_logs_due", "catalog", "due_at", unique=True, postgresql_where=text("due_at IS NOT NULL")),
     Index("backup_logs_run", "run_id"),
     Index("backup_logs_running", "catalog", postgresql_where=text("status = 'running'")),
 )
@@ -92,6 +98,13 @@ backup_audit = Table(
     Column("backup_id", Text),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Index("backup_audit_of_backup", "backup_id", "id"),
+)
+
+backup_shapes = Table(
+    "backup_shapes",
+    metadata,
+    Column("backup_id", Text, primary_key=True),
+    Column("shape", JSONB, nullable=False),
 )
 
 restore_requests = Table(
@@ -133,4 +146,79 @@ restore_requests = Table(
     Index("restore_requests_catalog", "catalog", "id"),
     Index("restore_requests_run", "run_id"),
     Index("restore_requests_running", "id", postgresql_where=text("status = 'running'")),
+)
+
+backup_copies = Table(
+    "backup_copies",
+    metadata,
+    Column("backup_id", Text, primary_key=True),
+    Column("store", Text, primary_key=True),
+    Column("catalog", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+    Column("finished_at", _INSTANT),
+    Column("bytes", BigInteger),
+    Column("sha256", Text),
+    Column("verification_level", Text),
+    Column("verified_at", _INSTANT),
+    Column("error_message", Text),
+    Column("owner_host", Text),
+    Column("owner_pid", Integer),
+    Column("owner_started", Double),
+    CheckConstraint(f"status IN ({_COPY_STATUSES})", name="backup_copies_status_check"),
+    Index("backup_copies_catalog", "catalog", "backup_id"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    # Who holds it.
+    Column("holder", Text, nullable=False),
+    Column("held_by", Text, nullable=False),
+    Column("run_id", Text),
+    Column("owner_host", Text, nullable=False),
+    Column("owner_pid", Integer, nullable=False),
+    Column("owner_started", Double, nullable=False),
+    # Since when and until when, by the database's clock.
+    Column("acquired_at", _INSTANT, nullable=False),
+    Column("heartbeat_at", _INSTANT, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("released_at", _INSTANT),
+    Index("leases_holder", "holder"),
+)
+
+alert_outbox = Table(
+    "alert_outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("alert", JSONB, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_try_at", _INSTANT, nullable=False),
+    Column("claimed_until", _INSTANT),
+    Column("delivered_at", _INSTANT),
+    Column("last_error", Text),
+    Column("given_up_at", _INSTANT),
+    Index("alert_outbox_undelivered", "id", postgresql_where=text("delivered_at IS NULL")),
+)
+
+due_accounts = Table(
+    "due_accounts",
+    metadata,
+    Column("catalog", Text, primary_key=True),
+    Column("accounted_until", _INSTANT),
+)
+
+alert_threads = Table(
+    "alert_threads",
+    metadata,
+    Column("catalog", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("opened_at", _INSTANT),
+    Column("failures", Integer, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("told_at", _INSTANT),
 )

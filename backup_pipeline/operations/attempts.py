@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from backup_pipeline.core.alerts import Delivery
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.dates import is_late
+from backup_pipeline.core.dates import is_late, local_date
+from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
@@ -19,8 +20,12 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ids import new_backup_id
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
+from backup_pipeline.core.pings import Signal
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.ended import note_end
+from backup_pipeline.operations.lease import take_for
+from backup_pipeline.operations.signals import ping, ping_without_row
 from backup_pipeline.operations.telling import failure_alert, no_row_alert, tell
 
 logger = logging.getLogger(__name__)
@@ -31,6 +36,7 @@ class Request:
     """What somebody asked for: which catalog, tables and date, who, why, and whether a late backup is meant.
 
     `reads` is false when the source is not read (a bundle of partitions that are there): any date will do then.
+    `due_at` is the due time that it was started for, where whoever started it knows.
     """
 
     catalog: Catalog
@@ -44,13 +50,15 @@ class Request:
     reads: bool = True
     run_id: str | None = None
     run_url: str | None = None
+    due_at: datetime | None = None
 
 
 def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
-    """Add the attempt's row, or take up the running one of the same Dagster run.
+    """Add the attempt's row and take its catalog's lease, or take up the running one of the same Dagster run.
 
     The row comes first, so that a refused date or an unreachable database is a failed backup and not a silent one.
-    Raises RefusedError (the row is then ended, and people alerted) when the date is over and the request not `late`.
+    Raises RefusedError (the row is then ended, and people alerted) when the date is over and the request not `late`,
+    and LeaseHeldError likewise when another run writes the catalog. Ending the row gives the lease back.
     """
     try:
         before = _running(request, ports)
@@ -58,11 +66,14 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
             return before
         attempt = _add_row(request, ports, owner)
     except (LedgerError, SettingsError) as error:
+        ping_without_row(request.catalog.catalog, request.kind, error, ports)
         tell(no_row_alert(request.catalog.catalog, error, ports.clock(), request.run_id, request.run_url), ports)
         raise
+    ping(Signal.START, attempt, ports)
     try:
         if request.reads:
             check_date(request, ports)
+        take_for(attempt, ports, owner, ports.clock)
     except BackupError as error:
         end_failed(attempt, error, ports, run_url=request.run_url)
         raise
@@ -95,10 +106,20 @@ def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
         owner=owner,
         heartbeat_at=now,
         tables_wanted=request.tables,
+        due_at=_due_at(request, now),
     )
-    ports.ledger.begin(attempt)
+    attempt = ports.ledger.dues.take(attempt)
     ports.ledger.audit(AuditEvent(now, request.created_by, "backup", attempt.backup_id, {"reason": request.reason}))
     return attempt
+
+
+def _due_at(request: Request, now: datetime) -> datetime | None:
+    """The due time that the attempt is for: a backup of everything, of today, that begins when one is due."""
+    catalog = request.catalog
+    if request.due_at is not None:
+        return request.due_at
+    whole = request.kind == FULL and request.reads and request.day == local_date(now, catalog.timezone)
+    return due_at_start(catalog, now) if whole else None
 
 
 def _is_late(request: Request, ports: Ports) -> bool:
@@ -138,6 +159,8 @@ def end_failed(
         if _ended_by_another(attempt, ports):
             return ()
         logger.warning("The row of backup %s could not be closed: %s", attempt.backup_id, trouble)
+    note_end(attempt, ports)
+    ping(Signal.FAIL, attempt, ports, str(error))
     return tell(failure_alert(attempt, error, run_url), ports)
 
 

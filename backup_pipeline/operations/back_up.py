@@ -5,19 +5,27 @@ from __future__ import annotations
 import shutil
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
-from backup_pipeline.core.layout import RESTORES, VERIFICATIONS, BackupPlace
+from backup_pipeline.core.layout import DRILLS, RESTORES, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, Outcome
 from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.retention import expiry
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verification import Level
 from backup_pipeline.core.verified import passed
+from backup_pipeline.operations.anomalies import act_on_anomalies
+from backup_pipeline.operations.anomaly_history import load_history
 from backup_pipeline.operations.attempts import Request, check_date
-from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle
+from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle, sizes
+from backup_pipeline.operations.copy import CopyOrder, copy_after
 from backup_pipeline.operations.export import ExportRequest, export_tables
 from backup_pipeline.operations.results import TableResult
+from backup_pipeline.operations.signals import tell_success
 
 
 def export_attempt(
@@ -28,6 +36,7 @@ def export_attempt(
     Their files stay in `spool`/<backup id> until the attempt ends; when a table fails, it has ended.
     """
     clean_spool(spool, ports)
+    ports.store.check()  # before hours are spent on reading what can not be stored
     before = ports.ledger.last_good(request.catalog.catalog, before=attempt.created_at)
     work = ExportRequest(
         backup_id=attempt.backup_id,
@@ -38,7 +47,9 @@ def export_attempt(
         spool=spool / attempt.backup_id,
         workers=workers,
         before=before.table_counts if before else {},
+        history=load_history(attempt, ports),
     )
+    work.spool.mkdir(parents=True, exist_ok=True, mode=0o700)  # its files are plain, also where the store's are not
     whole = False
     try:
         results = []
@@ -56,19 +67,49 @@ def end_tables(attempt: Attempt, ports: Ports, *, spool: Path) -> None:
     """End an attempt that was for tables only."""
     ports.ledger.end(attempt.backup_id, Outcome(status=Status.SUCCESS, finished_at=ports.clock()))
     shutil.rmtree(spool / attempt.backup_id, ignore_errors=True)
+    tell_success(attempt, ports)
 
 
 def bundle_attempt(
     attempt: Attempt, request: Request, tables: tuple[str, ...], ports: Ports, *, spool: Path
 ) -> StoredManifest:
-    """Bundle `tables` for the attempt, and end it: the ledger says success after the store gave the bundle back."""
+    """Bundle `tables` for the attempt, and end it: the ledger says success after the store gave the bundle back.
+
+    Where there is a second store, the backup is copied there before the row ends; `copy.copy_after` says how.
+    """
     own = spool / attempt.backup_id
     try:
-        manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, own if own.is_dir() else None), ports)
-        ports.ledger.end(attempt.backup_id, success(manifest, ports, Level.BYTES))
+        here = own if own.is_dir() else None
+        history = load_history(attempt, ports)
+        manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, here, history), ports)
+        act_on_anomalies(manifest, ports, request.run_url)
+        order = CopyOrder(attempt, manifest.bundle, attempt.created_by, attempt.owner)
+        _end_copied(order, manifest, ports, _expiry(manifest, request, ports))
     finally:
         shutil.rmtree(own, ignore_errors=True)
+    tell_success(attempt, ports)
     return manifest
+
+
+def _expiry(manifest: StoredManifest, request: Request, ports: Ports) -> datetime | None:
+    """When the rules of the catalog let the backup go at the earliest."""
+    catalog, taken = request.catalog, manifest.snapshot.taken_at
+    return expiry(catalog.retention.of(manifest.type), at=taken, finished=ports.clock(), timezone=catalog.timezone)
+
+
+def _end_copied(order: CopyOrder, manifest: StoredManifest, ports: Ports, expires_at: datetime | None) -> None:
+    """Copy the backup to the second store, where there is one, and end its row; a copy that failed is a warning there.
+
+    From here on the backup is made: whoever stops the copy does not undo that.
+    """
+    done = replace(success(manifest, ports, Level.BYTES), expires_at=expires_at)
+    warning = "Its copy to the second store was stopped."
+    try:
+        warning = copy_after(order, ports) or ""
+    finally:
+        if warning:
+            done = replace(done, status=Status.SUCCESS_WITH_WARNINGS, warnings=(*done.warnings, warning))
+        ports.ledger.end(order.attempt.backup_id, replace(done, finished_at=ports.clock()))
 
 
 def success(manifest: StoredManifest, ports: Ports, checked: Level) -> Outcome:
@@ -86,9 +127,27 @@ def success(manifest: StoredManifest, ports: Ports, checked: Level) -> Outcome:
         file_size_bytes=manifest.bundle.bytes,
         record_count=manifest.totals.rows,
         table_counts=counts(manifest),
+        table_bytes=sizes(manifest),
         sha256=manifest.bundle.sha256,
         consistent=manifest.consistent,
         warnings=manifest.warnings,
+    )
+
+
+def success_by_outline(found: Outline, place: BackupPlace, now: datetime) -> Outcome:
+    """The good end of an encrypted backup that was found in the store: its rows can not be counted here."""
+    return Outcome(
+        status=Status(found.status),
+        finished_at=now,
+        verification_level=passed(Level.PRESENT, now).level,
+        verified_at=now,
+        snapshot_at=found.snapshot_at,
+        file_name=found.bundle.name,
+        file_path=place.bundle(found.bundle.name),
+        file_size_bytes=found.bundle.bytes,
+        sha256=found.bundle.sha256,
+        consistent=found.consistent,
+        warnings=("Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger.",),
     )
 
 
@@ -96,5 +155,5 @@ def clean_spool(spool: Path, ports: Ports) -> None:
     """Remove the files in the making of attempts that do not run any more."""
     running = {attempt.backup_id for attempt in ports.ledger.list(status=[Status.RUNNING])}
     for folder in spool.iterdir() if spool.is_dir() else ():
-        if folder.is_dir() and folder.name not in {*running, RESTORES, VERIFICATIONS}:
+        if folder.is_dir() and folder.name not in {*running, DRILLS, RESTORES, VERIFICATIONS}:
             shutil.rmtree(folder, ignore_errors=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from backup_pipeline import __version__
+from backup_pipeline.core.anomaly_history import History
 from backup_pipeline.core.bundle import (
     MANIFEST_PATH,
     README_PATH,
@@ -19,16 +21,18 @@ from backup_pipeline.core.bundle import (
     member_paths,
 )
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import NotFoundError, StoreError, VerificationError
+from backup_pipeline.core.encryption import check_alike, encrypted_name, encryption_entry, is_gzipped
+from backup_pipeline.core.errors import LedgerError, NotFoundError, StoreError, VerificationError
 from backup_pipeline.core.ids import bundle_template, local_name
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace, schema_key
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import (
     ExcludedEntry,
     FileEntry,
     Manifest,
     PartitionRecord,
     StoredBundle,
+    StoredFile,
     StoredManifest,
     Totals,
     seal,
@@ -36,37 +40,45 @@ from backup_pipeline.core.manifest import (
 from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.progress import BytesMoved, StageStarted
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.anomalies import with_anomalies
+from backup_pipeline.operations.anomaly_references import count_orphans
 from backup_pipeline.operations.publish import load_partition
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BundleRequest:
     """Which tables' partitions to bundle, for which attempt.
 
-    Files that this machine still has in `spool` (a folder a table) are read there instead of from the store.
+    Files that this machine still has in `spool` (a folder a table) are read there instead of from the store. `history`
+    is what the backup is compared with.
     """
 
     attempt: Attempt
     catalog: Catalog
     tables: tuple[str, ...]
     spool: Path | None = None
+    history: History = field(default_factory=History)
 
 
 def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
     """Bundle the newest partitions of the attempt's date; the manifest as it now stands in the store.
 
     The bundle is one object, written first; it is read back and compared; its manifest comes last, so that a crash
-    anywhere leaves no backup rather than half of one. Raises NotFoundError naming every table without a partition, and
-    VerificationError when the store does not give back what it was given (the object is then removed).
+    anywhere leaves no backup rather than half of one. Raises NotFoundError naming every table without a partition,
+    RefusedError for partitions that are encrypted otherwise than backups are now, and VerificationError when the store
+    does not give back what it was given (the object is then removed).
     """
     partitions = _load(request, ports.store)
+    check_alike(partitions, ports.formats.recipients)
     schema = _schema(request, ports.store)
-    manifest = _describe(request, partitions, schema, ports)
+    manifest = _judged(request, _describe(request, partitions, schema, ports), ports)
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
     local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
     members = [
         bytes_member(MANIFEST_PATH, local, seal(manifest)),
-        bytes_member(README_PATH, local, ports.formats.readme(manifest).encode()),
+        bytes_member(README_PATH, local, ports.formats.readme(manifest, schema.decode(errors="replace")).encode()),
         bytes_member(SCHEMA_PATH, local, schema),
         *_file_members(request, partitions, ports),
     ]
@@ -74,8 +86,27 @@ def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
     ports.progress.tell(StageStarted("bundle", manifest.totals.bytes))
     bundle = _store(key, members, ports)
     stored = StoredManifest(**manifest.model_dump(), bundle=bundle)
-    ports.store.put(place.manifest, [seal(stored)])
+    ports.store.keep(place.manifest, [seal(stored)])
+    _note_protection(place.manifest, request, ports)
     return stored
+
+
+def _judged(request: BundleRequest, manifest: Manifest, ports: Ports) -> Manifest:
+    """The manifest with what is unusual about the backup as a whole."""
+    counted = manifest.model_copy(update={"orphans": count_orphans(manifest, request.spool, ports)})
+    return with_anomalies(counted, request.catalog, request.history)
+
+
+def _note_protection(key: str, request: BundleRequest, ports: Ports) -> None:
+    """Leave in the audit what keeps the backup from being changed, where there is something to say of it."""
+    attempt = request.attempt
+    try:
+        found = ports.store.protection(key)
+        if found.notable:
+            told = AuditEvent(ports.clock(), attempt.created_by, "protect", attempt.backup_id, found.as_json())
+            ports.ledger.audit(told)
+    except (StoreError, LedgerError) as error:  # the backup is made, whatever is known of it
+        logger.warning("How %s is protected is not in the audit: %s", key, error)
 
 
 def _load(request: BundleRequest, store: Store) -> list[PartitionRecord]:
@@ -138,6 +169,7 @@ def _describe(request: BundleRequest, partitions: Sequence[PartitionRecord], sch
         bundle_name=local_name(bundle_template(catalog.bundle_name, attempt.kind), newest.taken_at, catalog.timezone),
         entries={path: file.sha256 for file, path in _paths(partitions)}
         | {SCHEMA_PATH: hashlib.sha256(schema).hexdigest()},
+        encryption=encryption_entry(ports.formats.recipients),
         pipeline_version=__version__,
         run_id=attempt.run_id,
     )
@@ -168,17 +200,18 @@ def _file_members(request: BundleRequest, partitions: Sequence[PartitionRecord],
     for partition in partitions:
         place = _place(request, partition.table.name)
         for file, path in member_paths(partition.table, partition.sheet_file):
+            lies = file.stored
             yield Member(
-                path=path,
+                path=encrypted_name(path, gzipped=is_gzipped(lies.name)) if file.encrypted else path,
                 modified=partition.table.snapshot.taken_at.astimezone(ZoneInfo(request.catalog.timezone)),
-                chunks=_chunks(request, place, file, ports),
-                size=file.bytes,
-                crc32=file.crc32,
-                stored=file.format == "parquet",
+                chunks=_chunks(request, place, lies, ports),
+                size=lies.bytes,
+                crc32=lies.crc32,
+                stored=file.format == "parquet" or file.encrypted is not None,
             )
 
 
-def _chunks(request: BundleRequest, place: PartitionPlace, file: FileEntry, ports: Ports) -> Iterator[bytes]:
+def _chunks(request: BundleRequest, place: PartitionPlace, file: StoredFile, ports: Ports) -> Iterator[bytes]:
     """The file's bytes, compared with the SHA-256 of its partition as they pass."""
     seen = hashlib.sha256()
     for chunk in _read(request, place, file, ports.store):
@@ -190,7 +223,7 @@ def _chunks(request: BundleRequest, place: PartitionPlace, file: FileEntry, port
         raise VerificationError(message, do=f"Materialize the table {place.table} again.")
 
 
-def _read(request: BundleRequest, place: PartitionPlace, file: FileEntry, store: Store) -> Iterator[bytes]:
+def _read(request: BundleRequest, place: PartitionPlace, file: StoredFile, store: Store) -> Iterator[bytes]:
     spooled = request.spool / place.table / file.name if request.spool else None
     if spooled is None or not spooled.is_file() or spooled.stat().st_size != file.bytes:
         yield from store.stream(place.file(file.name))
@@ -212,7 +245,7 @@ def _store(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
             size += len(chunk)
             yield chunk
 
-    stored = ports.store.put(key, counted())
+    stored = ports.store.keep(key, counted())
     ports.progress.tell(StageStarted("check", size))
     problem = f"it has {stored.size} bytes of {size}" if stored.size != size else None
     problem = problem or compare(ports.store, key, sent.hexdigest(), ports)
@@ -231,6 +264,11 @@ def compare(store: Store, key: str, sha256: str, ports: Ports) -> str | None:
         seen.update(chunk)
         ports.progress.tell(BytesMoved(len(chunk)))
     return None if seen.hexdigest() == sha256 else f"its SHA-256 is {seen.hexdigest()}, not {sha256}"
+
+
+def sizes(manifest: Manifest) -> Mapping[str, int]:
+    """The bytes of each table's files."""
+    return {table.name: table.bytes for table in manifest.tables}
 
 
 def counts(manifest: Manifest) -> Mapping[str, int]:

@@ -14,7 +14,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.ports import Clock, Ledger, Store
 from backup_pipeline.core.progress import BytesMoved, Progress, StageStarted
-from backup_pipeline.operations.browse import bundle_place, stored_manifest
+from backup_pipeline.operations.browse import bundle_place, stored_bundle
 from backup_pipeline.operations.local_file import Destination
 
 DEFAULT_EXPIRY = timedelta(hours=1)
@@ -38,18 +38,20 @@ class Witness:
 def download_bundle(attempt: Attempt, to: Destination, *, store: Store, witness: Witness, progress: Progress) -> Path:
     """The bundle of `attempt` as a file at `to`, in a folder under its own name; its path.
 
+    An encrypted bundle comes as it lies in the store; no key is needed for that.
+
     The file appears when it is whole and its SHA-256 is the manifest's; until then, and after any error, there is
     nothing. Only its owner may read it. RefusedError when a file is there already, unless forced; NotFoundError when
     there is no bundle; VerificationError when the bytes are not the manifest's; DiskFullError.
     """
-    manifest = stored_manifest(attempt, store)
-    path = to.path(manifest.bundle.name)
-    progress.tell(StageStarted("download", manifest.bundle.bytes))
-    key = bundle_place(attempt).bundle(manifest.bundle.name)
+    bundle = stored_bundle(attempt, store)
+    path = to.path(bundle.name)
+    progress.tell(StageStarted("download", bundle.bytes))
+    key = bundle_place(attempt).bundle(bundle.name)
     with to.appearing(path) as file:
         # The audit comes before the bytes: nobody gets any of which nothing is written down.
-        witness.note("download", attempt, file_name=manifest.bundle.name, bytes=manifest.bundle.bytes)
-        _copy(store.stream(key), file, progress, manifest.bundle, f"{store.url}/{key}")
+        witness.note("download", attempt, file_name=bundle.name, bytes=bundle.bytes)
+        _copy(store.stream(key), file, progress, bundle, f"{store.url}/{key}")
     return path
 
 
@@ -61,9 +63,8 @@ def bundle_url(attempt: Attempt, *, store: Store, witness: Witness, expires: tim
     if not timedelta(seconds=1) <= expires <= LONGEST_EXPIRY:
         message = f"A URL can be good for 1 second to 7 days, not for {_spoken(expires)}."
         raise UsageError(message, do="Choose a time in between, such as 1h.")
-    manifest = stored_manifest(attempt, store)
-    key = bundle_place(attempt).bundle(manifest.bundle.name)
-    url = store.sign(key, expires=expires, file_name=manifest.bundle.name)
+    name = stored_bundle(attempt, store).name
+    url = store.sign(bundle_place(attempt).bundle(name), expires=expires, file_name=name)
     witness.note("url", attempt, expires_at=(witness.clock() + expires).isoformat(timespec="seconds"))
     return url
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from backup_pipeline.core.anomaly_history import History
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
+from backup_pipeline.core.errors import BackupError, CanceledError, LeaseLostError, SnapshotLostError
 from backup_pipeline.core.layout import schema_key
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan, TablePlan
@@ -23,7 +24,8 @@ from backup_pipeline.operations.results import TableResult
 class ExportRequest:
     """Which tables of a catalog to export, for which date, on behalf of which backup.
 
-    `spool` is a folder for files in the making; `before` has each table's row count in the last good backup.
+    `spool` is a folder for files in the making; `before` has each table's row count in the last good backup,
+    `history` what was usual before.
     """
 
     backup_id: str
@@ -34,6 +36,7 @@ class ExportRequest:
     spool: Path
     workers: int
     before: Mapping[str, int]
+    history: History = field(default_factory=History)
 
 
 def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult]:
@@ -41,7 +44,7 @@ def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult
 
     A table that fails does not stop the others. Closing the iterator early, or an exception in whoever consumes it,
     cancels every running query at once. Raises what makes the whole run void: SourceError, SnapshotLostError,
-    CatalogError for a column that looks like a secret.
+    LeaseLostError, CatalogError for a column that looks like a secret.
     """
     ports.progress.tell(StageStarted("snapshot"))
     with ports.source.snapshot() as snapshot:
@@ -81,6 +84,7 @@ def _job(request: ExportRequest, plan: CatalogPlan, table: TablePlan) -> TableJo
         late=request.late,
         directory=request.spool / table.name,
         before=request.before.get(table.name),
+        history=request.history,
         unlisted=plan.unlisted,
         excluded=plan.excluded,
     )
@@ -90,7 +94,7 @@ def _result(request: ExportRequest, ports: Ports, table: str, future: Future[Tab
     error = future.exception()
     if error is None:
         return future.result()
-    if isinstance(error, CanceledError | SnapshotLostError) or not isinstance(error, Exception):
+    if isinstance(error, CanceledError | SnapshotLostError | LeaseLostError) or not isinstance(error, Exception):
         raise error
     known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
     known.__cause__ = error if known is not error else known.__cause__

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
+from backup_pipeline.core.anomalies import anomaly_check, judge_table
+from backup_pipeline.core.anomaly_history import History
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.checks import Check, key_unique, row_count, shrinkage
+from backup_pipeline.core.encryption import encryption_entry
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SnapshotOutdatedError
 from backup_pipeline.core.ids import local_name
 from backup_pipeline.core.layout import PartitionPlace
-from backup_pipeline.core.manifest import FileEntry, PartitionRecord
+from backup_pipeline.core.manifest import CheckEntry, FileEntry, PartitionRecord
 from backup_pipeline.core.plans import NotNativeError, TablePlan
 from backup_pipeline.core.ports import Ports, Snapshot, TableWriter
 from backup_pipeline.core.progress import PageWritten, TableFinished, TableStarted
@@ -39,6 +42,7 @@ class TableJob:
     before: int | None
     unlisted: tuple[str, ...]
     excluded: Mapping[str, str]
+    history: History = field(default_factory=History)
 
     @property
     def place(self) -> PartitionPlace:
@@ -55,11 +59,13 @@ def export_table(job: TableJob, snapshot: Snapshot, ports: Ports) -> TableResult
     for check in checks:
         if check.blocking and not check.passed:
             raise BackupError(check.message, do="Run the table again. If it repeats, report it: no rows may be lost.")
-    partition = _record(job, plan, files, checks, snapshot, _seconds(started, ports))
+    record = _record(job, plan, files, checks, snapshot, _seconds(started, ports))
+    encryption = encryption_entry(ports.formats.recipients)
+    partition, unusual = _judged(job, record.model_copy(update={"encryption": encryption}))
     publish_partition(job.place, partition, job.directory, ports.store)
     entry = partition.table
     ports.progress.tell(TableFinished(entry.name, entry.sheet, entry.row_count, entry.bytes, _seconds(started, ports)))
-    return TableResult(plan.name, partition, checks, ports.formats.preview(plan, job.directory))
+    return TableResult(plan.name, partition, (*checks, unusual), ports.formats.preview(plan, job.directory))
 
 
 def _write_files(job: TableJob, snapshot: Snapshot, ports: Ports) -> tuple[TablePlan, tuple[FileEntry, ...]]:
@@ -121,6 +127,17 @@ def _record(
         excluded=job.excluded,
         table=table_entry(plan, files, checks, taken, exported_by=job.backup_id, seconds=seconds),
     )
+
+
+def _judged(job: TableJob, partition: PartitionRecord) -> tuple[PartitionRecord, Check]:
+    """The record with what is unusual about the table, and the check that tells it."""
+    table, rule = partition.table, job.catalog.anomalies_of(job.plan.name)
+    past = job.history.of(table.name, rule.trailing)
+    found = judge_table(table, past, rule)
+    check = anomaly_check(found, past)
+    told = CheckEntry(name=check.name, passed=check.passed, message=check.message)
+    entry = table.model_copy(update={"anomalies": found, "checks": (*table.checks, told)})
+    return partition.model_copy(update={"table": entry}), check
 
 
 def _seconds(started: datetime, ports: Ports) -> float:

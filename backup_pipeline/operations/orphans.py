@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError, VerificationError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.manifest import read_manifest
+from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verification import Level
+from backup_pipeline.operations.anomalies import act_on_anomalies
 from backup_pipeline.operations.attempts import end_failed
-from backup_pipeline.operations.back_up import success
+from backup_pipeline.operations.back_up import success, success_by_outline
+from backup_pipeline.operations.browse import manifest_or_outline
+from backup_pipeline.operations.signals import tell_success
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +46,18 @@ def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[
 def _finished(attempt: Attempt, ports: Ports) -> bool:
     place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
     try:
-        manifest = read_manifest(ports.store.get(place.manifest), place.manifest)
-        stored = ports.store.head(place.bundle(manifest.bundle.name))
+        found = manifest_or_outline(place, ports.store)
+        stored = ports.store.head(place.bundle(found.bundle.name))
     except (NotFoundError, VerificationError):
         return False
-    if stored is None or stored.size != manifest.bundle.bytes:
+    if stored is None or stored.size != found.bundle.bytes:
         return False
-    ports.ledger.end(attempt.backup_id, success(manifest, ports, Level.PRESENT))
+    if isinstance(found, StoredManifest):
+        act_on_anomalies(found, ports)
+        ports.ledger.end(attempt.backup_id, success(found, ports, Level.PRESENT))
+    else:
+        ports.ledger.end(attempt.backup_id, success_by_outline(found, place, ports.clock()))
+    tell_success(attempt, ports)
     return True
 
 

@@ -5,24 +5,51 @@ A partition exists when its record does, so whatever is killed in between leaves
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from threading import Lock
 
-from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.errors import NotFoundError, StoreDeniedError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.manifest import PartitionRecord, read_partition, seal
 from backup_pipeline.core.ports import Store
 
+logger = logging.getLogger(__name__)
+
+_told: set[str] = set()
+_telling = Lock()
+
 
 def publish_partition(place: PartitionPlace, partition: PartitionRecord, directory: Path, store: Store) -> None:
     """Put the partition's files from `directory` into the store, check them there, and make the partition visible."""
-    store.delete([place.record])
-    store.delete([found.key for found in store.list(place.prefix)])
-    for file in partition.table.files:
+    _clear(place, store)
+    for file in (file.stored for file in partition.table.files):
         stored = store.put_file(place.file(file.name), directory / file.name)
         if stored.size != file.bytes:
             message = f"{store.url}/{stored.key} has {stored.size} bytes in the store; {file.bytes} were written."
             raise VerificationError(message, do="Run the table again; if it repeats, look at the store.")
     store.put(place.record, [seal(partition)])
+
+
+def _clear(place: PartitionPlace, store: Store) -> None:
+    """Delete the partition that is there, where that is allowed.
+
+    A writer without the right to delete writes over its files instead, the record last: until then the old record
+    names bytes that are not there any more, which whoever reads them notices by their SHA-256.
+    """
+    try:
+        store.delete([place.record])
+        store.delete([found.key for found in store.list(place.prefix)])
+    except StoreDeniedError as error:
+        _tell_once(store.url)
+        logger.debug("%s", error.what)
+
+
+def _tell_once(url: str) -> None:
+    with _telling:
+        if url not in _told:
+            logger.warning("Nothing may be deleted in %s, so partitions are written over in place.", url)
+            _told.add(url)
 
 
 def load_partition(place: PartitionPlace, store: Store) -> PartitionRecord:

@@ -24,6 +24,14 @@ class Ranges:
             at = 0
         return self._held[at : at + length]
 
+    def some(self, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start`, as many as the window holds: none is read twice on the way through."""
+        at = start - self._start
+        if not 0 <= at < len(self._held):
+            self._fetch(start, max(length, self._window))
+            at = 0
+        return self._held[at : at + length]
+
     def _fetch(self, start: int, length: int) -> None:
         length = max(0, min(length, self._size - start))
         self._held = b"".join(self._store.stream(self._key, start=start, length=length)) if length else b""

@@ -36,19 +36,35 @@ class _Backup:
     fetching: Fetching
 
 
-def plan_restore(request: RestoreRequest, target: RestoreTarget, ports: RestorePorts) -> RestorePlan:
+Amend = Callable[[Dump | None], Dump | None]
+"""Gives the definitions to restore with, in place of the backup's own."""
+
+
+def as_they_are(dump: Dump | None) -> Dump | None:
+    """The backup's own definitions."""
+    return dump
+
+
+def plan_restore(
+    request: RestoreRequest, target: RestoreTarget, ports: RestorePorts, *, amend: Amend = as_they_are
+) -> RestorePlan:
     """What the restore would do, with every reason against it; reads only.
 
     NotFoundError without such a backup, or for a table that it does not have; VerificationError when what the plan is
     made of is damaged; TargetError when the target does not answer.
     """
-    backup = _open(request, ports)
+    backup = _open(request, ports, amend)
     with target.session() as session:
         return _plan(request, backup, session, target.url, ports)
 
 
 def run_restore(
-    plan: RestorePlan, target: RestoreTarget, ports: RestorePorts, *, safety: Callable[[], str] | None
+    plan: RestorePlan,
+    target: RestoreTarget,
+    ports: RestorePorts,
+    *,
+    safety: Callable[[], str] | None,
+    amend: Amend = as_they_are,
 ) -> RestoreReport:
     """Carry out the plan, made anew under the lock: all of it, or the target is as it was.
 
@@ -62,7 +78,7 @@ def run_restore(
     started = ports.clock()
     with target.session() as session:
         session.lock()
-        backup = _open(request, ports)
+        backup = _open(request, ports, amend)
         plan = _plan(request, backup, session, target.url, ports)
         check_allowed(plan)
         ports.progress.tell(StageStarted("fetch", plan.bytes))
@@ -88,11 +104,11 @@ def check_allowed(plan: RestorePlan) -> None:
         raise PreflightRefusedError(message, do=f"Look at the plan; then confirm with --confirm {plan.confirm_name}.")
 
 
-def _open(request: RestoreRequest, ports: RestorePorts) -> _Backup:
+def _open(request: RestoreRequest, ports: RestorePorts, amend: Amend) -> _Backup:
     attempt = find_backup(request.backup_id, ports.ledger)
     manifest = stored_manifest(attempt, ports.store)
     fetching = Fetching(bundle_place(attempt), manifest, (ports.store, ports.formats, ports.progress))
-    return _Backup(manifest, fetching.dump(), fetching)
+    return _Backup(manifest, amend(fetching.dump()), fetching)
 
 
 def _plan(

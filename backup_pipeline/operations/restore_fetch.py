@@ -78,8 +78,8 @@ class Fetching:
         self._compare(file.path, seen.hexdigest(), file.sha256)
 
     def _read(self, start: int, length: int) -> bytes:
-        """No more than a window at a time: what a reader would like to have besides is another member's."""
-        return self._ranges.read(start, min(length, self._window))
+        """No more than the window has: what a reader would like to have besides is another member's."""
+        return self._ranges.some(start, min(length, self._window))
 
     def _windows(self, window: int) -> Ranges:
         return Ranges(self._store, self._key, self._size, self._counting, window=window)

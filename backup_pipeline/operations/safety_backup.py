@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from backup_pipeline.core.catalog import Catalog
@@ -16,6 +17,8 @@ from backup_pipeline.core.restoring import RestorePlan
 from backup_pipeline.core.safety import safety_catalog
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.back_up import bundle_attempt, export_attempt
+from backup_pipeline.operations.lease import AttemptBeat, lease_of
+from backup_pipeline.operations.lease_guard import guarded
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,14 @@ class SafetyRequest:
 class SafetyMeans:
     """How a safety backup is made; the source of `ports` is the restore's target.
 
-    `beating` says, for as long as its context lasts, that the owner of the backup of that id is alive.
+    `beating` does, for as long as its context lasts, what the heartbeat of the backup of that id does, so often.
     """
 
     ports: Ports
     owner: Owner
     spool: Path
     workers: int
-    beating: Callable[[str], AbstractContextManager[object]]
+    beating: Callable[[str, AttemptBeat, timedelta], AbstractContextManager[object]]
 
 
 def safety_backup(wanted: SafetyRequest, means: SafetyMeans) -> str:
@@ -64,10 +67,12 @@ def safety_backup(wanted: SafetyRequest, means: SafetyMeans) -> str:
         reason=f"before restore {wanted.number}",
     )
     attempt = begin(request, ports, means.owner)
-    with means.beating(attempt.backup_id):
+    lease = lease_of(attempt, ports.ledger)
+    under = replace(means, ports=guarded(ports, lease))
+    with means.beating(attempt.backup_id, AttemptBeat(lease, ports.ledger), lease.every):
         try:
-            _export(attempt, request, means)
-            bundle_attempt(attempt, request, request.tables, ports, spool=means.spool)
+            _export(attempt, request, under)
+            bundle_attempt(attempt, request, request.tables, under.ports, spool=means.spool)
         except BackupError as error:
             end_failed(attempt, error, ports)
             raise

@@ -8,10 +8,20 @@ from datetime import datetime
 from typing import Protocol
 
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
-from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError, LedgerError, SettingsError
+from backup_pipeline.core.due import FULL
+from backup_pipeline.core.errors import (
+    BackupError,
+    CanceledError,
+    ExportFailedError,
+    LeaseHeldError,
+    LedgerError,
+    SettingsError,
+)
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.ports import Alerter, Clock, Ledger
 from backup_pipeline.core.restore_requests import RestoreRow
+from backup_pipeline.operations.outbox import send
+from backup_pipeline.operations.threads import is_told
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +49,8 @@ class Voice(Scribe, Protocol):
 def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
     """What people are told of a failed attempt: which table, what happened, what to do next."""
     canceled = isinstance(error, CanceledError)
+    refused = isinstance(error, LeaseHeldError)
+    ended = "canceled" if canceled else "refused" if refused else "failed"
     known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
     what = known.what
     tables: Mapping[str, str] = {}
@@ -46,8 +58,8 @@ def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -
         what = error.summary
         tables = {table: reason.what for table, reason in error.failed.items()}
     return Alert(
-        severity=Severity.WARNING if canceled else Severity.FAILURE,
-        title=f"Backup {'canceled' if canceled else 'failed'}: {attempt.catalog} for {attempt.partition_date}",
+        severity=Severity.WARNING if canceled or refused else Severity.FAILURE,
+        title=f"Backup {ended}: {attempt.catalog} for {attempt.partition_date}",
         what=what,
         do=known.do or "Look at the run's log, correct the cause, and run the backup again.",
         catalog=attempt.catalog,
@@ -56,6 +68,7 @@ def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -
         run_url=run_url,
         at=attempt.started_at,
         tables=tables,
+        topic="" if canceled or refused else attempt.kind,
     )
 
 
@@ -78,6 +91,7 @@ def no_row_alert(
         run_id=run_id,
         run_url=run_url,
         at=at,
+        topic=FULL if what == "Backup" else "",
     )
 
 
@@ -98,8 +112,16 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
 
 
 def tell(alert: Alert, ports: Voice) -> Sequence[Delivery]:
-    """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send."""
-    deliveries = ports.alerter.send(alert)
+    """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send.
+
+    Nothing is sent while its thread is known to people (`operations.threads`). What did not reach a channel is tried
+    again later (`operations.outbox`).
+    """
+    told = is_told(alert, ports)
+    if told is None:
+        return ()
+    alert = told
+    deliveries = send(alert, ports)
     try:
         for delivery in deliveries:
             detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}

@@ -8,7 +8,13 @@ import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.orchestration.bundles import bundle_asset
+from backup_pipeline.orchestration.copies import copying
+from backup_pipeline.orchestration.drills import drill_schedule
 from backup_pipeline.orchestration.jobs import jobs_of
+from backup_pipeline.orchestration.keys import full_job
+from backup_pipeline.orchestration.overdue import overdue_sensor
+from backup_pipeline.orchestration.prune import prune_schedule
+from backup_pipeline.orchestration.purge import purge_job, purge_schedule
 from backup_pipeline.orchestration.resources import BackupResource, s3_resource
 from backup_pipeline.orchestration.schedules import daily_schedule
 from backup_pipeline.orchestration.sensors import build_sensors
@@ -23,11 +29,20 @@ def assemble(catalogs: Mapping[str, Catalog], settings: Settings) -> dg.Definiti
     per step would only add seconds.
     """
     every = list(catalogs.values())
+    jobs = [job for catalog in every for job in jobs_of(catalog)]
+    full = {full_job(catalog) for catalog in every}
+    overdue = overdue_sensor(catalogs, [job for job in jobs if job.name in full])
+    copy_jobs, copy_sensors = copying(catalogs, settings)
     return dg.Definitions(
         assets=[asset for catalog in every for asset in (tables_asset(catalog), bundle_asset(catalog))],
-        jobs=[job for catalog in every for job in jobs_of(catalog)],
-        schedules=[daily_schedule(catalog, catalog.schedule) for catalog in every if catalog.schedule],
-        sensors=build_sensors(catalogs),
+        jobs=[*jobs, purge_job(catalogs), *copy_jobs],
+        schedules=[
+            *(daily_schedule(catalog, catalog.schedule) for catalog in every if catalog.schedule),
+            *(drill_schedule(catalog) for catalog in every if catalog.schedule),
+            *(prune_schedule(catalog, cron) for catalog in every if (cron := catalog.retention.schedule)),
+            purge_schedule(),
+        ],
+        sensors=[*build_sensors(catalogs), overdue, *copy_sensors],
         resources={"backups": BackupResource(s3=s3_resource(settings))},
         executor=dg.in_process_executor,
     )

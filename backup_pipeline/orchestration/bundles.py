@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.checks import READABLE
 from backup_pipeline.operations.back_up import bundle_attempt
-from backup_pipeline.orchestration.checks import bundle_check_specs
+from backup_pipeline.orchestration.calendar_metadata import calendar_metadata
+from backup_pipeline.orchestration.checks import bundle_check_results, bundle_check_specs
 from backup_pipeline.orchestration.config import BackupConfig
 from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alone
 from backup_pipeline.orchestration.keys import bundle_key, bundle_op
@@ -15,6 +15,7 @@ from backup_pipeline.orchestration.metadata import bundle_metadata
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.run_facts import bundle_tables, request_of
 from backup_pipeline.orchestration.specs import bundle_spec
+from backup_pipeline.orchestration.statistics_metadata import statistics_metadata
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import work_dir
 
@@ -35,20 +36,18 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
         refuse_checks_alone(context)
         request = request_of(context, config, catalog, reads=False)
         tables = bundle_tables(context, catalog)
-        with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as attempt:
+        with backups.open(catalog) as world, attempt_of(request, world, context.log) as (attempt, ports):
             manifest = bundle_attempt(attempt, request, tables, ports, spool=work_dir(Settings()))
             for warning in manifest.warnings:
                 context.log.warning(warning)
             yield dg.MaterializeResult(
                 asset_key=bundle_key(catalog),
-                metadata=bundle_metadata(manifest, ports.store.url),
-                check_results=[
-                    dg.AssetCheckResult(
-                        check_name=READABLE,
-                        passed=True,
-                        description=f"{manifest.bundle.bytes:,} bytes read back; SHA-256 {manifest.bundle.sha256}.",
-                    )
-                ],
+                metadata={
+                    **bundle_metadata(manifest, ports.store.url),
+                    **calendar_metadata(catalog, ports.ledger, ports.clock()),
+                    **statistics_metadata(catalog, ports.ledger, ports.clock()),
+                },
+                check_results=list(bundle_check_results(manifest)),
                 data_version=dg.DataVersion(manifest.bundle.sha256[:32]),
             )
 

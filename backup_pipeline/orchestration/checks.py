@@ -7,14 +7,21 @@ from collections.abc import Iterator
 import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.checks import KEY_UNIQUE, READABLE, ROW_COUNT, SHRINKAGE, Check
+from backup_pipeline.core.checks import ANOMALY, KEY_UNIQUE, READABLE, ROW_COUNT, SHRINKAGE, Check
 from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.orchestration.keys import bundle_key, table_key
 
 _TABLE_CHECKS = {
     ROW_COUNT: "As many rows written, to Parquet and to CSV, as `count(*)` finds in the same snapshot.",
     KEY_UNIQUE: "Each key stands once.",
     SHRINKAGE: "Not far fewer rows than in the last good backup (ratio and floor of the catalog).",
+    ANOMALY: "Rows, bytes, columns and keys are as in the good backups before; if not, the last good one is held.",
+}
+
+_BUNDLE_CHECKS = {
+    READABLE: "The bundle was read back from the store; size and SHA-256 are those that were written.",
+    ANOMALY: "No table is new or gone, and references lead where they did; if not, the last good backup is held.",
 }
 
 
@@ -29,8 +36,24 @@ def table_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
 
 def bundle_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
     """The checks of the bundle."""
-    description = "The bundle was read back from the store; size and SHA-256 are those that were written."
-    return [dg.AssetCheckSpec(READABLE, asset=bundle_key(catalog), description=description)]
+    return [
+        dg.AssetCheckSpec(name, asset=bundle_key(catalog), description=said) for name, said in _BUNDLE_CHECKS.items()
+    ]
+
+
+def bundle_check_results(manifest: StoredManifest) -> Iterator[dg.AssetCheckResult]:
+    """The outcome of the bundle's checks, once it is in the store."""
+    bundle, unusual = manifest.bundle, manifest.anomalies
+    read = f"{bundle.bytes:,} bytes read back; SHA-256 {bundle.sha256}."
+    yield dg.AssetCheckResult(check_name=READABLE, passed=True, description=read)
+    yield dg.AssetCheckResult(
+        check_name=ANOMALY,
+        passed=not unusual,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(one.message for one in unusual)
+        or "No table is new or gone; references lead where they did.",
+        metadata={f"orphans of {reference}": rows for reference, rows in manifest.orphans.items()},
+    )
 
 
 def check_results(key: dg.AssetKey, checks: tuple[Check, ...]) -> Iterator[dg.AssetCheckResult]:

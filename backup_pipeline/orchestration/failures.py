@@ -15,6 +15,8 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.ledger.heartbeat import Heartbeat
 from backup_pipeline.operations.attempts import Request, begin, end_failed
+from backup_pipeline.operations.lease import AttemptBeat, lease_of
+from backup_pipeline.operations.lease_guard import guarded
 from backup_pipeline.wiring.ports import this_owner
 
 EXIT_CODE = "exit code"
@@ -22,36 +24,44 @@ WHAT_TO_DO = "what to do"
 
 
 @contextmanager
-def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[Attempt]:
-    """The attempt of a run, begun or taken up; its heart beats meanwhile, and any error ends it as `failed`.
+def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[tuple[Attempt, Ports]]:
+    """The attempt of a run, begun or taken up, and the ports under its lease; any error ends it as `failed`.
 
-    What comes out is a `Failure` without a chain of causes: Dagster writes every cause into its event log, and those
-    are other people's words, which may hold a secret.
+    Its heart beats meanwhile. What comes out is a `Failure` without a chain of causes: Dagster writes every cause into
+    its event log, and those are other people's words, which may hold a secret.
     """
     try:
         attempt = begin(request, ports, this_owner())
     except BackupError as error:
         raise failure(error) from None
-    with Heartbeat(ports.ledger, attempt.backup_id, clock=ports.clock):
-        try:
-            yield attempt
-        except GeneratorExit:
-            _end(attempt, CanceledError("The run was stopped."), request, ports, log)
-            raise
-        except (DagsterExecutionInterruptedError, KeyboardInterrupt):
-            _end(attempt, CanceledError("The run was stopped by hand."), request, ports, log)
-            raise
-        except dg.Failure as error:
-            _end(attempt, BackupError(error.description or "The step failed."), request, ports, log)
-            raise
-        except BackupError as error:
-            _end(attempt, error, request, ports, log)
-            raise failure(error) from None
-        except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
-            unforeseen = BackupError(redact(f"{type(error).__name__}: {error}"))
-            log.debug(redact("".join(traceback.format_exception(error))))
-            _end(attempt, unforeseen, request, ports, log)
-            raise failure(unforeseen) from None
+    with _ended_when_it_fails(attempt, request, ports, log):
+        lease = lease_of(attempt, ports.ledger)
+        beat = AttemptBeat(lease, ports.ledger)
+        with Heartbeat(beat, attempt.backup_id, clock=ports.clock, every=lease.every):
+            yield attempt, guarded(ports, lease)
+
+
+@contextmanager
+def _ended_when_it_fails(attempt: Attempt, request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[None]:
+    try:
+        yield
+    except GeneratorExit:
+        _end(attempt, CanceledError("The run was stopped."), request, ports, log)
+        raise
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+        _end(attempt, CanceledError("The run was stopped by hand."), request, ports, log)
+        raise
+    except dg.Failure as error:
+        _end(attempt, BackupError(error.description or "The step failed."), request, ports, log)
+        raise
+    except BackupError as error:
+        _end(attempt, error, request, ports, log)
+        raise failure(error) from None
+    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
+        unforeseen = BackupError(redact(f"{type(error).__name__}: {error}"))
+        log.debug(redact("".join(traceback.format_exception(error))))
+        _end(attempt, unforeseen, request, ports, log)
+        raise failure(unforeseen) from None
 
 
 def failure(error: BackupError) -> dg.Failure:

@@ -9,7 +9,9 @@ import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.orchestration.config import CATALOG_TAG
+from backup_pipeline.orchestration.drills import drill_job
 from backup_pipeline.orchestration.keys import bundle_key, full_job, table_key, tables_job
+from backup_pipeline.orchestration.prune import prune_job
 from backup_pipeline.orchestration.restores import restore_job
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 def jobs_of(catalog: Catalog) -> Sequence[dg.JobDefinition | UnresolvedAssetJobDefinition]:
     """Every job of a catalog."""
-    return [full_backup_job(catalog), tables_only_job(catalog), restore_job(catalog)]
+    backups = [full_backup_job(catalog), tables_only_job(catalog)]
+    return [*backups, restore_job(catalog), drill_job(catalog), prune_job(catalog)]
 
 
 def full_backup_job(catalog: Catalog) -> UnresolvedAssetJobDefinition:

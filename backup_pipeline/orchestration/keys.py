@@ -42,6 +42,26 @@ def restore_job_name(catalog: Catalog) -> str:
     return f"{catalog.catalog}_restore"
 
 
+def drill_op(catalog: Catalog) -> str:
+    """The step that drills."""
+    return f"{catalog.catalog}_drilled"
+
+
+def drill_job_name(catalog: Catalog) -> str:
+    """The job that restores a backup into a scratch database and compares."""
+    return f"{catalog.catalog}_drill"
+
+
+def prune_op(catalog: Catalog) -> str:
+    """The step that removes old backups."""
+    return f"{catalog.catalog}_pruned"
+
+
+def prune_job_name(catalog: Catalog) -> str:
+    """The job that removes old backups."""
+    return f"{catalog.catalog}_prune"
+
+
 def tables_job(catalog: Catalog) -> str:
     """The job that exports tables only."""
     return f"{catalog.catalog}_tables_only"

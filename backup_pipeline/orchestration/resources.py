@@ -12,9 +12,11 @@ from pydantic import PrivateAttr
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.progress import Progress, Silence
+from backup_pipeline.operations.drill import DrillPorts
 from backup_pipeline.operations.restore_access import Access
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3_settings import S3Settings
+from backup_pipeline.wiring.drilling import open_drill
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline.wiring.targets import Target, open_access
 
@@ -56,6 +58,13 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         progress = watcher.get() or Silence()
         with open_access(Settings(), target, catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as access:
             yield access
+
+    @contextmanager
+    def open_drill(self, catalog: Catalog) -> Iterator[DrillPorts]:
+        """Everything a drill needs, closed at the end. Nothing connects before it is used."""
+        progress = watcher.get() or Silence()
+        with open_drill(Settings(), catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
+            yield ports
 
 
 def s3_resource(settings: Settings) -> S3Resource:

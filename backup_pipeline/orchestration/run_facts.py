@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from datetime import datetime
 
 import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.due import FULL
 from backup_pipeline.operations.attempts import Request
-from backup_pipeline.orchestration.config import SCOPE_TAG, SELECTED, USER_TAG, BackupConfig
+from backup_pipeline.orchestration.config import CATCH_UP_TAG, DUE_TAG, SCOPE_TAG, SELECTED, USER_TAG, BackupConfig
 from backup_pipeline.orchestration.keys import bundle_key, table_key
 from backup_pipeline.settings import Settings
 
@@ -45,13 +47,14 @@ def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog:
         kind=kind,
         tables=bundle_tables(context, catalog) if with_bundle else _tables_among(run_assets(context), catalog),
         day=context.partition_time_window.start.date(),
-        type="automatic" if _SCHEDULE_TAG in tags else "manual",
+        type="automatic" if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else "manual",
         created_by=config.created_by or tags.get(USER_TAG) or ("schedule" if _SCHEDULE_TAG in tags else "dagster"),
         reason=config.reason,
         late=config.late,
         reads=reads,
         run_id=context.run.run_id,
         run_url=run_url(context.run.run_id),
+        due_at=datetime.fromisoformat(tags[DUE_TAG]) if DUE_TAG in tags and kind == FULL else None,
     )
 
 

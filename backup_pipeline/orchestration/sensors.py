@@ -13,15 +13,17 @@ from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, SettingsError
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.attempts import end_run
-from backup_pipeline.operations.orphans import close_orphans
-from backup_pipeline.operations.restore_ends import close_abandoned, end_restore_run
+from backup_pipeline.operations.drill import end_drill_run
+from backup_pipeline.operations.prune_report import prune_alert
+from backup_pipeline.operations.restore_ends import end_restore_run
 from backup_pipeline.operations.telling import tell
-from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG
+from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG
+from backup_pipeline.orchestration.dead_runs import close_what_died
 from backup_pipeline.orchestration.failed_checks import failed_checks
+from backup_pipeline.orchestration.outbox import alerts_sensor
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.run_facts import run_url
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.ports import is_dead, is_dead_restore
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
 _EVERY_S = 30
@@ -29,7 +31,7 @@ _EVERY_S = 30
 
 def build_sensors(catalogs: Mapping[str, Catalog]) -> Sequence[dg.SensorDefinition]:
     """One set of sensors for all catalogs."""
-    return [_failed(catalogs), _canceled(catalogs), _checks(catalogs), _orphans(catalogs)]
+    return [_failed(catalogs), _canceled(catalogs), _checks(catalogs), _orphans(catalogs), alerts_sensor(catalogs)]
 
 
 def _failed(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
@@ -94,14 +96,13 @@ def _orphans(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
         name="backup_orphans",
         default_status=_RUNNING,
         minimum_interval_seconds=_EVERY_S,
-        description="Closes the ledger rows of runs that died without a word, and alerts.",
+        description="Closes the ledger rows of runs that died without a word, and alerts; Dagster is told, too.",
     )
-    def backup_orphans(backups: BackupResource) -> Iterator[dg.SkipReason]:
+    def backup_orphans(context: dg.SensorEvaluationContext, backups: BackupResource) -> Iterator[dg.SkipReason]:
         catalog = next(iter(catalogs.values()))
         try:
             with backups.open(catalog) as ports:
-                closed = [attempt.backup_id for attempt in close_orphans(ports, is_dead)]
-                closed += [f"restore request {row.id}" for row in close_abandoned(ports, is_dead_restore)]
+                closed = close_what_died(context.instance, ports)
         except SettingsError as error:
             yield dg.SkipReason(str(error))
             return
@@ -120,6 +121,10 @@ def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupRes
         if RESTORE_TAG in run.tags:
             waits = Settings().restore_approval
             end_restore_run(run.run_id, catalog.catalog, error, ports, needs_approval=waits, run_url=url)
+        elif DRILL_TAG in run.tags:
+            end_drill_run(run.run_id, catalog.catalog, error, ports, run_url=url)
+        elif PRUNE_TAG in run.tags:
+            tell(prune_alert(catalog.catalog, error, ports.clock(), run.run_id, url), ports)
         else:
             end_run(run.run_id, catalog.catalog, error, ports, run_url=url)
 

@@ -46,7 +46,7 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 def _attempt(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[_Event]:
     catalog = request.catalog
-    with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as attempt:
+    with backups.open(catalog) as world, attempt_of(request, world, context.log) as (attempt, ports):
         yield from _export(context, request, attempt, ports)
         if bundle_key(catalog) not in run_assets(context):
             end_tables(attempt, ports, spool=work_dir(Settings()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,8 +14,9 @@ from stat import S_ISREG
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import StoredObject
-from backup_pipeline.stores.files import about_file, explain, make_folder, sync_folder, walk, write_all
-from backup_pipeline.stores.keys import STAGING, check_key, check_prefix, span
+from backup_pipeline.core.protection import Protection
+from backup_pipeline.stores.files import about_file, explain, link, make_folder, sync_folder, walk, write_all
+from backup_pipeline.stores.keys import STAGING, check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
 FILE_MODE = 0o600
@@ -40,6 +41,22 @@ class DirectoryStore:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
         """Write `chunks` as one object, in constant memory. What `chunks` raises comes out as it is."""
+        return self._write(key, chunks, Path.replace)
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        """Write `chunks` as one object, under a name that no file has; the file system decides who of two is first.
+
+        A directory has no locks: whoever may write into its folders may delete.
+        """
+        if not replace and self.head(key) is not None:
+            raise taken(key, self.url)
+        return self._write(key, chunks, Path.replace if replace else lambda at, to: link(at, to, taken(key, self.url)))
+
+    def protection(self, key: str) -> Protection:
+        """It refuses to overwrite; there are no locks."""
+        return Protection(refuses=True)
+
+    def _write(self, key: str, chunks: Iterable[bytes], name: Callable[[Path, Path], object]) -> StoredObject:
         place = self._place(key)
         staged, descriptor = self._stage(key)
         try:
@@ -47,7 +64,7 @@ class DirectoryStore:
                 with self._explained(key):
                     write_all(descriptor, chunk)
             with self._explained(key):
-                return self._publish(key, descriptor, staged, place)
+                return self._publish(key, descriptor, staged, place, name)
         except BaseException:
             with suppress(OSError):
                 staged.unlink()
@@ -142,12 +159,14 @@ class DirectoryStore:
                     return staged, descriptor
                 os.close(descriptor)  # swept between its creation and its lock
 
-    def _publish(self, key: str, descriptor: int, staged: Path, place: Path) -> StoredObject:
+    def _publish(
+        self, key: str, descriptor: int, staged: Path, place: Path, name: Callable[[Path, Path], object]
+    ) -> StoredObject:
         os.fsync(descriptor)
         while True:
             try:
                 make_folder(place.parent, self.root.parent)
-                staged.replace(place)
+                name(staged, place)
             except FileNotFoundError:
                 if not staged.exists():
                     raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from backup_pipeline.core.ports import Store, StoredObject
+from backup_pipeline.core.protection import Protection
 
 Operation = Literal["put", "put_file", "get", "stream", "head", "list", "delete", "sign", "check"]
 T = TypeVar("T")
@@ -84,6 +85,14 @@ class FaultyStore:
         if fault is None or (fault.truncate is None and fault.flip is None):
             return self.inner.put_file(key, path)
         return self.inner.put(key, fault.corrupt([path.read_bytes()]))
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        """Write `chunks`, or what the fault makes of them; its faults are those of `put`."""
+        return self.inner.keep(key, self._pass("put", key, chunks), replace=replace)
+
+    def protection(self, key: str) -> Protection:
+        """What the inner store says."""
+        return self.inner.protection(key)
 
     def get(self, key: str) -> bytes:
         """The object, or what the fault makes of it."""

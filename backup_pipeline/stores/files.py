@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backup_pipeline.core.errors import BackupError, DiskFullError, StoreError
+from backup_pipeline.core.errors import BackupError, DiskFullError, StoreDeniedError, StoreError
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.stores.keys import STAGING
 
@@ -19,6 +19,7 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR}
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 def write_all(descriptor: int, chunk: bytes) -> None:
@@ -49,6 +50,22 @@ def make_folder(folder: Path, existing: Path) -> Path:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
         sync_folder(folder.parent)
     return folder
+
+
+def link(staged: Path, place: Path, taken: BackupError) -> None:
+    """Give `staged` the name `place`, which no file may have: else `taken`. Atomic where the file system has links."""
+    try:
+        os.link(staged, place)
+    except FileExistsError:
+        raise taken from None
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if place.exists():
+            raise taken from None
+        staged.replace(place)
+    else:
+        staged.unlink()
 
 
 def about_file(key: str, stat: os.stat_result) -> StoredObject:
@@ -83,7 +100,9 @@ def explain(error: OSError, key: str, root: Path) -> BackupError:
         )
     if error.errno in NOT_ALLOWED:
         who = f"user {os.geteuid()}"
-        return StoreError(f"Not allowed: {reason}", do=f"Make {root} writable for {who}, or choose another directory.")
+        return StoreDeniedError(
+            f"Not allowed: {reason}", do=f"Make {root} writable for {who}, or choose another directory."
+        )
     if error.errno in NOT_THERE and not root.is_dir():
         return StoreError(f"The store is not there: {reason}", do=f"Create the directory {root.parent}, or mount it.")
     if error.errno in IN_THE_WAY:

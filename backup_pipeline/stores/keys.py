@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backup_pipeline.core.errors import StoreError
+from backup_pipeline.core.errors import RefusedError, StoreError
 
 STAGING = ".partial"
 """The first segment that no key may have: a directory store keeps its unfinished files there."""
@@ -36,6 +36,12 @@ def span(size: int, start: int, length: int | None) -> tuple[int, int]:
         raise StoreError(what, do="Give a start and a length of zero or more.")
     first = min(start, size)
     return first, size if length is None else min(size, first + length)
+
+
+def taken(key: str, url: str) -> RefusedError:
+    """The error for an object that would be written over one that stays."""
+    what = f"{url}/{key} is there already, and was not overwritten."
+    return RefusedError(what, do="Backups are never overwritten: run the backup again, it gets a name of its own.")
 
 
 def _refusal(kind: str, text: str, fault: str) -> StoreError:

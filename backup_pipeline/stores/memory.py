@@ -9,7 +9,8 @@ from pathlib import Path
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.ports import Clock, StoredObject
-from backup_pipeline.stores.keys import check_key, check_prefix, span
+from backup_pipeline.core.protection import Protection
+from backup_pipeline.stores.keys import check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
 
@@ -37,6 +38,16 @@ class MemoryStore:
     def put_file(self, key: str, path: Path) -> StoredObject:
         """Keep the content of the file at `path`."""
         return self.put(key, [path.read_bytes()])
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        """Keep `chunks` as one object, unless there is one and it is not meant to be replaced."""
+        if not replace and self.head(key) is not None:
+            raise taken(key, self.url)
+        return self.put(key, chunks)
+
+    def protection(self, key: str) -> Protection:
+        """It refuses to overwrite; there are no locks."""
+        return Protection(refuses=True)
 
     def get(self, key: str) -> bytes:
         """The whole object."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError
 from backup_pipeline.core.ports import Store, StoredObject
+from backup_pipeline.core.protection import Protection
 from backup_pipeline.stores.keys import span
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class RetryingStore:
     that many clients do not return together. `wait` takes seconds (`time.sleep`, or the wait of a cancel event),
     `chance` gives numbers in [0, 1) (`random.random`).
 
-    `put` is not tried again: its chunks can be read once only. `list` and `stream` go on where they were.
+    `put` and `keep` are not tried again: their chunks can be read once only. `list` and `stream` go on where they were.
     """
 
     inner: Store
@@ -47,6 +48,14 @@ class RetryingStore:
     def put_file(self, key: str, path: Path) -> StoredObject:
         """Write the file at `path`."""
         return self._try(lambda: self.inner.put_file(key, path))
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        """Write `chunks` as one object that stays, in one attempt."""
+        return self.inner.keep(key, chunks, replace=replace)
+
+    def protection(self, key: str) -> Protection:
+        """What keeps the object from being changed."""
+        return self._try(lambda: self.inner.protection(key))
 
     def get(self, key: str) -> bytes:
         """The whole object."""

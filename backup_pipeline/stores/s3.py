@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -17,11 +18,15 @@ import obstore
 from botocore.exceptions import ClientError
 
 from backup_pipeline.core.errors import BackupError, RefusedError, SettingsError, StoreError
-from backup_pipeline.core.ports import StoredObject
+from backup_pipeline.core.ports import Clock, StoredObject
+from backup_pipeline.core.protection import Protection
 from backup_pipeline.stores.chunks import Chunks
-from backup_pipeline.stores.keys import check_key, check_prefix, span
-from backup_pipeline.stores.s3_errors import Reply, explain, reply_of, status_of
-from backup_pipeline.stores.s3_settings import S3Settings, administration, transfer
+from backup_pipeline.stores.keys import check_key, check_prefix, span, taken
+from backup_pipeline.stores.s3_errors import DENIED, Reply, explain, reply_of, status_of
+from backup_pipeline.stores.s3_keep import Conditions, KeptUpload, KeyTakenError, tell_unfinished
+from backup_pipeline.stores.s3_lock import Lock, check_lockable, ensure_locked, retention, shown_retention
+from backup_pipeline.stores.s3_settings import S3Settings, administration, transfer, uploading
+from backup_pipeline.stores.s3_sse import ServerSide, check_encrypted
 
 if TYPE_CHECKING:
     import boto3
@@ -38,6 +43,10 @@ BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 TRIAL_KEY = "backup-pipeline-check"
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class S3Store:
     """Objects of `bucket` whose key starts with `prefix` (no slashes around it; empty for the whole bucket).
@@ -49,6 +58,7 @@ class S3Store:
     bucket: str
     prefix: str
     settings: S3Settings
+    clock: Clock = _now
 
     def __post_init__(self) -> None:
         """Raise SettingsError for what can not be the name of a bucket."""
@@ -75,6 +85,42 @@ class S3Store:
                 raise source.error  # noqa: B904 - almost always `error` itself
             raise self._explain(error, f"put {key}") from None
         return self._stored(key, source.sent)
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        """Upload `chunks` as one object that stays, in parts of 16 MiB, four at a time.
+
+        Its key is looked up first, and the store is told to refuse if it is taken meanwhile (If-None-Match), where it
+        knows how. With a lock in the settings the object has it from its first moment, and the store is asked for it
+        afterwards: StoreError when it is not there. SettingsError when the bucket can lock nothing.
+        """
+        full, source, begun = self._full(key), Chunks(chunks), self.clock()
+        if not replace and self.head(key) is not None:
+            raise taken(key, self.url)
+        self._check_lockable()
+        with self._explained(f"put {key}"):
+            extra = {**(self.settings.lock.parameters(begun) if self.settings.lock else {}), **self._sse}
+            upload = KeptUpload(self._uploading, self.bucket, full, extra, self._conditions, replace, PART)
+        try:
+            upload.send(source)
+        except KeyTakenError:
+            raise taken(key, self.url) from None
+        except BaseException as error:  # noqa: BLE001 - whatever the chunks raised must come out
+            if source.error is not None:
+                raise source.error  # noqa: B904 - almost always `error` itself
+            raise self._explain(error, f"put {key}") from None
+        stored = self._stored(key, source.sent)
+        if self.settings.lock is not None:
+            self._check_locked(key, self.settings.lock, begun)
+        return stored
+
+    def protection(self, key: str) -> Protection:
+        """Whether the store refuses to write over it, as far as that was seen, and how it is locked."""
+        found = Protection()
+        if self.settings.lock is not None:
+            with self._explained(f"look up the lock of {key}"):
+                look = retention if self._lockable else shown_retention
+                found = look(self._admin, self.bucket, self._full(key))
+        return dataclasses.replace(found, refuses=self._conditions.refuses)
 
     def put_file(self, key: str, path: Path) -> StoredObject:
         """Upload the file at `path`. An OSError of reading it comes out as it is."""
@@ -142,13 +188,17 @@ class S3Store:
             return str(self._admin.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds))
 
     def check(self) -> None:
-        """Look the bucket up, list it, begin and abort an upload: leaves nothing, not even in a versioned bucket."""
+        """Look the bucket up, list it, begin and abort an upload: leaves nothing, not even in a versioned bucket.
+
+        SettingsError when objects are to be locked, and the bucket can lock nothing.
+        """
+        self._check_lockable()
         with self._explained("check"):
             self._check_bucket()
             self._admin.list_objects_v2(Bucket=self.bucket, Prefix=self._root, MaxKeys=1)
             trial = {"Bucket": self.bucket, "Key": self._root + TRIAL_KEY}
-            upload = self._admin.create_multipart_upload(**trial)
-            self._admin.abort_multipart_upload(**trial, UploadId=upload["UploadId"])
+            upload = self._admin.create_multipart_upload(**trial, **self._sse)
+            self._abort({**trial, "UploadId": upload["UploadId"]})
 
     @property
     def _root(self) -> str:
@@ -161,6 +211,44 @@ class S3Store:
     @cached_property
     def _admin(self) -> Any:
         return administration(self._session, self.settings)
+
+    @cached_property
+    def _uploading(self) -> Any:
+        return uploading(self._session, self.settings)
+
+    @cached_property
+    def _conditions(self) -> Conditions:
+        return Conditions()
+
+    @cached_property
+    def _lockable(self) -> bool:
+        return check_lockable(self._admin, self.bucket)
+
+    def _check_lockable(self) -> None:
+        if self.settings.lock is not None:
+            with self._explained("look up Object Lock"):
+                _ = self._lockable
+
+    def _abort(self, upload: Mapping[str, str]) -> None:
+        """Abort an upload; a writer that may not is told so, and the bucket's lifecycle rule has to do it."""
+        try:
+            self._admin.abort_multipart_upload(**upload)
+        except ClientError as error:
+            reply = reply_of(error)
+            if reply is None or reply.code not in DENIED:
+                raise
+            tell_unfinished(self.bucket)
+
+    def _check_locked(self, key: str, lock: Lock, begun: datetime) -> None:
+        """What is not protected as it should be must not pose as a backup: it is removed."""
+        try:
+            with self._explained(f"look up the lock of {key}"):
+                place = (self._admin, self.bucket, self._full(key))
+                ensure_locked(place, lock, begun, known=self._lockable)
+        except StoreError:
+            with suppress(StoreError):
+                self.delete([key])
+            raise
 
     @cached_property
     def _transfer(self) -> ObjectStoreClient:
@@ -193,12 +281,27 @@ class S3Store:
             yield chunk
 
     def _stored(self, key: str, sent: int) -> StoredObject:
-        stored = self.head(key)
-        if stored is None or stored.size != sent:
-            found = "nothing" if stored is None else f"{stored.size} bytes"
+        about = self._look_up(key)
+        if about is None or about["ContentLength"] != sent:
+            found = "nothing" if about is None else f"{about['ContentLength']} bytes"
             what = f"{sent} bytes were sent as {key}, {found} are in bucket {self.bucket}"
             raise StoreError(what, do="Look whether something else writes or deletes there, then try again.")
-        return stored
+        if self.settings.sse is not None:
+            self._check_encrypted(key, about, self.settings.sse)
+        return StoredObject(key, about["ContentLength"], about["LastModified"])
+
+    def _check_encrypted(self, key: str, about: Any, wanted: ServerSide) -> None:
+        """What is not encrypted as it should be must not stay: it is removed."""
+        try:
+            check_encrypted(about, wanted, f"{self.url}/{key}")
+        except StoreError:
+            with suppress(StoreError):
+                self.delete([key])
+            raise
+
+    @property
+    def _sse(self) -> Mapping[str, str]:
+        return self.settings.sse.parameters() if self.settings.sse else {}
 
     def _check_bucket(self) -> None:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import botocore.exceptions as boto
 import obstore.exceptions as obstore
 
-from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError, StoreUnavailableError
+from backup_pipeline.core.errors import BackupError, NotFoundError, StoreDeniedError, StoreError, StoreUnavailableError
 from backup_pipeline.core.secrets import redact
 
 CREDENTIALS = "Check the access key id and the secret access key, or the AWS profile, that this endpoint is used with."
@@ -37,6 +37,9 @@ ADVICE = {
     "SSLError": TRUST,
     "NotImplemented": "Use a store that implements the S3 API: Amazon S3, Ceph, OpenStack Swift, MinIO and others.",
 }
+DENIED = {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}
+"""A request that came with good credentials, and is not allowed; an answer without a body has only its status."""
+
 TRANSIENT_CODES = {
     "SlowDown",
     "RequestTimeout",
@@ -103,7 +106,8 @@ def explain(reply: Reply, *, action: str, endpoint: str, bucket: str) -> BackupE
         )
     if _is_transient(reply):
         return StoreUnavailableError(f"S3 does not answer: {action}, bucket {bucket} at {endpoint}: {said}", do=WAIT)
-    return StoreError(what, do=ADVICE.get(reply.code, _advice(reply)))
+    kind = StoreDeniedError if reply.code in DENIED else StoreError
+    return kind(what, do=ADVICE.get(reply.code, _advice(reply)))
 
 
 def _advice(reply: Reply) -> str:

@@ -15,11 +15,15 @@ from obstore.store import S3Store as ObjectStoreClient
 
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.secrets import redact_url
+from backup_pipeline.stores.s3_lock import Lock
+from backup_pipeline.stores.s3_sse import ServerSide
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 DEFAULT_REGION = "us-east-1"
+ATTEMPTS = 2
+ATTEMPTS_TO_UPLOAD = 5  # within some eight seconds, as botocore's waits grow
 CREDENTIALS_LIVE = timedelta(minutes=5)  # below the ten minutes that botocore's refreshed credentials always have left
 
 
@@ -30,6 +34,7 @@ class S3Settings:
     `connect_timeout` bounds one connection attempt, `transfer_timeout` one request that moves a part (16 MiB: two
     minutes ask for 4.5 Mbit/s, as four move at once), `answer_timeout` one request that moves nothing, `retry_for` the
     time in which a failing request is tried again. So a dead endpoint fails within about `retry_for + connect_timeout`.
+    `lock` is what objects that stay are locked with, `sse` how the server encrypts every object.
     """
 
     endpoint_url: str | None = None
@@ -42,6 +47,8 @@ class S3Settings:
     answer_timeout: timedelta = timedelta(seconds=10)
     transfer_timeout: timedelta = timedelta(minutes=2)
     retry_for: timedelta = timedelta(seconds=8)
+    lock: Lock | None = None
+    sse: ServerSide | None = None
 
     def __post_init__(self) -> None:
         """Raise SettingsError for an endpoint that is no URL, or half of a pair of keys."""
@@ -64,18 +71,29 @@ class S3Settings:
 
 def administration(session: boto3.Session, settings: S3Settings) -> Any:
     """The boto3 client for everything but bytes. Its presigned URLs are SigV4; a custom endpoint gets path style."""
+    return _client(session, settings, settings.answer_timeout, ATTEMPTS)
+
+
+def uploading(session: boto3.Session, settings: S3Settings) -> Any:
+    """The boto3 client for the bytes of objects that stay: as patient as `transfer` is."""
+    return _client(session, settings, settings.transfer_timeout, ATTEMPTS_TO_UPLOAD)
+
+
+def _client(session: boto3.Session, settings: S3Settings, patience: timedelta, attempts: int) -> Any:
     if settings.endpoint_url is not None and not is_aws(settings.endpoint_url):
-        return _administration(session, settings, "path")
-    client = _administration(session, settings, "auto")  # it finds the endpoint, which a profile may name
-    return client if is_aws(client.meta.endpoint_url) else _administration(session, settings, "path")
+        return _new_client(session, settings, "path", patience, attempts)
+    client = _new_client(session, settings, "auto", patience, attempts)  # it finds the endpoint a profile may name
+    if is_aws(client.meta.endpoint_url):
+        return client
+    return _new_client(session, settings, "path", patience, attempts)
 
 
-def _administration(session: boto3.Session, settings: S3Settings, style: str) -> Any:
+def _new_client(session: boto3.Session, settings: S3Settings, style: str, patience: timedelta, attempts: int) -> Any:
     config = Config(
         signature_version="s3v4",
         connect_timeout=settings.connect_timeout.total_seconds(),
-        read_timeout=settings.answer_timeout.total_seconds(),
-        retries={"mode": "standard", "total_max_attempts": 2},
+        read_timeout=patience.total_seconds(),
+        retries={"mode": "standard", "total_max_attempts": attempts},
         s3={"addressing_style": style},
         request_checksum_calculation="when_required",  # older S3 implementations refuse what they do not know
         response_checksum_validation="when_required",
@@ -111,6 +129,7 @@ def transfer(bucket: str, session: boto3.Session, admin: Any, settings: S3Settin
         credential_provider=Boto3CredentialProvider(session, ttl=CREDENTIALS_LIVE),
         client_options=client,
         retry_config=retry,
+        **(settings.sse.config() if settings.sse else {}),
     )
 
 

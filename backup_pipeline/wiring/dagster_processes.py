@@ -1,4 +1,4 @@
-"""Dagster's web server and daemon as child processes: started, watched, and stopped together."""
+"""Dagster's web server and daemon, and the console, as child processes: started, watched, and stopped together."""
 
 from __future__ import annotations
 
@@ -24,24 +24,31 @@ _POLL_S = 0.25
 Child = subprocess.Popen[bytes]
 
 
-def run_dagster(host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Run the web server on `host`:`port` and the daemon until a signal or the end of either; then stop both.
+def run_dagster(host: str, port: int, tell: Callable[[str], None], *, console_port: int) -> None:
+    """Run web server, daemon and console on `host` until a signal or the end of one of them; then stop them all.
 
-    BackupError when one of them ends by itself, UsageError when the port is taken.
+    BackupError when one of them ends by itself, UsageError when a port is taken.
     """
-    _refuse_taken_port(host, port)
+    refuse_taken_port(host, port)
+    refuse_taken_port(host, console_port, option="--console-port")
     stop = threading.Event()
-    with _signals(stop), _children(_commands(host, port)) as children:
+    with _signals(stop), _children([*_commands(host, port), _console(host, console_port)]) as children:
         tell("Starting Dagster.")
         if _wait_ready(host, port, children, stop):
             tell(f"Dagster UI: http://{host}:{port}  (Ctrl-C stops everything)")
+            tell(f"Freshness: http://{host}:{console_port}/healthz/freshness")
             while not stop.wait(_POLL_S) and all(child.poll() is None for child in children):
                 pass
         ended = [child for child in children if child.poll() is not None]
         if ended and not stop.is_set():
-            message = f"A process of Dagster ended by itself, with code {ended[0].returncode}."
+            message = f"A process ended by itself, with code {ended[0].returncode}: {_name(ended[0])}."
             raise BackupError(message, do="Read its last lines above, correct the cause, and start again.")
         tell("Stopping.")
+
+
+def _name(child: Child) -> str:
+    """What the child is: the module that it runs."""
+    return str(child.args[2]) if isinstance(child.args, list) else str(child.args)
 
 
 def _commands(host: str, port: int) -> Sequence[Sequence[str]]:
@@ -51,6 +58,10 @@ def _commands(host: str, port: int) -> Sequence[Sequence[str]]:
         [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *workspace],
         [sys.executable, "-m", "dagster._daemon", "run", *workspace],
     ]
+
+
+def _console(host: str, port: int) -> Sequence[str]:
+    return [sys.executable, "-m", "backup_pipeline.cli", "serve", "--host", host, "--port", str(port)]
 
 
 @contextmanager
@@ -107,11 +118,12 @@ def _wait_ready(host: str, port: int, children: Sequence[Child], stop: threading
     raise BackupError(message, do="Read its last lines above.")
 
 
-def _refuse_taken_port(host: str, port: int) -> None:
+def refuse_taken_port(host: str, port: int, *, option: str = "--port") -> None:
+    """UsageError, naming the option that chooses another, when somebody listens there."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             message = f"Port {port} on {host} is not free: {error.strerror}."
-            raise UsageError(message, do="Stop what uses it, or choose another with --port.") from error
+            raise UsageError(message, do=f"Stop what uses it, or choose another with {option}.") from error

@@ -27,6 +27,7 @@ from backup_pipeline.wiring.addresses import (
     postgres_home,
     uses_embedded,
 )
+from backup_pipeline.wiring.encryption import check_encryption
 from backup_pipeline.wiring.urls import check_urls
 
 
@@ -38,6 +39,7 @@ def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settin
     here is stopped at the end. SettingsError, before anything is started, for what can be seen to be wrong.
     """
     check_urls(settings)
+    check_encryption(settings)
     dagster_home = _dagster_home(settings)
     if not uses_embedded(settings):
         set_environment(dagster_home)
@@ -62,9 +64,10 @@ def ledger_ready(settings: Settings) -> Iterator[Settings]:
 
     Attaches to the server that runs, else starts it and stops it at the end; creates no demo. Yields settings that say
     where the ledger is. NotFoundError when there never was an embedded server, so that there is nothing to look into;
-    SettingsError for a URL that can be seen to be wrong.
+    SettingsError for a URL or a key that can be seen to be wrong.
     """
     check_urls(settings)
+    check_encryption(settings)
     if settings.ledger_url is not None:
         yield settings
         return
@@ -85,6 +88,24 @@ def source_ready(settings: Settings, catalog: str) -> Iterator[None]:
         yield
         return
     with _existing(settings):
+        yield
+
+
+@contextmanager
+def dagster_ready(settings: Settings) -> Iterator[None]:
+    """What looking into Dagster's own storage needs: DAGSTER_HOME, and the embedded PostgreSQL where that holds it.
+
+    NotFoundError when there never was an embedded server; SettingsError for a URL that can be seen to be wrong.
+    """
+    check_urls(settings)
+    dagster_home = _dagster_home(settings)
+    if settings.dagster_pg_url is not None or not uses_embedded(settings):
+        set_environment(dagster_home)
+        yield
+        return
+    with _existing(settings) as server:
+        server.ensure_database(DAGSTER_DATABASE)
+        set_environment({**_embedded_environment(settings, server), **dagster_home})
         yield
 
 

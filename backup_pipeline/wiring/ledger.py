@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.settings import Settings
@@ -13,7 +14,7 @@ from backup_pipeline.wiring.addresses import ledger_url
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
     """The ledger, closed at the end."""
-    ledger = SqlLedger(ledger_url(settings))
+    ledger = SqlLedger(ledger_url(settings), remind_every=timedelta(hours=settings.alert_remind_hours))
     try:
         yield ledger
     finally:

@@ -13,14 +13,17 @@ from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
 from backup_pipeline.core.ports import Alerter, Ports
 from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.core.restore_requests import RestoreRow, is_abandoned
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.ledger.owner import alive, this_owner
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.addresses import source_url
 from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.encryption import noted_in, open_formats
 from backup_pipeline.wiring.ledger import open_ledger
+from backup_pipeline.wiring.pings import open_settings_pinger
+from backup_pipeline.wiring.second_store import open_second
 from backup_pipeline.wiring.store import open_settings_store, s3_settings
 from backup_pipeline.wiring.unusable import usable_later
 
@@ -50,13 +53,17 @@ def open_ports(
         ledger = usable_later(lambda: opened.enter_context(open_ledger(settings)))
         yield Ports(
             source=usable_later(lambda: open_source(settings, catalog)),
-            formats=FileFormats(),
-            store=usable_later(lambda: open_settings_store(settings, s3)),
+            formats=usable_later(lambda: open_formats(settings)),
+            store=usable_later(lambda: open_settings_store(settings, s3, noted_in(ledger, settings))),
             ledger=ledger,
             alerter=open_settings_alerter(settings),
             progress=progress or Silence(),
             clock=utc_now,
             salt=lambda: secrets.randbits(32),
+            pinger=open_settings_pinger(settings),
+            alive=is_alive_here,
+            second=open_second(settings),
+            decoder=FileDecoder,
         )
 
 
@@ -72,6 +79,7 @@ def source_options(settings: Settings) -> SourceOptions:
         statement_timeout_s=settings.statement_timeout_s,
         lock_timeout_s=settings.lock_timeout_s,
         connect_timeout_s=settings.connect_timeout_s,
+        max_connections=max(settings.workers, SourceOptions.max_connections),
     )
 
 

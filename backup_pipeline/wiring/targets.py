@@ -27,7 +27,9 @@ from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.addresses import owner_url, restore_dir, work_dir
+from backup_pipeline.wiring.encryption import noted_in
 from backup_pipeline.wiring.ports import open_ports, source_options, this_owner
+from backup_pipeline.wiring.second_store import the_second
 
 _HOW = (
     "Name it with --target-url postgresql://user@host:5432/database, or say --to-source to restore into the database "
@@ -98,12 +100,16 @@ def open_access(
     *,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
+    second: bool = False,
 ) -> Iterator[Access]:
-    """Everything a restore into `target` needs; nothing connects before it is used, and all is closed at the end."""
+    """Everything a restore into `target` needs; nothing connects before it is used, and all is closed at the end.
+
+    With `second` the backup is read from the second store; a safety backup goes to the first one all the same.
+    """
     with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
         yield Access(
             ports=RestorePorts(
-                store=ports.store,
+                store=the_second(settings, noted_in(ports.ledger, settings)).store if second else ports.store,
                 ledger=ports.ledger,
                 formats=ports.formats,
                 progress=ports.progress,
@@ -133,7 +139,7 @@ def _safety(settings: Settings, target: Target, ports: Ports) -> Safety:
             owner=this_owner(),
             spool=work_dir(settings),
             workers=settings.workers,
-            beating=lambda backup_id: Heartbeat(ports.ledger, backup_id, clock=ports.clock),
+            beating=lambda backup_id, beat, every: Heartbeat(beat, backup_id, clock=ports.clock, every=every),
         )
         wanted = SafetyRequest(plan, row.id, row.requested_by, _catalog_of(settings, row.catalog))
         return safety_backup(wanted, means)

@@ -21,10 +21,12 @@ class _Kind:
     form: str
 
 
-_STORE = _Kind("BACKUP_STORE", "file:///absolute/path or s3://bucket/prefix, without a user and a query")
-_ENDPOINT = _Kind(
-    "BACKUP_S3_ENDPOINT_URL", "https://s3.example.com or http://127.0.0.1:9000, without a user and a query"
-)
+_STORE_FORM = "file:///absolute/path or s3://bucket/prefix, without a user and a query"
+_ENDPOINT_FORM = "https://s3.example.com or http://127.0.0.1:9000, without a user and a query"
+_STORE = _Kind("BACKUP_STORE", _STORE_FORM)
+_SECOND_STORE = _Kind("BACKUP_SECOND_STORE", _STORE_FORM)
+_ENDPOINT = _Kind("BACKUP_S3_ENDPOINT_URL", _ENDPOINT_FORM)
+_SECOND_ENDPOINT = _Kind("BACKUP_SECOND_S3_ENDPOINT_URL", _ENDPOINT_FORM)
 
 
 def check_urls(settings: Settings) -> None:
@@ -41,10 +43,17 @@ def check_urls(settings: Settings) -> None:
         ledger_url(settings.ledger_url.get_secret_value())
     if settings.dagster_pg_url:
         _check_dagster(settings.dagster_pg_url.get_secret_value())
-    if settings.store:
-        _check_store(settings.store)
-    if settings.s3_endpoint_url:
-        _check_s3_endpoint(settings.s3_endpoint_url)
+    _check_stores(settings)
+
+
+def _check_stores(settings: Settings) -> None:
+    for store, url in ((_STORE, settings.store), (_SECOND_STORE, settings.second_store)):
+        if url:
+            _check_store(store, url)
+    endpoints = ((_ENDPOINT, settings.s3_endpoint_url), (_SECOND_ENDPOINT, settings.second_s3_endpoint_url))
+    for endpoint, url in endpoints:
+        if url:
+            _check_s3_endpoint(endpoint, url)
 
 
 def _check_dagster(url: str) -> None:
@@ -52,26 +61,26 @@ def _check_dagster(url: str) -> None:
     parse_endpoint(re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url), name="DAGSTER_PG_URL")
 
 
-def _check_store(url: str) -> None:
-    parts = _split(_STORE, url)
+def _check_store(kind: _Kind, url: str) -> None:
+    parts = _split(kind, url)
     if parts.scheme == "memory":
         return
     if parts.scheme not in {"file", "s3"}:
-        raise _wrong(_STORE, f"is not the URL of a store: {_start(url)}")
+        raise _wrong(kind, f"is not the URL of a store: {_start(url)}")
     if parts.scheme == "s3" and not parts.netloc:
-        raise _wrong(_STORE, "names no bucket")
+        raise _wrong(kind, "names no bucket")
     path = PurePosixPath(unquote(parts.path))
     absolute = parts.netloc in {"", "localhost"} and path.is_absolute() and path != PurePosixPath("/")
     if parts.scheme == "file" and not absolute:
-        raise _wrong(_STORE, "names no absolute path below /")
+        raise _wrong(kind, "names no absolute path below /")
 
 
-def _check_s3_endpoint(url: str) -> None:
-    parts = _split(_ENDPOINT, url)
+def _check_s3_endpoint(kind: _Kind, url: str) -> None:
+    parts = _split(kind, url)
     if parts.scheme not in {"http", "https"}:
-        raise _wrong(_ENDPOINT, f"is not the address of an S3 store: {_start(url)}")
+        raise _wrong(kind, f"is not the address of an S3 store: {_start(url)}")
     if not parts.hostname:
-        raise _wrong(_ENDPOINT, "names no host")
+        raise _wrong(kind, "names no host")
 
 
 def _split(kind: _Kind, url: str) -> SplitResult:

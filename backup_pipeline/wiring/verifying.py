@@ -14,11 +14,11 @@ from backup_pipeline.core.layout import VERIFICATIONS
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import Progress
 from backup_pipeline.formats.decoder import FileDecoder
-from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.verify import VerifyPorts
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.encryption import open_formats
 
 _ABANDONED = timedelta(days=2)
 """A verification that was killed leaves its folder; one that lives writes into it all the time."""
@@ -27,7 +27,7 @@ _ABANDONED = timedelta(days=2)
 def verify_ports(settings: Settings, store: Store, progress: Progress) -> VerifyPorts:
     """The ports of verification; its folder is made when it is needed, and removed at the end."""
     folder = work_dir(settings) / VERIFICATIONS
-    return VerifyPorts(store, FileFormats(), FileDecoder, lambda: _new_folder(folder), progress, utc_now)
+    return VerifyPorts(store, open_formats(settings), FileDecoder, lambda: _new_folder(folder), progress, utc_now)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def _shown(url: str, capfd: pytest.CaptureFixture[str]) -> str:
     assert delivery.error
     assert "was not delivered to" in logged.getvalue()
     streams = capfd.readouterr()
-    return f"{delivery} {alerter.channels} {logged.getvalue()} {streams.out} {streams.err}"
+    return f"{delivery} {alerter.channels} {alerter._channels} {logged.getvalue()} {streams.out} {streams.err}"
 
 
 @pytest.mark.parametrize("url", [*WEBHOOKS_WITH_SECRETS, *MAILS_WITH_SECRETS])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backup_pipeline_tests.benchmarks.values import ROWS, race, results, timing
-from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PSQL, WHOLE, Race, Results
+from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PG_RESTORE, PSQL, WHOLE, Race, Results
 from benchmarks.verdicts import Verdict, verdicts
 
 
@@ -30,6 +30,7 @@ def test_every_limit_may_be_reached() -> None:
         ("at 30,000,000 rows", race("scale", timing("b", 30, rows=10 * ROWS, peak=401), timing("a", 3.0))),
         ("15 %", race("scale", timing("a", 3.0), timing("b", 34.6, rows=10 * ROWS))),
         ("1.6 ×", race("whole", timing(BARE, 5.0), timing(WHOLE, 8.01))),
+        ("pg_restore", race("restore", timing(OURS, 4.01), timing(PG_RESTORE, 4.0))),
         ("empty database", race("whole", timing(EMPTY, 6.01, rows=0))),
     ],
 )

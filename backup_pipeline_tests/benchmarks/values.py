@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PSQL, WHOLE, Burden, Facts, Load, Race, Results, Timing
+from benchmarks.values import (
+    BARE,
+    DUCKDB,
+    EMPTY,
+    OURS,
+    PG_RESTORE,
+    PSQL,
+    WHOLE,
+    Burden,
+    Facts,
+    Load,
+    Race,
+    Results,
+    Timing,
+)
 
 FACTS = Facts("2026-11-21", "python -m benchmarks", {"CPU": "Quick & Co", "cores": "2"}, {"duckdb": "1.5.5"})
 ROWS = 3_000_000
@@ -30,6 +44,7 @@ def results(*instead: Race, burden: bool = True) -> Results:
         race("bench_narrow", timing(OURS, 0.99), timing(DUCKDB, 1.0)),
         race("scale", timing("small", 3.0, peak=400), timing("large", 34.5, rows=10 * ROWS, peak=400)),
         race("whole", timing(BARE, 5.0), timing(WHOLE, 8.0), timing(EMPTY, 6.0, rows=0)),
+        race("restore", timing(OURS, 4.0), timing(PG_RESTORE, 4.0)),
     )
     loads = (load(0, 1000), load(1, 900), load(2, 750), load(4, 500))
     by_name = {one.name: one for one in (*races, *instead)}

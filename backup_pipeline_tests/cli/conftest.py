@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,9 @@ Run = Callable[..., Ended]
 class DeadChannel:
     """The port `Alerter` with one channel that never answers."""
 
-    def send(self, alert: Alert) -> list[Delivery]:
+    channels: Sequence[str] = ("mailto://ops",)
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> list[Delivery]:
         return [Delivery("mailto://ops", error="connection refused")]
 
 

@@ -100,3 +100,15 @@ def test_what_went_wrong_stands_in_place_of_the_reason(status: Status, width: in
 )
 def test_the_first_sentence_ends_where_a_reader_would_say(text: str, sentence: str) -> None:
     assert first_sentence(text) == sentence
+
+
+def test_when_a_backup_expires_is_told_or_that_it_is_held() -> None:
+    expiring = attempt(expires_at=AT + timedelta(days=30))
+    held = attempt(expires_at=AT + timedelta(days=30), held_by="rahim", held_reason="the audit")
+    released = attempt(held_by="rahim", held_reason="over", held_until=AT)
+    gone = attempt(status=Status.EXPIRED, expires_at=AT + timedelta(days=30))
+    head, *lines = shown(expiring, held, released, gone, width=220)
+    assert "Expires" in head
+    assert ["2026-12-20" in line for line in lines] == [True, False, False, False]
+    assert [" held " in line for line in lines] == [False, True, False, False]
+    assert "2026-12-20" in " ".join(shown(expiring, width=100))

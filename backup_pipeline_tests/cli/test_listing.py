@@ -71,7 +71,7 @@ def test_a_status_that_is_none_is_a_wrong_request_with_those_that_are(run: Run) 
 
 def test_show_tells_everything_about_a_good_backup(run: Run, installation: Installation) -> None:
     out = run("show", "latest").out
-    for told in (installation.good.backup_id, installation.good.sha256 or "-", "goods", "2,000", "3 checks passed"):
+    for told in (installation.good.backup_id, installation.good.sha256 or "-", "goods", "2,000", "4 checks passed"):
         assert told in out
 
 

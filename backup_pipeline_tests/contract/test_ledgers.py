@@ -89,6 +89,7 @@ def test_an_outcome_is_written_into_its_row_and_no_other(ledger: AnyLedger) -> N
         file_size_bytes=5_000_000_000,
         record_count=3_000_000_000,
         table_counts={"customers": 7, "পেমেন্ট": 0},
+        table_bytes={"customers": 70_000, "পেমেন্ট": 4},
         sha256="ab" * 32,
         consistent=True,
         warnings=("one", "two"),

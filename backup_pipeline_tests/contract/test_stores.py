@@ -12,12 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backup_pipeline.core.errors import BackupError, CanceledError, NotFoundError, StoreError
+from backup_pipeline.core.errors import BackupError, CanceledError, NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import Store
+from backup_pipeline.formats.age import AgeCipher
+from backup_pipeline.formats.age_keys import new_identity, parse_recipients
 from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline.stores.encrypted import EncryptedStore
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.written import Written
 from backup_pipeline_tests.servers.swift import SwiftServer
 
 MB = 1 << 20
@@ -54,7 +58,15 @@ def _retrying(tmp_path: Path, request: pytest.FixtureRequest) -> Store:
     return RetryingStore(_directory(tmp_path, request), attempts=3, wait=lambda _: None, chance=lambda: 0.5)
 
 
-@pytest.fixture(params=[_directory, _memory, _s3, _retrying], ids=["directory", "memory", "s3", "retrying"])
+def _encrypted(tmp_path: Path, request: pytest.FixtureRequest) -> Store:
+    cipher = AgeCipher(parse_recipients(new_identity()[1], setting="TEST"))
+    return EncryptedStore(_directory(tmp_path, request), cipher, Written(tmp_path / "written"))
+
+
+@pytest.fixture(
+    params=[_directory, _memory, _s3, _retrying, _encrypted],
+    ids=["directory", "memory", "s3", "retrying", "encrypted"],
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     make: Callable[[Path, pytest.FixtureRequest], Store] = request.param
     store = make(tmp_path, request)
@@ -165,6 +177,43 @@ def test_an_object_is_replaced_whole(store: Store) -> None:
     assert [stored.size for stored in store.list("")] == [5]
 
 
+def test_what_is_kept_is_never_written_over(store: Store) -> None:
+    assert store.keep("isp/bundle.zip", iter([b"one,", b"two"])).size == 7
+    with pytest.raises(RefusedError, match=r"isp/bundle\.zip is there already"):
+        store.keep("isp/bundle.zip", [b"another"])
+    assert store.get("isp/bundle.zip") == b"one,two"
+    assert store.keep("isp/bundle.zip", [b"meant"], replace=True).size == 5
+    assert store.get("isp/bundle.zip") == b"meant"
+    assert store.protection("isp/bundle.zip").refuses is not False
+    assert _keys(store) == ["isp/bundle.zip"]
+
+
+def test_of_two_that_keep_the_same_key_the_second_is_refused_though_it_looked_before(store: Store) -> None:
+    def late() -> Iterator[bytes]:
+        yield b"second"
+        store.keep("isp/full_backup.zip", [b"first"])
+
+    if isinstance(store, MemoryStore):
+        pytest.skip("a store in memory is for one writer at a time")
+    with pytest.raises(RefusedError, match="there already"):
+        store.keep("isp/full_backup.zip", late())
+    assert store.get("isp/full_backup.zip") == b"first"
+    assert _keys(store) == ["isp/full_backup.zip"]
+
+
+@pytest.mark.parametrize("before", [0, 1, 40])
+def test_what_the_chunks_of_a_kept_object_raise_comes_out_and_nothing_is_stored(store: Store, before: int) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(before):
+            yield b"x" * MB
+        raise _OwnError(7)
+
+    with pytest.raises(_OwnError):
+        store.keep("key", chunks())
+    assert _keys(store) == []
+    assert store.keep("key", [b"now"]).size == 3
+
+
 def test_nothing_shows_of_an_object_before_it_is_whole(store: Store) -> None:
     store.put("isp/old", [b"old"])
     seen: list[object] = []
@@ -241,6 +290,7 @@ def test_odd_names_keep_their_letters(store: Store, key: str) -> None:
 def test_a_key_that_some_store_could_not_hold_is_refused_by_all(store: Store, key: str) -> None:
     operations: list[Callable[[], object]] = [
         lambda: store.put(key, [b"1"]),
+        lambda: store.keep(key, [b"1"]),
         lambda: store.get(key),
         lambda: store.head(key),
         lambda: store.stream(key),
@@ -290,12 +340,13 @@ def _noise(total_mb: int) -> Iterator[bytes]:
         yield number.to_bytes(8, "big") + block[8:]
 
 
-def test_a_large_object_streams_through_in_flat_memory(store: Store) -> None:
+@pytest.mark.parametrize("way", ["put", "keep"])
+def test_a_large_object_streams_through_in_flat_memory(store: Store, way: str) -> None:
     if isinstance(store, MemoryStore):
         pytest.skip("a store in memory holds everything in memory")
     size = 192
     with _PeakMemory() as memory:
-        assert store.put("large", _noise(size)).size == size * MB
+        assert getattr(store, way)("large", _noise(size)).size == size * MB
         digest = hashlib.sha256()
         for chunk in store.stream("large"):
             digest.update(chunk)

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from backup_pipeline.catalogs.load import load_catalog, load_catalogs
 from backup_pipeline.catalogs.reasons import _WANTS
-from backup_pipeline.core.catalog import Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.core.anomaly_kinds import AnomalyKind
+from backup_pipeline.core.catalog import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import CatalogError
 
 HEAD = "catalog: shop\ntimezone: Asia/Dhaka\n"
@@ -60,6 +61,14 @@ def test_words_of_yaml_mean_themselves(write: Path) -> None:
     assert shop.start_date == "2026-02-01"
     assert shop.schedule is None
     assert list(shop.tables["no"].columns) == ["No", "Yes", "Off"]
+
+
+def test_a_table_may_judge_some_anomalies_otherwise(write: Path) -> None:
+    own = 'anomalies: {floor_rows: 7, allow: {rows: "a queue"}}'
+    shop = load(write, HEAD + f"anomalies: {{ratio: 0.2, trailing: 5}}\ntables:\n  jobs: {{{own}}}\n  other:\n")
+    jobs = Anomalies(ratio=0.2, trailing=5, floor_rows=7, allow={AnomalyKind.ROWS: "a queue"})
+    assert shop.anomalies_of("jobs") == jobs
+    assert shop.anomalies_of("other") == shop.anomalies_of("unknown") == Anomalies(ratio=0.2, trailing=5)
 
 
 def test_a_table_may_have_its_own_shrinkage_and_relation(write: Path) -> None:
@@ -122,6 +131,9 @@ def test_a_table_may_have_its_own_shrinkage_and_relation(write: Path) -> None:
         ("excluded: [{tabel: x, reason: why}]", "excluded.0.tabel: no such field. Did you mean `table`?"),
         ("excluded: tmp", "excluded: wants a list of entries such as {table: tmp_imports, reason: scratch}"),
         ("excluded: [tmp]", "excluded.0: wants an entry such as {table: tmp_imports, reason: scratch} (given: 'tmp')."),
+        ("anomalies: {ratio: 1}", "anomalies.ratio: wants a number between 0 and 1 (given: 1)."),
+        ("anomalies: {allow: {rows: no}}", "anomalies.allow.rows: wants a reason of at least 3 letters (given: 'no')."),
+        ("anomalies: {allow: {rowz: usual here}}", "anomalies.allow.rowz: wants 'rows', 'bytes', 'emptied'"),
         ("shrinkage: 5", "shrinkage: wants a mapping such as {ratio: 0.5, floor: 100} (given: 5)."),
         ("title: true", "title: True is read as true or false here: put it in quotes; wants text, such as The shop."),
         ("1: x", "1: no such field. Allowed: catalog, title"),
@@ -209,7 +221,7 @@ def test_a_table_is_a_mapping_or_nothing(write: Path) -> None:
     assert found == "4: tables.key: wants a mapping of the table's fields, or nothing at all (given: 5)."
 
 
-@pytest.mark.parametrize("model", [Catalog, TableSpec, Excluded, Shrinkage])
+@pytest.mark.parametrize("model", [Catalog, TableSpec, Excluded, Shrinkage, Anomalies])
 def test_for_every_field_it_is_known_what_it_wants(model: type[BaseModel]) -> None:
     assert list(_WANTS[model]) == [field.alias or name for name, field in model.model_fields.items()]
 

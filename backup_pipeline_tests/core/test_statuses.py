@@ -12,6 +12,7 @@ from backup_pipeline.core.statuses import GOOD, MOVES, Status, check_move
 ALLOWED = {
     ("expected", "running"),
     ("expected", "missed"),
+    ("expected", "canceled"),
     ("running", "success"),
     ("running", "success_with_warnings"),
     ("running", "failed"),
@@ -40,7 +41,7 @@ def test_every_status_has_its_moves() -> None:
 
 
 def test_a_refusal_says_what_is_allowed() -> None:
-    with pytest.raises(LedgerError, match="it can become missed, running"):
+    with pytest.raises(LedgerError, match="it can become canceled, missed, running"):
         check_move("b1", Status.EXPECTED, Status.SUCCESS)
     with pytest.raises(LedgerError, match="it can become nothing"):
         check_move("b1", Status.DELETED, Status.RUNNING)

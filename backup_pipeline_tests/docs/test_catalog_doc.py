@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from backup_pipeline.catalogs.load import load_catalog
-from backup_pipeline.core.catalog import Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.core.catalog import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.secrets import MASK
@@ -37,7 +37,7 @@ def test_each_field_has_its_row_in_order_and_no_other_has(model: type[BaseModel]
     assert first_cells(title) == names(model)
 
 
-@pytest.mark.parametrize("model", [Shrinkage, Excluded])
+@pytest.mark.parametrize("model", [Shrinkage, Anomalies, Excluded])
 def test_the_parts_of_a_field_are_named(model: type[BaseModel]) -> None:
     for name in names(model):
         assert re.search(rf"\b{name}\b", section("Fields of the file")), name
@@ -52,6 +52,12 @@ def test_the_defaults_are_those_of_the_code(name: str) -> None:
 
 def test_the_default_of_shrinkage_is_that_of_the_code() -> None:
     assert f"{{ratio: {Shrinkage().ratio}, floor: {Shrinkage().floor}}}" in section("Fields of the file")
+
+
+def test_the_defaults_of_anomalies_are_those_of_the_code() -> None:
+    rule = Anomalies()
+    told = f"ratio: {rule.ratio}, floor_rows: {rule.floor_rows}, floor_bytes: {rule.floor_bytes}"
+    assert f"{{{told}, trailing: {rule.trailing}, allow: {{}}}}" in section("Fields of the file")
 
 
 def test_the_example_loads_and_fits_a_database(tmp_path: Path) -> None:

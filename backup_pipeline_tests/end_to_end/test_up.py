@@ -69,7 +69,7 @@ def _started(installation: Installation, home: Path) -> Iterator[Up]:
     home.mkdir()
     with (home / "said.txt").open("wb") as said:
         process = subprocess.Popen(
-            python(UP, "up", "--port", str(port)),
+            python(UP, "up", "--port", str(port), "--console-port", str(free_port())),
             env=environment,
             stdout=said,
             stderr=said,

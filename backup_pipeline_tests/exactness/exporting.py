@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -37,7 +37,9 @@ Relation = tuple[str, str]
 class Quiet:
     """The port `Alerter` with nobody to tell."""
 
-    def send(self, alert: Alert) -> Sequence[Delivery]:
+    channels: Sequence[str] = ()
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
         return []
 
 

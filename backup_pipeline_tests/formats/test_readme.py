@@ -11,7 +11,6 @@ import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from backup_pipeline.core.manifest import (
@@ -25,8 +24,7 @@ from backup_pipeline.core.manifest import (
 )
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.formats.parquet import ParquetWriter
-from backup_pipeline.formats.readme import readme_text
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.formats.readme import FENCE, readme_text
 from backup_pipeline_tests.formats.tables import many_rows
 
 NOON = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
@@ -78,7 +76,7 @@ def a_plan() -> TablePlan:
 
 
 def test_it_says_what_the_backup_is_in_local_time() -> None:
-    text = readme_text(manifest(a_plan()))
+    text = readme_text(manifest(a_plan()), "")
     assert "20261120T180000Z-full-1f3a9c2e" in text
     assert "2026-11-21 00:00:00 Asia/Dhaka" in text
     assert re.search(r"Things +500 rows  public\.things", text)
@@ -88,75 +86,67 @@ def test_it_says_what_the_backup_is_in_local_time() -> None:
 
 
 def test_it_hides_nothing() -> None:
-    text = readme_text(
-        manifest(
-            a_plan(),
-            consistent=False,
-            late=True,
-            warnings=("table x shrank",),
-            excluded=(ExcludedEntry(table="public.sessions", reason="short-lived"),),
-            unlisted=("public.new",),
-        )
+    found = manifest(
+        a_plan(),
+        consistent=False,
+        late=True,
+        warnings=("table x shrank",),
+        excluded=(ExcludedEntry(table="public.sessions", reason="short-lived"),),
+        unlisted=("public.new",),
     )
+    text = readme_text(found, "")
     for said in ("different instants", "LATE", "table x shrank", "public.sessions: short-lived", "public.new"):
         assert said in text
 
 
-def commands(text: str, start: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip().startswith(start)]
-
-
 def test_a_backup_without_tables_has_a_readme() -> None:
-    assert "IS IT WHOLE?" in readme_text(manifest(a_plan(), tables=()))
+    text = readme_text(manifest(a_plan(), tables=()), "")
+    assert "IS IT WHOLE?" in text
+    assert "RECOVERING" not in text
+
+
+def test_a_schema_that_is_cut_off_costs_the_commands_and_not_the_backup() -> None:
+    text = readme_text(manifest(a_plan()), "CREATE TABLE things (note text DEFAULT 'it")
+    assert "RECOVERING WITHOUT THE PROGRAM" in text
+    assert "schema.sql could not be taken apart: what begins in line 1 has no end" in text
+    assert "createdb" not in text
+
+
+def test_no_line_of_prose_is_too_long_and_commands_begin_their_line() -> None:
+    blocks = readme_text(manifest(a_plan()), "").split(f"{FENCE}\n")
+    assert max(len(line) for line in "".join(blocks[::2]).splitlines()) <= 118
+    assert {block.split(" ")[0] for block in blocks[1::2]} == {"python3", "export", "mkdir", "psql"}
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `duckdb` and `psql` are what the README means by them."""
-    shim = tmp_path / "bin" / "duckdb"
-    shim.parent.mkdir()
-    shim.write_text(f"#!{sys.executable}\nimport sys, duckdb\nprint(duckdb.sql(sys.argv[2]) or '')\n")
-    shim.chmod(0o755)
-    python = Path(sys.executable).parent
-    return {**os.environ, "PATH": f"{shim.parent}:{find_binaries().bindir}:{python}:{os.environ['PATH']}"}
+def tools() -> dict[str, str]:
+    """An environment in which `duckdb` and `python3` are what the README means by them."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
-def test_what_it_tells_to_type_reads_checks_and_recovers(
-    tmp_path: Path, tools: dict[str, str], fresh_database: str
-) -> None:
-    unpacked = tmp_path / "unpacked"
-    folder = unpacked / "parquet" / "things"
+def test_what_it_tells_to_type_reads_and_checks(tmp_path: Path, tools: dict[str, str]) -> None:
+    folder = tmp_path / "parquet" / "things"
     folder.mkdir(parents=True)
     table, plan = many_rows(500)
     with ParquetWriter(folder, plan) as writer:
         writer.write(table)
         files = writer.close()
     path = f"parquet/things/{files[0].name}"
-    stated = hashlib.sha256((unpacked / path).read_bytes()).hexdigest()
-    (unpacked / "manifest.json").write_text(json.dumps({"entries": {path: stated}}))
-    (unpacked / "schema.sql").write_text(
-        "CREATE TABLE things (id bigint PRIMARY KEY, uid uuid, amount numeric(12,2), status text, note text, "
-        "made timestamptz, photo bytea, born time);"
-    )
-    text = readme_text(manifest(plan, files)).replace("-d recovered", f'-d "{fresh_database}"')
+    stated = hashlib.sha256((tmp_path / path).read_bytes()).hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps({"entries": {path: stated}}))
+    text = readme_text(manifest(plan, files), "")
 
-    def type_in(command: str) -> str:
+    def type_in(commands: str) -> str:
         done = subprocess.run(
-            ["sh", "-c", command], cwd=unpacked, env=tools, capture_output=True, text=True, check=False
+            ["sh", "-e"], input=commands, cwd=tmp_path, env=tools, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, command + done.stdout + done.stderr
+        assert done.returncode == 0, commands + done.stdout + done.stderr
         return done.stdout
 
-    assert "10 rows" in type_in(commands(text, 'duckdb -c "SELECT')[0])
-    assert "uid" in type_in(commands(text, "python -c")[0])
-    check = re.search(r"python3 - <<'END'\n.*?\n    END", text, re.DOTALL)
-    assert check
-    assert type_in(re.sub(r"^    ", "", check[0], flags=re.MULTILINE)) == f"ok {path}\n"
-    for command in (*commands(text, "psql")[:1], *commands(text, 'duckdb -c "COPY'), *commands(text, "psql")[1:]):
-        type_in(command)
-    with psycopg.connect(fresh_database) as session:
-        session.execute("SET timezone = 'UTC'")
-        found = session.execute(
-            "SELECT id, uid, amount, status, note, made, photo, born FROM things ORDER BY id"
-        ).fetchall()
-    assert found == [tuple(row.values()) for row in table.to_pylist()]
+    lines = [line.strip() for line in text.splitlines()]
+    assert "10 rows" in type_in(next(line for line in lines if line.startswith("duckdb -c")))
+    assert "uid" in type_in(next(line for line in lines if line.startswith("python3 -c")))
+    check = text.split(f"{FENCE}\n")[1]
+    assert type_in(check) == f"ok {path}\n"
+    (tmp_path / path).write_bytes(b"something else")
+    assert type_in(check) == f"DAMAGED {path}\n"

@@ -8,14 +8,18 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, make_url
 
 from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.ledger import migrations
 from backup_pipeline.ledger.connect import ensure_database, ledger_url
 from backup_pipeline.ledger.migrate import VERSION_TABLE, head_revision, upgrade
 from backup_pipeline.ledger.roles import require_roles
@@ -41,17 +45,31 @@ def test_upgrading_again_keeps_every_row(fresh_database: str) -> None:
     ledger.close()
 
 
-def test_a_ledger_of_the_first_revision_gets_what_is_missing(fresh_database: str) -> None:
+def test_a_ledger_of_the_first_revision_gets_what_is_missing_and_keeps_its_rows(fresh_database: str) -> None:
+    _upgrade_to("r0001", fresh_database)
+    row = attempt()
+    told = (row.backup_id, row.catalog, row.kind, row.type, row.status, row.partition_date, row.created_at)
+    columns = "backup_id, catalog, kind, type, status, partition_date, created_at, started_at, created_by"
+    with psycopg.connect(fresh_database) as connection:
+        values = [*told, row.started_at, row.created_by]
+        connection.execute(f"INSERT INTO backup_logs ({columns}) VALUES ({', '.join(['%s'] * 9)})", values)
     upgrade(fresh_database)
     ledger = SqlLedger(fresh_database)
-    ledger.begin(attempt())
-    with psycopg.connect(fresh_database) as connection:
-        connection.execute("DROP TABLE restore_requests")
-        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = 'r0001'")
-    upgrade(fresh_database)
+    assert ledger.get("b1") == row
     assert ledger.restores.list() == []
-    assert ledger.get("b1") == attempt()
+    assert ledger.threads.list() == []
     ledger.close()
+
+
+def _upgrade_to(revision: str, url: str) -> None:
+    """As an older version of the code left it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = create_engine(ledger_url(url))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 def test_the_migrations_make_exactly_the_tables_the_code_uses(fresh_database: str) -> None:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore_requests import RestoreChange, RestoreStatus
@@ -15,6 +16,7 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
+from backup_pipeline_tests.ledger.copies import a_copy
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 from backup_pipeline_tests.ledger.restores import wish
 from backup_pipeline_tests.ledger.revisions import current_revision
@@ -50,6 +52,9 @@ def test_a_member_sees_and_manages_the_ledger(ledger_of_one: str, group: str) ->
     row = ledger.restores.add(wish())
     ledger.restores.change(row.id, RestoreChange(RestoreStatus.REJECTED))
     assert [(found.id, found.status) for found in ledger.restores.list()] == [(row.id, RestoreStatus.REJECTED)]
+    for copy in (a_copy(status=CopyStatus.COPYING), a_copy()):
+        ledger.copies.put(copy)
+    assert ledger.copies.list() == [a_copy()]
     ledger.close()
 
 
@@ -64,6 +69,12 @@ def test_a_member_sees_and_manages_the_ledger(ledger_of_one: str, group: str) ->
         "TRUNCATE backup_audit",
         "DELETE FROM restore_requests",
         "TRUNCATE restore_requests",
+        "DELETE FROM backup_copies",
+        "TRUNCATE backup_copies",
+        "DELETE FROM due_accounts",
+        "TRUNCATE due_accounts",
+        "DELETE FROM alert_threads",
+        "TRUNCATE alert_threads",
     ],
 )
 def test_no_member_takes_anything_away(ledger_of_one: str, group: str, statement: str) -> None:

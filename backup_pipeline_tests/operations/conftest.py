@@ -17,7 +17,10 @@ from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.operations.vault_fixtures import untouched_vault, vault
 from backup_pipeline_tests.servers.postgres import temporary_database
+
+__all__ = ["untouched_vault", "vault"]
 
 SHOP = Catalog.model_validate({"catalog": "shop", "timezone": "Asia/Dhaka", "tables": {"goods": None, "sold": None}})
 SHOP_SQL = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Owner
 from backup_pipeline.core.manifest import StoredManifest
-from backup_pipeline.core.ports import Clock, Ledger, Ports, Store
+from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Store
 from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.formats.files import FileFormats
@@ -34,7 +34,9 @@ _SALTS = itertools.count(1)
 class Quiet:
     """The port `Alerter` with nobody to tell."""
 
-    def send(self, alert: Alert) -> Sequence[Delivery]:
+    channels: Sequence[str] = ()
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
         return []
 
 
@@ -49,11 +51,12 @@ class Place:
     spool: Path
     store: Store = field(default_factory=MemoryStore)
     ledger: Ledger = field(default_factory=MemoryLedger)
+    formats: Formats = field(default_factory=FileFormats)
 
     def ports(self, url: str) -> Ports:
         source = PostgresSource(url)
         salt = lambda: next(_SALTS)  # noqa: E731
-        return Ports(source, FileFormats(), self.store, self.ledger, Quiet(), Silence(), now, salt)
+        return Ports(source, self.formats, self.store, self.ledger, Quiet(), Silence(), now, salt)
 
     def back_up(self, url: str, catalog: Catalog, *, tables: tuple[str, ...] = (), bundle: bool = True) -> Attempt:
         """A backup of `catalog` (or the partitions of `tables`, without a bundle); its row as it ended."""

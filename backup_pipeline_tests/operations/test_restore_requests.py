@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,7 +46,9 @@ class Heard:
 
     alerts: list[Alert] = field(default_factory=list)
 
-    def send(self, alert: Alert) -> list[Delivery]:
+    channels: Sequence[str] = ("mailto://ops",)
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> list[Delivery]:
         self.alerts.append(alert)
         return [Delivery("mailto://ops")]
 

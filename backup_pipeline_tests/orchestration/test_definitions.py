@@ -41,7 +41,7 @@ ISP = [
     "reseller_commissions",
     "areas",
 ]
-CHECKS = {"row_count", "key_unique", "shrinkage"}
+CHECKS = {"row_count", "key_unique", "shrinkage", "anomaly"}
 KEYS = {("isp", table) for table in (*ISP, "bundle")} | {("isp_customers", "customers"), ("isp_customers", "bundle")}
 
 
@@ -75,10 +75,11 @@ def test_the_bundle_is_downstream_of_every_table_and_tables_of_nothing(definitio
     assert all(not graph.get(dg.AssetKey(["isp", table])).parent_keys for table in ISP)
 
 
-def test_every_table_has_its_three_checks_and_every_bundle_one(definitions: dg.Definitions) -> None:
+def test_every_table_has_its_four_checks_and_every_bundle_two(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_asset_graph().asset_check_keys
     expected = {(path, name) for path in KEYS if path[1] != "bundle" for name in CHECKS}
-    expected |= {((catalog, "bundle"), "readable_from_store") for catalog in ("isp", "isp_customers")}
+    of_bundle = ("readable_from_store", "anomaly")
+    expected |= {((catalog, "bundle"), name) for catalog in ("isp", "isp_customers") for name in of_bundle}
     assert {((key.asset_key.path[0], key.asset_key.path[1]), key.name) for key in keys} == expected
 
 
@@ -92,11 +93,28 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
     assert jobs == {
-        f"{catalog}_{job}" for catalog in ("isp", "isp_customers") for job in ("full_backup", "tables_only", "restore")
+        f"{catalog}_{job}"
+        for catalog in ("isp", "isp_customers")
+        for job in ("full_backup", "tables_only", "restore", "drill", "prune")
+    } | {"purge_events"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "isp_daily",
+        "isp_customers_daily",
+        "isp_drill_weekly",
+        "isp_customers_drill_weekly",
+        "isp_prune",
+        "isp_customers_prune",
+        "purge_events_weekly",
     }
-    assert {schedule.name for schedule in repository.schedule_defs} == {"isp_daily", "isp_customers_daily"}
     sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
-    assert set(sensors) == {"backup_failed", "backup_canceled", "backup_checks_failed", "backup_orphans"}
+    assert set(sensors) == {
+        "backup_failed",
+        "backup_canceled",
+        "backup_checks_failed",
+        "backup_orphans",
+        "backup_alerts",
+        "backup_overdue",
+    }
     assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
 
 

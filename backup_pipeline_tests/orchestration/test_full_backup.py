@@ -174,8 +174,8 @@ def test_every_check_is_recorded_and_passed(backup: Backup) -> None:
         if entry.dagster_event and entry.dagster_event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
         for check in [entry.dagster_event.asset_check_evaluation_data]
     }
-    wanted = {(table, check) for table in TABLES for check in ("row_count", "key_unique", "shrinkage")}
-    assert set(seen) == wanted | {("bundle", "readable_from_store")}
+    wanted = {(table, check) for table in TABLES for check in ("row_count", "key_unique", "shrinkage", "anomaly")}
+    assert set(seen) == wanted | {("bundle", "readable_from_store"), ("bundle", "anomaly")}
     assert all(check.passed for check in seen.values())
     numbers = {name: value.value for name, value in seen["orders", "row_count"].metadata.items()}
     assert numbers == {"written": 1200, "counted": 1200}

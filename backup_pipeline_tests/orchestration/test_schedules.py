@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -12,6 +12,7 @@ from backup_pipeline.catalogs.load import load_catalogs
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.orchestration.assemble import assemble
 from backup_pipeline.orchestration.partitions import daily_partitions
+from backup_pipeline.orchestration.schedules import daily_schedule
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 
 
@@ -25,8 +26,12 @@ def definitions() -> dg.Definitions:
     return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS))
 
 
-def _tick(definitions: dg.Definitions, at: datetime) -> dg.RunRequest:
-    schedule = definitions.resolve_schedule_def("isp_daily")
+def _tick(
+    definitions: dg.Definitions, at: datetime, *, catalog: Catalog | None = None, now: datetime | None = None
+) -> dg.RunRequest:
+    """A tick that is due `at`, and comes then or `now`."""
+    isp = catalog or load_catalogs(BUILT_IN_CATALOGS)["isp"]
+    schedule = daily_schedule(isp, str(isp.schedule), clock=lambda: now or at)
     context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=definitions.get_repository_def())
     with dg.partition_loading_context(effective_dt=at):
         [request] = schedule.evaluate_tick(context).run_requests or []
@@ -64,13 +69,11 @@ def test_the_partition_of_a_tick_is_its_date_in_dhaka(definitions: dg.Definition
     assert _tick(definitions, at).partition_key == key
 
 
-def test_a_tick_that_fires_late_keeps_the_date_it_was_due(definitions: dg.Definitions) -> None:
-    due = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
-    schedule = definitions.resolve_schedule_def("isp_daily")
-    context = dg.build_schedule_context(scheduled_execution_time=due, repository_def=definitions.get_repository_def())
-    with dg.partition_loading_context(effective_dt=datetime(2026, 11, 23, 3, tzinfo=UTC)):
-        [request] = schedule.evaluate_tick(context).run_requests or []
-    assert request.partition_key == "2026-11-22"
+def test_a_tick_that_fires_late_keeps_the_date_it_was_due(definitions: dg.Definitions, catalog: Catalog) -> None:
+    due = datetime(2026, 11, 21, 17, 30, tzinfo=UTC)
+    evening = catalog.model_copy(update={"schedule": "30 23 * * *"})
+    request = _tick(definitions, due, catalog=evening, now=due + timedelta(hours=1))
+    assert request.partition_key == "2026-11-21"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,7 @@ def test_a_tick_launches_the_full_job_once_however_often_it_is_evaluated(definit
 def test_a_schedule_of_several_ticks_a_day_launches_each_of_them(catalog: Catalog) -> None:
     often = catalog.model_copy(update={"schedule": "0 */6 * * *"})
     definitions = assemble({"isp": often}, Settings(catalogs=BUILT_IN_CATALOGS))
-    requests = [_tick(definitions, datetime(2026, 11, 21, hour, tzinfo=UTC)) for hour in (0, 6, 12)]
+    ticks = (datetime(2026, 11, 21, hour, tzinfo=UTC) for hour in (0, 6, 12))
+    requests = [_tick(definitions, tick, catalog=often) for tick in ticks]
     assert {request.partition_key for request in requests} == {"2026-11-21"}
     assert len({request.run_key for request in requests}) == 3

@@ -18,6 +18,8 @@ GOOD = {
     "BACKUP_LEDGER_URL": ["postgresql://app:hush@db/ledger", "postgresql+psycopg://app:hush@db:5432/ledger"],
     "DAGSTER_PG_URL": ["postgresql://app:hush@db/dagster", "postgresql+psycopg2://app:hush@db/dagster"],
     "BACKUP_STORE": ["file:///srv/backups", "s3://bucket", "s3://bucket/a/b", "memory://"],
+    "BACKUP_SECOND_STORE": ["file:///srv/second", "s3://elsewhere/backups"],
+    "BACKUP_SECOND_S3_ENDPOINT_URL": ["https://s3.example.com"],
     "BACKUP_S3_ENDPOINT_URL": ["https://s3.example.com", "http://127.0.0.1:9000", "http://[::1]:9000/"],
 }
 POSTGRES = "postgresql://user:password@host:5432/database"
@@ -40,6 +42,9 @@ BAD = [
     ("BACKUP_STORE", "file:///", "names no absolute path below /.", "file:///absolute/path"),
     ("BACKUP_STORE", "s3:///prefix", "names no bucket.", "s3://bucket/prefix"),
     ("BACKUP_STORE", "s3://key:hush@bucket/a", "has a user, a query or a fragment.", "s3://bucket/prefix"),
+    ("BACKUP_SECOND_STORE", "/srv/second", "is not the URL of a store: it has no scheme.", "file:///absolute/path"),
+    ("BACKUP_SECOND_STORE", "s3://key:hush@bucket", "has a user, a query or a fragment.", "s3://bucket/prefix"),
+    ("BACKUP_SECOND_S3_ENDPOINT_URL", "s3.example.com", "it has no scheme.", "https://s3.example.com"),
     ("BACKUP_S3_ENDPOINT_URL", "s3.example.com", "it has no scheme.", "https://s3.example.com"),
     ("BACKUP_S3_ENDPOINT_URL", "s3://bucket", "it starts with 's3'.", "https://s3.example.com"),
     ("BACKUP_S3_ENDPOINT_URL", "http://:9000", "names no host.", "http://127.0.0.1:9000"),

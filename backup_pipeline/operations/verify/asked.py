@@ -56,6 +56,16 @@ class Deadline:
 
 
 @dataclass(frozen=True)
+class StoredBytes:
+    """A bundle as bytes: its key, how many there are, the SHA-256 they must have, and until when to look."""
+
+    key: str
+    size: int
+    sha256: str
+    deadline: Deadline
+
+
+@dataclass(frozen=True)
 class Subject:
     """The backup under verification: where it lies, what its manifest says, which tables are looked at.
 
@@ -73,6 +83,11 @@ class Subject:
     def key(self) -> str:
         """The key of the bundle."""
         return self.place.bundle(self.manifest.bundle.name)
+
+    @property
+    def stored(self) -> StoredBytes:
+        """The bundle as bytes."""
+        return StoredBytes(self.key, self.size, self.manifest.bundle.sha256, self.deadline)
 
     def member(self, name: str) -> str:
         """How a member of the bundle is called in reports."""

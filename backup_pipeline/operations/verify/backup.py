@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 
+from backup_pipeline.core.bundle import MANIFEST_PATH
+from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport
-from backup_pipeline.operations.verify.asked import Deadline, Subject, VerifyPorts, VerifyRequest, sampled
+from backup_pipeline.operations.ranges import Ranges
+from backup_pipeline.operations.verify.asked import (
+    Deadline,
+    StoredBytes,
+    Subject,
+    VerifyPorts,
+    VerifyRequest,
+    sampled,
+)
 from backup_pipeline.operations.verify.contents import Contents
 from backup_pipeline.operations.verify.members import opened_bundle
 from backup_pipeline.operations.verify.present import present
 from backup_pipeline.operations.verify.references import references
 from backup_pipeline.operations.verify.stored_bytes import entry_bytes, whole_bytes
+
+_LITTLE = 256 << 10
 
 
 def verify_backup(
@@ -23,11 +37,17 @@ def verify_backup(
 
     A finding does not stop it: the deeper levels name what is damaged. `known_sha256` is the bundle's as somebody else
     remembers it (the ledger), so that an exchanged pair of bundle and manifest is seen too.
+
+    The levels up to `bytes` need no key, also of an encrypted backup, whose bytes are then read whole, whatever the
+    sample. DecryptError when a deeper one is wanted, and no key here opens it.
     """
     started = ports.clock()
-    manifest, size, seen = present(place, ports.store, known_sha256)
+    manifest, size, seen = present(place, ports.store, known_sha256, whole=request.level >= Level.CONTENTS)
     levels, sample = [seen], None
-    if manifest is not None and size is not None:
+    if isinstance(manifest, Outline) and size is not None and request.level >= Level.BYTES:
+        key, until = place.bundle(manifest.bundle.name), _deadline(request, ports, started)
+        levels = [seen, whole_bytes(StoredBytes(key, size, manifest.bundle.sha256, until), ports)]
+    elif isinstance(manifest, StoredManifest) and size is not None:
         at = _subject(place, manifest, size, request, ports, started)
         levels, sample = [seen, *_deeper(at, request, ports)], at.sample or None
     return VerifyReport(
@@ -50,13 +70,27 @@ def _subject(
     started: datetime,
 ) -> Subject:
     tables, sample = sampled(manifest, request)
+    return Subject(place, manifest, size, tables, sample, _deadline(request, ports, started))
+
+
+def _deadline(request: VerifyRequest, ports: VerifyPorts, started: datetime) -> Deadline:
     until = started + request.max_duration if request.max_duration is not None else None
-    return Subject(place, manifest, size, tables, sample, Deadline(ports.clock, until, request.max_duration))
+    return Deadline(ports.clock, until, request.max_duration)
+
+
+def _check_key(at: Subject, ports: VerifyPorts) -> None:
+    """DecryptError before much is read, when no key here opens an encrypted backup; damage the levels find."""
+    with suppress(NotFoundError, VerificationError):
+        ranges = Ranges(ports.store, at.key, at.size, ports.progress, window=_LITTLE)
+        for _ in ports.formats.open_bundle(ranges.read, at.size).stream(MANIFEST_PATH):
+            pass
 
 
 def _deeper(at: Subject, request: VerifyRequest, ports: VerifyPorts) -> Iterator[LevelReport]:
+    if at.manifest.encryption is not None and request.level >= Level.CONTENTS:
+        _check_key(at, ports)
     if request.level >= Level.BYTES:
-        yield entry_bytes(at, ports) if at.sample else whole_bytes(at, ports)
+        yield entry_bytes(at, ports) if at.sample else whole_bytes(at.stored, ports)
     if request.level < Level.CONTENTS:
         return
     bundle, damage = opened_bundle(at, ports, Level.CONTENTS, "contents")

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.progress import BytesMoved, StageStarted
 from backup_pipeline.core.verification import Finding, Level, LevelReport
-from backup_pipeline.operations.verify.asked import Subject, VerifyPorts
+from backup_pipeline.operations.verify.asked import StoredBytes, Subject, VerifyPorts
 from backup_pipeline.operations.verify.members import member_problem, opened_bundle
 
 _STAGE = "bytes"
 
 
-def whole_bytes(at: Subject, ports: VerifyPorts) -> LevelReport:
+def whole_bytes(at: StoredBytes, ports: VerifyPorts) -> LevelReport:
     """The bundle, read whole, compared with the manifest's SHA-256."""
     ports.progress.tell(StageStarted(_STAGE, at.size))
     seen, read = hashlib.sha256(), 0
@@ -28,9 +28,9 @@ def whole_bytes(at: Subject, ports: VerifyPorts) -> LevelReport:
             ports.progress.tell(BytesMoved(len(chunk)))
     except NotFoundError as error:
         return _found(at, error.what)
-    if seen.hexdigest() == at.manifest.bundle.sha256:
+    if seen.hexdigest() == at.sha256:
         return LevelReport(Level.BYTES, (at.key,))
-    return _found(at, f"has the SHA-256 {seen.hexdigest()}; the manifest says {at.manifest.bundle.sha256}.")
+    return _found(at, f"has the SHA-256 {seen.hexdigest()}; the manifest says {at.sha256}.")
 
 
 def entry_bytes(at: Subject, ports: VerifyPorts) -> LevelReport:
@@ -55,5 +55,5 @@ def _names(at: Subject, table: str) -> Iterator[str]:
     yield from (name for kind in ("parquet", "csv") for _, name in at.files(entry, kind) if name)
 
 
-def _found(at: Subject, message: str) -> LevelReport:
+def _found(at: StoredBytes, message: str) -> LevelReport:
     return LevelReport(Level.BYTES, (at.key,), findings=(Finding(Level.BYTES, at.key, message),))

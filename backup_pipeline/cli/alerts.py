@@ -1,0 +1,192 @@
+"""`backup-pipeline alerts`: the alerts that did not reach people, trying them again, and whether the channels work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.backup_list import first_sentence
+from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.core.errors import BackupError, PartialError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from backup_pipeline.core.alerts import Delivery
+    from backup_pipeline.core.outbox import Entry
+    from backup_pipeline.core.ports import Alerter, Clock, Ledger
+
+alerts_app = typer.Typer(
+    name="alerts",
+    help="Alerts that did not reach people: list them, try them again, test the channels. Alone it lists.",
+    invoke_without_command=True,
+)
+
+_JSON = Annotated[bool, typer.Option("--json", help="Print JSON: an array, one object a channel.")]
+_CHECK_URLS = "Correct BACKUP_ALERT_URLS, or wait: what was not delivered is tried again by itself for seven days."
+
+
+@dataclass(frozen=True)
+class _Voice:
+    """What telling people needs."""
+
+    ledger: Ledger
+    alerter: Alerter
+    clock: Clock
+
+
+@alerts_app.callback()
+def _alone(context: typer.Context) -> None:
+    """Alerts that did not reach people: list them, try them again, test the channels. Alone it lists."""
+    if context.invoked_subcommand is None:
+        list_alerts()
+
+
+@alerts_app.command("list")
+def list_alerts(
+    *,
+    delivered: Annotated[bool, typer.Option("--all", help="Also those that were delivered.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")] = False,
+) -> None:
+    """List the alerts that did not reach a channel, newest first: when each is tried again, or that it was given up.
+
+    An alert is noted in the ledger before it is sent. What fails is tried again after a minute, then after twice as
+    long each time, up to an hour, for seven days: by a sensor of Dagster, and by `alerts retry`.
+
+    Examples:
+
+        backup-pipeline alerts
+
+        backup-pipeline alerts list --all --limit 10
+
+    Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request.
+    """
+    with opened() as at:
+        entries = at.ledger.outbox.list(undelivered=not delivered, limit=limit)
+    if as_json:
+        print_json(entries)
+        return
+    console = result_console()
+    nothing = "There are no alerts." if delivered else "Every alert was delivered."
+    console.print(_table(entries) if entries else nothing)
+
+
+@alerts_app.command()
+def retry(*, as_json: _JSON = False) -> None:
+    """Try every undelivered alert again now, also those that were given up.
+
+    A channel that fails is left alone for the rest of the time; what waits for it stays as it was.
+
+    Examples:
+
+        backup-pipeline alerts retry
+
+    Exit codes: 0 nothing is left to deliver; 1 nothing could be delivered, or the ledger can not be read; 3 some could.
+    """
+    from backup_pipeline.operations.outbox import deliver
+
+    with opened() as at:
+        tried = deliver(_voice(at), early=True)
+        left = at.ledger.outbox.list()
+    if as_json:
+        print_json(tried)
+    else:
+        console = result_console()
+        console.print(_table(tried) if tried else "There is nothing to deliver.")
+    if left:
+        good = sum(entry.delivered_at is not None for entry in tried)
+        kind = PartialError if good else BackupError
+        message = f"{good} alerts were delivered, {len(left)} are not."
+        raise kind(message, do=_CHECK_URLS)
+
+
+@alerts_app.command("test")
+def send_test(*, as_json: _JSON = False) -> None:
+    """Send a test message to every channel of BACKUP_ALERT_URLS now, and tell what each said.
+
+    It is not noted, and not tried again.
+
+    Examples:
+
+        backup-pipeline alerts test
+
+    Exit codes: 0 every channel took it; 1 none did; 2 a setting is wrong, or no channel is set; 3 some did.
+    """
+    from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Severity
+    from backup_pipeline.core.errors import SettingsError
+    from backup_pipeline.settings import Settings
+    from backup_pipeline.wiring.ports import open_settings_alerter, utc_now
+
+    settings = Settings()
+    alerter = open_settings_alerter(settings)
+    if list(alerter.channels) == [LOG_CHANNEL]:
+        message = "There is no channel: BACKUP_ALERT_URLS is not set."
+        raise SettingsError(message, do="Set it to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…")
+    said = "This is a test. Backups tell you here when something fails."
+    alert = Alert(Severity.INFO, "A test message", said, "Nothing.", settings.catalog, at=utc_now())
+    deliveries = alerter.send(alert)
+    if as_json:
+        print_json(deliveries)
+    else:
+        _print_deliveries(deliveries)
+    _check_all_took_it(deliveries)
+
+
+def _print_deliveries(deliveries: Sequence[Delivery]) -> None:
+    console = result_console()
+    for delivery in deliveries:
+        line = f"{delivery.channel}: {f'NOT delivered: {delivery.error}' if delivery.error else 'delivered'}"
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _check_all_took_it(deliveries: Sequence[Delivery]) -> None:
+    failed = [delivery.channel for delivery in deliveries if delivery.error]
+    if failed:
+        kind = PartialError if len(failed) < len(deliveries) else BackupError
+        message = f"{len(failed)} of {len(deliveries)} channels did not take the test message."
+        raise kind(message, do="Correct these URLs in BACKUP_ALERT_URLS, and run it again.")
+
+
+def _voice(at: Opened) -> _Voice:
+    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.wiring.ports import open_settings_alerter
+
+    return _Voice(at.ledger, open_settings_alerter(at.settings), utc_now)
+
+
+def _table(entries: Sequence[Entry]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("N", justify="right", no_wrap=True)
+    for name in ("Of (UTC)", "Alert", "Channel"):
+        table.add_column(name, overflow="fold")
+    table.add_column("Attempts", justify="right", no_wrap=True)
+    table.add_column("State")
+    for entry in entries:
+        table.add_row(
+            str(entry.id),
+            f"{entry.created_at:%Y-%m-%d %H:%M}",
+            Text(entry.alert.title),
+            Text(entry.channel),
+            str(entry.attempts),
+            Text(_state(entry), style="" if entry.delivered_at else "red"),
+        )
+    return table
+
+
+def _state(entry: Entry) -> str:
+    if entry.delivered_at is not None:
+        return f"delivered {entry.delivered_at:%Y-%m-%d %H:%M}"
+    if entry.last_error is None:
+        return "being sent"
+    said = first_sentence(entry.last_error)
+    if entry.given_up_at is not None:
+        return f"given up {entry.given_up_at:%Y-%m-%d %H:%M}: {said}"
+    return f"tried again {entry.next_try_at:%Y-%m-%d %H:%M}: {said}"

@@ -1,0 +1,130 @@
+"""`backup-pipeline copy`: a backup, or all that are missing, from the first store into the second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.output import note_console, print_json, result_console
+from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
+from backup_pipeline.core.errors import BackupError, PartialError, UsageError
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.ports import Ports
+
+
+def copy(
+    backup: Annotated[
+        str | None, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")
+    ] = None,
+    *,
+    missing: Annotated[bool, typer.Option("--missing", help="Every good backup that has no good copy.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be copied, and why.")] = False,
+    catalog: Annotated[str | None, typer.Option(help="Only backups of this catalog.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the rows of the copies.")] = False,
+) -> None:
+    """Copy backups into the second store (BACKUP_SECOND_STORE), and compare every byte there.
+
+    Each backup is copied when it is made; this is for those that were not: the second store was away, or is new. The
+    bytes are hashed as they pass and read back from there; the manifest comes last. What is there and good is left as
+    it is, what is there and damaged is replaced. The daemon of Dagster does the same by itself, once an hour.
+
+    Examples:
+
+        backup-pipeline copy --missing --dry-run
+
+        backup-pipeline copy --missing
+
+        backup-pipeline copy 20261120T180000Z-full-1f3a9c2e
+
+    Exit codes: 0 copied, or nothing was missing; 1 failed; 2 wrong request, or there is no second store; 3 some were
+    copied and some were not; 10 there is no such backup, or it has no bundle.
+    """
+    if bool(backup) == missing:
+        message = "Say which backup, or --missing." if not backup else "An ID and --missing do not go together."
+        raise UsageError(message, do="Run `backup-pipeline copy ID`, or `backup-pipeline copy --missing`.")
+    with opened() as at, _ports(at) as ports:
+        decisions = _decisions(at, ports, backup, catalog)
+        if dry_run:
+            _print_plan(decisions, as_json=as_json)
+            return
+        rows = [*_copied(at, ports, decisions)]
+    if as_json:
+        print_json(rows)
+    else:
+        _print_rows(rows, decisions)
+    _raise_failures(rows)
+
+
+@contextmanager
+def _ports(at: Opened) -> Iterator[Ports]:
+    from backup_pipeline.cli.progress import shown_progress
+    from backup_pipeline.wiring.ports import open_ports
+
+    with (
+        shown_progress(note_console()) as progress,
+        open_ports(at.settings, at.settings.catalog, progress=progress) as ports,
+    ):
+        yield ports
+
+
+def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None) -> Sequence[CopyDecision]:
+    from backup_pipeline.operations.browse import bundle_place, find_backup
+    from backup_pipeline.operations.copy import second_of
+    from backup_pipeline.operations.copy_missing import missing_copies
+    from backup_pipeline.wiring.ports import is_alive_here, this_owner
+
+    second_of(ports)
+    if not backup:
+        return missing_copies(ports, catalog, this_owner(), is_alive_here)
+    attempt = find_backup(backup, at.ledger, catalog=catalog)
+    bundle_place(attempt)
+    return [CopyDecision(attempt, wanted=True, reason="it was asked for")]
+
+
+def _copied(at: Opened, ports: Ports, decisions: Sequence[CopyDecision]) -> Iterator[Copy]:
+    from backup_pipeline.operations.copy_missing import copy_missing
+    from backup_pipeline.wiring.ports import this_owner
+
+    return copy_missing(decisions, ports, actor=at.actor, owner=this_owner())
+
+
+def _print_plan(decisions: Sequence[CopyDecision], *, as_json: bool) -> None:
+    told = [{"backup_id": each.attempt.backup_id, "wanted": each.wanted, "reason": each.reason} for each in decisions]
+    if as_json:
+        print_json(told)
+        return
+    console = result_console()
+    for each in told:
+        verb = "copy" if each["wanted"] else "leave"
+        console.print(f"{verb:5} {each['backup_id']}: {each['reason']}", markup=False, soft_wrap=True)
+    if not told:
+        console.print("There are no good backups.")
+
+
+def _print_rows(rows: Sequence[Copy], decisions: Sequence[CopyDecision]) -> None:
+    from rich.filesize import decimal
+
+    console = result_console()
+    for row in rows:
+        if row.status is CopyStatus.GOOD:
+            told = f"{row.backup_id}: copied to {row.store}, {decimal(row.bytes or 0)}, every byte compared"
+        else:
+            told = f"{row.backup_id}: NOT copied to {row.store}: {(row.error_message or '').partition(chr(10))[0]}"
+        console.print(told, markup=False, soft_wrap=True)
+    if not rows:
+        console.print(f"Nothing is missing: {len(decisions)} good backups, each with its copy.")
+
+
+def _raise_failures(rows: Sequence[Copy]) -> None:
+    failed = [row for row in rows if row.status is not CopyStatus.GOOD]
+    if not failed:
+        return
+    what = f"{len(failed)} of {len(rows)} copies failed. {failed[0].error_message or ''}"
+    error = PartialError if len(failed) < len(rows) else BackupError
+    message, _, do = what.partition("\nWhat to do: ")
+    raise error(message, do=do or "Correct the cause, then run `backup-pipeline copy --missing`.")

@@ -1,0 +1,99 @@
+"""`backup-pipeline hold` and `release`: keep one backup whatever the rules say, and let the rules count again."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.output import result_console
+from backup_pipeline.core.errors import UsageError
+
+Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")]
+
+
+def hold(
+    backup: Backup,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; `show` tells it to whoever wonders.")],
+    until: Annotated[
+        str | None, typer.Option(help="A date, which is included (2027-06-30), or a time (90d); default: for ever.")
+    ] = None,
+    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+) -> None:
+    """Hold a backup: neither the rules nor `delete` remove it until it is released, or its time is over.
+
+    The hold stands in the ledger, and as hold.json beside the manifest, so that it outlives the ledger. A second hold
+    takes the place of the first.
+
+    Examples:
+
+        backup-pipeline hold latest --reason "before the move to the new billing"
+
+        backup-pipeline hold 20261120T180000Z-full-1f3a9c2e --reason "the audit of 2026" --until 2027-06-30
+
+    Exit codes: 0 held; 1 store or ledger can not be written; 2 no reason, or a time that is over; 10 there is no such
+    backup, or it has no bundle.
+    """
+    from backup_pipeline.core.hold import Hold
+    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.hold import hold_backup
+
+    with opened() as at:
+        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        witness = at.witness()
+        held = Hold(at.actor, reason, _until(at, attempt.catalog, until, witness.clock()))
+        hold_backup(attempt, held, at.store(), witness)
+    result_console().print(f"Backup {attempt.backup_id} is {held}.", markup=False, soft_wrap=True)
+
+
+def release(
+    backup: Backup,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+) -> None:
+    """Release a backup that is held: from now on the rules count for it again. Nothing is removed by this.
+
+    Examples:
+
+        backup-pipeline release 20261120T180000Z-full-1f3a9c2e --reason "the audit is over"
+
+    Exit codes: 0 released, or it was not held; 1 store or ledger can not be written; 10 there is no such backup.
+    """
+    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.hold import release_backup
+
+    with opened() as at:
+        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        held = release_backup(attempt, at.store(), at.witness(), by=at.actor, reason=reason)
+    said = "is released: the rules count for it again" if held else "was not held"
+    result_console().print(f"Backup {attempt.backup_id} {said}.", markup=False, soft_wrap=True)
+
+
+def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime | None:
+    """The end of the date `text` in the timezone of the catalog, or so long from now."""
+    from backup_pipeline.cli.durations import parse_duration
+
+    if text is None:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        try:
+            return now + parse_duration(text)
+        except UsageError:
+            message = f"{text!r} is neither a date nor a time."
+            raise UsageError(message, do="Write a date such as 2027-06-30, or 90d.") from None
+    midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(_timezone(at, name)))
+    return midnight.astimezone(UTC)
+
+
+def _timezone(at: Opened, name: str) -> str:
+    from backup_pipeline.catalogs.load import load_catalogs
+    from backup_pipeline.wiring.pruning import wish_of
+
+    return wish_of(name, load_catalogs(at.settings.catalogs), at.settings).timezone

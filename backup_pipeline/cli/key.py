@@ -1,0 +1,125 @@
+"""`backup-pipeline key`: make a key that backups are encrypted to, and see whether one opens a backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.output import note_console, print_json, print_line
+from backup_pipeline.cli.which_store import FromStore, Which
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations.check_key import KeyCheck
+    from backup_pipeline.settings import Settings
+
+key_app = typer.Typer(
+    name="key",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Make and check the keys of encrypted backups.",
+)
+
+
+@key_app.command()
+def new(
+    *,
+    to: Annotated[Path, typer.Option(help="The file to make; only you may read it.")] = Path("backup-key.txt"),
+) -> None:
+    """Make a key: the private one in a file, its recipient printed.
+
+    Give the recipient to the server that makes backups (BACKUP_AGE_RECIPIENTS): it encrypts, and can read nothing. The
+    file is what reads them (BACKUP_AGE_IDENTITY_FILE): keep it elsewhere, and a copy of it where no fire reaches both.
+    Without it the backups are lost; docs/encryption.md says more.
+
+    Examples:
+
+        backup-pipeline key new
+
+        export BACKUP_AGE_RECIPIENTS="$(backup-pipeline key new --to owner-key.txt)"
+
+    Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
+    """
+    from backup_pipeline.formats.age_keys import new_identity
+    from backup_pipeline.operations.key_file import write_key
+    from backup_pipeline.wiring.clock import utc_now
+
+    secret, recipient = new_identity()
+    write_key(to, secret, recipient, utc_now())
+    print_line(recipient)
+    note_console().print(f"The private key is in {to}. Whoever loses it loses the backups: keep a copy elsewhere.")
+
+
+@key_app.command()
+def check(
+    backup: Annotated[
+        str | None, typer.Argument(help="A backup id, or `latest`. Without one only the key is read.", metavar="[ID]")
+    ] = None,
+    *,
+    identity: Annotated[
+        Path | None, typer.Option(help="The file with the private key; default: BACKUP_AGE_IDENTITY_FILE.")
+    ] = None,
+    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    store: FromStore = "first",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the backup, its recipients, the key.")] = False,
+) -> None:
+    """See whether your private key opens a backup: its manifest is decrypted, and nothing of it shown.
+
+    Without an id it prints the recipients of your key, for BACKUP_AGE_RECIPIENTS. That a key was used on a backup goes
+    into the audit.
+
+    Examples:
+
+        backup-pipeline key check latest --identity /media/safe/owner-key.txt
+
+        backup-pipeline key check --identity owner-key.txt
+
+    Exit codes: 0 it opens it, or the backup is not encrypted; 2 the file holds no key; 10 there is no such backup; 12
+    it does not open it, or no key is set.
+    """
+    from backup_pipeline.settings import Settings
+
+    settings = _with_identity(Settings(), identity)
+    if backup is None:
+        _print_holders(settings)
+        return
+    found = _checked(backup, settings, catalog, store)
+    if as_json:
+        print_json(found)
+        return
+    if found.opened_by is None:
+        print_line(f"Backup {found.backup_id} is not encrypted.")
+        return
+    print_line(f"The key of {found.opened_by} opens backup {found.backup_id}.")
+    note_console().print(f"It is encrypted to: {', '.join(found.recipients)}")
+
+
+def _with_identity(settings: Settings, identity: Path | None) -> Settings:
+    """The settings, with the key of a file that was named in place of any other."""
+    named = {"age_identity_file": identity, "age_identity": None}
+    return settings.model_copy(update=named) if identity is not None else settings
+
+
+def _print_holders(settings: Settings) -> None:
+    from backup_pipeline.core.errors import DecryptError
+    from backup_pipeline.wiring.encryption import open_cipher
+
+    holders = open_cipher(settings).holders
+    if not holders:
+        message = "No key is set here."
+        raise DecryptError(message, do="Name its file with --identity, or set BACKUP_AGE_IDENTITY_FILE.")
+    for name in holders:
+        print_line(name)
+
+
+def _checked(backup: str, settings: Settings, catalog: str | None, store: Which) -> KeyCheck:
+    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.check_key import check_key
+    from backup_pipeline.wiring.encryption import open_cipher
+
+    cipher = open_cipher(settings)
+    with opened() as at:
+        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        return check_key(attempt, at.store(store), cipher, at.witness())

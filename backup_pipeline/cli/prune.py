@@ -1,0 +1,102 @@
+"""`backup-pipeline prune`: what retention lets go, with its reasons; removed only when that is confirmed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.output import note_console, print_json
+from backup_pipeline.core.errors import PartialError
+from backup_pipeline.core.removal import Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backup_pipeline.core.prune_plan import PrunePlan
+    from backup_pipeline.operations.prune_look import PruneWish
+    from backup_pipeline.operations.prune_report import PruneReport
+    from backup_pipeline.settings import Settings
+
+
+def prune(
+    *,
+    catalog: Annotated[str | None, typer.Option(help="Which catalog; default: BACKUP_CATALOG, or isp.")] = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Remove it, rather than only say so.")] = False,
+    versions: Annotated[
+        Versions | None,
+        typer.Option(help="Earlier versions in a versioned bucket; default: BACKUP_PRUNE_VERSIONS, or report."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")] = False,
+) -> None:
+    """Show which backups the catalog's rules keep and which they let go, and why; with --confirm, remove those.
+
+    Never removed, whatever the rules say: the newest good backup, one that is held, one younger than the grace, one
+    whose successor is not verified, one that a restore reads, and as many as `min_keep` says. Safety backups of
+    restores are pruned by the rule of manual ones.
+
+    With a backup of a date go its partitions, unless another backup has that date. What killed runs left behind goes
+    too: bundles without a manifest, unfinished uploads. What ledger and store do not agree on is told, never removed.
+    A prune that was interrupted is finished by the next one. A job of Dagster prunes every week. docs/retention.md.
+
+    Examples:
+
+        backup-pipeline prune
+
+        backup-pipeline prune --catalog shop --confirm
+
+        backup-pipeline prune --confirm --versions remove
+
+    Exit codes: 0 shown, or all removed; 1 store or ledger can not be read; 2 wrong request; 3 something stays, because
+    it is locked, versioned or may not be deleted, and each object is told; 11 somebody else writes the catalog.
+    """
+    from backup_pipeline.operations.prune import prune as carry_out
+    from backup_pipeline.operations.prune_look import plan_prune
+    from backup_pipeline.wiring.pruning import open_prune
+
+    with opened() as at:
+        ports = open_prune(at.settings, at.ledger, at.actor)
+        wishes = _wishes(at.settings, catalog, versions)
+        plans = [(wish, plan_prune(wish, ports)) for wish in wishes]
+        plans = [(wish, plan) for wish, plan in plans if wish is wishes[0] or plan.verdicts or not plan.empty]
+        if not as_json:
+            _show([plan for _, plan in plans])
+        reports = [carry_out(plan, wish, ports) for wish, plan in plans] if confirm else []
+    if as_json:
+        print_json({"plans": [p.as_json() for _, p in plans], "reports": [report.as_json() for report in reports]})
+    _end([plan for _, plan in plans], reports, wishes[0].catalog, told=as_json)
+
+
+def _wishes(settings: Settings, name: str | None, versions: Versions | None) -> Sequence[PruneWish]:
+    from backup_pipeline.cli.catalogs import chosen_catalog
+    from backup_pipeline.wiring.pruning import wishes_of
+
+    wishes = wishes_of(chosen_catalog(settings, name), settings)
+    return [replace(wish, versions=versions or wish.versions) for wish in wishes]
+
+
+def _show(plans: Sequence[PrunePlan]) -> None:
+    from backup_pipeline.cli.prune_shown import print_plan
+
+    for plan in plans:
+        print_plan(plan)
+
+
+def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, told: bool) -> None:
+    """Say what was done, or what to do next; raise PartialError when something stays."""
+    from backup_pipeline.cli.prune_shown import print_report
+
+    for report in reports if not told else ():
+        print_report(report)
+    if not reports and any(not plan.empty for plan in plans) and not told:
+        command = f"backup-pipeline prune --catalog {catalog} --confirm"
+        note_console().print(f"Nothing was removed. To do it: {command}", markup=False)
+    partial = [report for report in reports if report.partial]
+    if partial:
+        raise partial[0].error()
+    locked = [left for plan in plans for found in plan.locked.values() for left in found]
+    if locked and not reports:
+        what = f"{len(locked)} objects could not be removed now. {locked[0].key}: {locked[0].message}"
+        raise PartialError(what, do=locked[0].do)

@@ -1,0 +1,74 @@
+"""`backup-pipeline purge-events`: make Dagster's event log smaller, without losing the history of the backups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from backup_pipeline.orchestration.purge import PurgePlan
+
+
+def purge_events(
+    *,
+    older_than: Annotated[
+        str, typer.Option(help="Only runs that ended longer ago: 90d, 12h; default: BACKUP_KEEP_EVENTS_DAYS.")
+    ] = "",
+    confirm: Annotated[bool, typer.Option("--confirm", help="Remove them, rather than only say so.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+) -> None:
+    """Remove events of old finished runs from Dagster's event log, and the logs that their steps wrote.
+
+    What assets' history is made of stays: materializations, observations, checks, how each run began and ended, and
+    why a step failed. The runs stay too. A job of Dagster does the same every Sunday.
+
+    Examples:
+
+        backup-pipeline purge-events --older-than 90d
+
+        backup-pipeline purge-events --older-than 90d --confirm
+
+    Exit codes: 0 done, or shown; 1 Dagster's storage can not be read; 2 wrong request; 10 nothing was ever set up here.
+    """
+    import dagster as dg
+
+    from backup_pipeline.orchestration.purge import plan_purge, purge
+    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.wiring.embedded import dagster_ready
+
+    settings = Settings()
+    age = _age(older_than, settings)
+    with dagster_ready(settings), dg.DagsterInstance.get() as instance:
+        plan = plan_purge(instance, age, utc_now())
+        removed = purge(instance, plan) if confirm else 0
+    if as_json:
+        print_json({"ended_before": plan.before, "runs": plan.runs, "events": plan.events, "removed": removed})
+        return
+    _show(plan, removed, confirmed=confirm)
+
+
+def _age(older_than: str, settings: Settings) -> timedelta:
+    from datetime import timedelta
+
+    from backup_pipeline.cli.durations import parse_duration
+
+    return parse_duration(older_than) if older_than else timedelta(days=settings.keep_events_days)
+
+
+def _show(plan: PurgePlan, removed: int, *, confirmed: bool) -> None:
+    from rich.filesize import decimal
+
+    said = f"of {len(plan.runs)} runs that ended before {plan.before:%Y-%m-%d %H:%M} UTC, and their compute logs"
+    console = result_console()
+    if confirmed:
+        console.print(f"Removed {removed:,} events ({decimal(plan.bytes)}) {said}.", soft_wrap=True)
+        return
+    console.print(f"Would remove {plan.events:,} events ({decimal(plan.bytes)}) {said}.", soft_wrap=True)
+    if plan.runs:
+        console.print("Nothing was removed: add --confirm.")

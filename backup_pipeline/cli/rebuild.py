@@ -1,0 +1,98 @@
+"""`backup-pipeline rebuild`: make the ledger what the store is, by its manifests; shown first, done when confirmed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import Opened
+from backup_pipeline.cli.output import note_console, print_json, result_console
+from backup_pipeline.cli.which_store import FromStore
+from backup_pipeline.core.errors import PartialError
+from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.rebuild import RebuildPlan
+    from backup_pipeline.operations.rebuild import RebuildReport
+
+
+def rebuild(
+    *,
+    catalog: Annotated[str | None, typer.Option(help="Only this catalog; default: all that lie in the store.")] = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Write it, rather than only say so.")] = False,
+    store: FromStore = "first",
+    as_json: Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")] = False,
+) -> None:
+    """Make the ledger what the store is: show what would be written and why; with --confirm, write it.
+
+    A backup whose manifest is in the store and that has no row gets one; a row that contradicts its manifest is
+    corrected; a hold that lies in the store is put back; a row whose manifest is gone becomes deleted, and says that
+    nobody removed it with this program. A row that agrees is never changed. A lost database is made anew, with its
+    tables. An encrypted backup is known by its outline, without any key; with a key, its rows are counted too.
+
+    What only the ledger knew is lost with it: who held a backup and why, how deep it was verified (the row says level
+    0: run `verify`), restore requests, alerts, the audit, and runs that made no backup.
+
+    Examples:
+
+        backup-pipeline rebuild
+
+        backup-pipeline rebuild --confirm
+
+        backup-pipeline rebuild --store second --confirm
+
+    Exit codes: 0 shown, or written; 1 store or ledger can not be read or written; 2 wrong request; 3 something can
+    not be settled, and each is told.
+    """
+    from backup_pipeline.operations.rebuild import rebuild as carry_out
+    from backup_pipeline.operations.rebuild_look import plan_rebuild
+    from backup_pipeline.wiring.ledger import open_ledger
+    from backup_pipeline.wiring.rebuilding import empty_or_there, open_rebuild
+
+    with empty_or_there(Settings()) as settings, open_ledger(settings) as ledger:
+        actor = Opened(settings, ledger).actor
+        ports = open_rebuild(settings, ledger, actor, from_second=store == "second")
+        plan = plan_rebuild(ports, catalog)
+        if not as_json:
+            _show(plan)
+        report = carry_out(plan, ports) if confirm else None
+    if as_json:
+        print_json({"plan": plan.as_json(), "report": report.as_json() if report else None})
+    _end(plan, report, told=as_json)
+
+
+def _show(plan: RebuildPlan) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"add": "green", "correct": "yellow", "hold": "yellow", "gone": "bold red", "problem": "bold red"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column()
+    for change in plan.changes:
+        kind = Text(change.kind, style=styles[change.kind])
+        table.add_row(kind, Text(change.backup_id), Text(change.catalog), Text(change.reason))
+    for copy in plan.copies:
+        table.add_row(Text("copy", style="green"), Text(copy.backup_id), Text(copy.catalog), Text(f"in {copy.store}"))
+    console = result_console()
+    if plan.changes or plan.copies:
+        console.print(table)
+    console.print(f"{plan.store}: {plan.agree} backups agree with the ledger.", markup=False, soft_wrap=True)
+
+
+def _end(plan: RebuildPlan, report: RebuildReport | None, *, told: bool) -> None:
+    """Say what was done, or what to do next; PartialError when something could not be settled."""
+    if report is not None and not told:
+        said = f"Rows written: {len(report.written)}; copies noted: {report.copies}."
+        result_console().print(said, markup=False, soft_wrap=True)
+    if report is None and not plan.empty and not told:
+        note_console().print("Nothing was written. To do it: backup-pipeline rebuild --confirm", markup=False)
+    if report is not None and report.moved:
+        what = f"{len(report.moved)} rows were changed by somebody else meanwhile: {report.moved[0].backup_id}."
+        raise PartialError(what, do="Run `backup-pipeline rebuild` once more.")
+    if plan.problems:
+        first = plan.problems[0]
+        what = f"{len(plan.problems)} backups can not be settled. {first.backup_id}: {first.reason}."
+        raise PartialError(what, do="Each is told above with what to do about it.")

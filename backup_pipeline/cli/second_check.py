@@ -1,0 +1,50 @@
+"""How new the second store is, as a line of `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.output import result_console
+from backup_pipeline.core.copies import CopyAge
+from backup_pipeline.core.verified import age
+from backup_pipeline.settings import Settings
+
+
+def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
+    """The newest good copy of each catalog (of those `names`, or all); none where there is no second store."""
+    from backup_pipeline.core.copies import copy_age
+    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.wiring.second_store import open_second
+    from backup_pipeline.wiring.watching import watched
+
+    if not Settings().second_store:
+        return ()
+    with opened() as at:
+        second = open_second(at.settings)
+        url = second.url if second else ""
+        copies = at.ledger.copies.list(store=url)
+        return [copy_age(catalog, url, copies, utc_now()) for catalog in watched(at.settings, names)]
+
+
+def print_ages(ages: Sequence[CopyAge]) -> None:
+    """A line for each catalog."""
+    from backup_pipeline.wiring.clock import utc_now
+
+    for one in ages:
+        told = f"{one.newest.backup_id} began {age(one.newest.made_at, utc_now())}" if one.newest else "no good copy"
+        state = "STALE" if one.stale else "fresh" if one.newest else "none"
+        result_console().print(
+            f"Second store, {one.catalog}: {state}, {told} ({one.store})", markup=False, soft_wrap=True
+        )
+
+
+def as_json(one: CopyAge) -> Mapping[str, object]:
+    """The same for JSON."""
+    return {
+        "catalog": one.catalog,
+        "store": one.store,
+        "newest": one.newest.backup_id if one.newest else None,
+        "age_s": int(one.age.total_seconds()) if one.age else None,
+        "stale": one.stale.what if one.stale else None,
+    }

@@ -1,0 +1,104 @@
+"""`backup-pipeline stats`: how many backups, how big, how they grow, how long they take, how often they work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.core.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.catalog import Catalog
+    from backup_pipeline.core.statistics import Statistics
+
+
+def stats(
+    *,
+    catalog: Annotated[str | None, typer.Option(help="Only this catalog; default: every one that has backups.")] = None,
+    days: Annotated[int, typer.Option(help="How far back success, durations and growth look.", min=1, max=3650)] = 90,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also add up what lies in the store, object by object.")
+    ] = False,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print metrics for Prometheus instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array, one object a catalog.")] = False,
+) -> None:
+    """Show statistics of the backups, and how much they will take up.
+
+    Totals and sizes are of the bundles that are there. Growth is the median of all slopes between the backups of the
+    days looked at, so a few odd ones do not move it; it needs three backups and a day between them. The forecast lets
+    backups go on as until now, and removes what the catalog's retention removes; it needs backups two days apart. Runs
+    that were canceled by somebody count neither as success nor as failure.
+
+    With `--prometheus` the metrics of the whole ledger are printed in Prometheus' text format, for the textfile
+    collector of node_exporter; docs/anomalies.md names them. The console serves the same under `/metrics`.
+
+    Examples:
+
+        backup-pipeline stats
+
+        backup-pipeline stats --catalog isp --days 365 --measure
+
+        backup-pipeline stats --json | jq '.[0].forecast'
+
+        backup-pipeline stats --prometheus > /var/lib/node_exporter/backup.prom.new
+        && mv /var/lib/node_exporter/backup.prom.new /var/lib/node_exporter/backup.prom
+
+    Exit codes: 0 shown; 1 the ledger or the store can not be read; 2 wrong request; 10 no such catalog has backups, or
+    nothing was ever set up here.
+    """
+    if prometheus:
+        _print_metrics()
+        return
+    with opened() as at:
+        found = _gathered(at, catalog, days, measure=measure)
+    if as_json:
+        print_json(found)
+        return
+    from backup_pipeline.cli.stats_table import print_statistics
+
+    console = result_console()
+    for number, one in enumerate(found):
+        if number:
+            console.print()
+        print_statistics(one, console)
+    if not found:
+        console.print("There are no backups to count.")
+
+
+def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
+    from dataclasses import replace
+
+    from backup_pipeline.operations.stats import catalog_statistics, stored_bytes
+    from backup_pipeline.wiring.clock import utc_now
+
+    rows = at.ledger.list(catalog=wanted)
+    names = sorted({row.catalog for row in rows})
+    if wanted is not None and not names:
+        message = f"There is no backup of catalog {wanted}."
+        raise NotFoundError(message, do="`backup-pipeline stats` without --catalog shows those that have backups.")
+    declared, now = _declared(at), utc_now()
+    found = [catalog_statistics(rows, name, declared.get(name), now=now, days=days) for name in names]
+    return [replace(one, stored=stored_bytes(at.store(), one.catalog)) for one in found] if measure else found
+
+
+def _declared(at: Opened) -> dict[str, Catalog]:
+    from backup_pipeline.catalogs.load import load_catalogs
+
+    return load_catalogs(at.settings.catalogs)
+
+
+def _print_metrics() -> None:
+    import sys
+
+    from backup_pipeline.operations.stats import all_metrics
+    from backup_pipeline.operations.stats_prometheus import prometheus_text
+    from backup_pipeline.wiring.addresses import store_url
+    from backup_pipeline.wiring.clock import utc_now
+
+    with opened() as at:
+        text = prometheus_text(all_metrics(at.ledger, store_url(at.settings), utc_now()))
+    sys.stdout.write(text)

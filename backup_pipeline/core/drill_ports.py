@@ -1,0 +1,80 @@
+"""The ports of a drill: its folder, its scratch server, and fingerprints of rows in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from backup_pipeline.core.drill_inserts import Insert, Inserted, NumberedTable
+from backup_pipeline.core.drill_objects import MadeObjects
+from backup_pipeline.core.ports import RestoreTarget, Source, Store
+from backup_pipeline.core.restoring import Name
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Rows in any order: how many, and sums of two hashes of each. Differing rows differ here, as good as surely."""
+
+    rows: int
+    total: int
+    folded: int
+
+
+class Fingerprints(Protocol):
+    """Makes fingerprints of files, in flat memory. BackupError when it can not work."""
+
+    def of_parquet(self, files: Sequence[Path], columns: Sequence[str]) -> Fingerprint:
+        """Of the values of `columns` in all rows of these Parquet files. NULL is a value of its own."""
+
+    def of_sheets(self, files: Sequence[Iterator[bytes]], titles: Sequence[str], wanted: Sequence[str]) -> Fingerprint:
+        """Of the cells under the titles `wanted` in all records of these CSV files, which have `titles`.
+
+        Each is given as its bytes; one that does not begin with `titles` has no records. NotComparableError for a
+        record that is too large.
+        """
+
+
+class ScratchDatabase(Protocol):
+    """What a drill looks at and does in its scratch database, besides restoring and exporting."""
+
+    def prepare(self, roles: Iterable[str], extensions: Iterable[str]) -> None:
+        """Make roles that definitions name; TargetError when the server has not got one of the extensions."""
+
+    def objects(self) -> MadeObjects:
+        """Everything that definitions make."""
+
+    def numbered(self, tables: Sequence[Name]) -> Sequence[NumberedTable]:
+        """Those of `tables` that have a column which a sequence feeds."""
+
+    def insert(self, wanted: Insert) -> Inserted:
+        """Insert the row, see what was drawn, and roll back."""
+
+    def drop_row(self, table: Name) -> None:
+        """Delete one row, whatever refers to it."""
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A running scratch server with one empty database: restored into, exported from, looked at."""
+
+    target: RestoreTarget
+    source: Source
+    database: ScratchDatabase
+    server_version: str
+
+
+class Workshop(Protocol):
+    """A folder on this machine for one drill, removed at the end; if this process dies, by the next drill."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder, readable by its owner alone."""
+
+    def store(self, name: str) -> Store:
+        """A throw-away store: its objects are files in the folder `name` of the folder, under their keys."""
+
+    def server(self) -> AbstractContextManager[Scratch]:
+        """Start the scratch server; it ends with the context, and with this process at the latest."""

@@ -1,0 +1,159 @@
+"""Which backups should exist: the due times of a schedule, each accounted for by one row of the ledger."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.cron import due_times, last_due, next_due
+from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.ids import new_backup_id
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.statuses import Status
+
+FULL = "full"
+"""The kind of backup that a schedule is for."""
+START_WITHIN = timedelta(minutes=15)
+"""How long a run may wait for its start, also where a catalog gives no grace."""
+SCHEDULE = "schedule"
+"""Who makes what is due."""
+NOTHING_BEGAN = frozenset({Status.EXPECTED, Status.MISSED})
+"""The statuses of a due time to which no run belongs."""
+_MOST = 1000
+_LONGEST = timedelta(days=400)
+"""Of an outage without end the newest due times are written down, no more than these."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger knows of a catalog: until when its due times were accounted for (None: never), and rows.
+
+    The rows are those that are `expected`, and every one that was created, or due, since then.
+    """
+
+    accounted_until: datetime | None
+    rows: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What to write down: rows `expected`, rows `missed`, `expected` rows to cancel, and why.
+
+    `catch_up` is the due time that one run now should make up for, as far as that can be: it carries its own date.
+    """
+
+    expected: tuple[Attempt, ...] = ()
+    missed: tuple[Attempt, ...] = ()
+    dropped: tuple[Attempt, ...] = ()
+    catch_up: datetime | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def start_deadline(catalog: Catalog, due: datetime) -> datetime:
+    """Until when a run must have begun that counts as the one of `due`."""
+    return due + max(timedelta(minutes=catalog.grace_minutes), START_WITHIN)
+
+
+def due_at_start(catalog: Catalog, now: datetime) -> datetime | None:
+    """The due time that a full backup which begins `now` is for; None when it is for none."""
+    due = _last(catalog, now)
+    return due if due is not None and now <= start_deadline(catalog, due) else None
+
+
+def looked_back_to(catalog: Catalog, now: datetime) -> datetime:
+    """Since when `settle` has to know the rows: the last due time, or now."""
+    return _last(catalog, now) or now
+
+
+def settle(catalog: Catalog, known: Known, now: datetime) -> Settlement:
+    """Account for every due time up to `now`, and for the next one.
+
+    A due time whose run did not begin within the grace is `missed`, for good: a backup reads the rows of now. What the
+    schedule does not name any more, and was not due yet when it was last looked at, is dropped. Before the first
+    accounting nothing was due.
+    """
+    since = max(known.accounted_until or now, now - _LONGEST)
+    due = _due(catalog, since, now)
+    rows = {row.due_at: row for row in known.rows if row.due_at is not None}
+    waiting = [row for row in known.rows if row.status is Status.EXPECTED and row.due_at is not None]
+    dropped = [row for row in waiting if row.due_at is not None and row.due_at > since and row.due_at not in due]
+    new = [due_row(catalog, at) for at in due if at not in rows]
+    open_rows = sorted((row for row in (*waiting, *new) if row not in dropped), key=lambda row: row.created_at)
+    missed = tuple(
+        replace(row, error_message=_why_missed(catalog, row.due_at))
+        for row in open_rows
+        if row.due_at is not None and start_deadline(catalog, row.due_at) < now
+    )
+    catch_up, why = _catch_up(catalog, known.rows, missed, now)
+    return Settlement(
+        expected=tuple(row for row in new if row.due_at not in {one.due_at for one in missed}),
+        missed=missed,
+        dropped=tuple(dropped),
+        catch_up=catch_up,
+        reasons=(*_reasons(missed, dropped), *why),
+    )
+
+
+def due_row(catalog: Catalog, due: datetime) -> Attempt:
+    """The row of a due time, before anything came of it. Two that make it at once make the same one."""
+    salt = zlib.crc32(f"{catalog.catalog} {due.isoformat()}".encode())
+    return Attempt(
+        backup_id=str(new_backup_id(due, FULL, salt)),
+        catalog=catalog.catalog,
+        kind=FULL,
+        type="automatic",
+        status=Status.EXPECTED,
+        partition_date=local_date(due, catalog.timezone),
+        created_at=due,
+        started_at=due,
+        created_by=SCHEDULE,
+        reason=f"due by the schedule {catalog.schedule}",
+        due_at=due,
+    )
+
+
+def _due(catalog: Catalog, since: datetime, now: datetime) -> Sequence[datetime]:
+    """The due times since then, the newest of very many, and the next one."""
+    if catalog.schedule is None:
+        return []
+    past = list(due_times(catalog.schedule, catalog.timezone, after=since, until=now))
+    following = next_due(catalog.schedule, catalog.timezone, now)
+    return [*past[-_MOST:], *([following] if following else [])]
+
+
+def _catch_up(
+    catalog: Catalog, rows: Sequence[Attempt], missed: Sequence[Attempt], now: datetime
+) -> tuple[datetime | None, Sequence[str]]:
+    """One run for all that was missed, unless something was tried since the last due time."""
+    due = _last(catalog, now)
+    before = {row.due_at for row in rows if row.status is Status.MISSED}
+    if due is None or due not in before | {row.due_at for row in missed}:
+        return None, ()
+    if any(row.kind == FULL and row.created_at >= due and row.status not in NOTHING_BEGAN for row in rows):
+        return None, (f"No catch-up run: a full backup has begun since {due:%Y-%m-%d %H:%M} UTC.",)
+    day = local_date(now, catalog.timezone)
+    return due, (
+        f"One catch-up run is wanted, filed under {day}: a backup reads the rows of now, not those of a date missed.",
+    )
+
+
+def _last(catalog: Catalog, now: datetime) -> datetime | None:
+    return last_due(catalog.schedule, catalog.timezone, now) if catalog.schedule else None
+
+
+def _reasons(missed: Sequence[Attempt], dropped: Sequence[Attempt]) -> Iterator[str]:
+    yield from (f"Missed: {row.error_message}" for row in missed)
+    yield from (f"Dropped: {why_dropped(row)}" for row in dropped)
+
+
+def why_dropped(row: Attempt) -> str:
+    """What the row of a due time says that the schedule does not name any more."""
+    return f"Nothing is due {row.due_at:%Y-%m-%d %H:%M} UTC any more: the schedule was changed."
+
+
+def _why_missed(catalog: Catalog, due: datetime) -> str:
+    until = start_deadline(catalog, due)
+    return f"No run began for what was due {due:%Y-%m-%d %H:%M} UTC; it had until {until:%Y-%m-%d %H:%M} UTC."

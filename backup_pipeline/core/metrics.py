@@ -1,0 +1,216 @@
+"""What monitoring may ask for, as numbers with names: of the newest backups, of all attempts, and of restores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from backup_pipeline.core.copies import Copy
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.statistics import bundles, ended_as
+from backup_pipeline.core.statuses import Status
+
+Labels = Mapping[str, str]
+_FULL = "full"
+_ENDS = (Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS, Status.FAILED, Status.CANCELED, Status.MISSED)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A value, and what it is of."""
+
+    labels: Labels
+    value: float
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name with its unit in it, one sentence, and the values. A counter's name ends in `_total` when it is shown."""
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    help: str
+    labels: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the metrics are made of: all rows of the ledger, newest first, the copies, the restores.
+
+    `destination` is the URL of the first store, `now` the present.
+    """
+
+    attempts: Sequence[Attempt]
+    copies: Sequence[Copy]
+    restores: Sequence[RestoreRow]
+    destination: str
+    now: datetime
+
+
+def metrics_of(known: Known) -> tuple[Metric, ...]:
+    """Every metric. Labels are catalogs, tables, stores and statuses: never a backup, a person or a business."""
+    return tuple(Metric(name, kind, said, labels, tuple(of(known))) for name, kind, said, labels, of in _METRICS)
+
+
+def _catalogs(known: Known) -> Sequence[str]:
+    return sorted({row.catalog for row in known.attempts})
+
+
+def _newest(known: Known) -> Iterator[tuple[str, Attempt]]:
+    """The newest good full backup of each catalog that has one."""
+    for catalog in _catalogs(known):
+        own = (row for row in bundles(known.attempts) if row.catalog == catalog and row.kind == _FULL)
+        newest = max(own, key=lambda row: (row.created_at, row.backup_id), default=None)
+        if newest is not None:
+            yield catalog, newest
+
+
+def _last_success(known: Known) -> Iterator[Sample]:
+    for catalog, newest in _newest(known):
+        labels = {"catalog": catalog, "destination": known.destination}
+        yield Sample(labels, (newest.snapshot_at or newest.started_at).timestamp())
+    made: dict[tuple[str, str], float] = {}
+    for copy in known.copies:
+        if copy.good and f"-{_FULL}-" in copy.backup_id:
+            at = (copy.catalog, copy.store)
+            made[at] = max(made.get(at, 0.0), copy.made_at.timestamp())
+    yield from (Sample({"catalog": catalog, "destination": store}, at) for (catalog, store), at in sorted(made.items()))
+
+
+def _last_verified(known: Known) -> Iterator[Sample]:
+    """A verification that found something is none."""
+    for catalog in _catalogs(known):
+        own = [row for row in bundles(known.attempts) if row.catalog == catalog and row.verified_at]
+        passed = [row.verified_at.timestamp() for row in own if row.verified_at and _passed(row)]
+        if passed:
+            yield Sample({"catalog": catalog}, max(passed))
+
+
+def _passed(row: Attempt) -> bool:
+    return row.verification_level is not None and row.verification_level.isdigit()
+
+
+def _of_newest(of: Callable[[Attempt], float | None]) -> Callable[[Known], Iterator[Sample]]:
+    def samples(known: Known) -> Iterator[Sample]:
+        for catalog, newest in _newest(known):
+            value = of(newest)
+            if value is not None:
+                yield Sample({"catalog": catalog}, value)
+
+    return samples
+
+
+def _seconds(row: Attempt) -> float | None:
+    return (row.finished_at - row.started_at).total_seconds() if row.finished_at else None
+
+
+def _rows(known: Known) -> Iterator[Sample]:
+    for catalog, newest in _newest(known):
+        for table, rows in sorted(newest.table_counts.items()):
+            yield Sample({"catalog": catalog, "table": table}, rows)
+
+
+def _table_bytes(known: Known) -> Iterator[Sample]:
+    for catalog, newest in _newest(known):
+        for table, count in sorted(newest.table_bytes.items()):
+            yield Sample({"catalog": catalog, "table": table}, count)
+
+
+def _runs(known: Known) -> Iterator[Sample]:
+    """Every status of every catalog, also those that never were: a series that appears late hides its first event."""
+    ends = Counter((row.catalog, ended_as(row)) for row in known.attempts)
+    for catalog in _catalogs(known):
+        for status in _ENDS:
+            yield Sample({"catalog": catalog, "status": str(status)}, ends[catalog, status])
+
+
+def _missed(known: Known) -> Iterator[Sample]:
+    missed = Counter(row.catalog for row in known.attempts if row.status is Status.MISSED)
+    yield from (Sample({"catalog": catalog}, missed[catalog]) for catalog in _catalogs(known))
+
+
+def _held(known: Known) -> Iterator[Sample]:
+    held = Counter(r.catalog for r in bundles(known.attempts) if r.hold is not None and r.hold.lasts(known.now))
+    yield from (Sample({"catalog": catalog}, held[catalog]) for catalog in _catalogs(known))
+
+
+def _stored(known: Known) -> Iterator[Sample]:
+    for catalog in _catalogs(known):
+        own = [row for row in bundles(known.attempts) if row.catalog == catalog]
+        yield Sample({"catalog": catalog}, sum(row.file_size_bytes or 0 for row in own))
+
+
+def _restore(known: Known) -> Iterator[Sample]:
+    """The newest restore that was done, of each catalog."""
+    newest: dict[str, RestoreRow] = {}
+    for row in known.restores:
+        if row.status is RestoreStatus.DONE and row.started_at and row.finished_at:
+            newest[row.catalog] = max(newest.get(row.catalog, row), row, key=lambda one: one.id)
+    for catalog, row in sorted(newest.items()):
+        if row.started_at and row.finished_at:
+            yield Sample({"catalog": catalog}, (row.finished_at - row.started_at).total_seconds())
+
+
+_Row = tuple[str, Literal["gauge", "counter"], str, tuple[str, ...], Callable[[Known], Iterator[Sample]]]
+_CATALOG = ("catalog",)
+_METRICS: tuple[_Row, ...] = (
+    (
+        "backup_last_success_timestamp_seconds",
+        "gauge",
+        "When the rows of the newest good full backup were read, by destination.",
+        ("catalog", "destination"),
+        _last_success,
+    ),
+    (
+        "backup_last_verified_timestamp_seconds",
+        "gauge",
+        "When a backup last passed a verification.",
+        _CATALOG,
+        _last_verified,
+    ),
+    (
+        "backup_duration_seconds",
+        "gauge",
+        "How long the newest good full backup took.",
+        _CATALOG,
+        _of_newest(_seconds),
+    ),
+    (
+        "backup_size_bytes",
+        "gauge",
+        "Bytes of the bundle of the newest good full backup.",
+        _CATALOG,
+        _of_newest(lambda row: row.file_size_bytes),
+    ),
+    ("backup_rows", "gauge", "Rows of a table in the newest good full backup.", ("catalog", "table"), _rows),
+    (
+        "backup_table_size_bytes",
+        "gauge",
+        "Bytes of a table's files in the newest good full backup.",
+        ("catalog", "table"),
+        _table_bytes,
+    ),
+    (
+        "backup_warnings",
+        "gauge",
+        "Warnings of the newest good full backup.",
+        _CATALOG,
+        _of_newest(lambda row: len(row.warnings)),
+    ),
+    ("backup_runs", "counter", "Attempts, by how they ended.", ("catalog", "status"), _runs),
+    ("backup_missed", "counter", "Backups that were due and did not happen.", _CATALOG, _missed),
+    ("backup_held", "gauge", "Backups that are held.", _CATALOG, _held),
+    ("backup_stored_bytes", "gauge", "Bytes of all bundles that are there.", _CATALOG, _stored),
+    (
+        "backup_restore_duration_seconds",
+        "gauge",
+        "How long the newest restore that was done took.",
+        _CATALOG,
+        _restore,
+    ),
+)

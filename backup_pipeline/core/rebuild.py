@@ -1,0 +1,232 @@
+"""The plan of a rebuild: where ledger and store do not agree, and how that is settled, the store being right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.hold import Hold
+from backup_pipeline.core.ids import KINDS
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.prune_facts import Folder
+from backup_pipeline.core.shape import Shape
+from backup_pipeline.core.statuses import Status
+
+_, _, _WITHOUT_BUNDLE = KINDS
+_COMPARED = ("file_name", "file_path", "file_size_bytes", "sha256", "record_count")
+
+
+class Kind(StrEnum):
+    """What a rebuild does about a backup: a PROBLEM it only tells."""
+
+    ADD = "add"
+    CORRECT = "correct"
+    HOLD = "hold"
+    GONE = "gone"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A backup as the store shows it: its folder, the row its manifest makes, and a hold that lies beside it.
+
+    Without a `row` its manifest was not read, because the ledger's row agrees with what lies there, or, where there is
+    a `problem`, could not be; `shape` is None where no key here opens the manifest.
+    """
+
+    catalog: str
+    folder: Folder
+    row: Attempt | None = None
+    hold: Hold | None = None
+    problem: str = ""
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row: what is done, why, the row as it was, and as it is to be. The last two are None where there is none."""
+
+    kind: Kind
+    backup_id: str
+    catalog: str
+    reason: str
+    before: Attempt | None = None
+    after: Attempt | None = None
+    shape: Shape | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "kind": self.kind.value,
+            "backup_id": self.backup_id,
+            "catalog": self.catalog,
+            "reason": self.reason,
+            "status_before": self.before.status.value if self.before else None,
+            "status_after": self.after.status.value if self.after else None,
+        }
+
+
+@dataclass(frozen=True)
+class RebuildPlan:
+    """What a rebuild from `store` would do. Nothing of it is done yet. `agree`: so many backups need nothing.
+
+    `copies`: rows of `backup_copies` for what lies in the second store.
+    """
+
+    store: str
+    changes: tuple[Change, ...]
+    copies: tuple[Copy, ...] = ()
+    agree: int = 0
+
+    @property
+    def writes(self) -> tuple[Change, ...]:
+        """The rows that are written."""
+        return tuple(change for change in self.changes if change.after is not None)
+
+    @property
+    def problems(self) -> tuple[Change, ...]:
+        """What a rebuild can not settle."""
+        return tuple(change for change in self.changes if change.kind is Kind.PROBLEM)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.writes and not self.copies
+
+    def as_json(self) -> dict[str, object]:
+        """The plan as JSON."""
+        return {
+            "store": self.store,
+            "changes": [change.as_json() for change in self.changes],
+            "copies": [{"backup_id": copy.backup_id, "store": copy.store} for copy in self.copies],
+            "agree": self.agree,
+        }
+
+
+@dataclass(frozen=True)
+class Known:
+    """What else the plan is made with, by backup id: removals that were begun, good copies elsewhere, dead owners.
+
+    `whole` says whether the store that is read is the one that every row's backup should lie in.
+    """
+
+    begun: Mapping[str, Status] = field(default_factory=dict)
+    copies: Mapping[str, Copy] = field(default_factory=dict)
+    dead: Callable[[Attempt], bool] = lambda _: False
+    whole: bool = True
+
+
+def agrees(row: Attempt, folder: Folder) -> bool:
+    """Whether a good row needs no look at the manifest: its bundle lies there with its size, and its rows are known."""
+    there = any((found.key, found.size) == (row.file_path, row.file_size_bytes) for found in folder.objects)
+    return there and row.record_count is not None
+
+
+def is_made_now(row: Attempt, dead: Callable[[Attempt], bool]) -> bool:
+    """Whether somebody makes the backup at this moment."""
+    return row.status is Status.RUNNING and not dead(row)
+
+
+def make_rebuild(store: str, rows: Sequence[Attempt], seen: Sequence[Seen], known: Known) -> RebuildPlan:
+    """The plan of making the ledger, whose rows of any status are `rows`, what the store is."""
+    before = {row.backup_id: row for row in rows}
+    found = [(one, _settled(before.get(one.folder.backup_id), one, known)) for one in seen]
+    lost = _lost(rows, seen, known) if known.whole else ()
+    changes = [*(change for _, change in found if change is not None), *lost]
+    changes.sort(key=lambda change: (change.catalog, change.backup_id))
+    return RebuildPlan(store, tuple(changes), agree=sum(change is None for _, change in found))
+
+
+def _settled(before: Attempt | None, seen: Seen, known: Known) -> Change | None:
+    """What is done about a backup whose manifest is in the store; None where its row agrees."""
+    backup_id = seen.folder.backup_id
+    if before is not None and is_made_now(before, known.dead):
+        return None
+    if seen.problem:
+        return Change(Kind.PROBLEM, backup_id, seen.catalog, seen.problem, before)
+    if before is None:
+        after = _held(seen.row, seen.hold) if seen.row else None
+        return Change(Kind.ADD, backup_id, seen.catalog, _why_added(seen), None, after, seen.shape)
+    if reason := _why_corrected(before, seen.row):
+        return Change(Kind.CORRECT, backup_id, seen.catalog, reason, before, _joined(before, seen), seen.shape)
+    if seen.hold is not None and before.hold is None:
+        reason = "its hold.json is in the store, and the ledger does not know of a hold"
+        return Change(Kind.HOLD, backup_id, seen.catalog, reason, before, _held(before, seen.hold))
+    return None
+
+
+def _why_added(seen: Seen) -> str:
+    held = "; it is held" if seen.hold else ""
+    sealed = "; no key here opens its manifest, so its rows are not counted" if seen.shape is None else ""
+    return f"its manifest is in the store, and it has no row{held}{sealed}"
+
+
+def _why_corrected(before: Attempt, said: Attempt | None) -> str:
+    """What the manifest says otherwise than the row; nothing where they agree, or the manifest was not read."""
+    if said is None:
+        return ""
+    if not before.status.good:
+        return f"the ledger says {before.status}, and its manifest is in the store"
+    pairs = ((name, getattr(before, name), getattr(said, name)) for name in _COMPARED)
+    differing = [name for name, ours, theirs in pairs if theirs is not None and ours != theirs]
+    return f"the row does not say what the manifest says: {', '.join(differing)}" if differing else ""
+
+
+def _joined(before: Attempt, seen: Seen) -> Attempt:
+    """The row as the manifest has it, with what only the ledger knew: who runs it, its due time, its hold."""
+    said = seen.row
+    if said is None:
+        return before
+    kept = ("created_at", "owner", "heartbeat_at", "tables_wanted", "due_at", "business", "held_by", "held_reason")
+    told = {name: getattr(before, name) for name in (*kept, "held_until")}
+    if before.status.good:  # a verification and the warnings of a good row are as true as before
+        told |= {name: getattr(before, name) for name in ("status", "verification_level", "verified_at", "warnings")}
+    if seen.shape is None:  # an outline names nobody
+        told |= {"created_by": before.created_by, "reason": before.reason, "table_counts": before.table_counts}
+        told |= {"table_bytes": before.table_bytes, "record_count": before.record_count}
+    return _held(replace(said, **told), seen.hold)
+
+
+def _held(row: Attempt, hold: Hold | None) -> Attempt:
+    if hold is None or row.hold is not None:
+        return row
+    return replace(row, held_by=hold.by, held_reason=hold.reason, held_until=hold.until)
+
+
+def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: Known) -> Iterator[Change]:
+    """What becomes of good rows whose manifest is not in the store."""
+    there = {one.folder.backup_id for one in seen}
+    catalogs = {one.catalog for one in seen}
+    for row in rows:
+        if row.status.good and row.kind != _WITHOUT_BUNDLE and row.backup_id not in there:
+            yield _loss(row, known, any_left=row.catalog in catalogs)
+
+
+def _loss(row: Attempt, known: Known, *, any_left: bool) -> Change:
+    problem = ""
+    if row.backup_id in known.begun:
+        problem = "its removal was begun and not finished: `backup-pipeline prune --confirm` finishes it"
+    elif row.backup_id in known.copies:
+        where = known.copies[row.backup_id].store
+        problem = f"it is not in the store, but its copy in {where} is good: use it with --store second"
+    elif not any_left:
+        problem = (
+            f"no backup of {row.catalog} at all is in the store: is BACKUP_STORE the right one? Nothing is changed."
+            " If they are lost, `backup-pipeline delete` each of them"
+        )
+    if problem:
+        return Change(Kind.PROBLEM, row.backup_id, row.catalog, problem, row)
+    reason = f"the ledger says {row.status}, and it has no manifest in the store: somebody else removed it"
+    after = replace(row, status=Status.DELETED, error_message=GONE_MESSAGE)
+    return Change(Kind.GONE, row.backup_id, row.catalog, reason, row, after)
+
+
+GONE_MESSAGE = "It was not in the store any more when the ledger was rebuilt; nobody removed it with this program."
+"""What the row of a lost backup says."""
+
+
+def good_copies(copies: Sequence[Copy]) -> Mapping[str, Copy]:
+    """The copies that are good, by backup id."""
+    return {copy.backup_id: copy for copy in copies if copy.good and copy.status is CopyStatus.GOOD}

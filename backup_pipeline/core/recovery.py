@@ -1,0 +1,193 @@
+"""Recovering a backup without this program: which lines of schema.sql, which rows, and what is lacking then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from backup_pipeline.core.manifest import Manifest, TableEntry
+from backup_pipeline.core.restore_entries import Dump, Entry, split_dump
+from backup_pipeline.core.restore_plain import plain_table
+from backup_pipeline.core.restore_plan import plan
+from backup_pipeline.core.restore_selection import source_of
+from backup_pipeline.core.restore_table_sql import columns_of
+from backup_pipeline.core.restore_tables import Basis
+from backup_pipeline.core.restore_target import TargetFacts
+from backup_pipeline.core.restoring import (
+    LoadedColumn,
+    Name,
+    PlainTable,
+    RecordedSequence,
+    RestorePlan,
+    RestoreRequest,
+    TableRestore,
+)
+
+Lines = tuple[int, int]
+"""The first and the last of some lines of schema.sql, counted from 1."""
+_WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
+
+
+@dataclass(frozen=True)
+class RecoveredTable:
+    """The rows of the backup's table `entry` go into `columns` of `target`.
+
+    `plain` is how the target is made when schema.sql does not make it. `relaxed` are its columns that must lose their
+    NOT NULL first, because the backup has no values for them. `lacking` are sentences: what is not as it was.
+    """
+
+    entry: TableEntry
+    target: Name
+    columns: tuple[LoadedColumn, ...]
+    plain: PlainTable | None = None
+    relaxed: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecoveredSequence:
+    """Where a sequence has to stand; without a recorded value, at the largest one in `column` of `table`."""
+
+    sequence: Name
+    table: Name
+    column: str
+    last_value: int | None
+    is_called: bool
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What to run in an empty database: the lines `before` the rows, tables and rows, the lines `after`, sequences.
+
+    `refreshed` are materialized views to fill. `lacking` says, as sentences, what will not be as it was.
+    """
+
+    before: tuple[Lines, ...]
+    after: tuple[Lines, ...]
+    tables: tuple[RecoveredTable, ...]
+    sequences: tuple[RecoveredSequence, ...]
+    refreshed: tuple[Name, ...]
+    lacking: tuple[str, ...]
+
+
+def recovery(manifest: Manifest, schema: str) -> Recovery:
+    """How to recover everything of `manifest`, whose DDL is `schema`; ValueError when that is cut off."""
+    dump = split_dump(schema)
+    made = plan(Basis(manifest, dump, _nothing(manifest), RestoreRequest(manifest.backup_id)), "")
+    before, after = _kept(dump, made.steps.before), _kept(dump, made.steps.after)
+    found = {table.entry.name: table for table in _tables(manifest, made, dump, before)}
+    left = [entry for entry in manifest.tables if entry.name not in found]
+    notes = [note for table in found.values() for note in table.lacking]
+    return Recovery(
+        before=tuple(_joined(entry.lines for entry in before)),
+        after=tuple(_joined(entry.lines for entry in after)),
+        tables=tuple(found.values()),
+        sequences=tuple(_sequences(made, {name for entry in before for name in entry.mentions})),
+        refreshed=made.steps.refreshed,
+        lacking=(*notes, *(_not_loaded(entry) for entry in left), *(f"{line}." for line in made.steps.left_out)),
+    )
+
+
+def _nothing(manifest: Manifest) -> TargetFacts:
+    """An empty database of whoever recovers, on a server like the one that was backed up."""
+    return TargetFacts(
+        database=manifest.snapshot.database,
+        role="",
+        server_version=manifest.snapshot.server_version,
+        schemas=frozenset({"public"}),
+        creatable=frozenset({"public"}),
+    )
+
+
+def _kept(dump: Dump, statements: Iterable[str]) -> list[Entry]:
+    wanted = set(statements)
+    return [entry for entry in dump.entries if entry.sql in wanted]
+
+
+def _joined(lines: Iterable[Lines]) -> Iterator[Lines]:
+    """The same lines in as few ranges as can be."""
+    start = end = 0
+    for first, last in lines:
+        if start and first == end + 1:
+            end = last
+            continue
+        if start:
+            yield start, end
+        start, end = first, last
+    if start:
+        yield start, end
+
+
+def _tables(manifest: Manifest, made: RestorePlan, dump: Dump, before: list[Entry]) -> Iterator[RecoveredTable]:
+    """Each table that can be loaded: what others refer to first; of those with one target the one with most columns."""
+    entries = {entry.name: entry for entry in manifest.tables}
+    fullest = {table.target: table for table in sorted(made.tables, key=lambda table: len(table.columns))}
+    for table in made.tables:
+        if table.target in dump.tables and fullest[table.target] is table and table.columns:
+            yield _defined(table, entries[table.name], dump)
+    taken = {entry.defines for entry in before}
+    defined = {table.name for table in made.tables if table.target in dump.tables}
+    for entry in manifest.tables:
+        if entry.name not in defined and source_of(entry) not in taken and entry.columns:
+            yield _from_manifest(entry, before)
+
+
+def _defined(table: TableRestore, entry: TableEntry, dump: Dump) -> RecoveredTable:
+    """A table that schema.sql makes."""
+    loaded = {column.target for column in table.columns}
+    needed = [column.name for column in columns_of(table.target, dump) if not column.makes_itself]
+    relaxed = tuple(name for name in needed if name not in loaded)
+    lacking = tuple(_of_columns(table, entry, relaxed))
+    return RecoveredTable(entry, table.target, table.columns, relaxed=relaxed, lacking=lacking)
+
+
+def _from_manifest(entry: TableEntry, before: Iterable[Entry]) -> RecoveredTable:
+    """A table that schema.sql does not make; its types are there when schema.sql makes them."""
+    types = frozenset(made.defines for made in before if made.kind in {"TYPE", "DOMAIN"} and made.defines)
+    plain = plain_table(entry, source_of(entry), TargetFacts("", "", entry.snapshot.server_version, types=types))
+    columns = tuple(LoadedColumn(column.name, column.name, column.pg_type) for column in plain.columns)
+    why = f"{entry.relation} is made as a plain table: schema.sql lacks what it was, or what it showed."
+    return RecoveredTable(entry, plain.target, columns, plain=plain, lacking=(why,))
+
+
+def _sequences(made: RestorePlan, there: set[Name]) -> Iterator[RecoveredSequence]:
+    """Each sequence once, at the furthest of what the tables say about it."""
+    found: dict[Name, RecoveredSequence] = {}
+    for table in made.tables:
+        for one in (one for one in table.sequences if one.sequence in there and _known(one, table)):
+            state = RecoveredSequence(one.sequence, table.target, one.column, one.last_value, one.is_called)
+            earlier = found.setdefault(one.sequence, state)
+            if (state.last_value or 0) > (earlier.last_value or 0):
+                found[one.sequence] = state
+    yield from found.values()
+
+
+def _known(one: RecordedSequence, table: TableRestore) -> bool:
+    """Whether it is known where the sequence stood, or can be seen from the rows."""
+    types = {column.target: column.pg_type for column in table.columns}
+    return one.last_value is not None or types.get(one.column) in _WHOLE_NUMBERS
+
+
+def _not_loaded(entry: TableEntry) -> str:
+    return f"{entry.relation} is a {entry.relation_kind}: parquet/{entry.name}/ has what it showed, and is not loaded."
+
+
+def _of_columns(table: TableRestore, entry: TableEntry, relaxed: tuple[str, ...]) -> Iterator[str]:
+    by_reason: dict[str, list[str]] = {}
+    for column in table.kept:
+        by_reason.setdefault(_why(column, entry), []).append(column)
+    for reason, columns in by_reason.items():
+        yield f"{table.target_name} comes without {', '.join(columns)}: {reason}."
+    if relaxed:
+        yield f"{table.target_name}: NOT NULL is dropped from {', '.join(relaxed)}, so that the rows can come in."
+    for column, reason in table.ignored.items():
+        if reason.startswith("the target has no such"):
+            where = f"its values are in parquet/{entry.name}/ only"
+            yield f"{table.target_name} of schema.sql has no column {column}: {where}."
+
+
+def _why(column: str, entry: TableEntry) -> str:
+    if column in entry.excluded_columns:
+        return entry.excluded_columns[column]
+    masked: Mapping[str, bool] = {found.name: found.masked for found in entry.columns}
+    return "masked in this backup" if masked.get(column) else "not in this backup"

@@ -1,0 +1,193 @@
+"""Statistics of a catalog's backups, from the rows of the ledger: totals, sizes, growth, durations, success."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from math import ceil
+from statistics import median, median_low
+
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.statuses import Status
+
+WITHOUT_BUNDLE = "tables"
+_GONE = frozenset({Status.EXPIRED, Status.DELETED})
+_WENT_WRONG = frozenset({Status.FAILED, Status.MISSED})
+_DAY = timedelta(days=1)
+_POINTS = 90
+"""At most so many points make a slope: all pairs of them are looked at."""
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of the bundles that are there."""
+
+    total: int
+    newest: int
+    median: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class Durations:
+    """Seconds from start to end of the good backups."""
+
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A table: rows and bytes in the newest backup, and how many come a day; None before that can be said."""
+
+    rows: int
+    bytes: int | None
+    rows_per_day: float | None
+    bytes_per_day: float | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """In `days` from now: how many backups there will be, and their bytes."""
+
+    days: int
+    backups: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """One catalog's backups, seen `at`.
+
+    `backups`, `by_type`, `by_kind` and `sizes` are of those that are there now. Attempts and their ends, `durations`
+    and growth are of the last `days`. `success_rate` leaves out what runs, is expected, or was canceled by somebody.
+    `forecast_basis` says what the forecast rests on, or why there is none.
+    """
+
+    catalog: str
+    at: datetime
+    days: int
+    backups: int
+    rows: int
+    by_type: Mapping[str, int]
+    by_kind: Mapping[str, int]
+    held: int
+    attempts: int
+    ends: Mapping[str, int]
+    success_rate: float | None
+    sizes: Sizes | None
+    durations: Durations | None
+    tables: Mapping[str, Growth] = field(default_factory=dict)
+    forecast: tuple[Forecast, ...] = ()
+    forecast_basis: str = ""
+    stored: Mapping[str, int] | None = None
+
+
+def statistics_of(catalog: str, rows: Sequence[Attempt], *, now: datetime, days: int) -> Statistics:
+    """The statistics of the rows of one catalog, without a forecast; `rows` may hold those of others."""
+    own = sorted((row for row in rows if row.catalog == catalog), key=lambda row: (row.created_at, row.backup_id))
+    recent = [row for row in own if row.created_at > now - timedelta(days=days)]
+    there = bundles(own)
+    ends = Counter(end for row in recent if (end := ended_as(row)) is not None)
+    good = [row for row in recent if _was_good(row)]
+    judged = len(good) + sum(ends[status] for status in _WENT_WRONG)
+    return Statistics(
+        catalog=catalog,
+        at=now,
+        days=days,
+        backups=len(there),
+        rows=sum(row.record_count or 0 for row in there),
+        by_type=dict(Counter(row.type for row in there)),
+        by_kind=dict(Counter(row.kind for row in there)),
+        held=sum(row.hold is not None and row.hold.lasts(now) for row in there),
+        attempts=len(recent),
+        ends={str(status): count for status, count in ends.items()},
+        success_rate=len(good) / judged if judged else None,
+        sizes=_sizes(there),
+        durations=_durations(good),
+        tables=_growth([row for row in good if row.table_counts], there),
+    )
+
+
+def bundles(rows: Sequence[Attempt]) -> list[Attempt]:
+    """The rows of backups that are there: good ones with a bundle."""
+    return [row for row in rows if row.status.good and row.kind != WITHOUT_BUNDLE]
+
+
+def ended_as(row: Attempt) -> Status | None:
+    """How the attempt ended, also when its backup is gone by now; None while it has not."""
+    if row.status in {Status.RUNNING, Status.EXPECTED}:
+        return None
+    if row.status in _GONE:
+        good = Status.SUCCESS_WITH_WARNINGS if row.warnings else Status.SUCCESS
+        return good if row.sha256 else Status.FAILED
+    return row.status
+
+
+def robust_slope(points: Sequence[tuple[datetime, float]]) -> float | None:
+    """How much the values grow a day: the median of the slopes between all pairs, which a few odd ones do not move.
+
+    None for fewer than three points, and for points of less than a day.
+    """
+    if len(points) < _FEWEST or points[-1][0] - points[0][0] < _DAY:
+        return None
+    every = ceil(len(points) / _POINTS)
+    chosen = [*points[-1::-every]][::-1]
+    pairs = ((b[1] - a[1], (b[0] - a[0]) / _DAY) for a, b in combinations(chosen, 2))
+    slopes = [rise / run for rise, run in pairs if run > 0]
+    return median(slopes) if slopes else None
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of them do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]
+
+
+def taken(row: Attempt) -> datetime:
+    """The instant that a backup shows."""
+    return (row.snapshot_at or row.started_at).astimezone(UTC)
+
+
+def _was_good(row: Attempt) -> bool:
+    end = ended_as(row)
+    return end is not None and end.good
+
+
+def _sizes(there: Sequence[Attempt]) -> Sizes | None:
+    sizes = [row.file_size_bytes for row in there if row.file_size_bytes is not None]
+    return Sizes(sum(sizes), sizes[-1], median_low(sizes), max(sizes)) if sizes else None
+
+
+def _durations(good: Sequence[Attempt]) -> Durations | None:
+    """Of backups: a run for partitions alone has no bundle to wait for."""
+    ended = [row for row in good if row.finished_at is not None and row.kind != WITHOUT_BUNDLE]
+    seconds = [(row.finished_at - row.started_at).total_seconds() for row in ended if row.finished_at]
+    return Durations(round(median(seconds), 3), round(percentile(seconds, 0.95), 3)) if seconds else None
+
+
+def _growth(good: Sequence[Attempt], there: Sequence[Attempt]) -> dict[str, Growth]:
+    """Each table of the newest backup that holds it, the largest first."""
+    newest: dict[str, Attempt] = {}
+    for row in sorted([*good, *there], key=taken):
+        newest |= dict.fromkeys(row.table_counts, row)
+    found = {
+        table: Growth(
+            rows=row.table_counts[table],
+            bytes=row.table_bytes.get(table),
+            rows_per_day=_slope_of(good, table, lambda one: one.table_counts),
+            bytes_per_day=_slope_of(good, table, lambda one: one.table_bytes),
+        )
+        for table, row in newest.items()
+    }
+    return dict(sorted(found.items(), key=lambda item: (-item[1].rows, item[0])))
+
+
+def _slope_of(good: Sequence[Attempt], table: str, of: Callable[[Attempt], Mapping[str, int]]) -> float | None:
+    points = sorted((taken(row), float(of(row)[table])) for row in good if table in of(row))
+    slope = robust_slope(points)
+    return None if slope is None else round(slope, 3)

@@ -1,0 +1,54 @@
+"""The outbox of the ledger in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from backup_pipeline.core.alerts import Alert
+from backup_pipeline.core.outbox import Entry, claimed, settled
+from backup_pipeline.ledger.refusals import no_such_entry
+
+
+class MemoryOutbox:
+    """The port `Outbox` over a dictionary; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, Entry] = {}
+        self._lock = threading.Lock()
+
+    def add(self, alert: Alert, channels: Sequence[str], now: datetime) -> Sequence[Entry]:
+        """Note the alert for each channel, claimed by whoever adds it."""
+        with self._lock:
+            first = len(self._rows) + 1
+            added = [
+                claimed(Entry(number, alert, channel, created_at=now, next_try_at=now), now)
+                for number, channel in enumerate(channels, first)
+            ]
+            self._rows |= {entry.id: entry for entry in added}
+        return added
+
+    def claim(self, now: datetime, *, without: Collection[str] = (), early: bool = False) -> Entry | None:
+        """Take the oldest undelivered entry that is due, or `early` any that nobody else has, to deliver it."""
+        with self._lock:
+            for number in sorted(self._rows):
+                entry = self._rows[number]
+                if entry.free(now, early=early) and entry.channel not in without:
+                    self._rows[number] = claimed(entry, now)
+                    return self._rows[number]
+        return None
+
+    def settle(self, number: int, error: str | None, now: datetime) -> Entry:
+        """Write down what became of an attempt."""
+        with self._lock:
+            if number not in self._rows:
+                raise no_such_entry(number)
+            self._rows[number] = settled(self._rows[number], error, now)
+            return self._rows[number]
+
+    def list(self, *, undelivered: bool = True, limit: int | None = None) -> Sequence[Entry]:
+        """Entries, newest first."""
+        with self._lock:
+            rows = [entry for _, entry in sorted(self._rows.items(), reverse=True)]
+        return [entry for entry in rows if not undelivered or entry.delivered_at is None][:limit]

@@ -1,0 +1,97 @@
+"""The leases of the ledger in PostgreSQL: each grant and renewal is one statement, by the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, DateTime, RowMapping, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from backup_pipeline.core.errors import LedgerUnavailableError
+from backup_pipeline.core.leases import Claim, Lease
+from backup_pipeline.ledger.rows import owner_columns, owner_of, storable, utc
+from backup_pipeline.ledger.tables import leases
+
+_NOW = func.clock_timestamp(type_=DateTime(timezone=True))  # not now(): a statement may have waited for the row
+_ATTEMPTS = 5
+
+
+class SqlLeases:
+    """The port `Leases` over the table `leases`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError. A row stays when its lease is
+    given back, so that its token only grows.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def acquire(self, claim: Claim, life: timedelta, *, over: int | None = None) -> Lease:
+        """Take the lease when it is free, has expired, or is held under the token `over`; the lease as it then is."""
+        for _ in range(_ATTEMPTS):
+            with self._transaction() as connection:
+                taken = connection.execute(_taking(claim, life, over)).mappings().one_or_none()
+            held = _lease_of(taken) if taken is not None else self.get(claim.name)
+            if held is not None:  # else whoever held it gave it back in between
+                return held
+        message = f"The lease of {claim.name} changes hands faster than it can be asked for."
+        raise LedgerUnavailableError(message, do="Run it again.")
+
+    def renew(self, lease: Lease, life: timedelta) -> Lease | None:
+        """Extend the lease; None when it is another's by now, or nobody's."""
+        extended = _ours(lease).values(heartbeat_at=_NOW, expires_at=_NOW + life).returning(*leases.c)
+        with self._transaction() as connection:
+            found = connection.execute(extended).mappings().one_or_none()
+        return _lease_of(found) if found is not None else None
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; nothing happens when it is another's by now."""
+        with self._transaction() as connection:
+            connection.execute(_ours(lease).values(released_at=_NOW))
+
+    def get(self, name: str) -> Lease | None:
+        """The lease of `name`, also an expired one that nobody took; None when it is nobody's."""
+        query = select(leases).where(leases.c.name == name, leases.c.released_at.is_(None))
+        with self._transaction() as connection:
+            found = connection.execute(query).mappings().one_or_none()
+        return _lease_of(found) if found is not None else None
+
+
+def release_of(connection: Connection, holder: str) -> None:
+    """Give back, inside a transaction, what the work `holder` holds."""
+    held = update(leases).where(leases.c.holder == holder, leases.c.released_at.is_(None))
+    connection.execute(held.values(released_at=_NOW))
+
+
+def _taking(claim: Claim, life: timedelta, over: int | None) -> Any:
+    columns = {
+        "holder": storable(claim.holder),
+        "held_by": storable(claim.by),
+        "run_id": claim.run_id,
+        **owner_columns(claim.owner),
+        "acquired_at": _NOW,
+        "heartbeat_at": _NOW,
+        "expires_at": _NOW + life,
+        "released_at": None,
+    }
+    free = or_(leases.c.released_at.is_not(None), leases.c.expires_at <= _NOW, leases.c.token == over)
+    added = insert(leases).values(name=claim.name, token=1, **columns)
+    return added.on_conflict_do_update(
+        index_elements=[leases.c.name], set_={**columns, "token": leases.c.token + 1}, where=free
+    ).returning(*leases.c)
+
+
+def _ours(lease: Lease) -> Any:
+    return update(leases).where(
+        leases.c.name == lease.claim.name, leases.c.token == lease.token, leases.c.released_at.is_(None)
+    )
+
+
+def _lease_of(row: RowMapping) -> Lease:
+    owner = owner_of(row)
+    assert owner is not None  # noqa: S101  # its columns are NOT NULL
+    claim = Claim(row["name"], row["holder"], row["held_by"], owner, row["run_id"])
+    return Lease(claim, row["token"], *(utc(row[name]) for name in ("acquired_at", "heartbeat_at", "expires_at")))

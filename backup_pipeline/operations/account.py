@@ -1,0 +1,69 @@
+"""Account for what is due: a row for each due time, one alert for all that was missed, and how fresh backups are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.due import FULL, Settlement, looked_back_to, settle
+from backup_pipeline.core.due_state import DO, Freshness, freshness
+from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ports import Ledger
+from backup_pipeline.operations.telling import Voice, tell
+
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was written down, and how the catalog stands after that."""
+
+    settlement: Settlement
+    freshness: Freshness
+
+
+def account(catalog: Catalog, voice: Voice) -> Account:
+    """Write down what was due up to now, and tell people what is overdue: once, however many watchers do this.
+
+    It needs the ledger alone: neither the source nor the store nor Dagster. LedgerError when that can not be asked.
+    """
+    now = voice.clock()
+    settled = voice.ledger.dues.settle(
+        catalog.catalog,
+        lambda known: settle(catalog, known, now),
+        since=looked_back_to(catalog, now),
+        now=now,
+    )
+    for row in settled.missed:
+        detail = {"catalog": catalog.catalog, "what": row.error_message}
+        voice.ledger.audit(AuditEvent(now, "backup_pipeline", "missed", row.backup_id, detail))
+    stands = look(catalog, voice.ledger, now)
+    if settled.missed or stands.overdue:
+        tell(overdue_alert(stands, settled), voice)
+    return Account(settled, stands)
+
+
+def look(catalog: Catalog, ledger: Ledger, now: datetime) -> Freshness:
+    """How the catalog stands, only read."""
+    newest = ledger.dues.newest_good(catalog.catalog)
+    rows = ledger.dues.since(catalog.catalog, newest.created_at if newest else _EVER)
+    return freshness(catalog, newest, rows, now)
+
+
+def overdue_alert(stands: Freshness, settled: Settlement) -> Alert:
+    """What people are told of a catalog that is overdue, and of all that was missed just now."""
+    missed = [row.error_message or "" for row in settled.missed]
+    late = stands.what if stands.overdue else " ".join(missed)
+    plan = f" {settled.reasons[-1]}" if settled.catch_up else ""
+    return Alert(
+        severity=Severity.FAILURE if stands.overdue else Severity.WARNING,
+        title=f"Backup {'overdue' if stands.overdue else 'missed'}: {stands.catalog}",
+        what=late + plan,
+        do=DO,
+        catalog=stands.catalog,
+        at=stands.at,
+        topic=FULL,
+        failures=len(missed),
+    )

@@ -1,0 +1,110 @@
+"""Anomalies of a backup: found before its manifest is sealed; the last good one is held, and people are told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.anomaly_backup import Contents, judge_backup
+from backup_pipeline.core.anomaly_history import History
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError
+from backup_pipeline.core.hold import Hold
+from backup_pipeline.core.manifest import AnomalyEntry, Manifest
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.shape import shape_of
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.hold import hold_backup
+from backup_pipeline.operations.telling import tell
+
+logger = logging.getLogger(__name__)
+
+BY = "backup_pipeline"
+"""Who holds a backup because of an anomaly."""
+
+
+def with_anomalies(manifest: Manifest, catalog: Catalog, history: History) -> Manifest:
+    """The manifest with what is unusual about the backup as a whole; what is about one table, its entry says."""
+    now = Contents(
+        manifest.kind,
+        manifest.tables,
+        manifest.unlisted,
+        {entry.table: entry.reason for entry in manifest.excluded},
+        manifest.orphans,
+    )
+    found = judge_backup(now, history, catalog)
+    if not found:
+        return manifest
+    warnings = (*manifest.warnings, *(f"{one.table}: {one.message}" for one in found))
+    told = {"anomalies": found, "warnings": warnings, "status": Status.SUCCESS_WITH_WARNINGS.value}
+    return manifest.model_copy(update=told)
+
+
+def act_on_anomalies(manifest: Manifest, ports: Ports, run_url: str | None = None) -> None:
+    """Keep the backup's shape for the next one; of each finding that is new, hold the backup it names, and alert.
+
+    Called when the manifest is in the store, and again by whoever ends the row of a run that died: doing it twice does
+    no more than a second alert. What fails here is logged and told, and never changes the backup's status.
+    """
+    try:
+        ports.ledger.shapes.put(shape_of(manifest))
+    except LedgerError as error:
+        logger.warning("The shape of backup %s is not kept: %s", manifest.backup_id, error)
+    new = [one for one in manifest.findings if not one.standing]
+    if new:
+        problems = list(_hold(manifest.backup_id, new, ports))
+        tell(anomaly_alert(manifest, new, problems, run_url), ports)
+
+
+def anomaly_alert(
+    manifest: Manifest, findings: Sequence[AnomalyEntry], problems: Sequence[str] = (), run_url: str | None = None
+) -> Alert:
+    """What people are told: each table, what is now against what is usual, and what to do next."""
+    held = sorted({one.held for one in findings if one.held})
+    names = ", ".join(dict.fromkeys(one.table for one in findings))
+    kept = f" {' and '.join(held)} {'are' if len(held) > 1 else 'is'} held until somebody releases it." if held else ""
+    steps = " ".join(dict.fromkeys(one.do for one in findings))
+    release = f" If it is meant to be so: `backup-pipeline release {held[0]}`." if held else ""
+    return Alert(
+        severity=Severity.INFO if all(one.severity == "info" for one in findings) else Severity.WARNING,
+        title=f"Unusual backup: {manifest.catalog} for {manifest.partition_date}: {names}",
+        what=" ".join(["The backup is there and whole, but not as usual." + kept, *problems]),
+        do=f"{steps}{release}",
+        catalog=manifest.catalog,
+        backup_id=manifest.backup_id,
+        run_id=manifest.run_id,
+        run_url=run_url,
+        at=manifest.snapshot.taken_at,
+        tables=_by_table(findings),
+    )
+
+
+def _by_table(findings: Sequence[AnomalyEntry]) -> dict[str, str]:
+    tables: dict[str, str] = {}
+    for one in findings:
+        tables[one.table] = f"{tables[one.table]} {one.message}" if one.table in tables else one.message
+    return tables
+
+
+def _hold(backup_id: str, findings: Sequence[AnomalyEntry], ports: Ports) -> Iterator[str]:
+    """Hold what the findings name, unless it is held for ever already; a sentence for each that could not be."""
+    for held in sorted({one.held for one in findings if one.held}):
+        about = "; ".join(f"{one.table}: {one.change}" for one in findings if one.held == held)
+        try:
+            _hold_one(held, f"anomaly in {backup_id}: {about}", ports)
+        except BackupError as error:
+            logger.warning("Backup %s could not be held: %s", held, error)
+            yield f"{held} could NOT be held: {error.what}"
+
+
+def _hold_one(held: str, reason: str, ports: Ports) -> None:
+    """A hold without an end stays whose it is; one that would end is replaced, and its words are kept."""
+    row = ports.ledger.get(held)
+    if row is None or not row.status.good:
+        message = f"it is {row.status if row else 'not in the ledger'}"
+        raise NotFoundError(message, do="Hold another good backup by hand: `backup-pipeline hold ID --reason …`.")
+    if row.hold is not None and row.hold.until is None:
+        return
+    before = f" (before: {row.hold})" if row.hold else ""
+    hold_backup(row, Hold(BY, f"{reason}{before}"), ports.store, ports)

@@ -1,0 +1,211 @@
+"""Copy: a backup from the first store into the second, hashed as it passes, read back from there, manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError, VerificationError
+from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Owner
+from backup_pipeline.core.manifest import StoredBundle
+from backup_pipeline.core.ports import Ports, Second, Store
+from backup_pipeline.core.progress import BytesMoved, StageStarted
+from backup_pipeline.core.threads import Say
+from backup_pipeline.core.verification import Level
+from backup_pipeline.core.verified import passed
+from backup_pipeline.operations.browse import bundle_place, place_of
+from backup_pipeline.operations.telling import tell
+
+logger = logging.getLogger(__name__)
+
+TOPIC = "copy"
+"""The thread of alerts about copies."""
+
+_FIRST = "Verify this backup: the first store does not give back what was written. Copy another one."
+
+
+@dataclass(frozen=True)
+class CopyOrder:
+    """Which backup is copied, the bundle as its row or its manifest has it, who asks, and whose process does it."""
+
+    attempt: Attempt
+    bundle: StoredBundle
+    actor: str
+    owner: Owner | None = None
+
+    @property
+    def place(self) -> BackupPlace:
+        """Where it lies, in either store."""
+        return place_of(self.attempt)
+
+
+def order_of(attempt: Attempt, actor: str, owner: Owner | None) -> CopyOrder:
+    """The order to copy a finished backup; NotFoundError, with the reason, when it has no bundle."""
+    bundle_place(attempt)
+    bundle = StoredBundle(name=attempt.file_name or "", bytes=attempt.file_size_bytes or 0, sha256=attempt.sha256 or "")
+    return CopyOrder(attempt, bundle, actor, owner)
+
+
+def copy_backup(order: CopyOrder, ports: Ports) -> Copy:
+    """Copy the backup into the second store, and verify every byte of it there; the row that says how that went.
+
+    What is there already and good is left as it is; what is there and damaged is replaced. The manifest comes last. A
+    failure is a row, an audit row and an alert, one thread of alerts a catalog; the backup stays as good as it was.
+    LedgerError when the ledger can not be written; SettingsError when there is no second store.
+    """
+    second = second_of(ports)
+    row = Copy(
+        backup_id=order.attempt.backup_id,
+        catalog=order.attempt.catalog,
+        store=second.url,
+        status=CopyStatus.COPYING,
+        at=ports.clock(),
+        owner=order.owner,
+    )
+    ports.ledger.copies.put(row)
+    try:
+        total = _copy(order, ports, second.store)
+    except BackupError as error:
+        ended = _failed(row, error, order, ports)
+        tell(copy_alert(ended, error, order.attempt), ports)
+        return ended
+    except BaseException:
+        _failed(row, CanceledError("The copy was stopped."), order, ports)
+        raise
+    return _good(row, total, order, ports)
+
+
+def second_of(ports: Ports) -> Second:
+    """The second destination; SettingsError when there is none."""
+    if ports.second is None:
+        message = "There is no second store: BACKUP_SECOND_STORE is not set."
+        raise SettingsError(message, do="Set it to s3://bucket/prefix or file:///path; docs/s3.md says more.")
+    return ports.second
+
+
+def _copy(order: CopyOrder, ports: Ports, second: Store) -> int:
+    """Copy bundle and manifest; the bytes that are there then."""
+    key = order.place.bundle(order.bundle.name)
+    ports.progress.tell(StageStarted("copy", order.bundle.bytes))
+    _put(key, order.bundle.sha256, lambda: ports.store.stream(key), ports, second)
+    manifest = b"".join(ports.store.stream(order.place.manifest))  # as it lies there, also when it is encrypted
+    _put(order.place.manifest, hashlib.sha256(manifest).hexdigest(), lambda: iter([manifest]), ports, second)
+    return order.bundle.bytes + len(manifest)
+
+
+def _put(key: str, sha256: str, read: Callable[[], Iterator[bytes]], ports: Ports, second: Store) -> None:
+    """One object: written unless it is there and good, then read back and compared."""
+    there = second.head(key) is not None
+    if there and _sha256(second, key, ports) == sha256:
+        return
+    where = f"{ports.store.url}/{key}"
+    second.keep(key, _compared(read(), sha256, where, ports), replace=there)
+    found = _sha256(second, key, ports)
+    if found != sha256:
+        with suppress(BackupError):
+            second.delete([key])
+        message = f"{second.url}/{key} did not come back as it was written: its SHA-256 is {found}, not {sha256}."
+        raise VerificationError(message, do="Copy it again; if it repeats, look at the second store.")
+
+
+def _compared(chunks: Iterator[bytes], sha256: str, where: str, ports: Ports) -> Iterator[bytes]:
+    """The chunks; VerificationError before the end when they are not what they should be, so that nothing appears."""
+    seen = hashlib.sha256()
+    for chunk in chunks:
+        seen.update(chunk)
+        ports.progress.tell(BytesMoved(len(chunk)))
+        yield chunk
+    if seen.hexdigest() != sha256:
+        message = f"{where} is damaged: its SHA-256 is {seen.hexdigest()}, not {sha256}. It was not copied."
+        raise VerificationError(message, do=_FIRST)
+
+
+def _sha256(store: Store, key: str, ports: Ports) -> str:
+    seen = hashlib.sha256()
+    for chunk in store.stream(key):
+        seen.update(chunk)
+        ports.progress.tell(BytesMoved(len(chunk)))
+    return seen.hexdigest()
+
+
+def _good(row: Copy, total: int, order: CopyOrder, ports: Ports) -> Copy:
+    now = ports.clock()
+    level = passed(Level.BYTES, now)
+    ended = replace(
+        row,
+        status=CopyStatus.GOOD,
+        finished_at=now,
+        bytes=total,
+        sha256=order.bundle.sha256,
+        verification_level=level.level,
+        verified_at=level.at,
+    )
+    ports.ledger.copies.put(ended)
+    _audit(ended, order, ports, {"bytes": total})
+    if ports.ledger.threads.recovered(ended.catalog, TOPIC).say is Say.RECOVERY:
+        tell(recovered_alert(ended), ports)
+    return ended
+
+
+def _failed(row: Copy, error: BackupError, order: CopyOrder, ports: Ports) -> Copy:
+    ended = replace(row, status=CopyStatus.FAILED, finished_at=ports.clock(), error_message=str(error))
+    ports.ledger.copies.put(ended)
+    _audit(ended, order, ports, {"error": error.what})
+    return ended
+
+
+def _audit(row: Copy, order: CopyOrder, ports: Ports, detail: dict[str, object]) -> None:
+    told = {"store": row.store, "status": str(row.status), **detail}
+    ports.ledger.audit(AuditEvent(ports.clock(), order.actor, "copy", row.backup_id, told))
+
+
+def copy_alert(row: Copy, error: BackupError, attempt: Attempt) -> Alert:
+    """What people are told of a copy that failed."""
+    return Alert(
+        severity=Severity.WARNING,
+        title=f"Copy to the second store failed: {row.catalog} for {attempt.partition_date}",
+        what=f"The backup is good in the first store, but it is not in {row.store}. {error.what}",
+        do=f"{error.do or 'Correct the cause.'} Then run `backup-pipeline copy --missing`.",
+        catalog=row.catalog,
+        backup_id=row.backup_id,
+        run_id=attempt.run_id,
+        at=row.at,
+        topic=TOPIC,
+    )
+
+
+def recovered_alert(row: Copy) -> Alert:
+    """What people are told once a copy went well after others had failed."""
+    return Alert(
+        severity=Severity.INFO,
+        title=f"Copies to the second store work again: {row.catalog}",
+        what=f"Backup {row.backup_id} is in {row.store}, and every byte of it was compared there.",
+        do="See that no older one is missing: `backup-pipeline copy --missing --dry-run`.",
+        catalog=row.catalog,
+        backup_id=row.backup_id,
+        at=row.at,
+    )
+
+
+def copy_after(order: CopyOrder, ports: Ports) -> str | None:
+    """Copy a backup that was just made, where there is a second store; a warning for its row when that failed.
+
+    Whatever the second store or the ledger do, the backup is made: only being stopped comes out.
+    """
+    if ports.second is None:
+        return None
+    try:
+        row = copy_backup(order, ports)
+    except (LedgerError, SettingsError) as error:
+        logger.warning("The backup was not copied to the second store: %s", error)
+        return f"It was not copied to {ports.second.url}: {error.what}"
+    if row.status is CopyStatus.GOOD:
+        return None
+    told = (row.error_message or "").partition("\n")[0].removesuffix(".")
+    return f"It was not copied to {row.store}: {told}. `backup-pipeline copy --missing` tries again."

@@ -1,0 +1,82 @@
+"""Delete: one backup that a person chose, with what protects every backup looked at first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from backup_pipeline.core.errors import BackupError, LockedError, PartialError, RefusedError
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.retention_plan import objections
+from backup_pipeline.core.statuses import MOVES, Status
+from backup_pipeline.operations.prune_copies import remove_copies
+from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, basis_of, folder_of, held_in_store
+from backup_pipeline.operations.remove_backup import Removed, remove_backup
+
+
+def check_deletable(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> None:
+    """Raise unless the backup may be deleted: LockedError while it is made, RefusedError with every reason."""
+    if attempt.status is Status.RUNNING:
+        message = f"Backup {attempt.backup_id} is being made at this moment."
+        raise LockedError(message, do="Stop the run first, or wait for it.")
+    if attempt.status is not Status.DELETED and Status.DELETED not in MOVES[attempt.status]:
+        message = f"{attempt.backup_id} is {attempt.status}: nothing of it was ever stored. Nothing was touched."
+        raise RefusedError(message, do="There is nothing to delete; the row stays as a record.")
+    if reasons := _reasons(attempt, wish, ports):
+        message = f"Backup {attempt.backup_id} stays: {'; '.join(reasons)}. Nothing was touched."
+        raise RefusedError(message, do=_advice(reasons))
+
+
+def check_confirmed(attempt: Attempt, confirm: str | None, *, do: str) -> None:
+    """Raise RefusedError unless the backup's own id was typed as the confirmation; `do` says how."""
+    if confirm != attempt.backup_id:
+        given = f" ({confirm!r} is not its id)" if confirm else ""
+        message = f"Deleting backup {attempt.backup_id} is not confirmed{given}. Nothing was touched."
+        raise RefusedError(message, do=do)
+
+
+def delete_backup(attempt: Attempt, wish: PruneWish, ports: PrunePorts, *, reason: str) -> Removed:
+    """Delete the backup; its row stays, `deleted`. One that is deleted already loses what was left of it.
+
+    Raises what `check_deletable` raises. Its partitions go with the next prune, unless another backup has their date.
+    """
+    with ports.alone(wish.catalog):
+        check_deletable(attempt, wish, ports)
+        if attempt.status is Status.DELETED:
+            removed = _rest(attempt, wish, ports)
+        else:
+            removed = remove_backup(attempt, Status.DELETED, reason or "asked for", wish.versions, ports)
+        copies = tuple(remove_copies(wish, ports))
+    return replace(removed, left=(*removed.left, *copies))
+
+
+def left_error(removed: Removed) -> BackupError:
+    """The error of a deletion that could not remove everything."""
+    if not removed.left:
+        return RefusedError(f"Backup {removed.backup_id} stays: {removed.kept}.", do="Look at it again, then decide.")
+    first = removed.left[0]
+    stays = "stays whole" if removed.kept else "is deleted, but something of it is left"
+    return PartialError(f"Backup {removed.backup_id} {stays}. {first.key}: {first.message}", do=first.do)
+
+
+def _rest(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> Removed:
+    folder = folder_of(attempt, ports.store)
+    left = tuple(ports.removals.remove([*folder.pointers, *folder.data], wish.versions))
+    return Removed(attempt.backup_id, attempt.status, len(folder.objects), folder.bytes, left)
+
+
+def _reasons(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> tuple[str, ...]:
+    rows = ports.ledger.list(catalog=attempt.catalog)
+    basis = basis_of(wish, ports)
+    held = held_in_store(folder_of(attempt, ports.store), attempt, ports)
+    claims = {attempt.backup_id: held} if held else {}
+    return objections(attempt, rows, replace(basis, claims={**claims, **basis.claims}))
+
+
+def _advice(reasons: tuple[str, ...]) -> str:
+    if any(reason.startswith("held") for reason in reasons):
+        return "Look at who holds it and why (`backup-pipeline show`); `backup-pipeline release ID` ends a hold."
+    if any("restore request" in reason for reason in reasons):
+        return "Wait for the restore, or reject it (`backup-pipeline restores`)."
+    if any("newest good" in reason or "not verified" in reason for reason in reasons):
+        return "Make another backup and verify it (`backup-pipeline backup`, `verify latest`); then delete this one."
+    return "Wait until the grace is over, or change the rule in the catalog (docs/retention.md)."

@@ -1,0 +1,36 @@
+"""The last step: what the definitions made is there and valid, and the next rows find their numbers free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backup_pipeline.core.drill import Finding, InsertTrial
+from backup_pipeline.core.drill_inserts import Insert, Inserted, planned_insert
+from backup_pipeline.core.drill_objects import Inspected, inspected
+from backup_pipeline.core.drill_ports import Scratch
+from backup_pipeline.operations.drill.restored import Restored
+
+
+def inspect_objects(scratch: Scratch, restored: Restored) -> Inspected:
+    """Look for everything that was made."""
+    return inspected(restored.dump, restored.plan.steps, scratch.database.objects())
+
+
+def try_inserts(scratch: Scratch, restored: Restored) -> tuple[Sequence[InsertTrial], Sequence[Finding]]:
+    """Insert one row into each numbered table and take it back: what was tried, and the numbers that were taken."""
+    trials, findings = [], []
+    for table in scratch.database.numbered([one.target for one in restored.plan.tables]):
+        wanted = planned_insert(table)
+        done = Inserted() if wanted.why_not else scratch.database.insert(wanted)
+        trials.append(InsertTrial(table.full_name, table.fed, done.drawn, _not_tried(wanted, done)))
+        findings += [_taken(table.full_name, column) for column in done.taken]
+    return trials, findings
+
+
+def _not_tried(wanted: Insert, done: Inserted) -> str:
+    return wanted.why_not or (f"the server refused a made-up row: {done.refused}" if done.refused else "")
+
+
+def _taken(table: str, column: str) -> Finding:
+    what = f"the next number of column {column} is taken: the first insert after a restore would fail or repeat it."
+    return Finding(table, what, "Set its sequence behind the largest value with setval() after a restore; report this.")

@@ -1,0 +1,134 @@
+"""The drill of a catalog as a weekly job: what the command line's `drill` does, with its report in the UI."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from pydantic import Field
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.drill import DrillReport, Fault
+from backup_pipeline.core.errors import BackupError, StaleError, UsageError
+from backup_pipeline.core.secrets import redact
+from backup_pipeline.operations.browse import LATEST, find_backup
+from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
+from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, USER_TAG
+from backup_pipeline.orchestration.drill_metadata import drill_markdown, drill_metadata
+from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.keys import drill_job_name, drill_op
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.run_facts import run_url
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.drilling import drilled_catalog
+
+WEEKLY = "0 4 * * 0"
+"""Sundays at four, in the catalog's timezone: long after the daily backup."""
+
+
+class DrillConfig(dg.Config):
+    """Which backup is drilled, and whether a fault is put into a copy of it."""
+
+    backup_id: str = Field(default=LATEST, description="A backup id, or `latest`: the newest good full one.")
+    inject: str = Field(
+        default="",
+        description=(
+            "bitflip, drop-row, drop-file or stale: try the drill itself. The run then fails, as it should; no level "
+            "is recorded and nobody is alerted."
+        ),
+    )
+    created_by: str = Field(default="", description="Who asks. Default: the run's `user` tag, else `dagster`.")
+
+
+def drill_job(catalog: Catalog) -> dg.JobDefinition:
+    """Rehearse a restore of a backup of the catalog."""
+
+    @dg.op(
+        name=drill_op(catalog),
+        out=dg.Out(dg.Nothing),
+        description="The backup restored into a scratch PostgreSQL, exported again, and compared table by table.",
+    )
+    def drilled(
+        context: dg.OpExecutionContext, config: DrillConfig, backups: BackupResource
+    ) -> Iterator[dg.Output[None]]:
+        with _told(context.log):
+            fault = _fault(config.inject)
+            with backups.open(catalog) as ports:
+                attempt = find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog)
+            request = DrillRequest(
+                attempt=attempt,
+                actor=config.created_by or context.run.tags.get(USER_TAG) or "dagster",
+                catalog=drilled_catalog(Settings(), catalog.catalog),
+                newest=config.backup_id == LATEST,
+                fault=fault,
+                run_id=context.run.run_id,
+                run_url=run_url(context.run.run_id),
+            )
+            with backups.open_drill(catalog) as means:
+                report, outcome = drill_with_fault(request, means) if fault else (drill(request, means), None)
+            context.log.info(drill_markdown(report))
+            yield dg.Output(None, metadata=dict(drill_metadata(report)))
+            _raise(report, outcome)
+
+    @dg.job(
+        name=drill_job_name(catalog),
+        description=f"Drill {catalog.title or catalog.catalog}: restore the newest backup into a scratch database.",
+        tags={CATALOG_TAG: catalog.catalog, DRILL_TAG: "true"},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        drilled()
+
+    return job
+
+
+def drill_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
+    """Launch the drill weekly in the catalog's timezone, on by default as the daily backup is."""
+
+    @dg.schedule(
+        name=f"{catalog.catalog}_drill_weekly",
+        cron_schedule=WEEKLY,
+        execution_timezone=catalog.timezone,
+        job_name=drill_job_name(catalog),
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Restore drill of {catalog.title or catalog.catalog} (Sundays 04:00, {catalog.timezone}).",
+    )
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        """A tick that comes late still drills: what is drilled is the newest backup there is then."""
+        tick = context.scheduled_execution_time.astimezone(UTC).astimezone(ZoneInfo(catalog.timezone))
+        return dg.RunRequest(run_key=f"{catalog.catalog} drill {tick.isoformat()}")
+
+    return weekly
+
+
+def _fault(name: str) -> Fault | None:
+    if name and name not in set(Fault):
+        message = f"There is no fault {name!r}."
+        raise UsageError(message, do=f"Use one of {', '.join(Fault)}, or none.")
+    return Fault(name) if name else None
+
+
+def _raise(report: DrillReport, outcome: BackupError | None) -> None:
+    """Fail the run with what the report says; the ledger and people know already."""
+    if outcome is not None:
+        raise outcome
+    if not report.passed:
+        raise report.error()
+    if report.stale is not None:
+        raise StaleError(report.stale, do="The backup itself can be restored. Run the full backup.")
+
+
+@contextmanager
+def _told(log: dg.DagsterLogManager) -> Iterator[None]:
+    """Whatever fails inside as one clear failure; a drill is not tried again by itself."""
+    try:
+        yield
+    except BackupError as error:
+        told = BackupError(error.what, do=error.do)
+        told.exit_code = error.exit_code
+        raise failure(told) from None
+    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
+        log.debug(redact("".join(traceback.format_exception(error))))
+        raise failure(BackupError(redact(f"{type(error).__name__}: {error}"))) from None

@@ -1,0 +1,95 @@
+"""The sensor that accounts for what is due: notes what was missed, alerts, and launches one run to make up for it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.errors import BackupError
+from backup_pipeline.operations.account import Account, account
+from backup_pipeline.orchestration.config import CATCH_UP_TAG
+from backup_pipeline.orchestration.keys import bundle_op, full_job, tables_op
+from backup_pipeline.orchestration.partitions import daily_partitions
+from backup_pipeline.orchestration.resources import BackupResource
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+OVERDUE = "backup_overdue"
+_EVERY_S = 60
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+CATCH_UP = "catch-up"
+"""Who makes such a run, as the ledger shows it."""
+
+
+def overdue_sensor(
+    catalogs: Mapping[str, Catalog], jobs: "Sequence[dg.JobDefinition | UnresolvedAssetJobDefinition]"
+) -> dg.SensorDefinition:
+    """One sensor for all catalogs; `jobs` are their full backups, which it may launch."""
+
+    @dg.sensor(
+        name=OVERDUE,
+        jobs=jobs,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=_EVERY_S,
+        description="Notes each backup that was due and did not come, alerts, and launches one run to make up for it.",
+    )
+    def backup_overdue(
+        context: dg.SensorEvaluationContext, backups: BackupResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        """What goes wrong with one catalog is told, and keeps none of the others from being looked at."""
+        told, launched = [], False
+        for catalog in catalogs.values():
+            try:
+                with backups.open(catalog) as ports:
+                    found = account(catalog, ports)
+            except BackupError as error:
+                told.append(f"{catalog.catalog}: not known. {error.what}")
+                continue
+            told += [found.freshness.what, *found.settlement.reasons]
+            for request in _catch_up(catalog, found, context.instance):
+                launched = True
+                yield request
+        if not launched:  # Dagster takes either of the two
+            yield dg.SkipReason(" ".join(told))
+
+    return backup_overdue
+
+
+def _catch_up(catalog: Catalog, found: Account, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
+    """The one run for all that was missed, for the date that it is now: Dagster launches a run key once."""
+    due = found.settlement.catch_up
+    day = local_date(found.freshness.at, catalog.timezone).isoformat()
+    if due is None or _is_under_way(catalog, instance) or not daily_partitions(catalog).has_partition_key(day):
+        return
+    reason = f"Makes up for {_missed(found.freshness.missed)}, with the rows of now."
+    config = {"reason": reason, "created_by": CATCH_UP}
+    yield dg.RunRequest(
+        job_name=full_job(catalog),
+        partition_key=day,
+        run_key=f"{CATCH_UP} {catalog.catalog} {due.astimezone(UTC).isoformat()}",
+        tags={CATCH_UP_TAG: due.astimezone(UTC).isoformat()},
+        run_config={"ops": {tables_op(catalog): {"config": config}, bundle_op(catalog): {"config": config}}},
+    )
+
+
+def _is_under_way(catalog: Catalog, instance: dg.DagsterInstance) -> bool:
+    """Whether a run waits or runs that is a full backup, such as one that a schedule has queued."""
+    runs = dg.RunsFilter(job_name=full_job(catalog), statuses=_UNDER_WAY)
+    return instance.get_runs_count(runs) > 0
+
+
+def _missed(dues: Sequence[datetime]) -> str:
+    """`2 missed backups, due 2026-11-20 18:00 to 2026-11-21 18:00 UTC`."""
+    if len(dues) == 1:
+        return f"the missed backup that was due {dues[0]:%Y-%m-%d %H:%M} UTC"
+    return f"{len(dues)} missed backups, due {dues[0]:%Y-%m-%d %H:%M} to {dues[-1]:%Y-%m-%d %H:%M} UTC"

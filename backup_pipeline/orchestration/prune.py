@@ -1,0 +1,124 @@
+"""The weekly clean-up of a catalog: what the command line's `prune --confirm` does, with its plan in the UI."""
+
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from pydantic import Field
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.errors import BackupError, UsageError
+from backup_pipeline.core.prune_plan import PrunePlan
+from backup_pipeline.core.removal import Versions
+from backup_pipeline.core.secrets import redact
+from backup_pipeline.operations.prune import prune
+from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, plan_prune
+from backup_pipeline.operations.prune_report import PruneReport
+from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG, USER_TAG
+from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.keys import prune_job_name, prune_op
+from backup_pipeline.orchestration.prune_metadata import plan_markdown, prune_metadata
+from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.pruning import open_prune, wishes_of
+
+
+class PruneConfig(dg.Config):
+    """Whether the clean-up only shows its plan, and what it does about versions."""
+
+    dry_run: bool = Field(default=False, description="Only show the plan; remove nothing.")
+    versions: str = Field(
+        default="", description="In a versioned bucket: report, leave or remove. Default: BACKUP_PRUNE_VERSIONS."
+    )
+
+
+def prune_job(catalog: Catalog) -> dg.JobDefinition:
+    """Remove what the catalog's rules let go."""
+
+    @dg.op(
+        name=prune_op(catalog),
+        out=dg.Out(dg.Nothing),
+        description="The plan with a reason for each backup, then what was removed. The audit has both.",
+    )
+    def pruned(
+        context: dg.OpExecutionContext, config: PruneConfig, backups: BackupResource
+    ) -> Iterator[dg.Output[None]]:
+        with _told(context.log), backups.open(catalog) as own:
+            actor = context.run.tags.get(USER_TAG) or "dagster"
+            ports = open_prune(Settings(), own.ledger, actor, s3=s3_settings_of(backups.s3))
+            plans = list(_plans(catalog, config, ports))
+            for _, plan in plans:
+                context.log.info(plan_markdown(plan))
+            reports = [] if config.dry_run else [prune(plan, wish, ports) for wish, plan in plans]
+            yield dg.Output(None, metadata=dict(prune_metadata([plan for _, plan in plans], reports)))
+            _raise(reports, context.log)
+
+    @dg.job(
+        name=prune_job_name(catalog),
+        description=f"Remove old backups of {catalog.title or catalog.catalog} by its rules (docs/retention.md).",
+        tags={CATALOG_TAG: catalog.catalog, PRUNE_TAG: "true"},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        pruned()
+
+    return job
+
+
+def prune_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
+    """Launch the clean-up by `cron` in the catalog's timezone, on by default."""
+
+    @dg.schedule(
+        name=f"{catalog.catalog}_prune",
+        cron_schedule=cron,
+        execution_timezone=catalog.timezone,
+        job_name=prune_job_name(catalog),
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Clean-up of old backups of {catalog.title or catalog.catalog} ({cron}, {catalog.timezone}).",
+    )
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        """A tick that comes late still cleans up: the plan is that of its own present."""
+        tick = context.scheduled_execution_time.astimezone(ZoneInfo(catalog.timezone))
+        return dg.RunRequest(run_key=f"{catalog.catalog} prune {tick.isoformat()}")
+
+    return weekly
+
+
+def _plans(catalog: Catalog, config: PruneConfig, ports: PrunePorts) -> Iterator[tuple[PruneWish, PrunePlan]]:
+    """The plan of the catalog, and that of its safety backups where there are any."""
+    if config.versions and config.versions not in set(Versions):
+        message = f"There is nothing to do with versions called {config.versions!r}."
+        raise UsageError(message, do=f"Use one of {', '.join(Versions)}.")
+    first, safety = wishes_of(catalog, Settings())
+    for wish in (first, safety):
+        wanted = replace(wish, versions=Versions(config.versions)) if config.versions else wish
+        plan = plan_prune(wanted, ports)
+        if wish is first or plan.verdicts or not plan.empty:
+            yield wanted, plan
+
+
+def _raise(reports: Sequence[PruneReport], log: dg.DagsterLogManager) -> None:
+    """Fail the run when something stays that will not go by itself; what is locked goes when its time comes."""
+    for report in reports:
+        for left in report.left:
+            log.warning("%s: %s: %s %s", left.why, left.key, left.message, left.do)
+    for report in reports:
+        if report.left and not report.only_locked:
+            raise report.error()
+
+
+@contextmanager
+def _told(log: dg.DagsterLogManager) -> Iterator[None]:
+    """Whatever fails inside as one clear failure without secrets; the next tick, or anybody, runs it again."""
+    try:
+        yield
+    except BackupError as error:
+        told = BackupError(error.what, do=error.do)
+        told.exit_code = error.exit_code
+        raise failure(told) from None
+    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
+        log.debug(redact("".join(traceback.format_exception(error))))
+        raise failure(BackupError(redact(f"{type(error).__name__}: {error}"))) from None

@@ -1,0 +1,166 @@
+"""The scratch database of a drill: what was made in it, a row inserted and taken back, a row lost on purpose."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from backup_pipeline.core.drill_inserts import Insert, Inserted, NumberedTable, UniqueIndex
+from backup_pipeline.core.drill_objects import MadeObjects
+from backup_pipeline.core.errors import TargetError
+from backup_pipeline.core.progress import Silence
+from backup_pipeline.core.restore_target import TargetColumn
+from backup_pipeline.core.restoring import Name
+from backup_pipeline.postgres import scratch_queries as ask
+from backup_pipeline.postgres import target_queries
+from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
+from backup_pipeline.postgres.errors import server_said
+from backup_pipeline.postgres.restore_sql import names
+from backup_pipeline.postgres.restore_work import Row, Work
+from backup_pipeline.postgres.session import identifier, relation_sql
+from backup_pipeline.postgres.target_errors import connect_error
+from backup_pipeline.postgres.target_facts import oids_of
+
+_TIMEOUT_S = 10
+
+
+class PostgresScratch:
+    """The port `ScratchDatabase` at `url`, its superuser's. Each method connects for itself."""
+
+    def __init__(self, url: str) -> None:
+        self._endpoint = parse_endpoint(url, name="The scratch database's URL")
+
+    def server_version(self) -> str:
+        """The server's version, as it says it."""
+        with self._work() as work:
+            return str(work.ask(ask.VERSION)[0]["version"])
+
+    def prepare(self, roles: Iterable[str], extensions: Iterable[str]) -> None:
+        """Make roles that definitions name; TargetError when the server has not got one of the extensions."""
+        with self._work() as work:
+            there = {row["name"] for row in work.ask(ask.AVAILABLE)}
+            if lacking := sorted(set(extensions) - there):
+                message = (
+                    f"The backup's definitions want extensions that the scratch server lacks: {', '.join(lacking)}."
+                )
+                do = "Install PostgreSQL with these extensions on the machine that drills, or restore by hand."
+                raise TargetError(message, do=do)
+            known = {row["name"] for row in work.ask(ask.ROLES)}
+            for role in sorted(set(roles) - known):
+                work.run(f"CREATE ROLE {identifier(role)} NOLOGIN", f"making role {role}")
+
+    def objects(self) -> MadeObjects:
+        """Everything that definitions make."""
+        with self._work() as work:
+            return MadeObjects(
+                relations=frozenset((row["schema"], row["name"]) for row in work.ask(ask.RELATIONS)),
+                indexes={(row["schema"], row["name"]): row["valid"] for row in work.ask(ask.INDEXES)},
+                constraints={
+                    (row["schema"], row["relation"], row["name"]): row["valid"] for row in work.ask(ask.CONSTRAINTS)
+                },
+                triggers=frozenset((row["schema"], row["relation"], row["name"]) for row in work.ask(ask.TRIGGERS)),
+            )
+
+    def numbered(self, tables: Sequence[Name]) -> Sequence[NumberedTable]:
+        """Those of `tables` that have a column which a sequence feeds."""
+        with self._work() as work:
+            parameters = {"oids": oids_of(work.ask, tables)}
+            fed = _grouped(work.ask(target_queries.SEQUENCES, parameters))
+            columns = _grouped(work.ask(target_queries.COLUMNS, parameters))
+            unique = _grouped(work.ask(ask.UNIQUES, parameters))
+            named = {row["id"]: (row["schema"], row["name"]) for row in work.ask(ask.NAMES, parameters)}
+            return [
+                NumberedTable(
+                    name=named[oid],
+                    columns=tuple(_column(row) for row in columns[oid]),
+                    fed=tuple(dict.fromkeys(row["column"] for row in rows)),
+                    unique=tuple(_unique(row) for row in unique[oid]),
+                    empty=_empty(work, named[oid]),
+                )
+                for oid, rows in fed.items()
+            ]
+
+    def insert(self, wanted: Insert) -> Inserted:
+        """Insert the row, see what was drawn, and roll back."""
+        table = wanted.table
+        with self._work() as work:
+            try:
+                with work.connection.transaction(force_rollback=True):
+                    return _drawn(work, wanted)
+            except psycopg.errors.UniqueViolation as error:
+                index = next((one for one in table.unique if one.name == error.diag.constraint_name), None)
+                taken = tuple(name for name in table.fed if index is not None and name in index.columns)
+                return Inserted(taken=taken, refused="" if taken else server_said(error))
+            except psycopg.Error as error:
+                return Inserted(refused=self._endpoint.redact(server_said(error)))
+
+    def drop_row(self, table: Name) -> None:
+        """Delete one row, whatever refers to it: no foreign key is asked, no trigger fires."""
+        one = f"SELECT tableoid, ctid FROM {relation_sql(table)} LIMIT 1"  # noqa: S608
+        with self._work() as work, work.connection.transaction():
+            work.run("SET LOCAL session_replication_role = replica", "losing a row")
+            work.run(f"DELETE FROM {relation_sql(table)} WHERE (tableoid, ctid) = ({one})", "losing a row")  # noqa: S608
+
+    @contextmanager
+    def _work(self) -> Iterator[Work]:
+        with _connected(self._endpoint) as connection:
+            yield Work(connection, self._endpoint, Silence())
+
+
+@contextmanager
+def _connected(endpoint: Endpoint) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    try:
+        connection = psycopg.connect(endpoint.conninfo("drill", _TIMEOUT_S), autocommit=True, row_factory=dict_row)
+    except psycopg.Error as error:
+        raise connect_error(error, endpoint) from None
+    with connection:
+        yield connection
+
+
+def _drawn(work: Work, wanted: Insert) -> Inserted:
+    """The insert itself. What was drawn must be in one row only, also where no index says so."""
+    table, fed = relation_sql(wanted.table.name), wanted.table.fed
+    row = work.connection.execute(_insert_sql(wanted).encode()).fetchone()
+    if row is None:
+        return Inserted(refused="the row was kept away by a trigger or a rule")
+    taken = tuple(name for name in fed if _count(work, table, name, row[name]) > 1)
+    return Inserted(tuple(str(row[name]) for name in fed), taken)
+
+
+def _insert_sql(wanted: Insert) -> str:
+    table, returned = relation_sql(wanted.table.name), names(wanted.table.fed)
+    given = [*wanted.copied, *wanted.nulls]
+    if not given or wanted.table.empty:
+        return f"INSERT INTO {table} DEFAULT VALUES RETURNING {returned}"  # noqa: S608
+    values = ", ".join([*(identifier(name) for name in wanted.copied), *("NULL" for _ in wanted.nulls)])
+    return f"INSERT INTO {table} ({names(given)}) SELECT {values} FROM {table} LIMIT 1 RETURNING {returned}"  # noqa: S608
+
+
+def _count(work: Work, table: str, column: str, value: object) -> int:
+    sql = f"SELECT count(*) AS n FROM {table} WHERE {identifier(column)} = %(value)s"  # noqa: S608
+    return int(work.ask(sql, {"value": value})[0]["n"])
+
+
+def _empty(work: Work, table: Name) -> bool:
+    return bool(work.ask(f"SELECT NOT EXISTS (SELECT FROM {relation_sql(table)}) AS empty")[0]["empty"])  # noqa: S608
+
+
+def _grouped(rows: Iterable[Row]) -> Mapping[int, list[Row]]:
+    grouped: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row["relation"]].append(row)
+    return grouped
+
+
+def _column(row: Row) -> TargetColumn:
+    wanted = ("name", "pg_type", "nullable", "has_default", "generated", "identity")
+    return TargetColumn(**{name: row[name] for name in wanted})
+
+
+def _unique(row: Row) -> UniqueIndex:
+    return UniqueIndex(row["name"], tuple(row["columns"]), row["nulls_distinct"])

@@ -1,0 +1,95 @@
+"""How objects leave a directory, or any store that simply deletes; `removals_of` finds what is right for a store."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup_pipeline.core.errors import StoreDeniedError, StoreError
+from backup_pipeline.core.ports import Store, StoredObject
+from backup_pipeline.core.removal import Left, Removals, Unfinished, Versions, Why
+from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline.stores.keys import STAGING
+from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3_removals import S3Removals
+
+
+def removals_of(store: Store) -> Removals:
+    """How objects leave `store`, also when it is wrapped, for retries or else."""
+    inner = store
+    while not isinstance(inner, DirectoryStore | S3Store) and (wrapped := getattr(inner, "inner", None)) is not None:
+        inner = wrapped
+    if isinstance(inner, S3Store):
+        return S3Removals(inner.bucket, inner.prefix, inner.settings)
+    return DirectoryRemovals(store, inner.root) if isinstance(inner, DirectoryStore) else PlainRemovals(store)
+
+
+@dataclass(frozen=True)
+class PlainRemovals:
+    """The port `Removals` over a store without locks and versions."""
+
+    store: Store
+
+    def locked(self, keys: Sequence[str]) -> Sequence[Left]:
+        """None."""
+        return []
+
+    def remove(self, keys: Sequence[str], versions: Versions) -> Sequence[Left]:
+        """Delete each object; those that the store would not delete, with its words."""
+        return [left for key in keys if (left := self._delete(key)) is not None]
+
+    def hidden(self, prefix: str) -> Iterator[StoredObject]:
+        """None: what is deleted is gone."""
+        return iter(())
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Nothing: such a store shows no trace of it."""
+        return iter(())
+
+    def discard(self, found: Unfinished) -> Left | None:
+        """Nothing to do."""
+        return None
+
+    def _delete(self, key: str) -> Left | None:
+        try:
+            self.store.delete([key])
+        except StoreError as error:
+            if error.transient:
+                raise
+            why = Why.DENIED if isinstance(error, StoreDeniedError) else Why.FAILED
+            return Left(key, why, error.what, error.do)
+        return None
+
+
+@dataclass(frozen=True)
+class DirectoryRemovals(PlainRemovals):
+    """The port `Removals` over a directory: what dead writers left is in a hidden folder of its own."""
+
+    root: Path
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """The unfinished files that nobody has locked: a writer locks its file for as long as it lives."""
+        with suppress(FileNotFoundError):
+            for path in sorted((self.root / STAGING).iterdir()):
+                with suppress(OSError), path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    begun = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                    yield Unfinished(f"{STAGING}/{path.name}", begun, str(path))
+
+    def discard(self, found: Unfinished) -> Left | None:
+        """Remove the file, unless a writer has it."""
+        try:
+            with Path(found.token).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(found.token).unlink()
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            return Left(found.key, Why.FAILED, "It is being written at this moment.", "Nothing: it will get its name.")
+        except OSError as error:
+            return Left(found.key, Why.DENIED, f"{found.token}: {error.strerror}.", "Let this user remove the file.")
+        return None

@@ -1,0 +1,63 @@
+"""What a rebuild of the ledger reaches the world through; the ledger's database and tables are made where missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+
+from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.retention import Retention
+from backup_pipeline.core.safety import protected_name
+from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.operations.rebuild_look import RebuildPorts
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import LEDGER_DATABASE, postgres_home
+from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.encryption import check_encryption, noted_in
+from backup_pipeline.wiring.ports import is_dead
+from backup_pipeline.wiring.second_store import open_second, the_second
+from backup_pipeline.wiring.store import open_settings_store
+from backup_pipeline.wiring.urls import check_urls
+
+
+@contextmanager
+def empty_or_there(settings: Settings) -> Iterator[Settings]:
+    """Settings whose ledger is there, with its tables, empty where it was lost; the embedded server for a moment.
+
+    LedgerError when the database is missing and may not be created. SettingsError for what can be seen to be wrong.
+    """
+    check_urls(settings)
+    check_encryption(settings)
+    if settings.ledger_url is not None:
+        SqlLedger.create(settings.ledger_url.get_secret_value()).close()
+        yield settings
+        return
+    with EmbeddedPostgres(postgres_home(settings)) as server:
+        server.ensure_database(LEDGER_DATABASE)
+        SqlLedger.create(server.url(LEDGER_DATABASE)).close()
+        yield settings.model_copy(update={"ledger_url": SecretStr(server.url(LEDGER_DATABASE))})
+
+
+def open_rebuild(settings: Settings, ledger: Ledger, actor: str, *, from_second: bool = False) -> RebuildPorts:
+    """The ports of a rebuild from the first store, or the second; nothing connects before it is used."""
+    catalogs = load_catalogs(settings.catalogs)
+    used = noted_in(ledger, settings)
+
+    def rules(name: str) -> tuple[Retention, str] | None:
+        known = catalogs.get(name) or catalogs.get(protected_name(name))
+        return (known.retention, known.timezone) if known else None
+
+    return RebuildPorts(
+        store=the_second(settings, used).store if from_second else open_settings_store(settings, used=used),
+        ledger=ledger,
+        clock=utc_now,
+        actor=actor,
+        dead=is_dead,
+        rules=rules,
+        second=open_second(settings),
+        from_second=from_second,
+    )

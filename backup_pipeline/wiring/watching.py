@@ -1,0 +1,83 @@
+"""What the watchers work with: the catalogs that are watched, the ledger, and whom to tell. Nothing else need be up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.due_state import Freshness
+from backup_pipeline.core.errors import LedgerError, NotFoundError
+from backup_pipeline.core.ports import Alerter, Clock, Ledger
+from backup_pipeline.operations.account import account, look
+from backup_pipeline.operations.outbox import deliver
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.ports import open_settings_alerter
+
+logger = logging.getLogger(__name__)
+
+_DELIVERING = timedelta(seconds=5)
+"""Whoever watches has an answer to give."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whoever watches: the port `Voice`."""
+
+    ledger: Ledger
+    alerter: Alerter
+    clock: Clock = utc_now
+
+
+def watch_of(settings: Settings, ledger: Ledger) -> Watch:
+    """A watcher that tells people over the channels of the settings."""
+    return Watch(ledger, open_settings_alerter(settings))
+
+
+def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
+    """The catalogs of that name, all without any; NotFoundError for one that is not there."""
+    found = load_catalogs(settings.catalogs)
+    return [_named(name, found, settings) for name in names] if names else list(found.values())
+
+
+def watch_all(catalogs: Sequence[Catalog], watch: Watch) -> Sequence[Freshness]:
+    """Account for each catalog, and say how it stands; of a ledger that may only be read the latter alone.
+
+    LedgerError when that can not be read either.
+    """
+    stands = [_stands(catalog, watch) for catalog in catalogs]
+    _deliver_due(watch)
+    return stands
+
+
+def _deliver_due(watch: Watch) -> None:
+    """Alerts that did not reach people are tried again here too: Dagster's daemon may be down."""
+    try:
+        deliver(watch, within=_DELIVERING)
+    except LedgerError as trouble:
+        logger.warning("Alerts that did not reach people could not be tried again: %s", trouble)
+
+
+def look_at_all(catalogs: Sequence[Catalog], watch: Watch) -> Sequence[Freshness]:
+    """How each catalog stands, only read."""
+    return [look(catalog, watch.ledger, watch.clock()) for catalog in catalogs]
+
+
+def _stands(catalog: Catalog, watch: Watch) -> Freshness:
+    try:
+        return account(catalog, watch).freshness
+    except LedgerError as trouble:
+        stands = look(catalog, watch.ledger, watch.clock())
+        logger.warning("What was due for %s is not written down: %s", catalog.catalog, trouble)
+        return stands
+
+
+def _named(name: str, found: Mapping[str, Catalog], settings: Settings) -> Catalog:
+    if name in found:
+        return found[name]
+    message = f"There is no catalog {name} in {settings.catalogs}."
+    raise NotFoundError(message, do=f"Use one of {', '.join(found)}.")

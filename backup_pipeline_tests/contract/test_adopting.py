@@ -1,0 +1,87 @@
+"""What every ledger promises about whole rows that a rebuild writes: one suite over memory and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.ledger import AuditEvent, Owner
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline_tests.ledger.attempts import NOON, attempt
+
+AnyLedger = MemoryLedger | SqlLedger
+WHOLE = attempt(
+    "b1",
+    status=Status.SUCCESS_WITH_WARNINGS,
+    finished_at=NOON + timedelta(minutes=5),
+    snapshot_at=NOON,
+    file_name="full.zip",
+    file_path="isp/full.zip",
+    file_size_bytes=2**40,
+    record_count=7,
+    table_counts={"গ্রাহক": 7},
+    table_bytes={"গ্রাহক": 70},
+    sha256="0" * 64,
+    consistent=False,
+    warnings=("late",),
+    verification_level="0",
+    verified_at=NOON,
+    held_by="unknown",
+    held_reason="hold.json",
+    held_until=NOON + timedelta(days=3),
+    owner=Owner("host", 7, 1.5),
+    due_at=NOON,
+)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def ledger(request: pytest.FixtureRequest) -> Iterator[AnyLedger]:
+    if request.param == "memory":
+        yield MemoryLedger()
+        return
+    url: str = request.getfixturevalue("fresh_database")
+    upgrade(url)
+    sql = SqlLedger(url)
+    yield sql
+    sql.close()
+
+
+def test_rows_come_whole_and_with_their_audit(ledger: AnyLedger) -> None:
+    other = attempt("b2", status=Status.DELETED, error_message="gone", minutes=1)
+    events = [AuditEvent(NOON, "rahim", "rebuild", row.backup_id, {"did": "add"}) for row in (WHOLE, other)]
+    ledger.adopt([WHOLE, other], events)
+    assert ledger.list() == [other, WHOLE]
+    assert ledger.audits() == events[::-1]
+
+
+def test_a_row_that_is_there_is_replaced_and_no_other_touched(ledger: AnyLedger) -> None:
+    ledger.begin(attempt("b1", reason="old"))
+    ledger.begin(attempt("b3", minutes=3))
+    ledger.adopt([WHOLE], [])
+    ledger.adopt([replace(WHOLE, held_by=None, held_reason=None, held_until=None)], [])
+    row = ledger.get("b1")
+    assert row is not None
+    assert (row.status, row.reason, row.hold) == (WHOLE.status, "", None)
+    assert ledger.get("b3") == attempt("b3", minutes=3)
+
+
+def test_nothing_at_all_is_no_error(ledger: AnyLedger) -> None:
+    ledger.adopt([], [])
+    assert (list(ledger.list()), list(ledger.audits())) == ([], [])
+
+
+def test_rows_and_audit_come_together_or_not_at_all(fresh_database: str) -> None:
+    upgrade(fresh_database)
+    ledger = SqlLedger(fresh_database)
+    bad = AuditEvent(NOON, None, "rebuild", "b1")  # type: ignore[arg-type]  # the column refuses it
+    with pytest.raises(LedgerError):
+        ledger.adopt([WHOLE], [bad])
+    assert ledger.get("b1") is None
+    ledger.close()

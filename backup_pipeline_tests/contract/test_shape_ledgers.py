@@ -1,0 +1,57 @@
+"""What every ledger promises about the shapes of backups: one suite over memory and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from backup_pipeline.core.anomalies import judge_table
+from backup_pipeline.core.catalog import Anomalies
+from backup_pipeline.core.ports import Shapes
+from backup_pipeline.core.shape import Shape, table_shape
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline_tests.core.entries import past, table
+
+NEW = judge_table(table(rows=0), past(3), Anomalies())
+SHAPE = Shape(
+    backup_id="b1",
+    tables={"পেমেন্ট": table_shape(table("পেমেন্ট", unique=False, excluded=["x"], anomalies=NEW))},
+    unlisted=("public.new",),
+    excluded=("public.old",),
+    orphans={"a(b) → c(d)": 3},
+    anomalies=NEW,
+)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def shapes(request: pytest.FixtureRequest) -> Iterator[Shapes]:
+    if request.param == "memory":
+        yield MemoryLedger().shapes
+        return
+    url: str = request.getfixturevalue("fresh_database")
+    upgrade(url)
+    ledger = SqlLedger(url)
+    yield ledger.shapes
+    ledger.close()
+
+
+def test_a_shape_comes_back_as_it_was_kept_and_the_last_one_counts(shapes: Shapes) -> None:
+    assert shapes.get("b1") is None
+    shapes.put(SHAPE.model_copy(update={"unlisted": ()}))
+    shapes.put(SHAPE)
+    assert shapes.get("b1") == SHAPE
+    assert shapes.get("b2") is None
+
+
+def test_a_shape_that_this_version_can_not_read_is_none(fresh_database: str) -> None:
+    upgrade(fresh_database)
+    ledger = SqlLedger(fresh_database)
+    ledger.shapes.put(SHAPE)
+    with psycopg.connect(fresh_database) as session:
+        session.execute("UPDATE backup_shapes SET shape = '{\"tables\": 7}'")
+    assert ledger.shapes.get("b1") is None
+    ledger.close()

@@ -1,0 +1,66 @@
+"""What every ledger promises of threads of alerts: one suite over the one in memory and the one in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.ports import Threads
+from backup_pipeline.core.threads import Say, Thread
+from backup_pipeline.ledger.memory_threads import MemoryThreads
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline_tests.ledger.attempts import NOON
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def threads(request: pytest.FixtureRequest) -> Iterator[Threads]:
+    if request.param == "memory":
+        yield MemoryThreads(HOUR)
+        return
+    url: str = request.getfixturevalue("fresh_database")
+    upgrade(url)
+    sql = SqlLedger(url, remind_every=HOUR)
+    yield sql.threads
+    sql.close()
+
+
+def test_a_thread_goes_its_course_and_others_are_not_touched(threads: Threads) -> None:
+    assert threads.failing("isp", "full", NOON, 1).say is Say.FIRST
+    assert threads.failing("isp", "full", NOON + HOUR / 2, 2).say is Say.NOTHING
+    assert threads.failing("retail", "full", NOON + HOUR / 2, 1).say is Say.FIRST
+    assert threads.failing("isp", "tables", NOON + HOUR / 2, 1).say is Say.FIRST
+    step = threads.failing("isp", "full", NOON + HOUR, 0)
+    assert (step.say, step.after) == (Say.REMINDER, Thread("isp", "full", NOON, 3, 3, NOON + HOUR))
+    opened = [(thread.catalog, thread.topic) for thread in threads.list()]
+    assert opened[0] == ("isp", "full")
+    assert len(opened) == 3
+    assert threads.recovered("isp", "full").before.failures == 3
+    assert threads.recovered("isp", "full").say is Say.NOTHING
+    assert len(threads.list()) == 2
+    assert threads.failing("isp", "full", NOON + 2 * HOUR, 1).say is Say.FIRST
+
+
+def test_what_never_failed_does_not_recover(threads: Threads) -> None:
+    assert threads.recovered("isp", "full").say is Say.NOTHING
+    assert threads.list() == []
+
+
+def test_of_many_that_fail_at_once_one_is_told_and_all_are_counted(threads: Threads) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        said = [step.say for step in pool.map(lambda _: threads.failing("isp", "full", NOON, 1), range(12))]
+    assert said.count(Say.FIRST) == 1
+    assert said.count(Say.NOTHING) == 11
+    assert threads.list() == [Thread("isp", "full", NOON, failures=12, told=1, told_at=NOON)]
+
+
+def test_of_many_that_recover_at_once_one_is_told(threads: Threads) -> None:
+    threads.failing("isp", "full", NOON, 1)
+    with ThreadPoolExecutor(4) as pool:
+        said = [step.say for step in pool.map(lambda _: threads.recovered("isp", "full"), range(8))]
+    assert said.count(Say.RECOVERY) == 1

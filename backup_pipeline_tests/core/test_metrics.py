@@ -1,0 +1,111 @@
+"""The metrics of a ledger, read back by Prometheus' own parser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.metrics import Known, metrics_of
+from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.stats_prometheus import prometheus_text
+from backup_pipeline_tests.core.entries import AT, good
+
+HERE, THERE = "file:///backups", "s3://second/backups"
+OLD = good(0, {"orders": 5}, warnings=("one",))
+NEW = good(1, {"orders": 7, "পেমেন্ট": 0}, table_bytes={"orders": 70}, held_by="karim", held_reason="audit")
+RESTORE = RestoreRow(
+    "b0",
+    "isp",
+    "new",
+    "postgresql://x",
+    "x",
+    "karim",
+    AT,
+    id=3,
+    status=RestoreStatus.DONE,
+    started_at=AT,
+    finished_at=AT + timedelta(seconds=9),
+)
+
+
+def series(
+    *attempts: Attempt, copies: tuple[Copy, ...] = (), restores: tuple[RestoreRow, ...] = ()
+) -> dict[str, float]:
+    """The values by series, as Prometheus reads the text; its names and labels must be what they were."""
+    text = prometheus_text(metrics_of(Known(attempts, copies, restores, HERE, AT + timedelta(days=2))))
+    found = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        assert f"# TYPE {family.name}" in text
+        for sample in family.samples:
+            found[f"{sample.name}{dict(sorted(sample.labels.items()))}"] = sample.value
+    return found
+
+
+def test_the_newest_good_full_backup_is_told_with_its_tables() -> None:
+    failed = replace(good(2, {}), status=Status.FAILED, sha256=None)
+    selective = good(3, {"orders": 1}, kind="selective")
+    found = series(selective, failed, NEW, OLD)
+    isp = {"catalog": "isp"}
+    at = NEW.created_at.timestamp()
+    assert found[f"backup_last_success_timestamp_seconds{isp | {'destination': HERE}}"] == at
+    assert found[f"backup_duration_seconds{isp}"] == 30
+    assert found[f"backup_size_bytes{isp}"] == 1000
+    assert found[f"backup_rows{isp | {'table': 'orders'}}"] == 7
+    assert found[f"backup_rows{isp | {'table': 'পেমেন্ট'}}"] == 0
+    assert found[f"backup_table_size_bytes{isp | {'table': 'orders'}}"] == 70
+    assert found[f"backup_last_verified_timestamp_seconds{isp}"] == selective.created_at.timestamp()
+    assert found[f"backup_held{isp}"] == 1
+    assert found[f"backup_stored_bytes{isp}"] == 3000
+
+
+def test_attempts_are_counted_by_how_they_ended_also_when_they_are_gone() -> None:
+    gone, lost = replace(OLD, status=Status.DELETED), replace(OLD, backup_id="x", status=Status.DELETED, sha256=None)
+    missed = replace(good(2, {}), status=Status.MISSED)
+    found = series(missed, NEW, gone, lost, replace(good(4, {}), status=Status.RUNNING))
+    counts = {
+        status: found[f"backup_runs_total{ {'catalog': 'isp', 'status': status} }"]
+        for status in ("success", "success_with_warnings", "failed", "canceled", "missed")
+    }
+    assert counts == {"success": 1, "success_with_warnings": 1, "failed": 1, "canceled": 0, "missed": 1}
+    assert found["backup_missed_total{'catalog': 'isp'}"] == 1
+
+
+def test_a_verification_that_found_something_is_none() -> None:
+    broken = good(2, {}, verification_level="1 FAILED")
+    found = series(broken, OLD)
+    assert found["backup_last_verified_timestamp_seconds{'catalog': 'isp'}"] == OLD.created_at.timestamp()
+
+
+def test_a_second_destination_has_a_series_of_its_own() -> None:
+    made = "20261120T180000Z-full-1f3a9c2e"
+    copy = Copy(made, "isp", THERE, CopyStatus.GOOD, AT, verification_level="1", verified_at=AT)
+    older = replace(copy, backup_id="20261119T180000Z-full-1f3a9c2e")
+    bad = replace(copy, backup_id="20261121T180000Z-full-1f3a9c2e", status=CopyStatus.FAILED)
+    found = series(NEW, copies=(bad, copy, older))
+    name = f"backup_last_success_timestamp_seconds{ {'catalog': 'isp', 'destination': THERE} }"
+    assert found[name] == copy.made_at.timestamp()
+
+
+def test_the_newest_restore_that_was_done_is_told() -> None:
+    failed = replace(RESTORE, id=4, status=RestoreStatus.FAILED)
+    older = replace(RESTORE, id=2, finished_at=AT + timedelta(seconds=99))
+    found = series(NEW, restores=(failed, RESTORE, older))
+    assert found["backup_restore_duration_seconds{'catalog': 'isp'}"] == 9
+
+
+def test_an_empty_ledger_has_every_metric_and_no_value() -> None:
+    assert series() == {}
+
+
+def test_labels_never_name_a_backup_a_person_or_a_business() -> None:
+    tenant = replace(NEW, business="b-7", created_by="karim")
+    text = prometheus_text(metrics_of(Known((tenant,), (), (), HERE, AT)))
+    assert "b-7" not in text
+    assert "karim" not in text
+    assert "b1" not in text

@@ -1,0 +1,1 @@
+"""Drills: a backup restored into a scratch server, exported again, and compared."""

@@ -1,0 +1,129 @@
+"""Drills for tests: of backups in memory, with real scratch servers, and a channel that remembers its alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from backup_pipeline.core.alerts import Alert, Delivery
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.draft import draft_catalog
+from backup_pipeline.core.drill import DrillReport, Fault, TableDrill
+from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.formats.decoder import FileDecoder
+from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.fingerprints import FileFingerprints
+from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill, drill_with_fault
+from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.drilling import open_workshop
+from backup_pipeline_tests.operations.made import Place, now
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+class Remembering:
+    """The port `Alerter`, with one channel that remembers."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+
+    @property
+    def channels(self) -> Sequence[str]:
+        return ["memory"]
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
+        self.alerts.append(alert)
+        return [Delivery("memory")]
+
+
+@dataclass
+class Rehearsing:
+    """A backup and a place to drill it in."""
+
+    place: Place
+    attempt: Attempt
+    catalog: Catalog
+    work: Path
+    alerter: Remembering = field(default_factory=Remembering)
+
+    def ports(self) -> DrillPorts:
+        settings = Settings(work_dir=self.work)
+        exporting = self.place.ports(NOWHERE)
+        return DrillPorts(
+            store=self.place.store,
+            ledger=self.place.ledger,
+            formats=FileFormats(),
+            decoder=FileDecoder,
+            fingerprints=FileFingerprints,
+            alerter=self.alerter,
+            progress=exporting.progress,
+            clock=now,
+            workshop=lambda: open_workshop(settings),
+            exporting=exporting,
+            workers=2,
+        )
+
+    def request(self, **more: Any) -> DrillRequest:
+        found = self.place.ledger.get(self.attempt.backup_id)
+        assert found is not None
+        return replace(DrillRequest(found, "tester", self.catalog), **more)
+
+    def drill(self, **more: Any) -> DrillReport:
+        return drill(self.request(**more), self.ports())
+
+    def inject(self, fault: Fault, **more: Any) -> tuple[DrillReport, BackupError]:
+        return drill_with_fault(self.request(fault=fault, **more), self.ports())
+
+    def level(self) -> str | None:
+        found = self.place.ledger.get(self.attempt.backup_id)
+        assert found is not None
+        return found.verification_level
+
+    def audits(self, action: str = "drill") -> list[AuditEvent]:
+        return [event for event in self.place.ledger.audits(self.attempt.backup_id) if event.action == action]
+
+    def left(self) -> list[Path]:
+        """What drills left behind."""
+        folder = self.work / "drills"
+        return [*folder.iterdir()] if folder.is_dir() else []
+
+    def stored(self) -> dict[str, bytes]:
+        return {found.key: self.place.store.get(found.key) for found in self.place.store.list("")}
+
+
+def backed_up(url: str, folder: Path, catalog: Catalog) -> Rehearsing:
+    """A backup of the database at `url`."""
+    place = Place(folder / "spool")
+    return Rehearsing(place, place.back_up(url, catalog), catalog, folder / "work")
+
+
+def drafted(url: str, **specs: dict[str, Any]) -> Catalog:
+    """A catalog of every table at `url`; `specs` says more about some."""
+    with PostgresSource(url).snapshot() as snapshot:
+        made = draft_catalog(snapshot.database(), name="shop").catalog
+    tables = {name: {**spec.model_dump(exclude_defaults=True), **specs.get(name, {})}
+              for name, spec in made.tables.items()}  # fmt: skip
+    for name, spec in specs.items():
+        tables.setdefault(name, spec)
+    values = made.model_dump(by_alias=True, exclude={"tables"})
+    return Catalog.model_validate({**values, "tables": tables})
+
+
+def run(url: str, sql: str) -> None:
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(sql.encode())
+
+
+def table(report: DrillReport, name: str) -> TableDrill:
+    return next(table for table in report.tables if table.name == name)
+
+
+def said(report: DrillReport) -> str:
+    """Every remark, as one text."""
+    return "\n".join(str(remark) for remark in report.remarks)

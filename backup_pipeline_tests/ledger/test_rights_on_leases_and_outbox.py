@@ -1,0 +1,67 @@
+"""Who may see and change leases and the outbox, tried by roles that really log in."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.leases import LIFE, Claim
+from backup_pipeline.core.ledger import Owner
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline_tests.ledger.attempts import NOON
+from backup_pipeline_tests.ledger.logins import as_login, new_login
+
+CLAIM = Claim("isp", "b1", "rahim", Owner("host", 1, 1.0))
+ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp")
+TABLES = ("leases", "alert_outbox")
+
+
+@pytest.fixture
+def url(fresh_database: str) -> str:
+    """The superuser's URL of a ledger with one lease and one alert."""
+    upgrade(fresh_database)
+    with closing(SqlLedger(fresh_database)) as ledger:
+        ledger.leases.acquire(CLAIM, LIFE)
+        ledger.outbox.add(ALERT, ["mailto://ops"], NOON)
+    return fresh_database
+
+
+@pytest.mark.parametrize("group", ["admin", "super_admin", "backup_pipeline_writer"])
+def test_a_member_manages_both_and_takes_nothing_away(url: str, group: str) -> None:
+    member = as_login(url, new_login(url, member_of=group))
+    with closing(SqlLedger(member)) as ledger:
+        lease = ledger.leases.get("isp")
+        assert lease is not None
+        assert ledger.leases.renew(lease, LIFE) is not None
+        ledger.leases.release(lease)
+        [entry] = ledger.outbox.list()
+        assert ledger.outbox.settle(entry.id, None, NOON + timedelta(minutes=1)).delivered_at is not None
+    for table in TABLES:
+        for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}"):
+            with psycopg.connect(member) as session, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(statement.encode())
+
+
+def test_a_role_with_table_grants_still_sees_and_changes_nothing(url: str) -> None:
+    stranger = new_login(url)
+    with psycopg.connect(url) as session:
+        grant = sql.SQL("GRANT ALL ON leases, alert_outbox TO {}")
+        session.execute(grant.format(sql.Identifier(stranger)))
+    with closing(SqlLedger(as_login(url, stranger))) as ledger:
+        assert ledger.leases.get("isp") is None
+        assert ledger.outbox.list() == []
+        assert ledger.outbox.claim(NOON + timedelta(days=1), early=True) is None
+        with pytest.raises(LedgerError, match="row-level security"):
+            ledger.leases.acquire(CLAIM, LIFE, over=1)
+        with pytest.raises(LedgerError, match="row-level security"):
+            ledger.outbox.add(ALERT, ["mailto://ops"], NOON)
+    for table in TABLES:
+        with psycopg.connect(as_login(url, stranger)) as session:
+            assert session.execute(f"DELETE FROM {table}".encode()).rowcount == 0

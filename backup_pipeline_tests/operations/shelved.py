@@ -1,0 +1,111 @@
+"""A store and a ledger with backups in them that only look like some: for tests of what removes backups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from backup_pipeline.core.layout import PartitionPlace, schema_key
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ports import Ledger, Store, StoredObject
+from backup_pipeline.core.prune_plan import PrunePlan
+from backup_pipeline.core.retention import Retention
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.operations.browse import place_of
+from backup_pipeline.operations.prune import prune
+from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, plan_prune
+from backup_pipeline.operations.prune_report import PruneReport
+from backup_pipeline.stores.faulty import FaultyStore
+from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline.stores.removals import removals_of
+from backup_pipeline_tests.core.retained import NOW, backup
+
+TABLES = ("goods", "sold")
+
+
+@dataclass
+class Shelved:
+    """Everything of one test; the clock stands still unless a test moves it."""
+
+    now: datetime = NOW
+    wish: PruneWish = field(default_factory=lambda: PruneWish("shop", Retention(), "Asia/Dhaka"))
+    store: Any = None
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+
+    def __post_init__(self) -> None:
+        self.memory = MemoryStore(clock=lambda: self.now)
+        self.faulty = FaultyStore(self.memory)
+        self.store = self.store or self.faulty
+
+    @property
+    def ports(self) -> PrunePorts:
+        return PrunePorts(self.store, removals_of(self.store), self.ledger, lambda: self.now, "tester")
+
+    def add(self, *rows: Attempt, partitions: bool = True) -> None:
+        """Put backups into store and ledger, each at its own time."""
+        for row in rows:
+            self.file(row, partitions=partitions)
+            add_row(self.ledger, row)
+
+    def file(self, row: Attempt, *, partitions: bool = True, manifest: bool = True) -> None:
+        """Put what a backup leaves in the store there, at its time."""
+        present, self.now = self.now, row.finished_at or row.started_at
+        place = place_of(row)
+        if row.kind != "tables":
+            self.store.put(place.bundle("full_backup.zip"), [b"b" * (row.file_size_bytes or 1000)])
+        if manifest and row.kind != "tables":
+            self.store.put(place.manifest, [b"{}"])
+        for table in TABLES if partitions else ():
+            folder = PartitionPlace(row.catalog, table, row.partition_date)
+            self.store.put(folder.file("part-00000.parquet"), [b"p"])
+            self.store.put(folder.record, [b"{}"])
+        self.store.put(schema_key(row.catalog, row.partition_date), [b"-- ddl"])
+        self.now = present
+
+    def plan(self) -> PrunePlan:
+        return plan_prune(self.wish, self.ports)
+
+    def prune(self) -> PruneReport:
+        return prune(self.plan(), self.wish, self.ports)
+
+    def stored(self, prefix: str = "") -> list[str]:
+        return keys_of(self.memory if self.store is self.faulty else self.store, prefix)
+
+    def row(self, backup_id: str) -> Attempt:
+        found = self.ledger.get(backup_id)
+        assert found is not None
+        return found
+
+    def statuses(self) -> list[str]:
+        """Of every row, the newest backup first."""
+        return [str(row.status) for row in self.ledger.list()]
+
+    def actions(self, backup_id: str | None = None) -> list[str]:
+        """What the audit says, in order; of one backup or of all."""
+        return [event.action for event in reversed(self.ledger.audits(backup_id)) if event.backup_id == backup_id]
+
+
+def keys_of(store: Store, prefix: str = "") -> list[str]:
+    return [found.key for found in store.list(prefix)]
+
+
+def add_row(ledger: Ledger, row: Attempt) -> None:
+    """The row as it is, whatever way it came to be so."""
+    assert isinstance(ledger, MemoryLedger)
+    ledger._rows[row.backup_id] = row
+
+
+def old(count: int, *, first: int = 40, **fields: Any) -> list[Attempt]:
+    """So many backups, `first` days old and older: what retention lets go."""
+    return [backup(NOW - timedelta(days=first + back), salt=back, **fields) for back in range(count)]
+
+
+def with_status(row: Attempt, status: Status) -> Attempt:
+    return replace(row, status=status)
+
+
+def sizes(found: Iterable[StoredObject]) -> int:
+    return sum(stored.size for stored in found)

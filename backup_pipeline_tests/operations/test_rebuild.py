@@ -1,0 +1,261 @@
+"""A rebuild: a lost ledger is made of the manifests, what contradicts the store is corrected, and the rest is left."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.hold import Hold, seal_hold
+from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.manifest import StoredManifest, seal
+from backup_pipeline.core.ports import Ledger, Second, Store
+from backup_pipeline.core.rebuild import Kind, RebuildPlan
+from backup_pipeline.core.rebuild_rows import NOBODY as UNKNOWN
+from backup_pipeline.core.retention import Retention
+from backup_pipeline.core.statuses import Status
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.operations.browse import place_of
+from backup_pipeline.operations.hold import hold_backup
+from backup_pipeline.operations.rebuild import rebuild
+from backup_pipeline.operations.rebuild_look import RebuildPorts, plan_rebuild
+from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.operations.conftest import Made
+from backup_pipeline_tests.operations.made import now
+from backup_pipeline_tests.operations.vault import STRANGER_SECRET, Vault
+
+RULES = (Retention.model_validate({"manual": {"keep_within": "90 days"}}), "Asia/Dhaka")
+
+
+class Voice:
+    """Whoever holds."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.clock = now
+
+
+def ports_of(store: Store, ledger: Ledger, **others: object) -> RebuildPorts:
+    given: dict[str, object] = {"dead": lambda _: True, "rules": lambda _: RULES, **others}
+    return RebuildPorts(store, ledger, now, "tester", **given)  # type: ignore[arg-type]
+
+
+def rebuilt(ports: RebuildPorts) -> RebuildPlan:
+    plan = plan_rebuild(ports)
+    rebuild(plan, ports)
+    return plan
+
+
+def kinds(plan: RebuildPlan) -> list[Kind]:
+    return [change.kind for change in plan.changes]
+
+
+def row_in(ledger: Ledger, backup_id: str) -> Attempt:
+    found = ledger.get(backup_id)
+    assert found is not None
+    return found
+
+
+def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
+    ports = ports_of(made.store, MemoryLedger())
+    plan = plan_rebuild(ports)
+    assert kinds(plan) == [Kind.ADD]
+    assert ports.ledger.list() == []
+    rebuild(plan, ports)
+    row = row_in(ports.ledger, made.attempt.backup_id)
+    lost = {"owner": None, "heartbeat_at": None, "tables_wanted": (), "created_at": row.created_at}
+    later = {"finished_at": row.finished_at, "verified_at": row.verified_at, "expires_at": row.expires_at}
+    assert row == replace(made.attempt, verification_level="0", **lost, **later)
+    assert row.expires_at is not None
+    assert row.expires_at - made.manifest.snapshot.taken_at > timedelta(days=89)
+    assert ports.ledger.shapes.get(row.backup_id) is not None
+    [whole, one] = ports.ledger.audits()
+    assert (whole.action, whole.detail["add"]) == ("rebuild", 1)
+    assert (one.actor, one.backup_id, one.detail["before"]) == ("tester", row.backup_id, "no row")
+
+
+def test_a_second_rebuild_has_nothing_to_do(made: Made) -> None:
+    ports = ports_of(made.store, MemoryLedger())
+    rebuilt(ports)
+    before = row_in(ports.ledger, made.attempt.backup_id)
+    plan = rebuilt(ports)
+    assert (plan.empty, plan.changes, plan.agree) == (True, (), 1)
+    assert row_in(ports.ledger, made.attempt.backup_id) == before
+
+
+def test_a_row_that_agrees_is_not_changed_and_its_manifest_not_even_read(made: Made) -> None:
+    made.store.put(made.place.manifest, [b"not json at all"])
+    plan = rebuilt(ports_of(made.store, made.ledger))
+    assert plan.changes == ()
+    assert row_in(made.ledger, made.attempt.backup_id) == made.attempt
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.RUNNING, Status.DELETED, Status.MISSED])
+def test_a_row_that_denies_a_backup_is_corrected(made: Made, status: Status) -> None:
+    wrong = replace(made.attempt, status=status, error_message="lost", due_at=now(), record_count=None, sha256=None)
+    made.ledger._rows[wrong.backup_id] = wrong
+    plan = rebuilt(ports_of(made.store, made.ledger))
+    assert kinds(plan) == [Kind.CORRECT]
+    row = row_in(made.ledger, wrong.backup_id)
+    assert (row.status, row.error_message, row.record_count) == (Status.SUCCESS, None, 2500)
+    assert (row.due_at, row.owner, row.created_at) == (wrong.due_at, wrong.owner, wrong.created_at)
+    assert rebuilt(ports_of(made.store, made.ledger)).changes == ()
+
+
+def test_a_backup_that_is_being_made_is_left_alone(made: Made) -> None:
+    made.ledger._rows[made.attempt.backup_id] = replace(made.attempt, status=Status.RUNNING)
+    assert rebuilt(ports_of(made.store, made.ledger, dead=lambda _: False)).changes == ()
+
+
+def test_wrong_facts_of_a_good_row_are_corrected_and_what_was_verified_stays(made: Made) -> None:
+    wrong = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, verification_level="2")
+    made.ledger._rows[wrong.backup_id] = wrong
+    [change] = rebuilt(ports_of(made.store, made.ledger)).changes
+    assert (change.kind, change.reason.partition(": ")[2]) == (Kind.CORRECT, "file_size_bytes, sha256")
+    row = row_in(made.ledger, wrong.backup_id)
+    assert (row.file_size_bytes, row.sha256) == (made.manifest.bundle.bytes, made.manifest.bundle.sha256)
+    assert row.verification_level == "2"
+
+
+def test_a_hold_outlives_the_ledger(made: Made) -> None:
+    until = now() + timedelta(days=10)
+    hold_backup(made.attempt, Hold("rahim", "the audit", until), made.store, Voice(made.ledger))
+    ledger = MemoryLedger()
+    rebuilt(ports_of(made.store, ledger))
+    hold = row_in(ledger, made.attempt.backup_id).hold
+    assert hold is not None
+    assert (hold.by, hold.until) == ("unknown", until)
+
+
+def test_a_hold_that_the_row_lacks_is_put_back_one_that_is_over_is_not(made: Made) -> None:
+    made.store.put(made.place.hold, [seal_hold(made.attempt.backup_id, now() - timedelta(days=1))])
+    assert rebuilt(ports_of(made.store, made.ledger)).changes == ()
+    made.store.put(made.place.hold, [b"{"])
+    assert kinds(rebuilt(ports_of(made.store, made.ledger))) == [Kind.HOLD]
+    row = row_in(made.ledger, made.attempt.backup_id)
+    assert row.hold is not None
+    assert row.hold.until is None
+    assert replace(row, held_by=None, held_reason=None) == made.attempt
+    assert rebuilt(ports_of(made.store, made.ledger)).changes == ()
+
+
+@pytest.fixture
+def two(made: Made) -> tuple[Made, Attempt]:
+    """The backup, and an older one that only the ledger knows."""
+    older = replace(made.attempt, backup_id="20261001T000000Z-full-00000001")
+    made.ledger._rows[older.backup_id] = older
+    return made, older
+
+
+def test_a_row_whose_backup_is_gone_says_so(two: tuple[Made, Attempt]) -> None:
+    made, older = two
+    assert kinds(rebuilt(ports_of(made.store, made.ledger))) == [Kind.GONE]
+    row = row_in(made.ledger, older.backup_id)
+    assert row.status is Status.DELETED
+    assert "nobody removed it with this program" in (row.error_message or "")
+    assert row_in(made.ledger, made.attempt.backup_id) == made.attempt
+
+
+def test_a_good_copy_elsewhere_keeps_the_row_of_a_lost_backup(two: tuple[Made, Attempt]) -> None:
+    made, older = two
+    made.ledger.copies.put(Copy(older.backup_id, "shop", "s3://far", CopyStatus.GOOD, now(), verification_level="1"))
+    [problem] = rebuilt(ports_of(made.store, made.ledger)).problems
+    assert "s3://far" in problem.reason
+    assert row_in(made.ledger, older.backup_id) == older
+
+
+def test_a_removal_that_was_begun_is_prunes_to_finish(two: tuple[Made, Attempt]) -> None:
+    made, older = two
+    made.ledger.audit(AuditEvent(now(), "rahim", "removing", older.backup_id, {"to": "deleted"}))
+    [problem] = rebuilt(ports_of(made.store, made.ledger)).problems
+    assert "prune" in problem.reason
+    assert row_in(made.ledger, older.backup_id) == older
+
+
+def test_an_empty_store_is_taken_for_the_wrong_one(made: Made) -> None:
+    plan = rebuilt(ports_of(MemoryStore(), made.ledger))
+    assert kinds(plan) == [Kind.PROBLEM]
+    assert "BACKUP_STORE" in plan.changes[0].reason
+    assert row_in(made.ledger, made.attempt.backup_id) == made.attempt
+
+
+@pytest.mark.parametrize("damage", ["manifest", "bundle", "short", "elsewhere"])
+def test_what_is_no_backup_gets_no_row(made: Made, damage: str) -> None:
+    if damage == "manifest":
+        made.store.put(made.place.manifest, [made.store.get(made.place.manifest)[:-20]])
+    elif damage == "bundle":
+        made.store.delete([made.bundle])
+    elif damage == "short":
+        made.store.put(made.bundle, [b"PK"])
+    else:
+        made.store.put(made.place.manifest.replace(made.attempt.backup_id, "20261001T000000Z-full-00000001"), [b"{}"])
+    ledger = MemoryLedger()
+    plan = rebuilt(ports_of(made.store, ledger))
+    assert len(plan.problems) == 1
+    assert len(ledger.list()) == (1 if damage == "elsewhere" else 0)
+
+
+def test_a_row_that_moved_since_the_plan_is_left_to_the_next_rebuild(made: Made) -> None:
+    ports = ports_of(made.store, MemoryLedger())
+    plan = plan_rebuild(ports)
+    mine = replace(made.attempt, status=Status.RUNNING)
+    ports.ledger.begin(mine)
+    report = rebuild(plan, ports)
+    assert (len(report.written), len(report.moved)) == (0, 1)
+    assert row_in(ports.ledger, mine.backup_id) == mine
+
+
+def test_a_backup_that_came_back_since_the_plan_is_not_called_gone(two: tuple[Made, Attempt]) -> None:
+    made, older = two
+    ports = ports_of(made.store, made.ledger)
+    plan = plan_rebuild(ports)
+    made.store.put(place_of(older).manifest, [b"{}"])
+    assert len(rebuild(plan, ports).moved) == 1
+    assert row_in(made.ledger, older.backup_id) == older
+
+
+def test_copies_in_the_second_store_are_known_again_and_alone_they_are_enough(made: Made) -> None:
+    second = Second("s3://far", made.store)
+    ledger = MemoryLedger()
+    rebuilt(ports_of(made.store, ledger, second=second))
+    [copy] = ledger.copies.list()
+    assert (copy.store, copy.good, copy.bytes) == ("s3://far", True, made.manifest.bundle.bytes)
+    fresh = MemoryLedger()
+    plan = rebuilt(ports_of(made.store, fresh, second=second, from_second=True))
+    assert kinds(plan) == [Kind.ADD]
+    assert len(fresh.copies.list()) == 1
+    assert rebuilt(ports_of(MemoryStore(), fresh, second=second)).problems[0].reason.count("--store second") == 1
+    assert row_in(fresh, made.attempt.backup_id).status is Status.SUCCESS
+
+
+def test_an_encrypted_backup_is_known_without_a_key_and_counted_with_one(vault: Vault) -> None:
+    ledger = MemoryLedger()
+    ports = ports_of(vault.server.elsewhere("stranger", keys=[STRANGER_SECRET]).store, ledger)
+    rebuilt(ports)
+    row = row_in(ledger, vault.attempt.backup_id)
+    assert (row.created_by, row.record_count, row.status) == (UNKNOWN, None, vault.attempt.status)
+    assert (row.sha256, row.snapshot_at) == (vault.attempt.sha256, vault.attempt.snapshot_at)
+    assert rebuilt(ports).changes == ()
+    assert kinds(rebuilt(ports_of(vault.server.owner.store, ledger))) == [Kind.CORRECT]
+    row = row_in(ledger, vault.attempt.backup_id)
+    assert (row.created_by, row.record_count) == ("tester", vault.attempt.record_count)
+
+
+def test_thousands_of_manifests_are_read_side_by_side(made: Made) -> None:
+    bundle = made.store.get(made.bundle)
+    for salt, hour in itertools.product(range(40), range(24)):
+        backup_id = f"20261001T{hour:02d}0000Z-full-{salt:08x}"
+        body = {**json.loads(made.store.get(made.place.manifest)), "backup_id": backup_id}
+        manifest = StoredManifest.model_validate(body)
+        place = replace(made.place, backup_id=backup_id)
+        made.store.put(place.bundle(manifest.bundle.name), [bundle])
+        made.store.put(place.manifest, [seal(manifest)])
+    ledger = MemoryLedger()
+    began = now()
+    plan = rebuilt(ports_of(made.store, ledger))
+    assert len(plan.changes) == len(ledger.list()) == 961
+    assert now() - began < timedelta(seconds=20)
