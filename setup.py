@@ -40,5 +40,5 @@ class BuildPlainC(build_ext):
         subprocess.run([*compiler(), *FLAGS, "-o", str(target), *ext.sources], check=True, env=environment)  # noqa: S603  our own command
 
 
-SOURCES = ["backup_pipeline/native/copy_rows.c", "backup_pipeline/native/csv_rows.c"]
+SOURCES = [f"backup_pipeline/native/{name}.c" for name in ("copy_rows", "csv_rows", "binary_rows")]
 setup(ext_modules=[Extension("backup_pipeline.native._rows", SOURCES)], cmdclass={"build_ext": BuildPlainC})

@@ -152,10 +152,11 @@ class Formats(Protocol):
         is in `target` then is worth nothing.
         """
 
-    def copy_rows(self, file: Path, columns: Sequence[str]) -> Iterator[bytes]:
+    def copy_rows(self, file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
         """The rows of the Parquet file at `file` as CSV for PostgreSQL's COPY, `columns` in this order.
 
-        NULL is an empty cell without quotes. In flat memory; VerificationError when it can not be read.
+        NULL is an empty cell without quotes. With `binary`, the columns' types in the target: as rows of a binary COPY,
+        without its header and trailer. In flat memory; VerificationError when it can not be read.
         """
 
 
@@ -184,7 +185,10 @@ class Store(Protocol):
         """Write `chunks` as one object. It is visible whole or not at all, and durable on return."""
 
     def put_file(self, key: str, path: Path) -> StoredObject:
-        """Write the file at `path` as one object, with the promises of `put`; may be retried."""
+        """Write the file at `path` as one object, with the promises of `put`; may be retried.
+
+        Nobody may write into that file any more: a store beside it may keep the very same bytes.
+        """
 
     def get(self, key: str) -> bytes:
         """The whole object."""
@@ -487,8 +491,9 @@ class TargetSession(Protocol):
     ) -> Sequence[TableReport]:
         """Carry out the plan in one transaction; what became of each table, in the plan's order.
 
-        `rows` gives a table's rows as CSV for COPY, in the order of its `columns`. PreflightRefusedError when the rows
-        themselves show that it would go wrong, such as a row whose parent is nowhere.
+        `rows` gives a table's rows for COPY, binary or as CSV (`table.binary`), in the order of its `columns`.
+        PreflightRefusedError when the rows themselves show that it would go wrong, such as a row whose parent is
+        nowhere.
         """
 
     def analyze(self, tables: Sequence[Name]) -> Sequence[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from backup_pipeline.core.manifest import ColumnEntry, TableEntry
+from backup_pipeline.core.restore_binary import goes_binary
 from backup_pipeline.core.restore_target import TargetColumn
 from backup_pipeline.core.restore_types import Conversion, conversion
 from backup_pipeline.core.restoring import LoadedColumn, Remark, Severity
@@ -36,7 +37,8 @@ def plan_columns(
         found = there.get(names.get(column.name, column.name))
         reason = _reason_to_ignore(column, found)
         if found is not None and reason is None:
-            loaded.append(LoadedColumn(column.name, found.name, found.pg_type))
+            binary = goes_binary(column.arrow_type, found.pg_type)
+            loaded.append(LoadedColumn(column.name, found.name, found.pg_type, binary))
         else:
             ignored[column.name] = reason or ""
     taken = {column.target for column in loaded}

@@ -78,11 +78,15 @@ class Remark:
 
 @dataclass(frozen=True)
 class LoadedColumn:
-    """A column that is restored: its name in the backup, and in the target's table, and the target's type."""
+    """A column that is restored: its name in the backup, and in the target's table, and the target's type.
+
+    `binary` says that its values can go to the server in its own binary form.
+    """
 
     name: str
     target: str
     pg_type: str
+    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,11 @@ class TableRestore:
     def target_name(self) -> str:
         """`schema.name` of the target, for people."""
         return ".".join(self.target)
+
+    @property
+    def binary(self) -> bool:
+        """Whether the rows go to the server in its own binary form, else as CSV."""
+        return bool(self.columns) and all(column.binary for column in self.columns)
 
     @property
     def bytes(self) -> int:

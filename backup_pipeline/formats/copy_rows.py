@@ -1,4 +1,4 @@
-"""A Parquet file as CSV for PostgreSQL's COPY: the very values, an empty cell without quotes for NULL."""
+"""A Parquet file as rows for PostgreSQL's COPY: binary, or CSV with an empty cell without quotes for NULL."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.formats.binary_rows import binary_rows
 from backup_pipeline.formats.far_dates import far_texts, is_far
 
 _ROWS = 16_384
@@ -22,15 +23,17 @@ _LARGE = pa.large_string()
 _NO_BYTES = np.empty(0, dtype=np.uint8)
 
 
-def copy_rows(file: Path, columns: Sequence[str]) -> Iterator[bytes]:
+def copy_rows(file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
     """The rows of the Parquet file at `file` as CSV without a header, `columns` in this order; in flat memory.
 
+    With `binary`, the columns' types in the target: in the server's binary form, without header and trailer.
     VerificationError when it can not be read, or lacks a column.
     """
     try:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(batch_size=_ROWS, columns=list(columns)):
-                yield csv_of(batch.select(list(columns)))
+                rows = batch.select(list(columns))
+                yield csv_of(rows) if binary is None else binary_rows(rows, binary)
     except (pa.ArrowException, KeyError, OSError) as error:
         message = f"{file.name} can not be read as Parquet: {error}"
         raise VerificationError(

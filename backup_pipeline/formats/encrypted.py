@@ -65,6 +65,6 @@ class EncryptedFormats:
         """As the inner formats do; `bundle` decrypts itself."""
         self._inner.render(kind, manifest, bundle, target)
 
-    def copy_rows(self, file: Path, columns: Sequence[str]) -> Iterator[bytes]:
+    def copy_rows(self, file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
         """As the inner formats do; `file` is plain."""
-        return self._inner.copy_rows(file, columns)
+        return self._inner.copy_rows(file, columns, binary)

@@ -78,9 +78,9 @@ class FileFormats:
             case Rendering.JSON:
                 target.writelines(json_chunks(manifest.model_dump(mode="json"), bundle_tables(manifest, bundle)))
 
-    def copy_rows(self, file: Path, columns: Sequence[str]) -> Iterator[bytes]:
+    def copy_rows(self, file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
         """The rows of the Parquet file at `file` as CSV for PostgreSQL's COPY, `columns` in this order."""
-        return copy_rows(file, columns)
+        return copy_rows(file, columns, binary)
 
 
 def _short(cell: str) -> str:

@@ -28,4 +28,6 @@ def library() -> ctypes.CDLL:
     loaded.forget_row.restype = None
     loaded.write_lines.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
     loaded.write_lines.restype = _COUNT
+    loaded.write_rows.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
+    loaded.write_rows.restype = _COUNT
     return loaded

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
+def ahead(items: Iterator[T], depth: int = 4) -> Generator[T]:
     """The items of `items`, which runs at most `depth` of them ahead; its error comes where it happened."""
     ready: queue.Queue[object] = queue.Queue(maxsize=depth)
     stop = threading.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -40,6 +40,7 @@ from backup_pipeline.core.manifest import (
 from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.progress import BytesMoved, StageStarted
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.ahead import ahead
 from backup_pipeline.operations.anomalies import with_anomalies
 from backup_pipeline.operations.anomaly_references import count_orphans
 from backup_pipeline.operations.publish import load_partition
@@ -204,7 +205,7 @@ def _file_members(request: BundleRequest, partitions: Sequence[PartitionRecord],
             yield Member(
                 path=encrypted_name(path, gzipped=is_gzipped(lies.name)) if file.encrypted else path,
                 modified=partition.table.snapshot.taken_at.astimezone(ZoneInfo(request.catalog.timezone)),
-                chunks=_chunks(request, place, lies, ports),
+                chunks=ahead(_chunks(request, place, lies, ports)),
                 size=lies.bytes,
                 crc32=lies.crc32,
                 stored=file.format == "parquet" or file.encrypted is not None,
@@ -234,7 +235,10 @@ def _read(request: BundleRequest, place: PartitionPlace, file: StoredFile, store
 
 
 def _store(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
-    """Write the bundle, read it back, and compare size and SHA-256; what does not compare is removed."""
+    """Write the bundle, read it back, and compare size and SHA-256; what does not compare is removed.
+
+    Reading the files, packing them and writing are done side by side.
+    """
     sent = hashlib.sha256()
     size = 0
 
@@ -245,7 +249,8 @@ def _store(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
             size += len(chunk)
             yield chunk
 
-    stored = ports.store.keep(key, counted())
+    with closing(ahead(counted())) as chunks:
+        stored = ports.store.keep(key, chunks)
     ports.progress.tell(StageStarted("check", size))
     problem = f"it has {stored.size} bytes of {size}" if stored.size != size else None
     problem = problem or compare(ports.store, key, sent.hexdigest(), ports)

@@ -10,6 +10,7 @@ from backup_pipeline.core.errors import PreflightRefusedError
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import RestorePorts, RestoreTarget, TargetSession
 from backup_pipeline.core.progress import StageStarted
+from backup_pipeline.core.restore_binary import COPY_HEADER, COPY_TRAILER
 from backup_pipeline.core.restore_entries import Dump
 from backup_pipeline.core.restore_plan import plan
 from backup_pipeline.core.restore_selection import bases, chosen, wanted_names
@@ -137,8 +138,13 @@ def _rows(table: TableRestore, place: Callable[[PackedFile], Path], ports: Resto
 
 def _texts(table: TableRestore, place: Callable[[PackedFile], Path], ports: RestorePorts) -> Iterator[bytes]:
     columns = [column.name for column in table.columns]
+    binary = [column.pg_type for column in table.columns] if table.binary else None
+    if binary:
+        yield COPY_HEADER
     for file in table.files:
-        yield from ports.formats.copy_rows(place(file), columns)
+        yield from ports.formats.copy_rows(place(file), columns, binary)
+    if binary:
+        yield COPY_TRAILER
 
 
 def _report(

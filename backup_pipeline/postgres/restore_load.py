@@ -27,7 +27,7 @@ def load(work: Work, table: TableRestore, into: str, rows: Rows, *, freeze: bool
     TargetError when that is not what the manifest says.
     """
     work.progress.tell(TableStarted(table.name, table.rows_in_backup))
-    statement = copy_sql(into, (column.target for column in table.columns), freeze=freeze)
+    statement = copy_sql(into, (column.target for column in table.columns), binary=table.binary, freeze=freeze)
     try:
         with work.connection.cursor() as cursor:
             with cursor.copy(statement.encode()) as copy:

@@ -18,9 +18,10 @@ def names(columns: Iterable[str], alias: str = "") -> str:
     return ", ".join(f"{dot}{identifier(column)}" for column in columns)
 
 
-def copy_sql(table: str, columns: Iterable[str], *, freeze: bool) -> str:
-    """COPY of CSV rows: an empty cell without quotes is NULL."""
-    return f"COPY {table} ({names(columns)}) FROM STDIN (FORMAT csv{', FREEZE' if freeze else ''})"
+def copy_sql(table: str, columns: Iterable[str], *, binary: bool, freeze: bool) -> str:
+    """COPY of rows in the server's binary form, or as CSV, where an empty cell without quotes is NULL."""
+    form = "binary" if binary else "csv"
+    return f"COPY {table} ({names(columns)}) FROM STDIN (FORMAT {form}{', FREEZE' if freeze else ''})"
 
 
 def staging_sql(staging: str, table: TableRestore) -> str:

@@ -15,7 +15,7 @@ from stat import S_ISREG
 from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.protection import Protection
-from backup_pipeline.stores.files import about_file, explain, link, make_folder, sync_folder, walk, write_all
+from backup_pipeline.stores.files import NO_LINK, about_file, explain, link, make_folder, sync_folder, walk, write_all
 from backup_pipeline.stores.keys import STAGING, check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
@@ -57,8 +57,15 @@ class DirectoryStore:
         return Protection(refuses=True)
 
     def _write(self, key: str, chunks: Iterable[bytes], name: Callable[[Path, Path], object]) -> StoredObject:
+        self._place(key)
+        return self._complete(key, self._stage(key), chunks, name)
+
+    def _complete(
+        self, key: str, begun: tuple[Path, int], chunks: Iterable[bytes], name: Callable[[Path, Path], object]
+    ) -> StoredObject:
+        """Add `chunks` to a staged file, and give it its name; without a trace when that fails."""
+        staged, descriptor = begun
         place = self._place(key)
-        staged, descriptor = self._stage(key)
         try:
             for chunk in chunks:
                 with self._explained(key):
@@ -73,7 +80,15 @@ class DirectoryStore:
             os.close(descriptor)
 
     def put_file(self, key: str, path: Path) -> StoredObject:
-        """Copy the file at `path`. An OSError of reading it comes out as it is."""
+        """The file at `path` under another name besides, or copied where it lies on another file system.
+
+        An OSError of reading it comes out as it is.
+        """
+        self._place(key)
+        if (linked := self._link(key, path)) is not None:
+            stored = self._complete(key, linked, (), Path.replace)
+            linked[0].unlink(missing_ok=True)  # where the object was this file already, its name stays behind
+            return stored
         with path.open("rb") as file:
             return self.put(key, iter(lambda: file.read(CHUNK), b""))
 
@@ -158,6 +173,26 @@ class DirectoryStore:
                 if os.fstat(descriptor).st_nlink:
                     return staged, descriptor
                 os.close(descriptor)  # swept between its creation and its lock
+
+    def _link(self, key: str, path: Path) -> tuple[Path, int] | None:
+        """The file at `path` among the staged ones, locked as they are; None where it has to be copied."""
+        with self._explained(key):
+            folder = make_folder(self.root / STAGING, self.root.parent)
+        staged = folder / f"{os.getpid()}-{next(_serial)}"
+        try:
+            os.link(path, staged)
+            descriptor = os.open(staged, os.O_RDWR)
+        except OSError as error:
+            if error.errno in NO_LINK:
+                return None
+            raise
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not staged.exists():  # swept before it was locked
+            os.close(descriptor)
+            return None
+        os.fchmod(descriptor, FILE_MODE)
+        os.utime(descriptor)
+        return staged, descriptor
 
     def _publish(
         self, key: str, descriptor: int, staged: Path, place: Path, name: Callable[[Path, Path], object]

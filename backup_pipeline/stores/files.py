@@ -16,6 +16,8 @@ from backup_pipeline.stores.keys import STAGING
 
 DIRECTORY_MODE = 0o700
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES, errno.EEXIST, errno.ENOENT}
+"""Why a file can not have a second name there; where the reason is the file itself, reading it says so."""
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR}
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR}

@@ -33,7 +33,7 @@ def test_it_runs_ahead_but_not_far() -> None:
     assert next(items) == 0
     time.sleep(0.2)
     assert 3 <= len(made) <= 6
-    items.close()  # type: ignore[attr-defined]  # a generator
+    items.close()
     assert threads() == 0
     assert len(made) < 12
 

@@ -113,6 +113,62 @@ def test_what_is_read_is_one_object_also_when_it_is_replaced_meanwhile(store: Di
     assert first + b"".join(chunks) == b"a" * 3 * MB
 
 
+def _made(folder: Path) -> Path:
+    file = folder / "part.parquet"
+    file.write_bytes(b"rows" * 1000)
+    return file
+
+
+def _staged(store: DirectoryStore) -> list[Path]:
+    return list((store.root / ".partial").iterdir())
+
+
+def test_a_file_beside_the_store_is_not_copied(store: DirectoryStore, tmp_path: Path) -> None:
+    file = _made(tmp_path)
+    for _ in range(2):  # the second time the object is this very file already
+        store.put_file("a/part.parquet", file)
+        assert (store.root / "a/part.parquet").samefile(file)
+        assert _staged(store) == []
+    assert _mode(store.root / "a/part.parquet") == 0o600
+    file.unlink()
+    assert store.get("a/part.parquet") == b"rows" * 1000
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK])
+def test_a_file_that_can_have_no_second_name_is_copied(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*names: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    file = _made(tmp_path)
+    store.put_file("a/part.parquet", file)
+    assert not (store.root / "a/part.parquet").samefile(file)
+    assert store.get("a/part.parquet") == b"rows" * 1000
+    assert _staged(store) == []
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_copied(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def link_and_sweep(source: Path, target: Path) -> None:
+        link(source, target)
+        store._sweep()
+
+    monkeypatch.setattr(os, "link", link_and_sweep)
+    file = _made(tmp_path)
+    store.put_file("a/part.parquet", file)
+    assert store.get("a/part.parquet") == b"rows" * 1000
+
+
+def test_a_file_that_is_not_there_is_an_os_error(store: DirectoryStore, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.put_file("a/part.parquet", tmp_path / "nowhere")
+
+
 def test_file_and_folders_are_synced_before_put_returns(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real_sync, real_replace = os.fsync, Path.replace
