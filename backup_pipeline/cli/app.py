@@ -19,6 +19,7 @@ from backup_pipeline.cli.check import check
 from backup_pipeline.cli.copy import copy
 from backup_pipeline.cli.delete import delete
 from backup_pipeline.cli.demo import demo
+from backup_pipeline.cli.doctor import doctor
 from backup_pipeline.cli.drill import drill
 from backup_pipeline.cli.exit_codes import EXIT_CODES
 from backup_pipeline.cli.failures import tell_failure
@@ -52,6 +53,7 @@ app.command()(show)
 app.command()(verify)
 app.command()(drill)
 app.command()(check)
+app.command()(doctor)
 app.command()(calendar)
 app.command()(stats)
 app.command()(download)

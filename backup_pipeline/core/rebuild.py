@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 
 from backup_pipeline.core.copies import Copy, CopyStatus
@@ -230,3 +231,22 @@ GONE_MESSAGE = "It was not in the store any more when the ledger was rebuilt; no
 def good_copies(copies: Sequence[Copy]) -> Mapping[str, Copy]:
     """The copies that are good, by backup id."""
     return {copy.backup_id: copy for copy in copies if copy.good and copy.status is CopyStatus.GOOD}
+
+
+def with_dues(
+    changes: Sequence[Change], rows: Sequence[Attempt], due_of: Callable[[Attempt], datetime | None]
+) -> tuple[Change, ...]:
+    """The changes, the rows that are added with the due times they were for: one row a due time, the first that began.
+
+    Without them the schedule would take for missed what was made.
+    """
+    taken = {(row.catalog, row.due_at) for row in rows}
+    found = []
+    for change in sorted(changes, key=lambda change: (change.catalog, change.backup_id)):
+        due = due_of(change.after) if change.kind is Kind.ADD and change.after is not None else None
+        if due is not None and change.after is not None and (change.catalog, due) not in taken:
+            taken.add((change.catalog, due))
+            found.append(replace(change, after=replace(change.after, due_at=due)))
+        else:
+            found.append(change)
+    return tuple(found)

@@ -17,7 +17,16 @@ from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.ports import Clock, Ledger, Second, Store, StoredObject
 from backup_pipeline.core.prune_facts import Folder, sorted_folders
-from backup_pipeline.core.rebuild import Known, RebuildPlan, Seen, agrees, good_copies, is_made_now, make_rebuild
+from backup_pipeline.core.rebuild import (
+    Known,
+    RebuildPlan,
+    Seen,
+    agrees,
+    good_copies,
+    is_made_now,
+    make_rebuild,
+    with_dues,
+)
 from backup_pipeline.core.rebuild_rows import row_of
 from backup_pipeline.core.retention import Retention, expiry
 from backup_pipeline.core.shape import shape_of
@@ -37,7 +46,8 @@ class RebuildPorts:
     """The store that is read, the ledger that is made anew, the time, and whoever rebuilds.
 
     `second` is the second store where there is one; `from_second` whether `store` is that one, of which no more is
-    concluded than what it holds. `rules` gives retention and timezone of a known catalog.
+    concluded than what it holds. `rules` gives retention and timezone of a known catalog, `due` the due time that a
+    backup was for.
     """
 
     store: Store
@@ -46,6 +56,7 @@ class RebuildPorts:
     actor: str
     dead: Callable[[Attempt], bool]
     rules: Callable[[str], tuple[Retention, str] | None] = lambda _: None
+    due: Callable[[Attempt], datetime | None] = lambda _: None
     second: Second | None = None
     from_second: bool = False
 
@@ -61,7 +72,8 @@ def plan_rebuild(ports: RebuildPorts, catalog: str | None = None) -> RebuildPlan
     known = Known(dict(_begun(rows, folders, ports)), _copies(ports, catalog), ports.dead, not ports.from_second)
     seen = tuple(_look(folders, {row.backup_id: row for row in rows}, ports))
     plan = make_rebuild(ports.store.url, rows, seen, known)
-    return replace(plan, copies=tuple(_uncopied(plan, rows, seen, ports)))
+    changes = with_dues(plan.changes, rows, ports.due)
+    return replace(plan, changes=changes, copies=tuple(_uncopied(plan, rows, seen, ports)))
 
 
 def _folders(found: Iterable[StoredObject]) -> Iterator[tuple[str, tuple[str, Folder]]]:

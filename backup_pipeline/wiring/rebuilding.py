@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from pydantic import SecretStr
 
 from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.due import FULL, due_at_start
+from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.safety import protected_name
@@ -51,6 +55,11 @@ def open_rebuild(settings: Settings, ledger: Ledger, actor: str, *, from_second:
         known = catalogs.get(name) or catalogs.get(protected_name(name))
         return (known.retention, known.timezone) if known else None
 
+    def due(row: Attempt) -> datetime | None:
+        known = catalogs.get(row.catalog)
+        whole = row.kind == FULL and known and row.partition_date == local_date(row.started_at, known.timezone)
+        return due_at_start(known, row.started_at) if known and whole else None
+
     return RebuildPorts(
         store=the_second(settings, used).store if from_second else open_settings_store(settings, used=used),
         ledger=ledger,
@@ -58,6 +67,7 @@ def open_rebuild(settings: Settings, ledger: Ledger, actor: str, *, from_second:
         actor=actor,
         dead=is_dead,
         rules=rules,
+        due=due,
         second=open_second(settings),
         from_second=from_second,
     )

@@ -45,13 +45,13 @@ def came_back(server: EmbeddedPostgres, pg_type: str, column: pa.Array) -> list[
     """The rows of a table with a number and `column`, as PostgreSQL shows them in text, after a binary COPY."""
     rows = pa.RecordBatch.from_arrays([pa.array(range(len(column)), pa.int32()), column], names=["n", "v"])
     with psycopg.connect(server.url("postgres")) as session:
-        session.execute(f"SET TimeZone = 'UTC'; CREATE TEMPORARY TABLE t (n int, v {pg_type}, w {pg_type})")  # type: ignore[arg-type]  # a fixed name
+        session.execute(f"SET TimeZone = 'UTC'; CREATE TEMPORARY TABLE t (n int, v {pg_type}, w {pg_type})")
         with session.cursor().copy("COPY t (n, v) FROM STDIN (FORMAT binary)") as copy:
             copy.write(COPY_HEADER)
             copy.write(binary_rows(rows, ["integer", pg_type]))
             copy.write(COPY_TRAILER)
         shown = "v::text" if pg_type.startswith("json") else "v"
-        return session.execute(f"SELECT n, {shown} FROM t ORDER BY n").fetchall()  # type: ignore[arg-type]  # one of two
+        return session.execute(f"SELECT n, {shown} FROM t ORDER BY n").fetchall()
 
 
 @pytest.mark.parametrize(("pg_type", "arrow", "values"), VALUES, ids=[pg_type for pg_type, _, _ in VALUES])

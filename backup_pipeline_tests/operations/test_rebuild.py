@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -67,8 +68,18 @@ def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
     assert ports.ledger.list() == []
     rebuild(plan, ports)
     row = row_in(ports.ledger, made.attempt.backup_id)
-    lost = {"owner": None, "heartbeat_at": None, "tables_wanted": (), "created_at": row.created_at}
-    later = {"finished_at": row.finished_at, "verified_at": row.verified_at, "expires_at": row.expires_at}
+    lost: dict[str, Any] = {
+        "owner": None,
+        "heartbeat_at": None,
+        "tables_wanted": (),
+        "created_at": row.created_at,
+        "due_at": None,
+    }
+    later: dict[str, Any] = {
+        "finished_at": row.finished_at,
+        "verified_at": row.verified_at,
+        "expires_at": row.expires_at,
+    }
     assert row == replace(made.attempt, verification_level="0", **lost, **later)
     assert row.expires_at is not None
     assert row.expires_at - made.manifest.snapshot.taken_at > timedelta(days=89)
@@ -104,6 +115,17 @@ def test_a_row_that_denies_a_backup_is_corrected(made: Made, status: Status) -> 
     assert (row.status, row.error_message, row.record_count) == (Status.SUCCESS, None, 2500)
     assert (row.due_at, row.owner, row.created_at) == (wrong.due_at, wrong.owner, wrong.created_at)
     assert rebuilt(ports_of(made.store, made.ledger)).changes == ()
+
+
+def test_a_due_time_is_known_again_and_belongs_to_one_row(made: Made) -> None:
+    due, ledger = now(), MemoryLedger()
+    rebuilt(ports_of(made.store, ledger, due=lambda _: due))
+    assert row_in(ledger, made.attempt.backup_id).due_at == due
+    other = MemoryLedger()
+    older = replace(made.attempt, backup_id="20261001T000000Z-full-00000001", status=Status.MISSED, due_at=due)
+    other._rows[older.backup_id] = older
+    rebuilt(ports_of(made.store, other, due=lambda _: due))
+    assert row_in(other, made.attempt.backup_id).due_at is None
 
 
 def test_a_backup_that_is_being_made_is_left_alone(made: Made) -> None:

@@ -1,0 +1,108 @@
+"""`backup-pipeline doctor`: everything a backup needs is looked at; each line says ok, or what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.catalog import Catalog
+    from backup_pipeline.core.doctor import Line
+
+
+def doctor(
+    *,
+    catalog: Annotated[
+        list[str] | None,
+        typer.Option(help="Which catalog; may be repeated. Default: BACKUP_CATALOG, and each that has its own source."),
+    ] = None,
+    send: Annotated[bool, typer.Option("--send", help="Send a trial message to every alert channel.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an object a line.")] = False,
+) -> None:
+    """Look at everything that backups need; each line says ok, or what is wrong and what to do.
+
+    The source: its version, what the role may do and may not see, row-level security, a standby's lag. The ledger: its
+    tables, rights, leases. The store, and the second one: a trial object under doctor/ is written, read, listed,
+    uploaded in parts, and deleted; versions, locks, encryption. Clocks, keys, alerts, pings, disks, timezone data,
+    Dagster's daemons, and how fresh, verified and rehearsed the backups are.
+
+    No check stops another, and none takes longer than half a minute.
+
+    Examples:
+
+        backup-pipeline doctor
+
+        backup-pipeline doctor --send
+
+        backup-pipeline doctor --json | jq '.[] | select(.state == "problem")'
+
+    Exit codes: 0 no problem, warnings allowed; 1 a problem; 2 a setting or a catalog is wrong; 10 no such catalog.
+    """
+    from backup_pipeline.core.doctor import problems
+    from backup_pipeline.operations.doctor import examine
+    from backup_pipeline.wiring.doctor import checks_of
+
+    with ExitStack() as stack:
+        settings = _ready(stack)
+        actor = settings.created_by or "command line"
+        checks = checks_of(settings, _chosen(settings, catalog), send=send, actor=actor, dagster=_dagster)
+        lines = examine(checks)
+    if as_json:
+        print_json(lines)
+    else:
+        _print(lines)
+    if problems(lines):
+        raise typer.Exit(1)
+
+
+def _ready(stack: ExitStack) -> Settings:
+    """The settings; the embedded PostgreSQL is started for a moment, where it is the ledger's and was set up."""
+    from backup_pipeline.core.errors import NotFoundError
+    from backup_pipeline.wiring.embedded import ledger_ready
+
+    settings = Settings()
+    try:
+        return stack.enter_context(ledger_ready(settings))
+    except NotFoundError:  # nothing was ever set up: each check says what it lacks
+        return settings
+
+
+def _chosen(settings: Settings, names: Sequence[str] | None) -> Sequence[Catalog]:
+    from backup_pipeline.wiring.watching import watched
+
+    found = watched(settings)
+    known = [one.catalog for one in found]
+    own = [name for name in (settings.catalog, *settings.source_urls) if name in known]
+    return watched(settings, list(dict.fromkeys(names or own or known[:1])))
+
+
+def _dagster() -> Iterable[Line]:
+    from backup_pipeline.orchestration.examine import examine_dagster
+    from backup_pipeline.wiring.clock import utc_now
+
+    return examine_dagster(utc_now())
+
+
+def _print(lines: Sequence[Line]) -> None:
+    from rich.text import Text
+
+    styles = {"ok": "green", "warning": "yellow", "problem": "bold red", "skipped": "dim"}
+    console = result_console()
+    for line in lines:
+        state = (f"{line.state:<8}", styles[line.state])
+        console.print(Text.assemble(state, (line.topic, "bold"), ": ", line.what), soft_wrap=True)
+        if line.do:
+            console.print(Text(f"         do: {line.do}"), soft_wrap=True)
+    console.print(", ".join(_counted(lines)), markup=False)
+
+
+def _counted(lines: Sequence[Line]) -> Iterator[str]:
+    counts = Counter(line.state.value for line in lines)
+    yield from (f"{counts[name]} {name}" for name in ("ok", "warning", "problem", "skipped") if counts[name])
