@@ -108,6 +108,9 @@ def _show_alerts(console: Console, settings: Settings, run_id: str) -> None:
         attempt = ledger.of_run(run_id)
         events = ledger.audits(attempt.backup_id) if attempt else ()
     for event in events:
+        if event.action == "alert held back":
+            line = "Nobody is told anew: an earlier failure was told, and this one is counted for the next reminder."
+            console.print(line, highlight=False)
         if event.action != "alert":
             continue
         channel, error = event.detail.get("channel"), event.detail.get("error")

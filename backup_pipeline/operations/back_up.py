@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import DRILLS, RESTORES, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, Outcome
 from backup_pipeline.core.manifest import StoredManifest
@@ -49,7 +50,7 @@ def export_attempt(
         before=before.table_counts if before else {},
         history=load_history(attempt, ports),
     )
-    work.spool.mkdir(parents=True, exist_ok=True, mode=0o700)  # its files are plain, also where the store's are not
+    _make_spool(work.spool)
     whole = False
     try:
         results = []
@@ -61,6 +62,17 @@ def export_attempt(
     finally:
         if not whole:  # else a disk that is full would stay so
             shutil.rmtree(work.spool, ignore_errors=True)
+
+
+def _make_spool(spool: Path) -> None:
+    """The folder for the run's files, for its owner only: they are plain, also where the store's are not."""
+    try:
+        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"The work folder {spool} can not be made: {error.strerror}."
+        raise BackupError(
+            message, do="Set BACKUP_WORK_DIR to a folder that can be written, or free its name."
+        ) from error
 
 
 def end_tables(attempt: Attempt, ports: Ports, *, spool: Path) -> None:

@@ -15,6 +15,7 @@ from backup_pipeline.core.errors import (
     ExportFailedError,
     LeaseHeldError,
     LedgerError,
+    RefusedError,
     SettingsError,
 )
 from backup_pipeline.core.ledger import Attempt, AuditEvent
@@ -49,7 +50,7 @@ class Voice(Scribe, Protocol):
 def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
     """What people are told of a failed attempt: which table, what happened, what to do next."""
     canceled = isinstance(error, CanceledError)
-    refused = isinstance(error, LeaseHeldError)
+    refused = isinstance(error, LeaseHeldError | RefusedError)
     ended = "canceled" if canceled else "refused" if refused else "failed"
     known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
     what = known.what

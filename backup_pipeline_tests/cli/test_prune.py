@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 
@@ -22,6 +23,7 @@ from backup_pipeline_tests.core.retained import backup
 from backup_pipeline_tests.servers.swift import SwiftServer
 
 DAY = timedelta(days=1)
+SALTS = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +40,12 @@ def ledger(installation: Installation) -> Iterator[SqlLedger]:
     found.close()
 
 
-def aged(ledger: SqlLedger, store: Store, count: int, *, first: int = 40) -> list[Attempt]:
+def aged(ledger: SqlLedger, store: Store, number: int, *, first: int = 40) -> list[Attempt]:
     """Old automatic backups, the newest first, in the ledger and in the store, each of a day of its own."""
     made = []
-    salt = int(datetime.now(UTC).timestamp())
-    for back in range(count):
+    for back in range(number):
         at = datetime.now(UTC).replace(microsecond=0) - (first + back) * DAY
-        row = replace(backup(at, salt=salt + back), status=Status.RUNNING, finished_at=None)
+        row = replace(backup(at, salt=next(SALTS)), status=Status.RUNNING, finished_at=None)
         ledger.begin(row)
         told = {name: getattr(row, name) for name in ("snapshot_at", "file_size_bytes", "table_counts")}
         told |= {"verification_level": "1", "verified_at": at}

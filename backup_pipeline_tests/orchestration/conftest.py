@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from psycopg import sql
 
 from backup_pipeline.demo.embedded import EmbeddedPostgres
@@ -23,6 +24,13 @@ from backup_pipeline_tests.orchestration.installation import SHOP_SQL, SHOP_YAML
 
 MEMORY = Path("/dev/shm")
 Install = Callable[[], AbstractContextManager[Installation]]
+
+
+@pytest.fixture(autouse=True)
+def no_dead_instance() -> Iterator[None]:
+    """Dagster remembers where the newest instance keeps its state: one closed before an older one leaves a dead one."""
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from botocore import exceptions as boto
 
-from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError, StoreUnavailableError
+from backup_pipeline.core.errors import (
+    BackupError,
+    NotFoundError,
+    StoreDeniedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from backup_pipeline.stores.s3_errors import Reply, explain, reply_of
 
 
@@ -22,7 +28,7 @@ def _explain(reply: Reply) -> BackupError:
         (Reply(403, "InvalidAccessKeyId", "no such key"), StoreError, "access key id"),
         (Reply(403, "SignatureDoesNotMatch", "no"), StoreError, "access key id"),
         (Reply(400, "ExpiredToken", "old"), StoreError, "temporary credentials"),
-        (Reply(403, "AccessDenied", "no"), StoreError, "Allow this user"),
+        (Reply(403, "AccessDenied", "no"), StoreDeniedError, "Allow this user"),
         (Reply(403, "RequestTimeTooSkewed", "late"), StoreError, "clock"),
         (Reply(301, "PermanentRedirect", "elsewhere"), StoreError, "region"),
         (Reply(400, "AuthorizationHeaderMalformed", "region"), StoreError, "region"),
