@@ -22,7 +22,9 @@ from backup_pipeline_tests.orchestration.installation import until
 @contextmanager
 def _held_up(installation: Installation, target: Target) -> Iterator[subprocess.Popen[str]]:
     """A restore in a process of its own that waits for a lock in the midst of its transaction."""
-    program = "import sys; from backup_pipeline.cli import main; sys.exit(main())"
+    # A shell that starts the tests in the background makes them, and all they start, deaf to Ctrl-C.
+    hears = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{hears}; from backup_pipeline.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "restore", "latest", "--target-url", target.url]
     command += ["-T", "goods", "--mode", "replace", "--confirm", target.database]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_"))}
