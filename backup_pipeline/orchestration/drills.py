@@ -1,8 +1,6 @@
 """The drill of a catalog as a weekly job: what the command line's `drill` does, with its report in the UI."""
 
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
@@ -12,12 +10,11 @@ from pydantic import Field
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError, StaleError, UsageError
-from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
 from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, USER_TAG
 from backup_pipeline.orchestration.drill_metadata import drill_markdown, drill_metadata
-from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import drill_job_name, drill_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.run_facts import run_url
@@ -53,7 +50,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
     def drilled(
         context: dg.OpExecutionContext, config: DrillConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
-        with _told(context.log):
+        with told_as_failure(context.log):
             fault = _fault(config.inject)
             with backups.open(catalog) as ports:
                 attempt = find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog)
@@ -118,17 +115,3 @@ def _raise(report: DrillReport, outcome: BackupError | None) -> None:
         raise report.error()
     if report.stale is not None:
         raise StaleError(report.stale, do="The backup itself can be restored. Run the full backup.")
-
-
-@contextmanager
-def _told(log: dg.DagsterLogManager) -> Iterator[None]:
-    """Whatever fails inside as one clear failure; a drill is not tried again by itself."""
-    try:
-        yield
-    except BackupError as error:
-        told = BackupError(error.what, do=error.do)
-        told.exit_code = error.exit_code
-        raise failure(told) from None
-    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
-        log.debug(redact("".join(traceback.format_exception(error))))
-        raise failure(BackupError(redact(f"{type(error).__name__}: {error}"))) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -62,6 +62,20 @@ def _ended_when_it_fails(attempt: Attempt, request: Request, ports: Ports, log: 
         log.debug(redact("".join(traceback.format_exception(error))))
         _end(attempt, unforeseen, request, ports, log)
         raise failure(unforeseen) from None
+
+
+@contextmanager
+def told_as_failure(log: dg.DagsterLogManager, hide: Callable[[str], str] = redact) -> Iterator[None]:
+    """Whatever fails inside as one clear failure without secrets; nothing is tried again by itself."""
+    try:
+        yield
+    except BackupError as error:
+        hidden = BackupError(hide(error.what), do=hide(error.do))
+        hidden.exit_code, hidden.transient = error.exit_code, False
+        raise failure(hidden) from None
+    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
+        log.debug(hide("".join(traceback.format_exception(error))))
+        raise failure(BackupError(hide(f"{type(error).__name__}: {error}"))) from None
 
 
 def failure(error: BackupError) -> dg.Failure:

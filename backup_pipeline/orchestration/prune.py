@@ -1,8 +1,6 @@
 """The weekly clean-up of a catalog: what the command line's `prune --confirm` does, with its plan in the UI."""
 
-import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -10,15 +8,14 @@ import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import BackupError, UsageError
+from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.prune_plan import PrunePlan
 from backup_pipeline.core.removal import Versions
-from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.prune import prune
 from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, plan_prune
 from backup_pipeline.operations.prune_report import PruneReport
 from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG, USER_TAG
-from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import prune_job_name, prune_op
 from backup_pipeline.orchestration.prune_metadata import plan_markdown, prune_metadata
 from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
@@ -46,7 +43,7 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
     def pruned(
         context: dg.OpExecutionContext, config: PruneConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
-        with _told(context.log), backups.open(catalog) as own:
+        with told_as_failure(context.log), backups.open(catalog) as own:
             actor = context.run.tags.get(USER_TAG) or "dagster"
             ports = open_prune(Settings(), own.ledger, actor, s3=s3_settings_of(backups.s3))
             plans = list(_plans(catalog, config, ports))
@@ -108,17 +105,3 @@ def _raise(reports: Sequence[PruneReport], log: dg.DagsterLogManager) -> None:
     for report in reports:
         if report.left and not report.only_locked:
             raise report.error()
-
-
-@contextmanager
-def _told(log: dg.DagsterLogManager) -> Iterator[None]:
-    """Whatever fails inside as one clear failure without secrets; the next tick, or anybody, runs it again."""
-    try:
-        yield
-    except BackupError as error:
-        told = BackupError(error.what, do=error.do)
-        told.exit_code = error.exit_code
-        raise failure(told) from None
-    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
-        log.debug(redact("".join(traceback.format_exception(error))))
-        raise failure(BackupError(redact(f"{type(error).__name__}: {error}"))) from None

@@ -1,18 +1,16 @@
 """The restore of a catalog as a job: what the command line's `restore` does, with its plan and report in the UI."""
 
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
+from backup_pipeline.core.errors import RefusedError, UsageError
 from backup_pipeline.core.restore_requests import RestoreRow, check_may_run
 from backup_pipeline.core.restoring import Mode, RestoreRequest
-from backup_pipeline.core.secrets import redact
 from backup_pipeline.ledger.heartbeat import Heartbeat
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.restore import plan_restore
@@ -28,7 +26,7 @@ from backup_pipeline.operations.restore_requests import (
     wish_of,
 )
 from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG, USER_TAG, RestoreConfig
-from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import restore_job_name, restore_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.restore_metadata import plan_markdown, plan_metadata, report_metadata
@@ -59,9 +57,9 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
     def restore(
         context: dg.OpExecutionContext, config: RestoreConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
-        with _told(context.log, redact):
+        with told_as_failure(context.log):
             order = _order(context, config, backups, catalog)
-        with _told(context.log, order.target.hide), backups.open_restore(catalog, order.target) as access:
+        with told_as_failure(context.log, order.target.hide), backups.open_restore(catalog, order.target) as access:
             run = replace(access, attended=False, run_id=context.run.run_id, run_url=run_url(context.run.run_id))
             yield _shown(context, order, run) if config.dry_run else _restored(context, config, order, run)
 
@@ -146,17 +144,3 @@ def _refuse_plain_password(context: dg.OpExecutionContext) -> None:
         message = "The run's config holds a password: `target_url` has one in it. Nothing was touched."
         do = "Put the URL into an environment variable, and write target_url: {env: NAME}. Then change that password."
         raise RefusedError(message, do=do)
-
-
-@contextmanager
-def _told(log: dg.DagsterLogManager, hide: Callable[[str], str]) -> Iterator[None]:
-    """Whatever fails inside as one clear failure without secrets; see `failures.attempt_of`."""
-    try:
-        yield
-    except BackupError as error:
-        hidden = BackupError(hide(error.what), do=hide(error.do))
-        hidden.exit_code, hidden.transient = error.exit_code, False
-        raise failure(hidden) from None
-    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
-        log.debug(hide("".join(traceback.format_exception(error))))
-        raise failure(BackupError(hide(f"{type(error).__name__}: {error}"))) from None
