@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,15 @@ from pydantic import AliasChoices, SecretStr
 
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings, set_environment
+from backup_pipeline_tests.environment import bare_environment
 
 DOC = Path(__file__).parent.parent / "docs" / "configuration.md"
 
 
 @pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("BACKUP_", "DAGSTER_", "AWS_")) or name in {"USER", "LOGNAME"}:
-            monkeypatch.delenv(name)
+def _bare() -> Iterator[None]:
+    with bare_environment("USER", "LOGNAME"):
+        yield
 
 
 def variables() -> set[str]:

@@ -14,13 +14,14 @@ import yaml
 from backup_pipeline.catalogs.load import load_catalog
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.cron import last_due
+from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.due import settle
 from backup_pipeline.core.ledger import Attempt, Outcome
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.alerts.servers import Webhook, free_port, http_server
+from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.ledger.attempts import attempt
-from backup_pipeline_tests.orchestration.conftest import bare_environment
 
 DAY = timedelta(days=1)
 
@@ -56,8 +57,9 @@ class Watched:
         self.ledger.dues.settle("shop", lambda known: settle(decide, known, at), since=at, now=at)
 
     def backed_up(self, at: datetime) -> Attempt:
-        """A good full backup that began at that time."""
-        row = attempt(f"good at {at:%F %T}", catalog="shop", created_at=at, started_at=at, partition_date=at.date())
+        """A good full backup that began at that time, of the day it then was where the catalog is."""
+        day = local_date(at, self.catalog.timezone)
+        row = attempt(f"good at {at:%F %T}", catalog="shop", created_at=at, started_at=at, partition_date=day)
         self.ledger.begin(row)
         counts = {"goods": 500, "sold": 2000}
         self.ledger.end(row.backup_id, Outcome(Status.SUCCESS, at, table_counts=counts, verification_level="1"))

@@ -12,9 +12,7 @@ from functools import cached_property
 import apprise
 
 from backup_pipeline.alerts.channel import Channel, asset, named_apart, parse_channel
-from backup_pipeline.alerts.log import LogAlerter
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
-from backup_pipeline.core.ports import Alerter
 
 TIMEOUT = timedelta(seconds=20)
 
@@ -36,11 +34,6 @@ _apprise_logger.addHandler(logging.NullHandler())
 _apprise_logger.setLevel(logging.DEBUG)
 _apprise_logger.propagate = False
 logging.getLogger("urllib3.connectionpool").addFilter(lambda record: not str(record.threadName).startswith(_THREAD))
-
-
-def alerter_for(urls: Sequence[str], *, timeout: timedelta = TIMEOUT) -> Alerter:
-    """The alerter of these Apprise URLs; without any, one that writes alerts into the log."""
-    return AppriseAlerter(urls, timeout=timeout) if urls else LogAlerter()
 
 
 def title_of(alert: Alert) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from backup_pipeline.cli.backup_list import first_sentence
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import Limit, RowsAsJson
 from backup_pipeline.cli.output import print_json, result_console
 from backup_pipeline.core.errors import BackupError, PartialError
 
@@ -50,8 +51,8 @@ def _alone(context: typer.Context) -> None:
 def list_alerts(
     *,
     delivered: Annotated[bool, typer.Option("--all", help="Also those that were delivered.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")] = False,
+    limit: Limit = 50,
+    as_json: RowsAsJson = False,
 ) -> None:
     """List the alerts that did not reach a channel, newest first: when each is tried again, or that it was given up.
 

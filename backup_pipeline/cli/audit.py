@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.options import Limit, OfCatalog
 from backup_pipeline.cli.output import moment, print_json, result_console
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def audit(
         str | None, typer.Argument(help="A backup id, or `latest`; default: of all.", metavar="[ID]")
     ] = None,
     *,
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 50,
+    catalog: OfCatalog = None,
+    limit: Limit = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of audit rows.")] = False,
 ) -> None:
     """Show the audit, newest first: who did what to which backup, and why.

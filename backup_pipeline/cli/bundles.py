@@ -9,15 +9,13 @@ import typer
 
 from backup_pipeline.cli.durations import parse_duration
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import Backup, FromStore, OfCatalog
 from backup_pipeline.cli.output import moment, note_console, print_line
-from backup_pipeline.cli.which_store import FromStore, Which
+from backup_pipeline.core.restore_requests import Which
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt
     from backup_pipeline.operations.local_file import Destination
-
-Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")]
-OfCatalog = Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")]
 
 
 def download(
@@ -106,9 +104,10 @@ def _taken(at: Opened, attempt: Attempt, form: str, to: Destination, which: Whic
     from backup_pipeline.operations.download import download_bundle
     from backup_pipeline.operations.render import render_backup
     from backup_pipeline.wiring.encryption import open_formats
+    from backup_pipeline.wiring.reading import reading
 
     store, witness = at.store(which), at.witness()
-    with shown_progress(note_console()) as progress:
+    with shown_progress(note_console()) as progress, reading(attempt.backup_id, "download", at.actor, at.ledger):
         if form == "zip":
             return download_bundle(attempt, to, store=store, witness=witness, progress=progress)
         kind = Rendering(form)

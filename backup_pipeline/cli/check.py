@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.opened import opened
-from backup_pipeline.cli.output import print_json, print_line, result_console
+from backup_pipeline.cli.output import note_console, print_json, print_line, result_console
 from backup_pipeline.cli.second_check import as_json as second_as_json
 from backup_pipeline.cli.second_check import print_ages, second_ages
 
 if TYPE_CHECKING:
     from backup_pipeline.core.due_state import Freshness
+
+_NOBODY = (
+    "Nobody is told when something goes wrong: BACKUP_ALERT_URLS is not set, so alerts go into the log alone. What is "
+    "open then is told once a channel is set; `backup-pipeline alerts test` tries it."
+)
 
 
 def check(
@@ -51,24 +56,38 @@ def check(
         print_line(line)
         raise typer.Exit(code)
     stands, second = _watched(catalog or ()), second_ages(catalog or ())
+    channels = _channels()
     if as_json:
         fresh = not any(one.overdue for one in stands)
-        print_json({"fresh": fresh, "catalogs": stands, "second_store": [second_as_json(one) for one in second]})
+        ages = [second_as_json(one) for one in second]
+        print_json({"fresh": fresh, "catalogs": stands, "second_store": ages, "channels": channels})
     else:
         from backup_pipeline.cli.freshness import freshness_table
 
         result_console().print(freshness_table(stands))
         print_ages(second)
+        if not channels:
+            note_console().print(_NOBODY, markup=False, soft_wrap=True)
     _raise_overdue(stands)
     for stale in (one.stale for one in second if one.stale):
         raise stale
+
+
+def _channels() -> Sequence[str]:
+    """The channels that reach somebody."""
+    from backup_pipeline.core.alerts import LOG_CHANNEL
+    from backup_pipeline.settings import Settings
+    from backup_pipeline.wiring.ports import open_settings_alerter
+
+    return [channel for channel in open_settings_alerter(Settings()).channels if channel != LOG_CHANNEL]
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
     from backup_pipeline.wiring.watching import watch_all, watch_of, watched
 
     with opened() as at:
-        return watch_all(watched(at.settings, names), watch_of(at.settings, at.ledger))
+        wanted, declared = watched(at.settings, names), watched(at.settings)
+        return watch_all(wanted, watch_of(at.settings, at.ledger), declared=declared)
 
 
 def _raise_overdue(stands: Sequence[Freshness]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import BackupsOf, PerhapsBackup
 from backup_pipeline.cli.output import note_console, print_json, result_console
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
 
 
 def copy(
-    backup: Annotated[
-        str | None, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")
-    ] = None,
+    backup: PerhapsBackup = None,
     *,
     missing: Annotated[bool, typer.Option("--missing", help="Every good backup that has no good copy.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be copied, and why.")] = False,
-    catalog: Annotated[str | None, typer.Option(help="Only backups of this catalog.")] = None,
+    catalog: BackupsOf = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the rows of the copies.")] = False,
 ) -> None:
     """Copy backups into the second store (BACKUP_SECOND_STORE), and compare every byte there.

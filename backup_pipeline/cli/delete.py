@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import AuditReason, EarlierVersions
 from backup_pipeline.cli.output import result_console
 from backup_pipeline.core.removal import Versions
 
@@ -19,11 +20,8 @@ def delete(
     backup: Annotated[str, typer.Argument(help="The id of a backup.", metavar="ID")],
     *,
     confirm: Annotated[str | None, typer.Option(help="The same id again: without it nothing is removed.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
-    versions: Annotated[
-        Versions | None,
-        typer.Option(help="Earlier versions in a versioned bucket; default: BACKUP_PRUNE_VERSIONS, or report."),
-    ] = None,
+    reason: AuditReason = "",
+    versions: EarlierVersions = None,
 ) -> None:
     """Delete one backup from the store, copies too. Its row stays in the ledger, as deleted.
 

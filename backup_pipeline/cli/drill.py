@@ -20,9 +20,7 @@ _LATEST = "latest"
 
 
 def drill(
-    backup: Annotated[
-        str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")
-    ] = _LATEST,
+    backup: Backup = _LATEST,
     *,
     inject: Annotated[
         Fault | None,
@@ -31,7 +29,7 @@ def drill(
             "nobody."
         ),
     ] = None,
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    catalog: OfCatalog = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")] = False,
 ) -> None:
     """Restore a backup into a scratch PostgreSQL, export it again, and compare every table with the backup.
@@ -81,11 +79,13 @@ def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[Drill
     from backup_pipeline.operations.drill import drill as drill_backup
     from backup_pipeline.operations.drill import drill_with_fault
     from backup_pipeline.wiring.drilling import open_drill
+    from backup_pipeline.wiring.reading import reading
 
     console = Console(quiet=True) if as_json else note_console()
     with (
         shown_progress(console) as progress,
         open_drill(at.settings, request.attempt.catalog, progress=progress) as ports,
+        reading(request.attempt.backup_id, "drill", at.actor, at.ledger),
     ):
         if request.fault is not None:
             return drill_with_fault(request, ports)

@@ -9,10 +9,9 @@ from zoneinfo import ZoneInfo
 import typer
 
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import AuditReason, Backup, OfCatalog
 from backup_pipeline.cli.output import result_console
 from backup_pipeline.core.errors import UsageError
-
-Backup = Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")]
 
 
 def hold(
@@ -22,7 +21,7 @@ def hold(
     until: Annotated[
         str | None, typer.Option(help="A date, which is included (2027-06-30), or a time (90d); default: for ever.")
     ] = None,
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    catalog: OfCatalog = None,
 ) -> None:
     """Hold a backup: neither the rules nor `delete` remove it until it is released, or its time is over.
 
@@ -53,8 +52,8 @@ def hold(
 def release(
     backup: Backup,
     *,
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    reason: AuditReason = "",
+    catalog: OfCatalog = None,
 ) -> None:
     """Release a backup that is held: from now on the rules count for it again. Nothing is removed by this.
 

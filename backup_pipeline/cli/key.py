@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.options import FromStore, OfCatalog
 from backup_pipeline.cli.output import note_console, print_json, print_line
-from backup_pipeline.cli.which_store import FromStore, Which
+from backup_pipeline.core.restore_requests import Which
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.check_key import KeyCheck
@@ -61,7 +62,7 @@ def check(
     identity: Annotated[
         Path | None, typer.Option(help="The file with the private key; default: BACKUP_AGE_IDENTITY_FILE.")
     ] = None,
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    catalog: OfCatalog = None,
     store: FromStore = "first",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the backup, its recipients, the key.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from backup_pipeline.cli.copies import shown_copies, with_copies
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import Backup, BackupsOf, Limit, OfCatalog, RowsAsJson
 from backup_pipeline.cli.output import note_console, print_json, result_console
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.statuses import Status
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 def list_backups(
     *,
-    catalog: Annotated[str | None, typer.Option(help="Only backups of this catalog.")] = None,
+    catalog: BackupsOf = None,
     status: Annotated[list[Status] | None, typer.Option(help="Only these; may be given several times.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")] = False,
+    limit: Limit = 20,
+    as_json: RowsAsJson = False,
 ) -> None:
     """List backups and attempts, newest first: date, status, rows, size, who made it and why, or what went wrong.
 
@@ -62,9 +63,9 @@ def list_backups(
 
 
 def show(
-    backup: Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")],
+    backup: Backup,
     *,
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    catalog: OfCatalog = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the row, the manifest, the audit.")] = False,
 ) -> None:
     """Show everything about one backup: its row, its tables and checks, its warnings, and who did what with it.

@@ -19,8 +19,8 @@ def nagios_line(
 ) -> tuple[str, int]:
     """The line and the exit code; an error is an answer too. A second store that is stale is a warning."""
     try:
-        stands = ask()
-        stale = [_one_line(one.stale.what) for one in ask_second() if one.stale]
+        stands, second = ask(), ask_second()
+        stale = [_one_line(one.stale.what) for one in second if one.stale]
     except LedgerError as error:
         return _line(CRITICAL, f"the ledger can not be read, so no backup can be made: {_one_line(error.what)}")
     except BackupError as error:
@@ -30,7 +30,7 @@ def nagios_line(
     worst = max((_code(one) for one in stands), default=OK)
     told = [_told(one) for one in stands if _code(one) == worst and not (stale and worst == OK)]
     line, code = _line(max(worst, WARNING if stale else OK), " ".join([*told, *stale]) or "there is no catalog")
-    return f"{line} | {' '.join(_data(one) for one in stands)}", code
+    return f"{line} | {' '.join([*map(_data, stands), *map(_second_data, second)])}", code
 
 
 def _code(one: Freshness) -> int:
@@ -53,6 +53,11 @@ def _data(one: Freshness) -> str:
     """`label=value`; U is Nagios's own word for a value that is not known."""
     seconds = "U" if one.age_s is None else f"{one.age_s}s"
     return f"{one.catalog}_age={seconds} {one.catalog}_missed={len(one.missed)} {one.catalog}_failed={one.failed}"
+
+
+def _second_data(one: CopyAge) -> str:
+    seconds = "U" if one.age is None else f"{int(one.age.total_seconds())}s"
+    return f"{one.catalog}_second_age={seconds} {one.catalog}_second_stale={int(one.stale is not None)}"
 
 
 def _one_line(text: str) -> str:

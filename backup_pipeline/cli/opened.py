@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backup_pipeline.cli.which_store import Which, told
+from backup_pipeline.cli.output import note_console
+from backup_pipeline.core.restore_requests import FIRST, SECOND, Which
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,15 +29,18 @@ class Opened:
         """Who asks, as the audit will name them."""
         return self.settings.created_by or "command line"
 
-    def store(self, which: Which = "first") -> Store:
-        """The store of the backups: the first, or the second, of which is said that it is read."""
+    def store(self, which: Which = FIRST) -> Store:
+        """The store of the backups: the first, or the second.
+
+        Of the second is said on stderr that it is read: what comes may be older than what the first one has.
+        """
         from backup_pipeline.wiring.encryption import noted_in
 
-        if which == "second":
+        if which == SECOND:
             from backup_pipeline.wiring.second_store import the_second
 
             second = the_second(self.settings, noted_in(self.ledger, self.settings))
-            told(which, second.url)
+            note_console().print(f"From the second store, {second.url}.", markup=False)
             return second.store
         from backup_pipeline.wiring.store import open_settings_store
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.options import EarlierVersions, PlanAsJson
 from backup_pipeline.cli.output import note_console, print_json
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.removal import Versions
@@ -25,11 +26,8 @@ def prune(
     *,
     catalog: Annotated[str | None, typer.Option(help="Which catalog; default: BACKUP_CATALOG, or isp.")] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Remove it, rather than only say so.")] = False,
-    versions: Annotated[
-        Versions | None,
-        typer.Option(help="Earlier versions in a versioned bucket; default: BACKUP_PRUNE_VERSIONS, or report."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")] = False,
+    versions: EarlierVersions = None,
+    as_json: PlanAsJson = False,
 ) -> None:
     """Show which backups the catalog's rules keep and which they let go, and why; with --confirm, remove those.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.opened import Opened
+from backup_pipeline.cli.options import FromStore, PlanAsJson
 from backup_pipeline.cli.output import note_console, print_json, result_console
-from backup_pipeline.cli.which_store import FromStore
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.settings import Settings
 
@@ -22,7 +22,7 @@ def rebuild(
     catalog: Annotated[str | None, typer.Option(help="Only this catalog; default: all that lie in the store.")] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Write it, rather than only say so.")] = False,
     store: FromStore = "first",
-    as_json: Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")] = False,
+    as_json: PlanAsJson = False,
 ) -> None:
     """Make the ledger what the store is: show what would be written and why; with --confirm, write it.
 

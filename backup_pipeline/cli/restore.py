@@ -7,16 +7,14 @@ from typing import Annotated
 import typer
 
 from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.options import FromStore, LedgerReason, OfCatalog, PerhapsBackup, PlanAsJson
 from backup_pipeline.cli.restore_options import Order, pairs, refuse_beside_request
-from backup_pipeline.cli.which_store import FromStore
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.restoring import Mode, RestoreRequest
 
 
 def restore(  # noqa: PLR0913  # options are arguments to Typer
-    backup: Annotated[
-        str | None, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")
-    ] = None,
+    backup: PerhapsBackup = None,
     *,
     table: Annotated[
         list[str] | None, typer.Option("--table", "-T", help="Only this table; may be given several times.")
@@ -53,7 +51,7 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
         str | None,
         typer.Option(help="The target database's name, where rows that are there can change.", metavar="NAME"),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "",
+    reason: LedgerReason = "",
     no_safety_backup: Annotated[
         bool,
         typer.Option("--no-safety-backup", help="Overwrite rows WITHOUT backing them up first. There is no way back."),
@@ -62,8 +60,8 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
         int | None, typer.Option(help="Perform this request, which was approved or was left waiting.", metavar="N")
     ] = None,
     store: FromStore = "first",
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")] = False,
+    catalog: OfCatalog = None,
+    as_json: PlanAsJson = False,
 ) -> None:
     """Restore a backup, or some tables of it, into a database: first the plan, then one transaction or nothing.
 
@@ -108,6 +106,7 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
         refuse_beside_request(
             {"ID": backup, "--table": table, "--mode": mode, "--into-schema": into_schema, "--rename": rename}
             | {"--fill": fill, "--reason": reason, "--no-safety-backup": no_safety_backup, "--catalog": catalog}
+            | {"--store": store if store != "first" else None}
         )
     elif not backup:
         message = "Which backup is to be restored?"

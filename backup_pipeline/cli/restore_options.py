@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from backup_pipeline.cli.which_store import Which
 from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.restore_requests import FIRST, Which
 from backup_pipeline.core.restoring import RestoreReport, RestoreRequest
 
 PROGRAM = "backup-pipeline"
@@ -25,7 +25,7 @@ class Order:
     safety_backup: bool
     dry_run: bool
     as_json: bool
-    store: Which = "first"
+    store: Which = FIRST
 
 
 def pairs(option: str, given: Sequence[str], form: str) -> Mapping[str, str]:
@@ -69,8 +69,6 @@ def _words(order: Order, backup_id: str, shown_target: str) -> Iterator[str]:
         yield backup_id
         yield from _choices(order)
     yield from _into(order, shown_target)
-    if order.store != "first":
-        yield from ("--store", order.store)
 
 
 def _into(order: Order, shown_target: str) -> Iterator[str]:
@@ -92,5 +90,7 @@ def _choices(order: Order) -> Iterator[str]:
             yield from (option, f"{name}={value}")
     if wish.reason:
         yield from ("--reason", wish.reason)
+    if order.store != FIRST:
+        yield from ("--store", order.store)
     if not order.safety_backup:
         yield "--no-safety-backup"

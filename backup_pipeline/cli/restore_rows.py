@@ -10,7 +10,7 @@ from rich.text import Text
 
 from backup_pipeline.cli.output import moment, result_console
 from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.restore_requests import SECOND, RestoreRow, RestoreStatus
 
 _STYLES = {
     RestoreStatus.DONE: "green",
@@ -84,6 +84,7 @@ def _facts(row: RestoreRow) -> Iterator[tuple[str, str | Text]]:
         "Schema": row.into_schema or "",
         "Renamed": _pairs(row.rename),
         "Filled": _pairs(row.fill),
+        "Store": "the second" if row.store == SECOND else "",
         "Safety": "" if row.safety_backup else "NO SAFETY BACKUP is made",
         "Asked by": f"{row.requested_by}, {moment(row.created_at)}",
         "Reason": row.reason,

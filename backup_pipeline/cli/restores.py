@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from backup_pipeline.cli.opened import opened
+from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson
 from backup_pipeline.cli.output import print_json, result_console
 from backup_pipeline.core.restore_requests import RestoreStatus
 
@@ -31,8 +32,8 @@ def list_restores(
     *,
     catalog: Annotated[str | None, typer.Option(help="Only restores of this catalog.")] = None,
     status: Annotated[list[RestoreStatus] | None, typer.Option(help="Only these; may be given several times.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")] = False,
+    limit: Limit = 20,
+    as_json: RowsAsJson = False,
 ) -> None:
     """List restore requests, newest first: which backup, into what, how, who asked, and how it ended.
 
@@ -89,7 +90,7 @@ def approve(
     number: Number,
     *,
     by: Annotated[str | None, typer.Option(help="Who approves; default: BACKUP_CREATED_BY.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "",
+    reason: LedgerReason = "",
 ) -> None:
     """Approve a restore request, as another person than the one who asked for it.
 
@@ -114,7 +115,7 @@ def approve(
 def reject(
     number: Number,
     *,
-    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],
+    reason: LedgerReason,
     by: Annotated[str | None, typer.Option(help="Who rejects; default: BACKUP_CREATED_BY.")] = None,
 ) -> None:
     """Reject a restore request that has not begun, also one that was approved, or your own.

@@ -15,7 +15,7 @@ from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.cli.restore_options import Order, same_command, undo_command
 from backup_pipeline.cli.restore_shown import print_plan, print_report
 from backup_pipeline.core.errors import RefusedError
-from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus, check_may_run
+from backup_pipeline.core.restore_requests import SECOND, RestoreRow, RestoreStatus, check_may_run
 from backup_pipeline.core.restoring import RestorePlan, RestoreReport
 from backup_pipeline.core.safety import protected_name
 from backup_pipeline.ledger.heartbeat import Heartbeat
@@ -58,9 +58,12 @@ def carry_out(at: Opened, order: Order) -> None:
 
 
 def _resolved(at: Opened, order: Order, row: RestoreRow | None) -> tuple[str, Order]:
-    """The catalog of the backup that is meant, and the order with its id in place of `latest`."""
+    """The catalog of the backup that is meant, and the order with its id in place of `latest`.
+
+    A request says itself which store it reads.
+    """
     if row is not None:
-        return row.catalog, order
+        return row.catalog, replace(order, store=row.store)
     attempt = find_backup(order.wish.backup_id, at.ledger, catalog=order.catalog)
     return attempt.catalog, replace(order, wish=replace(order.wish, backup_id=attempt.backup_id, requested_by=at.actor))
 
@@ -90,7 +93,7 @@ def _decided(
     """
     with open_access(at.settings, target, catalog, second=_second(order)) as access:
         tidy(access, is_dead_restore)
-        row = known or request(order.wish, access, safety_backup=order.safety_backup)
+        row = known or request(order.wish, access, safety_backup=order.safety_backup, store=order.store)
         with ended_when_it_fails(row, access) if known is None else nullcontext():
             plan = _told(plan_request(row, access), order.wish.confirm)
             _show(order, plan, row, access.address.url)
@@ -156,7 +159,7 @@ def _performed(at: Opened, order: Order, row: RestoreRow, plan: RestorePlan, tar
 
 
 def _second(order: Order) -> bool:
-    return order.store == "second"
+    return order.store == SECOND
 
 
 def _watched(

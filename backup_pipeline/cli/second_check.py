@@ -13,7 +13,7 @@ from backup_pipeline.settings import Settings
 
 def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
     """The newest good copy of each catalog (of those `names`, or all); none where there is no second store."""
-    from backup_pipeline.core.copies import copy_age
+    from backup_pipeline.operations.second_age import second_ages as ages_of
     from backup_pipeline.wiring.clock import utc_now
     from backup_pipeline.wiring.second_store import open_second
     from backup_pipeline.wiring.watching import watched
@@ -22,9 +22,7 @@ def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
         return ()
     with opened() as at:
         second = open_second(at.settings)
-        url = second.url if second else ""
-        copies = at.ledger.copies.list(store=url)
-        return [copy_age(catalog, url, copies, utc_now()) for catalog in watched(at.settings, names)]
+        return ages_of(watched(at.settings, names), second.url if second else "", at.ledger, utc_now())
 
 
 def print_ages(ages: Sequence[CopyAge]) -> None:

@@ -10,6 +10,7 @@ import typer
 from backup_pipeline.cli.opened import Opened, opened
 from backup_pipeline.cli.output import print_json, result_console
 from backup_pipeline.core.errors import NotFoundError
+from backup_pipeline.core.statuses import Status
 
 if TYPE_CHECKING:
     from backup_pipeline.core.catalog import Catalog
@@ -72,15 +73,16 @@ def stats(
 def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
     from dataclasses import replace
 
-    from backup_pipeline.operations.stats import catalog_statistics, stored_bytes
+    from backup_pipeline.operations.stats import catalog_statistics, counted_rows, stored_bytes
     from backup_pipeline.wiring.clock import utc_now
 
-    rows = at.ledger.list(catalog=wanted)
-    names = sorted({row.catalog for row in rows})
+    now = utc_now()
+    rows = counted_rows(at.ledger, catalog=wanted, now=now, days=days)
+    names = sorted({row.catalog for row in rows if row.status is not Status.EXPECTED})
     if wanted is not None and not names:
         message = f"There is no backup of catalog {wanted}."
         raise NotFoundError(message, do="`backup-pipeline stats` without --catalog shows those that have backups.")
-    declared, now = _declared(at), utc_now()
+    declared = _declared(at)
     found = [catalog_statistics(rows, name, declared.get(name), now=now, days=days) for name in names]
     return [replace(one, stored=stored_bytes(at.store(), one.catalog)) for one in found] if measure else found
 
@@ -94,11 +96,9 @@ def _declared(at: Opened) -> dict[str, Catalog]:
 def _print_metrics() -> None:
     import sys
 
-    from backup_pipeline.operations.stats import all_metrics
     from backup_pipeline.operations.stats_prometheus import prometheus_text
-    from backup_pipeline.wiring.addresses import store_url
-    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.wiring.metrics import metrics_now
 
     with opened() as at:
-        text = prometheus_text(all_metrics(at.ledger, store_url(at.settings), utc_now()))
+        text = prometheus_text(metrics_now(at.settings, at.ledger))
     sys.stdout.write(text)

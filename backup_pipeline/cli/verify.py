@@ -8,9 +8,10 @@ import typer
 
 from backup_pipeline.cli.durations import parse_duration
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import Backup, FromStore, OfCatalog
 from backup_pipeline.cli.output import note_console, print_json
-from backup_pipeline.cli.which_store import FromStore, Which
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
+from backup_pipeline.core.restore_requests import Which
 from backup_pipeline.core.sample import parse_sample
 from backup_pipeline.core.verification import Level
 
@@ -23,7 +24,7 @@ _CHECKED = (Level.PRESENT, Level.BYTES, Level.CONTENTS, Level.REFERENCES)
 
 
 def verify(  # noqa: PLR0913  # options are arguments to Typer
-    backup: Annotated[str, typer.Argument(help="A backup id, or `latest`: the newest good full one.", metavar="ID")],
+    backup: Backup,
     *,
     level: Annotated[
         str, typer.Option(help="How deep: 0 or present, 1 or bytes, 2 or contents, 3 or references.")
@@ -35,7 +36,7 @@ def verify(  # noqa: PLR0913  # options are arguments to Typer
         str | None, typer.Option(help="Which tables a share is: the same seed, the same ones; default: the date.")
     ] = None,
     max_duration: Annotated[str | None, typer.Option(help="Stop after 90s, 30m, 2h; what is left is said.")] = None,
-    catalog: Annotated[str | None, typer.Option(help="With `latest`: of this catalog.")] = None,
+    catalog: OfCatalog = None,
     store: FromStore = "first",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -111,11 +112,12 @@ def _verified(
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.copy_verify import verify_copy
     from backup_pipeline.operations.verify import verify_attempt
+    from backup_pipeline.wiring.reading import reading
     from backup_pipeline.wiring.second_store import the_second
     from backup_pipeline.wiring.verifying import verify_ports
 
     attempt = find_backup(backup, at.ledger, catalog=catalog)
-    with shown_progress(note_console()) as progress:
+    with shown_progress(note_console()) as progress, reading(attempt.backup_id, "verify", at.actor, at.ledger):
         ports = verify_ports(at.settings, at.store(store), progress)
         if store == "second":
             second = the_second(at.settings)

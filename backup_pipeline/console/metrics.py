@@ -11,11 +11,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.secrets import redact
-from backup_pipeline.operations.stats import all_metrics
 from backup_pipeline.operations.stats_prometheus import prometheus_text
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.addresses import store_url
-from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.metrics import metrics_now
 
 _CLOSED = "Without BACKUP_METRICS_TOKEN only this machine may ask; with it, `Authorization: Bearer TOKEN`.\n"
 
@@ -30,7 +28,7 @@ def metrics_router(settings: Settings, ledger: Ledger) -> APIRouter:
         if not _may_ask(request, settings):
             return Response(_CLOSED, status.HTTP_403_FORBIDDEN, media_type="text/plain")
         try:
-            text = prometheus_text(all_metrics(ledger, store_url(settings), utc_now()))
+            text = prometheus_text(metrics_now(settings, ledger))
         except BackupError as error:
             told = f"{redact(error.what)}\n"
             return Response(told, status.HTTP_503_SERVICE_UNAVAILABLE, media_type="text/plain")

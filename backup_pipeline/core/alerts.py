@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 LOG_CHANNEL = "log"
 """The channel of alerts that only the program's own log has, because no other is configured."""
+
+
+def reach_people(channels: Iterable[str]) -> bool:
+    """Whether somebody is told over these channels: the log tells nobody."""
+    return any(channel != LOG_CHANNEL for channel in channels)
 
 
 class Severity(StrEnum):

@@ -128,15 +128,18 @@ def is_given_up(copy: Copy, *, now: datetime, host: str, alive: Callable[[Owner]
     return now - copy.at > GIVEN_UP_AFTER
 
 
-def copy_age(catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime) -> CopyAge:
+def copy_age(
+    catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime, *, promised: bool = True
+) -> CopyAge:
     """How new the second destination is: full backups count, as they do for the first one.
 
     Too old is what is older than the catalog's schedule promises, its grace included; no copy at all is too old as soon
-    as the schedule promises one.
+    as one is `promised`: there is a backup, or one should be there.
     """
     newest = max(_full(catalog.catalog, store, copies), key=lambda copy: copy.made_at, default=None)
     if newest is None:
-        return CopyAge(catalog.catalog, store, None, None, _none(store, catalog) if catalog.schedule else None)
+        lacking = _none(store, catalog) if catalog.schedule and promised else None
+        return CopyAge(catalog.catalog, store, None, None, lacking)
     late = staleness(catalog, newest.made_at, now)
     stale = StaleError(f"In {store}: {late.what}", do=_FILL) if late else None
     return CopyAge(catalog.catalog, store, newest, now - newest.made_at, stale)

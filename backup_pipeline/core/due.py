@@ -18,6 +18,10 @@ FULL = "full"
 """The kind of backup that a schedule is for."""
 START_WITHIN = timedelta(minutes=15)
 """How long a run may wait for its start, also where a catalog gives no grace."""
+TRY_AGAIN_AFTER = timedelta(hours=1)
+"""What failed is tried once more after this time, not at once: what stood in its way may be gone by then."""
+GIVEN_UP_AFTER = timedelta(days=1)
+"""When nobody has accounted for a catalog for so long, what is still expected of it is ended."""
 SCHEDULE = "schedule"
 """Who makes what is due."""
 NOTHING_BEGAN = frozenset({Status.EXPECTED, Status.MISSED})
@@ -43,12 +47,14 @@ class Settlement:
     """What to write down: rows `expected`, rows `missed`, `expected` rows to cancel, and why.
 
     `catch_up` is the due time that one run now should make up for, as far as that can be: it carries its own date.
+    `failed` is the run that it tries again; None when none began.
     """
 
     expected: tuple[Attempt, ...] = ()
     missed: tuple[Attempt, ...] = ()
     dropped: tuple[Attempt, ...] = ()
     catch_up: datetime | None = None
+    failed: Attempt | None = None
     reasons: tuple[str, ...] = ()
 
 
@@ -88,12 +94,14 @@ def settle(catalog: Catalog, known: Known, now: datetime) -> Settlement:
         if row.due_at is not None and start_deadline(catalog, row.due_at) < now
     )
     catch_up, why = _catch_up(catalog, known.rows, missed, now)
+    failed = _to_try_again(catalog, known.rows, now) if catch_up is None else None
     return Settlement(
         expected=tuple(row for row in new if row.due_at not in {one.due_at for one in missed}),
         missed=missed,
         dropped=tuple(dropped),
-        catch_up=catch_up,
-        reasons=(*_reasons(missed, dropped), *why),
+        catch_up=catch_up if failed is None else failed.due_at,
+        failed=failed,
+        reasons=(*_reasons(missed, dropped), *why, *([_why_again(failed)] if failed else [])),
     )
 
 
@@ -140,6 +148,30 @@ def _catch_up(
     )
 
 
+def _to_try_again(catalog: Catalog, rows: Sequence[Attempt], now: datetime) -> Attempt | None:
+    """The failed run of the last due time, when it is the only one since, it is over for a while, and still its day.
+
+    So there is one more try, and no other: what that came to is a second run. Where the next due time is near, that
+    one tries.
+    """
+    due = _last(catalog, now)
+    tried = [row for row in rows if due and row.kind == FULL and row.status not in NOTHING_BEGAN]
+    since = [row for row in tried if due and row.created_at >= due]
+    if due is None or len(since) != 1:
+        return None
+    [run] = since
+    over = run.finished_at is not None and now - run.finished_at >= TRY_AGAIN_AFTER
+    its_day = local_date(now, catalog.timezone) == local_date(run.created_at, catalog.timezone)
+    following = next_due(catalog.schedule, catalog.timezone, now) if catalog.schedule else None
+    near = following is not None and following - now < TRY_AGAIN_AFTER
+    failed = run.status is Status.FAILED and run.due_at == due
+    return run if failed and over and its_day and not near else None
+
+
+def _why_again(run: Attempt) -> str:
+    return f"One more run is wanted today: {run.backup_id}, which was due {run.due_at:%Y-%m-%d %H:%M} UTC, failed."
+
+
 def _last(catalog: Catalog, now: datetime) -> datetime | None:
     return last_due(catalog.schedule, catalog.timezone, now) if catalog.schedule else None
 
@@ -152,6 +184,11 @@ def _reasons(missed: Sequence[Attempt], dropped: Sequence[Attempt]) -> Iterator[
 def why_dropped(row: Attempt) -> str:
     """What the row of a due time says that the schedule does not name any more."""
     return f"Nothing is due {row.due_at:%Y-%m-%d %H:%M} UTC any more: the schedule was changed."
+
+
+def why_vanished(catalog: str) -> str:
+    """What the row of a due time says whose catalog is in no configuration any more."""
+    return f"The catalog {catalog} is no longer configured: nobody has accounted for its due times for a day."
 
 
 def _why_missed(catalog: Catalog, due: datetime) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from backup_pipeline.core.copies import Copy
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
-from backup_pipeline.core.statistics import bundles, ended_as
+from backup_pipeline.core.statistics import bundles
 from backup_pipeline.core.statuses import Status
 
 Labels = Mapping[str, str]
@@ -39,15 +39,32 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the metrics are made of: all rows of the ledger, newest first, the copies, the restores.
+class Standing:
+    """A catalog in a destination: the seconds since its newest good full backup there began, None without one.
 
-    `destination` is the URL of the first store, `now` the present.
+    `fresh`: it is as new as the schedule promises; None where nothing is promised (yet).
+    """
+
+    catalog: str
+    destination: str
+    age_s: float | None
+    fresh: bool | None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the metrics are made of; nothing of it grows with the attempts of the past.
+
+    `attempts` are the rows of what is there and of what runs, `ends` how many attempts of each catalog ended how,
+    `copies` the good ones, `restores` at least the newest that was done of each catalog. `standings` say how old and how
+    fresh each destination is; `destination` is the URL of the first store, `now` the present.
     """
 
     attempts: Sequence[Attempt]
+    ends: Mapping[tuple[str, Status], int]
     copies: Sequence[Copy]
     restores: Sequence[RestoreRow]
+    standings: Sequence[Standing]
     destination: str
     now: datetime
 
@@ -58,7 +75,8 @@ def metrics_of(known: Known) -> tuple[Metric, ...]:
 
 
 def _catalogs(known: Known) -> Sequence[str]:
-    return sorted({row.catalog for row in known.attempts})
+    named = {row.catalog for row in known.attempts} | {catalog for catalog, _ in known.ends}
+    return sorted(named | {standing.catalog for standing in known.standings})
 
 
 def _newest(known: Known) -> Iterator[tuple[str, Attempt]]:
@@ -80,6 +98,18 @@ def _last_success(known: Known) -> Iterator[Sample]:
             at = (copy.catalog, copy.store)
             made[at] = max(made.get(at, 0.0), copy.made_at.timestamp())
     yield from (Sample({"catalog": catalog, "destination": store}, at) for (catalog, store), at in sorted(made.items()))
+
+
+def _ages(known: Known) -> Iterator[Sample]:
+    for one in known.standings:
+        if one.age_s is not None:
+            yield Sample({"catalog": one.catalog, "destination": one.destination}, one.age_s)
+
+
+def _fresh(known: Known) -> Iterator[Sample]:
+    for one in known.standings:
+        if one.fresh is not None:
+            yield Sample({"catalog": one.catalog, "destination": one.destination}, one.fresh)
 
 
 def _last_verified(known: Known) -> Iterator[Sample]:
@@ -123,15 +153,14 @@ def _table_bytes(known: Known) -> Iterator[Sample]:
 
 def _runs(known: Known) -> Iterator[Sample]:
     """Every status of every catalog, also those that never were: a series that appears late hides its first event."""
-    ends = Counter((row.catalog, ended_as(row)) for row in known.attempts)
     for catalog in _catalogs(known):
         for status in _ENDS:
-            yield Sample({"catalog": catalog, "status": str(status)}, ends[catalog, status])
+            yield Sample({"catalog": catalog, "status": str(status)}, known.ends.get((catalog, status), 0))
 
 
 def _missed(known: Known) -> Iterator[Sample]:
-    missed = Counter(row.catalog for row in known.attempts if row.status is Status.MISSED)
-    yield from (Sample({"catalog": catalog}, missed[catalog]) for catalog in _catalogs(known))
+    for catalog in _catalogs(known):
+        yield Sample({"catalog": catalog}, known.ends.get((catalog, Status.MISSED), 0))
 
 
 def _held(known: Known) -> Iterator[Sample]:
@@ -165,6 +194,20 @@ _METRICS: tuple[_Row, ...] = (
         "When the rows of the newest good full backup were read, by destination.",
         ("catalog", "destination"),
         _last_success,
+    ),
+    (
+        "backup_age_seconds",
+        "gauge",
+        "How long ago the newest good full backup began, by destination.",
+        ("catalog", "destination"),
+        _ages,
+    ),
+    (
+        "backup_fresh",
+        "gauge",
+        "1 when it is as new as the catalog's schedule promises, else 0, by destination.",
+        ("catalog", "destination"),
+        _fresh,
     ),
     (
         "backup_last_verified_timestamp_seconds",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from backup_pipeline.core.manifest import (
     CIPHERTEXT,
     FORMAT_VERSION,
@@ -20,17 +18,16 @@ from backup_pipeline.core.manifest import (
     unsealed,
     validated,
 )
+from backup_pipeline.core.manifest.written import Written
 
 _IS_BACKUP = "backup_id"
 
 
-class Outline(BaseModel):
+class Outline(Written):
     """A backup as anybody may know it: which one, when, its status, the bundle's bytes, and who can read the rest.
 
     `ciphertext` is the whole manifest, as an age file in its ASCII form.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format_version: str = FORMAT_VERSION
     backup_id: str
@@ -52,10 +49,8 @@ class Outline(BaseModel):
     ciphertext: str
 
 
-class PartitionOutline(BaseModel):
+class PartitionOutline(Written):
     """A partition as anybody may know it; `ciphertext` is its whole record."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format_version: str = FORMAT_VERSION
     catalog: str

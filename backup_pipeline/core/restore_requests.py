@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from backup_pipeline.core.errors import LedgerError, LockedError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Owner, has_no_owner
+
+Which = Literal["first", "second"]
+FIRST: Which = "first"
+SECOND: Which = "second"
 
 
 class RestoreStatus(StrEnum):
@@ -37,12 +41,8 @@ MOVES: dict[RestoreStatus, frozenset[RestoreStatus]] = {
 
 
 @dataclass(frozen=True)
-class RestoreRow:
-    """One row of `restore_requests`. Times are UTC.
-
-    `id` is 0 until the ledger has given a number. `tables` are catalog names, none means all of the backup. `target`
-    is the URL without its password; `plan` and `report` are JSON, as their values write themselves.
-    """
+class _Asked:
+    """What was asked for, and where it stands."""
 
     backup_id: str
     catalog: str
@@ -57,8 +57,15 @@ class RestoreRow:
     rename: Mapping[str, str] = field(default_factory=dict)
     fill: Mapping[str, str] = field(default_factory=dict)
     safety_backup: bool = True
+    store: Which = FIRST
     reason: str = ""
     status: RestoreStatus = RestoreStatus.REQUESTED
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """What becomes of it: who decided, when it ran, how it ended."""
+
     decided_by: str | None = None
     decided_at: datetime | None = None
     decision_reason: str | None = None
@@ -73,21 +80,20 @@ class RestoreRow:
 
 
 @dataclass(frozen=True)
-class RestoreChange:
+class RestoreRow(_Course, _Asked):
+    """One row of `restore_requests`. Times are UTC.
+
+    `id` is 0 until the ledger has given a number. `tables` are catalog names, none means all of the backup. `target`
+    is the URL without its password; `store` is the one that is read, `first` or `second`; `plan` and `report` are JSON,
+    as their values write themselves.
+    """
+
+
+@dataclass(frozen=True)
+class RestoreChange(_Course):
     """What becomes of a request. What is None stays as it is; without a status only an open request may change."""
 
     status: RestoreStatus | None = None
-    decided_by: str | None = None
-    decided_at: datetime | None = None
-    decision_reason: str | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    plan: Mapping[str, Any] | None = None
-    report: Mapping[str, Any] | None = None
-    error_message: str | None = None
-    run_id: str | None = None
-    owner: Owner | None = None
-    heartbeat_at: datetime | None = None
 
 
 def check_move(number: int, before: RestoreStatus, after: RestoreStatus) -> None:

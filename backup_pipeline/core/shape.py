@@ -40,6 +40,11 @@ class Shape(_Kept):
     orphans: Mapping[str, int] = {}
     anomalies: tuple[AnomalyEntry, ...] = ()
 
+    @property
+    def findings(self) -> tuple[AnomalyEntry, ...]:
+        """Everything unusual about the backup, as its manifest has it."""
+        return (*(one for table in self.tables.values() for one in table.anomalies), *self.anomalies)
+
 
 def shape_of(manifest: Manifest) -> Shape:
     """The shape of the backup that `manifest` describes."""

@@ -64,7 +64,7 @@ class Statistics:
     """One catalog's backups, seen `at`.
 
     `backups`, `by_type`, `by_kind` and `sizes` are of those that are there now. Attempts and their ends, `durations`
-    and growth are of the last `days`. `success_rate` leaves out what runs, is expected, or was canceled by somebody.
+    and growth are of the last `days`; what is only expected is no attempt. `success_rate` leaves out what runs, is expected, or was canceled by somebody.
     `forecast_basis` says what the forecast rests on, or why there is none.
     """
 
@@ -90,7 +90,8 @@ class Statistics:
 def statistics_of(catalog: str, rows: Sequence[Attempt], *, now: datetime, days: int) -> Statistics:
     """The statistics of the rows of one catalog, without a forecast; `rows` may hold those of others."""
     own = sorted((row for row in rows if row.catalog == catalog), key=lambda row: (row.created_at, row.backup_id))
-    recent = [row for row in own if row.created_at > now - timedelta(days=days)]
+    begun = (row for row in own if row.status is not Status.EXPECTED)
+    recent = [row for row in begun if row.created_at > now - timedelta(days=days)]
     there = bundles(own)
     ends = Counter(end for row in recent if (end := ended_as(row)) is not None)
     good = [row for row in recent if _was_good(row)]

@@ -23,7 +23,8 @@ class Say(StrEnum):
 class Thread:
     """What goes wrong again and again in a catalog. `opened_at` is None while nothing is wrong.
 
-    `failures` counts them since then; `told` of them were known to people at `told_at`.
+    `failures` counts them since then; `told` of them were known to people at `told_at`. `heard`: it was told to
+    somebody, and not to the program's own log alone.
     """
 
     catalog: str
@@ -32,6 +33,7 @@ class Thread:
     failures: int = 0
     told: int = 0
     told_at: datetime | None = None
+    heard: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,22 @@ class Step:
     say: Say
 
 
-def failing(thread: Thread, now: datetime, failures: int, remind_every: timedelta) -> Step:
-    """The thread after `failures` more; 0 when nothing new went wrong, but what did is not over yet."""
+def failing(
+    thread: Thread, now: datetime, failures: int, remind_every: timedelta, *, heard: bool = True
+) -> Step:
+    """The thread after `failures` more; 0 when nothing new went wrong, but what did is not over yet.
+
+    `heard`: there is a channel besides the log. Whoever has such a channel for the first time is told at once.
+    """
     count = thread.failures + failures
+    told = count if heard else 0
     if thread.opened_at is None:
-        fresh = Thread(thread.catalog, thread.topic, opened_at=now, failures=failures, told=failures, told_at=now)
+        fresh = Thread(thread.catalog, thread.topic, now, failures, told=told, told_at=now, heard=heard)
         return Step(thread, fresh, Say.FIRST)
-    if thread.told_at is None or now - thread.told_at >= remind_every:
-        return Step(thread, replace(thread, failures=count, told=count, told_at=now), Say.REMINDER)
+    unheard = heard and not thread.heard
+    if thread.told_at is None or now - thread.told_at >= remind_every or unheard:
+        after = replace(thread, failures=count, told=told or thread.told, told_at=now, heard=heard or thread.heard)
+        return Step(thread, after, Say.REMINDER)
     return Step(thread, replace(thread, failures=count), Say.NOTHING)
 
 

@@ -8,12 +8,10 @@ from enum import IntEnum
 
 import pyarrow as pa
 
+from backup_pipeline.core.epochs import DAYS_BEFORE_2000, US_BEFORE_2000
 from backup_pipeline.core.restore_binary import JSONB
 from backup_pipeline.native.library import library
 
-# PostgreSQL counts days and microseconds from 2000-01-01, Arrow from 1970-01-01.
-_DAYS_BEFORE_2000 = 10_957
-_US_BEFORE_2000 = _DAYS_BEFORE_2000 * 86_400_000_000
 _LENGTH, _FIELDS = 4, 2
 
 
@@ -80,5 +78,5 @@ def _column(array: pa.Array, kind: Kind) -> _Column:
 
 def _shift(arrow: pa.DataType) -> int:
     if pa.types.is_date32(arrow):
-        return -_DAYS_BEFORE_2000
-    return -_US_BEFORE_2000 if pa.types.is_timestamp(arrow) else 0
+        return -DAYS_BEFORE_2000
+    return -US_BEFORE_2000 if pa.types.is_timestamp(arrow) else 0

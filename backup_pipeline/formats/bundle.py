@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import stat
-import zlib
 from collections.abc import Iterable, Iterator
-from typing import cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, cast
 
 from isal import isal_zlib
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, ZIP_32, ZIP_64, MemberFile, Method, stream_zip
 
 from backup_pipeline.core.bundle import Member
 from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.formats.deflate import BlockDeflate
+
+if TYPE_CHECKING:
+    import zlib
 
 _MODE = stat.S_IFREG | 0o644
 _CHUNK = 1 << 20
+_THREADS = 8
 _ZIP32_BYTES = 0xFFFF_FFFF - (64 << 20)
 """Where ZIP64 begins: below the format's limit by more than a directory of 65,535 members takes."""
 _ZIP32_MEMBERS = 0xFFFF
@@ -29,11 +35,12 @@ def bundle_chunks(members: Iterable[Member]) -> Iterator[bytes]:
     that were stated: the archive is then unfinished, and must be dropped. `Member.modified` must have a timezone; ZIP
     shows its wall clock to people.
     """
-    return iter(stream_zip(_files(members), chunk_size=_CHUNK, get_compressobj=_deflate))
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), "deflate") as pool:
 
+        def compressor() -> zlib._Compress:
+            return cast("zlib._Compress", BlockDeflate(pool))
 
-def _deflate() -> zlib._Compress:
-    return cast("zlib._Compress", isal_zlib.compressobj(wbits=-zlib.MAX_WBITS))
+        yield from stream_zip(_files(members), chunk_size=_CHUNK, get_compressobj=compressor)
 
 
 def _files(members: Iterable[Member]) -> Iterator[MemberFile]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import pandas as pd
-
 from backup_pipeline.core.bundle import Member
 from backup_pipeline.core.layout import sheet_name
 from backup_pipeline.core.manifest import Manifest
@@ -25,7 +23,6 @@ from backup_pipeline.formats.readme import readme_text
 from backup_pipeline.formats.render import bundle_sheets, bundle_tables
 from backup_pipeline.formats.sheet import SheetWriter
 from backup_pipeline.formats.side_by_side import SideBySideWriter
-from backup_pipeline.formats.xlsx import write_xlsx
 
 _PREVIEW_ROWS = 5
 _PREVIEW_WIDTH = 40
@@ -49,6 +46,8 @@ class FileFormats:
 
     def preview(self, plan: TablePlan, directory: Path) -> str:
         """The first rows of the sheet in `directory`, as a Markdown table; long cells are cut."""
+        import pandas as pd  # takes long to load; so does what writes XLSX
+
         rows = pd.read_csv(
             directory / sheet_name(0), nrows=_PREVIEW_ROWS, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
@@ -72,6 +71,8 @@ class FileFormats:
         """Write the backup that `manifest` describes and `bundle` holds into `target`, in the form `kind`."""
         match kind:
             case Rendering.XLSX:
+                from backup_pipeline.formats.xlsx import write_xlsx
+
                 write_xlsx(target, bundle_sheets(manifest, bundle))
             case Rendering.CSV:
                 target.writelines(combined_csv(bundle_sheets(manifest, bundle)))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.ledger.connect import ledger_engine
 from backup_pipeline.ledger.failures import told_as_ledger_errors
-from backup_pipeline.ledger.migrate import VERSION_TABLE, head_revision
+from backup_pipeline.ledger.revision import current_revision, head_revision
 
 _WRITTEN = ("backup_logs", "backup_audit")
 
@@ -36,8 +35,8 @@ def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
             asked = clock()
             now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
             answered = clock()
-            found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-            return LedgerFacts(found, head_revision(), _readonly(connection), asked, now, answered)
+            found, readonly = current_revision(connection), _readonly(connection)
+            return LedgerFacts(found, head_revision(), readonly, asked, now, answered)
     finally:
         engine.dispose()
 

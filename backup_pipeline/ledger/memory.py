@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime, timedelta
 
 from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.threads import REMIND_EVERY
 from backup_pipeline.core.verified import Verified
 from backup_pipeline.ledger.memory_copies import MemoryCopies
 from backup_pipeline.ledger.memory_dues import MemoryDues
 from backup_pipeline.ledger.memory_leases import MemoryLeases
 from backup_pipeline.ledger.memory_outbox import MemoryOutbox
+from backup_pipeline.ledger.memory_readings import MemoryReadings
 from backup_pipeline.ledger.memory_restores import MemoryRestores
 from backup_pipeline.ledger.memory_shapes import MemoryShapes
+from backup_pipeline.ledger.memory_tallies import MemoryTallies
 from backup_pipeline.ledger.memory_threads import MemoryThreads
 from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
 
@@ -24,17 +27,19 @@ from backup_pipeline.ledger.refusals import already_there, check_begins, not_the
 class MemoryLedger:
     """The port `Ledger` over a dictionary; safe from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remind_every: timedelta = REMIND_EVERY) -> None:
         self._rows: dict[str, Attempt] = {}
         self._audits: list[AuditEvent] = []
         self._lock = threading.Lock()
         self.restores = MemoryRestores()
         self.dues = MemoryDues(self._rows, self._lock)
-        self.threads = MemoryThreads()
+        self.threads = MemoryThreads(remind_every)
         self.leases = MemoryLeases()
         self.outbox = MemoryOutbox()
         self.copies = MemoryCopies()
         self.shapes = MemoryShapes()
+        self.readings = MemoryReadings()
+        self.tallies = MemoryTallies(self._rows, self._lock)
 
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""
@@ -96,16 +101,21 @@ class MemoryLedger:
 
         return next(iter(self._select(comparable)), None)
 
-    def day(self, catalog: str, day: date) -> Sequence[Attempt]:
-        """Every row of `catalog` whose partition is `day`, newest first."""
-        return self._select(lambda row: row.catalog == catalog and row.partition_date == day)
-
     def list(
-        self, *, catalog: str | None = None, status: Sequence[Status] = (), limit: int | None = None
+        self,
+        *,
+        catalog: str | None = None,
+        status: Sequence[Status] = (),
+        since: datetime | None = None,
+        limit: int | None = None,
     ) -> Sequence[Attempt]:
         """Rows, newest first: of one catalog or all, with one of `status` or any, at most `limit`."""
-        rows = self._select(lambda row: catalog in (None, row.catalog) and (not status or row.status in status))
-        return rows[:limit]
+
+        def wanted(row: Attempt) -> bool:
+            young = since is None or row.created_at > since
+            return young and catalog in (None, row.catalog) and (not status or row.status in status)
+
+        return self._select(wanted)[:limit]
 
     def adopt(self, rows: Sequence[Attempt], events: Sequence[AuditEvent]) -> None:
         """Write whole rows, in place of those of the same backups, and their audit rows with them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from backup_pipeline.core.copies import Copy
+from backup_pipeline.core.copies import Copy, CopyStatus
 
 
 class MemoryCopies:
@@ -25,11 +25,16 @@ class MemoryCopies:
         return self._rows.get((backup_id, store))
 
     def list(
-        self, *, backup_id: str | None = None, catalog: str | None = None, store: str | None = None
+        self,
+        *,
+        backup_id: str | None = None,
+        catalog: str | None = None,
+        store: str | None = None,
+        status: CopyStatus | None = None,
     ) -> Sequence[Copy]:
-        """Rows, the newest backup first: of one backup, catalog and store, or of all."""
+        """Rows, the newest backup first: of one backup, catalog, store and status, or of all."""
         with self._lock:
             rows = sorted(self._rows.values(), key=lambda row: row.store)
         rows.sort(key=lambda row: row.backup_id, reverse=True)
         chosen = [row for row in rows if backup_id in (None, row.backup_id) and store in (None, row.store)]
-        return [row for row in chosen if catalog in (None, row.catalog)]
+        return [row for row in chosen if catalog in (None, row.catalog) and status in (None, row.status)]

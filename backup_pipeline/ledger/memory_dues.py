@@ -39,6 +39,17 @@ class MemoryDues:
             self._until[catalog] = now
         return replace(plan, expected=tuple(expected), missed=tuple(missed))
 
+    def abandon(self, catalog: str, why: str, *, idle_since: datetime, now: datetime) -> Sequence[Attempt]:
+        """Cancel what is expected of a catalog that nobody has accounted for since `idle_since`."""
+        with self._lock:
+            until = self._until.get(catalog)
+            if until is not None and until > idle_since:
+                return []
+            waiting = [row for row in self._of(catalog) if row.status is Status.EXPECTED]
+            ended = [replace(row, status=Status.CANCELED, finished_at=now, error_message=why) for row in waiting]
+            self._rows |= {row.backup_id: row for row in ended}
+            return ended
+
     def take(self, attempt: Attempt) -> Attempt:
         """Begin the attempt, in the row of its due time where that is still expected."""
         check_begins(attempt)

@@ -16,17 +16,19 @@ class MemoryOutbox:
 
     def __init__(self) -> None:
         self._rows: dict[int, Entry] = {}
+        self._last = 0
         self._lock = threading.Lock()
 
     def add(self, alert: Alert, channels: Sequence[str], now: datetime) -> Sequence[Entry]:
         """Note the alert for each channel, claimed by whoever adds it."""
         with self._lock:
-            first = len(self._rows) + 1
+            first = self._last + 1
             added = [
                 claimed(Entry(number, alert, channel, created_at=now, next_try_at=now), now)
                 for number, channel in enumerate(channels, first)
             ]
             self._rows |= {entry.id: entry for entry in added}
+            self._last += len(added)
         return added
 
     def claim(self, now: datetime, *, without: Collection[str] = (), early: bool = False) -> Entry | None:
@@ -46,6 +48,17 @@ class MemoryOutbox:
                 raise no_such_entry(number)
             self._rows[number] = settled(self._rows[number], error, now)
             return self._rows[number]
+
+    def forget(self, before: datetime) -> int:
+        """Remove what was delivered before that time; how many."""
+        with self._lock:
+            there = len(self._rows)
+            self._rows = {
+                number: entry
+                for number, entry in self._rows.items()
+                if entry.delivered_at is None or entry.delivered_at >= before
+            }
+            return there - len(self._rows)
 
     def list(self, *, undelivered: bool = True, limit: int | None = None) -> Sequence[Entry]:
         """Entries, newest first."""

@@ -17,10 +17,10 @@ class MemoryThreads:
         self._rows: dict[tuple[str, str], Thread] = {}
         self._lock = threading.Lock()
 
-    def failing(self, catalog: str, topic: str, now: datetime, failures: int) -> Step:
+    def failing(self, catalog: str, topic: str, now: datetime, failures: int, *, heard: bool = True) -> Step:
         """Add `failures`; what people are told of them."""
         with self._lock:
-            return self._write(failing(self._row(catalog, topic), now, failures, self._remind_every))
+            return self._write(failing(self._row(catalog, topic), now, failures, self._remind_every, heard=heard))
 
     def recovered(self, catalog: str, topic: str) -> Step:
         """Close the thread; whether people are told."""

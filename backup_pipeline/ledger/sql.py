@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -24,8 +24,10 @@ from backup_pipeline.ledger.sql_copies import SqlCopies
 from backup_pipeline.ledger.sql_dues import SqlDues
 from backup_pipeline.ledger.sql_leases import SqlLeases, release_of
 from backup_pipeline.ledger.sql_outbox import SqlOutbox
+from backup_pipeline.ledger.sql_readings import SqlReadings
 from backup_pipeline.ledger.sql_restores import SqlRestores
 from backup_pipeline.ledger.sql_shapes import SqlShapes
+from backup_pipeline.ledger.sql_tallies import SqlTallies
 from backup_pipeline.ledger.sql_threads import SqlThreads
 from backup_pipeline.ledger.tables import backup_audit, backup_logs
 
@@ -49,6 +51,8 @@ class SqlLedger:
         self.outbox = SqlOutbox(self._transaction)
         self.copies = SqlCopies(self._transaction)
         self.shapes = SqlShapes(self._transaction)
+        self.readings = SqlReadings(self._transaction)
+        self.tallies = SqlTallies(self._transaction)
 
     @classmethod
     def create(cls, url: str) -> SqlLedger:
@@ -124,14 +128,13 @@ class SqlLedger:
         )
         return self._first(query if before is None else query.where(backup_logs.c.created_at < before))
 
-    def day(self, catalog: str, day: date) -> Sequence[Attempt]:
-        """Every row of `catalog` whose partition is `day`, newest first."""
-        return self._all(
-            select(backup_logs).where(backup_logs.c.catalog == catalog, backup_logs.c.partition_date == day)
-        )
-
     def list(
-        self, *, catalog: str | None = None, status: Sequence[Status] = (), limit: int | None = None
+        self,
+        *,
+        catalog: str | None = None,
+        status: Sequence[Status] = (),
+        since: datetime | None = None,
+        limit: int | None = None,
     ) -> Sequence[Attempt]:
         """Rows, newest first: of one catalog or all, with one of `status` or any, at most `limit`."""
         query = select(backup_logs)
@@ -139,6 +142,8 @@ class SqlLedger:
             query = query.where(backup_logs.c.catalog == catalog)
         if status:
             query = query.where(backup_logs.c.status.in_(list(status)))
+        if since is not None:
+            query = query.where(backup_logs.c.created_at > since)
         return self._all(query.limit(limit))
 
     def adopt(self, rows: Sequence[Attempt], events: Sequence[AuditEvent]) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
-from backup_pipeline.core.copies import Copy
+from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.ledger.copy_rows import copy_columns, copy_of
 from backup_pipeline.ledger.tables import backup_copies
 
@@ -37,11 +37,16 @@ class SqlCopies:
         return next(iter(self.list(backup_id=backup_id, store=store)), None)
 
     def list(
-        self, *, backup_id: str | None = None, catalog: str | None = None, store: str | None = None
+        self,
+        *,
+        backup_id: str | None = None,
+        catalog: str | None = None,
+        store: str | None = None,
+        status: CopyStatus | None = None,
     ) -> Sequence[Copy]:
-        """Rows, the newest backup first: of one backup, catalog and store, or of all."""
+        """Rows, the newest backup first: of one backup, catalog, store and status, or of all."""
         query = select(backup_copies).order_by(backup_copies.c.backup_id.desc(), backup_copies.c.store)
-        wanted = {"backup_id": backup_id, "catalog": catalog, "store": store}
+        wanted = {"backup_id": backup_id, "catalog": catalog, "store": store, "status": status}
         for name, value in wanted.items():
             if value is not None:
                 query = query.where(backup_copies.c[name] == value)

@@ -50,6 +50,17 @@ class SqlDues:
             connection.execute(update(due_accounts).where(account).values(accounted_until=now))
         return replace(plan, expected=tuple(expected), missed=tuple(missed))
 
+    def abandon(self, catalog: str, why: str, *, idle_since: datetime, now: datetime) -> Sequence[Attempt]:
+        """Cancel what is expected of a catalog that nobody has accounted for since `idle_since`."""
+        account = select(due_accounts.c.accounted_until).where(due_accounts.c.catalog == catalog).with_for_update()
+        expected = update(backup_logs).where(_ROW.catalog == catalog, _ROW.status == Status.EXPECTED)
+        told = expected.values(status=Status.CANCELED, finished_at=now, error_message=why).returning(*_ROW)
+        with self._transaction() as connection:
+            until = utc(connection.execute(account).scalar_one_or_none())
+            if until is not None and until > idle_since:
+                return []
+            return [attempt_of(row) for row in connection.execute(told).mappings()]
+
     def take(self, attempt: Attempt) -> Attempt:
         """Begin the attempt, in the row of its due time where that is still expected."""
         check_begins(attempt)

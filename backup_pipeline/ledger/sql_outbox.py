@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, and_, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, and_, delete, insert, or_, select, update
 
 from backup_pipeline.core.alerts import Alert
 from backup_pipeline.core.outbox import Entry, alert_json, alert_of, claimed, settled
@@ -48,6 +48,11 @@ class SqlOutbox:
             if found is None:
                 raise no_such_entry(number)
             return _written(connection, settled(_entry_of(found), error, now))
+
+    def forget(self, before: datetime) -> int:
+        """Remove what was delivered before that time; how many."""
+        with self._transaction() as connection:
+            return connection.execute(delete(outbox).where(outbox.c.delivered_at < before)).rowcount
 
     def list(self, *, undelivered: bool = True, limit: int | None = None) -> Sequence[Entry]:
         """Entries, newest first."""

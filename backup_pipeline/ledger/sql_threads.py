@@ -29,9 +29,10 @@ class SqlThreads:
         self._transaction = transaction
         self._remind_every = remind_every
 
-    def failing(self, catalog: str, topic: str, now: datetime, failures: int) -> Step:
+    def failing(self, catalog: str, topic: str, now: datetime, failures: int, *, heard: bool = True) -> Step:
         """Add `failures`; what people are told of them."""
-        return self._change(catalog, topic, lambda thread: failing(thread, now, failures, self._remind_every))
+        every = self._remind_every
+        return self._change(catalog, topic, lambda thread: failing(thread, now, failures, every, heard=heard))
 
     def recovered(self, catalog: str, topic: str) -> Step:
         """Close the thread; whether people are told."""

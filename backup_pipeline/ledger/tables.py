@@ -86,6 +86,14 @@ backup_logs = Table(
     Index("backup_logs_due", "catalog", "due_at", unique=True, postgresql_where=text("due_at IS NOT NULL")),
     Index("backup_logs_run", "run_id"),
     Index("backup_logs_running", "catalog", postgresql_where=text("status = 'running'")),
+    Index("backup_logs_expected", "catalog", postgresql_where=text("status = 'expected'")),
+    Index(
+        "backup_logs_good",
+        "catalog",
+        text("created_at DESC"),
+        text("backup_id DESC"),
+        postgresql_where=text("status IN ('success', 'success_with_warnings')"),
+    ),
 )
 
 backup_audit = Table(
@@ -107,6 +115,30 @@ backup_shapes = Table(
     Column("shape", JSONB, nullable=False),
 )
 
+backup_tallies = Table(  # a trigger of backup_logs counts
+    "backup_tallies",
+    metadata,
+    Column("catalog", Text, primary_key=True),
+    Column("ended_as", Text, primary_key=True),
+    Column("attempts", BigInteger, nullable=False),
+)
+
+backup_readings = Table(
+    "backup_readings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("backup_id", Text, nullable=False),
+    Column("work", Text, nullable=False),
+    Column("reader", Text, nullable=False),
+    Column("owner_host", Text, nullable=False),
+    Column("owner_pid", Integer, nullable=False),
+    Column("owner_started", Double, nullable=False),
+    # By the database's clock.
+    Column("began_at", _INSTANT, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Index("backup_readings_of_backup", "backup_id"),
+)
+
 restore_requests = Table(
     "restore_requests",
     metadata,
@@ -120,6 +152,7 @@ restore_requests = Table(
     Column("rename", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("fill", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("safety_backup", Boolean, nullable=False, server_default=text("true")),
+    Column("store", Text, nullable=False, server_default="first"),
     Column("target", Text, nullable=False),
     Column("database", Text, nullable=False),
     Column("requested_by", Text, nullable=False),
@@ -167,6 +200,7 @@ backup_copies = Table(
     Column("owner_started", Double),
     CheckConstraint(f"status IN ({_COPY_STATUSES})", name="backup_copies_status_check"),
     Index("backup_copies_catalog", "catalog", "backup_id"),
+    Index("backup_copies_good", "catalog", postgresql_where=text("status = 'good'")),
 )
 
 leases = Table(
@@ -221,4 +255,5 @@ alert_threads = Table(
     Column("failures", Integer, nullable=False),
     Column("told", Integer, nullable=False),
     Column("told_at", _INSTANT),
+    Column("heard", Boolean, nullable=False, server_default=text("true")),
 )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.due import FULL, Settlement, looked_back_to, settle
+from backup_pipeline.core.due import FULL, GIVEN_UP_AFTER, Settlement, looked_back_to, settle, why_vanished
 from backup_pipeline.core.due_state import DO, Freshness, freshness
-from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.telling import Voice, tell
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,6 +45,34 @@ def account(catalog: Catalog, voice: Voice) -> Account:
     if settled.missed or stands.overdue:
         tell(overdue_alert(stands, settled), voice)
     return Account(settled, stands)
+
+
+def end_vanished(declared: Collection[str], voice: Voice) -> Sequence[Attempt]:
+    """Cancel what is expected of catalogs that are not `declared` any more, and tell people, once; the rows.
+
+    Another installation may declare them: as long as anybody accounts for a catalog, it is left alone.
+    """
+    now = voice.clock()
+    waiting = {row.catalog for row in voice.ledger.list(status=[Status.EXPECTED])} - set(declared)
+    ended = [
+        row
+        for name in sorted(waiting)
+        for row in voice.ledger.dues.abandon(name, why_vanished(name), idle_since=now - GIVEN_UP_AFTER, now=now)
+    ]
+    for name in dict.fromkeys(row.catalog for row in ended):
+        tell(_vanished_alert(name, now), voice)
+    return ended
+
+
+def _vanished_alert(name: str, now: datetime) -> Alert:
+    return Alert(
+        severity=Severity.WARNING,
+        title=f"Catalog {name} is no longer backed up",
+        what=f"{why_vanished(name)} Nothing is expected of it any more.",
+        do="If that is not meant, put its file back (BACKUP_CATALOGS). Its backups stay; nothing prunes them.",
+        catalog=name,
+        at=now,
+    )
 
 
 def look(catalog: Catalog, ledger: Ledger, now: datetime) -> Freshness:

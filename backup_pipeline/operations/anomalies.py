@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomaly_backup import Contents, judge_backup
@@ -12,8 +14,9 @@ from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError
 from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.manifest import AnomalyEntry, Manifest
+from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.shape import shape_of
+from backup_pipeline.core.shape import Shape, shape_of
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.hold import hold_backup
 from backup_pipeline.operations.telling import tell
@@ -41,24 +44,57 @@ def with_anomalies(manifest: Manifest, catalog: Catalog, history: History) -> Ma
     return manifest.model_copy(update=told)
 
 
-def act_on_anomalies(manifest: Manifest, ports: Ports, run_url: str | None = None) -> None:
-    """Keep the backup's shape for the next one; of each finding that is new, hold the backup it names, and alert.
+@dataclass(frozen=True)
+class Unusual:
+    """A backup, and what is unusual about it."""
 
-    Called when the manifest is in the store, and again by whoever ends the row of a run that died: doing it twice does
-    no more than a second alert. What fails here is logged and told, and never changes the backup's status.
+    backup_id: str
+    catalog: str
+    partition_date: date
+    run_id: str | None
+    taken_at: datetime
+    findings: tuple[AnomalyEntry, ...]
+
+
+def keep_shape(manifest: Manifest, ports: Ports) -> None:
+    """Keep the backup's shape in the ledger, for the next one, and before its manifest is in the store.
+
+    Where that is encrypted, the ledger alone can tell what was unusual, should the run die then.
     """
     try:
         ports.ledger.shapes.put(shape_of(manifest))
     except LedgerError as error:
         logger.warning("The shape of backup %s is not kept: %s", manifest.backup_id, error)
-    new = [one for one in manifest.findings if not one.standing]
+
+
+def act_on_anomalies(found: Unusual, ports: Ports, run_url: str | None = None) -> None:
+    """Of each finding that is new, hold the backup it names, and alert.
+
+    Called when the manifest is in the store, and again by whoever ends the row of a run that died: doing it twice does
+    no more than a second alert. What fails here is logged and told, and never changes the backup's status.
+    """
+    new = [one for one in found.findings if not one.standing]
     if new:
-        problems = list(_hold(manifest.backup_id, new, ports))
-        tell(anomaly_alert(manifest, new, problems, run_url), ports)
+        problems = list(_hold(found.backup_id, new, ports))
+        tell(anomaly_alert(found, new, problems, run_url), ports)
+
+
+def unusual(manifest: Manifest) -> Unusual:
+    """What is unusual about a backup whose manifest can be read."""
+    taken = manifest.snapshot.taken_at
+    named = (manifest.backup_id, manifest.catalog, manifest.partition_date, manifest.run_id)
+    return Unusual(*named, taken, manifest.findings)
+
+
+def unusual_by_shape(found: Outline, shape: Shape) -> Unusual:
+    """The same of one whose manifest no key here opens, from what the ledger kept of it."""
+    return Unusual(
+        found.backup_id, found.catalog, found.partition_date, found.run_id, found.snapshot_at, shape.findings
+    )
 
 
 def anomaly_alert(
-    manifest: Manifest, findings: Sequence[AnomalyEntry], problems: Sequence[str] = (), run_url: str | None = None
+    found: Unusual, findings: Sequence[AnomalyEntry], problems: Sequence[str] = (), run_url: str | None = None
 ) -> Alert:
     """What people are told: each table, what is now against what is usual, and what to do next."""
     held = sorted({one.held for one in findings if one.held})
@@ -68,14 +104,14 @@ def anomaly_alert(
     release = f" If it is meant to be so: `backup-pipeline release {held[0]}`." if held else ""
     return Alert(
         severity=Severity.INFO if all(one.severity == "info" for one in findings) else Severity.WARNING,
-        title=f"Unusual backup: {manifest.catalog} for {manifest.partition_date}: {names}",
+        title=f"Unusual backup: {found.catalog} for {found.partition_date}: {names}",
         what=" ".join(["The backup is there and whole, but not as usual." + kept, *problems]),
         do=f"{steps}{release}",
-        catalog=manifest.catalog,
-        backup_id=manifest.backup_id,
-        run_id=manifest.run_id,
+        catalog=found.catalog,
+        backup_id=found.backup_id,
+        run_id=found.run_id,
         run_url=run_url,
-        at=manifest.snapshot.taken_at,
+        at=found.taken_at,
         tables=_by_table(findings),
     )
 

@@ -16,10 +16,11 @@ from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention import expiry
+from backup_pipeline.core.shape import Shape
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verification import Level
 from backup_pipeline.core.verified import passed
-from backup_pipeline.operations.anomalies import act_on_anomalies
+from backup_pipeline.operations.anomalies import act_on_anomalies, unusual
 from backup_pipeline.operations.anomaly_history import load_history
 from backup_pipeline.operations.attempts import Request, check_date
 from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle, sizes
@@ -94,7 +95,7 @@ def bundle_attempt(
         here = own if own.is_dir() else None
         history = load_history(attempt, ports)
         manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, here, history), ports)
-        act_on_anomalies(manifest, ports, request.run_url)
+        act_on_anomalies(unusual(manifest), ports, request.run_url)
         order = CopyOrder(attempt, manifest.bundle, attempt.created_by, attempt.owner)
         _end_copied(order, manifest, ports, _expiry(manifest, request, ports))
     finally:
@@ -146,8 +147,10 @@ def success(manifest: StoredManifest, ports: Ports, checked: Level) -> Outcome:
     )
 
 
-def success_by_outline(found: Outline, place: BackupPlace, now: datetime) -> Outcome:
-    """The good end of an encrypted backup that was found in the store: its rows can not be counted here."""
+def success_by_outline(found: Outline, place: BackupPlace, now: datetime, shape: Shape | None) -> Outcome:
+    """The good end of an encrypted backup that was found in the store; its rows are those of its shape, if any."""
+    counted = {name: table.rows for name, table in shape.tables.items()} if shape else None
+    uncounted = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
     return Outcome(
         status=Status(found.status),
         finished_at=now,
@@ -159,7 +162,9 @@ def success_by_outline(found: Outline, place: BackupPlace, now: datetime) -> Out
         file_size_bytes=found.bundle.bytes,
         sha256=found.bundle.sha256,
         consistent=found.consistent,
-        warnings=("Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger.",),
+        record_count=sum(counted.values()) if counted is not None else None,
+        table_counts=counted,
+        warnings=tuple(f"{one.table}: {one.message}" for one in shape.findings) if shape else (uncounted,),
     )
 
 

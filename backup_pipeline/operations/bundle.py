@@ -41,7 +41,7 @@ from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.progress import BytesMoved, StageStarted
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.ahead import ahead
-from backup_pipeline.operations.anomalies import with_anomalies
+from backup_pipeline.operations.anomalies import keep_shape, with_anomalies
 from backup_pipeline.operations.anomaly_references import count_orphans
 from backup_pipeline.operations.publish import load_partition
 
@@ -87,6 +87,7 @@ def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
     ports.progress.tell(StageStarted("bundle", manifest.totals.bytes))
     bundle = _store(key, members, ports)
     stored = StoredManifest(**manifest.model_dump(), bundle=bundle)
+    keep_shape(stored, ports)
     ports.store.keep(place.manifest, [seal(stored)])
     _note_protection(place.manifest, request, ports)
     return stored

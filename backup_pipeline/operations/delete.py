@@ -10,14 +10,18 @@ from backup_pipeline.core.retention_plan import objections
 from backup_pipeline.core.statuses import MOVES, Status
 from backup_pipeline.operations.prune_copies import remove_copies
 from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, basis_of, folder_of, held_in_store
+from backup_pipeline.operations.readers import readers
 from backup_pipeline.operations.remove_backup import Removed, remove_backup
 
 
 def check_deletable(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> None:
-    """Raise unless the backup may be deleted: LockedError while it is made, RefusedError with every reason."""
+    """Raise unless the backup may be deleted: LockedError while it is made or read, RefusedError with every reason."""
     if attempt.status is Status.RUNNING:
         message = f"Backup {attempt.backup_id} is being made at this moment."
         raise LockedError(message, do="Stop the run first, or wait for it.")
+    if reader := readers(ports).get(attempt.backup_id):
+        message = f"Backup {attempt.backup_id} stays: {reader}. Nothing was touched."
+        raise LockedError(message, do="Wait until that has ended. If it died, it counts no more after 90 seconds.")
     if attempt.status is not Status.DELETED and Status.DELETED not in MOVES[attempt.status]:
         message = f"{attempt.backup_id} is {attempt.status}: nothing of it was ever stored. Nothing was touched."
         raise RefusedError(message, do="There is nothing to delete; the row stays as a record.")
@@ -76,7 +80,7 @@ def _advice(reasons: tuple[str, ...]) -> str:
     if any(reason.startswith("held") for reason in reasons):
         return "Look at who holds it and why (`backup-pipeline show`); `backup-pipeline release ID` ends a hold."
     if any("restore request" in reason for reason in reasons):
-        return "Wait for the restore, or reject it (`backup-pipeline restores`)."
+        return "Let the restore be performed, or reject it (`backup-pipeline restores`)."
     if any("newest good" in reason or "not verified" in reason for reason in reasons):
         return "Make another backup and verify it (`backup-pipeline backup`, `verify latest`); then delete this one."
     return "Wait until the grace is over, or change the rule in the catalog (docs/retention.md)."

@@ -12,7 +12,7 @@ from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verification import Level
-from backup_pipeline.operations.anomalies import act_on_anomalies
+from backup_pipeline.operations.anomalies import act_on_anomalies, unusual, unusual_by_shape
 from backup_pipeline.operations.attempts import end_failed
 from backup_pipeline.operations.back_up import success, success_by_outline
 from backup_pipeline.operations.browse import manifest_or_outline
@@ -53,10 +53,13 @@ def _finished(attempt: Attempt, ports: Ports) -> bool:
     if stored is None or stored.size != found.bundle.bytes:
         return False
     if isinstance(found, StoredManifest):
-        act_on_anomalies(found, ports)
+        act_on_anomalies(unusual(found), ports)
         ports.ledger.end(attempt.backup_id, success(found, ports, Level.PRESENT))
     else:
-        ports.ledger.end(attempt.backup_id, success_by_outline(found, place, ports.clock()))
+        shape = ports.ledger.shapes.get(attempt.backup_id)
+        if shape is not None:
+            act_on_anomalies(unusual_by_shape(found, shape), ports)
+        ports.ledger.end(attempt.backup_id, success_by_outline(found, place, ports.clock(), shape))
     tell_success(attempt, ports)
     return True
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.core.copies import GIVEN_UP_AFTER, Copy, CopyStatus
+from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.hold import read_hold
 from backup_pipeline.core.layout import backups_prefix, schema_prefix, tables_prefix
@@ -15,14 +15,13 @@ from backup_pipeline.core.ports import Clock, Ledger, Store
 from backup_pipeline.core.prune_facts import Folder, StoreFacts, sorted_days, sorted_folders
 from backup_pipeline.core.prune_plan import GONE, PrunePlan, lacking, make_plan
 from backup_pipeline.core.removal import Left, Removals, Versions
-from backup_pipeline.core.restore_requests import RestoreStatus
 from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.retention_rules import Basis
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.readers import claims
 
 REMOVING = "removing"
 """The audit's word for a removal that begins: with it, and without a manifest, a removal is one to finish."""
-_OPEN = (RestoreStatus.RUNNING, RestoreStatus.REQUESTED, RestoreStatus.APPROVED)
 _HELD = "held: its hold.json is in the store, and the ledger does not know why. `hold` it anew, or `release` it"
 
 
@@ -86,21 +85,8 @@ def orphaned_copies(wish: PruneWish, shelf: Shelf, ports: PrunePorts) -> Iterato
 
 
 def basis_of(wish: PruneWish, ports: PrunePorts) -> Basis:
-    """What retention decides with: rules, calendar, the present, and the restores that need a backup."""
-    return Basis(wish.retention, wish.timezone, ports.clock(), readers(ports))
-
-
-def readers(ports: PrunePorts) -> Mapping[str, str]:
-    """What to say of each backup that a restore or a copy reads, or that a restore waits for."""
-    now, restores = ports.clock(), ports.ledger.restores.list(status=_OPEN)
-    copying = [copy for copy in ports.ledger.copies.list() if copy.status is CopyStatus.COPYING]
-    return {
-        **{copy.backup_id: f"it is being copied to {copy.store}" for copy in copying if now - copy.at < GIVEN_UP_AFTER},
-        **{
-            row.backup_id: f"restore request {row.id} is {row.status}: it reads this backup"
-            for row in sorted(restores, key=lambda row: row.status is RestoreStatus.RUNNING)
-        },
-    }
+    """What retention decides with: rules, calendar, the present, and what reads a backup or waits for it."""
+    return Basis(wish.retention, wish.timezone, ports.clock(), claims(ports))
 
 
 def folder_of(attempt: Attempt, store: Store) -> Folder:

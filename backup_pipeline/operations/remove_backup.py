@@ -14,7 +14,8 @@ from backup_pipeline.core.prune_facts import Folder
 from backup_pipeline.core.removal import Left, Versions
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.prune_look import REMOVING, PrunePorts, folder_of, held_in_store, readers
+from backup_pipeline.operations.prune_look import REMOVING, PrunePorts, folder_of, held_in_store
+from backup_pipeline.operations.readers import claims
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _objection(row: Attempt, folder: Folder, ports: PrunePorts) -> str:
     """Why the backup must stay after all, or nothing."""
     if row.hold is not None and row.hold.lasts(ports.clock()):
         return str(row.hold)
-    return held_in_store(folder, row, ports) or readers(ports).get(row.backup_id, "")
+    return held_in_store(folder, row, ports) or claims(ports).get(row.backup_id, "")
 
 
 def _warnings(row: Attempt, left: Sequence[Left]) -> tuple[str, ...]:

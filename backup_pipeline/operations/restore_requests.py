@@ -5,9 +5,11 @@ from __future__ import annotations
 from backup_pipeline.core.errors import NotFoundError, PreflightRefusedError
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.restore_requests import (
+    FIRST,
     RestoreChange,
     RestoreRow,
     RestoreStatus,
+    Which,
     check_decision,
     check_may_run,
 )
@@ -19,8 +21,12 @@ from backup_pipeline.operations.restore_ends import audit_restore, end_well, end
 from backup_pipeline.operations.telling import Scribe
 
 
-def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True) -> RestoreRow:
+def request(
+    wish: RestoreRequest, access: Access, *, safety_backup: bool = True, store: Which = FIRST
+) -> RestoreRow:
     """Add the request's row, before anything but the ledger is connected; `wish.backup_id` may be `latest`.
+
+    `store` is the one that `access` reads, so that whoever performs the request later reads the same.
 
     UsageError or NotFoundError, without a row, when there is no such backup or it has no bundle.
     """
@@ -40,11 +46,12 @@ def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True)
             rename=dict(wish.rename),
             fill=dict(wish.fill),
             safety_backup=safety_backup,
+            store=store,
             reason=access.hide(wish.reason),
             run_id=access.run_id,
         )
     )
-    detail = {"mode": row.mode, "tables": list(row.tables), "reason": row.reason}
+    detail = {"mode": row.mode, "tables": list(row.tables), "store": row.store, "reason": row.reason}
     audit_restore(row, "requested", row.requested_by, access, **detail)
     return row
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from backup_pipeline.core.alerts import Alert, Delivery, Severity
+from backup_pipeline.core.alerts import Alert, Delivery, Severity, reach_people
 from backup_pipeline.core.due import FULL
 from backup_pipeline.core.errors import (
     BackupError,
@@ -22,7 +23,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.ports import Alerter, Clock, Ledger
 from backup_pipeline.core.restore_requests import RestoreRow
 from backup_pipeline.operations.outbox import send
-from backup_pipeline.operations.threads import is_told
+from backup_pipeline.operations.threads import is_told, unheard_alert
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,13 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
         run_url=run_url,
         at=row.started_at or row.created_at,
     )
+
+
+def tell_unheard(ports: Voice) -> None:
+    """Tell people of the open threads that only the log knows, each once, where there is a channel by now."""
+    for thread in ports.ledger.threads.list():
+        if not thread.heard and reach_people(ports.alerter.channels):
+            tell(replace(unheard_alert(thread), at=ports.clock()), ports)
 
 
 def tell(alert: Alert, ports: Voice) -> Sequence[Delivery]:

@@ -6,17 +6,17 @@ import logging
 from dataclasses import replace
 from typing import Protocol
 
-from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.alerts import Alert, Severity, reach_people
 from backup_pipeline.core.errors import LedgerError, SettingsError
 from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.ports import Clock, Ledger
-from backup_pipeline.core.threads import Say, Step
+from backup_pipeline.core.ports import Alerter, Clock, Ledger
+from backup_pipeline.core.threads import Say, Step, Thread
 
 logger = logging.getLogger(__name__)
 
 
 class Memory(Protocol):
-    """What remembering takes: the ledger, and the time."""
+    """What remembering takes: the ledger, the time, and whether there is anybody to tell."""
 
     @property
     def ledger(self) -> Ledger:
@@ -26,16 +26,22 @@ class Memory(Protocol):
     def clock(self) -> Clock:
         """The present instant."""
 
+    @property
+    def alerter(self) -> Alerter:
+        """The channels."""
+
 
 def is_told(alert: Alert, memory: Memory) -> Alert | None:
     """The alert as people are told it now: a reminder says how often; None when its thread was told a short while ago.
 
-    An alert without a topic belongs to no thread, and without the ledger nothing is held back.
+    An alert without a topic belongs to no thread, and without the ledger nothing is held back. What only the log was
+    told of is told at once when there is a channel.
     """
     if not alert.topic:
         return alert
     try:
-        step = memory.ledger.threads.failing(alert.catalog, alert.topic, memory.clock(), alert.failures)
+        heard = reach_people(memory.alerter.channels)
+        step = memory.ledger.threads.failing(alert.catalog, alert.topic, memory.clock(), alert.failures, heard=heard)
         if step.say is Say.NOTHING and alert.failures:
             _audit_held_back(alert, step, memory)
     except (LedgerError, SettingsError) as trouble:
@@ -63,6 +69,19 @@ def recovery(catalog: str, topic: str, backup_id: str, memory: Memory) -> Alert 
         catalog=catalog,
         backup_id=backup_id,
         at=memory.clock(),
+    )
+
+
+def unheard_alert(thread: Thread) -> Alert:
+    """What people are told of a thread that only the log knows, once there is a channel."""
+    return Alert(
+        severity=Severity.FAILURE,
+        title=f"Backups of {thread.catalog} go wrong ({thread.topic})",
+        what="Nobody was told until now, because no alert channel was set.",
+        do="`backup-pipeline check` says how the catalog stands, `backup-pipeline list` what was tried.",
+        catalog=thread.catalog,
+        topic=thread.topic,
+        failures=0,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.orchestration.bundles import bundle_asset
+from backup_pipeline.orchestration.backups import assets_of, resources
 from backup_pipeline.orchestration.copies import copying
 from backup_pipeline.orchestration.drills import drill_schedule
 from backup_pipeline.orchestration.jobs import jobs_of
@@ -15,10 +15,8 @@ from backup_pipeline.orchestration.keys import full_job
 from backup_pipeline.orchestration.overdue import overdue_sensor
 from backup_pipeline.orchestration.prune import prune_schedule
 from backup_pipeline.orchestration.purge import purge_job, purge_schedule
-from backup_pipeline.orchestration.resources import BackupResource, s3_resource
 from backup_pipeline.orchestration.schedules import daily_schedule
 from backup_pipeline.orchestration.sensors import build_sensors
-from backup_pipeline.orchestration.tables import tables_asset
 from backup_pipeline.settings import Settings
 
 
@@ -34,7 +32,7 @@ def assemble(catalogs: Mapping[str, Catalog], settings: Settings) -> dg.Definiti
     overdue = overdue_sensor(catalogs, [job for job in jobs if job.name in full])
     copy_jobs, copy_sensors = copying(catalogs, settings)
     return dg.Definitions(
-        assets=[asset for catalog in every for asset in (tables_asset(catalog), bundle_asset(catalog))],
+        assets=[asset for catalog in every for asset in assets_of(catalog)],
         jobs=[*jobs, purge_job(catalogs), *copy_jobs],
         schedules=[
             *(daily_schedule(catalog, catalog.schedule) for catalog in every if catalog.schedule),
@@ -43,6 +41,6 @@ def assemble(catalogs: Mapping[str, Catalog], settings: Settings) -> dg.Definiti
             purge_schedule(),
         ],
         sensors=[*build_sensors(catalogs), overdue, *copy_sensors],
-        resources={"backups": BackupResource(s3=s3_resource(settings))},
+        resources=resources(settings),
         executor=dg.in_process_executor,
     )

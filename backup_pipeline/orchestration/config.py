@@ -62,6 +62,7 @@ class RestoreConfig(dg.Config):
     safety_backup: bool = Field(
         default=True, description="Back up first what may be overwritten. Without it there is no way back."
     )
+    store: str = Field(default="first", description="Which store to read: `first`, or `second` (BACKUP_SECOND_STORE).")
     request: int = Field(
         default=0, description="Perform this request, which was approved: all but target and confirm come from it."
     )

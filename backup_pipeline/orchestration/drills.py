@@ -20,6 +20,7 @@ from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.run_facts import run_url
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drilling import drilled_catalog
+from backup_pipeline.wiring.reading import reading
 
 WEEKLY = "0 4 * * 0"
 """Sundays at four, in the catalog's timezone: long after the daily backup."""
@@ -63,7 +64,8 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
                 run_id=context.run.run_id,
                 run_url=run_url(context.run.run_id),
             )
-            with backups.open_drill(catalog) as means:
+            backup_id = attempt.backup_id
+            with backups.open_drill(catalog) as means, reading(backup_id, "drill", request.actor, means.ledger):
                 report, outcome = drill_with_fault(request, means) if fault else (drill(request, means), None)
             context.log.info(drill_markdown(report))
             yield dg.Output(None, metadata=dict(drill_metadata(report)))

@@ -13,7 +13,7 @@ from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import is_late
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.progress import Progress
-from backup_pipeline.orchestration.assemble import assemble
+from backup_pipeline.orchestration.backups import backup_definitions
 from backup_pipeline.orchestration.config import SCOPE_TAG, SELECTED, USER_TAG
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
 from backup_pipeline.orchestration.keys import bundle_key, bundle_op, full_job, table_key, tables_op
@@ -56,7 +56,7 @@ def run_backup(order: Order, settings: Settings, progress: Progress) -> RunResul
     """
     catalog = order.catalog
     _refuse_impossible_date(order)
-    job = assemble({catalog.catalog: catalog}, settings).resolve_job_def(full_job(catalog))
+    job = backup_definitions(catalog, settings).resolve_job_def(full_job(catalog))
     chosen = order.tables or tuple(catalog.tables)
     token = watcher.set(progress)
     try:

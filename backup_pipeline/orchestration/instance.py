@@ -19,7 +19,6 @@ from dagster._core.storage.compute_log_manager import ComputeLogManager
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
-from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
 from dagster_postgres import DagsterPostgresStorage
 
 from backup_pipeline.core.errors import UsageError
@@ -65,6 +64,8 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
         settings = Settings()
         if settings.compute_log_bucket is None:
             return LocalComputeLogManager(base_dir=str(_dagster_home() / "compute_logs"), inst_data=inst_data)
+        from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
+
         return S3ComputeLogManager(
             bucket=settings.compute_log_bucket,
             prefix=_S3_PREFIX,

@@ -7,6 +7,7 @@ import dagster as dg
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import LedgerError, SettingsError
 from backup_pipeline.operations.outbox import deliver
+from backup_pipeline.operations.telling import tell_unheard
 from backup_pipeline.orchestration.resources import BackupResource
 
 _EVERY_S = 30
@@ -24,6 +25,7 @@ def alerts_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     def backup_alerts(backups: BackupResource) -> Iterator[dg.SkipReason]:
         try:
             with backups.open(next(iter(catalogs.values()))) as ports:
+                tell_unheard(ports)
                 tried = deliver(ports)
         except (LedgerError, SettingsError) as error:  # the next tick tries again
             yield dg.SkipReason(str(error))

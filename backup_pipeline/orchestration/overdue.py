@@ -9,7 +9,7 @@ import dagster as dg
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.errors import BackupError
-from backup_pipeline.operations.account import Account, account
+from backup_pipeline.operations.account import Account, account, end_vanished
 from backup_pipeline.orchestration.config import CATCH_UP_TAG
 from backup_pipeline.orchestration.keys import bundle_op, full_job, tables_op
 from backup_pipeline.orchestration.partitions import daily_partitions
@@ -29,6 +29,7 @@ _UNDER_WAY = [
 ]
 CATCH_UP = "catch-up"
 """Who makes such a run, as the ledger shows it."""
+_KEYS = {False: CATCH_UP, True: "try again"}
 
 
 def overdue_sensor(
@@ -59,24 +60,36 @@ def overdue_sensor(
             for request in _catch_up(catalog, found, context.instance):
                 launched = True
                 yield request
+        told += _ended(catalogs, backups)
         if not launched:  # Dagster takes either of the two
             yield dg.SkipReason(" ".join(told))
 
     return backup_overdue
 
 
+def _ended(catalogs: Mapping[str, Catalog], backups: BackupResource) -> Sequence[str]:
+    try:
+        with backups.open(next(iter(catalogs.values()))) as ports:
+            return [row.error_message or "" for row in end_vanished(list(catalogs), ports)]
+    except BackupError as error:
+        return [f"Whether a catalog vanished is not known. {error.what}"]
+
+
 def _catch_up(catalog: Catalog, found: Account, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
-    """The one run for all that was missed, for the date that it is now: Dagster launches a run key once."""
+    """The one run for all that was missed, or for one that failed, for the date that it is now.
+
+    Dagster launches a run key once.
+    """
     due = found.settlement.catch_up
     day = local_date(found.freshness.at, catalog.timezone).isoformat()
     if due is None or _is_under_way(catalog, instance) or not daily_partitions(catalog).has_partition_key(day):
         return
-    reason = f"Makes up for {_missed(found.freshness.missed)}, with the rows of now."
+    reason = f"{_why(found)}, with the rows of now."
     config = {"reason": reason, "created_by": CATCH_UP}
     yield dg.RunRequest(
         job_name=full_job(catalog),
         partition_key=day,
-        run_key=f"{CATCH_UP} {catalog.catalog} {due.astimezone(UTC).isoformat()}",
+        run_key=f"{_KEYS[found.settlement.failed is not None]} {catalog.catalog} {due.astimezone(UTC).isoformat()}",
         tags={CATCH_UP_TAG: due.astimezone(UTC).isoformat()},
         run_config={"ops": {tables_op(catalog): {"config": config}, bundle_op(catalog): {"config": config}}},
     )
@@ -86,6 +99,11 @@ def _is_under_way(catalog: Catalog, instance: dg.DagsterInstance) -> bool:
     """Whether a run waits or runs that is a full backup, such as one that a schedule has queued."""
     runs = dg.RunsFilter(job_name=full_job(catalog), statuses=_UNDER_WAY)
     return instance.get_runs_count(runs) > 0
+
+
+def _why(found: Account) -> str:
+    failed = found.settlement.failed
+    return f"Tries again after {failed.backup_id} failed" if failed else f"Makes up for {_missed(found.freshness.missed)}"
 
 
 def _missed(dues: Sequence[datetime]) -> str:

@@ -18,7 +18,8 @@ from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG, USER_TA
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import prune_job_name, prune_op
 from backup_pipeline.orchestration.prune_metadata import plan_markdown, prune_metadata
-from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.s3 import s3_settings_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.pruning import open_prune, wishes_of
 

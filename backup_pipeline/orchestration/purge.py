@@ -61,7 +61,7 @@ def purge(instance: dg.DagsterInstance, plan: PurgePlan) -> int:
 
 
 def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
-    """Remove the events of old runs that no page of the UI needs, and their compute logs."""
+    """Remove the events of old runs that no page of the UI needs, their compute logs, and old delivered alerts."""
 
     @dg.op(name="purged_events", out=dg.Out(dg.Nothing), description="Runs, events and bytes stand in the metadata.")
     def purged(context: dg.OpExecutionContext, config: PurgeConfig, backups: BackupResource) -> dg.Output[None]:
@@ -69,6 +69,7 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
         try:
             plan = plan_purge(context.instance, older_than, utc_now())
             removed = purge(context.instance, plan)
+            alerts = _forget_delivered(catalogs, backups, plan.before)
         except Exception as error:  # noqa: BLE001  # told here: a job without a catalog is not the failure sensor's
             known = BackupError(redact(f"{type(error).__name__}: {error}"), do="Run `backup-pipeline purge-events`.")
             _tell(catalogs, backups, known, context.run.run_id)
@@ -78,6 +79,7 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
             "runs": len(plan.runs),
             "events": removed,
             "bytes": plan.bytes,
+            "delivered alerts": alerts,
             "ended before": before,
         }
         return dg.Output(None, metadata=metadata)
@@ -91,6 +93,12 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
         purged()
 
     return job
+
+
+def _forget_delivered(catalogs: Mapping[str, Catalog], backups: BackupResource, before: datetime) -> int:
+    """Remove alerts that were delivered long ago from the ledger's outbox; the audit keeps that they were."""
+    with backups.open(next(iter(catalogs.values()))) as ports:
+        return ports.ledger.outbox.forget(before)
 
 
 def purge_schedule() -> dg.ScheduleDefinition:

@@ -1,24 +1,24 @@
-"""The resource through which assets and sensors reach the world: S3's settings, and the ports of a catalog."""
+"""The resource through which assets and sensors reach the world: the ports of a catalog."""
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 from pydantic import PrivateAttr
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.progress import Progress, Silence
-from backup_pipeline.operations.drill import DrillPorts
-from backup_pipeline.operations.restore_access import Access
+from backup_pipeline.orchestration.s3 import s3_settings_of
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.s3_settings import S3Settings
-from backup_pipeline.wiring.drilling import open_drill
 from backup_pipeline.wiring.ports import open_ports
-from backup_pipeline.wiring.targets import Target, open_access
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations.drill import DrillPorts
+    from backup_pipeline.operations.restore_access import Access
+    from backup_pipeline.wiring.targets import Target
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
     """Opens the ports of a catalog. `s3` says how S3 is reached; everything else comes from the settings."""
 
-    s3: dg.ResourceDependency[S3Resource]
+    s3: dg.ResourceDependency[Any]
     _unfinished: ExitStack = PrivateAttr(default_factory=ExitStack)
 
     def whole(self, events: Generator[T]) -> Iterator[T]:
@@ -53,32 +53,19 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
             yield ports
 
     @contextmanager
-    def open_restore(self, catalog: Catalog, target: Target) -> Iterator[Access]:
+    def open_restore(self, catalog: Catalog, target: "Target", *, second: bool = False) -> Iterator["Access"]:
         """Everything a restore into `target` needs, closed at the end. Nothing connects before it is used."""
-        progress = watcher.get() or Silence()
-        with open_access(Settings(), target, catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as access:
+        from backup_pipeline.wiring.targets import open_access
+
+        progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
+        with open_access(Settings(), target, catalog.catalog, s3=s3, progress=progress, second=second) as access:
             yield access
 
     @contextmanager
-    def open_drill(self, catalog: Catalog) -> Iterator[DrillPorts]:
+    def open_drill(self, catalog: Catalog) -> Iterator["DrillPorts"]:
         """Everything a drill needs, closed at the end. Nothing connects before it is used."""
+        from backup_pipeline.wiring.drilling import open_drill
+
         progress = watcher.get() or Silence()
         with open_drill(Settings(), catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
             yield ports
-
-
-def s3_resource(settings: Settings) -> S3Resource:
-    """S3 as the settings say; credentials come from the usual AWS chain and never stand in Dagster's config."""
-    return S3Resource(endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region)
-
-
-def s3_settings_of(resource: S3Resource) -> S3Settings:
-    """The resource's settings as the store takes them."""
-    return S3Settings(
-        endpoint_url=resource.endpoint_url,
-        region=resource.region_name,
-        access_key_id=resource.aws_access_key_id,
-        secret_access_key=resource.aws_secret_access_key,
-        session_token=resource.aws_session_token,
-        profile=resource.profile_name,
-    )

@@ -9,7 +9,7 @@ import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import RefusedError, UsageError
-from backup_pipeline.core.restore_requests import RestoreRow, check_may_run
+from backup_pipeline.core.restore_requests import FIRST, SECOND, RestoreRow, Which, check_may_run
 from backup_pipeline.core.restoring import Mode, RestoreRequest
 from backup_pipeline.ledger.heartbeat import Heartbeat
 from backup_pipeline.operations.browse import LATEST, find_backup
@@ -44,6 +44,7 @@ class _Order:
     known: RestoreRow | None
     target: Target
     by: str
+    store: Which
 
 
 def restore_job(catalog: Catalog) -> dg.JobDefinition:
@@ -59,7 +60,8 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
     ) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log):
             order = _order(context, config, backups, catalog)
-        with told_as_failure(context.log, order.target.hide), backups.open_restore(catalog, order.target) as access:
+        opened = backups.open_restore(catalog, order.target, second=order.store == SECOND)
+        with told_as_failure(context.log, order.target.hide), opened as access:
             run = replace(access, attended=False, run_id=context.run.run_id, run_url=run_url(context.run.run_id))
             yield _shown(context, order, run) if config.dry_run else _restored(context, config, order, run)
 
@@ -87,7 +89,7 @@ def _restored(context: dg.OpExecutionContext, config: RestoreConfig, order: _Ord
     tidy(access, is_dead_restore)
     if order.known is not None:
         check_may_run(order.known, needs_approval=access.needs_approval)
-    row = order.known or request(order.wish, access, safety_backup=config.safety_backup)
+    row = order.known or request(order.wish, access, safety_backup=config.safety_backup, store=order.store)
     with ended_when_it_fails(row, access) if order.known is None else nullcontext():
         plan = plan_request(row, access)
         context.log.info(access.hide(plan_markdown(plan)))
@@ -109,10 +111,18 @@ def _order(context: dg.OpExecutionContext, config: RestoreConfig, backups: Backu
         if config.request:
             row = find_request(config.request, ports.ledger)
             target = target_of(row, settings, config.target_url or None, to_source=config.to_source)
-            return _Order(wish_of(row), row, target, by)
+            return _Order(wish_of(row), row, target, by, row.store)
         attempt = find_backup(config.backup_id, ports.ledger, catalog=_own(config, catalog))
     target = chosen_target(settings, attempt.catalog, config.target_url or None, to_source=config.to_source)
-    return _Order(_wish(config, attempt.backup_id, by), None, target, by)
+    return _Order(_wish(config, attempt.backup_id, by), None, target, by, _store(config))
+
+
+def _store(config: RestoreConfig) -> Which:
+    for known in (FIRST, SECOND):
+        if config.store == known:
+            return known
+    message = f"There is no store {config.store!r}."
+    raise UsageError(message, do=f"Use {FIRST} or {SECOND}.")
 
 
 def _own(config: RestoreConfig, catalog: Catalog) -> str | None:

@@ -9,15 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backup_pipeline.core.arrow_types import TEXT
+from backup_pipeline.core.epochs import DAYS_BEFORE_2000, US_BEFORE_2000, US_PER_DAY
 from backup_pipeline.core.relations import Column
 from backup_pipeline.core.secrets import MASK
 from backup_pipeline.postgres.copy_stream import Form, Storage
 from backup_pipeline.postgres.session import literal
 
-# PostgreSQL counts days and microseconds from 2000-01-01, Arrow from 1970-01-01.
-_DAYS_BEFORE_2000 = 10_957
-_US_PER_DAY = 86_400_000_000
-_US_BEFORE_2000 = _DAYS_BEFORE_2000 * _US_PER_DAY
 _FORMS: dict[str, Form] = {
     TEXT: Form(Storage.VARYING, pa.string(), frozenset({"text", "varchar", "bpchar", "name"})),
     "bool": Form(Storage.BIT, pa.bool_(), frozenset({"bool"})),
@@ -28,11 +25,11 @@ _FORMS: dict[str, Form] = {
     "double": Form(Storage.INT64, pa.float64(), frozenset({"float8"})),
     "binary": Form(Storage.VARYING, pa.binary(), frozenset({"bytea"})),
     "uuid": Form(Storage.BYTES16, pa.uuid(), frozenset({"uuid"})),
-    "date32[day]": Form(Storage.INT32, pa.date32(), frozenset({"date"}), _DAYS_BEFORE_2000),
+    "date32[day]": Form(Storage.INT32, pa.date32(), frozenset({"date"}), DAYS_BEFORE_2000),
     "time64[us]": Form(Storage.INT64, pa.time64("us"), frozenset({"time"})),
-    "timestamp[us]": Form(Storage.INT64, pa.timestamp("us"), frozenset({"timestamp"}), _US_BEFORE_2000),
+    "timestamp[us]": Form(Storage.INT64, pa.timestamp("us"), frozenset({"timestamp"}), US_BEFORE_2000),
     "timestamp[us, tz=UTC]": Form(
-        Storage.INT64, pa.timestamp("us", tz="UTC"), frozenset({"timestamptz"}), _US_BEFORE_2000
+        Storage.INT64, pa.timestamp("us", tz="UTC"), frozenset({"timestamptz"}), US_BEFORE_2000
     ),
 }
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
@@ -55,7 +52,7 @@ _YEARS = "NOT ({{x}} >= '0001-01-01'::{t} AND {{x}} < '10000-01-01'::{t})"
 _TIMESTAMPS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _BOUNDS: dict[str, Bounds] = {
     "date32[day]": Bounds(-719_162, 2_932_896, _YEARS.format(t="date")),
-    "time64[us]": Bounds(0, _US_PER_DAY - 1, "{x} = '24:00'::time"),
+    "time64[us]": Bounds(0, US_PER_DAY - 1, "{x} = '24:00'::time"),
     "timestamp[us]": Bounds(*_TIMESTAMPS, _YEARS.format(t="timestamp")),
     "timestamp[us, tz=UTC]": Bounds(*_TIMESTAMPS, _YEARS.format(t="timestamptz")),
 }

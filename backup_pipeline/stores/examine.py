@@ -15,10 +15,10 @@ from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.ports import Store
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3_clients import administration, session_of
 from backup_pipeline.stores.s3_errors import explain, reply_of
 from backup_pipeline.stores.s3_keep import TAKEN
 from backup_pipeline.stores.s3_lock import check_lockable
-from backup_pipeline.stores.s3_settings import administration
 
 _PRECONDITION_FAILED = 412
 
@@ -98,7 +98,7 @@ class ExaminedBucket:
 
     @cached_property
     def _client(self) -> Any:
-        return administration(self.store.settings.session(), self.store.settings)
+        return administration(session_of(self.store.settings), self.store.settings)
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:

@@ -10,7 +10,6 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.core.secrets import redact_url
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.keys import check_key
-from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.stores.s3_settings import S3Settings
 
 ALLOWED = "file:///absolute/path or s3://bucket/prefix"
@@ -28,6 +27,8 @@ def open_store(url: str, s3: S3Settings) -> Store:
         case "file":
             return DirectoryStore(_path(url))
         case "s3":
+            from backup_pipeline.stores.s3 import S3Store  # its clients take long to load, and most stores need none
+
             return S3Store(parts.netloc, _prefix(url), s3)
     raise _refusal(url, f"the scheme {parts.scheme!r} is unknown" if parts.scheme else "it has no scheme")
 

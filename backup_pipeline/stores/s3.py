@@ -22,10 +22,12 @@ from backup_pipeline.core.ports import Clock, StoredObject
 from backup_pipeline.core.protection import Protection
 from backup_pipeline.stores.chunks import Chunks
 from backup_pipeline.stores.keys import check_key, check_prefix, span, taken
+from backup_pipeline.stores.lock import Lock
+from backup_pipeline.stores.s3_clients import administration, session_of, transfer, uploading
 from backup_pipeline.stores.s3_errors import DENIED, Reply, explain, reply_of, status_of
 from backup_pipeline.stores.s3_keep import Conditions, KeptUpload, KeyTakenError, tell_unfinished
-from backup_pipeline.stores.s3_lock import Lock, check_lockable, ensure_locked, retention, shown_retention
-from backup_pipeline.stores.s3_settings import S3Settings, administration, transfer, uploading
+from backup_pipeline.stores.s3_lock import check_lockable, ensure_locked, retention, shown_retention
+from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.stores.s3_sse import ServerSide, check_encrypted
 
 if TYPE_CHECKING:
@@ -206,7 +208,7 @@ class S3Store:
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return self.settings.session()
+        return session_of(self.settings)
 
     @cached_property
     def _admin(self) -> Any:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from backup_pipeline.core.errors import SettingsError, StoreError
 from backup_pipeline.core.protection import Protection
+from backup_pipeline.stores.lock import Lock
 from backup_pipeline.stores.s3_errors import reply_of
 
 NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed", "NoSuchLockConfig"})
@@ -23,29 +21,6 @@ NO_RETENTION = NO_LOCK | {"NoSuchObjectLockConfiguration", "InvalidRequest"}
 
 _TOLERANCE = timedelta(seconds=2)
 """Stores keep times in whole seconds or milliseconds."""
-
-
-class LockMode(StrEnum):
-    """Who may lift a lock: with `governance` whoever has a right of its own for that, with `compliance` nobody."""
-
-    GOVERNANCE = "governance"
-    COMPLIANCE = "compliance"
-
-
-@dataclass(frozen=True)
-class Lock:
-    """How the objects that stay are locked: in which mode, for how many days from when they are written."""
-
-    mode: LockMode
-    days: int
-
-    def until(self, now: datetime) -> datetime:
-        """Until when an object written `now` is locked, in whole seconds."""
-        return (now + timedelta(days=self.days)).astimezone(UTC).replace(microsecond=0)
-
-    def parameters(self, now: datetime) -> Mapping[str, Any]:
-        """What a request says that begins an object."""
-        return {"ObjectLockMode": self.mode.upper(), "ObjectLockRetainUntilDate": self.until(now)}
 
 
 def check_lockable(admin: Any, bucket: str) -> bool:

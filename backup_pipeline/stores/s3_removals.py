@@ -14,9 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.removal import Left, Unfinished, Versions, Why
+from backup_pipeline.stores.s3_clients import administration, session_of
 from backup_pipeline.stores.s3_errors import explain, reply_of, status_of
 from backup_pipeline.stores.s3_left import hidden_left, lock_left
-from backup_pipeline.stores.s3_settings import S3Settings, administration
+from backup_pipeline.stores.s3_settings import S3Settings
 
 KEYS_A_DELETE = 1000  # S3's limit
 _DENIED = {"AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "Forbidden", "403"}
@@ -97,7 +98,7 @@ class S3Removals:
 
     @cached_property
     def _client(self) -> Any:
-        return administration(self.settings.session(), self.settings)
+        return administration(session_of(self.settings), self.settings)
 
     @cached_property
     def _versioned(self) -> bool:

@@ -9,7 +9,6 @@ from functools import partial
 from secrets import token_hex
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.copies import copy_age
 from backup_pipeline.core.doctor import Check, Line, judge_clock, ok, problem, skipped, warning
 from backup_pipeline.core.doctor_source import judge_dump, judge_snapshot_age, judge_source
 from backup_pipeline.core.ports import Store
@@ -19,6 +18,7 @@ from backup_pipeline.operations.check_catalog import check_catalog
 from backup_pipeline.operations.doctor_ledger import channels, escrow, fresh, leases, newest_good, outbox
 from backup_pipeline.operations.doctor_store import Trial
 from backup_pipeline.operations.download import Witness
+from backup_pipeline.operations.second_age import second_ages
 from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.postgres.examine import examine_source
 from backup_pipeline.settings import Settings
@@ -137,9 +137,8 @@ def _second(settings: Settings, catalogs: Sequence[Catalog], open_it: Callable[[
         return
     yield from _store("second store", open_it, locks=settings.second_s3_lock_mode is not None)
     with open_ledger(settings) as ledger:
-        copies = ledger.copies.list(store=second.url)
-    for catalog in catalogs:
-        found = copy_age(catalog, second.url, copies, utc_now())
+        ages = second_ages(catalogs, second.url, ledger, utc_now())
+    for found in ages:
         if found.stale:
             yield warning("second store", found.stale.what, found.stale.do)
         elif found.newest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.stores.s3_lock import Lock, LockMode
+from backup_pipeline.stores.lock import Lock, LockMode
 
 
 def lock_of(prefix: str, mode: str | None, days: int | None, url: str) -> Lock | None:

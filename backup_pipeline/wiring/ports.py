@@ -7,13 +7,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
 
-from backup_pipeline.alerts.apprise import alerter_for
+from backup_pipeline.alerts.open import alerter_for
+from backup_pipeline.core.decoding import Decoder
 from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
 from backup_pipeline.core.ports import Alerter, Ports
 from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.core.restore_requests import RestoreRow, is_abandoned
-from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.ledger.owner import alive, this_owner
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings
@@ -63,7 +64,7 @@ def open_ports(
             pinger=open_settings_pinger(settings),
             alive=is_alive_here,
             second=open_second(settings),
-            decoder=FileDecoder,
+            decoder=open_decoder,
         )
 
 
@@ -87,6 +88,13 @@ def open_settings_alerter(settings: Settings) -> Alerter:
     """The alert channels."""
     urls = [url.get_secret_value() for url in settings.alert_urls]
     return alerter_for(urls, timeout=timedelta(seconds=settings.alert_timeout_s))
+
+
+def open_decoder(spool: Path) -> Decoder:
+    """What decodes a backup's files; what does not fit into memory goes into files under `spool`."""
+    from backup_pipeline.formats.decoder import FileDecoder  # a backup that is checked by its bytes alone needs none
+
+    return FileDecoder(spool)
 
 
 def is_dead(attempt: Attempt) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from backup_pipeline.core.ports import Store
 from backup_pipeline.settings import Settings
+from backup_pipeline.stores.lock import Lock
 from backup_pipeline.stores.open import open_store
 from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3_lock import Lock
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.addresses import store_url
 from backup_pipeline.wiring.encryption import KeyUsed, encrypted_store, sse_of

@@ -12,8 +12,9 @@ from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.due_state import Freshness
 from backup_pipeline.core.errors import LedgerError, NotFoundError
 from backup_pipeline.core.ports import Alerter, Clock, Ledger
-from backup_pipeline.operations.account import account, look
+from backup_pipeline.operations.account import account, end_vanished, look
 from backup_pipeline.operations.outbox import deliver
+from backup_pipeline.operations.telling import tell_unheard
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.ports import open_settings_alerter
@@ -44,19 +45,31 @@ def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
     return [_named(name, found, settings) for name in names] if names else list(found.values())
 
 
-def watch_all(catalogs: Sequence[Catalog], watch: Watch) -> Sequence[Freshness]:
+def watch_all(
+    catalogs: Sequence[Catalog], watch: Watch, *, declared: Sequence[Catalog] | None = None
+) -> Sequence[Freshness]:
     """Account for each catalog, and say how it stands; of a ledger that may only be read the latter alone.
 
-    LedgerError when that can not be read either.
+    What is expected of catalogs that are not `declared` (default: `catalogs`) any more is ended. LedgerError when the
+    ledger can not be read either.
     """
     stands = [_stands(catalog, watch) for catalog in catalogs]
+    _end_vanished([one.catalog for one in (catalogs if declared is None else declared)], watch)
     _deliver_due(watch)
     return stands
+
+
+def _end_vanished(declared: Sequence[str], watch: Watch) -> None:
+    try:
+        end_vanished(declared, watch)
+    except LedgerError as trouble:
+        logger.warning("What is expected of catalogs that are gone is not ended: %s", trouble)
 
 
 def _deliver_due(watch: Watch) -> None:
     """Alerts that did not reach people are tried again here too: Dagster's daemon may be down."""
     try:
+        tell_unheard(watch)
         deliver(watch, within=_DELIVERING)
     except LedgerError as trouble:
         logger.warning("Alerts that did not reach people could not be tried again: %s", trouble)

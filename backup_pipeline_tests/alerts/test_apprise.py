@@ -13,8 +13,9 @@ from io import StringIO
 
 import pytest
 
-from backup_pipeline.alerts.apprise import AppriseAlerter, alerter_for, title_of
+from backup_pipeline.alerts.apprise import TIMEOUT, AppriseAlerter, title_of
 from backup_pipeline.alerts.log import LogAlerter
+from backup_pipeline.alerts.open import alerter_for
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.ports import Alerter
 from backup_pipeline_tests.alerts.servers import Mailbox, Webhook, free_port, http_server, smtp_server, stalling_server
@@ -221,7 +222,7 @@ def test_a_service_that_raises_becomes_a_delivery(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_urls_the_alert_goes_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    alerter: Alerter = alerter_for([])
+    alerter: Alerter = alerter_for([], timeout=TIMEOUT)
     assert isinstance(alerter, LogAlerter)
     assert alerter.send(ALERT) == [Delivery("log")]
     (record,) = caplog.records
@@ -231,4 +232,4 @@ def test_without_urls_the_alert_goes_into_the_log(caplog: pytest.LogCaptureFixtu
 
 
 def test_with_urls_the_alert_goes_through_apprise() -> None:
-    assert isinstance(alerter_for(["json://127.0.0.1"]), AppriseAlerter)
+    assert isinstance(alerter_for(["json://127.0.0.1"], timeout=TIMEOUT), AppriseAlerter)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -18,6 +17,7 @@ from backup_pipeline.core.pings import NoPings, Signal
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.pings import open_settings_pinger
 from backup_pipeline_tests.alerts.servers import free_port, stalling_server
+from backup_pipeline_tests.servers.serving import served
 
 
 @dataclass
@@ -46,19 +46,8 @@ def _switch() -> Iterator[Switch]:
 
         do_POST = do_GET  # noqa: N815 - http.server's name
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    switch.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with served(Handler) as switch.port:
         yield switch
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,10 +14,11 @@ import pytest
 
 from backup_pipeline.cli import main
 from backup_pipeline.cli.nagios import nagios_line
-from backup_pipeline.core.copies import CopyAge
+from backup_pipeline.core.copies import Copy, CopyAge, CopyStatus
 from backup_pipeline.core.due import due_row
 from backup_pipeline.core.due_state import freshness
 from backup_pipeline.core.errors import StaleError
+from backup_pipeline.core.ids import new_backup_id
 from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.cli.installation import Ended
@@ -106,8 +108,47 @@ def test_a_second_store_that_is_stale_is_a_warning() -> None:
     assert nagios_line(lambda: stands, lambda: [stale])[1] == 1
     assert nagios_line(lambda: stands, lambda: [stale])[0].startswith("BACKUP WARNING - s3://far has no good copy. | ")
     assert nagios_line(lambda: stands, lambda: [fresh])[1] == 0
+    line, _ = nagios_line(lambda: stands, lambda: [stale, replace(fresh, age=timedelta(hours=2))])
+    assert line.endswith(
+        "shop_age=3600s shop_missed=0 shop_failed=0 "
+        "shop_second_age=U shop_second_stale=1 shop_second_age=7200s shop_second_stale=0"
+    )
     overdue = [freshness(shop, good, [], midnight + 3 * DAY)]
     assert nagios_line(lambda: overdue, lambda: [stale])[1] == 2
+
+
+def test_the_second_store_s_age_is_told_without_a_catalog_too(
+    here: Watched, run: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_SECOND_STORE", "file:///mnt/nas")
+    assert run("check", "--nagios").out.endswith("shop_second_age=U shop_second_stale=0\n")  # nothing was promised yet
+    here.backed_up(datetime.now(UTC))
+    ended = run("check", "--nagios")
+    assert (ended.code, "There is no good copy of a full backup of catalog shop" in ended.out) == (1, True)
+    assert ended.out.endswith("shop_second_age=U shop_second_stale=1\n")
+    made = str(new_backup_id(datetime.now(UTC), "full", 1))
+    here.ledger.copies.put(Copy(made, "shop", "file:///mnt/nas", CopyStatus.GOOD, datetime.now(UTC)))
+    ended = run("check", "--nagios")
+    assert ended.code == 0
+    assert re.search(r"shop_second_age=\d+s shop_second_stale=0\n$", ended.out)
+    prometheus = run("stats", "--prometheus").out
+    assert re.search(r'^backup_age_seconds{catalog="shop",destination="file:///mnt/nas"} \d', prometheus, re.MULTILINE)
+    assert 'backup_fresh{catalog="shop",destination="file:///mnt/nas"} 1.0' in prometheus
+
+
+def test_without_a_channel_it_says_so_and_tells_once_when_there_is_one(
+    here: Watched, run: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _overdue(here)
+    urls = os.environ["BACKUP_ALERT_URLS"]
+    monkeypatch.delenv("BACKUP_ALERT_URLS")
+    ended = run("check")
+    assert "Nobody is told when something goes wrong: BACKUP_ALERT_URLS is not set" in ended.err
+    assert json.loads(run("check", "--json").out)["channels"] == []
+    monkeypatch.setenv("BACKUP_ALERT_URLS", urls)
+    assert "Nobody is told" not in run("check").err
+    run("check")
+    assert here.alerts() == ["[backup shop] FAILED: Still: Backup overdue: shop"]
 
 
 def test_as_json_it_says_all_there_is(here: Watched, run: RunHere) -> None:

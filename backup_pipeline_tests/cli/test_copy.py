@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backup_pipeline.demo.embedded import EmbeddedPostgres
@@ -75,6 +77,28 @@ def test_the_second_store_is_read_when_the_first_is_gone(
     assert (tmp_path / "got.zip").read_bytes() == expected
     plan = run("restore", "latest", "--to-source", "--into-schema", "rescued", "--store", "second", "--dry-run")
     assert plan.code == 0, plan.err
+
+
+def test_a_request_for_the_second_store_is_performed_from_there(
+    run: Run, second: Path, installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Approved by another person and performed by a command that does not say `--store`, with the first store lost."""
+    assert run("copy", "latest").code == 0
+    installation.store.rename(tmp_path / "lost")
+    monkeypatch.setenv("BACKUP_RESTORE_APPROVAL", "on")
+    asked = run("restore", "latest", "--to-source", "--into-schema", "rescued", "--store", "second")
+    assert (asked.code, "not approved yet" in asked.err) == (21, True)
+    assert second.exists()
+    shown = run("restores", "show", "1").out
+    assert re.search(r"^Store +the second", shown, re.MULTILINE)
+    assert json.loads(run("restores", "show", "1", "--json").out)["request"]["store"] == "second"
+    assert run("restores", "approve", "1", "--by", "karim").code == 0
+    beside = run("restore", "--request", "1", "--to-source", "--store", "second")
+    assert (beside.code, "--request can not go with --store" in beside.err) == (2, True)
+    done = run("restore", "--request", "1", "--to-source")
+    assert done.code == 0, done.err
+    with psycopg.connect(installation.environment["BACKUP_SOURCE_URL"]) as session:
+        assert session.execute("SELECT count(*) FROM rescued.goods").fetchone() == (500,)
 
 
 def test_a_damaged_copy_is_the_copys_and_is_repaired(run: Run, second: Path, installation: Installation) -> None:

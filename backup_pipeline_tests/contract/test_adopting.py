@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,13 +9,11 @@ import pytest
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Owner
+from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 
-AnyLedger = MemoryLedger | SqlLedger
 WHOLE = attempt(
     "b1",
     status=Status.SUCCESS_WITH_WARNINGS,
@@ -41,19 +38,7 @@ WHOLE = attempt(
 )
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[AnyLedger]:
-    if request.param == "memory":
-        yield MemoryLedger()
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql
-    sql.close()
-
-
-def test_rows_come_whole_and_with_their_audit(ledger: AnyLedger) -> None:
+def test_rows_come_whole_and_with_their_audit(ledger: Ledger) -> None:
     other = attempt("b2", status=Status.DELETED, error_message="gone", minutes=1)
     events = [AuditEvent(NOON, "rahim", "rebuild", row.backup_id, {"did": "add"}) for row in (WHOLE, other)]
     ledger.adopt([WHOLE, other], events)
@@ -61,7 +46,7 @@ def test_rows_come_whole_and_with_their_audit(ledger: AnyLedger) -> None:
     assert ledger.audits() == events[::-1]
 
 
-def test_a_row_that_is_there_is_replaced_and_no_other_touched(ledger: AnyLedger) -> None:
+def test_a_row_that_is_there_is_replaced_and_no_other_touched(ledger: Ledger) -> None:
     ledger.begin(attempt("b1", reason="old"))
     ledger.begin(attempt("b3", minutes=3))
     ledger.adopt([WHOLE], [])
@@ -72,16 +57,13 @@ def test_a_row_that_is_there_is_replaced_and_no_other_touched(ledger: AnyLedger)
     assert ledger.get("b3") == attempt("b3", minutes=3)
 
 
-def test_nothing_at_all_is_no_error(ledger: AnyLedger) -> None:
+def test_nothing_at_all_is_no_error(ledger: Ledger) -> None:
     ledger.adopt([], [])
     assert (list(ledger.list()), list(ledger.audits())) == ([], [])
 
 
-def test_rows_and_audit_come_together_or_not_at_all(fresh_database: str) -> None:
-    upgrade(fresh_database)
-    ledger = SqlLedger(fresh_database)
+def test_rows_and_audit_come_together_or_not_at_all(sql_ledger: SqlLedger) -> None:
     bad = AuditEvent(NOON, None, "rebuild", "b1")  # type: ignore[arg-type]  # the column refuses it
     with pytest.raises(LedgerError):
-        ledger.adopt([WHOLE], [bad])
-    assert ledger.get("b1") is None
-    ledger.close()
+        sql_ledger.adopt([WHOLE], [bad])
+    assert sql_ledger.get("b1") is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
@@ -11,26 +10,16 @@ import pytest
 
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.ports import Copies
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.core.ports import Copies, Ledger
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.copies import FULL, SECOND, a_copy
 
 NEWER = "20261121T180000Z-full-00000001"
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def copies(request: pytest.FixtureRequest) -> Iterator[Copies]:
-    if request.param == "memory":
-        yield MemoryLedger().copies
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql.copies
-    sql.close()
+@pytest.fixture
+def copies(ledger: Ledger) -> Copies:
+    return ledger.copies
 
 
 def test_a_copy_comes_back_as_it_was_written(copies: Copies) -> None:

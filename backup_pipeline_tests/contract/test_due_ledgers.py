@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,32 +11,17 @@ import pytest
 from backup_pipeline.core.due import Known, Settlement, due_row, settle
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka
 DAY = timedelta(days=1)
 SHOP = catalog({"goods": None})
-AnyLedger = MemoryLedger | SqlLedger
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[AnyLedger]:
-    if request.param == "memory":
-        yield MemoryLedger()
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql
-    sql.close()
-
-
-def _settle(ledger: AnyLedger, now: datetime) -> Settlement:
+def _settle(ledger: Ledger, now: datetime) -> Settlement:
     since = min(now, MIDNIGHT - DAY)
     return ledger.dues.settle("shop", lambda known: settle(SHOP, known, now), since=since, now=now)
 
@@ -46,11 +30,11 @@ def _run(backup_id: str, due: datetime | None, at: datetime) -> Attempt:
     return attempt(backup_id, catalog="shop", due_at=due, created_at=at, started_at=at)
 
 
-def _shown(ledger: AnyLedger) -> list[tuple[datetime | None, Status]]:
+def _shown(ledger: Ledger) -> list[tuple[datetime | None, Status]]:
     return [(row.due_at, row.status) for row in ledger.list(catalog="shop")]
 
 
-def test_the_next_due_time_is_expected_and_then_missed_for_good(ledger: AnyLedger) -> None:
+def test_the_next_due_time_is_expected_and_then_missed_for_good(ledger: Ledger) -> None:
     [expected] = _settle(ledger, MIDNIGHT - DAY / 2).expected
     assert ledger.get(expected.backup_id) == due_row(SHOP, MIDNIGHT)
     assert _settle(ledger, MIDNIGHT - DAY / 3) == Settlement()
@@ -65,7 +49,7 @@ def test_the_next_due_time_is_expected_and_then_missed_for_good(ledger: AnyLedge
     assert _shown(ledger) == [(MIDNIGHT + DAY, Status.EXPECTED), (MIDNIGHT, Status.MISSED)]
 
 
-def test_nights_that_nobody_saw_are_rows_too(ledger: AnyLedger) -> None:
+def test_nights_that_nobody_saw_are_rows_too(ledger: Ledger) -> None:
     _settle(ledger, MIDNIGHT - DAY / 2)
     found = _settle(ledger, MIDNIGHT + 2 * DAY + DAY / 2)
     assert [row.due_at for row in found.missed] == [MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 2 * DAY]
@@ -73,7 +57,7 @@ def test_nights_that_nobody_saw_are_rows_too(ledger: AnyLedger) -> None:
     assert found.catch_up == MIDNIGHT + 2 * DAY
 
 
-def test_of_many_watchers_at_once_one_writes_and_is_told(ledger: AnyLedger) -> None:
+def test_of_many_watchers_at_once_one_writes_and_is_told(ledger: Ledger) -> None:
     _settle(ledger, MIDNIGHT - DAY / 2)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: _settle(ledger, MIDNIGHT + DAY + DAY / 2), range(8)))
@@ -82,7 +66,7 @@ def test_of_many_watchers_at_once_one_writes_and_is_told(ledger: AnyLedger) -> N
     assert [status for _, status in _shown(ledger)] == [Status.EXPECTED, Status.MISSED, Status.MISSED]
 
 
-def test_what_decide_is_shown_is_what_there_is_since_then(ledger: AnyLedger) -> None:
+def test_what_decide_is_shown_is_what_there_is_since_then(ledger: Ledger) -> None:
     shown: list[Known] = []
 
     def look(known: Known) -> Settlement:
@@ -98,7 +82,7 @@ def test_what_decide_is_shown_is_what_there_is_since_then(ledger: AnyLedger) -> 
     assert [[row.backup_id for row in known.rows] for known in shown] == [["new"], ["new"]]
 
 
-def test_what_a_schedule_does_not_name_any_more_is_canceled(ledger: AnyLedger) -> None:
+def test_what_a_schedule_does_not_name_any_more_is_canceled(ledger: Ledger) -> None:
     [expected] = _settle(ledger, MIDNIGHT - DAY / 2).expected
     never = catalog({"goods": None}, schedule=None)
     now = MIDNIGHT - DAY / 3
@@ -110,7 +94,7 @@ def test_what_a_schedule_does_not_name_any_more_is_canceled(ledger: AnyLedger) -
     assert "the schedule was changed" in (row.error_message or "")
 
 
-def test_a_run_takes_over_the_row_of_its_due_time(ledger: AnyLedger) -> None:
+def test_a_run_takes_over_the_row_of_its_due_time(ledger: Ledger) -> None:
     [expected] = _settle(ledger, MIDNIGHT - DAY / 2).expected
     run = _run("run", MIDNIGHT, MIDNIGHT + timedelta(seconds=3))
     assert ledger.dues.take(run) == run
@@ -121,14 +105,14 @@ def test_a_run_takes_over_the_row_of_its_due_time(ledger: AnyLedger) -> None:
     assert _shown(ledger) == [(MIDNIGHT + DAY, Status.EXPECTED), (MIDNIGHT, Status.SUCCESS)]
 
 
-def test_a_run_whose_due_time_nobody_expected_is_its_row(ledger: AnyLedger) -> None:
+def test_a_run_whose_due_time_nobody_expected_is_its_row(ledger: Ledger) -> None:
     run = _run("run", MIDNIGHT, MIDNIGHT)
     assert ledger.dues.take(run) == run
     _settle(ledger, MIDNIGHT + timedelta(minutes=1))
     assert _shown(ledger) == [(MIDNIGHT + DAY, Status.EXPECTED), (MIDNIGHT, Status.RUNNING)]
 
 
-def test_a_due_time_belongs_to_the_first_run_and_stays_missed(ledger: AnyLedger) -> None:
+def test_a_due_time_belongs_to_the_first_run_and_stays_missed(ledger: Ledger) -> None:
     ledger.dues.take(_run("first", MIDNIGHT, MIDNIGHT))
     second = ledger.dues.take(_run("second", MIDNIGHT, MIDNIGHT + DAY / 24))
     assert second.due_at is None
@@ -140,7 +124,7 @@ def test_a_due_time_belongs_to_the_first_run_and_stays_missed(ledger: AnyLedger)
     assert (MIDNIGHT + DAY, Status.MISSED) in _shown(ledger)
 
 
-def test_of_many_runs_at_once_one_has_the_due_time(ledger: AnyLedger) -> None:
+def test_of_many_runs_at_once_one_has_the_due_time(ledger: Ledger) -> None:
     _settle(ledger, MIDNIGHT - DAY / 2)
     runs = [_run(f"run {number}", MIDNIGHT, MIDNIGHT) for number in range(6)]
     with ThreadPoolExecutor(4) as threads:
@@ -149,7 +133,7 @@ def test_of_many_runs_at_once_one_has_the_due_time(ledger: AnyLedger) -> None:
     assert len(ledger.list(catalog="shop", status=[Status.RUNNING])) == 6
 
 
-def test_a_run_without_a_due_time_begins_as_ever(ledger: AnyLedger) -> None:
+def test_a_run_without_a_due_time_begins_as_ever(ledger: Ledger) -> None:
     run = _run("run", None, MIDNIGHT)
     assert ledger.dues.take(run) == run
     with pytest.raises(LedgerError, match="run is in the ledger already"):
@@ -158,13 +142,13 @@ def test_a_run_without_a_due_time_begins_as_ever(ledger: AnyLedger) -> None:
         ledger.dues.take(replace(run, backup_id="b2", status=Status.EXPECTED))
 
 
-def test_a_backup_id_begins_once_also_with_a_due_time(ledger: AnyLedger) -> None:
+def test_a_backup_id_begins_once_also_with_a_due_time(ledger: Ledger) -> None:
     ledger.dues.take(_run("run", MIDNIGHT, MIDNIGHT))
     with pytest.raises(LedgerError, match="run is in the ledger already"):
         ledger.dues.take(_run("run", MIDNIGHT + DAY, MIDNIGHT + DAY))
 
 
-def test_rows_since_are_those_created_or_due_since(ledger: AnyLedger) -> None:
+def test_rows_since_are_those_created_or_due_since(ledger: Ledger) -> None:
     ledger.begin(_run("old", None, MIDNIGHT - DAY))
     _settle(ledger, MIDNIGHT - DAY / 2)
     ledger.begin(_run("new", None, MIDNIGHT - timedelta(hours=1)))
@@ -173,7 +157,7 @@ def test_rows_since_are_those_created_or_due_since(ledger: AnyLedger) -> None:
     assert [row.due_at or row.backup_id for row in found] == [MIDNIGHT, "new"]
 
 
-def test_the_newest_good_is_a_full_backup_and_no_row_that_is_only_due(ledger: AnyLedger) -> None:
+def test_the_newest_good_is_a_full_backup_and_no_row_that_is_only_due(ledger: Ledger) -> None:
     assert ledger.dues.newest_good("shop") is None
     for minutes, (backup_id, kind, status) in enumerate(
         [

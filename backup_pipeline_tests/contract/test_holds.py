@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta, timezone
 
@@ -10,29 +9,14 @@ import pytest
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.hold import Hold
+from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
-AnyLedger = MemoryLedger | SqlLedger
 EXPIRY = NOON + timedelta(days=30)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[AnyLedger]:
-    if request.param == "memory":
-        yield MemoryLedger()
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql
-    sql.close()
-
-
-def test_a_hold_is_written_replaced_and_taken_away(ledger: AnyLedger) -> None:
+def test_a_hold_is_written_replaced_and_taken_away(ledger: Ledger) -> None:
     ledger.begin(attempt("b1"))
     ledger.begin(attempt("b2"))
     for hold in (Hold("রহিম", "the ‘audit’", EXPIRY), Hold("karim", "for ever"), None):
@@ -44,7 +28,7 @@ def test_a_hold_is_written_replaced_and_taken_away(ledger: AnyLedger) -> None:
     assert ledger.get("b2") == attempt("b2")
 
 
-def test_a_hold_outlasts_what_becomes_of_the_row(ledger: AnyLedger) -> None:
+def test_a_hold_outlasts_what_becomes_of_the_row(ledger: Ledger) -> None:
     ledger.begin(attempt())
     ledger.hold("b1", Hold("rahim", "why"))
     ledger.end("b1", outcome(Status.SUCCESS, expires_at=EXPIRY))
@@ -54,7 +38,7 @@ def test_a_hold_outlasts_what_becomes_of_the_row(ledger: AnyLedger) -> None:
     assert row.expires_at == EXPIRY
 
 
-def test_an_expiry_comes_with_the_outcome_and_may_change_later(ledger: AnyLedger) -> None:
+def test_an_expiry_comes_with_the_outcome_and_may_change_later(ledger: Ledger) -> None:
     ledger.begin(attempt())
     ledger.end("b1", outcome(Status.SUCCESS, expires_at=EXPIRY))
     before = ledger.get("b1")
@@ -69,7 +53,7 @@ def test_an_expiry_comes_with_the_outcome_and_may_change_later(ledger: AnyLedger
     assert ledger.get("b1") == replace(row, expires_at=None)
 
 
-def test_what_is_not_there_can_neither_be_held_nor_expire(ledger: AnyLedger) -> None:
+def test_what_is_not_there_can_neither_be_held_nor_expire(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="nothing is not in the ledger"):
         ledger.hold("nothing", Hold("rahim", "why"))
     with pytest.raises(LedgerError, match="nothing is not in the ledger"):

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-
-import pytest
 
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
 LONG = timedelta(minutes=5)
 OVER = timedelta(0)
 MINE = Claim("isp", "b1", "rahim", Owner("host", 4711, 1795252163.77), "run-1")
 OTHER = Claim("isp", "b2", "করিম", Owner("elsewhere", 1, 2.0))
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    if request.param == "memory":
-        yield MemoryLedger()
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql
-    sql.close()
 
 
 def test_a_free_lease_is_granted_as_it_was_asked_for(ledger: Ledger) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, date, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 
 import pytest
 
@@ -15,31 +14,14 @@ from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verified import Verified
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
-AnyLedger = MemoryLedger | SqlLedger
+
+def test_what_never_began_is_not_there(ledger: Ledger) -> None:
+    assert ledger.get("nothing") is None
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[AnyLedger]:
-    if request.param == "memory":
-        yield MemoryLedger()
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql
-    sql.close()
-
-
-def test_both_are_ledgers(ledger: AnyLedger) -> None:
-    port: Ledger = ledger
-    assert port.get("nothing") is None
-
-
-def test_an_attempt_comes_back_as_it_was_written(ledger: AnyLedger) -> None:
+def test_an_attempt_comes_back_as_it_was_written(ledger: Ledger) -> None:
     written = attempt(
         reason="before the ‘upgrade’; বাংলা",
         late=True,
@@ -53,7 +35,7 @@ def test_an_attempt_comes_back_as_it_was_written(ledger: AnyLedger) -> None:
     assert ledger.get("b1") == written
 
 
-def test_times_come_back_in_utc(ledger: SqlLedger | MemoryLedger) -> None:
+def test_times_come_back_in_utc(ledger: Ledger) -> None:
     dhaka = timezone(timedelta(hours=6))
     ledger.begin(attempt(created_at=NOON.astimezone(dhaka)))
     row = ledger.get("b1")
@@ -62,7 +44,7 @@ def test_times_come_back_in_utc(ledger: SqlLedger | MemoryLedger) -> None:
     assert isinstance(ledger, MemoryLedger) or row.created_at.tzinfo is UTC
 
 
-def test_a_backup_id_begins_once(ledger: AnyLedger) -> None:
+def test_a_backup_id_begins_once(ledger: Ledger) -> None:
     ledger.begin(attempt())
     with pytest.raises(LedgerError, match="b1 is in the ledger already"):
         ledger.begin(attempt(reason="again"))
@@ -72,13 +54,13 @@ def test_a_backup_id_begins_once(ledger: AnyLedger) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILED, Status.MISSED])
-def test_nothing_begins_as_what_it_must_become(ledger: AnyLedger, status: Status) -> None:
+def test_nothing_begins_as_what_it_must_become(ledger: Ledger, status: Status) -> None:
     with pytest.raises(LedgerError, match=f"can not begin as {status}"):
         ledger.begin(attempt(status=status))
     assert ledger.list() == []
 
 
-def test_an_outcome_is_written_into_its_row_and_no_other(ledger: AnyLedger) -> None:
+def test_an_outcome_is_written_into_its_row_and_no_other(ledger: Ledger) -> None:
     ledger.begin(attempt("b1"))
     ledger.begin(attempt("b2"))
     end = outcome(
@@ -101,7 +83,7 @@ def test_an_outcome_is_written_into_its_row_and_no_other(ledger: AnyLedger) -> N
     assert ledger.get("b2") == attempt("b2")
 
 
-def test_what_an_outcome_leaves_out_stays_as_it_is(ledger: AnyLedger) -> None:
+def test_what_an_outcome_leaves_out_stays_as_it_is(ledger: Ledger) -> None:
     ledger.begin(attempt())
     ledger.end("b1", outcome(minutes=5, file_name="full.zip", table_counts={"a": 1}, warnings=("w",)))
     before = ledger.get("b1")
@@ -110,7 +92,7 @@ def test_what_an_outcome_leaves_out_stays_as_it_is(ledger: AnyLedger) -> None:
     assert ledger.get("b1") == replace(before, status=Status.DELETED)
 
 
-def test_a_row_that_has_ended_can_not_end_otherwise(ledger: AnyLedger) -> None:
+def test_a_row_that_has_ended_can_not_end_otherwise(ledger: Ledger) -> None:
     ledger.begin(attempt())
     ledger.end("b1", outcome(Status.FAILED, error_message="customers: gone"))
     with pytest.raises(LedgerError, match="b1 is failed and can not become success"):
@@ -120,7 +102,7 @@ def test_a_row_that_has_ended_can_not_end_otherwise(ledger: AnyLedger) -> None:
     assert (row.status, row.error_message) == (Status.FAILED, "customers: gone")
 
 
-def test_of_many_that_end_a_row_at_once_one_wins(ledger: AnyLedger) -> None:
+def test_of_many_that_end_a_row_at_once_one_wins(ledger: Ledger) -> None:
     ledger.begin(attempt())
 
     def end(number: int) -> bool:
@@ -137,14 +119,14 @@ def test_of_many_that_end_a_row_at_once_one_wins(ledger: AnyLedger) -> None:
     assert [row.error_message] == [str(number) for number in won]
 
 
-def test_a_row_that_is_not_there_can_neither_end_nor_beat(ledger: AnyLedger) -> None:
+def test_a_row_that_is_not_there_can_neither_end_nor_beat(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="b9 is not in the ledger"):
         ledger.end("b9", outcome())
     with pytest.raises(LedgerError, match="b9 is not in the ledger"):
         ledger.beat("b9", NOON)
 
 
-def test_a_beat_moves_the_heartbeat_of_a_running_row_only(ledger: AnyLedger) -> None:
+def test_a_beat_moves_the_heartbeat_of_a_running_row_only(ledger: Ledger) -> None:
     ledger.begin(attempt())
     ledger.beat("b1", NOON)
     ledger.end("b1", outcome())
@@ -154,7 +136,7 @@ def test_a_beat_moves_the_heartbeat_of_a_running_row_only(ledger: AnyLedger) -> 
     assert row.heartbeat_at == NOON
 
 
-def test_rows_are_listed_newest_first_and_filtered(ledger: AnyLedger) -> None:
+def test_rows_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
     for backup_id, catalog, minutes in [("a", "isp", 0), ("c", "isp", 2), ("b", "retail", 1), ("d", "isp", 2)]:
         ledger.begin(attempt(backup_id, catalog=catalog, minutes=minutes))
     ledger.end("a", outcome())
@@ -171,7 +153,7 @@ def test_rows_are_listed_newest_first_and_filtered(ledger: AnyLedger) -> None:
     assert ids(catalog="nothing") == []
 
 
-def test_the_newest_row_of_a_run_is_found(ledger: AnyLedger) -> None:
+def test_the_newest_row_of_a_run_is_found(ledger: Ledger) -> None:
     ledger.begin(attempt("a", run_id="r1", minutes=0))
     ledger.begin(attempt("b", run_id="r1", minutes=1))
     ledger.begin(attempt("c", run_id="r2", minutes=2))
@@ -181,7 +163,7 @@ def test_the_newest_row_of_a_run_is_found(ledger: AnyLedger) -> None:
     assert ledger.of_run("r3") is None
 
 
-def test_the_last_good_backup_is_one_that_can_be_compared_with(ledger: AnyLedger) -> None:
+def test_the_last_good_backup_is_one_that_can_be_compared_with(ledger: Ledger) -> None:
     counted = {"customers": 3}
     cases = [
         ("oldest", {}, outcome(table_counts=counted)),
@@ -202,15 +184,7 @@ def test_the_last_good_backup_is_one_that_can_be_compared_with(ledger: AnyLedger
     assert ledger.last_good("isp", NOON) is None
 
 
-def test_a_day_has_its_own_attempts(ledger: AnyLedger) -> None:
-    ledger.begin(attempt("a", minutes=0))
-    ledger.begin(attempt("b", minutes=1))
-    ledger.begin(attempt("c", partition_date=date(2026, 11, 20)))
-    ledger.begin(attempt("d", catalog="retail"))
-    assert [row.backup_id for row in ledger.day("isp", date(2026, 11, 21))] == ["b", "a"]
-
-
-def test_audit_rows_are_kept_newest_first(ledger: AnyLedger) -> None:
+def test_audit_rows_are_kept_newest_first(ledger: Ledger) -> None:
     first = AuditEvent(NOON, "alice", "begin", "b1", {"tables": ["customers"], "reason": "‘so’"})
     second = AuditEvent(NOON, "alice", "end", "b1")
     other = AuditEvent(NOON + timedelta(seconds=1), "bob", "login")
@@ -221,7 +195,7 @@ def test_audit_rows_are_kept_newest_first(ledger: AnyLedger) -> None:
     assert ledger.audits(limit=1) == [other]
 
 
-def test_the_outcome_of_a_verification_takes_the_place_of_an_earlier_one_and_of_nothing_else(ledger: AnyLedger) -> None:
+def test_the_outcome_of_a_verification_takes_the_place_of_an_earlier_one_and_of_nothing_else(ledger: Ledger) -> None:
     ledger.begin(attempt())
     ledger.begin(attempt(backup_id="b2"))
     ledger.end("b1", outcome(verification_level="1", verified_at=NOON))
@@ -235,6 +209,6 @@ def test_the_outcome_of_a_verification_takes_the_place_of_an_earlier_one_and_of_
     assert ledger.get("b2") == other
 
 
-def test_what_is_not_there_can_not_be_verified(ledger: AnyLedger) -> None:
+def test_what_is_not_there_can_not_be_verified(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="nothing"):
         ledger.verified("nothing", Verified("2", NOON))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -12,10 +11,7 @@ import pytest
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.outbox import CLAIM, GIVE_UP_AFTER
-from backup_pipeline.core.ports import Outbox
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.core.ports import Ledger, Outbox
 from backup_pipeline_tests.ledger.attempts import NOON
 
 MAIL, CHAT = "mailtos://rahim@smtp.example.com", "slack://T…/"
@@ -25,16 +21,9 @@ ALERT = Alert(
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def outbox(request: pytest.FixtureRequest) -> Iterator[Outbox]:
-    if request.param == "memory":
-        yield MemoryLedger().outbox
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql.outbox
-    sql.close()
+@pytest.fixture
+def outbox(ledger: Ledger) -> Outbox:
+    return ledger.outbox
 
 
 def test_an_alert_is_noted_for_each_channel_in_the_hands_of_who_adds_it(outbox: Outbox) -> None:
@@ -99,6 +88,19 @@ def test_what_was_given_up_is_shown_and_only_a_person_tries_it(outbox: Outbox) -
     tried = outbox.claim(late + CLAIM, early=True)
     assert tried is not None
     assert tried.given_up_at is None
+
+
+def test_what_was_delivered_long_ago_is_forgotten_and_what_was_not_stays_for_ever(outbox: Outbox) -> None:
+    told, young, given_up, waiting = (outbox.add(ALERT, [MAIL], NOON)[0] for _ in range(4))
+    outbox.settle(told.id, None, NOON + MINUTE)
+    outbox.settle(young.id, None, NOON + 2 * MINUTE)
+    outbox.settle(given_up.id, "connection refused", NOON + GIVE_UP_AFTER)
+    assert outbox.forget(NOON + 2 * MINUTE) == 1
+    left = [entry.id for entry in outbox.list(undelivered=False)]
+    assert left == [waiting.id, given_up.id, young.id]
+    assert outbox.forget(NOON + timedelta(days=9999)) == 1
+    [new] = outbox.add(ALERT, [CHAT], NOON)
+    assert new.id > waiting.id
 
 
 def test_what_is_not_there_can_not_be_settled(outbox: Outbox) -> None:

@@ -47,6 +47,7 @@ def test_requests_are_numbered_and_come_back_as_they_were_written(restores: Rest
         rename={"customers": "‘old’ customers"},
         fill={"customers.kind": "home"},
         safety_backup=False,
+        store="second",
         reason="a wrong UPDATE; বাংলা",
         run_id="run-1",
         owner=Owner("host", 4711, 1795252163.77),

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
 from backup_pipeline.core.anomalies import judge_table
 from backup_pipeline.core.catalog import Anomalies
-from backup_pipeline.core.ports import Shapes
+from backup_pipeline.core.ports import Ledger, Shapes
 from backup_pipeline.core.shape import Shape, table_shape
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.core.entries import past, table
 
@@ -27,16 +23,9 @@ SHAPE = Shape(
 )
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def shapes(request: pytest.FixtureRequest) -> Iterator[Shapes]:
-    if request.param == "memory":
-        yield MemoryLedger().shapes
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    ledger = SqlLedger(url)
-    yield ledger.shapes
-    ledger.close()
+@pytest.fixture
+def shapes(ledger: Ledger) -> Shapes:
+    return ledger.shapes
 
 
 def test_a_shape_comes_back_as_it_was_kept_and_the_last_one_counts(shapes: Shapes) -> None:
@@ -47,11 +36,8 @@ def test_a_shape_comes_back_as_it_was_kept_and_the_last_one_counts(shapes: Shape
     assert shapes.get("b2") is None
 
 
-def test_a_shape_that_this_version_can_not_read_is_none(fresh_database: str) -> None:
-    upgrade(fresh_database)
-    ledger = SqlLedger(fresh_database)
-    ledger.shapes.put(SHAPE)
+def test_a_shape_that_this_version_can_not_read_is_none(sql_ledger: SqlLedger, fresh_database: str) -> None:
+    sql_ledger.shapes.put(SHAPE)
     with psycopg.connect(fresh_database) as session:
         session.execute("UPDATE backup_shapes SET shape = '{\"tables\": 7}'")
-    assert ledger.shapes.get("b1") is None
-    ledger.close()
+    assert sql_ledger.shapes.get("b1") is None

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 
-from backup_pipeline.core.ports import Threads
+from backup_pipeline.core.ports import Ledger, Threads
 from backup_pipeline.core.threads import Say, Thread
-from backup_pipeline.ledger.memory_threads import MemoryThreads
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON
 
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def threads(request: pytest.FixtureRequest) -> Iterator[Threads]:
-    if request.param == "memory":
-        yield MemoryThreads(HOUR)
-        return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url, remind_every=HOUR)
-    yield sql.threads
-    sql.close()
+@pytest.fixture
+def remind_every() -> timedelta:
+    return HOUR
+
+
+@pytest.fixture
+def threads(ledger: Ledger) -> Threads:
+    return ledger.threads
 
 
 def test_a_thread_goes_its_course_and_others_are_not_touched(threads: Threads) -> None:
@@ -44,6 +38,14 @@ def test_a_thread_goes_its_course_and_others_are_not_touched(threads: Threads) -
     assert threads.recovered("isp", "full").say is Say.NOTHING
     assert len(threads.list()) == 2
     assert threads.failing("isp", "full", NOON + 2 * HOUR, 1).say is Say.FIRST
+
+
+def test_what_only_the_log_knows_is_remembered_as_that(threads: Threads) -> None:
+    assert threads.failing("isp", "full", NOON, 1, heard=False).say is Say.FIRST
+    assert [thread.heard for thread in threads.list()] == [False]
+    assert threads.failing("isp", "full", NOON, 0).say is Say.REMINDER
+    assert [thread.heard for thread in threads.list()] == [True]
+    assert threads.failing("isp", "full", NOON, 0).say is Say.NOTHING
 
 
 def test_what_never_failed_does_not_recover(threads: Threads) -> None:

@@ -111,6 +111,52 @@ def test_a_night_that_a_run_has_taken_over_is_accounted_for() -> None:
     assert found.catch_up is None
 
 
+def _failed_night(**fields: object) -> Attempt:
+    """The run of midnight, which failed ten minutes later."""
+    begun = MIDNIGHT + SECOND
+    told = {"due_at": MIDNIGHT, "finished_at": begun + timedelta(minutes=10), "backup_id": "failed", **fields}
+    return replace(_began(begun, Status.FAILED), **told)  # type: ignore[arg-type]
+
+
+def _again(now: datetime, *rows: Attempt, of: Catalog = SHOP) -> Settlement:
+    return settle(of, _known(*rows, due_row(of, MIDNIGHT + DAY), until=now), now)
+
+
+def test_a_night_that_failed_is_tried_once_more_after_an_hour_with_its_own_date() -> None:
+    failed = _failed_night()
+    early = _again(MIDNIGHT + timedelta(minutes=70), failed)
+    assert (early.catch_up, early.failed) == (None, None)
+    found = _again(MIDNIGHT + timedelta(minutes=71), failed)
+    assert (found.catch_up, found.failed, found.missed) == (MIDNIGHT, failed, ())
+    assert found.reasons == ("One more run is wanted today: failed, which was due 2026-11-20 18:00 UTC, failed.",)
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.SUCCESS, Status.FAILED, Status.CANCELED])
+def test_there_is_never_a_third_try(status: Status) -> None:
+    second = _began(MIDNIGHT + timedelta(hours=2), status)
+    assert _again(MIDNIGHT + timedelta(hours=9), _failed_night(), second).catch_up is None
+
+
+def test_it_is_not_tried_again_on_another_day() -> None:
+    assert _again(MIDNIGHT + DAY - timedelta(hours=2), _failed_night()).failed is not None
+    late = catalog_of({"goods": None}, schedule="0 23 * * *")
+    due = MIDNIGHT - timedelta(hours=1)
+    failed = replace(_failed_night(), due_at=due, created_at=due, started_at=due)
+    assert _again(due + timedelta(hours=3), failed, of=late).catch_up is None
+
+
+def test_where_the_next_one_is_near_that_one_tries() -> None:
+    hourly = catalog_of({"goods": None}, schedule="0 * * * *")
+    for minutes in range(0, 60, 5):
+        assert _again(MIDNIGHT + timedelta(minutes=minutes), _failed_night(), of=hourly).catch_up is None
+    assert _again(MIDNIGHT + DAY - timedelta(minutes=30), _failed_night()).catch_up is None
+
+
+@pytest.mark.parametrize("fields", [{"status": Status.CANCELED}, {"due_at": None}, {"kind": "selective"}])
+def test_what_somebody_stopped_or_made_by_hand_is_not_tried_again(fields: dict[str, object]) -> None:
+    assert _again(MIDNIGHT + timedelta(hours=9), _failed_night(**fields)).catch_up is None
+
+
 def test_a_changed_schedule_drops_what_was_not_due_yet_and_invents_no_past() -> None:
     later = catalog_of({"goods": None}, schedule="0 3 * * *")
     found = settle(later, _known(due_row(SHOP, MIDNIGHT + DAY), until=MIDNIGHT + DAY / 2), MIDNIGHT + DAY / 2 + SECOND)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.metrics import Known, metrics_of
+from backup_pipeline.core.metrics import Known, Standing, metrics_of
 from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.statistics import ended_as
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.stats_prometheus import prometheus_text
 from backup_pipeline_tests.core.entries import AT, good
@@ -34,10 +37,14 @@ RESTORE = RestoreRow(
 
 
 def series(
-    *attempts: Attempt, copies: tuple[Copy, ...] = (), restores: tuple[RestoreRow, ...] = ()
+    *attempts: Attempt,
+    copies: tuple[Copy, ...] = (),
+    restores: tuple[RestoreRow, ...] = (),
+    standings: tuple[Standing, ...] = (),
 ) -> dict[str, float]:
     """The values by series, as Prometheus reads the text; its names and labels must be what they were."""
-    text = prometheus_text(metrics_of(Known(attempts, copies, restores, HERE, AT + timedelta(days=2))))
+    now = AT + timedelta(days=2)
+    text = prometheus_text(metrics_of(Known(attempts, _ends(attempts), copies, restores, standings, HERE, now)))
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
@@ -45,6 +52,29 @@ def series(
         for sample in family.samples:
             found[f"{sample.name}{dict(sorted(sample.labels.items()))}"] = sample.value
     return found
+
+
+def _ends(attempts: Sequence[Attempt]) -> Mapping[tuple[str, Status], int]:
+    ends = ((row.catalog, ended_as(row)) for row in attempts)
+    return Counter((catalog, end) for catalog, end in ends if end is not None)
+
+
+def test_each_destination_has_an_age_and_says_whether_it_is_fresh() -> None:
+    found = series(
+        standings=(
+            Standing("isp", HERE, 3600.0, fresh=True),
+            Standing("isp", THERE, 99999.0, fresh=False),
+            Standing("shop", THERE, None, fresh=None),
+        )
+    )
+    first, second, shop = (
+        {"catalog": catalog, "destination": place}
+        for catalog, place in (("isp", HERE), ("isp", THERE), ("shop", THERE))
+    )
+    assert (found[f"backup_age_seconds{first}"], found[f"backup_fresh{first}"]) == (3600, 1)
+    assert (found[f"backup_age_seconds{second}"], found[f"backup_fresh{second}"]) == (99999, 0)
+    assert not {f"backup_age_seconds{shop}", f"backup_fresh{shop}"} & set(found)
+    assert found["backup_missed_total{'catalog': 'shop'}"] == 0  # it is there before the first event
 
 
 def test_the_newest_good_full_backup_is_told_with_its_tables() -> None:
@@ -105,7 +135,7 @@ def test_an_empty_ledger_has_every_metric_and_no_value() -> None:
 
 def test_labels_never_name_a_backup_a_person_or_a_business() -> None:
     tenant = replace(NEW, business="b-7", created_by="karim")
-    text = prometheus_text(metrics_of(Known((tenant,), (), (), HERE, AT)))
+    text = prometheus_text(metrics_of(Known((tenant,), _ends((tenant,)), (), (), (), HERE, AT)))
     assert "b-7" not in text
     assert "karim" not in text
     assert "b1" not in text

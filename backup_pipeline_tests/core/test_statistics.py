@@ -53,6 +53,11 @@ def test_the_success_rate_leaves_out_what_runs_is_expected_or_was_canceled() -> 
     assert found.ends == {"success": 7, "failed": 2, "missed": 1, "canceled": 5}
 
 
+def test_what_is_only_expected_is_no_attempt() -> None:
+    expected = replace(good(7, {}), status=Status.EXPECTED, sha256=None, backup_id="expected")
+    assert statistics_of("isp", [*days(3), expected], now=NOW, days=90).attempts == 3
+
+
 def test_other_catalogs_and_older_days_do_not_count() -> None:
     rows = [*days(3), *(replace(row, catalog="retail") for row in days(5))]
     found = statistics_of("isp", rows, now=AT + timedelta(days=3), days=2)

@@ -32,6 +32,22 @@ def test_after_the_interval_people_are_reminded_with_the_count() -> None:
     assert (step.say, step.after.failures, step.after.told, step.after.told_at) == (Say.REMINDER, 6, 6, NOON + DAY)
 
 
+def test_what_only_the_log_knows_is_told_at_once_when_there_is_somebody_to_tell() -> None:
+    first = failing(QUIET, NOON, 1, DAY, heard=False).after
+    assert (first.told, first.heard) == (0, False)
+    still = failing(first, NOON + timedelta(minutes=1), 2, DAY, heard=False)
+    assert still.say is Say.NOTHING  # nor is the log told each time
+    step = failing(still.after, NOON + timedelta(minutes=2), 0, DAY)
+    assert (step.say, step.after.failures, step.after.told, step.after.heard) == (Say.REMINDER, 3, 3, True)
+    assert failing(step.after, NOON + timedelta(minutes=3), 0, DAY).say is Say.NOTHING
+
+
+def test_a_channel_that_is_gone_again_takes_nothing_back() -> None:
+    heard = failing(QUIET, NOON, 1, DAY).after
+    later = failing(heard, NOON + DAY, 4, DAY, heard=False).after
+    assert (later.told, later.heard, later.failures) == (1, True, 5)
+
+
 def test_the_end_is_told_once_and_what_begins_after_it_is_new() -> None:
     ended = recovered(failing(QUIET, NOON, 2, DAY).after)
     assert (ended.say, ended.before.failures, ended.after) == (Say.RECOVERY, 2, QUIET)

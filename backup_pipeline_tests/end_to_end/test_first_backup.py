@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -15,11 +14,11 @@ import pytest
 
 from backup_pipeline.demo.isp import sizes
 from backup_pipeline.settings import BUILT_IN_CATALOGS
+from backup_pipeline_tests.environment import kept_environment
 
 
 def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_"))}
-    return {**kept, "BACKUP_HOME": str(home), **settings}
+    return {**kept_environment(), "BACKUP_HOME": str(home), **settings}
 
 
 def _run(home: Path, words: Sequence[str], **settings: str) -> subprocess.CompletedProcess[str]:

@@ -16,12 +16,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.ledger import migrations
 from backup_pipeline.ledger.connect import ensure_database, ledger_url
-from backup_pipeline.ledger.migrate import VERSION_TABLE, head_revision, upgrade
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.revision import MIGRATIONS, VERSION_TABLE, head_revision
 from backup_pipeline.ledger.roles import require_roles
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.ledger.tables import metadata
@@ -34,6 +36,15 @@ def test_an_empty_database_is_brought_to_the_newest_revision(fresh_database: str
     assert current_revision(fresh_database) is None
     upgrade(fresh_database)
     assert current_revision(fresh_database) == head_revision()
+
+
+def test_the_files_of_the_migrations_are_named_after_their_revisions() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_current_head() == head_revision()
+    for revision in script.walk_revisions():
+        assert Path(revision.path).name.partition("_")[0] == revision.revision
 
 
 def test_upgrading_again_keeps_every_row(fresh_database: str) -> None:

@@ -42,11 +42,30 @@ def test_a_member_manages_both_and_takes_nothing_away(url: str, group: str) -> N
         assert ledger.leases.renew(lease, LIFE) is not None
         ledger.leases.release(lease)
         [entry] = ledger.outbox.list()
-        assert ledger.outbox.settle(entry.id, None, NOON + timedelta(minutes=1)).delivered_at is not None
-    for table in TABLES:
+        assert ledger.outbox.settle(entry.id, "refused", NOON + timedelta(minutes=1)).delivered_at is None
+    purged = ["alert_outbox"] if group == "backup_pipeline_writer" else []
+    with psycopg.connect(member) as session:
+        for table in purged:  # what was not delivered is not there to be deleted
+            assert session.execute(f"DELETE FROM {table}".encode()).rowcount == 0
+    for table in set(TABLES) - set(purged):
         for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}"):
             with psycopg.connect(member) as session, pytest.raises(psycopg.errors.InsufficientPrivilege):
                 session.execute(statement.encode())
+
+
+def test_the_purge_takes_delivered_alerts_away_and_only_as_the_writer(url: str) -> None:
+    with closing(SqlLedger(url)) as ledger:
+        [late] = ledger.outbox.list()
+        [told] = ledger.outbox.add(ALERT, ["slack://ops"], NOON)
+        ledger.outbox.settle(told.id, None, NOON + timedelta(minutes=1))
+    for group, gone in (("admin", None), ("backup_pipeline_writer", 1)):
+        with closing(SqlLedger(as_login(url, new_login(url, member_of=group)))) as ledger:
+            if gone is None:
+                with pytest.raises(LedgerError, match="permission denied"):
+                    ledger.outbox.forget(NOON + timedelta(days=1))
+            else:
+                assert ledger.outbox.forget(NOON + timedelta(days=1)) == gone
+                assert [entry.id for entry in ledger.outbox.list(undelivered=False)] == [late.id]
 
 
 def test_a_role_with_table_grants_still_sees_and_changes_nothing(url: str) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import make_url
 
 from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError, SettingsError
 from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.migrate import head_revision, upgrade
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.revision import head_revision
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.ledger.revisions import current_revision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -48,6 +49,21 @@ class Made:
     def bundle(self) -> str:
         return self.place.bundle(self.manifest.bundle.name)
 
+    def again(self) -> Made:
+        """The same backup, in a store and a ledger of its own."""
+        store, ledger = MemoryStore(), MemoryLedger()
+        for stored in self.store.list(""):
+            store.put(stored.key, [self.store.get(stored.key)])
+        ledger._rows[self.attempt.backup_id] = self.attempt
+        return Made(self.attempt, self.manifest, store, ledger)
+
+
+def backed_up(url: str, catalog: Catalog, spool: Path) -> Made:
+    """A backup of the database at `url`."""
+    store, ledger = MemoryStore(), MemoryLedger()
+    place = Place(spool, store, ledger)
+    return Made(place.back_up(url, catalog), place.manifest, store, ledger)
+
 
 @pytest.fixture(scope="session")
 def shop_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
@@ -59,17 +75,10 @@ def shop_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shop_backup(shop_url: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    store, ledger = MemoryStore(), MemoryLedger()
-    place = Place(tmp_path_factory.mktemp("spool"), store, ledger)
-    attempt = place.back_up(shop_url, SHOP)
-    return Made(attempt, place.manifest, store, ledger)
+    return backed_up(shop_url, SHOP, tmp_path_factory.mktemp("spool"))
 
 
 @pytest.fixture
 def made(shop_backup: Made) -> Made:
     """The backup, in a store and a ledger of this test's own."""
-    store, ledger = MemoryStore(), MemoryLedger()
-    for stored in shop_backup.store.list(""):
-        store.put(stored.key, [shop_backup.store.get(stored.key)])
-    ledger._rows[shop_backup.attempt.backup_id] = shop_backup.attempt
-    return Made(shop_backup.attempt, shop_backup.manifest, store, ledger)
+    return shop_backup.again()

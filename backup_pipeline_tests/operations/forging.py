@@ -87,8 +87,7 @@ def forge(
     Sizes and checksums are made to fit, and so are the row counts of the Parquet files of tables in `rows`, so that
     only a look at the contents can tell.
     """
-    with zipfile.ZipFile(io.BytesIO(made.store.get(made.bundle))) as old:
-        before = {name: old.read(name) for name in old.namelist()}
+    before = _members_of(made)
     members = dict(before)
     change(members)
     digests = {path: hashlib.sha256(before[path]).hexdigest() for path in made.manifest.entries}
@@ -104,15 +103,16 @@ def forge(
 
 def put_bundle(made: Made, members: Members, inner: Manifest) -> None:
     """A bundle of `members` in the place of the backup's, and a manifest that gives its size and SHA-256."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as new:
-        for name, data in members.items():
-            new.writestr(name, data)
-    data = content.getvalue()
-    bundle = StoredBundle(name=made.manifest.bundle.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    made.manifest = StoredManifest(**inner.model_dump(), bundle=bundle)
-    made.store.put(made.bundle, [data])
+    made.manifest = StoredManifest(**inner.model_dump(), bundle=_put_zip(made, members))
     made.store.put(made.place.manifest, [seal(made.manifest)])
+
+
+def rezip(made: Made, change: Callable[[Members], object]) -> None:
+    """Other members under the old manifest, but with the bundle's own size and SHA-256: only the entries can tell."""
+    members = _members_of(made)
+    change(members)
+    stored = made.manifest.model_copy(update={"bundle": _put_zip(made, members)})
+    made.store.put(made.place.manifest, [seal(stored)])
 
 
 def copied(made: Made, store: Store) -> BackupPlace:
@@ -136,6 +136,22 @@ def with_value(table: pa.Table, column: str, row: int, value: object) -> pa.Tabl
     values = table.column(at).to_pylist()
     values[row] = value
     return table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+
+
+def _members_of(made: Made) -> Members:
+    with zipfile.ZipFile(io.BytesIO(made.store.get(made.bundle))) as bundle:
+        return {name: bundle.read(name) for name in bundle.namelist()}
+
+
+def _put_zip(made: Made, members: Members) -> StoredBundle:
+    """The members as the bundle of the backup; how its manifest is to describe it."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as new:
+        for name, data in members.items():
+            new.writestr(name, data)
+    data = content.getvalue()
+    made.store.put(made.bundle, [data])
+    return StoredBundle(name=made.manifest.bundle.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def _counted(entry: TableEntry, rows: int | None) -> TableEntry:

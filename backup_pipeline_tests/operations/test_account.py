@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.alerts import Alert, Delivery, Severity
+from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Delivery, Severity
 from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.due_state import State
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerUnavailableError
@@ -21,9 +21,10 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.sql import SqlLedger
-from backup_pipeline.operations.account import account, look
+from backup_pipeline.operations.account import account, end_vanished, look
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.signals import tell_success
+from backup_pipeline.operations.telling import tell_unheard
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.operations.made import NOBODY, Place
 
@@ -112,6 +113,51 @@ def shared(fresh_database: str, tmp_path: Path) -> Iterator[World]:
     ledger = SqlLedger(fresh_database)
     yield World(ledger, People(), tmp_path)
     ledger.close()
+
+
+def test_a_thread_that_only_the_log_knows_is_told_once_when_a_channel_is_set(shared: World) -> None:
+    shared.people.channels = (LOG_CHANNEL,)
+    shared.fail()
+    shared.now += MINUTE
+    shared.fail()
+    tell_unheard(shared.ports)
+    assert shared.people.titles == [f"Backup failed: shop for {local_date(shared.now, SHOP.timezone)}"]  # the log's
+    shared.people = People()
+    for _ in range(3):
+        tell_unheard(shared.ports)
+        shared.now += MINUTE
+    [alert] = shared.people.alerts
+    assert alert.title == "Still: Backups of shop go wrong (full)"
+    assert "2 failed or missed backups" in alert.what
+    assert "Nobody was told until now" in alert.what
+    shared.fail()
+    assert len(shared.people.alerts) == 1
+
+
+def test_what_is_expected_of_a_catalog_that_vanished_is_ended_after_a_day_and_told_once(shared: World) -> None:
+    shared.at(MIDNIGHT - DAY / 2)
+    assert end_vanished(["shop"], shared.ports) == []
+    assert end_vanished(["other"], shared.ports) == []  # another installation may have it
+    shared.now += DAY - MINUTE
+    assert end_vanished(["other"], shared.ports) == []
+    shared.now += MINUTE
+    with ThreadPoolExecutor(4) as pool:
+        ended = [row for rows in pool.map(lambda _: end_vanished(["other"], shared.ports), range(8)) for row in rows]
+    [row] = ended
+    assert (row.status, row.due_at) == (Status.CANCELED, MIDNIGHT)
+    assert "The catalog shop is no longer configured" in (row.error_message or "")
+    assert shared.ledger.get(row.backup_id) == row
+    assert shared.people.titles == ["Catalog shop is no longer backed up"]
+    shared.now += DAY
+    assert end_vanished(["other"], shared.ports) == []
+
+
+def test_a_catalog_that_comes_back_is_expected_again(world: World) -> None:
+    world.at(MIDNIGHT - DAY / 2)
+    world.now += 2 * DAY
+    assert len(end_vanished([], world.ports)) == 1
+    world.at(world.now)
+    assert world.statuses()[0] == (MIDNIGHT + 2 * DAY, Status.EXPECTED)
 
 
 def test_a_good_night_is_one_row_from_expected_to_success_and_nobody_is_told(world: World) -> None:
@@ -279,7 +325,7 @@ class _Down(MemoryLedger):
 
 
 class _DownThreads:
-    def failing(self, *_: object) -> None:
+    def failing(self, *_: object, **__: object) -> None:
         message = "the ledger is gone"
         raise LedgerUnavailableError(message)
 

@@ -19,7 +19,7 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.operations.anomalies import act_on_anomalies
+from backup_pipeline.operations.anomalies import act_on_anomalies, unusual
 from backup_pipeline.operations.anomaly_history import load_history
 from backup_pipeline.operations.hold import hold_backup, release_backup
 from backup_pipeline.operations.orphans import close_orphans
@@ -257,6 +257,6 @@ def test_only_earlier_good_backups_with_a_bundle_are_compared_with(shop: Shop) -
 def test_doing_it_twice_holds_once(shop: Shop) -> None:
     shop.next("TRUNCATE sold")
     before = len(shop.ledger.audits())
-    act_on_anomalies(shop.manifest, shop.ports(shop.url))
+    act_on_anomalies(unusual(shop.manifest), shop.ports(shop.url))
     assert len(shop.ledger.audits()) == before
     assert len(shop.heard.alerts) == 2

@@ -9,8 +9,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.outline import Outline
@@ -20,6 +22,7 @@ from backup_pipeline.core.progress import Event, Silence, StageStarted
 from backup_pipeline.core.rendering import Rendering
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verification import Level
+from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
@@ -32,7 +35,8 @@ from backup_pipeline.operations.orphans import close_orphans
 from backup_pipeline.operations.render import render_backup
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.memory import MemoryStore
-from backup_pipeline_tests.operations.made import NOBODY, Place, now, verify_ports
+from backup_pipeline_tests.operations.conftest import SHOP_SQL
+from backup_pipeline_tests.operations.made import NOBODY, Place, Quiet, now, verify_ports
 from backup_pipeline_tests.operations.vault import (
     ESCROW,
     ESCROW_SECRET,
@@ -46,6 +50,19 @@ from backup_pipeline_tests.operations.vault import (
     cipher_of,
     every_byte,
 )
+from backup_pipeline_tests.servers.postgres import temporary_database
+
+
+class Heard(Quiet):
+    """The port `Alerter` that keeps what it was to send."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+
+    def send(self, alert: Alert, only: object = None) -> list[Delivery]:
+        self.alerts.append(alert)
+        return []
+
 
 TELLTALE = (
     b"good 17",
@@ -241,6 +258,34 @@ def test_a_dead_run_that_had_made_its_backup_is_closed_without_a_key(vault: Vaul
         closed = machine.ledger.get(vault.attempt.backup_id)
         assert closed is not None
         assert (closed.status.good, closed.sha256) == (True, vault.manifest.bundle.sha256)
+
+
+def test_an_anomaly_of_a_dead_run_is_told_where_no_key_opens_its_manifest(
+    postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Killed between manifest and row end, and closed by another machine, without a key."""
+    heard = Heard()
+    server = Machine(MemoryStore(), MemoryLedger(), tmp_path / "server", cipher_of(OWNER), [])
+    with temporary_database(postgres_server) as url, psycopg.connect(url, autocommit=True) as session:
+        session.execute(SHOP_SQL)
+        last = server.place.back_up(url, VAULT)
+        session.execute("TRUNCATE sold")
+        dead = server.place.back_up(url, VAULT)
+        other = server.elsewhere("other", OWNER)
+        other.ledger._rows[last.backup_id] = replace(last, held_by=None, held_reason=None)
+        other.ledger._rows[dead.backup_id] = replace(
+            dead, status=Status.RUNNING, finished_at=None, warnings=(), table_counts={}, record_count=None
+        )
+        ports = replace(other.place.ports(url), alerter=heard)
+        close_orphans(ports, lambda _: True)
+    [alert] = [one for one in heard.alerts if one.title.startswith("Unusual backup")]
+    assert alert.tables == {"sold": "0 rows, usually 2,000 (in 1 good backup): 100% fewer rows."}
+    held, closed = other.ledger.get(last.backup_id), other.ledger.get(dead.backup_id)
+    assert held is not None
+    assert closed is not None
+    assert held.held_by == "backup_pipeline"
+    assert (closed.status, closed.table_counts) == (Status.SUCCESS_WITH_WARNINGS, {"goods": 500, "sold": 0})
+    assert "0 rows, usually 2,000" in closed.warnings[0]
 
 
 def test_a_key_is_checked_against_a_backup_and_nothing_else(vault: Vault) -> None:

@@ -13,9 +13,9 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.delete import delete_backup, left_error
 from backup_pipeline.operations.prune import prune
 from backup_pipeline.operations.prune_look import PrunePorts, plan_prune
+from backup_pipeline.stores.lock import Lock, LockMode
 from backup_pipeline.stores.removals import PlainRemovals
 from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_lock import Lock, LockMode
 from backup_pipeline_tests.core.retained import days
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, old
 from backup_pipeline_tests.servers.moto import MotoServer

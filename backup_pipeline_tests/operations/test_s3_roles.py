@@ -19,8 +19,8 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import Witness, download_bundle
 from backup_pipeline.operations.local_file import Destination
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
+from backup_pipeline.stores.lock import Lock, LockMode
 from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_lock import Lock, LockMode
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.made import Place, now, verify_ports

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from backup_pipeline.core.errors import NotFoundError, StoreUnavailableError
-from backup_pipeline.core.manifest import Manifest, StoredBundle, seal
+from backup_pipeline.core.manifest import Manifest, seal
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import BytesMoved, Event
 from backup_pipeline.core.statuses import Status
@@ -19,9 +15,8 @@ from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline_tests.operations.conftest import Made
+from backup_pipeline_tests.operations.forging import rezip
 from backup_pipeline_tests.operations.made import verify_ports
-
-Members = dict[str, bytes]
 
 
 def verify(
@@ -29,21 +24,6 @@ def verify(
 ) -> VerifyReport:
     request = VerifyRequest(level)
     return verify_backup(made.place, request, verify_ports(store or made.store), known_sha256=known_sha256)
-
-
-def rezip(made: Made, change: Callable[[Members], object]) -> None:
-    """Another ZIP in the bundle's place, and a manifest that gives its size and SHA-256: only the entries can tell."""
-    with zipfile.ZipFile(io.BytesIO(made.store.get(made.bundle))) as old:
-        members = {name: old.read(name) for name in old.namelist()}
-    change(members)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as new:
-        for name, data in members.items():
-            new.writestr(name, data)
-    data = content.getvalue()
-    bundle = StoredBundle(name=made.manifest.bundle.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    made.store.put(made.bundle, [data])
-    made.store.put(made.place.manifest, [seal(made.manifest.model_copy(update={"bundle": bundle}))])
 
 
 def test_an_untouched_backup_reaches_every_level(made: Made) -> None:

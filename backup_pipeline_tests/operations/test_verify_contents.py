@@ -28,8 +28,17 @@ from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, ver
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.forging import LIBRARY, LIBRARY_SQL, Members, copied, forge, with_rows, with_value
+from backup_pipeline_tests.operations.conftest import Made, backed_up
+from backup_pipeline_tests.operations.forging import (
+    LIBRARY,
+    LIBRARY_SQL,
+    Members,
+    copied,
+    forge,
+    rezip,
+    with_rows,
+    with_value,
+)
 from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.servers.postgres import temporary_database
 from backup_pipeline_tests.servers.swift import SwiftServer
@@ -49,18 +58,13 @@ def library_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def library_backup(library_url: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    store, ledger = MemoryStore(), MemoryLedger()
-    place = Place(tmp_path_factory.mktemp("spool"), store, ledger)
-    return Made(place.back_up(library_url, LIBRARY), place.manifest, store, ledger)
+    return backed_up(library_url, LIBRARY, tmp_path_factory.mktemp("spool"))
 
 
 @pytest.fixture
 def library(library_backup: Made) -> Made:
     """The backup, in a store and a ledger of this test's own."""
-    store, ledger = MemoryStore(), MemoryLedger()
-    copied(library_backup, store)
-    ledger._rows[library_backup.attempt.backup_id] = library_backup.attempt
-    return Made(library_backup.attempt, library_backup.manifest, store, ledger)
+    return library_backup.again()
 
 
 def verify(made: Made, level: Level = Level.REFERENCES, *, store: Store | None = None, **asked: Any) -> VerifyReport:
@@ -168,24 +172,17 @@ def the_format_is_newer(made: Made) -> None:
 
 @damage(Level.CONTENTS, ORDERS)
 def two_members_are_swapped(made: Made) -> None:
-    _members(made, lambda m: m.update({ORDERS: m[CUSTOMERS], CUSTOMERS: m[ORDERS]}))
+    rezip(made, lambda m: m.update({ORDERS: m[CUSTOMERS], CUSTOMERS: m[ORDERS]}))
 
 
 @damage(Level.CONTENTS, CUSTOMERS)
 def a_member_is_missing(made: Made) -> None:
-    _members(made, lambda m: m.pop(CUSTOMERS))
+    rezip(made, lambda m: m.pop(CUSTOMERS))
 
 
 @damage(Level.CONTENTS, SHEETS["orders"])
 def a_member_is_empty(made: Made) -> None:
-    _members(made, lambda m: m.update({SHEETS["orders"]: b""}))
-
-
-def _members(made: Made, change: Callable[[Members], object]) -> None:
-    """Other members under the old manifest, but with the bundle's own size and SHA-256 made to fit."""
-    from backup_pipeline_tests.operations.test_verify import rezip
-
-    rezip(made, change)
+    rezip(made, lambda m: m.update({SHEETS["orders"]: b""}))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import http_server
+from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.orchestration.installation import SHOP_SQL, SHOP_YAML, Installation
 
 MEMORY = Path("/dev/shm")
@@ -105,16 +106,6 @@ def installation(install: Install) -> Iterator[Installation]:
     """An installation of this test's own, in the environment of this process."""
     with install() as made:
         yield made
-
-
-@contextmanager
-def bare_environment() -> Iterator[pytest.MonkeyPatch]:
-    """No setting of whoever runs the tests reaches them."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name in list(os.environ):
-            if name.startswith(("BACKUP_", "DAGSTER_", "AWS_")):
-                environment.delenv(name)
-        yield environment
 
 
 @contextmanager

@@ -27,7 +27,8 @@ from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.orchestration.assemble import assemble
 from backup_pipeline.orchestration.execute import Order, RunResult, run_backup
-from backup_pipeline.orchestration.resources import BackupResource, s3_resource
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.s3 import s3_resource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.store import open_settings_store
 from backup_pipeline_tests.alerts.servers import Webhook

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import pytest
 from backup_pipeline.catalogs.load import load_catalogs
 from backup_pipeline.orchestration.assemble import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT, Settings
+from backup_pipeline_tests.environment import kept_environment
 
 ISP = [
     "customers",
@@ -120,11 +120,10 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
 
 def _bare(tmp_path: Path) -> Mapping[str, str]:
     """The environment of a plain shell: nothing of ours in it, but a folder for what Dagster keeps."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_", "AWS_"))}
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
-    return {**kept, "DAGSTER_HOME": str(home)}
+    return {**kept_environment(), "DAGSTER_HOME": str(home)}
 
 
 def _run(tmp_path: Path, *command: str) -> str:

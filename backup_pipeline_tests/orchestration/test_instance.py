@@ -32,7 +32,7 @@ from backup_pipeline.orchestration.instance import SupervisedRunLauncher, psycop
 from backup_pipeline.orchestration.owner_tag import OWNER_TAG, owner_tag, read_owner_tag
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import free_port
-from backup_pipeline_tests.orchestration.conftest import bare_environment
+from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 
 DAEMONS = {

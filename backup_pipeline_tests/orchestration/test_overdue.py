@@ -17,11 +17,13 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from backup_pipeline.core.cron import last_due
 from backup_pipeline.core.due import settle
+from backup_pipeline.core.ledger import Outcome
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.orchestration import overdue as overdue_module
 from backup_pipeline.orchestration.config import DUE_TAG
 from backup_pipeline.wiring.ports import open_settings_alerter
 from backup_pipeline.wiring.watching import Watch, watch_all
+from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.orchestration.installation import TIMEZONE, Installation
 from backup_pipeline_tests.watching import an_hour_ago
 
@@ -100,6 +102,31 @@ def test_two_nights_missed_are_two_rows_one_alert_and_one_run_with_todays_date(i
     assert "The newest good backup of catalog shop began" in said
     assert _titles(installation) == ["Backup overdue: shop", "Backups work again: shop"]
     assert _statuses(installation).count(Status.MISSED) == 2
+
+
+def test_a_night_that_failed_is_tried_again_once(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_pipeline.core.due.TRY_AGAIN_AFTER", timedelta(0))
+    due = _due_an_hour_ago(installation)
+    _watched_at(installation, due - HOUR)
+    now, ledger = datetime.now(UTC), installation.ledger
+    failed = attempt(
+        "failed", catalog="shop", type="automatic", due_at=due, created_at=now, started_at=now, partition_date=now.date()
+    )
+    assert ledger.dues.take(failed).due_at == due
+    ledger.end("failed", Outcome(Status.FAILED, now, error_message="The disk was full."))
+    ledger.close()
+    [request], _ = _tick(installation)
+    assert (request.run_key, request.partition_key) == (
+        f"try again shop {due.isoformat()}",
+        installation.today.isoformat(),
+    )
+    assert _execute(installation, request)
+    [again] = [row for row in installation.attempts() if row.status.good]
+    assert (again.type, again.created_by, again.due_at) == ("automatic", "catch-up", None)
+    assert again.partition_date == installation.today
+    assert again.reason == "Tries again after failed failed, with the rows of now."
+    requests, _ = _tick(installation)
+    assert list(requests) == []
 
 
 def test_no_catch_up_while_a_full_backup_waits_or_runs(installation: Installation) -> None:

@@ -12,7 +12,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.test_utils import create_run_for_test
 
 from backup_pipeline.cli import main
-from backup_pipeline.core.alerts import Severity
+from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.orchestration import purge as purging
 from backup_pipeline.orchestration.purge import PURGE_JOB, plan_purge, purge
 from backup_pipeline.wiring.clock import utc_now
@@ -139,6 +139,8 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation.run("notes")
+    [told, late] = installation.ledger.outbox.add(Alert(Severity.INFO, "t", "w", "d", "shop"), ["a", "b"], utc_now())
+    installation.ledger.outbox.settle(told.id, None, utc_now())
     job = installation.definitions().resolve_job_def(PURGE_JOB)
     config = {"ops": {"purged_events": {"config": {"older_than_days": 1}}}}
     with installation.instance() as instance:
@@ -147,6 +149,8 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
         [output] = [event for event in result.all_events if event.is_successful_output]
         metadata = output.step_output_data.metadata
         assert (metadata["runs"].value, int(str(metadata["events"].value)) > 0) == (1, True)
+        assert metadata["delivered alerts"].value == 1
+        assert [entry.id for entry in installation.ledger.outbox.list(undelivered=False)] == [late.id]
 
         def broken(*_: object) -> int:
             message = "disk I/O error"

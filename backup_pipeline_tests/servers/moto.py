@@ -16,10 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import boto3
-from botocore.config import Config
-
-from backup_pipeline.stores.s3 import S3Settings
+from backup_pipeline.stores.s3_settings import S3Settings
+from backup_pipeline_tests.servers.clients import client_of
 
 START_SECONDS = 60
 _EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -85,14 +83,7 @@ class MotoServer:
 
     def client(self, service: str = "s3") -> Any:
         """A boto3 client of the administrator."""
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=self.admin.access_key_id,
-            aws_secret_access_key=self.admin.secret_access_key,
-            config=Config(signature_version="s3v4" if service == "s3" else None, s3={"addressing_style": "path"}),
-        )
+        return client_of(self.admin, service)
 
     def new_user(self, name: str, policy: dict[str, Any]) -> S3Settings:
         """A user who may do what `policy` says; how a store is reached as that user."""

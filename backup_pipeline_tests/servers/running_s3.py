@@ -14,10 +14,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
-from backup_pipeline.stores.s3 import S3Settings
+from backup_pipeline.stores.s3_settings import S3Settings
+from backup_pipeline_tests.servers.clients import client_of
 
 URL, KEYS = "BACKUP_TEST_S3_URL", "BACKUP_TEST_S3_KEYS"
 
@@ -48,14 +46,7 @@ class RunningServer:
 
     def client(self, service: str = "s3") -> Any:
         """A boto3 client of that user."""
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=self.admin.access_key_id,
-            aws_secret_access_key=self.admin.secret_access_key,
-            config=Config(signature_version="s3v4" if service == "s3" else None, s3={"addressing_style": "path"}),
-        )
+        return client_of(self.admin, service)
 
     def new_user(self, name: str, policy: dict[str, Any]) -> S3Settings:
         """The user whose name `name` begins with, with `policy` and no other."""

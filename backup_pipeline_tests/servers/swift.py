@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import boto3
-from botocore.config import Config
-
-from backup_pipeline.stores.s3 import S3Settings
+from backup_pipeline.stores.s3_settings import S3Settings
+from backup_pipeline_tests.servers.clients import client_of
 
 START_SECONDS = 30
 STOP_SECONDS = 5
@@ -121,14 +119,7 @@ class SwiftServer:
 
     def client(self) -> Any:
         """A boto3 S3 client of its user, to look at what is really stored."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            region_name=self.region,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-        )
+        return client_of(self.settings)
 
     def make_bucket(self, name: str) -> str:
         """Create the bucket `name` (three characters or more) and return its name."""

@@ -10,7 +10,8 @@ from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.ports import Store
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.open import open_store
-from backup_pipeline.stores.s3 import S3Settings, S3Store
+from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3_settings import S3Settings
 
 SETTINGS = S3Settings(region="ap-south-1")
 

@@ -20,11 +20,11 @@ from backup_pipeline.core.errors import StoreDeniedError, StoreError, StoreUnava
 from backup_pipeline.core.removal import Versions, Why
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.faulty import Fault, FaultyStore
+from backup_pipeline.stores.lock import Lock, LockMode
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.removals import DirectoryRemovals, PlainRemovals, removals_of
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_lock import Lock, LockMode
 from backup_pipeline.stores.s3_removals import S3Removals
 from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble
 from backup_pipeline_tests.servers.moto import MotoServer

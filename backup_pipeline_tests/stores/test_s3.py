@@ -114,7 +114,8 @@ def test_an_upload_that_fails_leaves_no_unfinished_upload(
 def test_a_killed_upload_leaves_nothing_listed(store: S3Store) -> None:
     code = """if True:
         import sys
-        from backup_pipeline.stores.s3 import S3Settings, S3Store
+        from backup_pipeline.stores.s3 import S3Store
+        from backup_pipeline.stores.s3_settings import S3Settings
         endpoint, access, secret, bucket = sys.argv[1:]
         def chunks():
             for _ in range(80):

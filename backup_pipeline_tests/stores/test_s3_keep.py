@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 
 from backup_pipeline.core.errors import RefusedError, SettingsError, StoreError
 from backup_pipeline.stores.chunks import Chunks
+from backup_pipeline.stores.lock import Lock, LockMode
 from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.stores.s3_keep import Conditions, KeptUpload, KeyTakenError, cut
-from backup_pipeline.stores.s3_lock import Lock, LockMode
 from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble
 from backup_pipeline_tests.servers.swift import SwiftServer
 

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 
 from backup_pipeline.core.errors import RefusedError, SettingsError
 from backup_pipeline.core.protection import Protection
+from backup_pipeline.stores.lock import Lock, LockMode
 from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_lock import Lock, LockMode
 from backup_pipeline_tests.servers.moto_fixtures import LockServer
 
 MB = 1 << 20

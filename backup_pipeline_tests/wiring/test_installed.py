@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import backup_pipeline
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring import dagster_processes, embedded
+from backup_pipeline_tests.environment import kept_environment
 
 PACKAGE = Path(backup_pipeline.__file__).parent
 TELL_HOME = """
@@ -31,8 +31,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def environment(site: Path, **more: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("BACKUP_", "DAGSTER_", "PYTHON"))}
-    return {**kept, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**kept_environment("PYTHON"), "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
 def test_its_state_is_kept_where_it_runs_and_never_among_the_packages(site: Path, tmp_path: Path) -> None:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.settings import Settings
+from backup_pipeline.stores.lock import Lock, LockMode
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_lock import Lock, LockMode
 from backup_pipeline.wiring.lock import lock_of
 from backup_pipeline.wiring.second_store import open_second, stores_of, the_second
 from backup_pipeline.wiring.store import open_settings_store
 
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("BACKUP_", "DAGSTER_", "AWS_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("BACKUP_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("bare_home")
 
 
 def test_without_a_second_store_there_is_none(tmp_path: Path) -> None:

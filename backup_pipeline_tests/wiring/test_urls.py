@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -55,12 +54,7 @@ BAD = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("BACKUP_", "DAGSTER_", "AWS_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("BACKUP_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("bare_home")
 
 
 @pytest.mark.parametrize(("variable", "url"), [(name, url) for name, urls in GOOD.items() for url in urls])

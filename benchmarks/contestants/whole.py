@@ -21,7 +21,8 @@ _PROGRAM = "from backup_pipeline.cli import main; raise SystemExit(main())"
 
 def environment(home: Path, url: str, folder: Path) -> Mapping[str, str]:
     """The environment of an installation; no setting of whoever measures reaches it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_", "AWS_"))}
+    others = ("BACKUP_", "DAGSTER_", "AWS_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     beside = url.rpartition("/")[0]
     return {
         **kept,

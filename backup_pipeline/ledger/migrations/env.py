@@ -1,10 +1,10 @@
-"""Alembic's environment: run the revisions on the connection that `ledger.migrate` hands over."""
+"""Alembic's environment: run the revisions on the connection that `ledger.alembic_upgrade` hands over."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from backup_pipeline.ledger.migrate import VERSION_TABLE
+from backup_pipeline.ledger.revision import VERSION_TABLE
 from backup_pipeline.ledger.tables import metadata
 
 context.configure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from backup_pipeline.core.restore_requests import RestoreStatus
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.cli.restore.conftest import Books, Target
+from backup_pipeline_tests.environment import kept_environment
 from backup_pipeline_tests.orchestration.installation import until
 
 
@@ -27,11 +27,14 @@ def _held_up(installation: Installation, target: Target) -> Iterator[subprocess.
     program = f"{hears}; from backup_pipeline.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "restore", "latest", "--target-url", target.url]
     command += ["-T", "goods", "--mode", "replace", "--confirm", target.database]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DAGSTER_"))}
     with psycopg.connect(target.url) as other:
         other.execute("LOCK TABLE goods IN SHARE MODE")
         process = subprocess.Popen(
-            command, env={**kept, **installation.environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env={**kept_environment(), **installation.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             until(lambda: _waits(target), 60)

@@ -1,0 +1,95 @@
+"""The documents themselves: the manifest in a bundle, the one beside it, and the record of a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import Field
+
+from backup_pipeline.core.manifest.files import EncryptionEntry
+from backup_pipeline.core.manifest.table import AnomalyEntry, SnapshotEntry, TableEntry
+from backup_pipeline.core.manifest.written import FORMAT_VERSION, Written
+
+
+class PartitionRecord(Written):
+    """What lies beside a partition's files: the partition exists when this does."""
+
+    format_version: str = FORMAT_VERSION
+    catalog: str
+    partition_date: date
+    late: bool = False
+    sheet_file: str | None = None
+    table: TableEntry
+    unlisted: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = {}
+    encryption: EncryptionEntry | None = None
+
+
+class Totals(Written):
+    """Sums over the tables."""
+
+    tables: int
+    rows: int
+    files: int
+    bytes: int
+
+
+class ExcludedEntry(Written):
+    """A table that is left out on purpose."""
+
+    table: str
+    reason: str
+
+
+class Manifest(Written):
+    """The description of a bundle. `consistent` says whether all tables show the same instant."""
+
+    format_version: str = FORMAT_VERSION
+    backup_id: str
+    catalog: str
+    title: str = ""
+    kind: str
+    type: Literal["manual", "automatic"]
+    created_by: str
+    reason: str = ""
+    status: str
+    consistent: bool
+    late: bool = False
+    partition_date: date
+    timezone: str
+    started_at: datetime
+    finished_at: datetime
+    snapshot: SnapshotEntry
+    tables: tuple[TableEntry, ...]
+    excluded: tuple[ExcludedEntry, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    anomalies: tuple[AnomalyEntry, ...] = Field(default=(), description="those that no table's own entry tells")
+    orphans: Mapping[str, int] = Field(default={}, description="reference -> rows that it leads nowhere, as counted")
+    totals: Totals
+    bundle_name: str
+    entries: Mapping[str, str] = Field(description="path in the bundle -> SHA-256 of its bytes, decrypted")
+    encryption: EncryptionEntry | None = None
+    pipeline_version: str
+    run_id: str | None = None
+
+    @property
+    def findings(self) -> tuple[AnomalyEntry, ...]:
+        """Everything unusual about the backup: its tables' anomalies, and its own."""
+        return (*(one for table in self.tables for one in table.anomalies), *self.anomalies)
+
+
+class StoredBundle(Written):
+    """What the manifest beside the bundle adds: the bundle's own bytes."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class StoredManifest(Manifest):
+    """The manifest beside the bundle: the one inside, and the size and SHA-256 of the bundle itself."""
+
+    bundle: StoredBundle

@@ -1,0 +1,66 @@
+"""The port to the database that is backed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from backup_pipeline.core.manifest import SnapshotEntry
+    from backup_pipeline.core.plans import TablePlan
+    from backup_pipeline.core.relations import Database
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows one query returned: `rows` has the plan's `columns`, then the fields of its `look_ups`; at least one row.
+
+    `seconds` is how long they took to arrive.
+    """
+
+    rows: pa.Table
+    seconds: float
+
+
+class Snapshot(Protocol):
+    """One consistent read view of the source, held open until its context ends. Methods are safe from any thread."""
+
+    entry: SnapshotEntry
+
+    def database(self) -> Database:
+        """Every relation the snapshot shows."""
+
+    def read(self, plan: TablePlan) -> Iterator[Page]:
+        """The table's pages in order, each once. A lost worker is replaced in the same snapshot after the last page.
+
+        Raises SnapshotLostError when the holder is gone, SourceError for anything else; `NotNativeError` (see plans)
+        when a value does not fit its column's Arrow type: restart with `plan.as_text(column, value)`.
+        SourceUnavailableError (transient) when only reading the table from its start can help.
+        """
+
+    def count(self, plan: TablePlan) -> int:
+        """The rows of the relation by `count(*)`, in this snapshot."""
+
+    def duplicate_keys(self, plan: TablePlan) -> int:
+        """How many keys of the relation stand more than once, in this snapshot; 0 when an index enforces them."""
+
+    def schema_sql(self) -> str:
+        """The DDL of the database as this snapshot shows it."""
+
+    def cancel(self) -> None:
+        """Stop every running query at once; readers raise CanceledError."""
+
+
+class Source(Protocol):
+    """The database that is backed up."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without its password."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open a snapshot, and close it at the end of the context."""

@@ -1,0 +1,52 @@
+"""What is at a backup right now, or waits for it: what a prune and a deletion say of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from backup_pipeline.core.copies import GIVEN_UP_AFTER, CopyStatus
+from backup_pipeline.core.ledger import STALE_AFTER
+from backup_pipeline.core.ports import Clock, Ledger
+from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+
+_WAITING = (RestoreStatus.REQUESTED, RestoreStatus.APPROVED)
+
+
+class Asker(Protocol):
+    """What asking for readers needs: the ledger, and the time."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where readings, restores and copies are."""
+
+    @property
+    def clock(self) -> Clock:
+        """The present instant."""
+
+
+def claims(asker: Asker) -> Mapping[str, str]:
+    """What to say of each backup that something reads, or that a restore request waits for."""
+    waiting = asker.ledger.restores.list(status=_WAITING)
+    told = {row.backup_id: f"restore request {row.id} is {row.status}: it reads this backup" for row in waiting}
+    return {**told, **readers(asker)}
+
+
+def readers(asker: Asker) -> Mapping[str, str]:
+    """What to say of each backup that is being read: by a restore, a copy, a verification, a drill, a download.
+
+    Whoever has given no sign of life for a while reads no more.
+    """
+    now, ledger = asker.clock(), asker.ledger
+    copying = [copy for copy in ledger.copies.list() if copy.status is CopyStatus.COPYING]
+    running = [row for row in ledger.restores.list(status=[RestoreStatus.RUNNING]) if _lives(row, now)]
+    return {
+        **{copy.backup_id: f"it is being copied to {copy.store}" for copy in copying if now - copy.at < GIVEN_UP_AFTER},
+        **{row.backup_id: f"restore request {row.id} is running: it reads this backup" for row in running},
+        **{reading.backup_id: f"it is being read by {reading}" for reading in ledger.readings.list()},
+    }
+
+
+def _lives(row: RestoreRow, now: datetime) -> bool:
+    return now - (row.heartbeat_at or row.started_at or row.created_at) <= STALE_AFTER

@@ -1,0 +1,38 @@
+"""The ledgers that one contract holds for: the one in memory and the one in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.threads import REMIND_EVERY
+from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.sql import SqlLedger
+
+
+@pytest.fixture
+def remind_every() -> timedelta:
+    """How often a thread of alerts is told again; a module may say otherwise."""
+    return REMIND_EVERY
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def ledger(request: pytest.FixtureRequest, remind_every: timedelta) -> Ledger:
+    """A new, empty ledger of each kind."""
+    if request.param == "memory":
+        return MemoryLedger(remind_every=remind_every)
+    sql: SqlLedger = request.getfixturevalue("sql_ledger")
+    return sql
+
+
+@pytest.fixture
+def sql_ledger(fresh_database: str, remind_every: timedelta) -> Iterator[SqlLedger]:
+    """A new, empty ledger in PostgreSQL."""
+    upgrade(fresh_database)
+    with closing(SqlLedger(fresh_database, remind_every=remind_every)) as ledger:
+        yield ledger

@@ -1,0 +1,27 @@
+"""What is loaded before a backup begins: a backup of little data takes as long as that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = {"alembic.command", "apprise", "boto3", "botocore", "dagster_aws", "duckdb", "fsspec", "openpyxl", "pandas"}
+"""Each takes a tenth of a second or more, and a backup of keyed tables into a folder begins without it."""
+
+PROGRAM = "import sys; import {module}; print(*sys.modules)"
+
+
+@pytest.mark.parametrize("module", ["backup_pipeline.cli", "backup_pipeline.orchestration.execute"])
+def test_a_backup_into_a_folder_loads_no_clients_of_other_things(module: str) -> None:
+    run = [sys.executable, "-c", PROGRAM.format(module=module)]
+    loaded = set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
+    assert module in loaded
+    assert loaded & SLOW == set()
+
+
+def test_the_command_line_answers_without_dagster() -> None:
+    run = [sys.executable, "-c", PROGRAM.format(module="backup_pipeline.cli")]
+    loaded = set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
+    assert loaded & {"dagster", "sqlalchemy", "pyarrow"} == set()
