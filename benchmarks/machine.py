@@ -48,10 +48,21 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """The commit that was measured, and whether files differ from it; nothing outside a checkout."""
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=8"]
+    """The commit that was measured, and whether files differ from it; nothing outside a checkout.
+
+    The pages that a measurement writes do not count: the next one would call its commit dirty.
+    """
+    commit = _git("rev-parse", "--short=8", "HEAD")
+    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!benchmarks/report.md", ":!docs")
+    if commit is None:
+        return ""
+    return f" ({commit}{'-dirty' if changed else ''})"
+
+
+def _git(*words: str) -> str | None:
+    command = ["git", "-C", str(PROJECT), *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return f" ({done.stdout.strip()})"
+        return None
+    return done.stdout.strip()

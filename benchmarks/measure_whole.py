@@ -8,11 +8,11 @@ from pathlib import Path
 from benchmarks.bench import BOTH, Bench, ours, say
 from benchmarks.run import Contestant, Course, compete, run_once
 from benchmarks.tables import TABLES, create_empty, create_table
-from benchmarks.values import BARE, EMPTY, WHOLE, Race
+from benchmarks.values import BARE, DAGSTER, EMPTY, WHOLE, Race
 
 
 def measure_whole(bench: Bench) -> Race:
-    """Bare export, whole backup, and whole backup of a database whose one table is empty, in turn.
+    """Bare export, whole backup, whole backup of a database whose one table is empty, and Dagster alone, in turn.
 
     One whole run of each goes before and is not counted: it sets up the ledger and Dagster's storage, once for all.
     """
@@ -27,8 +27,13 @@ def measure_whole(bench: Bench) -> Race:
     for contestant in wholes:
         run_once(contestant, bench.arena)
     say("whole: the rounds")
-    timings, absent = compete([ours(course, BARE), *wholes], bench.arena)
+    timings, absent = compete([ours(course, BARE), *wholes, _dagster(bench.folder, nothing)], bench.arena)
     return Race("whole", bench.facts, timings, absent)
+
+
+def _dagster(folder: Path, course: Course) -> Contestant:
+    command = (sys.executable, "-m", "benchmarks.contestants.dagster_alone", str(folder / "home-dagster"))
+    return Contestant(DAGSTER, command, "two empty assets", course, peer=False, limit_s=600)
 
 
 def _whole(folder: Path, name: str, course: Course) -> Contestant:

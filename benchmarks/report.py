@@ -33,7 +33,8 @@ _NOTES = {
         "The bare export is the work alone: one snapshot, pages, Parquet and CSV. The whole backup is the command"
         " `backup-pipeline backup` from its start to its exit, with Python's own start, imports, Dagster, `pg_dump` of"
         " the schema, checks, partitions, the bundle read back, and the ledger. A first run, which sets up the ledger"
-        " and Dagster's storage, is not counted."
+        " and Dagster's storage, is not counted. Dagster alone is a run of two assets that do nothing, with the same"
+        " storage: below it nothing that goes through Dagster can come."
     ),
     "restore": (
         "One table out of a backup of two, each time into a database that was just made. Ours: the plan, the table's"
