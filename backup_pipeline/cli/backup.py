@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +22,8 @@ from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError,
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from backup_pipeline.core.manifest import StoredManifest
 
 
@@ -208,11 +210,16 @@ def _as_json(manifest: StoredManifest) -> dict[str, object]:
 
 
 def _show(console: Console, manifest: StoredManifest, settings: Settings) -> None:
+    console.print(_table(manifest))
+    for warning in manifest.warnings:
+        console.print(f"[yellow]Warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
+    for name, text in _where(manifest, settings).items():
+        console.print(f"{name}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(manifest: StoredManifest) -> Table:
     from rich.filesize import decimal
     from rich.table import Table
-
-    from backup_pipeline.core.layout import BackupPlace
-    from backup_pipeline.wiring.addresses import store_url
 
     table = Table(title=f"Backup {manifest.backup_id}", title_justify="left")
     table.add_column("Sheet")
@@ -223,14 +230,19 @@ def _show(console: Console, manifest: StoredManifest, settings: Settings) -> Non
     table.add_section()
     seconds = (manifest.finished_at - manifest.started_at).total_seconds()
     table.add_row("Total", f"{manifest.totals.rows:,}", decimal(manifest.totals.bytes), f"{seconds:.2f}")
-    console.print(table)
+    return table
+
+
+def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
+    """Where it can be found."""
+    from rich.filesize import decimal
+
+    from backup_pipeline.core.layout import BackupPlace
+    from backup_pipeline.wiring.addresses import store_url
+
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
-    for warning in manifest.warnings:
-        console.print(f"[yellow]Warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
-    where = {
+    return {
         "Bundle": f"{store_url(settings)}/{place.bundle(manifest.bundle.name)} ({decimal(manifest.bundle.bytes)})",
         "Manifest": f"{store_url(settings)}/{place.manifest}",
         "UI": f"{settings.dagster_url}/runs/{manifest.run_id} (start it with `make up`)",
     }
-    for name, text in where.items():
-        console.print(f"{name}: {text}", highlight=False, markup=False, soft_wrap=True)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from backup_pipeline.cli.opened import Opened, opened
+from backup_pipeline.cli.options import Backup, OfCatalog
 from backup_pipeline.cli.output import note_console, print_json
 from backup_pipeline.core.drill import Fault
 from backup_pipeline.core.errors import BackupError, StaleError

@@ -23,9 +23,7 @@ LedgerReason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 AuditReason = Annotated[str, typer.Option(help="Why; kept in the audit.")]
 EarlierVersions = Annotated[
     Versions | None,
-    typer.Option(
-        "--versions", help="Earlier versions in a versioned bucket; default: BACKUP_PRUNE_VERSIONS, or report."
-    ),
+    typer.Option(help="Earlier versions in a versioned bucket; default: BACKUP_PRUNE_VERSIONS, or report."),
 ]
 RowsAsJson = Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")]
 PlanAsJson = Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")]

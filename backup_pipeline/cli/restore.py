@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from backup_pipeline.cli.opened import opened
 from backup_pipeline.cli.options import FromStore, LedgerReason, OfCatalog, PerhapsBackup, PlanAsJson
-from backup_pipeline.cli.restore_options import Order, pairs, refuse_beside_request
+from backup_pipeline.cli.restore_options import (
+    DryRun,
+    Fills,
+    How,
+    IntoSchema,
+    NoSafetyBackup,
+    Order,
+    Renames,
+    RequestNumber,
+    Tables,
+    TargetUrl,
+    ToSource,
+    TypedName,
+    pairs,
+    refuse_beside_request,
+)
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.restoring import Mode, RestoreRequest
 
@@ -16,49 +27,18 @@ from backup_pipeline.core.restoring import Mode, RestoreRequest
 def restore(  # noqa: PLR0913  # options are arguments to Typer
     backup: PerhapsBackup = None,
     *,
-    table: Annotated[
-        list[str] | None, typer.Option("--table", "-T", help="Only this table; may be given several times.")
-    ] = None,
-    target_url: Annotated[
-        str | None,
-        typer.Option(
-            help="The database to restore into: postgresql://user@host:5432/database. Without a password in it, libpq "
-            "takes it from PGPASSWORD or ~/.pgpass, where no process list shows it."
-        ),
-    ] = None,
-    to_source: Annotated[
-        bool, typer.Option("--to-source", help="Restore into the database that was backed up.")
-    ] = False,
-    mode: Annotated[
-        Mode | None,
-        typer.Option(
-            help="new: create the tables. insert-missing: add rows whose key is not there. upsert: add them, and set "
-            "those that are. replace: the tables then hold exactly the backup's rows. Default: new."
-        ),
-    ] = None,
-    into_schema: Annotated[
-        str | None, typer.Option(help="Put the tables into this schema instead of their own.")
-    ] = None,
-    rename: Annotated[
-        list[str] | None, typer.Option(help="old=new: restore a table under another name; several times.")
-    ] = None,
-    fill: Annotated[
-        list[str] | None,
-        typer.Option(help="table.column=value: for new rows, in a column that the backup has no values for."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; touch nothing, and note nothing.")] = False,
-    confirm: Annotated[
-        str | None,
-        typer.Option(help="The target database's name, where rows that are there can change.", metavar="NAME"),
-    ] = None,
+    table: Tables = None,
+    target_url: TargetUrl = None,
+    to_source: ToSource = False,
+    mode: How = None,
+    into_schema: IntoSchema = None,
+    rename: Renames = None,
+    fill: Fills = None,
+    dry_run: DryRun = False,
+    confirm: TypedName = None,
     reason: LedgerReason = "",
-    no_safety_backup: Annotated[
-        bool,
-        typer.Option("--no-safety-backup", help="Overwrite rows WITHOUT backing them up first. There is no way back."),
-    ] = False,
-    request: Annotated[
-        int | None, typer.Option(help="Perform this request, which was approved or was left waiting.", metavar="N")
-    ] = None,
+    no_safety_backup: NoSafetyBackup = False,
+    request: RequestNumber = None,
     store: FromStore = "first",
     catalog: OfCatalog = None,
     as_json: PlanAsJson = False,
@@ -71,9 +51,9 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
     goes wrong, also a lost connection or Ctrl-C, the target is as it was.
 
     A target has to be named: --target-url or --to-source. Only the chosen tables are fetched from the store, or with
-    `--store second` from the copy there; a safety backup goes to the first store always. Every
-    request has a row in the ledger: `restores` lists them. Where BACKUP_RESTORE_APPROVAL is on, another person has to
-    approve it before `restore --request N` performs it.
+    `--store second` from the copy there, also when the request is performed later; a safety backup goes to the first
+    store always. Every request has a row in the ledger: `restores` lists them. Where BACKUP_RESTORE_APPROVAL is on,
+    another person has to approve it before `restore --request N` performs it.
 
     Examples:
 

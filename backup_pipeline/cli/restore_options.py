@@ -1,16 +1,51 @@
-"""The options of `restore`: read, checked, and written again as the command that a person can run."""
+"""The options of `restore`: what each is, and what was typed, read and checked."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.restore_requests import FIRST, Which
-from backup_pipeline.core.restoring import RestoreReport, RestoreRequest
+from backup_pipeline.core.restoring import Mode, RestoreRequest
 
-PROGRAM = "backup-pipeline"
+Tables = Annotated[list[str] | None, typer.Option("--table", "-T", help="Only this table; may be given several times.")]
+TargetUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="The database to restore into: postgresql://user@host:5432/database. Without a password in it, libpq "
+        "takes it from PGPASSWORD or ~/.pgpass, where no process list shows it."
+    ),
+]
+ToSource = Annotated[bool, typer.Option("--to-source", help="Restore into the database that was backed up.")]
+How = Annotated[
+    Mode | None,
+    typer.Option(
+        help="new: create the tables. insert-missing: add rows whose key is not there. upsert: add them, and set "
+        "those that are. replace: the tables then hold exactly the backup's rows. Default: new."
+    ),
+]
+IntoSchema = Annotated[str | None, typer.Option(help="Put the tables into this schema instead of their own.")]
+Renames = Annotated[list[str] | None, typer.Option(help="old=new: restore a table under another name; several times.")]
+Fills = Annotated[
+    list[str] | None,
+    typer.Option(help="table.column=value: for new rows, in a column that the backup has no values for."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; touch nothing, and note nothing.")]
+TypedName = Annotated[
+    str | None,
+    typer.Option(help="The target database's name, where rows that are there can change.", metavar="NAME"),
+]
+NoSafetyBackup = Annotated[
+    bool,
+    typer.Option("--no-safety-backup", help="Overwrite rows WITHOUT backing them up first. There is no way back."),
+]
+RequestNumber = Annotated[
+    int | None, typer.Option(help="Perform this request, which was approved or was left waiting.", metavar="N")
+]
 
 
 @dataclass(frozen=True)
@@ -49,48 +84,3 @@ def refuse_beside_request(given: Mapping[str, object]) -> None:
     if named:
         message = f"--request can not go with {', '.join(named)}: the request says that itself."
         raise UsageError(message, do="Leave it out, or make a new request without --request.")
-
-
-def same_command(order: Order, backup_id: str, shown_target: str, confirm: str) -> str:
-    """The command that does the same, confirmed; without any password."""
-    return shlex.join([PROGRAM, "restore", *_words(order, backup_id, shown_target), "--confirm", confirm])
-
-
-def undo_command(order: Order, report: RestoreReport, shown_target: str) -> str:
-    """The command that brings back what the restore overwrote; without any password."""
-    words = [PROGRAM, "restore", report.safety_backup_id or "", "--mode", "replace", *_into(order, shown_target)]
-    return shlex.join([*words, "--dry-run"])
-
-
-def _words(order: Order, backup_id: str, shown_target: str) -> Iterator[str]:
-    if order.number is not None:
-        yield from ("--request", str(order.number))
-    else:
-        yield backup_id
-        yield from _choices(order)
-    yield from _into(order, shown_target)
-
-
-def _into(order: Order, shown_target: str) -> Iterator[str]:
-    if order.to_source:
-        yield "--to-source"
-    elif order.target_url:
-        yield from ("--target-url", shown_target)
-
-
-def _choices(order: Order) -> Iterator[str]:
-    wish = order.wish
-    for table in wish.tables:
-        yield from ("--table", table)
-    yield from ("--mode", wish.mode.value)
-    if wish.into_schema:
-        yield from ("--into-schema", wish.into_schema)
-    for option, given in (("--rename", wish.rename), ("--fill", wish.fill)):
-        for name, value in given.items():
-            yield from (option, f"{name}={value}")
-    if wish.reason:
-        yield from ("--reason", wish.reason)
-    if order.store != FIRST:
-        yield from ("--store", order.store)
-    if not order.safety_backup:
-        yield "--no-safety-backup"

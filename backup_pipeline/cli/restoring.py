@@ -12,7 +12,8 @@ from rich.console import Console
 from backup_pipeline.cli.opened import Opened
 from backup_pipeline.cli.output import note_console, print_json
 from backup_pipeline.cli.progress import shown_progress
-from backup_pipeline.cli.restore_options import Order, same_command, undo_command
+from backup_pipeline.cli.restore_command import same_command, undo_command
+from backup_pipeline.cli.restore_options import Order
 from backup_pipeline.cli.restore_shown import print_plan, print_report
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.restore_requests import SECOND, RestoreRow, RestoreStatus, check_may_run

@@ -58,7 +58,11 @@ def stats(
         found = _gathered(at, catalog, days, measure=measure)
     if as_json:
         print_json(found)
-        return
+    else:
+        _show(found)
+
+
+def _show(found: Sequence[Statistics]) -> None:
     from backup_pipeline.cli.stats_table import print_statistics
 
     console = result_console()

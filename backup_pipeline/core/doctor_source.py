@@ -21,11 +21,15 @@ SCHEMA public FROM {role}, PUBLIC; a table that it owns: ALTER TABLE … OWNER T
 
 @dataclass(frozen=True)
 class Standby:
-    """A server in recovery: how far behind it is (None: nothing came yet), and what may cancel a long query there."""
+    """A server in recovery: how far behind it is (None: nothing came yet), and what may cancel a long query there.
+
+    `streams`: it is connected to a primary. Without that, `lag` is the age of the newest transaction it has seen.
+    """
 
     lag: timedelta | None
     feedback: bool
     delay_s: float
+    streams: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,9 @@ def _standby(topic: str, standby: Standby | None) -> Iterator[Line]:
         return
     if standby.lag is None:
         yield warning(topic, "a standby that has replayed nothing yet", "Look whether it receives WAL at all.")
+    elif not standby.streams:
+        what = f"a standby that receives nothing now: its newest rows are {standby.lag.total_seconds():.0f} seconds old"
+        yield warning(topic, what, "Look into its log why it does not stream, unless it lives from an archive of WAL.")
     elif standby.lag > _LAG:
         what = f"a standby that is {standby.lag.total_seconds():.0f} seconds behind: so old would a backup be"
         yield warning(topic, what, "Wait until it has caught up, or read the primary (pg_stat_wal_receiver tells why).")

@@ -56,8 +56,8 @@ class Known:
     """What the metrics are made of; nothing of it grows with the attempts of the past.
 
     `attempts` are the rows of what is there and of what runs, `ends` how many attempts of each catalog ended how,
-    `copies` the good ones, `restores` at least the newest that was done of each catalog. `standings` say how old and how
-    fresh each destination is; `destination` is the URL of the first store, `now` the present.
+    `copies` the good ones, `restores` at least the newest that was done of each catalog. `standings` say how old and
+    how fresh each destination is; `destination` is the URL of the first store, `now` the present.
     """
 
     attempts: Sequence[Attempt]

@@ -31,16 +31,7 @@ def plan_columns(
 ) -> ColumnsPlan:
     """Decide about each column. `names` maps the backup's to the target's where they differ; `fill` is by target."""
     there = {column.name: column for column in target}
-    loaded: list[LoadedColumn] = []
-    ignored: dict[str, str] = {}
-    for column in entry.columns:
-        found = there.get(names.get(column.name, column.name))
-        reason = _reason_to_ignore(column, found)
-        if found is not None and reason is None:
-            binary = goes_binary(column.arrow_type, found.pg_type)
-            loaded.append(LoadedColumn(column.name, found.name, found.pg_type, binary))
-        else:
-            ignored[column.name] = reason or ""
+    loaded, ignored = _loaded(entry, there, names)
     taken = {column.target for column in loaded}
     left = [column for column in target if column.name not in taken and not column.generated]
     filled = {column.name: fill[column.name] for column in left if column.name in fill}
@@ -52,6 +43,23 @@ def plan_columns(
         needed=tuple(column.name for column in left if not column.makes_itself and column.name not in filled),
         remarks=tuple(_remarks(entry, loaded, there, ignored)),
     )
+
+
+def _loaded(
+    entry: TableEntry, there: Mapping[str, TargetColumn], names: Mapping[str, str]
+) -> tuple[list[LoadedColumn], dict[str, str]]:
+    """The backup's columns that go into the target, and why each of the others does not."""
+    loaded: list[LoadedColumn] = []
+    ignored: dict[str, str] = {}
+    for column in entry.columns:
+        found = there.get(names.get(column.name, column.name))
+        reason = _reason_to_ignore(column, found)
+        if found is not None and reason is None:
+            binary = goes_binary(column.arrow_type, found.pg_type)
+            loaded.append(LoadedColumn(column.name, found.name, found.pg_type, binary))
+        else:
+            ignored[column.name] = reason or ""
+    return loaded, ignored
 
 
 def _reason_to_ignore(column: ColumnEntry, found: TargetColumn | None) -> str | None:

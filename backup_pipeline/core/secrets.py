@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 HIDDEN = "***"
 MASK = "[ENCRYPTED]"
@@ -13,7 +13,7 @@ MASK = "[ENCRYPTED]"
 _URL_PASSWORD = re.compile(
     r"(?P<head>[a-z][a-z0-9+.-]{0,30}://[^\s/:]*):(?:[^\s\"'<>]{1,1000}|\S{1,1000})@", re.IGNORECASE
 )
-_WHOLE_URL_PASSWORD = re.compile(r"\A(?P<head>[a-z][a-z0-9+.-]{0,30}://[^/:]*):.*@", re.IGNORECASE | re.DOTALL)
+_WHOLE_URL_PASSWORD = re.compile(r"\A(?P<head>[a-z][a-z0-9+.-]{0,30}://[^/:]*):(?P<password>.*)@", re.IGNORECASE | re.DOTALL)
 _KEYWORDS = (
     "password|passwd|passphrase|passfile|pwd|secret|token|signature"
     "|(?:api|access|private|secret|account)[_-]?key(?:[_-]?id)?"
@@ -35,12 +35,12 @@ _SECRET_ENDINGS = ("secret", "token", "hash")
 
 
 def redact(text: str, *known: str) -> str:
-    """`text` with every password in a URL, every `password=…`, and each `known` secret replaced by `***`."""
-    forms = {
-        form for secret in known for form in (secret, quote(secret), quote(secret, ""), quote_plus(secret)) if form
-    }
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, HIDDEN)
+    """`text` with every password in a URL, every `password=…`, and each `known` secret replaced by `***`.
+
+    A known secret is found however it is %-encoded.
+    """
+    for secret in sorted({secret for secret in known if secret}, key=len, reverse=True):
+        text = re.sub("".join(map(_encoded_or_not, secret)), HIDDEN, text)
     text = _URL_PASSWORD.sub(rf"\g<head>:{HIDDEN}@", text)
     return _KEYWORD_SECRET.sub(_hide_value, text)
 
@@ -54,9 +54,28 @@ def redact_url(url: str) -> str:
     return redact(re.split(r"[?#]", shown, maxsplit=1)[0])
 
 
-def url_password(url: str) -> str:
-    """The password inside `url`, decoded; empty when there is none."""
-    return unquote(urlsplit(url).password or "")
+def url_secrets(url: str) -> tuple[str, ...]:
+    """The passwords inside `url`, before its host or in its query, decoded; never raises, also for a malformed one."""
+    written = _written_password(url)
+    query = parse_qsl(url.partition("?")[2])
+    named = [value for name, value in query if name.lower() in {"password", "sslpassword"}]
+    return tuple(secret for secret in (unquote(written), *named) if secret)
+
+
+def is_unambiguous(url: str) -> bool:
+    """Whether everybody sees the same password in `url`: one with a bare `/`, `?`, `#` or `@` is cut in two by some."""
+    return not set("/?#@") & set(_written_password(url))
+
+
+def _written_password(url: str) -> str:
+    match = _WHOLE_URL_PASSWORD.match(url)
+    return match["password"] if match else ""
+
+
+def _encoded_or_not(char: str) -> str:
+    """A pattern of the character as it is, and %-encoded."""
+    encoded = "".join(f"%{byte:02x}" for byte in char.encode(errors="surrogatepass"))
+    return f"(?:{re.escape(char)}|(?i:{encoded}){'|[+]' if char == ' ' else ''})"
 
 
 def looks_secret(column: str) -> bool:

@@ -64,8 +64,8 @@ class Statistics:
     """One catalog's backups, seen `at`.
 
     `backups`, `by_type`, `by_kind` and `sizes` are of those that are there now. Attempts and their ends, `durations`
-    and growth are of the last `days`; what is only expected is no attempt. `success_rate` leaves out what runs, is expected, or was canceled by somebody.
-    `forecast_basis` says what the forecast rests on, or why there is none.
+    and growth are of the last `days`; what is only expected is no attempt. `success_rate` leaves out what runs, or was
+    canceled by somebody. `forecast_basis` says what the forecast rests on, or why there is none.
     """
 
     catalog: str

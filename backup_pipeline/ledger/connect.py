@@ -6,8 +6,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from backup_pipeline.core.errors import LedgerError, SettingsError
-from backup_pipeline.core.secrets import redact_url
+from backup_pipeline.core.secrets import is_unambiguous, redact_url
 from backup_pipeline.ledger.failures import sqlstate, told_as_ledger_errors
+from backup_pipeline.ledger.patience import be_patient
 
 CONNECT_SECONDS = 5
 LOCK_TIMEOUT = "10s"
@@ -27,6 +28,9 @@ def ledger_url(url: str) -> URL:
         raise SettingsError(message, do=_EXAMPLE) from None
     if parsed.drivername not in _DRIVERS:
         message = f"BACKUP_LEDGER_URL is not a PostgreSQL URL: it starts with {parsed.drivername[:40]!r}."
+        raise SettingsError(message, do=_EXAMPLE)
+    if not is_unambiguous(url):
+        message = "BACKUP_LEDGER_URL is malformed: its password holds a character that ends it."
         raise SettingsError(message, do=_EXAMPLE)
     if not parsed.database:
         message = f"BACKUP_LEDGER_URL names no database: {redact_url(url)}"
@@ -54,7 +58,7 @@ def ledger_engine(url: str, *, pool_size: int = 2) -> Engine:
         },
     )
     event.listen(engine, "begin", _limit_waiting)
-    return engine
+    return be_patient(engine)
 
 
 def _limit_waiting(connection: Connection) -> None:
@@ -69,7 +73,7 @@ def ensure_database(url: str) -> None:
     LedgerError when the server can not be asked, or when the URL's user may not create it.
     """
     target = ledger_url(url)
-    engine = create_engine(target, connect_args={"connect_timeout": CONNECT_SECONDS})
+    engine = be_patient(create_engine(target, connect_args={"connect_timeout": CONNECT_SECONDS}))
     try:
         with told_as_ledger_errors(url), engine.connect():
             return
@@ -84,11 +88,12 @@ def ensure_database(url: str) -> None:
 
 
 def _maintenance(target: URL) -> Engine:
-    return create_engine(
+    engine = create_engine(
         target.set(database="postgres"),
         isolation_level="AUTOCOMMIT",
         connect_args={"connect_timeout": CONNECT_SECONDS},
     )
+    return be_patient(engine)
 
 
 def _exists(target: URL) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,13 +10,16 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError
-from backup_pipeline.core.secrets import redact, redact_url, url_password
+from backup_pipeline.core.secrets import redact, redact_url, url_secrets
 
 _WAITING_HELPS = ("08", "40", "53", "57P", "55P03")
 """SQLSTATE: connection, serialization and deadlock, resources, shutdown and start-up, lock not available."""
 
 _ADVICE = {
-    "42P01": "Its tables are missing: `backup-pipeline up` makes them.",
+    "42P01": (
+        "Its tables are missing: `backup-pipeline up` makes them, `backup-pipeline rebuild --confirm` also fills them "
+        "from the store."
+    ),
     "42703": "Its tables are of another version: `backup-pipeline up` brings them to this one.",
     "42501": (
         "Connect as the role that migrated the ledger, or let an administrator run "
@@ -25,14 +29,20 @@ _ADVICE = {
     "53100": "The ledger's disk is full. Make room there.",
 }
 _REFUSED_AT_THE_DOOR = {
+    "does not exist": "Correct the user in the ledger's URL, or create the role.",
     "authentication failed": "Correct the user or the password in the ledger's URL.",
     "no password supplied": "Add the password to the ledger's URL.",
     "pg_hba.conf": "Let the server's pg_hba.conf admit this host and user.",
-    "does not exist": "Correct the database or the user in the ledger's URL, or create them.",
     "permission denied": "Let an administrator GRANT CONNECT on the ledger's database.",
     "invalid connection option": "Correct the options in the ledger's URL.",
 }
 """PostgreSQL's client gives no SQLSTATE for a refused connection, only the server's words."""
+_MISSING_DATABASE = re.compile(r'database "(?P<name>.*)" does not exist')
+_MAKE_IT = (
+    "Correct the database's name in BACKUP_LEDGER_URL. If it was lost, or is new: `backup-pipeline rebuild --confirm` "
+    "makes it and fills it from the store. Where the role may not make databases, let an administrator run "
+    'CREATE DATABASE "{name}" first.'
+)
 
 
 @contextmanager
@@ -62,6 +72,8 @@ def sqlstate(error: SQLAlchemyError) -> str | None:
 
 def _not_reached(error: SQLAlchemyError, words: str, url: str) -> LedgerError:
     what = f"The ledger {redact_url(url)} can not be reached: {words}"
+    if missing := _missing_database(words):
+        return LedgerError(what, do=_MAKE_IT.format(name=missing))
     for sign, advice in _REFUSED_AT_THE_DOOR.items():
         if sign in words:
             return LedgerError(what, do=advice)
@@ -70,6 +82,12 @@ def _not_reached(error: SQLAlchemyError, words: str, url: str) -> LedgerError:
     return LedgerError(f"The ledger {redact_url(url)} could not be asked: {words}", do="Check what was to be written.")
 
 
+def _missing_database(words: str) -> str:
+    """The name of the database that the server says it has not got, else nothing."""
+    found = _MISSING_DATABASE.search(words)
+    return found["name"].replace('"', '""') if found else ""
+
+
 def _words(error: SQLAlchemyError, url: str) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return redact(" ".join(str(cause).split()), url_password(url))
+    return redact(" ".join(str(cause).split()), *url_secrets(url))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -17,8 +18,10 @@ from backup_pipeline.core.errors import (
     LedgerError,
     RefusedError,
     SettingsError,
+    StoreError,
 )
 from backup_pipeline.core.ids import new_backup_id
+from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
 from backup_pipeline.core.pings import Signal
 from backup_pipeline.core.ports import Ports
@@ -146,6 +149,7 @@ def end_failed(
 ) -> Sequence[Delivery]:
     """Close the row as `failed` (`canceled` when somebody stopped it) and alert; the row is closed at most once.
 
+    One whose backup is made, and only could not be written down, stays `running`: it ends as what the store says it is.
     Returns what became of the alert on each channel. A dead channel never changes the status: it is kept in the audit.
     """
     status = Status.CANCELED if isinstance(error, CanceledError) else Status.FAILED
@@ -154,7 +158,8 @@ def end_failed(
         current = ports.ledger.get(attempt.backup_id) or attempt
         if current.status is not Status.RUNNING:
             return ()
-        ports.ledger.end(attempt.backup_id, outcome)
+        if not (isinstance(error, LedgerError) and _is_made(attempt, ports)):
+            ports.ledger.end(attempt.backup_id, outcome)
     except LedgerError as trouble:
         if _ended_by_another(attempt, ports):
             return ()
@@ -162,6 +167,13 @@ def end_failed(
     note_end(attempt, ports)
     ping(Signal.FAIL, attempt, ports, str(error))
     return tell(failure_alert(attempt, error, run_url), ports)
+
+
+def _is_made(attempt: Attempt, ports: Ports) -> bool:
+    place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+    with suppress(StoreError):
+        return ports.store.head(place.manifest) is not None
+    return False
 
 
 def _ended_by_another(attempt: Attempt, ports: Ports) -> bool:

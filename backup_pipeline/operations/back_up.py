@@ -25,6 +25,7 @@ from backup_pipeline.operations.anomaly_history import load_history
 from backup_pipeline.operations.attempts import Request, check_date
 from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle, sizes
 from backup_pipeline.operations.copy import CopyOrder, copy_after
+from backup_pipeline.operations.end_made import end_made
 from backup_pipeline.operations.export import ExportRequest, export_tables
 from backup_pipeline.operations.results import TableResult
 from backup_pipeline.operations.signals import tell_success
@@ -78,7 +79,7 @@ def _make_spool(spool: Path) -> None:
 
 def end_tables(attempt: Attempt, ports: Ports, *, spool: Path) -> None:
     """End an attempt that was for tables only."""
-    ports.ledger.end(attempt.backup_id, Outcome(status=Status.SUCCESS, finished_at=ports.clock()))
+    end_made(attempt, Outcome(status=Status.SUCCESS, finished_at=ports.clock()), ports.ledger)
     shutil.rmtree(spool / attempt.backup_id, ignore_errors=True)
     tell_success(attempt, ports)
 
@@ -122,7 +123,7 @@ def _end_copied(order: CopyOrder, manifest: StoredManifest, ports: Ports, expire
     finally:
         if warning:
             done = replace(done, status=Status.SUCCESS_WITH_WARNINGS, warnings=(*done.warnings, warning))
-        ports.ledger.end(order.attempt.backup_id, replace(done, finished_at=ports.clock()))
+        end_made(order.attempt, replace(done, finished_at=ports.clock()), ports.ledger)
 
 
 def success(manifest: StoredManifest, ports: Ports, checked: Level) -> Outcome:

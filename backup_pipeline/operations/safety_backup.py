@@ -53,19 +53,8 @@ def safety_backup(wanted: SafetyRequest, means: SafetyMeans) -> str:
 
     Raises what a backup raises: then nothing may be restored. Its row in the ledger says so, and people are alerted.
     """
-    plan, ports = wanted.plan, means.ports
-    with ports.source.snapshot() as snapshot:
-        database = snapshot.database()
-    catalog = safety_catalog(plan.catalog, plan.tables, database, wanted.base)
-    request = Request(
-        catalog=catalog,
-        kind="selective",
-        tables=tuple(catalog.tables),
-        day=local_date(ports.clock(), catalog.timezone),
-        type="manual",
-        created_by=wanted.by,
-        reason=f"before restore {wanted.number}",
-    )
+    ports = means.ports
+    request = _asked(wanted, ports)
     attempt = begin(request, ports, means.owner)
     lease = lease_of(attempt, ports.ledger)
     under = replace(means, ports=guarded(ports, lease))
@@ -80,6 +69,22 @@ def safety_backup(wanted: SafetyRequest, means: SafetyMeans) -> str:
             end_failed(attempt, CanceledError("The restore that it was for was stopped."), ports)
             raise
     return attempt.backup_id
+
+
+def _asked(wanted: SafetyRequest, ports: Ports) -> Request:
+    """The selective backup that protects what is there now."""
+    with ports.source.snapshot() as snapshot:
+        database = snapshot.database()
+    catalog = safety_catalog(wanted.plan.catalog, wanted.plan.tables, database, wanted.base)
+    return Request(
+        catalog=catalog,
+        kind="selective",
+        tables=tuple(catalog.tables),
+        day=local_date(ports.clock(), catalog.timezone),
+        type="manual",
+        created_by=wanted.by,
+        reason=f"before restore {wanted.number}",
+    )
 
 
 def _export(attempt: Attempt, request: Request, means: SafetyMeans) -> None:

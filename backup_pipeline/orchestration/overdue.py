@@ -102,8 +102,9 @@ def _is_under_way(catalog: Catalog, instance: dg.DagsterInstance) -> bool:
 
 
 def _why(found: Account) -> str:
-    failed = found.settlement.failed
-    return f"Tries again after {failed.backup_id} failed" if failed else f"Makes up for {_missed(found.freshness.missed)}"
+    if found.settlement.failed is not None:
+        return f"Tries again after {found.settlement.failed.backup_id} failed"
+    return f"Makes up for {_missed(found.freshness.missed)}"
 
 
 def _missed(dues: Sequence[datetime]) -> str:

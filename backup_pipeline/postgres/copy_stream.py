@@ -268,7 +268,7 @@ def _buffer(size: int) -> pa.Buffer:
 
 
 def _failure(connection: PGconn, result: PGresult) -> psycopg.Error:
-    """What `result` says; a connection that is gone often leaves no error code, and then is an OperationalError."""
+    """What `result` says; what has no error code, the server never said: then the connection is gone, or of no use."""
     failed = psycopg.errors.error_from_result(result)
-    lost = connection.status == ConnStatus.BAD and not failed.sqlstate
+    lost = not failed.sqlstate and (connection.status == ConnStatus.BAD or not failed.diag.message_primary)
     return psycopg.OperationalError(connection.get_error_message()) if lost else failed

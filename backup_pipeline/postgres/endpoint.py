@@ -9,11 +9,13 @@ from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.core.secrets import redact, redact_url
+from backup_pipeline.core.secrets import is_unambiguous, redact, redact_url
 
 _QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
 _SCHEMES = ("postgresql://", "postgres://")
+# A peer that is gone without a word is noticed within a minute; the system's own patience is two hours.
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _EXAMPLE = "Write it as postgresql://user:password@host:5432/database; %-encode special characters of the password."
 
 
@@ -40,12 +42,18 @@ class Endpoint:
             application_name=f"backup_pipeline {role}",
             connect_timeout=connect_timeout_s,
             client_encoding="UTF8",
+            **self._keepalives(),
         )
 
     def conninfo_without_password(self) -> str:
         """The connection string that may stand in a process list; the password goes another way."""
         kept = {k: v for k, v in conninfo_to_dict(self.url).items() if k not in {"password", "sslpassword"}}
-        return make_conninfo(**{name: str(value) for name, value in kept.items()})
+        return make_conninfo(**{name: str(value) for name, value in kept.items()}, **self._keepalives())
+
+    def _keepalives(self) -> dict[str, int]:
+        """Those that the URL does not set."""
+        given = conninfo_to_dict(self.url)
+        return {name: value for name, value in _KEEPALIVES.items() if name not in given}
 
     @property
     def password(self) -> str:
@@ -62,6 +70,20 @@ def parse_endpoint(url: str, *, name: str = "The source URL") -> Endpoint:
 
     `name` is what people call the URL: the variable it stands in.
     """
+    parts, shown = _taken_apart(url, name)
+    return Endpoint(
+        host=parts.get("host") or parts.get("hostaddr") or "the local socket",
+        port=parts.get("port") or "5432",
+        database=parts.get("dbname") or parts.get("user") or "the default database",
+        user=parts.get("user") or "the default user",
+        shown_url=shown,
+        url=url,
+        secrets=tuple(parts[name] for name in ("password", "sslpassword") if parts.get(name)),
+    )
+
+
+def _taken_apart(url: str, name: str) -> tuple[dict[str, str], str]:
+    """The parts of a URL, and how it may be shown."""
     if not url.startswith(_SCHEMES):
         scheme = _SCHEME.match(url)
         start = f"it starts with {scheme[1]!r}" if scheme else "it has no scheme"
@@ -75,15 +97,10 @@ def parse_endpoint(url: str, *, name: str = "The source URL") -> Endpoint:
         reason = _QUOTED.sub('"…"', " ".join(str(error).split())).rstrip(".")
         message = f"{name} is malformed: {reason}."
         raise SettingsError(message, do=_EXAMPLE) from None
+    if not is_unambiguous(url):
+        message = f"{name} is malformed: its password holds a character that ends it."
+        raise SettingsError(message, do=_EXAMPLE)
     if not all(port.isdigit() for port in parts.get("port", "0").split(",")):
         message = f"{name} is malformed: its port is not a number."
         raise SettingsError(message, do=_EXAMPLE)
-    return Endpoint(
-        host=parts.get("host") or parts.get("hostaddr") or "the local socket",
-        port=parts.get("port") or "5432",
-        database=parts.get("dbname") or parts.get("user") or "the default database",
-        user=parts.get("user") or "the default user",
-        shown_url=shown,
-        url=url,
-        secrets=tuple(parts[name] for name in ("password", "sslpassword") if parts.get(name)),
-    )
+    return parts, shown

@@ -13,6 +13,12 @@ _LOST_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 _SERVER_SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)", re.DOTALL)
 _RESTART = "Run it again: a new snapshot shows the table as it is now."
 
+RECOVERY = (
+    "A standby ends what is in the way of its recovery: set hot_standby_feedback = on there, or "
+    "max_standby_streaming_delay = -1 (docs/operations.md); then run it again, or read the primary."
+)
+"""What to do when a standby canceled a query or ended the connection that holds the snapshot."""
+
 # sqlstate (or its class) -> the error's type and what to do next.
 _RULES: dict[str, tuple[type[SourceError], str]] = {
     "28": (SourceError, "Correct the user and the password in the source URL, or pg_hba.conf on the server."),
@@ -28,11 +34,12 @@ _RULES: dict[str, tuple[type[SourceError], str]] = {
     "53300": (SourceUnavailableError, "The server has no connection left: lower the number of workers, or wait."),
     "53": (SourceUnavailableError, "The server is short of memory or connections: try later, or with fewer workers."),
     "55000": (SourceError, "REFRESH the materialized view, or take it out of the catalog."),
-    "40": (SourceUnavailableError, "A standby canceled the query for its recovery: run again, or read the primary."),
+    "40": (SourceUnavailableError, RECOVERY),
     "58": (SourceError, "The server can not read its own files: look at its log."),
     "XX": (SourceError, "The server met damaged data or a bug of its own: look at its log, check the table."),
 }
 _ROW_SECURITY = "Give the role BYPASSRLS, or read the table through a view of its owner: a filtered copy is no backup."
+_UNLOGGED = "A standby has no rows of an unlogged table: read the primary, or exclude it in the catalog with the reason."
 # A refused connection carries no sqlstate, so its message has to do.
 _CONNECTING: tuple[tuple[re.Pattern[str], tuple[type[SourceError], str]], ...] = (
     (re.compile("password authentication failed|no password supplied|no pg_hba.conf entry|^role "), _RULES["28"]),
@@ -74,6 +81,8 @@ def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupE
     what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {said}"
     if "row-level security" in said:
         return SourceError(what, do=_ROW_SECURITY)
+    if "unlogged relations during recovery" in said:
+        return SourceError(what, do=_UNLOGGED)
     if _snapshot_invalid(state, said):
         return SnapshotLostError(what, do="Run it again: a new snapshot is needed.")
     if connection_lost(error):

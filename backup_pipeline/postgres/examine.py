@@ -36,9 +36,11 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_OURS} ORDE
 _SCHEMAS = """
 SELECT n.nspname AS name FROM pg_namespace n
 WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND has_schema_privilege(n.oid, 'CREATE') ORDER BY 1"""
-# A standby that has replayed all it received is not behind, however long ago the primary wrote something.
+# A standby that has replayed all it receives is not behind, however long ago the primary wrote something. One that
+# receives nothing does not know what it has missed.
 _STANDBY = """
-SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+SELECT EXISTS (SELECT FROM pg_stat_wal_receiver) AS streams,
+       CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
             ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END AS lag,
        current_setting('hot_standby_feedback') = 'on' AS feedback,
        (SELECT s.setting::float8 / 1000 FROM pg_settings s WHERE s.name = 'max_standby_streaming_delay') AS delay_s"""
@@ -111,7 +113,7 @@ def _ends(server: Row) -> list[str]:
 def _standby(session: psycopg.Connection[Row]) -> Standby:
     row = _one(session, _STANDBY)
     lag = None if row["lag"] is None else timedelta(seconds=float(row["lag"]))
-    return Standby(lag, bool(row["feedback"]), float(row["delay_s"]))
+    return Standby(lag, bool(row["feedback"]), float(row["delay_s"]), bool(row["streams"]))
 
 
 def _one(session: psycopg.Connection[Row], sql: str) -> Row:

@@ -15,13 +15,14 @@ from psycopg.pq import ConnStatus
 from psycopg.rows import dict_row
 
 from backup_pipeline.core.manifest import SnapshotEntry
+from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import BEGIN, apply_sql
 
 # statement_timestamp: when the statement arrived that takes the snapshot. What was committed before is in it.
 _OPEN = """
 SELECT pg_export_snapshot() AS id, statement_timestamp() AS taken_at, current_database() AS database,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
-       current_setting('server_version') AS server_version"""
+       pg_is_in_recovery() AS standby, current_setting('server_version') AS server_version"""
 _CANCEL_TIMEOUT_S = 5.0
 
 Row = dict[str, Any]
@@ -30,7 +31,8 @@ Row = dict[str, Any]
 class Holder:
     """Holds the snapshot open until `close`. Raises psycopg's errors as they are; safe from any thread."""
 
-    def __init__(self, conninfo: str, settings: Mapping[str, str]) -> None:
+    def __init__(self, conninfo: str, settings: Mapping[str, str], patience: Patience) -> None:
+        self._patience = patience
         self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
         self._guard = threading.Lock()
         self._ends = socket.socketpair()
@@ -43,11 +45,12 @@ class Holder:
             self.close()
             raise
         self.server_version = self._connection.info.server_version
+        self.standby = bool(opened.pop("standby"))
         self.entry = SnapshotEntry(**{**opened, "taken_at": opened["taken_at"].astimezone(UTC)})
 
     def query(self, sql: str, parameters: Sequence[object] | None = None) -> list[Row]:
         """The rows of `sql` in the snapshot."""
-        with self._guard:
+        with self._guard, self._patience.waiting(self._connection):
             cursor = self._connection.execute(sql, parameters)
             return cursor.fetchall() if cursor.description else []
 

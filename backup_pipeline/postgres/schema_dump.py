@@ -8,9 +8,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from backup_pipeline.core.errors import BackupError, SourceError
+from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
 from backup_pipeline.core.secrets import HIDDEN, looks_secret
 from backup_pipeline.postgres.endpoint import Endpoint
+from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import relation_sql
 
 # Subscriptions carry the password of another server; roles and tablespaces are not the database's own.
@@ -18,6 +19,8 @@ _OPTIONS = ("--schema-only", "--no-owner", "--no-privileges", "--no-tablespaces"
 _RANDOM_LINES = re.compile(r"^\\(?:un)?restrict .*\n", re.MULTILINE)
 _SERVERS = re.compile(r"^CREATE (?:SERVER|USER MAPPING) .*?;$", re.MULTILINE | re.DOTALL)
 _SERVER_OPTION = re.compile(r"^(\s+\"?)(\w+)(\"? )'(?:[^']|'')*'", re.MULTILINE)
+_LOST = re.compile("server closed the connection|could not receive data|timeout expired|[Cc]onnection re(?:set|fused)")
+_UNREACHABLE = "Check that the server runs and the network to it; then run it again."
 
 LOCKED_OUT = """
 SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -28,11 +31,13 @@ ORDER BY 1, 2"""
 
 
 class SchemaDump:
-    """One run of pg_dump; `cancel` ends it from any thread."""
+    """One run of pg_dump; `cancel` ends it from any thread, and so does `patience` that is over."""
 
-    def __init__(self, program: Path, endpoint: Endpoint) -> None:
+    def __init__(self, program: Path, endpoint: Endpoint, connect_timeout_s: int, patience: Patience) -> None:
         self._program = program
         self._endpoint = endpoint
+        self._connect_timeout_s = connect_timeout_s
+        self._patience = patience
         self._guard = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._canceled = False
@@ -47,7 +52,7 @@ class SchemaDump:
             if self._canceled:
                 return ""
             self._process = self._started(command)
-        text, complaint = self._process.communicate()
+        text, complaint = self._heard(self._process)
         if self._process.returncode:
             raise self._failed(complaint)
         return _preface(without) + _without_secrets(_RANDOM_LINES.sub("", text))
@@ -59,6 +64,16 @@ class SchemaDump:
             if self._process:
                 self._process.terminate()
 
+    def _heard(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        """What it says up to its end."""
+        try:
+            return process.communicate(timeout=self._patience.seconds or None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        message = f"pg_dump read the schema of {self._endpoint} for {self._patience.seconds:g} s and came to no end."
+        raise SourceUnavailableError(message, do=_UNREACHABLE)
+
     def _started(self, command: Sequence[str]) -> subprocess.Popen[str]:
         environment = {"PGPASSWORD": self._endpoint.password} if self._endpoint.password else {}
         return subprocess.Popen(  # noqa: S603
@@ -68,11 +83,19 @@ class SchemaDump:
             stdin=subprocess.DEVNULL,
             text=True,
             encoding="utf-8",
-            env={**environment, "PGCLIENTENCODING": "UTF8", "PGAPPNAME": "backup_pipeline schema", "LC_ALL": "C"},
+            env={
+                **environment,
+                "PGCLIENTENCODING": "UTF8",
+                "PGAPPNAME": "backup_pipeline schema",
+                "PGCONNECT_TIMEOUT": str(self._connect_timeout_s),
+                "LC_ALL": "C",
+            },
         )
 
     def _failed(self, complaint: str) -> BackupError:
         said = self._endpoint.redact(" ".join(complaint.split()))
+        if _LOST.search(said):
+            return SourceUnavailableError(f"pg_dump lost its connection to {self._endpoint}: {said}", do=_UNREACHABLE)
         do = "Use a pg_dump as new as the server." if "server version mismatch" in said else "Look at its message."
         return SourceError(f"pg_dump could not read the schema of {self._endpoint}: {said}", do=do)
 

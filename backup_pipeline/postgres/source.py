@@ -17,11 +17,12 @@ from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import Database
 from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
-from backup_pipeline.postgres.errors import connect_error, connection_lost, query_error
+from backup_pipeline.postgres.errors import RECOVERY, connect_error, connection_lost, query_error
 from backup_pipeline.postgres.holder import Holder, Row
 from backup_pipeline.postgres.introspect import introspect
 from backup_pipeline.postgres.page_sql import own_column, source_sql
 from backup_pipeline.postgres.pages import Reading, read_pages, run
+from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SchemaDump
 from backup_pipeline.postgres.session import apply_sql, session_settings
 from backup_pipeline.postgres.walks import PageSize
@@ -70,6 +71,9 @@ class PostgresSource:
             opened.close()
 
 
+_LOST = "Run it again with a new snapshot; the server's log says why."
+
+
 class PostgresSnapshot:
     """One consistent read view (core's port `Snapshot`): a holder's transaction, joined by workers as they are needed.
 
@@ -80,8 +84,9 @@ class PostgresSnapshot:
         self._endpoint = endpoint
         self._options = options
         self._settings = session_settings(options.statement_timeout_s, options.lock_timeout_s)
+        self._patience = Patience.beyond(options.statement_timeout_s)
         try:
-            self._holder = Holder(self._conninfo("holder"), self._settings)
+            self._holder = Holder(self._conninfo("holder"), self._settings, self._patience)
         except psycopg.Error as error:
             raise connect_error(error, endpoint) from None
         self.entry = self._holder.entry
@@ -123,7 +128,7 @@ class PostgresSnapshot:
     def schema_sql(self) -> str:
         """The DDL of the database as this snapshot shows it; a comment at the top names what the role may not read."""
         program = find_binaries(self._options.bindir, needs=("pg_dump",)).tool("pg_dump")
-        dump = SchemaDump(program, self._endpoint)
+        dump = SchemaDump(program, self._endpoint, self._options.connect_timeout_s, self._patience)
         with self._guard:
             self._dumps.append(dump)
         hidden = [(str(row["schema"]), str(row["name"])) for row in self._ask(LOCKED_OUT, "reading privileges")]
@@ -147,7 +152,7 @@ class PostgresSnapshot:
 
     def _lost(self) -> None:
         message = f"The snapshot of {self._endpoint} is lost: the server ended the connection that held it."
-        self._stop(SnapshotLostError(message, do="Run it again with a new snapshot; the server's log says why."))
+        self._stop(SnapshotLostError(message, do=RECOVERY if self._holder.standby else _LOST))
 
     def _stop(self, reason: BackupError) -> None:
         with self._guard:
@@ -175,13 +180,14 @@ class PostgresSnapshot:
 
     def _now(self, sql: str) -> list[Row]:
         """The rows of `sql` in a session of its own, which sees what the snapshot does not. psycopg's errors."""
-        with psycopg.connect(self._conninfo("control"), autocommit=True, row_factory=dict_row) as session:
+        connected = psycopg.connect(self._conninfo("control"), autocommit=True, row_factory=dict_row)
+        with connected as session, self._patience.waiting(session):
             session.execute(apply_sql(self._settings))
             return session.execute(sql).fetchall()
 
     def _worker(self) -> Worker:
         try:
-            return Worker(self._conninfo("worker"), self._settings, self.entry.id)
+            return Worker(self._conninfo("worker"), self._settings, self.entry.id, self._patience)
         except psycopg.Error as error:
             if self._holder.gone():
                 self._lost()

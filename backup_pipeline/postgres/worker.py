@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import BackupError, CanceledError
 from backup_pipeline.postgres.copy_stream import CopyStream, Expected, Form
+from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import BEGIN, apply_sql, join_sql
 
 _CANCEL_ROUND_S = 0.05
@@ -27,10 +28,11 @@ class Worker:
     Raises the driver's errors as they are. `locked` holds the SQL sources whose relations this transaction has locked.
     """
 
-    def __init__(self, conninfo: str, settings: Mapping[str, str], snapshot_id: str) -> None:
+    def __init__(self, conninfo: str, settings: Mapping[str, str], snapshot_id: str, patience: Patience) -> None:
         self._connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(
             conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None
         )
+        self._patience = patience
         self._guard = threading.Lock()
         self._open = True
         self.running = False
@@ -88,7 +90,8 @@ class Worker:
     def _statement(self) -> Iterator[None]:
         self.running = True
         try:
-            yield
+            with self._patience.waiting(self._connection):
+                yield
         finally:
             self.running = False
 

@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 import yaml
 
-from backup_pipeline.cli import main
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
@@ -20,7 +20,7 @@ from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline_tests.cli.installation import Ended, Installation
+from backup_pipeline_tests.cli.installation import Ended, Installation, executed
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
 from backup_pipeline_tests.operations.made import NOBODY, Place, now
 from backup_pipeline_tests.servers.postgres import temporary_database
@@ -89,10 +89,4 @@ def run(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 
-    def execute(*arguments: str) -> Ended:
-        capfd.readouterr()
-        code = main(arguments)
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
-
-    return execute
+    return partial(executed, capfd)

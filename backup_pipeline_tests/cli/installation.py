@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from backup_pipeline.cli import main
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
@@ -38,3 +41,11 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+def executed(capfd: pytest.CaptureFixture[str], *arguments: str) -> Ended:
+    """Run a command in this process; what it printed, and its exit code."""
+    capfd.readouterr()
+    code = main(arguments)
+    out, err = capfd.readouterr()
+    return Ended(code, out, err)

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from backup_pipeline.cli import main
 from backup_pipeline.cli.nagios import nagios_line
 from backup_pipeline.core.copies import Copy, CopyAge, CopyStatus
 from backup_pipeline.core.due import due_row
@@ -21,7 +21,7 @@ from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ids import new_backup_id
 from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.alerts.servers import free_port
-from backup_pipeline_tests.cli.installation import Ended
+from backup_pipeline_tests.cli.installation import Ended, executed
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.watching import DAY, Watched, an_hour_ago, watched_installation
@@ -37,13 +37,7 @@ def here(fresh_database: str, tmp_path: Path) -> Iterator[Watched]:
 
 @pytest.fixture
 def run(here: Watched, capfd: pytest.CaptureFixture[str]) -> RunHere:
-    def execute(*arguments: str) -> Ended:
-        capfd.readouterr()
-        code = main(arguments)
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
-
-    return execute
+    return partial(executed, capfd)
 
 
 def _overdue(here: Watched) -> None:

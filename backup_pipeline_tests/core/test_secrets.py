@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from random import Random
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.secrets import HIDDEN, looks_secret, redact, redact_url, url_password
+from backup_pipeline.core.secrets import HIDDEN, looks_secret, redact, redact_url, url_secrets
+from backup_pipeline_tests.core.encoded import encoded_somehow
 
 PW = "hunter2"
 ODD = ["p@ss", "p:ss", "p/ss", "p/w@h", "a@b@c", "p?q#r", "%40%2F", "p%", 'p"w', "p'w", "p<w>", "ünï", "12/34", "পাস"]
@@ -141,9 +143,24 @@ def test_hiding_twice_changes_nothing() -> None:
     assert redact(once) == once
 
 
-@pytest.mark.parametrize(("url", "password"), [("a://u:p%40w@h", "p@w"), ("a://u@h", ""), ("a://h/x", "")])
-def test_the_password_of_a_url_is_decoded(url: str, password: str) -> None:
-    assert url_password(url) == password
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        ("a://u:p%40w@h", ("p@w",)),
+        ("a://u:p%2Fw@[::1", ("p/w",)),
+        ("a://u@h", ()),
+        ("a://h/x", ()),
+        ("a://h/x?password=a%20b&sslmode=require&sslpassword=c", ("a b", "c")),
+    ],
+)
+def test_the_passwords_of_a_url_are_decoded(url: str, secrets: tuple[str, ...]) -> None:
+    assert url_secrets(url) == secrets
+
+
+@given(secret=SECRETS, seed=st.randoms(use_true_random=False))
+def test_a_known_secret_is_hidden_however_it_is_encoded(secret: str, seed: Random) -> None:
+    encoded = "".join(encoded_somehow(char, seed) for char in secret)
+    assert redact(f"it said {encoded}.", secret) == f"it said {HIDDEN}."
 
 
 @pytest.mark.parametrize(

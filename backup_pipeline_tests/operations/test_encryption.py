@@ -279,7 +279,7 @@ def test_an_anomaly_of_a_dead_run_is_told_where_no_key_opens_its_manifest(
         ports = replace(other.place.ports(url), alerter=heard)
         close_orphans(ports, lambda _: True)
     [alert] = [one for one in heard.alerts if one.title.startswith("Unusual backup")]
-    assert alert.tables == {"sold": "0 rows, usually 2,000 (in 1 good backup): 100% fewer rows."}
+    assert alert.tables == {"sold": "0 rows, usually 2,000 (median of 1 good backups): 100% fewer rows."}
     held, closed = other.ledger.get(last.backup_id), other.ledger.get(dead.backup_id)
     assert held is not None
     assert closed is not None

@@ -116,7 +116,7 @@ def test_what_is_long_over_is_not_read_for_metrics(ledger: SqlLedger, fresh_data
         "canceled": 0,
         "missed": 0,
     }
-    assert [sample.value for sample in metrics["backup_age_seconds"]][0] == 7200
+    assert metrics["backup_age_seconds"][0].value == 7200
     assert [sample.value for sample in metrics["backup_restore_duration_seconds"]] == [9]
 
 

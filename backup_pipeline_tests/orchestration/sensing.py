@@ -41,7 +41,7 @@ def _tell(installation: Installation, run_id: str, sensor: str, kind: dg.Dagster
 
 
 def tick(installation: Installation, sensor: str, cursor: str | None = None) -> dg.SensorResult:
-    """One tick of a sensor over the instance, from `cursor`; what it says, and its new cursor."""
+    """One tick of a sensor over the instance, from `cursor`: what it launches and says, and its new cursor."""
     definitions = installation.definitions()
     with (
         installation.instance() as instance,
@@ -54,4 +54,4 @@ def tick(installation: Installation, sensor: str, cursor: str | None = None) -> 
         ) as context,
     ):
         data = definitions.resolve_sensor_def(sensor).evaluate_tick(context)
-    return dg.SensorResult(skip_reason=data.skip_message, cursor=data.cursor)
+    return dg.SensorResult(run_requests=data.run_requests, skip_reason=data.skip_message, cursor=data.cursor)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.orchestration.copies import COPY_JOB
 from backup_pipeline_tests.orchestration.installation import Installation
+from backup_pipeline_tests.orchestration.sensing import tick
 
 
 def _copies(installation: Installation) -> list[Copy]:
@@ -23,17 +23,9 @@ def _copies(installation: Installation) -> list[Copy]:
 
 def _tick(installation: Installation) -> tuple[list[str], str | None]:
     """The run keys that a tick of the sensor asks for, or why it skips."""
-    definitions = installation.definitions()
-    with (
-        installation.instance() as instance,
-        dg.build_sensor_context(
-            instance=instance,
-            repository_def=definitions.get_repository_def(),
-            resources={"backups": installation.resource()},
-        ) as context,
-    ):
-        data = definitions.resolve_sensor_def("backup_copies").evaluate_tick(context)
-    return [str(request.run_key) for request in data.run_requests or ()], data.skip_message
+    told = tick(installation, "backup_copies")
+    why = told.skip_reason.skip_message if told.skip_reason else None
+    return [str(request.run_key) for request in told.run_requests or ()], why
 
 
 @pytest.fixture

@@ -109,9 +109,8 @@ def test_a_night_that_failed_is_tried_again_once(installation: Installation, mon
     due = _due_an_hour_ago(installation)
     _watched_at(installation, due - HOUR)
     now, ledger = datetime.now(UTC), installation.ledger
-    failed = attempt(
-        "failed", catalog="shop", type="automatic", due_at=due, created_at=now, started_at=now, partition_date=now.date()
-    )
+    began = {"created_at": now, "started_at": now, "partition_date": now.date()}
+    failed = attempt("failed", catalog="shop", type="automatic", due_at=due, **began)
     assert ledger.dues.take(failed).due_at == due
     ledger.end("failed", Outcome(Status.FAILED, now, error_message="The disk was full."))
     ledger.close()

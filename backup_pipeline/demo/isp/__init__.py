@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from backup_pipeline.core.errors import RefusedError, SourceError, SourceUnavailableError, UsageError
-from backup_pipeline.core.secrets import redact, redact_url, url_password
+from backup_pipeline.core.secrets import redact, redact_url, url_secrets
 
 BACKUP_ROLE = "isp_backup"
 SECRET_MARK = "s3cr3t-"  # noqa: S105 — what every secret of the demo starts with, so that a test can look for a leak
@@ -137,7 +137,7 @@ def _connected(url: str) -> Iterator[psycopg.Connection]:
         message = f"{redact_url(url)} is no PostgreSQL URL."
         raise UsageError(message, do="Write it as postgresql://user:password@host:port/database.") from error
     except psycopg.OperationalError as error:
-        message = f"{redact_url(url)} can not be reached: {redact(str(error), url_password(url)).strip()}"
+        message = f"{redact_url(url)} can not be reached: {redact(str(error), *url_secrets(url)).strip()}"
         raise SourceUnavailableError(message, do="Check that the server runs and that the URL is right.") from error
     with connection:
         try:

@@ -46,16 +46,7 @@ def compare_table(entry: TableEntry, result: TableResult | None, at: Comparing) 
     held = {table.name for table in at.restored.plan.tables}
     if result is None or result.partition is None:
         return _not_exported(entry, result, restored=entry.name in held)
-    pair = Pair(
-        before=entry,
-        again=result.partition.table,
-        titles=comparable_titles(at.subject.manifest, entry),
-        made=at.restored.amendment.made.get(entry.name, ""),
-        restored=entry.name in held,
-    )
-    manifest = at.subject.manifest
-    written = (manifest.pipeline_version, manifest.format_version)
-    pair = with_other_program(pair, written, (__version__, FORMAT_VERSION))
+    pair = _pair(entry, result.partition.table, at, restored=entry.name in held)
     compared = judged(pair, _parquet(pair, at), _sheets(pair, at))
     return TableDrill(
         name=entry.name,
@@ -67,6 +58,19 @@ def compare_table(entry: TableEntry, result: TableResult | None, at: Comparing) 
         findings=compared.findings,
         remarks=compared.remarks,
     )
+
+
+def _pair(entry: TableEntry, again: TableEntry, at: Comparing, *, restored: bool) -> Pair:
+    manifest = at.subject.manifest
+    pair = Pair(
+        before=entry,
+        again=again,
+        titles=comparable_titles(manifest, entry),
+        made=at.restored.amendment.made.get(entry.name, ""),
+        restored=restored,
+    )
+    written = (manifest.pipeline_version, manifest.format_version)
+    return with_other_program(pair, written, (__version__, FORMAT_VERSION))
 
 
 def _not_exported(entry: TableEntry, result: TableResult | None, *, restored: bool) -> TableDrill:
