@@ -82,7 +82,12 @@ class Settings(BaseSettings):
     ping_timeout_s: float = Field(default=5, gt=0, allow_inf_nan=False, description="how long one ping may take")
     alert_timeout_s: float = Field(default=15, gt=0, allow_inf_nan=False, description="how long one channel may take")
     metrics_token: SecretStr | None = Field(default=None, description="what /metrics asks for; else only this machine")
-    workers: int = Field(default=2, ge=1, le=32, description="tables read side by side")
+    workers: int = Field(
+        default_factory=lambda: default_workers(os.cpu_count() or 1),
+        ge=1,
+        le=32,
+        description="tables read side by side",
+    )
     page_mib: int = Field(default=4, ge=1, le=512, description="the size a page aims at")
     statement_timeout_s: int = Field(default=3600, ge=0, description="for one query on the source")
     lock_timeout_s: int = Field(default=30, ge=0, description="for a lock on the source")
@@ -135,6 +140,15 @@ def _source_urls() -> dict[str, SecretStr]:
         if name.startswith(_SOURCE_PREFIX)
     }
     return {name: SecretStr(url) for name, url in found.items() if url}
+
+
+def default_workers(cores: int) -> int:
+    """Tables read side by side unless it is set: one for every two cores, at most two.
+
+    Where the source shares a machine of two cores, one worker takes a third of its transactions, a second one half
+    (docs/speed.md); beyond two, none of them is faster.
+    """
+    return 2 if cores >= 4 else 1
 
 
 def _ping_urls() -> dict[str, SecretStr]:

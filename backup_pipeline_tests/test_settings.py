@@ -11,7 +11,7 @@ import pytest
 from pydantic import AliasChoices, SecretStr
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings, set_environment
+from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings, default_workers, set_environment
 from backup_pipeline_tests.environment import bare_environment
 
 DOC = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -39,7 +39,13 @@ def test_without_anything_set_the_embedded_default_holds() -> None:
     settings = Settings()
     assert {settings.source_url, settings.ledger_url, settings.store, settings.work_dir} == {None}
     assert settings.catalogs == BUILT_IN_CATALOGS
-    assert (settings.catalog, settings.workers, settings.alert_urls, settings.created_by) == ("isp", 2, (), "")
+    assert (settings.catalog, settings.alert_urls, settings.created_by) == ("isp", (), "")
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
+def test_a_small_machine_is_read_by_one_worker(monkeypatch: pytest.MonkeyPatch, cores: int, workers: int) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert Settings().workers == default_workers(cores) == workers
 
 
 def test_the_environment_goes_before_the_default_and_an_argument_before_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +57,7 @@ def test_the_environment_goes_before_the_default_and_an_argument_before_both(mon
 def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_WORKERS", "")
     monkeypatch.setenv("BACKUP_STORE", "")
-    assert (Settings().workers, Settings().store) == (2, None)
+    assert (Settings().workers, Settings().store) == (default_workers(os.cpu_count() or 1), None)
 
 
 @pytest.mark.parametrize(
