@@ -33,7 +33,7 @@ def check(
 
     It also writes down what was missed (a row for each due time) and alerts people, once, whoever else watches. It
     needs the ledger alone, so it tells the truth with Dagster, the source and the store down. Run it from cron or a
-    monitor on another machine.
+    monitor on another machine. Where nobody would be told, because no alert channel is set, it says so.
 
     With --nagios: 0 OK; 1 WARNING, overdue, but a backup is running, or only the second store is; 2 CRITICAL, overdue,
     or the ledger can not be read (no backup can be made then); 3 UNKNOWN, the settings or the catalogs are wrong.

@@ -34,7 +34,7 @@ def delete(
         backup-pipeline delete 20261120T180000Z-full-1f3a9c2e --confirm 20261120T180000Z-full-1f3a9c2e
 
     Exit codes: 0 deleted; 1 store or ledger can not be written; 2 that is no id; 3 something of it stays, because it is
-    locked, versioned or may not be deleted; 10 there is no such backup; 11 it is being made, or somebody else writes
+    locked, versioned or may not be deleted; 10 there is no such backup; 11 it is being made or read, or somebody writes
     the catalog; 21 it is protected, or not confirmed.
     """
     from backup_pipeline.cli.prune_shown import print_left

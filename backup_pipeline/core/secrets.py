@@ -13,7 +13,9 @@ MASK = "[ENCRYPTED]"
 _URL_PASSWORD = re.compile(
     r"(?P<head>[a-z][a-z0-9+.-]{0,30}://[^\s/:]*):(?:[^\s\"'<>]{1,1000}|\S{1,1000})@", re.IGNORECASE
 )
-_WHOLE_URL_PASSWORD = re.compile(r"\A(?P<head>[a-z][a-z0-9+.-]{0,30}://[^/:]*):(?P<password>.*)@", re.IGNORECASE | re.DOTALL)
+_WHOLE_URL_PASSWORD = re.compile(
+    r"\A(?P<head>[a-z][a-z0-9+.-]{0,30}://[^/:]*):(?P<password>.*)@", re.IGNORECASE | re.DOTALL
+)
 _KEYWORDS = (
     "password|passwd|passphrase|passfile|pwd|secret|token|signature"
     "|(?:api|access|private|secret|account)[_-]?key(?:[_-]?id)?"
@@ -73,9 +75,9 @@ def _written_password(url: str) -> str:
 
 
 def _encoded_or_not(char: str) -> str:
-    """A pattern of the character as it is, and %-encoded."""
+    """A pattern of the character %-encoded, and as it is: the longer first, so that no tail is left."""
     encoded = "".join(f"%{byte:02x}" for byte in char.encode(errors="surrogatepass"))
-    return f"(?:{re.escape(char)}|(?i:{encoded}){'|[+]' if char == ' ' else ''})"
+    return f"(?:(?i:{encoded})|{re.escape(char)}{'|[+]' if char == ' ' else ''})"
 
 
 def looks_secret(column: str) -> bool:

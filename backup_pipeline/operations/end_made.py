@@ -10,7 +10,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, Outcome
 from backup_pipeline.core.ports import Ledger
 
-AGAIN_AFTER_S = (1.0, 3.0, 9.0)
+AGAIN_AFTER_S: tuple[float, ...] = (1.0, 3.0, 9.0)
 
 logger = logging.getLogger(__name__)
 

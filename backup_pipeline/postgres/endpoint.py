@@ -48,7 +48,7 @@ class Endpoint:
     def conninfo_without_password(self) -> str:
         """The connection string that may stand in a process list; the password goes another way."""
         kept = {k: v for k, v in conninfo_to_dict(self.url).items() if k not in {"password", "sslpassword"}}
-        return make_conninfo(**{name: str(value) for name, value in kept.items()}, **self._keepalives())
+        return make_conninfo(**{name: str(value) for name, value in (kept | self._keepalives()).items()})
 
     def _keepalives(self) -> dict[str, int]:
         """Those that the URL does not set."""

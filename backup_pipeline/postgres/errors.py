@@ -39,7 +39,7 @@ _RULES: dict[str, tuple[type[SourceError], str]] = {
     "XX": (SourceError, "The server met damaged data or a bug of its own: look at its log, check the table."),
 }
 _ROW_SECURITY = "Give the role BYPASSRLS, or read the table through a view of its owner: a filtered copy is no backup."
-_UNLOGGED = "A standby has no rows of an unlogged table: read the primary, or exclude it in the catalog with the reason."
+_UNLOGGED = "A standby has no rows of an unlogged table: read the primary, or exclude it in the catalog."
 # A refused connection carries no sqlstate, so its message has to do.
 _CONNECTING: tuple[tuple[re.Pattern[str], tuple[type[SourceError], str]], ...] = (
     (re.compile("password authentication failed|no password supplied|no pg_hba.conf entry|^role "), _RULES["28"]),

@@ -40,7 +40,8 @@ WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND has_schema_p
 # receives nothing does not know what it has missed.
 _STANDBY = """
 SELECT EXISTS (SELECT FROM pg_stat_wal_receiver) AS streams,
-       CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
+       CASE WHEN EXISTS (SELECT FROM pg_stat_wal_receiver)
+                 AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
             ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END AS lag,
        current_setting('hot_standby_feedback') = 'on' AS feedback,
        (SELECT s.setting::float8 / 1000 FROM pg_settings s WHERE s.name = 'max_standby_streaming_delay') AS delay_s"""

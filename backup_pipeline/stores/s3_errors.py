@@ -18,6 +18,7 @@ WAIT = "Check that the endpoint is right and reachable; when it is, try again in
 CLOCK = "Set this machine's clock: S3 accepts no request that is more than 15 minutes off."
 REGION = "Set the region of the bucket."
 TRUST = "Make this machine trust the authority of the endpoint's certificate, or correct the endpoint."
+WIRE = "Run it again: bytes changed on their way to S3, and it refused them. If it repeats, look at the network."
 ROOM = "Free space or raise the quota of the bucket, or prune old backups."
 
 ADVICE = {
@@ -30,6 +31,8 @@ ADVICE = {
     "RequestTimeTooSkewed": CLOCK,
     "RequestExpired": CLOCK,
     "EntityTooLarge": "Make the backup smaller: fewer tables in a catalog, or a business each.",
+    "XAmzContentSHA256Mismatch": WIRE,
+    "BadDigest": WIRE,
     "QuotaExceeded": ROOM,
     "InsufficientCapacity": ROOM,
     "XMinioStorageFull": ROOM,

@@ -12,7 +12,7 @@ from backup_pipeline.ledger.sql import SqlLedger
 def test_a_database_that_is_not_there_is_told_with_the_way_back(fresh_database: str) -> None:
     url = make_url(fresh_database).set(database='lost "one"').render_as_string(hide_password=False)
     ledger = SqlLedger(url)
-    with pytest.raises(LedgerError, match="can not be reached: .*does not exist") as caught:
+    with pytest.raises(LedgerError, match=r"can not be reached: .*does not exist") as caught:
         ledger.list()
     ledger.close()
     assert not caught.value.transient

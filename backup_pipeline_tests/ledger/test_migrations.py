@@ -20,6 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
 
 from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger import migrations
 from backup_pipeline.ledger.connect import ensure_database, ledger_url
 from backup_pipeline.ledger.migrate import upgrade
@@ -69,6 +70,37 @@ def test_a_ledger_of_the_first_revision_gets_what_is_missing_and_keeps_its_rows(
     assert ledger.get("b1") == row
     assert ledger.restores.list() == []
     assert ledger.threads.list() == []
+    ledger.close()
+
+
+def test_attempts_that_ended_before_the_tallies_were_kept_are_counted(fresh_database: str) -> None:
+    _upgrade_to("r0006", fresh_database)
+    ends = [
+        ("expected", None, "[]"),
+        ("running", None, "[]"),
+        ("success", "x", "[]"),
+        ("expired", "x", "[]"),
+        ("deleted", "x", '["odd"]'),
+        ("deleted", None, "[]"),
+        ("failed", None, "[]"),
+        ("missed", None, "[]"),
+    ]
+    with psycopg.connect(fresh_database) as connection:
+        for number, (status, sha256, warnings) in enumerate(ends):
+            connection.execute(
+                "INSERT INTO backup_logs (backup_id, catalog, kind, type, status, partition_date, created_at,"
+                " started_at, created_by, sha256, warnings)"
+                " VALUES (%s, 'isp', 'full', 'manual', %s, now(), now(), now(), 'test', %s, %s::jsonb)",
+                [f"b{number}", status, sha256, warnings],
+            )
+    upgrade(fresh_database)
+    ledger = SqlLedger(fresh_database)
+    assert ledger.tallies.ends() == {
+        ("isp", Status.SUCCESS): 2,
+        ("isp", Status.SUCCESS_WITH_WARNINGS): 1,
+        ("isp", Status.FAILED): 2,
+        ("isp", Status.MISSED): 1,
+    }
     ledger.close()
 
 

@@ -21,7 +21,7 @@ from backup_pipeline.ledger.examine import examine_ledger
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.operations.doctor import examine
-from backup_pipeline.operations.doctor_ledger import escrow, leases
+from backup_pipeline.operations.doctor_ledger import escrow, leases, outbox
 from backup_pipeline.operations.doctor_store import FOLDER, Trial
 from backup_pipeline.operations.download import Witness
 from backup_pipeline.postgres.examine import examine_source
@@ -53,6 +53,16 @@ def trial(store: Store) -> list[Line]:
 
 def left(store: Store) -> list[str]:
     return [found.key for found in store.list(FOLDER)]
+
+
+def test_what_only_the_log_was_told_is_said() -> None:
+    ledger = MemoryLedger()
+    assert states(list(outbox(ledger))) == [State.OK]
+    ledger.threads.failing("shop", "full", now(), 1, heard=False)
+    [told, _] = outbox(ledger)
+    assert (told.state, told.what) == (State.WARNING, "only the log was told of what goes wrong with shop (full)")
+    ledger.threads.failing("shop", "full", now(), 0)
+    assert states(list(outbox(ledger))) == [State.OK]
 
 
 def test_no_check_stops_another_and_none_is_waited_for_for_ever() -> None:

@@ -17,8 +17,10 @@ from backup_pipeline.core.readings import Reading
 from backup_pipeline.core.restore_requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline.ledger.memory_readings import MemoryReadings
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.operations.delete import check_deletable, delete_backup
+from backup_pipeline.operations.prune import prune
 from backup_pipeline.operations.readers import readers
 from backup_pipeline.wiring.reading import reading
 from backup_pipeline_tests.core.retained import NOW, days
@@ -51,8 +53,6 @@ def test_a_prune_keeps_what_is_read_and_says_by_whom(shop: Shelved) -> None:
 
 
 def test_a_reader_that_came_after_the_plan_keeps_it_too(shop: Shelved) -> None:
-    from backup_pipeline.operations.prune import prune
-
     [gone] = old(1)
     plan = shop.plan()
     assert [verdict.attempt.backup_id for verdict in plan.removed] == [gone.backup_id]
@@ -87,16 +87,14 @@ def test_a_running_restore_counts_as_long_as_it_gives_signs(shop: Shelved) -> No
 
 
 def test_a_ledger_that_can_not_be_written_keeps_nobody_from_reading(caplog: pytest.LogCaptureFixture) -> None:
-    class Away(MemoryLedger):
-        @property
-        def readings(self) -> object:
-            raise LedgerUnavailableError("It is away.")
+    class Away(MemoryReadings):
+        def begin(self, reading: Reading, life: timedelta) -> Reading:
+            message = "It is away."
+            raise LedgerUnavailableError(message)
 
-        @readings.setter
-        def readings(self, _: object) -> None:
-            pass
-
-    with reading("b1", "download", "rahim", Away()):
+    ledger = MemoryLedger()
+    ledger.readings = Away()
+    with reading("b1", "download", "rahim", ledger):
         pass
     assert "download reads b1 is not noted" in caplog.text
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+import psutil
 import psycopg
 
 from backup_pipeline_tests.orchestration.installation import Installation, until
@@ -56,6 +62,38 @@ def sleeping(installation: Installation) -> list[int]:
     )
     with psycopg.connect(installation.source_url) as session:
         return [row[0] for row in session.execute(query)]
+
+
+def freeze(process: subprocess.Popen[bytes], installation: Installation) -> None:
+    """Stop the process (SIGSTOP), at a moment at which it holds nothing that another run needs to go on."""
+    for _ in range(100):
+        os.kill(process.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, 10, every=0.01)
+        if not _locked_files(installation) and not _open_transactions(installation):
+            return
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.05)
+    raise AssertionError("the process always holds something")
+
+
+def _locked_files(installation: Installation) -> list[Path]:
+    """Dagster's SQLite files that nobody else can write now."""
+    return [path for path in installation.home.rglob("*.db") if _is_locked(path)]
+
+
+def _is_locked(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=0)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+    return False
+
+
+def _open_transactions(installation: Installation) -> bool:
+    query = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+    with psycopg.connect(installation.ledger_url) as session:
+        return session.execute(query).fetchone() is not None
 
 
 def _done_tables(installation: Installation) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from backup_pipeline.core.progress import Event, StageStarted
-from backup_pipeline.core.secrets import url_password
+from backup_pipeline.core.secrets import url_secrets
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.orchestration.execute import RunResult
 from backup_pipeline_tests.alerts.servers import free_port
@@ -105,7 +105,7 @@ def test_bad_input_is_one_clear_failure(
     assert len(installation.alerts()) == 1
     everything = _everything(installation, result)
     assert "hush-hush" not in everything
-    assert url_password(installation.source_url) not in everything
+    assert url_secrets(installation.source_url)[0] not in everything
 
 
 def _everything(installation: Installation, result: RunResult) -> str:
@@ -140,7 +140,7 @@ def test_an_error_nobody_foresaw_is_told_without_its_secrets(
     everything = _everything(installation, result) + captured.out + captured.err
     assert "Traceback" in everything  # for whoever looks for the cause
     assert "hush-hush" not in everything
-    assert url_password(installation.source_url) not in everything
+    assert url_secrets(installation.source_url)[0] not in everything
 
 
 def test_no_secret_is_in_anything_that_a_good_run_writes(
@@ -157,7 +157,7 @@ def test_no_secret_is_in_anything_that_a_good_run_writes(
     )
     assert installation.today.isoformat() in everything
     for url in (installation.source_url, installation.ledger_url):
-        assert url_password(url) not in everything
+        assert url_secrets(url)[0] not in everything
 
 
 @pytest.mark.parametrize(

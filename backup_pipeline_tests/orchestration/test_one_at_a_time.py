@@ -9,7 +9,6 @@ import time
 from collections.abc import Set
 
 import psycopg
-import pytest
 
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.leases import Claim, Lease, held_error
@@ -20,7 +19,7 @@ from backup_pipeline.operations.publish import load_partition
 from backup_pipeline.orchestration.failures import failure
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.ledger.attempts import NOON
-from backup_pipeline_tests.orchestration.hanging import hanging_backup, sleeping
+from backup_pipeline_tests.orchestration.hanging import freeze, hanging_backup, sleeping
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation, until
 
 
@@ -79,15 +78,13 @@ def test_a_refusal_is_nothing_that_dagster_tries_again() -> None:
     assert failure(error).metadata["exit code"].value == 11
 
 
-# Frozen at an unlucky moment the process holds Dagster's SQLite file, and the other run has to give up: not every time.
-@pytest.mark.slow
 def test_a_run_that_was_stopped_for_longer_than_its_lease_lives_publishes_nothing_more(
     installation: Installation,
 ) -> None:
     life_s = 3.0
     with hanging_backup(installation, life_s=life_s) as process:
         first = installation.attempt().backup_id
-        os.kill(process.pid, signal.SIGSTOP)
+        freeze(process, installation)
         time.sleep(life_s + 0.5)
         assert installation.run().success
         second = installation.attempt().backup_id

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -109,8 +110,11 @@ def test_a_night_that_failed_is_tried_again_once(installation: Installation, mon
     due = _due_an_hour_ago(installation)
     _watched_at(installation, due - HOUR)
     now, ledger = datetime.now(UTC), installation.ledger
-    began = {"created_at": now, "started_at": now, "partition_date": now.date()}
-    failed = attempt("failed", catalog="shop", type="automatic", due_at=due, **began)
+    failed = replace(
+        attempt("failed", catalog="shop", type="automatic", due_at=due, created_at=now),
+        started_at=now,
+        partition_date=now.date(),
+    )
     assert ledger.dues.take(failed).due_at == due
     ledger.end("failed", Outcome(Status.FAILED, now, error_message="The disk was full."))
     ledger.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -189,6 +190,21 @@ def test_with_approval_the_run_leaves_a_request_that_another_run_performs(shop: 
     assert second.success
     row = shop.row()
     assert (row.id, row.status, row.run_id) == (waiting.id, RestoreStatus.DONE, second.run_id)
+    assert shop.rows("SELECT count(*) FROM notes") == [(70,)]
+
+
+def test_a_request_for_the_second_store_is_performed_from_there(shop: Shop, tmp_path: Path) -> None:
+    assert "There is no store 'third'" in _failure(shop, shop.restore(tables=["notes"], store="third"))[0]
+    second = (tmp_path / "second").as_uri()
+    shop.installation.configure(BACKUP_SECOND_STORE=second, BACKUP_RESTORE_APPROVAL="true")
+    assert shop.installation.run().success
+    shop.installation.configure(BACKUP_STORE=(tmp_path / "lost").as_uri())
+    shop.restore(tables=["notes"], store="second")
+    waiting = shop.row()
+    assert (waiting.status, waiting.store) == (RestoreStatus.REQUESTED, "second")
+    with open_ports(shop.installation.settings, "shop") as ports:
+        approve(waiting.id, "karim", ports)
+    assert shop.restore(request=waiting.id).success
     assert shop.rows("SELECT count(*) FROM notes") == [(70,)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -12,6 +12,8 @@ import pytest
 from backup_pipeline.core.doctor_source import SourceFacts, judge_source
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceUnavailableError
 from backup_pipeline.core.planning import plan_catalog
+from backup_pipeline.core.plans import TablePlan
+from backup_pipeline.core.ports import Snapshot
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.postgres.examine import examine_source
 from backup_pipeline.postgres.source import PostgresSource
@@ -21,7 +23,10 @@ from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
 from backup_pipeline_tests.operations.made import Place, now
 from backup_pipeline_tests.servers.standby import Streaming, streaming
 
-EXTRA = "CREATE UNLOGGED TABLE scratch (id serial PRIMARY KEY); CREATE SEQUENCE orders_no START 41; SELECT nextval('orders_no')"
+EXTRA = """
+CREATE UNLOGGED TABLE scratch (id serial PRIMARY KEY);
+CREATE SEQUENCE orders_no START 41;
+SELECT nextval('orders_no')"""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,10 @@ def _in_the_way(servers: Streaming) -> None:
         session.execute("UPDATE goods SET name = name")
         session.execute("VACUUM goods")
     servers.wait()
+
+
+def _rows(snapshot: Snapshot, plans: Mapping[str, TablePlan]) -> Mapping[str, int]:
+    return {name: sum(page.rows.num_rows for page in snapshot.read(plan)) for name, plan in plans.items()}
 
 
 def _set(servers: Streaming, *, feedback: str, delay: str) -> None:
@@ -108,11 +117,10 @@ def test_a_backup_of_a_standby_is_whole(servers: Streaming, tmp_path: Path) -> N
 def test_recovery_that_ends_the_snapshot_is_told_with_what_the_standby_needs(servers: Streaming, delay: str) -> None:
     _set(servers, feedback="off", delay=delay)
     with PostgresSource(servers.standby_url("shop")).snapshot() as snapshot:
-        plans = plan_catalog(SHOP, snapshot.database()).tables.values()
+        plans = plan_catalog(SHOP, snapshot.database()).tables
         _in_the_way(servers)
         with pytest.raises((SnapshotLostError, SourceUnavailableError)) as caught:
-            for plan in plans:
-                list(snapshot.read(plan))
+            _rows(snapshot, plans)
     assert "hot_standby_feedback = on" in caught.value.do
 
 
@@ -122,7 +130,7 @@ def test_with_feedback_a_backup_goes_on_while_the_primary_clears_away(servers: S
         plans = plan_catalog(SHOP, snapshot.database()).tables
         time.sleep(1.5)  # until the primary has heard of the snapshot
         _in_the_way(servers)
-        rows = {name: sum(page.rows.num_rows for page in snapshot.read(plan)) for name, plan in plans.items()}
+        rows = _rows(snapshot, plans)
     assert rows == {"goods": 500, "sold": 2000}
 
 

@@ -74,7 +74,9 @@ def test_one_that_ought_to_be_encoded_and_is_not_is_not_shown_either(password: s
     assert MARK not in redact_url(url)
 
 
-@pytest.mark.parametrize("url", ["postgresql://app:12/34@db/isp", "postgresql://app:a@b@db/isp", "postgresql://app:a?b@db"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://app:12/34@db/isp", "postgresql://app:a@b@db/isp", "postgresql://app:a?b@db"]
+)
 def test_a_url_that_can_be_read_in_two_ways_is_refused(url: str) -> None:
     for take in (parse_endpoint, ledger_url):
         with pytest.raises(SettingsError) as caught:
