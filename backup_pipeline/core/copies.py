@@ -128,9 +128,7 @@ def is_given_up(copy: Copy, *, now: datetime, host: str, alive: Callable[[Owner]
     return now - copy.at > GIVEN_UP_AFTER
 
 
-def copy_age(
-    catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime, *, promised: bool = True
-) -> CopyAge:
+def copy_age(catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime, *, promised: bool = True) -> CopyAge:
     """How new the second destination is: full backups count, as they do for the first one.
 
     Too old is what is older than the catalog's schedule promises, its grace included; no copy at all is too old as soon

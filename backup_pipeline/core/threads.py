@@ -45,9 +45,7 @@ class Step:
     say: Say
 
 
-def failing(
-    thread: Thread, now: datetime, failures: int, remind_every: timedelta, *, heard: bool = True
-) -> Step:
+def failing(thread: Thread, now: datetime, failures: int, remind_every: timedelta, *, heard: bool = True) -> Step:
     """The thread after `failures` more; 0 when nothing new went wrong, but what did is not over yet.
 
     `heard`: there is a channel besides the log. Whoever has such a channel for the first time is told at once.

@@ -21,9 +21,7 @@ from backup_pipeline.operations.restore_ends import audit_restore, end_well, end
 from backup_pipeline.operations.telling import Scribe
 
 
-def request(
-    wish: RestoreRequest, access: Access, *, safety_backup: bool = True, store: Which = FIRST
-) -> RestoreRow:
+def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True, store: Which = FIRST) -> RestoreRow:
     """Add the request's row, before anything but the ledger is connected; `wish.backup_id` may be `latest`.
 
     `store` is the one that `access` reads, so that whoever performs the request later reads the same.

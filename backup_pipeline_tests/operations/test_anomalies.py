@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.ports import Ports, Store, StoredObject
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
@@ -241,6 +242,24 @@ def test_a_run_that_died_before_it_told_is_told_when_its_row_is_closed(shop: Sho
     [alert] = shop.heard.alerts
     assert alert.tables == {"sold": "0 rows, usually 2,000 (median of 3 good backups): 100% fewer rows."}
     assert set(shop.held()) == {last}
+
+
+def test_what_was_found_is_in_the_ledger_before_the_manifest_is_in_the_store(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run that dies in between leaves nobody who could tell, where the manifest is encrypted."""
+    found = []
+    keep = type(shop.store).keep
+
+    def watched(store: Store, key: str, chunks: Iterable[bytes], **options: Any) -> StoredObject:
+        if key.endswith("/manifest.json"):
+            shape = shop.ledger.shapes.get(key.split("/")[-2])
+            found.append(shape and [one.table for one in shape.findings])
+        return keep(store, key, chunks, **options)
+
+    monkeypatch.setattr(type(shop.store), "keep", watched)
+    shop.next("TRUNCATE sold")
+    assert found == [["sold"]]
 
 
 def test_only_earlier_good_backups_with_a_bundle_are_compared_with(shop: Shop) -> None:

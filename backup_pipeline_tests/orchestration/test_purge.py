@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -139,8 +140,9 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation.run("notes")
-    [told, late] = installation.ledger.outbox.add(Alert(Severity.INFO, "t", "w", "d", "shop"), ["a", "b"], utc_now())
-    installation.ledger.outbox.settle(told.id, None, utc_now())
+    with closing(installation.ledger) as ledger:
+        [told, late] = ledger.outbox.add(Alert(Severity.INFO, "t", "w", "d", "shop"), ["a", "b"], utc_now())
+        ledger.outbox.settle(told.id, None, utc_now())
     job = installation.definitions().resolve_job_def(PURGE_JOB)
     config = {"ops": {"purged_events": {"config": {"older_than_days": 1}}}}
     with installation.instance() as instance:
@@ -150,7 +152,8 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
         metadata = output.step_output_data.metadata
         assert (metadata["runs"].value, int(str(metadata["events"].value)) > 0) == (1, True)
         assert metadata["delivered alerts"].value == 1
-        assert [entry.id for entry in installation.ledger.outbox.list(undelivered=False)] == [late.id]
+        with closing(installation.ledger) as ledger:
+            assert [entry.id for entry in ledger.outbox.list(undelivered=False)] == [late.id]
 
         def broken(*_: object) -> int:
             message = "disk I/O error"
