@@ -1,0 +1,1 @@
+"""Faults on purpose: a proxy that makes them, and backups that meet them."""
