@@ -151,7 +151,13 @@ def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
 
 
 def is_abandoned(row: RestoreRow, *, now: datetime, host: str, alive: Callable[[Owner], bool]) -> bool:
-    """Whether a running restore has no living owner; decided as it is for backups."""
+    """Whether a running restore has no living owner; decided as it is for backups.
+
+    So is one whose process of this host died before it began it. One that waits for approval has no owner yet, and one
+    at whose prompt somebody sits on another host gives no sign of life.
+    """
+    if row.status is RestoreStatus.REQUESTED:
+        return row.owner is not None and row.owner.host == host and not alive(row.owner)
     if row.status is not RestoreStatus.RUNNING:
         return False
     last_sign = row.heartbeat_at or row.started_at or row.created_at

@@ -30,6 +30,9 @@ PROGRAM = "backup_pipeline"
 """Who the audit names where nobody in person did it."""
 
 _LEFT_AFTER = timedelta(hours=1)
+_NEVER_BEGUN = CanceledError(
+    "The process that asked for this restore ended before it began. Nothing was touched.", do="Ask for it again."
+)
 
 
 @contextmanager
@@ -108,10 +111,15 @@ def end_restore_run(
 
 
 def close_abandoned(voice: Voice, is_dead: Callable[[RestoreRow], bool]) -> Sequence[RestoreRow]:
-    """End every running restore whose owner is dead as `failed`, and alert; those that were closed."""
-    dead = [row for row in voice.ledger.restores.list(status=[RestoreStatus.RUNNING]) if is_dead(row)]
+    """End every restore whose owner is dead; those that were closed.
+
+    One that was running is `failed`, and people are alerted. One that had not begun is `canceled`, without a word.
+    """
+    open_ones = voice.ledger.restores.list(status=[RestoreStatus.REQUESTED, RestoreStatus.RUNNING])
+    dead = [row for row in open_ones if is_dead(row)]
     for row in dead:
-        _end(row, _death(row), voice)
+        begun = row.status is RestoreStatus.RUNNING
+        _end(row, _death(row) if begun else _NEVER_BEGUN, voice, quiet=not begun)
     return dead
 
 

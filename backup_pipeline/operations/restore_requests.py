@@ -47,6 +47,7 @@ def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True,
             store=store,
             reason=access.hide(wish.reason),
             run_id=access.run_id,
+            owner=None if access.needs_approval else access.owner,
         )
     )
     detail = {"mode": row.mode, "tables": list(row.tables), "store": row.store, "reason": row.reason}

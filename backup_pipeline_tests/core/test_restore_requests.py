@@ -105,6 +105,13 @@ def test_what_may_run(status: RestoreStatus, needs_approval: bool, error: type[B
         check_may_run(row, needs_approval=needs_approval)
 
 
+def test_a_request_is_abandoned_when_its_process_of_this_host_died_before_it_began() -> None:
+    asked = replace(ROW, owner=Owner("here", 1, 2.0))
+    assert is_abandoned(asked, now=NOON, host="here", alive=lambda _: False)
+    assert not is_abandoned(asked, now=NOON, host="here", alive=lambda _: True)
+    assert not is_abandoned(asked, now=NOON + 9 * STALE_AFTER, host="elsewhere", alive=lambda _: False)
+
+
 def test_only_a_running_request_can_be_abandoned() -> None:
     later = NOON + 2 * STALE_AFTER
     assert not is_abandoned(ROW, now=later, host="here", alive=lambda _: False)

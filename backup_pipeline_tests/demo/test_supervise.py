@@ -39,6 +39,7 @@ def test_killing_the_program_and_starting_again_at_once_waits_for_the_old_server
     with parent(HOLD_A_SERVER, str(tmp_path)) as program:
         old = int(says(program)[0])
         program.kill()
+        program.wait(10)  # until then it is alive, to whoever looks
         with EmbeddedPostgres(tmp_path, options=THROWAWAY) as server:
             assert server.connection.pid != old
             assert not server.attached

@@ -37,21 +37,22 @@ SOURCE: list[tuple[str, Effect, Moment, str]] = [
     ("pg_export_snapshot", Close(), After(), "Can not connect"),
     ("pg_export_snapshot", Stall(), Before(), "no answer came within"),
     ("startup.*schema", Reset(), After(), "pg_dump lost its connection"),
-    ("LOCK TABLE", Stall(), Before(), "came to no end"),
     (SOLD, Reset(), Answering(50_000), ""),
     (SOLD, Close(), Answering(50_000), ""),
-    (SOLD, Stall(), Answering(50_000), ""),
-    (SOLD, Throttle(400_000), Answering(0), ""),
     (SOLD, Corrupt(), Answering(0), ""),
     (SOLD, Corrupt(), Answering(20), "another form"),
     ("SELECT count.*goods", Close(), After(), ""),
+]
+MORE_OF_THE_SOURCE: list[tuple[str, Effect, Moment, str]] = [
+    ("LOCK TABLE", Stall(), Before(), "came to no end"),
+    (SOLD, Stall(), Answering(50_000), ""),
+    (SOLD, Throttle(400_000), Answering(0), ""),
 ]
 LEDGER: list[tuple[str, Effect, Moment, str]] = [
     ("INSERT INTO backup_logs", Reset(), Before(), "can not be reached"),
     ("INSERT INTO backup_logs", Stall(), Before(), "no answer came within"),
     ("INSERT INTO leases", Close(), After(), "can not be reached"),
     ("UPDATE leases SET heartbeat", Reset(), Before(), ""),
-    ("INSERT INTO backup_shapes", Stall(), Before(), ""),
     ("UPDATE backup_logs SET file_name", Reset(), Before(), ""),
     ("UPDATE backup_logs SET file_name", Stall(), After(), ""),
 ]
@@ -61,6 +62,9 @@ S3: list[tuple[str, Effect, Moment, str]] = [
     ("PUT .*[.]zip", Corrupt(), Sending(30_000), "XAmzContentSHA256Mismatch"),
     ("GET .*[.]zip", Corrupt(), Answering(30_000), "did not come back"),
     ("PUT .*manifest.json", Answer(507, FULL), Before(), "full"),
+]
+MORE_OF_THE_LEDGER: list[tuple[str, Effect, Moment, str]] = [
+    ("INSERT INTO backup_shapes", Stall(), Before(), ""),
 ]
 MORE_OF_S3: list[tuple[str, Effect, Moment, str]] = [
     ("POST .*uploads", Reset(), Before(), ""),
@@ -107,6 +111,14 @@ def test_a_ledger_that_is_cut_off(directory_world: World, subtests: pytest.Subte
 
 def test_an_s3_that_is_cut_off(s3_world: World, subtests: pytest.Subtests) -> None:
     _meet_all(s3_world, "store", S3, BackUp(), subtests)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_source_and_ledger_are_cut_off_in_other_places(directory_world: World, subtests: pytest.Subtests) -> None:
+    impatient = replace(directory_world, settings={"BACKUP_STATEMENT_TIMEOUT_S": "2"})
+    _meet_all(impatient, "source", MORE_OF_THE_SOURCE, BackUp(), subtests)
+    _meet_all(directory_world, "ledger", MORE_OF_THE_LEDGER, IMPATIENT, subtests)
 
 
 @pytest.mark.slow

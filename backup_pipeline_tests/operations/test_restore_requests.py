@@ -306,13 +306,23 @@ def test_a_restore_whose_process_died_is_closed_and_told(access: Access) -> None
     dead, alive, waiting = _request(access), _request(access), _request(access)
     for row in (dead, alive):
         access.ledger.restores.change(row.id, RestoreChange(RestoreStatus.RUNNING, started_at=AT))
-    closed = close_abandoned(access, lambda row: row.id != alive.id)
+    closed = close_abandoned(access, lambda row: row.id == dead.id)
     assert [row.id for row in closed] == [dead.id]
     statuses = [_row(access, row.id).status for row in (dead, alive, waiting)]
     assert statuses == [RestoreStatus.FAILED, RestoreStatus.RUNNING, RestoreStatus.REQUESTED]
     assert "ended without a word" in str(_row(access, dead.id).error_message)
     assert len(_alerts(access)) == 1
     assert close_abandoned(access, lambda _: True) != closed
+
+
+def test_a_request_whose_process_died_before_it_began_is_canceled_in_silence(access: Access) -> None:
+    asked = _request(access)
+    assert _row(access, asked.id).owner == access.owner
+    [closed] = close_abandoned(access, lambda row: row.owner == access.owner)
+    row = _row(access, closed.id)
+    assert (row.id, row.status) == (asked.id, RestoreStatus.CANCELED)
+    assert "Nothing was touched" in str(row.error_message)
+    assert _alerts(access) == []
 
 
 def test_files_of_dead_restores_go_when_none_runs(access: Access) -> None:

@@ -136,7 +136,11 @@ def _run(tmp_path: Path, *command: str) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    [("dagster", "definitions", "validate", "-w", "workspace.yaml"), ("dg", "check", "defs"), ("dg", "list", "defs")],
+    [
+        ("dagster", "definitions", "validate", "-w", "workspace.yaml"),
+        pytest.param(("dg", "check", "defs"), marks=pytest.mark.slow),
+        ("dg", "list", "defs"),
+    ],
     ids=" ".join,
 )
 def test_the_tools_of_dagster_load_the_project_in_a_bare_environment(command: tuple[str, ...], tmp_path: Path) -> None:
