@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.removal import Left, Unfinished, Versions, Why
+from backup_pipeline.stores.s3 import TRIAL_KEY
 from backup_pipeline.stores.s3_clients import administration, session_of
 from backup_pipeline.stores.s3_errors import explain, reply_of, status_of
 from backup_pipeline.stores.s3_left import hidden_left, lock_left
@@ -67,14 +68,14 @@ class S3Removals:
                 yield StoredObject(full.removeprefix(self._root), size, max(version["at"] for version in versions))
 
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
-        """Uploads in parts that were begun and neither completed nor aborted; none where they can not be listed."""
+        """Uploads in parts that were begun and neither completed nor aborted; none where they can not be listed.
+
+        Among them are those of a trial (`Store.check`) whose process was killed: they belong to no catalog.
+        """
         with self._answering("list unfinished uploads"):
-            pages = self._client.get_paginator("list_multipart_uploads")
             try:
-                for page in pages.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
-                    for found in page.get("Uploads", ()):
-                        key = found["Key"].removeprefix(self._root)
-                        yield Unfinished(key, found["Initiated"], found["UploadId"])
+                for each in (prefix, TRIAL_KEY):
+                    yield from self._uploads(self._full(each))
             except ClientError as error:
                 if not _is_denied(error) and status_of(error) != _NOT_IMPLEMENTED:
                     raise
@@ -88,6 +89,11 @@ class S3Removals:
                 if _code(error) != "NoSuchUpload":
                     return self._refused(found.key, *_words(error))
         return None
+
+    def _uploads(self, prefix: str) -> Iterator[Unfinished]:
+        for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix):
+            for found in page.get("Uploads", ()):
+                yield Unfinished(found["Key"].removeprefix(self._root), found["Initiated"], found["UploadId"])
 
     @property
     def _root(self) -> str:

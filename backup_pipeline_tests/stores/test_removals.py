@@ -24,7 +24,7 @@ from backup_pipeline.stores.lock import Lock, LockMode
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.removals import DirectoryRemovals, PlainRemovals, removals_of
 from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3 import TRIAL_KEY, S3Store
 from backup_pipeline.stores.s3_removals import S3Removals
 from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble
 from backup_pipeline_tests.servers.moto import MotoServer
@@ -180,6 +180,17 @@ def test_uploads_that_were_never_finished_are_found_below_the_prefix_and_aborted
     assert list(removals.unfinished("shop/")) == []
     assert len(list(removals.unfinished("shop2/"))) == 1
     assert removals.discard(found) is None, "gone already"
+
+
+def test_the_upload_of_a_trial_that_was_killed_is_found_whatever_the_prefix(
+    store: S3Store, s3_server: SwiftServer
+) -> None:
+    s3_server.client().create_multipart_upload(Bucket=store.bucket, Key=f"{PREFIX}/{TRIAL_KEY}")
+    removals = removals_of(store)
+    [found] = removals.unfinished("shop/")
+    assert found.key == TRIAL_KEY
+    assert removals.discard(found) is None
+    assert list(removals.unfinished("shop/")) == []
 
 
 @pytest.fixture
