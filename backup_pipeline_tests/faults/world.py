@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,10 +54,17 @@ class Shelf:
         if self.directory is not None:
             files = [path for path in self.directory.rglob("*") if path.is_file()]
             return {path.relative_to(self.directory).as_posix(): path.read_bytes() for path in files}
-        client = self._client
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        for _ in range(50):
+            # The server may still be working off the last request of a process that was killed.
+            with suppress(self._client.exceptions.NoSuchKey):
+                return self._in_bucket()
+            time.sleep(0.1)
+        raise AssertionError("the objects of the bucket never stand still")
+
+    def _in_bucket(self) -> dict[str, bytes]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
-        return {key: client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+        return {key: self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
 
     def uploads(self) -> list[str]:
         """Uploads in parts that nobody completed."""
