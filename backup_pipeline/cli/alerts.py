@@ -118,14 +118,14 @@ def send_test(*, as_json: _JSON = False) -> None:
 
     Exit codes: 0 every channel took it; 1 none did; 2 a setting is wrong, or no channel is set; 3 some did.
     """
-    from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Severity
+    from backup_pipeline.core.alerts import Alert, Severity, reaching
     from backup_pipeline.core.errors import SettingsError
     from backup_pipeline.settings import Settings
     from backup_pipeline.wiring.ports import open_settings_alerter, utc_now
 
     settings = Settings()
     alerter = open_settings_alerter(settings)
-    if list(alerter.channels) == [LOG_CHANNEL]:
+    if not reaching(alerter.channels):
         message = "There is no channel: BACKUP_ALERT_URLS is not set."
         raise SettingsError(message, do="Set it to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…")
     said = "This is a test. Backups tell you here when something fails."

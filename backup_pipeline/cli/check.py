@@ -75,11 +75,11 @@ def check(
 
 def _channels() -> Sequence[str]:
     """The channels that reach somebody."""
-    from backup_pipeline.core.alerts import LOG_CHANNEL
+    from backup_pipeline.core.alerts import reaching
     from backup_pipeline.settings import Settings
     from backup_pipeline.wiring.ports import open_settings_alerter
 
-    return [channel for channel in open_settings_alerter(Settings()).channels if channel != LOG_CHANNEL]
+    return reaching(open_settings_alerter(Settings()).channels)
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,9 +11,9 @@ LOG_CHANNEL = "log"
 """The channel of alerts that only the program's own log has, because no other is configured."""
 
 
-def reach_people(channels: Iterable[str]) -> bool:
-    """Whether somebody is told over these channels: the log tells nobody."""
-    return any(channel != LOG_CHANNEL for channel in channels)
+def reaching(channels: Iterable[str]) -> Sequence[str]:
+    """Those of the channels over which somebody is told: the log tells nobody."""
+    return [channel for channel in channels if channel != LOG_CHANNEL]
 
 
 class Severity(StrEnum):

@@ -88,6 +88,11 @@ class RestoreRow(_Course, _Asked):
     as their values write themselves.
     """
 
+    @property
+    def last_sign(self) -> datetime:
+        """When its owner was last known to live."""
+        return self.heartbeat_at or self.started_at or self.created_at
+
 
 @dataclass(frozen=True)
 class RestoreChange(_Course):
@@ -160,8 +165,7 @@ def is_abandoned(row: RestoreRow, *, now: datetime, host: str, alive: Callable[[
         return row.owner is not None and row.owner.host == host and not alive(row.owner)
     if row.status is not RestoreStatus.RUNNING:
         return False
-    last_sign = row.heartbeat_at or row.started_at or row.created_at
-    return has_no_owner(row.owner, last_sign, now=now, host=host, alive=alive)
+    return has_no_owner(row.owner, row.last_sign, now=now, host=host, alive=alive)
 
 
 def _person(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Severity
+from backup_pipeline.core.alerts import Alert, Severity, reaching
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.doctor import Line, judge_age, ok, problem, skipped, warning
 from backup_pipeline.core.due_state import DO
@@ -65,8 +65,8 @@ def outbox(ledger: Ledger) -> Iterator[Line]:
 
 def channels(alerter: Alerter, catalog: str, now: datetime, *, send: bool) -> Iterator[Line]:
     """Whether anybody is told; with `send`, whether a message reaches them."""
-    names = list(alerter.channels)
-    if names == [LOG_CHANNEL] or not names:
+    names = reaching(alerter.channels)
+    if not names:
         do = "Set BACKUP_ALERT_URLS to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…"
         yield warning("alerts", "no channel is set: alerts go into the log, where nobody looks", do)
         return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Protocol
 
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, CopyStatus
 from backup_pipeline.core.ledger import STALE_AFTER
 from backup_pipeline.core.ports import Clock, Ledger
-from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.restore_requests import RestoreStatus
 
 _WAITING = (RestoreStatus.REQUESTED, RestoreStatus.APPROVED)
 
@@ -39,14 +38,11 @@ def readers(asker: Asker) -> Mapping[str, str]:
     Whoever has given no sign of life for a while reads no more.
     """
     now, ledger = asker.clock(), asker.ledger
-    copying = [copy for copy in ledger.copies.list() if copy.status is CopyStatus.COPYING]
-    running = [row for row in ledger.restores.list(status=[RestoreStatus.RUNNING]) if _lives(row, now)]
+    copying = ledger.copies.list(status=CopyStatus.COPYING)
+    running = ledger.restores.list(status=[RestoreStatus.RUNNING])
+    living = [row for row in running if now - row.last_sign <= STALE_AFTER]
     return {
         **{copy.backup_id: f"it is being copied to {copy.store}" for copy in copying if now - copy.at < GIVEN_UP_AFTER},
-        **{row.backup_id: f"restore request {row.id} is running: it reads this backup" for row in running},
+        **{row.backup_id: f"restore request {row.id} is running: it reads this backup" for row in living},
         **{reading.backup_id: f"it is being read by {reading}" for reading in ledger.readings.list()},
     }
-
-
-def _lives(row: RestoreRow, now: datetime) -> bool:
-    return now - (row.heartbeat_at or row.started_at or row.created_at) <= STALE_AFTER

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from backup_pipeline.core.alerts import Alert, Delivery, Severity, reach_people
+from backup_pipeline.core.alerts import Alert, Delivery, Severity, reaching
 from backup_pipeline.core.due import FULL
 from backup_pipeline.core.errors import (
     BackupError,
@@ -116,7 +116,7 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
 def tell_unheard(ports: Voice) -> None:
     """Tell people of the open threads that only the log knows, each once, where there is a channel by now."""
     for thread in ports.ledger.threads.list():
-        if not thread.heard and reach_people(ports.alerter.channels):
+        if not thread.heard and reaching(ports.alerter.channels):
             tell(replace(unheard_alert(thread), at=ports.clock()), ports)
 
 

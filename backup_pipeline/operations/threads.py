@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Protocol
 
-from backup_pipeline.core.alerts import Alert, Severity, reach_people
+from backup_pipeline.core.alerts import Alert, Severity, reaching
 from backup_pipeline.core.errors import LedgerError, SettingsError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Alerter, Clock, Ledger
@@ -40,7 +40,7 @@ def is_told(alert: Alert, memory: Memory) -> Alert | None:
     if not alert.topic:
         return alert
     try:
-        heard = reach_people(memory.alerter.channels)
+        heard = bool(reaching(memory.alerter.channels))
         step = memory.ledger.threads.failing(alert.catalog, alert.topic, memory.clock(), alert.failures, heard=heard)
         if step.say is Say.NOTHING and alert.failures:
             _audit_held_back(alert, step, memory)

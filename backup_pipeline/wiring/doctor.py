@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from secrets import token_hex
@@ -23,16 +22,14 @@ from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.postgres.examine import examine_source
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.examine import bucket_of, folder_of
-from backup_pipeline.stores.open import open_store
-from backup_pipeline.wiring.addresses import ledger_url, source_url, store_url
+from backup_pipeline.wiring.addresses import ledger_url, source_url
 from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.doctor_machine import disks, timezones, watchers
-from backup_pipeline.wiring.encryption import encrypted_store, open_cipher, sse_of
+from backup_pipeline.wiring.encryption import encrypted_store, open_cipher
 from backup_pipeline.wiring.ledger import open_ledger
-from backup_pipeline.wiring.lock import lock_of
 from backup_pipeline.wiring.ports import is_alive_here, open_settings_alerter, open_source
-from backup_pipeline.wiring.second_store import open_second, second_s3_settings
-from backup_pipeline.wiring.store import s3_settings
+from backup_pipeline.wiring.second_store import open_second, plain_second
+from backup_pipeline.wiring.store import plain_store
 
 _MIGRATE = "Nothing: the next backup brings it up to date. Or run `backup-pipeline rebuild` now."
 
@@ -45,41 +42,24 @@ def checks_of(
     def known(look: Callable[[SqlLedger], Iterator[Line]]) -> Callable[[], Iterator[Line]]:
         return partial(_with_ledger, settings, look)
 
-    first, second = partial(first_store, settings), partial(second_store, settings)
     sources = [Check(f"source {one.catalog}", partial(_source, settings, one)) for one in catalogs]
     return [
         *sources,
         Check("ledger", partial(_ledger, settings)),
         Check("leases", known(lambda ledger: leases(catalogs, ledger, utc_now(), is_alive_here))),
-        Check("store", partial(_store, "store", first, locks=settings.s3_lock_mode is not None)),
-        Check("second store", partial(_second, settings, catalogs, second)),
+        Check(
+            "store", partial(_store, "store", partial(plain_store, settings), locks=settings.s3_lock_mode is not None)
+        ),
+        Check("second store", partial(_second, settings, catalogs)),
         Check("keys", known(lambda ledger: _keys(settings, catalogs, ledger, actor))),
         Check("alerts", partial(_channels, settings, send=send)),
         Check("alerts", known(outbox)),
         Check("pings", partial(watchers, settings)),
-        Check("disk", known(lambda ledger: disks(settings, catalogs, ledger, folder_of(first_store(settings))))),
+        Check("disk", known(lambda ledger: disks(settings, catalogs, ledger, folder_of(plain_store(settings))))),
         Check("timezones", partial(timezones, catalogs)),
         Check("dagster", dagster if settings.dagster_home else _no_dagster),
         *(Check(f"backups {one.catalog}", known(partial(_backups, one))) for one in catalogs),
     ]
-
-
-def first_store(settings: Settings) -> Store:
-    """The first store as it lies there, asked once: a doctor does not wait for a store that is down."""
-    s3 = replace(s3_settings(settings), sse=sse_of(settings.s3_sse, settings.s3_sse_kms_key_id))
-    url = store_url(settings)
-    return open_store(
-        url, replace(s3, lock=lock_of("BACKUP_S3_LOCK", settings.s3_lock_mode, settings.s3_lock_days, url))
-    )
-
-
-def second_store(settings: Settings) -> Store:
-    """The second store likewise."""
-    url = settings.second_store or ""
-    mode, days = settings.second_s3_lock_mode, settings.second_s3_lock_days
-    return open_store(
-        url, replace(second_s3_settings(settings), lock=lock_of("BACKUP_SECOND_S3_LOCK", mode, days, url))
-    )
 
 
 def _with_ledger(settings: Settings, look: Callable[[SqlLedger], Iterator[Line]]) -> Iterator[Line]:
@@ -129,13 +109,13 @@ def _store(topic: str, open_it: Callable[[], Store], *, locks: bool) -> Iterator
     yield from Trial(topic, store, utc_now, token_hex(6), bucket_of(store), locks).run()
 
 
-def _second(settings: Settings, catalogs: Sequence[Catalog], open_it: Callable[[], Store]) -> Iterator[Line]:
+def _second(settings: Settings, catalogs: Sequence[Catalog]) -> Iterator[Line]:
     second = open_second(settings)
     if second is None:
         do = "Set BACKUP_SECOND_STORE to another place, another account if you can (docs/s3.md)."
         yield warning("second store", "none is set: what destroys the store destroys every backup", do)
         return
-    yield from _store("second store", open_it, locks=settings.second_s3_lock_mode is not None)
+    yield from _store("second store", partial(plain_second, settings), locks=settings.second_s3_lock_mode is not None)
     with open_ledger(settings) as ledger:
         ages = second_ages(catalogs, second.url, ledger, utc_now())
     for found in ages:
@@ -146,7 +126,7 @@ def _second(settings: Settings, catalogs: Sequence[Catalog], open_it: Callable[[
 
 
 def _keys(settings: Settings, catalogs: Sequence[Catalog], ledger: SqlLedger, actor: str) -> Iterator[Line]:
-    store = encrypted_store(first_store(settings), settings)
+    store = encrypted_store(plain_store(settings), settings)
     yield from escrow(open_cipher(settings), catalogs, store, Witness(ledger, utc_now, actor))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.ports import Second, Store
 from backup_pipeline.core.secrets import redact_url
 from backup_pipeline.settings import Settings
+from backup_pipeline.stores.open import open_store
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.encryption import KeyUsed, encrypted_store, sse_of
 from backup_pipeline.wiring.lock import lock_of
@@ -29,7 +32,7 @@ def open_second(settings: Settings) -> Second | None:
     One whose settings are wrong says so when it is used.
     """
     url = settings.second_store
-    return Second(redact_url(url).rstrip("/"), usable_later(lambda: _open(settings, url))) if url else None
+    return Second(redact_url(url).rstrip("/"), usable_later(lambda: retrying(plain_second(settings)))) if url else None
 
 
 def the_second(settings: Settings, used: KeyUsed | None = None) -> Second:
@@ -50,6 +53,8 @@ def stores_of(settings: Settings) -> tuple[Store, ...]:
     return (first, the_second(settings).store) if settings.second_store else (first,)
 
 
-def _open(settings: Settings, url: str) -> Store:
+def plain_second(settings: Settings) -> Store:
+    """The second store with the bytes as they lie there, asked once. SettingsError where none is set."""
+    url = settings.second_store or ""
     lock = lock_of("BACKUP_SECOND_S3_LOCK", settings.second_s3_lock_mode, settings.second_s3_lock_days, url)
-    return retrying(url, second_s3_settings(settings), lock)
+    return open_store(url, replace(second_s3_settings(settings), lock=lock))
