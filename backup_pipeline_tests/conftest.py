@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline_tests.servers.debian import system_server
 from backup_pipeline_tests.servers.moto_fixtures import lock_server, locked_bucket, plain_bucket
 from backup_pipeline_tests.servers.postgres import temporary_database, throwaway_server
 from backup_pipeline_tests.servers.swift_fixtures import s3_bucket, s3_proxy, s3_server
+from backup_pipeline_tests.servers.tls import TlsServer, tls_server
 
 __all__ = [
     "fresh_database",
@@ -21,6 +23,9 @@ __all__ = [
     "s3_bucket",
     "s3_proxy",
     "s3_server",
+    "system_database",
+    "system_postgres",
+    "tls_postgres",
 ]
 
 HERE = Path(__file__).parent
@@ -47,3 +52,24 @@ def fresh_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """The superuser's URL of a new, empty database of this test's own."""
     with temporary_database(postgres_server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def system_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The PostgreSQL of the system's packages (an older major version, with contrib); skips where there is none."""
+    with system_server(tmp_path_factory.mktemp("system") / "postgres") as server:
+        yield server
+
+
+@pytest.fixture
+def system_database(system_postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The superuser's URL of a new, empty database of that server."""
+    with temporary_database(system_postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tls_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
+    """A PostgreSQL that takes connections over TLS alone; skips where the system's packages have none."""
+    with tls_server(tmp_path_factory.mktemp("tls")) as server:
+        yield server
