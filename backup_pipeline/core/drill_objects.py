@@ -10,7 +10,7 @@ from itertools import pairwise
 from backup_pipeline.core.drill import Finding, ObjectCount, Remark
 from backup_pipeline.core.restore_entries import Dump, Entry
 from backup_pipeline.core.restore_table_sql import items
-from backup_pipeline.core.restore_tokens import Token, qualified_at
+from backup_pipeline.core.restore_tokens import Token
 from backup_pipeline.core.restoring import Name, SchemaSteps
 
 Part = tuple[str, str, str]
@@ -85,7 +85,7 @@ def _wanted(entry: Entry) -> Iterator[_Wanted]:
         yield _Wanted(_PARTS[entry.kind], (*entry.belongs_to, name), _words(entry.tokens, "NOT", "VALID"))
     elif entry.kind == "INDEX" and entry.defines:
         yield _Wanted("indexes", entry.defines)
-    elif entry.kind in _RELATIONS and (relation := entry.defines or _identity(entry)):
+    elif entry.kind in _RELATIONS and (relation := entry.defines or entry.sequence):
         yield _Wanted(_RELATIONS[entry.kind], relation)
         yield from _checks(entry) if entry.kind == "TABLE" else ()
 
@@ -102,13 +102,6 @@ def _part_name(entry: Entry) -> str | None:
     words = ("TRIGGER",) if entry.kind == "TRIGGER" else ("CONSTRAINT",)
     at = next((at for at, token in enumerate(entry.tokens) if token.is_word(*words)), None)
     return entry.tokens[at + 1].text if at is not None and at + 1 < len(entry.tokens) else None
-
-
-def _identity(entry: Entry) -> Name | None:
-    """The sequence of an identity column: ALTER TABLE … ADD GENERATED … (SEQUENCE NAME …)."""
-    found = entry.tokens
-    at = next((at for at, (a, b) in enumerate(pairwise(found)) if a.is_word("SEQUENCE") and b.is_word("NAME")), None)
-    return qualified_at(found, at + 2) if at is not None else None
 
 
 def _words(found: list[Token], first: str, second: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Protocol
 from backup_pipeline.core.drill_inserts import Insert, Inserted, NumberedTable
 from backup_pipeline.core.drill_objects import MadeObjects
 from backup_pipeline.core.ports import RestoreTarget, Source, Store
+from backup_pipeline.core.restore_sequences import SequenceState
 from backup_pipeline.core.restoring import Name
 
 
@@ -48,6 +49,9 @@ class ScratchDatabase(Protocol):
 
     def numbered(self, tables: Sequence[Name]) -> Sequence[NumberedTable]:
         """Those of `tables` that have a column which a sequence feeds."""
+
+    def standing(self, sequences: Sequence[Name]) -> Mapping[Name, SequenceState]:
+        """Where those of the sequences stand that are there."""
 
     def insert(self, wanted: Insert) -> Inserted:
         """Insert the row, see what was drawn, and roll back."""

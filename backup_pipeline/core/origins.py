@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.relation_names import split_reference
-from backup_pipeline.core.relations import ColumnSequence, Database, ForeignKey, Relation
+from backup_pipeline.core.relations import ColumnSequence, Database, DatabaseSequence, ForeignKey, Relation
 
 
 def references_of(catalog: Catalog, table: str, relation: Relation) -> tuple[ForeignKey, ...]:
@@ -21,6 +21,20 @@ def sequences_of(catalog: Catalog, table: str, relation: Relation, database: Dat
     """The sequences of `relation`, then those of the base tables it stands for: a view has none."""
     bases = [base for name in covered_by(catalog, table) if (base := database.get(name))]
     return tuple(dict.fromkeys(found for at in (relation, *bases) for found in at.sequences))
+
+
+def other_sequences(catalog: Catalog, database: Database) -> tuple[DatabaseSequence, ...]:
+    """The sequences of the database that number no column of a table of the catalog.
+
+    A trigger or the application draws from them, or they number tables whose rows are not backed up.
+    """
+    fed = {
+        found.sequence
+        for name in catalog.tables
+        if (relation := database.get(catalog.relation_of(name)))
+        for found in sequences_of(catalog, name, relation, database)
+    }
+    return tuple(found for found in database.sequences if found.sequence not in fed)
 
 
 def covered_by(catalog: Catalog, table: str) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ from backup_pipeline.core.arrow_types import TEXT, arrow_type_of
 from backup_pipeline.core.catalog import Catalog, TableSpec
 from backup_pipeline.core.errors import BackupError, CatalogError
 from backup_pipeline.core.look_ups import resolve_look_up
-from backup_pipeline.core.origins import covered_by, references_of, sequences_of
+from backup_pipeline.core.origins import covered_by, other_sequences, references_of, sequences_of
 from backup_pipeline.core.plans import (
     CatalogPlan,
     Order,
@@ -42,7 +42,7 @@ def plan_catalog(catalog: Catalog, database: Database) -> CatalogPlan:
         except CatalogError as error:
             failed[name] = error
     excluded, unlisted = _left_out(catalog, database)
-    return CatalogPlan(tables, failed, excluded, unlisted)
+    return CatalogPlan(tables, failed, excluded, unlisted, other_sequences(catalog, database))
 
 
 def plan_table(catalog: Catalog, name: str, database: Database) -> TablePlan:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from backup_pipeline.core.arrow_types import TEXT
 from backup_pipeline.core.errors import BackupError
-from backup_pipeline.core.relations import Column, ColumnSequence, ForeignKey, Relation
+from backup_pipeline.core.relations import Column, ColumnSequence, DatabaseSequence, ForeignKey, Relation
 from backup_pipeline.core.secrets import MASK
 
 
@@ -132,13 +132,15 @@ class CatalogPlan:
     """What a run will do with each relation of the database.
 
     `tables` can be read; `failed` can not, with the error of each; `excluded` are left out with a reason; `unlisted`
-    are in the database but not in the catalog, so nobody has decided about them.
+    are in the database but not in the catalog, so nobody has decided about them. `sequences` number no column of the
+    catalog's tables (see `core.origins`).
     """
 
     tables: Mapping[str, TablePlan]
     failed: Mapping[str, BackupError]
     excluded: Mapping[str, str]
     unlisted: tuple[str, ...]
+    sequences: tuple[DatabaseSequence, ...] = ()
 
 
 def masked_note(columns: tuple[str, ...]) -> str:

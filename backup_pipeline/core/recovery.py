@@ -46,10 +46,13 @@ class RecoveredTable:
 
 @dataclass(frozen=True)
 class RecoveredSequence:
-    """Where a sequence has to stand; without a recorded value, at the largest one in `column` of `table`."""
+    """Where a sequence has to stand; without a recorded value, at the largest one in `column` of `table`.
+
+    One that numbers no column has a recorded value, and neither table nor column.
+    """
 
     sequence: Name
-    table: Name
+    table: Name | None
     column: str
     last_value: int | None
     is_called: bool
@@ -160,6 +163,9 @@ def _sequences(made: RestorePlan, there: set[Name]) -> Iterator[RecoveredSequenc
             if (state.last_value or 0) > (earlier.last_value or 0):
                 found[one.sequence] = state
     yield from found.values()
+    for other in made.sequences:
+        if other.sequence not in found:
+            yield RecoveredSequence(other.sequence, None, "", other.last_value, other.is_called)
 
 
 def _known(one: RecordedSequence, table: TableRestore) -> bool:

@@ -65,6 +65,19 @@ class ColumnSequence:
 
 
 @dataclass(frozen=True)
+class DatabaseSequence:
+    """A sequence of the database (schema, name) and where it stood, as in `ColumnSequence`.
+
+    `cycles`: it begins again at its other end, so that a smaller number may come after a larger one.
+    """
+
+    sequence: tuple[str, str]
+    last_value: int | None
+    is_called: bool = False
+    cycles: bool = False
+
+
+@dataclass(frozen=True)
 class Relation:
     """A table or view. `unique_keys` are column sets that a valid unique index on NOT NULL columns enforces.
 
@@ -108,10 +121,11 @@ class Relation:
 
 @dataclass(frozen=True)
 class Database:
-    """Every relation of a database that is not PostgreSQL's own."""
+    """Every relation and sequence of a database that is not PostgreSQL's own; of sequences none of an extension."""
 
     name: str
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+    sequences: tuple[DatabaseSequence, ...] = ()
 
     def get(self, relation: tuple[str, str]) -> Relation | None:
         """The relation of that schema and name, or None."""

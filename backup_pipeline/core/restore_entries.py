@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from backup_pipeline.core.restore_tokens import Kind, Token, mentioned, name_at, qualified_at, significant, tokens
 from backup_pipeline.core.restoring import Name
@@ -58,6 +59,15 @@ class Entry:
     def belongs_to(self) -> Name | None:
         """The relation that it is a part of: of a constraint, an index, a trigger, a comment."""
         return _owner(self.tokens, self.kind)
+
+    @cached_property
+    def sequence(self) -> Name | None:
+        """The sequence that it makes; an identity's by ALTER TABLE … ADD GENERATED … (SEQUENCE NAME …)."""
+        if self.kind != "SEQUENCE":
+            return None
+        words = enumerate(pairwise(self.tokens))
+        at = next((at for at, (a, b) in words if a.is_word("SEQUENCE") and b.is_word("NAME")), None)
+        return self.defines or (qualified_at(self.tokens, at + 2) if at is not None else None)
 
     @cached_property
     def parent(self) -> Name | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.restore_ddl import beside, schema_of, whole_schema
+from backup_pipeline.core.restore_other_sequences import other_sequences
 from backup_pipeline.core.restore_plain import plain_remarks, plain_table
 from backup_pipeline.core.restore_references import in_order, reference_remarks
 from backup_pipeline.core.restore_selection import Place, chosen, place, shared
@@ -36,6 +37,7 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
     tables = in_order([table for table, _ in decided], entries)
     steps, about_steps = _steps(places, basis)
     changing = basis.request.mode in _CHANGING and any(table.rows_now for table in tables)
+    sequences, about_sequences = other_sequences(basis, steps)
     made = RestorePlan(
         request=basis.request,
         backup_id=basis.manifest.backup_id,
@@ -48,6 +50,7 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
         confirm_name=basis.facts.database if changing else None,
         safety_backup=changing,
         steps=steps,
+        sequences=sequences,
     )
     remarks = (
         *_of_target(made, basis),
@@ -58,6 +61,7 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
         *(remark for _, remarks in decided for remark in remarks),
         *reference_remarks(basis.facts, tables),
         *about_steps,
+        *about_sequences,
     )
     return replace(made, remarks=tuple(sorted(remarks, key=_weight)))
 

@@ -20,11 +20,12 @@ class SequenceState:
 
 @dataclass(frozen=True)
 class SequenceLimits:
-    """How a sequence counts, and between which values."""
+    """How a sequence counts, and between which values; `cycles`: it begins again when it comes to its end."""
 
     increment: int
     smallest: int
     largest: int
+    cycles: bool = False
 
 
 def state_after(
@@ -33,9 +34,12 @@ def state_after(
     """The state that goes furthest: of the `candidates`, earlier ones first where they agree, and past `furthest`.
 
     `furthest` is the largest value in the column (the smallest, when the sequence counts down). A value outside the
-    limits does not count: nobody could have drawn it. None when there is nothing to go by.
+    limits does not count: nobody could have drawn it. None when there is nothing to go by. Of a sequence that cycles no
+    number is further than another: it is the last of the `candidates`, what the target has now where it has it.
     """
     known = [state for state in candidates if state is not None]
+    if limits.cycles and known:
+        return known[-1]
     if furthest is not None and limits.smallest <= furthest <= limits.largest:
         known.append(SequenceState(furthest, is_called=True))
     sign = 1 if limits.increment > 0 else -1

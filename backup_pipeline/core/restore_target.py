@@ -73,6 +73,7 @@ class TargetFacts:
     """What the target has now. `relations` are those that were asked for and are there; `taken` the names of all.
 
     `references` are the foreign keys that touch one of `relations`. `creatable` are schemas the role may create in.
+    `sequences` says of those that were asked for and are there, whether the role may set them.
     `empty`: there is no relation, type or function but those of extensions. `read_only` gives the reason why nothing
     can be written, where there is one.
     """
@@ -82,6 +83,7 @@ class TargetFacts:
     server_version: str
     relations: Mapping[Name, TargetRelation] = field(default_factory=dict)
     references: tuple[TargetReference, ...] = ()
+    sequences: Mapping[Name, bool] = field(default_factory=dict)
     taken: frozenset[Name] = frozenset()
     types: frozenset[Name] = frozenset()
     functions: frozenset[Name] = frozenset()

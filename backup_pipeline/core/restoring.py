@@ -100,6 +100,19 @@ class RecordedSequence:
 
 
 @dataclass(frozen=True)
+class SequenceRestore:
+    """A sequence that numbers no column of the backup's tables, and where it stood.
+
+    `made`: the restore makes it, and sets it just so. One that is there already is moved on to it, never back.
+    """
+
+    sequence: Name
+    last_value: int
+    is_called: bool
+    made: bool
+
+
+@dataclass(frozen=True)
 class PackedFile:
     """A Parquet member of the bundle, and what it must add up to."""
 
@@ -204,6 +217,7 @@ class RestorePlan:
     confirm_name: str | None = None
     safety_backup: bool = False
     steps: SchemaSteps = SchemaSteps()
+    sequences: tuple[SequenceRestore, ...] = ()
 
     @property
     def refusals(self) -> tuple[Remark, ...]:

@@ -9,6 +9,7 @@ from backup_pipeline.core.manifest import (
     CheckEntry,
     ColumnEntry,
     FileEntry,
+    OtherSequenceEntry,
     ReferenceEntry,
     SequenceEntry,
     SheetColumnEntry,
@@ -17,6 +18,7 @@ from backup_pipeline.core.manifest import (
     TableEntry,
 )
 from backup_pipeline.core.plans import PlannedColumn, SheetColumn, TablePlan
+from backup_pipeline.core.relations import DatabaseSequence
 
 
 def table_entry(
@@ -52,6 +54,13 @@ def table_entry(
         checks=tuple(CheckEntry(name=c.name, passed=c.passed, message=c.message) for c in checks),
         files=files,
         seconds=round(seconds, 3),
+    )
+
+
+def other_sequence(found: DatabaseSequence) -> OtherSequenceEntry:
+    """The manifest's entry of a sequence that numbers no column of the catalog's tables."""
+    return OtherSequenceEntry(
+        sequence=found.sequence, last_value=found.last_value, is_called=found.is_called, cycles=found.cycles
     )
 
 

@@ -111,7 +111,7 @@ def _flat(name: str) -> str:
 
 def _set(one: RecoveredSequence) -> str:
     sequence = _text(_full(one.sequence))
-    if one.last_value is not None:
+    if one.last_value is not None or one.table is None:
         return f"SELECT setval({sequence}, {one.last_value}, {'true' if one.is_called else 'false'});"
     largest = f"max({_name(one.column)})"
     return f"SELECT setval({sequence}, {largest}) FROM {_full(one.table)} HAVING {largest} IS NOT NULL;"  # noqa: S608

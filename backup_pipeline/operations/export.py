@@ -87,6 +87,7 @@ def _job(request: ExportRequest, plan: CatalogPlan, table: TablePlan) -> TableJo
         history=request.history,
         unlisted=plan.unlisted,
         excluded=plan.excluded,
+        sequences=plan.sequences,
     )
 
 

@@ -20,7 +20,8 @@ from backup_pipeline.core.manifest import CheckEntry, FileEntry, PartitionRecord
 from backup_pipeline.core.plans import NotNativeError, TablePlan
 from backup_pipeline.core.ports import Ports, Snapshot, TableWriter
 from backup_pipeline.core.progress import PageWritten, TableFinished, TableStarted
-from backup_pipeline.core.table_entry import rows_of, table_entry
+from backup_pipeline.core.relations import DatabaseSequence
+from backup_pipeline.core.table_entry import other_sequence, rows_of, table_entry
 from backup_pipeline.operations.publish import publish_partition
 from backup_pipeline.operations.results import TableResult
 
@@ -42,6 +43,7 @@ class TableJob:
     before: int | None
     unlisted: tuple[str, ...]
     excluded: Mapping[str, str]
+    sequences: tuple[DatabaseSequence, ...] = ()
     history: History = field(default_factory=History)
 
     @property
@@ -125,6 +127,7 @@ def _record(
         sheet_file=local_name(file, taken.taken_at, job.catalog.timezone) if file else None,
         unlisted=job.unlisted,
         excluded=job.excluded,
+        sequences=tuple(other_sequence(found) for found in job.sequences),
         table=table_entry(plan, files, checks, taken, exported_by=job.backup_id, seconds=seconds),
     )
 

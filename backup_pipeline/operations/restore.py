@@ -116,6 +116,7 @@ def _plan(
     request: RestoreRequest, backup: _Backup, session: TargetSession, url: str, ports: RestorePorts
 ) -> RestorePlan:
     names = wanted_names(chosen(backup.manifest, request), request, backup.dump)
+    names |= {found.sequence for found in backup.manifest.sequences}
     facts = session.look(sorted(names))
     if more := bases(facts) - names:
         facts = session.look(sorted(names | more))

@@ -7,8 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backup_pipeline.core.relations import Column, ColumnSequence, Database, ForeignKey, Relation, RelationKind
-from backup_pipeline.postgres.sequences import FEEDING, sequence_states
+from backup_pipeline.core.relations import (
+    Column,
+    ColumnSequence,
+    Database,
+    DatabaseSequence,
+    ForeignKey,
+    Relation,
+    RelationKind,
+)
+from backup_pipeline.postgres.sequences import ALL, FEEDING, sequence_states
 
 _KINDS = {
     "r": RelationKind.TABLE,
@@ -65,6 +73,7 @@ WHERE k.contype = 'f'
   AND NOT EXISTS (SELECT FROM pg_constraint p WHERE p.oid = k.conparentid AND p.conrelid = k.conrelid)
 ORDER BY 1, k.conname"""
 
+_UNREAD = {"last_value": None, "is_called": False}
 Row = Mapping[str, Any]
 Query = Callable[[str], Iterable[Row]]
 
@@ -107,7 +116,8 @@ def introspect(query: Query, name: str) -> Database:
     for row in relations.values():
         if row["is_partition"] and row["parent"]:
             children[row["parent"]].append(row["id"])
-    feeding = list(query(FEEDING))
+    feeding, every = list(query(FEEDING)), list(query(ALL))
+    states = sequence_states(query, [*feeding, *every])
     found = _Found(
         relations=relations,
         types={row["id"]: row for row in query(_TYPES)},
@@ -115,10 +125,14 @@ def introspect(query: Query, name: str) -> Database:
         keys=_by_relation(query(_KEYS)),
         foreign_keys=_by_relation(query(_FOREIGN_KEYS)),
         sequences=_by_relation(feeding),
-        states=sequence_states(query, feeding),
+        states=states,
         children=children,
     )
-    return Database(name, {found.id(number): _relation(found, number) for number in relations})
+    return Database(
+        name,
+        {found.id(number): _relation(found, number) for number in relations},
+        tuple(_standing(row, states) for row in every),
+    )
 
 
 def _by_relation(rows: Iterable[Row]) -> Mapping[int, list[Row]]:
@@ -189,5 +203,10 @@ def _foreign_key(found: _Found, number: int, key: Row) -> ForeignKey:
 
 def _sequence(found: _Found, number: int, feed: Row) -> ColumnSequence:
     (column,) = found.names(number, [feed["number"]])
-    state = found.states.get(feed["id"], {"last_value": None, "is_called": False})
+    state = found.states.get(feed["id"], _UNREAD)
     return ColumnSequence((feed["schema"], feed["name"]), column, state["last_value"], state["is_called"])
+
+
+def _standing(row: Row, states: Mapping[int, Row]) -> DatabaseSequence:
+    state = states.get(row["id"], _UNREAD)
+    return DatabaseSequence((row["schema"], row["name"]), state["last_value"], state["is_called"], row["cycles"])

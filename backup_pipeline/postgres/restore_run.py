@@ -56,7 +56,7 @@ def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     _run_dumped(work, plan.steps.before)
     for table in plan.steps.plain:
         work.run(sql.create_plain_sql(table), f"making {'.'.join(table.target)}")
-    counters = Counters(work, plan.tables)
+    counters = Counters(work, plan.tables, plan.sequences)
     kinds = kinds_of(work, plan.tables)
     work.progress.tell(StageStarted("load"))
     loaded = [_load_direct(work, table, rows, freeze=kinds[table.target] == "r") for table in plan.tables]
@@ -86,7 +86,7 @@ def _first_line(statement: str) -> str:
 
 def _fill(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     """Load into tables that are there and empty."""
-    counters = Counters(work, plan.tables)
+    counters = Counters(work, plan.tables, plan.sequences)
     guards = Guards(work, plan)
     kinds = kinds_of(work, plan.tables)
     guards.lock(kinds)
@@ -115,7 +115,7 @@ def _load_direct(work: Work, table: TableRestore, rows: Rows, *, freeze: bool) -
 
 def _merge(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     """Load beside the tables, then compare and write what differs."""
-    counters = Counters(work, plan.tables)
+    counters = Counters(work, plan.tables, plan.sequences)
     work.progress.tell(StageStarted("load"))
     stagings = {table.name: f"pg_temp.restore_{number}" for number, table in enumerate(plan.tables)}
     loaded = [_stage(work, table, stagings[table.name], rows) for table in plan.tables]

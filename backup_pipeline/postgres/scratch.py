@@ -14,6 +14,7 @@ from backup_pipeline.core.drill_inserts import Insert, Inserted, NumberedTable, 
 from backup_pipeline.core.drill_objects import MadeObjects
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.progress import Silence
+from backup_pipeline.core.restore_sequences import SequenceState
 from backup_pipeline.core.restore_target import TargetColumn
 from backup_pipeline.core.restoring import Name
 from backup_pipeline.postgres import scratch_queries as ask
@@ -24,7 +25,7 @@ from backup_pipeline.postgres.restore_sql import names
 from backup_pipeline.postgres.restore_work import Row, Work
 from backup_pipeline.postgres.session import identifier, relation_sql
 from backup_pipeline.postgres.target_errors import connect_error
-from backup_pipeline.postgres.target_facts import oids_of
+from backup_pipeline.postgres.target_facts import oids_of, sequences_of
 
 _TIMEOUT_S = 10
 
@@ -84,6 +85,11 @@ class PostgresScratch:
                 )
                 for oid, rows in fed.items()
             ]
+
+    def standing(self, sequences: Sequence[Name]) -> Mapping[Name, SequenceState]:
+        """Where those of the sequences stand that are there."""
+        with self._work() as work:
+            return {name: _standing(work, name) for name in sequences_of(work.ask, sequences)}
 
     def insert(self, wanted: Insert) -> Inserted:
         """Insert the row, see what was drawn, and roll back."""
@@ -148,6 +154,11 @@ def _count(work: Work, table: str, column: str, value: object) -> int:
 
 def _empty(work: Work, table: Name) -> bool:
     return bool(work.ask(f"SELECT NOT EXISTS (SELECT FROM {relation_sql(table)}) AS empty")[0]["empty"])  # noqa: S608
+
+
+def _standing(work: Work, sequence: Name) -> SequenceState:
+    (row,) = work.ask(f"SELECT last_value, is_called FROM {relation_sql(sequence)}")  # noqa: S608
+    return SequenceState(row["last_value"], row["is_called"])
 
 
 def _grouped(rows: Iterable[Row]) -> Mapping[int, list[Row]]:

@@ -31,9 +31,17 @@ def own_rows(name: Name, kind: RelationKind | str) -> str:
 
 def oids_of(query: Query, wanted: Iterable[Name]) -> list[int]:
     """The ids of those relations that are there."""
+    return [row["id"] for row in query(ask.OIDS, _parameters(wanted))]
+
+
+def sequences_of(query: Query, wanted: Iterable[Name]) -> Mapping[Name, Row]:
+    """Of those of the sequences that are there: how they count, and whether the role may set them."""
+    return {(row["schema"], row["name"]): row for row in query(ask.NAMED_SEQUENCES, _parameters(wanted))}
+
+
+def _parameters(wanted: Iterable[Name]) -> Mapping[str, object]:
     names = list(wanted)
-    parameters = {"schemas": [schema for schema, _ in names], "names": [name for _, name in names]}
-    return [row["id"] for row in query(ask.OIDS, parameters)]
+    return {"schemas": [schema for schema, _ in names], "names": [name for _, name in names]}
 
 
 def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
@@ -48,6 +56,7 @@ def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
         server_version=server["server_version"],
         relations=relations,
         references=tuple(_reference(row) for row in query(ask.REFERENCES, parameters)),
+        sequences={name: row["settable"] for name, row in sequences_of(query, wanted).items()},
         taken=_names(query(ask.RELATION_NAMES, {})),
         types=_names(query(ask.TYPE_NAMES, {})),
         functions=_names(query(ask.FUNCTION_NAMES, {})),

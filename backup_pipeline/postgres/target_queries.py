@@ -106,7 +106,7 @@ WHERE i.indrelid = ANY (%(oids)s::oid[]) AND (i.indisunique OR i.indisexclusion)
 SEQUENCES = """
 SELECT f.relation::int8 AS relation, a.attname AS column, n.nspname AS schema, c.relname AS name,
        s.seqincrement AS increment, s.seqmin AS smallest, s.seqmax AS largest,
-       t.typname IN ('int2', 'int4', 'int8', 'numeric') AS counted,
+       s.seqcycle AS cycles, t.typname IN ('int2', 'int4', 'int8', 'numeric') AS counted,
        c.xmin::text = (txid_current() %% 4294967296)::text AS made_now,
        has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE') AS settable
 FROM (SELECT d.refobjid AS relation, d.refobjsubid AS number, d.objid AS sequence FROM pg_depend d
@@ -120,6 +120,15 @@ JOIN pg_sequence s ON s.seqrelid = f.sequence JOIN pg_class c ON c.oid = f.seque
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.number JOIN pg_type t ON t.oid = a.atttypid
 WHERE f.relation = ANY (%(oids)s::oid[]) AND NOT a.attisdropped ORDER BY 3, 4, 1, 2"""
+
+NAMED_SEQUENCES = """
+SELECT n.nspname AS schema, c.relname AS name, q.seqincrement AS increment, q.seqmin AS smallest, q.seqmax AS largest,
+       q.seqcycle AS cycles,
+       has_schema_privilege(n.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'SELECT')
+       AND has_sequence_privilege(c.oid, 'UPDATE') AS settable
+FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS w (schema, name)
+JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+JOIN pg_sequence q ON q.seqrelid = c.oid ORDER BY 1, 2"""
 
 TRY_LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(object)s) AS held"
 HOLDER = """

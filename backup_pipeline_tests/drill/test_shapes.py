@@ -85,23 +85,29 @@ def test_a_number_that_is_given_out_twice_is_a_finding(
     fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(fresh_database, "CREATE TABLE t (id serial PRIMARY KEY, a int); CREATE TABLE u (id serial, a int);"
-        "INSERT INTO t (a) SELECT 1 FROM generate_series(1, 9); INSERT INTO u (a) VALUES (1), (2)")  # fmt: skip
+        "INSERT INTO t (a) SELECT 1 FROM generate_series(1, 9); INSERT INTO u (a) VALUES (1), (2);"
+        "CREATE SEQUENCE tickets; SELECT setval('tickets', 41)")  # fmt: skip
     shop = backed_up(fresh_database, tmp_path, drafted(fresh_database))
     objects = PostgresScratch.objects
 
     def broken(scratch: PostgresScratch) -> object:
         with scratch._work() as work:
-            work.run("SELECT setval('public.t_id_seq', 5), setval('public.u_id_seq', 1)", "breaking it")
+            work.run(
+                "SELECT setval('public.t_id_seq', 5), setval('public.u_id_seq', 1), setval('public.tickets', 40)",
+                "breaking it",
+            )
         return objects(scratch)
 
     monkeypatch.setattr(PostgresScratch, "objects", broken)
     report = shop.drill()
-    assert {finding.about for finding in report.findings} == {"public.t", "public.u"}
-    assert all("next number of column id is taken" in finding.message for finding in report.findings)
+    told = {finding.about: finding.message for finding in report.findings}
+    assert told.keys() == {"public.t", "public.u", "public.tickets"}
+    assert told["public.tickets"].startswith("the backup has this sequence at 41, and it stands at 40")
+    assert all("next number of column id is taken" in told[name] for name in ("public.t", "public.u"))
     assert shop.level() == "3 FAILED"
     [alert] = shop.alerter.alerts
     assert alert.title == "Drill failed: shop"
-    assert alert.tables.keys() == {"public.t", "public.u"}
+    assert alert.tables.keys() == {"public.t", "public.u", "public.tickets"}
     assert alert.do
 
 

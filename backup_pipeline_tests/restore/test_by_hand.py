@@ -47,6 +47,7 @@ CREATE TABLE measured (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RAN
 CREATE TABLE measured_2026 PARTITION OF measured FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 INSERT INTO measured VALUES (1, '2026-05-05');
 CREATE TABLE untouched (id serial PRIMARY KEY, v int);
+CREATE SEQUENCE "invoice's no" START 50; SELECT nextval('"invoice''s no"'), nextval('"invoice''s no"');
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON tree FOR EACH ROW WHEN (NEW.parent = 99) EXECUTE FUNCTION refuse();
 CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM tree;

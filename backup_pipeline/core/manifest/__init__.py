@@ -5,6 +5,7 @@ Every number in them was counted on the way out, never assumed. Times are UTC.
 
 from backup_pipeline.core.manifest.columns import (
     ColumnEntry,
+    OtherSequenceEntry,
     ReferenceEntry,
     SequenceEntry,
     SheetColumnEntry,
@@ -41,6 +42,7 @@ __all__ = [
     "ExcludedEntry",
     "FileEntry",
     "Manifest",
+    "OtherSequenceEntry",
     "PartitionRecord",
     "ReferenceEntry",
     "SequenceEntry",

@@ -42,6 +42,18 @@ class SequenceEntry(Written):
     is_called: bool = False
 
 
+class OtherSequenceEntry(Written):
+    """A sequence that numbers no column of the catalog's tables; as in `SequenceEntry`.
+
+    `cycles`: after its last number it begins again, so that a smaller one is no earlier one.
+    """
+
+    sequence: tuple[str, str]
+    last_value: int | None
+    is_called: bool = False
+    cycles: bool = False
+
+
 class StepEntry(Written):
     """One hop of a look-up (see core's `plans.Step`)."""
 

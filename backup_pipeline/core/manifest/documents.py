@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from backup_pipeline.core.manifest.columns import OtherSequenceEntry
 from backup_pipeline.core.manifest.files import EncryptionEntry
 from backup_pipeline.core.manifest.table import AnomalyEntry, SnapshotEntry, TableEntry
 from backup_pipeline.core.manifest.written import FORMAT_VERSION, Written
@@ -24,6 +25,7 @@ class PartitionRecord(Written):
     table: TableEntry
     unlisted: tuple[str, ...] = ()
     excluded: Mapping[str, str] = {}
+    sequences: tuple[OtherSequenceEntry, ...] = ()
     encryption: EncryptionEntry | None = None
 
 
@@ -65,6 +67,7 @@ class Manifest(Written):
     tables: tuple[TableEntry, ...]
     excluded: tuple[ExcludedEntry, ...] = ()
     unlisted: tuple[str, ...] = ()
+    sequences: tuple[OtherSequenceEntry, ...] = Field(default=(), description="those that number no table's column")
     warnings: tuple[str, ...] = ()
     anomalies: tuple[AnomalyEntry, ...] = Field(default=(), description="those that no table's own entry tells")
     orphans: Mapping[str, int] = Field(default={}, description="reference -> rows that it leads nowhere, as counted")

@@ -43,6 +43,7 @@ def described(request: BundleRequest, partitions: Sequence[PartitionRecord], sch
         tables=tables,
         excluded=tuple(ExcludedEntry(table=name, reason=reason) for name, reason in latest.excluded.items()),
         unlisted=latest.unlisted,
+        sequences=latest.sequences,
         warnings=warnings,
         totals=_totals(tables),
         bundle_name=local_name(bundle_template(catalog.bundle_name, attempt.kind), newest.taken_at, catalog.timezone),

@@ -8,12 +8,32 @@ from backup_pipeline.core.drill import Finding, InsertTrial
 from backup_pipeline.core.drill_inserts import Insert, Inserted, planned_insert
 from backup_pipeline.core.drill_objects import Inspected, inspected
 from backup_pipeline.core.drill_ports import Scratch
+from backup_pipeline.core.restore_sequences import SequenceState
+from backup_pipeline.core.restoring import Name
 from backup_pipeline.operations.drill.restored import Restored
 
 
 def inspect_objects(scratch: Scratch, restored: Restored) -> Inspected:
     """Look for everything that was made."""
     return inspected(restored.dump, restored.plan.steps, scratch.database.objects())
+
+
+def compare_sequences(scratch: Scratch, restored: Restored) -> Sequence[Finding]:
+    """The sequences that number no column stand where the backup has them; to be looked at before any insert."""
+    wanted = {one.sequence: SequenceState(one.last_value, one.is_called) for one in restored.plan.sequences}
+    there = scratch.database.standing(list(wanted))
+    return [_stands(name, state, there.get(name)) for name, state in wanted.items() if there.get(name) != state]
+
+
+def _stands(name: Name, wanted: SequenceState, there: SequenceState | None) -> Finding:
+    """A number that was given could be given again, or the sequence is not there at all."""
+    now = "it is not there" if there is None else f"it stands at {_shown(there)}"
+    what = f"the backup has this sequence at {_shown(wanted)}, and {now}: numbers could be given twice."
+    return Finding(".".join(name), what, "Set it with setval() after a restore; report this.")
+
+
+def _shown(state: SequenceState) -> str:
+    return f"{state.last_value}" if state.is_called else f"{state.last_value} (not given yet)"
 
 
 def try_inserts(scratch: Scratch, restored: Restored) -> tuple[Sequence[InsertTrial], Sequence[Finding]]:

@@ -17,7 +17,7 @@ from backup_pipeline.operations.drill.compared import compare_table, comparing
 from backup_pipeline.operations.drill.copy import copy_backup
 from backup_pipeline.operations.drill.damage import damage_copy, lose_row
 from backup_pipeline.operations.drill.exported import export_again
-from backup_pipeline.operations.drill.inspected import inspect_objects, try_inserts
+from backup_pipeline.operations.drill.inspected import compare_sequences, inspect_objects, try_inserts
 from backup_pipeline.operations.drill.restored import Restored, restore_copy
 from backup_pipeline.operations.drill.verified import findings_of, remarks_of, verify_copy
 from backup_pipeline.operations.results import TableResult
@@ -109,12 +109,13 @@ def _compared(subject: Subject, restored: Restored, results: Mapping[str, TableR
 
 def _inspected(scratch: Scratch, restored: Restored, report: DrillReport) -> DrillReport:
     objects = inspect_objects(scratch, restored)
+    moved = compare_sequences(scratch, restored)
     trials, taken = try_inserts(scratch, restored)
     return replace(
         report,
         objects=objects.counts,
         inserts=tuple(trials),
-        findings=(*report.findings, *objects.findings, *taken),
+        findings=(*report.findings, *objects.findings, *moved, *taken),
         remarks=(*report.remarks, *objects.remarks),
     )
 
