@@ -13,6 +13,7 @@ from backup_pipeline.core.restore_selection import source_of
 from backup_pipeline.core.restore_table_sql import columns_of
 from backup_pipeline.core.restore_tables import Basis
 from backup_pipeline.core.restore_target import TargetFacts
+from backup_pipeline.core.restore_tokens import refuse_commands
 from backup_pipeline.core.restoring import (
     LoadedColumn,
     Name,
@@ -74,7 +75,8 @@ class Recovery:
 
 
 def recovery(manifest: Manifest, schema: str) -> Recovery:
-    """How to recover everything of `manifest`, whose DDL is `schema`; ValueError when that is cut off."""
+    """How to recover everything of `manifest`, whose DDL is `schema`; ValueError when that is cut off or no SQL."""
+    refuse_commands(schema)
     dump = split_dump(schema)
     made = plan(Basis(manifest, dump, _nothing(manifest), RestoreRequest(manifest.backup_id)), "")
     before, after = _kept(dump, made.steps.before), _kept(dump, made.steps.after)

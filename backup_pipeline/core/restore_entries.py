@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from backup_pipeline.core.restore_tokens import Kind, Token, mentioned, name_at, qualified_at, significant, tokens
+from backup_pipeline.core.restore_tokens import (
+    Kind,
+    Token,
+    mentioned,
+    name_at,
+    qualified_at,
+    refuse_commands,
+    significant,
+    tokens,
+)
 from backup_pipeline.core.restoring import Name
 
 _HEADER = re.compile(r"-- Name: (?P<tag>.*); Type: (?P<kind>[A-Z ]+); Schema: (?P<schema>.*); Owner: ?.*")
@@ -116,6 +125,16 @@ def split_dump(sql: str) -> Dump:
         settings = trailing or settings
     found = _LEFT_OUT.match(sql)
     return Dump(tuple(entries), frozenset(_left_out(found[1])) if found else frozenset())
+
+
+def dump_problem(sql: str) -> str | None:
+    """Why no restore can use the dump `sql`: it is cut off, or more than SQL; None when it can."""
+    try:
+        refuse_commands(sql)
+        split_dump(sql)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _heads(sql: str) -> Iterator[tuple[int, int, re.Match[str]]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from backup_pipeline.core.restoring import Name
+from backup_pipeline.core.sql_text import without_escapes
 
 # The order matters: a word swallows the dollars inside it, and what a quote begins ends with its own quote.
 _TOKEN = re.compile(
@@ -15,8 +16,8 @@ _TOKEN = re.compile(
       | (?P<comment>--[^\n]*)
       | (?P<block>/\*)
       | (?P<string>[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | (?P<dollar>\$(?:[^\W\d]\w*)?\$).*?(?P=dollar))
-      | (?P<name>"(?:[^"]|"")+")
-      | (?P<word>(?![eE]')[^\W\d][\w$]*)
+      | (?P<name>(?:[uU]&)?"(?:[^"]|"")+")
+      | (?P<word>(?![eE]'|[uU]&")[^\W\d][\w$]*)
       | (?P<symbol>\d[\w.]*|\$\d+|.)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -67,14 +68,28 @@ def tokens(sql: str) -> Iterator[Token]:
         if kind == "symbol" and _OPEN.match(sql, at):
             raise _without_end(sql, at)
         if kind != "blank":
-            text = match[0][1:-1].replace('""', '"') if kind == "name" else sql[at:end]
+            text = _bare(match[0]) if kind == "name" else sql[at:end]
             yield Token(Kind("string" if kind == "dollar" else kind), text, at, end)
         at = end
+
+
+def _bare(quoted: str) -> str:
+    name = quoted[quoted.index('"') + 1 : -1].replace('""', '"')
+    return name if quoted.startswith('"') else without_escapes(name)
 
 
 def significant(sql: str) -> list[Token]:
     """The tokens of `sql` without its comments."""
     return [token for token in tokens(sql) if token.kind is not Kind.COMMENT]
+
+
+def refuse_commands(sql: str) -> None:
+    """ValueError when `sql` has a command of psql: a backslash outside of quotes and comments, which is never SQL."""
+    for token in tokens(sql):
+        if token.kind is Kind.SYMBOL and token.text == "\\":
+            line = sql.count("\n", 0, token.start) + 1
+            message = f"line {line} has a command of psql, not SQL: {sql[token.start : token.start + 40]!r}"
+            raise ValueError(message)
 
 
 def name_at(found: Sequence[Token], at: int) -> tuple[tuple[str, ...], int]:

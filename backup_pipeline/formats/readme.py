@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.recovery import recovery
+from backup_pipeline.core.visible import visible
 from backup_pipeline.formats.recovery import FOLDER, load_lines, unpack_lines
 
 FENCE = "-" * 64
@@ -53,12 +54,13 @@ createdb --template=template0 --encoding=UTF8
 {fence}
 
   2. Make text files for psql in {folder}/. They take some times the room of parquet/; delete the folder afterwards.
+     DuckDB takes the columns by their place, in the order of manifest.json.
 {fence}
 {unpack}
 {fence}
 
   3. Make the tables, load the rows, make keys and foreign keys, set the sequences: all of it, or nothing. psql says
-     COPY and the rows of each table:
+     COPY and the rows of each table, and RECOVERED at the end; without that word, nothing was made:
 {order}
 {fence}
 {load}
@@ -85,25 +87,26 @@ def readme_text(manifest: Manifest, schema: str) -> str:
 
 
 def _head(manifest: Manifest) -> str:
-    zone = ZoneInfo(manifest.timezone)
+    zone, database = ZoneInfo(manifest.timezone), visible(manifest.snapshot.database)
     lines = [
-        f"BACKUP OF {(manifest.title or manifest.catalog).upper()}",
+        f"BACKUP OF {visible(manifest.title or manifest.catalog).upper()}",
         f"  Backup id    {manifest.backup_id}",
-        f"  Shows        the database {manifest.snapshot.database} as of {_time(manifest.snapshot.taken_at, zone)}",
-        f"  Made         {_time(manifest.finished_at, zone)}, {manifest.type}, by {manifest.created_by}",
+        f"  Shows        the database {database} as of {_time(manifest.snapshot.taken_at, zone)}",
+        f"  Made         {_time(manifest.finished_at, zone)}, {manifest.type}, by {visible(manifest.created_by)}",
         f"  Holds        {manifest.totals.rows:,} rows in {manifest.totals.tables} tables",
     ]
-    lines += [f"  Reason       {manifest.reason}"] if manifest.reason else []
+    lines += [f"  Reason       {visible(manifest.reason)}"] if manifest.reason else []
     if not manifest.consistent:
         lines.append("  CAUTION      The tables show different instants: see each table's snapshot in manifest.json.")
     if manifest.late:
         lines.append(f"  LATE         Made after {manifest.partition_date} had ended; it shows the instant above.")
-    return "\n".join([*lines, *(f"  Warning      {warning}" for warning in manifest.warnings), ""])
+    return "\n".join([*lines, *(f"  Warning      {visible(warning)}" for warning in manifest.warnings), ""])
 
 
 def _tables(manifest: Manifest) -> str:
-    width = max((len(table.sheet) for table in manifest.tables), default=0)
-    lines = (f"  {table.sheet:{width}}  {table.row_count:>13,} rows  {table.relation}" for table in manifest.tables)
+    shown = [(visible(table.sheet), table.row_count, visible(table.relation)) for table in manifest.tables]
+    width = max((len(sheet) for sheet, _, _ in shown), default=0)
+    lines = (f"  {sheet:{width}}  {rows:>13,} rows  {relation}" for sheet, rows, relation in shown)
     return "\n".join(["TABLES", *lines, ""])
 
 
@@ -116,7 +119,7 @@ def _how(manifest: Manifest, schema: str) -> Iterator[str]:
         try:
             yield from _recover(manifest, schema)
         except (ValueError, BackupError) as error:  # a backup is worth more than these commands
-            yield _filled(_BY_HAND, why=str(error))
+            yield _filled(_BY_HAND, why=visible(str(error)))
 
 
 def _recover(manifest: Manifest, schema: str) -> Iterator[str]:
@@ -146,12 +149,12 @@ def _wrapped(items: Iterable[str]) -> str:
 
 
 def _items(lines: Iterable[str]) -> Iterator[str]:
-    return (f"  {' '.join(line.split())}" for line in lines)
+    return (f"  {visible(line)}" for line in lines)
 
 
 def _left_out(manifest: Manifest) -> str:
-    excluded = [f"  {entry.table}: {entry.reason}" for entry in manifest.excluded]
-    unlisted = [f"  {name}: nobody has decided about it yet" for name in manifest.unlisted]
+    excluded = [f"  {visible(entry.table)}: {visible(entry.reason)}" for entry in manifest.excluded]
+    unlisted = [f"  {visible(name)}: nobody has decided about it yet" for name in manifest.unlisted]
     return "\n".join(["NOT IN THIS BACKUP", *excluded, *unlisted, ""]) if excluded or unlisted else ""
 
 

@@ -1,4 +1,9 @@
-"""The commands of a bundle's README that recover it with psql and DuckDB: SQL that a person can copy."""
+"""The commands of a bundle's README that recover it with psql and DuckDB: shell and SQL that a person can copy.
+
+What the backup's database named is data in them: DuckDB reads columns by their place in the file and never sees their
+names; psql gets every name quoted and in one line (see core's `sql_text`), the rows as they stand in the text files,
+and the lines of schema.sql where it takes no commands of its own, so that none of them can run a program.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from backup_pipeline.core.recovery import Lines, RecoveredSequence, RecoveredTable, Recovery
 from backup_pipeline.core.restoring import Name, PlainColumn, PlainTable
+from backup_pipeline.core.sql_text import full_name_sql, name_sql, text_sql
+from backup_pipeline.core.type_names import type_name
 
 FOLDER = "recovered"
 _WIDTH = 116
@@ -14,17 +21,24 @@ _ESCAPE = r"""CREATE MACRO pg(t) AS
   replace(replace(replace(replace(t, '\', '\\'), chr(10), '\n'), chr(13), '\r'), chr(9), '\t');"""
 _FORMAT = r"(FORMAT csv, HEADER false, DELIMITER E'\t', QUOTE '', ESCAPE '', NULLSTR '\N')"
 _SETTINGS = """\
-\\encoding UTF8
+BEGIN;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
 SET search_path = '';
 SET check_function_bodies = off;
 SET client_min_messages = warning;"""
+# psql knows \restrict since August 2025; what it guards against was looked for when the backup was made, too.
+_GUARD = """\
+guard=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
+psql --help=commands | grep -q restrict || guard="""
+_CLOSED = r"""if [ "$guard" ]; then printf '\\restrict %s\n' "$guard"; fi"""
+_OPENED = r"""if [ "$guard" ]; then printf '\\unrestrict %s\n' "$guard"; fi"""
+_END_OF_ROWS = r"printf '%s\n' '\.'"
 
 
 def unpack_lines(plan: Recovery) -> Iterator[str]:
-    """The shell commands that cut schema.sql in two and turn the Parquet files into text for COPY."""
+    """The shell commands that turn the Parquet files into text for COPY."""
     yield f"mkdir -p {FOLDER}"
-    yield _cut(plan.before, "before.sql")
-    yield _cut(plan.after, "after.sql")
     yield from ("duckdb -bail <<'END'", "SET TimeZone = 'UTC';", _ESCAPE)
     for table in plan.tables:
         yield from _export(table)
@@ -32,89 +46,85 @@ def unpack_lines(plan: Recovery) -> Iterator[str]:
 
 
 def load_lines(plan: Recovery) -> Iterator[str]:
-    """The shell commands that make everything in one transaction, or nothing."""
-    yield "psql -X -q -v ON_ERROR_STOP=1 --single-transaction -f - <<'END'"
-    yield from (_SETTINGS, f"\\i {FOLDER}/before.sql")
+    """The shell commands that make everything in one transaction, or nothing: its end comes when all else has come."""
+    yield from (*_GUARD.splitlines(), "(set +e", "cat <<'END'", *_SETTINGS.splitlines(), "END")
+    yield from _lines_of_schema(plan.before)
+    yield "cat <<'END'"
     for table in plan.tables:
         yield from _made(table)
-    broken = [(_full(table.target), name) for table in plan.tables for name in _broken(table)]
-    yield from (_rename(table, name, _flat(name)) for table, name in broken)
-    yield "\\set QUIET off"
-    yield from (_copy(table) for table in plan.tables)
-    yield "\\set QUIET on"
-    yield from (_rename(table, _flat(name), name) for table, name in broken)
-    yield f"\\i {FOLDER}/after.sql"
+    yield "END"
+    for table in plan.tables:
+        yield from _filled(table)
+    yield from _lines_of_schema(plan.after)
+    yield "cat <<'END'"
     yield from (_key(table.plain) for table in plan.tables if table.plain and table.plain.key)
-    yield from (f"REFRESH MATERIALIZED VIEW {_full(view)};" for view in plan.refreshed)
+    yield from (f"REFRESH MATERIALIZED VIEW {full_name_sql(view)};" for view in plan.refreshed)
     yield "\\o /dev/null"
     yield from (_set(sequence) for sequence in plan.sequences)
-    yield "END"
+    yield from ("\\o", "COMMIT;", "SELECT 'RECOVERED';", "END")
+    yield ") | psql -X -q -A -t -v ON_ERROR_STOP=1 -f -"
 
 
-def _cut(ranges: Sequence[Lines], name: str) -> str:
-    shown = " ".join(f"-e '{first},{last}p'" for first, last in ranges) or "-e ''"
-    return f"sed -n {shown} schema.sql > {FOLDER}/{name}"
+def _lines_of_schema(ranges: Sequence[Lines]) -> Iterator[str]:
+    shown = " ".join(f"-e '{first},{last}p'" for first, last in ranges)
+    if shown:
+        yield from (_CLOSED, f"sed -n {shown} schema.sql", _OPENED)
 
 
 def _export(table: RecoveredTable) -> Iterator[str]:
-    types = {column.name: column.arrow_type for column in table.entry.columns}
+    """A file's columns by their place: DuckDB takes names that differ in case alone for the same."""
+    places = {column.name: (f"c{place}", column.arrow_type) for place, column in enumerate(table.entry.columns, 1)}
     yield "COPY (SELECT"
-    yield from _wrapped(_value(column.name, types[column.name]) for column in table.columns)
-    yield f"FROM 'parquet/{table.entry.name}/*.parquet') TO '{_file(table)}' {_FORMAT};"
+    yield from _wrapped(_value(*places[column.name]) for column in table.columns)
+    yield f"FROM read_parquet('parquet/{table.entry.name}/*.parquet', hive_partitioning = false) AS t("
+    yield from _wrapped(place for place, _ in places.values())
+    yield f")) TO '{_file(table)}' {_FORMAT};"
 
 
 def _value(column: str, arrow_type: str) -> str:
     if arrow_type == "binary":
-        return rf"'\\x' || lower(hex({_name(column)}))"
-    return f"pg({_name(column)})" if arrow_type == "string" else _name(column)
+        return rf"'\\x' || lower(hex({column}))"
+    return f"pg({column})" if arrow_type == "string" else column
+
+
+def _filled(table: RecoveredTable) -> Iterator[str]:
+    """COPY, the rows behind it, and an error unless as many came as the backup has."""
+    columns = ", ".join(name_sql(column.target) for column in table.columns)
+    yield from ("cat <<'END'", "\\set QUIET off")
+    yield f"COPY {full_name_sql(table.target)} ({columns}) FROM STDIN;"
+    yield from ("END", f"cat {_file(table)}", _END_OF_ROWS, "cat <<'END'", "\\set QUIET on")
+    message = f"'%s rows of {table.entry.name} came, where the backup has {table.entry.row_count}'"
+    yield f"SELECT CASE WHEN :ROW_COUNT <> {table.entry.row_count} THEN"
+    yield from (f"  format({message}, :ROW_COUNT)::int END \\g /dev/null", "END")
 
 
 def _made(table: RecoveredTable) -> Iterator[str]:
-    target = _full(table.target)
+    target = full_name_sql(table.target)
     if table.plain is not None:
         schema = table.plain.target[0]
         if schema != "public":
-            yield f"CREATE SCHEMA IF NOT EXISTS {_name(schema)};"
+            yield f"CREATE SCHEMA IF NOT EXISTS {name_sql(schema)};"
         yield f"CREATE TABLE {target} ("
         yield from _wrapped(_column(column) for column in table.plain.columns)
         yield ");"
     for column in table.relaxed:
-        yield f"ALTER TABLE {target} ALTER COLUMN {_name(column)} DROP NOT NULL;"
+        yield f"ALTER TABLE {target} ALTER COLUMN {name_sql(column)} DROP NOT NULL;"
 
 
 def _column(column: PlainColumn) -> str:
-    return f"{_name(column.name)} {column.pg_type}{' NOT NULL' if column.not_null else ''}"
+    return f"{name_sql(column.name)} {type_name(column.pg_type).sql()}{' NOT NULL' if column.not_null else ''}"
 
 
 def _key(plain: PlainTable) -> str:
-    return f"ALTER TABLE {_full(plain.target)} ADD PRIMARY KEY ({', '.join(map(_name, plain.key))});"
-
-
-def _copy(table: RecoveredTable) -> str:
-    """A psql command, which ends with its line."""
-    columns = ", ".join(_name(_flat(column.target)) for column in table.columns)
-    return f"\\copy {_full(table.target)} ({columns}) FROM '{_file(table)}'"
-
-
-def _broken(table: RecoveredTable) -> Iterator[str]:
-    """Columns with a line break in their name, which no psql command can hold: they get another meanwhile."""
-    return (column.target for column in table.columns if _flat(column.target) != column.target)
-
-
-def _rename(table: str, old: str, new: str) -> str:
-    return f"ALTER TABLE {table} RENAME COLUMN {_name(old)} TO {_name(new)};"
-
-
-def _flat(name: str) -> str:
-    return " ".join(name.splitlines())
+    return f"ALTER TABLE {full_name_sql(plain.target)} ADD PRIMARY KEY ({', '.join(map(name_sql, plain.key))});"
 
 
 def _set(one: RecoveredSequence) -> str:
-    sequence = _text(_full(one.sequence))
+    sequence = text_sql(_regclass(one.sequence))
     if one.last_value is not None or one.table is None:
         return f"SELECT setval({sequence}, {one.last_value}, {'true' if one.is_called else 'false'});"
-    largest = f"max({_name(one.column)})"
-    return f"SELECT setval({sequence}, {largest}) FROM {_full(one.table)} HAVING {largest} IS NOT NULL;"  # noqa: S608
+    largest = f"max({name_sql(one.column)})"
+    return f"SELECT setval({sequence}, {largest}) FROM {full_name_sql(one.table)} HAVING {largest} IS NOT NULL;"  # noqa: S608
 
 
 def _file(table: RecoveredTable) -> str:
@@ -132,13 +142,6 @@ def _wrapped(items: Iterable[str]) -> Iterator[str]:
     yield f"  {line}"
 
 
-def _full(name: Name) -> str:
-    return ".".join(map(_name, name))
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _regclass(name: Name) -> str:
+    """The text that names a relation; it knows quotes, but not the escapes of `name_sql`."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name)

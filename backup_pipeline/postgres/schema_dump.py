@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
 from backup_pipeline.core.secrets import HIDDEN, looks_secret
+from backup_pipeline.core.sql_text import full_name_sql
 from backup_pipeline.postgres.endpoint import Endpoint
 from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import relation_sql
@@ -103,7 +104,7 @@ class SchemaDump:
 def _preface(without: Sequence[tuple[str, str]]) -> str:
     if not without:
         return ""
-    names = "\n".join(f"--   {relation_sql(relation)}" for relation in without).replace("\r", " ")
+    names = "\n".join(f"--   {full_name_sql(relation)}" for relation in without)
     return f"-- Left out, because the backup role may not read them:\n{names}\n"
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from backup_pipeline.core.restore_entries import split_dump
+from backup_pipeline.core.restore_entries import dump_problem, split_dump
 from backup_pipeline.core.restore_table_sql import columns_of
 from backup_pipeline.core.restore_tokens import Kind, significant, tokens
 from backup_pipeline.demo.isp import create_isp
@@ -114,13 +114,22 @@ def test_tokens_are_those_that_postgresql_sees() -> None:
     kinds = [(token.kind, token.text) for token in found if token.kind is not Kind.SYMBOL]
     assert kinds == [
         (Kind.WORD, "SELECT"), (Kind.WORD, "a$b"), (Kind.WORD, "c"), (Kind.STRING, "'it''s'"), (Kind.NAME, 'q"q'),
-        (Kind.STRING, "$$a'b$$"), (Kind.STRING, "E'\\''"), (Kind.WORD, "U"), (Kind.NAME, "x"),
+        (Kind.STRING, "$$a'b$$"), (Kind.STRING, "E'\\''"), (Kind.NAME, "x"),
     ]  # fmt: skip
+
+
+def test_what_no_restore_can_use_is_known() -> None:
+    assert dump_problem(TRICKY) is None
+    assert "has no end" in str(dump_problem(TRICKY + "SELECT 'open"))
+    assert dump_problem(TRICKY + "\n\\! touch owned\n") == (
+        f"line {TRICKY.count(chr(10)) + 2} has a command of psql, not SQL: '\\\\! touch owned\\n'"
+    )
 
 
 def test_what_the_backup_role_could_not_read_is_known() -> None:
     preface = '-- Left out, because the backup role may not read them:\n--   "public"."a.b"\n--   "x"."y"\n'
-    assert split_dump(preface + TRICKY).left_out == {("public", "a.b"), ("x", "y")}
+    preface += '--   "x".U&"a\\000A\\005C\\0021 touch owned"\n'
+    assert split_dump(preface + TRICKY).left_out == {("public", "a.b"), ("x", "y"), ("x", "a\n\\! touch owned")}
     assert split_dump(TRICKY).left_out == frozenset()
 
 

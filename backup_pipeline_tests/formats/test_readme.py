@@ -112,10 +112,27 @@ def test_a_schema_that_is_cut_off_costs_the_commands_and_not_the_backup() -> Non
     assert "createdb" not in text
 
 
+def test_a_schema_with_a_command_of_psql_gets_no_commands() -> None:
+    """As a pg_dump of before August 2025 made it of a name with a line break."""
+    text = readme_text(manifest(a_plan()), "CREATE TABLE things (id int);\n--\n-- Name: x\n\\! touch owned\n--\n")
+    assert "line 4 has a command of psql, not SQL: '\\\\! touch owned" in text
+    assert "createdb" not in text
+
+
+def test_names_can_neither_act_on_a_terminal_nor_begin_lines_of_their_own() -> None:
+    evil = f"x\n{FENCE}\nrm -rf ~\n{FENCE}\n\x1b[2J\u202e"
+    found = manifest(a_plan(), title=evil, created_by=evil, reason=evil, warnings=(evil,), unlisted=(evil,))
+    found = found.model_copy(update={"excluded": (ExcludedEntry(table=evil, reason=evil),)})
+    text = readme_text(found, "")
+    assert "rm -rf ~" in text
+    assert not [line for line in text.splitlines() if line.startswith("rm ") or not line.isprintable()]
+    assert text.count(f"\n{FENCE}\n") == readme_text(manifest(a_plan()), "").count(f"\n{FENCE}\n")
+
+
 def test_no_line_of_prose_is_too_long_and_commands_begin_their_line() -> None:
     blocks = readme_text(manifest(a_plan()), "").split(f"{FENCE}\n")
     assert max(len(line) for line in "".join(blocks[::2]).splitlines()) <= 118
-    assert {block.split(" ")[0] for block in blocks[1::2]} == {"python3", "export", "mkdir", "psql"}
+    assert {block.split(" ")[0] for block in blocks[1::2]} == {"python3", "export", "mkdir", "guard=$(od", "psql"}
 
 
 @pytest.fixture

@@ -149,8 +149,19 @@ def test_what_goes_wrong_leaves_nothing(fresh_database: str, recovered: str, tmp
     """A file is damaged while somebody recovers: psql stops, and the database is as empty as before."""
     run(fresh_database, TRICKY)
     bundle = unpacked(back_up(fresh_database, tmp_path), tmp_path / "bundle")
-    spoiled = bundle.commands.replace("psql -X -q -v", "sed -i '2s/^/x/' recovered/tree.tsv\npsql -X -q -v")
-    done = bundle.typed(spoiled, fresh_database)
-    assert done.returncode != 0
-    assert 'invalid input syntax for type integer: "x' in done.stderr
-    assert one(recovered, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+    spoiling = {
+        "sed -i '2s/^/x/' recovered/tree.tsv": 'invalid input syntax for type integer: "x',
+        "rm recovered/tree.tsv": "0 rows of tree came, where the backup has 3",
+        "sed -i '$d' recovered/tree.tsv": "2 rows of tree came, where the backup has 3",
+        "sed -i '/^CREATE TABLE/d' schema.sql": "syntax error",
+    }
+    before, loading, after = bundle.commands.partition("guard=$(od")
+    assert bundle.typed(before, fresh_database).returncode == 0
+    for command, complaint in spoiling.items():
+        (bundle.folder / "kept").mkdir(exist_ok=True)
+        kept = "cp -r recovered schema.sql kept"
+        done = bundle.typed("\n".join([kept, command, loading + after]), fresh_database)
+        assert (done.returncode != 0, complaint in done.stderr) == (True, True), done.stderr
+        assert "RECOVERED" not in done.stdout
+        assert one(recovered, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+        assert bundle.typed("cp -r kept/. .", fresh_database).returncode == 0

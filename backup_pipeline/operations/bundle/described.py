@@ -11,6 +11,7 @@ from backup_pipeline.core.encryption import encryption_entry
 from backup_pipeline.core.ids import bundle_template, local_name
 from backup_pipeline.core.manifest import ExcludedEntry, Manifest, PartitionRecord, TableEntry, Totals
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.restore_entries import dump_problem
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.bundle.asked import BundleRequest
 
@@ -23,7 +24,9 @@ def described(request: BundleRequest, partitions: Sequence[PartitionRecord], sch
     newest = latest.table.snapshot
     consistent = len({(table.snapshot.id, table.snapshot.taken_at) for table in tables}) == 1
     late = any(partition.late for partition in partitions)
-    warnings = tuple(_warnings(partitions, latest, consistent=consistent, late=late))
+    problem = dump_problem(schema.decode(errors="replace"))
+    unusable = [f"No restore can use schema.sql: {problem}. Use the newest pg_dump, and names without line breaks."]
+    warnings = (*(unusable if problem else ()), *_warnings(partitions, latest, consistent=consistent, late=late))
     return Manifest(
         backup_id=attempt.backup_id,
         catalog=catalog.catalog,
