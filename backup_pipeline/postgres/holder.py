@@ -15,6 +15,7 @@ from psycopg.pq import ConnStatus
 from psycopg.rows import dict_row
 
 from backup_pipeline.core.manifest import SnapshotEntry
+from backup_pipeline.postgres.known_settings import refuse_hidden_damage
 from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import BEGIN, apply_sql
 
@@ -38,7 +39,7 @@ class Holder:
         self._ends = socket.socketpair()
         self._watcher: threading.Thread | None = None
         try:
-            self.query(apply_sql(settings))
+            refuse_hidden_damage(self.query(apply_sql(settings))[0]["refused"])
             self.query(BEGIN)
             opened = self.query(_OPEN)[0]
         except BaseException:

@@ -34,8 +34,12 @@ ORDER BY 1, 2"""
 class SchemaDump:
     """One run of pg_dump; `cancel` ends it from any thread, and so does `patience` that is over."""
 
-    def __init__(self, program: Path, endpoint: Endpoint, connect_timeout_s: int, patience: Patience) -> None:
+    def __init__(
+        self, program: Path, endpoint: Endpoint, connect_timeout_s: int, patience: Patience, options: str = ""
+    ) -> None:
+        """`options` are libpq's: the settings that pg_dump's session starts with."""
         self._program = program
+        self._session_options = options
         self._endpoint = endpoint
         self._connect_timeout_s = connect_timeout_s
         self._patience = patience
@@ -87,6 +91,7 @@ class SchemaDump:
             env={
                 **environment,
                 "PGCLIENTENCODING": "UTF8",
+                "PGOPTIONS": self._session_options,
                 "PGAPPNAME": "backup_pipeline schema",
                 "PGCONNECT_TIMEOUT": str(self._connect_timeout_s),
                 "LC_ALL": "C",

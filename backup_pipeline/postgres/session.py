@@ -1,50 +1,44 @@
-"""The session settings of every connection to the source: what makes values print the same everywhere and always."""
+"""How a session is begun: its settings applied, its transaction, the snapshot it joins; and names written as SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# How values print: the same text whatever the server, the role or the environment would prefer.
-_FORMATS = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "lc_monetary": "C",
-    "xmloption": "content",
-    "standard_conforming_strings": "on",
-}
-# Which rows come, and in which order: a role that row-level security would filter gets an error, not fewer rows; no
-# scan starts in the middle of a table because another one is under way; no workers that mix up the order.
-_ROWS = {
-    "row_security": "off",
-    "synchronize_seqscans": "off",
-    "max_parallel_workers_per_gather": "0",
-}
-# Names in the catalog's SQL are qualified; nothing that somebody put into `public` may stand in for a built-in.
-_SAFETY = {"search_path": "pg_catalog", "idle_in_transaction_session_timeout": "0"}
+from backup_pipeline.postgres.known_settings import READING, timeouts
 
 # A program that is killed would leave its query running to the end. Servers look for their client since 14, on Linux.
-_GONE_CLIENT = """CASE WHEN current_setting('server_version_num')::int8 >= 140000 AND version() LIKE '%linux%'
-THEN set_config('client_connection_check_interval', '2000', false) END"""
+_GONE_CLIENT = """CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int8
+    OPERATOR(pg_catalog.>=) 140000 AND pg_catalog.version() OPERATOR(pg_catalog.~~) '%linux%'
+THEN pg_catalog.set_config('client_connection_check_interval', '2000', false) END"""
+
+_APPLY = """
+SELECT pg_catalog.pg_backend_pid() AS pid, ARRAY(
+    SELECT pg_catalog.set_config(s.name, v.value, false)
+    FROM (VALUES {wanted}) AS v (name, value) JOIN pg_catalog.pg_settings AS s
+    ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(v.name)
+    WHERE s.context OPERATOR(pg_catalog.=) 'user' OR s.setting OPERATOR(pg_catalog.<>) v.value
+          AND pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on') AS applied, ARRAY(
+    SELECT s.name FROM (VALUES {wanted}) AS v (name, value) JOIN pg_catalog.pg_settings AS s
+    ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(v.name)
+    WHERE s.context OPERATOR(pg_catalog.<>) 'user' AND s.setting OPERATOR(pg_catalog.<>) v.value
+          AND pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.<>) 'on') AS refused, {gone} AS watching"""
 
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 def session_settings(statement_timeout_s: float, lock_timeout_s: float) -> Mapping[str, str]:
-    """The settings by name; the timeouts in seconds, 0 for none."""
-    timeouts = {
-        "statement_timeout": str(round(statement_timeout_s * 1000)),
-        "lock_timeout": str(round(lock_timeout_s * 1000)),
-    }
-    return {**_FORMATS, **_ROWS, **_SAFETY, **timeouts}
+    """The settings by name of a session that reads; the timeouts in seconds, 0 for none."""
+    return {**READING, **timeouts(statement_timeout_s, lock_timeout_s)}
 
 
 def apply_sql(settings: Mapping[str, str]) -> str:
-    """One query that applies all of `settings` to its session and returns the backend's process id as `pid`."""
-    applied = ", ".join(f"set_config({literal(n)}, {literal(v)}, false)" for n, v in settings.items())
-    return f"SELECT pg_backend_pid() AS pid, ARRAY[{applied}, {_GONE_CLIENT}]::text AS applied"
+    """One query that applies those of `settings` that its server knows, and returns the backend's process id as `pid`.
+
+    `refused` are the names of those that only a superuser may set, and that have another value. Everything in the query
+    is qualified: it runs under whatever search path the session came with.
+    """
+    wanted = ", ".join(f"({literal(name)}, {literal(value)})" for name, value in settings.items())
+    return _APPLY.format(wanted=wanted, gone=_GONE_CLIENT)
 
 
 def join_sql(snapshot_id: str) -> str:

@@ -20,6 +20,7 @@ from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import RECOVERY, connect_error, connection_lost, query_error
 from backup_pipeline.postgres.holder import Holder, Row
 from backup_pipeline.postgres.introspect import introspect
+from backup_pipeline.postgres.known_settings import DUMPING, KNOWN, startup_options
 from backup_pipeline.postgres.page_sql import own_column, source_sql
 from backup_pipeline.postgres.pages import Reading, read_pages, run
 from backup_pipeline.postgres.patience import Patience
@@ -128,7 +129,9 @@ class PostgresSnapshot:
     def schema_sql(self) -> str:
         """The DDL of the database as this snapshot shows it; a comment at the top names what the role may not read."""
         program = find_binaries(self._options.bindir, needs=("pg_dump",)).tool("pg_dump")
-        dump = SchemaDump(program, self._endpoint, self._options.connect_timeout_s, self._patience)
+        known = [str(row["name"]) for row in self._ask(KNOWN, "reading the settings")]
+        options = startup_options(DUMPING, known)
+        dump = SchemaDump(program, self._endpoint, self._options.connect_timeout_s, self._patience, options)
         with self._guard:
             self._dumps.append(dump)
         hidden = [(str(row["schema"]), str(row["name"])) for row in self._ask(LOCKED_OUT, "reading privileges")]

@@ -17,17 +17,16 @@ from backup_pipeline.core.restore_target import TargetFacts
 from backup_pipeline.core.restoring import Name, RestorePlan, TableReport, TableRestore
 from backup_pipeline.postgres import target_queries as ask
 from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
+from backup_pipeline.postgres.known_settings import WRITING, refuse_replica, timeouts
 from backup_pipeline.postgres.restore_run import restore_in_transaction
 from backup_pipeline.postgres.restore_work import Work
-from backup_pipeline.postgres.session import apply_sql, relation_sql, session_settings
+from backup_pipeline.postgres.session import apply_sql, relation_sql
 from backup_pipeline.postgres.target_errors import connect_error, told_as_target_errors
 from backup_pipeline.postgres.target_facts import facts
 
 LOCK = {"class": 1_650_551_664, "object": 1}
 """The advisory lock that a restore holds on its target database."""
 _CANCEL_TIMEOUT_S = 5.0
-# A restore may use every core of the server; what backups turn off for their sake is left as the server has it.
-_FOR_BACKUPS = ("synchronize_seqscans", "max_parallel_workers_per_gather")
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,7 @@ class PostgresTargetSession:
     def __init__(self, endpoint: Endpoint, options: TargetOptions) -> None:
         self._endpoint = endpoint
         self._canceled = threading.Event()
-        settings = dict(session_settings(options.statement_timeout_s, options.lock_timeout_s))
-        for name in _FOR_BACKUPS:
-            del settings[name]
+        settings = {**WRITING, **timeouts(options.statement_timeout_s, options.lock_timeout_s)}
         conninfo = endpoint.conninfo("restore", options.connect_timeout_s)
         try:
             self._connection = _connected(conninfo, settings)
@@ -134,7 +131,8 @@ class PostgresTargetSession:
 def _connected(conninfo: str, settings: Mapping[str, str]) -> psycopg.Connection[dict[str, Any]]:
     connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
     try:
-        connection.execute(apply_sql(settings).encode())
+        row = connection.execute(apply_sql(settings).encode()).fetchone()
+        refuse_replica(row["refused"] if row else [])
     except BaseException:
         connection.close()
         raise
