@@ -1,16 +1,27 @@
-"""When a cron line is due: five fields, as `catalog_rules.cron` allows them, in a timezone."""
+"""When a cron line is due: five fields, as `catalog_rules.cron` allows them, in a timezone.
+
+This is the only place that knows it. A scheduler is given `scheduler_lines`, which tick at every due time and may tick
+at others, and asks `is_due` of each of its ticks: no two programs agree on what a change of clocks does to a line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.catalog_rules import CRON_FIELDS, cron, cron_number
 
 _DAYS = 366 * 8
 """29 February comes every four years, and after a century that is no leap year after eight."""
+_DAY_MINUTES = 24 * 60
+_SEEN = (2020, 2060)
+"""The years whose changes of clocks a scheduler's lines are made for. Where there is none, a line is left as it is."""
+
+_HOURS = range(24)
+_ANY_DAYS = frozenset(range(32))
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,15 @@ class _Fields:
     any_day: bool
     any_weekday: bool
 
+    @property
+    def every_hour(self) -> bool:
+        """Whether the line goes by the passing of time, and not by hours of the day."""
+        return len(self.hours) == len(_HOURS)
+
+    def on_any_day(self) -> _Fields:
+        """The same times of the day, on every one."""
+        return replace(self, any_day=True, any_weekday=True, days=_ANY_DAYS, months=_ANY_DAYS, weekdays=_ANY_DAYS)
+
     def on(self, day: date) -> bool:
         """Where both the day and the weekday are given, one of them is enough: that is cron's old rule."""
         by_day, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
@@ -33,8 +53,9 @@ class _Fields:
 def last_due(line: str, timezone: str, now: datetime) -> datetime | None:
     """The last instant at or before `now` when `line` was due, in UTC; None for a line that is never due.
 
-    As the scheduler does it: a time that the change of clocks leaves out counts as the instant at which the clocks
-    change, and of a time that comes twice the second one counts.
+    A time that the change of clocks leaves out counts as the instant at which they change, or as the minute before
+    where that is on another date; of a time that comes twice the second one counts. So a daily line is due once on
+    every date. A line for every hour goes by the time that passes: what comes twice counts twice, what is left out not.
     """
     fields, zone = _parse(line), ZoneInfo(timezone)
     today = now.astimezone(zone).date()
@@ -59,23 +80,94 @@ def next_due(line: str, timezone: str, now: datetime) -> datetime | None:
     return next(due_times(line, timezone, after=now, until=now + timedelta(days=_DAYS)), None)
 
 
+def is_due(line: str, timezone: str, at: datetime) -> bool:
+    """Whether `line` is due at that very instant."""
+    zone = ZoneInfo(timezone)
+    return at in _instants(_parse(line), at.astimezone(zone).date(), zone)
+
+
+def scheduler_lines(line: str, timezone: str) -> tuple[Sequence[str], str]:
+    """Cron lines and their timezone for a scheduler: it ticks whenever `line` is due in `timezone`, and at other times.
+
+    Where the clocks are never changed that is `line` itself. Elsewhere they are lines in UTC, where there is nothing to
+    agree on: one time for each distance from UTC, and the instants of the changes that leave a due time out.
+    """
+    offsets, changes = _clock_changes(timezone)
+    if not changes:
+        return (line,), timezone
+    fields, zone = _parse(line), ZoneInfo(timezone)
+    walls = {hour * 60 + minute for hour in fields.hours for minute in fields.minutes}
+    times = {wall - offset for wall in walls for offset in offsets}
+    minutes = {at % _DAY_MINUTES for at in times}
+    for change in changes:
+        days = [change.astimezone(zone).date() + timedelta(days=shift) for shift in (-1, 0, 1)]
+        left_out = {at for day in days for at in _instants(fields.on_any_day(), day, zone)}
+        minutes |= {at.hour * 60 + at.minute for at in left_out}
+    weekdays = {(day + at // _DAY_MINUTES) % 7 for day in fields.weekdays for at in times} if fields.any_day else set()
+    return _lines_of(minutes, weekdays or set(range(7))), "UTC"
+
+
+def _lines_of(minutes: set[int], weekdays: set[int]) -> Sequence[str]:
+    """Lines for those minutes of the day, on those weekdays; hours with the same minutes share one."""
+    on = "*" if len(weekdays) == 7 else _listed(weekdays)
+    by_hour = {hour: frozenset(at % 60 for at in minutes if at // 60 == hour) for hour in _HOURS}
+    hours = {same: [hour for hour in _HOURS if by_hour[hour] == same] for same in by_hour.values() if same}
+    return [
+        f"{_listed(same)} {'*' if len(own) == len(_HOURS) else _listed(own)} * * {on}" for same, own in hours.items()
+    ]
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ",".join(str(number) for number in sorted(numbers))
+
+
+@cache
+def _clock_changes(timezone: str) -> tuple[frozenset[int], tuple[datetime, ...]]:
+    """The distances from UTC, in minutes, and the first instant of each that follows another, in the years of _SEEN."""
+    zone, step = ZoneInfo(timezone), timedelta(hours=12)
+    at, end = (datetime(year, 1, 1, tzinfo=UTC) for year in _SEEN)
+    offsets, changes = {_offset(at, zone)}, []
+    while at < end:
+        if _offset(at + step, zone) != _offset(at, zone):
+            changes.append(_change_between(at, at + step, zone))
+            offsets.add(_offset(at + step, zone))
+        at += step
+    return frozenset(offsets), tuple(changes)
+
+
+def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """The first minute with the offset of `after`; the offset changes once between the two."""
+    old = _offset(before, zone)
+    while after - before > timedelta(minutes=1):
+        middle = before + timedelta(minutes=(after - before) // timedelta(minutes=2))
+        before, after = (middle, after) if _offset(middle, zone) == old else (before, middle)
+    return after
+
+
+def _offset(at: datetime, zone: ZoneInfo) -> int:
+    offset = at.astimezone(zone).utcoffset()
+    return 0 if offset is None else offset // timedelta(minutes=1)
+
+
 def _instants(fields: _Fields, day: date, zone: ZoneInfo) -> list[datetime]:
     """The instants of one day, in order, each once."""
     if not fields.on(day):
         return []
-    return sorted({_instant(datetime.combine(day, time(h, m)), zone) for h in fields.hours for m in fields.minutes})
+    walls = (datetime.combine(day, time(hour, minute)) for hour in fields.hours for minute in fields.minutes)
+    return sorted({at for wall in walls for at in _at(wall, zone, every_hour=fields.every_hour)})
 
 
-def _instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    later = wall.replace(tzinfo=zone, fold=1)
-    at = later.astimezone(UTC)
-    if at.astimezone(zone).replace(tzinfo=None) == wall:
-        return at
-    # The clocks leave it out: they change somewhere between what it would be by the old time and by the new.
-    offset = later.utcoffset()
-    while at.astimezone(zone).utcoffset() != offset:
-        at += timedelta(minutes=1)
-    return at
+def _at(wall: datetime, zone: ZoneInfo, *, every_hour: bool) -> Sequence[datetime]:
+    """When it is that time by the clocks of `zone`: see `last_due`."""
+    first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if second.astimezone(zone).replace(tzinfo=None) == wall:
+        return (first, second) if every_hour else (second,)
+    if every_hour:
+        return ()
+    change = _change_between(
+        second, first, zone
+    )  # left out: by the new clocks it is before the change, by the old after
+    return (change if change.astimezone(zone).date() == wall.date() else change - timedelta(minutes=1),)
 
 
 def _parse(line: str) -> _Fields:

@@ -1,7 +1,6 @@
 """The drill of a catalog as a weekly job: what the command line's `drill` does, with its report in the UI."""
 
 from collections.abc import Iterator
-from datetime import UTC
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -18,6 +17,7 @@ from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import drill_job_name, drill_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.run_facts import run_url
+from backup_pipeline.orchestration.schedules import tick_of, ticks_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drilling import drilled_catalog
 from backup_pipeline.wiring.reading import reading
@@ -88,15 +88,17 @@ def drill_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name=f"{catalog.catalog}_drill_weekly",
-        cron_schedule=WEEKLY,
-        execution_timezone=catalog.timezone,
+        **ticks_of(catalog, WEEKLY),
         job_name=drill_job_name(catalog),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Restore drill of {catalog.title or catalog.catalog} (Sundays 04:00, {catalog.timezone}).",
     )
-    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """A tick that comes late still drills: what is drilled is the newest backup there is then."""
-        tick = context.scheduled_execution_time.astimezone(UTC).astimezone(ZoneInfo(catalog.timezone))
+        due = tick_of(context, catalog, WEEKLY)
+        if isinstance(due, dg.SkipReason):
+            return due
+        tick = due.astimezone(ZoneInfo(catalog.timezone))
         return dg.RunRequest(run_key=f"{catalog.catalog} drill {tick.isoformat()}")
 
     return weekly

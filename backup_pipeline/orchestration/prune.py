@@ -20,6 +20,7 @@ from backup_pipeline.orchestration.keys import prune_job_name, prune_op
 from backup_pipeline.orchestration.prune_metadata import plan_markdown, prune_metadata
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.s3 import s3_settings_of
+from backup_pipeline.orchestration.schedules import tick_of, ticks_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.pruning import open_prune, wishes_of
 
@@ -71,15 +72,17 @@ def prune_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name=f"{catalog.catalog}_prune",
-        cron_schedule=cron,
-        execution_timezone=catalog.timezone,
+        **ticks_of(catalog, cron),
         job_name=prune_job_name(catalog),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Clean-up of old backups of {catalog.title or catalog.catalog} ({cron}, {catalog.timezone}).",
     )
-    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """A tick that comes late still cleans up: the plan is that of its own present."""
-        tick = context.scheduled_execution_time.astimezone(ZoneInfo(catalog.timezone))
+        due = tick_of(context, catalog, cron)
+        if isinstance(due, dg.SkipReason):
+            return due
+        tick = due.astimezone(ZoneInfo(catalog.timezone))
         return dg.RunRequest(run_key=f"{catalog.catalog} prune {tick.isoformat()}")
 
     return weekly

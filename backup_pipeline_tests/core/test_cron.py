@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from itertools import pairwise
 
 import pytest
-from dagster._utils.schedules import cron_string_iterator
+from dagster._utils.schedules import cron_string_iterator, schedule_execution_time_iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.cron import due_times, last_due, next_due
+from backup_pipeline.core.cron import due_times, is_due, last_due, next_due, scheduler_lines
+from backup_pipeline.core.dates import day_end, local_date
+from backup_pipeline_tests.core.zones import Zone, changing, zones
 
 DHAKA, BERLIN = "Asia/Dhaka", "Europe/Berlin"
 NOW = datetime(2026, 11, 21, 15, 30, tzinfo=UTC)
@@ -87,14 +90,90 @@ def test_the_next_time_and_those_between_are_the_scheduler_s(line: str, minutes:
     assert list(due_times(line, DHAKA, after=now, until=expected[-1])) == expected
 
 
-@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Africa/Cairo", "Pacific/Auckland"])
-@pytest.mark.parametrize("line", ["30 2 * * *", "0 0 * * *", "15 1 * * *", "0 3 * * 0"])
-def test_where_clocks_change_it_is_what_the_scheduler_itself_comes_to(zone: str, line: str) -> None:
+HALF_HOURS = [f"{minute} {hour} * * *" for hour in range(24) for minute in (0, 30)]
+OTHERS = ["*/5 * * * *", "0 * * * *", "30 * * * *", "0 */6 * * *", "*/15 0-3 * * *", "0 0 * * 0", "30 23 * * 6"]
+OTHERS += ["30 1 * * sun", "0 0 1 * *", "30 2 28-31 3,10 *", "0 1,2,3 * * *", "45 23 * * mon-fri"]
+
+
+def _check_each_date_once(zone: Zone, change: datetime) -> None:
+    dates = [local_date(change, zone.name) + timedelta(days=shift) for shift in (-1, 0, 1)]
+    after, until = (day_end(day, zone.name) - MICRO for day in (dates[0] - timedelta(days=1), dates[-1]))
+    for line in HALF_HOURS:
+        due = list(due_times(line, zone.name, after=after, until=until))
+        assert [local_date(at, zone.name) for at in due] == dates, (line, zone.name, change)
+        assert due == sorted(due)
+
+
+def test_a_daily_line_is_due_once_on_every_date_also_where_clocks_change() -> None:
+    """Else a date would have no backup, or two, and its partition none or two."""
+    assert len(changing()) > 20
+    for zone in changing():
+        for change in zone.changes[:2]:
+            _check_each_date_once(zone, change)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_daily_line_is_due_once_on_every_date_of_ten_years() -> None:
+    for zone in changing():
+        for change in zone.changes:
+            _check_each_date_once(zone, change)
+
+
+def test_a_line_of_every_hour_goes_by_the_time_that_passes() -> None:
+    """Five minutes stay five minutes when the clocks are put back an hour, or forward."""
+    for zone in changing():
+        for change in zone.changes[:2]:
+            after, until = change - timedelta(hours=4), change + timedelta(hours=4)
+            due = list(due_times("*/5 * * * *", zone.name, after=after, until=until))
+            assert {later - earlier for earlier, later in pairwise(due)} == {timedelta(minutes=5)}
+
+
+def _ticks(line: str, zone: Zone, after: datetime, until: datetime) -> list[datetime]:
+    """The ticks of Dagster's scheduler that are due; it begins anew with each of them, as its daemon does."""
+    lines, timezone = scheduler_lines(line, zone.name)
+    ticks: list[datetime] = []
+    at = after
+    while True:
+        following = schedule_execution_time_iterator((at + MICRO).timestamp(), list(lines), timezone)
+        at = next(following).astimezone(UTC)
+        if at > until:
+            return ticks
+        if is_due(line, zone.name, at):
+            ticks.append(at)
+
+
+def _same_ticks(zone: Zone, lines: Sequence[str], moments: Sequence[datetime], days: float) -> None:
+    for moment in moments:
+        after, until = moment - timedelta(days=days), moment + timedelta(days=days)
+        for line in lines:
+            due = list(due_times(line, zone.name, after=after, until=until))
+            assert _ticks(line, zone, after, until) == due, (line, zone.name, moment)
+
+
+SOME = ["0 0 * * *", "30 1 * * *", "30 23 * * *", "0 */6 * * *"]
+
+
+def test_the_scheduler_asks_at_every_due_time_wherever_clocks_change() -> None:
     """Else a run that the scheduler launched in time would be for no due time, and that one missed."""
-    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
-    ticks = (tick.astimezone(UTC) for tick in cron_string_iterator(start.timestamp(), line, zone))
-    expected = list(takewhile(lambda tick: tick <= end, ticks))
-    assert list(due_times(line, zone, after=start - MICRO, until=end)) == expected
+    for zone in zones():
+        _same_ticks(zone, SOME, zone.changes[:2] or (NOW,), days=0.8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_scheduler_asks_at_every_due_time_of_ten_years() -> None:
+    for zone in zones():
+        _same_ticks(zone, [*HALF_HOURS, *OTHERS], zone.changes or (NOW,), days=1.5)
+
+
+def test_where_clocks_never_change_the_scheduler_has_the_line_as_it_is_written() -> None:
+    assert scheduler_lines("0 0 * * *", DHAKA) == (("0 0 * * *",), DHAKA)
+
+
+def test_a_weekly_line_is_not_asked_every_day() -> None:
+    assert scheduler_lines("0 4 * * 0", BERLIN) == (["0 2,3 * * 0"], "UTC")
+    assert scheduler_lines("0 0 * * 0", BERLIN) == (["0 22,23 * * 6"], "UTC")
 
 
 def test_a_line_that_is_never_due_has_no_next_time() -> None:

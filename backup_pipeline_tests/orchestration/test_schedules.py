@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -14,6 +17,7 @@ from backup_pipeline.orchestration.assemble import assemble
 from backup_pipeline.orchestration.partitions import daily_partitions
 from backup_pipeline.orchestration.schedules import daily_schedule
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
+from backup_pipeline_tests.core.zones import Zone, changing
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +60,20 @@ def test_its_ticks_are_at_18_utc(definitions: dg.Definitions) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "key"),
+    ("at", "line", "key"),
     [
-        (datetime(2026, 11, 20, 18, 0, 0, tzinfo=UTC), "2026-11-21"),
-        (datetime(2026, 11, 21, 17, 59, 59, tzinfo=UTC), "2026-11-21"),
-        (datetime(2026, 11, 21, 18, 0, 0, tzinfo=UTC), "2026-11-22"),
-        (datetime(2026, 12, 31, 18, 0, 0, tzinfo=UTC), "2027-01-01"),
-        (datetime(2028, 2, 28, 18, 0, 0, tzinfo=UTC), "2028-02-29"),
+        (datetime(2026, 11, 20, 18, 0, tzinfo=UTC), "0 0 * * *", "2026-11-21"),
+        (datetime(2026, 11, 21, 17, 59, tzinfo=UTC), "59 23 * * *", "2026-11-21"),
+        (datetime(2026, 11, 21, 18, 0, tzinfo=UTC), "0 0 * * *", "2026-11-22"),
+        (datetime(2026, 12, 31, 18, 0, tzinfo=UTC), "0 0 * * *", "2027-01-01"),
+        (datetime(2028, 2, 28, 18, 0, tzinfo=UTC), "0 0 * * *", "2028-02-29"),
     ],
 )
-def test_the_partition_of_a_tick_is_its_date_in_dhaka(definitions: dg.Definitions, at: datetime, key: str) -> None:
-    assert _tick(definitions, at).partition_key == key
+def test_the_partition_of_a_tick_is_its_date_in_dhaka(
+    definitions: dg.Definitions, catalog: Catalog, at: datetime, line: str, key: str
+) -> None:
+    scheduled = catalog.model_copy(update={"schedule": line})
+    assert _tick(definitions, at, catalog=scheduled).partition_key == key
 
 
 def test_a_tick_that_fires_late_keeps_the_date_it_was_due(definitions: dg.Definitions, catalog: Catalog) -> None:
@@ -105,3 +112,54 @@ def test_a_schedule_of_several_ticks_a_day_launches_each_of_them(catalog: Catalo
     requests = [_tick(definitions, tick, catalog=often) for tick in ticks]
     assert {request.partition_key for request in requests} == {"2026-11-21"}
     assert len({request.run_key for request in requests}) == 3
+
+
+def test_where_clocks_change_each_date_is_launched_once_and_has_its_partition() -> None:
+    """At midnight, which in some places comes twice on one day of the year, and on another never."""
+    midnight_changes = [zone for zone in changing() if zone.name in _AT_MIDNIGHT]
+    assert len(midnight_changes) >= 4
+    for zone in midnight_changes:
+        _check_launches(zone, zone.changes[:2])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_each_date_is_launched_once_in_all_timezones() -> None:
+    for zone in changing():
+        _check_launches(zone, zone.changes)
+
+
+_AT_MIDNIGHT = {"Africa/Cairo", "America/Havana", "America/Santiago", "Asia/Beirut"}
+
+
+def _check_launches(zone: Zone, changes: Sequence[datetime]) -> None:
+    catalog = load_catalogs(BUILT_IN_CATALOGS)["isp"].model_copy(update={"timezone": zone.name})
+    definitions = assemble({"isp": catalog}, Settings(catalogs=BUILT_IN_CATALOGS))
+    for change in changes:
+        ticks = _ticks_around(definitions.resolve_schedule_def("isp_daily"), change)
+        requests = [request for at in ticks for request in _tried(catalog, definitions, at)]
+        dates = [day.isoformat() for day in _dates_around(change, ZoneInfo(zone.name))]
+        assert [request.partition_key for request in requests] == dates, (zone.name, change)
+        assert len({request.run_key for request in requests}) == len(dates)
+
+
+def _ticks_around(schedule: dg.ScheduleDefinition, change: datetime) -> list[datetime]:
+    """The scheduler's ticks on the date of `change` and on those before and after it."""
+    zone = ZoneInfo(str(schedule.description).split(", ")[-1].rstrip(")."))
+    start = (change - timedelta(days=4)).timestamp()
+    ticks = schedule_execution_time_iterator(start, schedule.cron_schedule, schedule.execution_timezone)
+    near = (tick.astimezone(UTC) for tick in islice(ticks, 40))
+    return [at for at in near if at.astimezone(zone).date() in _dates_around(change, zone)]
+
+
+def _dates_around(change: datetime, zone: ZoneInfo) -> Sequence[date]:
+    return [change.astimezone(zone).date() + timedelta(days=shift) for shift in (-1, 0, 1)]
+
+
+def _tried(catalog: Catalog, definitions: dg.Definitions, at: datetime) -> Sequence[dg.RunRequest]:
+    schedule = daily_schedule(catalog, str(catalog.schedule), clock=lambda: at)
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=definitions.get_repository_def())
+    with dg.partition_loading_context(effective_dt=at):
+        requests = schedule.evaluate_tick(context).run_requests or []
+        assert all(daily_partitions(catalog).has_partition_key(str(request.partition_key)) for request in requests)
+    return requests
