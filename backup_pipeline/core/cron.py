@@ -170,6 +170,7 @@ def _at(wall: datetime, zone: ZoneInfo, *, every_hour: bool) -> Sequence[datetim
     return (change if change.astimezone(zone).date() == wall.date() else change - timedelta(minutes=1),)
 
 
+@cache
 def _parse(line: str) -> _Fields:
     texts = dict(zip(CRON_FIELDS, cron(line).lower().split(), strict=True))
     minutes, hours, days, months, weekdays = (_values(text, name) for name, text in texts.items())
