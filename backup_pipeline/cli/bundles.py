@@ -74,6 +74,9 @@ def url(
 ) -> None:
     """Print a signed URL of a backup's bundle: whoever has it can download it until it expires.
 
+    The bundle is read whole and compared with its manifest and the ledger first; what is downloaded later can be
+    compared by the SHA-256 that is printed on stderr.
+
     Needs an S3 store; a directory has no URLs. It can not be taken back before it expires, so keep it short. That you
     made it goes into the audit.
 
@@ -83,9 +86,10 @@ def url(
 
         curl -o backup.zip "$(backup-pipeline url latest --expires 15m)"
 
-    Exit codes: 0 printed; 1 failed; 2 wrong id or time; 10 there is no such backup, or it has no bundle; 21 the store
-    has no URLs.
+    Exit codes: 0 printed; 1 failed; 2 wrong id or time; 10 there is no such backup, or it has no bundle; 20 ledger,
+    manifest and stored bytes are not the same; 21 the store has no URLs.
     """
+    from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.download import bundle_url
 
@@ -93,9 +97,12 @@ def url(
     with opened() as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         witness = at.witness()
-        signed = bundle_url(attempt, store=at.store(store), witness=witness, expires=time)
+        where = at.store(store)
+        with shown_progress(note_console()) as progress:
+            signed, bundle = bundle_url(attempt, store=where, witness=witness, expires=time, progress=progress)
     print_line(signed)
-    note_console().print(f"Good until {moment(witness.clock() + time)}, for whoever has it.")
+    note_console().print(f"Good until {moment(witness.clock() + time)}, for whoever has it. Its SHA-256 must be:")
+    note_console().print(bundle.sha256, soft_wrap=True)
 
 
 def _taken(at: Opened, attempt: Attempt, form: str, to: Destination, which: Which) -> Path:

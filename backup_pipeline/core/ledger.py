@@ -27,6 +27,9 @@ class Owner:
 class Attempt:
     """One row of `backup_logs`. Times are UTC; counts and sizes are None until they were counted.
 
+    `sha256` is the bundle's; `manifest_sha256` that of `manifest.json` as it lies in the store (None: made before the
+    ledger kept it); `seal_key` the id of the key that sealed it (None: it has no seal). `core.agreement` compares them.
+
     What `verification_level` and `verified_at` say, `core.verified` explains; `expires_at`, `core.retention.expiry`;
     `due_at` is the time of the schedule it is for, None when it is for none (`core.due`).
     """
@@ -56,6 +59,8 @@ class Attempt:
     table_counts: Mapping[str, int] = field(default_factory=dict)
     table_bytes: Mapping[str, int] = field(default_factory=dict)
     sha256: str | None = None
+    manifest_sha256: str | None = None
+    seal_key: str | None = None
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
@@ -87,6 +92,8 @@ class Outcome:
     table_counts: Mapping[str, int] | None = None
     table_bytes: Mapping[str, int] | None = None
     sha256: str | None = None
+    manifest_sha256: str | None = None
+    seal_key: str | None = None
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()

@@ -17,8 +17,8 @@ NOBODY = "unknown"
 UNCOUNTED = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
 
 
-def row_of(found: StoredManifest | Outline, key: str, now: datetime) -> Attempt:
-    """The row of a backup whose manifest is `found` and whose bundle lies at `key`, seen there with its size `now`.
+def row_of(found: StoredManifest | Outline, sha256: str, key: str, now: datetime) -> Attempt:
+    """The row of a backup whose manifest is `found`, of the SHA-256 `sha256`, and whose bundle lies at `key` `now`.
 
     Nobody knows any more how deep it was verified: it says level 0, present.
     """
@@ -39,6 +39,7 @@ def row_of(found: StoredManifest | Outline, key: str, now: datetime) -> Attempt:
         file_path=key,
         file_size_bytes=found.bundle.bytes,
         sha256=found.bundle.sha256,
+        manifest_sha256=sha256,
         verification_level=passed(Level.PRESENT, now).level,
         verified_at=now,
         **(_read(found) if isinstance(found, StoredManifest) else _sealed(found)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict
 
 from backup_pipeline.core.checks import KEY_UNIQUE
-from backup_pipeline.core.manifest import AnomalyEntry, Manifest, TableEntry
+from backup_pipeline.core.manifest import AnomalyEntry, Manifest, StoredManifest, TableEntry
 
 
 class _Kept(BaseModel):
@@ -31,7 +31,10 @@ class TableShape(_Kept):
 
 
 class Shape(_Kept):
-    """A backup: its tables, the relations nobody decided about or that were excluded, references that lead nowhere."""
+    """A backup: its tables, the relations nobody decided about or that were excluded, references that lead nowhere.
+
+    `bundle_sha256` is there before the manifest is: of a run that died, it tells what the run had made.
+    """
 
     backup_id: str
     tables: Mapping[str, TableShape]
@@ -39,6 +42,7 @@ class Shape(_Kept):
     excluded: tuple[str, ...] = ()
     orphans: Mapping[str, int] = {}
     anomalies: tuple[AnomalyEntry, ...] = ()
+    bundle_sha256: str | None = None
 
     @property
     def findings(self) -> tuple[AnomalyEntry, ...]:
@@ -55,6 +59,7 @@ def shape_of(manifest: Manifest) -> Shape:
         excluded=tuple(entry.table for entry in manifest.excluded),
         orphans=manifest.orphans,
         anomalies=manifest.anomalies,
+        bundle_sha256=manifest.bundle.sha256 if isinstance(manifest, StoredManifest) else None,
     )
 
 

@@ -68,6 +68,8 @@ backup_logs = Table(
     Column("table_counts", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("table_bytes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("sha256", Text),
+    Column("manifest_sha256", Text),
+    Column("seal_key", Text),
     Column("consistent", Boolean),
     Column("warnings", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     # What is known and decided about it later.

@@ -23,10 +23,12 @@ from backup_pipeline.core.verified import passed
 from backup_pipeline.operations.anomalies import act_on_anomalies, unusual
 from backup_pipeline.operations.anomaly_history import load_history
 from backup_pipeline.operations.attempts import Request, check_date
+from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle, sizes
 from backup_pipeline.operations.copy import CopyOrder, copy_after
 from backup_pipeline.operations.end_made import end_made
 from backup_pipeline.operations.export import ExportRequest, export_tables
+from backup_pipeline.operations.open_backup import Document, kept_document
 from backup_pipeline.operations.results import TableResult
 from backup_pipeline.operations.signals import tell_success
 
@@ -96,9 +98,11 @@ def bundle_attempt(
         here = own if own.is_dir() else None
         history = load_history(attempt, ports)
         manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, here, history), ports)
+        document = kept_document(manifest, place_of(attempt), ports.store)
         act_on_anomalies(unusual(manifest), ports, request.run_url)
-        order = CopyOrder(attempt, manifest.bundle, attempt.created_by, attempt.owner)
-        _end_copied(order, manifest, ports, _expiry(manifest, request, ports))
+        known = replace(attempt, manifest_sha256=document.sha256)
+        order = CopyOrder(known, manifest.bundle, attempt.created_by, attempt.owner)
+        _end_copied(order, document, ports, _expiry(manifest, request, ports))
     finally:
         shutil.rmtree(own, ignore_errors=True)
     tell_success(attempt, ports)
@@ -111,12 +115,14 @@ def _expiry(manifest: StoredManifest, request: Request, ports: Ports) -> datetim
     return expiry(catalog.retention.of(manifest.type), at=taken, finished=ports.clock(), timezone=catalog.timezone)
 
 
-def _end_copied(order: CopyOrder, manifest: StoredManifest, ports: Ports, expires_at: datetime | None) -> None:
+def _end_copied(
+    order: CopyOrder, document: Document[StoredManifest], ports: Ports, expires_at: datetime | None
+) -> None:
     """Copy the backup to the second store, where there is one, and end its row; a copy that failed is a warning there.
 
     From here on the backup is made: whoever stops the copy does not undo that.
     """
-    done = replace(success(manifest, ports, Level.BYTES), expires_at=expires_at)
+    done = replace(success(document, ports, Level.BYTES), expires_at=expires_at)
     warning = "Its copy to the second store was stopped."
     try:
         warning = copy_after(order, ports) or ""
@@ -126,8 +132,9 @@ def _end_copied(order: CopyOrder, manifest: StoredManifest, ports: Ports, expire
         end_made(order.attempt, replace(done, finished_at=ports.clock()), ports.ledger)
 
 
-def success(manifest: StoredManifest, ports: Ports, checked: Level) -> Outcome:
+def success(document: Document[StoredManifest], ports: Ports, checked: Level) -> Outcome:
     """The good end of a backup whose manifest is in the store, just now checked there up to the level `checked`."""
+    manifest = document.manifest
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
     now = ports.clock()
     return Outcome(
@@ -143,13 +150,15 @@ def success(manifest: StoredManifest, ports: Ports, checked: Level) -> Outcome:
         table_counts=counts(manifest),
         table_bytes=sizes(manifest),
         sha256=manifest.bundle.sha256,
+        manifest_sha256=document.sha256,
         consistent=manifest.consistent,
         warnings=manifest.warnings,
     )
 
 
-def success_by_outline(found: Outline, place: BackupPlace, now: datetime, shape: Shape | None) -> Outcome:
+def success_by_outline(document: Document[Outline], place: BackupPlace, now: datetime, shape: Shape | None) -> Outcome:
     """The good end of an encrypted backup that was found in the store; its rows are those of its shape, if any."""
+    found = document.manifest
     counted = {name: table.rows for name, table in shape.tables.items()} if shape else None
     uncounted = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
     return Outcome(
@@ -162,6 +171,7 @@ def success_by_outline(found: Outline, place: BackupPlace, now: datetime, shape:
         file_path=place.bundle(found.bundle.name),
         file_size_bytes=found.bundle.bytes,
         sha256=found.bundle.sha256,
+        manifest_sha256=document.sha256,
         consistent=found.consistent,
         record_count=sum(counted.values()) if counted is not None else None,
         table_counts=counted,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from backup_pipeline.core.errors import DecryptError, NotFoundError
+from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ids import KINDS, parse_backup_id
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.manifest import StoredBundle, StoredManifest, read_manifest
-from backup_pipeline.core.outline import Outline, read_outline
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.ports import Ledger, Store
 from backup_pipeline.core.statuses import GOOD, Status
+from backup_pipeline.operations.open_backup import OpenBackup, known_manifest, open_backup, open_unread
 
 LATEST = "latest"
 _FULL, _SELECTIVE, _WITHOUT_BUNDLE = KINDS
@@ -50,37 +51,18 @@ def place_of(attempt: Attempt) -> BackupPlace:
 
 
 def stored_manifest(attempt: Attempt, store: Store) -> StoredManifest:
-    """The manifest beside the bundle; NotFoundError when it is missing, VerificationError when it is damaged.
-
-    DecryptError, naming the recipients, when it is encrypted and no key here opens it.
-    """
-    place = bundle_place(attempt)
-    try:
-        data = store.get(place.manifest)
-    except NotFoundError as error:
-        message = f"Backup {attempt.backup_id} has no manifest in the store: {store.url}/{place.manifest} is missing."
-        raise NotFoundError(message, do="Check that BACKUP_STORE is the store it was made in.") from error
-    return read_manifest(data, f"{store.url}/{place.manifest}")
+    """The manifest beside the bundle, compared with the ledger; errors as in `open_backup`, the bundle's aside."""
+    return known_manifest(attempt, bundle_place(attempt), store).manifest
 
 
-def manifest_or_outline(place: BackupPlace, store: Store) -> StoredManifest | Outline:
-    """The manifest at `place` or, when it is encrypted and no key here opens it, what anybody may know of it.
-
-    NotFoundError when it is missing, VerificationError when it is damaged.
-    """
-    where = f"{store.url}/{place.manifest}"
-    try:
-        return read_manifest(store.get(place.manifest), where)
-    except DecryptError:
-        return read_outline(b"".join(store.stream(place.manifest)), where)
+def opened_backup(attempt: Attempt, store: Store) -> OpenBackup[StoredManifest]:
+    """The backup of `attempt`, for reading it; errors as in `open_backup`, NotFoundError when it made none."""
+    return open_backup(attempt, bundle_place(attempt), store)
 
 
-def stored_bundle(attempt: Attempt, store: Store) -> StoredBundle:
-    """The attempt's bundle as its manifest has it, for which no key is needed; errors as in `stored_manifest`."""
-    try:
-        return stored_manifest(attempt, store).bundle
-    except DecryptError:
-        return manifest_or_outline(bundle_place(attempt), store).bundle
+def opened_unread(attempt: Attempt, store: Store) -> OpenBackup[StoredManifest | Outline]:
+    """As `opened_backup`, for those who need no key."""
+    return open_unread(attempt, bundle_place(attempt), store)
 
 
 def _latest(ledger: Ledger, catalog: str | None) -> Attempt:

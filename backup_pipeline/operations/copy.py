@@ -20,6 +20,7 @@ from backup_pipeline.core.threads import Say
 from backup_pipeline.core.verification import Level
 from backup_pipeline.core.verified import passed
 from backup_pipeline.operations.browse import bundle_place, place_of
+from backup_pipeline.operations.open_backup import open_unread
 from backup_pipeline.operations.telling import tell
 
 logger = logging.getLogger(__name__)
@@ -91,11 +92,14 @@ def second_of(ports: Ports) -> Second:
 
 def _copy(order: CopyOrder, ports: Ports, second: Store) -> int:
     """Copy bundle and manifest; the bytes that are there then."""
-    key = order.place.bundle(order.bundle.name)
+    opened = open_unread(order.attempt, order.place, ports.store)
+    if opened.bundle != order.bundle:
+        message = f"{ports.store.url}/{order.place.manifest} describes another bundle than the one that was made."
+        raise VerificationError(message, do=_FIRST)
+    key, manifest = opened.key, opened.document.data  # as it lies there, also when it is encrypted
     ports.progress.tell(StageStarted("copy", order.bundle.bytes))
     _put(key, order.bundle.sha256, lambda: ports.store.stream(key), ports, second)
-    manifest = b"".join(ports.store.stream(order.place.manifest))  # as it lies there, also when it is encrypted
-    _put(order.place.manifest, hashlib.sha256(manifest).hexdigest(), lambda: iter([manifest]), ports, second)
+    _put(order.place.manifest, opened.document.sha256, lambda: iter([manifest]), ports, second)
     return order.bundle.bytes + len(manifest)
 
 

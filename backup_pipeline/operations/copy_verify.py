@@ -27,7 +27,7 @@ def verify_copy(
     if row is None and ports.store.head(place.manifest) is None:
         message = f"Backup {attempt.backup_id} is not in {second.url}: it was never copied."
         raise NotFoundError(message, do=f"Copy it: `backup-pipeline copy {attempt.backup_id}`.")
-    report = verify_backup(place, request, ports, known_sha256=attempt.sha256)
+    report = verify_backup(place, request, ports, row=attempt)
     now = ports.clock()
     findings = [f"{found.object}: {found.message}" for found in report.findings]
     detail = {"store": second.url, "reached": report.reached, "findings": findings}

@@ -15,7 +15,7 @@ from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.anomalies import act_on_anomalies, unusual, unusual_by_shape
 from backup_pipeline.operations.attempts import end_failed
 from backup_pipeline.operations.back_up import success, success_by_outline
-from backup_pipeline.operations.browse import manifest_or_outline
+from backup_pipeline.operations.open_backup import Document, read_document
 from backup_pipeline.operations.signals import tell_success
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[
     """End every running row whose owner is dead; those that were closed.
 
     A process that died after its manifest was in the store has made a backup, and its row becomes `success`: the
-    manifest comes last, after the bundle was checked. Any other becomes `failed`, and people are alerted.
+    manifest comes last, after the bundle was checked. Any other becomes `failed`, and people are alerted; so does one
+    whose bundle is not the one that the run had noted before its manifest.
     """
     closed = []
     for attempt in ports.ledger.list(status=[Status.RUNNING]):
@@ -46,20 +47,24 @@ def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[
 def _finished(attempt: Attempt, ports: Ports) -> bool:
     place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
     try:
-        found = manifest_or_outline(place, ports.store)
+        document = read_document(place, ports.store)
+        found = document.manifest
         stored = ports.store.head(place.bundle(found.bundle.name))
     except (NotFoundError, VerificationError):
         return False
-    if stored is None or stored.size != found.bundle.bytes:
+    shape = ports.ledger.shapes.get(attempt.backup_id)
+    other = shape is not None and shape.bundle_sha256 not in {None, found.bundle.sha256}
+    if stored is None or stored.size != found.bundle.bytes or other:
         return False
     if isinstance(found, StoredManifest):
         act_on_anomalies(unusual(found), ports)
-        ports.ledger.end(attempt.backup_id, success(found, ports, Level.PRESENT))
+        ports.ledger.end(attempt.backup_id, success(Document(document.data, found), ports, Level.PRESENT))
     else:
-        shape = ports.ledger.shapes.get(attempt.backup_id)
         if shape is not None:
             act_on_anomalies(unusual_by_shape(found, shape), ports)
-        ports.ledger.end(attempt.backup_id, success_by_outline(found, place, ports.clock(), shape))
+        ports.ledger.end(
+            attempt.backup_id, success_by_outline(Document(document.data, found), place, ports.clock(), shape)
+        )
     tell_success(attempt, ports)
     return True
 

@@ -33,7 +33,8 @@ from backup_pipeline.core.shape import shape_of
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.verification import Level
 from backup_pipeline.core.verified import passed
-from backup_pipeline.operations.browse import manifest_or_outline, place_of
+from backup_pipeline.operations.browse import place_of
+from backup_pipeline.operations.open_backup import read_document
 from backup_pipeline.operations.prune_look import REMOVING
 
 _READERS = 8
@@ -131,20 +132,17 @@ def _look(
 
 def _read(catalog: str, folder: Folder, ports: RebuildPorts) -> Seen:
     place = BackupPlace(catalog, folder.day, folder.backup_id)
-    where = f"{ports.store.url}/{place.manifest}"
     try:
-        found = manifest_or_outline(place, ports.store)
+        document = read_document(place, ports.store)
     except (VerificationError, NotFoundError) as error:
         return Seen(catalog, folder, problem=f"its manifest can not be read: {error.what} {error.do}".strip())
-    if (found.backup_id, found.catalog, found.partition_date) != (folder.backup_id, catalog, folder.day):
-        problem = f"{where} is the manifest of {found.backup_id} ({found.catalog}): it was put there by hand"
-        return Seen(catalog, folder, problem=problem)
+    found = document.manifest
     key = place.bundle(found.bundle.name)
     size = next((stored.size for stored in folder.objects if stored.key == key), None)
     if size != found.bundle.bytes:
         lies = "is missing" if size is None else f"has {size} bytes of {found.bundle.bytes}"
         return Seen(catalog, folder, problem=f"its bundle {ports.store.url}/{key} {lies}: it is no backup any more")
-    row = row_of(found, key, ports.clock())
+    row = row_of(found, document.sha256, key, ports.clock())
     shape = shape_of(found) if isinstance(found, StoredManifest) else None
     return Seen(catalog, folder, replace(row, expires_at=_expiry(found, row, ports)), shape=shape)
 

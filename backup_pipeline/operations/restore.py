@@ -24,7 +24,7 @@ from backup_pipeline.core.restoring import (
     TableRestore,
 )
 from backup_pipeline.operations.ahead import ahead
-from backup_pipeline.operations.browse import bundle_place, find_backup, stored_manifest
+from backup_pipeline.operations.browse import find_backup, opened_backup
 from backup_pipeline.operations.restore_fetch import Fetching, fetched, free_bytes
 
 
@@ -107,9 +107,9 @@ def check_allowed(plan: RestorePlan) -> None:
 
 def _open(request: RestoreRequest, ports: RestorePorts, amend: Amend) -> _Backup:
     attempt = find_backup(request.backup_id, ports.ledger)
-    manifest = stored_manifest(attempt, ports.store)
-    fetching = Fetching(bundle_place(attempt), manifest, (ports.store, ports.formats, ports.progress))
-    return _Backup(manifest, amend(fetching.dump()), fetching)
+    opened = opened_backup(attempt, ports.store)
+    fetching = Fetching(opened, (ports.store, ports.formats, ports.progress))
+    return _Backup(opened.manifest, amend(fetching.dump()), fetching)
 
 
 def _plan(

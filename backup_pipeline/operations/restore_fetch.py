@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backup_pipeline.core.bundle import SCHEMA_PATH
-from backup_pipeline.core.errors import DiskFullError, NotFoundError, VerificationError
-from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.errors import DiskFullError, VerificationError
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Formats, OpenBundle, Store
 from backup_pipeline.core.progress import BytesMoved, Event, Progress
 from backup_pipeline.core.restore_entries import Dump, split_dump
 from backup_pipeline.core.restoring import PackedFile, RestorePlan
+from backup_pipeline.operations.open_backup import OpenBackup, check_unpinned
 from backup_pipeline.operations.ranges import WINDOW, Ranges
 
 _OTHER = "Use another backup; `backup-pipeline verify` says what is damaged."
@@ -28,14 +28,14 @@ _HEADERS = 4 << 10
 class Fetching:
     """The bundle of a backup, read by ranges. `moved` counts the bytes that came from the store.
 
-    NotFoundError when the bundle is missing, VerificationError when it is not the one the manifest describes.
+    VerificationError when a backup whose manifest nobody vouches for is not the one that the ledger knows.
     """
 
-    def __init__(self, place: BackupPlace, manifest: StoredManifest, ports: tuple[Store, Formats, Progress]) -> None:
+    def __init__(self, opened: OpenBackup[StoredManifest], ports: tuple[Store, Formats, Progress]) -> None:
         self._store, formats, progress = ports
-        self._manifest = manifest
-        self._key = place.bundle(manifest.bundle.name)
-        self._size = self._checked_size()
+        self._manifest = opened.manifest
+        self._key, self._size = opened.key, opened.bundle.bytes
+        check_unpinned(opened, self._store, formats, progress)
         self._counting = _Counting(progress)
         self._window, self._ranges = _SMALL, self._windows(_SMALL)
         self._bundle: OpenBundle = formats.open_bundle(self._read, self._size)
@@ -88,17 +88,6 @@ class Fetching:
         if seen != stated:
             message = f"{self._key}!{path} has the SHA-256 {seen}; the manifest says {stated}."
             raise VerificationError(message, do=_OTHER)
-
-    def _checked_size(self) -> int:
-        stored = self._store.head(self._key)
-        if stored is None:
-            message = f"{self._store.url}/{self._key} is missing."
-            raise NotFoundError(message, do="Use another backup; `backup-pipeline list` shows those that are there.")
-        stated = self._manifest.bundle.bytes
-        if stored.size != stated:
-            message = f"{self._store.url}/{self._key} has {stored.size:,} bytes; the manifest says {stated:,}."
-            raise VerificationError(message, do=_OTHER)
-        return stored.size
 
 
 class _Counting:

@@ -72,7 +72,10 @@ class EncryptedStore:
         """The whole object; a document decrypted."""
         if is_schema(key):
             return self._get_schema(key)
-        data = self.inner.get(key)
+        return self.opened(key, self.inner.get(key))
+
+    def opened(self, key: str, data: bytes) -> bytes:
+        """The document in `data`, decrypted."""
         found = _outline_in(data, key) if key.endswith(_OUTLINED) else None
         return data if found is None else self._opened(key, found)
 

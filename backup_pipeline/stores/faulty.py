@@ -100,6 +100,10 @@ class FaultyStore:
         content = self.inner.get(key)
         return content if fault is None else b"".join(fault.corrupt([content]))
 
+    def opened(self, key: str, data: bytes) -> bytes:
+        """What the inner store makes of it."""
+        return self.inner.opened(key, data)
+
     def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes, or what the fault makes of them."""
         return iter(self._pass("stream", key, self.inner.stream(key, start=start, length=length)))

@@ -61,6 +61,10 @@ class RetryingStore:
         """The whole object."""
         return self._try(lambda: self.inner.get(key))
 
+    def opened(self, key: str, data: bytes) -> bytes:
+        """What the inner store makes of it."""
+        return self.inner.opened(key, data)
+
     def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes from `start`. StoreError when another object takes the key between two attempts."""
         about = self.head(key)

@@ -120,7 +120,7 @@ def test_a_damaged_copy_is_replaced(desk: Desk) -> None:
 
 
 def test_what_the_first_store_gives_wrongly_is_not_copied(desk: Desk) -> None:
-    first = FaultyStore(desk.made.store).on("stream", Fault(flip=4711))
+    first = FaultyStore(desk.made.store).on("stream", Fault(nth=2, flip=4711))
     row = desk.copy(first=first)
     assert row.status is CopyStatus.FAILED
     assert "is damaged" in (row.error_message or "")

@@ -26,11 +26,12 @@ from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.operations.browse import manifest_or_outline, place_of, stored_manifest
+from backup_pipeline.operations.browse import place_of, stored_manifest
 from backup_pipeline.operations.check_key import check_key
 from backup_pipeline.operations.copy import copy_backup, order_of
 from backup_pipeline.operations.download import Witness, download_bundle
 from backup_pipeline.operations.local_file import Destination
+from backup_pipeline.operations.open_backup import read_document
 from backup_pipeline.operations.orphans import close_orphans
 from backup_pipeline.operations.render import render_backup
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
@@ -225,7 +226,8 @@ def test_the_server_that_made_it_still_knows_what_is_in_it_without_a_key(vault: 
     assert vault.server.used == []
     (folder,) = {path.parent for path in (vault.server.home / "written").iterdir()}
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
-    assert isinstance(manifest_or_outline(place_of(vault.attempt), vault.server.elsewhere("other").store), Outline)
+    document = read_document(place_of(vault.attempt), vault.server.elsewhere("other").store)
+    assert isinstance(document.manifest, Outline)
 
 
 def test_the_bundle_is_downloaded_as_it_is_without_a_key(vault: Vault, tmp_path: Path) -> None:

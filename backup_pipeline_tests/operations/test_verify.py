@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backup_pipeline.core.errors import NotFoundError, StoreUnavailableError
+from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import Manifest, seal
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import BytesMoved, Event
@@ -20,14 +21,14 @@ from backup_pipeline_tests.operations.made import verify_ports
 
 
 def verify(
-    made: Made, *, level: Level = Level.CONTENTS, store: Store | None = None, known_sha256: str | None = None
+    made: Made, *, level: Level = Level.CONTENTS, store: Store | None = None, row: Attempt | None = None
 ) -> VerifyReport:
     request = VerifyRequest(level)
-    return verify_backup(made.place, request, verify_ports(store or made.store), known_sha256=known_sha256)
+    return verify_backup(made.place, request, verify_ports(store or made.store), row=row)
 
 
 def test_an_untouched_backup_reaches_every_level(made: Made) -> None:
-    report = verify(made, known_sha256=made.attempt.sha256)
+    report = verify(made, row=made.attempt)
     assert report.findings == ()
     assert report.passed
     assert report.level is Level.CONTENTS
@@ -126,8 +127,8 @@ def test_a_manifest_of_another_backup_is_found(made: Made) -> None:
 
 def test_a_bundle_and_a_manifest_exchanged_together_are_found_by_what_the_ledger_remembers(made: Made) -> None:
     rezip(made, lambda members: None)
-    report = verify(made, known_sha256=made.attempt.sha256)
-    assert "the ledger says" in report.findings[0].message
+    report = verify(made, row=made.attempt)
+    assert "the ledger contradict each other" in report.findings[0].message
 
 
 def test_a_store_that_does_not_answer_is_an_error_and_no_finding(made: Made) -> None:

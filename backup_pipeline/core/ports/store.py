@@ -45,6 +45,9 @@ class Store(Protocol):
     def get(self, key: str) -> bytes:
         """The whole object."""
 
+    def opened(self, key: str, data: bytes) -> bytes:
+        """What `get` gives when `data`, as `stream` reads it, lies under `key`: decrypted, where it is encrypted."""
+
     def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes from `start`, `length` of them or to the end, in chunks."""
 

@@ -15,6 +15,7 @@ from backup_pipeline.core.drill_compare import CSV, PARQUET, Pair, files_of, jud
 from backup_pipeline.core.drill_ports import Fingerprint, Fingerprints
 from backup_pipeline.core.manifest import FORMAT_VERSION, TableEntry
 from backup_pipeline.core.restoring import PackedFile
+from backup_pipeline.operations.browse import opened_backup
 from backup_pipeline.operations.drill.asked import Subject
 from backup_pipeline.operations.drill.exported import exported_files
 from backup_pipeline.operations.drill.restored import Restored
@@ -37,7 +38,7 @@ class Comparing:
 def comparing(subject: Subject, restored: Restored) -> Comparing:
     """Get ready to compare."""
     bench, ports = subject.bench, subject.bench.ports
-    fetching = Fetching(bench.request.place, subject.manifest, (bench.copy, ports.formats, ports.progress))
+    fetching = Fetching(opened_backup(bench.request.attempt, bench.copy), (bench.copy, ports.formats, ports.progress))
     return Comparing(subject, restored, fetching, ports.fingerprints(bench.folder("compare")))
 
 

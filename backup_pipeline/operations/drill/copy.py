@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any, cast
 
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.manifest import read_manifest
+from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import BytesMoved, Progress, StageStarted
 from backup_pipeline.operations.drill.asked import Bench
+
+
+def copy_place(inner: Store, original: Store) -> Store:
+    """The store `inner` for what is copied from `original`, as it lies there: it is decrypted as there."""
+    return cast(Store, _CopyPlace(inner, original))
+
+
+class _CopyPlace:
+    """`inner`, whose documents `original` opens."""
+
+    def __init__(self, inner: Store, original: Store) -> None:
+        self._inner = inner
+        self.opened = original.opened
+
+    def get(self, key: str) -> bytes:
+        """The whole object; a document decrypted."""
+        return self.opened(key, self._inner.get(key))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def copy_backup(bench: Bench) -> None:
@@ -18,9 +40,9 @@ def copy_backup(bench: Bench) -> None:
     """
     place, store = bench.request.place, bench.ports.store
     with suppress(NotFoundError, VerificationError):
-        data = store.get(place.manifest)
+        data = b"".join(store.stream(place.manifest))
         bench.copy.put(place.manifest, [data])
-        bundle = read_manifest(data, place.manifest).bundle
+        bundle = read_manifest(store.opened(place.manifest, data), place.manifest).bundle
         bench.ports.progress.tell(StageStarted("copying the backup here", bundle.bytes))
         key = place.bundle(bundle.name)
         bench.copy.put(key, _counted(store.stream(key), bench.ports.progress))

@@ -14,7 +14,7 @@ from backup_pipeline.core.verification import VerifyReport
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.drill.asked import Bench, DrillPorts, DrillRequest, Subject, Watch
 from backup_pipeline.operations.drill.compared import compare_table, comparing
-from backup_pipeline.operations.drill.copy import copy_backup
+from backup_pipeline.operations.drill.copy import copy_backup, copy_place
 from backup_pipeline.operations.drill.damage import damage_copy, lose_row
 from backup_pipeline.operations.drill.exported import export_again
 from backup_pipeline.operations.drill.inspected import compare_sequences, inspect_objects, try_inserts
@@ -39,7 +39,7 @@ def rehearse(request: DrillRequest, ports: DrillPorts) -> Rehearsal:
     """
     watch = Watch(ports.clock)
     with watch.over("total"), ports.workshop() as shop:
-        bench = Bench(request, ports, shop, shop.store("copy"), watch)
+        bench = Bench(request, ports, shop, copy_place(shop.store("copy"), ports.store), watch)
         with watch.over("fetch"):
             copy_backup(bench)
         injection = damage_copy(bench)

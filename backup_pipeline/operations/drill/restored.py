@@ -11,6 +11,7 @@ from backup_pipeline.core.drill_server import extensions, roles
 from backup_pipeline.core.ports import RestorePorts
 from backup_pipeline.core.restore_entries import Dump
 from backup_pipeline.core.restoring import Mode, RestorePlan, RestoreReport, RestoreRequest, Severity
+from backup_pipeline.operations.browse import opened_backup
 from backup_pipeline.operations.drill.asked import Subject
 from backup_pipeline.operations.restore import plan_restore, run_restore
 from backup_pipeline.operations.restore_fetch import Fetching
@@ -44,7 +45,8 @@ def restore_copy(subject: Subject, scratch: Scratch) -> Restored:
         clock=ports.clock,
         spool=bench.folder("restore"),
     )
-    fetching = Fetching(bench.request.place, subject.manifest, (bench.copy, ports.formats, ports.progress))
+    opened = opened_backup(bench.request.attempt, bench.copy)
+    fetching = Fetching(opened, (bench.copy, ports.formats, ports.progress))
     dump, amendment = amended(subject.manifest, fetching.dump())
     scratch.database.prepare(roles(dump), extensions(dump))
     wish = RestoreRequest(

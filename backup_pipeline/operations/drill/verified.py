@@ -24,7 +24,7 @@ def verify_copy(bench: Bench) -> VerifyReport:
     ports = bench.ports
     looking = VerifyPorts(bench.copy, ports.formats, ports.decoder, spool, ports.progress, ports.clock)
     request = VerifyRequest(level=Level.REFERENCES)
-    return verify_backup(bench.request.place, request, looking, known_sha256=bench.request.attempt.sha256)
+    return verify_backup(bench.request.place, request, looking, row=bench.request.attempt)
 
 
 def findings_of(report: VerifyReport) -> tuple[Finding, ...]:

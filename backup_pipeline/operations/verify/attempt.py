@@ -19,7 +19,7 @@ def verify_attempt(
     The row keeps the level as `newly_verified` says. NotFoundError when the attempt never made a bundle, or its bundle
     was removed.
     """
-    report = verify_backup(bundle_place(attempt), request, ports, known_sha256=attempt.sha256)
+    report = verify_backup(bundle_place(attempt), request, ports, row=attempt)
     now = ports.clock()
     ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, _detail(report)))
     kept = newly_verified(Verified(attempt.verification_level, attempt.verified_at), report, now)

@@ -9,6 +9,7 @@ from datetime import datetime
 from backup_pipeline.core.bundle import MANIFEST_PATH
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport
@@ -31,18 +32,18 @@ _LITTLE = 256 << 10
 
 
 def verify_backup(
-    place: BackupPlace, request: VerifyRequest, ports: VerifyPorts, *, known_sha256: str | None = None
+    place: BackupPlace, request: VerifyRequest, ports: VerifyPorts, *, row: Attempt | None = None
 ) -> VerifyReport:
     """Check the backup at `place` up to the wanted level, or as far as the time allows.
 
-    A finding does not stop it: the deeper levels name what is damaged. `known_sha256` is the bundle's as somebody else
-    remembers it (the ledger), so that an exchanged pair of bundle and manifest is seen too.
+    A finding does not stop it: the deeper levels name what is damaged. `row` is what the ledger knows of the backup, so
+    that an exchanged pair of bundle and manifest is seen too.
 
     The levels up to `bytes` need no key, also of an encrypted backup, whose bytes are then read whole, whatever the
     sample. DecryptError when a deeper one is wanted, and no key here opens it.
     """
     started = ports.clock()
-    manifest, size, seen = present(place, ports.store, known_sha256, whole=request.level >= Level.CONTENTS)
+    manifest, size, seen = present(place, ports.store, row, whole=request.level >= Level.CONTENTS)
     levels, sample = [seen], None
     if isinstance(manifest, Outline) and size is not None and request.level >= Level.BYTES:
         key, until = place.bundle(manifest.bundle.name), _deadline(request, ports, started)

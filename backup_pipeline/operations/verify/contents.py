@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from backup_pipeline.core.agreement import inner_disagreement
 from backup_pipeline.core.bundle import MANIFEST_PATH, README_PATH
 from backup_pipeline.core.comparable import pointings, shown_columns
 from backup_pipeline.core.decoding import Shown
 from backup_pipeline.core.errors import NotFoundError, VerificationError
-from backup_pipeline.core.manifest import Manifest, StoredManifest, TableEntry, read_inner_manifest
+from backup_pipeline.core.manifest import StoredManifest, TableEntry, read_inner_manifest
 from backup_pipeline.core.ports import OpenBundle
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark
 from backup_pipeline.operations.verify.asked import Subject, VerifyPorts
@@ -121,8 +122,4 @@ def _inner_problem(data: bytes, manifest: StoredManifest) -> str | None:
         inner = read_inner_manifest(data, MANIFEST_PATH)
     except (NotFoundError, VerificationError) as error:
         return error.what
-    outer = Manifest.model_validate(manifest.model_dump(exclude={"bundle"}))
-    if inner == outer:
-        return None
-    differ = [name for name in Manifest.model_fields if getattr(inner, name) != getattr(outer, name)]
-    return f"differs from the manifest beside the bundle in: {', '.join(differ)}."
+    return inner_disagreement(inner, manifest)
