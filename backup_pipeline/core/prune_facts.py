@@ -71,15 +71,25 @@ class StoreFacts:
     hidden: tuple[StoredObject, ...] = ()
 
 
-def sorted_folders(catalog: str, found: Iterable[StoredObject]) -> Mapping[str, Folder]:
-    """The folders of backups among the objects below `backups/`; what has another shape is not ours, and left out."""
+def sorted_folders(
+    catalog: str, found: Iterable[StoredObject], days: Mapping[str, date] | None = None
+) -> Mapping[str, Folder]:
+    """The folders of backups among the objects below `backups/`; what has another shape is not ours, and left out.
+
+    `days` says of which date a backup is. Of an id that lies under several dates, that one counts: else a copy that
+    somebody puts under another date would hide the backup itself.
+    """
     objects: dict[tuple[str, date], list[StoredObject]] = {}
     for stored in found:
         parts = stored.key.removeprefix(backups_prefix(catalog)).split("/")
         day = _day(parts[0])
         if len(parts) == 3 and day is not None:  # date, backup id, name
             objects.setdefault((parts[1], day), []).append(stored)
-    return {backup_id: Folder(backup_id, day, tuple(own)) for (backup_id, day), own in objects.items()}
+    right = {(backup_id, day) for backup_id, day in (days or {}).items()}
+    return {
+        backup_id: Folder(backup_id, day, tuple(own))
+        for (backup_id, day), own in sorted(objects.items(), key=lambda item: item[0] in right)
+    }
 
 
 def sorted_days(catalog: str, found: Iterable[StoredObject]) -> Mapping[date, tuple[StoredObject, ...]]:

@@ -16,6 +16,7 @@ from backup_pipeline.core.retention_rules import PARTITIONS_ONLY, Basis
 from backup_pipeline.core.statuses import Status
 
 GONE = frozenset({Status.EXPIRED, Status.DELETED})
+_UNKNOWN = "It stays: every run has a row, so either the ledger lost it, or somebody else put it there. Look at it."
 _REBUILD = "`backup-pipeline rebuild` makes the ledger what the store is."
 
 
@@ -46,6 +47,7 @@ class Debris:
 class PrunePlan:
     """What a prune of a catalog would do at `made_at`. Nothing of it is done yet.
 
+    `successors`: by the id of a backup that goes, the one that stays in its place and was found whole in the store.
     `begun`: backups whose removal was interrupted, finished first. `hidden`: what was removed before, and whose bytes a
     versioned bucket kept. `copies`: of backups that are gone, in further stores. `remarks`: what ledger and store do
     not agree on, which is never removed. `locked`: by backup id, what the store will not let go now; such a backup
@@ -55,6 +57,7 @@ class PrunePlan:
     catalog: str
     made_at: datetime
     verdicts: tuple[Verdict, ...]
+    successors: Mapping[str, Attempt] = field(default_factory=dict)
     begun: Mapping[str, Status] = field(default_factory=dict)
     days: tuple[DayVerdict, ...] = ()
     debris: tuple[Debris, ...] = ()
@@ -140,7 +143,8 @@ def lacking(rows: Sequence[Attempt], folders: Mapping[str, Folder]) -> Sequence[
 
 def _exists(row: Attempt, facts: StoreFacts) -> bool:
     folder = facts.folders.get(row.backup_id)
-    return row.kind == PARTITIONS_ONLY or (folder is not None and folder.has_manifest)
+    filed = folder is not None and folder.has_manifest and folder.day == row.partition_date
+    return row.kind == PARTITIONS_ONLY or filed
 
 
 def _going(verdicts: Sequence[Verdict], facts: StoreFacts, debris: Sequence[Debris]) -> frozenset[str]:
@@ -175,8 +179,8 @@ def _debris(rows: Sequence[Attempt], facts: StoreFacts, basis: Basis) -> Iterato
             continue
         if status in GONE:
             yield Debris(folder, f"the backup is {status}, and this was left of it")
-        elif status is not Status.RUNNING and basis.now - folder.newest >= basis.retention.grace:
-            yield Debris(folder, f"no manifest, and its run is {status or 'in no ledger'}")
+        elif status not in {None, Status.RUNNING} and basis.now - folder.newest >= basis.retention.grace:
+            yield Debris(folder, f"no manifest, and its run is {status}")
 
 
 def _unfinished(rows: Sequence[Attempt], facts: StoreFacts, basis: Basis) -> Iterator[Unfinished]:
@@ -203,11 +207,14 @@ def _hidden(catalog: str, rows: Sequence[Attempt], facts: StoreFacts) -> Iterato
 
 def _remarks(rows: Sequence[Attempt], facts: StoreFacts, basis: Basis) -> Iterator[str]:
     known = {row.backup_id: row for row in rows}
+    yield from (f"broken: {backup_id} counts as none: {why}." for backup_id, why in basis.broken.items())
     for row in rows:
         if row.status.good and not _exists(row, facts) and row.backup_id not in facts.begun:
             yield f"orphan: {row.backup_id} is {row.status} in the ledger, and has no manifest in the store. {_REBUILD}"
     for folder in facts.folders.values():
         status = known[folder.backup_id].status if folder.backup_id in known else None
+        if status is None and not folder.has_manifest and basis.now - folder.newest >= basis.retention.grace:
+            yield f"orphan: {folder.backup_id} has no manifest in the store, and no row in the ledger. {_UNKNOWN}"
         if not folder.has_manifest or status is Status.RUNNING or (status and status.good):
             continue
         if basis.now - folder.newest >= basis.retention.grace:

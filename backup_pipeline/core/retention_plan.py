@@ -78,6 +78,12 @@ def objections(wanted: Attempt, rows: Sequence[Attempt], basis: Basis) -> tuple[
     return tuple(found)
 
 
+def successors(wanted: Attempt, kept: Sequence[Attempt], basis: Basis) -> tuple[Attempt, ...]:
+    """Those of `kept` that stand in for `wanted` once it is gone, the nearest first."""
+    newer = [row for row in _newest_first(kept) if _order(row) > _order(wanted)]
+    return tuple(row for row in reversed(newer) if _stands_in(row, wanted, basis))
+
+
 def expires_at(row: Attempt, basis: Basis) -> datetime | None:
     """The earliest instant at which the rules let the backup go; see `retention.expiry`."""
     rule = basis.retention.of(row.type)
@@ -86,7 +92,11 @@ def expires_at(row: Attempt, basis: Basis) -> datetime | None:
 
 def _newest_first(rows: Sequence[Attempt]) -> list[Attempt]:
     good = (row for row in rows if row.status.good)
-    return sorted(good, key=lambda row: (taken_at(row), row.backup_id), reverse=True)
+    return sorted(good, key=_order, reverse=True)
+
+
+def _order(row: Attempt) -> tuple[datetime, str]:
+    return taken_at(row), row.backup_id
 
 
 def _verdict(row: Attempt, reasons: Sequence[str], basis: Basis) -> Verdict:
@@ -107,15 +117,22 @@ def _guards(at: int, good: Sequence[Attempt], basis: Basis) -> Iterator[str]:
     grace = basis.retention.of(row.type).grace
     if basis.now - (row.finished_at or row.started_at) < grace:
         yield f"younger than the grace of {grace.total_seconds() / 60:g} minutes"
-    successor = next((newer for newer in reversed(good[:at]) if _replaces(newer, row, basis)), None)
+    successor = next((newer for newer in reversed(good[:at]) if _stands_in(newer, row, basis)), None)
     if successor is None:
         yield "the newest good backup" if row.kind == "full" else "the newest good backup of its tables"
+        lost = next((newer for newer in good[:at] if replaces(newer, row, basis)), None)
+        if lost is not None:
+            yield f"{lost.backup_id}, which comes after it, is no good backup: {basis.broken[lost.backup_id]}"
     elif not _proven(successor):
         yield f"{successor.backup_id}, which comes after it, is not verified"
 
 
-def _replaces(newer: Attempt, row: Attempt, basis: Basis) -> bool:
-    """Whether people who lose `row` still have `newer`: a later one with all of its tables."""
+def _stands_in(newer: Attempt, row: Attempt, basis: Basis) -> bool:
+    return newer.backup_id not in basis.broken and replaces(newer, row, basis)
+
+
+def replaces(newer: Attempt, row: Attempt, basis: Basis) -> bool:
+    """Whether people who lose `row` still have the later `newer`, if it is good: it has all of the tables."""
     if newer.business != row.business or taken_at(newer) > basis.now:
         return False
     if row.kind == "full":

@@ -19,13 +19,15 @@ PARTITIONS_ONLY = "tables"
 class Basis:
     """What a plan is made with: rules, the timezone of their calendar, the present, and who needs which backup now.
 
-    `claims` has a sentence for each backup id that something else is at, such as a restore.
+    `claims` has a sentence for each backup id that something else is at, such as a restore; `broken` one for each that
+    the store shows to be no good backup any more, whatever its row says.
     """
 
     retention: Retention
     timezone: str
     now: datetime
     claims: Mapping[str, str] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 def taken_at(row: Attempt) -> datetime:
@@ -47,8 +49,8 @@ def verified(row: Attempt) -> Verified:
 
 
 def counts(row: Attempt, basis: Basis) -> bool:
-    """Whether a backup counts as one: not when its verification failed, nor when its clock was wrong."""
-    return not verified(row).failed and taken_at(row) <= basis.now
+    """Whether a backup counts as one: not when its verification failed, it is broken, or its clock was wrong."""
+    return not verified(row).failed and row.backup_id not in basis.broken and taken_at(row) <= basis.now
 
 
 def floor(group: Sequence[Attempt], rule: Rule, basis: Basis, kept: set[str]) -> Sequence[Attempt]:

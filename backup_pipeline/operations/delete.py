@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from backup_pipeline.core.errors import BackupError, LockedError, PartialError, RefusedError
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.retention_plan import objections
+from backup_pipeline.core.retention_plan import objections, successors
 from backup_pipeline.core.statuses import MOVES, Status
 from backup_pipeline.operations.prune_copies import remove_copies
 from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, basis_of, folder_of, held_in_store
 from backup_pipeline.operations.readers import readers
-from backup_pipeline.operations.remove_backup import Removed, remove_backup
+from backup_pipeline.operations.remove_backup import Removal, Removed, remove_backup
 
 
 def check_deletable(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> None:
@@ -48,7 +49,8 @@ def delete_backup(attempt: Attempt, wish: PruneWish, ports: PrunePorts, *, reaso
         if attempt.status is Status.DELETED:
             removed = _rest(attempt, wish, ports)
         else:
-            removed = remove_backup(attempt, Status.DELETED, reason or "asked for", wish.versions, ports)
+            removal = Removal(reason or "asked for", wish.versions, _proven_successor(attempt, wish, ports)[0])
+            removed = remove_backup(attempt, Status.DELETED, removal, ports)
         copies = tuple(remove_copies(wish, ports))
     return replace(removed, left=(*removed.left, *copies))
 
@@ -73,7 +75,20 @@ def _reasons(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> tuple[str,
     basis = basis_of(wish, ports)
     held = held_in_store(folder_of(attempt, ports.store), attempt, ports)
     claims = {attempt.backup_id: held} if held else {}
-    return objections(attempt, rows, replace(basis, claims={**claims, **basis.claims}))
+    _, broken = _proven_successor(attempt, wish, ports)
+    return objections(attempt, rows, replace(basis, claims={**claims, **basis.claims}, broken=broken))
+
+
+def _proven_successor(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> tuple[Attempt | None, Mapping[str, str]]:
+    """The backup that stays in its place, found whole in the store; and those that were found not to be, with why."""
+    broken: dict[str, str] = {}
+    rows = ports.ledger.list(catalog=attempt.catalog) if attempt.status.good else ()
+    for row in successors(attempt, rows, basis_of(wish, ports)):
+        why = ports.proofs.whole(row)
+        if not why:
+            return row, broken
+        broken[row.backup_id] = why
+    return None, broken
 
 
 def _advice(reasons: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.prune_copies import remove_copies
 from backup_pipeline.operations.prune_look import PrunePorts, PruneWish
 from backup_pipeline.operations.prune_report import PruneReport
-from backup_pipeline.operations.remove_backup import Removed, finish_removal, remove_backup
+from backup_pipeline.operations.remove_backup import Removal, Removed, finish_removal, remove_backup
 
 
 def prune(plan: PrunePlan, wish: PruneWish, ports: PrunePorts) -> PruneReport:
@@ -49,7 +49,8 @@ def _removed(plan: PrunePlan, wish: PruneWish, ports: PrunePorts, still_alone: C
     for verdict in plan.removed:
         still_alone()
         why = "; ".join(verdict.reasons)
-        yield remove_backup(verdict.attempt, Status.EXPIRED, why, wish.versions, ports)
+        removal = Removal(why, wish.versions, plan.successors.get(verdict.attempt.backup_id))
+        yield remove_backup(verdict.attempt, Status.EXPIRED, removal, ports)
 
 
 def _remove_days(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
@@ -14,14 +16,22 @@ from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import Clock, Ledger, Store
 from backup_pipeline.core.prune_facts import Folder, StoreFacts, sorted_days, sorted_folders
 from backup_pipeline.core.prune_plan import GONE, PrunePlan, lacking, make_plan
+from backup_pipeline.core.rebuild import GONE_MESSAGE
 from backup_pipeline.core.removal import Left, Removals, Versions
 from backup_pipeline.core.retention import Retention
+from backup_pipeline.core.retention_plan import successors
 from backup_pipeline.core.retention_rules import Basis
 from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.prune_proof import Proofs, lost_at_a_glance
 from backup_pipeline.operations.readers import claims
 
 REMOVING = "removing"
 """The audit's word for a removal that begins: with it, and without a manifest, a removal is one to finish."""
+NOT_REMOVED = "not removed"
+"""The audit's word for a removal that the store refused: the backup stays whole."""
+COUNTED = re.compile(r"(keep_(last|hourly|daily|weekly|monthly|yearly)|min_keep): ")
+"""How a reason begins that counts backups: it is worth what those are worth."""
+_ALONE = "no backup that stays has all of its tables"
 _HELD = "held: its hold.json is in the store, and the ledger does not know why. `hold` it anew, or `release` it"
 
 
@@ -54,6 +64,11 @@ class PrunePorts:
     others: tuple[Shelf, ...] = ()
     alone: Callable[[str], AbstractContextManager[Callable[[], None]]] = _nobody_else
 
+    @cached_property
+    def proofs(self) -> Proofs:
+        """What the store showed so far, for work on one backup."""
+        return Proofs(self.store)
+
 
 @dataclass(frozen=True)
 class PruneWish:
@@ -69,18 +84,68 @@ def plan_prune(wish: PruneWish, ports: PrunePorts) -> PrunePlan:
     """What a prune would do now; reads only. LedgerError or StoreError when one of the two can not be read."""
     rows = ports.ledger.list(catalog=wish.catalog)
     facts = _look(wish, rows, ports)
-    plan = make_plan(wish.catalog, rows, facts, basis_of(wish, ports))
+    plan = _proven_plan(rows, facts, basis_of(wish, ports), wish, ports)
     copies = (
         f"{shelf.url}: {copy.backup_id}" for shelf in ports.others for copy in orphaned_copies(wish, shelf, ports)
     )
     return replace(plan, locked=dict(_locked(plan, facts, ports)), copies=tuple(copies))
 
 
+def _proven_plan(
+    rows: Sequence[Attempt], facts: StoreFacts, basis: Basis, wish: PruneWish, ports: PrunePorts
+) -> PrunePlan:
+    """The plan in which each backup that goes has a successor that was found whole in the store.
+
+    Whatever is found not to be whole counts as no backup, and the plan is made anew without it.
+    """
+    proofs, broken = Proofs(ports.store), dict(lost_at_a_glance(rows, facts.folders))
+    while True:
+        basis = replace(basis, broken=broken)
+        plan = make_plan(wish.catalog, rows, facts, basis)
+        alone = {
+            each.attempt.backup_id: _ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
+        }
+        found = dict(_unproven(plan, proofs, basis))
+        if not found and not alone:
+            return replace(plan, successors=dict(_successors(plan, proofs, basis)))
+        broken, basis = {**broken, **found}, replace(basis, claims={**alone, **basis.claims})
+
+
+def _kept(plan: PrunePlan) -> Sequence[Attempt]:
+    return [verdict.attempt for verdict in plan.verdicts if not verdict.removed]
+
+
+def _unproven(plan: PrunePlan, proofs: Proofs, basis: Basis) -> Iterator[tuple[str, str]]:
+    """What the plan relies on and must not: backups that a rule counts, or that stay in the place of one that goes."""
+    kept = _kept(plan)
+    for verdict in plan.verdicts if plan.removed else ():
+        if any(COUNTED.match(reason) for reason in verdict.reasons) and (why := proofs.present(verdict.attempt)):
+            yield verdict.attempt.backup_id, why
+    for verdict in plan.removed:
+        for row in successors(verdict.attempt, kept, basis):
+            why = proofs.whole(row)
+            if not why:
+                break
+            yield row.backup_id, why
+
+
+def _successors(plan: PrunePlan, proofs: Proofs, basis: Basis) -> Iterator[tuple[str, Attempt]]:
+    for verdict in plan.removed:
+        rows = successors(verdict.attempt, _kept(plan), basis)
+        yield verdict.attempt.backup_id, next(row for row in rows if not proofs.whole(row))
+
+
 def orphaned_copies(wish: PruneWish, shelf: Shelf, ports: PrunePorts) -> Iterator[Copy]:
-    """The copies in a further store whose backup is gone."""
-    gone = {row.backup_id for row in ports.ledger.list(catalog=wish.catalog, status=sorted(GONE))}
+    """The copies in a further store whose backup was removed; of one that somebody else removed, it is the only one."""
+    rows = ports.ledger.list(catalog=wish.catalog, status=sorted(GONE))
+    gone = {row.backup_id for row in rows}
+    lost = {row.backup_id for row in rows if row.error_message == GONE_MESSAGE}
     for copy in ports.ledger.copies.list(catalog=wish.catalog, store=shelf.url):
-        if copy.backup_id in gone and copy.status in {CopyStatus.GOOD, CopyStatus.FAILED}:
+        if (
+            copy.backup_id in gone
+            and copy.backup_id not in lost
+            and copy.status in {CopyStatus.GOOD, CopyStatus.FAILED}
+        ):
             yield copy
 
 
@@ -111,8 +176,9 @@ def held_in_store(folder: Folder, row: Attempt | None, ports: PrunePorts) -> str
 
 def _look(wish: PruneWish, rows: Sequence[Attempt], ports: PrunePorts) -> StoreFacts:
     catalog = wish.catalog
-    folders = sorted_folders(catalog, ports.store.list(backups_prefix(catalog)))
     known = {row.backup_id: row for row in rows}
+    days = {row.backup_id: row.partition_date for row in rows}
+    folders = sorted_folders(catalog, ports.store.list(backups_prefix(catalog)), days)
     held = {name: why for name, each in folders.items() if (why := held_in_store(each, known.get(name), ports))}
     objects = (
         found for prefix in (schema_prefix(catalog), tables_prefix(catalog)) for found in ports.store.list(prefix)
@@ -130,9 +196,18 @@ def _look(wish: PruneWish, rows: Sequence[Attempt], ports: PrunePorts) -> StoreF
 def _begun(rows: Sequence[Attempt], ledger: Ledger) -> Iterator[tuple[str, Status]]:
     """Those whose manifest is gone because somebody began to remove them, with what they were to become."""
     for row in rows:
-        event = next((event for event in ledger.audits(row.backup_id) if event.action == REMOVING), None)
-        if event is not None:
-            yield row.backup_id, Status(str(event.detail["to"]))
+        if (to := removal_begun(row.backup_id, ledger)) is not None:
+            yield row.backup_id, to
+
+
+def removal_begun(backup_id: str, ledger: Ledger) -> Status | None:
+    """What a backup becomes whose removal was begun and not finished, as the audit has it; None: nobody began one.
+
+    A removal that the store refused was ended by that: a manifest that is gone later, somebody else removed.
+    """
+    events = (event for event in ledger.audits(backup_id) if event.action in {REMOVING, NOT_REMOVED})
+    newest = next(events, None)
+    return Status(str(newest.detail["to"])) if newest is not None and newest.action == REMOVING else None
 
 
 def _locked(plan: PrunePlan, facts: StoreFacts, ports: PrunePorts) -> Iterator[tuple[str, tuple[Left, ...]]]:

@@ -59,4 +59,9 @@ def load_partition(place: PartitionPlace, store: Store) -> PartitionRecord:
     except NotFoundError as error:
         message = f"Table {place.table} has no partition for {place.day} in {store.url}."
         raise NotFoundError(message, do=f"Materialize the table {place.table} for that date.") from error
-    return read_partition(data, f"{store.url}/{place.record}")
+    record = read_partition(data, f"{store.url}/{place.record}")
+    said = (record.catalog, record.table.name, record.partition_date)
+    if said != (place.catalog, place.table, place.day):
+        message = f"{store.url}/{place.record} describes another partition: {', '.join(str(part) for part in said)}."
+        raise VerificationError(message, do=f"Materialize the table {place.table} again for that date.")
+    return record

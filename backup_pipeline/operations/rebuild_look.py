@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, NotFoundError, UsageError, VerificationError
@@ -35,7 +35,7 @@ from backup_pipeline.core.verification import Level
 from backup_pipeline.core.verified import passed
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.open_backup import read_document
-from backup_pipeline.operations.prune_look import REMOVING
+from backup_pipeline.operations.prune_look import removal_begun
 
 _READERS = 8
 _FOLDER_PARTS = 5  # catalog, backups, date, backup id, name
@@ -68,8 +68,9 @@ def plan_rebuild(ports: RebuildPorts, catalog: str | None = None) -> RebuildPlan
     The store is listed first: a backup that is made meanwhile has its row before its manifest. LedgerError or
     StoreError when one of the two can not be read.
     """
-    folders = dict(_folders(ports.store.list(backups_prefix(catalog) if catalog else "")))
+    found = tuple(ports.store.list(backups_prefix(catalog) if catalog else ""))
     rows = ports.ledger.list(catalog=catalog)
+    folders = dict(_folders(found, {row.backup_id: row.partition_date for row in rows}))
     known = Known(dict(_begun(rows, folders, ports)), _copies(ports, catalog), ports.dead, not ports.from_second)
     seen = tuple(_look(folders, {row.backup_id: row for row in rows}, ports))
     plan = make_rebuild(ports.store.url, rows, seen, known)
@@ -77,7 +78,7 @@ def plan_rebuild(ports: RebuildPorts, catalog: str | None = None) -> RebuildPlan
     return replace(plan, changes=changes, copies=tuple(_uncopied(plan, rows, seen, ports)))
 
 
-def _folders(found: Iterable[StoredObject]) -> Iterator[tuple[str, tuple[str, Folder]]]:
+def _folders(found: Iterable[StoredObject], days: Mapping[str, date]) -> Iterator[tuple[str, tuple[str, Folder]]]:
     """The folders that hold a manifest, with their catalog, by backup id."""
     objects: dict[str, list[StoredObject]] = {}
     for stored in found:
@@ -85,7 +86,7 @@ def _folders(found: Iterable[StoredObject]) -> Iterator[tuple[str, tuple[str, Fo
         if len(parts) == _FOLDER_PARTS and parts[1] == "backups":
             objects.setdefault(parts[0], []).append(stored)
     for name, own in objects.items():
-        for backup_id, folder in sorted_folders(name, own).items():
+        for backup_id, folder in sorted_folders(name, own, days).items():
             if folder.has_manifest and _is_id(backup_id):
                 yield backup_id, (name, folder)
 
@@ -103,10 +104,9 @@ def _begun(
 ) -> Iterator[tuple[str, Status]]:
     """The removals that were begun and not finished, as the audit has them."""
     for row in rows:
-        if row.status.good and row.backup_id not in folders:
-            event = next((event for event in ports.ledger.audits(row.backup_id) if event.action == REMOVING), None)
-            if event is not None:
-                yield row.backup_id, Status(str(event.detail["to"]))
+        lost = row.status.good and row.backup_id not in folders
+        if lost and (to := removal_begun(row.backup_id, ports.ledger)) is not None:
+            yield row.backup_id, to
 
 
 def _copies(ports: RebuildPorts, catalog: str | None) -> Mapping[str, Copy]:

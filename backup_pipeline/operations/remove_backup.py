@@ -14,8 +14,21 @@ from backup_pipeline.core.prune_facts import Folder
 from backup_pipeline.core.removal import Left, Versions
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.prune_look import REMOVING, PrunePorts, folder_of, held_in_store
+from backup_pipeline.operations.prune_look import NOT_REMOVED, REMOVING, PrunePorts, folder_of, held_in_store
+from backup_pipeline.operations.prune_proof import Proofs
 from backup_pipeline.operations.readers import claims
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Why a backup goes, what is done about older versions of its objects, and which backup stays in its place.
+
+    Without a `successor` nothing does: of a backup that is none, as its row or the store say.
+    """
+
+    why: str
+    versions: Versions
+    successor: Attempt | None
 
 
 @dataclass(frozen=True)
@@ -44,24 +57,24 @@ class Removed:
         }
 
 
-def remove_backup(attempt: Attempt, to: Status, why: str, versions: Versions, ports: PrunePorts) -> Removed:
+def remove_backup(attempt: Attempt, to: Status, wish: Removal, ports: PrunePorts) -> Removed:
     """Remove the backup of `attempt`, whose row becomes `to`; nothing is touched when something of it is locked.
 
-    It is looked at once more: who held it since the plan was made, or began a restore, keeps it. May be called again
-    after any error, and then finishes what was begun.
+    It is looked at once more: who held it since the plan was made, or began a restore, keeps it; so does a successor
+    that is not there any more. May be called again after any error, and then finishes what was begun.
     """
-    row = ports.ledger.get(attempt.backup_id) or attempt
+    row, why, versions = ports.ledger.get(attempt.backup_id) or attempt, wish.why, wish.versions
     folder = folder_of(row, ports.store)
-    if objection := _objection(row, folder, ports):
+    if objection := _objection(row, folder, ports) or _alone(wish.successor, ports):
         return Removed(row.backup_id, row.status, kept=objection)
     locked = ports.removals.locked([stored.key for stored in folder.objects])
     if locked:
-        _note(row, "not removed", ports, why=why, left=_said(locked))
+        _note(row, NOT_REMOVED, ports, why=why, left=_said(locked))
         return Removed(row.backup_id, row.status, left=tuple(locked), kept="locked by the store; it stays whole")
     _note(row, REMOVING, ports, to=to.value, why=why)
     pointers = ports.removals.remove(folder.pointers, versions)
     if denied := [left for left in pointers if not left.hidden]:
-        _note(row, "not removed", ports, why=why, left=_said(denied))
+        _note(row, NOT_REMOVED, ports, why=why, left=_said(denied))
         return Removed(row.backup_id, row.status, left=tuple(denied), kept="the store refused; it stays whole")
     return _finish(row, folder, to, why, (*pointers, *ports.removals.remove(folder.data, versions)), ports)
 
@@ -88,6 +101,12 @@ def _objection(row: Attempt, folder: Folder, ports: PrunePorts) -> str:
     if row.hold is not None and row.hold.lasts(ports.clock()):
         return str(row.hold)
     return held_in_store(folder, row, ports) or claims(ports).get(row.backup_id, "")
+
+
+def _alone(successor: Attempt | None, ports: PrunePorts) -> str:
+    """Why the backup that was to stay in its place does not, or nothing."""
+    lost = Proofs(ports.store).present(successor) if successor is not None else ""
+    return f"{successor.backup_id}, which was to stay in its place: {lost}" if successor is not None and lost else ""
 
 
 def _warnings(row: Attempt, left: Sequence[Left]) -> tuple[str, ...]:

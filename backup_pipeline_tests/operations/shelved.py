@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 from backup_pipeline.core.layout import PartitionPlace, schema_key
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import PartitionRecord, StoredBundle, seal
 from backup_pipeline.core.ports import Ledger, Store, StoredObject
 from backup_pipeline.core.prune_plan import PrunePlan
 from backup_pipeline.core.retention import Retention
@@ -22,8 +24,50 @@ from backup_pipeline.stores.faulty import FaultyStore
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.removals import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup
+from backup_pipeline_tests.core.test_manifest import snapshot, stored
+from backup_pipeline_tests.core.test_manifest import table as table_entry
 
 TABLES = ("goods", "sold")
+BUNDLE = "full_backup.zip"
+
+
+def bundle_of(row: Attempt) -> bytes:
+    return b"b" * (row.file_size_bytes or 1000)
+
+
+def manifest_of(row: Attempt) -> bytes:
+    """A manifest that fits the backup: in all that is compared without a look at the rows."""
+    data = bundle_of(row)
+    taken = row.snapshot_at or row.started_at
+    fields: dict[str, Any] = {
+        "backup_id": row.backup_id,
+        "catalog": row.catalog,
+        "kind": row.kind,
+        "partition_date": row.partition_date,
+        "snapshot": snapshot().model_copy(update={"taken_at": taken}),
+        "bundle": StoredBundle(name=BUNDLE, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()),
+        "tables": (),
+    }
+    return seal(stored(**fields))
+
+
+def record_of(place: PartitionPlace) -> bytes:
+    """A record of a partition without files."""
+    entry = table_entry(name=place.table, files=())
+    return seal(PartitionRecord(catalog=place.catalog, partition_date=place.day, table=entry))
+
+
+def filed(row: Attempt) -> Attempt:
+    """The row, with what the ledger knows of the files of its backup."""
+    if row.kind == "tables" or row.sha256 is not None:
+        return row
+    return replace(
+        row,
+        file_name=BUNDLE,
+        file_path=place_of(row).bundle(BUNDLE),
+        sha256=hashlib.sha256(bundle_of(row)).hexdigest(),
+        manifest_sha256=hashlib.sha256(manifest_of(row)).hexdigest(),
+    )
 
 
 @dataclass
@@ -48,20 +92,20 @@ class Shelved:
         """Put backups into store and ledger, each at its own time."""
         for row in rows:
             self.file(row, partitions=partitions)
-            add_row(self.ledger, row)
+            add_row(self.ledger, filed(row))
 
     def file(self, row: Attempt, *, partitions: bool = True, manifest: bool = True) -> None:
         """Put what a backup leaves in the store there, at its time."""
         present, self.now = self.now, row.finished_at or row.started_at
         place = place_of(row)
         if row.kind != "tables":
-            self.store.put(place.bundle("full_backup.zip"), [b"b" * (row.file_size_bytes or 1000)])
+            self.store.put(place.bundle(BUNDLE), [bundle_of(row)])
         if manifest and row.kind != "tables":
-            self.store.put(place.manifest, [b"{}"])
+            self.store.put(place.manifest, [manifest_of(row)])
         for table in TABLES if partitions else ():
             folder = PartitionPlace(row.catalog, table, row.partition_date)
             self.store.put(folder.file("part-00000.parquet"), [b"p"])
-            self.store.put(folder.record, [b"{}"])
+            self.store.put(folder.record, [record_of(folder)])
         self.store.put(schema_key(row.catalog, row.partition_date), [b"-- ddl"])
         self.now = present
 

@@ -24,7 +24,7 @@ from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.removals import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup, days
-from backup_pipeline_tests.operations.shelved import Shelved, add_row, keys_of, old, with_status
+from backup_pipeline_tests.operations.shelved import Shelved, add_row, keys_of, old, sizes, with_status
 
 DAY = timedelta(days=1)
 
@@ -53,18 +53,20 @@ def _assert_pruned(shop: Shelved) -> None:
 def test_a_plan_touches_nothing(shop: Shelved) -> None:
     before, rows = shop.stored(), shop.ledger.list()
     plan = shop.plan()
+    of_days = [stored for stored in shop.store.list("") if "-10-1" in stored.key and "/backups/" not in stored.key]
     assert [verdict.attempt.backup_id for verdict in plan.removed] == [row.backup_id for row in reversed(old(2))]
     assert [str(day.day) for day in plan.removed_days] == ["2026-10-12", "2026-10-13"]
     assert (shop.stored(), shop.ledger.list(), shop.ledger.audits()) == (before, rows, [])
-    assert plan.bytes == 2 * 1000 + 2 * (2 * 3 + 6)
+    assert plan.bytes == 2 * 1000 + sizes(of_days)
 
 
 def test_what_the_rules_let_go_is_removed_and_everything_is_written_down(shop: Shelved) -> None:
+    before = sizes(shop.store.list(""))
     report = shop.prune()
     _assert_pruned(shop)
     assert not report.partial
     assert [each.objects for each in report.removed] == [2, 2]
-    assert report.bytes == 2 * 1002 + 2 * (2 * 3 + 6)
+    assert report.bytes == before - sizes(shop.store.list(""))
     gone = old(2)[0].backup_id
     assert shop.actions(gone) == ["removing", "expired"]
     assert shop.actions() == ["prune", "pruned"]
@@ -197,18 +199,26 @@ def test_a_manifest_without_a_row_is_told_and_nothing_is_removed(shop: Shelved) 
     assert any(f"backup_date={unknown.partition_date}" in key for key in shop.stored("shop/tables/"))
 
 
-@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELED, None])
-def test_a_bundle_without_a_manifest_goes_after_the_grace(shop: Shelved, status: Status | None) -> None:
-    killed = backup(NOW - timedelta(minutes=90), salt=5, status=status or Status.FAILED)
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELED])
+def test_a_bundle_without_a_manifest_goes_after_the_grace(shop: Shelved, status: Status) -> None:
+    killed = backup(NOW - timedelta(minutes=90), salt=5, status=status)
     shop.file(killed, manifest=False, partitions=False)
-    if status is not None:
-        add_row(shop.ledger, killed)
+    add_row(shop.ledger, killed)
     [debris] = shop.plan().debris
-    assert debris.reason == f"no manifest, and its run is {status or 'in no ledger'}"
+    assert debris.reason == f"no manifest, and its run is {status}"
     report = shop.prune()
     assert shop.stored(place_of(killed).prefix) == []
     assert report.debris == 1
-    assert status is None or shop.row(killed.backup_id).status is status
+    assert shop.row(killed.backup_id).status is status
+
+
+def test_a_bundle_that_no_ledger_knows_stays_also_without_its_manifest(shop: Shelved) -> None:
+    unknown = backup(NOW - timedelta(minutes=90), salt=5)
+    shop.file(unknown, manifest=False, partitions=False)
+    [remark] = shop.plan().remarks
+    assert f"{unknown.backup_id} has no manifest in the store, and no row in the ledger" in remark
+    shop.prune()
+    assert shop.stored(place_of(unknown).prefix) != []
 
 
 def test_a_bundle_that_is_being_made_or_is_within_the_grace_is_no_debris(shop: Shelved) -> None:
