@@ -9,6 +9,7 @@ from datetime import datetime
 
 from backup_pipeline.core.layout import MANIFEST_NAME
 from backup_pipeline.core.manifest import FileEntry, TableEntry
+from backup_pipeline.core.names import safe_file_name
 
 README_PATH = "README.txt"
 SCHEMA_PATH = "schema.sql"
@@ -50,8 +51,3 @@ def member_paths(table: TableEntry, sheet_file: str | None) -> Iterator[tuple[Fi
         name = sheet_file or f"{safe_file_name(table.sheet)}.csv"
         stem, dot, ending = name.rpartition(".")
         yield file, f"sheets/{name}" if sheets == 1 else f"sheets/{stem} ({sheets}){dot}{ending}"
-
-
-def safe_file_name(sheet: str) -> str:
-    """The sheet's name without what Windows and ZIP tools refuse in a file name."""
-    return "".join("_" if c in '<>:"/\\|?*' or ord(c) < ord(" ") else c for c in sheet).rstrip(". ") or "sheet"

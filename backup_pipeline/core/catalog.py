@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from backup_pipeline.core import catalog_rules as rules
 from backup_pipeline.core.anomaly_kinds import AnomalyKind
-from backup_pipeline.core.bundle import safe_file_name
 from backup_pipeline.core.catalog_rules import BUNDLE
+from backup_pipeline.core.names import same_file, sheet_file
 from backup_pipeline.core.relation_names import split_relation
 from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.secrets import looks_secret
@@ -148,7 +148,8 @@ class Catalog(_Declared):
         """Two sheets never share a file of the bundle, not even the second part of one: `Log (2).csv`."""
         seen: dict[str, str] = {}
         for name, spec in self.tables.items():
-            file = (spec.sheet_file or safe_file_name(self.sheet_of(name))).casefold().removesuffix(".csv")
+            own = same_file(spec.sheet_file).removesuffix(".csv") if spec.sheet_file else None
+            file = own or sheet_file(self.sheet_of(name))
             if file in seen:
                 message = f"tables {seen[file]!r} and {name!r} have the same sheet {self.sheet_of(name)!r}"
                 raise rules.contradiction(self._sheet_field(name), f"{message}. Name one of them otherwise")
@@ -158,6 +159,17 @@ class Catalog(_Declared):
             if first != file and first in seen:
                 message = f"the sheet of table {name!r} has the name of a further part of the sheet of {seen[first]!r}"
                 raise rules.contradiction(self._sheet_field(name), f"{message}. Name it otherwise")
+        return self
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> Catalog:
+        """A table is a folder, in a directory store and in an unpacked bundle: not every system tells case apart."""
+        seen: dict[str, str] = {}
+        for name in self.tables:
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                message = f"tables {other!r} and {name!r} differ in case alone, and would share a folder"
+                advice = f"Name one of them otherwise, with `relation: {name}`"
+                raise rules.contradiction(("tables", name), f"{message}. {advice}")
         return self
 
     @model_validator(mode="after")

@@ -8,13 +8,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic_core import PydanticCustomError
 
+from backup_pipeline.core.names import (
+    FORBIDDEN_IN_FILE_NAMES,
+    LONGEST_FILE_NAME,
+    catalog_folder,
+    table_folder,
+    windows_device,
+)
 from backup_pipeline.core.relation_names import split_reference, split_relation
 from backup_pipeline.core.sheet_source import parse_sheet_source
 
 BUNDLE = "bundle"
 """The asset of the bundle; no table may have this name."""
 
-_FORBIDDEN_IN_FILE_NAMES = '<>:"/\\|?*'
 _ANY_TIME = datetime(2026, 11, 21, 18, 30)  # noqa: DTZ001  # what a template looks like when it is filled in
 CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
 """The fields of a cron line, in order, with the least and the most each may be."""
@@ -32,7 +38,7 @@ def contradiction(at: tuple[str | int, ...], message: str) -> PydanticCustomErro
 
 def catalog_name(text: str) -> str:
     """A catalog's name is a folder in the store and a group in Dagster."""
-    return _matching(text, r"[a-z][a-z0-9_]{0,39}", "a catalog's name", "up to 40 of a-z, 0-9 and _, a letter first")
+    return catalog_folder(text)
 
 
 def table_name(text: str) -> str:
@@ -40,8 +46,7 @@ def table_name(text: str) -> str:
     if text == BUNDLE:
         message = f"no table may be named {BUNDLE!r}: it is the asset of the bundle. Name it otherwise, with `relation`"
         raise ValueError(message)
-    allowed = "up to 63 of A-Z, a-z, 0-9 and _, no digit first. Say with `relation` what is read"
-    return _matching(text, r"[A-Za-z_][A-Za-z0-9_]{0,62}", "a table's name here", allowed)
+    return table_folder(text)
 
 
 def timezone_name(text: str) -> str:
@@ -115,9 +120,13 @@ def csv_name(text: str) -> str:
 
 def _file_name(text: str, ending: str) -> str:
     filled = _ANY_TIME.strftime(text)
-    bad = [letter for letter in filled if letter in _FORBIDDEN_IN_FILE_NAMES or ord(letter) < ord(" ")]
+    bad = [letter for letter in filled if letter in FORBIDDEN_IN_FILE_NAMES or not letter.isprintable()]
     if bad:
         message = f"{text!r} is not a file name: filled in it is {filled!r}, and {bad[0]!r} may not stand in one"
+        raise ValueError(message)
+    if windows_device(filled) or len(filled.encode()) > LONGEST_FILE_NAME:
+        why = "Windows takes it for a device" if windows_device(filled) else f"it has over {LONGEST_FILE_NAME} bytes"
+        message = f"{text!r} is not a file name: filled in it is {filled!r}, and {why}"
         raise ValueError(message)
     if not filled.lower().endswith(ending) or not filled[: -len(ending)].strip(". "):
         message = f"{text!r} is not a file name that ends in {ending}"

@@ -11,6 +11,7 @@ from backup_pipeline.core.catalog import BUNDLE, Catalog, Excluded, TableSpec
 from backup_pipeline.core.draft_names import CATALOG_LENGTH, distinct, plain_name, sheet_title
 from backup_pipeline.core.draft_sheets import sheet_columns
 from backup_pipeline.core.errors import NotFoundError
+from backup_pipeline.core.names import sheet_file
 from backup_pipeline.core.relation_names import write_relation
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.secrets import looks_secret
@@ -84,9 +85,9 @@ def _names(relations: Sequence[Relation], schema: str) -> dict[tuple[str, str], 
     for relation in sorted(relations, key=lambda r: _full(r, schema) != plain_name(r.name, fallback="table").lower()):
         full = _full(relation, schema)
         table = distinct(plain_name(full, fallback="table"), tables, separator="_")
-        sheet = distinct(sheet_title(full), sheets, separator=" ", length=200)
+        sheet = distinct(sheet_title(full), sheets, separator=" ", length=200, alike=sheet_file)
         tables.add(table.casefold())
-        sheets.add(sheet.casefold())
+        sheets.add(sheet_file(sheet))
         found[relation.id] = (table, sheet)
     return found
 

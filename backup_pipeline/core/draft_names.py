@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BETWEEN_WORDS = re.compile(r"[\x00-/:-@\[-`{-\x7f\s]+")
@@ -28,10 +28,17 @@ def sheet_title(text: str) -> str:
     return " ".join(word[:1].upper() + word[1:] for word in words if word) or "Table"
 
 
-def distinct(name: str, taken: Collection[str], *, separator: str, length: int = TABLE_LENGTH) -> str:
-    """`name`, or `name` and the first number from 2 on that makes it differ from all of `taken` (casefolded)."""
+def distinct(
+    name: str,
+    taken: Collection[str],
+    *,
+    separator: str,
+    length: int = TABLE_LENGTH,
+    alike: Callable[[str], str] = str.casefold,
+) -> str:
+    """`name`, or `name` and the first number from 2 on with which it is like none of `taken`, which `alike` gave."""
     found, number = name, 1
-    while found.casefold() in taken:
+    while alike(found) in taken:
         number += 1
         ending = f"{separator}{number}"
         found = name[: length - len(ending)] + ending

@@ -18,6 +18,7 @@ from backup_pipeline.core.manifest import (
     unsealed,
     validated,
 )
+from backup_pipeline.core.manifest.names import BackupIdText, CatalogName, Timezone
 from backup_pipeline.core.manifest.written import Written
 
 _IS_BACKUP = "backup_id"
@@ -30,15 +31,15 @@ class Outline(Written):
     """
 
     format_version: str = FORMAT_VERSION
-    backup_id: str
-    catalog: str
+    backup_id: BackupIdText
+    catalog: CatalogName
     kind: str
     type: Literal["manual", "automatic"]
     status: str
     consistent: bool
     late: bool = False
     partition_date: date
-    timezone: str
+    timezone: Timezone
     started_at: datetime
     finished_at: datetime
     snapshot_at: datetime
@@ -53,7 +54,7 @@ class PartitionOutline(Written):
     """A partition as anybody may know it; `ciphertext` is its whole record."""
 
     format_version: str = FORMAT_VERSION
-    catalog: str
+    catalog: CatalogName
     partition_date: date
     encryption: EncryptionEntry
     ciphertext: str

@@ -44,7 +44,7 @@ class SchemaDump:
         self._connect_timeout_s = connect_timeout_s
         self._patience = patience
         self._guard = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._canceled = False
 
     def run(self, snapshot_id: str, *, without: Sequence[tuple[str, str]], lock_timeout_s: float) -> str:
@@ -69,25 +69,24 @@ class SchemaDump:
             if self._process:
                 self._process.terminate()
 
-    def _heard(self, process: subprocess.Popen[str]) -> tuple[str, str]:
-        """What it says up to its end."""
+    def _heard(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+        """What it says up to its end, to the byte: a name or a function may have a carriage return in it."""
         try:
-            return process.communicate(timeout=self._patience.seconds or None)
+            text, complaint = process.communicate(timeout=self._patience.seconds or None)
+            return text.decode(), complaint.decode(errors="replace")
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
         message = f"pg_dump read the schema of {self._endpoint} for {self._patience.seconds:g} s and came to no end."
         raise SourceUnavailableError(message, do=_UNREACHABLE)
 
-    def _started(self, command: Sequence[str]) -> subprocess.Popen[str]:
+    def _started(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         environment = {"PGPASSWORD": self._endpoint.password} if self._endpoint.password else {}
         return subprocess.Popen(  # noqa: S603
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
             env={
                 **environment,
                 "PGCLIENTENCODING": "UTF8",

@@ -42,7 +42,9 @@ TEXTS = st.lists(TEXT, max_size=3).map(tuple)
 REASONS = st.dictionaries(TEXT, TEXT, max_size=2)
 
 SNAPSHOTS = st.builds(SnapshotEntry, taken_at=INSTANTS, id=TEXT, lsn=TEXT, server_version=TEXT, database=TEXT)
-FILES = st.builds(FileEntry, name=TEXT, rows=COUNTS, bytes=COUNTS, sha256=TEXT, crc32=COUNTS)
+PLACES = st.sampled_from(["customers", "_T1"])
+FILE_NAMES = st.sampled_from(["part-00000.parquet", "গ্রাহক.csv", "a b.csv.gz.age"])
+FILES = st.builds(FileEntry, name=FILE_NAMES, rows=COUNTS, bytes=COUNTS, sha256=TEXT, crc32=COUNTS)
 TYPES = st.sampled_from(["text", "numeric(10,2)[]", 'public."Mo""od\n"'])
 COLUMNS = st.builds(ColumnEntry, name=TEXT, pg_type=TYPES, arrow_type=TEXT, generated=..., identity=...)
 RELATIONS = st.tuples(TEXT, TEXT)
@@ -52,7 +54,7 @@ STEPS = st.builds(StepEntry, relation=RELATIONS, columns=TEXTS, from_columns=TEX
 SHOWN = st.builds(SheetColumnEntry, title=TEXT, column=TEXT, steps=st.lists(STEPS, max_size=2).map(tuple), joined=...)
 TABLES = st.builds(
     TableEntry,
-    name=TEXT,
+    name=PLACES,
     sheet=TEXT,
     key=TEXTS,
     row_count=COUNTS,
@@ -73,8 +75,8 @@ TABLES = st.builds(
 PARTITIONS = st.builds(
     PartitionRecord,
     format_version=st.just(FORMAT_VERSION),
-    catalog=TEXT,
-    sheet_file=st.none() | TEXT,
+    catalog=st.just("isp"),
+    sheet_file=st.none() | FILE_NAMES,
     table=TABLES,
     unlisted=TEXTS,
     excluded=REASONS,
@@ -243,3 +245,58 @@ def test_a_missing_field_of_a_table_is_named_with_its_place() -> None:
 
 def test_the_bytes_of_a_table_are_those_of_its_files() -> None:
     assert table().bytes == 15
+
+
+ELSEWHERE = (
+    "../../etc/cron.d/x",
+    "/etc/x",
+    "..",
+    "",
+    "a/../../b",
+    "C:\\x",
+    "a\\..\\b",
+    "nul\0",
+    "line\nbreak",
+    "x" * 256,
+)
+
+
+@pytest.mark.parametrize("name", [*ELSEWHERE, "a/b"])
+def test_a_name_that_leads_elsewhere_is_refused_wherever_it_stands(name: str) -> None:
+    """Each of these becomes a path on the machine that reads it, or a key of the store."""
+    data = seal(stored())
+    body = json.loads(data)
+    entry = body["tables"][0]
+    renamed = [{**entry["files"][0], "name": name}]
+    lies = {"name": name, "bytes": 1, "sha256": "", "crc32": 0}
+    forged: list[dict[str, Any]] = [
+        {"catalog": name},
+        {"backup_id": name},
+        {"bundle_name": name},
+        {"timezone": name},
+        {"bundle": {**body["bundle"], "name": name}},
+        {"tables": [{**entry, "name": name}]},
+        {"tables": [{**entry, "files": renamed}]},
+        {"tables": [{**entry, "files": [{**entry["files"][0], "encrypted": lies}]}]},
+    ]
+    for change in forged:
+        with pytest.raises(VerificationError, match="is not a manifest of format"):
+            read_manifest(resealed(data, **change), "here")
+    record = seal(PartitionRecord(catalog="isp", partition_date=stored().partition_date, table=table()))
+    for change in ({"catalog": name}, {"sheet_file": name}, {"table": {**entry, "name": name}}):
+        with pytest.raises(VerificationError, match="is not a manifest of format"):
+            read_partition(resealed(record, **change), "here")
+
+
+@pytest.mark.parametrize("path", [*ELSEWHERE, "sheets//x.csv", "./x", "sheets/../../x"])
+def test_a_path_of_a_bundle_stays_in_it(path: str) -> None:
+    with pytest.raises(VerificationError, match=r"is not a path in a bundle"):
+        read_manifest(resealed(seal(stored()), entries={path: "cd"}), "here")
+
+
+@pytest.mark.parametrize("text", ["int); DROP TABLE customers; --", "int DEFAULT pg_read_file('/etc/passwd')", ""])
+def test_a_type_is_the_name_of_one(text: str) -> None:
+    entry = json.loads(seal(stored()))["tables"][0]
+    forged = [{**entry, "columns": [{**entry["columns"][0], "pg_type": text}]}]
+    with pytest.raises(VerificationError, match="not the name of a type"):
+        read_manifest(resealed(seal(stored()), tables=forged), "here")

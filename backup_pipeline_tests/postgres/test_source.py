@@ -321,6 +321,20 @@ def test_the_schema_is_the_same_text_each_time_and_leaves_out_what_may_not_be_re
         run_sql(database, "DROP OWNED BY reader_schema", "DROP ROLE reader_schema")
 
 
+def test_the_schema_is_what_pg_dump_wrote_to_the_byte(database: str) -> None:
+    """A carriage return belongs to a name and to a function as any letter does."""
+    run_sql(
+        database,
+        'CREATE TABLE "carriage\rreturn" ("a\r\nb" int)',
+        "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'one\r\ntwo\rthree' $$",
+    )
+    with snapshot_of(database) as snapshot:
+        schema = snapshot.schema_sql()
+    assert 'CREATE TABLE public."carriage\rreturn"' in schema
+    assert '"a\r\nb" integer' in schema
+    assert "SELECT 'one\r\ntwo\rthree'" in schema
+
+
 def test_passwords_of_other_servers_are_not_in_the_schema(database: str) -> None:
     run_sql(
         database,

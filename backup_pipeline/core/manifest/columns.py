@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator
-
+from backup_pipeline.core.manifest.names import PgType
 from backup_pipeline.core.manifest.written import Written
-from backup_pipeline.core.type_names import type_name
-
-
-def type_of_column(text: str) -> str:
-    """`text`, if it is the name of a type: it stands in statements some day."""
-    type_name(text)
-    return text
 
 
 class ColumnEntry(Written):
     """A column of the Parquet files: PostgreSQL's type, and the Arrow type that holds it."""
 
     name: str
-    pg_type: Annotated[str, AfterValidator(type_of_column)]
+    pg_type: PgType
     arrow_type: str
     nullable: bool
     masked: bool = False

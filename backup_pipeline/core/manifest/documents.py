@@ -10,6 +10,7 @@ from pydantic import Field
 
 from backup_pipeline.core.manifest.columns import OtherSequenceEntry
 from backup_pipeline.core.manifest.files import EncryptionEntry
+from backup_pipeline.core.manifest.names import BackupIdText, BundlePath, CatalogName, FileName, Timezone
 from backup_pipeline.core.manifest.table import AnomalyEntry, SnapshotEntry, TableEntry
 from backup_pipeline.core.manifest.written import FORMAT_VERSION, Written
 
@@ -18,10 +19,10 @@ class PartitionRecord(Written):
     """What lies beside a partition's files: the partition exists when this does."""
 
     format_version: str = FORMAT_VERSION
-    catalog: str
+    catalog: CatalogName
     partition_date: date
     late: bool = False
-    sheet_file: str | None = None
+    sheet_file: FileName | None = None
     table: TableEntry
     unlisted: tuple[str, ...] = ()
     excluded: Mapping[str, str] = {}
@@ -49,8 +50,8 @@ class Manifest(Written):
     """The description of a bundle. `consistent` says whether all tables show the same instant."""
 
     format_version: str = FORMAT_VERSION
-    backup_id: str
-    catalog: str
+    backup_id: BackupIdText
+    catalog: CatalogName
     title: str = ""
     kind: str
     type: Literal["manual", "automatic"]
@@ -60,7 +61,7 @@ class Manifest(Written):
     consistent: bool
     late: bool = False
     partition_date: date
-    timezone: str
+    timezone: Timezone
     started_at: datetime
     finished_at: datetime
     snapshot: SnapshotEntry
@@ -72,8 +73,8 @@ class Manifest(Written):
     anomalies: tuple[AnomalyEntry, ...] = Field(default=(), description="those that no table's own entry tells")
     orphans: Mapping[str, int] = Field(default={}, description="reference -> rows that it leads nowhere, as counted")
     totals: Totals
-    bundle_name: str
-    entries: Mapping[str, str] = Field(description="path in the bundle -> SHA-256 of its bytes, decrypted")
+    bundle_name: FileName
+    entries: Mapping[BundlePath, str] = Field(description="path in the bundle -> SHA-256 of its bytes, decrypted")
     encryption: EncryptionEntry | None = None
     pipeline_version: str
     run_id: str | None = None
@@ -87,7 +88,7 @@ class Manifest(Written):
 class StoredBundle(Written):
     """What the manifest beside the bundle adds: the bundle's own bytes."""
 
-    name: str
+    name: FileName
     bytes: int
     sha256: str
 

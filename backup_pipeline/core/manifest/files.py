@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from backup_pipeline.core.manifest.names import FileName
 from backup_pipeline.core.manifest.written import Written
 
 
@@ -16,7 +17,7 @@ class EncryptionEntry(Written):
 class StoredFile(Written):
     """A file as it lies in the store: its name there, its bytes, and their SHA-256 and CRC-32."""
 
-    name: str
+    name: FileName
     bytes: int
     sha256: str
     crc32: int
@@ -28,7 +29,7 @@ class FileEntry(Written):
     `encrypted` is how it lies in the store, when it is encrypted there; the rest is about the plain file.
     """
 
-    name: str
+    name: FileName
     format: Literal["parquet", "csv"]
     rows: int
     bytes: int

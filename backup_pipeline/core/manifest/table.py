@@ -10,6 +10,7 @@ from pydantic import Field
 
 from backup_pipeline.core.manifest.columns import ColumnEntry, ReferenceEntry, SequenceEntry, SheetColumnEntry
 from backup_pipeline.core.manifest.files import FileEntry
+from backup_pipeline.core.manifest.names import TableName
 from backup_pipeline.core.manifest.written import Written
 
 
@@ -54,7 +55,7 @@ class AnomalyEntry(Written):
 class TableEntry(Written):
     """One table: where it came from, at which instant, what was written."""
 
-    name: str
+    name: TableName
     relation: str
     sheet: str
     key: tuple[str, ...]
