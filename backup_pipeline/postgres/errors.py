@@ -1,4 +1,4 @@
-"""What PostgreSQL and its driver say, as errors of this project: what failed, and what to do next."""
+"""What PostgreSQL and its driver say, in any language, as errors of this project: what failed, and what to do next."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import psycopg
 
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceError, SourceUnavailableError
 from backup_pipeline.postgres.endpoint import Endpoint
+from backup_pipeline.postgres.refusals import refusal_state, server_answered
 
 _LOST_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
-_SERVER_SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)", re.DOTALL)
+_SERVER_SAID = re.compile(r"(?:^|: )[^\s:]+:  (.*)", re.DOTALL)
+_CONNECT_S = 10
 _RESTART = "Run it again: a new snapshot shows the table as it is now."
 
 RECOVERY = (
@@ -36,15 +38,18 @@ _RULES: dict[str, tuple[type[SourceError], str]] = {
     "55000": (SourceError, "REFRESH the materialized view, or take it out of the catalog."),
     "40": (SourceUnavailableError, RECOVERY),
     "58": (SourceError, "The server can not read its own files: look at its log."),
+    "72": (SourceUnavailableError, "old_snapshot_threshold ended the snapshot: set it to -1 on the server, or higher."),
     "XX": (SourceError, "The server met damaged data or a bug of its own: look at its log, check the table."),
 }
 _ROW_SECURITY = "Give the role BYPASSRLS, or read the table through a view of its owner: a filtered copy is no backup."
 _UNLOGGED = "A standby has no rows of an unlogged table: read the primary, or exclude it in the catalog."
-# A refused connection carries no sqlstate, so its message has to do.
-_CONNECTING: tuple[tuple[re.Pattern[str], tuple[type[SourceError], str]], ...] = (
-    (re.compile("password authentication failed|no password supplied|no pg_hba.conf entry|^role "), _RULES["28"]),
-    (re.compile("^database .* does not exist"), _RULES["3D000"]),
-)
+_NOTHING_TO_SEND = "no password supplied"
+"""libpq's own words, which are never translated here."""
+_UNREACHABLE = "Check host and port, that the server runs and accepts connections, and the network."
+# What a message is about stands in the name of the server's function that wrote it: words come in any language.
+_OF_ROW_SECURITY = {"check_enable_rls"}
+_OF_RECOVERY = {"get_relation_info"}
+_OF_SNAPSHOTS = {"ImportSnapshot", "SetTransactionSnapshot"}
 
 
 def sqlstate_of(error: BaseException) -> str:
@@ -71,19 +76,33 @@ def connection_lost(error: BaseException) -> bool:
 def connect_error(error: BaseException, endpoint: Endpoint) -> BackupError:
     """Why the connection could not be made: SourceError when the settings are wrong, else SourceUnavailableError."""
     said = endpoint.redact(server_said(error))
-    kind, do = _RULES.get(sqlstate_of(error), _connecting(said))
+    kind, do = _RULES.get(refused_with(error, endpoint)) or (SourceUnavailableError, _UNREACHABLE)
     return kind(f"Can not connect to {endpoint}: {said}", do=do)
+
+
+def refused_with(error: BaseException, endpoint: Endpoint) -> str:
+    """The SQLSTATE of a refused connection, or its class `28` where no password was there to be sent; else empty.
+
+    Where the server answered, it is asked once more: the driver keeps no code of an error at the door.
+    """
+    if (state := sqlstate_of(error)) or not isinstance(error, psycopg.OperationalError):
+        return state
+    if _NOTHING_TO_SEND in str(error):
+        return "28"
+    state = refusal_state(endpoint.conninfo("refused", _CONNECT_S)) if server_answered(str(error)) else ""
+    return "28" if state.startswith("28") else state
 
 
 def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupError:
     """Why a statement failed. `doing` is what it was for, with the relation: `reading public.customers`."""
     state, said = sqlstate_of(error), endpoint.redact(server_said(error))
     what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {said}"
-    if "row-level security" in said:
+    function = _function_of(error)
+    if function in _OF_ROW_SECURITY:
         return SourceError(what, do=_ROW_SECURITY)
-    if "unlogged relations during recovery" in said:
+    if function in _OF_RECOVERY and state == "0A000":
         return SourceError(what, do=_UNLOGGED)
-    if _snapshot_invalid(state, said):
+    if function in _OF_SNAPSHOTS:
         return SnapshotLostError(what, do="Run it again: a new snapshot is needed.")
     if connection_lost(error):
         return SourceUnavailableError(what, do="The connection was lost: run it again; look at the server's log.")
@@ -91,10 +110,6 @@ def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupE
     return kind(what, do=do)
 
 
-def _snapshot_invalid(state: str, said: str) -> bool:
-    return state in {"22023", "42704", "55000"} and "snapshot" in said
-
-
-def _connecting(said: str) -> tuple[type[SourceError], str]:
-    unreachable = "Check host and port, that the server runs and accepts connections, and the network."
-    return next((rule for sign, rule in _CONNECTING if sign.search(said)), (SourceUnavailableError, unreachable))
+def _function_of(error: BaseException) -> str:
+    """The function of the server's code that raised the error; empty when there is none."""
+    return str(error.diag.source_function or "") if isinstance(error, psycopg.Error) else ""

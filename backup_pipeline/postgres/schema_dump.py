@@ -8,6 +8,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
 from backup_pipeline.core.secrets import HIDDEN, looks_secret
 from backup_pipeline.core.sql_text import full_name_sql
@@ -52,7 +54,7 @@ class SchemaDump:
         command = [str(self._program), *_OPTIONS, f"--snapshot={snapshot_id}"]
         command += [f"--exclude-table={relation_sql(relation)}" for relation in without]
         command += [f"--lock-wait-timeout={round(lock_timeout_s * 1000)}"] if lock_timeout_s else []
-        command += [f"--dbname={self._endpoint.conninfo_without_password()}"]
+        command += [f"--dbname={_with_options(self._endpoint.conninfo_without_password(), self._session_options)}"]
         with self._guard:
             if self._canceled:
                 return ""
@@ -90,7 +92,6 @@ class SchemaDump:
             env={
                 **environment,
                 "PGCLIENTENCODING": "UTF8",
-                "PGOPTIONS": self._session_options,
                 "PGAPPNAME": "backup_pipeline schema",
                 "PGCONNECT_TIMEOUT": str(self._connect_timeout_s),
                 "LC_ALL": "C",
@@ -103,6 +104,12 @@ class SchemaDump:
             return SourceUnavailableError(f"pg_dump lost its connection to {self._endpoint}: {said}", do=_UNREACHABLE)
         do = "Use a pg_dump as new as the server." if "server version mismatch" in said else "Look at its message."
         return SourceError(f"pg_dump could not read the schema of {self._endpoint}: {said}", do=do)
+
+
+def _with_options(conninfo: str, options: str) -> str:
+    """The connection string with `options` behind its own: the last of two values holds."""
+    own = conninfo_to_dict(conninfo).get("options") or ""
+    return make_conninfo(conninfo, options=f"{own} {options}".strip())
 
 
 def _preface(without: Sequence[tuple[str, str]]) -> str:

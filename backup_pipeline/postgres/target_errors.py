@@ -10,7 +10,7 @@ import psycopg
 
 from backup_pipeline.core.errors import BackupError, PreflightRefusedError, TargetError, TargetUnavailableError
 from backup_pipeline.postgres.endpoint import Endpoint
-from backup_pipeline.postgres.errors import connection_lost, server_said, sqlstate_of
+from backup_pipeline.postgres.errors import connection_lost, refused_with, server_said, sqlstate_of
 
 _AS_BEFORE = "The target is as it was."
 _RULES: dict[str, tuple[type[BackupError], str]] = {
@@ -24,14 +24,23 @@ _RULES: dict[str, tuple[type[BackupError], str]] = {
     "23505": (TargetError, "A row of the target has the same value: use --mode replace, or restore it beside."),
     "57014": (TargetError, "Somebody canceled it, or it ran longer than the statement timeout."),
 }
-_COLUMN = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:\n]+))?")
+# `COPY orders, line 7, column at: "…"`, in the server's language.
+_COLUMN = re.compile(r"COPY .*?, \w+ (\d+)(?:, \w+ ([^:\n]+))?")
+
+
+_UNREACHABLE = "Check host, port, database, user and password, and that the server runs and accepts connections."
+_AT_THE_DOOR: dict[str, tuple[type[TargetError], str]] = {
+    "28": (TargetError, "Correct the user and the password in the target's URL, or pg_hba.conf on the server."),
+    "3D000": (TargetError, "Create the database first, or correct its name in the target's URL."),
+    "42501": (TargetError, "GRANT CONNECT on the database to the role of the target's URL."),
+}
 
 
 def connect_error(error: psycopg.Error, endpoint: Endpoint) -> TargetError:
     """Why the connection could not be made."""
     said = endpoint.redact(server_said(error))
-    do = "Check host, port, database, user and password, and that the server runs and accepts connections."
-    return TargetUnavailableError(f"Can not connect to {endpoint}: {said}", do=do)
+    kind, do = _AT_THE_DOOR.get(refused_with(error, endpoint), (TargetUnavailableError, _UNREACHABLE))
+    return kind(f"Can not connect to {endpoint}: {said}", do=do)
 
 
 def target_error(error: psycopg.Error, endpoint: Endpoint, doing: str) -> BackupError:
