@@ -49,6 +49,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
     },
     TableSpec: {
         "relation": "the table or view that is read: `name` or `schema.name`",
+        "kind": "`view`, `materialized view` or `foreign table`; nothing for a table",
         "covers": "a list of tables, such as [employees]",
         "description": "text, such as Who pays us",
         "key": "a list of columns, such as [id]",

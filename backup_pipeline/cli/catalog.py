@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -209,6 +210,7 @@ def _described(report: CatalogReport) -> dict[str, object]:
         "excluded": dict(report.excluded),
         "unlisted": report.unlisted,
         "unreadable": report.unreadable,
+        "not_held": [asdict(found) for found in report.not_held],
         "refused": report.refused.what if report.refused else None,
     }
 
@@ -227,6 +229,9 @@ def _print_report(report: CatalogReport) -> None:
         locked = " (and the backup role may not read it)" if table in report.unreadable else ""
         told = f"{table} is neither listed nor excluded{locked}; each backup will warn of it."
         console.print(Text.assemble(("  Warning: ", "yellow"), told), soft_wrap=True)
+    for found in report.not_held:
+        word = ("  Warning: ", "yellow") if found.warns else ("  Note: ", "dim")
+        console.print(Text.assemble(word, f"{found.message} {found.do}".rstrip()), soft_wrap=True)
 
 
 def _print_catalog(catalog: Catalog) -> None:

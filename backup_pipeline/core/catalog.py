@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated
+from glob import escape
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -17,6 +18,7 @@ from backup_pipeline.core.anomaly_kinds import AnomalyKind
 from backup_pipeline.core.catalog_rules import BUNDLE
 from backup_pipeline.core.names import same_file, sheet_file
 from backup_pipeline.core.relation_names import split_relation
+from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.secrets import looks_secret
 from backup_pipeline.core.sheet_source import Through, parse_sheet_source
@@ -67,6 +69,9 @@ class TableSpec(_Declared):
     """One table of the catalog. Only its name is needed; the rest is read from the database."""
 
     relation: RelationName | None = Field(default=None, description="what is read, when not the table of that name")
+    kind: Literal["view", "materialized view", "foreign table"] | None = Field(
+        default=None, description="what the relation is, when it is no table"
+    )
     covers: tuple[RelationName, ...] = Field(default=(), description="base tables that this relation stands for")
     description: str | None = None
     key: tuple[ColumnName, ...] = Field(
@@ -209,6 +214,24 @@ class Catalog(_Declared):
             if fnmatchcase(full, self._pattern(rule)):
                 return rule.reason
         return None
+
+    def excluded_by_name(self, schema: str, name: str) -> str | None:
+        """Why this very relation is left out: a pattern that takes in others too is no decision about it alone."""
+        exact = {f"{schema}.{name}", f"{escape(schema)}.{escape(name)}"}
+        return next((rule.reason for rule in self.excluded if self._pattern(rule) in exact), None)
+
+    def kinds_of(self, relation: tuple[str, str]) -> frozenset[RelationKind]:
+        """What a relation may be to be read: a table always; a view and the like where a table of the catalog says so.
+
+        What `covers` base tables is a view by that. The code of a view runs when it is read, and a table can become
+        one under the same name.
+        """
+        kinds = {RelationKind.TABLE, RelationKind.PARTITIONED}
+        for name, spec in self.tables.items():
+            if self.relation_of(name) == relation:
+                kinds |= {RelationKind(spec.kind)} if spec.kind else set()
+                kinds |= {RelationKind.VIEW, RelationKind.MATERIALIZED} if spec.covers else set()
+        return frozenset(kinds)
 
     def shrinkage_of(self, table: str) -> Shrinkage:
         """The shrinkage rule of `table`."""

@@ -17,6 +17,7 @@ from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.secrets import looks_secret
 
 SECRET = "looks like a secret; if it is none, name it under `allow` with the reason instead"  # noqa: S105
+LOCKED = "the backup role may not read it: GRANT SELECT on it, then take it out of here"
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,16 @@ def _catalog_name(database: Database) -> str:
 
 def _main_schema(database: Database) -> str:
     """`public` where it has tables, else the schema with most of them."""
-    counts = Counter(relation.schema for relation in database.relations.values() if relation.holds_rows)
+    counts = Counter(
+        relation.schema for relation in database.relations.values() if relation.holds_rows and not relation.extension
+    )
     return "public" if counts["public"] or not counts else min(counts, key=lambda name: (-counts[name], name))
 
 
 def _reason_to_leave_out(relation: Relation) -> str | None:
+    if relation.extension:
+        rows = "; its rows are settings that people made: list it to have them" if relation.configuration else ""
+        return f"belongs to extension {relation.extension}, which makes it{rows}"
     if not relation.readable:
         return f"the backup role may not read it: GRANT SELECT ON {write_relation(*relation.id)}, then list it"
     if not relation.columns:
@@ -99,6 +105,7 @@ def _full(relation: Relation, schema: str) -> str:
 def _spec(relation: Relation, table: str, sheet: str, schema: str, database: Database) -> TableSpec:
     exact = relation.id == (schema, table)
     excluded = {column.name: SECRET for column in relation.columns if looks_secret(column.name)}
+    excluded |= {column.name: LOCKED for column in relation.columns if not column.readable}
     return TableSpec(
         relation=None if exact else write_relation(*_qualified(relation, schema)),
         description=" ".join(relation.comment.split()) or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from backup_pipeline.core.catalog import Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.comparable import shown_columns
@@ -49,6 +50,7 @@ def _spec(manifest: Manifest, entry: TableEntry, catalog: Catalog | None) -> Tab
     open_secrets = [name for name in there if looks_secret(name) and name not in masked]
     return TableSpec(
         relation=write_relation(*source_of(entry)),
+        kind=_kind(entry),
         key=entry.key if there.issuperset(entry.key) else (),
         sheet=entry.sheet,
         columns=dict(_columns(manifest, entry, said)),
@@ -57,6 +59,14 @@ def _spec(manifest: Manifest, entry: TableEntry, catalog: Catalog | None) -> Tab
         mask=masked,
         allow=dict.fromkeys(open_secrets, _HELD),
     )
+
+
+def _kind(entry: TableEntry) -> Literal["view", "materialized view", "foreign table"] | None:
+    """What it may be besides a table; format 1.0 does not say what a relation was."""
+    kinds: Mapping[str | None, Literal["view", "materialized view", "foreign table"]] = {
+        "view": "view", "materialized view": "materialized view", "foreign table": "foreign table", None: "view",
+    }  # fmt: skip
+    return kinds.get(entry.relation_kind)
 
 
 def _columns(manifest: Manifest, entry: TableEntry, said: TableSpec | None) -> Iterator[tuple[str, str]]:

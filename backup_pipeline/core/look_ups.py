@@ -24,7 +24,7 @@ def resolve_look_up(
         _need(at, key, f"A look-up of table {table} goes through")
         step = _step(catalog, table, at, key)
         steps.append(step)
-        at = _target(step.relation, f"{table}.{key}", database)
+        at = _target(catalog, step.relation, f"{table}.{key}", database)
         for name in step.columns:
             _need(at, name, f"The look-up {table}.{key} compares with")
     column = _shown(catalog, at, source.column, table)
@@ -32,7 +32,7 @@ def resolve_look_up(
 
 
 def _back(catalog: Catalog, table: str, relation: Relation, source: Back, database: Database) -> LookUp:
-    target = _target(catalog.qualify(source.relation), f"{table}: {source.relation}", database)
+    target = _target(catalog, catalog.qualify(source.relation), f"{table}: {source.relation}", database)
     _need(target, source.key, f"A look-up of table {table} compares with")
     key = _key_behind(catalog.tables[table].key or relation.primary_key, relation, target, source.key)
     if len(key) != 1:
@@ -66,7 +66,7 @@ def _step(catalog: Catalog, table: str, at: Relation, key: str) -> Step:
     )
 
 
-def _target(relation: tuple[str, str], wanted_by: str, database: Database) -> Relation:
+def _target(catalog: Catalog, relation: tuple[str, str], wanted_by: str, database: Database) -> Relation:
     found = database.get(relation)
     shown = ".".join(relation)
     if found is None:
@@ -75,6 +75,9 @@ def _target(relation: tuple[str, str], wanted_by: str, database: Database) -> Re
     if not found.readable:
         message = f"The look-up {wanted_by} leads to {shown}, which the backup role may not read."
         raise CatalogError(message, do=f"GRANT SELECT ON {shown}, or look up through a view that it may read.")
+    if found.kind not in catalog.kinds_of(relation):
+        message = f"The look-up {wanted_by} leads to {shown}, which is a {found.kind}: reading it runs its definition."
+        raise CatalogError(message, do=f"List it in the catalog with `kind: {found.kind}` if that is meant.")
     return found
 
 

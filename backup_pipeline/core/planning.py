@@ -51,6 +51,7 @@ def plan_table(catalog: Catalog, name: str, database: Database) -> TablePlan:
     relation = find_relation(catalog, name, database)
     for named in (*spec.key, *spec.references, *spec.exclude, *spec.mask, *spec.allow):
         need_column(relation, named, f"table {name} of catalog {catalog.catalog}")
+    _refuse_what_can_not_be_read(name, spec, relation)
     key, enforced = _key(spec, relation)
     columns = tuple(_planned(column, spec) for column in relation.columns if column.name not in spec.exclude)
     masked = tuple(column.name for column in columns if column.masked)
@@ -83,7 +84,27 @@ def find_relation(catalog: Catalog, name: str, database: Database) -> Relation:
     if not relation.readable:
         message = f"Table {name} of catalog {catalog.catalog} reads {shown}, but the backup role may not."
         raise CatalogError(message, do=f"GRANT SELECT ON {shown} to the role of the source URL.")
+    if relation.kind not in catalog.kinds_of(wanted):
+        message = f"Table {name} of catalog {catalog.catalog} reads {shown}, which is a {relation.kind}, not a table."
+        do = f"Reading it runs its definition: look who made it one. If it is meant, say `kind: {relation.kind}` there."
+        raise CatalogError(message, do=do)
     return relation
+
+
+def _refuse_what_can_not_be_read(name: str, spec: TableSpec, relation: Relation) -> None:
+    """CatalogError when reading it could only fail: known before anything is read."""
+    shown = relation.full_name
+    if relation.filtered:
+        message = f"Table {name} reads {shown}, of which row-level security would show the backup role only some rows."
+        raise CatalogError(message, do="ALTER ROLE … BYPASSRLS, or let the catalog read a view of the table's owner.")
+    if not relation.populated:
+        message = f"Table {name} reads {shown}, a materialized view that has not been populated."
+        raise CatalogError(message, do=f"REFRESH MATERIALIZED VIEW {shown}, or take it out of the catalog.")
+    locked = [column.name for column in relation.columns if not column.readable and column.name not in spec.exclude]
+    if locked:
+        message = f"Table {name} reads {shown}, of which the backup role may not read {', '.join(locked)}."
+        do = f"GRANT SELECT ({', '.join(locked)}) ON {shown} to the role, or add them to `exclude` with the reason."
+        raise CatalogError(message, do=do)
 
 
 def need_column(relation: Relation, name: str, wanted_by: str) -> Column:
@@ -183,6 +204,12 @@ def _left_out(catalog: Catalog, database: Database) -> tuple[dict[str, str], tup
     listed = {catalog.relation_of(name) for name in catalog.tables}
     listed |= {base for name in catalog.tables for base in covered_by(catalog, name)}
     rest = [r for r in database.relations.values() if r.holds_rows and r.id not in listed]
-    reasons = {relation.full_name: catalog.excluded_reason(*relation.id) for relation in rest}
+    reasons = {relation.full_name: _reason(catalog, relation) for relation in rest}
     excluded = {name: reason for name, reason in reasons.items() if reason is not None}
     return excluded, tuple(sorted(name for name, reason in reasons.items() if reason is None))
+
+
+def _reason(catalog: Catalog, relation: Relation) -> str | None:
+    """Why a relation is left out; nobody needs to decide about what an extension makes again."""
+    own = f"belongs to extension {relation.extension}, which makes it" if relation.extension else None
+    return catalog.excluded_reason(*relation.id) or own

@@ -34,6 +34,7 @@ class Column:
     scale: int | None = None
     generated: bool = False
     identity: bool = False
+    readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,33 @@ class ColumnSequence:
 class DatabaseSequence:
     """A sequence of the database (schema, name) and where it stood, as in `ColumnSequence`.
 
-    `cycles`: it begins again at its other end, so that a smaller number may come after a larger one.
+    `cycles`: it begins again at its other end, so that a smaller number may come after a larger one. `feeds`: it
+    numbers a column of some table.
     """
 
     sequence: tuple[str, str]
     last_value: int | None
     is_called: bool = False
     cycles: bool = False
+    feeds: bool = False
+
+
+@dataclass(frozen=True)
+class LargeObjects:
+    """The large objects of a database: how many (None when that may not be read), and the bytes they take there."""
+
+    count: int | None = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Relation:
     """A table or view. `unique_keys` are column sets that a valid unique index on NOT NULL columns enforces.
 
-    `inherited` is whether other tables inherit from it: their rows show in it, but they are theirs.
+    `inherited` is whether other tables inherit from it: their rows show in it, but they are theirs. `parents` are those
+    that it inherits from, or the one it is a partition of. `extension` is the extension that it belongs to;
+    `configuration` then says that its rows are people's, not the extension's own. `filtered`: row-level security hides
+    rows from the role. `populated` is false for a materialized view that holds no rows yet.
     """
 
     schema: str
@@ -98,6 +112,11 @@ class Relation:
     is_partition: bool = False
     inherited: bool = False
     comment: str = ""
+    parents: tuple[tuple[str, str], ...] = ()
+    extension: str = ""
+    configuration: bool = False
+    filtered: bool = False
+    populated: bool = True
 
     @property
     def id(self) -> tuple[str, str]:
@@ -126,6 +145,7 @@ class Database:
     name: str
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
     sequences: tuple[DatabaseSequence, ...] = ()
+    large_objects: LargeObjects = LargeObjects()
 
     def get(self, relation: tuple[str, str]) -> Relation | None:
         """The relation of that schema and name, or None."""

@@ -168,7 +168,11 @@ def _of_backup(manifest: Manifest, tables: tuple[TableRestore, ...]) -> Iterator
     if manifest.format_version == "1.0":
         what = "The backup is of format 1.0: it does not record sequences, which continue after the largest value."
         yield Remark(Severity.INFO, what)
-    yield from (Remark(Severity.INFO, f"The backup said: {warning}") for warning in manifest.warnings)
+    for found in manifest.not_held:
+        severity = Severity.WARNING if found.severity == "warning" else Severity.INFO
+        yield Remark(severity, f"Not in the backup, as it was made: {found.message}", do=found.do)
+    told = {found.message for found in manifest.not_held}
+    yield from (Remark(Severity.INFO, f"The backup said: {text}") for text in manifest.warnings if text not in told)
 
 
 def _of_room(made: RestorePlan, spool_free: int | None) -> Iterator[Remark]:

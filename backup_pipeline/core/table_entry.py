@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from backup_pipeline.core.checks import Check
 from backup_pipeline.core.manifest import (
     CheckEntry,
     ColumnEntry,
     FileEntry,
+    NotHeldEntry,
     OtherSequenceEntry,
     ReferenceEntry,
     SequenceEntry,
@@ -17,6 +19,7 @@ from backup_pipeline.core.manifest import (
     StepEntry,
     TableEntry,
 )
+from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.plans import PlannedColumn, SheetColumn, TablePlan
 from backup_pipeline.core.relations import DatabaseSequence
 
@@ -62,6 +65,12 @@ def other_sequence(found: DatabaseSequence) -> OtherSequenceEntry:
     return OtherSequenceEntry(
         sequence=found.sequence, last_value=found.last_value, is_called=found.is_called, cycles=found.cycles
     )
+
+
+def not_held_entry(found: NotHeld) -> NotHeldEntry:
+    """The manifest's entry of something that is not in the backup."""
+    severity: Literal["warning", "info"] = "warning" if found.warns else "info"
+    return NotHeldEntry(about=found.about, message=found.message, do=found.do, severity=severity)
 
 
 def rows_of(files: Sequence[FileEntry], kind: str) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan
 from backup_pipeline.core.ports import Source
 from backup_pipeline.core.relations import Database
+from backup_pipeline.operations.not_held import find_not_held
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class CatalogReport:
 
     `ready` maps each table to the relation it is read from; `failed` to what forbids it. `unlisted` are tables that
     nobody decided about (each run warns of them); `unreadable` those of them that the role could not read anyway.
-    `refused` is why nothing at all would be exported.
+    `not_held` is what a backup would not hold although somebody may think so. `refused` is why nothing at all would be
+    exported.
     """
 
     catalog: str
@@ -29,6 +32,7 @@ class CatalogReport:
     excluded: Mapping[str, str]
     unlisted: tuple[str, ...]
     unreadable: tuple[str, ...]
+    not_held: tuple[NotHeld, ...] = ()
     refused: CatalogError | None = None
 
     @property
@@ -40,7 +44,9 @@ class CatalogReport:
 def check_catalog(catalog: Catalog, source: Source) -> CatalogReport:
     """Compare `catalog` with what the database of `source` shows; SourceError when it can not be read."""
     with source.snapshot() as snapshot:
-        return compare_catalog(catalog, snapshot.database())
+        database = snapshot.database()
+        report = compare_catalog(catalog, database)
+        return replace(report, not_held=find_not_held(catalog, database, snapshot))
 
 
 def compare_catalog(catalog: Catalog, database: Database) -> CatalogReport:

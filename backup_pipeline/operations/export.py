@@ -12,11 +12,13 @@ from backup_pipeline.core.anomaly_history import History
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LeaseLostError, SnapshotLostError
 from backup_pipeline.core.layout import schema_key
+from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan, TablePlan
 from backup_pipeline.core.ports import Ports, Snapshot
 from backup_pipeline.core.progress import StageStarted, TableFinished
 from backup_pipeline.operations.export_table import TableJob, export_table
+from backup_pipeline.operations.not_held import find_not_held
 from backup_pipeline.operations.results import TableResult
 
 
@@ -50,23 +52,25 @@ def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult
     with ports.source.snapshot() as snapshot:
         database = snapshot.database()
         plan = plan_catalog(request.catalog, database)
+        missing = find_not_held(request.catalog, database, snapshot)
         key = schema_key(request.catalog.catalog, request.day)
         ports.store.put(key, [snapshot.schema_sql().encode()])
         for table in request.tables:
             if table in plan.failed:
                 yield _failed(request, ports, table, plan.failed[table])
         ready = [plan.tables[table] for table in request.tables if table in plan.tables]
-        yield from _side_by_side(request, ports, snapshot, plan, ready)
+        jobs = [_job(request, plan, table, missing) for table in ready]
+        yield from _side_by_side(request, ports, snapshot, jobs)
 
 
 def _side_by_side(
-    request: ExportRequest, ports: Ports, snapshot: Snapshot, plan: CatalogPlan, tables: list[TablePlan]
+    request: ExportRequest, ports: Ports, snapshot: Snapshot, tables: list[TableJob]
 ) -> Iterator[TableResult]:
     """Biggest table first, so that the last one to end is a small one."""
-    tables.sort(key=lambda table: table.relation.total_bytes, reverse=True)
+    tables.sort(key=lambda job: job.plan.relation.total_bytes, reverse=True)
     pool = ThreadPoolExecutor(max_workers=request.workers, thread_name_prefix="export")
     try:
-        jobs = {pool.submit(export_table, _job(request, plan, table), snapshot, ports): table.name for table in tables}
+        jobs = {pool.submit(export_table, job, snapshot, ports): job.plan.name for job in tables}
         for future in as_completed(jobs):
             yield _result(request, ports, jobs[future], future)
     finally:
@@ -75,7 +79,7 @@ def _side_by_side(
         pool.shutdown(wait=True)
 
 
-def _job(request: ExportRequest, plan: CatalogPlan, table: TablePlan) -> TableJob:
+def _job(request: ExportRequest, plan: CatalogPlan, table: TablePlan, missing: tuple[NotHeld, ...]) -> TableJob:
     return TableJob(
         backup_id=request.backup_id,
         catalog=request.catalog,
@@ -88,6 +92,7 @@ def _job(request: ExportRequest, plan: CatalogPlan, table: TablePlan) -> TableJo
         unlisted=plan.unlisted,
         excluded=plan.excluded,
         sequences=plan.sequences,
+        not_held=missing,
     )
 
 

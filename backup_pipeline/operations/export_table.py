@@ -17,11 +17,12 @@ from backup_pipeline.core.errors import BackupError, SnapshotLostError, Snapshot
 from backup_pipeline.core.ids import local_name
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.manifest import CheckEntry, FileEntry, PartitionRecord
+from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.plans import NotNativeError, TablePlan
 from backup_pipeline.core.ports import Ports, Snapshot, TableWriter
 from backup_pipeline.core.progress import PageWritten, TableFinished, TableStarted
 from backup_pipeline.core.relations import DatabaseSequence
-from backup_pipeline.core.table_entry import other_sequence, rows_of, table_entry
+from backup_pipeline.core.table_entry import not_held_entry, other_sequence, rows_of, table_entry
 from backup_pipeline.operations.publish import publish_partition
 from backup_pipeline.operations.results import TableResult
 
@@ -44,6 +45,7 @@ class TableJob:
     unlisted: tuple[str, ...]
     excluded: Mapping[str, str]
     sequences: tuple[DatabaseSequence, ...] = ()
+    not_held: tuple[NotHeld, ...] = ()
     history: History = field(default_factory=History)
 
     @property
@@ -128,6 +130,7 @@ def _record(
         unlisted=job.unlisted,
         excluded=job.excluded,
         sequences=tuple(other_sequence(found) for found in job.sequences),
+        not_held=tuple(not_held_entry(found) for found in job.not_held),
         table=table_entry(plan, files, checks, taken, exported_by=job.backup_id, seconds=seconds),
     )
 

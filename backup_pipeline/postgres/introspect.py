@@ -13,6 +13,7 @@ from backup_pipeline.core.relations import (
     Database,
     DatabaseSequence,
     ForeignKey,
+    LargeObjects,
     Relation,
     RelationKind,
 )
@@ -26,6 +27,8 @@ _KINDS = {
     "f": RelationKind.FOREIGN,
 }
 _OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+# A partition that is being detached holds rows that its table does not show any more; servers say so since 14.
+_DETACHED = "coalesce((to_jsonb(i) ->> 'inhdetachpending')::bool, false)"
 # Asking for a relation's size waits for its lock; one that is being rewritten is not worth a failed backup.
 _RELATIONS = f"""
 WITH rewritten AS (
@@ -33,15 +36,21 @@ WITH rewritten AS (
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
 SELECT c.oid::int8 AS id, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-       c.relispartition AS is_partition, c.relkind = 'r' AND c.relhassubclass AS inherited,
+       c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND {_DETACHED})
+           AS is_partition, c.relkind = 'r' AND c.relhassubclass AS inherited,
        greatest(c.reltuples, 0)::int8 AS rows,
        CASE WHEN c.relkind IN ('r', 'm') AND c.oid NOT IN (SELECT relation FROM rewritten)
             THEN coalesce(pg_total_relation_size(c.oid), 0) ELSE 0 END AS bytes,
        coalesce(has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT')
                 OR has_any_column_privilege(c.oid, 'SELECT')), false) AS readable,
        coalesce(obj_description(c.oid, 'pg_class'), '') AS comment,
-       (SELECT min(i.inhparent::int8) FROM pg_inherits i WHERE i.inhrelid = c.oid) AS parent
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_OURS}"""  # noqa: S608
+       c.relispopulated AS populated, c.relrowsecurity AND row_security_active(c.oid) AS filtered,
+       coalesce(x.extname, '') AS extension, coalesce(c.oid = ANY (x.extconfig), false) AS configuration,
+       ARRAY(SELECT i.inhparent::int8 FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT {_DETACHED}
+             ORDER BY i.inhseqno) AS parents
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
+LEFT JOIN pg_extension x ON d.refclassid = 'pg_extension'::regclass AND x.oid = d.refobjid WHERE {_OURS}"""  # noqa: S608
 # A NOT NULL constraint that was never validated (PostgreSQL 18) does not say that there are no nulls.
 _COLUMNS = f"""
 SELECT a.attrelid::int8 AS relation, a.attnum AS number, a.attname AS name, a.atttypid::int8 AS type,
@@ -49,7 +58,8 @@ SELECT a.attrelid::int8 AS relation, a.attnum AS number, a.attname AS name, a.at
        NOT a.attnotnull OR EXISTS (
            SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated
            AND k.conkey[1] = a.attnum) AS nullable,
-       a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity
+       a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity,
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE a.attnum > 0 AND NOT a.attisdropped AND {_OURS} ORDER BY 1, 2"""  # noqa: S608
 _TYPES = """
@@ -74,6 +84,13 @@ WHERE k.contype = 'f'
 ORDER BY 1, k.conname"""
 
 _UNREAD = {"last_value": None, "is_called": False}
+_LARGE_OBJECTS_READABLE = "SELECT has_table_privilege('pg_catalog.pg_largeobject_metadata', 'SELECT') AS readable"
+_LARGE_OBJECTS = """
+SELECT count(*)::int8 AS n, CASE WHEN EXISTS (
+           SELECT FROM pg_locks l WHERE l.relation = 'pg_catalog.pg_largeobject'::regclass
+           AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()) THEN 0
+       ELSE pg_table_size('pg_catalog.pg_largeobject') END::int8 AS bytes
+FROM pg_catalog.pg_largeobject_metadata"""
 Row = Mapping[str, Any]
 Query = Callable[[str], Iterable[Row]]
 
@@ -114,8 +131,9 @@ def introspect(query: Query, name: str) -> Database:
     relations = {row["id"]: row for row in query(_RELATIONS)}
     children: dict[int, list[int]] = defaultdict(list)
     for row in relations.values():
-        if row["is_partition"] and row["parent"]:
-            children[row["parent"]].append(row["id"])
+        if row["is_partition"]:
+            for parent in row["parents"]:
+                children[parent].append(row["id"])
     feeding, every = list(query(FEEDING)), list(query(ALL))
     states = sequence_states(query, [*feeding, *every])
     found = _Found(
@@ -131,7 +149,8 @@ def introspect(query: Query, name: str) -> Database:
     return Database(
         name,
         {found.id(number): _relation(found, number) for number in relations},
-        tuple(_standing(row, states) for row in every),
+        _standing(every, states, {row["id"] for row in feeding}),
+        _large_objects(query),
     )
 
 
@@ -162,6 +181,11 @@ def _relation(found: _Found, number: int) -> Relation:
         is_partition=row["is_partition"],
         inherited=row["inherited"],
         comment=row["comment"],
+        parents=tuple(found.id(parent) for parent in row["parents"] if parent in found.relations),
+        extension=row["extension"],
+        configuration=row["configuration"],
+        filtered=row["filtered"],
+        populated=row["populated"],
     )
 
 
@@ -181,6 +205,7 @@ def _column(row: Row, types: Mapping[int, Row]) -> Column:
         scale=scale,
         generated=row["generated"],
         identity=row["identity"],
+        readable=row["readable"],
     )
 
 
@@ -207,6 +232,25 @@ def _sequence(found: _Found, number: int, feed: Row) -> ColumnSequence:
     return ColumnSequence((feed["schema"], feed["name"]), column, state["last_value"], state["is_called"])
 
 
-def _standing(row: Row, states: Mapping[int, Row]) -> DatabaseSequence:
-    state = states.get(row["id"], _UNREAD)
-    return DatabaseSequence((row["schema"], row["name"]), state["last_value"], state["is_called"], row["cycles"])
+def _standing(every: Iterable[Row], states: Mapping[int, Row], feeding: set[int]) -> tuple[DatabaseSequence, ...]:
+    """Every sequence, and where it stands."""
+    found = ((row, states.get(row["id"], _UNREAD)) for row in every)
+    return tuple(
+        DatabaseSequence(
+            (row["schema"], row["name"]),
+            state["last_value"],
+            state["is_called"],
+            cycles=row["cycles"],
+            feeds=row["id"] in feeding,
+        )
+        for row, state in found
+    )
+
+
+def _large_objects(query: Query) -> LargeObjects:
+    """How many large objects there are; asking what may not be read would end the transaction."""
+    [right] = query(_LARGE_OBJECTS_READABLE)
+    if not right["readable"]:
+        return LargeObjects(None)
+    [row] = query(_LARGE_OBJECTS)
+    return LargeObjects(row["n"], row["bytes"] if row["n"] else 0)

@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Page
-from backup_pipeline.core.relations import Database
+from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import RECOVERY, connect_error, connection_lost, query_error
@@ -116,6 +116,13 @@ class PostgresSnapshot:
         """The rows of the relation by `count(*)`, in this snapshot."""
         sql = f"SELECT count(*) AS n FROM {source_sql(plan.relation)}"  # noqa: S608
         return int(str(run(self._reading, sql, f"counting {plan.relation.full_name}")[0]["n"]))
+
+    def count_up_to(self, relation: Relation, most: int) -> int | None:
+        """The relation's own rows in this snapshot; None when they are more than `most`."""
+        inner = f"SELECT FROM {source_sql(relation)} LIMIT {most + 1}"
+        sql = f"SELECT count(*) AS n FROM ({inner}) AS first_rows"  # noqa: S608
+        counted = int(str(run(self._reading, sql, f"counting {relation.full_name}")[0]["n"]))
+        return counted if counted <= most else None
 
     def duplicate_keys(self, plan: TablePlan) -> int:
         """How many keys stand more than once, in this snapshot; 0 when an index enforces them, or there is no key."""

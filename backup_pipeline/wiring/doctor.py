@@ -86,6 +86,8 @@ def _fit(topic: str, settings: Settings, catalog: Catalog) -> Iterator[Line]:
     if report.unlisted:
         do = "Add each to the catalog's `tables`, or to `excluded` with the reason."
         yield warning(topic, f"tables that nobody decided about: {', '.join(report.unlisted)}", do)
+    for found in report.not_held:
+        yield warning(topic, found.message, found.do) if found.warns else ok(topic, found.message)
     if report.fits and not report.unlisted:
         yield ok(topic, f"the catalog fits: {len(report.ready)} tables, {len(report.excluded)} left out on purpose")
 

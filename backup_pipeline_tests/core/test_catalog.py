@@ -179,7 +179,7 @@ def test_a_mistake_in_a_field_is_named_by_line_and_field(write: Path, line: str,
         ("allow: {token_no: ''}", "allow.token_no: is empty; wants a reason of at least 3 letters."),
         ("shrinkage: {floor: few}", "shrinkage.floor: wants a whole number, 0 or more (given: 'few')."),
         ("shrinkage: {flor: 1}", "shrinkage.flor: no such field. Did you mean `floor`?"),
-        ("colums: {a: b}", "colums: no such field. Did you mean `columns`? Allowed: relation, covers, description"),
+        ("colums: {a: b}", "colums: no such field. Did you mean `columns`? Allowed: relation, kind, covers"),
     ],
 )
 @pytest.mark.parametrize("table", ["customers", "shrinkage"])

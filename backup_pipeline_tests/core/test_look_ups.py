@@ -61,23 +61,32 @@ def test_rows_point_back_to_what_their_foreign_key_says_whatever_the_key() -> No
 
 def test_without_a_foreign_key_rows_point_back_to_the_key() -> None:
     view = relation("accounts", "username", "customer_id", kind=RelationKind.VIEW)
-    tables = {"customers": {"columns": {"Account": "accounts[customer_id].username"}}}
+    tables = {"customers": {"columns": {"Account": "accounts[customer_id].username"}}, "accounts": {"kind": "view"}}
     assert look_up(tables, "customers", database(CUSTOMERS, view)).steps[0].from_columns == ("id",)
 
 
 def test_pointing_back_needs_a_key_of_one_column() -> None:
     view = relation("accounts", "username", "customer_id", kind=RelationKind.VIEW)
     keyless = replace(CUSTOMERS, primary_key=())
-    error = refusal({"customers": {"columns": {"A": "accounts[customer_id].username"}}}, database(keyless, view))
+    tables = {"customers": {"columns": {"A": "accounts[customer_id].username"}}, "accounts": {"kind": "view"}}
+    error = refusal(tables, database(keyless, view))
     assert "no key of one column" in error.what
     assert error.do == "Give the table a `key` in the catalog."
 
 
 def test_references_go_before_foreign_keys_and_may_lead_to_another_schema() -> None:
     safe = relation("areas_safe", "code", "name", schema="safe", kind=RelationKind.VIEW)
-    tables = {"customers": {"references": {"area_id": "safe.areas_safe.code"}, "columns": {"Area": "area_id.name"}}}
+    customers = {"references": {"area_id": "safe.areas_safe.code"}, "columns": {"Area": "area_id.name"}}
+    tables = {"customers": customers, "safe": {"relation": "safe.areas_safe", "kind": "view"}}
     found = look_up(tables, "customers", database(CUSTOMERS, AREAS, safe))
     assert found.steps == (Step(("safe", "areas_safe"), ("code",), ("area_id",)),)
+
+
+def test_a_look_up_leads_to_no_view_that_the_catalog_does_not_know() -> None:
+    view = replace(AREAS, kind=RelationKind.VIEW)
+    error = refusal({"customers": {"columns": {"Area": "area_id.name"}}}, database(CUSTOMERS, view))
+    assert "leads to public.areas, which is a view" in error.what
+    assert "List it in the catalog with `kind: view`" in error.do
 
 
 def test_references_of_another_table_of_the_catalog_help_a_chain() -> None:

@@ -44,9 +44,9 @@ INSERT INTO orders (person, ref, amount) SELECT 1 + n % 30, 'r' || n, n FROM gen
 SPECS: dict[str, dict[str, Any]] = {
     "people": {"exclude": {"token": "a secret", "pin": "a secret", "nid": "private"}, "mask": ["mood"]},
     "orders": {"columns": {"Number": "id", "Who": "person.name", "Sum": "amount"}},
-    "sums": {},
-    "old_sums": {},
-    "moment": {},
+    "sums": {"kind": "view"},
+    "old_sums": {"kind": "materialized view"},
+    "moment": {"kind": "view"},
 }
 
 

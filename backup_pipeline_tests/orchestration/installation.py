@@ -67,6 +67,7 @@ tables:
     columns: {{Customer: customer_id.name, Amount: amount}}
   notes:
   totals:
+    kind: view
     sheet: Totals
 """
 

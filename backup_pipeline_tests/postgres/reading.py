@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.planning import plan_table
 from backup_pipeline.core.plans import NotNativeError, TablePlan
+from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.postgres.session import relation_sql
 from backup_pipeline.postgres.source import PostgresSnapshot, PostgresSource, SourceOptions
 
@@ -35,9 +36,14 @@ def snapshot_of(url: str, **options: Any) -> Iterator[PostgresSnapshot]:
 def plan_for(snapshot: PostgresSnapshot, name: str, spec: Mapping[str, Any] | None = None, **more: Any) -> TablePlan:
     """The plan of one table; `more` are further tables of the catalog."""
     relation = relation_sql((more.pop("schema", "public"), name))
+    database = snapshot.database()
     tables = {"it": {"relation": relation, **(spec or {})}, **more}
     catalog = Catalog.model_validate({"catalog": "test", "timezone": "UTC", "tables": tables})
-    return plan_table(catalog, "it", snapshot.database())
+    found = database.get(catalog.relation_of("it"))
+    if found is not None and found.kind not in {RelationKind.TABLE, RelationKind.PARTITIONED}:
+        tables["it"]["kind"] = str(found.kind)
+        catalog = Catalog.model_validate({"catalog": "test", "timezone": "UTC", "tables": tables})
+    return plan_table(catalog, "it", database)
 
 
 def read_table(snapshot: PostgresSnapshot, plan: TablePlan) -> pa.Table:

@@ -14,6 +14,7 @@ from backup_pipeline.core.manifest.columns import (
 from backup_pipeline.core.manifest.documents import (
     ExcludedEntry,
     Manifest,
+    NotHeldEntry,
     PartitionRecord,
     StoredBundle,
     StoredManifest,
@@ -42,6 +43,7 @@ __all__ = [
     "ExcludedEntry",
     "FileEntry",
     "Manifest",
+    "NotHeldEntry",
     "OtherSequenceEntry",
     "PartitionRecord",
     "ReferenceEntry",

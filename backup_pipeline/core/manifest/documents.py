@@ -15,6 +15,15 @@ from backup_pipeline.core.manifest.table import AnomalyEntry, SnapshotEntry, Tab
 from backup_pipeline.core.manifest.written import FORMAT_VERSION, Written
 
 
+class NotHeldEntry(Written):
+    """Something that is not in the backup although somebody may think so; `severity` info where it is decided about."""
+
+    about: str
+    message: str
+    do: str = ""
+    severity: Literal["info", "warning"] = "warning"
+
+
 class PartitionRecord(Written):
     """What lies beside a partition's files: the partition exists when this does."""
 
@@ -27,6 +36,7 @@ class PartitionRecord(Written):
     unlisted: tuple[str, ...] = ()
     excluded: Mapping[str, str] = {}
     sequences: tuple[OtherSequenceEntry, ...] = ()
+    not_held: tuple[NotHeldEntry, ...] = ()
     encryption: EncryptionEntry | None = None
 
 
@@ -69,6 +79,7 @@ class Manifest(Written):
     excluded: tuple[ExcludedEntry, ...] = ()
     unlisted: tuple[str, ...] = ()
     sequences: tuple[OtherSequenceEntry, ...] = Field(default=(), description="those that number no table's column")
+    not_held: tuple[NotHeldEntry, ...] = Field(default=(), description="what somebody may think is in it, and is not")
     warnings: tuple[str, ...] = ()
     anomalies: tuple[AnomalyEntry, ...] = Field(default=(), description="those that no table's own entry tells")
     orphans: Mapping[str, int] = Field(default={}, description="reference -> rows that it leads nowhere, as counted")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from backup_pipeline.core.manifest import SnapshotEntry
     from backup_pipeline.core.plans import TablePlan
-    from backup_pipeline.core.relations import Database
+    from backup_pipeline.core.relations import Database, Relation
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Snapshot(Protocol):
 
     def count(self, plan: TablePlan) -> int:
         """The rows of the relation by `count(*)`, in this snapshot."""
+
+    def count_up_to(self, relation: Relation, most: int) -> int | None:
+        """The relation's own rows in this snapshot; None when they are more than `most`."""
 
     def duplicate_keys(self, plan: TablePlan) -> int:
         """How many keys of the relation stand more than once, in this snapshot; 0 when an index enforces them."""

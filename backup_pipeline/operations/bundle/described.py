@@ -47,6 +47,7 @@ def described(request: BundleRequest, partitions: Sequence[PartitionRecord], sch
         excluded=tuple(ExcludedEntry(table=name, reason=reason) for name, reason in latest.excluded.items()),
         unlisted=latest.unlisted,
         sequences=latest.sequences,
+        not_held=latest.not_held,
         warnings=warnings,
         totals=_totals(tables),
         bundle_name=local_name(bundle_template(catalog.bundle_name, attempt.kind), newest.taken_at, catalog.timezone),
@@ -62,6 +63,7 @@ def _warnings(
 ) -> Iterator[str]:
     if latest.unlisted:
         yield f"Tables in the database that the catalog neither lists nor excludes: {', '.join(latest.unlisted)}."
+    yield from (found.message for found in latest.not_held if found.severity == "warning")
     if not consistent:
         times = sorted({partition.table.snapshot.taken_at for partition in partitions})
         yield f"Mixed snapshots: the tables show {len(times)} instants, from {times[0]:%F %T} to {times[-1]:%F %T} UTC."

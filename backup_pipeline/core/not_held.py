@@ -1,0 +1,199 @@
+"""What a backup of a catalog does not hold although somebody may think so: computed once, shown wherever it is asked.
+
+The catalog's check, the doctor, the backup's manifest and warnings, and the plan of a restore all show this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.origins import covered_by, other_sequences
+from backup_pipeline.core.relations import Database, Relation, RelationKind
+
+Rows = Mapping[tuple[str, str], int | None]
+"""How many rows relations have by their schema and name; None where nobody counted them to the end."""
+
+COUNTED = 1_000_000
+"""So many rows of what is not in the backup are counted, of all of it together."""
+LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")
+"""The relation under which a catalog excludes large objects."""
+_SHOWN = 5
+_POINTING = {"oid", "lo"}
+
+
+@dataclass(frozen=True)
+class NotHeld:
+    """Something that is not in the backup: what it is about, a sentence, what to do, and whether that is to be done.
+
+    `warns`: nobody has decided about it yet, so each backup warns of it; else it is only worth knowing.
+    """
+
+    about: str
+    message: str
+    do: str = ""
+    warns: bool = True
+
+
+def uncertain(catalog: Catalog, database: Database) -> Sequence[Relation]:
+    """The relations whose rows must be counted to know what a backup lacks; readable ones, smallest first."""
+    listed = _listed(catalog)
+    children = (
+        child for parent in _parents(catalog, database) for child in _unlisted_children(parent, listed, database)
+    )
+    settings = (relation for relation in database.relations.values() if _is_settings(relation, listed))
+    found = {relation.id: relation for relation in chain(children, settings)}
+    return sorted((one for one in found.values() if _countable(one)), key=lambda one: (one.total_bytes, one.id))
+
+
+def not_held(catalog: Catalog, database: Database, rows: Rows) -> tuple[NotHeld, ...]:
+    """The list; `rows` are those of the `uncertain` relations."""
+    return (
+        *_large_objects(catalog, database),
+        *_children(catalog, database, rows),
+        *_settings(catalog, database, rows),
+        *_unread_sequences(catalog, database),
+        *_foreign(catalog, database),
+    )
+
+
+def _listed(catalog: Catalog) -> set[tuple[str, str]]:
+    """The relations whose rows the tables of the catalog have."""
+    names = {catalog.relation_of(name) for name in catalog.tables}
+    return names | {base for name in catalog.tables for base in covered_by(catalog, name)}
+
+
+def _parents(catalog: Catalog, database: Database) -> Iterator[Relation]:
+    """The tables of the catalog that others inherit from; a partitioned one has the rows of its partitions."""
+    for name in catalog.tables:
+        relation = database.get(catalog.relation_of(name))
+        if relation is not None and relation.kind is RelationKind.TABLE and relation.inherited:
+            yield relation
+
+
+def _unlisted_children(parent: Relation, listed: set[tuple[str, str]], database: Database) -> list[Relation]:
+    """What inherits from the table, at any depth, and is in no table of the catalog."""
+    found: dict[tuple[str, str], Relation] = {}
+    todo = [parent.id]
+    while todo:
+        above = todo.pop()
+        below = [one for one in database.relations.values() if above in one.parents and one.id not in found]
+        found |= {one.id: one for one in below}
+        todo += [one.id for one in below]
+    return [one for one in found.values() if one.id not in listed and not one.is_partition]
+
+
+def _is_settings(relation: Relation, listed: set[tuple[str, str]]) -> bool:
+    """Whether people's rows are in a table of an extension that no table of the catalog reads."""
+    return relation.configuration and relation.holds_rows and relation.id not in listed
+
+
+def _countable(relation: Relation) -> bool:
+    return relation.holds_rows and relation.readable and not relation.filtered
+
+
+def _large_objects(catalog: Catalog, database: Database) -> Iterator[NotHeld]:
+    found = database.large_objects
+    columns = [
+        f"{name}.{column.name}"
+        for name in catalog.tables
+        if (relation := database.get(catalog.relation_of(name)))
+        for column in relation.columns
+        if column.base_type in _POINTING or column.pg_type.rpartition(".")[2] == "lo"
+    ]
+    pointing = f" Columns that may point to them: {', '.join(columns)}." if columns else ""
+    do = (
+        "Save them by `pg_dump --large-objects`, then exclude pg_catalog.pg_largeobject in the catalog with the reason."
+    )
+    reason = catalog.excluded_by_name(*LARGE_OBJECTS)
+    decided = f" The catalog says: {reason}." if reason else ""
+    if found.count is None and columns:
+        what = (
+            f"Whether there are large objects the backup role may not see; they are not backed up.{pointing}{decided}"
+        )
+        yield NotHeld("large objects", what, do, warns=not reason)
+    elif found.count:
+        many = f"{found.count:,} large objects ({found.bytes:,} bytes)"
+        yield NotHeld("large objects", f"{many} are not in the backup.{pointing}{decided}", do, warns=not reason)
+
+
+def _children(catalog: Catalog, database: Database, rows: Rows) -> Iterator[NotHeld]:
+    """Rows that a plain SELECT of a listed table shows, and that are those of other tables."""
+    listed = _listed(catalog)
+    for parent in dict.fromkeys(_parents(catalog, database)):
+        lost = _unlisted_children(parent, listed, database)
+        left = [one for one in lost if catalog.excluded_by_name(*one.id) is None]
+        if not left:
+            continue
+        what = (
+            f"{parent.full_name} is backed up with its own rows alone; tables that inherit from it are not in the "
+            f"catalog, and {_rows_of(left, rows)} are not in the backup: {_some(left)}."
+        )
+        do = (
+            "List each of them, or read a view of all their rows (`kind: view`, with `covers`), or exclude each by its "
+            "full name with the reason."
+        )
+        yield NotHeld(parent.full_name, what, do)
+
+
+def _settings(catalog: Catalog, database: Database, rows: Rows) -> Iterator[NotHeld]:
+    """Rows of extensions' tables that CREATE EXTENSION does not make again."""
+    listed = _listed(catalog)
+    found = [one for one in database.relations.values() if _is_settings(one, listed) and rows.get(one.id, None) != 0]
+    for relation in sorted(found, key=lambda one: one.id):
+        reason = catalog.excluded_reason(*relation.id)
+        what = (
+            f"{relation.full_name} belongs to extension {relation.extension}, and {_rows_of([relation], rows)} of it "
+            "may be settings of yours: they are not in the backup, and CREATE EXTENSION does not make them again."
+        )
+        do = "List it in the catalog, or exclude it by its name with the reason."
+        yield NotHeld(relation.full_name, what, do, warns=reason is None)
+
+
+def _unread_sequences(catalog: Catalog, database: Database) -> Iterator[NotHeld]:
+    """Sequences of which nothing but themselves tells where they stood."""
+    found = [one for one in other_sequences(catalog, database) if one.last_value is None and not one.feeds]
+    for one in found[:_SHOWN]:
+        name = ".".join(one.sequence)
+        what = f"Where sequence {name} stands can not be read: after a restore it could give numbers a second time."
+        yield NotHeld(name, what, f"GRANT SELECT ON SEQUENCE {name} TO the backup role.")
+    if len(found) > _SHOWN:
+        what = f"{len(found) - _SHOWN} more sequences can not be read."
+        yield NotHeld("sequences", what, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO the backup role.")
+
+
+def _foreign(catalog: Catalog, database: Database) -> Iterator[NotHeld]:
+    """What lies on other servers: read from there, at another instant, or not at all."""
+    listed = _listed(catalog)
+    foreign = [one for one in database.relations.values() if one.kind is RelationKind.FOREIGN]
+    tops = {one.id: _top(one, database) for one in foreign}
+    there = [one for one in foreign if one.id in listed or (one.is_partition and tops[one.id] in listed)]
+    if there:
+        what = f"Their rows come from other servers, not from the snapshot of this one: {_some(there)}."
+        yield NotHeld("foreign tables", what, "Back up those servers themselves.", warns=False)
+    if beside := [one for one in foreign if one not in there and catalog.excluded_reason(*one.id) is None]:
+        what = f"Foreign tables are not in the backup, their rows lie on other servers: {_some(beside)}."
+        yield NotHeld("foreign tables", what, "Back up those servers themselves.", warns=False)
+
+
+def _top(relation: Relation, database: Database) -> tuple[str, str]:
+    """The partitioned table that a partition is a part of in the end."""
+    above = relation
+    while above.is_partition and above.parents and (parent := database.get(above.parents[0])) is not None:
+        above = parent
+    return above.id
+
+
+def _rows_of(relations: Sequence[Relation], rows: Rows) -> str:
+    """How many rows they hold together, as far as it is known."""
+    known = [count for one in relations if (count := rows.get(one.id)) is not None]
+    if len(known) == len(relations):
+        return f"{sum(known):,} rows"
+    return f"at least {sum(known):,} rows" if sum(known) else "their rows"
+
+
+def _some(relations: Sequence[Relation]) -> str:
+    more = f" and {len(relations) - _SHOWN} more" if len(relations) > _SHOWN else ""
+    return ", ".join(sorted(one.full_name for one in relations)[:_SHOWN]) + more
