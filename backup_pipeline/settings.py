@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     statement_timeout_s: int = Field(default=3600, ge=0, description="for one query on the source")
     lock_timeout_s: int = Field(default=30, ge=0, description="for a lock on the source")
     connect_timeout_s: int = Field(default=10, ge=1, description="for a connection to the source")
+    drill_pg_bin: Path | None = Field(
+        default=None, description="the PostgreSQL programs that drills start; else those here that fit the backup"
+    )
     restore_approval: bool = Field(
         default=False, description="whether a restore needs the approval of another person than who asks for it"
     )

@@ -25,6 +25,8 @@ def print_drill(report: DrillReport) -> None:
         said = f"FAULT INJECTED: {report.injected}. No level is recorded, and nobody is alerted."
         console.print(Text(said, style="bold yellow"))
     console.print(Text(f"Verification before it: {report.verified}"))
+    if report.server:
+        console.print(Text(f"Scratch server: {report.server}"), soft_wrap=True)
     if report.tables:
         console.print(_tables(report))
     for line in (*_objects(report), *_inserts(report)):

@@ -121,7 +121,8 @@ class Stages:
 class DrillReport:
     """What a drill saw. `verified` is how far the verification before it got; `injected` a fault that was put in.
 
-    `bytes` is the size of the bundle, `bytes_to_fetch` what a restore of everything would fetch of it.
+    `bytes` is the size of the bundle, `bytes_to_fetch` what a restore of everything would fetch of it. `server` says
+    for people which scratch server it was.
     """
 
     backup_id: str
@@ -131,6 +132,7 @@ class DrillReport:
     bytes: int
     bytes_to_fetch: int = 0
     server_version: str = ""
+    server: str = ""
     tables: tuple[TableDrill, ...] = ()
     objects: tuple[ObjectCount, ...] = ()
     inserts: tuple[InsertTrial, ...] = ()

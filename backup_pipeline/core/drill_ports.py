@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from backup_pipeline.core.drill_inserts import Insert, Inserted, NumberedTable
 from backup_pipeline.core.drill_objects import MadeObjects
+from backup_pipeline.core.drill_server import ServerNeeds
 from backup_pipeline.core.ports import RestoreTarget, Source, Store
 from backup_pipeline.core.restore_sequences import SequenceState
 from backup_pipeline.core.restoring import Name
@@ -41,8 +42,11 @@ class Fingerprints(Protocol):
 class ScratchDatabase(Protocol):
     """What a drill looks at and does in its scratch database, besides restoring and exporting."""
 
-    def prepare(self, roles: Iterable[str], extensions: Iterable[str]) -> None:
-        """Make roles that definitions name; TargetError when the server has not got one of the extensions."""
+    def prepare(self, needs: ServerNeeds) -> None:
+        """Make the roles and the extensions that definitions want, before anything of the backup is there.
+
+        TargetError when the server has not got one of the extensions, or it is none that may be made.
+        """
 
     def objects(self) -> MadeObjects:
         """Everything that definitions make."""
@@ -68,6 +72,8 @@ class Scratch:
     source: Source
     database: ScratchDatabase
     server_version: str
+    server: str
+    """Which server it is, and what it may touch, for people."""
 
 
 class Workshop(Protocol):
@@ -80,5 +86,8 @@ class Workshop(Protocol):
     def store(self, name: str) -> Store:
         """A throw-away store: its objects are files in the folder `name` of the folder, under their keys."""
 
-    def server(self) -> AbstractContextManager[Scratch]:
-        """Start the scratch server; it ends with the context, and with this process at the latest."""
+    def server(self, needs: ServerNeeds) -> AbstractContextManager[Scratch]:
+        """Start a scratch server that fits; it ends with the context, and with this process at the latest.
+
+        TargetError, saying what to install, when no PostgreSQL of this machine does.
+        """

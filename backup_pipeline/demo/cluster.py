@@ -125,7 +125,7 @@ def prepare(home: Home, binaries: Binaries, identity: Identity, *, lock: int, du
     if version != binaries.version:
         what = f"{home.data} was made by PostgreSQL {version}; the binaries are {binaries.version} ({binaries.bindir})"
         raise SettingsError(what, do=f"Choose another directory, or binaries of PostgreSQL {version}.")
-    _hand_over(home.cluster, identity)
+    hand_over(home.cluster, identity)
     _clear_pid_file(home)
 
 
@@ -135,7 +135,7 @@ def _initialise(home: Home, binaries: Binaries, identity: Identity, *, lock: int
     password.touch(0o600)
     password.write_text(secrets.token_urlsafe(24))
     (staging / "data").mkdir(0o700)
-    _hand_over(staging, identity)
+    hand_over(staging, identity)
     command = [
         str(binaries.tool("initdb")),
         f"--pgdata={staging / 'data'}",
@@ -161,7 +161,7 @@ def _locale(version: int) -> list[str]:
     return ["--locale=C", *(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if version >= 17 else [])]
 
 
-def _hand_over(directory: Path, identity: Identity) -> None:
+def hand_over(directory: Path, identity: Identity) -> None:
     """Give `directory` to the user the server runs as: PostgreSQL refuses data that belongs to another."""
     owner = identity.uid if identity.mode == "switched" else os.geteuid()
     if directory.stat().st_uid == owner:

@@ -23,8 +23,8 @@ _SAME_START_SECONDS = 5.0
 class Connection:
     """Address, process and superuser of a running server.
 
-    `pid` is the server's and `created` that process's start, in epoch seconds; `owner` is the pid of the program that
-    started it and will end it.
+    `host` is an address, or the folder of the server's socket. `pid` is the server's and `created` that process's
+    start, in epoch seconds; `owner` is the pid of the program that started it and will end it.
     """
 
     host: str
@@ -39,6 +39,9 @@ class Connection:
         """The libpq URL of `database`. Without `password` the superuser's is used, whoever `user` is."""
         secret = self.password if password is None else password
         names = [quote(part, safe="") for part in (user, secret, database)]
+        if self.host.startswith("/"):
+            place = f"host={quote(self.host, safe='/')}&port={self.port}"
+            return f"postgresql://{names[0]}:{names[1]}@/{names[2]}?{place}"
         return f"postgresql://{names[0]}:{names[1]}@{self.host}:{self.port}/{names[2]}"
 
     def accepts(self) -> bool:

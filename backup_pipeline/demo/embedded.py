@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,12 +18,12 @@ from psycopg import sql
 
 from backup_pipeline.core.errors import BackupError, LockedError, UsageError
 from backup_pipeline.core.secrets import redact
-from backup_pipeline.demo.cluster import SUPERUSER, Home, open_lock, open_log, prepare, try_lock
+from backup_pipeline.demo.cluster import SUPERUSER, Home, hand_over, open_lock, open_log, prepare, try_lock
 from backup_pipeline.demo.connection import LOOPBACK, Connection, read_connection, running, write_connection
-from backup_pipeline.demo.supervise import Dependent, Identity, choose_identity
+from backup_pipeline.demo.supervise import Dependent, Identity, Limits, choose_identity
 from backup_pipeline.postgres.binaries import Binaries, find_binaries
 
-__all__ = ["Connection", "EmbeddedPostgres", "running"]
+__all__ = ["Connection", "EmbeddedPostgres", "Enclosure", "running"]
 
 DEFAULTS: Mapping[str, str] = {
     "shared_buffers": "128MB",
@@ -35,6 +36,19 @@ DEFAULTS: Mapping[str, str] = {
 _OURS = ("data_directory", "listen_addresses", "port", "unix_socket_directories", "logging_collector")
 _POLL_SECONDS = 0.02
 _PORT_ATTEMPTS = 3
+_SOCKET_PORT = 5432
+"""A part of the socket's name."""
+
+
+@dataclass(frozen=True)
+class Enclosure:
+    """Where a server is kept in that runs code of others: the folder of its only socket, and what it may touch.
+
+    Its data and the socket are added to `limits`. The folder's path must be short: the system allows some 90 letters.
+    """
+
+    socket: Path
+    limits: Limits | None = None
 
 
 class EmbeddedPostgres:
@@ -44,7 +58,8 @@ class EmbeddedPostgres:
     directory (about a second); later ones reuse it and recover from a crash. When a server of that home already runs,
     `start` attaches to it, and `stop` leaves it to the program that started it. A server ends with the program that
     started it, also when that is killed (Linux). `options` are server settings on top of DEFAULTS, such as
-    `{"fsync": "off"}`; an attached server keeps its own. `identity` is found out when it is not given.
+    `{"fsync": "off"}`; an attached server keeps its own. `identity` is found out when it is not given. With an
+    `enclosure` it does not listen on the network at all.
     """
 
     def __init__(
@@ -54,6 +69,7 @@ class EmbeddedPostgres:
         options: Mapping[str, str] | None = None,
         *,
         identity: Identity | None = None,
+        enclosure: Enclosure | None = None,
         timeout: float = 60,
     ) -> None:
         """Name the server; nothing is started. `timeout` (seconds) bounds start, crash recovery included."""
@@ -61,6 +77,8 @@ class EmbeddedPostgres:
         self._binaries = binaries
         self._options = {**DEFAULTS, **(options or {})}
         self._identity = identity
+        self._socket = enclosure.socket if enclosure else None
+        self._limits = enclosure.limits if enclosure else None
         self._timeout = timeout
         self._child: Dependent | None = None
         self._connection: Connection | None = None
@@ -93,7 +111,7 @@ class EmbeddedPostgres:
         return self._connection is not None and self._child is None
 
     def url(self, database: str, user: str = SUPERUSER, *, password: str | None = None) -> str:
-        """`postgresql://user:password@127.0.0.1:port/database`; without `password`, the superuser's."""
+        """The libpq URL of `database`, by 127.0.0.1 or by the socket; without `password`, the superuser's."""
         return self.connection.url(database, user, password=password)
 
     def ensure_database(self, name: str) -> None:
@@ -151,6 +169,8 @@ class EmbeddedPostgres:
         binaries = self._binaries or find_binaries()
         identity = self._identity or choose_identity(binaries.tool("postgres"))
         prepare(self._home, binaries, identity, lock=lock, durable=self._options["fsync"] != "off")
+        if self._socket:
+            hand_over(self._socket, identity)
         try:
             self._connection = self._launch(str(binaries.tool("postgres")), identity, lock)
             self._home.port.write_text(str(self._connection.port))
@@ -162,12 +182,13 @@ class EmbeddedPostgres:
     def _launch(self, program: str, identity: Identity, lock: int) -> Connection:
         password = self._home.password.read_text()
         for attempt in range(_PORT_ATTEMPTS):
-            port = _free_port(_last_port(self._home) if attempt == 0 else 0)
+            port = _free_port(_last_port(self._home) if attempt == 0 else 0) if self._socket is None else _SOCKET_PORT
             with open_log(self._home) as log:
                 begin = self._home.log.stat().st_size
                 command = [program, "-D", str(self._home.data), *self._settings(port)]
-                self._child = Dependent(command, identity, log=log, keep_open=(lock,))
-            connection = Connection(LOOPBACK, port, self._child.pid, _created(self._child.pid), os.getpid(), password)
+                self._child = Dependent(command, identity, log=log, keep_open=(lock,), limits=self._own_limits())
+            host, pid = str(self._socket or LOOPBACK), self._child.pid
+            connection = Connection(host, port, pid, _created(pid), os.getpid(), password)
             if self._ready(connection, self._child):
                 return connection
             said = self._home.log.read_bytes()[begin:].decode(errors="replace").strip()
@@ -177,8 +198,15 @@ class EmbeddedPostgres:
         what = f"the PostgreSQL server of {self._home.path} did not start: {redact(_tail(said), password)}"
         raise BackupError(what, do=f"Correct the cause; the whole log is {self._home.log}.")
 
+    def _own_limits(self) -> Limits | None:
+        if self._limits is None:
+            return None
+        own = (self._home.data, *((self._socket,) if self._socket else ()))
+        return replace(self._limits, write=(*self._limits.write, *own))
+
     def _settings(self, port: int) -> list[str]:
-        fixed = {"listen_addresses": LOOPBACK, "port": str(port), "unix_socket_directories": ""}
+        where = ("", str(self._socket)) if self._socket else (LOOPBACK, "")
+        fixed = {"listen_addresses": where[0], "port": str(port), "unix_socket_directories": where[1]}
         settings = {**self._options, **fixed, "logging_collector": "off"}
         return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import signal
@@ -31,6 +32,19 @@ class Identity:
     mode: Literal["keep", "mapped", "switched"]
     uid: int
     gid: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may touch, where the kernel can hold it to that: paths to read, to run programs of, to write."""
+
+    read: tuple[Path, ...] = ()
+    run: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+
+    def as_json(self) -> str:
+        """As `launch.py` takes them."""
+        return json.dumps({name: [str(path) for path in getattr(self, name)] for name in ("read", "run", "write")})
 
 
 def choose_identity(program: Path) -> Identity:
@@ -84,7 +98,15 @@ class Dependent:
     `exited` is set once the child has ended and was reaped; `pid` is the child's, also after the launcher's exec.
     """
 
-    def __init__(self, command: Sequence[str], identity: Identity, *, log: int, keep_open: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        identity: Identity,
+        *,
+        log: int,
+        keep_open: Sequence[int] = (),
+        limits: Limits | None = None,
+    ) -> None:
         """Start `command` with its output going to the descriptor `log`; OSError when it can not be started."""
         self.exited = threading.Event()
         forked: Future[subprocess.Popen[bytes]] = Future()
@@ -92,7 +114,7 @@ class Dependent:
         def host() -> None:
             try:
                 process = subprocess.Popen(  # noqa: S603 - the command is ours
-                    [*_launcher(identity), *command],
+                    [*_launcher(identity, limits), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -121,9 +143,26 @@ class Dependent:
         return False
 
 
-def _launcher(identity: Identity) -> list[str]:
+def _launcher(identity: Identity, limits: Limits | None = None) -> list[str]:
     who = [identity.mode, str(identity.uid), str(identity.gid), str(os.getpid())]
-    return [sys.executable, "-I", "-S", str(_LAUNCHER), *who]
+    return [sys.executable, "-I", "-S", str(_LAUNCHER), *who, limits.as_json() if limits else ""]
+
+
+def stranger(program: Path, folder: Path) -> Identity | None:
+    """A user who owns nothing on this machine, for code of others: root's `nobody`; None where there is none.
+
+    That user must be able to run `program` and to reach `folder`. `postgres` is no stranger: a server of this machine
+    may run as that user, or let it in without a password.
+    """
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        nobody = pwd.getpwnam("nobody")
+        identity = Identity("switched", nobody.pw_uid, nobody.pw_gid)
+        reached = run_dependent(["/usr/bin/test", "-x", str(folder)], identity).returncode == 0
+        if reached and run_dependent([str(program), "--version"], identity).returncode == 0:
+            return identity
+    return None
 
 
 def _has_name(uid: int) -> bool:

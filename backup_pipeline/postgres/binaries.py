@@ -51,6 +51,13 @@ def find_binaries(
     raise SettingsError(what, do=_INSTALL)
 
 
+def server_folders() -> Iterator[Path]:
+    """The folders that are looked into without being named: the wheel's, newest first, then the system's."""
+    for version in _WHEEL_FOLDERS:
+        yield from (folder for folder in _wheel_folders(version) if folder.is_dir())
+    yield from _system_folders(max(_WHEEL_FOLDERS))
+
+
 def _wheel_folders(version: int) -> Iterator[Path]:
     # Finding is not importing: the wrapper inside this wheel changes users and permissions of the machine.
     spec = importlib.util.find_spec(WHEEL)

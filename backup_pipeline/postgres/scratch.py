@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 
 from backup_pipeline.core.drill_inserts import Insert, Inserted, NumberedTable, UniqueIndex
 from backup_pipeline.core.drill_objects import MadeObjects
+from backup_pipeline.core.drill_server import EXTENSIONS_BY_LIST, Extension, ServerNeeds
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.progress import Silence
 from backup_pipeline.core.restore_sequences import SequenceState
@@ -23,17 +24,24 @@ from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import server_said
 from backup_pipeline.postgres.restore_sql import names
 from backup_pipeline.postgres.restore_work import Row, Work
-from backup_pipeline.postgres.session import identifier, relation_sql
+from backup_pipeline.postgres.session import identifier, literal, relation_sql
 from backup_pipeline.postgres.target_errors import connect_error
 from backup_pipeline.postgres.target_facts import oids_of, sequences_of
 
 _TIMEOUT_S = 10
+_GRANTS_SETTINGS = 150_000
+"""PostgreSQL 15 can let a role set what else only a superuser sets."""
 
 
 class PostgresScratch:
-    """The port `ScratchDatabase` at `url`, its superuser's. Each method connects for itself."""
+    """The port `ScratchDatabase`, in an empty database of a server that is ours. Each method connects for itself.
 
-    def __init__(self, url: str) -> None:
+    `admin_url` is a superuser's. With it roles and extensions are made while nothing of a backup is there yet; whatever
+    comes from a backup is done by the database's owner, who may do nothing outside of it, and connects by `url`.
+    """
+
+    def __init__(self, admin_url: str, url: str) -> None:
+        self._admin = parse_endpoint(admin_url, name="The scratch server's URL")
         self._endpoint = parse_endpoint(url, name="The scratch database's URL")
 
     def server_version(self) -> str:
@@ -41,19 +49,34 @@ class PostgresScratch:
         with self._work() as work:
             return str(work.ask(ask.VERSION)[0]["version"])
 
-    def prepare(self, roles: Iterable[str], extensions: Iterable[str]) -> None:
-        """Make roles that definitions name; TargetError when the server has not got one of the extensions."""
-        with self._work() as work:
-            there = {row["name"] for row in work.ask(ask.AVAILABLE)}
-            if lacking := sorted(set(extensions) - there):
-                message = (
-                    f"The backup's definitions want extensions that the scratch server lacks: {', '.join(lacking)}."
-                )
-                do = "Install PostgreSQL with these extensions on the machine that drills, or restore by hand."
-                raise TargetError(message, do=do)
+    def prepare(self, needs: ServerNeeds) -> None:
+        """Make the roles and the extensions that definitions want, before anything of the backup is there.
+
+        TargetError when the server has not got one of the extensions, or it is none that may be made.
+        """
+        with _connected(self._admin) as connection:
+            work = Work(connection, self._admin, Silence())
             known = {row["name"] for row in work.ask(ask.ROLES)}
-            for role in sorted(set(roles) - known):
+            for role in sorted(needs.roles - known):
                 work.run(f"CREATE ROLE {identifier(role)} NOLOGIN", f"making role {role}")
+            there = {row["name"]: bool(row["trusted"]) for row in work.ask(ask.AVAILABLE)}
+            _refuse_extensions(needs, there)
+            for extension in needs.extensions:
+                self._extend(work, extension)
+
+    def _extend(self, work: Work, extension: Extension) -> None:
+        """Make one extension. Its tables are the owner's to fill, its schema is to hold more: nothing else is given."""
+        owner = identifier(self._endpoint.user)
+        doing = f"making extension {extension.name}"
+        schema = extension.schema
+        if schema is not None and not schema.startswith("pg_"):
+            work.run(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}", doing)
+        into = f" SCHEMA {identifier(schema)}" if schema is not None else ""
+        work.run(f"CREATE EXTENSION IF NOT EXISTS {identifier(extension.name)}{into} CASCADE", doing)
+        for row in work.ask(ask.MADE_BY_EXTENSIONS):
+            work.run(f"GRANT ALL ON {relation_sql((row['schema'], row['name']))} TO {owner}", doing)
+        for row in work.ask(ask.OWN_SCHEMAS):
+            work.run(f"GRANT ALL ON SCHEMA {identifier(row['name'])} TO {owner}", doing)
 
     def objects(self) -> MadeObjects:
         """Everything that definitions make."""
@@ -95,6 +118,8 @@ class PostgresScratch:
         """Insert the row, see what was drawn, and roll back."""
         table = wanted.table
         with self._work() as work:
+            # As an application's session: functions of the backup may name things without their schema.
+            work.run("RESET search_path", "inserting a row")
             try:
                 with work.connection.transaction(force_rollback=True):
                     return _drawn(work, wanted)
@@ -106,16 +131,65 @@ class PostgresScratch:
                 return Inserted(refused=self._endpoint.redact(server_said(error)))
 
     def drop_row(self, table: Name) -> None:
-        """Delete one row, whatever refers to it: no foreign key is asked, no trigger fires."""
+        """Delete one row, whatever refers to it: no foreign key is asked, no trigger fires but those made for that.
+
+        TargetError from a server before 15, where only a superuser could, when something refers to the row.
+        """
         one = f"SELECT tableoid, ctid FROM {relation_sql(table)} LIMIT 1"  # noqa: S608
         with self._work() as work, work.connection.transaction():
-            work.run("SET LOCAL session_replication_role = replica", "losing a row")
+            if work.number(ask.MAY_REPLICATE):
+                work.run("SET LOCAL session_replication_role = replica", "losing a row")
             work.run(f"DELETE FROM {relation_sql(table)} WHERE (tableoid, ctid) = ({one})", "losing a row")  # noqa: S608
 
     @contextmanager
     def _work(self) -> Iterator[Work]:
         with _connected(self._endpoint) as connection:
-            yield Work(connection, self._endpoint, Silence())
+            work = Work(connection, self._endpoint, Silence())
+            work.run("SET search_path = pg_catalog", "looking at the scratch database")
+            yield work
+
+
+def make_owner(admin_url: str, owner: str, password: str, database: str) -> None:
+    """Make a role and an empty database that belongs to it, on a new server: the role that a backup's code runs as.
+
+    It owns the database, sees all rows of it whatever policies say, and may do nothing else on the server: it is no
+    superuser, makes no roles, reads no files, runs no programs.
+    """
+    endpoint = parse_endpoint(admin_url, name="The scratch server's URL")
+    with _connected(endpoint) as connection:
+        work = Work(connection, endpoint, Silence())
+        verifier = connection.pgconn.encrypt_password(password.encode(), owner.encode(), b"scram-sha-256").decode()
+        rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS"
+        work.run(f"CREATE ROLE {identifier(owner)} {rights} PASSWORD {literal(verifier)}", "making the role")
+        # Only for --inject drop-row; no file and no program is opened by it.
+        if work.number(ask.VERSION_NUMBER) >= _GRANTS_SETTINGS:
+            work.run(f"GRANT SET ON PARAMETER session_replication_role TO {identifier(owner)}", "making the role")
+        work.run(f"CREATE DATABASE {identifier(database)} OWNER {identifier(owner)}", "making the database")
+        work.run(f"REVOKE ALL ON DATABASE {identifier(database)} FROM PUBLIC", "making the database")
+
+
+def own_public_schema(admin_url: str, owner: str) -> None:
+    """Give the new database's schema `public` to its owner: up to PostgreSQL 14 it is the superuser's."""
+    endpoint = parse_endpoint(admin_url, name="The scratch server's URL")
+    with _connected(endpoint) as connection:
+        sql = f"ALTER SCHEMA public OWNER TO {identifier(owner)}"
+        Work(connection, endpoint, Silence()).run(sql, "making the database")
+
+
+def _refuse_extensions(needs: ServerNeeds, there: Mapping[str, bool]) -> None:
+    """TargetError when the server has not got one, or a superuser would have to make one that we do not know."""
+    names = {extension.name for extension in needs.extensions}
+    if lacking := sorted(names - there.keys()):
+        message = f"The backup's definitions want extensions that the scratch server lacks: {', '.join(lacking)}."
+        do = "Install PostgreSQL with these extensions on the machine that drills, or restore by hand."
+        raise TargetError(message, do=do)
+    unknown = sorted(name for name in names if not (there[name] or name in EXTENSIONS_BY_LIST))
+    if unknown:
+        message = (
+            f"The backup's definitions want {', '.join(unknown)}: only a superuser may make it, and a drill makes as a "
+            "superuser only extensions that it knows."
+        )
+        raise TargetError(message, do="Report its name, if it has but types and functions; until then restore by hand.")
 
 
 @contextmanager

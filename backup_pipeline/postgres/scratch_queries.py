@@ -6,7 +6,19 @@ _OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
 
 VERSION = "SELECT current_setting('server_version') AS version"
 ROLES = "SELECT rolname AS name FROM pg_roles"
-AVAILABLE = "SELECT name FROM pg_available_extensions"
+VERSION_NUMBER = "SELECT current_setting('server_version_num')::int AS n"
+# Trusted: PostgreSQL itself lets the owner of a database make it.
+AVAILABLE = """
+SELECT e.name, bool_or(v.trusted OR NOT v.superuser) AS trusted
+FROM pg_available_extensions e JOIN pg_available_extension_versions v
+     ON v.name = e.name AND v.version = e.default_version GROUP BY e.name"""
+MADE_BY_EXTENSIONS = """
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_depend d ON d.objid = c.oid
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'S')"""
+OWN_SCHEMAS = f"SELECT n.nspname AS name FROM pg_namespace n WHERE {_OURS}"  # noqa: S608
+MAY_REPLICATE = "SELECT (current_setting('server_version_num')::int >= 150000)::int AS n"
 RELATIONS = f"""
 SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE {_OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"""  # noqa: S608

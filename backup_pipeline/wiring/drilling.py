@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -16,18 +17,23 @@ from pathlib import Path
 from backup_pipeline.catalogs.load import load_catalogs
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.drill_ports import Scratch
+from backup_pipeline.core.drill_server import ServerNeeds, fitting
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.layout import DRILLS
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import Progress
 from backup_pipeline.core.safety import protected_name
 from backup_pipeline.demo.cluster import Home, open_lock, try_lock
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.demo.embedded import EmbeddedPostgres, Enclosure
+from backup_pipeline.demo.launch import landlock_version
+from backup_pipeline.demo.supervise import Identity, Limits, choose_identity, stranger
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.formats.fingerprints import FileFingerprints
 from backup_pipeline.operations.drill import DrillPorts
-from backup_pipeline.postgres.scratch import PostgresScratch
+from backup_pipeline.postgres.binaries import Binaries
+from backup_pipeline.postgres.installations import installations
+from backup_pipeline.postgres.scratch import PostgresScratch, make_owner, own_public_schema
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.settings import Settings
@@ -36,8 +42,23 @@ from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline.wiring.ports import open_ports, source_options
 
-_DATABASE = "drill"
-_LOCK, _FILES, _POSTGRES = "drill.lock", "files", "postgres"
+_DATABASE, _OWNER = "drill", "drill"
+_LOCK, _FILES, _POSTGRES, _SOCKET = "drill.lock", "files", "postgres", "socket"
+_SOCKET_PATH = 85
+"""Of 107 bytes that the system has for a socket's path, what its own name leaves."""
+# What a server reads to run at all: libraries, timezones, names of users; and what it shares memory by. None of it is
+# anybody's secret: no home, no /var, nothing else of /etc. It starts no program but its own: the loader is one.
+_READ = tuple(
+    map(
+        Path,
+        (
+            *("/usr", "/lib", "/lib64", "/dev/urandom", "/dev/random", "/dev/zero"),
+            *("/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"),
+        ),
+    )
+)
+_RUN = tuple(map(Path, ("/lib", "/lib64", "/usr/lib", "/usr/lib64")))
+_WRITE = tuple(map(Path, ("/dev/null", "/dev/shm", "/dev/tty")))  # noqa: S108 - where PostgreSQL shares memory
 _BEING_MADE = timedelta(minutes=1)
 """A drill's folder is younger than that when it has no lock yet."""
 # The data does not outlive the drill, and its WAL is of no use to anybody.
@@ -115,18 +136,69 @@ class DrillWorkshop:
         return DirectoryStore(self.folder / name)
 
     @contextmanager
-    def server(self) -> Iterator[Scratch]:
-        """Start the scratch server, on loopback and a port of its own; it ends with the context or this process."""
-        with EmbeddedPostgres(self.root / _POSTGRES, options=_THROWAWAY) as server:
-            server.ensure_database(_DATABASE)
-            url = server.url(_DATABASE)
-            database = PostgresScratch(url)
-            yield Scratch(
-                target=PostgresTarget(url),
-                source=PostgresSource(url, options=source_options(self.settings)),
-                database=database,
-                server_version=database.server_version(),
-            )
+    def server(self, needs: ServerNeeds) -> Iterator[Scratch]:
+        """Start a scratch server that fits; it ends with the context or this process.
+
+        It listens on a socket alone, which only its owner reaches. What comes from the backup runs in it as a role that
+        owns one database and may do nothing else. TargetError when no PostgreSQL of this machine fits.
+        """
+        chosen = fitting(installations(self.settings.drill_pg_bin), needs)
+        binaries = Binaries(Path(chosen.bindir), chosen.version)
+        with self._started(binaries) as (server, kept):
+            yield self._scratch(server, f"{chosen}, {kept}")
+
+    @contextmanager
+    def _started(self, binaries: Binaries) -> Iterator[tuple[EmbeddedPostgres, str]]:
+        program = binaries.tool("postgres")
+        identity = stranger(program, self.root) or choose_identity(program)
+        limits = Limits(read=_READ, run=(binaries.bindir.parent, *_RUN), write=_WRITE)
+        with _socket_folder(self.root) as socket:
+            enclosure = Enclosure(socket, limits)
+            options = {**_THROWAWAY, "unix_socket_permissions": "0700"}
+            with EmbeddedPostgres(
+                self.root / _POSTGRES, binaries, options, identity=identity, enclosure=enclosure
+            ) as server:
+                yield server, _kept(identity)
+
+    def _scratch(self, server: EmbeddedPostgres, shown: str) -> Scratch:
+        password = secrets.token_urlsafe(24)
+        make_owner(server.url("postgres"), _OWNER, password, _DATABASE)
+        own_public_schema(server.url(_DATABASE), _OWNER)
+        url = server.url(_DATABASE, _OWNER, password=password)
+        database = PostgresScratch(server.url(_DATABASE), url)
+        return Scratch(
+            target=PostgresTarget(url),
+            source=PostgresSource(url, options=source_options(self.settings)),
+            database=database,
+            server_version=database.server_version(),
+            server=shown,
+        )
+
+
+def _kept(identity: Identity) -> str:
+    """As whom the server runs, and what keeps it from this machine's files, for people."""
+    closed = "all other files and the network closed to it" if landlock_version() else ""
+    who = {
+        "switched": "as user nobody",
+        "mapped": "as this user" if closed else "as this user, with the rights of the backup to this machine's files",
+        "keep": "as this user" if closed else "as this user, with the rights of the backup to this machine's files",
+    }[identity.mode]
+    return f"{who}, {closed}" if closed else who
+
+
+@contextmanager
+def _socket_folder(root: Path) -> Iterator[Path]:
+    """A folder of the server's own for its socket; under the temporary folder where the drill's path is too long."""
+    folder = root / _SOCKET
+    if len(os.fsencode(folder)) <= _SOCKET_PATH:
+        folder.mkdir(mode=0o700)
+        yield folder
+        return
+    folder = Path(tempfile.mkdtemp(prefix="drill-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

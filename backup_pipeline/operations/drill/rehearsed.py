@@ -18,7 +18,7 @@ from backup_pipeline.operations.drill.copy import copy_backup, copy_place
 from backup_pipeline.operations.drill.damage import damage_copy, lose_row
 from backup_pipeline.operations.drill.exported import export_again
 from backup_pipeline.operations.drill.inspected import compare_sequences, inspect_objects, try_inserts
-from backup_pipeline.operations.drill.restored import Restored, restore_copy
+from backup_pipeline.operations.drill.restored import Restored, definitions_of, restore_copy
 from backup_pipeline.operations.drill.verified import findings_of, remarks_of, verify_copy
 from backup_pipeline.operations.results import TableResult
 
@@ -73,11 +73,12 @@ def _timed(report: DrillReport, watch: Watch) -> DrillReport:
 
 def _restored_and_compared(subject: Subject, report: DrillReport) -> tuple[DrillReport, Injection | None]:
     bench = subject.bench
+    definitions = definitions_of(subject)
     with ExitStack() as serving:
         with bench.watch.over("server"):
-            scratch = serving.enter_context(bench.shop.server())
+            scratch = serving.enter_context(bench.shop.server(definitions.needs))
         with bench.watch.over("restore"):
-            restored = restore_copy(subject, scratch)
+            restored = restore_copy(subject, scratch, definitions)
         lost = lose_row(bench, scratch, restored.report)
         with bench.watch.over("export"):
             results = export_again(subject, scratch)
@@ -128,6 +129,7 @@ def _with_tables(report: DrillReport, restored: Restored, tables: list[TableDril
         report,
         tables=tuple(tables),
         server_version=scratch.server_version,
+        server=scratch.server,
         bytes_to_fetch=restored.plan.bytes,
         findings=(*findings, *report.findings),
         remarks=(*restored.remarks, *remarks, *report.remarks),
