@@ -22,7 +22,8 @@ class Column:
     """A column. `pg_type` as PostgreSQL prints it; `base_type` the name of the type below any domain, e.g. `numeric`.
 
     `builtin` is whether the base type is one of PostgreSQL's own scalar types (not an enum, array, range, composite
-    or an extension's). `precision` and `scale` are those of a constrained numeric.
+    or an extension's). `precision` and `scale` are those of a constrained numeric. `output` is the function of
+    PostgreSQL's own that prints the base type, empty where it is an extension's.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     generated: bool = False
     identity: bool = False
     readable: bool = True
+    output: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,9 @@ WHERE a.attnum > 0 AND NOT a.attisdropped AND {_OURS} ORDER BY 1, 2"""  # noqa: 
 _TYPES = """
 SELECT t.oid::int8 AS id, t.typname AS name, t.typbasetype::int8 AS base, t.typtypmod AS typmod,
        t.typtype = 'd' AS domain,
-       t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype = 'b' AND t.typcategory <> 'A' AS builtin
-FROM pg_type t"""
+       t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype = 'b' AND t.typcategory <> 'A' AS builtin,
+       CASE WHEN p.pronamespace = 'pg_catalog'::regnamespace THEN p.proname ELSE '' END AS output
+FROM pg_type t JOIN pg_proc p ON p.oid = t.typoutput"""
 _KEYS = f"""
 SELECT i.indrelid::int8 AS relation, i.indisprimary AS is_primary,
        (string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts] AS numbers
@@ -206,6 +207,7 @@ def _column(row: Row, types: Mapping[int, Row]) -> Column:
         generated=row["generated"],
         identity=row["identity"],
         readable=row["readable"],
+        output=base["output"],
     )
 
 

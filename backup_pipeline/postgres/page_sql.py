@@ -10,7 +10,7 @@ from uuid import UUID
 from backup_pipeline.core.plans import LookUp, TablePlan
 from backup_pipeline.core.relations import Relation, RelationKind
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
-from backup_pipeline.postgres.wire import Wire, masked_wire, wire_of
+from backup_pipeline.postgres.wire import Wire, masked_wire, printed, wire_of
 
 ROW = '"t"'
 
@@ -137,5 +137,6 @@ def look_up_sql(look_up: LookUp) -> str:
     source = " JOIN ".join([froms[0][0], *(f"{name} ON {equal}" for name, equal in froms[1:])])
     value = f"{aliases[-1]}.{identifier(look_up.column.name)}"
     if look_up.joined:
-        value = f"""string_agg({value}::text, '; ' ORDER BY {value}::text COLLATE "C")"""
+        text = printed(look_up.column).format(x=value)
+        value = f"""string_agg({text}, '; ' ORDER BY {text} COLLATE "C")"""
     return f"(SELECT {value} FROM {source} WHERE {froms[0][1]})"  # noqa: S608

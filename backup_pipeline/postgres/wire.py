@@ -32,6 +32,7 @@ _FORMS: dict[str, Form] = {
         Storage.INT64, pa.timestamp("us", tz="UTC"), frozenset({"timestamptz"}), US_BEFORE_2000
     ),
 }
+_OUTPUTS = {"enum_out", "record_out", "array_out", "range_out", "multirange_out"}
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 
 
@@ -88,11 +89,22 @@ def wire_of(column: Column, arrow_type: str) -> Wire:
     form = _FORMS[arrow_type]
     if arrow_type == TEXT:
         direct = column.builtin and column.base_type in form.pg_types
-        return Wire("{x}" if direct else "{x}::text", form)
+        return Wire("{x}" if direct else printed(column), form)
     if column.base_type == "oid":
         return Wire("{x}::int8", form)
     bounds = _BOUNDS.get(arrow_type)
     return Wire("{x}", form, bounds.unfit if bounds else "", bounds)
+
+
+def printed(column: Column) -> str:
+    """SQL of the value `{x}` as PostgreSQL's own output function prints it.
+
+    Not by a cast: whoever owns an enum, a composite or a range may say which function casts it to text, and that would
+    run with the rights of the backup role. Types of PostgreSQL's own and of extensions belong to superusers.
+    """
+    if column.builtin or column.output not in _OUTPUTS:
+        return "{x}::text"
+    return f"pg_catalog.textin(pg_catalog.{column.output}({{x}}))"
 
 
 def masked_wire() -> Wire:
