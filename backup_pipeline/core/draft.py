@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from glob import escape
 
 from backup_pipeline.core.catalog import BUNDLE, Catalog, Excluded, TableSpec
-from backup_pipeline.core.draft_names import CATALOG_LENGTH, distinct, plain_name, sheet_title
+from backup_pipeline.core.draft_names import CATALOG_LENGTH, distinct, plain_name, sheet_title, short_title
 from backup_pipeline.core.draft_sheets import sheet_columns
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.names import sheet_file
 from backup_pipeline.core.relation_names import write_relation
-from backup_pipeline.core.relations import Database, Relation
+from backup_pipeline.core.relations import Column, Database, Relation
+from backup_pipeline.core.secret_columns import can_hold_secret, secret_of
 from backup_pipeline.core.secrets import looks_secret
 
-SECRET = "looks like a secret; if it is none, name it under `allow` with the reason instead"  # noqa: S105
+SECRET = "looks like a secret ({kind}); if it is none, name it under `allow` with the reason instead"  # noqa: S105
+_NO_ROOM = "called like a secret, but a {type} can hold none"
+_OTHERWISE = "called like a secret, but so are things that are none; if it is one, move it to `exclude` with the reason"
+_SHEET_LENGTH = 31
+"""What Excel has room for in the name of a sheet."""
 LOCKED = "the backup role may not read it: GRANT SELECT on it, then take it out of here"
 
 
@@ -76,8 +81,10 @@ def _reason_to_leave_out(relation: Relation) -> str | None:
         return f"the backup role may not read it: GRANT SELECT ON {write_relation(*relation.id)}, then list it"
     if not relation.columns:
         return "has no columns"
-    if all(looks_secret(column.name) for column in relation.columns):
-        return "all its columns look like secrets"
+    kinds = {column.name: secret_of(relation, column) for column in relation.columns}
+    if all(kinds.values()):
+        named = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        return f"all its columns look like secrets: {named}"
     return None
 
 
@@ -91,7 +98,8 @@ def _names(relations: Sequence[Relation], schema: str) -> dict[tuple[str, str], 
     for relation in sorted(relations, key=lambda r: _full(r, schema) != plain_name(r.name, fallback="table").lower()):
         full = _full(relation, schema)
         table = distinct(plain_name(full, fallback="table"), tables, separator="_")
-        sheet = distinct(sheet_title(full), sheets, separator=" ", length=200, alike=sheet_file)
+        title = short_title(full, _SHEET_LENGTH)
+        sheet = distinct(title, sheets, separator=" ", length=_SHEET_LENGTH, alike=sheet_file)
         tables.add(table.casefold())
         sheets.add(sheet_file(sheet))
         found[relation.id] = (table, sheet)
@@ -104,7 +112,8 @@ def _full(relation: Relation, schema: str) -> str:
 
 def _spec(relation: Relation, table: str, sheet: str, schema: str, database: Database) -> TableSpec:
     exact = relation.id == (schema, table)
-    excluded = {column.name: SECRET for column in relation.columns if looks_secret(column.name)}
+    kinds = {column.name: kind for column in relation.columns if (kind := secret_of(relation, column))}
+    excluded = {name: SECRET.format(kind=kind) for name, kind in kinds.items()}
     excluded |= {column.name: LOCKED for column in relation.columns if not column.readable}
     return TableSpec(
         relation=None if exact else write_relation(*_qualified(relation, schema)),
@@ -112,7 +121,13 @@ def _spec(relation: Relation, table: str, sheet: str, schema: str, database: Dat
         sheet=sheet,
         columns=sheet_columns(relation, database, excluded),
         exclude=excluded,
+        allow={c.name: _why_none(c) for c in relation.columns if looks_secret(c.name) and c.name not in excluded},
     )
+
+
+def _why_none(column: Column) -> str:
+    """Why a column is not left out although a catalog must decide about its name: a judgement is never silent."""
+    return _OTHERWISE if can_hold_secret(column) else _NO_ROOM.format(type=column.pg_type)
 
 
 def _qualified(relation: Relation, schema: str) -> tuple[str | None, str]:

@@ -28,6 +28,11 @@ def sheet_title(text: str) -> str:
     return " ".join(word[:1].upper() + word[1:] for word in words if word) or "Table"
 
 
+def short_title(text: str, length: int) -> str:
+    """The title of `text`, cut to `length` as spreadsheets count: in UTF-16, where an emoji is two."""
+    return sheet_title(text).encode("utf-16-le")[: 2 * length].decode("utf-16-le", errors="ignore").strip()
+
+
 def distinct(
     name: str,
     taken: Collection[str],

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from backup_pipeline.core.draft_names import distinct
 from backup_pipeline.core.relations import Column, Database, ForeignKey, Relation
+from backup_pipeline.core.secret_columns import secret_of
 from backup_pipeline.core.secrets import looks_secret
 from backup_pipeline.core.sheet_source import quote_name
 
-_NAMES = ("name", "title", "label", "full_name", "display_name")
-_CODES = ("code", "number", "email", "username", "login")
-_OWN = ("{}", "{}_name", "{}_title", "{}_number", "{}_code")
+_NAMES = (
+    *("name", "full_name", "display_name", "company_name", "legal_name", "business_name", "trade_name"),
+    *("organization_name", "organisation_name", "official_name", "product_name", "common_name", "{}_name"),
+)
+_TITLES = ("title", "label", "subject", "headline", "{}_title", "{}")
+_OTHER_NAMES = (
+    *("first", "last", "middle", "given", "family", "sur", "maiden", "nick", "user", "file", "host", "domain", "class"),
+    *(
+        "schema",
+        "table",
+        "column",
+        "type",
+        "login",
+        "screen",
+        "image",
+        "icon",
+        "event",
+        "queue",
+        "job",
+        "path",
+        "field",
+    ),
+)
+"""`first_name` and the like: no row is known by it alone, or it is not the row's."""
+_CODES = ("{}_number", "{}_code", "code", "number", "email", "username", "login")
 _TEXT = {"text", "varchar", "bpchar", "name", "citext"}
 _COUNTED = {"int2", "int4", "int8", "numeric"}
 _ID_ENDINGS = ("_id", "_uuid", "_fk", "id", "Id", "ID")
@@ -34,14 +57,25 @@ def sheet_columns(relation: Relation, database: Database, excluded: Collection[s
 
 
 def human_column(relation: Relation) -> Column | None:
-    """The column by which people know a row: its name, title or number, else its one unique text; None without."""
-    candidates = {_folded(c.name): c for c in relation.columns if _fit(c)}
-    own = [pattern.format(word) for word in _singular(relation.name) for pattern in _OWN]
-    for wanted in (*_NAMES, *own, *_CODES):
-        if found := candidates.get(_folded(wanted)):
-            return found
+    """The column by which people know a row: a name, else its title, its number, its one unique text; None without."""
+    candidates = {_folded(c.name): c for c in relation.columns if _fit(c, relation)}
+    called = (
+        *_patterns(_NAMES, relation),
+        *(name for name in candidates if name.endswith("name") and not name.startswith(_OTHER_NAMES)),
+        *_patterns((*_TITLES, *_CODES), relation),
+    )
+    for wanted in called:
+        if column := candidates.get(wanted):
+            return column
     alone = [relation.column(key[0]) for key in (relation.primary_key, *relation.unique_keys) if len(key) == 1]
-    return next((c for c in alone if c and _is_text(c) and not looks_secret(c.name)), None)
+    return next((c for c in alone if c and _is_text(c) and not _secret(c, relation)), None)
+
+
+def _patterns(patterns: Iterable[str], relation: Relation) -> Iterator[str]:
+    """The names to look for, in their order; `{}` stands for the table's own, in the plural and the singular."""
+    for pattern in patterns:
+        words = _singular(relation.name) if "{}" in pattern else [""]
+        yield from (_folded(pattern.format(word)) for word in words)
 
 
 def _look_up(relation: Relation, name: str, database: Database) -> str | None:
@@ -69,9 +103,14 @@ def _title_of_key(name: str, taken: Collection[str]) -> str:
     return name.strip()
 
 
-def _fit(column: Column) -> bool:
+def _fit(column: Column, relation: Relation) -> bool:
     counted = column.builtin and column.base_type in _COUNTED and _folded(column.name).endswith(("number", "code"))
-    return (_is_text(column) or counted) and not looks_secret(column.name)
+    return (_is_text(column) or counted) and not _secret(column, relation)
+
+
+def _secret(column: Column, relation: Relation) -> bool:
+    """By its name alone too: that is all a catalog goes by when a sheet shows a column of another table."""
+    return looks_secret(column.name) or secret_of(relation, column) is not None
 
 
 def _is_text(column: Column) -> bool:

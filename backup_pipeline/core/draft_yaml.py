@@ -18,7 +18,7 @@ _HEAD = (
     "field."
 )
 _TOP = ("catalog", "title", "timezone", "schema", "schedule")
-_TABLE = ("relation", "sheet", "description", "columns", "exclude")
+_TABLE = ("relation", "sheet", "description", "columns", "exclude", "allow")
 
 
 def draft_yaml(draft: Draft) -> str:

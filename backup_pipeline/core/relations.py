@@ -23,7 +23,8 @@ class Column:
 
     `builtin` is whether the base type is one of PostgreSQL's own scalar types (not an enum, array, range, composite
     or an extension's). `precision` and `scale` are those of a constrained numeric. `output` is the function of
-    PostgreSQL's own that prints the base type, empty where it is an extension's.
+    PostgreSQL's own that prints a type that is not builtin (`format` for a domain over one), empty where it is an
+    extension's.
     """
 
     name: str

@@ -207,7 +207,7 @@ def _column(row: Row, types: Mapping[int, Row]) -> Column:
         generated=row["generated"],
         identity=row["identity"],
         readable=row["readable"],
-        output=base["output"],
+        output="" if base["builtin"] else base["output"] if base["id"] == row["type"] else "format",
     )
 
 

@@ -32,7 +32,7 @@ _FORMS: dict[str, Form] = {
         Storage.INT64, pa.timestamp("us", tz="UTC"), frozenset({"timestamptz"}), US_BEFORE_2000
     ),
 }
-_OUTPUTS = {"enum_out", "record_out", "array_out", "range_out", "multirange_out"}
+_OUTPUTS = {"enum_out", "record_out", "array_out", "range_out", "multirange_out", "format"}
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 
 
@@ -104,6 +104,8 @@ def printed(column: Column) -> str:
     """
     if column.builtin or column.output not in _OUTPUTS:
         return "{x}::text"
+    if column.output == "format":
+        return "CASE num_nonnulls({x}) WHEN 1 THEN pg_catalog.format('%s', {x}) END"
     return f"pg_catalog.textin(pg_catalog.{column.output}({{x}}))"
 
 

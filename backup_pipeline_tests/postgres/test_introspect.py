@@ -37,8 +37,8 @@ def test_columns_carry_their_type_down_to_the_base(fresh_database: str) -> None:
         Column("fee", "public.fee", "numeric", True, precision=12, scale=2),
         Column("neg", "numeric(3,-2)", "numeric", True, precision=3, scale=-2),
         Column("any_number", "numeric", "numeric", True),
-        Column("mood", "public.mood", "mood", False),
-        Column("moods", "public.mood[]", "_mood", False),
+        Column("mood", "public.mood", "mood", False, output="enum_out"),
+        Column("moods", "public.mood[]", "_mood", False, output="array_out"),
         Column("doubled", "integer", "int4", True, generated=True),
     )
     assert (table.kind, table.primary_key, table.comment, table.readable) == (
