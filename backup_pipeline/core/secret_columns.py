@@ -32,7 +32,7 @@ _SPELLINGS = {
     "privatekey": "private key", "privkey": "private key", "accesskey": "access key", "authtoken": "auth token",
     "accesstoken": "access token", "refreshtoken": "refresh token", "clientsecret": "client secret",
     "creditcard": "credit card", "hmackey": "hmac key", "sessionid": "session id", "cardnumber": "card number",
-    "webhookurl": "webhook url", "keydata": "key data", "conninfo": "connection string", "authcode": "auth code",
+    "webhookurl": "webhook url", "keydata": "key data", "cookies": "cookie", "conninfo": "connection string", "authcode": "auth code",
 }  # fmt: skip
 _SECRETS = {
     "password": "password", "bcrypt": "password", "credential": "credential", "secret": "secret", "salt": "salt",
@@ -59,7 +59,7 @@ _KEYS = _listed(
     "client consumer app application service license licence session shared symmetric root decryption wrapped "
     "wrapping server smtp deploy hashed encrypted wireguard preshared security gateway merchant activation "
     "signature rsa aes pgp gpg dkim jwk registration vapid feed rss aws sendgrid mailgun twilio paypal recaptcha "
-    "integration storage account data"
+    "integration account data"
 )
 """What a key that opens something is called by; other keys find or sort."""
 _OPEN_KEYS = _listed("public pub publishable foreign primary display cache idempotency object site")
