@@ -32,7 +32,8 @@ _SPELLINGS = {
     "privatekey": "private key", "privkey": "private key", "accesskey": "access key", "authtoken": "auth token",
     "accesstoken": "access token", "refreshtoken": "refresh token", "clientsecret": "client secret",
     "creditcard": "credit card", "hmackey": "hmac key", "sessionid": "session id", "cardnumber": "card number",
-    "webhookurl": "webhook url", "keydata": "key data", "cookies": "cookie", "conninfo": "connection string", "authcode": "auth code",
+    "webhookurl": "webhook url", "keydata": "key data", "cookies": "cookie",
+    "conninfo": "connection string", "authcode": "auth code",
 }  # fmt: skip
 _SECRETS = {
     "password": "password", "bcrypt": "password", "credential": "credential", "secret": "secret", "salt": "salt",

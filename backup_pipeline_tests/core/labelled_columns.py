@@ -1,9 +1,10 @@
 """Columns of made-up applications in the manner of real ones, each labelled by hand: a `*` is a secret.
 
 Two sets: `TUNED` was looked at when the rules were made; `HELD_OUT` was written afterwards, and no rule was changed for
-it but the plural of a word (`cookies`). What counts as a secret: whoever reads the value can act as somebody (passwords, tokens, keys, codes, sessions,
-cookies, connection strings, webhooks), can pay or be taken for somebody (cards, bank accounts, identity numbers), or
-needs only time for one of these (hashes and salts of them, their encrypted forms).
+it but the plural of a word (`cookies`). What counts as a secret: whoever reads the value can act as somebody
+(passwords, tokens, keys, codes, sessions, cookies, connection strings, webhooks), can pay or be taken for somebody
+(cards, bank accounts, identity numbers), or needs only time for one of these (hashes and salts of them, their encrypted
+forms).
 """
 
 from __future__ import annotations
