@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from stat import S_ISREG
@@ -15,13 +16,39 @@ from stat import S_ISREG
 from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.protection import Protection
-from backup_pipeline.stores.files import NO_LINK, about_file, explain, link, make_folder, sync_folder, walk, write_all
+from backup_pipeline.stores.files import (
+    NO_LINK,
+    about_file,
+    discard_leftover,
+    explain,
+    leftovers,
+    link,
+    make_root,
+    walk,
+    write_all,
+)
+from backup_pipeline.stores.folders import is_there, open_file, opened, status
 from backup_pipeline.stores.keys import STAGING, check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
 FILE_MODE = 0o600
 
 _serial = count()
+_Naming = Callable[[int, str, int, str], object]
+"""Gives a staged file its name: folder and name that it has, folder and name that it gets."""
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """An unfinished file: its folder, its name there, and its descriptor, which holds its lock."""
+
+    folder: int
+    name: str
+    descriptor: int
+
+
+def _replace(at: int, name: str, folder: int, own: str) -> None:
+    os.rename(name, own, src_dir_fd=at, dst_dir_fd=folder)
 
 
 @dataclass(frozen=True)
@@ -30,6 +57,7 @@ class DirectoryStore:
 
     A file is written in `root/.partial`, synced, then renamed, and its folder synced: a kill at any point leaves at
     most a file there, which is never listed and which the next `check` removes. All of `root` is one file system.
+    Links below `root` are not followed (see `folders`).
     """
 
     root: Path
@@ -41,7 +69,7 @@ class DirectoryStore:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
         """Write `chunks` as one object, in constant memory. What `chunks` raises comes out as it is."""
-        return self._write(key, chunks, Path.replace)
+        return self._write(key, chunks, _replace)
 
     def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
         """Write `chunks` as one object, under a name that no file has; the file system decides who of two is first.
@@ -50,53 +78,53 @@ class DirectoryStore:
         """
         if not replace and self.head(key) is not None:
             raise taken(key, self.url)
-        return self._write(key, chunks, Path.replace if replace else lambda at, to: link(at, to, taken(key, self.url)))
+        refusal = taken(key, self.url)
+        naming = _replace if replace else partial(link, taken=refusal)
+        return self._write(key, chunks, naming)
 
     def protection(self, key: str) -> Protection:
         """It refuses to overwrite; there are no locks."""
         return Protection(refuses=True)
 
-    def _write(self, key: str, chunks: Iterable[bytes], name: Callable[[Path, Path], object]) -> StoredObject:
-        self._place(key)
-        return self._complete(key, self._stage(key), chunks, name)
+    def _write(self, key: str, chunks: Iterable[bytes], name: _Naming) -> StoredObject:
+        check_key(key)
+        with self._staging(key) as staging:
+            return self._complete(key, self._stage(key, staging), chunks, name)
 
-    def _complete(
-        self, key: str, begun: tuple[Path, int], chunks: Iterable[bytes], name: Callable[[Path, Path], object]
-    ) -> StoredObject:
+    def _complete(self, key: str, staged: _Staged, chunks: Iterable[bytes], name: _Naming) -> StoredObject:
         """Add `chunks` to a staged file, and give it its name; without a trace when that fails."""
-        staged, descriptor = begun
-        place = self._place(key)
         try:
             for chunk in chunks:
                 with self._explained(key):
-                    write_all(descriptor, chunk)
+                    write_all(staged.descriptor, chunk)
             with self._explained(key):
-                return self._publish(key, descriptor, staged, place, name)
+                return self._publish(key, staged, name)
         except BaseException:
             with suppress(OSError):
-                staged.unlink()
+                os.unlink(staged.name, dir_fd=staged.folder)
             raise
         finally:
-            os.close(descriptor)
+            os.close(staged.descriptor)
 
     def put_file(self, key: str, path: Path) -> StoredObject:
         """The file at `path` under another name besides, or copied where it lies on another file system.
 
         An OSError of reading it comes out as it is.
         """
-        self._place(key)
-        if (linked := self._link(key, path)) is not None:
-            stored = self._complete(key, linked, (), Path.replace)
-            linked[0].unlink(missing_ok=True)  # where the object was this file already, its name stays behind
-            return stored
+        check_key(key)
+        with self._staging(key) as staging:
+            if (linked := self._link(path, staging)) is not None:
+                stored = self._complete(key, linked, (), _replace)
+                with suppress(FileNotFoundError):  # where the object was this file already, its name stays behind
+                    os.unlink(linked.name, dir_fd=staging)
+                return stored
         with path.open("rb") as file:
             return self.put(key, iter(lambda: file.read(CHUNK), b""))
 
     def get(self, key: str) -> bytes:
         """The whole object."""
-        place = self._found(key)
-        with self._explained(key):
-            return place.read_bytes()
+        with open(self._open(key), "rb") as file, self._explained(key):  # noqa: PTH123
+            return file.read()
 
     def opened(self, key: str, data: bytes) -> bytes:
         """As it is: nothing is encrypted here."""
@@ -107,16 +135,16 @@ class DirectoryStore:
 
         What is read is one object, also when another one takes its key meanwhile.
         """
-        return self._read(key, self._found(key), start, length)
+        return self._read(key, self._open(key), start, length)
 
     def head(self, key: str) -> StoredObject | None:
         """What is stored under `key`, or None."""
-        place = self._place(key)
+        *folders, name = check_key(key).split("/")
         with self._explained(key):
             self.root.parent.stat()  # a store that is gone is not an empty store
-            with suppress(FileNotFoundError, NotADirectoryError):
-                stat = place.stat()
-                return about_file(key, stat) if S_ISREG(stat.st_mode) else None
+            with suppress(FileNotFoundError, NotADirectoryError), opened(self.root, folders) as folder:
+                found = status(folder, name)
+                return about_file(key, found) if S_ISREG(found.st_mode) else None
         return None
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -124,18 +152,21 @@ class DirectoryStore:
         folder = check_prefix(prefix).rpartition("/")[0]
         with self._explained(prefix):
             self.root.parent.stat()  # a store that is gone is not an empty store
-            yield from walk(self.root / folder, f"{folder}/" if folder else "", prefix)
+            steps = folder.split("/") if folder else []
+            with suppress(FileNotFoundError, NotADirectoryError), opened(self.root, steps) as top:
+                yield from walk(top, f"{folder}/" if folder else "", prefix)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove these objects, and the folders that this leaves empty."""
         for key in keys:
-            place = self._place(key)
+            *folders, name = check_key(key).split("/")
             with self._explained(key):
                 self.root.parent.stat()  # a store that is gone has lost nothing yet
             with self._explained(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                place.unlink()
-                sync_folder(place.parent)
-                self._remove_empty(place.parent)
+                with opened(self.root, folders) as folder:
+                    os.unlink(name, dir_fd=folder)
+                    os.fsync(folder)
+                self._remove_empty(folders)
 
     def sign(self, key: str, *, expires: timedelta, file_name: str) -> str:
         """Refused: a directory has no URLs."""
@@ -144,81 +175,86 @@ class DirectoryStore:
 
     def check(self) -> None:
         """Write, sync and remove a file, and remove what killed writers left behind."""
-        staged, descriptor = self._stage("a trial file")
-        try:
-            with self._explained("a trial file"):
-                write_all(descriptor, b"0")
-                os.fsync(descriptor)
-        finally:
-            staged.unlink(missing_ok=True)
-            os.close(descriptor)
-        self._sweep()
+        with self._staging("a trial file") as staging:
+            staged = self._stage("a trial file", staging)
+            try:
+                with self._explained("a trial file"):
+                    write_all(staged.descriptor, b"0")
+                    os.fsync(staged.descriptor)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(staged.name, dir_fd=staging)
+                os.close(staged.descriptor)
+            self._sweep(staging)
 
-    def _place(self, key: str) -> Path:
-        return self.root / check_key(key)
+    def _open(self, key: str) -> int:
+        """The descriptor of the object's file; NotFoundError when there is none."""
+        *folders, name = check_key(key).split("/")
+        with self._explained(key):
+            self.root.parent.stat()  # a store that is gone is not an empty store
+            with suppress(FileNotFoundError, NotADirectoryError), opened(self.root, folders) as folder:
+                return open_file(folder, name, os.O_RDONLY)
+        what = f"There is no object {key} in {self.root}"
+        raise NotFoundError(what, do="List what is there.")
 
-    def _found(self, key: str) -> Path:
-        if self.head(key) is None:
-            what = f"There is no object {key} in {self.root}"
-            raise NotFoundError(what, do="List what is there.")
-        return self._place(key)
+    @contextmanager
+    def _staging(self, key: str) -> Iterator[int]:
+        """The folder of unfinished files, made where it lacks."""
+        with ExitStack() as stack:
+            with self._explained(key):
+                make_root(self.root)
+                folder = stack.enter_context(opened(self.root, [STAGING], make=True))
+            yield folder
 
-    def _stage(self, key: str) -> tuple[Path, int]:
+    def _stage(self, key: str, staging: int) -> _Staged:
         """A new file for `key`, locked for as long as it is open, so that nobody takes it for a leftover."""
         with self._explained(key):
-            folder = make_folder(self.root / STAGING, self.root.parent)
             while True:
-                staged = folder / f"{os.getpid()}-{next(_serial)}"
+                staged = f"{os.getpid()}-{next(_serial)}"
                 try:
-                    descriptor = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+                    descriptor = open_file(staging, staged, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
                 except FileExistsError:  # left by a killed process that had our id
                     continue
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if os.fstat(descriptor).st_nlink:
-                    return staged, descriptor
+                    return _Staged(staging, staged, descriptor)
                 os.close(descriptor)  # swept between its creation and its lock
 
-    def _link(self, key: str, path: Path) -> tuple[Path, int] | None:
+    def _link(self, path: Path, staging: int) -> _Staged | None:
         """The file at `path` among the staged ones, locked as they are; None where it has to be copied."""
-        with self._explained(key):
-            folder = make_folder(self.root / STAGING, self.root.parent)
-        staged = folder / f"{os.getpid()}-{next(_serial)}"
+        staged = f"{os.getpid()}-{next(_serial)}"
         try:
-            os.link(path, staged)
-            descriptor = os.open(staged, os.O_RDWR)
+            os.link(path, staged, dst_dir_fd=staging)
+            descriptor = open_file(staging, staged, os.O_RDWR)
         except OSError as error:
             if error.errno in NO_LINK:
                 return None
             raise
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if not staged.exists():  # swept before it was locked
+        if not is_there(staging, staged):  # swept before it was locked
             os.close(descriptor)
             return None
         os.fchmod(descriptor, FILE_MODE)
         os.utime(descriptor)
-        return staged, descriptor
+        return _Staged(staging, staged, descriptor)
 
-    def _publish(
-        self, key: str, descriptor: int, staged: Path, place: Path, name: Callable[[Path, Path], object]
-    ) -> StoredObject:
-        os.fsync(descriptor)
+    def _publish(self, key: str, staged: _Staged, name: _Naming) -> StoredObject:
+        *folders, own = key.split("/")
+        os.fsync(staged.descriptor)
         while True:
             try:
-                make_folder(place.parent, self.root.parent)
-                name(staged, place)
+                with opened(self.root, folders, make=True) as folder:
+                    name(staged.folder, staged.name, folder, own)
+                    os.fsync(folder)
             except FileNotFoundError:
-                if not staged.exists():
+                if not is_there(staged.folder, staged.name):
                     raise
             else:
                 break  # else a delete has just removed a folder, empty at that moment
-        with suppress(FileNotFoundError):  # deleted already
-            sync_folder(place.parent)
-        return about_file(key, os.fstat(descriptor))
+        return about_file(key, os.fstat(staged.descriptor))
 
-    def _read(self, key: str, place: Path, start: int, length: int | None) -> Iterator[bytes]:
-        with self._explained(key):
-            file = place.open("rb", buffering=0)
-        with file:
+    def _read(self, key: str, descriptor: int, start: int, length: int | None) -> Iterator[bytes]:
+        with open(descriptor, "rb", buffering=0) as file:
             at, end = span(os.fstat(file.fileno()).st_size, start, length)
             while at < end:
                 with self._explained(key):
@@ -229,20 +265,18 @@ class DirectoryStore:
                 yield chunk
                 at += len(chunk)
 
-    def _remove_empty(self, folder: Path) -> None:
-        while folder != self.root:
+    def _remove_empty(self, folders: Sequence[str]) -> None:
+        for depth in range(len(folders), 0, -1):
             try:
-                folder.rmdir()
+                with opened(self.root, folders[: depth - 1]) as above:
+                    os.rmdir(folders[depth - 1], dir_fd=above)
             except OSError:  # not empty
                 return
-            folder = folder.parent
 
-    def _sweep(self) -> None:
+    def _sweep(self, staging: int) -> None:
         with self._explained("leftovers"):
-            for leftover in (self.root / STAGING).iterdir():
-                with suppress(FileNotFoundError, BlockingIOError), leftover.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    leftover.unlink()
+            for name in leftovers(staging):
+                discard_leftover(staging, name)
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,9 +13,9 @@ from pathlib import Path
 
 from backup_pipeline.core.errors import BackupError, DiskFullError, StoreDeniedError, StoreError
 from backup_pipeline.core.ports import StoredObject
+from backup_pipeline.stores.folders import DIRECTORY_MODE, inside, is_there, open_file
 from backup_pipeline.stores.keys import STAGING
 
-DIRECTORY_MODE = 0o700
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES, errno.EEXIST, errno.ENOENT}
 """Why a file can not have a second name there; where the reason is the file itself, reading it says so."""
@@ -40,34 +41,58 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path, existing: Path) -> Path:
-    """`folder`, created with what it lacks below `existing`, each new entry synced in its parent."""
-    if not folder.is_dir():
-        if folder.parent != existing:
-            make_folder(folder.parent, existing)
-        try:
-            folder.mkdir(DIRECTORY_MODE)
-        except FileExistsError:
-            if folder.is_file():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
-        sync_folder(folder.parent)
-    return folder
-
-
-def link(staged: Path, place: Path, taken: BackupError) -> None:
-    """Give `staged` the name `place`, which no file may have: else `taken`. Atomic where the file system has links."""
+def make_root(root: Path) -> None:
+    """Make the folder `root`, whose parent exists, its entry synced there."""
+    if root.is_dir():
+        return
     try:
-        os.link(staged, place)
+        root.mkdir(DIRECTORY_MODE)
+    except FileExistsError:
+        if not root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(root)) from None
+    sync_folder(root.parent)
+
+
+def link(at: int, staged: str, folder: int, name: str, taken: BackupError) -> None:
+    """Give `staged` in `at` the name `name` in `folder`, which no file may have: else `taken`.
+
+    Atomic where the file system has links.
+    """
+    try:
+        os.link(staged, name, src_dir_fd=at, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
         raise taken from None
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        if place.exists():
+        if is_there(folder, name):
             raise taken from None
-        staged.replace(place)
+        os.rename(staged, name, src_dir_fd=at, dst_dir_fd=folder)
     else:
-        staged.unlink()
+        os.unlink(staged, dir_fd=at)
+
+
+def leftovers(staging: int) -> list[str]:
+    """What lies in the folder of unfinished files."""
+    return sorted(os.listdir(staging))
+
+
+def discard_leftover(staging: int, name: str) -> bool:
+    """Remove an unfinished file, unless a writer has it: a writer locks its file for as long as it lives."""
+    try:
+        descriptor = open_file(staging, name, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=staging)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def about_file(key: str, stat: os.stat_result) -> StoredObject:
@@ -75,10 +100,10 @@ def about_file(key: str, stat: os.stat_result) -> StoredObject:
     return StoredObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
 
-def walk(folder: Path, start: str, prefix: str) -> Iterator[StoredObject]:
+def walk(folder: int, start: str, prefix: str) -> Iterator[StoredObject]:
     """The objects in `folder`, whose key is `start`. A folder sorts as its name with a slash: `a-b` < `a/b`."""
     found: list[tuple[str, os.DirEntry[str]]] = []
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+    with os.scandir(folder) as entries:
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
             key = start + entry.name + ("/" if is_folder else "")
@@ -86,15 +111,28 @@ def walk(folder: Path, start: str, prefix: str) -> Iterator[StoredObject]:
                 found.append((key, entry))
     for key, entry in sorted(found, key=lambda each: each[0]):
         if key.endswith("/"):
-            yield from walk(Path(entry.path), key, prefix)
+            with suppress(FileNotFoundError, NotADirectoryError):  # deleted since
+                yield from _walk_inside(folder, entry.name, key, prefix)
         elif entry.is_file(follow_symlinks=False):
-            with suppress(FileNotFoundError):  # deleted since
-                yield about_file(key, entry.stat())
+            with suppress(FileNotFoundError):
+                yield about_file(key, os.stat(entry.name, dir_fd=folder, follow_symlinks=False))
+
+
+def _walk_inside(folder: int, name: str, key: str, prefix: str) -> Iterator[StoredObject]:
+    descriptor = inside(folder, name)
+    try:
+        yield from walk(descriptor, key, prefix)
+    finally:
+        os.close(descriptor)
 
 
 def explain(error: OSError, key: str, root: Path) -> BackupError:
     """What `error` means for the object `key` of the store at `root`: DiskFullError, or a StoreError."""
     reason = f"{key} in {root}: {os.strerror(error.errno) if error.errno else error}"
+    if error.errno == errno.ELOOP:
+        where = f" ({error.filename} is one)" if isinstance(error.filename, str) else ""
+        do = f"Find out who put it there, and remove the link: nothing behind it was read or changed{where}."
+        return StoreError(f"There is a link in the way of {key} in {root}, and a store has none", do=do)
     if error.errno in NO_ROOM:
         free = _free(root)
         return DiskFullError(

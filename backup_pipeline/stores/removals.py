@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from backup_pipeline.core.errors import StoreDeniedError, StoreError
 from backup_pipeline.core.ports import Store, StoredObject
 from backup_pipeline.core.removal import Left, Removals, Unfinished, Versions, Why
 from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline.stores.files import discard_leftover, explain, leftovers
+from backup_pipeline.stores.folders import open_file, opened
 from backup_pipeline.stores.keys import STAGING
 from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.stores.s3_removals import S3Removals
@@ -73,23 +76,34 @@ class DirectoryRemovals(PlainRemovals):
 
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
         """The unfinished files that nobody has locked: a writer locks its file for as long as it lives."""
-        with suppress(FileNotFoundError):
-            for path in sorted((self.root / STAGING).iterdir()):
-                with suppress(OSError), path.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    begun = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                    yield Unfinished(f"{STAGING}/{path.name}", begun, str(path))
+        try:
+            with opened(self.root, [STAGING]) as staging:
+                begun = {name: since for name in leftovers(staging) if (since := _unlocked_since(staging, name))}
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise explain(error, STAGING, self.root) from error
+        for name, since in begun.items():
+            yield Unfinished(f"{STAGING}/{name}", since, name)
 
     def discard(self, found: Unfinished) -> Left | None:
         """Remove the file, unless a writer has it."""
         try:
-            with Path(found.token).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                Path(found.token).unlink()
+            with opened(self.root, [STAGING]) as staging:
+                removed = discard_leftover(staging, found.token)
         except FileNotFoundError:
             return None
-        except BlockingIOError:
-            return Left(found.key, Why.FAILED, "It is being written at this moment.", "Nothing: it will get its name.")
         except OSError as error:
-            return Left(found.key, Why.DENIED, f"{found.token}: {error.strerror}.", "Let this user remove the file.")
-        return None
+            place = self.root / STAGING / found.token
+            return Left(found.key, Why.DENIED, f"{place}: {error.strerror}.", "Let this user remove the file.")
+        if removed:
+            return None
+        return Left(found.key, Why.FAILED, "It is being written at this moment.", "Nothing: it will get its name.")
+
+
+def _unlocked_since(staging: int, name: str) -> datetime | None:
+    """When an unfinished file was written last; None when a writer has it, or it is gone."""
+    with suppress(OSError), open(open_file(staging, name, os.O_RDONLY), "rb") as file:  # noqa: PTH123
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+    return None

@@ -10,13 +10,15 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.errors import RefusedError, StoreError
+from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreError
+from backup_pipeline.core.removal import Unfinished
 from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline.stores.removals import removals_of
 
 MB = 1 << 20
 PROJECT = Path(__file__).parents[2]
@@ -63,6 +65,116 @@ def test_links_out_of_the_store_are_not_listed(store: DirectoryStore, tmp_path: 
     (store.root / "link").symlink_to(tmp_path / "secret")
     (store.root / "folder").symlink_to(tmp_path)
     assert [each.key for each in store.list("")] == ["a"]
+
+
+PLACED = {
+    "a folder": "isp/backups",
+    "a folder further up": "isp",
+    "the object": "isp/backups/a.zip",
+    "the unfinished files": ".partial",
+}
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder with what must be neither read nor changed, laid out as the store is."""
+    folder = tmp_path / "outside"
+    for name in ("a.zip", "backups/a.zip", "1-1", "b.zip"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("of somebody else")
+        (folder / name).chmod(0o640)
+    return folder
+
+
+def _state(folder: Path) -> dict[str, tuple[int, float, bytes]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (_mode(path), path.stat().st_mtime, path.read_bytes()) for path in files}
+
+
+@pytest.mark.parametrize("place", PLACED)
+@pytest.mark.parametrize(
+    "operation", ["put", "put file", "keep", "head", "get", "stream", "list", "delete", "check", "sweep"]
+)
+def test_no_link_leads_out_of_the_store(
+    store: DirectoryStore, tmp_path: Path, outside: Path, place: str, operation: str
+) -> None:
+    """Whatever is done, nothing outside is read, written, removed, or given other rights; the link is named."""
+    store.put("isp/backups/a.zip", [b"1"])
+    link = store.root / PLACED[place]
+    shutil.move(link, tmp_path / "moved")
+    link.symlink_to(outside / "a.zip" if place == "the object" else outside)
+    before = _state(outside)
+    told = _told(store, operation, tmp_path)
+    assert _state(outside) == before
+    refused = {
+        "the object": {"head", "get", "stream"},  # else the link is replaced, or removed itself
+        "the unfinished files": {"put", "put file", "keep", "check", "sweep"},
+    }
+    expected = refused.get(place, {"put", "put file", "keep", "head", "get", "stream", "delete"})
+    assert ("a link in the way of" in told) == (operation in expected), told
+
+
+def _told(store: DirectoryStore, operation: str, folder: Path) -> str:
+    """What an operation on `isp/backups/a.zip` says when it is refused."""
+    key = "isp/backups/a.zip"
+    try:
+        match operation:
+            case "put":
+                store.put(key, [b"2"])
+            case "keep":
+                store.keep(key, [b"2"], replace=True)
+            case "put file":
+                store.put_file(key, _made(folder))
+            case "head":
+                store.head(key)
+            case "get":
+                assert b"somebody" not in store.get(key)
+            case "stream":
+                assert b"somebody" not in b"".join(store.stream(key))
+            case "list":
+                assert not [each for each in store.list("") if each.size == len("of somebody else")]
+            case "delete":
+                store.delete([key])
+            case "check":
+                store.check()
+            case _:
+                removals = removals_of(store)
+                for left in [*removals.unfinished("")]:
+                    removals.discard(left)
+                removals.discard(Unfinished(".partial/1-1", datetime.now(UTC), "1-1"))
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
+def test_a_link_in_the_place_of_an_object_is_replaced_and_removed_itself(store: DirectoryStore, outside: Path) -> None:
+    before = _state(outside)
+    store.check()
+    for act in (lambda: store.put("k", [b"mine"]), lambda: store.delete(["k"])):
+        store.delete(["k"])
+        (store.root / "k").symlink_to(outside / "a.zip")
+        act()
+        assert not (store.root / "k").is_symlink()
+        assert _state(outside) == before
+
+
+def test_a_pipe_in_the_place_of_an_object_is_none(store: DirectoryStore) -> None:
+    """Nobody waits for its other end."""
+    store.check()
+    os.mkfifo(store.root / "k")
+    os.mkfifo(store.root / ".partial" / "7-7")
+    store.check()
+    assert store.head("k") is None
+    assert [*store.list("")] == []
+    with pytest.raises(NotFoundError):
+        store.get("k")
+
+
+def test_a_store_that_is_a_link_itself_is_its_owners_choice(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "store").symlink_to(tmp_path / "disk")
+    DirectoryStore(tmp_path / "store").put("a/b", [b"1"])
+    assert (tmp_path / "disk" / "a" / "b").read_bytes() == b"1"
 
 
 @pytest.mark.parametrize("operation", ["put", "check", "list", "head", "get", "delete"])
@@ -138,7 +250,7 @@ def test_a_file_beside_the_store_is_not_copied(store: DirectoryStore, tmp_path: 
 def test_a_file_that_can_have_no_second_name_is_copied(
     store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(*names: object) -> None:
+    def refuse(*names: object, **folders: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", refuse)
@@ -154,9 +266,9 @@ def test_a_file_that_is_swept_before_it_is_locked_is_copied(
 ) -> None:
     link = os.link
 
-    def link_and_sweep(source: Path, target: Path) -> None:
-        link(source, target)
-        store._sweep()
+    def link_and_sweep(source: Path, target: str, dst_dir_fd: int) -> None:
+        link(source, target, dst_dir_fd=dst_dir_fd)
+        store._sweep(dst_dir_fd)
 
     monkeypatch.setattr(os, "link", link_and_sweep)
     file = _made(tmp_path)
@@ -171,20 +283,20 @@ def test_a_file_that_is_not_there_is_an_os_error(store: DirectoryStore, tmp_path
 
 def test_file_and_folders_are_synced_before_put_returns(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
-    real_sync, real_replace = os.fsync, Path.replace
+    real_sync, real_rename = os.fsync, os.rename
 
     def sync(descriptor: int) -> None:
         synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(store.root.parent)))
         real_sync(descriptor)
 
-    def replace(self: Path, target: Path) -> Path:
+    def rename(name: str, own: str, src_dir_fd: int, dst_dir_fd: int) -> None:
         synced.append("renamed")
-        return real_replace(self, target)
+        real_rename(name, own, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     if not Path("/proc/self/fd").exists():
         pytest.skip("needs /proc to see which file is synced")
     monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(os, "rename", rename)
     store.put("a/b", [b"1"])
     staged = next(name for name in synced if name.startswith("store/.partial/"))
     assert synced == [".", "store", staged, "store", "renamed", "store/a"]
