@@ -66,7 +66,8 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
         backup-pipeline restore latest -T payments --to-source --mode replace --confirm isp --reason "wrong UPDATE"
 
     Exit codes: 0 restored, or the plan has no refusal (--dry-run); 1 failed, the target is as it was; 2 wrong request;
-    10 no such backup or request; 11 another restore runs on the target; 12 no key opens the encrypted backup; 20 the
+    10 no such backup or request; 11 another restore runs on the target, or
+    somebody keeps a table of it; 12 no key opens the encrypted backup; 20 the
     stored bytes are damaged; 21 refused, not confirmed or not approved, nothing was touched; 130 stopped, the target is
     as it was.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from backup_pipeline.core.errors import PreflightRefusedError
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import RestorePorts, RestoreTarget, TargetSession
-from backup_pipeline.core.progress import StageStarted
+from backup_pipeline.core.progress import Progress, StageStarted
 from backup_pipeline.core.restore_binary import COPY_HEADER, COPY_TRAILER
 from backup_pipeline.core.restore_entries import Dump
 from backup_pipeline.core.restore_plan import plan
@@ -35,6 +35,21 @@ class _Backup:
     manifest: StoredManifest
     dump: Dump | None
     fetching: Fetching
+
+
+class _Safety:
+    """The safety backup of a restore, made at most once; `backup_id` is None while there is none."""
+
+    def __init__(self, plan: RestorePlan, safety: Callable[[], str] | None, progress: Progress) -> None:
+        self._safety = safety if plan.safety_backup else None
+        self._progress = progress
+        self.backup_id: str | None = None
+
+    def make(self) -> None:
+        """Make it, where the plan wants one and nobody decided to do without."""
+        if self._safety is not None:
+            self._progress.tell(StageStarted("safety backup"))
+            self.backup_id = self._safety()
 
 
 Amend = Callable[[Dump | None], Dump | None]
@@ -70,9 +85,11 @@ def run_restore(
     """Carry out the plan, made anew under the lock: all of it, or the target is as it was.
 
     `safety` backs up what the plan may overwrite and gives the id of that backup; it is called when the plan says
-    `safety_backup`, before the first change. None is somebody's decision to do without.
-    PreflightRefusedError when the plan is refused or not confirmed; LockedError when another restore runs there;
-    VerificationError when a file is damaged: each is fetched and compared before anything is written.
+    `safety_backup`, before the first change, while the tables are locked against everybody who writes: it holds exactly
+    what is replaced. None is somebody's decision to do without.
+    PreflightRefusedError when the plan is refused or not confirmed; LockedError when another restore runs there, or
+    somebody keeps a table; VerificationError when a file is damaged: each is fetched and compared before anything is
+    written.
     """
     check_allowed(plan)
     request = replace(plan.request, backup_id=plan.backup_id)
@@ -83,13 +100,13 @@ def run_restore(
         plan = _plan(request, backup, session, target.url, ports)
         check_allowed(plan)
         ports.progress.tell(StageStarted("fetch", plan.bytes))
+        saved = _Safety(plan, safety, ports.progress)
         with fetched(plan, backup.fetching, ports.spool) as place:
-            saved = _safety_backup(plan, safety, ports)
-            tables = session.restore(plan, lambda table: _rows(table, place, ports), ports.progress)
+            tables = session.restore(plan, lambda table: _rows(table, place, ports), ports.progress, saved.make)
         ports.progress.tell(StageStarted("statistics"))
         notes = session.analyze([table.target for table in plan.tables])
     seconds = (ports.clock() - started).total_seconds()
-    return _report(plan, tables, (backup.fetching.moved, seconds), saved, notes)
+    return _report(plan, tables, (backup.fetching.moved, seconds), saved.backup_id, notes)
 
 
 def check_allowed(plan: RestorePlan) -> None:
@@ -123,13 +140,6 @@ def _plan(
     made = plan(Basis(backup.manifest, backup.dump, facts, request), url, free_bytes(ports.spool))
     backup.fetching.check_there(made)
     return made
-
-
-def _safety_backup(plan: RestorePlan, safety: Callable[[], str] | None, ports: RestorePorts) -> str | None:
-    if not plan.safety_backup or safety is None:
-        return None
-    ports.progress.tell(StageStarted("safety backup"))
-    return safety()
 
 
 def _rows(table: TableRestore, place: Callable[[PackedFile], Path], ports: RestorePorts) -> Iterator[bytes]:

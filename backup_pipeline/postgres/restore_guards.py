@@ -10,6 +10,7 @@ from backup_pipeline.core.errors import PreflightRefusedError
 from backup_pipeline.core.restoring import Action, Name, RestorePlan, TableRestore
 from backup_pipeline.postgres import restore_sql as sql
 from backup_pipeline.postgres import target_queries as ask
+from backup_pipeline.postgres.restore_locks import Hold, Wanted, take
 from backup_pipeline.postgres.restore_work import Row, Work
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
 from backup_pipeline.postgres.target_errors import target_error
@@ -31,12 +32,21 @@ class Guards:
         self._triggers = work.ask(ask.TRIGGERS, {"oids": oids})
 
     def lock(self, kinds: dict[Name, str]) -> None:
-        """Lock the tables, and those that refer to them: nobody writes until the end."""
-        tables = [own_rows(name, kinds[name]) for name in sorted(self._tables)]
-        children = {own_rows(_child(row), row["child_kind"]) for row in self._inbound}
-        self._work.run(sql.lock_sql(tables, alone=bool(self._inside)), "locking the tables")
-        if children:
-            self._work.run(sql.lock_sql(sorted(children), alone=False), "locking the tables that refer to them")
+        """Lock the tables, and those that refer to them: nobody else writes until the end, and everybody may read."""
+        children = {own_rows(_child(row), row["child_kind"]): int(row["child"]) for row in self._inbound}
+        take(
+            self._work,
+            [self._own(kinds, Hold.ALL_BUT_READERS), Wanted(sorted(children), sorted(children.values()), Hold.WRITERS)],
+        )
+
+    def lock_alone(self, kinds: dict[Name, str]) -> None:
+        """Keep readers away too, for as short as can be, where foreign keys will be set aside."""
+        if self._inside:
+            take(self._work, [self._own(kinds, Hold.EVERYBODY)])
+
+    def _own(self, kinds: dict[Name, str], hold: Hold) -> Wanted:
+        names = sorted(self._tables)
+        return Wanted([own_rows(name, kinds[name]) for name in names], oids_of(self._work.ask, names), hold)
 
     def refuse_losses(self, table: TableRestore, staging: str, rows: str) -> None:
         """PreflightRefusedError when rows of a table outside the restore would lose what they refer to."""

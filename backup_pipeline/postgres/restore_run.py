@@ -1,9 +1,9 @@
-"""A restore in one transaction: rows beside the tables, then locks, then everything into its place, or nothing."""
+"""A restore in one transaction: rows beside the tables, locks, a safety copy, all put in place; or nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backup_pipeline.core.errors import PreflightRefusedError
@@ -14,6 +14,7 @@ from backup_pipeline.postgres import target_queries as ask
 from backup_pipeline.postgres.restore_counters import Counters
 from backup_pipeline.postgres.restore_guards import Guards, kinds_of
 from backup_pipeline.postgres.restore_load import Rows, load, load_in_place
+from backup_pipeline.postgres.restore_locks import run_patiently
 from backup_pipeline.postgres.restore_merge import Merged, Staged, check_keys, merge
 from backup_pipeline.postgres.restore_work import Work
 from backup_pipeline.postgres.session import identifier, relation_sql
@@ -23,6 +24,13 @@ from backup_pipeline.postgres.target_facts import facts, oids_of, own_rows
 _SETTINGS = """
 SET LOCAL check_function_bodies = off; SET LOCAL client_min_messages = warning;
 SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL work_mem = '64MB'; SET LOCAL synchronize_seqscans = off"""
+# It holds locks while other connections work: a machine that is gone without a word must not hold them for hours, and
+# no limit of the server's may end a restore that is alive. Over a local socket the first three mean nothing.
+_HOLDING = """
+SELECT set_config(name, CASE name WHEN 'tcp_keepalives_idle' THEN '30' WHEN 'tcp_keepalives_interval' THEN '10'
+                        WHEN 'tcp_keepalives_count' THEN '3' ELSE '0' END, true) FROM pg_settings
+WHERE name IN ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count',
+               'idle_in_transaction_session_timeout', 'transaction_timeout')"""
 _FROM_DUMP = "SET LOCAL search_path = ''"
 _OURS = "SET LOCAL search_path = pg_catalog"
 
@@ -36,13 +44,19 @@ class _Loaded:
     seconds: float
 
 
-def restore_in_transaction(work: Work, plan: RestorePlan, rows: Rows) -> Sequence[TableReport]:
-    """Carry out the plan inside the transaction that is open; what became of each table."""
+def restore_in_transaction(
+    work: Work, plan: RestorePlan, rows: Rows, protect: Callable[[], None]
+) -> Sequence[TableReport]:
+    """Carry out the plan inside the transaction that is open; what became of each table.
+
+    `protect` is called when nobody else can write any more, before rows that are there are changed.
+    """
     work.run(_SETTINGS, "beginning")
+    work.ask(_HOLDING)
     if all(table.action is Action.CREATE for table in plan.tables):
         reports = _create(work, plan, rows)
     elif any(table.rows_now for table in plan.tables):
-        reports = _merge(work, plan, rows)
+        reports = _merge(work, plan, rows, protect)
     else:
         reports = _fill(work, plan, rows)
     return reports
@@ -75,7 +89,7 @@ def _run_dumped(work: Work, statements: Sequence[str]) -> None:
     """Run what pg_dump wrote, under the search path that it wrote it for."""
     work.run(_FROM_DUMP, "beginning")
     for statement in statements:
-        work.run(statement, f"running {_first_line(statement)}")
+        run_patiently(work, statement, f"running {_first_line(statement)}")
     work.run(_OURS, "going on")
 
 
@@ -90,6 +104,7 @@ def _fill(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     guards = Guards(work, plan)
     kinds = kinds_of(work, plan.tables)
     guards.lock(kinds)
+    guards.lock_alone(kinds)
     for table in plan.tables:
         _refuse_rows(work, table, own_rows(table.target, kinds[table.target]))
     guards.take_away()
@@ -113,19 +128,22 @@ def _load_direct(work: Work, table: TableRestore, rows: Rows, *, freeze: bool) -
     return _Loaded(table, taken, time.perf_counter() - started)
 
 
-def _merge(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
-    """Load beside the tables, then compare and write what differs."""
+def _merge(work: Work, plan: RestorePlan, rows: Rows, protect: Callable[[], None]) -> list[TableReport]:
+    """Load beside the tables; lock them; keep safe what they hold; then compare, and write what differs."""
     counters = Counters(work, plan.tables, plan.sequences)
     work.progress.tell(StageStarted("load"))
     stagings = {table.name: f"pg_temp.restore_{number}" for number, table in enumerate(plan.tables)}
     loaded = [_stage(work, table, stagings[table.name], rows) for table in plan.tables]
     guards = Guards(work, plan)
-    guards.lock(kinds_of(work, plan.tables))
+    kinds = kinds_of(work, plan.tables)
+    guards.lock(kinds)
+    protect()
     work.progress.tell(StageStarted("put in place"))
     staged = _staged(work, plan, guards, stagings)
     for one in staged:
         check_keys(work, one)
         guards.refuse_losses(one.table, one.staging, one.rows)
+    guards.lock_alone(kinds)
     guards.take_away()
     merged = [_timed_merge(work, one) for one in staged]
     guards.put_back()

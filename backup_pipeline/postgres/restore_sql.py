@@ -149,12 +149,6 @@ def plain_key_sql(table: PlainTable) -> str:
     return f"ALTER TABLE {relation_sql(table.target)} ADD PRIMARY KEY ({names(table.key)})"
 
 
-def lock_sql(relations: Iterable[str], *, alone: bool) -> str:
-    """Keep writers away from the tables until the end; readers too when foreign keys are made anew."""
-    mode = "ACCESS EXCLUSIVE" if alone else "SHARE ROW EXCLUSIVE"
-    return f"LOCK TABLE {', '.join(relations)} IN {mode} MODE"
-
-
 def trigger_sql(table: Name, trigger: str, enabled: str | None) -> str:
     """Switch a trigger off (None), or on again as it was: `O` usually, `A` always."""
     how = {None: "DISABLE TRIGGER", "O": "ENABLE TRIGGER", "A": "ENABLE ALWAYS TRIGGER"}[enabled]

@@ -17,11 +17,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """One connection to the target, and who listens."""
+    """One connection to the target, and who listens. `patience_s` is how long it goes on asking for a lock; 0: ever."""
 
     connection: psycopg.Connection[dict[str, Any]]
     endpoint: Endpoint
     progress: Progress
+    patience_s: float = 0
 
     def run(self, sql: str, doing: str) -> int:
         """Run statements; how many rows the last one touched."""

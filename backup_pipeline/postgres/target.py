@@ -61,6 +61,7 @@ class PostgresTargetSession:
 
     def __init__(self, endpoint: Endpoint, options: TargetOptions) -> None:
         self._endpoint = endpoint
+        self._options = options
         self._canceled = threading.Event()
         settings = {**WRITING, **timeouts(options.statement_timeout_s, options.lock_timeout_s)}
         conninfo = endpoint.conninfo("restore", options.connect_timeout_s)
@@ -86,13 +87,17 @@ class PostgresTargetSession:
         raise LockedError(message, do="Wait until it ends; if nobody runs it, end it with pg_terminate_backend.")
 
     def restore(
-        self, plan: RestorePlan, rows: Callable[[TableRestore], Iterable[bytes]], progress: Progress
+        self,
+        plan: RestorePlan,
+        rows: Callable[[TableRestore], Iterable[bytes]],
+        progress: Progress,
+        protect: Callable[[], None],
     ) -> Sequence[TableReport]:
         """Carry out the plan in one transaction; what became of each table, in the plan's order."""
-        work = Work(self._connection, self._endpoint, progress)
+        work = Work(self._connection, self._endpoint, progress, self._options.lock_timeout_s)
         with self._told("ending the restore"), self._connection.transaction():
             work.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", "beginning")
-            return restore_in_transaction(work, plan, rows)
+            return restore_in_transaction(work, plan, rows, protect)
 
     def analyze(self, tables: Sequence[Name]) -> Sequence[str]:
         """Make new statistics; a sentence for each table where that failed."""

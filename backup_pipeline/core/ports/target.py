@@ -25,11 +25,18 @@ class TargetSession(Protocol):
         """Keep other restores out until the session ends; LockedError, naming the holder, when one is under way."""
 
     def restore(
-        self, plan: RestorePlan, rows: Callable[[TableRestore], Iterable[bytes]], progress: Progress
+        self,
+        plan: RestorePlan,
+        rows: Callable[[TableRestore], Iterable[bytes]],
+        progress: Progress,
+        protect: Callable[[], None],
     ) -> Sequence[TableReport]:
         """Carry out the plan in one transaction; what became of each table, in the plan's order.
 
         `rows` gives a table's rows for COPY, binary or as CSV (`table.binary`), in the order of its `columns`.
+        `protect` is called before the first change to a table that has rows, at an instant from which on nobody else
+        can change them: other connections may read them then, and see exactly what the restore replaces.
+        LockedError when somebody else holds a table for longer than the restore's patience.
         PreflightRefusedError when the rows themselves show that it would go wrong, such as a row whose parent is
         nowhere.
         """
