@@ -15,6 +15,7 @@ from backup_pipeline.core.removal import Versions
 
 PROJECT = Path(__file__).resolve().parent.parent
 _SOURCE_PREFIX = "BACKUP_SOURCE_URL_"
+_TARGET_PREFIX = "BACKUP_RESTORE_TARGET_URL_"
 _PING_PREFIX = "BACKUP_PING_"
 _OTHER_PREFIXES = ("BACKUP_", "DAGSTER_HOME", "DAGSTER_PG_URL", "AWS_")
 BUILT_IN_CATALOGS = Path(__file__).resolve().parent / "catalogs"
@@ -41,7 +42,8 @@ class Settings(BaseSettings):
     catalog: str = Field(default="isp", description="the catalog that is backed up when none is named")
     source_url: SecretStr | None = Field(default=None, description="the database that is backed up")
     source_urls: Annotated[Mapping[str, SecretStr], NoDecode] = Field(
-        default_factory=lambda: _source_urls(), description="BACKUP_SOURCE_URL_<CATALOG>: the database of one catalog"
+        default_factory=lambda: _named_urls(_SOURCE_PREFIX),
+        description="BACKUP_SOURCE_URL_<CATALOG>: the database of one catalog",
     )
     ledger_url: SecretStr | None = Field(default=None, description="the database that holds backup_logs")
     store: str | None = Field(default=None, description="file:///path or s3://bucket/prefix")
@@ -98,6 +100,13 @@ class Settings(BaseSettings):
     restore_approval: bool = Field(
         default=False, description="whether a restore needs the approval of another person than who asks for it"
     )
+    restore_targets: Annotated[Mapping[str, SecretStr], NoDecode] = Field(
+        default_factory=lambda: _named_urls(_TARGET_PREFIX),
+        description="BACKUP_RESTORE_TARGET_URL_<NAME>: databases that an approved request may be restored into",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="names, by spaces, under which people reach our web pages, such as a proxy's"
+    )
     work_dir: Path | None = Field(default=None, description="files in the making; default: BACKUP_HOME/work")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="where people find the Dagster UI")
     dagster_home: Path | None = Field(default=None, validation_alias="DAGSTER_HOME", description="Dagster's own folder")
@@ -125,7 +134,7 @@ class Settings(BaseSettings):
         """The source of one catalog: `BACKUP_SOURCE_URL_<CATALOG>` where set, else `BACKUP_SOURCE_URL`."""
         return self.source_urls.get(catalog) or self.source_url
 
-    @field_validator("alert_urls", mode="before")
+    @field_validator("alert_urls", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
@@ -136,12 +145,9 @@ def set_environment(values: Mapping[str, str]) -> None:
     os.environ.update(values)
 
 
-def _source_urls() -> dict[str, SecretStr]:
-    found = {
-        name.removeprefix(_SOURCE_PREFIX).lower(): url
-        for name, url in os.environ.items()
-        if name.startswith(_SOURCE_PREFIX)
-    }
+def _named_urls(prefix: str) -> dict[str, SecretStr]:
+    """The URLs of the variables that begin with `prefix`, by the rest of the variable's name."""
+    found = {name.removeprefix(prefix).lower(): url for name, url in os.environ.items() if name.startswith(prefix)}
     return {name: SecretStr(url) for name, url in found.items() if url}
 
 

@@ -25,12 +25,12 @@ def _bare() -> Iterator[None]:
 
 def variables() -> set[str]:
     """Every environment variable that a setting is read from."""
-    found = {"BACKUP_SOURCE_URL_<CATALOG>", "BACKUP_PING_START_URL_<CATALOG>"}
+    found = {"BACKUP_SOURCE_URL_<CATALOG>", "BACKUP_PING_START_URL_<CATALOG>", "BACKUP_RESTORE_TARGET_URL_<NAME>"}
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         if isinstance(alias, AliasChoices):
             found |= {str(choice) for choice in alias.choices}
-        elif name not in {"source_urls", "ping_urls"}:
+        elif name not in {"source_urls", "ping_urls", "restore_targets"}:
             found.add(str(alias) if alias else f"BACKUP_{name.upper()}")
     return found
 
@@ -157,13 +157,15 @@ def test_the_environment_is_set_for_children_too(monkeypatch: pytest.MonkeyPatch
 
 def test_every_variable_has_its_row_in_the_documentation() -> None:
     rows = [line for line in DOC.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    documented = {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+(?:<CATALOG>)?)`", row.split("|")[1])}
+    documented = {
+        name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+(?:<CATALOG>|<NAME>)?)`", row.split("|")[1])
+    }
     assert variables() - documented == set()
 
 
 def test_the_documentation_names_no_variable_of_ours_that_does_nothing() -> None:
-    documented = set(re.findall(r"`(BACKUP_[A-Z0-9_]+(?:<CATALOG>)?)`", DOC.read_text(encoding="utf-8")))
-    assert documented - variables() == {"BACKUP_SOURCE_URL_ISP"}  # the example
+    documented = set(re.findall(r"`(BACKUP_[A-Z0-9_]+(?:<CATALOG>|<NAME>)?)`", DOC.read_text(encoding="utf-8")))
+    assert documented - variables() == {"BACKUP_SOURCE_URL_ISP", "BACKUP_RESTORE_TARGET_URL_RESCUE"}  # the examples
 
 
 def test_the_documentation_gives_the_defaults() -> None:

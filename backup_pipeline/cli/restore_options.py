@@ -35,6 +35,12 @@ Fills = Annotated[
     typer.Option(help="table.column=value: for new rows, in a column that the backup has no values for."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; touch nothing, and note nothing.")]
+Ask = Annotated[
+    bool,
+    typer.Option(
+        "--ask", help="Only make the request, with its plan; once another person approved it, it can be performed."
+    ),
+]
 TypedName = Annotated[
     str | None,
     typer.Option(help="The target database's name, where rows that are there can change.", metavar="NAME"),
@@ -61,6 +67,7 @@ class Order:
     dry_run: bool
     as_json: bool
     store: Which = FIRST
+    ask: bool = False
 
 
 def pairs(option: str, given: Sequence[str], form: str) -> Mapping[str, str]:

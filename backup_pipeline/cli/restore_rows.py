@@ -88,6 +88,7 @@ def _facts(row: RestoreRow) -> Iterator[tuple[str, str | Text]]:
         "Safety": "" if row.safety_backup else "NO SAFETY BACKUP is made",
         "Asked by": f"{row.requested_by}, {moment(row.created_at)}",
         "Reason": row.reason,
+        "Plan": str((row.plan or {}).get("digest", ""))[:12],
         "Decided by": f"{row.decided_by}, {moment(row.decided_at)}" if row.decided_by else "",
         "Because": row.decision_reason or "",
         "Started": moment(row.started_at),

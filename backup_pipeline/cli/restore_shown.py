@@ -46,6 +46,17 @@ def print_plan(plan: RestorePlan, row: RestoreRow | None, target: str, *, safety
         _print_safety(console, plan, safety_backup=safety_backup)
 
 
+def print_asked(row: RestoreRow, plan: RestorePlan) -> None:
+    """Print that a request waits, and what comes next."""
+    console = result_console()
+    console.print(Text(f"Request {row.id} waits, with the plan {plan.digest[:12]}. Nothing was touched.", style="bold"))
+    for line in (
+        f"Another person than {row.requested_by} approves it: backup-pipeline restores approve {row.id}",
+        f"Then: backup-pipeline restore --request {row.id}, or Dagster's restore job with request: {row.id}",
+    ):
+        console.print(Text(line), soft_wrap=True)
+
+
 def print_report(row: RestoreRow, report: RestoreReport, *, undo: str) -> None:
     """Print what was done, table by table, and how to go back."""
     console = result_console()

@@ -14,7 +14,7 @@ from backup_pipeline.cli.output import note_console, print_json
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.cli.restore_command import same_command, undo_command
 from backup_pipeline.cli.restore_options import Order
-from backup_pipeline.cli.restore_shown import print_plan, print_report
+from backup_pipeline.cli.restore_shown import print_asked, print_plan, print_report
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.restore_requests import SECOND, RestoreRow, RestoreStatus, check_may_run
 from backup_pipeline.core.restoring import RestorePlan, RestoreReport
@@ -50,6 +50,9 @@ def carry_out(at: Opened, order: Order) -> None:
         if order.dry_run:
             _show_only(at, order, row, target, catalog)
             return
+        if order.ask:
+            _ask(at, order, target, catalog)
+            return
         row, plan = _decided(at, order, row, target, catalog)
         report = _performed(at, order, row, plan, target)
     if order.as_json:
@@ -82,6 +85,22 @@ def _show_only(at: Opened, order: Order, row: RestoreRow | None, target: Target,
     if order.as_json:
         print_json({"request": row.id if row else None, "plan": plan.as_json()})
     check_refusals(plan)
+
+
+def _ask(at: Opened, order: Order, target: Target, catalog: str) -> None:
+    """Make the request and its plan; one that is refused ends with this command."""
+    with open_access(at.settings, target, catalog, second=_second(order)) as opened:
+        access = replace(opened, needs_approval=True)
+        tidy(access, is_dead_restore)
+        row = request(order.wish, access, safety_backup=order.safety_backup, store=order.store)
+        with ended_when_it_fails(row, access):
+            plan = plan_request(row, access)
+            _show(order, plan, row, access.address.url)
+            check_refusals(plan)
+    if order.as_json:
+        print_json({"request": row.id, "plan": plan.as_json()})
+    else:
+        print_asked(row, plan)
 
 
 def _decided(

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from backup_pipeline.core.errors import LedgerError, LockedError, RefusedError, UsageError
+from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefusedError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Owner, has_no_owner
 
 Which = Literal["first", "second"]
@@ -116,6 +116,9 @@ def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
     elif not MOVES[row.status]:
         message = f"Restore request {row.id} is {row.status}: nothing about it can change any more."
         raise LedgerError(message, do=f"Look at it with `backup-pipeline restores show {row.id}`.")
+    if change.plan is not None and row.status is RestoreStatus.APPROVED:
+        message = f"Restore request {row.id} is approved: the plan that was approved stands, and can not change."
+        raise LedgerError(message, do="Reject it, and make a new request.")
     told = {name.name: getattr(change, name.name) for name in fields(change)}
     return replace(row, **{name: value for name, value in told.items() if value is not None})
 
@@ -128,13 +131,34 @@ def check_may_begin(row: RestoreRow) -> None:
 
 
 def check_decision(row: RestoreRow, by: str) -> None:
-    """Raise RefusedError when whoever asked for the restore would approve it, UsageError when nobody is named."""
+    """Raise RefusedError when whoever asked for the restore would approve it, UsageError when nobody is named.
+
+    RefusedError too for a request without a plan: there is nothing that the approval would be for.
+    """
     if not _person(by):
         message = f"Nobody is named who approves restore request {row.id}."
         raise UsageError(message, do="Name the person: --by NAME.")
     if _person(by) == _person(row.requested_by):
         message = f"Restore request {row.id} was made by {row.requested_by}, who can not approve it too."
         raise RefusedError(message, do=f"Let another person run `backup-pipeline restores approve {row.id} --by NAME`.")
+    if row.status is RestoreStatus.REQUESTED and not _digest(row):
+        message = f"Restore request {row.id} has no plan that could be approved."
+        raise RefusedError(message, do="Reject it, and make a new one: `backup-pipeline restore … --ask`.")
+
+
+def check_approved_plan(row: RestoreRow, digest: str) -> None:
+    """Raise PreflightRefusedError when the request was approved, but not for the plan that has this digest."""
+    if row.status is not RestoreStatus.APPROVED or _digest(row) == digest:
+        return
+    message = (
+        f"Restore request {row.id} was approved for the plan {_digest(row)[:12] or 'of an older version'}, and what it "
+        f"would do now is another one, {digest[:12]}: the backup or the target is not what it was. Nothing was touched."
+    )
+    raise PreflightRefusedError(message, do="Make a new request, look at its plan, and have that one approved.")
+
+
+def _digest(row: RestoreRow) -> str:
+    return str((row.plan or {}).get("digest", ""))
 
 
 def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
@@ -142,7 +166,7 @@ def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
     if row.status is RestoreStatus.APPROVED or (row.status is RestoreStatus.REQUESTED and not needs_approval):
         return
     if row.status is RestoreStatus.REQUESTED:
-        message = f"Restore request {row.id} is not approved yet (BACKUP_RESTORE_APPROVAL is on). Nothing was touched."
+        message = f"Restore request {row.id} is not approved yet. Nothing was touched."
         do = (
             f"Another person than {row.requested_by} approves it with `backup-pipeline restores approve {row.id} "
             f"--by NAME`; then run `backup-pipeline restore --request {row.id}`."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -239,13 +241,30 @@ class RestorePlan:
         """The bytes of the bundle's members that are needed."""
         return sum(table.bytes for table in self.tables)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides what the restore does: the same plan made later has the same one.
+
+        Not in it are the rows that are there now, which go on changing, remarks, which are words about the plan, and
+        the role of the target's URL; of the files their own SHA-256 is.
+        """
+        request = self.request
+        decided = {
+            "backup_id": self.backup_id,
+            "database": self.database,
+            "request": [request.mode, request.tables, request.into_schema, dict(request.rename), dict(request.fill)],
+            "tables": [{**asdict(table), "rows_now": None} for table in self.tables],
+            "steps": asdict(self.steps),
+        }
+        return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()
+
     def as_json(self) -> dict[str, object]:
         """The plan as JSON values, without the DDL itself."""
         plan = asdict(self)
         steps = plan.pop("steps")
         created = {"statements_before": len(steps["before"]), "statements_after": len(steps["after"])}
-        more = {"refused": self.refused, "bytes": self.bytes, "left_out": steps["left_out"], **created}
-        return {**plan, "snapshot_at": self.snapshot_at.isoformat(), **more}
+        more = {"digest": self.digest, "refused": self.refused, "bytes": self.bytes, "left_out": steps["left_out"]}
+        return {**plan, "snapshot_at": self.snapshot_at.isoformat(), **more, **created}
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,7 @@ def run_restore(
     with target.session() as session:
         session.lock()
         backup = _open(request, ports, amend)
-        plan = _plan(request, backup, session, target.url, ports)
-        check_allowed(plan)
+        plan = _same(plan, _plan(request, backup, session, target.url, ports))
         ports.progress.tell(StageStarted("fetch", plan.bytes))
         saved = _Safety(plan, safety, ports.progress)
         with fetched(plan, backup.fetching, ports.spool) as place:
@@ -120,6 +119,15 @@ def check_allowed(plan: RestorePlan) -> None:
         typed = f"{plan.request.confirm!r} was given" if plan.request.confirm else "nothing was"
         message = f"The restore changes rows that are in {plan.database} now: its name must be typed, and {typed}."
         raise PreflightRefusedError(message, do=f"Look at the plan; then confirm with --confirm {plan.confirm_name}.")
+
+
+def _same(shown: RestorePlan, plan: RestorePlan) -> RestorePlan:
+    """The plan made anew, when it is what was shown; PreflightRefusedError when it says no, or does something else."""
+    check_allowed(plan)
+    if plan.digest != shown.digest:
+        message = f"What the restore would do in {plan.database} is not what its plan showed: something changed there."
+        raise PreflightRefusedError(message, do="Look at the plan again, then run the restore again.")
+    return plan
 
 
 def _open(request: RestoreRequest, ports: RestorePorts, amend: Amend) -> _Backup:

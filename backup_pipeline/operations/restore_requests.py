@@ -10,6 +10,7 @@ from backup_pipeline.core.restore_requests import (
     RestoreRow,
     RestoreStatus,
     Which,
+    check_approved_plan,
     check_decision,
     check_may_run,
 )
@@ -79,14 +80,19 @@ def wish_of(row: RestoreRow) -> RestoreRequest:
 
 
 def plan_request(row: RestoreRow, access: Access) -> RestorePlan:
-    """What the restore would do now: reads only, and is kept in the row."""
+    """What the restore would do now: reads only, and is kept in the row, unless another one was approved."""
     plan = plan_restore(wish_of(row), access.target, access.ports)
+    if row.status is RestoreStatus.APPROVED:
+        return plan
     access.ledger.restores.change(row.id, RestoreChange(plan=hidden_json(plan.as_json(), access.hide)))
     return plan
 
 
 def approve(number: int, by: str, scribe: Scribe, *, reason: str = "") -> RestoreRow:
-    """Approve a request in the name of `by`; RefusedError when it is `by` who asked for it."""
+    """Approve a request, with the plan that stands in its row, in the name of `by`.
+
+    RefusedError when it is `by` who asked for it, or when it has no plan.
+    """
     row = find_request(number, scribe.ledger)
     check_decision(row, by)
     return _decide(row, RestoreStatus.APPROVED, by, reason, scribe)
@@ -107,10 +113,13 @@ def cancel(row: RestoreRow, why: str, access: Access) -> None:
 def perform(row: RestoreRow, plan: RestorePlan, access: Access, *, by: str) -> RestoreReport:
     """Carry out a request whose plan somebody has confirmed; its row says how it ended, in every case.
 
-    RefusedError when it may not run (not approved, or over), when the plan is refused, or not confirmed: then
-    nothing is touched, and the row stays as it is. LockedError when another restore runs on the target.
+    RefusedError when it may not run (not approved, approved for another plan, or over), when the plan is refused, or
+    not confirmed: then nothing is touched, and the row stays as it is. LockedError when another restore runs on the
+    target, or somebody keeps a table of it.
     """
-    check_may_run(find_request(row.id, access.ledger), needs_approval=access.needs_approval)
+    known = find_request(row.id, access.ledger)
+    check_may_run(known, needs_approval=access.needs_approval)
+    check_approved_plan(known, plan.digest)
     check_refusals(plan)
     check_confirmed(plan)
     running = _start(row, access, by)
@@ -157,5 +166,6 @@ def _start(row: RestoreRow, access: Access, by: str) -> RestoreRow:
 def _decide(row: RestoreRow, status: RestoreStatus, by: str, reason: str, scribe: Scribe) -> RestoreRow:
     change = RestoreChange(status, decided_by=by, decided_at=scribe.clock(), decision_reason=reason)
     decided = scribe.ledger.restores.change(row.id, change)
-    audit_restore(decided, status.value, by, scribe, reason=reason)
+    plan = (decided.plan or {}).get("digest") if status is RestoreStatus.APPROVED else None
+    audit_restore(decided, status.value, by, scribe, reason=reason, plan=plan)
     return decided

@@ -32,38 +32,12 @@ class BackupConfig(dg.Config):
 
 
 class RestoreConfig(dg.Config):
-    """Which backup goes where, and how. Run it with `dry_run` first: the plan stands in the run's log and metadata."""
+    """Which request is performed. Everything else stands in the ledger, where a web page can not write.
 
-    backup_id: str = Field(default="latest", description="A backup id, or `latest`: the newest good full one.")
-    tables: list[str] = Field(default=[], description="Only these tables; default: all of the backup.")
-    target_url: str = Field(
-        default="",
-        description=(
-            "The database to restore into. Name the environment variable that holds it, {env: NAME}: run config is "
-            "kept and shown in plain text, so a URL with a password in it is refused."
-        ),
-    )
-    to_source: bool = Field(default=False, description="Restore into the database that was backed up.")
-    mode: str = Field(
-        default="new",
-        description=(
-            "new: create the tables. insert-missing: add rows whose key is not there. upsert: add them, and set those "
-            "that are. replace: the tables then hold exactly the backup's rows."
-        ),
-    )
-    into_schema: str = Field(default="", description="Put the tables into this schema instead of their own.")
-    rename: dict[str, str] = Field(default={}, description="Table: the name it is restored under.")
-    fill: dict[str, str] = Field(
-        default={}, description="table.column: value, for new rows, where the backup has no values."
-    )
-    confirm: str = Field(default="", description="The target database's name, where rows that are there can change.")
-    reason: str = Field(default="", description="Why; kept in the ledger.")
-    created_by: str = Field(default="", description="Who asks. Default: the run's `user` tag, else `dagster`.")
-    safety_backup: bool = Field(
-        default=True, description="Back up first what may be overwritten. Without it there is no way back."
-    )
-    store: str = Field(default="first", description="Which store to read: `first`, or `second` (BACKUP_SECOND_STORE).")
+    `backup-pipeline restore … --ask` makes a request with its plan, another person approves it with `backup-pipeline
+    restores approve N`; what then runs is that plan, or nothing.
+    """
+
     request: int = Field(
-        default=0, description="Perform this request, which was approved: all but target and confirm come from it."
+        gt=0, description="The number of a restore request that was approved: `backup-pipeline restores`."
     )
-    dry_run: bool = Field(default=False, description="Only show the plan; touch nothing, and note nothing.")

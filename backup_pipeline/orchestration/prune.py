@@ -1,16 +1,13 @@
 """The weekly clean-up of a catalog: what the command line's `prune --confirm` does, with its plan in the UI."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.prune_plan import PrunePlan
-from backup_pipeline.core.removal import Versions
 from backup_pipeline.operations.prune import prune
 from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, plan_prune
 from backup_pipeline.operations.prune_report import PruneReport
@@ -26,12 +23,12 @@ from backup_pipeline.wiring.pruning import open_prune, wishes_of
 
 
 class PruneConfig(dg.Config):
-    """Whether the clean-up only shows its plan, and what it does about versions."""
+    """Whether the clean-up only shows its plan.
+
+    What it removes is for the catalog's rules and the settings to say, not for whoever starts a run.
+    """
 
     dry_run: bool = Field(default=False, description="Only show the plan; remove nothing.")
-    versions: str = Field(
-        default="", description="In a versioned bucket: report, leave or remove. Default: BACKUP_PRUNE_VERSIONS."
-    )
 
 
 def prune_job(catalog: Catalog) -> dg.JobDefinition:
@@ -48,7 +45,7 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
         with told_as_failure(context.log), backups.open(catalog) as own:
             actor = context.run.tags.get(USER_TAG) or "dagster"
             ports = open_prune(Settings(), own.ledger, actor, s3=s3_settings_of(backups.s3))
-            plans = list(_plans(catalog, config, ports))
+            plans = list(_plans(catalog, ports))
             for _, plan in plans:
                 context.log.info(plan_markdown(plan))
             reports = [] if config.dry_run else [prune(plan, wish, ports) for wish, plan in plans]
@@ -88,17 +85,13 @@ def prune_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
     return weekly
 
 
-def _plans(catalog: Catalog, config: PruneConfig, ports: PrunePorts) -> Iterator[tuple[PruneWish, PrunePlan]]:
+def _plans(catalog: Catalog, ports: PrunePorts) -> Iterator[tuple[PruneWish, PrunePlan]]:
     """The plan of the catalog, and that of its safety backups where there are any."""
-    if config.versions and config.versions not in set(Versions):
-        message = f"There is nothing to do with versions called {config.versions!r}."
-        raise UsageError(message, do=f"Use one of {', '.join(Versions)}.")
     first, safety = wishes_of(catalog, Settings())
     for wish in (first, safety):
-        wanted = replace(wish, versions=Versions(config.versions)) if config.versions else wish
-        plan = plan_prune(wanted, ports)
+        plan = plan_prune(wish, ports)
         if wish is first or plan.verdicts or not plan.empty:
-            yield wanted, plan
+            yield wish, plan
 
 
 def _raise(reports: Sequence[PruneReport], log: dg.DagsterLogManager) -> None:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog import Catalog
@@ -42,12 +41,6 @@ class PurgePlan:
         return sum(run.bytes for run in self.runs)
 
 
-class PurgeConfig(dg.Config):
-    """How old a run has to be."""
-
-    older_than_days: int = Field(default=0, ge=0, description="Days; default: BACKUP_KEEP_EVENTS_DAYS.")
-
-
 def plan_purge(instance: dg.DagsterInstance, older_than: timedelta, now: datetime) -> PurgePlan:
     """What a purge of runs that ended longer ago than `older_than` would remove. Reads only."""
     before = now - older_than
@@ -61,11 +54,14 @@ def purge(instance: dg.DagsterInstance, plan: PurgePlan) -> int:
 
 
 def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
-    """Remove the events of old runs that no page of the UI needs, their compute logs, and old delivered alerts."""
+    """Remove the events of old runs that no page of the UI needs, their compute logs, and old delivered alerts.
+
+    How old they have to be is a setting, BACKUP_KEEP_EVENTS_DAYS, and nothing that whoever starts a run can say.
+    """
 
     @dg.op(name="purged_events", out=dg.Out(dg.Nothing), description="Runs, events and bytes stand in the metadata.")
-    def purged(context: dg.OpExecutionContext, config: PurgeConfig, backups: BackupResource) -> dg.Output[None]:
-        older_than = timedelta(days=config.older_than_days or Settings().keep_events_days)
+    def purged(context: dg.OpExecutionContext, backups: BackupResource) -> dg.Output[None]:
+        older_than = timedelta(days=Settings().keep_events_days)
         try:
             plan = plan_purge(context.instance, older_than, utc_now())
             removed = purge(context.instance, plan)

@@ -56,7 +56,7 @@ def _lines(plan: RestorePlan) -> Iterator[str]:
     others = (remark for remark in plan.remarks if remark not in plan.refusals)
     yield from (f"- {remark.severity}: {_told(remark)}" for remark in others)
     if plan.confirm_name:
-        yield f"\nRows that are there can change: `confirm` has to be `{plan.confirm_name}`."
+        yield f"\nRows that are there in `{plan.database}` can change."
 
 
 def _told(remark: Remark) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
@@ -56,14 +56,6 @@ def named_target(url: str, *, name: str = "--target-url") -> Target:
     return Target(Address(_plain_url(url), endpoint.database), url, endpoint.secrets)
 
 
-def has_password(url: str) -> bool:
-    """Whether a URL holds a password; also one that is malformed may."""
-    try:
-        return bool(parse_endpoint(url).secrets)
-    except SettingsError:
-        return redact(url) != url
-
-
 def source_target(settings: Settings, catalog: str) -> Target:
     """The database that a catalog is backed up from; of a safety backup, the one it protects."""
     return named_target(owner_url(settings, protected_name(catalog)), name="The source's URL")
@@ -78,7 +70,7 @@ def chosen_target(settings: Settings, catalog: str, url: str | None, *, to_sourc
 
 
 def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source: bool) -> Target:
-    """The target of a request, whose password the ledger does not keep: `url`, or the source where that is it.
+    """The target of a request, whose password the ledger does not keep: `url`, or what the settings know of it.
 
     UsageError when it has to be named again; RefusedError when another one is named than the request is for.
     """
@@ -158,15 +150,21 @@ def _catalog_of(settings: Settings, name: str) -> Catalog | None:
 
 
 def _remembered(row: RestoreRow, settings: Settings) -> Target:
-    """The source of the request's catalog, where that is what the request is for."""
-    try:
-        source = source_target(settings, row.catalog)
-    except SettingsError:
-        source = None
-    if source is None or _place(source.address.url) != _place(row.target):
-        message = f"Restore request {row.id} goes into {row.target}, and the ledger keeps no password."
-        raise UsageError(message, do=f"Name it again, with its password: --target-url {row.target}")
-    return source
+    """The database of the request, where the settings know it: the catalog's source, or a named restore target."""
+    for target in _known(settings, row.catalog):
+        if _place(target.address.url) == _place(row.target):
+            return target
+    message = f"Restore request {row.id} goes into {row.target}, and the ledger keeps no password."
+    do = f"Name it again, with its password: --target-url {row.target}, or set BACKUP_RESTORE_TARGET_URL_<NAME> to it."
+    raise UsageError(message, do=do)
+
+
+def _known(settings: Settings, catalog: str) -> Iterator[Target]:
+    """Named restore targets come first: their role may write."""
+    for name, url in settings.restore_targets.items():
+        yield named_target(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")
+    with suppress(SettingsError):
+        yield source_target(settings, catalog)
 
 
 def _plain_url(url: str) -> str:

@@ -39,6 +39,8 @@ def check_urls(settings: Settings) -> None:
         parse_endpoint(settings.source_url.get_secret_value(), name="BACKUP_SOURCE_URL")
     for catalog, url in settings.source_urls.items():
         parse_endpoint(url.get_secret_value(), name=f"BACKUP_SOURCE_URL_{catalog.upper()}")
+    for name, url in settings.restore_targets.items():
+        parse_endpoint(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")
     if settings.ledger_url:
         ledger_url(settings.ledger_url.get_secret_value())
     if settings.dagster_pg_url:

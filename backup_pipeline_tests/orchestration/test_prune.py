@@ -85,11 +85,9 @@ def test_a_failure_is_told_once_and_is_no_failure_of_a_backup(installation: Inst
     assert _statuses(installation, rows) == ["success"] * 5
 
 
-def test_a_wrong_word_for_versions_is_a_wrong_request(installation: Installation) -> None:
-    result = _prune(installation, versions="keep")
-    [(told, metadata)] = installation.step_failures(result.run_id)
-    assert "There is nothing to do with versions called 'keep'." in told
-    assert metadata["exit code"] == 2
+def test_run_config_can_not_ask_for_more_than_the_settings_do(installation: Installation) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        _prune(installation, versions="remove")
 
 
 def test_a_safety_backup_of_a_restore_goes_by_the_rule_of_manual_ones(installation: Installation) -> None:

@@ -144,13 +144,17 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
         [told, late] = ledger.outbox.add(Alert(Severity.INFO, "t", "w", "d", "shop"), ["a", "b"], utc_now())
         ledger.outbox.settle(told.id, None, utc_now())
     job = installation.definitions().resolve_job_def(PURGE_JOB)
-    config = {"ops": {"purged_events": {"config": {"older_than_days": 1}}}}
+    installation.configure(BACKUP_KEEP_EVENTS_DAYS="1")
+    config = {"ops": {"purged_events": {"config": {"older_than_days": 0}}}}
     with installation.instance() as instance:
+        ignored = job.execute_in_process(instance=instance, run_config=config)
+        [output] = [event for event in ignored.all_events if event.is_successful_output]
+        assert output.step_output_data.metadata["runs"].value == 0  # the run is younger than the settings say
         monkeypatch.setattr(purging, "utc_now", lambda: utc_now() + timedelta(days=2))
-        result = job.execute_in_process(instance=instance, run_config=config)
+        result = job.execute_in_process(instance=instance)
         [output] = [event for event in result.all_events if event.is_successful_output]
         metadata = output.step_output_data.metadata
-        assert (metadata["runs"].value, int(str(metadata["events"].value)) > 0) == (1, True)
+        assert (metadata["runs"].value, int(str(metadata["events"].value)) > 0) == (2, True)
         assert metadata["delivered alerts"].value == 1
         with closing(installation.ledger) as ledger:
             assert [entry.id for entry in ledger.outbox.list(undelivered=False)] == [late.id]
@@ -160,7 +164,7 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
             raise OSError(message)
 
         monkeypatch.setattr(purging, "purge", broken)
-        assert not job.execute_in_process(instance=instance, run_config=config, raise_on_error=False).success
+        assert not job.execute_in_process(instance=instance, raise_on_error=False).success
     [alert] = installation.alerts()
     assert "disk I/O error" in alert
     assert Severity.WARNING.value.upper() in alert

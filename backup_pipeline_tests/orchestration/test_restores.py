@@ -1,8 +1,8 @@
-"""The restore as a job: its plan and report in Dagster, its row in the ledger, and no password anywhere."""
+"""The restore as a job: it performs what was approved in the ledger and nothing else, whatever a run's config says."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,11 +11,15 @@ import dagster as dg
 import psycopg
 import pytest
 
+from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.restore_requests import RestoreChange, RestoreRow, RestoreStatus
-from backup_pipeline.operations.restore_requests import approve
+from backup_pipeline.core.restore_requests import FIRST, SECOND, RestoreChange, RestoreRow, RestoreStatus, Which
+from backup_pipeline.core.restoring import Mode, RestoreRequest
+from backup_pipeline.operations.restore_requests import approve, plan_request, reject, request
 from backup_pipeline.orchestration.config import RestoreConfig
+from backup_pipeline.orchestration.prune import PruneConfig
 from backup_pipeline.wiring.ports import open_ports
+from backup_pipeline.wiring.targets import named_target, open_access
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure, tick
 
@@ -24,7 +28,7 @@ WITHOUT_VIEW = ("customers", "orders", "notes")
 
 @dataclass(frozen=True)
 class Shop:
-    """An installation with a backup, and a database to restore into, whose URL is in a variable."""
+    """An installation with a backup, and a database that its settings name as a target of restores."""
 
     installation: Installation
     target: str
@@ -37,11 +41,26 @@ class Shop:
     def password(self) -> str:
         return str(urlsplit(self.target).password)
 
-    def restore(self, **config: Any) -> dg.ExecuteInProcessResult:
-        given = {"target_url": {"env": "TARGET"}, "reason": "a test", "created_by": "rahim", **config}
+    def ask(self, *tables: str, mode: Mode = Mode.NEW, store: Which = FIRST, backup_id: str = "latest") -> int:
+        """The number of a request with its plan, as `restore --ask` makes it; who asks is rahim."""
+        wish = RestoreRequest(backup_id, tables, mode, requested_by="rahim", reason="a test")
+        target = named_target(self.target)
+        with open_access(self.installation.settings, target, "shop", second=store == SECOND) as opened:
+            access = replace(opened, needs_approval=True)
+            row = request(wish, access, store=store)
+            plan_request(row, access)
+        return row.id
+
+    def approve(self, number: int, by: str = "karim") -> int:
+        with open_ports(self.installation.settings, "shop") as ports:
+            approve(number, by, ports)
+        return number
+
+    def perform(self, number: int, **more: Any) -> dg.ExecuteInProcessResult:
+        """The job, launched with that request; `more` is what somebody adds to the run's config."""
         job = self.installation.definitions().resolve_job_def("shop_restore")
         with self.installation.instance() as instance:
-            run_config = {"ops": {"shop_restored": {"config": given}}}
+            run_config = {"ops": {"shop_restored": {"config": {"request": number, **more}}}}
             return job.execute_in_process(instance=instance, run_config=run_config, raise_on_error=False)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -67,7 +86,7 @@ class Shop:
 @pytest.fixture
 def shop(installation: Installation, fresh_database: str) -> Shop:
     assert installation.run().success
-    installation.configure(TARGET=fresh_database)
+    installation.configure(BACKUP_RESTORE_TARGET_URL_RESCUE=fresh_database)
     return Shop(installation, fresh_database)
 
 
@@ -81,55 +100,76 @@ def _failure(shop: Shop, result: dg.ExecuteInProcessResult) -> tuple[str, Any]:
     return told
 
 
-def test_tables_come_into_an_empty_database_with_plan_and_report(shop: Shop) -> None:
-    result = shop.restore(tables=list(WITHOUT_VIEW))
+def test_an_approved_request_is_performed_with_plan_and_report(shop: Shop) -> None:
+    number = shop.approve(shop.ask(*WITHOUT_VIEW))
+    result = shop.perform(number)
     assert result.success
     assert shop.rows("SELECT count(*) FROM customers") == [(500,)]
     told = _metadata(result)
-    assert (told["rows_loaded"], told["rows_deleted"]) == (1770, 0)
+    assert (told["request"], told["rows_loaded"], told["rows_deleted"]) == (number, 1770, 0)
     assert told["bytes_fetched"] > 0
     assert "| customers | public.customers | create | not there | 500 |" in told["plan"]
     assert "| customers | public.customers |" in shop.installation.event_log(result.run_id)
     row = shop.row()
-    assert (row.status, row.run_id, row.requested_by, row.reason) == (
+    assert (row.status, row.run_id, row.requested_by, row.decided_by) == (
         RestoreStatus.DONE,
         result.run_id,
         "rahim",
-        "a test",
+        "karim",
     )
     assert row.report is not None
     assert shop.installation.alerts() == []
     assert shop.password not in f"{shop.installation.event_log(result.run_id)} {row} {shop.installation.audits()}"
+    assert "performed once" in _failure(shop, shop.perform(number))[0]
 
 
-def test_a_dry_run_only_shows(shop: Shop) -> None:
-    result = shop.restore(tables=["notes"], dry_run=True)
-    assert result.success
-    assert "| notes | public.notes |" in _metadata(result)["plan"]
+def test_what_nobody_approved_never_runs_whatever_the_setting_says(shop: Shop) -> None:
+    number = shop.ask("notes")
+    what, metadata = _failure(shop, shop.perform(number))
+    assert ("not approved yet" in what, metadata["exit code"]) == (True, 21)
+    with pytest.raises(RefusedError, match="can not approve it too"):
+        shop.approve(number, by="Rahim ")
+    assert "not approved yet" in _failure(shop, shop.perform(number))[0]
+    with open_ports(shop.installation.settings, "shop") as ports:
+        reject(number, "karim", ports, reason="no")
+    assert "rejected" in _failure(shop, shop.perform(number))[0]
     assert shop.rows("SELECT to_regclass('public.notes')") == [(None,)]
-    assert shop.requests() == []
 
 
-def test_a_password_in_the_run_s_config_is_refused_before_anything_connects(shop: Shop) -> None:
-    result = shop.restore(target_url=shop.target, tables=["notes"])
-    what, metadata = _failure(shop, result)
-    assert "holds a password" in what
-    assert "{env: NAME}" in metadata["what to do"]
-    assert metadata["exit code"] == 21
-    assert shop.password not in what + str(metadata)
-    assert shop.requests() == []
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mode": "replace"},
+        {"target_url": "postgresql://thief@db.example/stolen"},
+        {"target_url": {"env": "BACKUP_RESTORE_TARGET_URL_RESCUE"}},
+        {"to_source": True, "confirm": "shop"},
+        {"backup_id": "latest", "safety_backup": False},
+        {"created_by": "karim"},
+    ],
+)
+def test_run_config_says_nothing_but_the_number(shop: Shop, more: dict[str, Any]) -> None:
+    number = shop.approve(shop.ask("notes"))
+    with pytest.raises(dg.DagsterInvalidConfigError, match="unexpected config entr"):
+        shop.perform(number, **more)
+    assert shop.row().status is RestoreStatus.APPROVED
 
 
-def test_replacing_wants_the_database_s_name_and_leaves_a_safety_backup(shop: Shop) -> None:
-    assert shop.restore(tables=["customers"]).success
+def test_no_job_takes_from_run_config_what_is_removed() -> None:
+    assert list(RestoreConfig.model_fields) == ["request"]
+    assert list(PruneConfig.model_fields) == ["dry_run"]
+    assert all(
+        field.description for field in [*RestoreConfig.model_fields.values(), *PruneConfig.model_fields.values()]
+    )
+
+
+def test_replacing_what_was_approved_leaves_a_safety_backup(shop: Shop) -> None:
+    assert shop.perform(shop.approve(shop.ask("customers"))).success
     with psycopg.connect(shop.target) as session:
         session.execute("UPDATE customers SET name = 'oops'")
-    refused = shop.restore(tables=["customers"], mode="replace")
-    assert "not confirmed" in _failure(shop, refused)[0]
-    assert "not confirmed" in shop.installation.alerts()[-1]
-    assert shop.row().status is RestoreStatus.FAILED
-    assert shop.rows("SELECT DISTINCT name FROM customers") == [("oops",)]
-    result = shop.restore(tables=["customers"], mode="replace", confirm=shop.database)
+    number = shop.approve(shop.ask("customers", mode=Mode.REPLACE))
+    with psycopg.connect(shop.target) as session:
+        session.execute("DELETE FROM customers WHERE id > 490")  # the application goes on: the plan is the same
+    result = shop.perform(number)
     assert result.success
     assert shop.rows("SELECT count(*) FROM customers WHERE name LIKE 'Customer %'") == [(500,)]
     safe = _metadata(result)["safety_backup"]
@@ -137,80 +177,77 @@ def test_replacing_wants_the_database_s_name_and_leaves_a_safety_backup(shop: Sh
     assert shop.installation.attempt().catalog == "shop_before_restore"
 
 
-def test_a_refused_plan_fails_the_run_and_its_row_and_people_hear_of_it_once(shop: Shop) -> None:
-    assert shop.restore(tables=["notes"]).success
-    result = shop.restore(tables=["notes"])
-    assert "refused" in _failure(shop, result)[0]
-    assert shop.row().status is RestoreStatus.FAILED
-    assert len(shop.installation.alerts()) == 1
-    tell_of_failure(shop.installation, result.run_id)
-    assert len(shop.installation.alerts()) == 1
+@pytest.mark.parametrize(
+    "change",
+    ["CREATE TABLE notes (body text, written_at timestamp)", "ALTER TABLE customers ADD COLUMN vip boolean"],
+    ids=["the table came to be", "the table has another column"],
+)
+def test_another_plan_than_the_one_that_was_approved_never_runs(shop: Shop, change: str) -> None:
+    assert shop.perform(shop.approve(shop.ask("customers"))).success
+    mode, table = (Mode.NEW, "notes") if "notes" in change else (Mode.UPSERT, "customers")
+    number = shop.approve(shop.ask(table, mode=mode))
+    plan = shop.row().plan
+    with psycopg.connect(shop.target) as session:
+        session.execute(change.encode())
+        session.execute("UPDATE customers SET name = 'oops'")
+    what, metadata = _failure(shop, shop.perform(number))
+    assert "refused" in what or "was approved for the plan" in what
+    assert metadata["exit code"] == 21
+    assert shop.rows("SELECT DISTINCT name FROM customers") == [("oops",)]
+    row = shop.row()
+    assert (row.status, row.plan) == (RestoreStatus.APPROVED, plan)
 
 
-def test_a_target_that_does_not_answer_fails_row_and_run_without_its_password(shop: Shop) -> None:
-    shop.installation.configure(TARGET="postgresql://app:hush-hush@127.0.0.1:1/x")
-    result = shop.restore()
+def test_a_request_of_an_older_version_has_no_plan_to_hold_it_to(shop: Shop) -> None:
+    number = shop.approve(shop.ask("notes"))
+    with psycopg.connect(shop.installation.ledger_url) as session:
+        session.execute("UPDATE restore_requests SET plan = (plan::jsonb - 'digest')::json")
+    assert "of an older version" in _failure(shop, shop.perform(number))[0]
+
+
+def test_a_database_that_no_setting_names_is_no_target(shop: Shop) -> None:
+    number = shop.approve(shop.ask("notes"))
+    shop.installation.monkeypatch.delenv("BACKUP_RESTORE_TARGET_URL_RESCUE")
+    result = shop.perform(number)
     what, metadata = _failure(shop, result)
+    assert "keeps no password" in what
+    assert "BACKUP_RESTORE_TARGET_URL_<NAME>" in metadata["what to do"]
+    tell_of_failure(shop.installation, result.run_id)
+    assert "Restore failed: shop" in shop.installation.alerts()[-1]
+
+
+def test_a_target_that_does_not_answer_fails_the_run_without_its_password(shop: Shop) -> None:
+    number = shop.approve(shop.ask("notes"))
+    with psycopg.connect(shop.installation.ledger_url) as session:
+        session.execute("UPDATE restore_requests SET target = 'postgresql://app@127.0.0.1:1/x'")
+    shop.installation.configure(BACKUP_RESTORE_TARGET_URL_RESCUE="postgresql://app:hush-hush@127.0.0.1:1/x")
+    result = shop.perform(number)
+    what, metadata = _failure(shop, result)
+    tell_of_failure(shop.installation, result.run_id)
     [alert] = shop.installation.alerts()
-    row = shop.row()
-    assert row.status is RestoreStatus.FAILED
-    assert "request" in alert
-    assert "hush-hush" not in f"{what} {metadata} {alert} {row} {shop.installation.event_log(result.run_id)}"
+    assert "Can not connect" in what
+    assert "hush-hush" not in f"{what} {metadata} {alert} {shop.row()} {shop.installation.event_log(result.run_id)}"
 
 
-def test_a_wrong_request_fails_the_run_without_a_row_and_is_told_by_the_sensor(shop: Shop) -> None:
-    wrong: list[tuple[dict[str, Any], str]] = [
-        ({"mode": "merge"}, "no mode 'merge'"),
-        ({"target_url": ""}, "has no target"),
-        ({"to_source": True}, "Two targets"),
-        ({"backup_id": "20261121T120000Z-full-00000009"}, "There is no backup"),
-        ({"request": 99}, "no restore request 99"),
-    ]
-    for config, said in wrong:
-        result = shop.restore(**config)
-        assert said in _failure(shop, result)[0]
-        assert shop.requests() == []
-        tell_of_failure(shop.installation, result.run_id)
-        assert "Restore failed: shop" in shop.installation.alerts()[-1]
-    assert len(shop.installation.alerts()) == len(wrong)
-
-
-def test_with_approval_the_run_leaves_a_request_that_another_run_performs(shop: Shop) -> None:
-    shop.installation.configure(BACKUP_RESTORE_APPROVAL="true")
-    first = shop.restore(tables=["notes"])
-    assert "not approved yet" in _failure(shop, first)[0]
-    tell_of_failure(shop.installation, first.run_id)
-    waiting = shop.row()
-    assert waiting.status is RestoreStatus.REQUESTED
-    assert waiting.plan is not None
-    assert shop.installation.alerts() == []
-    with open_ports(shop.installation.settings, "shop") as ports:
-        approve(waiting.id, "karim", ports)
-    second = shop.restore(request=waiting.id)
-    assert second.success
-    row = shop.row()
-    assert (row.id, row.status, row.run_id) == (waiting.id, RestoreStatus.DONE, second.run_id)
-    assert shop.rows("SELECT count(*) FROM notes") == [(70,)]
+def test_a_wrong_number_fails_the_run_and_is_told_by_the_sensor(shop: Shop) -> None:
+    result = shop.perform(99)
+    assert "no restore request 99" in _failure(shop, result)[0]
+    tell_of_failure(shop.installation, result.run_id)
+    assert "Restore failed: shop" in shop.installation.alerts()[-1]
 
 
 def test_a_request_for_the_second_store_is_performed_from_there(shop: Shop, tmp_path: Path) -> None:
-    assert "There is no store 'third'" in _failure(shop, shop.restore(tables=["notes"], store="third"))[0]
-    second = (tmp_path / "second").as_uri()
-    shop.installation.configure(BACKUP_SECOND_STORE=second, BACKUP_RESTORE_APPROVAL="true")
+    shop.installation.configure(BACKUP_SECOND_STORE=(tmp_path / "second").as_uri())
     assert shop.installation.run().success
     shop.installation.configure(BACKUP_STORE=(tmp_path / "lost").as_uri())
-    shop.restore(tables=["notes"], store="second")
-    waiting = shop.row()
-    assert (waiting.status, waiting.store) == (RestoreStatus.REQUESTED, "second")
-    with open_ports(shop.installation.settings, "shop") as ports:
-        approve(waiting.id, "karim", ports)
-    assert shop.restore(request=waiting.id).success
+    number = shop.approve(shop.ask("notes", store=SECOND))
+    assert shop.row().store == SECOND
+    assert shop.perform(number).success
     assert shop.rows("SELECT count(*) FROM notes") == [(70,)]
 
 
 def test_a_restore_whose_process_died_is_closed_by_the_sensor(shop: Shop) -> None:
-    shop.installation.configure(BACKUP_RESTORE_APPROVAL="true")
-    shop.restore(tables=["notes"])
+    shop.ask("notes")
     dead = RestoreChange(RestoreStatus.RUNNING, owner=Owner("another host", 1, 1.0), started_at=shop.row().created_at)
     number = shop.row().id
     shop.change(number, dead)
@@ -222,9 +259,3 @@ def test_a_restore_whose_process_died_is_closed_by_the_sensor(shop: Shop) -> Non
     assert f"restore request {number}" in str(said.skip_reason)
     assert shop.row().status is RestoreStatus.FAILED
     assert len(shop.installation.alerts()) == before + 1
-
-
-def test_every_field_of_the_launchpad_is_explained() -> None:
-    fields = RestoreConfig.model_fields
-    assert {"backup_id", "tables", "target_url", "into_schema", "mode", "confirm", "reason", "dry_run"} <= set(fields)
-    assert all(field.description for field in fields.values())

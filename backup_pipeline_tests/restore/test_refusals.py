@@ -11,6 +11,7 @@ import pytest
 
 from backup_pipeline.core.errors import (
     BackupError,
+    LockedError,
     NotFoundError,
     PreflightRefusedError,
     TargetError,
@@ -225,7 +226,7 @@ def test_a_lock_that_does_not_come(shop: Bench, fresh_database: str) -> None:
     before = everything(fresh_database)
     with psycopg.connect(fresh_database) as other:
         other.execute("UPDATE sold SET note = 'y' WHERE id = 1")
-        with pytest.raises(TargetUnavailableError, match="lock timeout"):
+        with pytest.raises(LockedError, match=rf"public\.sold is in use: process {other.info.backend_pid} "):
             shop.restore(fresh_database, Mode.REPLACE)
         other.rollback()
     assert everything(fresh_database) == before

@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import RefusedError, SettingsError, UsageError
 from backup_pipeline.demo.connection import Connection
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring import addresses
-from backup_pipeline.wiring.targets import chosen_target, has_password, named_target, target_of
+from backup_pipeline.wiring.targets import chosen_target, named_target, target_of
 from backup_pipeline_tests.ledger.restores import wish
 
 HUSH = "h@sh/%&? hush"
@@ -97,16 +97,10 @@ def test_a_request_for_the_source_needs_no_url_again(settings: Settings) -> None
     assert CODED in target_of(row, settings, None, to_source=False).url
 
 
-@pytest.mark.parametrize(
-    ("url", "has"),
-    [
-        ("postgresql://app@db/isp", False),
-        (f"postgresql://app:{CODED}@db/isp", True),
-        (f"postgresql://app@db/isp?password={CODED}", True),
-        (f"postgresql://app@db/isp?sslpassword={CODED}", True),
-        (f"mysql://app:{CODED}@db/isp", True),
-        ("nonsense", False),
-    ],
-)
-def test_a_password_in_a_url_is_seen(url: str, has: bool) -> None:
-    assert has_password(url) is has
+def test_a_named_restore_target_is_known_with_its_password(settings: Settings) -> None:
+    url = SecretStr(f"postgresql://app:{CODED}@db:5432/isp")
+    known = settings.model_copy(update={"restore_targets": {"rescue": url}})
+    row = replace(wish(target="postgresql://app@db/isp"), id=7)
+    assert target_of(row, known, None, to_source=False).url == url.get_secret_value()
+    with pytest.raises(UsageError, match="keeps no password"):
+        target_of(replace(row, target="postgresql://app@db/other"), known, None, to_source=False)
