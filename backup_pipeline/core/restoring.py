@@ -255,6 +255,7 @@ class RestorePlan:
             "request": [request.mode, request.tables, request.into_schema, dict(request.rename), dict(request.fill)],
             "tables": [{**asdict(table), "rows_now": None} for table in self.tables],
             "steps": asdict(self.steps),
+            "sequences": [asdict(sequence) for sequence in self.sequences],
         }
         return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()
 
