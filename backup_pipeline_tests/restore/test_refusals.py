@@ -15,7 +15,6 @@ from backup_pipeline.core.errors import (
     NotFoundError,
     PreflightRefusedError,
     TargetError,
-    TargetUnavailableError,
     UsageError,
     VerificationError,
 )
