@@ -37,6 +37,17 @@ def harmless(texts: pa.StringArray) -> pa.StringArray:
     return pc.if_else(guarded, pc.binary_join_element_wise(GUARD, texts, ""), texts)
 
 
+def unguarded(text: str) -> str | None:
+    """The text that was guarded to become `text`; None when it was not.
+
+    One that had its apostrophe from the start, before a sign of danger, can not be told from a guarded one.
+    """
+    if not text.startswith(GUARD):
+        return None
+    bare = text.removeprefix(GUARD)
+    return bare if harmless(pa.array([bare], pa.string()))[0].as_py() == text else None
+
+
 def _any_suspect(texts: pa.StringArray) -> bool:
     _, offsets, data = texts.buffers()
     if data is None or not data.size or not len(texts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,10 +20,14 @@ _OTHER_COPY = "Restore the bundle from another copy, or use another backup."
 
 @dataclass(frozen=True)
 class SheetFiles:
-    """A sheet of a bundle: its name, and its CSV files in order (more than one when it was rolled over), as bytes."""
+    """A sheet of a bundle: its name, and its CSV files in order (more than one when it was rolled over), as bytes.
+
+    `kinds` are the Arrow types of its columns, as far as the manifest knows them; empty texts where it does not.
+    """
 
     name: str
     files: Iterable[Iterable[bytes]]
+    kinds: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,15 @@ def bundle_sheets(manifest: Manifest, bundle: OpenBundle) -> Iterator[SheetFiles
     """The sheets of a bundle, in the manifest's order. VerificationError where a file is not what it says."""
     paths = _paths(manifest)
     for table in manifest.tables:
-        yield SheetFiles(table.sheet, _files(table, "csv", paths, bundle))
+        yield SheetFiles(table.sheet, _files(table, "csv", paths, bundle), sheet_kinds(table))
+
+
+def sheet_kinds(table: TableEntry) -> Sequence[str]:
+    """The Arrow type of each column of the table's sheet; empty for one that is masked."""
+    own = {column.name: "" if column.masked else column.arrow_type for column in table.columns}
+    if table.sheet_sources:
+        return [source.arrow_type or own.get(source.column, "") for source in table.sheet_sources]
+    return [own.get(title, "") for title in table.sheet_columns]
 
 
 def bundle_tables(manifest: Manifest, bundle: OpenBundle) -> Iterator[TableRows]:

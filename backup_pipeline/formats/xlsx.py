@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import date, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO
@@ -12,17 +13,28 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+from openpyxl.styles import Font
+from openpyxl.styles.cell_style import StyleArray
+from openpyxl.utils import get_column_letter
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 from openpyxl.writer.excel import ExcelWriter
 
 from backup_pipeline.formats.csv_cells import Cell, csv_cells
+from backup_pipeline.formats.formulas import unguarded
 from backup_pipeline.formats.render import SheetFiles
 
 MAX_ROWS = 1_048_576
 _MAX_TITLE = 31
 _MAX_TEXT = 32_767
-_FORBIDDEN = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
+_FORBIDDEN = re.compile(r"[\[\]:*?/\\\x00-\x1f\ufffe\uffff]")
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""What XML 1.0 has no way to write."""
+_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
+_SCALE = re.compile(r"decimal\d+\(\d+, (-?\d+)\)")
+_MOST_DECIMALS = 30
+"""Of a number format."""
+_LOOKED_AT, _WEIGHT = 200, 1_000_000
+_WIDEST, _LONGEST, _FILTER_BUTTON = 60, 200, 3
 _EDGES = re.compile(r"^[\s']+|[\s']+$")
 _RESERVED = {"history"}
 
@@ -32,7 +44,8 @@ def write_xlsx(target: IO[bytes], sheets: Iterable[SheetFiles], *, max_rows: int
 
     Numbers, dates and booleans keep their kind; text is text, never a formula. A sheet with more lines than `max_rows`
     goes on in further ones, each with the titles. A text that Excel can not hold (32,767 signs) is cut and says so;
-    control signs, which its format forbids, become U+FFFD.
+    signs that its format has not become U+FFFD. The apostrophe that guards a text in the CSV is not in the cell: there
+    a text is never a formula, also after somebody edits it.
     """
     book = Workbook(write_only=True)
     with _without_leftovers(book):
@@ -90,13 +103,107 @@ def _add_sheet(book: Workbook, sheet: SheetFiles, taken: set[str], max_rows: int
     more = True
     while more:
         page = _new_sheet(book, sheet_title(sheet.name, taken))
-        page.append([_cell(page, title) for title in titles])
-        for record in islice(records, max_rows - 1):
-            page.append([_cell(page, value) for value in record])
+        first = _first(records)
+        _lay_out(page, titles, first)
+        styles = _Styles(page, sheet.kinds)
+        page.append([styles.title(_shown(title)) for title in titles])
+        rows = 1
+        for record in islice(chain(first, records), max_rows - 1):
+            page.append([styles.cell(at, value) for at, value in enumerate(record)])
+            rows += 1
+        rest = first[max_rows - 1 :]
+        page.auto_filter.ref = f"A1:{get_column_letter(max(len(titles), 1))}{rows}"
         page.close()  # Else each sheet would keep a file open until the end.
-        following = list(islice(records, 1))
+        following = rest or list(islice(records, 1))
         more = bool(following)
         records = chain(following, records)
+
+
+def _first(records: Iterator[list[Cell]]) -> list[list[Cell]]:
+    """Records to look at before the sheet is laid out: few, and no more than a few texts can weigh."""
+    first: list[list[Cell]] = []
+    weight = 0
+    while len(first) < _LOOKED_AT and weight < _WEIGHT:
+        record = next(records, None)
+        if record is None:
+            break
+        first.append(record)
+        weight += sum(len(value) for value in record if isinstance(value, str))
+    return first
+
+
+def _lay_out(page: WriteOnlyWorksheet, titles: Sequence[Cell], first: Sequence[Sequence[Cell]]) -> None:
+    """Freeze the titles, and make columns as wide as what their first rows show."""
+    page.freeze_panes = "A2"
+    for at, title in enumerate(titles):
+        shown = [_length(title) + _FILTER_BUTTON, *(_length(record[at]) for record in first if at < len(record))]
+        page.column_dimensions[get_column_letter(at + 1)].width = min(max(shown) + 1, _WIDEST)
+
+
+def _length(value: Cell) -> int:
+    """How many signs of a value stand side by side."""
+    if isinstance(value, datetime):
+        return len("2026-11-21 00:00:00")
+    text = str(value) if value is not None else ""
+    return max((len(line) for line in text[:_LONGEST].splitlines()), default=0)
+
+
+class _Styles:
+    """The cells of one sheet: titles in bold, numbers with their column's decimals, dates as dates, texts as texts.
+
+    A style is made once a sheet and shared by its cells: to make one for each takes longer than to write it.
+    """
+
+    def __init__(self, page: WriteOnlyWorksheet, kinds: Sequence[str]) -> None:
+        self._page = page
+        self._numbers = [_style(page, number_format=_number_format(kind)) for kind in kinds]
+        self._general = _style(page)
+        self._day = _style(page, number_format="yyyy-mm-dd")
+        self._moment = _style(page, number_format="yyyy-mm-dd hh:mm:ss")
+        self._text = _style(page, number_format="@")
+        # What a spreadsheet would take for a formula, once somebody edits the cell: shown without a mark, kept as text.
+        self._quoted = _style(page, number_format="@", quotePrefix=True)
+        self._bold = _style(page, font=Font(bold=True))
+
+    def title(self, text: Cell) -> object:
+        """A cell of the first row."""
+        return self._cell(text if text is not None else "", self._bold)
+
+    def cell(self, at: int, value: Cell) -> object:
+        """A cell of the column `at`."""
+        if value is None:
+            return None
+        if isinstance(value, str):
+            bare = unguarded(value)
+            return self._cell(_fit(bare if bare is not None else value), self._text if bare is None else self._quoted)
+        if isinstance(value, datetime):
+            return self._cell(value, self._moment)
+        if isinstance(value, date):
+            return self._cell(value, self._day)
+        number = not isinstance(value, bool) and at < len(self._numbers)
+        return self._cell(value, self._numbers[at] if number else self._general)
+
+    def _cell(self, value: Cell, style: StyleArray) -> WriteOnlyCell:
+        cell = WriteOnlyCell(self._page, value)
+        if isinstance(value, str):
+            cell.data_type = "s"  # Else openpyxl takes a text that begins with = for a formula.
+        cell._style = style
+        return cell
+
+
+def _style(page: WriteOnlyWorksheet, **wanted: object) -> StyleArray:
+    cell = WriteOnlyCell(page)
+    for name, value in wanted.items():
+        setattr(cell, name, value)
+    return cell._style
+
+
+def _number_format(kind: str) -> str:
+    """How numbers of an Arrow type are shown: with all decimals of the column's scale, integers without any."""
+    if scale := _SCALE.fullmatch(kind):
+        decimals = min(max(int(scale[1]), 0), _MOST_DECIMALS)
+        return f"0.{'0' * decimals}" if decimals else "0"
+    return "0" if kind.startswith(("int", "uint")) else "General"
 
 
 def _records(sheet: SheetFiles) -> Iterator[Iterable[list[Cell]]]:
@@ -112,17 +219,19 @@ def _new_sheet(book: Workbook, title: str) -> WriteOnlyWorksheet:
     return page
 
 
-def _cell(page: WriteOnlyWorksheet, value: Cell) -> object:
-    if not isinstance(value, str):
-        return value
-    cell = WriteOnlyCell(page, _fit(value))
-    cell.data_type = "s"  # Else openpyxl takes a text that begins with = for a formula.
-    return cell
+def _shown(title: Cell) -> Cell:
+    """A title as it is called, without what guards it in the CSV."""
+    if not isinstance(title, str):
+        return title
+    bare = unguarded(title)
+    return _fit(title if bare is None else bare)
 
 
 def _fit(text: str) -> str:
-    text = ILLEGAL_CHARACTERS_RE.sub("\ufffd", text)
-    if len(text.encode("utf-16-le")) <= 2 * _MAX_TEXT:
-        return text
-    note = f"… (cut: {len(text):,} signs)"
-    return text.encode("utf-16-le")[: 2 * (_MAX_TEXT - len(note))].decode("utf-16-le", errors="ignore") + note
+    """`text` as the format can hold it: the signs that XML has not are U+FFFD, `_x0041_` stays what it is."""
+    text = _NO_XML.sub("\ufffd", text)
+    if len(text.encode("utf-16-le")) > 2 * _MAX_TEXT:
+        note = f"… (cut: {len(text):,} signs)"
+        text = text.encode("utf-16-le")[: 2 * (_MAX_TEXT - len(note))].decode("utf-16-le", errors="ignore") + note
+    # A spreadsheet reads _xHHHH_ as the sign of that number.
+    return _ESCAPE.sub("_x005F_", text)

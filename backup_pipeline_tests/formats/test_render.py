@@ -6,7 +6,9 @@ import csv
 import gc
 import io
 import json
+import re
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -101,7 +103,7 @@ def test_every_row_of_every_sheet_is_in_the_workbook(tmp_path: Path) -> None:
     }
     joined = pd.concat(list(frames.values())[:3])
     assert joined["ID"].tolist() == list(range(250))
-    assert joined["NOTE"].str.startswith("'=row").all()
+    assert joined["NOTE"].str.startswith("=row").all(), "guarded in the CSV, not in a cell"
 
 
 def test_excel_gets_only_what_its_format_allows() -> None:
@@ -110,6 +112,67 @@ def test_excel_gets_only_what_its_format_allows() -> None:
     assert row[0] == "a\ufffdb"
     assert len(row[1]) == 32_767
     assert row[1].endswith("… (cut: 40,000 signs)")
+
+
+@pytest.mark.parametrize("number", [*range(0x20), 0x7F, 0xFFFE, 0xFFFF])
+def test_any_sign_gives_a_workbook_that_opens(number: int) -> None:
+    sign = chr(number)
+    line = f'"a{sign}b"\r\n'.encode()
+    book = workbook([SheetFiles(f"A{sign}", [[f'"t{sign}"\r\n'.encode(), line]])])
+    (title,), (value,) = book.worksheets[0].iter_rows(values_only=True)
+    kept = {"\t": "\t", "\n": "\n", "\r": "\r", "\x7f": "\x7f", " ": " "}.get(sign, "\ufffd")
+    assert (title, value) == (f"t{kept}".strip() if kept == " " else f"t{kept}", f"a{kept}b")
+
+
+def test_what_looks_like_the_number_of_a_sign_stays_what_it_is() -> None:
+    """A spreadsheet reads _x0041_ in a workbook as A."""
+    texts = ["_x0041_", "x_x000D_y", "_x005F_x0041_", "_x41_", "_xZZZZ_", "__x0041_"]
+    lines = "".join(f'"{text}"\r\n' for text in texts).encode()
+    target = io.BytesIO()
+    write_xlsx(target, [SheetFiles("A", [[b"t\r\n", lines]])])
+    with zipfile.ZipFile(target) as archive:
+        xml = archive.read("xl/worksheets/sheet1.xml").decode()
+    written = re.findall(r"<t[^>]*>([^<]*)</t>", xml)[1:]
+    assert [re.sub(r"_x([0-9A-Fa-f]{4})_", lambda found: chr(int(found[1], 16)), text) for text in written] == texts
+
+
+def test_titles_are_bold_and_stay_in_sight_above_a_filter() -> None:
+    page = workbook([SheetFiles("A", [[b"a,b\r\n", b"1,2\r\n3,4\r\n"]])])["A"]
+    assert [cell.font.bold for cell in page[1]] == [True, True]
+    assert not page["A2"].font.bold
+    assert (page.freeze_panes, page.auto_filter.ref) == ("A2", "A1:B3")
+
+
+def test_columns_are_as_wide_as_what_they_show() -> None:
+    line = f'"{"x" * 500}","short",2026-11-21 00:00:00,"one\nlonger line"\r\n'.encode()
+    page = workbook([SheetFiles("A", [[b"a,b,c,a much longer title\r\n", line]])])["A"]
+    widths = [page.column_dimensions[letter].width for letter in "ABCD"]
+    assert widths == [60, 6, 20, 23]
+
+
+def test_numbers_show_the_decimals_of_their_column() -> None:
+    kinds = ["decimal128(12, 2)", "int64", "double", "decimal128(38, 0)", "decimal128(5, -2)", "bool", ""]
+    page = workbook([SheetFiles("A", [[b"a,b,c,d,e,f,g\r\n", b"1.50,7,0.1,8,200,true,9\r\n"]], kinds)])["A"]
+    assert [cell.number_format for cell in page[2]] == ["0.00", "0", "General", "0", "0", "General", "General"]
+    assert [cell.value for cell in page[2]] == [1.5, 7, 0.1, 8, 200, True, 9]
+
+
+def test_dates_are_dates_and_texts_stay_texts_when_they_are_edited() -> None:
+    line = b'2026-11-21,2026-11-21 10:20:30,"007","\'=1+1","\'quoted\'"\r\n'
+    page = workbook([SheetFiles("A", [[b"a,b,c,d,e\r\n", line]])])["A"]
+    assert [cell.number_format for cell in page[2]] == ["yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss", "@", "@", "@"]
+    assert [cell.value for cell in page[2]][2:] == ["007", "=1+1", "'quoted'"]
+    assert [bool(cell.quotePrefix) for cell in page[2]] == [False, False, False, True, False]
+    assert {cell.data_type for cell in page[2]} == {"d", "s"}
+
+
+def test_a_sheet_that_goes_on_is_laid_out_in_each_part() -> None:
+    lines = "".join(f"{number}\r\n" for number in range(25)).encode()
+    book = workbook([SheetFiles("A", [[b"a\r\n", lines]])], max_rows=10)
+    pages = [book[name] for name in ("A", "A (2)", "A (3)")]
+    assert [page.freeze_panes for page in pages] == ["A2"] * 3
+    assert [page.auto_filter.ref for page in pages] == ["A1:A10", "A1:A10", "A1:A8"]
+    assert [value for page in pages for (value,) in page.iter_rows(min_row=2, values_only=True)] == list(range(25))
 
 
 def test_a_workbook_of_nothing_still_opens() -> None:

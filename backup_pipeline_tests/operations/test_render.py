@@ -176,8 +176,10 @@ def test_the_workbook_keeps_bangla_leading_zeros_and_formulas_as_text(isp_backup
     assert [cell.value for cell in column("name")] == [
         "রহিমা বেগম",
         'Karim, "Bhai"\nRoad 7\n\n### Payments ###',
-        "'=1+1",
+        "=1+1",
     ]
+    assert page[f"{titles['name']}4"].quotePrefix
+    assert [cell.number_format for cell in column("due")][:2] == ["0.00", "0.00"]
     assert [cell.value for cell in column("big")] == ["9223372036854775807", None, 0]
     assert [cell.value for cell in column("due")] == [1234.5, -0.01, None]
     assert str(column("joined")[0].value) == "2026-03-02 00:30:00"
