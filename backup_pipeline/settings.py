@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     age_recipients: str = Field(default="", description="age recipients that backups are encrypted to, by spaces")
     age_identity_file: Path | None = Field(default=None, description="the file with the private key, for reading")
     age_identity: SecretStr | None = Field(default=None, description="the private key itself, for reading")
+    seal_key_file: Path | None = Field(default=None, description="the private key that seals manifests")
+    seal_public_keys: str = Field(default="", description="public keys whose seals count besides, by spaces")
+    seal_required: bool = Field(default=False, description="whether a manifest without a seal is refused")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Apprise URLs, by spaces")
     alert_remind_hours: float = Field(
         default=24, gt=0, allow_inf_nan=False, description="how often people are reminded of what keeps failing"

@@ -1,4 +1,4 @@
-"""`backup-pipeline key`: make a key that backups are encrypted to, and see whether one opens a backup."""
+"""`backup-pipeline key`: make a key that backups are encrypted to, or that seals them; see whether one opens one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ key_app = typer.Typer(
     name="key",
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Make and check the keys of encrypted backups.",
+    help="Make and check the keys that encrypt and seal backups.",
 )
 
 
@@ -51,6 +51,35 @@ def new(
     write_key(to, secret, recipient, utc_now())
     print_line(recipient)
     note_console().print(f"The private key is in {to}. Whoever loses it loses the backups: keep a copy elsewhere.")
+
+
+@key_app.command()
+def seal(
+    *,
+    to: Annotated[Path, typer.Option(help="The file to make; only you may read it.")] = Path("backup-seal-key.pem"),
+) -> None:
+    """Make a key that seals manifests: the private one in a file, the public one printed.
+
+    The machine that makes backups has the file (BACKUP_SEAL_KEY_FILE), and whoever can only write to the store can not
+    forge a backup. Those who only read need the public key (BACKUP_SEAL_PUBLIC_KEYS): with it they check every
+    manifest, and can seal none. Keep both out of the store; docs/integrity.md says more.
+
+    Examples:
+
+        backup-pipeline key seal --to /etc/backup/seal-key.pem
+
+        export BACKUP_SEAL_PUBLIC_KEYS="$(backup-pipeline key seal)"
+
+    Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
+    """
+    from backup_pipeline.formats.seal_keys import new_seal_key
+    from backup_pipeline.operations.key_file import write_key
+    from backup_pipeline.wiring.clock import utc_now
+
+    secret, public = new_seal_key()
+    write_key(to, secret, public, utc_now())
+    print_line(public)
+    note_console().print(f"The private key is in {to}. Set BACKUP_SEAL_KEY_FILE to it where backups are made.")
 
 
 @key_app.command()

@@ -21,15 +21,24 @@ def rebuild(
     *,
     catalog: Annotated[str | None, typer.Option(help="Only this catalog; default: all that lie in the store.")] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Write it, rather than only say so.")] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="Take the manifest of this backup for right, whatever the ledger says; several times."),
+    ] = None,
     store: FromStore = "first",
     as_json: PlanAsJson = False,
 ) -> None:
     """Make the ledger what the store is: show what would be written and why; with --confirm, write it.
 
-    A backup whose manifest is in the store and that has no row gets one; a row that contradicts its manifest is
-    corrected; a hold that lies in the store is put back; a row whose manifest is gone becomes deleted, and says that
+    A backup whose manifest is in the store and that has no row gets one; a row that lacks what its manifest says is
+    completed; a hold that lies in the store is put back; a row whose manifest is gone becomes deleted, and says that
     nobody removed it with this program. A row that agrees is never changed. A lost database is made anew, with its
     tables. An encrypted backup is known by its outline, without any key; with a key, its rows are counted too.
+
+    Where row and manifest contradict each other, nothing is written: the ledger is what a store's owner can not change.
+    With --accept ID you say that the manifest is right after all; its verification begins anew. The same for a backup
+    without a seal that the ledger does not know, where a key for seals is set (docs/integrity.md). A seal that is not
+    right is never accepted.
 
     What only the ledger knew is lost with it: who held a backup and why, how deep it was verified (the row says level
     0: run `verify`), restore requests, alerts, the audit, and runs that made no backup.
@@ -42,17 +51,21 @@ def rebuild(
 
         backup-pipeline rebuild --store second --confirm
 
+        backup-pipeline rebuild --accept 20261120T180000Z-full-1f3a9c2e --confirm
+
     Exit codes: 0 shown, or written; 1 store or ledger can not be read or written; 2 wrong request; 3 something can
     not be settled, and each is told.
     """
+    from backup_pipeline.core.ids import parse_backup_id
     from backup_pipeline.operations.rebuild import rebuild as carry_out
     from backup_pipeline.operations.rebuild_look import plan_rebuild
     from backup_pipeline.wiring.ledger import open_ledger
     from backup_pipeline.wiring.rebuilding import empty_or_there, open_rebuild
 
+    ids = [str(parse_backup_id(each)) for each in accept or ()]
     with empty_or_there(Settings()) as settings, open_ledger(settings) as ledger:
         actor = Opened(settings, ledger).actor
-        ports = open_rebuild(settings, ledger, actor, from_second=store == "second")
+        ports = open_rebuild(settings, ledger, actor, from_second=store == "second", accepted=ids)
         plan = plan_rebuild(ports, catalog)
         if not as_json:
             _show(plan)

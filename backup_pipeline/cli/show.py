@@ -31,8 +31,8 @@ _WHOLE = "report"
 
 
 def marks(attempt: Attempt) -> str:
-    """What is special about a backup: `late`, `mixed`."""
-    found = {"late": attempt.late, "mixed": attempt.consistent is False}
+    """What is special about a backup: `late`, `mixed`, `sealed`."""
+    found = {"late": attempt.late, "mixed": attempt.consistent is False, "sealed": attempt.seal_key is not None}
     return ", ".join(name for name, is_so in found.items() if is_so)
 
 
@@ -103,6 +103,8 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
         "Size": decimal(attempt.file_size_bytes) if attempt.file_size_bytes is not None else "",
         "Bundle": attempt.file_path or "",
         "SHA-256": attempt.sha256 or "",
+        "Of manifest": attempt.manifest_sha256 or "",
+        "Sealed with": f"key {attempt.seal_key}" if attempt.seal_key else "",
         "Encrypted to": ", ".join(manifest.encryption.recipients) if manifest and manifest.encryption else "",
         "Run": attempt.run_id or "",
         "Format": f"{manifest.format_version}, made by backup_pipeline {manifest.pipeline_version}" if manifest else "",

@@ -19,8 +19,8 @@ DISTRUST = (
 """What to do about a backup whose parts contradict each other."""
 
 
-def disagreements(row: Attempt, found: StoredManifest | Outline, sha256: str) -> tuple[str, ...]:
-    """What the manifest `found`, which lies in the store with the SHA-256 `sha256`, says otherwise than the row.
+def disagreements(row: Attempt, found: StoredManifest | Outline, sha256: str, seal_key: str | None) -> tuple[str, ...]:
+    """What the manifest `found`, which lies in the store with that SHA-256 and seal, says otherwise than the row.
 
     What the row does not know is not compared: one of an attempt that runs knows nothing yet. That the manifest is of
     this backup at all, its place says.
@@ -28,6 +28,9 @@ def disagreements(row: Attempt, found: StoredManifest | Outline, sha256: str) ->
     differing = [f"{name}: the manifest says {theirs}, the ledger {ours}" for name, ours, theirs in _pairs(row, found)]
     if row.manifest_sha256 not in {None, sha256}:
         differing.append(f"manifest.json has the SHA-256 {sha256}, the ledger says {row.manifest_sha256}")
+    if row.seal_key not in {None, seal_key}:
+        now = f"is sealed with key {seal_key}" if seal_key else "has no seal"
+        differing.append(f"manifest.json {now}, the ledger says that it is sealed with key {row.seal_key}")
     return tuple(differing)
 
 

@@ -16,7 +16,13 @@ from backup_pipeline.core.shape import Shape
 from backup_pipeline.core.statuses import Status
 
 _, _, _WITHOUT_BUNDLE = KINDS
-_COMPARED = ("file_name", "file_path", "file_size_bytes", "sha256", "record_count")
+_COMPARED = ("file_name", "file_path", "file_size_bytes", "sha256", "manifest_sha256", "record_count")
+_UNVOUCHED = "nothing vouches for it, and whoever can write to the store could have put it there: `verify` it"
+_NO_SEAL = "it has no seal, and the ledger does not know it: whoever can write to the store could have put it there"
+_CONTRADICTION = (
+    "ledger and manifest contradict each other ({}): somebody changed the store, or the ledger is another store's. "
+    "Nothing is changed"
+)
 
 
 class Kind(StrEnum):
@@ -110,13 +116,17 @@ class RebuildPlan:
 class Known:
     """What else the plan is made with, by backup id: removals that were begun, good copies elsewhere, dead owners.
 
-    `whole` says whether the store that is read is the one that every row's backup should lie in.
+    `whole` says whether the store that is read is the one that every row's backup should lie in; `seals` whether seals
+    are checked here: one that is not right was a problem before. `accepted` are the backups whose manifest a person
+    takes for right, whatever the ledger says, or although nothing vouches for it.
     """
 
     begun: Mapping[str, Status] = field(default_factory=dict)
     copies: Mapping[str, Copy] = field(default_factory=dict)
     dead: Callable[[Attempt], bool] = lambda _: False
     whole: bool = True
+    seals: bool = False
+    accepted: frozenset[str] = frozenset()
 
 
 def agrees(row: Attempt, folder: Folder) -> bool:
@@ -145,11 +155,11 @@ def _settled(before: Attempt | None, seen: Seen, known: Known) -> Change | None:
     backup_id = seen.folder.backup_id
     if before is not None and is_made_now(before, known.dead):
         return None
-    if seen.problem:
-        return Change(Kind.PROBLEM, backup_id, seen.catalog, seen.problem, before)
+    if problem := seen.problem or _refused(before, seen, known):
+        return Change(Kind.PROBLEM, backup_id, seen.catalog, problem, before)
     if before is None:
         after = _held(seen.row, seen.hold) if seen.row else None
-        return Change(Kind.ADD, backup_id, seen.catalog, _why_added(seen), None, after, seen.shape)
+        return Change(Kind.ADD, backup_id, seen.catalog, _why_added(seen, known), None, after, seen.shape)
     if reason := _why_corrected(before, seen.row):
         return Change(Kind.CORRECT, backup_id, seen.catalog, reason, before, _joined(before, seen), seen.shape)
     if seen.hold is not None and before.hold is None:
@@ -158,10 +168,29 @@ def _settled(before: Attempt | None, seen: Seen, known: Known) -> Change | None:
     return None
 
 
-def _why_added(seen: Seen) -> str:
+def _refused(before: Attempt | None, seen: Seen, known: Known) -> str:
+    """Why the store must not have the last word about a backup; nothing where it may, or a person said so."""
+    if seen.row is None or seen.folder.backup_id in known.accepted:
+        return ""
+    do = f"If you know that it is right: `backup-pipeline rebuild --accept {seen.folder.backup_id} --confirm`"
+    if before is not None and (differing := _contradictions(before, seen.row)):
+        return f"{_CONTRADICTION.format(', '.join(differing))}. {do}"
+    vouched = before is not None and before.sha256 is not None
+    return f"{_NO_SEAL}. {do}" if known.seals and seen.row.seal_key is None and not vouched else ""
+
+
+def _contradictions(before: Attempt, said: Attempt) -> list[str]:
+    """What both know, and do not say alike. Names and places count too: they say which bytes are meant."""
+    pairs = ((name, getattr(before, name), getattr(said, name)) for name in _COMPARED)
+    return [name for name, ours, theirs in pairs if None not in {ours, theirs} and ours != theirs]
+
+
+def _why_added(seen: Seen, known: Known) -> str:
     held = "; it is held" if seen.hold else ""
-    sealed = "; no key here opens its manifest, so its rows are not counted" if seen.shape is None else ""
-    return f"its manifest is in the store, and it has no row{held}{sealed}"
+    closed = "; no key here opens its manifest, so its rows are not counted" if seen.shape is None else ""
+    sealed = known.seals and seen.row is not None and seen.row.seal_key is not None
+    vouched = f"its seal is right (key {seen.row.seal_key})" if sealed and seen.row else _UNVOUCHED
+    return f"its manifest is in the store, and it has no row{held}{closed}; {vouched}"
 
 
 def _why_corrected(before: Attempt, said: Attempt | None) -> str:
@@ -169,7 +198,8 @@ def _why_corrected(before: Attempt, said: Attempt | None) -> str:
     if said is None:
         return ""
     if not before.status.good:
-        return f"the ledger says {before.status}, and its manifest is in the store"
+        vouched = "" if before.sha256 is not None else f"; {_UNVOUCHED}"
+        return f"the ledger says {before.status}, and its manifest is in the store{vouched}"
     pairs = ((name, getattr(before, name), getattr(said, name)) for name in _COMPARED)
     differing = [name for name, ours, theirs in pairs if theirs is not None and ours != theirs]
     return f"the row does not say what the manifest says: {', '.join(differing)}" if differing else ""
@@ -182,7 +212,8 @@ def _joined(before: Attempt, seen: Seen) -> Attempt:
         return before
     kept = ("created_at", "owner", "heartbeat_at", "tables_wanted", "due_at", "business", "held_by", "held_reason")
     told = {name: getattr(before, name) for name in (*kept, "held_until")}
-    if before.status.good:  # a verification and the warnings of a good row are as true as before
+    same = before.sha256 is not None and not _contradictions(before, said)
+    if before.status.good and same:  # a verification and the warnings of a good row are as true as before
         told |= {name: getattr(before, name) for name in ("status", "verification_level", "verified_at", "warnings")}
     if seen.shape is None:  # an outline names nobody
         told |= {"created_by": before.created_by, "reason": before.reason, "table_counts": before.table_counts}

@@ -151,6 +151,7 @@ def success(document: Document[StoredManifest], ports: Ports, checked: Level) ->
         table_bytes=sizes(manifest),
         sha256=manifest.bundle.sha256,
         manifest_sha256=document.sha256,
+        seal_key=document.seal_key,
         consistent=manifest.consistent,
         warnings=manifest.warnings,
     )
@@ -172,6 +173,7 @@ def success_by_outline(document: Document[Outline], place: BackupPlace, now: dat
         file_size_bytes=found.bundle.bytes,
         sha256=found.bundle.sha256,
         manifest_sha256=document.sha256,
+        seal_key=document.seal_key,
         consistent=found.consistent,
         record_count=sum(counted.values()) if counted is not None else None,
         table_counts=counted,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class ExportRequest:
     """Which tables of a catalog to export, for which date, on behalf of which backup.
 
     `spool` is a folder for files in the making; `before` has each table's row count in the last good backup,
-    `history` what was usual before.
+    `history` what was usual before. `schema_sha256` is known once the schema is read.
     """
 
     backup_id: str
@@ -39,6 +40,7 @@ class ExportRequest:
     workers: int
     before: Mapping[str, int]
     history: History = field(default_factory=History)
+    schema_sha256: str | None = None
 
 
 def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult]:
@@ -54,7 +56,9 @@ def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult
         plan = plan_catalog(request.catalog, database)
         missing = find_not_held(request.catalog, database, snapshot)
         key = schema_key(request.catalog.catalog, request.day)
-        ports.store.put(key, [snapshot.schema_sql().encode()])
+        schema = snapshot.schema_sql().encode()
+        ports.store.put(key, [schema])
+        request = replace(request, schema_sha256=hashlib.sha256(schema).hexdigest())
         for table in request.tables:
             if table in plan.failed:
                 yield _failed(request, ports, table, plan.failed[table])
@@ -91,6 +95,7 @@ def _job(request: ExportRequest, plan: CatalogPlan, table: TablePlan, missing: t
         history=request.history,
         unlisted=plan.unlisted,
         excluded=plan.excluded,
+        schema_sha256=request.schema_sha256,
         sequences=plan.sequences,
         not_held=missing,
     )

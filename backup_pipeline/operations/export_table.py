@@ -47,6 +47,7 @@ class TableJob:
     sequences: tuple[DatabaseSequence, ...] = ()
     not_held: tuple[NotHeld, ...] = ()
     history: History = field(default_factory=History)
+    schema_sha256: str | None = None
 
     @property
     def place(self) -> PartitionPlace:
@@ -129,6 +130,7 @@ def _record(
         sheet_file=local_name(file, taken.taken_at, job.catalog.timezone) if file else None,
         unlisted=job.unlisted,
         excluded=job.excluded,
+        schema_sha256=job.schema_sha256,
         sequences=tuple(other_sequence(found) for found in job.sequences),
         not_held=tuple(not_held_entry(found) for found in job.not_held),
         table=table_entry(plan, files, checks, taken, exported_by=job.backup_id, seconds=seconds),

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from backup_pipeline.core.agreement import DISTRUST, disagreements, inner_disagreement, is_pinned
 from backup_pipeline.core.bundle import MANIFEST_PATH
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
+from backup_pipeline.core.key_seal import seal_in
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredBundle, StoredManifest, read_inner_manifest, read_manifest
@@ -37,6 +38,12 @@ class Document(Generic[M]):
     def sha256(self) -> str:
         """The SHA-256 of its bytes."""
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def seal_key(self) -> str | None:
+        """The id of the key that sealed it; None without a seal. That the seal is right, the store has checked."""
+        seal = seal_in(self.data, self.manifest.backup_id)
+        return seal.key if seal else None
 
 
 @dataclass(frozen=True)
@@ -193,7 +200,7 @@ def _check_place(found: StoredManifest | Outline, place: BackupPlace, where: str
 
 
 def _agreed(attempt: Attempt, document: Document[M], url: str) -> Document[M]:
-    if differing := disagreements(attempt, document.manifest, document.sha256):
+    if differing := disagreements(attempt, document.manifest, document.sha256, document.seal_key):
         what = "; ".join(differing)
         message = f"Ledger and manifest of backup {attempt.backup_id} contradict each other in {url}. {what}."
         raise VerificationError(message, do=DISTRUST)

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from backup_pipeline.core.errors import NotFoundError, StoreDeniedError, VerificationError
-from backup_pipeline.core.layout import PartitionPlace
+from backup_pipeline.core.layout import PARTITION_NAME, PartitionPlace
 from backup_pipeline.core.manifest import PartitionRecord, read_partition, seal
 from backup_pipeline.core.ports import Store
 
@@ -21,14 +21,19 @@ _telling = Lock()
 
 
 def publish_partition(place: PartitionPlace, partition: PartitionRecord, directory: Path, store: Store) -> None:
-    """Put the partition's files from `directory` into the store, check them there, and make the partition visible."""
+    """Put the partition's files from `directory` into the store, check them there, and make the partition visible.
+
+    Its record stays in `directory` too: who bundles the files that lie there, takes nobody else's word for them.
+    """
     _clear(place, store)
     for file in (file.stored for file in partition.table.files):
         stored = store.put_file(place.file(file.name), directory / file.name)
         if stored.size != file.bytes:
             message = f"{store.url}/{stored.key} has {stored.size} bytes in the store; {file.bytes} were written."
             raise VerificationError(message, do="Run the table again; if it repeats, look at the store.")
-    store.put(place.record, [seal(partition)])
+    document = seal(partition)
+    (directory / PARTITION_NAME).write_bytes(document)
+    store.put(place.record, [document])
 
 
 def _clear(place: PartitionPlace, store: Store) -> None:
@@ -52,8 +57,14 @@ def _tell_once(url: str) -> None:
             _told.add(url)
 
 
-def load_partition(place: PartitionPlace, store: Store) -> PartitionRecord:
-    """The record of a partition; NotFoundError when the table has none for that date."""
+def load_partition(place: PartitionPlace, store: Store, spool: Path | None = None) -> PartitionRecord:
+    """The record of a partition, from this run's own `spool` where it is there, else from the store.
+
+    NotFoundError when the table has none for that date; VerificationError for that of another partition.
+    """
+    mine = spool / place.table / PARTITION_NAME if spool is not None else None
+    if mine is not None and mine.is_file():
+        return read_partition(mine.read_bytes(), str(mine))
     try:
         data = store.get(place.record)
     except NotFoundError as error:

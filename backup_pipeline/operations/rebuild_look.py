@@ -47,8 +47,8 @@ class RebuildPorts:
     """The store that is read, the ledger that is made anew, the time, and whoever rebuilds.
 
     `second` is the second store where there is one; `from_second` whether `store` is that one, of which no more is
-    concluded than what it holds. `rules` gives retention and timezone of a known catalog, `due` the due time that a
-    backup was for.
+    concluded than what it holds. `seals` and `accepted` are as in `Known`. `rules` gives retention and timezone of a
+    known catalog, `due` the due time that a backup was for.
     """
 
     store: Store
@@ -60,6 +60,8 @@ class RebuildPorts:
     due: Callable[[Attempt], datetime | None] = lambda _: None
     second: Second | None = None
     from_second: bool = False
+    seals: bool = False
+    accepted: frozenset[str] = frozenset()
 
 
 def plan_rebuild(ports: RebuildPorts, catalog: str | None = None) -> RebuildPlan:
@@ -71,7 +73,14 @@ def plan_rebuild(ports: RebuildPorts, catalog: str | None = None) -> RebuildPlan
     found = tuple(ports.store.list(backups_prefix(catalog) if catalog else ""))
     rows = ports.ledger.list(catalog=catalog)
     folders = dict(_folders(found, {row.backup_id: row.partition_date for row in rows}))
-    known = Known(dict(_begun(rows, folders, ports)), _copies(ports, catalog), ports.dead, not ports.from_second)
+    known = Known(
+        dict(_begun(rows, folders, ports)),
+        _copies(ports, catalog),
+        ports.dead,
+        whole=not ports.from_second,
+        seals=ports.seals,
+        accepted=ports.accepted,
+    )
     seen = tuple(_look(folders, {row.backup_id: row for row in rows}, ports))
     plan = make_rebuild(ports.store.url, rows, seen, known)
     changes = with_dues(plan.changes, rows, ports.due)
@@ -142,7 +151,7 @@ def _read(catalog: str, folder: Folder, ports: RebuildPorts) -> Seen:
     if size != found.bundle.bytes:
         lies = "is missing" if size is None else f"has {size} bytes of {found.bundle.bytes}"
         return Seen(catalog, folder, problem=f"its bundle {ports.store.url}/{key} {lies}: it is no backup any more")
-    row = row_of(found, document.sha256, key, ports.clock())
+    row = replace(row_of(found, document.sha256, key, ports.clock()), seal_key=document.seal_key)
     shape = shape_of(found) if isinstance(found, StoredManifest) else None
     return Seen(catalog, folder, replace(row, expires_at=_expiry(found, row, ports)), shape=shape)
 

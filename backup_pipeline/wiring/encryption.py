@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import stat
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 from backup_pipeline.core.encryption import Cipher
@@ -21,6 +18,8 @@ from backup_pipeline.stores.encrypted import EncryptedStore
 from backup_pipeline.stores.s3_sse import ServerSide
 from backup_pipeline.stores.written import Written
 from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.key_files import read_key_file
+from backup_pipeline.wiring.sealing import open_seal_keys, sealed_store
 
 RECIPIENTS = "BACKUP_AGE_RECIPIENTS"
 IDENTITY = "BACKUP_AGE_IDENTITY"
@@ -28,8 +27,6 @@ IDENTITY_FILE = "BACKUP_AGE_IDENTITY_FILE"
 
 KeyUsed = Callable[[str, str], None]
 """Is told which backup an identity, named by its recipient, has opened."""
-
-logger = logging.getLogger(__name__)
 
 
 def open_cipher(settings: Settings) -> Cipher:
@@ -44,8 +41,12 @@ def open_formats(settings: Settings) -> Formats:
 
 
 def encrypted_store(store: Store, settings: Settings, used: KeyUsed | None = None) -> Store:
-    """`store` with its documents encrypted and decrypted; `used` is told when a key opened a backup."""
+    """`store` with its documents encrypted and sealed going in, checked and decrypted coming out.
+
+    `used` is told when a key opened a backup.
+    """
     cipher, written = open_cipher(settings), Written(written_dir(settings))
+    store = sealed_store(store, settings)
     return EncryptedStore(store, cipher, written, used) if used else EncryptedStore(store, cipher, written)
 
 
@@ -60,6 +61,7 @@ def sse_of(algorithm: str | None, key_id: str | None) -> ServerSide | None:
 def check_encryption(settings: Settings) -> None:
     """SettingsError for what can be seen to be wrong before anything runs: a recipient, a key, an algorithm."""
     open_cipher(settings)
+    open_seal_keys(settings)
     sse_of(settings.s3_sse, settings.s3_sse_kms_key_id)
     sse_of(settings.second_s3_sse, settings.second_s3_sse_kms_key_id)
 
@@ -90,16 +92,5 @@ def _identities(settings: Settings) -> tuple[Identity, ...]:
 
 def identities_in(path: Path, *, name: str) -> tuple[Identity, ...]:
     """The private keys in the file `path`, that `name` names; people are told when others may read it."""
-    try:
-        text, mode = path.read_text(encoding="utf-8"), stat.S_IMODE(path.stat().st_mode)
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{name} names {path}, which can not be read: {error}."
-        raise SettingsError(message, do="Name the file that holds the private key, and make it readable.") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        _tell_open(str(path), mode)
+    text = read_key_file(path, name=name)
     return parse_identities(text, where=str(path))
-
-
-@cache
-def _tell_open(path: str, mode: int) -> None:
-    logger.warning("The private key in %s is open to others (mode %o): run `chmod 600 %s`.", path, mode, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -23,6 +23,7 @@ from backup_pipeline.wiring.addresses import LEDGER_DATABASE, postgres_home
 from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.encryption import check_encryption, noted_in
 from backup_pipeline.wiring.ports import is_dead
+from backup_pipeline.wiring.sealing import open_seal_keys
 from backup_pipeline.wiring.second_store import open_second, the_second
 from backup_pipeline.wiring.store import open_settings_store
 from backup_pipeline.wiring.urls import check_urls
@@ -46,7 +47,9 @@ def empty_or_there(settings: Settings) -> Iterator[Settings]:
         yield settings.model_copy(update={"ledger_url": SecretStr(server.url(LEDGER_DATABASE))})
 
 
-def open_rebuild(settings: Settings, ledger: Ledger, actor: str, *, from_second: bool = False) -> RebuildPorts:
+def open_rebuild(
+    settings: Settings, ledger: Ledger, actor: str, *, from_second: bool = False, accepted: Iterable[str] = ()
+) -> RebuildPorts:
     """The ports of a rebuild from the first store, or the second; nothing connects before it is used."""
     catalogs = load_catalogs(settings.catalogs)
     used = noted_in(ledger, settings)
@@ -70,4 +73,6 @@ def open_rebuild(settings: Settings, ledger: Ledger, actor: str, *, from_second:
         due=due,
         second=open_second(settings),
         from_second=from_second,
+        seals=bool(open_seal_keys(settings).accepted),
+        accepted=frozenset(accepted),
     )

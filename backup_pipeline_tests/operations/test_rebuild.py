@@ -133,14 +133,46 @@ def test_a_backup_that_is_being_made_is_left_alone(made: Made) -> None:
     assert rebuilt(ports_of(made.store, made.ledger, dead=lambda _: False)).changes == ()
 
 
-def test_wrong_facts_of_a_good_row_are_corrected_and_what_was_verified_stays(made: Made) -> None:
-    wrong = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, verification_level="2")
-    made.ledger._rows[wrong.backup_id] = wrong
-    [change] = rebuilt(ports_of(made.store, made.ledger)).changes
-    assert (change.kind, change.reason.partition(": ")[2]) == (Kind.CORRECT, "file_size_bytes, sha256")
-    row = row_in(made.ledger, wrong.backup_id)
+def test_a_manifest_that_contradicts_the_row_is_told_and_not_taken_over(made: Made) -> None:
+    other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, verification_level="2")
+    made.ledger._rows[other.backup_id] = other
+    plan = rebuilt(ports_of(made.store, made.ledger))
+    [change] = plan.changes
+    assert (change.kind, plan.empty) == (Kind.PROBLEM, True)
+    assert "ledger and manifest contradict each other (file_size_bytes, sha256)" in change.reason
+    assert f"rebuild --accept {other.backup_id} --confirm" in change.reason
+    assert row_in(made.ledger, other.backup_id) == other
+
+
+def test_a_person_may_accept_it_and_its_verification_begins_anew(made: Made) -> None:
+    other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, manifest_sha256="1" * 64, verification_level="2")
+    made.ledger._rows[other.backup_id] = other
+    [change] = rebuilt(ports_of(made.store, made.ledger, accepted=frozenset({other.backup_id}))).changes
+    assert change.kind is Kind.CORRECT
+    row = row_in(made.ledger, other.backup_id)
     assert (row.file_size_bytes, row.sha256) == (made.manifest.bundle.bytes, made.manifest.bundle.sha256)
-    assert row.verification_level == "2"
+    assert (row.manifest_sha256, row.verification_level) == (made.attempt.manifest_sha256, "0")
+
+
+def test_what_the_row_lacks_is_filled_in_and_what_was_verified_stays(made: Made) -> None:
+    poor = replace(made.attempt, record_count=None, table_counts={}, verification_level="2")
+    made.ledger._rows[poor.backup_id] = poor
+    [change] = rebuilt(ports_of(made.store, made.ledger)).changes
+    assert (change.kind, change.reason.partition(": ")[2]) == (Kind.CORRECT, "record_count")
+    row = row_in(made.ledger, poor.backup_id)
+    assert (row.record_count, row.verification_level) == (made.attempt.record_count, "2")
+
+
+def test_a_deleted_backup_whose_folder_holds_something_else_now_is_not_taken_for_it(made: Made) -> None:
+    deleted = replace(made.attempt, status=Status.DELETED, sha256="0" * 64)
+    made.ledger._rows[deleted.backup_id] = deleted
+    [change] = rebuilt(ports_of(made.store, made.ledger)).changes
+    assert (change.kind, row_in(made.ledger, deleted.backup_id)) == (Kind.PROBLEM, deleted)
+
+
+def test_what_nothing_vouches_for_is_said_to_be_so(made: Made) -> None:
+    [change] = plan_rebuild(ports_of(made.store, MemoryLedger())).changes
+    assert "nothing vouches for it" in change.reason
 
 
 def test_a_hold_outlives_the_ledger(made: Made) -> None:

@@ -38,6 +38,7 @@ class PartitionRecord(Written):
     sequences: tuple[OtherSequenceEntry, ...] = ()
     not_held: tuple[NotHeldEntry, ...] = ()
     encryption: EncryptionEntry | None = None
+    schema_sha256: str | None = Field(default=None, description="of the schema.sql of its run; None before 1.4")
 
 
 class Totals(Written):

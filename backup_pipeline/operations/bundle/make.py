@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.bundle import MANIFEST_PATH, README_PATH, SCHEMA_PATH, bytes_member
 from backup_pipeline.core.encryption import check_alike
-from backup_pipeline.core.errors import LedgerError, NotFoundError, StoreError
+from backup_pipeline.core.errors import LedgerError, NotFoundError, StoreError, VerificationError
 from backup_pipeline.core.layout import BackupPlace, schema_key
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.manifest import Manifest, PartitionRecord, StoredManifest, seal
@@ -35,7 +36,7 @@ def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
     """
     partitions = _load(request, ports.store)
     check_alike(partitions, ports.formats.recipients)
-    schema = _schema(request, ports.store)
+    schema = _schema(request, partitions, ports.store)
     manifest = _judged(request, described(request, partitions, schema, ports), ports)
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
     local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
@@ -78,7 +79,7 @@ def _load(request: BundleRequest, store: Store) -> list[PartitionRecord]:
     missing: list[str] = []
     for table in request.tables:
         try:
-            found.append(load_partition(request.place(table), store))
+            found.append(load_partition(request.place(table), store, request.spool))
         except NotFoundError:
             missing.append(table)
     if missing:
@@ -87,8 +88,16 @@ def _load(request: BundleRequest, store: Store) -> list[PartitionRecord]:
     return found
 
 
-def _schema(request: BundleRequest, store: Store) -> bytes:
-    return store.get(schema_key(request.catalog.catalog, request.attempt.partition_date))
+def _schema(request: BundleRequest, partitions: Sequence[PartitionRecord], store: Store) -> bytes:
+    """The schema of the date; VerificationError unless it is that of the newest run among the partitions."""
+    key = schema_key(request.catalog.catalog, request.attempt.partition_date)
+    schema, newest = store.get(key), max(partitions, key=lambda one: one.table.snapshot.taken_at, default=None)
+    if newest is not None and newest.schema_sha256 not in {None, hashlib.sha256(schema).hexdigest()}:
+        message = f"{store.url}/{key} is not the schema that was written with the table {newest.table.name}."
+        raise VerificationError(
+            message, do="Materialize the tables again for that date; see who can write to the store."
+        )
+    return schema
 
 
 def sizes(manifest: Manifest) -> Mapping[str, int]:

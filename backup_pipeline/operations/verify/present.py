@@ -13,6 +13,7 @@ from backup_pipeline.core.manifest import StoredManifest, read_manifest
 from backup_pipeline.core.outline import Outline, read_outline
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark
+from backup_pipeline.operations.open_backup import Document
 
 _UNPINNED = (
     "is known to the ledger by the bundle's SHA-256 alone: the backup is older than the ledger's hash of manifests. "
@@ -37,7 +38,7 @@ def present(
         return None, None, _report((place.manifest,), Finding(Level.PRESENT, place.manifest, error.what))
     key, sha256 = place.bundle(manifest.bundle.name), hashlib.sha256(data).hexdigest()
     stored = store.head(key)
-    findings = [*_misplaced(place, manifest), *_contradicting(place, row, manifest, sha256)]
+    findings = [*_misplaced(place, manifest), *_contradicting(place, row, manifest, data)]
     if stored is None:
         findings.append(Finding(Level.PRESENT, key, "is missing."))
     elif stored.size != manifest.bundle.bytes:
@@ -69,7 +70,8 @@ def _misplaced(place: BackupPlace, manifest: StoredManifest | Outline) -> Iterat
 
 
 def _contradicting(
-    place: BackupPlace, row: Attempt | None, manifest: StoredManifest | Outline, sha256: str
+    place: BackupPlace, row: Attempt | None, manifest: StoredManifest | Outline, data: bytes
 ) -> Iterator[Finding]:
-    for differing in disagreements(row, manifest, sha256) if row is not None else ():
+    document = Document(data, manifest)
+    for differing in disagreements(row, manifest, document.sha256, document.seal_key) if row is not None else ():
         yield Finding(Level.PRESENT, place.manifest, f"and the ledger contradict each other: {differing}.")
