@@ -16,11 +16,13 @@ from backup_pipeline.core.errors import BackupError, CanceledError, NotFoundErro
 from backup_pipeline.core.ports import Store
 from backup_pipeline.formats.age import AgeCipher
 from backup_pipeline.formats.age_keys import new_identity, parse_recipients
+from backup_pipeline.formats.seal_keys import Ed25519Keys, new_seal_key, parse_seal_key
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.encrypted import EncryptedStore
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.sealed import SealedStore
 from backup_pipeline.stores.written import Written
 from backup_pipeline_tests.servers.swift import SwiftServer
 
@@ -63,9 +65,13 @@ def _encrypted(tmp_path: Path, request: pytest.FixtureRequest) -> Store:
     return EncryptedStore(_directory(tmp_path, request), cipher, Written(tmp_path / "written"))
 
 
+def _sealed(tmp_path: Path, request: pytest.FixtureRequest) -> Store:
+    return SealedStore(_directory(tmp_path, request), Ed25519Keys(parse_seal_key(new_seal_key()[0], where="TEST")))
+
+
 @pytest.fixture(
-    params=[_directory, _memory, _s3, _retrying, _encrypted],
-    ids=["directory", "memory", "s3", "retrying", "encrypted"],
+    params=[_directory, _memory, _s3, _retrying, _encrypted, _sealed],
+    ids=["directory", "memory", "s3", "retrying", "encrypted", "sealed"],
 )
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     make: Callable[[Path, pytest.FixtureRequest], Store] = request.param
