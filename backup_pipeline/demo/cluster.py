@@ -3,6 +3,7 @@
 <home>/server.lock       held by the server and its children for as long as one of them lives
 <home>/cluster/data      the data directory
 <home>/cluster/password  the superuser's password
+<home>/<role>.password   that of a role of the demo, where it has one
 <home>/connection.json   how to reach the server; there while it runs
 <home>/port              the port it last had
 <home>/server.log
@@ -51,6 +52,10 @@ class Home:
     def password(self) -> Path:
         """The file with the superuser's password."""
         return self.cluster / "password"
+
+    def role_password(self, role: str) -> Path:
+        """The file with the password of a role of the demo."""
+        return self.path / f"{role}.password"
 
     @property
     def connection(self) -> Path:

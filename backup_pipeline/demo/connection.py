@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -69,6 +70,22 @@ def read_connection(home: Home) -> Connection | None:
     with suppress(OSError, ValueError, TypeError):
         return Connection(**json.loads(home.connection.read_text()))
     return None
+
+
+def read_role_password(home: Path, role: str) -> str | None:
+    """The password of a role of the demo; None where it has none of its own."""
+    with suppress(FileNotFoundError):
+        return Home(home.resolve()).role_password(role).read_text()
+    return None
+
+
+def make_role_password(home: Path, role: str) -> str:
+    """A new password, made at random, in a file that only its owner may read. FileExistsError where one is there."""
+    password = secrets.token_urlsafe(24)
+    path = Home(home.resolve()).role_password(role)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(password)
+    return password
 
 
 def write_connection(home: Home, connection: Connection) -> None:

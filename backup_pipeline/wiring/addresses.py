@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.layout import RESTORES
-from backup_pipeline.demo.connection import Connection, running
+from backup_pipeline.demo.connection import Connection, read_role_password, running
 from backup_pipeline.demo.isp import BACKUP_ROLE
 from backup_pipeline.settings import Settings
 
@@ -29,12 +29,15 @@ def source_url(settings: Settings, catalog: str) -> str:
     if catalog not in DEMO_CATALOGS:
         message = f"The source of catalog {catalog} is not set."
         raise SettingsError(message, do=f"Set BACKUP_SOURCE_URL (or BACKUP_SOURCE_URL_{catalog.upper()}).")
-    return demo_url(_embedded(settings, "BACKUP_SOURCE_URL"))
+    return demo_url(_embedded(settings, "BACKUP_SOURCE_URL"), postgres_home(settings))
 
 
-def demo_url(connection: Connection) -> str:
-    """The demo database as its backup role sees it: it may read what the catalogs list, and nothing else."""
-    return connection.url(DEMO_DATABASE, BACKUP_ROLE)
+def demo_url(connection: Connection, home: Path) -> str:
+    """The demo database as its backup role sees it: it may read what the catalogs list, and nothing else.
+
+    A demo that an earlier version made shares the superuser's password until the server is started to work with it.
+    """
+    return connection.url(DEMO_DATABASE, BACKUP_ROLE, password=read_role_password(home, BACKUP_ROLE))
 
 
 def owner_url(settings: Settings, catalog: str) -> str:
@@ -43,8 +46,9 @@ def owner_url(settings: Settings, catalog: str) -> str:
     The demo database is written to by the embedded server's own superuser, because its backup role may only read.
     """
     url = source_url(settings, catalog)
-    connection = running(postgres_home(settings)) if catalog in DEMO_CATALOGS else None
-    return connection.url(DEMO_DATABASE) if connection and url == demo_url(connection) else url
+    home = postgres_home(settings)
+    connection = running(home) if catalog in DEMO_CATALOGS else None
+    return connection.url(DEMO_DATABASE) if connection and url == demo_url(connection, home) else url
 
 
 def ledger_url(settings: Settings) -> str:

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from backup_pipeline.core.errors import NotFoundError, SettingsError
 from backup_pipeline.demo.cluster import Home
+from backup_pipeline.demo.connection import make_role_password, read_role_password
 from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.demo.isp import create_isp, isp_exists
+from backup_pipeline.demo.isp import BACKUP_ROLE, create_isp, isp_exists, let_backup_role_in
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.settings import PROJECT, Settings, set_environment
 from backup_pipeline.wiring.addresses import (
@@ -50,10 +51,10 @@ def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settin
     with EmbeddedPostgres(postgres_home(settings)) as server:
         for database in (LEDGER_DATABASE, DAGSTER_DATABASE):
             server.ensure_database(database)
+        if settings.source_url is None and not settings.source_urls:
+            create_demo(server, postgres_home(settings), tell, scale=1.0)
         set_environment({**_embedded_environment(settings, server), **dagster_home})
         ready = Settings()
-        if settings.source_url is None and not settings.source_urls:
-            create_demo(server, tell, scale=1.0)
         SqlLedger.create(ledger_url(ready)).close()
         yield ready
 
@@ -124,20 +125,24 @@ def demo_database(settings: Settings, tell: Callable[[str], None], *, scale: flo
     with EmbeddedPostgres(postgres_home(settings)) as server:
         if again:
             _drop(server, DEMO_DATABASE)
-        return create_demo(server, tell, scale=scale)
+        return create_demo(server, postgres_home(settings), tell, scale=scale)
 
 
-def create_demo(server: EmbeddedPostgres, tell: Callable[[str], None], *, scale: float) -> bool:
-    """Create the ISP demo database in `server`; False when it is there already.
+def create_demo(server: EmbeddedPostgres, home: Path, tell: Callable[[str], None], *, scale: float) -> bool:
+    """Create the ISP demo database in `server`, whose home is `home`; False when it is there already.
 
-    Its backup role gets the server's own password: one secret, made at random, that never leaves this machine.
+    Its backup role gets a password of its own, made at random, that never leaves this machine: whoever learns it may
+    read what the catalogs list, and nothing else.
     """
     server.ensure_database(DEMO_DATABASE)
     url = server.url(DEMO_DATABASE)
+    password = read_role_password(home, BACKUP_ROLE)
     if isp_exists(url):
+        if password is None:
+            let_backup_role_in(url, make_role_password(home, BACKUP_ROLE))
         return False
     tell(f"Creating the ISP demo database at scale {scale:g} (only the first time).")
-    create_isp(url, scale=scale, backup_password=server.connection.password)
+    create_isp(url, scale=scale, backup_password=password or make_role_password(home, BACKUP_ROLE))
     return True
 
 
@@ -154,7 +159,7 @@ def _embedded_environment(settings: Settings, server: EmbeddedPostgres) -> Mappi
         found["BACKUP_LEDGER_URL"] = server.url(LEDGER_DATABASE)
     if settings.source_url is None and not settings.source_urls:
         for catalog in DEMO_CATALOGS:
-            found[f"BACKUP_SOURCE_URL_{catalog.upper()}"] = demo_url(server.connection)
+            found[f"BACKUP_SOURCE_URL_{catalog.upper()}"] = demo_url(server.connection, postgres_home(settings))
     return found
 
 

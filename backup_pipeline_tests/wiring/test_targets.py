@@ -74,7 +74,7 @@ def test_the_demo_is_written_to_by_the_server_s_own_user(settings: Settings, mon
     embedded = settings.model_copy(update={"source_url": None})
     expected = f"postgresql://{server.superuser}@127.0.0.1:5999/isp"
     assert chosen_target(embedded, "isp", None, to_source=True).address.url == expected
-    told = settings.model_copy(update={"source_urls": {"isp": SecretStr(addresses.demo_url(server))}})
+    told = settings.model_copy(update={"source_urls": {"isp": SecretStr(addresses.demo_url(server, settings.home))}})
     assert chosen_target(told, "isp", None, to_source=True).address.url == expected
     assert chosen_target(settings, "isp", None, to_source=True).address.url == "postgresql://reader@db.example:5433/isp"
 

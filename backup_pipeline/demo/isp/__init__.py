@@ -118,6 +118,12 @@ def create_isp(
     return IspSummary(rows, time.perf_counter() - started)
 
 
+def let_backup_role_in(url: str, password: str) -> None:
+    """Give the backup role of a demo that is there another password. `url` is a superuser's."""
+    with _connected(url) as connection:
+        _let_in(connection, password)
+
+
 def _checked(scale: float, anchor: datetime) -> datetime:
     if not 0 < scale <= LARGEST_SCALE:
         message = f"The demo's scale must be above 0 and at most {LARGEST_SCALE:g}, not {scale:g}."
