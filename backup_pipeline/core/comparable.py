@@ -12,6 +12,7 @@ _INTEGERS = {"int16", "int32", "int64"}
 _SAME_TYPE = {"uuid", "bool", "date32[day]", "time64[us]", "timestamp[us]", "timestamp[us, tz=UTC]"}
 _DECIMAL = "decimal128("
 _TEXT = re.compile(r"text|name|character varying(\(\d+\))?")
+_OF_ONE_LENGTH = re.compile(r"character\(\d+\)")
 _PADDED = re.compile(r"character\(\d+\)|bpchar")
 _OLD = "the manifest is of format 1.0, which does not say where it comes from"
 
@@ -114,6 +115,10 @@ def _need_comparable(table: TableEntry, columns: Sequence[str], other: TableEntr
     """DuckDB compares these; it must find equal what PostgreSQL does, and it takes no two names that differ in case."""
     for mine, theirs in zip(columns, others, strict=True):
         left, right = _true_column(table, mine), _true_column(other, theirs)
+        for column in (left, right):
+            if column.nondeterministic:
+                message = f"the collation of {column.name} takes different texts for equal, which only PostgreSQL knows"
+                raise _UnknownError(message)
         if not _compare_alike(left, right):
             message = f"{left.pg_type} and {right.pg_type} may compare otherwise than in PostgreSQL"
             raise _UnknownError(message)
@@ -148,7 +153,7 @@ def _compare_alike(left: ColumnEntry, right: ColumnEntry) -> bool:
         return False
     if left.arrow_type in _SAME_TYPE or left.arrow_type.startswith(_DECIMAL):
         return True
-    padded = bool(_PADDED.fullmatch(left.pg_type)) and left.pg_type == right.pg_type
+    padded = bool(_OF_ONE_LENGTH.fullmatch(left.pg_type)) and left.pg_type == right.pg_type
     return left.arrow_type == "string" and (padded or all(_TEXT.fullmatch(c.pg_type) for c in (left, right)))
 
 

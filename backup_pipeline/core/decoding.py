@@ -65,10 +65,14 @@ class Pointing:
 
 @dataclass(frozen=True)
 class Orphans:
-    """How many rows refer to a row that is not there, and the keys of some of them."""
+    """How many rows refer to a row that is not there, and the keys of some of them.
+
+    `targets` are the different keys of the table referred to; counted where there are such rows.
+    """
 
     rows: int
     examples: tuple[tuple[str, ...], ...]
+    targets: int = 0
 
 
 class NotComparableError(Exception):

@@ -19,13 +19,14 @@ class UniqueIndex:
 
 @dataclass(frozen=True)
 class NumberedTable:
-    """A table of the scratch database with columns that sequences feed (`fed`)."""
+    """A table of the scratch database with columns that sequences feed (`fed`), some of them ever again (`cycling`)."""
 
     name: Name
     columns: tuple[TargetColumn, ...]
     fed: tuple[str, ...]
     unique: tuple[UniqueIndex, ...]
     empty: bool
+    cycling: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:

@@ -70,7 +70,7 @@ def inspected(dump: Dump, steps: SchemaSteps, made: MadeObjects) -> Inspected:
     states = {one: _state(one, made) for one in wanted}
     findings = [Finding(str(one), _told(one, state), _DO) for one, state in states.items() if not _good(one, state)]
     remarks = [
-        Remark(str(one), "was not validated in the source (NOT VALID), and is not here.")
+        Remark(str(one), "is not validated in the source (NOT VALID or NOT ENFORCED), and is not here.")
         for one, state in states.items()
         if one.not_valid and state is False
     ]
@@ -82,7 +82,7 @@ def inspected(dump: Dump, steps: SchemaSteps, made: MadeObjects) -> Inspected:
 
 def _wanted(entry: Entry) -> Iterator[_Wanted]:
     if entry.kind in _PARTS and entry.belongs_to and (name := _part_name(entry)):
-        yield _Wanted(_PARTS[entry.kind], (*entry.belongs_to, name), _words(entry.tokens, "NOT", "VALID"))
+        yield _Wanted(_PARTS[entry.kind], (*entry.belongs_to, name), _unchecked(entry.tokens))
     elif entry.kind == "INDEX" and entry.defines:
         yield _Wanted("indexes", entry.defines)
     elif entry.kind in _RELATIONS and (relation := entry.defines or entry.sequence):
@@ -94,14 +94,18 @@ def _checks(entry: Entry) -> Iterator[_Wanted]:
     """The named constraints that a CREATE TABLE makes itself."""
     for item in items(entry.tokens):
         if entry.defines and len(item) > 2 and item[0].is_word("CONSTRAINT") and item[2].is_word("CHECK"):
-            not_valid = _words(item, "NOT", "VALID")
-            yield _Wanted(_PARTS["CHECK CONSTRAINT"], (*entry.defines, item[1].text), not_valid)
+            yield _Wanted(_PARTS["CHECK CONSTRAINT"], (*entry.defines, item[1].text), _unchecked(item))
 
 
 def _part_name(entry: Entry) -> str | None:
     words = ("TRIGGER",) if entry.kind == "TRIGGER" else ("CONSTRAINT",)
     at = next((at for at, token in enumerate(entry.tokens) if token.is_word(*words)), None)
     return entry.tokens[at + 1].text if at is not None and at + 1 < len(entry.tokens) else None
+
+
+def _unchecked(found: list[Token]) -> bool:
+    """Whether rows may break the constraint: NOT VALID, or (since PostgreSQL 18) NOT ENFORCED."""
+    return _words(found, "NOT", "VALID") or _words(found, "NOT", "ENFORCED")
 
 
 def _words(found: list[Token], first: str, second: str) -> bool:

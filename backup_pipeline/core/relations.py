@@ -25,6 +25,7 @@ class Column:
     or an extension's). `precision` and `scale` are those of a constrained numeric. `output` is the function of
     PostgreSQL's own that prints a type that is not builtin (`format` for a domain over one), empty where it is an
     extension's.
+    `nondeterministic` is whether its collation takes different texts for equal.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Column:
     nullable: bool = True
     precision: int | None = None
     scale: int | None = None
+    nondeterministic: bool = False
     generated: bool = False
     identity: bool = False
     readable: bool = True

@@ -87,6 +87,7 @@ def _column(planned: PlannedColumn) -> ColumnEntry:
         masked=planned.masked,
         generated=planned.column.generated,
         identity=planned.column.identity,
+        nondeterministic=planned.column.nondeterministic,
     )
 
 

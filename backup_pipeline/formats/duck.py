@@ -64,7 +64,10 @@ def orphans(
         return Orphans(0, ())
     keys = ", ".join(f"r.{name_sql(mine)}::VARCHAR" for mine, _ in pairs)
     some = database.execute(f"SELECT DISTINCT {keys} {lost} ORDER BY ALL LIMIT {_EXAMPLES}").fetchall()
-    return Orphans(int(found), tuple(tuple(str(value) for value in key) for key in some))
+    keys = ", ".join(name_sql(theirs) for _, theirs in pairs)
+    different = database.execute(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {files_sql(targets)})").fetchone()  # noqa: S608
+    examples = tuple(tuple(str(value) for value in key) for key in some)
+    return Orphans(int(found), examples, different[0] if different else 0)
 
 
 def _value_sql(task: SheetTask, shown: Shown) -> str:

@@ -59,8 +59,10 @@ SELECT a.attrelid::int8 AS relation, a.attnum AS number, a.attname AS name, a.at
            SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated
            AND k.conkey[1] = a.attnum) AS nullable,
        a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity,
-       has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable,
+       NOT coalesce(l.collisdeterministic, true) AS nondeterministic
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE a.attnum > 0 AND NOT a.attisdropped AND {_OURS} ORDER BY 1, 2"""  # noqa: S608
 _TYPES = """
 SELECT t.oid::int8 AS id, t.typname AS name, t.typbasetype::int8 AS base, t.typtypmod AS typmod,
@@ -208,6 +210,7 @@ def _column(row: Row, types: Mapping[int, Row]) -> Column:
         identity=row["identity"],
         readable=row["readable"],
         output="" if base["builtin"] else base["output"] if base["id"] == row["type"] else "format",
+        nondeterministic=row["nondeterministic"],
     )
 
 

@@ -105,6 +105,7 @@ class PostgresScratch:
                     fed=tuple(dict.fromkeys(row["column"] for row in rows)),
                     unique=tuple(_unique(row) for row in unique[oid]),
                     empty=_empty(work, named[oid]),
+                    cycling=tuple(row["column"] for row in rows if row["cycles"]),
                 )
                 for oid, rows in fed.items()
             ]

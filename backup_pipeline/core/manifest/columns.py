@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from backup_pipeline.core.manifest.names import PgType
 from backup_pipeline.core.manifest.written import Written
 
@@ -16,6 +18,7 @@ class ColumnEntry(Written):
     masked: bool = False
     generated: bool = False
     identity: bool = False
+    nondeterministic: bool = Field(default=False, description="its collation takes different texts for equal")
 
 
 class ReferenceEntry(Written):

@@ -42,12 +42,15 @@ def try_inserts(scratch: Scratch, restored: Restored) -> tuple[Sequence[InsertTr
     for table in scratch.database.numbered([one.target for one in restored.plan.tables]):
         wanted = planned_insert(table)
         done = Inserted() if wanted.why_not else scratch.database.insert(wanted)
-        trials.append(InsertTrial(table.full_name, table.fed, done.drawn, _not_tried(wanted, done)))
-        findings += [_taken(table.full_name, column) for column in done.taken]
+        again = [column for column in done.taken if column in table.cycling]
+        trials.append(InsertTrial(table.full_name, table.fed, done.drawn, _not_tried(wanted, done, again)))
+        findings += [_taken(table.full_name, column) for column in done.taken if column not in again]
     return trials, findings
 
 
-def _not_tried(wanted: Insert, done: Inserted) -> str:
+def _not_tried(wanted: Insert, done: Inserted, again: Sequence[str]) -> str:
+    if again:
+        return f"the sequence of {', '.join(again)} begins again (CYCLE): its next number is in use, as in the source"
     return wanted.why_not or (f"the server refused a made-up row: {done.refused}" if done.refused else "")
 
 

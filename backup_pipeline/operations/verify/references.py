@@ -6,6 +6,7 @@ from backup_pipeline.core.comparable import pointings
 from backup_pipeline.core.decoding import Decoder, Orphans, Pointing
 from backup_pipeline.core.progress import StageStarted
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark
+from backup_pipeline.operations.anomaly_references import CHEAP_ROWS
 from backup_pipeline.operations.verify.asked import Subject, VerifyPorts
 from backup_pipeline.operations.verify.parquet_files import ParquetFiles
 
@@ -39,9 +40,22 @@ def references(at: Subject, parquet: ParquetFiles, ports: VerifyPorts, decoder: 
 def _told(at: Subject, pointing: Pointing, found: Orphans) -> Finding | Remark:
     keys = "; ".join(_key(pointing, example) for example in found.examples)
     message = f"has {found.rows:,} rows that refer to no row of {pointing.target}: {keys}{_more(found)}."
-    if pointing.enforced:
+    if pointing.enforced and not _uncounted_and_whole(at, pointing, found):
         return Finding(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), message)
+    if pointing.enforced:
+        told = f"{message} All {found.targets:,} rows of {pointing.target} are here: the source itself broke this key."
+        return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), told)
     return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), f"{message} The database allows it.")
+
+
+def _uncounted_and_whole(at: Subject, pointing: Pointing, found: Orphans) -> bool:
+    """Whether rows that lead nowhere were so in the source, though the backup did not count them: it was too large.
+
+    As many different keys as the target table had rows in the snapshot are all the keys that there were.
+    """
+    rows = {table.name: table.row_count for table in at.manifest.tables}
+    counted = rows[pointing.table] + rows[pointing.target] <= CHEAP_ROWS
+    return not counted and found.targets == rows[pointing.target]
 
 
 def _key(pointing: Pointing, example: tuple[str, ...]) -> str:
