@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     drill_pg_bin: Path | None = Field(
         default=None, description="the PostgreSQL programs that drills start; else those here that fit the backup"
     )
+    pg_bin: Path | None = Field(default=None, description="the folder of the pg_dump to use; else the one that fits")
     restore_approval: bool = Field(
         default=False, description="whether a restore needs the approval of another person than who asks for it"
     )
@@ -146,6 +147,16 @@ class Settings(BaseSettings):
 def set_environment(values: Mapping[str, str]) -> None:
     """Set environment variables, for this process and its children."""
     os.environ.update(values)
+
+
+def libpq_environment() -> Mapping[str, str]:
+    """What libpq needs of the environment in a child process, beside what its connection string says.
+
+    That is what its libraries read: authorities, Kerberos, and the home folder with certificates and keys. PG*
+    variables are none of it: they are in the connection string by then.
+    """
+    kept = ("HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "OPENSSL_MODULES", "LD_LIBRARY_PATH")
+    return {name: value for name, value in os.environ.items() if name in kept or name.startswith("KRB5")}
 
 
 def _named_urls(prefix: str) -> dict[str, SecretStr]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backup_pipeline.core.doctor import Line, ok, problem, warning
+from backup_pipeline.core.releases import Release
 
 OLDEST = 15
 """The oldest major version that is tried; backups of older ones are made, but nobody promises them."""
@@ -38,6 +39,7 @@ class SourceFacts:
 
     `powers` are the role's attributes beyond reading; `hidden` are tables it may not read, `filtered` those of which
     row-level security shows it only some rows; `ends` settings that would end a long snapshot, with their values.
+    `relayed`: a pooler or proxy stands before the server and gives each connection a session of its own.
     """
 
     url: str
@@ -54,11 +56,24 @@ class SourceFacts:
     filtered: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     standby: Standby | None = None
+    relayed: bool = False
+
+
+@dataclass(frozen=True)
+class DumpFacts:
+    """The pg_dump that is used for a server of the release `server`; `lent`: it runs with this program's libpq."""
+
+    program: str
+    release: Release
+    server: Release
+    lent: bool = False
 
 
 def judge_source(topic: str, facts: SourceFacts, wanted: Sequence[str]) -> Iterator[Line]:
     """A line for each thing; `wanted` are the relations that the catalog reads."""
     yield ok(topic, f"{facts.url} answers, as role {facts.role}")
+    if facts.relayed:
+        yield ok(topic, "a pooler or proxy stands before it, and keeps a session together: that is enough")
     yield _version(topic, facts)
     yield _rights(topic, facts)
     yield from _hidden(topic, facts, wanted)
@@ -137,12 +152,15 @@ def _ends(topic: str, facts: SourceFacts) -> Iterator[Line]:
     yield warning(topic, f"settings that end a long snapshot: {', '.join(facts.ends)}", do)
 
 
-def judge_dump(topic: str, dump: int, facts: SourceFacts) -> Line:
-    """Whether pg_dump, of the major version `dump`, can write the schema of this server: not of a newer one."""
-    if dump >= facts.major:
-        return ok(topic, f"pg_dump {dump} is new enough for the server")
-    do = f"Install the programs of PostgreSQL {facts.major} here."
-    return problem(topic, f"pg_dump {dump} can not read a server of version {facts.major}: no backup is made", do)
+def judge_dump(topic: str, facts: DumpFacts) -> Line:
+    """Whether the pg_dump that has just connected writes a schema that the server takes back."""
+    lent = " (with this program's libpq: its own has no TLS)" if facts.lent else ""
+    used = f"{facts.program}, version {facts.release}{lent}, connects"
+    if facts.release.is_as_recent(facts.server):
+        return ok(topic, f"{used}; it is as recent as the server's {facts.server}")
+    what = f"{used}; it is older than the server's release {facts.server}, and may not know all that one writes"
+    do = f"Install the newest client programs of PostgreSQL {facts.server.major} here, or set BACKUP_PG_BIN to them."
+    return warning(topic, what, do)
 
 
 def judge_snapshot_age(topic: str, took: timedelta | None) -> Line:

@@ -7,6 +7,7 @@ import re
 import psycopg
 
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceError, SourceUnavailableError
+from backup_pipeline.postgres.connect import UnsuitableConnectionError
 from backup_pipeline.postgres.endpoint import Endpoint
 from backup_pipeline.postgres.refusals import refusal_state, server_answered
 
@@ -23,7 +24,7 @@ RECOVERY = (
 
 # sqlstate (or its class) -> the error's type and what to do next.
 _RULES: dict[str, tuple[type[SourceError], str]] = {
-    "28": (SourceError, "Correct the user and the password in the source URL, or pg_hba.conf on the server."),
+    "28": (SourceError, "Correct the user and the password of the source, or pg_hba.conf on the server."),
     "3D000": (SourceError, "Correct the database's name in the source URL, or create the database."),
     "42501": (SourceError, "GRANT SELECT on it (and USAGE on its schema) to the role of the source URL."),
     "55P03": (SourceUnavailableError, "Something holds a lock on it (see pg_locks): run again when it is done."),
@@ -41,11 +42,30 @@ _RULES: dict[str, tuple[type[SourceError], str]] = {
     "72": (SourceUnavailableError, "old_snapshot_threshold ended the snapshot: set it to -1 on the server, or higher."),
     "XX": (SourceError, "The server met damaged data or a bug of its own: look at its log, check the table."),
 }
+_CONNECTING: dict[str, tuple[type[SourceError], str]] = {
+    "42501": (SourceError, "GRANT CONNECT ON the DATABASE to the role of the URL."),
+    "57P03": (SourceUnavailableError, "The server starts or recovers: wait until it takes connections."),
+}
+"""What a state means that a server refuses a connection with, where it is something else than for a statement."""
 _ROW_SECURITY = "Give the role BYPASSRLS, or read the table through a view of its owner: a filtered copy is no backup."
 _UNLOGGED = "A standby has no rows of an unlogged table: read the primary, or exclude it in the catalog."
-_NOTHING_TO_SEND = "no password supplied"
-"""libpq's own words, which are never translated here."""
 _UNREACHABLE = "Check host and port, that the server runs and accepts connections, and the network."
+# What libpq itself finds wrong carries no sqlstate. It says so in English, unless it is the system's.
+_LIBPQ_SAID: tuple[tuple[re.Pattern[str], tuple[type[SourceError], str]], ...] = (
+    (re.compile("SYSCALL|EOF|closed unexpectedly|timeout expired"), (SourceUnavailableError, _UNREACHABLE)),
+    (
+        re.compile("no password supplied"),
+        (SourceError, "Give the password in the URL, in PGPASSWORD, or in ~/.pgpass (its file must be 0600)."),
+    ),
+    (
+        re.compile("certificate|SSL|private key|channel binding|authentication method", re.IGNORECASE),
+        (SourceError, "Correct sslmode, sslrootcert, sslcert, sslkey or channel_binding (docs/connecting.md)."),
+    ),
+    (
+        re.compile("service file|definition of service"),
+        (SourceError, "Name a service of ~/.pg_service.conf, or the file in PGSERVICEFILE."),
+    ),
+)
 # What a message is about stands in the name of the server's function that wrote it: words come in any language.
 _OF_ROW_SECURITY = {"check_enable_rls"}
 _OF_RECOVERY = {"get_relation_info"}
@@ -73,28 +93,37 @@ def connection_lost(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 
 
-def connect_error(error: BaseException, endpoint: Endpoint) -> BackupError:
+def connect_error(error: BaseException, endpoint: Endpoint) -> SourceError:
     """Why the connection could not be made: SourceError when the settings are wrong, else SourceUnavailableError."""
+    if isinstance(error, UnsuitableConnectionError):
+        return SourceError(error.what, do=error.do)
     said = endpoint.redact(server_said(error))
-    kind, do = _RULES.get(refused_with(error, endpoint)) or (SourceUnavailableError, _UNREACHABLE)
+    kind, do = refusal_rule(refused_with(error, endpoint), said)
     return kind(f"Can not connect to {endpoint}: {said}", do=do)
 
 
+def refusal_rule(state: str, said: str) -> tuple[type[SourceError], str]:
+    """Whether waiting can help, and what to do, about a connection refused with that SQLSTATE, or by libpq itself."""
+    if rule := _CONNECTING.get(state) or _RULES.get(state) or _RULES.get(state[:2]):
+        return rule
+    return next((rule for sign, rule in _LIBPQ_SAID if sign.search(said)), (SourceUnavailableError, _UNREACHABLE))
+
+
 def refused_with(error: BaseException, endpoint: Endpoint) -> str:
-    """The SQLSTATE of a refused connection, or its class `28` where no password was there to be sent; else empty.
+    """The SQLSTATE of a refused connection, of class 28 that class alone; empty when no server answered.
 
     Where the server answered, it is asked once more: the driver keeps no code of an error at the door.
     """
     if (state := sqlstate_of(error)) or not isinstance(error, psycopg.OperationalError):
         return state
-    if _NOTHING_TO_SEND in str(error):
-        return "28"
     state = refusal_state(endpoint.conninfo("refused", _CONNECT_S)) if server_answered(str(error)) else ""
     return "28" if state.startswith("28") else state
 
 
 def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupError:
     """Why a statement failed. `doing` is what it was for, with the relation: `reading public.customers`."""
+    if isinstance(error, UnsuitableConnectionError):
+        return SourceError(error.what, do=error.do)
     state, said = sqlstate_of(error), endpoint.redact(server_said(error))
     what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {said}"
     function = _function_of(error)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from backup_pipeline.core.doctor_source import SourceFacts, Standby
 from backup_pipeline.core.ports import Clock
+from backup_pipeline.postgres.connect import first_connection
 from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import connect_error, query_error
 
@@ -56,18 +57,14 @@ def examine_source(url: str, clock: Clock, *, connect_timeout_s: int = 10) -> So
     """
     endpoint = parse_endpoint(url)
     try:
-        session = psycopg.connect(
-            endpoint.conninfo("doctor", connect_timeout_s),
-            autocommit=True,
-            row_factory=dict_row,
-            prepare_threshold=None,
-        )
+        session, route = first_connection(endpoint, "doctor", connect_timeout_s)
     except psycopg.Error as error:
         raise connect_error(error, endpoint) from None
     with session:
         try:
-            session.execute(f"SET statement_timeout = {_TIMEOUT_MS}")
-            return _facts(session, endpoint, clock)
+            with session.transaction():
+                session.execute(f"SET LOCAL statement_timeout = {_TIMEOUT_MS}; SET LOCAL search_path = pg_catalog")
+                return replace(_facts(session, endpoint, clock), relayed=route.relayed)
         except psycopg.Error as error:
             raise query_error(error, endpoint, "examining the source") from None
 

@@ -12,16 +12,15 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import ConnStatus
-from psycopg.rows import dict_row
 
 from backup_pipeline.core.manifest import SnapshotEntry
+from backup_pipeline.postgres.connect import Session
 from backup_pipeline.postgres.known_settings import refuse_hidden_damage
 from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import BEGIN, apply_sql
 
-# statement_timestamp: when the statement arrived that takes the snapshot. What was committed before is in it.
 _OPEN = """
-SELECT pg_export_snapshot() AS id, statement_timestamp() AS taken_at, current_database() AS database,
+SELECT pg_export_snapshot() AS id, current_database() AS database,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
        pg_is_in_recovery() AS standby, current_setting('server_version') AS server_version"""
 _CANCEL_TIMEOUT_S = 5.0
@@ -32,22 +31,24 @@ Row = dict[str, Any]
 class Holder:
     """Holds the snapshot open until `close`. Raises psycopg's errors as they are; safe from any thread."""
 
-    def __init__(self, conninfo: str, settings: Mapping[str, str], patience: Patience) -> None:
+    def __init__(self, connection: Session, settings: Mapping[str, str], patience: Patience) -> None:
         self._patience = patience
-        self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+        self._connection = connection
         self._guard = threading.Lock()
         self._ends = socket.socketpair()
         self._watcher: threading.Thread | None = None
         try:
-            refuse_hidden_damage(self.query(apply_sql(settings))[0]["refused"])
             self.query(BEGIN)
+            # The first query takes the snapshot: what was committed before it arrived is in it.
+            first = self.query(apply_sql(settings))[0]
+            refuse_hidden_damage(first["refused"])
             opened = self.query(_OPEN)[0]
         except BaseException:
             self.close()
             raise
         self.server_version = self._connection.info.server_version
         self.standby = bool(opened.pop("standby"))
-        self.entry = SnapshotEntry(**{**opened, "taken_at": opened["taken_at"].astimezone(UTC)})
+        self.entry = SnapshotEntry(**opened, taken_at=first["asked_at"].astimezone(UTC))
 
     def query(self, sql: str, parameters: Sequence[object] | None = None) -> list[Row]:
         """The rows of `sql` in the snapshot."""

@@ -7,7 +7,7 @@ how fast a query is, or what the server writes into its own log, stays as the se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from backup_pipeline.core.errors import PreflightRefusedError, SourceError
 
@@ -95,8 +95,8 @@ It may use every core of its server; where tables are put, and what its own func
 DUMPING: Mapping[str, str] = {**_VALUES, **_SYNTAX, "exit_on_error": "off", "client_min_messages": "warning"}
 """What pg_dump starts with: it sets the rest itself (search path, timeouts, row security, the order of scans)."""
 
-KNOWN = "SELECT name FROM pg_settings WHERE context = 'user'"
-"""The names of the settings that any session of a server may set."""
+KNOWN = "SELECT name, reset_val FROM pg_settings WHERE context = 'user'"
+"""The settings that any session of a server may set, with the value that a session of the role starts with."""
 
 
 def timeouts(statement_timeout_s: float, lock_timeout_s: float) -> Mapping[str, str]:
@@ -128,10 +128,13 @@ def refuse_replica(refused: Sequence[str]) -> None:
         raise PreflightRefusedError(message, do=do)
 
 
-def startup_options(settings: Mapping[str, str], known: Iterable[str]) -> str:
-    """`settings` as libpq's `options` (PGOPTIONS): those that the server knows, whose names are `known`."""
-    there = {name.lower() for name in known}
-    given = {name: value for name, value in settings.items() if name.lower() in there}
+def startup_options(settings: Mapping[str, str], known: Mapping[str, str]) -> str:
+    """`settings` as libpq's `options` (PGOPTIONS): those that a session would start with another value of.
+
+    `known` are the settings of the server, each with the value that sessions start with.
+    """
+    there = {name.lower(): value for name, value in known.items()}
+    given = {name: value for name, value in settings.items() if there.get(name.lower(), value) != value}
     return " ".join(f"-c {name}={_escaped(value)}" for name, value in given.items())
 
 

@@ -1,10 +1,12 @@
-"""The very libpq that psycopg uses, for compiled code that works on psycopg's connections."""
+"""The very libpq that psycopg uses: for compiled code that works on its connections, and for programs that lack TLS."""
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,6 +26,30 @@ def connection_address(connection: psycopg.Connection[Any]) -> int:
     """The address of libpq's connection (PGconn)."""
     address: int = connection.pgconn.pgconn_ptr  # type: ignore[attr-defined]  # every implementation of pq has it
     return address
+
+
+@cache
+def library_file() -> Path | None:
+    """The file of that libpq, where a program can be started with it in place of its own: on Linux."""
+    if sys.platform != "linux":
+        return None
+    where = _Place()
+    if not ctypes.CDLL(None).dladdr(ctypes.c_void_p(function_address("PQconnectdbParams")), ctypes.byref(where)):
+        return None
+    path = Path(where.file.decode()).resolve()
+    return path if path.is_file() and path.name.startswith("libpq") else None
+
+
+class _Place(ctypes.Structure):
+    """dladdr's Dl_info: the file that an address belongs to."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+    file: bytes
 
 
 @cache

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
-from psycopg.rows import dict_row
 
+from backup_pipeline.core.doctor_source import DumpFacts
 from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import Database, Relation
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.core.releases import Release
+from backup_pipeline.postgres.connect import first_connection
 from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import RECOVERY, connect_error, connection_lost, query_error
 from backup_pipeline.postgres.holder import Holder, Row
@@ -24,7 +25,8 @@ from backup_pipeline.postgres.known_settings import DUMPING, KNOWN, startup_opti
 from backup_pipeline.postgres.page_sql import own_column, source_sql
 from backup_pipeline.postgres.pages import Reading, read_pages, run
 from backup_pipeline.postgres.patience import Patience
-from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SchemaDump
+from backup_pipeline.postgres.programs import choose_dump
+from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
 from backup_pipeline.postgres.session import apply_sql, session_settings
 from backup_pipeline.postgres.walks import PageSize
 from backup_pipeline.postgres.worker import Worker, Workers
@@ -38,7 +40,8 @@ class SourceOptions:
     """How the source is treated: timeouts in seconds (0: none), connections at once, and the size of pages.
 
     Besides `max_connections` workers there is the holder, and one connection more while something is canceled or the
-    definition of a view is looked up.
+    definition of a view is looked up. `programs` is the folder of pg_dump, where one is named; `environment` is what
+    libpq needs of ours in a child process.
     """
 
     statement_timeout_s: float = 3600
@@ -48,7 +51,8 @@ class SourceOptions:
     page_bytes: int = 4 * _MIB
     first_page_rows: int = 2000
     max_page_rows: int = 1_000_000
-    bindir: Path | None = None
+    programs: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class PostgresSource:
@@ -82,14 +86,15 @@ class PostgresSnapshot:
     """
 
     def __init__(self, endpoint: Endpoint, options: SourceOptions) -> None:
-        self._endpoint = endpoint
         self._options = options
         self._settings = session_settings(options.statement_timeout_s, options.lock_timeout_s)
         self._patience = Patience.beyond(options.statement_timeout_s)
         try:
-            self._holder = Holder(self._conninfo("holder"), self._settings, self._patience)
+            connection, self._route = first_connection(endpoint, "holder", options.connect_timeout_s)
+            self._holder = Holder(connection, self._settings, self._patience)
         except psycopg.Error as error:
             raise connect_error(error, endpoint) from None
+        self._endpoint = endpoint = self._route.endpoint
         self.entry = self._holder.entry
         self._workers = Workers(self._worker, options.max_connections)
         self._reading = Reading(
@@ -135,10 +140,8 @@ class PostgresSnapshot:
 
     def schema_sql(self) -> str:
         """The DDL of the database as this snapshot shows it; a comment at the top names what the role may not read."""
-        program = find_binaries(self._options.bindir, needs=("pg_dump",)).tool("pg_dump")
-        known = [str(row["name"]) for row in self._ask(KNOWN, "reading the settings")]
-        options = startup_options(DUMPING, known)
-        dump = SchemaDump(program, self._endpoint, self._options.connect_timeout_s, self._patience, options)
+        options = self._dump_options()
+        dump = SchemaDump(options, self._patience)
         with self._guard:
             self._dumps.append(dump)
         hidden = [(str(row["schema"]), str(row["name"])) for row in self._ask(LOCKED_OUT, "reading privileges")]
@@ -148,7 +151,26 @@ class PostgresSnapshot:
             self._workers.check()
             raise
         self._workers.check()
-        return sql
+        return loadable(sql, [str(row["name"]) for row in self._ask(SETTING_NAMES, "reading the settings")])
+
+    def try_dump(self) -> DumpFacts:
+        """Which pg_dump is used here; it has connected, and dumped nothing. The error that `schema_sql` would meet."""
+        options = self._dump_options()
+        SchemaDump(options, self._patience).try_it()
+        program, server = options.program, Release.of(self._holder.server_version)
+        return DumpFacts(str(program.path), program.release, server, lent=program.library is not None)
+
+    def _dump_options(self) -> DumpOptions:
+        """How pg_dump is run here; SourceError when no program fits this server and connection."""
+        program = choose_dump(Release.of(self._holder.server_version), self._endpoint, self._options.programs)
+        known = {str(row["name"]): str(row["reset_val"]) for row in self._ask(KNOWN, "reading the settings")}
+        settings, environment = dict(DUMPING), dict(self._options.environment)
+        if self._route.relayed:
+            # Every pooler takes these two the other way; the third only keeps notices away.
+            environment |= {"PGTZ": settings.pop("TimeZone"), "PGDATESTYLE": settings.pop("DateStyle")}
+            del settings["client_min_messages"]
+        options = startup_options(settings, known)
+        return DumpOptions(program, self._endpoint, self._options.connect_timeout_s, environment, options)
 
     def cancel(self) -> None:
         """Stop every running query at once; readers raise CanceledError. Returns when none runs any more."""
@@ -174,8 +196,10 @@ class PostgresSnapshot:
 
     def _cancel_backends(self, pids: list[int]) -> None:
         """The second way to cancel: from a session of its own, where a cancel request does not get through."""
-        with suppress(psycopg.Error), psycopg.connect(self._conninfo("control"), autocommit=True) as control:
-            control.execute("SELECT pg_cancel_backend(pid) FROM unnest(%s::int4[]) AS pid", [pids])
+        with suppress(psycopg.Error), self._route.connect("control") as control:
+            control.execute(
+                "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.unnest(%s::pg_catalog.int4[]) AS pid", [pids]
+            )
 
     def _ask(self, sql: str, doing: str) -> list[Row]:
         self._workers.check()
@@ -190,14 +214,13 @@ class PostgresSnapshot:
 
     def _now(self, sql: str) -> list[Row]:
         """The rows of `sql` in a session of its own, which sees what the snapshot does not. psycopg's errors."""
-        connected = psycopg.connect(self._conninfo("control"), autocommit=True, row_factory=dict_row)
-        with connected as session, self._patience.waiting(session):
-            session.execute(apply_sql(self._settings))
-            return session.execute(sql).fetchall()
+        with self._route.connect("control") as session, self._patience.waiting(session), session.transaction():
+            session.execute(apply_sql(self._settings).encode())
+            return session.execute(sql.encode()).fetchall()
 
     def _worker(self) -> Worker:
         try:
-            return Worker(self._conninfo("worker"), self._settings, self.entry.id, self._patience)
+            return Worker(self._route.connect("worker"), self._settings, self.entry.id, self._patience)
         except psycopg.Error as error:
             if self._holder.gone():
                 self._lost()
@@ -206,6 +229,3 @@ class PostgresSnapshot:
             if isinstance(failed, SnapshotLostError):
                 raise failed from error
             raise connect_error(error, self._endpoint) from error
-
-    def _conninfo(self, role: str) -> str:
-        return self._endpoint.conninfo(role, self._options.connect_timeout_s)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import BackupError, CanceledError, LockedError
 from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.core.restore_target import TargetFacts
 from backup_pipeline.core.restoring import Name, RestorePlan, TableReport, TableRestore
 from backup_pipeline.postgres import target_queries as ask
+from backup_pipeline.postgres.connect import first_connection
 from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
 from backup_pipeline.postgres.known_settings import WRITING, refuse_replica, timeouts
 from backup_pipeline.postgres.restore_run import restore_in_transaction
@@ -60,28 +59,34 @@ class PostgresTargetSession:
     """One connection (core's port `TargetSession`). `cancel` may be called from any thread, the rest from one."""
 
     def __init__(self, endpoint: Endpoint, options: TargetOptions) -> None:
-        self._endpoint = endpoint
         self._options = options
         self._canceled = threading.Event()
-        settings = {**WRITING, **timeouts(options.statement_timeout_s, options.lock_timeout_s)}
-        conninfo = endpoint.conninfo("restore", options.connect_timeout_s)
+        self._settings = {**WRITING, **timeouts(options.statement_timeout_s, options.lock_timeout_s)}
+        self._holds_lock = False
         try:
-            self._connection = _connected(conninfo, settings)
+            self._connection, route = first_connection(endpoint, "restore", options.connect_timeout_s)
         except psycopg.Error as error:
             raise connect_error(error, endpoint) from None
-        self._work = Work(self._connection, endpoint, Silence())
+        self._endpoint = route.endpoint
+        self._work = Work(self._connection, self._endpoint, Silence())
+        try:
+            self._begin(alone=not route.relayed)
+        except BaseException:
+            self.close()
+            raise
 
     def look(self, wanted: Sequence[Name]) -> TargetFacts:
         """What is there now, as one transaction shows it."""
-        with self._told("looking at the target"), self._connection.transaction():
-            self._work.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "looking at the target")
+        with self._told("looking at the target"), self._transaction("REPEATABLE READ, READ ONLY"):
             return facts(self._work.ask, wanted)
 
     def lock(self) -> None:
         """Keep other restores out until the session ends; LockedError, naming the holder, when one is under way."""
-        if self._work.ask(ask.TRY_LOCK, LOCK)[0]["held"]:
-            return
-        found = self._work.ask(ask.HOLDER, LOCK)
+        with self._told("locking the target"), self._transaction("READ COMMITTED, READ ONLY"):
+            self._holds_lock = self._work.ask(ask.TRY_LOCK, LOCK)[0]["held"]
+            if self._holds_lock:
+                return
+            found = self._work.ask(ask.HOLDER, LOCK)
         holder = f"process {found[0]['pid']} ({found[0]['application_name']})" if found else "another session"
         message = f"Another restore into {self._endpoint.database} is under way: {holder} holds its lock."
         raise LockedError(message, do="Wait until it ends; if nobody runs it, end it with pg_terminate_backend.")
@@ -95,8 +100,7 @@ class PostgresTargetSession:
     ) -> Sequence[TableReport]:
         """Carry out the plan in one transaction; what became of each table, in the plan's order."""
         work = Work(self._connection, self._endpoint, progress, self._options.lock_timeout_s)
-        with self._told("ending the restore"), self._connection.transaction():
-            work.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", "beginning")
+        with self._told("ending the restore"), self._transaction("READ COMMITTED, READ WRITE"):
             return restore_in_transaction(work, plan, rows, protect)
 
     def analyze(self, tables: Sequence[Name]) -> Sequence[str]:
@@ -104,7 +108,8 @@ class PostgresTargetSession:
         notes = []
         for name in tables:
             try:
-                self._work.run(f"ANALYZE {relation_sql(name)}", f"making statistics of {'.'.join(name)}")
+                with self._told("making statistics"), self._transaction("READ COMMITTED, READ WRITE"):
+                    self._work.run(f"ANALYZE {relation_sql(name)}", f"making statistics of {'.'.join(name)}")
             except BackupError as error:
                 notes.append(error.what)
         return notes
@@ -118,7 +123,26 @@ class PostgresTargetSession:
     def close(self) -> None:
         """End the connection, and with it its lock and whatever was not committed."""
         with suppress(psycopg.Error):
-            self._connection.close()
+            if self._holds_lock:  # a pooler in session mode may keep the session for the next
+                self._connection.execute(ask.UNLOCK, LOCK)
+        self._connection.close()
+
+    def _begin(self, *, alone: bool) -> None:
+        """Look whether our settings can be set at all; let the session last while a backup is fetched."""
+        with self._told("looking at the target"), self._transaction("READ COMMITTED, READ ONLY"):
+            pass
+        if alone:  # behind a pooler the session is somebody else's afterwards
+            with suppress(psycopg.errors.UndefinedObject):  # servers before 14 have no such limit
+                self._connection.execute("SET SESSION idle_session_timeout = 0")
+
+    @contextmanager
+    def _transaction(self, mode: str) -> Iterator[None]:
+        """A transaction of that mode with our settings, which end with it."""
+        with self._connection.transaction():
+            self._connection.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}".encode())
+            row = self._connection.execute(apply_sql(self._settings).encode()).fetchone()
+            refuse_replica(row["refused"] if row else [])
+            yield
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[None]:
@@ -131,14 +155,3 @@ class PostgresTargetSession:
                 message = "The restore was canceled."
                 raise CanceledError(message, do="The target is as it was.") from error
             raise
-
-
-def _connected(conninfo: str, settings: Mapping[str, str]) -> psycopg.Connection[dict[str, Any]]:
-    connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
-    try:
-        row = connection.execute(apply_sql(settings).encode()).fetchone()
-        refuse_replica(row["refused"] if row else [])
-    except BaseException:
-        connection.close()
-        raise
-    return connection

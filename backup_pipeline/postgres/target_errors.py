@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import psycopg
 
 from backup_pipeline.core.errors import BackupError, PreflightRefusedError, TargetError, TargetUnavailableError
+from backup_pipeline.postgres.connect import UnsuitableConnectionError
 from backup_pipeline.postgres.endpoint import Endpoint
-from backup_pipeline.postgres.errors import connection_lost, refused_with, server_said, sqlstate_of
+from backup_pipeline.postgres.errors import connection_lost, refusal_rule, refused_with, server_said, sqlstate_of
 
 _AS_BEFORE = "The target is as it was."
 _RULES: dict[str, tuple[type[BackupError], str]] = {
@@ -28,7 +29,6 @@ _RULES: dict[str, tuple[type[BackupError], str]] = {
 _COLUMN = re.compile(r"COPY .*?, \w+ (\d+)(?:, \w+ ([^:\n]+))?")
 
 
-_UNREACHABLE = "Check host, port, database, user and password, and that the server runs and accepts connections."
 _AT_THE_DOOR: dict[str, tuple[type[TargetError], str]] = {
     "28": (TargetError, "Correct the user and the password in the target's URL, or pg_hba.conf on the server."),
     "3D000": (TargetError, "Create the database first, or correct its name in the target's URL."),
@@ -38,8 +38,12 @@ _AT_THE_DOOR: dict[str, tuple[type[TargetError], str]] = {
 
 def connect_error(error: psycopg.Error, endpoint: Endpoint) -> TargetError:
     """Why the connection could not be made."""
-    said = endpoint.redact(server_said(error))
-    kind, do = _AT_THE_DOOR.get(refused_with(error, endpoint), (TargetUnavailableError, _UNREACHABLE))
+    if isinstance(error, UnsuitableConnectionError):
+        return TargetError(error.what, do=error.do)
+    said, state = endpoint.redact(server_said(error)), refused_with(error, endpoint)
+    rule, advice = refusal_rule(state, said)
+    usual = (TargetUnavailableError if rule.transient else TargetError, advice)
+    kind, do = _AT_THE_DOOR.get(state, usual)
     return kind(f"Can not connect to {endpoint}: {said}", do=do)
 
 

@@ -131,6 +131,7 @@ JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = 
 JOIN pg_sequence q ON q.seqrelid = c.oid ORDER BY 1, 2"""
 
 TRY_LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(object)s) AS held"
+UNLOCK = "SELECT pg_catalog.pg_advisory_unlock(%(class)s, %(object)s)"
 HOLDER = """
 SELECT a.pid, a.application_name, a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid::int8 = %(class)s AND l.objid::int8 = %(object)s

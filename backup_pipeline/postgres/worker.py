@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
-from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import BackupError, CanceledError
+from backup_pipeline.postgres.connect import Session
 from backup_pipeline.postgres.copy_stream import CopyStream, Expected, Form
 from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import BEGIN, apply_sql, join_sql
@@ -28,19 +28,17 @@ class Worker:
     Raises the driver's errors as they are. `locked` holds the SQL sources whose relations this transaction has locked.
     """
 
-    def __init__(self, conninfo: str, settings: Mapping[str, str], snapshot_id: str, patience: Patience) -> None:
-        self._connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(
-            conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None
-        )
+    def __init__(self, connection: Session, settings: Mapping[str, str], snapshot_id: str, patience: Patience) -> None:
+        self._connection = connection
         self._patience = patience
         self._guard = threading.Lock()
         self._open = True
         self.running = False
         self.locked: set[str] = set()
         try:
-            self.pid = int(self.rows(apply_sql(settings))[0]["pid"])
             self._execute(BEGIN)
-            self._execute(join_sql(snapshot_id))
+            self._execute(join_sql(snapshot_id))  # before any query, which would take a snapshot of its own
+            self.pid = int(self.rows(apply_sql(settings))[0]["pid"])
         except BaseException:
             self.close()
             raise

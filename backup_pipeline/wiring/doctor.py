@@ -10,6 +10,7 @@ from secrets import token_hex
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.doctor import Check, Line, judge_clock, ok, problem, skipped, warning
 from backup_pipeline.core.doctor_source import judge_dump, judge_snapshot_age, judge_source
+from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Store
 from backup_pipeline.ledger.examine import examine_ledger
 from backup_pipeline.ledger.sql import SqlLedger
@@ -18,7 +19,6 @@ from backup_pipeline.operations.doctor_ledger import channels, escrow, fresh, le
 from backup_pipeline.operations.doctor_store import Trial
 from backup_pipeline.operations.download import Witness
 from backup_pipeline.operations.second_age import second_ages
-from backup_pipeline.postgres.binaries import find_binaries
 from backup_pipeline.postgres.examine import examine_source
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.examine import bucket_of, folder_of
@@ -74,8 +74,17 @@ def _source(settings: Settings, catalog: Catalog) -> Iterator[Line]:
     wanted = [".".join(catalog.relation_of(name)) for name in catalog.tables]
     yield from judge_source(topic, facts, wanted)
     yield judge_clock(topic, "the source", facts.asked, facts.now, facts.answered)
-    yield judge_dump(topic, find_binaries(needs=("pg_dump",)).version, facts)
+    yield _dump(topic, settings, catalog)
     yield from _fit(topic, settings, catalog)
+
+
+def _dump(topic: str, settings: Settings, catalog: Catalog) -> Line:
+    """Whether pg_dump, which connects by itself, gets in too; what stops it stops no other line."""
+    try:
+        with open_source(settings, catalog.catalog).snapshot() as snapshot:
+            return judge_dump(topic, snapshot.try_dump())
+    except BackupError as error:
+        return problem(topic, error.what, error.do)
 
 
 def _fit(topic: str, settings: Settings, catalog: Catalog) -> Iterator[Line]:

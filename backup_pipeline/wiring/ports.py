@@ -17,7 +17,7 @@ from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.core.restore_requests import RestoreRow, is_abandoned
 from backup_pipeline.ledger.owner import alive, this_owner
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
-from backup_pipeline.settings import Settings
+from backup_pipeline.settings import Settings, libpq_environment
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.addresses import source_url
 from backup_pipeline.wiring.clock import utc_now
@@ -81,6 +81,8 @@ def source_options(settings: Settings) -> SourceOptions:
         lock_timeout_s=settings.lock_timeout_s,
         connect_timeout_s=settings.connect_timeout_s,
         max_connections=max(settings.workers, SourceOptions.max_connections),
+        programs=settings.pg_bin,
+        environment=libpq_environment(),
     )
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote
-
-from psycopg.conninfo import conninfo_to_dict
 
 from backup_pipeline.catalogs.load import load_catalogs
 from backup_pipeline.core.catalog import Catalog
@@ -53,7 +50,7 @@ class Target:
 def named_target(url: str, *, name: str = "--target-url") -> Target:
     """The target that a person names; SettingsError, without its password, when that is no URL of a database."""
     endpoint = parse_endpoint(url, name=name)
-    return Target(Address(_plain_url(url), endpoint.database), url, endpoint.secrets)
+    return Target(Address(endpoint.address, endpoint.database), url, endpoint.secrets)
 
 
 def source_target(settings: Settings, catalog: str) -> Target:
@@ -165,16 +162,6 @@ def _known(settings: Settings, catalog: str) -> Iterator[Target]:
         yield named_target(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")
     with suppress(SettingsError):
         yield source_target(settings, catalog)
-
-
-def _plain_url(url: str) -> str:
-    """The URL that says where and as whom, and nothing else; libpq understands it."""
-    parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value}
-    host = parts.get("host") or parts.get("hostaddr") or ""
-    user, place = quote(parts.get("user", ""), safe=""), f"[{host}]" if ":" in host else quote(host, safe=",")
-    port = f":{parts['port']}" if "port" in parts else ""
-    database = quote(parts.get("dbname") or parts.get("user", ""), safe="")
-    return f"postgresql://{user}{'@' if user else ''}{place}{port}/{database}"
 
 
 def _place(url: str) -> str:

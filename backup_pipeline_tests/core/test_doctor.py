@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 
 from backup_pipeline.core.doctor import Line, State, judge_age, judge_clock, judge_room
-from backup_pipeline.core.doctor_source import SourceFacts, Standby, judge_dump, judge_snapshot_age, judge_source
+from backup_pipeline.core.doctor_source import (
+    DumpFacts,
+    SourceFacts,
+    Standby,
+    judge_dump,
+    judge_snapshot_age,
+    judge_source,
+)
 from backup_pipeline.core.doctor_store import BucketFacts, judge_bucket
+from backup_pipeline.core.releases import Release
 from backup_pipeline_tests.core.retained import NOW
 
 SECOND = timedelta(seconds=1)
@@ -102,8 +110,12 @@ def test_what_ends_a_long_snapshot_is_told() -> None:
 
 
 def test_a_pg_dump_that_is_older_than_the_server_is_a_problem() -> None:
-    assert judge_dump("source", 18, FACTS).state is State.OK
-    assert judge_dump("source", 17, FACTS).state is State.PROBLEM
+    recent = DumpFacts("/usr/bin/pg_dump", Release(15, 20), Release(15, 20))
+    assert judge_dump("source", recent).state is State.OK
+    older = judge_dump("source", replace(recent, release=Release(18, 4), lent=True))
+    assert older.state is State.WARNING
+    assert "18.4 (with this program's libpq" in older.what
+    assert "client programs of PostgreSQL 15" in older.do
 
 
 def test_a_snapshot_that_was_open_for_long_is_told() -> None:

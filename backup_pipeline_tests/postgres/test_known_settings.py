@@ -273,7 +273,8 @@ def test_a_target_that_looks_at_no_foreign_key_is_refused(altered: Altered) -> N
 
 def test_values_are_escaped_in_the_options_of_libpq() -> None:
     given = {"DateStyle": "ISO, YMD", "search_path": "a\\b", "of_another_version": "x"}
-    assert startup_options(given, ["datestyle", "search_path"]) == r"-c DateStyle=ISO,\ YMD -c search_path=a\\b"
+    known = {"datestyle": "ISO, MDY", "search_path": "x"}
+    assert startup_options(given, known) == r"-c DateStyle=ISO,\ YMD -c search_path=a\\b"
 
 
 def test_a_target_has_the_values_of_a_source() -> None:

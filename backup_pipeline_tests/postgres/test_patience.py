@@ -62,7 +62,7 @@ def test_a_source_that_falls_silent_while_its_schema_is_read_is_an_error(fresh_d
 def test_a_peer_that_is_gone_is_noticed_by_keepalives_unless_the_url_says_otherwise() -> None:
     usual = parse_endpoint("postgresql://me@db/shop")
     assert "keepalives_idle=30" in usual.conninfo("worker", 10)
-    assert "tcp_user_timeout=60000" in usual.conninfo_without_password()
+    assert "tcp_user_timeout=60000" in usual.child_conninfo("schema", 10)[0]
     own = parse_endpoint("postgresql://me@db/shop?keepalives_idle=7")
     assert "keepalives_idle=7" in own.conninfo("worker", 10)
     assert "keepalives_idle=30" not in own.conninfo("worker", 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
         (f"postgres://app:{CODED}@db/isp?password={CODED}&sslmode=disable", "postgresql://app@db/isp", "isp"),
         (f"postgresql://app:{CODED}@[::1]:99/b%20d", "postgresql://app@[::1]:99/b%20d", "b d"),
         (f"postgresql:///isp?host=/run/pg&user=app&password={CODED}", "postgresql://app@%2Frun%2Fpg/isp", "isp"),
-        ("postgresql://db", "postgresql://db/", "the default database"),
+        ("postgresql://db", "postgresql://db/", pwd.getpwuid(os.geteuid()).pw_name),
     ],
 )
 def test_what_is_shown_says_where_and_as_whom_and_no_secret(url: str, shown: str, database: str) -> None:
