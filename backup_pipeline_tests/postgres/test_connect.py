@@ -241,7 +241,7 @@ def test_a_pool_in_session_mode_is_as_good_as_the_server_and_left_as_it_was(
     with before(system_postgres, tmp_path, "session", server_reset_query="", default_pool_size=8) as made:
         url = made.url(database, "app01")
         untouched = pooled_settings(made, database, "app01", OURS)
-        with pytest.raises(SourceError, match="row-level security"):
+        with pytest.raises(BackupError, match="row-level security"):
             read_orders(url)
         facts = examine_source(url, now)
         assert facts.relayed
@@ -344,7 +344,7 @@ def in_turn(places: list[tuple[str, int]]) -> Iterator[int]:
 
 REFUSALS = [
     ("28P01", SourceError, TargetError, "Correct the user and the password"),
-    ("3D000", SourceError, TargetError, "Correct the database's name"),
+    ("3D000", SourceError, TargetError, "reate the database"),
     ("57P03", SourceUnavailableError, TargetUnavailableError, "wait until it takes connections"),
     ("53300", SourceUnavailableError, TargetUnavailableError, "no connection left"),
 ]
