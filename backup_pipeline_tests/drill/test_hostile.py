@@ -41,13 +41,13 @@ def test_code_of_a_hostile_source_runs_without_any_right(
     objects, insert = PostgresScratch.objects, PostgresScratch.insert
 
     def look(scratch: PostgresScratch) -> object:
-        noted.extend(loot(scratch._admin.url))
+        noted.extend(loot(scratch._admin.conninfo("tests", 10)))
         return objects(scratch)
 
     def count(scratch: PostgresScratch, wanted: Insert) -> object:
-        before = ran_on_insert(scratch._admin.url)
+        before = ran_on_insert(scratch._admin.conninfo("tests", 10))
         inserted = insert(scratch, wanted)
-        counted.append(ran_on_insert(scratch._admin.url) - before)
+        counted.append(ran_on_insert(scratch._admin.conninfo("tests", 10)) - before)
         return inserted
 
     monkeypatch.setattr(PostgresScratch, "objects", look)
@@ -78,7 +78,7 @@ def test_not_even_a_superuser_of_the_scratch_server_gets_at_this_machine(tmp_pat
     needs = ServerNeeds(18)
     with open_workshop(Settings(work_dir=tmp_path / "work")) as shop, shop.server(needs) as scratch:
         assert isinstance(scratch.database, PostgresScratch)
-        with psycopg.connect(scratch.database._admin.url, autocommit=True) as session:
+        with psycopg.connect(scratch.database._admin.conninfo("tests", 10), autocommit=True) as session:
             for attempt in (
                 f"SELECT pg_read_file('{secret}')",
                 "SELECT pg_read_file('/etc/hostname')",
