@@ -120,7 +120,8 @@ def test_what_the_definitions_make_and_is_not_there_is_a_finding(
 
     def broken(scratch: PostgresScratch) -> object:
         # What nobody but the server's superuser could do.
-        run(scratch._admin.conninfo("tests", 10), "DROP INDEX public.dear; DROP SEQUENCE public.lonely; ALTER TABLE public.sold "
+        admin = scratch._admin.conninfo("tests", 10)
+        run(admin, "DROP INDEX public.dear; DROP SEQUENCE public.lonely; ALTER TABLE public.sold "
             "DROP CONSTRAINT sold_good_id_fkey; UPDATE pg_index SET indisvalid = false "
             "WHERE indexrelid = 'public.sold_pkey'::regclass")  # fmt: skip
         return objects(scratch)
