@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from backup_pipeline.core.drill import Amendment, Remark
 from backup_pipeline.core.drill_fill import alone, constant, nullable
 from backup_pipeline.core.manifest import Manifest, TableEntry
+from backup_pipeline.core.restore_broken import with_broken_keys
 from backup_pipeline.core.restore_entries import POST_DATA, Dump, Entry
 from backup_pipeline.core.restore_selection import place, source_of
 from backup_pipeline.core.restore_table_sql import columns_of
@@ -41,12 +42,13 @@ class _StandIn:
 
 def amended(manifest: Manifest, dump: Dump | None) -> tuple[Dump, Amendment]:
     """The definitions to restore with, and what is different about them."""
-    before = dump or Dump(())
+    keys = with_broken_keys(dump or Dump(()), manifest)
+    before = keys.dump
     stand_ins = [found for entry in manifest.tables if (found := _stand_in(entry, before))]
     with_tables, dropped = _with_stand_ins(before, stand_ins)
     filled, fill, relaxed = _without_needs(manifest, with_tables, {one.entry.name for one in stand_ins})
     told = [Remark(one.entry.name, f"{'.'.join(one.name)} is made from the manifest: {one.why}.") for one in stand_ins]
-    told += [Remark("schema.sql", text) for text in (*dropped, *_unmade(manifest, with_tables))]
+    told += [Remark("schema.sql", text) for text in (*keys.lost, *dropped, *_unmade(manifest, with_tables))]
     told += [Remark(name.partition(".")[0], _filled(name, value)) for name, value in fill.items()]
     told += [Remark(table, why) for table, why in relaxed.items()]
     made = {one.entry.name: "its table is made from the manifest" for one in stand_ins}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.restore_entries import Dump, Entry
+from backup_pipeline.core.restore_roles import roles_of
 
 EXTENSIONS_BY_LIST = frozenset(
     {
@@ -210,15 +211,5 @@ def _schema(entry: Entry) -> str | None:
 
 
 def roles(dump: Dump) -> frozenset[str]:
-    """The roles that policies name: a dump does not make roles."""
-    return frozenset(name for entry in dump.entries if entry.kind == "POLICY" for name in _granted(entry))
-
-
-def _granted(entry: Entry) -> Iterator[str]:
-    found = entry.tokens
-    at = next((at for at, token in enumerate(found) if token.is_word("TO")), len(found))
-    for token in found[at + 1 :]:
-        if token.is_word("USING", "WITH") or token.text == ";":
-            return
-        if token.is_name and not token.is_word("PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER"):
-            yield token.text
+    """The roles that policies and user mappings name: a dump does not make roles."""
+    return roles_of(dump.entries)

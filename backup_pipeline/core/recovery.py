@@ -9,6 +9,7 @@ from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.restore_entries import Dump, Entry, split_dump
 from backup_pipeline.core.restore_plain import plain_table
 from backup_pipeline.core.restore_plan import plan
+from backup_pipeline.core.restore_roles import create_roles_sql, roles_of
 from backup_pipeline.core.restore_selection import source_of
 from backup_pipeline.core.restore_table_sql import columns_of
 from backup_pipeline.core.restore_tables import Basis
@@ -83,6 +84,13 @@ def recovery(manifest: Manifest, schema: str) -> Recovery:
     found = {table.entry.name: table for table in _tables(manifest, made, dump, before)}
     left = [entry for entry in manifest.tables if entry.name not in found]
     notes = [note for table in found.values() for note in table.lacking]
+    notes += [
+        f"{'.'.join(key.child)} comes without its foreign key to {'.'.join(key.parent)}: {key.rows:,} rows break it, "
+        "as in the source."
+        for key in made.broken
+    ]
+    if roles := roles_of((*before, *after)):
+        notes.append(f"Policies name roles, which must be there first: {create_roles_sql(roles)}")
     return Recovery(
         before=tuple(_joined(entry.lines for entry in before)),
         after=tuple(_joined(entry.lines for entry in after)),

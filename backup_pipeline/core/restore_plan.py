@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.relations import RelationKind
+from backup_pipeline.core.restore_broken import broken_keys, broken_remarks, with_broken_keys
 from backup_pipeline.core.restore_ddl import beside, schema_of, whole_schema
 from backup_pipeline.core.restore_other_sequences import other_sequences
 from backup_pipeline.core.restore_plain import plain_remarks, plain_table
 from backup_pipeline.core.restore_references import in_order, reference_remarks
+from backup_pipeline.core.restore_roles import create_roles_sql, roles_of
 from backup_pipeline.core.restore_selection import Place, chosen, place, shared
 from backup_pipeline.core.restore_tables import Basis, decide
 from backup_pipeline.core.restoring import (
@@ -31,13 +33,18 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
 
     NotFoundError and UsageError when the request names what the backup has not.
     """
+    amended = with_broken_keys(basis.dump, basis.manifest) if basis.dump else None
+    basis = replace(basis, dump=amended.dump if amended else None)
     places, views = _places(basis)
     decided = [decide(one, basis) for one in places]
     entries = {one.entry.name: one.entry for one in places}
     tables = in_order([table for table, _ in decided], entries)
     steps, about_steps = _steps(places, basis)
     changing = basis.request.mode in _CHANGING and any(table.rows_now for table in tables)
+    if amended and amended.lost and basis.request.mode is Mode.NEW:
+        steps = replace(steps, left_out=(*steps.left_out, *amended.lost))
     sequences, about_sequences = other_sequences(basis, steps)
+    broken = broken_keys(basis.manifest, tables)
     made = RestorePlan(
         request=basis.request,
         backup_id=basis.manifest.backup_id,
@@ -51,6 +58,7 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
         safety_backup=changing,
         steps=steps,
         sequences=sequences,
+        broken=broken,
     )
     remarks = (
         *_of_target(made, basis),
@@ -62,6 +70,7 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
         *reference_remarks(basis.facts, tables),
         *about_steps,
         *about_sequences,
+        *broken_remarks(broken),
     )
     return replace(made, remarks=tuple(sorted(remarks, key=_weight)))
 
@@ -106,6 +115,7 @@ def _steps(places: tuple[Place, ...], basis: Basis) -> tuple[SchemaSteps, list[R
 def _of_schema(steps: SchemaSteps, basis: Basis, made: list[Name], *, whole: bool) -> Iterator[Remark]:
     for reason in steps.left_out:
         yield Remark(Severity.WARNING, f"Left out of the definitions: {reason}.")
+    yield from _of_roles(steps, basis)
     if whole and not basis.facts.empty and basis.dump:
         rest = ", ".join(beside(basis.dump, steps))
         what = "The database is not empty, so only the tables and what they need are made"
@@ -115,6 +125,15 @@ def _of_schema(steps: SchemaSteps, basis: Basis, made: list[Name], *, whole: boo
     if steps.refreshed:
         names = ", ".join(".".join(name) for name in steps.refreshed)
         yield Remark(Severity.INFO, f"Materialized views are filled from the restored rows: {names}.")
+
+
+def _of_roles(steps: SchemaSteps, basis: Basis) -> Iterator[Remark]:
+    """The roles that definitions name and the server lacks."""
+    run = {*steps.before, *steps.after}
+    named = roles_of(entry for entry in basis.dump.entries if entry.sql in run) if basis.dump else frozenset()
+    if basis.facts.roles is not None and (missing := named - basis.facts.roles):
+        what = f"Policies of the backup name roles that the target's server lacks: {', '.join(sorted(missing))}."
+        yield basis.refusal(None, what, f"Make them first: {create_roles_sql(missing)} Then plan again.")
 
 
 def _of_empty_tables(basis: Basis, made: list[Name]) -> Iterator[Remark]:

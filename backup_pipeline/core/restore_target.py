@@ -73,8 +73,9 @@ class TargetFacts:
     """What the target has now. `relations` are those that were asked for and are there; `taken` the names of all.
 
     `references` are the foreign keys that touch one of `relations`. `creatable` are schemas the role may create in.
-    `sequences` says of those that were asked for and are there, whether the role may set them.
-    `empty`: there is no relation, type or function but those of extensions. `read_only` gives the reason why nothing
+    `roles` are the server's, None when they are not known. `sequences` says of those that were asked for and are there,
+    whether the role may set them. `empty`: there is no relation, type or function but those of extensions. `read_only`
+    gives the reason why nothing
     can be written, where there is one.
     """
 
@@ -90,6 +91,7 @@ class TargetFacts:
     schemas: frozenset[str] = frozenset()
     extensions: frozenset[str] = frozenset()
     creatable: frozenset[str] = frozenset()
+    roles: frozenset[str] | None = None
     may_create_schemas: bool = True
     may_stage: bool = True
     empty: bool = True

@@ -115,6 +115,16 @@ class SequenceRestore:
 
 
 @dataclass(frozen=True)
+class BrokenKey:
+    """A foreign key, `columns` of `child` to `parent`, that so many rows of the backup break: the source broke it."""
+
+    child: Name
+    columns: tuple[str, ...]
+    parent: Name
+    rows: int
+
+
+@dataclass(frozen=True)
 class PackedFile:
     """A Parquet member of the bundle, and what it must add up to."""
 
@@ -206,6 +216,7 @@ class RestorePlan:
 
     `target` is the URL without its password, `database` its name. `confirm_name` is what `confirm` of the request must
     say; None when nothing that is there can change. `safety_backup` says that the target's tables are backed up first.
+    `broken` are foreign keys that are NOT VALID afterwards.
     """
 
     request: RestoreRequest
@@ -220,6 +231,7 @@ class RestorePlan:
     safety_backup: bool = False
     steps: SchemaSteps = SchemaSteps()
     sequences: tuple[SequenceRestore, ...] = ()
+    broken: tuple[BrokenKey, ...] = ()
 
     @property
     def refusals(self) -> tuple[Remark, ...]:

@@ -1,9 +1,13 @@
-"""Rows that refer to none, counted while a backup is made: where nothing else enforces it, and where it is cheap."""
+"""Rows that refer to none, counted while a backup is made, where that is cheap.
+
+A foreign key that the database enforces can be broken too: by triggers that were off, or by a damaged index.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backup_pipeline.core.comparable import pointings
@@ -18,31 +22,47 @@ CHEAP_ROWS = 1_000_000
 """Rows of both tables together up to which a reference is followed here; beyond, verification at level 3 does it."""
 
 
-def count_orphans(manifest: Manifest, spool: Path | None, ports: Ports) -> Mapping[str, int]:
-    """By reference, how many rows it leads nowhere: those that the database lets be, between files still in `spool`.
+@dataclass(frozen=True)
+class Counted:
+    """How many rows each reference leads nowhere, of those that could be followed.
 
-    What the database enforces can not be broken in one of its own snapshots, so it is not counted. Never raises for
-    what it can not count: that reference is missing then.
+    `orphans` are those that the database lets be, 0 where there are none; `broken` those that it should enforce, where
+    there are any.
+    """
+
+    orphans: Mapping[str, int] = field(default_factory=dict)
+    broken: Mapping[str, int] = field(default_factory=dict)
+
+
+def count_orphans(manifest: Manifest, spool: Path | None, ports: Ports) -> Counted:
+    """Follow the references between files still in `spool`.
+
+    Never raises for what it can not count: that reference is missing then.
     """
     if spool is None or ports.decoder is None:
-        return {}
-    wanted, found = list(_wanted(manifest, spool)), dict[str, int]()
+        return Counted()
+    wanted = list(_wanted(manifest, spool))
+    orphans, broken = dict[str, int](), dict[str, int]()
     if not wanted:
-        return found
+        return Counted()
     try:
         with ports.decoder(spool).follower() as follow:
             for pointing, rows, targets in wanted:
-                found[str(pointing)] = follow(pointing, rows, targets).rows
+                lost = follow(pointing, rows, targets).rows
+                if not pointing.enforced:
+                    orphans[str(pointing)] = lost
+                elif lost:
+                    broken[str(pointing)] = lost
     except BackupError as error:
         logger.warning("References are not followed to the end: %s", error)
-    return found
+    return Counted(orphans, broken)
 
 
 def _wanted(manifest: Manifest, spool: Path) -> Iterator[tuple[Pointing, Sequence[Path], Sequence[Path]]]:
     """The references to follow, with the files of both their ends."""
     tables = {table.name: table for table in manifest.tables}
     for pointing in pointings(manifest, list(tables)):
-        if pointing.why_not is not None or pointing.enforced:
+        if pointing.why_not is not None:
             continue
         ends = (tables[pointing.table], tables[pointing.target])
         rows, targets = (_files(end, spool) for end in ends)

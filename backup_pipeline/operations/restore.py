@@ -11,6 +11,7 @@ from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import RestorePorts, RestoreTarget, TargetSession
 from backup_pipeline.core.progress import Progress, StageStarted
 from backup_pipeline.core.restore_binary import COPY_HEADER, COPY_TRAILER
+from backup_pipeline.core.restore_broken import broken_remarks
 from backup_pipeline.core.restore_entries import Dump
 from backup_pipeline.core.restore_plan import plan
 from backup_pipeline.core.restore_selection import bases, chosen, wanted_names
@@ -105,7 +106,12 @@ def run_restore(
         ports.progress.tell(StageStarted("statistics"))
         notes = session.analyze([table.target for table in plan.tables])
     seconds = (ports.clock() - started).total_seconds()
-    return _report(plan, tables, (backup.fetching.moved, seconds), saved.backup_id, notes)
+    return _report(plan, tables, (backup.fetching.moved, seconds), saved.backup_id, [*_unvalidated(plan), *notes])
+
+
+def _unvalidated(plan: RestorePlan) -> Iterator[str]:
+    """What the plan said of keys that rows break, for the report."""
+    return (f"{remark.message} {remark.do}" for remark in broken_remarks(plan.broken))
 
 
 def check_allowed(plan: RestorePlan) -> None:

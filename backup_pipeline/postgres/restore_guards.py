@@ -25,6 +25,7 @@ class Guards:
     def __init__(self, work: Work, plan: RestorePlan) -> None:
         self._work = work
         self._tables = {table.target: table for table in plan.tables}
+        self._broken = {(key.child, key.columns, key.parent) for key in plan.broken}
         oids = oids_of(work.ask, self._tables)
         found = work.ask(ask.REFERENCES, {"oids": oids})
         self._inside = [row for row in found if _child(row) in self._tables and _parent(row) in self._tables]
@@ -90,7 +91,9 @@ class Guards:
             with self._work.connection.transaction():
                 self._work.connection.execute(add.encode())
         except psycopg.errors.ForeignKeyViolation as error:
-            raise self._orphaned(row) from error
+            if (_child(row), tuple(row["columns"]), _parent(row)) not in self._broken:
+                raise self._orphaned(row) from error
+            self._work.run(f"{add} NOT VALID", f"making foreign key {row['name']}, which the source breaks, NOT VALID")
         except psycopg.Error as error:
             raise target_error(error, self._work.endpoint, f"making foreign key {row['name']}") from error
         if row["comment"]:

@@ -63,6 +63,7 @@ def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
         schemas=frozenset(row["name"] for row in schemas),
         extensions=frozenset(row["name"] for row in query(ask.EXTENSIONS, {})),
         creatable=frozenset(row["name"] for row in schemas if row["creatable"]),
+        roles=frozenset(row["name"] for row in query(ask.ROLES, {})),
         may_create_schemas=server["may_create_schemas"],
         may_stage=server["may_stage"],
         empty=server["empty"],

@@ -31,6 +31,7 @@ FUNCTION_NAMES = f"""
 SELECT n.nspname AS schema, p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE {_OURS}"""  # noqa: S608
 SCHEMAS = "SELECT n.nspname AS name, has_schema_privilege(n.oid, 'CREATE') AS creatable FROM pg_namespace n"
+ROLES = "SELECT rolname AS name FROM pg_roles"
 EXTENSIONS = "SELECT extname AS name FROM pg_extension"
 
 OIDS = """

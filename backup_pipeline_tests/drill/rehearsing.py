@@ -97,9 +97,9 @@ class Rehearsing:
         return {found.key: self.place.store.get(found.key) for found in self.place.store.list("")}
 
 
-def backed_up(url: str, folder: Path, catalog: Catalog) -> Rehearsing:
+def backed_up(url: str, folder: Path, catalog: Catalog, *, follows: bool = False) -> Rehearsing:
     """A backup of the database at `url`."""
-    place = Place(folder / "spool")
+    place = Place(folder / "spool", follows=follows)
     return Rehearsing(place, place.back_up(url, catalog), catalog, folder / "work")
 
 

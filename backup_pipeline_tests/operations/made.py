@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,17 +46,19 @@ def now() -> datetime:
 
 @dataclass
 class Place:
-    """Where backups go: a store and a ledger, in memory unless others are given."""
+    """Where backups go: a store and a ledger, in memory unless others are given; `follows`: references are followed."""
 
     spool: Path
     store: Store = field(default_factory=MemoryStore)
     ledger: Ledger = field(default_factory=MemoryLedger)
     formats: Formats = field(default_factory=FileFormats)
+    follows: bool = False
 
     def ports(self, url: str) -> Ports:
         source = PostgresSource(url)
         salt = lambda: next(_SALTS)  # noqa: E731
-        return Ports(source, self.formats, self.store, self.ledger, Quiet(), Silence(), now, salt)
+        ports = Ports(source, self.formats, self.store, self.ledger, Quiet(), Silence(), now, salt)
+        return replace(ports, decoder=FileDecoder) if self.follows else ports
 
     def back_up(self, url: str, catalog: Catalog, *, tables: tuple[str, ...] = (), bundle: bool = True) -> Attempt:
         """A backup of `catalog` (or the partitions of `tables`, without a bundle); its row as it ended."""

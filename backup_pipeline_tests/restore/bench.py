@@ -55,18 +55,20 @@ class Bench:
         return run_restore(plan, target, self.ports, safety=self.safety)
 
 
-def back_up(url: str, folder: Path, specs: Mapping[str, Mapping[str, Any]] | None = None) -> Bench:
+def back_up(
+    url: str, folder: Path, specs: Mapping[str, Mapping[str, Any]] | None = None, *, follows: bool = False
+) -> Bench:
     """A backup of every table at `url`; `specs` says more about some."""
     with PostgresSource(url).snapshot() as snapshot:
         drafted = draft_catalog(snapshot.database(), name="shop").catalog
     tables = {name: {**spec.model_dump(exclude_defaults=True), **(specs or {}).get(name, {})}
               for name, spec in drafted.tables.items()}  # fmt: skip
     values = drafted.model_dump(by_alias=True, exclude={"tables"})
-    return back_up_catalog(url, folder, Catalog.model_validate({**values, "tables": tables}))
+    return back_up_catalog(url, folder, Catalog.model_validate({**values, "tables": tables}), follows=follows)
 
 
-def back_up_catalog(url: str, folder: Path, catalog: Catalog) -> Bench:
-    place = Place(folder / "spool")
+def back_up_catalog(url: str, folder: Path, catalog: Catalog, *, follows: bool = False) -> Bench:
+    place = Place(folder / "spool", follows=follows)
     return Bench(place, place.back_up(url, catalog), folder / "restore")
 
 

@@ -84,6 +84,7 @@ class Manifest(Written):
     warnings: tuple[str, ...] = ()
     anomalies: tuple[AnomalyEntry, ...] = Field(default=(), description="those that no table's own entry tells")
     orphans: Mapping[str, int] = Field(default={}, description="reference -> rows that it leads nowhere, as counted")
+    broken: Mapping[str, int] = Field(default={}, description="enforced reference -> rows that break it in the source")
     totals: Totals
     bundle_name: FileName
     entries: Mapping[BundlePath, str] = Field(description="path in the bundle -> SHA-256 of its bytes, decrypted")

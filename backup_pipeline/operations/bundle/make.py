@@ -15,6 +15,8 @@ from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.manifest import Manifest, PartitionRecord, StoredManifest, seal
 from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.progress import StageStarted
+from backup_pipeline.core.restore_broken import broken_warnings
+from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.anomalies import keep_shape, with_anomalies
 from backup_pipeline.operations.anomaly_references import count_orphans
 from backup_pipeline.operations.bundle.asked import BundleRequest
@@ -58,8 +60,12 @@ def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
 
 def _judged(request: BundleRequest, manifest: Manifest, ports: Ports) -> Manifest:
     """The manifest with what is unusual about the backup as a whole."""
-    counted = manifest.model_copy(update={"orphans": count_orphans(manifest, request.spool, ports)})
-    return with_anomalies(counted, request.catalog, request.history)
+    counted = count_orphans(manifest, request.spool, ports)
+    known = manifest.model_copy(update={"orphans": counted.orphans, "broken": counted.broken})
+    if counted.broken:
+        told = (*manifest.warnings, *broken_warnings(counted.broken))
+        known = known.model_copy(update={"warnings": told, "status": Status.SUCCESS_WITH_WARNINGS.value})
+    return with_anomalies(known, request.catalog, request.history)
 
 
 def _note_protection(key: str, request: BundleRequest, ports: Ports) -> None:

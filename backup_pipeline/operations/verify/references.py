@@ -40,6 +40,9 @@ def references(at: Subject, parquet: ParquetFiles, ports: VerifyPorts, decoder: 
 def _told(at: Subject, pointing: Pointing, found: Orphans) -> Finding | Remark:
     keys = "; ".join(_key(pointing, example) for example in found.examples)
     message = f"has {found.rows:,} rows that refer to no row of {pointing.target}: {keys}{_more(found)}."
+    if at.manifest.broken.get(str(pointing)) == found.rows:
+        told = f"{message} The source itself broke this key, as the backup says; a restore makes it NOT VALID."
+        return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), told)
     if pointing.enforced and not _uncounted_and_whole(at, pointing, found):
         return Finding(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), message)
     if pointing.enforced:
