@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         default=None, description="the PostgreSQL programs that drills start; else those here that fit the backup"
     )
     pg_bin: Path | None = Field(default=None, description="the folder of the pg_dump to use; else the one that fits")
+    restore_role: str | None = Field(
+        default=None, min_length=1, description="the role that a restore works as; else that of the target's URL"
+    )
     restore_approval: bool = Field(
         default=False, description="whether a restore needs the approval of another person than who asks for it"
     )

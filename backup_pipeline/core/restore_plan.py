@@ -15,6 +15,7 @@ from backup_pipeline.core.restore_references import in_order, reference_remarks
 from backup_pipeline.core.restore_roles import create_roles_sql, roles_of
 from backup_pipeline.core.restore_selection import Place, chosen, place, shared
 from backup_pipeline.core.restore_tables import Basis, decide
+from backup_pipeline.core.restore_target import TargetFacts
 from backup_pipeline.core.restoring import (
     Mode,
     Name,
@@ -162,8 +163,28 @@ def _of_creating(schemas: set[str], missing: set[str], basis: Basis) -> Iterator
         yield basis.refusal(None, what, f"GRANT CREATE ON SCHEMA {schema} TO {facts.role}, or connect as its owner.")
 
 
+def _of_rights(facts: TargetFacts) -> Iterator[Remark]:
+    """A restore runs code: functions in defaults, checks, triggers and indexes, the backup's and the target's."""
+    if not facts.superuser:
+        return
+    if facts.superuser == facts.role:
+        what = (
+            f"Role {facts.superuser} is a superuser: functions of the backup and of the target, in defaults, checks, "
+            "triggers and indexes, run with all its rights, over the server's files and programs too."
+        )
+        do = "Connect as the role that owns the tables, or name it in BACKUP_RESTORE_ROLE."
+    else:
+        what = (
+            f"The restore works as role {facts.role}, but role {facts.superuser}, which logged in, is a superuser: "
+            "hostile functions of the backup could take its rights back (RESET ROLE)."
+        )
+        do = f"Where the backup's source is not trusted, connect as role {facts.role} itself."
+    yield Remark(Severity.WARNING, what, do=do)
+
+
 def _of_target(made: RestorePlan, basis: Basis) -> Iterator[Remark]:
     facts = basis.facts
+    yield from _of_rights(facts)
     if not made.tables:
         yield basis.refusal(None, "There is no table to restore.", "Name tables of the backup that hold rows.")
     if facts.read_only:

@@ -75,8 +75,8 @@ class TargetFacts:
     `references` are the foreign keys that touch one of `relations`. `creatable` are schemas the role may create in.
     `roles` are the server's, None when they are not known. `sequences` says of those that were asked for and are there,
     whether the role may set them. `empty`: there is no relation, type or function but those of extensions. `read_only`
-    gives the reason why nothing
-    can be written, where there is one.
+    gives the reason why nothing can be written, where there is one. `superuser` is the role that logged in, where it is
+    one: empty where it is none.
     """
 
     database: str
@@ -96,3 +96,4 @@ class TargetFacts:
     may_stage: bool = True
     empty: bool = True
     read_only: str | None = None
+    superuser: str = ""

@@ -19,7 +19,7 @@ from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
 from backup_pipeline.postgres.known_settings import WRITING, refuse_replica, timeouts
 from backup_pipeline.postgres.restore_run import restore_in_transaction
 from backup_pipeline.postgres.restore_work import Work
-from backup_pipeline.postgres.session import apply_sql, relation_sql
+from backup_pipeline.postgres.session import apply_sql, identifier, relation_sql
 from backup_pipeline.postgres.target_errors import connect_error, told_as_target_errors
 from backup_pipeline.postgres.target_facts import facts
 
@@ -30,11 +30,12 @@ _CANCEL_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """How the target is treated: timeouts in seconds (0: none)."""
+    """How the target is treated: timeouts in seconds (0: none), and the role to work as, where not the URL's."""
 
     statement_timeout_s: float = 0
     lock_timeout_s: float = 30
     connect_timeout_s: int = 10
+    role: str | None = None
 
 
 class PostgresTarget:
@@ -137,11 +138,13 @@ class PostgresTargetSession:
 
     @contextmanager
     def _transaction(self, mode: str) -> Iterator[None]:
-        """A transaction of that mode with our settings, which end with it."""
+        """A transaction of that mode with our settings and as the options' role, which both end with it."""
         with self._connection.transaction():
             self._connection.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}".encode())
             row = self._connection.execute(apply_sql(self._settings).encode()).fetchone()
             refuse_replica(row["refused"] if row else [])
+            if self._options.role is not None:
+                self._work.run(f"SET LOCAL ROLE {identifier(self._options.role)}", "taking BACKUP_RESTORE_ROLE's role")
             yield
 
     @contextmanager

@@ -53,6 +53,7 @@ def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
     return TargetFacts(
         database=server["database"],
         role=server["role"],
+        superuser=server["login"] if server["superuser"] else "",
         server_version=server["server_version"],
         relations=relations,
         references=tuple(_reference(row) for row in query(ask.REFERENCES, parameters)),

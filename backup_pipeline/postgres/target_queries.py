@@ -7,6 +7,7 @@ _OF_EXTENSION = "SELECT FROM pg_depend d WHERE d.deptype = 'e' AND d.objid = {oi
 
 SERVER = f"""
 SELECT current_database() AS database, current_user AS role, current_setting('server_version') AS server_version,
+       (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) AS superuser, session_user AS login,
        pg_is_in_recovery() AS standby, current_setting('default_transaction_read_only') = 'on' AS read_only,
        has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
        has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,

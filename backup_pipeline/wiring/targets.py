@@ -117,7 +117,9 @@ def open_access(
 
 def _options(settings: Settings) -> TargetOptions:
     """A restore waits as long as a backup does for connections and locks; its statements take what they take."""
-    return TargetOptions(lock_timeout_s=settings.lock_timeout_s, connect_timeout_s=settings.connect_timeout_s)
+    return TargetOptions(
+        lock_timeout_s=settings.lock_timeout_s, connect_timeout_s=settings.connect_timeout_s, role=settings.restore_role
+    )
 
 
 def _safety(settings: Settings, target: Target, ports: Ports) -> Safety:

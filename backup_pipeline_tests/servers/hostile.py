@@ -86,7 +86,7 @@ CREATE FUNCTION public.evil_text(place text) RETURNS text LANGUAGE plpgsql IMMUT
   $$ BEGIN PERFORM public.act(place); RETURN 'x'; END $$;
 CREATE FUNCTION public.definer(place text) RETURNS bool LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS
   $$ BEGIN RETURN public.act(place); END $$;
-CREATE FUNCTION public.promised(a int) RETURNS bool LANGUAGE sql IMMUTABLE LEAKPROOF AS $$ SELECT true $$;
+CREATE FUNCTION public.promised(a int) RETURNS bool LANGUAGE sql IMMUTABLE {leakproof} AS $$ SELECT true $$;
 CREATE FUNCTION public.on_row() RETURNS trigger LANGUAGE plpgsql AS
   $$ BEGIN PERFORM public.act(TG_ARGV[0]); RETURN NEW; END $$;
 CREATE FUNCTION public.on_event() RETURNS event_trigger LANGUAGE plpgsql AS
@@ -127,15 +127,21 @@ CREATE CONSTRAINT TRIGGER later AFTER INSERT ON public.goods
   FOR EACH ROW EXECUTE FUNCTION public.on_row('constraint trigger');
 CREATE VIEW public.seen AS SELECT id, public.evil_text('view') AS name FROM public.goods;
 CREATE MATERIALIZED VIEW public.kept AS SELECT public.evil_text('materialized view') AS name FROM public.goods;
-CREATE EVENT TRIGGER every_event ON ddl_command_end EXECUTE FUNCTION public.on_event();
+{for superusers}
 INSERT INTO public.goods (name, small) SELECT 'g' || n, n FROM generate_series(1, 5) n;
 INSERT INTO public.moods VALUES ('sad', 'Sad');
 INSERT INTO public.guarded VALUES (1, 'sad'), (2, 'sad');
 """
 
 
-def make_hostile(url: str, secret: Path, marker: Path) -> None:
-    """Make the tables and the code at `url`, a superuser's; `secret` is what it wants, `marker` what it would leave."""
+def make_hostile(url: str, secret: Path, marker: Path, *, for_superusers: bool = True) -> None:
+    """Make the tables and the code at `url`, a superuser's; `secret` is what it wants, `marker` what it would leave.
+
+    With `for_superusers` some of it only a superuser may make.
+    """
+    trigger = "CREATE EVENT TRIGGER every_event ON ddl_command_end EXECUTE FUNCTION public.on_event();"
+    made = _SQL.replace("{for superusers}", trigger if for_superusers else "")
+    made = made.replace("{leakproof}", "LEAKPROOF" if for_superusers else "")
     quoted = {
         "secret": _literal(str(secret)),
         "marker": _literal(f"{marker}.copied"),
@@ -148,7 +154,7 @@ def make_hostile(url: str, secret: Path, marker: Path) -> None:
         database = session.info.dbname
         session.execute(f'ALTER DATABASE "{database}" SET hostile.asleep = on'.encode())
         session.execute("SET hostile.asleep = on")
-        session.execute(_SQL.replace("{attempts}", attempts).encode())
+        session.execute(made.replace("{attempts}", attempts).encode())
 
 
 def loot(url: str) -> list[Mapping[str, object]]:
