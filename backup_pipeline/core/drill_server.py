@@ -168,6 +168,13 @@ def needs_of(dump: Dump, server_version: str) -> ServerNeeds:
     return ServerNeeds(int(major) if major.isdigit() else 0, tuple(_extensions(dump)), roles(dump))
 
 
+def beside(dump: Dump) -> Iterator[str]:
+    """What is to be said of extensions that a drill does without."""
+    for entry in dump.entries:
+        if entry.kind == "EXTENSION" and entry.tag in EXTENSIONS_BESIDE:
+            yield f"extension {entry.tag} is not made: no table is made of it, and it reaches out of the database."
+
+
 def fitting(installed: Sequence[Installation], needs: ServerNeeds) -> Installation:
     """The installation to drill on: with every extension, and of the source's version or the next after it.
 

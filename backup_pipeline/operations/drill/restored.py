@@ -8,7 +8,7 @@ from backup_pipeline.core.drill import Amendment, Remark
 from backup_pipeline.core.drill_definitions import amended
 from backup_pipeline.core.drill_ports import Scratch
 from backup_pipeline.core.drill_rights import permitted
-from backup_pipeline.core.drill_server import ServerNeeds, needs_of
+from backup_pipeline.core.drill_server import ServerNeeds, beside, needs_of
 from backup_pipeline.core.ports import RestorePorts
 from backup_pipeline.core.restore_entries import Dump
 from backup_pipeline.core.restore_selection import source_of
@@ -62,7 +62,7 @@ def definitions_of(subject: Subject) -> Definitions:
     own = fetching.dump() or Dump(())
     allowed = permitted(own, {source_of(entry) for entry in manifest.tables})
     dump, amendment = amended(manifest, allowed.dump)
-    left_out = tuple(Remark("schema.sql", reason) for reason in allowed.left_out)
+    left_out = tuple(Remark("schema.sql", reason) for reason in (*allowed.left_out, *beside(own)))
     needs = needs_of(own, manifest.snapshot.server_version)
     made_beforehand = tuple(entry for entry in dump.entries if entry.kind != "EXTENSION")
     dump = Dump(made_beforehand, dump.left_out)
