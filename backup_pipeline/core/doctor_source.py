@@ -13,6 +13,7 @@ OLDEST = 15
 """The oldest major version that is tried; backups of older ones are made, but nobody promises them."""
 _LAG = timedelta(minutes=5)
 _SHOWN = 5
+_SUPERUSER = "a superuser"
 _READER = """\
 Make a role that may read and nothing else, and put it into the source URL: CREATE ROLE backup LOGIN PASSWORD '…'; \
 GRANT pg_read_all_data TO backup; or take the rights from this one: ALTER ROLE {role} NOSUPERUSER NOCREATEROLE \
@@ -99,7 +100,10 @@ def _rights(topic: str, facts: SourceFacts) -> Line:
     if not found:
         return ok(topic, f"role {facts.role} may only read")
     do = _READER.replace("{role}", _quoted(facts.role))
-    return warning(topic, f"role {facts.role} may more than read: it {', '.join(found)}", do)
+    what = f"role {facts.role} may more than read: it {', '.join(found)}"
+    if _SUPERUSER in facts.powers:
+        what += "; reading a table can run functions of its owner, in an index, and they would have all rights"
+    return warning(topic, what, do)
 
 
 def _hidden(topic: str, facts: SourceFacts, wanted: Sequence[str]) -> Iterator[Line]:

@@ -29,6 +29,12 @@ FROM generate_series(1, 50) n;
 """
 
 
+PARTMAN = """
+CREATE SCHEMA partman; CREATE EXTENSION pg_partman SCHEMA partman; CREATE EXTENSION pg_stat_statements;
+CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+"""
+
+
 @pytest.fixture(scope="module")
 def contrib_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     home = tmp_path_factory.mktemp("contrib") / "home"
@@ -59,8 +65,7 @@ def test_an_extension_that_only_a_superuser_makes_is_made_when_it_is_known(
 ) -> None:
     need_extension("pg_partman")
     with temporary_database(contrib_server) as url:
-        run(url, "CREATE SCHEMA partman; CREATE EXTENSION pg_partman SCHEMA partman;"
-            "CREATE EXTENSION pg_stat_statements; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")  # fmt: skip
+        run(url, PARTMAN)
         catalog = drafted(url)
         tables = {name: spec for name, spec in catalog.tables.items() if name == "t"}
         values = catalog.model_dump(by_alias=True, exclude={"tables", "excluded"})
