@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.core.limits import MOST_NOTE
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ def seal_hold(backup_id: str, until: datetime | None) -> bytes:
 def read_hold(data: bytes, where: str) -> datetime | None:
     """Until when that says; VerificationError, naming `where`, when it can not be read: then it holds."""
     try:
-        until = json.loads(data)["until"]
+        until = json.loads(data[:MOST_NOTE])["until"]
         return datetime.fromisoformat(until) if until is not None else None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         message = f"{where} can not be read as a hold: {error}."
         raise VerificationError(message, do="Hold the backup again, or release it.") from error

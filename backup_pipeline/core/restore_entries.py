@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from backup_pipeline.core.limits import MOST_SCHEMA
 from backup_pipeline.core.restore_tokens import (
     Kind,
     Token,
@@ -129,6 +130,8 @@ def split_dump(sql: str) -> Dump:
 
 def dump_problem(sql: str) -> str | None:
     """Why no restore can use the dump `sql`: it is cut off, or more than SQL; None when it can."""
+    if len(sql) > MOST_SCHEMA:
+        return f"it has {len(sql):,} letters, more than the {MOST_SCHEMA:,} that a restore reads"
     try:
         refuse_commands(sql)
         split_dump(sql)

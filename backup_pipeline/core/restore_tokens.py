@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backup_pipeline.core.limits import MOST_TOKENS
 from backup_pipeline.core.restoring import Name
 from backup_pipeline.core.sql_text import without_escapes
 
@@ -36,7 +37,7 @@ class Kind(StrEnum):
     SYMBOL = "symbol"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """A token: `text` as written, but a name without its quotes; where it starts and ends."""
 
@@ -57,8 +58,12 @@ class Token:
 
 def tokens(sql: str) -> Iterator[Token]:
     """The tokens of `sql`, without what is blank; ValueError where a quote or a comment has no end."""
-    at = 0
+    at = count = 0
     while at < len(sql):
+        count += 1
+        if count > MOST_TOKENS:
+            message = f"it has more than {MOST_TOKENS:,} words and signs"
+            raise ValueError(message)
         match = _TOKEN.match(sql, at)
         if match is None:
             raise _without_end(sql, at)
@@ -85,7 +90,7 @@ def significant(sql: str) -> list[Token]:
 
 def refuse_commands(sql: str) -> None:
     """ValueError when `sql` has a command of psql: a backslash outside of quotes and comments, which is never SQL."""
-    for token in tokens(sql):
+    for token in tokens(sql) if "\\" in sql else ():
         if token.kind is Kind.SYMBOL and token.text == "\\":
             line = sql.count("\n", 0, token.start) + 1
             message = f"line {line} has a command of psql, not SQL: {sql[token.start : token.start + 40]!r}"

@@ -6,11 +6,13 @@ import errno
 import io
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.limits import MOST_DIRECTORY, MOST_DOCUMENT, whole
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -36,8 +38,11 @@ class BundleReader:
     """
 
     def __init__(self, read_range: ReadRange, size: int) -> None:
+        ranges = _Ranges(read_range, size, MOST_DIRECTORY + 2 * _READ_AHEAD)
         with _damage("The bundle"):
-            self._zip = zipfile.ZipFile(io.BufferedReader(_Ranges(read_range, size), _READ_AHEAD))
+            self._zip = zipfile.ZipFile(io.BufferedReader(ranges, _READ_AHEAD))
+        ranges.most = None
+        self._counts = Counter(self._zip.namelist())
 
     def names(self) -> tuple[str, ...]:
         """The members' paths, in the order of the archive."""
@@ -52,9 +57,12 @@ class BundleReader:
 
     def read(self, name: str) -> bytes:
         """A whole member, as `stream` gives it: for the manifest, the schema, the README."""
-        return b"".join(self.stream(name))
+        return whole(self.stream(name), MOST_DOCUMENT, f"Member {name} of the bundle")
 
     def _info(self, name: str) -> zipfile.ZipInfo:
+        if self._counts[name] > 1:
+            message = f"The bundle has {self._counts[name]} members {name}: which one is meant?"
+            raise VerificationError(message, do="Restore the bundle from another copy, or use another backup.")
         try:
             return self._zip.getinfo(name)
         except KeyError as error:
@@ -74,8 +82,11 @@ def _damage(what: str) -> Iterator[None]:
 class _Ranges(io.RawIOBase):
     """A file made of ranges, as zipfile wants it."""
 
-    def __init__(self, read_range: ReadRange, size: int) -> None:
+    def __init__(self, read_range: ReadRange, size: int, most: int | None) -> None:
+        """With `most`: no more bytes than that are read, until it is None."""
         super().__init__()
+        self.most = most
+        self._taken = 0
         self._read_range = read_range
         self._size = size
         self._at = 0
@@ -99,6 +110,10 @@ class _Ranges(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         wanted = min(len(view), max(self._size - self._at, 0))
+        self._taken += wanted
+        if self.most is not None and self._taken > self.most:
+            message = f"its directory has more than the {MOST_DIRECTORY:,} bytes that are read"
+            raise zipfile.BadZipFile(message)
         data = self._read_range(self._at, wanted) if wanted else b""
         view[: len(data)] = data
         self._at += len(data)

@@ -21,6 +21,7 @@ from backup_pipeline.core.encryption import (
     plain_name,
 )
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
+from backup_pipeline.core.limits import MOST_NOTE, whole
 from backup_pipeline.core.ports import OpenBundle
 from backup_pipeline.formats.age_readme import age_readme
 
@@ -83,9 +84,9 @@ class EncryptedBundle:
 
     def _recipients(self) -> tuple[str, ...]:
         try:
-            said = json.loads(b"".join(self.inner.stream(NOTICE_PATH)))
+            said = json.loads(whole(self.inner.stream(NOTICE_PATH), MOST_NOTE, NOTICE_PATH))
             return tuple(str(name) for name in said["recipients"])
-        except (NotFoundError, VerificationError, ValueError, KeyError, TypeError):
+        except (NotFoundError, VerificationError, ValueError, KeyError, TypeError, RecursionError):
             return ()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from backup_pipeline.core.encryption import Cipher, no_key
 from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.limits import MOST_DOCUMENT, whole
 from backup_pipeline.core.outline import Outline, hidden
 from backup_pipeline.core.ports import Store
 from backup_pipeline.operations.browse import bundle_place
@@ -29,7 +30,7 @@ def check_key(attempt: Attempt, store: Store, cipher: Cipher, witness: Witness) 
     """
     place = bundle_place(attempt)
     where = f"{store.url}/{place.manifest}"
-    found = hidden(b"".join(store.stream(place.manifest)), where)
+    found = hidden(whole(store.stream(place.manifest), MOST_DOCUMENT, where), where)
     if not isinstance(found, Outline):
         return KeyCheck(attempt.backup_id, (), None)
     try:

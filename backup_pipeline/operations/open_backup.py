@@ -17,6 +17,7 @@ from backup_pipeline.core.errors import DecryptError, NotFoundError, Verificatio
 from backup_pipeline.core.key_seal import seal_in
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.limits import MOST_DOCUMENT, whole
 from backup_pipeline.core.manifest import StoredBundle, StoredManifest, read_inner_manifest, read_manifest
 from backup_pipeline.core.outline import Outline, hidden, read_outline
 from backup_pipeline.core.ports import Formats, Store
@@ -177,7 +178,9 @@ def check_unpinned(opened: OpenBackup[StoredManifest], store: Store, formats: Fo
     check_bytes(opened, store, progress)
     ranges = Ranges(store, opened.key, opened.bundle.bytes, progress, window=256 << 10)
     bundle = formats.open_bundle(ranges.read, opened.bundle.bytes)
-    inner = read_inner_manifest(b"".join(bundle.stream(MANIFEST_PATH)), f"{opened.key}!{MANIFEST_PATH}")
+    inner = read_inner_manifest(
+        whole(bundle.stream(MANIFEST_PATH), MOST_DOCUMENT, MANIFEST_PATH), f"{opened.key}!{MANIFEST_PATH}"
+    )
     if problem := inner_disagreement(inner, opened.manifest):
         message = f"{store.url}/{opened.key}!{MANIFEST_PATH} {problem}"
         raise VerificationError(message, do=DISTRUST)
@@ -186,7 +189,7 @@ def check_unpinned(opened: OpenBackup[StoredManifest], store: Store, formats: Fo
 def _read(place: BackupPlace, store: Store) -> tuple[bytes, str]:
     where = f"{store.url}/{place.manifest}"
     try:
-        return b"".join(store.stream(place.manifest)), where
+        return whole(store.stream(place.manifest), MOST_DOCUMENT, where), where
     except NotFoundError as error:
         message = f"Backup {place.backup_id} has no manifest in the store: {where} is missing."
         raise NotFoundError(message, do="Check that BACKUP_STORE is the store it was made in.") from error

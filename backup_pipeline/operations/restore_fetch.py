@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backup_pipeline.core.bundle import SCHEMA_PATH
 from backup_pipeline.core.errors import DiskFullError, VerificationError
+from backup_pipeline.core.limits import MOST_SCHEMA, bounded, whole
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Formats, OpenBundle, Store
 from backup_pipeline.core.progress import BytesMoved, Event, Progress
@@ -50,7 +51,7 @@ class Fetching:
         sha256 = self._manifest.entries.get(SCHEMA_PATH)
         if sha256 is None:
             return None
-        data = b"".join(self._bundle.stream(SCHEMA_PATH))
+        data = whole(self._bundle.stream(SCHEMA_PATH), MOST_SCHEMA, f"{self._key}!{SCHEMA_PATH}")
         self._compare(SCHEMA_PATH, hashlib.sha256(data).hexdigest(), sha256)
         try:
             return split_dump(data.decode())
@@ -72,7 +73,7 @@ class Fetching:
         self._ranges = self._windows(self._window)
         seen = hashlib.sha256()
         with path.open("wb") as out:
-            for chunk in self._bundle.stream(file.path):
+            for chunk in bounded(self._bundle.stream(file.path), file.bytes, f"{self._key}!{file.path}"):
                 out.write(chunk)
                 seen.update(chunk)
         self._compare(file.path, seen.hexdigest(), file.sha256)

@@ -28,7 +28,7 @@ from backup_pipeline.stores.files import (
     write_all,
 )
 from backup_pipeline.stores.folders import is_there, open_file, opened, status
-from backup_pipeline.stores.keys import STAGING, check_key, check_prefix, span, taken
+from backup_pipeline.stores.keys import STAGING, check_document, check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
 FILE_MODE = 0o600
@@ -124,6 +124,7 @@ class DirectoryStore:
     def get(self, key: str) -> bytes:
         """The whole object."""
         with open(self._open(key), "rb") as file, self._explained(key):  # noqa: PTH123
+            check_document(key, os.fstat(file.fileno()).st_size, self.url)
             return file.read()
 
     def opened(self, key: str, data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.core.errors import RefusedError, StoreError
+from backup_pipeline.core.limits import MOST_DOCUMENT
 
 STAGING = ".partial"
 """The first segment that no key may have: a directory store keeps its unfinished files there."""
@@ -36,6 +37,13 @@ def span(size: int, start: int, length: int | None) -> tuple[int, int]:
         raise StoreError(what, do="Give a start and a length of zero or more.")
     first = min(start, size)
     return first, size if length is None else min(size, first + length)
+
+
+def check_document(key: str, size: int, url: str) -> None:
+    """StoreError when an object is larger than any document: it is not read into memory whole."""
+    if size > MOST_DOCUMENT:
+        what = f"{key} in {url} has {size:,} bytes, where a document has at most {MOST_DOCUMENT:,}"
+        raise StoreError(what, do="Somebody else made it: use another backup, and find out who can write there.")
 
 
 def taken(key: str, url: str) -> RefusedError:

@@ -21,7 +21,7 @@ from backup_pipeline.core.errors import BackupError, RefusedError, SettingsError
 from backup_pipeline.core.ports import Clock, StoredObject
 from backup_pipeline.core.protection import Protection
 from backup_pipeline.stores.chunks import Chunks
-from backup_pipeline.stores.keys import check_key, check_prefix, span, taken
+from backup_pipeline.stores.keys import check_document, check_key, check_prefix, span, taken
 from backup_pipeline.stores.lock import Lock
 from backup_pipeline.stores.s3_clients import administration, session_of, transfer, uploading
 from backup_pipeline.stores.s3_errors import DENIED, Reply, explain, reply_of, status_of
@@ -132,7 +132,9 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """The whole object."""
         with self._explained(f"get {key}"):
-            return bytes(obstore.get(self._transfer, self._full(key)).bytes())
+            answer = obstore.get(self._transfer, self._full(key))
+            check_document(key, answer.meta["size"], self.url)
+            return bytes(answer.bytes())
 
     def opened(self, key: str, data: bytes) -> bytes:
         """As it is: nothing is encrypted here."""

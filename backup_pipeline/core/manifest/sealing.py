@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 
 from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.core.limits import check_parts
 from backup_pipeline.core.manifest.written import FORMAT_VERSION
 
 _CHECKSUM = "manifest_sha256"
@@ -19,6 +20,7 @@ def unsealed(data: bytes, where: str) -> dict[str, object]:
 
     The version comes first: what a newer one looks like is not ours to judge.
     """
+    check_parts(data, where)
     try:
         body = json.loads(data)
         major = int(str(body["format_version"]).partition(".")[0])

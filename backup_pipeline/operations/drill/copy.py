@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.limits import MOST_DOCUMENT, whole
 from backup_pipeline.core.manifest import read_manifest
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.progress import BytesMoved, Progress, StageStarted
@@ -40,7 +41,7 @@ def copy_backup(bench: Bench) -> None:
     """
     place, store = bench.request.place, bench.ports.store
     with suppress(NotFoundError, VerificationError):
-        data = b"".join(store.stream(place.manifest))
+        data = whole(store.stream(place.manifest), MOST_DOCUMENT, place.manifest)
         bench.copy.put(place.manifest, [data])
         bundle = read_manifest(store.opened(place.manifest, data), place.manifest).bundle
         bench.ports.progress.tell(StageStarted("copying the backup here", bundle.bytes))

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backup_pipeline.core.agreement import inner_disagreement
-from backup_pipeline.core.bundle import MANIFEST_PATH, README_PATH
+from backup_pipeline.core.bundle import MANIFEST_PATH, README_PATH, SCHEMA_PATH
 from backup_pipeline.core.comparable import pointings, shown_columns
 from backup_pipeline.core.decoding import Shown
 from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.limits import MOST_DOCUMENT, MOST_SCHEMA, whole
 from backup_pipeline.core.manifest import StoredManifest, TableEntry, read_inner_manifest
 from backup_pipeline.core.ports import OpenBundle
+from backup_pipeline.core.restore_entries import dump_problem
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark
 from backup_pipeline.operations.verify.asked import Subject, VerifyPorts
 from backup_pipeline.operations.verify.members import member_problem
@@ -68,9 +70,11 @@ class Contents:
         entries = {**self._at.manifest.entries, MANIFEST_PATH: None, README_PATH: None}
         for name in (name for name in entries if name not in of_tables and name in self._names):
             self._looked.append(name)
-            problem = member_problem(self._bundle, name, entries[name])
+            problem = member_problem(self._bundle, name, entries[name], MOST_DOCUMENT)
             if name == MANIFEST_PATH and not problem:
-                problem = _inner_problem(b"".join(self._bundle.stream(name)), self._at.manifest)
+                problem = _inner_problem(whole(self._bundle.stream(name), MOST_DOCUMENT, name), self._at.manifest)
+            if name == SCHEMA_PATH and not problem:
+                problem = _schema_problem(whole(self._bundle.stream(name), MOST_SCHEMA, name))
             if problem:
                 yield self._finding(name, problem)
 
@@ -115,6 +119,14 @@ class Contents:
 def _needed(table: TableEntry, columns: tuple[Shown, ...]) -> set[str]:
     """The tables whose Parquet files the sheet of `table` is made of."""
     return {table.name, *(hop.table for column in columns for hop in column.hops)}
+
+
+def _schema_problem(data: bytes) -> str | None:
+    try:
+        problem = dump_problem(data.decode())
+    except UnicodeDecodeError as error:
+        problem = str(error)
+    return f"can not be used by a restore: {problem}." if problem else None
 
 
 def _inner_problem(data: bytes, manifest: StoredManifest) -> str | None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.limits import bounded
 from backup_pipeline.core.ports import OpenBundle
 from backup_pipeline.core.progress import StageStarted
 from backup_pipeline.core.verification import Finding, Level, LevelReport
@@ -26,8 +27,10 @@ def opened_bundle(at: Subject, ports: VerifyPorts, level: Level, stage: str) -> 
 class Hashed:
     """A member's bytes, hashed as they are taken. `problem` reads what is left of them, and says what is wrong."""
 
-    def __init__(self, bundle: OpenBundle, name: str, sha256: str | None) -> None:
-        self._chunks = bundle.stream(name)
+    def __init__(self, bundle: OpenBundle, name: str, sha256: str | None, most: int | None = None) -> None:
+        """With `most` bytes at most: what goes on after those is damaged."""
+        chunks = bundle.stream(name)
+        self._chunks = chunks if most is None else bounded(chunks, most, f"Member {name} of the bundle")
         self._seen = hashlib.sha256()
         self._sha256 = sha256
         self._damage: str | None = None
@@ -50,6 +53,6 @@ class Hashed:
         return f"has the SHA-256 {self._seen.hexdigest()}; the manifest says {self._sha256}."
 
 
-def member_problem(bundle: OpenBundle, name: str, sha256: str | None) -> str | None:
+def member_problem(bundle: OpenBundle, name: str, sha256: str | None, most: int | None = None) -> str | None:
     """What is wrong with the bytes of a member, or None."""
-    return Hashed(bundle, name, sha256).problem()
+    return Hashed(bundle, name, sha256, most).problem()

@@ -66,7 +66,7 @@ class ParquetFiles:
         path = self._folder / f"{table}-{number:05d}.parquet"
         if not name:
             return Fetched(file, file.name, path, "is not among the manifest's entries.")
-        content = Hashed(self._bundle, name, file.sha256)
+        content = Hashed(self._bundle, name, file.sha256, file.bytes)
         try:
             with path.open("wb") as spooled:
                 spooled.writelines(content.chunks())

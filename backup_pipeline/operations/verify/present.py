@@ -9,6 +9,8 @@ from backup_pipeline.core.agreement import disagreements, is_pinned
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.limits import MOST_DOCUMENT
+from backup_pipeline.core.limits import whole as joined
 from backup_pipeline.core.manifest import StoredManifest, read_manifest
 from backup_pipeline.core.outline import Outline, read_outline
 from backup_pipeline.core.ports import Store
@@ -30,7 +32,7 @@ def present(
     unless the `whole` one is needed: DecryptError.
     """
     try:
-        data = b"".join(store.stream(place.manifest))
+        data = joined(store.stream(place.manifest), MOST_DOCUMENT, place.manifest)
         manifest = _read(place, data, store, whole=whole)
     except NotFoundError:
         return None, None, _report((place.manifest,), Finding(Level.PRESENT, place.manifest, "is missing."))
