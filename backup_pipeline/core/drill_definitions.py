@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from backup_pipeline.core.drill import Amendment, Remark
 from backup_pipeline.core.drill_fill import alone, constant, nullable
+from backup_pipeline.core.drill_server import EXTENSIONS_BESIDE
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.restore_broken import with_broken_keys
 from backup_pipeline.core.restore_entries import POST_DATA, Dump, Entry
@@ -68,7 +69,7 @@ def _unmade(manifest: Manifest, dump: Dump) -> Iterator[str]:
 def _stand_in(entry: TableEntry, dump: Dump) -> _StandIn | None:
     """What to make for a table of the backup that the definitions do not make; None when they do."""
     source = source_of(entry)
-    if source in dump.tables:
+    if source in dump.tables or _of_extension(entry, dump):
         return None
     made = next((one for one in dump.entries if one.defines == source and one.kind in _COMPUTED), None)
     if made is None:
@@ -83,6 +84,14 @@ def _stand_in(entry: TableEntry, dump: Dump) -> _StandIn | None:
     if view is None and not made.mentions & dump.left_out:
         return None  # it is computed from what is restored
     return _StandIn(entry, source, {}, "it is a view of what the backup role could not read")
+
+
+def _of_extension(entry: TableEntry, dump: Dump) -> bool:
+    """Whether an extension that the definitions make brings the table."""
+    return bool(entry.extension) and any(
+        one.kind == "EXTENSION" and one.tag == entry.extension and one.tag not in EXTENSIONS_BESIDE
+        for one in dump.entries
+    )
 
 
 def _shows(entry: TableEntry, view: PlainView) -> bool:

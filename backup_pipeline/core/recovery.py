@@ -140,8 +140,11 @@ def _tables(manifest: Manifest, made: RestorePlan, dump: Dump, before: list[Entr
             yield _defined(table, entries[table.name], dump)
     taken = {entry.defines for entry in before}
     defined = {table.name for table in made.tables if table.target in dump.tables}
+    extensions = {one.tag for one in before if one.kind == "EXTENSION"}
     for entry in manifest.tables:
-        if entry.name not in defined and source_of(entry) not in taken and entry.columns:
+        if entry.extension in extensions and entry.columns:
+            yield _of_extension(entry)
+        elif entry.name not in defined and source_of(entry) not in taken and entry.columns:
             yield _from_manifest(entry, before)
 
 
@@ -152,6 +155,14 @@ def _defined(table: TableRestore, entry: TableEntry, dump: Dump) -> RecoveredTab
     relaxed = tuple(name for name in needed if name not in loaded)
     lacking = tuple(_of_columns(table, entry, relaxed))
     return RecoveredTable(entry, table.target, table.columns, relaxed=relaxed, lacking=lacking)
+
+
+def _of_extension(entry: TableEntry) -> RecoveredTable:
+    """A table that an extension makes, empty as a rule."""
+    loaded = [column for column in entry.columns if not (column.masked or column.generated)]
+    columns = tuple(LoadedColumn(column.name, column.name, column.pg_type) for column in loaded)
+    why = f"{entry.relation} is made by extension {entry.extension}: what that puts into it must not be in the way."
+    return RecoveredTable(entry, source_of(entry), columns, lacking=(why,))
 
 
 def _from_manifest(entry: TableEntry, before: Iterable[Entry]) -> RecoveredTable:

@@ -57,15 +57,19 @@ def whole_schema(loaded: Iterable[Name], dump: Dump, facts: TargetFacts) -> Sche
     return _steps(entries, left_out, refreshed)
 
 
-def schema_of(tables: Iterable[Name], dump: Dump, facts: TargetFacts) -> SchemaSteps:
+def schema_of(
+    tables: Iterable[Name], dump: Dump, facts: TargetFacts, extensions: frozenset[str] = frozenset()
+) -> SchemaSteps:
     """The entries that make `tables`: with their types, sequences, keys, indexes and triggers, and their partitions.
 
-    A foreign key is made when what it refers to is made too or is in the target; a trigger when its function is.
+    `extensions` are those that some of the tables belong to. A foreign key is made when what it refers to is made too
+    or is in the target; a trigger when its function is.
     """
     choice = _Choice(dump, facts, _with_parts(set(tables), dump))
     choice.take(lambda entry: entry.defines in choice.relations and entry.kind == "TABLE")
     choice.take(lambda entry: entry.belongs_to in choice.relations and entry.kind not in _OF_TABLES | {"COMMENT"})
     choice.take(lambda entry: _is_part_of(entry, choice))
+    choice.take(lambda entry: entry.kind == "EXTENSION" and entry.tag in extensions - facts.extensions)
     _take_needed(choice)
     _take_indexes_and_comments(choice)
     _take_schemas(choice)
@@ -119,13 +123,14 @@ def _take_needed(choice: _Choice) -> None:
         todo = {by_name[name] for name in named if name in by_name} - choice.chosen
         choice.chosen |= todo
     unknown = {name for entry in choice.entries() for name in entry.mentions} - there - by_name.keys()
-    if any(schema != "pg_catalog" and schema in _schemas(choice) for schema, _ in unknown):
-        choice.take(lambda entry: entry.kind == "EXTENSION" and entry.tag not in facts.extensions)
+    homes = {schema for schema, _ in unknown}
+    choice.take(lambda entry: entry.kind == "EXTENSION" and entry.tag not in facts.extensions and entry.home in homes)
 
 
 def _take_indexes_and_comments(choice: _Choice) -> None:
     """Choose what attaches a chosen index to another, and the comments on what is chosen."""
     made = {entry.defines for entry in choice.entries()} | choice.relations
+    made.discard(None)
     made |= {(entry.schema, name) for entry in choice.entries() if (name := _constraint(entry))}
     choice.take(lambda entry: entry.kind == "INDEX ATTACH" and entry.parent in made)
     missed = {entry.tag for at, entry in enumerate(choice.dump.entries) if at not in choice.chosen}
@@ -145,12 +150,10 @@ def _subject(comment: Entry) -> str:
 
 
 def _take_schemas(choice: _Choice) -> None:
-    needed = {entry.schema for entry in choice.entries()} - choice.facts.schemas
+    chosen = list(choice.entries())
+    needed = {entry.schema for entry in chosen} | {entry.home for entry in chosen if entry.home}
+    needed -= choice.facts.schemas
     choice.take(lambda entry: entry.kind == "SCHEMA" and entry.tag in needed)
-
-
-def _schemas(choice: _Choice) -> set[str]:
-    return {entry.schema for entry in choice.dump.entries} | set(choice.facts.schemas)
 
 
 def _steps(entries: list[Entry], left_out: list[str], refreshed: tuple[Name, ...] = ()) -> SchemaSteps:

@@ -71,6 +71,12 @@ class Entry:
         return _owner(self.tokens, self.kind)
 
     @cached_property
+    def home(self) -> str | None:
+        """Of an extension the schema that it is made in."""
+        at = _find(self.tokens, "SCHEMA") if self.kind == "EXTENSION" else None
+        return self.tokens[at + 1].text if at is not None and at + 1 < len(self.tokens) else None
+
+    @cached_property
     def sequence(self) -> Name | None:
         """The sequence that it makes; an identity's by ALTER TABLE … ADD GENERATED … (SEQUENCE NAME …)."""
         if self.kind != "SEQUENCE":

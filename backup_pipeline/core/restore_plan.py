@@ -9,6 +9,7 @@ from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.restore_broken import broken_keys, broken_remarks, with_broken_keys
 from backup_pipeline.core.restore_ddl import beside, schema_of, whole_schema
+from backup_pipeline.core.restore_entries import Entry
 from backup_pipeline.core.restore_other_sequences import other_sequences
 from backup_pipeline.core.restore_plain import plain_remarks, plain_table
 from backup_pipeline.core.restore_references import in_order, reference_remarks
@@ -102,11 +103,15 @@ def _steps(places: tuple[Place, ...], basis: Basis) -> tuple[SchemaSteps, list[R
     steps, remarks = SchemaSteps(), list[Remark]()
     if basis.dump and made:
         everything = whole and basis.facts.empty
-        make = whole_schema if everything else schema_of
-        steps = make(made, basis.dump, basis.facts)
+        owners = frozenset(one.entry.extension for one in places if one.entry.extension)
+        if everything:
+            steps = whole_schema(made, basis.dump, basis.facts)
+        else:
+            steps = schema_of(made, basis.dump, basis.facts, owners)
         remarks = list(_of_schema(steps, basis, made, whole=whole))
     defined = {entry.tag for entry in basis.dump.entries if entry.kind == "SCHEMA"} if basis.dump and made else set()
-    missing = {one.target[0] for one in places} - basis.facts.schemas - defined
+    wanted = {one.target[0] for one in places if one.moved or not one.entry.extension}
+    missing = wanted - basis.facts.schemas - defined
     plain = tuple(plain_table(one.entry, one.target, basis.facts) for one in moved)
     remarks += [remark for one in moved for remark in plain_remarks(one.entry, one.target, basis.facts)]
     remarks += list(_of_creating({one.target[0] for one in places}, missing, basis))
@@ -117,6 +122,7 @@ def _of_schema(steps: SchemaSteps, basis: Basis, made: list[Name], *, whole: boo
     for reason in steps.left_out:
         yield Remark(Severity.WARNING, f"Left out of the definitions: {reason}.")
     yield from _of_roles(steps, basis)
+    yield from _of_extensions(steps, basis)
     if whole and not basis.facts.empty and basis.dump:
         rest = ", ".join(beside(basis.dump, steps))
         what = "The database is not empty, so only the tables and what they need are made"
@@ -135,6 +141,34 @@ def _of_roles(steps: SchemaSteps, basis: Basis) -> Iterator[Remark]:
     if basis.facts.roles is not None and (missing := named - basis.facts.roles):
         what = f"Policies of the backup name roles that the target's server lacks: {', '.join(sorted(missing))}."
         yield basis.refusal(None, what, f"Make them first: {create_roles_sql(missing)} Then plan again.")
+
+
+def _of_extensions(steps: SchemaSteps, basis: Basis) -> Iterator[Remark]:
+    """Extensions that the server can not make, or that are there in another schema than the definitions name."""
+    run = {*steps.before, *steps.after}
+    made = (
+        [entry for entry in basis.dump.entries if entry.kind == "EXTENSION" and entry.sql in run] if basis.dump else []
+    )
+    facts = basis.facts
+    lacking = sorted(entry.tag for entry in made if facts.available is not None and entry.tag not in facts.available)
+    if lacking:
+        what = f"The definitions want extensions that the target's server has not got: {', '.join(lacking)}."
+        do = "Install them there; or restore tables that do without with --table, or elsewhere with --rename."
+        yield basis.refusal(None, what, do)
+    for entry in basis.dump.entries if basis.dump else ():
+        home = facts.homes.get(entry.tag) if entry.kind == "EXTENSION" else None
+        if home is not None and entry.home is not None and home != entry.home and _needs_home(entry, run, basis):
+            what = f"Extension {entry.tag} is in schema {home} of the target, and in {entry.home} of the definitions."
+            do = f"ALTER EXTENSION {entry.tag} SET SCHEMA {entry.home}, or drop it there: the restore makes it."
+            yield basis.refusal(None, what, do)
+
+
+def _needs_home(extension: Entry, run: set[str], basis: Basis) -> bool:
+    """Whether definitions that are run name something in the extension's schema that nobody else makes there."""
+    entries = basis.dump.entries if basis.dump else ()
+    there = basis.facts.types | basis.facts.functions | basis.facts.taken | {entry.defines for entry in entries}
+    named = {name for entry in entries if entry.sql in run for name in entry.mentions if name not in there}
+    return extension.sql in run or any(schema == extension.home for schema, _ in named)
 
 
 def _of_empty_tables(basis: Basis, made: list[Name]) -> Iterator[Remark]:

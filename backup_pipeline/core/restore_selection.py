@@ -87,7 +87,7 @@ def place(entry: TableEntry, request: RestoreRequest, facts: TargetFacts, dump: 
 
 
 def _new(at: Place, dump: Dump | None) -> Place:
-    if at.moved or dump is None or at.source in dump.tables:
+    if at.moved or dump is None or at.source in dump.tables or at.entry.extension:
         return at
     if at.source in dump.views:
         return _behind(at, plain_view(dump.views[at.source].sql))

@@ -72,6 +72,7 @@ def decide(place: Place, basis: Basis) -> tuple[TableRestore, tuple[Remark, ...]
         sequences=_sequences(place),
         files=_files(place.entry, basis.manifest),
         triggers=there.triggers if there else (),
+        extension=not place.moved and by_extension(place.entry, basis.dump, basis.facts),
     )
     remarks = _of_new(table, place, basis) if table.action is Action.CREATE else _of_existing(table, there, basis)
     obstacle = [basis.refusal(table.name, f"{place.obstacle}.", _ELSEWHERE)] if place.obstacle else []
@@ -96,6 +97,8 @@ def _created(place: Place, basis: Basis) -> tuple[TargetColumn, ...]:
     if place.moved:
         made = plain_columns(place.entry, basis.facts)
         return tuple(TargetColumn(column.name, column.pg_type, not column.not_null) for column in made)
+    if by_extension(place.entry, basis.dump, basis.facts):
+        return tuple(TargetColumn(one.name, one.pg_type, generated=one.generated) for one in place.entry.columns)
     return columns_of(place.target, basis.dump) if basis.dump else ()
 
 
@@ -124,7 +127,19 @@ def _files(entry: TableEntry, manifest: Manifest) -> tuple[PackedFile, ...]:
     )
 
 
+def by_extension(entry: TableEntry, dump: Dump | None, facts: TargetFacts) -> bool:
+    """Whether an extension makes the table, in the target or by the definitions."""
+    entries = dump.entries if dump else ()
+    return bool(entry.extension) and (
+        entry.extension in facts.extensions
+        or any(one.kind == "EXTENSION" and one.tag == entry.extension for one in entries)
+    )
+
+
 def _of_new(table: TableRestore, place: Place, basis: Basis) -> Iterator[Remark]:
+    if not place.moved and by_extension(place.entry, basis.dump, basis.facts):
+        yield from _of_extension(table, place.entry.extension, basis)
+        return
     if table.target in basis.facts.taken:
         what = f"{table.target_name} is there already."
         do = "Use --mode replace, upsert or insert-missing, or make a new one with --rename or --into-schema."
@@ -136,6 +151,17 @@ def _of_new(table: TableRestore, place: Place, basis: Basis) -> Iterator[Remark]
         what = f"The backup's schema.sql has no definition of {table.target_name}, {why}."
         do = "Make the tables as your application does, then use --mode replace; or use --rename or --into-schema."
         yield basis.refusal(table.name, what, do)
+
+
+def _of_extension(table: TableRestore, extension: str, basis: Basis) -> Iterator[Remark]:
+    """The extension makes it; what it put in gives way to the backup's rows, what somebody else put in does not."""
+    if table.target in basis.facts.taken and table.rows_now != 0:
+        what = f"{table.target_name} belongs to extension {extension}, which is there, and has rows already."
+        do = "Restore it by itself with --mode replace or insert-missing, and the other tables with --table."
+        yield basis.refusal(table.name, what, do)
+    else:
+        what = f"{table.target_name} is made by extension {extension}, and then holds the backup's rows."
+        yield Remark(Severity.INFO, what, table.name)
 
 
 def _left_out(place: Place, basis: Basis) -> bool:

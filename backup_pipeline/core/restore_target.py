@@ -73,7 +73,8 @@ class TargetFacts:
     """What the target has now. `relations` are those that were asked for and are there; `taken` the names of all.
 
     `references` are the foreign keys that touch one of `relations`. `creatable` are schemas the role may create in.
-    `roles` are the server's, None when they are not known. `sequences` says of those that were asked for and are there,
+    `homes` has the schema of each extension that is there; `available` are those that the server could make, None when
+    they are not known; so are `roles`, the server's. `sequences` says of those that were asked for and are there,
     whether the role may set them. `empty`: there is no relation, type or function but those of extensions. `read_only`
     gives the reason why nothing can be written, where there is one. `superuser` is the role that logged in, where it is
     one: empty where it is none.
@@ -90,6 +91,8 @@ class TargetFacts:
     functions: frozenset[Name] = frozenset()
     schemas: frozenset[str] = frozenset()
     extensions: frozenset[str] = frozenset()
+    homes: Mapping[str, str] = field(default_factory=dict)
+    available: frozenset[str] | None = None
     creatable: frozenset[str] = frozenset()
     roles: frozenset[str] | None = None
     may_create_schemas: bool = True

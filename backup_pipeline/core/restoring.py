@@ -141,7 +141,8 @@ class TableRestore:
     `source` is the relation it came from, `target` the table it goes to. `columns` are loaded; `kept` are columns of
     the target that the backup has no values for, with what becomes of them; `ignored` are columns of the backup that
     are not written, with the reason. `filled` are values for columns of new rows. `key` is how rows are told apart,
-    in the target's names; empty when there is none. `rows_now` is None when the table is not there.
+    in the target's names; empty when there is none. `rows_now` is None when the table is not there. `extension`: it is
+    made by an extension, and what that put into it gives way.
     """
 
     name: str
@@ -158,6 +159,7 @@ class TableRestore:
     sequences: tuple[RecordedSequence, ...] = ()
     files: tuple[PackedFile, ...] = ()
     triggers: tuple[str, ...] = ()
+    extension: bool = False
 
     @property
     def target_name(self) -> str:

@@ -48,6 +48,7 @@ def table_entry(
         relation_id=plan.relation.id,
         relation_kind=plan.relation.kind,
         inherited=plan.relation.inherited,
+        extension=plan.relation.extension,
         covers=plan.covers,
         references=_references(plan),
         sequences=_sequences(plan),

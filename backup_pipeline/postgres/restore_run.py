@@ -73,7 +73,10 @@ def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     counters = Counters(work, plan.tables, plan.sequences)
     kinds = kinds_of(work, plan.tables)
     work.progress.tell(StageStarted("load"))
-    loaded = [_load_direct(work, table, rows, freeze=kinds[table.target] == "r") for table in plan.tables]
+    for made in (table for table in plan.tables if table.extension):
+        work.run(f"DELETE FROM {relation_sql(made.target)}", f"emptying {made.target_name}")  # noqa: S608
+    frozen = {table.target: kinds[table.target] == "r" and not table.extension for table in plan.tables}
+    loaded = [_load_direct(work, table, rows, freeze=frozen[table.target]) for table in plan.tables]
     work.progress.tell(StageStarted("indexes and keys"))
     for table in plan.steps.plain:
         if table.key:

@@ -48,7 +48,7 @@ def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
     """What the database has; about the relations `wanted` everything."""
     server = query(ask.SERVER, {})[0]
     parameters = {"oids": oids_of(query, wanted)}
-    schemas = query(ask.SCHEMAS, {})
+    schemas, extensions = query(ask.SCHEMAS, {}), query(ask.EXTENSIONS, {})
     relations = _relations(query, parameters)
     return TargetFacts(
         database=server["database"],
@@ -62,7 +62,9 @@ def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
         types=_names(query(ask.TYPE_NAMES, {})),
         functions=_names(query(ask.FUNCTION_NAMES, {})),
         schemas=frozenset(row["name"] for row in schemas),
-        extensions=frozenset(row["name"] for row in query(ask.EXTENSIONS, {})),
+        extensions=frozenset(row["name"] for row in extensions),
+        homes={row["name"]: row["home"] for row in extensions},
+        available=frozenset(row["name"] for row in query(ask.AVAILABLE, {})),
         creatable=frozenset(row["name"] for row in schemas if row["creatable"]),
         roles=frozenset(row["name"] for row in query(ask.ROLES, {})),
         may_create_schemas=server["may_create_schemas"],

@@ -33,7 +33,10 @@ SELECT n.nspname AS schema, p.proname AS name FROM pg_proc p JOIN pg_namespace n
 WHERE {_OURS}"""  # noqa: S608
 SCHEMAS = "SELECT n.nspname AS name, has_schema_privilege(n.oid, 'CREATE') AS creatable FROM pg_namespace n"
 ROLES = "SELECT rolname AS name FROM pg_roles"
-EXTENSIONS = "SELECT extname AS name FROM pg_extension"
+EXTENSIONS = (
+    "SELECT e.extname AS name, n.nspname AS home FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+)
+AVAILABLE = "SELECT name FROM pg_available_extensions"
 
 OIDS = """
 SELECT c.oid::int8 AS id FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS w (schema, name)

@@ -81,4 +81,4 @@ def test_a_drill_passes_and_tells(fresh_database: str, tmp_path: Path) -> None:
     run(fresh_database, BROKEN)
     report = backed_up(fresh_database, tmp_path, drafted(fresh_database), follows=True).drill()
     assert report.findings == ()
-    assert "children_parent_id_fkey: was not validated" in remarks_of(report)
+    assert "children_parent_id_fkey: is not validated" in remarks_of(report)

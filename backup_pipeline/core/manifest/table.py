@@ -68,6 +68,7 @@ class TableEntry(Written):
     relation_id: tuple[str, str] | None = Field(default=None, description="schema and name; None before 1.1")
     relation_kind: str | None = Field(default=None, description="table, partitioned table, view, …; None before 1.1")
     inherited: bool = Field(default=False, description="whether other tables inherit from it; their rows are not here")
+    extension: str = Field(default="", description="the extension that it belongs to; empty before 1.3")
     covers: tuple[tuple[str, str], ...] = Field(default=(), description="base tables that the relation stands for")
     references: tuple[ReferenceEntry, ...] = ()
     sequences: tuple[SequenceEntry, ...] = ()
