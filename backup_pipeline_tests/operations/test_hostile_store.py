@@ -168,7 +168,7 @@ def _render(at: Hostile, folder: Path) -> None:
 def _copy(at: Hostile, folder: Path) -> None:
     second = MemoryStore()
     ports = replace(Place(folder, at.store, at.ledger).ports(NOWHERE), second=Second("memory://second", second))
-    said = StoredBundle(name="?", bytes=1, sha256="?")
+    said = StoredBundle(name="-", bytes=1, sha256="?")
     if at.raw.head(at.place.manifest):
         said = StoredBundle.model_validate(at.body()["bundle"])
     row = at.newer
