@@ -49,7 +49,9 @@ class CopyOrder:
 def order_of(attempt: Attempt, actor: str, owner: Owner | None) -> CopyOrder:
     """The order to copy a finished backup; NotFoundError, with the reason, when it has no bundle."""
     bundle_place(attempt)
-    bundle = StoredBundle(name=attempt.file_name or "-", bytes=attempt.file_size_bytes or 0, sha256=attempt.sha256 or "")
+    bundle = StoredBundle(
+        name=attempt.file_name or "-", bytes=attempt.file_size_bytes or 0, sha256=attempt.sha256 or ""
+    )
     return CopyOrder(attempt, bundle, actor, owner)
 
 
