@@ -8,10 +8,11 @@ import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psutil
 import psycopg
+from psycopg.pq import Conninfo
 
 from backup_pipeline.demo.cluster import SUPERUSER, Home
 
@@ -40,21 +41,41 @@ class Connection:
         """The libpq URL of `database`. Without `password` the superuser's is used, whoever `user` is."""
         secret = self.password if password is None else password
         names = [quote(part, safe="") for part in (user, secret, database)]
-        if self.host.startswith("/"):
-            place = f"host={quote(self.host, safe='/')}&port={self.port}"
-            return f"postgresql://{names[0]}:{names[1]}@/{names[2]}?{place}"
-        return f"postgresql://{names[0]}:{names[1]}@{self.host}:{self.port}/{names[2]}"
+        by_socket = self.host.startswith("/")
+        place = "" if by_socket else f"{self.host}:{self.port}"
+        parameters = {"host": self.host, "port": str(self.port)} if by_socket else {}
+        parameters |= _against_environment("" if by_socket else self.host)
+        query = f"?{urlencode(parameters, safe='/', quote_via=quote)}" if parameters else ""
+        return f"postgresql://{names[0]}:{names[1]}@{place}/{names[2]}{query}"
 
     def accepts(self) -> bool:
         """Whether the server lets the superuser in. SCRAM proves both sides: a stranger on that port does not pass."""
         try:
-            # Said outright, because the environment may hold PG* variables that are meant for another server.
-            psycopg.connect(
-                self.url("postgres"), connect_timeout=5, require_auth="scram-sha-256", sslmode="disable", options=""
-            ).close()
+            psycopg.connect(self.url("postgres"), connect_timeout=5, require_auth="scram-sha-256").close()
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _against_environment(address: str) -> dict[str, str]:
+    """Parameters against PG* variables that are meant for another server: those that would lead elsewhere, or fail.
+
+    `address` is the server's; empty: it is reached by a socket.
+    """
+    ours = {
+        "hostaddr": address,
+        "sslmode": "disable",
+        "sslnegotiation": "postgres",
+        "sslcertmode": "disable",
+        "gssencmode": "disable",
+        "channel_binding": "disable",
+        "require_auth": "",
+        "target_session_attrs": "any",
+        "options": "",
+    }
+    given = {option.keyword.decode(): option for option in Conninfo.get_defaults()}
+    foreign = (name for name in ours if name in given and given[name].val not in {None, b"", given[name].compiled})
+    return {name: ours[name] for name in foreign}
 
 
 def running(home: Path) -> Connection | None:
