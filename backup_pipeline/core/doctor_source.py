@@ -62,12 +62,16 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class DumpFacts:
-    """The pg_dump that is used for a server of the release `server`; `lent`: it runs with this program's libpq."""
+    """The pg_dump that is used for a server of the release `server`; `lent`: it runs with this program's libpq.
+
+    `passed_over` is the one that BACKUP_PG_BIN names, with the reason, where that is not it.
+    """
 
     program: str
     release: Release
     server: Release
     lent: bool = False
+    passed_over: str = ""
 
 
 def judge_source(topic: str, facts: SourceFacts, wanted: Sequence[str]) -> Iterator[Line]:
@@ -160,6 +164,9 @@ def judge_dump(topic: str, facts: DumpFacts) -> Line:
     """Whether the pg_dump that has just connected writes a schema that the server takes back."""
     lent = " (with this program's libpq: its own has no TLS)" if facts.lent else ""
     used = f"{facts.program}, version {facts.release}{lent}, connects"
+    if facts.passed_over:
+        do = "Name a folder in BACKUP_PG_BIN whose pg_dump can be used, or leave the choice to this program."
+        return warning(topic, f"the pg_dump of BACKUP_PG_BIN can not be used ({facts.passed_over}): {used}", do)
     if facts.release.is_as_recent(facts.server):
         return ok(topic, f"{used}; it is as recent as the server's {facts.server}")
     what = f"{used}; it is older than the server's release {facts.server}, and may not know all that one writes"

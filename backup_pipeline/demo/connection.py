@@ -69,7 +69,7 @@ def _against_environment(address: str) -> dict[str, str]:
         "sslcertmode": "disable",
         "gssencmode": "disable",
         "channel_binding": "disable",
-        "require_auth": "",
+        "require_auth": "scram-sha-256",
         "target_session_attrs": "any",
         "options": "",
     }

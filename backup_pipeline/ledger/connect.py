@@ -32,7 +32,7 @@ def ledger_url(url: str) -> URL:
     if not is_unambiguous(url):
         message = "BACKUP_LEDGER_URL is malformed: its password holds a character that ends it."
         raise SettingsError(message, do=_EXAMPLE)
-    if not parsed.database:
+    if not parsed.database and "service" not in parsed.query:
         message = f"BACKUP_LEDGER_URL names no database: {redact_url(url)}"
         raise SettingsError(message, do=_EXAMPLE)
     return parsed.set(drivername="postgresql+psycopg")
@@ -78,7 +78,7 @@ def ensure_database(url: str) -> None:
         with told_as_ledger_errors(url), engine.connect():
             return
     except LedgerError:
-        exists = _exists(target)
+        exists = _exists(target) if target.database else None  # what a service names is known to libpq alone
         if exists is None:
             raise
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -79,30 +79,44 @@ class _Judged:
     reason: str
 
 
-def choose_dump(server: Release, endpoint: Endpoint, folder: Path | None = None) -> Program:
-    """The pg_dump for a server of this release, reached as `endpoint` says; of `folder` alone, where one is named.
+@dataclass(frozen=True)
+class Choice:
+    """The program that is used; `passed_over`: the one that a setting names, and why it can not be."""
+
+    program: Program
+    passed_over: str = ""
+
+
+def choose_dump(server: Release, endpoint: Endpoint, folder: Path | None = None) -> Choice:
+    """The pg_dump for a server of this release, reached as `endpoint` says; that in `folder`, if it can be used.
 
     Of those that work, one as recent as the server comes first, then the one of the nearest major version, then the
     newest. SourceError with the reason for each when none works; SettingsError when there is none in `folder`.
     """
-    programs = _programs(folder)
-    judged = [_Judged(one, _reason(one, server, endpoint)) for one in programs]
-    usable = [one.program for one in judged if not one.reason]
-    if usable:
-        return max(usable, key=lambda one: (one.release.is_as_recent(server), -one.release.major, one.release.minor))
-    looked = "; ".join(f"{one.program}: {one.reason}" for one in judged) or "there is none on this machine"
+    named = _judged([folder], server, endpoint) if folder else []
+    if folder and not named:
+        message = f"BACKUP_PG_BIN names {folder}, and there is no {_NAME} there that runs."
+        raise SettingsError(message, do="Name the folder that holds PostgreSQL's programs, such as pg_dump.")
+    if chosen := _best(named, server):
+        return Choice(chosen)
+    others = _judged(chain(_system_folders(), _wheel_folders()), server, endpoint)
+    if chosen := _best(others, server):
+        return Choice(chosen, "".join(f"{one.program}: {one.reason}" for one in named))
+    looked = "; ".join(f"{one.program}: {one.reason}" for one in [*named, *others]) or "there is none on this machine"
     message = f"No pg_dump can read the schema of {endpoint}, a server of version {server}: {looked}."
     raise SourceError(message, do=_INSTALL.format(major=server.major))
 
 
-def _programs(folder: Path | None) -> list[Program]:
-    folders = [folder] if folder else list(chain(_system_folders(), _wheel_folders()))
+def _best(judged: Sequence[_Judged], server: Release) -> Program | None:
+    usable = [one.program for one in judged if not one.reason]
+    rank = {one: (one.release.is_as_recent(server), -one.release.major, one.release.minor) for one in usable}
+    return max(usable, key=lambda one: rank[one], default=None)
+
+
+def _judged(folders: Iterable[Path], server: Release, endpoint: Endpoint) -> list[_Judged]:
     paths = dict.fromkeys((one / _NAME).resolve() for one in folders if os.access(one / _NAME, os.X_OK))
-    found = [program for path in paths if (program := _program(path, path.stat().st_mtime_ns))]
-    if folder and not found:
-        message = f"BACKUP_PG_BIN names {folder}, and there is no {_NAME} there that runs."
-        raise SettingsError(message, do="Name the folder that holds PostgreSQL's programs, such as pg_dump.")
-    return found
+    programs = [program for path in paths if (program := _program(path, path.stat().st_mtime_ns))]
+    return [_Judged(one, _reason(one, server, endpoint)) for one in programs]
 
 
 def _system_folders() -> Iterator[Path]:

@@ -25,7 +25,7 @@ from backup_pipeline.postgres.known_settings import DUMPING, KNOWN, startup_opti
 from backup_pipeline.postgres.page_sql import own_column, source_sql
 from backup_pipeline.postgres.pages import Reading, read_pages, run
 from backup_pipeline.postgres.patience import Patience
-from backup_pipeline.postgres.programs import choose_dump
+from backup_pipeline.postgres.programs import Choice, choose_dump
 from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
 from backup_pipeline.postgres.session import apply_sql, session_settings
 from backup_pipeline.postgres.walks import PageSize
@@ -56,10 +56,13 @@ class SourceOptions:
 
 
 class PostgresSource:
-    """The database at `url`. SettingsError when that is no PostgreSQL URL; nothing is connected before `snapshot`."""
+    """The database at `url`, or one that was reached before. SettingsError when that is no PostgreSQL URL.
 
-    def __init__(self, url: str, *, options: SourceOptions | None = None) -> None:
-        self._endpoint = parse_endpoint(url)
+    Nothing is connected before `snapshot`.
+    """
+
+    def __init__(self, url: str | Endpoint, *, options: SourceOptions | None = None) -> None:
+        self._endpoint = url if isinstance(url, Endpoint) else parse_endpoint(url)
         self._options = options or SourceOptions()
         self.url = self._endpoint.shown_url
 
@@ -140,8 +143,7 @@ class PostgresSnapshot:
 
     def schema_sql(self) -> str:
         """The DDL of the database as this snapshot shows it; a comment at the top names what the role may not read."""
-        options = self._dump_options()
-        dump = SchemaDump(options, self._patience)
+        dump = SchemaDump(self._dump_options(self._choice()), self._patience)
         with self._guard:
             self._dumps.append(dump)
         hidden = [(str(row["schema"]), str(row["name"])) for row in self._ask(LOCKED_OUT, "reading privileges")]
@@ -155,14 +157,17 @@ class PostgresSnapshot:
 
     def try_dump(self) -> DumpFacts:
         """Which pg_dump is used here; it has connected, and dumped nothing. The error that `schema_sql` would meet."""
-        options = self._dump_options()
-        SchemaDump(options, self._patience).try_it()
-        program, server = options.program, Release.of(self._holder.server_version)
-        return DumpFacts(str(program.path), program.release, server, lent=program.library is not None)
+        choice = self._choice()
+        SchemaDump(self._dump_options(choice), self._patience).try_it()
+        program, server = choice.program, Release.of(self._holder.server_version)
+        lent = program.library is not None
+        return DumpFacts(str(program.path), program.release, server, lent=lent, passed_over=choice.passed_over)
 
-    def _dump_options(self) -> DumpOptions:
+    def _choice(self) -> Choice:
+        return choose_dump(Release.of(self._holder.server_version), self._endpoint, self._options.programs)
+
+    def _dump_options(self, choice: Choice) -> DumpOptions:
         """How pg_dump is run here; SourceError when no program fits this server and connection."""
-        program = choose_dump(Release.of(self._holder.server_version), self._endpoint, self._options.programs)
         known = {str(row["name"]): str(row["reset_val"]) for row in self._ask(KNOWN, "reading the settings")}
         settings, environment = dict(DUMPING), dict(self._options.environment)
         if self._route.relayed:
@@ -170,7 +175,7 @@ class PostgresSnapshot:
             environment |= {"PGTZ": settings.pop("TimeZone"), "PGDATESTYLE": settings.pop("DateStyle")}
             del settings["client_min_messages"]
         options = startup_options(settings, known)
-        return DumpOptions(program, self._endpoint, self._options.connect_timeout_s, environment, options)
+        return DumpOptions(choice.program, self._endpoint, self._options.connect_timeout_s, environment, options)
 
     def cancel(self) -> None:
         """Stop every running query at once; readers raise CanceledError. Returns when none runs any more."""

@@ -45,11 +45,14 @@ class PostgresTarget:
         self._endpoint = parse_endpoint(url, name="The target URL")
         self._options = options or TargetOptions()
         self.url = self._endpoint.shown_url
+        self.reached = self._endpoint
+        """Of several servers that the URL may mean, the one that the last session went to."""
 
     @contextmanager
     def session(self) -> Iterator[PostgresTargetSession]:
         """Connect, and close the connection at the end; TargetUnavailableError when that does not work."""
         opened = PostgresTargetSession(self._endpoint, self._options)
+        self.reached = opened.endpoint
         try:
             yield opened
         finally:
@@ -68,8 +71,8 @@ class PostgresTargetSession:
             self._connection, route = first_connection(endpoint, "restore", options.connect_timeout_s)
         except psycopg.Error as error:
             raise connect_error(error, endpoint) from None
-        self._endpoint = route.endpoint
-        self._work = Work(self._connection, self._endpoint, Silence())
+        self.endpoint = route.endpoint
+        self._work = Work(self._connection, self.endpoint, Silence())
         try:
             self._begin(alone=not route.relayed)
         except BaseException:
@@ -89,7 +92,7 @@ class PostgresTargetSession:
                 return
             found = self._work.ask(ask.HOLDER, LOCK)
         holder = f"process {found[0]['pid']} ({found[0]['application_name']})" if found else "another session"
-        message = f"Another restore into {self._endpoint.database} is under way: {holder} holds its lock."
+        message = f"Another restore into {self.endpoint.database} is under way: {holder} holds its lock."
         raise LockedError(message, do="Wait until it ends; if nobody runs it, end it with pg_terminate_backend.")
 
     def restore(
@@ -100,7 +103,7 @@ class PostgresTargetSession:
         protect: Callable[[], None],
     ) -> Sequence[TableReport]:
         """Carry out the plan in one transaction; what became of each table, in the plan's order."""
-        work = Work(self._connection, self._endpoint, progress, self._options.lock_timeout_s)
+        work = Work(self._connection, self.endpoint, progress, self._options.lock_timeout_s)
         with self._told("ending the restore"), self._transaction("READ COMMITTED, READ WRITE"):
             return restore_in_transaction(work, plan, rows, protect)
 
@@ -151,7 +154,7 @@ class PostgresTargetSession:
     def _told(self, doing: str) -> Iterator[None]:
         """Errors of the transaction itself as ours; whatever failed after `cancel` was canceled."""
         try:
-            with told_as_target_errors(self._endpoint, doing):
+            with told_as_target_errors(self.endpoint, doing):
                 yield
         except BackupError as error:
             if self._canceled.is_set():

@@ -168,8 +168,7 @@ class DrillWorkshop:
         database = PostgresScratch(server.url(_DATABASE), url)
         return Scratch(
             target=PostgresTarget(url),
-            # The scratch server is of another release than the source, for which BACKUP_PG_BIN is meant.
-            source=PostgresSource(url, options=replace(source_options(self.settings), programs=None)),
+            source=PostgresSource(url, options=source_options(self.settings)),
             database=database,
             server_version=database.server_version(),
             server=shown,

@@ -95,6 +95,7 @@ def open_access(
 
     With `second` the backup is read from the second store; a safety backup goes to the first one all the same.
     """
+    database = PostgresTarget(target.url, options=_options(settings))
     with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
         yield Access(
             ports=RestorePorts(
@@ -106,9 +107,9 @@ def open_access(
                 spool=restore_dir(settings),
             ),
             alerter=ports.alerter,
-            target=PostgresTarget(target.url, options=_options(settings)),
+            target=database,
             address=target.address,
-            safety=_safety(settings, target, ports),
+            safety=_safety(settings, database, ports),
             hide=target.hide,
             owner=this_owner(),
             needs_approval=settings.restore_approval,
@@ -122,9 +123,10 @@ def _options(settings: Settings) -> TargetOptions:
     )
 
 
-def _safety(settings: Settings, target: Target, ports: Ports) -> Safety:
+def _safety(settings: Settings, database: PostgresTarget, ports: Ports) -> Safety:
     def backed_up(row: RestoreRow, plan: RestorePlan) -> str:
-        source = PostgresSource(target.url, options=source_options(settings))
+        # Of several servers that the URL may mean, the one that the restore holds locked.
+        source = PostgresSource(database.reached, options=source_options(settings))
         means = SafetyMeans(
             ports=replace(ports, source=source),
             owner=this_owner(),

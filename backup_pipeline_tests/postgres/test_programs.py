@@ -44,12 +44,11 @@ CREATE STATISTICS st ON b, c FROM a; CREATE SEQUENCE s CYCLE"""
     ],
 )
 def test_the_pg_dump_that_is_as_recent_and_near_to_the_server_is_chosen(
-    server: str, there: list[str], chosen: str, monkeypatch: pytest.MonkeyPatch
+    server: str, there: list[str], chosen: str
 ) -> None:
     made = [programs.Program(Path("/somewhere") / text, read(text)) for text in there]
-    monkeypatch.setattr(programs, "_programs", lambda _: made)
-    monkeypatch.setattr(programs, "_refusal", lambda *_: "")
-    assert choose_dump(read(server), PLAIN).release == read(chosen)
+    judged = [programs._Judged(one, "" if one.release.reads(read(server)) else "older") for one in made]
+    assert programs._best(judged, read(server)) == made[there.index(chosen)]
 
 
 def read(text: str) -> Release:
@@ -63,16 +62,18 @@ def test_without_one_that_fits_the_reason_of_each_is_told(monkeypatch: pytest.Mo
         choose_dump(Release(99, 1), PLAIN)
     assert "postgresql-client-99" in caught.value.do
     assert "BACKUP_PG_BIN" in caught.value.do
-    monkeypatch.setattr(programs, "_programs", lambda _: [])
+    monkeypatch.setattr(programs, "_judged", lambda *_: [])
     with pytest.raises(SourceError, match="there is none on this machine"):
         choose_dump(Release(18, 4), PLAIN)
 
 
-def test_a_folder_that_is_named_is_taken_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_named_comes_first_and_is_told_where_it_does_not_fit(tmp_path: Path) -> None:
     wheel = find_binaries(version=16).bindir
-    assert choose_dump(Release(15, 3), PLAIN, wheel).path == (wheel / "pg_dump").resolve()
-    with pytest.raises(SourceError, match="older than the server"):
-        choose_dump(Release(18, 4), PLAIN, wheel)
+    named = choose_dump(Release(15, 3), PLAIN, wheel)
+    assert (named.program.path, named.passed_over) == ((wheel / "pg_dump").resolve(), "")
+    other = choose_dump(Release(18, 4), PLAIN, wheel)
+    assert other.program.release.major >= 18
+    assert "16.14): it is older than the server" in other.passed_over
     (tmp_path / "pg_dump").write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 18.4'\n")
     (tmp_path / "pg_dump").chmod(0o755)
     with pytest.raises(SettingsError, match="BACKUP_PG_BIN names"):
@@ -86,7 +87,7 @@ def test_without_our_libpq_the_wheels_takes_no_tls_and_says_so(monkeypatch: pyte
     programs._program.cache_clear()
     behind_tls = replace(PLAIN, parameters={**PLAIN.parameters, "sslmode": "require"})
     try:
-        assert choose_dump(Release(18, 4), PLAIN).library is None
+        assert choose_dump(Release(18, 4), PLAIN).program.library is None
         with pytest.raises(SourceError, match="SSL support is not compiled in") as caught:
             choose_dump(Release(18, 4), behind_tls)
         assert "postgresql-client-18" in caught.value.do
