@@ -91,11 +91,11 @@ def _options(entry: Entry) -> Iterator[Token]:
 
 def _is_base_type(entry: Entry) -> bool:
     """CREATE TYPE name; or CREATE TYPE name (INPUT = …): its values are read and shown by functions in C."""
-    found = entry.tokens
-    opened = next((at for at, token in enumerate(found) if token.text in {"(", ";"}), None)
-    if opened is None or found[opened].text == ";":
+    tokens = entry.tokens
+    opened = next((at for at, token in enumerate(tokens) if token.text in {"(", ";"}), None)
+    if opened is None or tokens[opened].text == ";":
         return opened is not None
-    before = found[opened - 1]
+    before = tokens[opened - 1]
     return not before.is_word("AS", "ENUM", "RANGE")
 
 

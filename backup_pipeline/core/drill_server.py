@@ -182,12 +182,12 @@ def fitting(installed: Sequence[Installation], needs: ServerNeeds) -> Installati
     has all extensions.
     """
     wanted = {extension.name for extension in needs.extensions}
-    able = [one for one in installed if wanted <= one.extensions]
+    able = [server for server in installed if wanted <= server.extensions]
     if able:
-        return min(able, key=lambda one: (one.version < needs.version, abs(one.version - needs.version)))
-    missing = "; ".join(f"{one} lacks {', '.join(sorted(wanted - one.extensions))}" for one in installed)
+        return min(able, key=lambda server: (server.version < needs.version, abs(server.version - needs.version)))
+    missing = "; ".join(f"{server} lacks {', '.join(sorted(wanted - server.extensions))}" for server in installed)
     message = f"No PostgreSQL on this machine can drill this backup: {missing or 'there is none'}."
-    nearest = min(installed, key=lambda one: len(wanted - one.extensions), default=None)
+    nearest = min(installed, key=lambda server: len(wanted - server.extensions), default=None)
     lacking = sorted(wanted - nearest.extensions) if nearest else sorted(wanted)
     do = (
         f"Install a PostgreSQL with {', '.join(lacking)} here (Debian: {_packages(lacking, needs.version)}), or set "
@@ -198,10 +198,14 @@ def fitting(installed: Sequence[Installation], needs: ServerNeeds) -> Installati
 
 def _packages(names: Sequence[str], version: int) -> str:
     """Debian's packages (as postgresql.org's own archive names them too) that bring these extensions."""
-    found = {
-        _PACKAGES.get(name, "postgresql-{v}" if name in _CONTRIB else f"the package that has {name}") for name in names
-    }
-    return " and ".join(sorted(name.format(v=version) for name in found)) or f"postgresql-{version}"
+    return " and ".join(sorted({_package(name, version) for name in names})) or f"postgresql-{version}"
+
+
+def _package(name: str, version: int) -> str:
+    """The package of one extension. A name from a dump is text, never a template."""
+    if name in _CONTRIB:
+        return f"postgresql-{version}"
+    return _PACKAGES[name].format(v=version) if name in _PACKAGES else f"the package that has {name}"
 
 
 def _extensions(dump: Dump) -> Iterator[Extension]:
@@ -212,9 +216,9 @@ def _extensions(dump: Dump) -> Iterator[Extension]:
 
 
 def _schema(entry: Entry) -> str | None:
-    found = entry.tokens
-    at = next((at for at, token in enumerate(found) if token.is_word("SCHEMA")), None)
-    return found[at + 1].text if at is not None and at + 1 < len(found) and found[at + 1].is_name else None
+    tokens = entry.tokens
+    at = next((at for at, token in enumerate(tokens) if token.is_word("SCHEMA")), None)
+    return tokens[at + 1].text if at is not None and at + 1 < len(tokens) and tokens[at + 1].is_name else None
 
 
 def roles(dump: Dump) -> frozenset[str]:

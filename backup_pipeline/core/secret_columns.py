@@ -145,8 +145,8 @@ def has_room(pg_type: str) -> bool:
 
 
 def _words(name: str) -> tuple[str, ...]:
-    found = (word.lower() for word in _WORD.findall(name))
-    return tuple(part for word in found for part in _spelled(word).split())
+    lowered = (word.lower() for word in _WORD.findall(name))
+    return tuple(part for word in lowered for part in _spelled(word).split())
 
 
 def _spelled(word: str) -> str:

@@ -36,12 +36,12 @@ def test_the_nearest_version_with_every_extension_fits(
 
 
 def test_what_is_missing_is_named_for_each_and_with_its_package() -> None:
-    needs = ServerNeeds(15, (Extension("hstore"), Extension("pg_partman"), Extension("odd")))
-    with pytest.raises(TargetError, match="PostgreSQL 18 in /wheel lacks hstore, odd, pg_partman") as none:
+    needs = ServerNeeds(15, (Extension("hstore"), Extension("pg_partman"), Extension("odd {v}")))
+    with pytest.raises(TargetError, match=r"PostgreSQL 18 in /wheel lacks hstore, odd \{v\}, pg_partman") as none:
         fitting((WHEEL, OLD), needs)
-    assert "PostgreSQL 15 in /usr/lib/postgresql/15/bin lacks odd, pg_partman" in none.value.what
+    assert "PostgreSQL 15 in /usr/lib/postgresql/15/bin lacks odd {v}, pg_partman" in none.value.what
     assert "postgresql-15-partman" in none.value.do
-    assert "the package that has odd" in none.value.do
+    assert "the package that has odd {v}" in none.value.do
     with pytest.raises(TargetError, match="there is none"):
         fitting((), needs)
 
@@ -84,9 +84,9 @@ def test_a_dump_says_what_it_wants() -> None:
     ],
 )
 def test_what_only_a_superuser_may_make_is_left_out(kind: str, sql: str, *, kept: bool) -> None:
-    found = permitted(Dump((entry(kind, "it", sql),)), ())
-    assert bool(found.dump.entries) is kept
-    assert bool(found.left_out) is not kept
+    allowed = permitted(Dump((entry(kind, "it", sql),)), ())
+    assert bool(allowed.dump.entries) is kept
+    assert bool(allowed.left_out) is not kept
 
 
 def test_what_needs_it_goes_too_but_not_what_needs_a_table_with_rows() -> None:
@@ -97,9 +97,9 @@ def test_what_needs_it_goes_too_but_not_what_needs_a_table_with_rows() -> None:
         entry("VIEW", "v", "CREATE VIEW public.v AS SELECT a FROM public.held;"),
         entry("VIEW", "w", "CREATE VIEW public.w AS SELECT a FROM public.other;"),
     ))  # fmt: skip
-    found = permitted(dump, {("public", "held")})
-    assert [entry.tag for entry in found.dump.entries] == ["v"]
-    assert [reason.split(" is not made")[0] for reason in found.left_out] == [
+    allowed = permitted(dump, {("public", "held")})
+    assert [entry.tag for entry in allowed.dump.entries] == ["v"]
+    assert [reason.split(" is not made")[0] for reason in allowed.left_out] == [
         "function f()", "table held", "table other", "view w",
     ]  # fmt: skip
 

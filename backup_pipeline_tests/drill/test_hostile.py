@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -70,6 +75,23 @@ def without_loot(url: str) -> Any:
     values = catalog.model_dump(by_alias=True, exclude={"tables"})
     excluded = [*values.pop("excluded"), {"table": "a_loot", "reason": "what the code gets"}]
     return type(catalog).model_validate({**values, "tables": kept, "excluded": excluded})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_root_s_scratch_server_is_nobody_s_and_knows_nothing_of_our_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "only-a-test")
+    # Not tmp_path: pytest's directories are closed to other users.
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o711)
+        with open_workshop(Settings(work_dir=Path(directory))) as shop, shop.server(ServerNeeds(18)) as scratch:
+            (server,) = (child for child in psutil.Process().children() if child.cwd().startswith(str(shop.root)))
+            assert set(server.environ()) <= {"PATH", "LC_ALL", "TZ"}
+            if "as user nobody" not in scratch.server:
+                pytest.skip("the binaries lie where nobody but root may read")
+            assert set(server.uids()) == {pwd.getpwnam("nobody").pw_uid}
+            assert stat.S_IMODE((shop.root / "socket").stat().st_mode) == 0o700
 
 
 @needs_landlock

@@ -56,7 +56,7 @@ def test_a_backup_with_contrib_extensions_is_drilled_on_the_system_s_server(
         assert people.level() == "4"
         assert report.server_version.startswith(str(system_binaries().version))
         assert str(system_binaries().bindir) in report.server
-        assert {one.table: one.not_tried for one in report.inserts} == {"public.people": ""}
+        assert {trial.table: trial.not_tried for trial in report.inserts} == {"public.people": ""}
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def owned_database(postgres_server: EmbeddedPostgres, empty_database: str) -> It
 
 
 def warnings(plan: RestorePlan) -> str:
-    return "\n".join(f"{one.message} {one.do}" for one in plan.remarks if one.severity is Severity.WARNING)
+    return "\n".join(f"{remark.message} {remark.do}" for remark in plan.remarks if remark.severity is Severity.WARNING)
 
 
 def test_a_hostile_source_gets_nothing_from_a_role_without_rights(
@@ -65,9 +65,9 @@ def test_a_hostile_source_gets_nothing_from_a_role_without_rights(
 
 def test_a_superuser_is_warned_and_offered_a_role(fresh_database: str, empty_database: str, tmp_path: Path) -> None:
     run(fresh_database, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
-    told = warnings(back_up(fresh_database, tmp_path).plan(empty_database, Mode.NEW))
-    assert "Role postgres is a superuser: functions of the backup" in told
-    assert "BACKUP_RESTORE_ROLE" in told
+    text = warnings(back_up(fresh_database, tmp_path).plan(empty_database, Mode.NEW))
+    assert "Role postgres is a superuser: functions of the backup" in text
+    assert "BACKUP_RESTORE_ROLE" in text
 
 
 def test_what_a_restore_makes_belongs_to_the_role_that_it_works_as(
@@ -78,8 +78,8 @@ def test_what_a_restore_makes_belongs_to_the_role_that_it_works_as(
     bench = back_up(fresh_database, tmp_path)
     target = PostgresTarget(empty_database, options=TargetOptions(role=OWNER))
     plan = plan_restore(bench.request(Mode.NEW), target, bench.ports)
-    told = warnings(plan)
-    assert f"The restore works as role {OWNER}, but role postgres, which logged in, is a superuser" in told
+    text = warnings(plan)
+    assert f"The restore works as role {OWNER}, but role postgres, which logged in, is a superuser" in text
     report = run_restore(replace(plan), target, bench.ports, safety=None)
     assert report.notes == ()
     assert rows(empty_database, "SELECT tableowner FROM pg_tables WHERE tablename = 't'") == [(OWNER,)]

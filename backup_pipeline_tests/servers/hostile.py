@@ -140,8 +140,8 @@ def make_hostile(url: str, secret: Path, marker: Path, *, for_superusers: bool =
     With `for_superusers` some of it only a superuser may make.
     """
     trigger = "CREATE EVENT TRIGGER every_event ON ddl_command_end EXECUTE FUNCTION public.on_event();"
-    made = _SQL.replace("{for superusers}", trigger if for_superusers else "")
-    made = made.replace("{leakproof}", "LEAKPROOF" if for_superusers else "")
+    script = _SQL.replace("{for superusers}", trigger if for_superusers else "")
+    script = script.replace("{leakproof}", "LEAKPROOF" if for_superusers else "")
     quoted = {
         "secret": _literal(str(secret)),
         "marker": _literal(f"{marker}.copied"),
@@ -154,22 +154,22 @@ def make_hostile(url: str, secret: Path, marker: Path, *, for_superusers: bool =
         database = session.info.dbname
         session.execute(f'ALTER DATABASE "{database}" SET hostile.asleep = on'.encode())
         session.execute("SET hostile.asleep = on")
-        session.execute(made.replace("{attempts}", attempts).encode())
+        session.execute(script.replace("{attempts}", attempts).encode())
 
 
 def loot(url: str) -> list[Mapping[str, object]]:
     """What the code noted at `url`."""
     with psycopg.connect(url, autocommit=True) as session:
-        found = session.execute("SELECT place, who, super, got FROM public.a_loot")
+        rows = session.execute("SELECT place, who, super, got FROM public.a_loot")
         names = ("place", "who", "super", "got")
-        return [dict(zip(names, row, strict=True)) for row in found]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def ran_on_insert(url: str) -> int:
     """How often code ran that an insert runs: a sequence counts on when a row is taken back."""
     with psycopg.connect(url, autocommit=True) as session:
-        found = session.execute("SELECT last_value FROM public.a_count WHERE is_called").fetchone()
-        return int(found[0]) if found else 0
+        rows = session.execute("SELECT last_value FROM public.a_count WHERE is_called").fetchone()
+        return int(rows[0]) if rows else 0
 
 
 def places(noted: Iterable[Mapping[str, object]]) -> set[str]:

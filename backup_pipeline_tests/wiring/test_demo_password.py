@@ -45,6 +45,6 @@ def test_the_backup_role_has_a_password_of_its_own_also_in_a_demo_that_had_none(
 
 def _role(url: str) -> str:
     with psycopg.connect(url) as session:
-        found = session.execute("SELECT current_user").fetchone()
-        assert found is not None
-        return str(found[0])
+        row = session.execute("SELECT current_user").fetchone()
+        assert row is not None
+        return str(row[0])
