@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from backup_pipeline.core.errors import BackupError
 from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.due_state import Freshness
+    from backup_pipeline.wiring.dagster_processes import Up
 
 
 def up(
@@ -21,7 +27,11 @@ def up(
     """Start everything and stay: the embedded PostgreSQL, the ledger's migrations, the Dagster UI, its daemon, `serve`.
 
     The daemon runs the daily schedule (00:00 in the catalog's timezone) and the sensors that alert. Ctrl-C stops all of
-    it, and leaves nothing running.
+    it, and leaves nothing running; a backup in progress is canceled. Also when this process is killed, what it started
+    ends. There is one in a home (BACKUP_HOME). Its processes write into the folder `logs` of the home.
+
+    The web server answers to this machine's names, the address of --host and BACKUP_ALLOWED_HOSTS, and refuses what
+    comes from pages of other sites.
 
     Examples:
 
@@ -29,15 +39,53 @@ def up(
 
         BACKUP_SOURCE_URL=postgresql://backup@db/shop backup-pipeline up --port 3100
 
-    Exit codes: 0 stopped by Ctrl-C; 1 something did not start; 2 wrong request.
+    Exit codes: 0 stopped by Ctrl-C; 1 something did not start, or ended by itself; 2 wrong request, or a port is taken;
+    11 another one runs in this home.
     """
-    from backup_pipeline.wiring.dagster_processes import run_dagster
-    from backup_pipeline.wiring.embedded import prepared
+    from backup_pipeline.wiring.dagster_processes import Addresses, Up, run_dagster
+    from backup_pipeline.wiring.embedded import check_settings, prepared
+    from backup_pipeline.wiring.one_up import only_one
 
     console = Console(stderr=True)
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    with prepared(Settings(), tell):
-        run_dagster(host, port, tell, console_port=console_port)
+    settings, at = Settings(), Addresses(host, port, console_port)
+    check_settings(settings)
+    with only_one(settings.home, {"ui": at.ui}) as lock:
+        at.check_free()
+        with prepared(settings, tell) as ready:
+            tell("Starting Dagster.")
+            started = Up(at, settings.home, lock)
+            run_dagster(started, tell, lambda: tell("\n".join(_summary(started, ready))))
+
+
+def _summary(up: Up, settings: Settings) -> Iterator[str]:
+    """What a person wants to know of what runs now."""
+    yield f"Dagster UI   {up.at.ui}"
+    yield f"Health       {up.at.console}/healthz/freshness, and {up.at.console}/metrics for Prometheus"
+    yield f"Logs         {up.logs}: code, web, daemon, console"
+    yield from _catalogs(settings)
+    yield "Stop         Ctrl-C stops everything"
+
+
+def _catalogs(settings: Settings) -> Iterator[str]:
+    from backup_pipeline.wiring.ledger import open_ledger
+    from backup_pipeline.wiring.watching import look_at_all, watch_of, watched
+
+    try:
+        with open_ledger(settings) as ledger:
+            stands = look_at_all(watched(settings), watch_of(settings, ledger))
+    except BackupError as error:
+        yield f"Backups      not known: {error.what}"
+        return
+    yield from (f"Backups      {_stand(one)}" for one in stands)
+
+
+def _stand(one: Freshness) -> str:
+    from backup_pipeline.core.verified import age
+
+    newest = f"newest {age(one.newest_at, one.at)}" if one.newest_at else "none yet"
+    following = f"next {one.next_due:%Y-%m-%d %H:%M} UTC" if one.next_due else "no schedule"
+    return f"{one.catalog}: {newest}, {following}" + (", OVERDUE" if one.overdue else "")

@@ -143,6 +143,14 @@ class Dependent:
         return False
 
 
+def tied(command: Sequence[str]) -> list[str]:
+    """`command` as a child that stays who this process is, and gets SIGINT when the thread that starts it ends (Linux).
+
+    Start it from the main thread, which lives as long as the process does.
+    """
+    return [*_launcher(Identity("keep", os.geteuid(), os.getegid())), *command]
+
+
 def _launcher(identity: Identity, limits: Limits | None = None) -> list[str]:
     who = [identity.mode, str(identity.uid), str(identity.gid), str(os.getpid())]
     return [sys.executable, "-I", "-S", str(_LAUNCHER), *who, limits.as_json() if limits else ""]

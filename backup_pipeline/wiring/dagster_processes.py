@@ -1,105 +1,202 @@
-"""Dagster's web server and daemon, and the console, as child processes: started, watched, and stopped together."""
+"""Dagster's code server, web server and daemon, and the console: started, watched, and stopped together."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
-import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from backup_pipeline.core.errors import BackupError, UsageError
-from backup_pipeline.settings import PROJECT
+from backup_pipeline.demo.connection import running as running_server
+from backup_pipeline.wiring.processes import Child, Family, family, listens
 
-_READY_WITHIN_S = 120.0
-_STOPPED_WITHIN_S = 30.0
+_READY_WITHIN_S = 180.0
 _POLL_S = 0.25
+_SHORTEN_EVERY_S = 60.0
+_RESTARTS = 5
+"""So often in _RESTARTS_WITHIN_S a code server that ends by itself is started again."""
+_RESTARTS_WITHIN_S = 300.0
+# The path of a socket has at most 103 bytes on macOS, 107 on Linux.
+_LONGEST_FOLDER = 90
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # names of it, not a bind
 
-Child = subprocess.Popen[bytes]
+CODE, WEB, DAEMON, CONSOLE = "code", "web", "daemon", "console"
 
 
-def run_dagster(host: str, port: int, tell: Callable[[str], None], *, console_port: int) -> None:
-    """Run web server, daemon and console on `host` until a signal or the end of one of them; then stop them all.
+@dataclass(frozen=True)
+class Addresses:
+    """Where the UI and the console listen."""
 
-    BackupError when one of them ends by itself, UsageError when a port is taken.
+    host: str
+    port: int
+    console_port: int
+
+    @property
+    def ui(self) -> str:
+        """The Dagster UI's address, for people on this machine."""
+        return _url(self.host, self.port)
+
+    @property
+    def console(self) -> str:
+        """The console's address, for people on this machine."""
+        return _url(self.host, self.console_port)
+
+    def check_free(self) -> None:
+        """UsageError, with the option that chooses another, when somebody listens there."""
+        refuse_taken_port(self.host, self.port)
+        refuse_taken_port(self.host, self.console_port, option="--console-port")
+
+
+@dataclass(frozen=True)
+class Up:
+    """Where `up` runs: its addresses, its home, and the descriptor of the home's lock."""
+
+    at: Addresses
+    home: Path
+    lock: int
+
+    @property
+    def logs(self) -> Path:
+        """The folder that its processes write into."""
+        return self.home / "logs"
+
+
+def run_dagster(up: Up, tell: Callable[[str], None], ready: Callable[[], None]) -> None:
+    """Run everything until a signal or the end of one of them; then stop them all.
+
+    `ready` is called when the UI answers. BackupError when one of them ends by itself, but for the code server, which
+    is started again.
     """
-    refuse_taken_port(host, port)
-    refuse_taken_port(host, console_port, option="--console-port")
-    stop = threading.Event()
-    with _signals(stop), _children([*_commands(host, port), _console(host, console_port)]) as children:
-        tell("Starting Dagster.")
-        if _wait_ready(host, port, children, stop):
-            tell(f"Dagster UI: http://{host}:{port}  (Ctrl-C stops everything)")
-            tell(f"Freshness: http://{host}:{console_port}/healthz/freshness")
-            while not stop.wait(_POLL_S) and all(child.poll() is None for child in children):
-                pass
-        ended = [child for child in children if child.poll() is not None]
+    stop, at = threading.Event(), up.at
+    with _signals(stop), _code_socket(up.home) as (socket_path, workspace), family(up.logs, up.lock) as running:
+        if (server := running_server(up.home / "postgres")) is not None and server.owner == os.getpid():
+            running.guard(server.pid)
+        code = running.start(CODE, _code_command(socket_path), whole_group=True)
+        running.start(CONSOLE, _console_command(at))
+        running.start(WEB, _web_command(at, workspace, socket_path))
+        if _wait(running, stop, lambda: listens(socket_path), "The code server does not answer"):
+            running.start(DAEMON, [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)])
+            if _wait(running, stop, lambda: _answers(f"{at.ui}/server_info"), f"{at.ui} does not answer"):
+                ready()
+                _watch(running, code, stop, tell)
+        ended = [child for child in running.children if child.ended is not None]
         if ended and not stop.is_set():
-            message = f"A process ended by itself, with code {ended[0].returncode}: {_name(ended[0])}."
-            raise BackupError(message, do="Read its last lines above, correct the cause, and start again.")
+            raise _ended_by_itself(ended[0])
         tell("Stopping.")
 
 
-def _name(child: Child) -> str:
-    """What the child is: the module that it runs."""
-    return str(child.args[2]) if isinstance(child.args, list) else str(child.args)
+def _watch(running: Family, code: Child, stop: threading.Event, tell: Callable[[str], None]) -> None:
+    """Return at a signal, or when a child ended that is not started again."""
+    restarts: list[float] = []
+    shortened = time.monotonic()
+    while not stop.wait(_POLL_S):
+        now = time.monotonic()
+        if any(child.ended is not None for child in running.children if child is not code):
+            return
+        if code.ended is not None:
+            restarts = [at for at in restarts if now - at < _RESTARTS_WITHIN_S]
+            if len(restarts) >= _RESTARTS:
+                return
+            restarts.append(now)
+            tell(f"The code server ended by itself, with code {code.ended}, and is started again. See {code.log}.")
+            running.run(code)
+        if now - shortened > _SHORTEN_EVERY_S:
+            shortened = now
+            for child in running.children:
+                child.shorten_log()
 
 
-def _commands(host: str, port: int) -> Sequence[Sequence[str]]:
-    file = PROJECT / "workspace.yaml"  # which a checkout has, and an installed package has not
-    workspace = ["-w", str(file)] if file.is_file() else ["-m", "backup_pipeline.definitions"]
-    return [
-        [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *workspace],
-        [sys.executable, "-m", "dagster._daemon", "run", *workspace],
-    ]
+def _wait(running: Family, stop: threading.Event, holds: Callable[[], bool], otherwise: str) -> bool:
+    """Whether it comes to hold; False when a child ended or a signal came; BackupError when the time is up."""
+    for _ in range(int(_READY_WITHIN_S / _POLL_S)):
+        if holds():
+            return True
+        if stop.wait(_POLL_S) or any(child.ended is not None for child in running.children):
+            return False
+    message = f"{otherwise} within {_READY_WITHIN_S:.0f} s."
+    raise BackupError(message, do=f"Read the logs in {running.logs}.")
 
 
-def _console(host: str, port: int) -> Sequence[str]:
-    return [sys.executable, "-m", "backup_pipeline.cli", "serve", "--host", host, "--port", str(port)]
+def _ended_by_itself(child: Child) -> BackupError:
+    message = f"The {child.name} process ended by itself, with code {child.ended}.{_last_words(child)}"
+    return BackupError(message, do=f"Correct the cause and start again; the whole log is {child.log}.")
+
+
+def _last_words(child: Child, lines: int = 8) -> str:
+    with suppress(OSError):
+        said = child.log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
+        return "\nIts last words:\n" + "\n".join(f"  {line}" for line in said[-lines:]) if said else ""
+    return ""
+
+
+def _code_command(socket_path: Path) -> Sequence[str]:
+    # It loads the code in a process of its own, and anew when somebody presses the UI's reload button.
+    where = ["--socket", str(socket_path), "--location-name", "backup_pipeline"]
+    return [sys.executable, "-m", "dagster", "code-server", "start", "-m", "backup_pipeline.definitions", *where]
+
+
+def _web_command(at: Addresses, workspace: Path, socket_path: Path) -> Sequence[str]:
+    where = ["--host", at.host, "--port", str(at.port), "--workspace", str(workspace)]
+    return [sys.executable, "-m", "backup_pipeline.orchestration.web_server", *where, "--code-socket", str(socket_path)]
+
+
+def _console_command(at: Addresses) -> Sequence[str]:
+    where = ["--host", at.host, "--port", str(at.console_port)]
+    return [sys.executable, "-m", "backup_pipeline.cli", "serve", *where]
 
 
 @contextmanager
-def _children(commands: Sequence[Sequence[str]]) -> Iterator[list[Child]]:
-    """The commands, each in a process group of its own, so that Ctrl-C reaches them through us and in order."""
-    children: list[Child] = []
-    try:
-        # extend, not a comprehension: what was started before one of them fails must be ended too
-        children.extend(subprocess.Popen(command, start_new_session=True) for command in commands)  # noqa: S603  # ours
-        yield children
-    finally:
-        for child in children:
-            with suppress(ProcessLookupError):
-                child.send_signal(signal.SIGINT)
-        for child in children:
-            _end(child)
+def _code_socket(home: Path) -> Iterator[tuple[Path, Path]]:
+    """A path for the code server's socket, and the workspace that names it, in a folder that only we may enter.
+
+    Whoever reaches a code server may run what they like in it: no port, which every user of the machine reaches.
+    One server for web server and daemon: each would start one of its own, and the daemon a new one every minute.
+    """
+    with _private_folder(home) as folder:
+        socket_path, workspace = folder / "code.sock", folder / "workspace.yaml"
+        # JSON is YAML, and quotes whatever a path holds.
+        server = {"socket": str(socket_path), "location_name": "backup_pipeline"}
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+        yield socket_path, workspace
 
 
-def _end(child: Child) -> None:
-    """Wait for the child; end its whole group when it takes too long, and whatever it left of the group."""
+@contextmanager
+def _private_folder(home: Path) -> Iterator[Path]:
+    """`run` in the home, emptied; another one where the path of a socket would become too long for the system."""
+    folder = home.resolve() / "run"
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        with tempfile.TemporaryDirectory(prefix="backup-up-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
     try:
-        child.wait(_STOPPED_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        pass
+        yield folder
     finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`, also where a shell started us with SIGINT ignored."""
+    """SIGINT, SIGTERM and SIGHUP set `stop`, also where a shell started us with SIGINT ignored."""
 
     def note(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -107,15 +204,15 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _wait_ready(host: str, port: int, children: Sequence[Child], stop: threading.Event) -> bool:
-    """Whether the UI answers; False when a child ended, a signal came, or the time is up."""
-    for _ in range(int(_READY_WITHIN_S / _POLL_S)):
-        if stop.wait(_POLL_S) or any(child.poll() is not None for child in children):
-            return False
-        with suppress(URLError, OSError), urlopen(f"http://{host}:{port}/server_info", timeout=2):
-            return True
-    message = f"The Dagster UI does not answer on {host}:{port} within {_READY_WITHIN_S:.0f} s."
-    raise BackupError(message, do="Read its last lines above.")
+def _answers(url: str) -> bool:
+    with suppress(URLError, OSError), urlopen(url, timeout=2):  # noqa: S310  # http, and ours
+        return True
+    return False
+
+
+def _url(host: str, port: int) -> str:
+    name = _WILDCARDS.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def refuse_taken_port(host: str, port: int, *, option: str = "--port") -> None:

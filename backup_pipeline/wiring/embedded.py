@@ -32,6 +32,15 @@ from backup_pipeline.wiring.encryption import check_encryption
 from backup_pipeline.wiring.urls import check_urls
 
 
+def check_settings(settings: Settings) -> None:
+    """SettingsError for what can be seen to be wrong before anything is made or started."""
+    check_urls(settings)
+    check_encryption(settings)
+    if not settings.dagster_home and not (PROJECT / "dagster.yaml").is_file():
+        message = "DAGSTER_HOME is not set, and the installed package comes without a dagster.yaml."
+        raise SettingsError(message, do="Set DAGSTER_HOME to a folder that holds the project's dagster.yaml.")
+
+
 @contextmanager
 def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settings]:
     """What a run needs, ready: the embedded PostgreSQL where nothing else is set, the ledger's tables, DAGSTER_HOME.
@@ -39,8 +48,7 @@ def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settin
     Child processes find everything through the environment. Yields the settings as they then are; what was started
     here is stopped at the end. SettingsError, before anything is started, for what can be seen to be wrong.
     """
-    check_urls(settings)
-    check_encryption(settings)
+    check_settings(settings)
     dagster_home = _dagster_home(settings)
     if not uses_embedded(settings):
         set_environment(dagster_home)
@@ -98,7 +106,7 @@ def dagster_ready(settings: Settings) -> Iterator[None]:
 
     NotFoundError when there never was an embedded server; SettingsError for a URL that can be seen to be wrong.
     """
-    check_urls(settings)
+    check_settings(settings)
     dagster_home = _dagster_home(settings)
     if settings.dagster_pg_url is not None or not uses_embedded(settings):
         set_environment(dagster_home)
@@ -170,9 +178,7 @@ def _dagster_home(settings: Settings) -> Mapping[str, str]:
     """
     if settings.dagster_home:
         return {}
-    if not (PROJECT / "dagster.yaml").is_file():
-        message = "DAGSTER_HOME is not set, and the installed package comes without a dagster.yaml."
-        raise SettingsError(message, do="Set DAGSTER_HOME to a folder that holds the project's dagster.yaml.")
+    check_settings(settings)
     home = (settings.home / "dagster").resolve()
     home.mkdir(parents=True, exist_ok=True)
     _copy_newer(PROJECT / "dagster.yaml", home / "dagster.yaml")

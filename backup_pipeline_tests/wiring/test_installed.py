@@ -12,7 +12,7 @@ import pytest
 import backup_pipeline
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring import dagster_processes, embedded
+from backup_pipeline.wiring import embedded
 from backup_pipeline_tests.environment import kept_environment
 
 PACKAGE = Path(backup_pipeline.__file__).parent
@@ -62,12 +62,4 @@ def test_in_a_checkout_dagster_gets_the_projects_files(tmp_path: Path) -> None:
     found = embedded._dagster_home(Settings(home=tmp_path, dagster_home=None))
     assert found == {"DAGSTER_HOME": str(tmp_path / "dagster")}
     assert (tmp_path / "dagster" / "dagster.yaml").read_bytes() == (PACKAGE.parent / "dagster.yaml").read_bytes()
-    for command in dagster_processes._commands("127.0.0.1", 3000):
-        assert command[-2:] == ["-w", str(PACKAGE.parent / "workspace.yaml")]
     assert Settings.model_fields["home"].get_default(call_default_factory=True) == PACKAGE.parent / ".backup_pipeline"
-
-
-def test_without_a_workspace_yaml_dagster_loads_the_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(dagster_processes, "PROJECT", tmp_path)
-    for command in dagster_processes._commands("127.0.0.1", 3000):
-        assert command[-2:] == ["-m", "backup_pipeline.definitions"]
