@@ -22,13 +22,17 @@ _LOG_LIMIT = 16 * 1024 * 1024
 
 @dataclass
 class Child:
-    """A program of ours and its process; `name` is what people call it, and its log file."""
+    """A program of ours and its process; `name` is what people call it, and its log file.
+
+    `former` are the process groups of earlier ones, which died and may have left children that go on, such as runs.
+    """
 
     name: str
     command: Sequence[str]
     log: Path
     whole_group: bool = False
     process: subprocess.Popen[bytes] | None = None
+    former: list[int] = field(default_factory=list)
 
     @property
     def ended(self) -> int | None:
@@ -66,6 +70,8 @@ class Family:
     def run(self, child: Child) -> None:
         """Start a child's program, or start it again."""
         child.shorten_log()
+        if child.process is not None:
+            child.former.append(child.process.pid)
         with _appending(child.log) as log:
             child.process = subprocess.Popen(  # noqa: S603  # ours
                 tied(child.command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -107,6 +113,9 @@ class Family:
     def _interrupt(self, child: Child) -> None:
         if child.process is None:
             return
+        for group in child.former:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGINT)
         with suppress(ProcessLookupError):
             if child.whole_group:
                 os.killpg(child.process.pid, signal.SIGINT)
@@ -148,14 +157,17 @@ def _end(child: Child) -> None:
     """Wait for the child; end its whole group when it takes too long, and whatever it left of the group."""
     if child.process is None:
         return
+    groups = [*child.former, child.process.pid]
     try:
         child.process.wait(_STOPPED_WITHIN_S)
-        _wait_for_group(child.process.pid)
+        for group in groups:
+            _wait_for_group(group)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.process.pid, signal.SIGKILL)
+        for group in groups:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
         child.process.wait()
 
 

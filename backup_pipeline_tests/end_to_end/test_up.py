@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import psycopg
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.statuses import Status
@@ -42,6 +49,31 @@ class Up:
     ui: Ui
     home: Path
     installation: Installation
+    port: int
+    console_port: int
+
+    def send(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
+        """Status and body of a request, with these headers alone; an underscore stands for a hyphen."""
+        port = self.console_port if path.startswith(("/healthz", "/metrics")) else self.port
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body.encode() or None, named)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        finally:
+            connection.close()
+
+    def logs(self) -> Mapping[str, str]:
+        return {path.stem: path.read_text() for path in (self.home / "logs").glob("*.log")}
+
+    def processes(self, word: str) -> list[psutil.Process]:
+        """Those that it started, however far down, with that word in their command."""
+        found = []
+        for member in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it ended meanwhile
+                found += [member] if word in member.cmdline() else []
+        return found
 
     def attempt(self, run_id: str) -> Attempt | None:
         server = running(self.home / "postgres")
@@ -62,26 +94,32 @@ class Up:
 
 
 @contextmanager
-def _started(installation: Installation, home: Path) -> Iterator[Up]:
-    port = free_port()
+def _begun(installation: Installation, home: Path) -> Iterator[Up]:
+    """`up`, as it has just been started."""
+    port, console_port = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if k not in {"BACKUP_LEDGER_URL", "DAGSTER_HOME"}}
     environment |= {"BACKUP_HOME": str(home), "BACKUP_STORE": (home / "store").as_uri()}
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     with (home / "said.txt").open("wb") as said:
         process = subprocess.Popen(
-            python(UP, "up", "--port", str(port), "--console-port", str(free_port())),
+            python(UP, "up", "--port", str(port), "--console-port", str(console_port)),
             env=environment,
             stdout=said,
             stderr=said,
             start_new_session=True,
         )
     try:
-        ui = Ui(f"http://127.0.0.1:{port}")
-        until(lambda: ui.answers() or process.poll() is not None, 90)
-        assert process.poll() is None, (home / "said.txt").read_text()
-        yield Up(process, ui, home, installation)
+        yield Up(process, Ui(f"http://127.0.0.1:{port}"), home, installation, port, console_port)
     finally:
         _end(process)
+
+
+@contextmanager
+def _started(installation: Installation, home: Path) -> Iterator[Up]:
+    with _begun(installation, home) as up:
+        until(lambda: "Ctrl-C stops" in (home / "said.txt").read_text() or up.process.poll() is not None, 120)
+        assert up.process.poll() is None, (home / "said.txt").read_text()
+        yield up
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -100,6 +138,89 @@ def up(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[U
     """Everything, started once for this file, whose tests follow each other."""
     with install() as installation, _started(installation, tmp_path_factory.mktemp("up") / "home") as started:
         yield started
+
+
+LAUNCH = """mutation { launchPipelineExecution(executionParams: { mode: "default", runConfigData: "{}", selector: {
+  repositoryLocationName: "backup_pipeline", repositoryName: "__repository__", pipelineName: "purge_events" } })
+  { __typename } }"""
+RUNS = "{ runsOrError { ... on Runs { results { runId } } } }"
+JSON = "application/json"
+
+
+def test_it_says_what_a_person_wants_to_know(up: Up) -> None:
+    said = (up.home / "said.txt").read_text()
+    for line in (
+        f"Dagster UI   http://127.0.0.1:{up.port}\n",
+        f"Health       http://127.0.0.1:{up.console_port}/healthz/freshness",
+        f"Logs         {up.home}/logs",
+        "Backups      shop: none yet, next 20",
+        "Stop         Ctrl-C",
+    ):
+        assert line in said
+    assert len(said.splitlines()) < 12
+    assert set(up.logs()) == {"code", "web", "daemon", "console"}
+
+
+def test_a_page_of_another_site_launches_nothing(up: Up) -> None:
+    """One link, one form, one script or one name bound to 127.0.0.1 would be enough, without the gate."""
+    host, ours = f"127.0.0.1:{up.port}", f"http://127.0.0.1:{up.port}"
+    before = up.ui.ask(RUNS)
+    query = f"/graphql?query={quote(LAUNCH)}"
+    posted = json.dumps({"query": LAUNCH})
+    json_host = {"host": host, "content_type": JSON}
+    bound = {"host": f"evil.example:{up.port}", "content_type": JSON}
+    asset = "/report_asset_materialization/shop/notes"
+    refused = {
+        "a link": up.send("GET", query, host=host),
+        "a link that a browser asks for": up.send("GET", query, host=host, accept="*/*", sec_fetch_site="cross-site"),
+        "HEAD": up.send("HEAD", query, host=host),
+        "a form": up.send("POST", query, host=host, content_type="text/plain"),
+        "a script": up.send("POST", "/graphql", posted, **json_host, origin="http://evil.example"),
+        "a sandboxed frame": up.send("POST", "/graphql", posted, **json_host, origin="null"),
+        "text": up.send("POST", "/graphql", posted, host=host, content_type="text/plain"),
+        "as JSON": up.send("POST", "/graphql", posted, host=host, content_type="text/plain;application/json"),
+        "a form of parts": up.send("POST", query, "--x--", host=host, content_type="multipart/form-data; boundary=x"),
+        "a name that is bound to us": up.send("POST", "/graphql", posted, **bound),
+        "its page": up.send("GET", "/", host="evil.example"),
+        "a report": up.send("POST", asset, host=host, origin="http://evil.example"),
+    }
+    answers = {way: status for way, (status, _) in refused.items()}
+    assert {status for status in answers.values() if status < 400} == set(), answers
+    assert up.ui.ask(RUNS) == before
+    assert "Refused GET /graphql" in up.logs()["web"]
+    assert up.send("POST", "/graphql", json.dumps({"query": RUNS}), **json_host, origin=ours)[0] == 200
+    status, page = up.send("GET", "/", host=host)
+    assert (status, "<!DOCTYPE html>" in page) == (200, True)
+
+
+def test_a_websocket_opens_for_our_own_page_and_for_no_other(up: Up) -> None:
+    url, protocol = f"ws://127.0.0.1:{up.port}/graphql", [Subprotocol("graphql-ws")]
+    for origin in ("http://evil.example", "null", f"http://localhost:{up.port}"):
+        with pytest.raises(InvalidStatus) as refused, connect(url, origin=Origin(origin), subprotocols=protocol):
+            pass
+        assert refused.value.response.status_code == 403
+    with connect(url, origin=Origin(f"http://127.0.0.1:{up.port}"), subprotocols=protocol) as ours:
+        ours.send(json.dumps({"type": "connection_init"}))
+        assert json.loads(ours.recv(timeout=20)) == {"type": "connection_ack"}
+        subscription = "subscription { locationStateChangeEvents { event { eventType } } }"
+        ours.send(json.dumps({"id": "1", "type": "start", "payload": {"query": subscription}}))
+        with pytest.raises(TimeoutError):
+            ours.recv(timeout=1)  # nothing has changed, and no error came
+
+
+def test_the_console_answers_to_its_own_names_alone(up: Up) -> None:
+    for path in ("/healthz", "/healthz/freshness", "/metrics"):
+        assert up.send("GET", path, host="evil.example")[0] == 421
+        assert up.send("GET", path, host=f"localhost:{up.console_port}")[0] == 200
+
+
+def test_a_second_one_is_refused_with_the_process_that_runs(up: Up) -> None:
+    environment = {**os.environ, "BACKUP_HOME": str(up.home)}
+    command = python(UP, "up", "--port", str(free_port()), "--console-port", str(free_port()))
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 11, ended.stderr
+    assert f"process {up.process.pid}, http://127.0.0.1:{up.port}" in ended.stderr
+    assert "--port 3100" in ended.stderr
 
 
 def test_a_run_terminated_in_the_ui_stops_its_sql_and_is_canceled(up: Up) -> None:
@@ -121,20 +242,92 @@ def test_one_table_is_rerun_from_the_ui(up: Up) -> None:
     attempt = up.attempt(run_id)
     assert attempt is not None
     assert (attempt.status, attempt.kind, attempt.tables_wanted) == (Status.SUCCESS, "tables", ("notes",))
+    assert len(up.processes("code-server")) == len(up.processes("grpc")) == 1  # for web server and daemon
 
 
 def test_every_daemon_is_alive(up: Up) -> None:
     until(lambda: up.ui.healthy_daemons() == DAEMONS, 60, every=0.5)
 
 
+def test_its_logs_have_no_debug_lines(up: Up) -> None:
+    assert "RUN_SUCCESS" not in (up.home / "said.txt").read_text()
+    assert [line for log in up.logs().values() for line in log.splitlines() if " DEBUG " in line] == []
+
+
 def test_one_ctrl_c_leaves_nothing_running(up: Up) -> None:
     server = running(up.home / "postgres")
     assert server is not None
     family = psutil.Process(up.process.pid).children(recursive=True)
-    assert len(family) >= 4  # PostgreSQL, web server, daemon, and a code server of each
+    assert len(family) >= 6  # PostgreSQL, code server, web server, daemon, console, guard
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(60) == 0
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
     assert not psutil.pid_exists(server.pid)
     assert not up.ui.answers()
+
+
+def test_killed_while_it_starts_it_leaves_nothing_running(install: Install, tmp_path: Path) -> None:
+    with install() as installation, _begun(installation, tmp_path / "home") as up:
+        until(lambda: len(psutil.Process(up.process.pid).children(recursive=True)) >= 8, 60)
+        _kill_and_see_all_gone(up)
+
+
+@pytest.mark.slow
+def test_the_code_server_is_started_again_when_it_dies(install: Install, tmp_path: Path) -> None:
+    launched: list[str] = []
+    with install() as installation, _started(installation, tmp_path / "home") as up:
+        [server] = up.processes("code-server")
+        server.kill()
+        until(lambda: "is started again" in (up.home / "said.txt").read_text(), 20)
+
+        def launches() -> bool:
+            with suppress(AssertionError, OSError):  # the UI notices after a moment that the code is back
+                launched.append(up.ui.materialize(up.installation.today.isoformat(), "shop/notes"))
+            return launched != []
+
+        until(launches, 90, every=0.5)
+        assert up.ui.ended(launched[0]) == "SUCCESS"
+
+
+@pytest.mark.slow
+def test_killed_while_a_backup_runs_it_leaves_nothing_running_and_starts_again(
+    install: Install, tmp_path: Path
+) -> None:
+    with install() as installation:
+        installation.sql(SLOW)
+        with _started(installation, tmp_path / "home") as up:
+            run_id = up.ui.materialize(installation.today.isoformat(), "shop/totals")
+            until(up.sleeping, 60)
+            codes = {process.pid for process in [*up.processes("code-server"), *up.processes("grpc")]}
+            time.sleep(70)  # a daemon loads its workspace anew every minute
+            assert {process.pid for process in [*up.processes("code-server"), *up.processes("grpc")]} == codes
+            _kill_and_see_all_gone(up)
+        assert not up.sleeping()
+        with _started(installation, tmp_path / "home") as again:
+            until(lambda: again.ui.status(run_id) in {"FAILURE", "CANCELED"}, 90)
+
+
+@pytest.mark.slow
+def test_ctrl_c_cancels_the_backup_that_runs(install: Install, tmp_path: Path) -> None:
+    with install() as installation:
+        installation.sql(SLOW)
+        with _started(installation, tmp_path / "home") as up:
+            run_id = up.ui.materialize(installation.today.isoformat(), "shop/totals")
+            until(up.sleeping, 60)
+            up.process.send_signal(signal.SIGINT)
+            assert up.process.wait(60) == 0
+            assert not up.sleeping()
+        with _started(installation, tmp_path / "home") as again:
+            assert again.ui.status(run_id) == "CANCELED"
+            attempt = again.attempt(run_id)
+            assert attempt is not None
+            assert attempt.status is Status.CANCELED
+
+
+def _kill_and_see_all_gone(up: Up) -> None:
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.kill()
+    up.process.wait()
+    _, alive = psutil.wait_procs(family, timeout=40)
+    assert [(process.pid, process.cmdline()) for process in alive] == []
