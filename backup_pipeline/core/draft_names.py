@@ -30,7 +30,11 @@ def sheet_title(text: str) -> str:
 
 def short_title(text: str, length: int) -> str:
     """The title of `text`, cut to `length` as spreadsheets count: in UTF-16, where an emoji is two."""
-    return sheet_title(text).encode("utf-16-le")[: 2 * length].decode("utf-16-le", errors="ignore").strip()
+    return _cut(sheet_title(text), length)
+
+
+def _cut(text: str, length: int) -> str:
+    return text.encode("utf-16-le")[: 2 * length].decode("utf-16-le", errors="ignore").strip()
 
 
 def distinct(
@@ -46,5 +50,5 @@ def distinct(
     while alike(found) in taken:
         number += 1
         ending = f"{separator}{number}"
-        found = name[: length - len(ending)] + ending
+        found = _cut(name, length - len(ending)) + ending
     return found

@@ -108,6 +108,11 @@ def test_without_tables_in_public_the_fullest_schema_is_the_catalogs() -> None:
         (("id", "FullName", "phone"), "FullName"),
         (("id", "customer"), "customer"),
         (("id", "password", "username"), "username"),
+        (("id", "contact_title", "company_name"), "company_name"),
+        (("id", "title", "contact_name", "company_name"), "company_name"),
+        (("code", "label", "legal_name"), "legal_name"),
+        (("id", "title", "contact_name"), "contact_name"),
+        (("id", "title", "first_name", "user_name"), "title"),
     ],
 )
 def test_people_know_a_row_by_its_most_telling_column(names: tuple[str, ...], shown: str) -> None:
@@ -247,3 +252,37 @@ def test_any_database_gives_a_catalog_that_loads_and_plans(
     assert load_catalog(path) == draft.catalog
     plan = plan_catalog(draft.catalog, shop)
     assert (plan.failed, plan.unlisted) == ({}, ())
+
+
+def test_sheets_fit_a_workbook_and_differ_whatever_the_case() -> None:
+    names = [f"a_very_long_name_of_a_table_number_{number}" for number in range(12)]
+    names += ["Orders", "orders", "\U0001f600" * 20, "\U0001f600" * 21]
+    catalog = draft_catalog(database(*(relation(name, "id") for name in names))).catalog
+    sheets = [catalog.sheet_of(name) for name in catalog.tables]
+    assert all(len(sheet.encode("utf-16-le")) // 2 <= 31 for sheet in sheets)
+    assert len({sheet.casefold() for sheet in sheets}) == len(names)
+    assert not set("".join(sheets)) & set("[]:*?/\\")
+
+
+def test_what_is_only_called_like_a_secret_is_allowed_with_the_reason() -> None:
+    users = relation(
+        "users",
+        "id",
+        columns=(
+            column("id", "int8"),
+            column("password_changed", "bool"),
+            column("token_type", "text"),
+            column("hmac_key", "text"),
+            column("backup_codes", "text"),
+        ),
+    )
+    draft = draft_catalog(database(users, relation("api_keys", "id", columns=(column("key", "text"),))))
+    spec = draft.catalog.tables["users"]
+    assert set(spec.exclude) == {"hmac_key", "backup_codes"}
+    assert "looks like a secret (key)" in spec.exclude["hmac_key"]
+    assert set(spec.allow) == {"password_changed", "token_type"}
+    assert "can hold none" in spec.allow["password_changed"]
+    assert "move it to `exclude`" in spec.allow["token_type"]
+    text = draft_yaml(draft)
+    for told in ("hmac_key", "password_changed", "all its columns look like secrets: key (key)"):
+        assert told in text
