@@ -64,7 +64,8 @@ class RecoveredSequence:
 class Recovery:
     """What to run in an empty database: the lines `before` the rows, tables and rows, the lines `after`, sequences.
 
-    `refreshed` are materialized views to fill. `lacking` says, as sentences, what will not be as it was.
+    `refreshed` are materialized views to fill. `lacking` says, as sentences, what will not be as it was. `search_path`
+    are the schemas in which functions look that the rows call; empty where none do.
     """
 
     before: tuple[Lines, ...]
@@ -73,6 +74,7 @@ class Recovery:
     sequences: tuple[RecoveredSequence, ...]
     refreshed: tuple[Name, ...]
     lacking: tuple[str, ...]
+    search_path: tuple[str, ...] = ()
 
 
 def recovery(manifest: Manifest, schema: str) -> Recovery:
@@ -97,8 +99,15 @@ def recovery(manifest: Manifest, schema: str) -> Recovery:
         tables=tuple(found.values()),
         sequences=tuple(_sequences(made, {name for entry in before for name in entry.mentions})),
         refreshed=made.steps.refreshed,
+        search_path=_path(made),
         lacking=(*notes, *(_not_loaded(entry) for entry in left), *(f"{line}." for line in made.steps.left_out)),
     )
+
+
+def _path(made: RestorePlan) -> tuple[str, ...]:
+    """The schemas of the rows, where functions that they call look by the search path."""
+    schemas = ("public", *(table.target[0] for table in made.tables))
+    return tuple(dict.fromkeys(schemas)) if made.search_path else ()
 
 
 def _nothing(manifest: Manifest) -> TargetFacts:

@@ -10,6 +10,7 @@ from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.restore_broken import broken_keys, broken_remarks, with_broken_keys
 from backup_pipeline.core.restore_ddl import beside, schema_of, whole_schema
 from backup_pipeline.core.restore_entries import Entry
+from backup_pipeline.core.restore_functions import reads_of, search_path
 from backup_pipeline.core.restore_other_sequences import other_sequences
 from backup_pipeline.core.restore_plain import plain_remarks, plain_table
 from backup_pipeline.core.restore_references import in_order, reference_remarks
@@ -40,13 +41,15 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
     places, views = _places(basis)
     decided = [decide(one, basis) for one in places]
     entries = {one.entry.name: one.entry for one in places}
-    tables = in_order([table for table, _ in decided], entries)
+    chosen_tables = [table for table, _ in decided]
+    tables = in_order(chosen_tables, entries, reads_of(chosen_tables, basis.dump))
     steps, about_steps = _steps(places, basis)
     changing = basis.request.mode in _CHANGING and any(table.rows_now for table in tables)
     if amended and amended.lost and basis.request.mode is Mode.NEW:
         steps = replace(steps, left_out=(*steps.left_out, *amended.lost))
     sequences, about_sequences = other_sequences(basis, steps)
     broken = broken_keys(basis.manifest, tables)
+    path, about_path = search_path(tables, steps, basis.dump, basis.facts)
     made = RestorePlan(
         request=basis.request,
         backup_id=basis.manifest.backup_id,
@@ -61,6 +64,7 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
         steps=steps,
         sequences=sequences,
         broken=broken,
+        search_path=path,
     )
     remarks = (
         *_of_target(made, basis),
@@ -73,6 +77,7 @@ def plan(basis: Basis, target_url: str, spool_free: int | None = None) -> Restor
         *about_steps,
         *about_sequences,
         *broken_remarks(broken),
+        *about_path,
     )
     return replace(made, remarks=tuple(sorted(remarks, key=_weight)))
 

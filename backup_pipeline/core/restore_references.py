@@ -12,8 +12,13 @@ from backup_pipeline.core.restoring import Action, Name, Remark, Severity, Table
 _CHANGING = {Action.UPSERT, Action.REPLACE}
 
 
-def in_order(tables: Sequence[TableRestore], entries: Mapping[str, TableEntry]) -> tuple[TableRestore, ...]:
-    """The tables, what is referred to before what refers to it, as far as there is no circle."""
+def in_order(
+    tables: Sequence[TableRestore], entries: Mapping[str, TableEntry], reads: Mapping[str, set[str]] | None = None
+) -> tuple[TableRestore, ...]:
+    """The tables, what is referred to before what refers to it, as far as there is no circle.
+
+    `reads` are further tables that must have their rows before a table.
+    """
     by_source = {table.source: table.name for table in tables}
     needs = {
         table.name: {
@@ -21,6 +26,7 @@ def in_order(tables: Sequence[TableRestore], entries: Mapping[str, TableEntry]) 
             for reference in entries[table.name].references
             if reference.target in by_source and by_source[reference.target] != table.name
         }
+        | (reads or {}).get(table.name, set())
         for table in tables
     }
     order = _sorted(needs)

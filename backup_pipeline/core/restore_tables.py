@@ -9,6 +9,7 @@ from backup_pipeline.core.bundle import member_paths
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.restore_columns import ColumnsPlan, plan_columns
 from backup_pipeline.core.restore_entries import Dump
+from backup_pipeline.core.restore_fill import fill_remarks
 from backup_pipeline.core.restore_plain import plain_columns
 from backup_pipeline.core.restore_selection import Place
 from backup_pipeline.core.restore_table_sql import columns_of
@@ -76,7 +77,13 @@ def decide(place: Place, basis: Basis) -> tuple[TableRestore, tuple[Remark, ...]
     )
     remarks = _of_new(table, place, basis) if table.action is Action.CREATE else _of_existing(table, there, basis)
     obstacle = [basis.refusal(table.name, f"{place.obstacle}.", _ELSEWHERE)] if place.obstacle else []
-    return table, (*obstacle, *remarks, *columns.remarks, *_of_columns(table, columns, basis))
+    return table, (
+        *obstacle,
+        *remarks,
+        *columns.remarks,
+        *_of_columns(table, columns, basis),
+        *_of_fill(table, there, basis),
+    )
 
 
 def _columns(place: Place, basis: Basis, there: TargetRelation | None) -> ColumnsPlan:
@@ -235,6 +242,11 @@ def _of_columns(table: TableRestore, columns: ColumnsPlan, basis: Basis) -> Iter
     else:
         do = f"Give one with {fills}, or restore the table elsewhere with --rename."
         yield basis.refusal(table.name, f"{what}.", do)
+
+
+def _of_fill(table: TableRestore, there: TargetRelation | None, basis: Basis) -> Iterator[Remark]:
+    new = table.action is Action.CREATE
+    return fill_remarks(table, None if new else there, basis.dump)
 
 
 def _fill_names(table: TableRestore, request: RestoreRequest) -> set[str]:

@@ -47,7 +47,8 @@ class TargetRelation:
     """A relation of the target that the restore is about.
 
     `rows` is counted, None when the role may not read it. `unique_keys` are column sets that a valid index on NOT NULL
-    columns enforces, the primary key first. `privileges` are SQL's names. `triggers` are the enabled ones of users.
+    columns enforces, the primary key first; `uniques` the columns of every unique index and exclusion constraint, with
+    those in their expressions. `privileges` are SQL's names. `triggers` are the enabled ones of users.
     `filtered` says that row-level security hides rows from this role. `view_sql` is the query of a view.
     """
 
@@ -58,6 +59,7 @@ class TargetRelation:
     rows: int | None = None
     owned: bool = True
     privileges: frozenset[str] = frozenset()
+    uniques: tuple[tuple[str, ...], ...] = ()
     triggers: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     filtered: bool = False
@@ -74,7 +76,9 @@ class TargetFacts:
 
     `references` are the foreign keys that touch one of `relations`. `creatable` are schemas the role may create in.
     `homes` has the schema of each extension that is there; `available` are those that the server could make, None when
-    they are not known; so are `roles`, the server's. `sequences` says of those that were asked for and are there,
+    they are not known; so are `roles`, the server's. `callers` has for relations the functions
+    that are called when rows are written, without a search path of their own; `search_path` is what the role's sessions
+    begin with there. `sequences` says of those that were asked for and are there,
     whether the role may set them. `empty`: there is no relation, type or function but those of extensions. `read_only`
     gives the reason why nothing can be written, where there is one. `superuser` is the role that logged in, where it is
     one: empty where it is none.
@@ -93,6 +97,8 @@ class TargetFacts:
     extensions: frozenset[str] = frozenset()
     homes: Mapping[str, str] = field(default_factory=dict)
     available: frozenset[str] | None = None
+    callers: Mapping[Name, tuple[Name, ...]] = field(default_factory=dict)
+    search_path: str = '"$user", public'
     creatable: frozenset[str] = frozenset()
     roles: frozenset[str] | None = None
     may_create_schemas: bool = True

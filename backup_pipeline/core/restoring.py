@@ -218,7 +218,8 @@ class RestorePlan:
 
     `target` is the URL without its password, `database` its name. `confirm_name` is what `confirm` of the request must
     say; None when nothing that is there can change. `safety_backup` says that the target's tables are backed up first.
-    `broken` are foreign keys that are NOT VALID afterwards.
+    `broken` are foreign keys that are NOT VALID afterwards. `search_path` is the one under which rows are written where
+    functions want it.
     """
 
     request: RestoreRequest
@@ -234,6 +235,7 @@ class RestorePlan:
     steps: SchemaSteps = SchemaSteps()
     sequences: tuple[SequenceRestore, ...] = ()
     broken: tuple[BrokenKey, ...] = ()
+    search_path: str = ""
 
     @property
     def refusals(self) -> tuple[Remark, ...]:

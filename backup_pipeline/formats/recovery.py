@@ -47,7 +47,10 @@ def unpack_lines(plan: Recovery) -> Iterator[str]:
 
 def load_lines(plan: Recovery) -> Iterator[str]:
     """The shell commands that make everything in one transaction, or nothing: its end comes when all else has come."""
-    yield from (*_GUARD.splitlines(), "(set +e", "cat <<'END'", *_SETTINGS.splitlines(), "END")
+    yield from (*_GUARD.splitlines(), "(set +e", "cat <<'END'", *_SETTINGS.splitlines())
+    if plan.search_path:
+        yield f"SET search_path = pg_catalog, {', '.join(name_sql(name) for name in plan.search_path)};"
+    yield "END"
     yield from _lines_of_schema(plan.before)
     yield "cat <<'END'"
     for table in plan.tables:

@@ -8,12 +8,17 @@ import psycopg
 
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.progress import PageWritten, TableStarted
+from backup_pipeline.core.restore_fill import NUMBER, differs
 from backup_pipeline.core.restoring import TableRestore
-from backup_pipeline.postgres.restore_sql import copy_sql
+from backup_pipeline.postgres.restore_sql import copy_sql, fill_sql
 from backup_pipeline.postgres.restore_work import Work
-from backup_pipeline.postgres.session import identifier, literal, relation_sql
+from backup_pipeline.postgres.session import identifier, relation_sql
 from backup_pipeline.postgres.target_errors import target_error
 
+_NUMBERS = "restore_numbers"
+_TYPE = """
+SELECT format_type(a.atttypid, a.atttypmod) AS pg_type FROM pg_attribute a
+WHERE a.attrelid = to_regclass(%(table)s) AND a.attname = %(column)s"""
 Rows = Callable[[TableRestore], Iterable[bytes]]
 _DEFAULT = """
 SELECT pg_get_expr(d.adbin, d.adrelid) AS expression FROM pg_attribute a
@@ -47,12 +52,23 @@ def load_in_place(work: Work, table: TableRestore, rows: Rows, *, freeze: bool) 
     """COPY straight into the target's table; values for columns that the backup has not are defaults meanwhile."""
     target = relation_sql(table.target)
     before = {column: _default(work, table, column) for column in table.filled}
+    if numbered := any(NUMBER in value for value in table.filled.values()):
+        work.run(f"CREATE TEMPORARY SEQUENCE {_NUMBERS}", "numbering new rows")
     for column, value in table.filled.items():
-        _set_default(work, target, column, literal(value))
+        filled = fill_sql(value, f"nextval('pg_temp.{_NUMBERS}')")
+        _set_default(work, target, column, f"{filled}::{_type(work, table, column)}" if differs(value) else filled)
     taken = load(work, table, target, rows, freeze=freeze)
     for column, expression in before.items():
         _set_default(work, target, column, expression)
+    if numbered:
+        work.run(f"DROP SEQUENCE pg_temp.{_NUMBERS}", "numbering new rows")
     return taken
+
+
+def _type(work: Work, table: TableRestore, column: str) -> str:
+    """The column's type, as SQL: a text that is computed does not become it by itself."""
+    [row] = work.ask(_TYPE, {"table": relation_sql(table.target), "column": column})
+    return str(row["pg_type"])
 
 
 def _default(work: Work, table: TableRestore, column: str) -> str | None:

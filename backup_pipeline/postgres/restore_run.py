@@ -17,7 +17,7 @@ from backup_pipeline.postgres.restore_load import Rows, load, load_in_place
 from backup_pipeline.postgres.restore_locks import run_patiently
 from backup_pipeline.postgres.restore_merge import Merged, Staged, check_keys, merge
 from backup_pipeline.postgres.restore_work import Work
-from backup_pipeline.postgres.session import identifier, relation_sql
+from backup_pipeline.postgres.session import identifier, literal, relation_sql
 from backup_pipeline.postgres.target_facts import facts, oids_of, own_rows
 
 # For the transaction alone. Definitions name everything in full; functions may name what is not there yet.
@@ -32,7 +32,6 @@ SELECT set_config(name, CASE name WHEN 'tcp_keepalives_idle' THEN '30' WHEN 'tcp
 WHERE name IN ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count',
                'idle_in_transaction_session_timeout', 'transaction_timeout')"""
 _FROM_DUMP = "SET LOCAL search_path = ''"
-_OURS = "SET LOCAL search_path = pg_catalog"
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ def restore_in_transaction(
     """
     work.run(_SETTINGS, "beginning")
     work.ask(_HOLDING)
+    _take_path(work, plan)
     if all(table.action is Action.CREATE for table in plan.tables):
         reports = _create(work, plan, rows)
     elif any(table.rows_now for table in plan.tables):
@@ -67,7 +67,8 @@ def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     work.progress.tell(StageStarted("definitions"))
     for schema in plan.steps.schemas:
         work.run(f"CREATE SCHEMA {identifier(schema)}", f"making schema {schema}")
-    _run_dumped(work, plan.steps.before)
+    _run_dumped(work, plan.steps.before, plan.search_path)
+    _take_path(work, plan)
     for table in plan.steps.plain:
         work.run(sql.create_plain_sql(table), f"making {'.'.join(table.target)}")
     counters = Counters(work, plan.tables, plan.sequences)
@@ -81,19 +82,30 @@ def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     for table in plan.steps.plain:
         if table.key:
             work.run(sql.plain_key_sql(table), f"making the key of {'.'.join(table.target)}")
-    _run_dumped(work, plan.steps.after)
+    _run_dumped(work, plan.steps.after, plan.search_path)
+    _take_path(work, plan)
     for name in plan.steps.refreshed:
         work.run(f"REFRESH MATERIALIZED VIEW {relation_sql(name)}", f"filling {'.'.join(name)}")
     _finish(work, counters)
     return [_report(work, one, Merged(inserted=one.rows)) for one in loaded]
 
 
-def _run_dumped(work: Work, statements: Sequence[str]) -> None:
-    """Run what pg_dump wrote, under the search path that it wrote it for."""
-    work.run(_FROM_DUMP, "beginning")
+def _run_dumped(work: Work, statements: Sequence[str], path: str) -> None:
+    """Run what pg_dump wrote, under the search path that it wrote it for, none; or under `path`, for functions.
+
+    A function is called as soon as a table's definition names it. Statements name everything in full, so that a path
+    stands in no statement's way.
+    """
+    if not path:
+        work.run(_FROM_DUMP, "beginning")
     for statement in statements:
         run_patiently(work, statement, f"running {_first_line(statement)}")
-    work.run(_OURS, "going on")
+
+
+def _take_path(work: Work, plan: RestorePlan) -> None:
+    """Our own search path, or the one that functions of the tables want while rows are written."""
+    path = literal(plan.search_path or "pg_catalog")
+    work.ask(f"SELECT set_config('search_path', {path}, true)")
 
 
 def _first_line(statement: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from backup_pipeline.core.restore_fill import NUMBER, RANDOM
 from backup_pipeline.core.restoring import Name, PlainTable, TableRestore
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
 
@@ -93,10 +94,22 @@ def insert_changed_sql(changed: str, table: TableRestore) -> str:
 def insert_sql(staging: str, rows: str, table: TableRestore, types: Mapping[str, str]) -> str:
     """Add the rows whose key the table lacks (without a key all), with the values for columns the backup has not."""
     loaded = [column.target for column in table.columns]
-    values = "".join(f", {literal(value)}::{types[name]}" for name, value in table.filled.items())
+    number = f"((SELECT count(*) FROM {rows}) + row_number() OVER ())"  # noqa: S608
+    values = "".join(f", {fill_sql(value, number)}::{types[name]}" for name, value in table.filled.items())
     into = f"INSERT INTO {relation_sql(table.target)} ({names([*loaded, *table.filled])}) OVERRIDING SYSTEM VALUE"
     missing = f" WHERE NOT EXISTS (SELECT FROM {rows} AS t WHERE {same_key(table)})" if table.key else ""
     return f"{into} SELECT {names(loaded, 's')}{values} FROM {staging} AS s{missing}"  # noqa: S608
+
+
+def fill_sql(value: str, number: str) -> str:
+    """The value of a column that the backup does not hold, as SQL; `number` gives that of a row."""
+    filled = literal(value)
+    if NUMBER in value:
+        filled = f"replace({filled}, {literal(NUMBER)}, {number}::text)"
+    if RANDOM in value:
+        digits = "replace(gen_random_uuid()::text, '-', '')"
+        filled = f"replace({filled}, {literal(RANDOM)}, {digits})"
+    return filled
 
 
 def losing_sql(

@@ -67,6 +67,8 @@ def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
         available=frozenset(row["name"] for row in query(ask.AVAILABLE, {})),
         creatable=frozenset(row["name"] for row in schemas if row["creatable"]),
         roles=frozenset(row["name"] for row in query(ask.ROLES, {})),
+        callers=_callers(query(ask.CALLERS, parameters)),
+        search_path=query(ask.SEARCH_PATH, parameters)[0]["path"],
         may_create_schemas=server["may_create_schemas"],
         may_stage=server["may_stage"],
         empty=server["empty"],
@@ -83,7 +85,8 @@ def _read_only(server: Row) -> str | None:
 def _relations(query: Query, parameters: Mapping[str, object]) -> Mapping[Name, TargetRelation]:
     columns = _by_relation(query(ask.COLUMNS, parameters))
     keys = _by_relation(query(ask.KEYS, parameters))
-    found = (_relation(row, columns, keys, query) for row in query(ask.RELATIONS, parameters))
+    uniques = _by_relation(query(ask.UNIQUES, parameters))
+    found = (_relation(row, columns, (keys, uniques), query) for row in query(ask.RELATIONS, parameters))
     return {relation.name: relation for relation in found}
 
 
@@ -95,14 +98,16 @@ def _by_relation(rows: Iterable[Row]) -> Mapping[int, list[Row]]:
 
 
 def _relation(
-    row: Row, columns: Mapping[int, list[Row]], keys: Mapping[int, list[Row]], query: Query
+    row: Row, columns: Mapping[int, list[Row]], indexes: tuple[Mapping[int, list[Row]], ...], query: Query
 ) -> TargetRelation:
+    keys, uniques = indexes
     name, kind = (row["schema"], row["name"]), KINDS[row["kind"]]
     return TargetRelation(
         name=name,
         kind=kind,
         columns=tuple(_column(column) for column in columns[row["id"]]),
         unique_keys=tuple(tuple(key["columns"]) for key in keys[row["id"]]),
+        uniques=tuple(tuple(found["columns"]) for found in uniques[row["id"]]),
         rows=_count(row, name, query),
         owned=row["owned"],
         privileges=frozenset(row["privileges"]),
@@ -141,6 +146,14 @@ def _reference(row: Row) -> TargetReference:
         on_delete=_ACTIONS[row["on_delete"]],
         on_update=_ACTIONS[row["on_update"]],
     )
+
+
+def _callers(rows: Iterable[Row]) -> Mapping[Name, tuple[Name, ...]]:
+    found: dict[Name, tuple[Name, ...]] = {}
+    for row in rows:
+        name = (row["schema"], row["name"])
+        found[name] = (*found.get(name, ()), (row["function_schema"], row["function"]))
+    return found
 
 
 def _names(rows: Iterable[Row]) -> frozenset[Name]:

@@ -72,6 +72,48 @@ WHERE i.indrelid = ANY (%(oids)s::oid[]) AND i.indisunique AND i.indisvalid AND 
   AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND NOT a.attnotnull
                   AND a.attnum = ANY ((string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts]))
 ORDER BY 1, i.indisprimary DESC, i.indnkeyatts, i.indexrelid"""
+UNIQUES = """
+SELECT i.indrelid::int8 AS relation, ARRAY(
+           SELECT DISTINCT a.attname::text FROM pg_attribute a
+           WHERE a.attrelid = i.indrelid AND a.attnum > 0 AND (
+               a.attnum = ANY ((string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts])
+               OR i.indexprs IS NOT NULL AND EXISTS (
+                   SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                   AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+           ) AS columns
+FROM pg_index i WHERE i.indrelid = ANY (%(oids)s::oid[]) AND (i.indisunique OR i.indisexclusion)
+ORDER BY i.indrelid, i.indexrelid"""
+# Functions that checks, generated columns, defaults, domains and indexes call. Compiled ones need no search path, nor
+# those that were parsed when they were made (prosqlbody, since 14).
+CALLERS = """
+WITH called (relation, function) AS (
+    SELECT k.conrelid, d.refobjid FROM pg_constraint k JOIN pg_depend d
+    ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid WHERE k.contype = 'c'
+      AND d.refclassid = 'pg_proc'::regclass
+    UNION SELECT a.adrelid, d.refobjid FROM pg_attrdef a JOIN pg_depend d
+    ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid WHERE d.refclassid = 'pg_proc'::regclass
+    UNION SELECT i.indrelid, d.refobjid FROM pg_index i JOIN pg_depend d
+    ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid WHERE d.refclassid = 'pg_proc'::regclass
+    UNION SELECT a.attrelid, d.refobjid FROM pg_attribute a JOIN pg_constraint k ON k.contypid = a.atttypid
+    JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
+    WHERE a.attnum > 0 AND d.refclassid = 'pg_proc'::regclass)
+SELECT DISTINCT cn.nspname AS schema, c.relname AS name, pn.nspname AS function_schema, p.proname AS function
+FROM called f JOIN pg_class c ON c.oid = f.relation JOIN pg_namespace cn ON cn.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = f.function JOIN pg_namespace pn ON pn.oid = p.pronamespace
+JOIN pg_language l ON l.oid = p.prolang
+WHERE f.relation = ANY (%(oids)s::oid[]) AND pn.nspname <> 'pg_catalog' AND l.lanname NOT IN ('c', 'internal')
+  AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s (setting) WHERE s.setting LIKE 'search_path=%%')
+  AND to_jsonb(p) ->> 'prosqlbody' IS NULL
+ORDER BY 1, 2, 3, 4"""
+# What a session of the role begins with, whatever ours has set.
+SEARCH_PATH = """
+SELECT coalesce((
+    SELECT substr(s.setting, length('search_path=') + 1)
+    FROM pg_db_role_setting r CROSS JOIN LATERAL unnest(r.setconfig) AS s (setting)
+    WHERE s.setting LIKE 'search_path=%%'
+      AND r.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+      AND r.setrole IN (0, (SELECT u.oid FROM pg_roles u WHERE u.rolname = current_user))
+    ORDER BY r.setrole DESC, r.setdatabase DESC LIMIT 1), '"$user", public') AS path"""
 # A partition's foreign key is told of under the name of the partitioned table, when that is what is restored.
 REFERENCES = """
 SELECT k.conname AS name, k.conrelid::int8 AS id, k.child::int8 AS child, k.parent::int8 AS parent,
