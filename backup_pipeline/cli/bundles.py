@@ -56,11 +56,11 @@ def download(
     such backup, or it has no bundle; 12 it is encrypted, and no key here opens it (the ZIP comes without); 20 the
     stored bytes are not the manifest's; 21 a file is there already.
     """
-    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.browse import find_sound_backup
     from backup_pipeline.operations.local_file import Destination
 
     with opened() as at:
-        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        attempt = find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
         path = _taken(at, attempt, form, Destination(to, force), store)
     print_line(str(path))
 
@@ -90,12 +90,12 @@ def url(
     manifest and stored bytes are not the same; 21 the store has no URLs.
     """
     from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.operations.browse import find_backup
+    from backup_pipeline.operations.browse import find_sound_backup
     from backup_pipeline.operations.download import bundle_url
 
     time = parse_duration(expires)
     with opened() as at:
-        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        attempt = find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
         witness = at.witness()
         where = at.store(store)
         with shown_progress(note_console()) as progress:

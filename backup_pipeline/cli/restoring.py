@@ -20,7 +20,7 @@ from backup_pipeline.core.restore_requests import SECOND, RestoreRow, RestoreSta
 from backup_pipeline.core.restoring import RestorePlan, RestoreReport
 from backup_pipeline.core.safety import protected_name
 from backup_pipeline.ledger.heartbeat import Heartbeat
-from backup_pipeline.operations.browse import find_backup
+from backup_pipeline.operations.browse import find_sound_backup
 from backup_pipeline.operations.restore import plan_restore
 from backup_pipeline.operations.restore_access import Access
 from backup_pipeline.operations.restore_ends import ended_when_it_fails, stopped, tidy
@@ -68,7 +68,7 @@ def _resolved(at: Opened, order: Order, row: RestoreRow | None) -> tuple[str, Or
     """
     if row is not None:
         return row.catalog, replace(order, store=row.store)
-    attempt = find_backup(order.wish.backup_id, at.ledger, catalog=order.catalog)
+    attempt = find_sound_backup(order.wish.backup_id, at.ledger, catalog=order.catalog, store=order.store)
     return attempt.catalog, replace(order, wish=replace(order.wish, backup_id=attempt.backup_id, requested_by=at.actor))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from backup_pipeline.core.errors import NotFoundError
+from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.ids import KINDS, parse_backup_id
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.outline import Outline
 from backup_pipeline.core.ports import Ledger, Store
+from backup_pipeline.core.restore_requests import FIRST, Which
 from backup_pipeline.core.statuses import GOOD, Status
+from backup_pipeline.core.verified import Verified
 from backup_pipeline.operations.open_backup import OpenBackup, known_manifest, open_backup, open_unread
 
 LATEST = "latest"
@@ -30,6 +32,32 @@ def find_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None) -> A
         message = f"There is no backup {wanted}{_of(catalog)}."
         raise NotFoundError(message, do="`backup-pipeline list` shows those that are there.")
     return found
+
+
+def find_sound_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None, store: Which = FIRST) -> Attempt:
+    """As `find_backup`, for whoever takes rows out: the latest is refused where it did not verify in the first store.
+
+    An older one in its place would be older rows, which nobody asked for: VerificationError names it instead. A backup
+    that is named by its id is a person's choice, and what is read of it is compared in any case.
+    """
+    found = find_backup(wanted, ledger, catalog=catalog)
+    last = Verified(found.verification_level, found.verified_at)
+    if wanted != LATEST or store != FIRST or not last.failed:
+        return found
+    message = f"The newest full backup{_of(catalog)}, {found.backup_id}, did not verify on {last.at:%Y-%m-%d}."
+    raise VerificationError(message, do=_instead(found, ledger))
+
+
+def _instead(lost: Attempt, ledger: Ledger) -> str:
+    good = (row for row in ledger.list(catalog=lost.catalog, status=sorted(GOOD)) if row.kind == _FULL)
+    older = (row for row in good if row.created_at < lost.created_at)
+    sound = next((row for row in older if not Verified(row.verification_level, row.verified_at).failed), None)
+    if sound is None:
+        return "Its copy may be good: `--store second`. Make a new backup now."
+    return (
+        f"The newest that nothing was found wrong with is {sound.backup_id}, of {sound.partition_date}: name it by its "
+        "id if its rows will do. Or try the copy: `--store second`. Make a new backup now."
+    )
 
 
 def bundle_place(attempt: Attempt) -> BackupPlace:

@@ -15,7 +15,7 @@ from backup_pipeline.core.restore_requests import (
     check_may_run,
 )
 from backup_pipeline.core.restoring import Mode, RestorePlan, RestoreReport, RestoreRequest
-from backup_pipeline.operations.browse import bundle_place, find_backup
+from backup_pipeline.operations.browse import bundle_place, find_sound_backup
 from backup_pipeline.operations.restore import plan_restore, run_restore
 from backup_pipeline.operations.restore_access import Access
 from backup_pipeline.operations.restore_ends import audit_restore, end_well, ended_when_it_fails, hidden_json
@@ -29,7 +29,7 @@ def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True,
 
     UsageError or NotFoundError, without a row, when there is no such backup or it has no bundle.
     """
-    attempt = find_backup(wish.backup_id, access.ledger)
+    attempt = find_sound_backup(wish.backup_id, access.ledger, store=store)
     bundle_place(attempt)
     row = access.ledger.restores.add(
         RestoreRow(

@@ -11,7 +11,8 @@ from backup_pipeline.core.errors import NotFoundError, UsageError, VerificationE
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.operations.browse import bundle_place, find_backup, stored_manifest
+from backup_pipeline.operations.browse import bundle_place, find_backup, find_sound_backup, stored_manifest
+from backup_pipeline_tests.core.retained import days
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import now
 
@@ -112,3 +113,15 @@ def test_a_damaged_manifest_is_a_failed_verification(made: Made) -> None:
     made.store.put(made.place.manifest, [b"{}"])
     with pytest.raises(VerificationError):
         stored_manifest(made.attempt, made.store)
+
+
+def test_the_latest_that_was_found_damaged_is_refused_and_the_last_sound_one_named() -> None:
+    ledger, (newest, older, oldest) = MemoryLedger(), days(3)
+    for row in (replace(newest, verification_level="1 FAILED"), replace(older, verification_level=None), oldest):
+        ledger._rows[row.backup_id] = row
+    with pytest.raises(VerificationError, match=f"{newest.backup_id}, did not verify on ") as caught:
+        find_sound_backup("latest", ledger, catalog="shop")
+    assert f"nothing was found wrong with is {oldest.backup_id}" in caught.value.do
+    assert find_sound_backup("latest", ledger, store="second").backup_id == newest.backup_id
+    assert find_sound_backup(newest.backup_id, ledger).backup_id == newest.backup_id
+    assert find_backup("latest", ledger).backup_id == newest.backup_id
