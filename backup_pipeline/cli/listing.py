@@ -27,8 +27,9 @@ def list_backups(
     """List backups and attempts, newest first: date, status, rows, size, who made it and why, or what went wrong.
 
     It reads the ledger, not the store: a backup that is listed was checked when it was made; `verify` checks it now.
-    Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants; *copied*
-    or *NOT copied* to the second store, where there is one. Kinds: a *selective* backup holds chosen tables only,
+    Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants; *sealed*
+    manifests carry a signature (docs/integrity.md); *copied* or *NOT copied* to the second store, where there is one.
+    Kinds: a *selective* backup holds chosen tables only,
     *tables* has no bundle. The date is that of the catalog's timezone, the time in an id is UTC. Verified is the
     deepest level that was reached, and how long ago. Expires is when the rules let it go at the earliest (empty: never,
     or by count), or *held*. Reasons and errors are cut to fit: `show` tells them whole.

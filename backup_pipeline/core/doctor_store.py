@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backup_pipeline.core.doctor import Line, ok, warning
+from backup_pipeline.core.key_seal import SealKeys
 
 _PROTECT = "Where ransomware is feared, use a bucket with versioning and Object Lock (docs/s3.md)."
 
@@ -47,6 +48,15 @@ def judge_bucket(topic: str, facts: BucketFacts, *, refuses: bool | None, locks:
     else:
         yield ok(topic, "the bucket keeps no versions: what is deleted is gone")
     yield ok(topic, f"encryption by the server: {facts.encrypted or 'none'}")
+
+
+def judge_seals(topic: str, keys: SealKeys) -> Line:
+    """Whether manifests are sealed here, and checked."""
+    if keys.signing:
+        return ok(topic, f"manifests are sealed with key {keys.signing}; seals of {', '.join(keys.accepted)} count")
+    if keys.accepted:
+        return ok(topic, f"seals of {', '.join(keys.accepted)} count; nothing is sealed here")
+    return ok(topic, "manifests are not sealed: the ledger alone tells a forged backup (docs/integrity.md)")
 
 
 def _refusing(topic: str, *, refuses: bool | None) -> Line:

@@ -10,6 +10,7 @@ from secrets import token_hex
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.doctor import Check, Line, judge_clock, ok, problem, skipped, warning
 from backup_pipeline.core.doctor_source import judge_dump, judge_snapshot_age, judge_source
+from backup_pipeline.core.doctor_store import judge_seals
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Store
 from backup_pipeline.ledger.examine import examine_ledger
@@ -28,6 +29,7 @@ from backup_pipeline.wiring.doctor_machine import disks, timezones, watchers
 from backup_pipeline.wiring.encryption import encrypted_store, open_cipher
 from backup_pipeline.wiring.ledger import open_ledger
 from backup_pipeline.wiring.ports import is_alive_here, open_settings_alerter, open_source
+from backup_pipeline.wiring.sealing import open_seal_keys
 from backup_pipeline.wiring.second_store import open_second, plain_second
 from backup_pipeline.wiring.store import plain_store
 
@@ -139,6 +141,7 @@ def _second(settings: Settings, catalogs: Sequence[Catalog]) -> Iterator[Line]:
 def _keys(settings: Settings, catalogs: Sequence[Catalog], ledger: SqlLedger, actor: str) -> Iterator[Line]:
     store = encrypted_store(plain_store(settings), settings)
     yield from escrow(open_cipher(settings), catalogs, store, Witness(ledger, utc_now, actor))
+    yield judge_seals("seal", open_seal_keys(settings))
 
 
 def _channels(settings: Settings, *, send: bool) -> Iterator[Line]:

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import executed
 from backup_pipeline_tests.servers.postgres import temporary_database
@@ -41,6 +42,7 @@ def environment(
         with psycopg.connect(ledger) as session:
             _make_roles(session)
             session.execute((EARLIER / "ledger_0_1.sql").read_text().encode())
+        SqlLedger.create(ledger).close()  # its tables are brought up to date, as `up` does first of all
         yield {
             "BACKUP_HOME": str(home),
             "BACKUP_CATALOGS": str(home / "catalogs"),

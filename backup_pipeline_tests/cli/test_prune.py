@@ -20,10 +20,12 @@ from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.core.retained import backup
+from backup_pipeline_tests.operations.shelved import BUNDLE, bundle_of, filed, manifest_of
 from backup_pipeline_tests.servers.swift import SwiftServer
 
 DAY = timedelta(days=1)
 SALTS = count(1)
+FILES = ("file_name", "file_path", "sha256", "manifest_sha256")
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +49,12 @@ def aged(ledger: SqlLedger, store: Store, number: int, *, first: int = 40) -> li
         at = datetime.now(UTC).replace(microsecond=0) - (first + back) * DAY
         row = replace(backup(at, salt=next(SALTS)), status=Status.RUNNING, finished_at=None)
         ledger.begin(row)
-        told = {name: getattr(row, name) for name in ("snapshot_at", "file_size_bytes", "table_counts")}
+        known = filed(row)
+        told = {name: getattr(known, name) for name in (*FILES, "snapshot_at", "file_size_bytes", "table_counts")}
         told |= {"verification_level": "1", "verified_at": at}
         ledger.end(row.backup_id, Outcome(Status.SUCCESS, at + timedelta(minutes=5), **told))
-        store.put(place_of(row).bundle("full_backup.zip"), [b"b" * 1000])
-        store.put(place_of(row).manifest, [b"{}"])
+        store.put(place_of(row).bundle(BUNDLE), [bundle_of(row)])
+        store.put(place_of(row).manifest, [manifest_of(row)])
         found = ledger.get(row.backup_id)
         assert found is not None
         made.append(found)
@@ -171,9 +174,10 @@ def test_a_backup_is_deleted_when_its_id_is_typed_twice(
     assert f"backup-pipeline delete {name} --confirm {name}" in unconfirmed.err
     assert run("delete", name, "--confirm", rows[3].backup_id).code == 21
     assert _status(ledger, rows[4]) == "success"
+    size = sum(found.size for found in DirectoryStore(installation.store).list(place_of(rows[4]).prefix))
     ended = run("delete", name, "--confirm", name, "--reason", "private data")
     assert ended.code == 0, ended.err
-    assert ended.out == f"Backup {name} is deleted: 2 objects, 1,002 bytes.\n"
+    assert ended.out == f"Backup {name} is deleted: 2 objects, {size:,} bytes.\n"
     assert _status(ledger, rows[4]) == "deleted"
     assert not (installation.store / place_of(rows[4]).prefix).exists()
     assert "deleted" in run("show", name).out

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_pipeline.core.doctor_store import judge_seals
 from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.core.key_seal import SEAL, check_seal, seal_in, with_seal
 from backup_pipeline.core.manifest import read_manifest, seal, sealed
@@ -93,3 +94,15 @@ def test_the_signature_is_the_one_that_the_page_tells_how_to_check() -> None:
     del body["manifest_sha256"]
     signed = b"backup_pipeline seal 1\n" + json.dumps(body, ensure_ascii=False, indent=1).encode()
     READER.public[0].verify(signature, signed)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (KEYS, f"manifests are sealed with key {KEYS.signing}"),
+        (READER, "count; nothing is sealed here"),
+        (Ed25519Keys(), "manifests are not sealed: the ledger alone tells"),
+    ],
+)
+def test_the_doctor_says_who_would_notice(keys: Ed25519Keys, told: str) -> None:
+    assert told in judge_seals("seal", keys).what

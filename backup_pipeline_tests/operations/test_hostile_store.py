@@ -48,6 +48,7 @@ from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.encrypted import EncryptedStore
 from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.stores.sealed import SealedStore
 from backup_pipeline.stores.written import Written
 from backup_pipeline_tests.operations.conftest import SHOP
@@ -70,6 +71,7 @@ from backup_pipeline_tests.operations.hostile import (
 from backup_pipeline_tests.operations.made import NOBODY, Place, Quiet, now, verify_ports
 from backup_pipeline_tests.operations.vault import OWNER, OWNER_SECRET, cipher_of
 from backup_pipeline_tests.servers.postgres import temporary_database
+from backup_pipeline_tests.servers.swift import SwiftServer
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 SMALL_SQL = """
@@ -413,3 +415,23 @@ def test_a_run_that_died_is_no_backup_when_its_bundle_is_another_now(sealed_pair
         row = ledger.get(closed.backup_id)
         assert row is not None
         assert row.manifest_sha256 == at.newer.manifest_sha256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guard", ["ledger", "seal"])
+def test_a_bucket_is_no_better_than_a_folder(database: str, tmp_path: Path, s3_server: SwiftServer, guard: str) -> None:
+    bucket = S3Store(s3_server.make_bucket(f"hostile-{guard}"), "", s3_server.settings)
+    store: Store = SealedStore(bucket, KEYS) if guard == "seal" else bucket
+    place = Place(tmp_path / "spool", store, MemoryLedger())
+    row = place.back_up(database, SHOP)
+    at = Hostile(MemoryStore(), lambda raw: raw, FileFormats(), row, row)
+    for stored in bucket.list(""):
+        at.raw.put(stored.key, [bucket.get(stored.key)])
+    both_replaced(at)
+    for key in (at.bundle, at.place.manifest):
+        bucket.put(key, [at.raw.get(key)])
+    known = at.lost_ledger().newer if guard == "seal" else row
+    witness = Witness(MemoryLedger(), now, "tester")
+    with pytest.raises(VerificationError):
+        download_bundle(known, Destination(tmp_path / "out"), store=store, witness=witness, progress=Silence())
+    assert not (tmp_path / "out").exists()

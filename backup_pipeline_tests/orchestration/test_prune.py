@@ -16,8 +16,9 @@ from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.orchestration.assemble import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
-from backup_pipeline_tests.cli.test_prune import aged
+from backup_pipeline_tests.cli.test_prune import FILES, aged
 from backup_pipeline_tests.ledger.attempts import outcome
+from backup_pipeline_tests.operations.shelved import BUNDLE, bundle_of, filed, manifest_of
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure
 
@@ -106,10 +107,11 @@ def test_a_safety_backup_of_a_restore_goes_by_the_rule_of_manual_ones(installati
             table_counts={"customers": 1},
         )
         ledger.begin(moved)
-        ledger.end(
-            moved.backup_id, outcome(snapshot_at=row.snapshot_at, verification_level="1", verified_at=row.verified_at)
-        )
-        installation.store.put(place_of(moved).manifest, [b"{}"])
+        known = filed(replace(moved, sha256=None))
+        files = {name: getattr(known, name) for name in (*FILES, "snapshot_at", "file_size_bytes", "verified_at")}
+        ledger.end(moved.backup_id, outcome(verification_level="1", **files))
+        installation.store.put(place_of(moved).bundle(BUNDLE), [bundle_of(moved)])
+        installation.store.put(place_of(moved).manifest, [manifest_of(moved)])
         safety.append(moved)
     ledger.close()
     assert _prune(installation).success
