@@ -9,9 +9,18 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from backup_pipeline.core.progress import BytesMoved, Event, PageWritten, StageStarted, TableFinished, TableStarted
+from backup_pipeline.core.progress import (
+    BytesMoved,
+    Event,
+    PageWritten,
+    StageStarted,
+    TableFinished,
+    TableStarted,
+    Waiting,
+)
 
 _STAGES = {
     "snapshot": "opening the snapshot",
@@ -40,6 +49,8 @@ class LinesProgress:
         match event:
             case StageStarted():
                 self._print(f"{_STAGES.get(event.stage, event.stage)} ...")
+            case Waiting():
+                self._print(event.message)
             case TableFinished(error=None):
                 self._print(f"{event.table}: {event.rows:,} rows, {decimal(event.bytes)}, {event.seconds:.1f} s")
             case TableFinished():
@@ -72,6 +83,8 @@ class LiveProgress:
                     self._finish(event)
                 case StageStarted():
                     self._stage(event)
+                case Waiting():
+                    self._bars.console.print(f"[yellow]![/yellow] {escape(event.message)}", highlight=False)
                 case BytesMoved() if "stage" in self._tasks:
                     self._bars.advance(self._tasks["stage"], event.bytes)
 

@@ -50,7 +50,14 @@ class BytesMoved:
     bytes: int
 
 
-Event = TableStarted | PageWritten | TableFinished | StageStarted | BytesMoved
+@dataclass(frozen=True)
+class Waiting:
+    """The run stands still: for what, as a sentence."""
+
+    message: str
+
+
+Event = TableStarted | PageWritten | TableFinished | StageStarted | BytesMoved | Waiting
 
 
 class Progress(Protocol):

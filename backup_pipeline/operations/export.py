@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -11,16 +12,27 @@ from pathlib import Path
 
 from backup_pipeline.core.anomaly_history import History
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import BackupError, CanceledError, LeaseLostError, SnapshotLostError
+from backup_pipeline.core.errors import (
+    BackupError,
+    CanceledError,
+    LeaseLostError,
+    SnapshotLostError,
+    SnapshotOutdatedError,
+    SourceError,
+)
 from backup_pipeline.core.layout import schema_key
 from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan, TablePlan
 from backup_pipeline.core.ports import Ports, Snapshot
-from backup_pipeline.core.progress import StageStarted, TableFinished
+from backup_pipeline.core.progress import StageStarted, TableFinished, Waiting
 from backup_pipeline.operations.export_table import TableJob, export_table
 from backup_pipeline.operations.not_held import find_not_held
 from backup_pipeline.operations.results import TableResult
+
+logger = logging.getLogger(__name__)
+
+_SECOND = "read from a second snapshot of the run: it was truncated, rewritten or redefined after the first was taken"
 
 
 @dataclass(frozen=True)
@@ -46,25 +58,58 @@ class ExportRequest:
 def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult]:
     """Export the tables side by side from one snapshot; their results in the order in which they end.
 
-    A table that fails does not stop the others. Closing the iterator early, or an exception in whoever consumes it,
-    cancels every running query at once. Raises what makes the whole run void: SourceError, SnapshotLostError,
-    LeaseLostError, CatalogError for a column that looks like a secret.
+    A table whose rows that snapshot does not show any more is exported from a second one; one that fails does not stop
+    the others. Closing the iterator early, or an exception in whoever consumes it, cancels every running query at once.
+    Raises what makes the whole run void: SourceError, SnapshotLostError, LeaseLostError, CatalogError for a column that
+    looks like a secret.
     """
     ports.progress.tell(StageStarted("snapshot"))
-    with ports.source.snapshot() as snapshot:
-        database = snapshot.database()
-        plan = plan_catalog(request.catalog, database)
-        missing = find_not_held(request.catalog, database, snapshot)
-        key = schema_key(request.catalog.catalog, request.day)
-        schema = snapshot.schema_sql().encode()
-        ports.store.put(key, [schema])
-        request = replace(request, schema_sha256=hashlib.sha256(schema).hexdigest())
-        for table in request.tables:
-            if table in plan.failed:
-                yield _failed(request, ports, table, plan.failed[table])
-        ready = [plan.tables[table] for table in request.tables if table in plan.tables]
-        jobs = [_job(request, plan, table, missing) for table in ready]
-        yield from _side_by_side(request, ports, snapshot, jobs)
+    outdated: dict[str, BackupError] = {}
+    with ports.source.snapshot(ports.progress) as snapshot:
+        for result in _export(request, ports, snapshot):
+            if isinstance(result.error, SnapshotOutdatedError):
+                outdated[result.table] = result.error
+            else:
+                yield result
+        if outdated:
+            yield from _again(request, ports, outdated)
+
+
+def _again(request: ExportRequest, ports: Ports, outdated: Mapping[str, BackupError]) -> Iterator[TableResult]:
+    """Export tables that were changed after the snapshot from a new one, once; the backup is then a mixed one.
+
+    The older snapshot is still open: the locks of its readers keep the other tables as the new schema has them.
+    """
+    names = ", ".join(outdated)
+    ports.progress.tell(Waiting(f"Changed after the snapshot was taken, and read again from a new one: {names}."))
+    rest = dict(outdated)
+    try:
+        with ports.source.snapshot(ports.progress) as snapshot:
+            for result in _export(replace(request, tables=tuple(outdated)), ports, snapshot, note=_SECOND):
+                if isinstance(result.error, SnapshotOutdatedError):
+                    continue
+                del rest[result.table]
+                yield result
+    except SourceError as refused:
+        logger.warning("Tables are not read again: %s", refused)
+    for table, error in rest.items():
+        yield _failed(request, ports, table, error)
+
+
+def _export(request: ExportRequest, ports: Ports, snapshot: Snapshot, note: str = "") -> Iterator[TableResult]:
+    """The definitions, then the tables, as `snapshot` shows them; `note` is to be said of each of them."""
+    database = snapshot.database()
+    plan = plan_catalog(request.catalog, database)
+    missing = find_not_held(request.catalog, database, snapshot)
+    schema = snapshot.schema_sql().encode()
+    ports.store.put(schema_key(request.catalog.catalog, request.day), [schema])
+    request = replace(request, schema_sha256=hashlib.sha256(schema).hexdigest())
+    for table in request.tables:
+        if table in plan.failed:
+            yield _failed(request, ports, table, plan.failed[table])
+    ready = [plan.tables[table] for table in request.tables if table in plan.tables]
+    noted = [replace(table, notes=(*table.notes, note)) if note else table for table in ready]
+    yield from _side_by_side(request, ports, snapshot, [_job(request, plan, table, missing) for table in noted])
 
 
 def _side_by_side(
@@ -109,6 +154,8 @@ def _result(request: ExportRequest, ports: Ports, table: str, future: Future[Tab
         raise error
     known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
     known.__cause__ = error if known is not error else known.__cause__
+    if isinstance(known, SnapshotOutdatedError):
+        return TableResult(table, None, error=known)  # it may be read again
     return _failed(request, ports, table, known)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from backup_pipeline.core.errors import CanceledError
 from backup_pipeline.core.ports import Ports, Snapshot, Source, Store, StoredObject
+from backup_pipeline.core.progress import Progress
 from backup_pipeline.operations.lease import HeldLease
 
 
@@ -69,8 +70,8 @@ class _GuardedSource:
         return getattr(self._inner, name)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        with self._inner.snapshot() as snapshot, self._lease.stopping(snapshot.cancel):
+    def snapshot(self, progress: Progress | None = None) -> Iterator[Snapshot]:
+        with self._inner.snapshot(progress) as snapshot, self._lease.stopping(snapshot.cancel):
             try:
                 yield snapshot
             except CanceledError:

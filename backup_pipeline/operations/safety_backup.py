@@ -73,7 +73,7 @@ def safety_backup(wanted: SafetyRequest, means: SafetyMeans) -> str:
 
 def _asked(wanted: SafetyRequest, ports: Ports) -> Request:
     """The selective backup that protects what is there now."""
-    with ports.source.snapshot() as snapshot:
+    with ports.source.snapshot(ports.progress) as snapshot:
         database = snapshot.database()
     catalog = safety_catalog(wanted.plan.catalog, wanted.plan.tables, database, wanted.base)
     return Request(

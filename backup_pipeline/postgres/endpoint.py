@@ -97,7 +97,7 @@ class Endpoint:
         """What every connection has, beside what the URL says."""
         # Without client_encoding libpq would hand out the server's encoding, and Arrow would call it UTF-8.
         ours = {
-            "application_name": f"backup_pipeline {role}",
+            "application_name": application_of(role),
             "connect_timeout": str(connect_timeout_s),
             "client_encoding": "UTF8",
         }
@@ -106,6 +106,11 @@ class Endpoint:
     def redact(self, text: str) -> str:
         """`text` without anything secret of this endpoint."""
         return redact(text, *self.secrets)
+
+
+def application_of(role: str) -> str:
+    """What a connection of ours for `role` is called in the server's views."""
+    return f"backup_pipeline {role}"
 
 
 def parse_endpoint(url: str, *, name: str = "The source URL") -> Endpoint:

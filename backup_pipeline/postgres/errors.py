@@ -9,6 +9,7 @@ import psycopg
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceError, SourceUnavailableError
 from backup_pipeline.postgres.connect import UnsuitableConnectionError
 from backup_pipeline.postgres.endpoint import Endpoint
+from backup_pipeline.postgres.lock_watch import way_out
 from backup_pipeline.postgres.refusals import refusal_state, server_answered
 
 _LOST_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
@@ -72,6 +73,10 @@ _OF_RECOVERY = {"get_relation_info"}
 _OF_SNAPSHOTS = {"ImportSnapshot", "SetTransactionSnapshot"}
 
 
+OF_WAITING = {"55P03", "57014"}
+"""The states of a statement that waited too long: for a lock, or in all."""
+
+
 def sqlstate_of(error: BaseException) -> str:
     """The five characters of SQL's error code; empty when the driver gave none."""
     return str(getattr(error, "sqlstate", None) or "")
@@ -120,7 +125,7 @@ def refused_with(error: BaseException, endpoint: Endpoint) -> str:
     return "28" if state.startswith("28") else state
 
 
-def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupError:
+def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupError:  # noqa: PLR0911  one rule each
     """Why a statement failed. `doing` is what it was for, with the relation: `reading public.customers`."""
     if isinstance(error, UnsuitableConnectionError):
         return SourceError(error.what, do=error.do)
@@ -135,6 +140,8 @@ def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupE
         return SnapshotLostError(what, do="Run it again: a new snapshot is needed.")
     if connection_lost(error):
         return SourceUnavailableError(what, do="The connection was lost: run it again; look at the server's log.")
+    if state in OF_WAITING and (blocked := " ".join(getattr(error, "__notes__", ()))):
+        return SourceUnavailableError(f"{what.rstrip('.')}. {blocked}", do=way_out(blocked))
     kind, do = _RULES.get(state) or _RULES.get(state[:2]) or (SourceError, "Look at the message and the server's log.")
     return kind(what, do=do)
 

@@ -42,6 +42,7 @@ class Holder:
             # The first query takes the snapshot: what was committed before it arrived is in it.
             first = self.query(apply_sql(settings))[0]
             refuse_hidden_damage(first["refused"])
+            self.pid = int(first["pid"])
             opened = self.query(_OPEN)[0]
         except BaseException:
             self.close()

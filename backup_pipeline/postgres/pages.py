@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from backup_pipeline.core.errors import BackupError, SnapshotOutdatedError, SourceError
+from backup_pipeline.core.errors import BackupError, SnapshotOutdatedError, SourceError, SourceUnavailableError
 from backup_pipeline.core.plans import NotNativeError, Order, TablePlan
 from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import RelationKind
@@ -19,7 +19,7 @@ from backup_pipeline.postgres.endpoint import Endpoint
 from backup_pipeline.postgres.errors import connection_lost, query_error
 from backup_pipeline.postgres.page_sql import Field, Stretch, fields_of, key_fields, key_text, page_sql, probe_sql
 from backup_pipeline.postgres.session import literal, relation_sql
-from backup_pipeline.postgres.since import changes_sql, definitions_sql
+from backup_pipeline.postgres.since import changes_sql, definitions_sql, file_sql, kept_sql
 from backup_pipeline.postgres.walks import PageSize, Walk, walk_of
 from backup_pipeline.postgres.worker import Worker, Workers
 
@@ -72,12 +72,13 @@ def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
     fields, hidden = fields_of(plan), key_fields(plan) if plan.order is Order.KEY else ()
     walk = walk_of(plan, reading.size, _blocks(plan, reading))
     expected = Expected.of_any(len(fields) + len(hidden))
+    files = set[int]()
     losses = 0
     while (stretch := walk.next()) is not None:
         query = _Query(plan, fields, hidden, stretch, expected)
         try:
             with reading.workers.lend() as worker:
-                for page in _stretch(worker, query, walk, reading):
+                for page in _stretch(worker, query, walk, reading, files):
                     losses = 0
                     yield page
         except UnfitValueError as error:
@@ -86,7 +87,9 @@ def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
             losses += 1
             _go_on_or_raise(error, query, walk, reading, losses)
     if plan.relation.kind in _MAY_GROW:
-        _refuse(plan, reading, run(reading, changes_sql(plan), f"reading {plan.relation.full_name}"))
+        doing = f"reading {plan.relation.full_name}"
+        changes = run(reading, changes_sql(plan), doing)
+        _refuse(plan, reading, [one for one in changes if not _kept(one, lambda sql: run(reading, sql, doing))])
 
 
 def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
@@ -103,9 +106,10 @@ def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
                 raise query_error(error, reading.endpoint, doing) from error
 
 
-def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading) -> Iterator[Page]:
+def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading, files: set[int]) -> Iterator[Page]:
     started = time.perf_counter()
     _lock(worker, query, reading)
+    _same_file(worker, query.plan, reading, files)
     # A little more than a page: one query's rows are one page, unless they turn out much larger than measured.
     for batch in worker.batches(query.sql, query.forms, reading.size.page_bytes * 3 // 2, query.expected):
         rows = pa.Table.from_batches([_arrived(batch, query)])
@@ -125,7 +129,8 @@ def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
     if source in worker.locked:
         return
     types = worker.types(source)
-    _refuse(query.plan, reading, worker.rows(changes_sql(query.plan)))
+    changes = worker.rows(changes_sql(query.plan))
+    _refuse(query.plan, reading, [one for one in changes if not _kept(one, worker.rows)])
     _refuse(query.plan, reading, _redefined(worker, query.plan, reading))
     for field, found in zip(query.asked, types, strict=True):
         if found not in field.wire.form.pg_types:
@@ -133,6 +138,21 @@ def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
             message = f"Column {field.name} of {relation} comes as {found or 'another type'} than was planned."
             raise SourceError(message, do="Its type was changed while it was read: run it again.")
     worker.locked.add(source)
+
+
+def _kept(change: Mapping[str, object], rows: Callable[[str], Sequence[Mapping[str, object]]]) -> bool:
+    """Whether a relation in new files shows the snapshot's rows all the same: after VACUUM FULL or CLUSTER."""
+    return change["relation"] is not None and bool(rows(kept_sql(str(change["relation"])))[0]["kept"])
+
+
+def _same_file(worker: Worker, plan: TablePlan, reading: Reading, files: set[int]) -> None:
+    """Refuse to go on by place on disk in other files than those in which the table was begun (`files`)."""
+    if plan.order is not Order.CTID:
+        return
+    files.add(int(worker.rows(file_sql(plan))[0]["file"]))
+    if len(files) > 1:
+        message = f"{plan.relation.full_name} was rewritten in {reading.endpoint} while it was read by place on disk."
+        raise SourceUnavailableError(message, do="It is read again from its start.")
 
 
 def _redefined(worker: Worker, plan: TablePlan, reading: Reading) -> list[dict[str, Any]]:

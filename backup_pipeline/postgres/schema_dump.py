@@ -6,7 +6,8 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from psycopg.conninfo import make_conninfo
 from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
 from backup_pipeline.core.secrets import HIDDEN, looks_secret
 from backup_pipeline.core.sql_text import full_name_sql
-from backup_pipeline.postgres.endpoint import Endpoint
+from backup_pipeline.postgres.endpoint import Endpoint, application_of
+from backup_pipeline.postgres.lock_watch import way_out
 from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.programs import Program
 from backup_pipeline.postgres.session import relation_sql
@@ -40,6 +42,8 @@ _NO_OPTIONS = (
     "ALTER ROLE … SET quote_all_identifiers = off, lc_monetary = 'C' and whatever else differs from PostgreSQL's own "
     "defaults; or name the server itself in the URL."
 )
+# What pg_dump, in English here, says behind the server's message; then come the names of all tables.
+_LOCKING = re.compile(r" ?pg_dump: (?:detail|error): [Qq]uery was: LOCK TABLE.*")
 _UNREACHABLE = "Check that the server runs and the network to it; then run it again."
 
 SETTING_NAMES = "SELECT name FROM pg_settings"
@@ -64,6 +68,12 @@ class DumpOptions:
     connect_timeout_s: int
     environment: Mapping[str, str]
     session: str = ""
+    role: str = "schema"
+
+    @property
+    def application(self) -> str:
+        """What its session is called in the server's views."""
+        return application_of(self.role)
 
 
 def loadable(sql: str, settings: Collection[str]) -> str:
@@ -85,8 +95,11 @@ def _without_version(statement: re.Match[str]) -> str:
 class SchemaDump:
     """One run of pg_dump; `cancel` ends it from any thread, and so does `patience` that is over."""
 
-    def __init__(self, options: DumpOptions, patience: Patience) -> None:
+    def __init__(self, options: DumpOptions, patience: Patience, blocked: Callable[[], str] = str) -> None:
+        """`blocked` says who holds a lock that pg_dump waited for; empty when that is not known."""
         self._options = options
+        self._blocked = blocked
+        self._started_at = 0.0
         self._endpoint = options.endpoint
         self._patience = patience
         self._guard = threading.Lock()
@@ -105,7 +118,7 @@ class SchemaDump:
         self._text(["--exclude-schema=*"])
 
     def _text(self, arguments: Sequence[str]) -> str:
-        conninfo, hidden = self._endpoint.child_conninfo("schema", self._options.connect_timeout_s)
+        conninfo, hidden = self._endpoint.child_conninfo(self._options.role, self._options.connect_timeout_s)
         with self._options.program.environment() as (variables, library), _secrets(hidden) as (secret, descriptors):
             named = make_conninfo(conninfo, **self._more(by_service=bool(descriptors)))
             command = [str(self._options.program.path), *_OPTIONS, *arguments, f"--dbname={named}"]
@@ -113,6 +126,7 @@ class SchemaDump:
                 if self._canceled:
                     return ""
                 environment = {**self._options.environment, **variables, **secret, "LC_ALL": "C"}
+                self._started_at = time.monotonic()
                 self._process = _started(command, environment, [*library, *descriptors])
             text, complaint = self._heard(self._process)
         if self._process.returncode:
@@ -123,6 +137,16 @@ class SchemaDump:
         """Parameters beside the connection's own. Of its options those come last that we give, and so count."""
         options = f"{self._endpoint.parameters.get('options', '')} {self._options.session}".strip()
         return {**({"options": options} if options else {}), **({"service": _SERVICE} if by_service else {})}
+
+    @property
+    def application(self) -> str:
+        """What its session is called in the server's views."""
+        return self._options.application
+
+    def runs_for(self, seconds: float) -> bool:
+        """Whether it runs, and has done so for so long."""
+        process = self._process
+        return process is not None and process.poll() is None and time.monotonic() - self._started_at >= seconds
 
     def cancel(self) -> None:
         """End pg_dump, if it runs; a later `run` does nothing."""
@@ -146,6 +170,10 @@ class SchemaDump:
         said = self._endpoint.redact(" ".join(complaint.split()))
         if _LOST.search(said):
             return SourceUnavailableError(f"pg_dump lost its connection to {self._endpoint}: {said}", do=_UNREACHABLE)
+        said, locking = _LOCKING.subn("", said)
+        if locking and (blocked := self._blocked()):
+            message = f"pg_dump could not lock the tables of {self._endpoint}, to read the schema. {blocked}"
+            return SourceUnavailableError(message, do=way_out(blocked))
         do = _NO_OPTIONS if "unsupported startup parameter" in said else "Look at its message."
         return SourceError(f"pg_dump could not read the schema of {self._endpoint}: {said}", do=do)
 

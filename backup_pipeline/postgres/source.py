@@ -14,6 +14,7 @@ from backup_pipeline.core.doctor_source import DumpFacts
 from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Page
+from backup_pipeline.core.progress import Progress, Silence, Waiting
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.releases import Release
 from backup_pipeline.postgres.connect import first_connection
@@ -22,12 +23,13 @@ from backup_pipeline.postgres.errors import RECOVERY, connect_error, connection_
 from backup_pipeline.postgres.holder import Holder, Row
 from backup_pipeline.postgres.introspect import introspect
 from backup_pipeline.postgres.known_settings import DUMPING, KNOWN, startup_options
+from backup_pipeline.postgres.lock_watch import LockWatch
 from backup_pipeline.postgres.page_sql import own_column, source_sql
 from backup_pipeline.postgres.pages import Reading, read_pages, run
 from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.programs import Choice, choose_dump
 from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
-from backup_pipeline.postgres.session import apply_sql, session_settings
+from backup_pipeline.postgres.session import apply_sql, literal, session_settings
 from backup_pipeline.postgres.walks import PageSize
 from backup_pipeline.postgres.worker import Worker, Workers
 
@@ -67,12 +69,12 @@ class PostgresSource:
         self.url = self._endpoint.shown_url
 
     @contextmanager
-    def snapshot(self) -> Iterator[PostgresSnapshot]:
-        """A snapshot, held open until the context ends.
+    def snapshot(self, progress: Progress | None = None) -> Iterator[PostgresSnapshot]:
+        """A snapshot, held open until the context ends; `progress` is told when it waits for a lock.
 
         SourceUnavailableError when the server can not be reached now, SourceError when it refuses.
         """
-        opened = PostgresSnapshot(self._endpoint, self._options)
+        opened = PostgresSnapshot(self._endpoint, self._options, progress or Silence())
         try:
             yield opened
         finally:
@@ -88,7 +90,7 @@ class PostgresSnapshot:
     Suspended `read` iterators keep their worker: at most `max_connections` of them at a time.
     """
 
-    def __init__(self, endpoint: Endpoint, options: SourceOptions) -> None:
+    def __init__(self, endpoint: Endpoint, options: SourceOptions, progress: Progress) -> None:
         self._options = options
         self._settings = session_settings(options.statement_timeout_s, options.lock_timeout_s)
         self._patience = Patience.beyond(options.statement_timeout_s)
@@ -110,6 +112,9 @@ class PostgresSnapshot:
         self._dumps: list[SchemaDump] = []
         self._guard = threading.Lock()
         self._holder.watch(self._lost)
+        self._locks = LockWatch(
+            self._slow, self._now, lambda told: progress.tell(Waiting(told)), options.lock_timeout_s
+        )
 
     def database(self) -> Database:
         """Every relation the snapshot shows."""
@@ -143,7 +148,8 @@ class PostgresSnapshot:
 
     def schema_sql(self) -> str:
         """The DDL of the database as this snapshot shows it; a comment at the top names what the role may not read."""
-        dump = SchemaDump(self._dump_options(self._choice()), self._patience)
+        options = self._dump_options(self._choice())
+        dump = SchemaDump(options, self._patience, lambda: self._locks.blocked(options.application))
         with self._guard:
             self._dumps.append(dump)
         hidden = [(str(row["schema"]), str(row["name"])) for row in self._ask(LOCKED_OUT, "reading privileges")]
@@ -175,7 +181,8 @@ class PostgresSnapshot:
             environment |= {"PGTZ": settings.pop("TimeZone"), "PGDATESTYLE": settings.pop("DateStyle")}
             del settings["client_min_messages"]
         options = startup_options(settings, known)
-        return DumpOptions(choice.program, self._endpoint, self._options.connect_timeout_s, environment, options)
+        role = f"schema {self._holder.pid}"  # by that its session is known from those of other backups
+        return DumpOptions(choice.program, self._endpoint, self._options.connect_timeout_s, environment, options, role)
 
     def cancel(self) -> None:
         """Stop every running query at once; readers raise CanceledError. Returns when none runs any more."""
@@ -184,8 +191,19 @@ class PostgresSnapshot:
     def close(self) -> None:
         """End the snapshot."""
         self._stop(CanceledError("The snapshot is closed."))
+        self._locks.close()
         self._workers.close()
         self._holder.close()
+
+    def _slow(self, after_s: float) -> list[str]:
+        """Conditions on `w.pid` for the sessions of ours whose statement has run for so many seconds."""
+        with self._guard:
+            dumps = [dump for dump in self._dumps if dump.runs_for(after_s)]
+        of_dump = "SELECT pid FROM pg_stat_activity WHERE application_name = {}"
+        names = [of_dump.format(literal(dump.application)) for dump in dumps]
+        pids = self._workers.slow(after_s)
+        listed = [", ".join(map(str, pids))] if pids else []
+        return [f"w.pid IN ({of})" for of in (*names, *listed)]
 
     def _lost(self) -> None:
         message = f"The snapshot of {self._endpoint} is lost: the server ended the connection that held it."
@@ -225,7 +243,9 @@ class PostgresSnapshot:
 
     def _worker(self) -> Worker:
         try:
-            return Worker(self._route.connect("worker"), self._settings, self.entry.id, self._patience)
+            worker = Worker(self._route.connect("worker"), self._settings, self.entry.id, self._patience)
+            worker.blocked = self._locks.blocked
+            return worker  # noqa: TRY300  the errors are those of connecting
         except psycopg.Error as error:
             if self._holder.gone():
                 self._lost()

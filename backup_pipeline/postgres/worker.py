@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow as pa
 from backup_pipeline.core.errors import BackupError, CanceledError
 from backup_pipeline.postgres.connect import Session
 from backup_pipeline.postgres.copy_stream import CopyStream, Expected, Form
+from backup_pipeline.postgres.errors import OF_WAITING, sqlstate_of
 from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import BEGIN, apply_sql, join_sql
 
@@ -25,7 +27,9 @@ _ROUNDS_BEFORE_KILL = 8
 class Worker:
     """One connection in the snapshot, used by one thread at a time; `cancel` may be called from any thread.
 
-    Raises the driver's errors as they are. `locked` holds the SQL sources whose relations this transaction has locked.
+    Raises the driver's errors as they are. `locked` holds the SQL sources whose relations this transaction has locked,
+    `blocked` tells by process id who kept a session waiting: a note of the error when it waited too long. `since` is
+    when the statement began that runs now.
     """
 
     def __init__(self, connection: Session, settings: Mapping[str, str], snapshot_id: str, patience: Patience) -> None:
@@ -34,6 +38,9 @@ class Worker:
         self._guard = threading.Lock()
         self._open = True
         self.running = False
+        self.since = 0.0
+        self.pid = 0
+        self.blocked: Callable[[str], str] = lambda _: ""
         self.locked: set[str] = set()
         try:
             self._execute(BEGIN)
@@ -86,10 +93,14 @@ class Worker:
 
     @contextmanager
     def _statement(self) -> Iterator[None]:
-        self.running = True
+        self.since, self.running = time.monotonic(), True
         try:
             with self._patience.waiting(self._connection):
                 yield
+        except psycopg.Error as error:
+            if sqlstate_of(error) in OF_WAITING and (told := self.blocked(str(self.pid))):
+                error.add_note(told)
+            raise
         finally:
             self.running = False
 
@@ -119,6 +130,11 @@ class Workers:
                 self._drop(worker)
                 raise
             self._give_back(worker)
+
+    def slow(self, after_s: float) -> list[int]:
+        """The process ids of workers whose statement has run for so many seconds."""
+        now = time.monotonic()
+        return [worker.pid for worker in self._busy() if worker.pid and now - worker.since >= after_s]
 
     def check(self) -> None:
         """Raise the reason why all work stopped, if it did."""

@@ -16,6 +16,7 @@ from backup_pipeline.core.errors import CanceledError, LeaseHeldError, LeaseLost
 from backup_pipeline.core.leases import LIFE, Claim, Lease
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Snapshot, Source
+from backup_pipeline.core.progress import Progress
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.memory_leases import MemoryLeases
 from backup_pipeline.operations.lease import HeldLease, lease_of, take
@@ -178,7 +179,8 @@ class _Reading:
     canceled: bool = False
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def snapshot(self, progress: Progress | None = None) -> Iterator[Snapshot]:
+        del progress
         yield cast(Snapshot, self)
 
     def cancel(self) -> None:

@@ -58,6 +58,7 @@ CREATE VIEW printed_xml AS SELECT id, xmlelement(name x, 'ab'::bytea)::text AS s
 RELATIONS = {
     name: ("public", name) for name in ("p", "q", "parts", "docs", "cats", "printed", "docs_xml", "printed_xml")
 }
+VIEWS = {name: {"kind": "view"} for name in ("cats", "printed", "printed_xml")}
 
 STRINGS = {
     "DateStyle": "German, DMY",
@@ -136,7 +137,7 @@ def exported(url: str, spool: Path) -> Mapping[str, str]:
     """The definitions, and the hashes of all files, by what they are of. Pages are small: a table takes several."""
     with PostgresSource(url).snapshot() as snapshot:
         relations = {name: of for name, of in RELATIONS.items() if snapshot.database().get(of)}
-    made = Exporter(url, spool, page_rows=100).export(catalog_of(relations))
+    made = Exporter(url, spool, page_rows=100).export(catalog_of(relations, VIEWS))
     hashes = {
         f"{name} {kind}": " ".join(hashlib.sha256(data).hexdigest() for data in made.files(name, kind))
         for name in relations

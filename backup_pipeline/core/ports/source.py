@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from backup_pipeline.core.manifest import SnapshotEntry
     from backup_pipeline.core.plans import TablePlan
+    from backup_pipeline.core.progress import Progress
     from backup_pipeline.core.relations import Database, Relation
 
 
@@ -65,5 +66,5 @@ class Source(Protocol):
     def url(self) -> str:
         """Where it is, without its password."""
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
+    def snapshot(self, progress: Progress | None = None) -> AbstractContextManager[Snapshot]:
         """Open a snapshot, and close it at the end of the context."""
