@@ -1,7 +1,12 @@
 """What a person can set in the launchpad, and the tags that a run carries."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
+
+from backup_pipeline.core.errors import RefusedError
 
 SCOPE_TAG = "backup_pipeline/scope"
 """`selected`: the bundle holds only the tables of this run; without it, every table of the catalog."""
@@ -18,6 +23,19 @@ PRUNE_TAG = "backup_pipeline/prune"
 """On the runs that remove old backups: the audit says how they end."""
 RESTORE_TAG = "backup_pipeline/restore"
 """On the runs that restore: how they end is for `restore_requests`, not for `backup_logs`."""
+
+
+def refuse_variables(run_config: Mapping[str, Any]) -> None:
+    """RefusedError when run config asks for a variable of the environment, `{env: NAME}`, in place of a text.
+
+    Dagster gives every text so. Ours are kept and shown, in the ledger, in manifests and in messages: whoever reaches
+    the UI would read passwords and keys there.
+    """
+    for operation in run_config.get("ops", {}).values():
+        for name, value in (operation.get("config") or {}).items():
+            if isinstance(value, Mapping) and "env" in value:
+                message = f"The run's config asks for the environment variable {value['env']!r} as its {name}."
+                raise RefusedError(message, do="Write the text itself. Nothing was done.")
 
 
 class BackupConfig(dg.Config):

@@ -11,7 +11,7 @@ from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError, StaleError, UsageError
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
-from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, USER_TAG
+from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, USER_TAG, refuse_variables
 from backup_pipeline.orchestration.drill_metadata import drill_markdown, drill_metadata
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import drill_job_name, drill_op
@@ -52,6 +52,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
         context: dg.OpExecutionContext, config: DrillConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log):
+            refuse_variables(context.run.run_config)
             fault = _fault(config.inject)
             with backups.open(catalog) as ports:
                 attempt = find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog)

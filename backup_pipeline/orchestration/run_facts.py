@@ -10,7 +10,16 @@ import dagster as dg
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.due import FULL
 from backup_pipeline.operations.attempts import Request
-from backup_pipeline.orchestration.config import CATCH_UP_TAG, DUE_TAG, SCOPE_TAG, SELECTED, USER_TAG, BackupConfig
+from backup_pipeline.orchestration.config import (
+    CATCH_UP_TAG,
+    DUE_TAG,
+    SCOPE_TAG,
+    SELECTED,
+    USER_TAG,
+    BackupConfig,
+    refuse_variables,
+)
+from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import bundle_key, table_key
 from backup_pipeline.settings import Settings
 
@@ -38,7 +47,9 @@ def _tables_among(keys: Set[dg.AssetKey], catalog: Catalog) -> tuple[str, ...]:
 
 
 def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog: Catalog, *, reads: bool) -> Request:
-    """The run as a request; `reads` says whether this step reads the source."""
+    """The run as a request; `reads` says whether this step reads the source. A Failure where config asks too much."""
+    with told_as_failure(context.log):
+        refuse_variables(context.run.run_config)
     tags = context.run.tags
     with_bundle = bundle_key(catalog) in run_assets(context)
     kind = "tables" if not with_bundle else "selective" if tags.get(SCOPE_TAG) == SELECTED else "full"

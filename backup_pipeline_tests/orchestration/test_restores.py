@@ -162,6 +162,40 @@ def test_no_job_takes_from_run_config_what_is_removed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("job", "config"),
+    [
+        (
+            "shop_full_backup",
+            {"shop_tables": {"reason": {"env": "SECRET"}}, "shop_bundle": {"created_by": {"env": "SECRET"}}},
+        ),
+        ("shop_drill", {"shop_drilled": {"backup_id": {"env": "SECRET"}}}),
+        ("shop_drill", {"shop_drilled": {"inject": {"env": "SECRET"}}}),
+        ("shop_restore", {"shop_restored": {"request": {"env": "SECRET"}}}),
+    ],
+)
+def test_run_config_gives_no_variable_of_the_environment_away(
+    installation: Installation, job: str, config: dict[str, dict[str, object]]
+) -> None:
+    installation.configure(SECRET="hush-hush")
+    definition = installation.definitions().resolve_job_def(job)
+    ops = {name: {"config": given} for name, given in config.items()}
+    day = installation.today.isoformat() if job == "shop_full_backup" else None
+    with installation.instance() as instance:
+        try:
+            result = definition.execute_in_process(
+                instance=instance, run_config={"ops": ops}, partition_key=day, raise_on_error=False
+            )
+        except dg.DagsterInvalidConfigError as error:
+            assert "hush-hush" not in str(error)  # noqa: PT017  # one of two right ends
+            return
+    assert not result.success
+    what, metadata = installation.step_failures(result.run_id)[0]
+    assert "asks for the environment variable 'SECRET'" in what
+    assert metadata["exit code"] == 21
+    assert "hush-hush" not in f"{installation.event_log(result.run_id)} {installation.audits()} {what} {metadata}"
+
+
 def test_replacing_what_was_approved_leaves_a_safety_backup(shop: Shop) -> None:
     assert shop.perform(shop.approve(shop.ask("customers"))).success
     with psycopg.connect(shop.target) as session:
