@@ -52,9 +52,10 @@ class LinesProgress:
             case Waiting():
                 self._print(event.message)
             case TableFinished(error=None):
-                self._print(f"{event.table}: {event.rows:,} rows, {decimal(event.bytes)}, {event.seconds:.1f} s")
+                numbers = f"{event.rows:,} rows, {decimal(event.bytes)}, {event.seconds:.1f} s"
+                self._print(f"{_label(event)}: {numbers}")
             case TableFinished():
-                self._print(f"{event.table}: FAILED: {event.error}")
+                self._print(f"{_label(event)}: FAILED: {event.error}")
 
     def _print(self, line: str) -> None:
         with self._lock:
@@ -93,7 +94,7 @@ class LiveProgress:
         self._rows[event.table] = 0
         self._started[event.table] = time.monotonic()
         total = event.estimated_rows if event.estimated_rows > 0 else None
-        self._tasks[event.table] = self._bars.add_task(event.table, total=total, numbers="")
+        self._tasks[event.table] = self._bars.add_task(escape(_label(event)), total=total, numbers="")
 
     def _page(self, event: PageWritten) -> None:
         rows = self._rows[event.table] = self._rows.get(event.table, 0) + event.rows
@@ -104,10 +105,10 @@ class LiveProgress:
     def _finish(self, event: TableFinished) -> None:
         self._remove(event.table)
         if event.error:
-            self._bars.console.print(f"[red]✗[/red] {event.table}: {event.error}", highlight=False)
+            self._bars.console.print(f"[red]✗[/red] {escape(f'{_label(event)}: {event.error}')}", highlight=False)
             return
         numbers = f"{event.rows:>12,} rows  {decimal(event.bytes):>9}  {event.seconds:>6.1f} s"
-        self._bars.console.print(f"[green]✓[/green] {event.table:<24}{numbers}", highlight=False)
+        self._bars.console.print(f"[green]✓[/green] {escape(f'{_label(event):<32}')}{numbers}", highlight=False)
 
     def _stage(self, event: StageStarted) -> None:
         self._remove("stage")
@@ -125,6 +126,11 @@ class LiveProgress:
                 self._bars.remove_task(stage)
 
 
+def _label(event: TableStarted | TableFinished) -> str:
+    """The table as the database and the catalog call it, and the title of its sheet, which the files are called by."""
+    return f"{event.table} ({event.sheet})" if event.sheet not in {"", event.table} else event.table
+
+
 @contextmanager
 def shown_progress(console: Console) -> Iterator[LiveProgress | LinesProgress]:
     """The progress that suits the console: live in a terminal, lines elsewhere."""
@@ -132,7 +138,7 @@ def shown_progress(console: Console) -> Iterator[LiveProgress | LinesProgress]:
         yield LinesProgress(console)
         return
     columns = (
-        TextColumn("  {task.description:<24}"),
+        TextColumn("  {task.description:<32}"),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[numbers]}"),
         TimeElapsedColumn(),

@@ -8,10 +8,11 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class TableStarted:
-    """A table's export begins; `estimated_rows` is what the database guesses."""
+    """A table's export begins; `estimated_rows` is what the database guesses, `sheet` its title for people."""
 
     table: str
     estimated_rows: int
+    sheet: str = ""
 
 
 @dataclass(frozen=True)

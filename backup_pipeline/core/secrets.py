@@ -26,6 +26,8 @@ _KEYWORD_SECRET = re.compile(
     r"(?P<value>\"(?:[^\"\\]|\\.)*(?:\"|\Z)|'(?:[^'\\]|\\.)*(?:'|\Z)|\S+)",
     re.IGNORECASE | re.DOTALL,
 )
+# What our own advice says instead of a value: `--fill users.token=VALUE`, `--fill users.token='{random}'`.
+_PLACEHOLDER = re.compile(r"""["']?(?:VALUE|…?\{(?:random|n)\})["']?[.,;:)]*""")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _SECRET_WORDS = {
     *("password", "passwd", "passwort", "pwd", "pw", "passphrase", "passcode", "secret", "token", "hash", "salt"),
@@ -97,6 +99,8 @@ def looks_secret(column: str) -> bool:
 
 
 def _hide_value(match: re.Match[str]) -> str:
+    if _PLACEHOLDER.fullmatch(match["value"]):
+        return match[0]
     mark = match["value"][0] if match["value"][0] in "\"'" else ""
     return f"{match['key']}{mark}{HIDDEN}{mark}"
 

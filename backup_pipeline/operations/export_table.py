@@ -58,7 +58,7 @@ class TableJob:
 def export_table(job: TableJob, snapshot: Snapshot, ports: Ports) -> TableResult:
     """Export one table and publish its partition; a failed blocking check is an error, and publishes nothing."""
     started = ports.clock()
-    ports.progress.tell(TableStarted(job.plan.name, job.plan.relation.estimated_rows))
+    ports.progress.tell(TableStarted(job.plan.name, job.plan.relation.estimated_rows, job.plan.sheet.name))
     plan, files = _write_files(job, snapshot, ports)
     checks = _checks(job, plan, files, snapshot)
     for check in checks:
@@ -86,7 +86,7 @@ def _write_files(job: TableJob, snapshot: Snapshot, ports: Ports) -> tuple[Table
             restarts += 1
             if not error.transient or isinstance(error, _HOPELESS) or restarts >= _RESTARTS:
                 raise
-        ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows))
+        ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows, plan.sheet.name))
 
 
 def _write_once(job: TableJob, plan: TablePlan, snapshot: Snapshot, ports: Ports) -> tuple[FileEntry, ...]:

@@ -223,8 +223,8 @@ def _insert_sql(wanted: Insert) -> str:
 
 
 def _count(work: Work, table: str, column: str, value: object) -> int:
-    sql = f"SELECT count(*) AS n FROM {table} WHERE {identifier(column)} = %(value)s"  # noqa: S608
-    return int(work.ask(sql, {"value": value})[0]["n"])
+    named = f"SELECT count(*) AS n FROM {table} WHERE {identifier(column)}".replace("%", "%%")  # noqa: S608
+    return int(work.ask(f"{named} = %(value)s", {"value": value})[0]["n"])
 
 
 def _empty(work: Work, table: Name) -> bool:

@@ -190,3 +190,19 @@ def test_names_that_look_like_secrets(name: str) -> None:
 )
 def test_names_that_do_not(name: str) -> None:
     assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "advice",
+    [
+        "Give new rows a value with --fill users.password_hash=VALUE --fill users.api_token=VALUE.",
+        "Give each its own: --fill users.token='{random}' (32 random digits), or '…{n}' (numbered).",
+        "--fill users.token='…{n}', then again.",
+    ],
+)
+def test_the_placeholders_of_our_own_advice_are_no_secrets(advice: str) -> None:
+    assert redact(advice) == advice
+
+
+def test_what_only_begins_like_a_placeholder_is_hidden() -> None:
+    assert redact("--fill users.token=VALUE99 password={random}x secret='VALUE or so'").count("***") == 3
