@@ -52,11 +52,12 @@ def _instead(lost: Attempt, ledger: Ledger) -> str:
     good = (row for row in ledger.list(catalog=lost.catalog, status=sorted(GOOD)) if row.kind == _FULL)
     older = (row for row in good if row.created_at < lost.created_at)
     sound = next((row for row in older if not Verified(row.verification_level, row.verified_at).failed), None)
+    again = f"`backup-pipeline verify {lost.backup_id}` says so"
     if sound is None:
-        return "Its copy may be good: `--store second`. Make a new backup now."
+        return f"If it was mended, {again}. Its copy may be good: `--store second`. Make a new backup now."
     return (
         f"The newest that nothing was found wrong with is {sound.backup_id}, of {sound.partition_date}: name it by its "
-        "id if its rows will do. Or try the copy: `--store second`. Make a new backup now."
+        f"id if its rows will do. Or try the copy: `--store second`. If the newest was mended, {again}."
     )
 
 

@@ -14,6 +14,7 @@ from backup_pipeline.cli.bundles import download
 from backup_pipeline.cli.durations import parse_duration
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.rendering import Rendering
+from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 
@@ -27,6 +28,9 @@ def damaged(installation: Installation) -> Iterator[Path]:
     installation.bundle.write_bytes(bytes(bad))
     yield installation.bundle
     installation.bundle.write_bytes(good)
+    ledger = SqlLedger(installation.environment["BACKUP_LEDGER_URL"])
+    ledger.adopt([installation.good], [])  # as it was before somebody found it damaged
+    ledger.close()
 
 
 def test_a_good_backup_verifies(run: Run, installation: Installation) -> None:
