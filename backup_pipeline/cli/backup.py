@@ -220,16 +220,19 @@ def _show(console: Console, manifest: StoredManifest, settings: Settings) -> Non
 def _table(manifest: StoredManifest) -> Table:
     from rich.filesize import decimal
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"Backup {manifest.backup_id}", title_justify="left")
+    table.add_column("Table")
     table.add_column("Sheet")
     for name in ("Rows", "Bytes", "Seconds"):
         table.add_column(name, justify="right")
     for entry in manifest.tables:
-        table.add_row(entry.sheet, f"{entry.row_count:,}", decimal(entry.bytes), f"{entry.seconds:.2f}")
+        shown = (entry.name, entry.sheet, f"{entry.row_count:,}", decimal(entry.bytes), f"{entry.seconds:.2f}")
+        table.add_row(*map(Text, shown))
     table.add_section()
     seconds = (manifest.finished_at - manifest.started_at).total_seconds()
-    table.add_row("Total", f"{manifest.totals.rows:,}", decimal(manifest.totals.bytes), f"{seconds:.2f}")
+    table.add_row("Total", "", f"{manifest.totals.rows:,}", decimal(manifest.totals.bytes), f"{seconds:.2f}")
     return table
 
 
