@@ -44,6 +44,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "anomalies": _ANOMALIES,
         "retention": "a mapping such as {automatic: {keep_within: 30 days}, manual: {keep_within: forever}}",
         "owners": "a list of e-mail addresses and teams, such as [team:data]",
+        "views": "a list of views that look-ups may read, such as [customers_safe]",
         "tables": "a mapping of at least one table, such as {customers: }",
         "excluded": "a list of entries such as {table: tmp_imports, reason: scratch}",
     },
@@ -82,6 +83,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
 }
 _WANTS_INSIDE: Mapping[str, str] = {
     "owners": "an e-mail address, or `team:` and a name",
+    "views": "the name of a view: `name` or `schema.name`",
     "tables": "a mapping of the table's fields, or nothing at all",
     "excluded": "an entry such as {table: tmp_imports, reason: scratch}",
     "covers": "the name of a table: `name` or `schema.name`",

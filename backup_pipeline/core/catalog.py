@@ -137,6 +137,7 @@ class Catalog(_Declared):
     anomalies: Anomalies = Anomalies()
     retention: Retention = Retention()
     owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
+    views: tuple[RelationName, ...] = Field(default=(), description="views that look-ups may read")
     tables: Mapping[TableName, TableSpec] = Field(min_length=1)
     excluded: tuple[Excluded, ...] = ()
 
@@ -202,6 +203,10 @@ class Catalog(_Declared):
         """The name of `table`'s sheet."""
         return self.tables[table].sheet or table
 
+    def reads_through(self, relation: tuple[str, str]) -> bool:
+        """Whether the catalog names a view that look-ups may read."""
+        return relation in {self.qualify(name) for name in self.views}
+
     def qualify(self, relation: str) -> tuple[str, str]:
         """`schema.name` or `name` as a pair, the catalog's schema where none is given (see `relation_names`)."""
         schema, name = split_relation(relation)
@@ -227,6 +232,8 @@ class Catalog(_Declared):
         one under the same name.
         """
         kinds = {RelationKind.TABLE, RelationKind.PARTITIONED}
+        if self.reads_through(relation):
+            kinds |= {RelationKind.VIEW, RelationKind.MATERIALIZED}
         for name, spec in self.tables.items():
             if self.relation_of(name) == relation:
                 kinds |= {RelationKind(spec.kind)} if spec.kind else set()

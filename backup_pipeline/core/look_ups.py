@@ -77,7 +77,8 @@ def _target(catalog: Catalog, relation: tuple[str, str], wanted_by: str, databas
         raise CatalogError(message, do=f"GRANT SELECT ON {shown}, or look up through a view that it may read.")
     if found.kind not in catalog.kinds_of(relation):
         message = f"The look-up {wanted_by} leads to {shown}, which is a {found.kind}: reading it runs its definition."
-        raise CatalogError(message, do=f"List it in the catalog with `kind: {found.kind}` if that is meant.")
+        do = f"If that is meant, name it in the catalog under `views`, or list it as a table with `kind: {found.kind}`."
+        raise CatalogError(message, do=do)
     return found
 
 

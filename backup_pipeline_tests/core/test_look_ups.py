@@ -86,7 +86,10 @@ def test_a_look_up_leads_to_no_view_that_the_catalog_does_not_know() -> None:
     view = replace(AREAS, kind=RelationKind.VIEW)
     error = refusal({"customers": {"columns": {"Area": "area_id.name"}}}, database(CUSTOMERS, view))
     assert "leads to public.areas, which is a view" in error.what
-    assert "List it in the catalog with `kind: view`" in error.do
+    assert "name it in the catalog under `views`, or list it as a table with `kind: view`" in error.do
+    named = catalog({"customers": {"columns": {"Area": "area_id.name"}}}, views=["areas"])
+    (sheet,) = plan_table(named, "customers", database(CUSTOMERS, view)).look_ups
+    assert sheet.look_up is not None
 
 
 def test_references_of_another_table_of_the_catalog_help_a_chain() -> None:

@@ -61,7 +61,7 @@ def test_everything_odd_comes_back(fresh_database: str, tmp_path: Path) -> None:
     assert "public.people.pin is not in the backup" in told
     assert "people: not compared, because the backup does not have their values: mood." in told
     assert "people: columns of the sheet that could not be made again: mood." in told
-    assert "public.orders.later: was not validated in the source (NOT VALID), and is not here." in told
+    assert "public.orders.later: is not validated in the source (NOT VALID or NOT ENFORCED), and is not here." in told
     assert table(report, "people").parquet is How.FINGERPRINT
     assert table(report, "orders").parquet is How.BYTES
     assert table(report, "orders").sheet is How.BYTES
