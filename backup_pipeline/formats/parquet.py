@@ -20,13 +20,15 @@ from backup_pipeline.formats.row_groups import GroupLimit, RowGroups
 BYTES_PER_FILE = 1 << 30
 _SAMPLE = 10_000
 _REPEATED = 8
+_GIANT = 8 << 20
 
 
 class ParquetWriter(PartsWriter):
     """Writes a table's pages as `part-00000.parquet`, `part-00001.parquet`, … into `directory`.
 
-    A new part begins after the row group with which the last one reached `bytes_per_file`. Neither parts nor row groups
-    depend on how the rows were paged. A page has each column of the plan, under its name and in its type.
+    A new part begins after the row group with which the last one reached `bytes_per_file`, and before one with a giant
+    value in a column that had none in this part. Neither parts nor row groups depend on how the rows were paged. A page
+    has each column of the plan, under its name and in its type.
     """
 
     def __init__(
@@ -69,7 +71,10 @@ class ParquetWriter(PartsWriter):
             raise self._unfit(error) from error
 
     def _add(self, group: pa.Table) -> None:
-        self._part = self._part or self._open(group)
+        giants = giant_columns(group)
+        if self._part is not None and not giants <= self._part.giants:
+            self._end_part()
+        self._part = self._part or self._open(group, giants)
         try:
             self._part.write(group)
         except pa.ArrowException as error:
@@ -77,8 +82,9 @@ class ParquetWriter(PartsWriter):
         if self._part.file.bytes >= self._bytes_per_file:
             self._end_part()
 
-    def _open(self, first: pa.Table) -> _Part:
-        return _Part(self._new_file(parquet_name(len(self._files))), self._schema, repeating_columns(first))
+    def _open(self, first: pa.Table, giants: frozenset[str] = frozenset()) -> _Part:
+        file = self._new_file(parquet_name(len(self._files)))
+        return _Part(file, self._schema, repeating_columns(first, giants), giants)
 
     def _end_part(self) -> None:
         if self._part is not None:
@@ -93,10 +99,11 @@ class ParquetWriter(PartsWriter):
 
 
 class _Part:
-    """One Parquet file in the making."""
+    """One Parquet file in the making. Its `giants` are columns without least and greatest value in the footer."""
 
-    def __init__(self, file: HashingFile, schema: pa.Schema, dictionary: list[str]) -> None:
+    def __init__(self, file: HashingFile, schema: pa.Schema, dictionary: list[str], giants: frozenset[str]) -> None:
         self.file = file
+        self.giants = giants
         self.rows = 0
         self._footers: list[pq.FileMetaData] = []
         # zstd 1 gives files two thirds of snappy's size for a tenth more time; see the writers' benchmark.
@@ -106,7 +113,7 @@ class _Part:
             compression="zstd",
             compression_level=1,
             use_dictionary=dictionary,
-            write_statistics=True,
+            write_statistics=[name for name in schema.names if name not in giants] if giants else True,
             metadata_collector=self._footers,
         )
 
@@ -138,11 +145,17 @@ class _Part:
         )
 
 
-def repeating_columns(group: pa.Table) -> list[str]:
+def giant_columns(group: pa.Table) -> frozenset[str]:
+    """The columns with a value of 8 MiB or more: the least and the greatest of them take six copies of each."""
+    wide = (field.name for field in group.schema if pa.types.is_string(field.type) or pa.types.is_binary(field.type))
+    return frozenset(name for name in wide if (pc.max(pc.binary_length(group[name])).as_py() or 0) >= _GIANT)
+
+
+def repeating_columns(group: pa.Table, giants: frozenset[str] = frozenset()) -> list[str]:
     """The text columns whose values repeat so much that a dictionary pays, judged by the group's first rows.
 
     Elsewhere a dictionary costs time and space: it is built, found too large, and given up.
     """
     sample = group.slice(0, _SAMPLE)
-    texts = [field.name for field in group.schema if pa.types.is_string(field.type)]
+    texts = [field.name for field in group.schema if pa.types.is_string(field.type) and field.name not in giants]
     return [name for name in texts if pc.count_distinct(sample[name]).as_py() * _REPEATED <= sample.num_rows]
