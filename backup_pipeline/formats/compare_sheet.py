@@ -16,6 +16,7 @@ from backup_pipeline.formats.csv_rows import csv_header, csv_rows
 from backup_pipeline.formats.duck import look_up_sql
 from backup_pipeline.formats.row_stream import RowStream, parquet_groups
 
+_PIECE = 1 << 20
 _ROWS = 8192
 """Compared at a time; in a batch that differs, the record is then looked for one by one."""
 
@@ -49,27 +50,37 @@ def _bytes_difference(rows: Iterable[pa.Table], content: ByteReader, timezone: s
     before = 0
     for table in rows:
         batch = table.combine_chunks().to_batches()[0]
-        wanted = _lines(batch, timezone)
-        there = content.exactly(len(wanted))
-        if there != wanted:
-            return f"differs from the Parquet files in row {before + _first(batch, there, timezone) + 1:,}."
+        at = _first_difference(batch, content, timezone)
+        if at is not None:
+            return f"differs from the Parquet files in row {before + _row_at(batch, at, timezone) + 1:,}."
         before += batch.num_rows
     return None if content.at_end() else f"has more than the {before:,} rows of the Parquet files."
 
 
-def _first(batch: pa.RecordBatch, there: bytes, timezone: str) -> int:
-    """The first row of `batch` that `there` does not have."""
+def _first_difference(batch: pa.RecordBatch, content: ByteReader, timezone: str) -> int | None:
+    """The first byte of the lines of `batch` that `content` does not have; a piece is compared at a time."""
     at = 0
+    for part in csv_rows(batch, timezone):
+        lines = memoryview(part)
+        for start in range(0, len(lines), _PIECE):
+            wanted = bytes(lines[start : start + _PIECE])
+            there = content.exactly(len(wanted))
+            if there != wanted:
+                pairs = enumerate(zip(there, wanted, strict=False))
+                same = next((place for place, (one, other) in pairs if one != other), min(len(there), len(wanted)))
+                return at + start + same
+        at += len(lines)
+    return None
+
+
+def _row_at(batch: pa.RecordBatch, at: int, timezone: str) -> int:
+    """The row of `batch` in whose line the byte `at` is."""
+    end = 0
     for row in range(batch.num_rows):
-        line = _lines(batch.slice(row, 1), timezone)
-        if there[at : at + len(line)] != line:
+        end += sum(len(part) for part in csv_rows(batch.slice(row, 1), timezone))
+        if at < end:
             return row
-        at += len(line)
     return int(batch.num_rows)
-
-
-def _lines(batch: pa.RecordBatch, timezone: str) -> bytes:
-    return b"".join(part.to_pybytes() for part in csv_rows(batch, timezone))
 
 
 def _sheet_rows(task: SheetTask, database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:

@@ -19,7 +19,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 from openpyxl.writer.excel import ExcelWriter
 
-from backup_pipeline.formats.csv_cells import Cell, csv_cells
+from backup_pipeline.formats.csv_cells import Cell, LongText, csv_cells
 from backup_pipeline.formats.formulas import unguarded
 from backup_pipeline.formats.render import SheetFiles
 
@@ -175,6 +175,8 @@ class _Styles:
             return None
         if isinstance(value, str):
             bare = unguarded(value)
+            if bare is not None and isinstance(value, LongText):
+                bare = LongText.of(bare, value.signs - 1)
             return self._cell(_fit(bare if bare is not None else value), self._text if bare is None else self._quoted)
         if isinstance(value, datetime):
             return self._cell(value, self._moment)
@@ -229,9 +231,10 @@ def _shown(title: Cell) -> Cell:
 
 def _fit(text: str) -> str:
     """`text` as the format can hold it: the signs that XML has not are U+FFFD, `_x0041_` stays what it is."""
+    signs = text.signs if isinstance(text, LongText) else len(text)
     text = _NO_XML.sub("\ufffd", text)
     if len(text.encode("utf-16-le")) > 2 * _MAX_TEXT:
-        note = f"… (cut: {len(text):,} signs)"
+        note = f"… (cut: {signs:,} signs)"
         text = text.encode("utf-16-le")[: 2 * (_MAX_TEXT - len(note))].decode("utf-16-le", errors="ignore") + note
     # A spreadsheet reads _xHHHH_ as the sign of that number.
     return _ESCAPE.sub("_x005F_", text)
