@@ -154,10 +154,9 @@ def _check_all_took_it(deliveries: Sequence[Delivery]) -> None:
 
 
 def _voice(at: Opened) -> _Voice:
-    from backup_pipeline.wiring.clock import utc_now
     from backup_pipeline.wiring.ports import open_settings_alerter
 
-    return _Voice(at.ledger, open_settings_alerter(at.settings), utc_now)
+    return _Voice(at.ledger, open_settings_alerter(at.settings), at.clock)
 
 
 def _table(entries: Sequence[Entry]) -> Table:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,13 +85,12 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
     from backup_pipeline.core.dates import local_date
     from backup_pipeline.orchestration.execute import Order, run_backup
     from backup_pipeline.wiring.embedded import prepared
-    from backup_pipeline.wiring.ports import utc_now
 
-    day = _date(wish.day) if wish.day else local_date(utc_now(), wish.catalog.timezone)
     with prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
-        _close_what_died(ready, wish.catalog)
+        now = _close_what_died(ready, wish.catalog)
+        day = _date(wish.day) if wish.day else local_date(now, wish.catalog.timezone)
         by = ready.created_by or "command line"
-        order = Order(wish.catalog, wish.tables, day, wish.reason, by, late=wish.late)
+        order = Order(wish.catalog, wish.tables, day, wish.reason, by, late=wish.late, now=now)
         # What is logged inside a step is in its compute log; here it would stand twice, or not at all.
         logging.getLogger("backup_pipeline").addHandler(logging.NullHandler())
         with shown_progress(console) as progress:
@@ -139,7 +138,8 @@ def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupErr
     open_settings_alerter(settings).send(no_row_alert(catalog.catalog, error, utc_now()))
 
 
-def _close_what_died(settings: Settings, catalog: Catalog) -> None:
+def _close_what_died(settings: Settings, catalog: Catalog) -> datetime:
+    """The present, by the ledger's clock, as nobody else has to know it here."""
     import dagster as dg
 
     from backup_pipeline.orchestration.dead_runs import close_what_died
@@ -147,6 +147,7 @@ def _close_what_died(settings: Settings, catalog: Catalog) -> None:
 
     with open_ports(settings, catalog.catalog) as ports, dg.DagsterInstance.get() as instance:
         close_what_died(instance, ports)
+        return ports.clock()
 
 
 def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredManifest:

@@ -48,11 +48,10 @@ def calendar(
 
 def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:
     from backup_pipeline.operations.calendar_rows import calendar_of
-    from backup_pipeline.wiring.clock import utc_now
     from backup_pipeline.wiring.watching import watched
 
     with opened() as at:
-        now = utc_now()
+        now = at.clock()
         return [calendar_of(catalog, at.ledger, now, days=days) for catalog in watched(at.settings, names)]
 
 

@@ -48,17 +48,16 @@ def list_backups(
     with opened() as at:
         rows = at.ledger.list(catalog=catalog, status=status or (), limit=limit)
         copies = at.ledger.copies.list(catalog=catalog)
-        undelivered = len(at.ledger.outbox.list())
+        undelivered, now = len(at.ledger.outbox.list()), at.clock()
     if as_json:
         print_json([with_copies(row, copies) for row in rows])
         return
     from backup_pipeline.cli.backup_list import backup_list
-    from backup_pipeline.wiring.clock import utc_now
 
     console = result_console()
     second = at.settings.second_store
     shown = shown_copies(rows, copies, second.rstrip("/") if second else None)
-    console.print(backup_list(rows, console.width, utc_now(), shown) if rows else "There are no backups to list.")
+    console.print(backup_list(rows, console.width, now, shown) if rows else "There are no backups to list.")
     if undelivered:
         note_console().print(f"Alerts that did not reach people: {undelivered}. `backup-pipeline alerts` lists them.")
 
@@ -89,6 +88,7 @@ def show(
         audits = list(reversed(at.ledger.audits(attempt.backup_id)))
         copies = at.ledger.copies.list(backup_id=attempt.backup_id)
         manifest, problem = _manifest(at, attempt)
+        now = at.clock()
     if as_json:
         described = manifest.model_dump(mode="json") if manifest else None
         print_json(
@@ -96,9 +96,8 @@ def show(
         )
         return
     from backup_pipeline.cli.show import print_backup
-    from backup_pipeline.wiring.clock import utc_now
 
-    print_backup(attempt, manifest, problem, audits, utc_now(), copies)
+    print_backup(attempt, manifest, problem, audits, now, copies)
 
 
 def _manifest(at: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from backup_pipeline.cli.output import note_console
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.ports import Store
     from backup_pipeline.ledger.sql import SqlLedger
     from backup_pipeline.operations.download import Witness
+    from backup_pipeline.wiring.clock import LedgerClock
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,13 @@ class Opened:
 
     settings: Settings
     ledger: SqlLedger
+
+    @cached_property
+    def clock(self) -> LedgerClock:
+        """The present, as the ledger has it."""
+        from backup_pipeline.wiring.clock import LedgerClock
+
+        return LedgerClock(self.ledger)
 
     @property
     def actor(self) -> str:
@@ -49,9 +58,8 @@ class Opened:
     def witness(self) -> Witness:
         """Where it is written down that somebody took a backup out."""
         from backup_pipeline.operations.download import Witness
-        from backup_pipeline.wiring.clock import utc_now
 
-        return Witness(self.ledger, utc_now, self.actor)
+        return Witness(self.ledger, self.clock, self.actor)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 from rich.console import Console
 
@@ -112,7 +113,7 @@ def _decided(
     that was made before, stays.
     """
     with open_access(at.settings, target, catalog, second=_second(order)) as access:
-        tidy(access, is_dead_restore)
+        tidy(access, partial(is_dead_restore, clock=access.clock))
         row = known or request(order.wish, access, safety_backup=order.safety_backup, store=order.store)
         with ended_when_it_fails(row, access) if known is None else nullcontext():
             plan = _told(plan_request(row, access), order.wish.confirm)

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from backup_pipeline.cli.opened import opened
 from backup_pipeline.cli.output import result_console
 from backup_pipeline.core.copies import CopyAge
-from backup_pipeline.core.verified import age
+from backup_pipeline.core.verified import ago
 from backup_pipeline.settings import Settings
 
 
 def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
     """The newest good copy of each catalog (of those `names`, or all); none where there is no second store."""
     from backup_pipeline.operations.second_age import second_ages as ages_of
-    from backup_pipeline.wiring.clock import utc_now
     from backup_pipeline.wiring.second_store import open_second
     from backup_pipeline.wiring.watching import watched
 
@@ -22,15 +21,13 @@ def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
         return ()
     with opened() as at:
         second = open_second(at.settings)
-        return ages_of(watched(at.settings, names), second.url if second else "", at.ledger, utc_now())
+        return ages_of(watched(at.settings, names), second.url if second else "", at.ledger, at.clock())
 
 
 def print_ages(ages: Sequence[CopyAge]) -> None:
     """A line for each catalog."""
-    from backup_pipeline.wiring.clock import utc_now
-
     for one in ages:
-        told = f"{one.newest.backup_id} began {age(one.newest.made_at, utc_now())}" if one.newest else "no good copy"
+        told = f"{one.newest.backup_id} began {ago(one.age)}" if one.newest and one.age else "no good copy"
         state = "STALE" if one.stale else "fresh" if one.newest else "none"
         result_console().print(
             f"Second store, {one.catalog}: {state}, {told} ({one.store})", markup=False, soft_wrap=True

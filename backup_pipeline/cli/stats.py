@@ -78,9 +78,8 @@ def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Se
     from dataclasses import replace
 
     from backup_pipeline.operations.stats import catalog_statistics, counted_rows, stored_bytes
-    from backup_pipeline.wiring.clock import utc_now
 
-    now = utc_now()
+    now = at.clock()
     rows = counted_rows(at.ledger, catalog=wanted, now=now, days=days)
     names = sorted({row.catalog for row in rows if row.status is not Status.EXPECTED})
     if wanted is not None and not names:

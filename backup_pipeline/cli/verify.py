@@ -129,7 +129,6 @@ def _stale(at: Opened, attempt: Attempt) -> StaleError | None:
     """Whether the newest backup is too old; a catalog that is not there any more promises nothing."""
     from backup_pipeline.catalogs.load import load_catalogs
     from backup_pipeline.core.freshness import staleness
-    from backup_pipeline.wiring.clock import utc_now
 
     try:
         catalog = load_catalogs(at.settings.catalogs)[attempt.catalog]
@@ -139,4 +138,4 @@ def _stale(at: Opened, attempt: Attempt) -> StaleError | None:
             f"Whether it is new enough is not known: the catalog {attempt.catalog} can not be read: {why}"
         )
         return None
-    return staleness(catalog, attempt.created_at, utc_now())
+    return staleness(catalog, attempt.created_at, at.clock())

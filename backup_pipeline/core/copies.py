@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.clocks import is_future
 from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.freshness import staleness
 from backup_pipeline.core.ids import KINDS, parse_backup_id
@@ -134,7 +135,8 @@ def copy_age(catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime
     Too old is what is older than the catalog's schedule promises, its grace included; no copy at all is too old as soon
     as one is `promised`: there is a backup, or one should be there.
     """
-    newest = max(_full(catalog.catalog, store, copies), key=lambda copy: copy.made_at, default=None)
+    made = (copy for copy in _full(catalog.catalog, store, copies) if not is_future(copy.made_at, now))
+    newest = max(made, key=lambda copy: copy.made_at, default=None)
     if newest is None:
         lacking = _none(store, catalog) if catalog.schedule and promised else None
         return CopyAge(catalog.catalog, store, None, None, lacking)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backup_pipeline.core.clocks import REFUSED, is_future
 from backup_pipeline.core.verified import age
 
 CLOCK_WARNING = timedelta(seconds=5)
-CLOCK_PROBLEM = timedelta(seconds=60)
 ROOM = 3
 """So many times the newest backup should find room: the files in the making, the bundle, and the next one."""
 _LITTLE = 1 << 30  # bytes, where no backup says how much is needed
@@ -68,15 +68,20 @@ def problems(lines: Sequence[Line]) -> Sequence[Line]:
     return [line for line in lines if line.state is State.PROBLEM]
 
 
-def judge_clock(topic: str, whose: str, asked: datetime, theirs: datetime, answered: datetime) -> Line:
-    """Whether the clock of `whose` agrees with ours, which said `asked` before and `answered` after it was read."""
+def judge_clock(
+    topic: str, whose: str, asked: datetime, theirs: datetime, answered: datetime, *, longest: timedelta = REFUSED
+) -> Line:
+    """Whether the clock of `whose` agrees with ours, which said `asked` before and `answered` after it was read.
+
+    By more than `longest` nothing can be made.
+    """
     off = max(theirs - answered, asked - theirs, timedelta(0))
     ahead = "ahead of" if theirs > answered else "behind"
     if off <= CLOCK_WARNING:
         return ok(topic, f"the clock of {whose} agrees with this machine's")
     what = f"the clock of {whose} is {off.total_seconds():.0f} seconds {ahead} this machine's"
     do = "Let both keep time by NTP (timedatectl status, chronyc tracking): dates, leases and signatures depend on it."
-    return problem(topic, what, do) if off > CLOCK_PROBLEM else warning(topic, what, do)
+    return problem(topic, what, do) if off > longest else warning(topic, what, do)
 
 
 def judge_room(topic: str, where: str, free: int, newest: int | None) -> Line:
@@ -97,7 +102,7 @@ def judge_age(topic: str, what: str, at: datetime | None, now: datetime, longest
     if at is None:
         return warning(topic, f"{what}: never", do)
     told = f"{what}: {age(at, now)}"
-    return ok(topic, told) if now - at <= longest else warning(topic, told, do)
+    return ok(topic, told) if not is_future(at, now) and now - at <= longest else warning(topic, told, do)
 
 
 def _mib(size: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.clocks import is_future, is_missed, of_future
 from backup_pipeline.core.cron import due_times, last_due, next_due
 from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.ids import new_backup_id
@@ -81,10 +82,10 @@ def settle(catalog: Catalog, known: Known, now: datetime) -> Settlement:
     schedule does not name any more, and was not due yet when it was last looked at, is dropped. Before the first
     accounting nothing was due.
     """
-    since = max(known.accounted_until or now, now - _LONGEST)
+    since = max(_accounted(catalog, known, now), now - _LONGEST)
     due = _due(catalog, since, now)
     rows = {row.due_at: row for row in known.rows if row.due_at is not None}
-    waiting = [row for row in known.rows if row.status is Status.EXPECTED and row.due_at is not None]
+    waiting = [row for row in known.rows if _waits(row, now) and row.due_at is not None]
     dropped = [row for row in waiting if row.due_at is not None and row.due_at > since and row.due_at not in due]
     new = [due_row(catalog, at) for at in due if at not in rows]
     open_rows = sorted((row for row in (*waiting, *new) if row not in dropped), key=lambda row: row.created_at)
@@ -123,6 +124,19 @@ def due_row(catalog: Catalog, due: datetime) -> Attempt:
     )
 
 
+def _accounted(catalog: Catalog, known: Known, now: datetime) -> datetime:
+    """Until when due times were accounted for; whoever did so later than now had a clock that was ahead."""
+    until = known.accounted_until
+    if until is None:
+        return now
+    return until if not is_future(until, now) else looked_back_to(catalog, now) - timedelta(seconds=1)
+
+
+def _waits(row: Attempt, now: datetime) -> bool:
+    """Whether a run may still take the row over: it is expected, or a clock that was ahead has missed it."""
+    return row.status is Status.EXPECTED or (row.status is Status.MISSED and not is_missed(row, now))
+
+
 def _due(catalog: Catalog, since: datetime, now: datetime) -> Sequence[datetime]:
     """The due times since then, the newest of very many, and the next one."""
     if catalog.schedule is None:
@@ -137,15 +151,19 @@ def _catch_up(
 ) -> tuple[datetime | None, Sequence[str]]:
     """One run for all that was missed, unless something was tried since the last due time."""
     due = _last(catalog, now)
-    before = {row.due_at for row in rows if row.status is Status.MISSED}
+    before = {row.due_at for row in rows if is_missed(row, now)}
     if due is None or due not in before | {row.due_at for row in missed}:
         return None, ()
-    if any(row.kind == FULL and row.created_at >= due and row.status not in NOTHING_BEGAN for row in rows):
+    if any(row.kind == FULL and _begun_since(row, due, now) for row in rows):
         return None, (f"No catch-up run: a full backup has begun since {due:%Y-%m-%d %H:%M} UTC.",)
     day = local_date(now, catalog.timezone)
     return due, (
         f"One catch-up run is wanted, filed under {day}: a backup reads the rows of now, not those of a date missed.",
     )
+
+
+def _begun_since(row: Attempt, due: datetime, now: datetime) -> bool:
+    return row.created_at >= due and row.status not in NOTHING_BEGAN and not of_future(row, now)
 
 
 def _to_try_again(catalog: Catalog, rows: Sequence[Attempt], now: datetime) -> Attempt | None:
@@ -156,7 +174,7 @@ def _to_try_again(catalog: Catalog, rows: Sequence[Attempt], now: datetime) -> A
     """
     due = _last(catalog, now)
     tried = [row for row in rows if due and row.kind == FULL and row.status not in NOTHING_BEGAN]
-    since = [row for row in tried if due and row.created_at >= due]
+    since = [row for row in tried if due and _begun_since(row, due, now)]
     if due is None or len(since) != 1:
         return None
     [run] = since

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.clocks import is_missed, until_now
 from backup_pipeline.core.cron import last_due, next_due
 from backup_pipeline.core.due import FULL
 from backup_pipeline.core.errors import StaleError
@@ -66,8 +67,8 @@ DO = (
 
 def freshness(catalog: Catalog, newest: Attempt | None, rows: Sequence[Attempt], now: datetime) -> Freshness:
     """How `catalog` stands. `rows` are those since its newest good full backup, of one without any all that are due."""
-    full = [row for row in rows if row.kind == FULL]
-    missed = tuple(sorted(row.due_at for row in full if row.status is Status.MISSED and row.due_at is not None))
+    full = [row for row in until_now(rows, now) if row.kind == FULL]
+    missed = tuple(sorted(row.due_at for row in full if is_missed(row, now) and row.due_at is not None))
     failed = sum(row.status in _TRIED for row in full)
     running = next((row for row in full if row.status is Status.RUNNING), None)
     state, what = _state(catalog, newest, full, now)
@@ -81,7 +82,7 @@ def freshness(catalog: Catalog, newest: Attempt | None, rows: Sequence[Attempt],
         next_due=next_due(catalog.schedule, catalog.timezone, now) if catalog.schedule else None,
         newest=newest.backup_id if newest else None,
         newest_at=newest.created_at if newest else None,
-        age_s=int((now - newest.created_at).total_seconds()) if newest else None,
+        age_s=max(0, int((now - newest.created_at).total_seconds())) if newest else None,
         missed=missed,
         failed=failed,
         running=running.backup_id if running else None,

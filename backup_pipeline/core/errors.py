@@ -12,6 +12,7 @@
     ├── DecryptError            12   wrong or missing key
     ├── VerificationError       20   the stored bytes are not what the manifest says
     ├── RefusedError            21   a rule forbids it; nothing was touched
+    │   ├── ClockError               clocks differ so much that no date can be relied on
     │   └── PreflightRefusedError    a restore that would go wrong, or was not confirmed
     ├── StaleError              22   the newest backup is too old
     ├── CanceledError          130   stopped on request
@@ -117,6 +118,10 @@ class RefusedError(BackupError):
 
 class PreflightRefusedError(RefusedError):
     """A restore would go wrong, or is not confirmed: the target is as it was."""
+
+
+class ClockError(RefusedError):
+    """Clocks differ so much that no date, no age and no due time can be relied on; nothing was touched."""
 
 
 class StaleError(BackupError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from backup_pipeline.core.clocks import is_future, until_now
 from backup_pipeline.core.copies import Copy
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
@@ -82,7 +83,8 @@ def _catalogs(known: Known) -> Sequence[str]:
 def _newest(known: Known) -> Iterator[tuple[str, Attempt]]:
     """The newest good full backup of each catalog that has one."""
     for catalog in _catalogs(known):
-        own = (row for row in bundles(known.attempts) if row.catalog == catalog and row.kind == _FULL)
+        there = until_now(bundles(known.attempts), known.now)
+        own = (row for row in there if row.catalog == catalog and row.kind == _FULL)
         newest = max(own, key=lambda row: (row.created_at, row.backup_id), default=None)
         if newest is not None:
             yield catalog, newest
@@ -94,7 +96,7 @@ def _last_success(known: Known) -> Iterator[Sample]:
         yield Sample(labels, (newest.snapshot_at or newest.started_at).timestamp())
     made: dict[tuple[str, str], float] = {}
     for copy in known.copies:
-        if copy.good and f"-{_FULL}-" in copy.backup_id:
+        if copy.good and f"-{_FULL}-" in copy.backup_id and not is_future(copy.made_at, known.now):
             at = (copy.catalog, copy.store)
             made[at] = max(made.get(at, 0.0), copy.made_at.timestamp())
     yield from (Sample({"catalog": catalog, "destination": store}, at) for (catalog, store), at in sorted(made.items()))
@@ -116,7 +118,8 @@ def _last_verified(known: Known) -> Iterator[Sample]:
     """A verification that found something is none."""
     for catalog in _catalogs(known):
         own = [row for row in bundles(known.attempts) if row.catalog == catalog and row.verified_at]
-        passed = [row.verified_at.timestamp() for row in own if row.verified_at and _passed(row)]
+        verified = [row.verified_at for row in own if row.verified_at and _passed(row)]
+        passed = [at.timestamp() for at in verified if not is_future(at, known.now)]
         if passed:
             yield Sample({"catalog": catalog}, max(passed))
 

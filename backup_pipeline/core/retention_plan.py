@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from backup_pipeline.core.clocks import is_future
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.retention import expiry
 from backup_pipeline.core.retention_rules import (
@@ -63,7 +64,8 @@ def objections(wanted: Attempt, rows: Sequence[Attempt], basis: Basis) -> tuple[
     """Why `wanted`, one of `rows`, must not be removed, whoever asks: none when it may be.
 
     It is held; something is at it; it is younger than the grace; it is the newest good one of its kind; the one that
-    comes after it is not verified; or fewer than `min_keep` would be left.
+    comes after it is not verified; or fewer than `min_keep` would be left. One of the future, which a wrong clock has
+    dated, has no age: it may go as soon as there is another one.
     """
     good = _newest_first(rows)
     at = next((at for at, row in enumerate(good) if row.backup_id == wanted.backup_id), None)
@@ -72,6 +74,11 @@ def objections(wanted: Attempt, rows: Sequence[Attempt], basis: Basis) -> tuple[
     rule = basis.retention.of(wanted.type)
     group = next(group for group in groups(good) if good[at] in group)
     left = [row for row in group if row != good[at] and counts(row, basis)]
+    if is_future(taken_at(good[at]), basis.now):
+        others = [
+            row for row in good if counts(row, basis) and (row.kind, row.business) == (wanted.kind, wanted.business)
+        ]
+        return (*_claimed(good[at], basis), *(() if others else ("the only good backup",)))
     found = list(_guards(at, good, basis))
     if counts(good[at], basis) and len(left) < rule.min_keep:
         found.append(f"min_keep: {rule.min_keep} {wanted.type} backups always stay, and {len(left)} would be left")
@@ -108,10 +115,7 @@ def _verdict(row: Attempt, reasons: Sequence[str], basis: Basis) -> Verdict:
 def _guards(at: int, good: Sequence[Attempt], basis: Basis) -> Iterator[str]:
     """Why the backup must not be removed, whatever the rules say. The floor is not among them: it depends on others."""
     row = good[at]
-    if row.hold is not None and row.hold.lasts(basis.now):
-        yield str(row.hold)
-    if row.backup_id in basis.claims:
-        yield basis.claims[row.backup_id]
+    yield from _claimed(row, basis)
     if taken_at(row) > basis.now:
         yield f"taken at {taken_at(row):%Y-%m-%d %H:%M} UTC, which is yet to come: check the clocks"
     grace = basis.retention.of(row.type).grace
@@ -125,6 +129,14 @@ def _guards(at: int, good: Sequence[Attempt], basis: Basis) -> Iterator[str]:
             yield f"{lost.backup_id}, which comes after it, is no good backup: {basis.broken[lost.backup_id]}"
     elif not _proven(successor):
         yield f"{successor.backup_id}, which comes after it, is not verified"
+
+
+def _claimed(row: Attempt, basis: Basis) -> Iterator[str]:
+    """Who needs the backup."""
+    if row.hold is not None and row.hold.lasts(basis.now):
+        yield str(row.hold)
+    if row.backup_id in basis.claims:
+        yield basis.claims[row.backup_id]
 
 
 def _stands_in(newer: Attempt, row: Attempt, basis: Basis) -> bool:

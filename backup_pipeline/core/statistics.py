@@ -10,6 +10,7 @@ from itertools import combinations
 from math import ceil
 from statistics import median, median_low
 
+from backup_pipeline.core.clocks import until_now
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.statuses import Status
 
@@ -90,7 +91,8 @@ class Statistics:
 def statistics_of(catalog: str, rows: Sequence[Attempt], *, now: datetime, days: int) -> Statistics:
     """The statistics of the rows of one catalog, without a forecast; `rows` may hold those of others."""
     own = sorted((row for row in rows if row.catalog == catalog), key=lambda row: (row.created_at, row.backup_id))
-    begun = (row for row in own if row.status is not Status.EXPECTED)
+    past = until_now(own, now)
+    begun = (row for row in past if row.status is not Status.EXPECTED)
     recent = [row for row in begun if row.created_at > now - timedelta(days=days)]
     there = bundles(own)
     ends = Counter(end for row in recent if (end := ended_as(row)) is not None)
@@ -108,9 +110,9 @@ def statistics_of(catalog: str, rows: Sequence[Attempt], *, now: datetime, days:
         attempts=len(recent),
         ends={str(status): count for status, count in ends.items()},
         success_rate=len(good) / judged if judged else None,
-        sizes=_sizes(there),
+        sizes=_sizes(there, bundles(past)),
         durations=_durations(good),
-        tables=_growth([row for row in good if row.table_counts], there),
+        tables=_growth([row for row in good if row.table_counts], bundles(past)),
     )
 
 
@@ -159,9 +161,10 @@ def _was_good(row: Attempt) -> bool:
     return end is not None and end.good
 
 
-def _sizes(there: Sequence[Attempt]) -> Sizes | None:
-    sizes = [row.file_size_bytes for row in there if row.file_size_bytes is not None]
-    return Sizes(sum(sizes), sizes[-1], median_low(sizes), max(sizes)) if sizes else None
+def _sizes(there: Sequence[Attempt], past: Sequence[Attempt]) -> Sizes | None:
+    """Of all that is `there`; the newest is one of `past`, where there is any."""
+    sizes, newest = ([row.file_size_bytes for row in rows if row.file_size_bytes is not None] for rows in (there, past))
+    return Sizes(sum(sizes), (newest or sizes)[-1], median_low(sizes), max(sizes)) if sizes else None
 
 
 def _durations(good: Sequence[Attempt]) -> Durations | None:

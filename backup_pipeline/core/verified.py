@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from backup_pipeline.core.clocks import in_words, is_future
 from backup_pipeline.core.verification import Level, VerifyReport
 
 FAILED = "FAILED"
@@ -61,8 +62,15 @@ def told(verified: Verified, now: datetime) -> str:
 
 
 def age(at: datetime, now: datetime) -> str:
-    """How long ago that was, in its largest unit: `3 days ago`, `1 hour ago`, `just now`."""
-    seconds = (now - at).total_seconds()
+    """How long ago that was, in its largest unit: `3 days ago`, `1 hour ago`, `just now`; or `3 days ahead`."""
+    if is_future(at, now):
+        return f"{in_words(at - now)} ahead"
+    return ago(now - at)
+
+
+def ago(span: timedelta) -> str:
+    """A length of time as an age, in its largest unit."""
+    seconds = span.total_seconds()
     for name, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         if (count := int(seconds // size)) > 0:
             return f"{count:,} {name}{'s' if count > 1 else ''} ago"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from backup_pipeline.core.hold import Hold
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
+from backup_pipeline.core.ports import Clock
 from backup_pipeline.core.statuses import Status
 from backup_pipeline.core.threads import REMIND_EVERY
 from backup_pipeline.core.verified import Verified
@@ -25,9 +26,10 @@ from backup_pipeline.ledger.refusals import already_there, check_begins, not_the
 
 
 class MemoryLedger:
-    """The port `Ledger` over a dictionary; safe from any thread."""
+    """The port `Ledger` over a dictionary; safe from any thread. `clock` is the ledger's own."""
 
-    def __init__(self, *, remind_every: timedelta = REMIND_EVERY) -> None:
+    def __init__(self, *, remind_every: timedelta = REMIND_EVERY, clock: Clock = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         self._rows: dict[str, Attempt] = {}
         self._audits: list[AuditEvent] = []
         self._lock = threading.Lock()
@@ -40,6 +42,10 @@ class MemoryLedger:
         self.shapes = MemoryShapes()
         self.readings = MemoryReadings()
         self.tallies = MemoryTallies(self._rows, self._lock)
+
+    def now(self) -> datetime:
+        """The present by its clock."""
+        return self._clock()
 
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""

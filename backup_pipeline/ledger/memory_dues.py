@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from backup_pipeline.core.clocks import is_missed, until_now
 from backup_pipeline.core.due import FULL, Known, Settlement, why_dropped
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.statuses import Status
@@ -57,7 +58,7 @@ class MemoryDues:
             if attempt.backup_id in self._rows:
                 raise already_there(attempt.backup_id)
             there = self._due(attempt) if attempt.due_at is not None else None
-            if there is not None and there.status is Status.EXPECTED:
+            if there is not None and _waits(there, attempt.created_at):
                 del self._rows[there.backup_id]
             elif there is not None:
                 attempt = replace(attempt, due_at=None)
@@ -69,10 +70,11 @@ class MemoryDues:
         with self._lock:
             return [row for row in self._of(catalog) if _latest(row) >= at]
 
-    def newest_good(self, catalog: str) -> Attempt | None:
-        """The newest good full backup."""
+    def newest_good(self, catalog: str, now: datetime) -> Attempt | None:
+        """The newest good full backup that is not of the future."""
         with self._lock:
-            return next((row for row in self._of(catalog) if row.kind == FULL and row.status.good), None)
+            good = (row for row in until_now(self._of(catalog), now) if row.kind == FULL and row.status.good)
+            return next(good, None)
 
     def _of(self, catalog: str) -> list[Attempt]:
         rows = [row for row in self._rows.values() if row.catalog == catalog]
@@ -89,11 +91,16 @@ class MemoryDues:
 
     def _miss(self, row: Attempt, now: datetime) -> Attempt | None:
         there = self._due(row)
-        if there is not None and there.status is not Status.EXPECTED:
+        if there is not None and not _waits(there, now):
             return None
         found = replace(there or row, status=Status.MISSED, finished_at=now, error_message=row.error_message)
         self._rows[found.backup_id] = found
         return found
+
+
+def _waits(row: Attempt, now: datetime) -> bool:
+    ahead = row.status is Status.MISSED and not is_missed(row, now)
+    return row.status is Status.EXPECTED or ahead
 
 
 def _latest(row: Attempt) -> datetime:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backup_pipeline.core.hold import Hold
@@ -64,6 +64,12 @@ class SqlLedger:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+
+    def now(self) -> datetime:
+        """The present by the database's clock."""
+        with self._transaction() as connection:
+            now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now.astimezone(UTC)
 
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import IntegrityError
 
+from backup_pipeline.core.clocks import TOLERATED
 from backup_pipeline.core.due import FULL, Known, Settlement, why_dropped
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.statuses import GOOD, Status
@@ -66,7 +67,7 @@ class SqlDues:
         check_begins(attempt)
         with self._transaction() as connection:
             try:
-                if attempt.due_at is None or not _is_written(connection, _over(attempt_row(attempt))):
+                if attempt.due_at is None or not _is_written(connection, _over(attempt)):
                     attempt = replace(attempt, due_at=None)
                     connection.execute(insert(backup_logs).values(attempt_row(attempt)))
             except IntegrityError as error:
@@ -79,10 +80,10 @@ class SqlDues:
         with self._transaction() as connection:
             return [attempt_of(row) for row in connection.execute(query).mappings()]
 
-    def newest_good(self, catalog: str) -> Attempt | None:
-        """The newest good full backup."""
+    def newest_good(self, catalog: str, now: datetime) -> Attempt | None:
+        """The newest good full backup that is not of the future."""
         wanted = (_ROW.catalog == catalog, _ROW.kind == FULL, _ROW.status.in_(sorted(GOOD)))
-        query = select(backup_logs).where(*wanted).order_by(*_NEWEST_FIRST).limit(1)
+        query = select(backup_logs).where(*wanted, _ROW.created_at <= now + TOLERATED).order_by(*_NEWEST_FIRST).limit(1)
         with self._transaction() as connection:
             found = connection.execute(query).mappings().one_or_none()
         return attempt_of(found) if found is not None else None
@@ -111,7 +112,7 @@ def _miss(connection: Connection, row: Attempt, now: datetime) -> Attempt | None
     """The row as `missed`, added where there is none yet; None when somebody has begun it meanwhile."""
     missed = replace(row, status=Status.MISSED, finished_at=now)
     told = {"status": Status.MISSED, "finished_at": now, "error_message": row.error_message}
-    written = _unless_begun(insert(backup_logs).values(attempt_row(missed)), told).returning(*backup_logs.c)
+    written = _unless_begun(insert(backup_logs).values(attempt_row(missed)), told, now).returning(*backup_logs.c)
     found = connection.execute(written).mappings().one_or_none()
     return attempt_of(found) if found is not None else None
 
@@ -121,15 +122,18 @@ def _drop(connection: Connection, row: Attempt, now: datetime) -> None:
     connection.execute(here.values(status=Status.CANCELED, finished_at=now, error_message=why_dropped(row)))
 
 
-def _over(values: dict[str, Any]) -> Insert:
+def _over(attempt: Attempt) -> Insert:
     """The row of an attempt, in place of the expected one of its due time; nothing where that has begun or is over."""
-    return _unless_begun(insert(backup_logs).values(values), values)
+    values = {**attempt_row(attempt), "finished_at": None, "error_message": None}
+    return _unless_begun(insert(backup_logs).values(values), values, attempt.created_at)
 
 
-def _unless_begun(added: Insert, values: dict[str, Any]) -> Insert:
+def _unless_begun(added: Insert, values: dict[str, Any], now: datetime) -> Insert:
+    """`added`, or `values` in the row of the same due time; one that was missed later than `now` counts as expected."""
+    ahead = and_(_ROW.status == Status.MISSED, _ROW.finished_at > now + TOLERATED)
     return added.on_conflict_do_update(
         index_elements=[_ROW.catalog, _ROW.due_at],
         index_where=_ROW.due_at.is_not(None),
         set_=values,
-        where=_ROW.status == Status.EXPECTED,
+        where=or_(_ROW.status == Status.EXPECTED, ahead),
     )

@@ -77,7 +77,7 @@ def _vanished_alert(name: str, now: datetime) -> Alert:
 
 def look(catalog: Catalog, ledger: Ledger, now: datetime) -> Freshness:
     """How the catalog stands, only read."""
-    newest = ledger.dues.newest_good(catalog.catalog)
+    newest = ledger.dues.newest_good(catalog.catalog, now)
     rows = ledger.dues.since(catalog.catalog, newest.created_at if newest else _EVER)
     return freshness(catalog, newest, rows, now)
 

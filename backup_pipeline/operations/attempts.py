@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 
 from backup_pipeline.core.alerts import Delivery
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.clocks import check_difference, is_future
 from backup_pipeline.core.dates import is_late, local_date
 from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.errors import (
@@ -60,8 +61,9 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
     """Add the attempt's row and take its catalog's lease, or take up the running one of the same Dagster run.
 
     The row comes first, so that a refused date or an unreachable database is a failed backup and not a silent one.
-    Raises RefusedError (the row is then ended, and people alerted) when the date is over and the request not `late`,
-    and LeaseHeldError likewise when another run writes the catalog. Ending the row gives the lease back.
+    Raises RefusedError (the row is then ended, and people alerted) when the date is over and the request not `late`, or
+    when this machine's clock is wrong, and LeaseHeldError likewise when another run writes the catalog. Ending the row
+    gives the lease back.
     """
     try:
         before = _running(request, ports)
@@ -74,6 +76,7 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
         raise
     ping(Signal.START, attempt, ports)
     try:
+        check_difference("this machine", ports.drift(), "the ledger")
         if request.reads:
             check_date(request, ports)
         take_for(attempt, ports, owner, ports.clock)
@@ -119,7 +122,7 @@ def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
 def _due_at(request: Request, now: datetime) -> datetime | None:
     """The due time that the attempt is for: a backup of everything, of today, that begins when one is due."""
     catalog = request.catalog
-    if request.due_at is not None:
+    if request.due_at is not None and not is_future(request.due_at, now):
         return request.due_at
     whole = request.kind == FULL and request.reads and request.day == local_date(now, catalog.timezone)
     return due_at_start(catalog, now) if whole else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backup_pipeline.core.clocks import until_now
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.ids import KINDS, parse_backup_id
 from backup_pipeline.core.layout import BackupPlace
@@ -21,7 +22,8 @@ _FULL, _SELECTIVE, _WITHOUT_BUNDLE = KINDS
 def find_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None) -> Attempt:
     """The attempt with the id `wanted`; for `latest` the newest good full one (of `catalog`, where it is given).
 
-    A selective backup is never the latest: it lacks tables, so it has to be asked for by its id.
+    A selective backup is never the latest: it lacks tables, so it has to be asked for by its id. Nor is one of the
+    future, which a wrong clock has dated.
 
     UsageError when `wanted` is neither, NotFoundError when there is no such backup.
     """
@@ -95,7 +97,8 @@ def opened_unread(attempt: Attempt, store: Store) -> OpenBackup[StoredManifest |
 
 
 def _latest(ledger: Ledger, catalog: str | None) -> Attempt:
-    good = ledger.list(catalog=catalog, status=sorted(GOOD))
+    rows = ledger.list(catalog=catalog, status=sorted(GOOD))
+    good = until_now(rows, ledger.now())
     full = next((attempt for attempt in good if attempt.kind == _FULL), None)
     if full is not None:
         return full
@@ -103,6 +106,8 @@ def _latest(ledger: Ledger, catalog: str | None) -> Attempt:
     do = "Run `backup-pipeline backup`; `backup-pipeline list` shows what was tried."
     if selective is not None:
         do += f" There are selective backups, which hold only some tables: name one by its id, {selective.backup_id}."
+    if len(rows) > len(good):
+        do += f" {rows[0].backup_id} is dated later than it is now, by a clock that was ahead: name it by its id."
     message = f"There is no good full backup yet{_of(catalog)}."
     raise NotFoundError(message, do=do)
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from backup_pipeline.core.alerts import Alert, Severity, reaching
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.clocks import is_future, until_now
 from backup_pipeline.core.doctor import Line, judge_age, ok, problem, skipped, warning
 from backup_pipeline.core.due_state import DO
 from backup_pipeline.core.due_state import State as Due
@@ -29,7 +30,7 @@ _FEWEST_RECIPIENTS = 2
 
 def newest_good(ledger: Ledger, catalog: str) -> Attempt | None:
     """The newest good backup with a bundle."""
-    rows = ledger.list(catalog=catalog, status=sorted(GOOD), limit=50)
+    rows = until_now(ledger.list(catalog=catalog, status=sorted(GOOD)), ledger.now())
     return next((row for row in rows if row.kind != "tables"), None)
 
 
@@ -102,13 +103,13 @@ def fresh(catalog: Catalog, ledger: Ledger, now: datetime) -> Iterator[Line]:
     else:
         yield judge_age(topic, "the newest was verified last", verified.at, now, _VERIFY_AFTER, do)
     do = f"Run `backup-pipeline drill latest --catalog {name}`: only a restore proves a backup."
-    yield judge_age(topic, "a restore was rehearsed last", _drilled(ledger, name), now, _DRILL_AFTER, do)
+    yield judge_age(topic, "a restore was rehearsed last", _drilled(ledger, name, now), now, _DRILL_AFTER, do)
 
 
-def _drilled(ledger: Ledger, catalog: str) -> datetime | None:
+def _drilled(ledger: Ledger, catalog: str, now: datetime) -> datetime | None:
     """When a drill of a backup of the catalog ended well."""
     for event in ledger.audits(limit=_AUDITS):
-        if event.action == "drill" and event.backup_id and event.detail.get("passed"):
+        if event.action == "drill" and event.backup_id and not is_future(event.at, now) and event.detail.get("passed"):
             row = ledger.get(event.backup_id)
             if row is not None and row.catalog == catalog:
                 return event.at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from backup_pipeline.core.doctor import Line, judge_clock, ok, problem, warning
 from backup_pipeline.core.doctor_store import Bucket, judge_bucket
@@ -13,6 +14,8 @@ from backup_pipeline.core.ports import Clock, Store, StoredObject
 FOLDER = "doctor/"
 _BYTES = b"backup-pipeline doctor: this trial object may be removed.\n"
 _FIRST, _LENGTH = 7, 11
+_SIGNED = timedelta(minutes=15)
+"""S3 takes no request whose signature is older or younger."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Trial:
             yield problem(self.topic, f"nothing can be written to {self.store.url}: {error.what}", do)
             return
         yield ok(self.topic, f"{self.store.url} takes an object")
-        yield judge_clock(self.topic, "the store", asked, stored.modified, self.clock())
+        yield judge_clock(self.topic, "the store", asked, stored.modified, self.clock(), longest=_SIGNED)
         yield from self._reading(key)
         if self.bucket is not None:
             yield from self._examining(key, self.bucket)

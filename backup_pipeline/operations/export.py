@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backup_pipeline.core.anomaly_history import History
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.clocks import check_difference
 from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
@@ -61,11 +62,12 @@ def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult
     A table whose rows that snapshot does not show any more is exported from a second one; one that fails does not stop
     the others. Closing the iterator early, or an exception in whoever consumes it, cancels every running query at once.
     Raises what makes the whole run void: SourceError, SnapshotLostError, LeaseLostError, CatalogError for a column that
-    looks like a secret.
+    looks like a secret, ClockError for a source whose clock is wrong.
     """
     ports.progress.tell(StageStarted("snapshot"))
     outdated: dict[str, BackupError] = {}
     with ports.source.snapshot(ports.progress) as snapshot:
+        _check_clock(snapshot, ports)
         for result in _export(request, ports, snapshot):
             if isinstance(result.error, SnapshotOutdatedError):
                 outdated[result.table] = result.error
@@ -110,6 +112,13 @@ def _export(request: ExportRequest, ports: Ports, snapshot: Snapshot, note: str 
     ready = [plan.tables[table] for table in request.tables if table in plan.tables]
     noted = [replace(table, notes=(*table.notes, note)) if note else table for table in ready]
     yield from _side_by_side(request, ports, snapshot, [_job(request, plan, table, missing) for table in noted])
+
+
+def _check_clock(snapshot: Snapshot, ports: Ports) -> None:
+    """The ledger's clock gives a backup its date, the source's its instant: they must agree which day it is."""
+    sentence = check_difference("the source", snapshot.entry.taken_at - ports.clock(), "the ledger")
+    if sentence is not None:
+        logger.warning("%s Snapshot times are the source's, dates the ledger's.", sentence)
 
 
 def _side_by_side(

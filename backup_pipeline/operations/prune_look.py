@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 
+from backup_pipeline.core.clocks import check_difference, check_rows
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.hold import read_hold
@@ -53,7 +55,7 @@ class PrunePorts:
     """The store and how objects leave it, the ledger, the time, whoever prunes, and the stores that hold copies.
 
     `alone` keeps other writers of a catalog out for as long as its context lasts, and gives a function that raises once
-    that is over; LockedError when one is at it.
+    that is over; LockedError when one is at it. `drift` is as in `Ports`.
     """
 
     store: Store
@@ -62,6 +64,7 @@ class PrunePorts:
     clock: Clock
     actor: str
     others: tuple[Shelf, ...] = ()
+    drift: Callable[[], timedelta] = timedelta
     alone: Callable[[str], AbstractContextManager[Callable[[], None]]] = _nobody_else
 
     @cached_property
@@ -81,10 +84,15 @@ class PruneWish:
 
 
 def plan_prune(wish: PruneWish, ports: PrunePorts) -> PrunePlan:
-    """What a prune would do now; reads only. LedgerError or StoreError when one of the two can not be read."""
+    """What a prune would do now; reads only. LedgerError or StoreError when one of the two can not be read.
+
+    ClockError when the ledger contradicts the clock that ages are reckoned by.
+    """
     rows = ports.ledger.list(catalog=wish.catalog)
+    basis = basis_of(wish, ports)
+    check_rows(rows, basis.now)
     facts = _look(wish, rows, ports)
-    plan = _proven_plan(rows, facts, basis_of(wish, ports), wish, ports)
+    plan = _proven_plan(rows, facts, basis, wish, ports)
     copies = (
         f"{shelf.url}: {copy.backup_id}" for shelf in ports.others for copy in orphaned_copies(wish, shelf, ports)
     )
@@ -150,7 +158,11 @@ def orphaned_copies(wish: PruneWish, shelf: Shelf, ports: PrunePorts) -> Iterato
 
 
 def basis_of(wish: PruneWish, ports: PrunePorts) -> Basis:
-    """What retention decides with: rules, calendar, the present, and what reads a backup or waits for it."""
+    """What retention decides with: rules, calendar, the present, and what reads a backup or waits for it.
+
+    ClockError when this machine's clock and the ledger's differ too much: one of both is wrong.
+    """
+    check_difference("this machine", ports.drift(), "the ledger")
     return Basis(wish.retention, wish.timezone, ports.clock(), claims(ports))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.clocks import until_now
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.due_state import State
 from backup_pipeline.core.ledger import Attempt
@@ -52,8 +53,9 @@ def catalog_statistics(
     `declared` is None when it is gone.
     """
     own = [row for row in rows if row.catalog == name]
+    past = until_now(own, now)
     plain = statistics_of(name, own, now=now, days=days)
-    ahead = forecast(own, now=now, days=days, keep=_kept_by(declared) if declared else keep_all)
+    ahead = forecast(past, now=now, days=days, keep=_kept_by(declared) if declared else keep_all)
     rule = "what retention leaves of them" if declared else "nothing is removed: no catalog of that name is declared"
     basis = f"backups as often, and growing, as in the last {days} days; {rule}" if ahead else _YOUNG
     return replace(plain, forecast=ahead, forecast_basis=basis)

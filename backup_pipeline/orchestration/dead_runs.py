@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import dagster as dg
 
@@ -21,8 +22,8 @@ def close_what_died(instance: dg.DagsterInstance, ports: Ports) -> Sequence[str]
 
     The rows come first: of a backup the store decides what it is, and its run then only follows.
     """
-    attempts = close_orphans(ports, is_dead)
-    restores = close_abandoned(ports, is_dead_restore)
+    attempts = close_orphans(ports, partial(is_dead, clock=ports.clock))
+    restores = close_abandoned(ports, partial(is_dead_restore, clock=ports.clock))
     _end_runs(instance, {row.run_id for row in attempts} | {row.run_id for row in restores}, ports)
     return [attempt.backup_id for attempt in attempts] + [f"restore request {row.id}" for row in restores]
 

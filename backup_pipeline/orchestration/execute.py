@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
@@ -27,7 +27,7 @@ from backup_pipeline.wiring.ports import this_owner
 
 @dataclass(frozen=True)
 class Order:
-    """A backup to run: every table of the catalog, or `tables`; for which date, why, by whom."""
+    """A backup to run: every table of the catalog, or `tables`; for which date, why, by whom; `now` by the ledger."""
 
     catalog: Catalog
     tables: tuple[str, ...]
@@ -35,6 +35,7 @@ class Order:
     reason: str
     created_by: str
     late: bool = False
+    now: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _refuse_impossible_date(order: Order) -> None:
     catalog = order.catalog
     if daily_partitions(catalog).has_partition_key(order.day.isoformat()):
         return
-    is_late(order.day, now=utc_now(), timezone=catalog.timezone, grace=timedelta(), late=True)
+    is_late(order.day, now=order.now or utc_now(), timezone=catalog.timezone, grace=timedelta(), late=True)
     message = f"The partition {order.day} lies before the first one of catalog {catalog.catalog}, {catalog.start_date}."
     raise RefusedError(message, do="Run a later date, or set an earlier `start_date` in the catalog.")
 

@@ -7,6 +7,7 @@ there by another person together with its plan, and a plan that would do anythin
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import dagster as dg
 
@@ -91,7 +92,7 @@ def _approved(number: int, backups: BackupResource, catalog: Catalog) -> _Approv
 
 
 def _restored(context: dg.OpExecutionContext, row: RestoreRow, access: Access) -> dg.Output[None]:
-    tidy(access, is_dead_restore)
+    tidy(access, partial(is_dead_restore, clock=access.clock))
     plan = plan_request(row, access)
     context.log.info(access.hide(plan_markdown(plan)))
     check_refusals(plan)

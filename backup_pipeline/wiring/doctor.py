@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import partial
 from secrets import token_hex
 
@@ -48,7 +47,7 @@ def checks_of(
     return [
         *sources,
         Check("ledger", partial(_ledger, settings)),
-        Check("leases", known(lambda ledger: leases(catalogs, ledger, utc_now(), is_alive_here))),
+        Check("leases", known(lambda ledger: leases(catalogs, ledger, ledger.now(), is_alive_here))),
         Check(
             "store", partial(_store, "store", partial(plain_store, settings), locks=settings.s3_lock_mode is not None)
         ),
@@ -130,7 +129,7 @@ def _second(settings: Settings, catalogs: Sequence[Catalog]) -> Iterator[Line]:
         return
     yield from _store("second store", partial(plain_second, settings), locks=settings.second_s3_lock_mode is not None)
     with open_ledger(settings) as ledger:
-        ages = second_ages(catalogs, second.url, ledger, utc_now())
+        ages = second_ages(catalogs, second.url, ledger, ledger.now())
     for found in ages:
         if found.stale:
             yield warning("second store", found.stale.what, found.stale.do)
@@ -153,7 +152,7 @@ def _no_dagster() -> Iterator[Line]:
 
 
 def _backups(catalog: Catalog, ledger: SqlLedger) -> Iterator[Line]:
-    now: datetime = utc_now()
+    now = ledger.now()
     yield from fresh(catalog, ledger, now)
     row = newest_good(ledger, catalog.catalog)
     took = row.finished_at - row.started_at if row is not None and row.finished_at is not None else None

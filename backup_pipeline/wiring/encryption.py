@@ -17,7 +17,6 @@ from backup_pipeline.settings import Settings
 from backup_pipeline.stores.encrypted import EncryptedStore
 from backup_pipeline.stores.s3_sse import ServerSide
 from backup_pipeline.stores.written import Written
-from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.key_files import read_key_file
 from backup_pipeline.wiring.sealing import open_seal_keys, sealed_store
 
@@ -71,7 +70,7 @@ def noted_in(ledger: Ledger, settings: Settings) -> KeyUsed:
     actor = settings.created_by or "backup_pipeline"
 
     def note(backup_id: str, identity: str) -> None:
-        ledger.audit(AuditEvent(utc_now(), actor, "key used", backup_id, {"identity": identity}))
+        ledger.audit(AuditEvent(ledger.now(), actor, "key used", backup_id, {"identity": identity}))
 
     return note
 

@@ -12,7 +12,6 @@ from backup_pipeline.core.ports import Ledger
 from backup_pipeline.operations.stats import Places, all_metrics
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import store_url
-from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.second_store import open_second
 from backup_pipeline.wiring.watching import watched
 
@@ -23,7 +22,7 @@ def metrics_now(settings: Settings, ledger: Ledger) -> Sequence[Metric]:
     """Every metric; LedgerError when the ledger can not be read. A malformed catalog costs what is said of catalogs."""
     second = open_second(settings)
     places = Places(store_url(settings), second.url if second else None)
-    return all_metrics(ledger, places, _catalogs(settings), utc_now())
+    return all_metrics(ledger, places, _catalogs(settings), ledger.now())
 
 
 def _catalogs(settings: Settings) -> Sequence[Catalog]:

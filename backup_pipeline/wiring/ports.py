@@ -12,7 +12,7 @@ from pathlib import Path
 from backup_pipeline.alerts.open import alerter_for
 from backup_pipeline.core.decoding import Decoder
 from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
-from backup_pipeline.core.ports import Alerter, Ports
+from backup_pipeline.core.ports import Alerter, Clock, Ports
 from backup_pipeline.core.progress import Progress, Silence
 from backup_pipeline.core.restore_requests import RestoreRow, is_abandoned
 from backup_pipeline.ledger.owner import alive, this_owner
@@ -20,7 +20,7 @@ from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings, libpq_environment
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.addresses import source_url
-from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.clock import LedgerClock, utc_now
 from backup_pipeline.wiring.encryption import noted_in, open_formats
 from backup_pipeline.wiring.ledger import open_ledger
 from backup_pipeline.wiring.pings import open_settings_pinger
@@ -52,6 +52,7 @@ def open_ports(
     """
     with ExitStack() as opened:
         ledger = usable_later(lambda: opened.enter_context(open_ledger(settings)))
+        clock = LedgerClock(ledger)
         yield Ports(
             source=usable_later(lambda: open_source(settings, catalog)),
             formats=usable_later(lambda: open_formats(settings)),
@@ -59,7 +60,8 @@ def open_ports(
             ledger=ledger,
             alerter=open_settings_alerter(settings),
             progress=progress or Silence(),
-            clock=utc_now,
+            clock=clock,
+            drift=clock.drift,
             salt=lambda: secrets.randbits(32),
             pinger=open_settings_pinger(settings),
             alive=is_alive_here,
@@ -99,14 +101,14 @@ def open_decoder(spool: Path) -> Decoder:
     return FileDecoder(spool)
 
 
-def is_dead(attempt: Attempt) -> bool:
-    """Whether a running attempt has no living owner, seen from this machine now."""
-    return is_orphaned(attempt, now=utc_now(), host=socket.gethostname(), alive=alive)
+def is_dead(attempt: Attempt, clock: Clock = utc_now) -> bool:
+    """Whether a running attempt has no living owner, seen from this machine now; `clock` is the ledger's."""
+    return is_orphaned(attempt, now=clock(), host=socket.gethostname(), alive=alive)
 
 
-def is_dead_restore(row: RestoreRow) -> bool:
+def is_dead_restore(row: RestoreRow, clock: Clock = utc_now) -> bool:
     """Whether a running restore has no living owner, seen from this machine now."""
-    return is_abandoned(row, now=utc_now(), host=socket.gethostname(), alive=alive)
+    return is_abandoned(row, now=clock(), host=socket.gethostname(), alive=alive)
 
 
 def is_alive_here(owner: Owner) -> bool:

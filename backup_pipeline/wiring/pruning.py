@@ -18,7 +18,7 @@ from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, Shelf
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.removals import removals_of
 from backup_pipeline.stores.s3_settings import S3Settings
-from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.clock import LedgerClock, utc_now
 from backup_pipeline.wiring.ports import is_alive_here, this_owner
 from backup_pipeline.wiring.second_store import open_second
 from backup_pipeline.wiring.store import open_settings_store
@@ -31,12 +31,13 @@ def open_prune(settings: Settings, ledger: Ledger, actor: str, *, s3: S3Settings
     store = open_settings_store(settings, s3)
     second = open_second(settings)
     others = (Shelf(second.url, second.store, removals_of(second.store)),) if second else ()
-    claimant = _Claimant(ledger, is_alive_here)
+    claimant, clock = _Claimant(ledger, is_alive_here), LedgerClock(ledger)
     return PrunePorts(
         store=store,
         removals=removals_of(store),
         ledger=ledger,
-        clock=utc_now,
+        clock=clock,
+        drift=clock.drift,
         actor=actor,
         others=others,
         alone=lambda catalog: _alone(Claim(catalog, f"{_HOLDER} {token_hex(4)}", actor, this_owner()), claimant),

@@ -20,7 +20,7 @@ from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.operations.rebuild_look import RebuildPorts
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import LEDGER_DATABASE, postgres_home
-from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.clock import LedgerClock
 from backup_pipeline.wiring.encryption import check_encryption, noted_in
 from backup_pipeline.wiring.ports import is_dead
 from backup_pipeline.wiring.sealing import open_seal_keys
@@ -51,7 +51,7 @@ def open_rebuild(
     settings: Settings, ledger: Ledger, actor: str, *, from_second: bool = False, accepted: Iterable[str] = ()
 ) -> RebuildPorts:
     """The ports of a rebuild from the first store, or the second; nothing connects before it is used."""
-    catalogs = load_catalogs(settings.catalogs)
+    catalogs, clock = load_catalogs(settings.catalogs), LedgerClock(ledger)
     used = noted_in(ledger, settings)
 
     def rules(name: str) -> tuple[Retention, str] | None:
@@ -66,9 +66,9 @@ def open_rebuild(
     return RebuildPorts(
         store=the_second(settings, used).store if from_second else open_settings_store(settings, used=used),
         ledger=ledger,
-        clock=utc_now,
+        clock=clock,
         actor=actor,
-        dead=is_dead,
+        dead=lambda attempt: is_dead(attempt, clock),
         rules=rules,
         due=due,
         second=open_second(settings),

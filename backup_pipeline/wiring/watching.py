@@ -16,7 +16,7 @@ from backup_pipeline.operations.account import account, end_vanished, look
 from backup_pipeline.operations.outbox import deliver
 from backup_pipeline.operations.telling import tell_unheard
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.clock import LedgerClock
 from backup_pipeline.wiring.ports import open_settings_alerter
 
 logger = logging.getLogger(__name__)
@@ -31,12 +31,12 @@ class Watch:
 
     ledger: Ledger
     alerter: Alerter
-    clock: Clock = utc_now
+    clock: Clock
 
 
 def watch_of(settings: Settings, ledger: Ledger) -> Watch:
     """A watcher that tells people over the channels of the settings."""
-    return Watch(ledger, open_settings_alerter(settings))
+    return Watch(ledger, open_settings_alerter(settings), LedgerClock(ledger))
 
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:

@@ -19,6 +19,7 @@ from backup_pipeline_tests.ledger.attempts import attempt, outcome
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka
 DAY = timedelta(days=1)
 SHOP = catalog({"goods": None})
+LATER = MIDNIGHT + 30 * DAY
 
 
 def _settle(ledger: Ledger, now: datetime) -> Settlement:
@@ -158,7 +159,7 @@ def test_rows_since_are_those_created_or_due_since(ledger: Ledger) -> None:
 
 
 def test_the_newest_good_is_a_full_backup_and_no_row_that_is_only_due(ledger: Ledger) -> None:
-    assert ledger.dues.newest_good("shop") is None
+    assert ledger.dues.newest_good("shop", LATER) is None
     for minutes, (backup_id, kind, status) in enumerate(
         [
             ("older", "full", Status.SUCCESS),
@@ -173,10 +174,47 @@ def test_the_newest_good_is_a_full_backup_and_no_row_that_is_only_due(ledger: Le
     ledger.begin(attempt("running", catalog="shop", minutes=9))
     now = MIDNIGHT + 5 * DAY
     ledger.dues.settle("shop", lambda known: settle(SHOP, known, now), since=now, now=now)
-    newest = ledger.dues.newest_good("shop")
+    newest = ledger.dues.newest_good("shop", LATER)
     assert newest is not None
     assert newest.backup_id == "newest"
     compared = ledger.last_good("shop")
     assert compared is not None
     assert compared.backup_id == "selective"
-    assert ledger.dues.newest_good("isp") is None
+    assert ledger.dues.newest_good("isp", LATER) is None
+
+
+def test_the_newest_good_is_none_that_a_clock_which_was_ahead_has_dated(ledger: Ledger) -> None:
+    for backup_id, at in (("of today", MIDNIGHT), ("of the future", MIDNIGHT + 900 * DAY)):
+        ledger.begin(attempt(backup_id, catalog="shop", created_at=at, started_at=at))
+        ledger.end(backup_id, outcome(Status.SUCCESS, table_counts={"goods": 1}))
+    newest = ledger.dues.newest_good("shop", MIDNIGHT + DAY)
+    assert newest is not None
+    assert newest.backup_id == "of today"
+    later = ledger.dues.newest_good("shop", MIDNIGHT + 901 * DAY)
+    assert later is not None
+    assert later.backup_id == "of the future"
+
+
+def test_what_a_clock_that_was_ahead_missed_is_taken_over_when_its_time_comes(ledger: Ledger) -> None:
+    _settle(ledger, MIDNIGHT - DAY / 2)
+    assert len(_settle(ledger, MIDNIGHT + 3 * DAY).missed) == 3  # three days before their time
+    run = ledger.dues.take(_run("20261120T180100Z-full-00000001", MIDNIGHT, MIDNIGHT + timedelta(minutes=1)))
+    assert run.due_at == MIDNIGHT
+    row = ledger.get(run.backup_id)
+    assert row is not None
+    assert (row.status, row.finished_at, row.error_message) == (Status.RUNNING, None, None)
+
+
+def test_after_a_clock_was_ahead_due_times_are_accounted_for_again(ledger: Ledger) -> None:
+    _settle(ledger, MIDNIGHT - DAY / 2)
+    _settle(ledger, MIDNIGHT + 900 * DAY)
+    found = _settle(ledger, MIDNIGHT + DAY / 2)
+    assert [row.due_at for row in found.missed] == [MIDNIGHT]
+    assert found.catch_up == MIDNIGHT
+    assert [row.due_at for row in _settle(ledger, MIDNIGHT + DAY + DAY / 2).missed] == [MIDNIGHT + DAY]
+
+
+def test_a_ledger_says_what_time_it_is(ledger: Ledger) -> None:
+    before = datetime.now(UTC)
+    assert before - timedelta(seconds=5) < ledger.now() < before + timedelta(seconds=60)
+    assert ledger.now().tzinfo is UTC

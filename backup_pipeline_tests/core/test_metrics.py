@@ -43,7 +43,7 @@ def series(
     standings: tuple[Standing, ...] = (),
 ) -> dict[str, float]:
     """The values by series, as Prometheus reads the text; its names and labels must be what they were."""
-    now = AT + timedelta(days=2)
+    now = AT + timedelta(days=4)
     text = prometheus_text(metrics_of(Known(attempts, _ends(attempts), copies, restores, standings, HERE, now)))
     found = {}
     for family in text_string_to_metric_families(text):

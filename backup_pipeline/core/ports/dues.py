@@ -28,11 +28,12 @@ class Dues(Protocol):
     def take(self, attempt: Attempt) -> Attempt:
         """Begin the attempt as `Ledger.begin` does, in the row of its due time where no other has begun; as it began.
 
-        Without a due time when that one is another's, or was missed.
+        Without a due time when that one is another's, or was missed. What a clock that was ahead wrote down as missed,
+        later than now, was not.
         """
 
     def since(self, catalog: str, at: datetime) -> Sequence[Attempt]:
         """The rows of `catalog` that were created, or due, at `at` or later, newest first."""
 
-    def newest_good(self, catalog: str) -> Attempt | None:
-        """The newest good full backup of `catalog`."""
+    def newest_good(self, catalog: str, now: datetime) -> Attempt | None:
+        """The newest good full backup of `catalog` that is not of the future (`core.clocks`)."""

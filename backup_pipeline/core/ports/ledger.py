@@ -61,6 +61,9 @@ class Ledger(Protocol):
     def tallies(self) -> Tallies:
         """How many attempts ended how."""
 
+    def now(self) -> datetime:
+        """The present by the ledger's own clock, in UTC."""
+
     def begin(self, attempt: Attempt) -> None:
         """Add the attempt's row, `running`, before anything else is touched."""
 

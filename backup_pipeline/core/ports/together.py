@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,8 @@ class Ports:
     """Everything an operation reaches the world through. `salt` gives a random number for a backup id.
 
     `second` gets each backup after `store` has it; None where there is no second destination. `alive` tells whether a
-    process lives, as far as can be told; without it, every one does.
+    process lives, as far as can be told; without it, every one does. `clock` is the ledger's; `drift` says how much
+    that of this machine is ahead of it.
     """
 
     source: Source
@@ -44,6 +45,7 @@ class Ports:
     pinger: Pinger = field(default_factory=NoPings)
     alive: Callable[[Owner], bool] = lambda _: True
     decoder: Callable[[Path], Decoder] | None = None
+    drift: Callable[[], timedelta] = timedelta
 
 
 @dataclass(frozen=True)

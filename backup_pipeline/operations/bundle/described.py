@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from backup_pipeline import __version__
 from backup_pipeline.core.bundle import SCHEMA_PATH, member_paths
+from backup_pipeline.core.clocks import differing
 from backup_pipeline.core.encryption import encryption_entry
 from backup_pipeline.core.ids import bundle_template, local_name
 from backup_pipeline.core.manifest import ExcludedEntry, Manifest, PartitionRecord, TableEntry, Totals
@@ -26,7 +27,9 @@ def described(request: BundleRequest, partitions: Sequence[PartitionRecord], sch
     late = any(partition.late for partition in partitions)
     problem = dump_problem(schema.decode(errors="replace"))
     unusable = [f"No restore can use schema.sql: {problem}. Use the newest pg_dump, and names without line breaks."]
-    warnings = (*(unusable if problem else ()), *_warnings(partitions, latest, consistent=consistent, late=late))
+    drift = differing("this machine", ports.drift(), "the ledger")
+    early = [*(unusable if problem else ()), *([f"{drift} Times and dates are the ledger's."] if drift else ())]
+    warnings = (*early, *_warnings(partitions, latest, consistent=consistent, late=late))
     return Manifest(
         backup_id=attempt.backup_id,
         catalog=catalog.catalog,

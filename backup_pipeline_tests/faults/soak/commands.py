@@ -149,8 +149,12 @@ def _command(
 
 
 def _move_the_clock(later: timedelta) -> None:
-    """Every module that knows the system's clock gets another one."""
+    """Every module that knows the system's clock gets another one, and the ledger's clock is set with it."""
+    from backup_pipeline.ledger.sql import SqlLedger
     from backup_pipeline.wiring import clock
+
+    theirs = SqlLedger.now
+    setattr(SqlLedger, "now", lambda ledger: theirs(ledger) + later)  # noqa: B010
 
     now = clock.utc_now
     for module in [module for name, module in sys.modules.items() if name.startswith("backup_pipeline.")]:
