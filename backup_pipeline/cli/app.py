@@ -36,6 +36,7 @@ from backup_pipeline.cli.serve import serve
 from backup_pipeline.cli.stats import stats
 from backup_pipeline.cli.up import up
 from backup_pipeline.cli.verify import verify
+from backup_pipeline.wiring.private import owner_only
 
 PROGRAM = "backup-pipeline"
 
@@ -109,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in given
     try:
         # Standalone, Typer prints wrong options itself, in colours; where JSON is wanted we do.
-        ended = app(given, prog_name=PROGRAM, standalone_mode=not as_json)
+        with owner_only():
+            ended = app(given, prog_name=PROGRAM, standalone_mode=not as_json)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except Exception as error:  # noqa: BLE001  # whatever it is, people get one line and scripts an exit code

@@ -35,7 +35,7 @@ class HashingFile:
         self._part = path.with_name(path.name + ".tmp")
         self._published = False
         try:
-            self._fd: int | None = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            self._fd: int | None = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._failure(error) from error
 

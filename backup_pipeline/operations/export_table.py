@@ -91,7 +91,7 @@ def _write_files(job: TableJob, snapshot: Snapshot, ports: Ports) -> tuple[Table
 
 def _write_once(job: TableJob, plan: TablePlan, snapshot: Snapshot, ports: Ports) -> tuple[FileEntry, ...]:
     shutil.rmtree(job.directory, ignore_errors=True)
-    job.directory.mkdir(parents=True)
+    job.directory.mkdir(parents=True, mode=0o700)
     writer: TableWriter = ports.formats.writer(plan, job.directory, job.catalog.timezone)
     try:
         for page in snapshot.read(plan):

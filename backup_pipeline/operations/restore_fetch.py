@@ -111,7 +111,7 @@ def fetched(plan: RestorePlan, fetching: Fetching, spool: Path) -> Iterator[Call
     Gives where each file lies. DiskFullError when there is no room.
     """
     try:
-        spool.mkdir(parents=True, exist_ok=True)
+        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="restore-", dir=spool, ignore_cleanup_errors=True) as folder:
             files = [file for table in plan.tables for file in table.files]
             places = {file.path: Path(folder) / f"{number:05d}.parquet" for number, file in enumerate(files)}

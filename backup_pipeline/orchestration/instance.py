@@ -25,6 +25,7 @@ from backup_pipeline.core.errors import UsageError
 from backup_pipeline.orchestration.owner_tag import OWNER_TAG, read_owner_tag
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import is_alive_here
+from backup_pipeline.wiring.private import close_dagster
 
 _S3_PREFIX = "dagster"
 
@@ -44,6 +45,7 @@ class EnvStorage(DagsterStorage, ConfigurableClass):
         """The storage the environment asks for."""
         url = Settings().dagster_pg_url
         if url is None:
+            close_dagster(_dagster_home())
             return DagsterSqliteStorage.from_local(base_dir=str(_dagster_home()), inst_data=inst_data)
         return _pooled(DagsterPostgresStorage(psycopg2_url(url.get_secret_value()), inst_data=inst_data))
 
@@ -62,6 +64,7 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
     ) -> ComputeLogManager[Any]:
         """The manager the environment asks for."""
         settings = Settings()
+        close_dagster(_dagster_home())
         if settings.compute_log_bucket is None:
             return LocalComputeLogManager(base_dir=str(_dagster_home() / "compute_logs"), inst_data=inst_data)
         from dagster_aws.s3.compute_log_manager import S3ComputeLogManager

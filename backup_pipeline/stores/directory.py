@@ -27,11 +27,10 @@ from backup_pipeline.stores.files import (
     walk,
     write_all,
 )
-from backup_pipeline.stores.folders import is_there, open_file, opened, status
+from backup_pipeline.stores.folders import FILE_MODE, file_mode, is_there, open_file, opened, status
 from backup_pipeline.stores.keys import STAGING, check_document, check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
-FILE_MODE = 0o600
 
 _serial = count()
 _Naming = Callable[[int, str, int, str], object]
@@ -53,7 +52,9 @@ def _replace(at: int, name: str, folder: int, own: str) -> None:
 
 @dataclass(frozen=True)
 class DirectoryStore:
-    """Objects under `root`, which is created if its parent exists; readable by their owner only.
+    """Objects under `root`, which is created if its parent exists; readable by their owner only, or by a group too.
+
+    A group may read them when `root` was given to it with setgid and the right to read (`folders.is_shared`).
 
     A file is written in `root/.partial`, synced, then renamed, and its folder synced: a kill at any point leaves at
     most a file there, which is never listed and which the next `check` removes. All of `root` is one file system.
@@ -245,6 +246,7 @@ class DirectoryStore:
         while True:
             try:
                 with opened(self.root, folders, make=True) as folder:
+                    os.fchmod(staged.descriptor, file_mode(folder))
                     name(staged.folder, staged.name, folder, own)
                     os.fsync(folder)
             except FileNotFoundError:

@@ -12,9 +12,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_ISLNK, S_ISREG
+from stat import S_IRGRP, S_ISGID, S_ISLNK, S_ISREG
 
-DIRECTORY_MODE = 0o700
+DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
+_SHARED_DIRECTORY_MODE, _SHARED_FILE_MODE = 0o2750, 0o640
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A pipe that somebody put in the place of an object must not make us wait for its other end.
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -65,6 +66,17 @@ def status(folder: int, name: str) -> os.stat_result:
     return found
 
 
+def is_shared(folder: int) -> bool:
+    """Whether somebody has opened the folder to its group on purpose: it may read, and is given on (setgid)."""
+    mode = os.fstat(folder).st_mode
+    return bool(mode & S_ISGID and mode & S_IRGRP)
+
+
+def file_mode(folder: int) -> int:
+    """The mode of an object's file: its owner's alone, unless its folder is shared with a group."""
+    return _SHARED_FILE_MODE if is_shared(folder) else FILE_MODE
+
+
 def is_there(folder: int, name: str) -> bool:
     """Whether anything has this name in `folder`."""
     try:
@@ -83,7 +95,10 @@ def _step(folder: int, name: str, *, make: bool) -> int:
     with suppress(FileExistsError):  # made by another writer at this moment
         os.mkdir(name, DIRECTORY_MODE, dir_fd=folder)
     os.fsync(folder)
-    return inside(folder, name)
+    made = inside(folder, name)
+    if is_shared(folder):
+        os.fchmod(made, _SHARED_DIRECTORY_MODE)
+    return made
 
 
 def _refusal(error: OSError, folder: int, name: str) -> OSError:

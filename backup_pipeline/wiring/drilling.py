@@ -41,6 +41,7 @@ from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3_settings import S3Settings
 from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline.wiring.ports import open_ports, source_options
+from backup_pipeline.wiring.private import make_folder
 
 _DATABASE, _OWNER = "drill", "drill"
 _LOCK, _FILES, _POSTGRES, _SOCKET = "drill.lock", "files", "postgres", "socket"
@@ -107,7 +108,7 @@ def drilled_catalog(settings: Settings, name: str) -> Catalog | None:
 def open_workshop(settings: Settings) -> Iterator[DrillWorkshop]:
     """A folder for one drill under the work directory; those that dead drills left are removed first."""
     parent = work_dir(settings).resolve() / DRILLS
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     _sweep(parent)
     root = Path(tempfile.mkdtemp(prefix="drill-", dir=parent))
     with _locked(root):

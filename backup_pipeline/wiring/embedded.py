@@ -29,6 +29,7 @@ from backup_pipeline.wiring.addresses import (
     uses_embedded,
 )
 from backup_pipeline.wiring.encryption import check_encryption
+from backup_pipeline.wiring.private import close_folders, make_folder
 from backup_pipeline.wiring.urls import check_urls
 
 
@@ -49,6 +50,7 @@ def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settin
     here is stopped at the end. SettingsError, before anything is started, for what can be seen to be wrong.
     """
     check_settings(settings)
+    close_folders(settings)
     dagster_home = _dagster_home(settings)
     if not uses_embedded(settings):
         set_environment(dagster_home)
@@ -77,6 +79,7 @@ def ledger_ready(settings: Settings) -> Iterator[Settings]:
     """
     check_urls(settings)
     check_encryption(settings)
+    close_folders(settings)
     if settings.ledger_url is not None:
         yield settings
         return
@@ -130,6 +133,7 @@ def _existing(settings: Settings) -> Iterator[EmbeddedPostgres]:
 
 def demo_database(settings: Settings, tell: Callable[[str], None], *, scale: float, again: bool) -> bool:
     """Create the demo database in the embedded server, dropping the one that is there when `again`; whether it did."""
+    make_folder(settings.home.resolve())
     with EmbeddedPostgres(postgres_home(settings)) as server:
         if again:
             _drop(server, DEMO_DATABASE)
@@ -179,8 +183,9 @@ def _dagster_home(settings: Settings) -> Mapping[str, str]:
     if settings.dagster_home:
         return {}
     check_settings(settings)
+    make_folder(settings.home.resolve())
     home = (settings.home / "dagster").resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, exist_ok=True)
     _copy_newer(PROJECT / "dagster.yaml", home / "dagster.yaml")
     return {"DAGSTER_HOME": str(home)}
 

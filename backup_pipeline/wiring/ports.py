@@ -24,6 +24,7 @@ from backup_pipeline.wiring.clock import LedgerClock, utc_now
 from backup_pipeline.wiring.encryption import noted_in, open_formats
 from backup_pipeline.wiring.ledger import open_ledger
 from backup_pipeline.wiring.pings import open_settings_pinger
+from backup_pipeline.wiring.private import close_folders
 from backup_pipeline.wiring.second_store import open_second
 from backup_pipeline.wiring.store import open_settings_store, s3_settings
 from backup_pipeline.wiring.unusable import usable_later
@@ -50,6 +51,7 @@ def open_ports(
     A source or store whose settings are wrong raises when it is used: by then the attempt has its row in the ledger.
     So does a ledger, because people are to be alerted of that too.
     """
+    close_folders(settings)
     with ExitStack() as opened:
         ledger = usable_later(lambda: opened.enter_context(open_ledger(settings)))
         clock = LedgerClock(ledger)

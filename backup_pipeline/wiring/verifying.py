@@ -19,6 +19,7 @@ from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.encryption import open_formats
+from backup_pipeline.wiring.private import make_folder
 
 _ABANDONED = timedelta(days=2)
 """A verification that was killed leaves its folder; one that lives writes into it all the time."""
@@ -32,7 +33,7 @@ def verify_ports(settings: Settings, store: Store, progress: Progress) -> Verify
 
 @contextmanager
 def _new_folder(parent: Path) -> Iterator[Path]:
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     for old in parent.iterdir():
         if time.time() - old.stat().st_mtime > _ABANDONED.total_seconds():
             shutil.rmtree(old, ignore_errors=True)

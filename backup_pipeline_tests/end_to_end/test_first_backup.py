@@ -15,6 +15,7 @@ import pytest
 from backup_pipeline.demo.isp import sizes
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.environment import kept_environment
+from backup_pipeline_tests.reachable import open_to_others
 
 
 def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
@@ -22,7 +23,8 @@ def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _run(home: Path, words: Sequence[str], **settings: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from backup_pipeline.cli import main; raise SystemExit(main())", *words]
+    program = "import os; os.umask(0o022); from backup_pipeline.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", program, *words]
     return subprocess.run(
         command,
         env=_environment(home, settings),
@@ -75,6 +77,15 @@ def test_no_secret_of_the_demo_is_in_the_bundle(home: Path, summary: dict[str, o
 def test_the_first_backup_leaves_no_process_behind(home: Path, summary: dict[str, object]) -> None:
     assert summary["status"] == "success"
     assert not [p.pid for p in psutil.process_iter(["cmdline"]) if str(home) in " ".join(p.info["cmdline"] or [])]
+
+
+def test_no_other_user_of_the_machine_can_read_or_list_anything_of_it(home: Path, summary: dict[str, object]) -> None:
+    del summary
+    written = [found for found in home.rglob("*") if found.is_file()]
+    assert len(written) > 50
+    assert list(open_to_others(home)) == []
+    ours = [found for found in written if home / "postgres" not in found.parents]  # PostgreSQL has its own rule
+    assert [str(found) for found in ours if found.stat().st_mode & 0o077] == []
 
 
 def test_one_table_again_is_a_selective_backup(home: Path, summary: dict[str, object]) -> None:

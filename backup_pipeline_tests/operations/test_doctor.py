@@ -131,7 +131,7 @@ def test_a_denied_delete_is_said_with_what_is_left() -> None:
     assert left(store.inner) == ["doctor/trial.txt"]
 
 
-@pytest.mark.parametrize(("off", "state"), [(0, State.OK), (20, State.WARNING), (-90, State.PROBLEM)])
+@pytest.mark.parametrize(("off", "state"), [(0, State.OK), (20, State.WARNING), (-1000, State.PROBLEM)])
 def test_the_clock_of_a_store_is_compared_with_ours(off: int, state: State) -> None:
     store = MemoryStore(clock=lambda: datetime.now(UTC) + timedelta(seconds=off))
     assert states(trial(store), "clock") == [state]

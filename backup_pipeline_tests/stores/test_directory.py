@@ -40,6 +40,28 @@ def test_objects_are_files_that_only_their_owner_reads(store: DirectoryStore) ->
     assert {_mode(store.root / folder) for folder in (".", "isp", "isp/backups", ".partial")} == {0o700}
 
 
+def test_a_store_that_was_given_to_a_group_is_readable_by_it_and_by_nobody_else(tmp_path: Path) -> None:
+    root = tmp_path / "shared"
+    root.mkdir()
+    root.chmod(0o2750)
+    store = DirectoryStore(root)
+    before = os.umask(0o077)
+    try:
+        store.put("isp/backups/a.zip", [b"a"])
+    finally:
+        os.umask(before)
+    assert _mode(root / "isp/backups/a.zip") == 0o640
+    assert {(root / folder).stat().st_mode & 0o7777 for folder in ("isp", "isp/backups")} == {0o2750}
+
+
+def test_a_folder_that_others_may_read_by_chance_is_not_shared(tmp_path: Path) -> None:
+    root = tmp_path / "usual"
+    root.mkdir()
+    root.chmod(0o755)
+    DirectoryStore(root).put("isp/a.zip", [b"a"])
+    assert (_mode(root / "isp"), _mode(root / "isp/a.zip")) == (0o700, 0o600)
+
+
 def test_deleting_removes_the_folders_it_leaves_empty(store: DirectoryStore) -> None:
     store.put("isp/tables/a/part", [b"1"])
     store.put("isp/backups/b", [b"1"])
