@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.removal import Versions
+from backup_pipeline.core.unforeseen import wanted
 
 PROJECT = Path(__file__).resolve().parent.parent
 _SOURCE_PREFIX = "BACKUP_SOURCE_URL_"
@@ -125,7 +126,6 @@ class Settings(BaseSettings):
         default=Versions.REPORT, description="earlier versions in a versioned bucket: report, leave or remove them"
     )
     keep_events_days: int = Field(default=90, ge=1, description="the event log of a Dagster run is kept whole so long")
-    created_by: str = Field(default="", validation_alias=AliasChoices("BACKUP_CREATED_BY", "USER", "LOGNAME"))
 
     def __init__(self, **values: object) -> None:
         try:
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
             first = error.errors()[0]
             name = str(first["loc"][0]).upper()
             variable = name if name.startswith(_OTHER_PREFIXES) else f"BACKUP_{name}"
-            message = f"{variable} is wrong: {first['msg']}"
+            message = f"{variable} is wrong: it wants {wanted(first)}."
             raise SettingsError(message, do="Correct it; docs/configuration.md lists every setting.") from None
 
     def source_url_of(self, catalog: str) -> SecretStr | None:

@@ -13,6 +13,7 @@ import apprise
 
 from backup_pipeline.alerts.channel import Channel, asset, named_apart, parse_channel
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
+from backup_pipeline.core.unforeseen import in_our_words
 
 TIMEOUT = timedelta(seconds=20)
 
@@ -103,7 +104,7 @@ def _deliver(channel: Channel, alert: Alert) -> str | None:
         )
         return None if sent else channel.redact(_reason(sent))
     except Exception as error:  # noqa: BLE001 - a hundred services may raise anything, an alert must not
-        return channel.redact(f"{type(error).__name__}: {error}")
+        return channel.redact(in_our_words(error))
 
 
 def _reason(sent: apprise.AppriseResult) -> str:

@@ -16,6 +16,7 @@ from urllib.request import Request, build_opener
 from backup_pipeline.core.alerts import Delivery
 from backup_pipeline.core.pings import Signal
 from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.unforeseen import in_our_words
 
 _LONGEST_BODY = 1000
 _WEB = {"http", "https"}
@@ -79,7 +80,7 @@ class HttpPinger:
         except URLError as error:
             return redact(str(error.reason), *_secrets(url))
         except Exception as error:  # noqa: BLE001 - a server may answer anything, a ping must not stop a backup
-            return redact(f"{type(error).__name__}: {error}", *_secrets(url))
+            return redact(in_our_words(error), *_secrets(url))
 
 
 def place_of(url: str) -> str:

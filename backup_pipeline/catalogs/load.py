@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from pydantic_core import ErrorDetails
 from backup_pipeline.catalogs.lines import LinedYaml, read_lined_yaml
 from backup_pipeline.catalogs.reasons import place_of, reason_of
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.errors import CatalogError, NotFoundError
 
 
 def load_catalog(path: Path) -> Catalog:
@@ -40,6 +41,19 @@ def load_catalogs(folder: Path) -> dict[str, Catalog]:
         message = f"There is no catalog (*.yaml) in {folder}."
         raise CatalogError(message, do="Write one with `backup-pipeline catalog init`, or correct BACKUP_CATALOGS.")
     return {name: catalog for name, (_, catalog) in found.items()}
+
+
+def named_catalog(name: str, catalogs: Mapping[str, Catalog], folder: Path) -> Catalog:
+    """The catalog of that name among those of `folder`; NotFoundError, with those there are, when it is none."""
+    if name not in catalogs:
+        raise no_catalog(name, catalogs, folder)
+    return catalogs[name]
+
+
+def no_catalog(name: str, known: Iterable[str], folder: Path) -> NotFoundError:
+    """The one answer of every command to a catalog that is not there."""
+    message = f"There is no catalog {name!r} in {folder}."
+    return NotFoundError(message, do=f"Use one of {', '.join(known)}, or set BACKUP_CATALOGS to another folder.")
 
 
 def _explain(path: Path, source: LinedYaml, detail: ErrorDetails) -> str:

@@ -69,12 +69,22 @@ def list_alerts(
     """
     with opened() as at:
         entries = at.ledger.outbox.list(undelivered=not delivered, limit=limit)
+        nothing = "There are no alerts." if delivered else _nothing_waits(at)
     if as_json:
         print_json(entries)
         return
     console = result_console()
-    nothing = "There are no alerts." if delivered else "Every alert was delivered."
     console.print(_table(entries) if entries else nothing)
+
+
+def _nothing_waits(at: Opened) -> str:
+    """What to say when no alert waits for a channel: without one, none ever does, and nobody is told."""
+    from backup_pipeline.core.alerts import reaching
+    from backup_pipeline.wiring.ports import open_settings_alerter
+
+    if reaching(open_settings_alerter(at.settings).channels):
+        return "Every alert was delivered."
+    return "No alert reaches anybody: BACKUP_ALERT_URLS is not set, so alerts go into the log alone."
 
 
 @alerts_app.command()

@@ -41,7 +41,7 @@ def audit(
 
     Exit codes: 0 shown; 1 the ledger can not be read; 2 wrong request; 10 there is no such backup.
     """
-    with opened() as at:
+    with opened(catalog) as at:
         events = at.ledger.audits(_wanted(backup, at.ledger, catalog), limit=limit)
     if as_json:
         print_json(events)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from backup_pipeline.cli.catalogs import chosen_catalog
 from backup_pipeline.cli.errors import RunFailedError
 from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog import Catalog
@@ -62,11 +63,12 @@ def backup(
 
         backup-pipeline backup --catalog shop --json
 
-    Exit codes: 0 done; 1 failed; 2 wrong request or catalog; 3 some tables failed and there is no bundle; 11 another
-    run writes the catalog; 20 the store gave back other bytes; 21 refused, because the date is over; 130 stopped.
+    Exit codes: 0 done; 1 failed; 2 wrong request or catalog; 3 some tables failed and there is no bundle; 10 there is
+    no such catalog; 11 another run writes the catalog; 20 the store gave back other bytes; 21 refused, because the date
+    is over or a clock is wrong; 130 stopped.
     """
     settings = Settings()
-    spec = _catalog(settings, settings.catalog if catalog is None else catalog)
+    spec = chosen_catalog(settings, catalog)
     wish = _Wish(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:
         try:
@@ -84,13 +86,13 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
     from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.core.dates import local_date
     from backup_pipeline.orchestration.execute import Order, run_backup
+    from backup_pipeline.wiring.actor import os_user
     from backup_pipeline.wiring.embedded import prepared
 
     with prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
         now = _close_what_died(ready, wish.catalog)
         day = _date(wish.day) if wish.day else local_date(now, wish.catalog.timezone)
-        by = ready.created_by or "command line"
-        order = Order(wish.catalog, wish.tables, day, wish.reason, by, late=wish.late, now=now)
+        order = Order(wish.catalog, wish.tables, day, wish.reason, os_user(), late=wish.late, now=now)
         # What is logged inside a step is in its compute log; here it would stand twice, or not at all.
         logging.getLogger("backup_pipeline").addHandler(logging.NullHandler())
         with shown_progress(console) as progress:
@@ -162,16 +164,6 @@ def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredMan
         # The row knows more than the manifest: what became of the copy in the second store.
         known = {"status": attempt.status, "warnings": attempt.warnings}
         return stored_manifest(attempt, ports.store).model_copy(update=known)
-
-
-def _catalog(settings: Settings, name: str) -> Catalog:
-    from backup_pipeline.catalogs.load import load_catalogs
-
-    catalogs = load_catalogs(settings.catalogs)
-    if name not in catalogs:
-        message = f"There is no catalog {name!r} in {settings.catalogs}."
-        raise UsageError(message, do=f"Use one of {', '.join(catalogs)}, or set BACKUP_CATALOGS to another folder.")
-    return catalogs[name]
 
 
 def _tables(catalog: Catalog, wanted: list[str]) -> tuple[str, ...]:

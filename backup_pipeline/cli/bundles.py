@@ -59,7 +59,7 @@ def download(
     from backup_pipeline.operations.browse import find_sound_backup
     from backup_pipeline.operations.local_file import Destination
 
-    with opened() as at:
+    with opened(catalog) as at:
         attempt = find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
         path = _taken(at, attempt, form, Destination(to, force), store)
     print_line(str(path))
@@ -94,7 +94,7 @@ def url(
     from backup_pipeline.operations.download import bundle_url
 
     time = parse_duration(expires)
-    with opened() as at:
+    with opened(catalog) as at:
         attempt = find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
         witness = at.witness()
         where = at.store(store)

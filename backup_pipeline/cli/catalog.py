@@ -11,7 +11,7 @@ import typer
 
 from backup_pipeline.cli.output import note_console, print_json, print_line, result_console
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import CatalogError, NotFoundError, RefusedError, UsageError
+from backup_pipeline.core.errors import CatalogError, RefusedError, UsageError
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _write(out: Path, text: str) -> None:
 
 
 def _chosen(settings: Settings, target: str | None) -> Mapping[str, Catalog]:
-    from backup_pipeline.catalogs.load import load_catalog, load_catalogs
+    from backup_pipeline.catalogs.load import load_catalog, load_catalogs, named_catalog
 
     if target is not None and (target.endswith((".yaml", ".yml")) or "/" in target):
         catalog = load_catalog(Path(target))
@@ -173,12 +173,7 @@ def _chosen(settings: Settings, target: str | None) -> Mapping[str, Catalog]:
     catalogs = load_catalogs(settings.catalogs)
     if target is None:
         return catalogs
-    if target not in catalogs:
-        message = f"There is no catalog {target!r} in {settings.catalogs}."
-        raise NotFoundError(
-            message, do=f"There are: {', '.join(catalogs)}. Or give a file (.yaml), or set BACKUP_CATALOGS."
-        )
-    return {target: catalogs[target]}
+    return {target: named_catalog(target, catalogs, settings.catalogs)}
 
 
 def _compare(settings: Settings, catalog: Catalog, source: str | None) -> CatalogReport:

@@ -46,7 +46,7 @@ def copy(
     if bool(backup) == missing:
         message = "Say which backup, or --missing." if not backup else "An ID and --missing do not go together."
         raise UsageError(message, do="Run `backup-pipeline copy ID`, or `backup-pipeline copy --missing`.")
-    with opened() as at, _ports(at) as ports:
+    with opened(catalog) as at, _ports(at) as ports:
         decisions = _decisions(at, ports, backup, catalog)
         if dry_run:
             _print_plan(decisions, as_json=as_json)

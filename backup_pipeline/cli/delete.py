@@ -44,7 +44,7 @@ def delete(
     from backup_pipeline.wiring.pruning import open_prune
 
     with opened() as at:
-        attempt = find_backup(str(parse_backup_id(backup)), at.ledger)
+        attempt = find_backup(str(parse_backup_id(backup, latest=False)), at.ledger)
         ports = open_prune(at.settings, at.ledger, at.actor)
         wish = _wish(at, attempt.catalog, versions)
         check_deletable(attempt, wish, ports)

@@ -47,12 +47,12 @@ def doctor(
     """
     from backup_pipeline.core.doctor import problems
     from backup_pipeline.operations.doctor import examine
+    from backup_pipeline.wiring.actor import os_user
     from backup_pipeline.wiring.doctor import checks_of
 
     with ExitStack() as stack:
         settings = _ready(stack)
-        actor = settings.created_by or "command line"
-        checks = checks_of(settings, _chosen(settings, catalog), send=send, actor=actor, dagster=_dagster)
+        checks = checks_of(settings, _chosen(settings, catalog), send=send, actor=os_user(), dagster=_dagster)
         lines = examine(checks)
     if as_json:
         print_json(lines)

@@ -60,7 +60,7 @@ def drill(
     from backup_pipeline.operations.drill import DrillRequest
     from backup_pipeline.wiring.drilling import drilled_catalog
 
-    with opened() as at:
+    with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         known = drilled_catalog(at.settings, attempt.catalog)
         request = DrillRequest(attempt, at.actor, known, newest=backup == _LATEST, fault=inject)

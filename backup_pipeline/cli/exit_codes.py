@@ -10,7 +10,7 @@ EXIT_CODES: Mapping[int, str] = {
     1: "failed",
     2: "the request is wrong: an option, a setting or a catalog",
     3: "partial: some of what was asked was done, and some was not",
-    10: "not found: no such backup, table or object",
+    10: "not found: no such catalog, backup, table or object",
     11: "locked: somebody else holds what is needed",
     12: "can not decrypt: the key is wrong or missing",
     20: "verification failed: the stored bytes are not what the manifest says",

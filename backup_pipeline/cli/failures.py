@@ -11,6 +11,7 @@ from rich.text import Text
 
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.unforeseen import in_our_words
 
 
 def tell_failure(error: Exception, *, as_json: bool, debug: bool) -> int:
@@ -39,5 +40,5 @@ def _told(error: Exception) -> tuple[str, str]:
         return redact(error.what), redact(error.do)
     if say := getattr(error, "format_message", None):  # Typer's own: a wrong option or argument
         return redact(str(say())), "`--help` shows what is allowed."
-    said = " ".join(str(error).split())
-    return redact(f"{type(error).__name__}: {said}"), "This was not foreseen. Run it again with --debug, and report it."
+    said = " ".join(in_our_words(error).split())
+    return redact(said), "This was not foreseen. Run it again with --debug, and report it."

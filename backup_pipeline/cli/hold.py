@@ -41,7 +41,7 @@ def hold(
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.hold import hold_backup
 
-    with opened() as at:
+    with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         witness = at.witness()
         held = Hold(at.actor, reason, _until(at, attempt.catalog, until, witness.clock()))
@@ -66,7 +66,7 @@ def release(
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.hold import release_backup
 
-    with opened() as at:
+    with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         held = release_backup(attempt, at.store(), at.witness(), by=at.actor, reason=reason)
     said = "is released: the rules count for it again" if held else "was not held"

@@ -150,6 +150,6 @@ def _checked(backup: str, settings: Settings, catalog: str | None, store: Which)
     from backup_pipeline.wiring.encryption import open_cipher
 
     cipher = open_cipher(settings)
-    with opened() as at:
+    with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         return check_key(attempt, at.store(store), cipher, at.witness())

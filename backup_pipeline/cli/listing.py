@@ -45,7 +45,7 @@ def list_backups(
     Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request; 10 nothing
     was ever set up here.
     """
-    with opened() as at:
+    with opened(catalog) as at:
         rows = at.ledger.list(catalog=catalog, status=status or (), limit=limit)
         copies = at.ledger.copies.list(catalog=catalog)
         undelivered, now = len(at.ledger.outbox.list()), at.clock()
@@ -83,7 +83,7 @@ def show(
     """
     from backup_pipeline.operations.browse import find_backup
 
-    with opened() as at:
+    with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
         audits = list(reversed(at.ledger.audits(attempt.backup_id)))
         copies = at.ledger.copies.list(backup_id=attempt.backup_id)

@@ -8,6 +8,7 @@ from backup_pipeline.core.copies import CopyAge
 from backup_pipeline.core.due_state import Freshness, State
 from backup_pipeline.core.errors import BackupError, LedgerError
 from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.unforeseen import in_our_words
 from backup_pipeline.core.verified import age
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -26,7 +27,7 @@ def nagios_line(
     except BackupError as error:
         return _line(UNKNOWN, _one_line(f"{error.what} {error.do}"))
     except Exception as error:  # noqa: BLE001  # a monitor takes 1, Python's own code, for a mere warning
-        return _line(UNKNOWN, _one_line(f"{type(error).__name__}: {error}"))
+        return _line(UNKNOWN, _one_line(in_our_words(error)))
     worst = max((_code(one) for one in stands), default=OK)
     told = [_told(one) for one in stands if _code(one) == worst and not (stale and worst == OK)]
     line, code = _line(max(worst, WARNING if stale else OK), " ".join([*told, *stale]) or "there is no catalog")

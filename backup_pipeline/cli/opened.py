@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from backup_pipeline.cli.catalogs import check_known
 from backup_pipeline.cli.output import note_console
 from backup_pipeline.core.restore_requests import FIRST, SECOND, Which
 from backup_pipeline.settings import Settings
@@ -36,7 +37,9 @@ class Opened:
     @property
     def actor(self) -> str:
         """Who asks, as the audit will name them."""
-        return self.settings.created_by or "command line"
+        from backup_pipeline.wiring.actor import os_user
+
+        return os_user()
 
     def store(self, which: Which = FIRST) -> Store:
         """The store of the backups: the first, or the second.
@@ -48,12 +51,12 @@ class Opened:
         if which == SECOND:
             from backup_pipeline.wiring.second_store import the_second
 
-            second = the_second(self.settings, noted_in(self.ledger, self.settings))
+            second = the_second(self.settings, noted_in(self.ledger))
             note_console().print(f"From the second store, {second.url}.", markup=False)
             return second.store
         from backup_pipeline.wiring.store import open_settings_store
 
-        return open_settings_store(self.settings, used=noted_in(self.ledger, self.settings))
+        return open_settings_store(self.settings, used=noted_in(self.ledger))
 
     def witness(self) -> Witness:
         """Where it is written down that somebody took a backup out."""
@@ -63,10 +66,14 @@ class Opened:
 
 
 @contextmanager
-def opened() -> Iterator[Opened]:
-    """Open the ledger; the embedded PostgreSQL, where it is the ledger's server, is started for as long as it takes."""
+def opened(catalog: str | None = None) -> Iterator[Opened]:
+    """Open the ledger; the embedded PostgreSQL, where it is the ledger's server, is started for as long as it takes.
+
+    NotFoundError where `catalog` is neither declared nor in the ledger.
+    """
     from backup_pipeline.wiring.embedded import ledger_ready
     from backup_pipeline.wiring.ledger import open_ledger
 
     with ledger_ready(Settings()) as settings, open_ledger(settings) as ledger:
+        check_known(settings, ledger, catalog)
         yield Opened(settings, ledger)

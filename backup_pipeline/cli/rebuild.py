@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backup_pipeline.cli.catalogs import check_known
 from backup_pipeline.cli.opened import Opened
 from backup_pipeline.cli.options import FromStore, PlanAsJson
 from backup_pipeline.cli.output import note_console, print_json, result_console
@@ -54,9 +55,10 @@ def rebuild(
         backup-pipeline rebuild --accept 20261120T180000Z-full-1f3a9c2e --confirm
 
     Exit codes: 0 shown, or written; 1 store or ledger can not be read or written; 2 wrong request; 3 something can
-    not be settled, and each is told.
+    not be settled, and each is told; 10 there is no such catalog.
     """
     from backup_pipeline.core.ids import parse_backup_id
+    from backup_pipeline.core.layout import backups_prefix
     from backup_pipeline.operations.rebuild import rebuild as carry_out
     from backup_pipeline.operations.rebuild_look import plan_rebuild
     from backup_pipeline.wiring.ledger import open_ledger
@@ -66,6 +68,8 @@ def rebuild(
     with empty_or_there(Settings()) as settings, open_ledger(settings) as ledger:
         actor = Opened(settings, ledger).actor
         ports = open_rebuild(settings, ledger, actor, from_second=store == "second", accepted=ids)
+        if catalog is not None and not any(ports.store.list(backups_prefix(catalog))):
+            check_known(settings, ledger, catalog)
         plan = plan_rebuild(ports, catalog)
         if not as_json:
             _show(plan)

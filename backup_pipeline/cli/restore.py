@@ -100,5 +100,5 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
         message = f"--ask can not go with {'--dry-run' if dry_run else '--confirm'}."
         raise UsageError(message, do="Leave it out: the approval confirms the plan, and --ask shows it.")
     order = Order(wish, catalog, request, target_url, to_source, not no_safety_backup, dry_run, as_json, store, ask)
-    with opened() as at:
+    with opened(catalog) as at:
         carry_out(at, order)

@@ -45,7 +45,7 @@ def list_restores(
 
     Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request.
     """
-    with opened() as at:
+    with opened(catalog) as at:
         rows = at.ledger.restores.list(catalog=catalog, status=status or (), limit=limit)
     if as_json:
         print_json(rows)
@@ -89,24 +89,25 @@ def show(
 def approve(
     number: Number,
     *,
-    by: Annotated[str | None, typer.Option(help="Who approves; default: BACKUP_CREATED_BY.")] = None,
     reason: LedgerReason = "",
 ) -> None:
-    """Approve a restore request, as another person than the one who asked for it.
+    """Approve a restore request, as another user of the operating system than the one who asked for it.
 
     Look at it first: `restores show N` has the plan. Nothing is restored yet: `restore --request N` does that.
 
     Examples:
 
-        backup-pipeline restores approve 7 --by karim
+        backup-pipeline restores approve 7
 
-    Exit codes: 0 approved; 1 it can not be approved any more; 2 nobody is named; 10 there is no such request; 21 the
-    same person asked for it.
+        sudo -u karim backup-pipeline restores approve 7
+
+    Exit codes: 0 approved; 1 it can not be approved any more; 10 there is no such request; 21 the same person asked
+    for it.
     """
     from backup_pipeline.operations.restore_requests import approve as approve_request
 
     with opened() as at:
-        row = approve_request(number, by if by is not None else at.actor, at.witness(), reason=reason)
+        row = approve_request(number, at.actor, at.witness(), reason=reason)
     line = f"Restore request {row.id} is approved by {row.decided_by}. Now: backup-pipeline restore --request {row.id}"
     result_console().print(line, markup=False, soft_wrap=True)
 
@@ -116,7 +117,6 @@ def reject(
     number: Number,
     *,
     reason: LedgerReason,
-    by: Annotated[str | None, typer.Option(help="Who rejects; default: BACKUP_CREATED_BY.")] = None,
 ) -> None:
     """Reject a restore request that has not begun, also one that was approved, or your own.
 
@@ -129,5 +129,5 @@ def reject(
     from backup_pipeline.operations.restore_requests import reject as reject_request
 
     with opened() as at:
-        row = reject_request(number, by if by is not None else at.actor, at.witness(), reason=reason)
+        row = reject_request(number, at.actor, at.witness(), reason=reason)
     result_console().print(f"Restore request {row.id} is rejected by {row.decided_by}.", markup=False, soft_wrap=True)

@@ -54,7 +54,7 @@ def stats(
     if prometheus:
         _print_metrics()
         return
-    with opened() as at:
+    with opened(catalog) as at:
         found = _gathered(at, catalog, days, measure=measure)
     if as_json:
         print_json(found)

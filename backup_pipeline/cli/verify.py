@@ -68,7 +68,7 @@ def verify(  # noqa: PLR0913  # options are arguments to Typer
     is older than its schedule allows.
     """
     request = _request(level, sample, seed, max_duration)
-    with opened() as at:
+    with opened(catalog) as at:
         attempt, report = _verified(at, backup, catalog, request, store)
         stale = _stale(at, attempt) if backup == "latest" else None
     if as_json:

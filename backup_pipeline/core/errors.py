@@ -5,7 +5,7 @@
     │   ├── CatalogError             a catalog that does not validate, or does not fit its database
     │   └── SettingsError            a setting that is missing or malformed
     ├── PartialError             3   some of what was asked was done
-    ├── NotFoundError           10   no such backup, table or object
+    ├── NotFoundError           10   no such catalog, backup, table or object
     ├── LockedError             11   somebody else holds what is needed
     │   ├── LeaseHeldError           another run writes the catalog, and is alive
     │   └── LeaseLostError           this run may not write its catalog any more
@@ -74,7 +74,7 @@ class PartialError(BackupError):
 
 
 class NotFoundError(BackupError):
-    """There is no such backup, table or object."""
+    """There is no such catalog, backup, table or object."""
 
     exit_code = 10
 

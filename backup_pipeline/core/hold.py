@@ -42,5 +42,5 @@ def read_hold(data: bytes, where: str) -> datetime | None:
         until = json.loads(data[:MOST_NOTE])["until"]
         return datetime.fromisoformat(until) if until is not None else None
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        message = f"{where} can not be read as a hold: {error}."
+        message = f"{where} can not be read as a hold: it wants JSON with a time or null as `until`."
         raise VerificationError(message, do="Hold the backup again, or release it.") from error

@@ -35,9 +35,10 @@ def new_backup_id(now: datetime, kind: str, salt: int) -> BackupId:
     return BackupId(now.astimezone(UTC).replace(microsecond=0), kind, f"{salt & 0xFFFFFFFF:08x}")
 
 
-def parse_backup_id(text: str) -> BackupId:
-    """The id written as `text`; UsageError when it is not one."""
-    do = "Ids look like 20261120T180000Z-full-1f3a9c2e; `backup-pipeline list` shows them, `latest` works too."
+def parse_backup_id(text: str, *, latest: bool = True) -> BackupId:
+    """The id written as `text`; UsageError when it is not one, which says whether `latest` could stand there."""
+    do = "Ids look like 20261120T180000Z-full-1f3a9c2e; `backup-pipeline list` shows them"
+    do += ", `latest` works too." if latest else ". Here `latest` is none: what it means changes with every backup."
     match = _PATTERN.fullmatch(text)
     if match is None:
         message = f"{text!r} is not a backup id."

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from backup_pipeline.core.doctor import Check, Line, problem, skipped
 from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.unforeseen import in_our_words
 
 PATIENCE = timedelta(seconds=30)
 _LOOK = "Look at what it names; with --debug of another command there is a traceback."
@@ -38,7 +39,7 @@ def _start(check: Check, lines: list[Line]) -> Future[None]:
         except BackupError as error:
             lines.append(problem(check.topic, error.what, error.do or _LOOK))
         except Exception as error:  # noqa: BLE001 - a check that breaks is a finding, and stops no other
-            lines.append(problem(check.topic, f"{type(error).__name__}: {error}", _LOOK))
+            lines.append(problem(check.topic, in_our_words(error), _LOOK))
         finally:
             future.set_result(None)
 

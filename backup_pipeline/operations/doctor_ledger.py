@@ -56,7 +56,7 @@ def outbox(ledger: Ledger) -> Iterator[Line]:
         yield warning("alerts", f"only the log was told of what goes wrong with {', '.join(unheard)}", do)
     left = ledger.outbox.list(limit=1000)
     if not left:
-        yield ok("alerts", "every alert was delivered")
+        yield ok("alerts", "no alert waits to be delivered")
         return
     error = next((entry.last_error for entry in left if entry.last_error), None)
     last = f"; the last error: {error}" if error else ""

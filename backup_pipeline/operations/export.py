@@ -27,6 +27,7 @@ from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan, TablePlan
 from backup_pipeline.core.ports import Ports, Snapshot
 from backup_pipeline.core.progress import StageStarted, TableFinished, Waiting
+from backup_pipeline.core.unforeseen import in_our_words
 from backup_pipeline.operations.export_table import TableJob, export_table
 from backup_pipeline.operations.not_held import find_not_held
 from backup_pipeline.operations.results import TableResult
@@ -161,7 +162,7 @@ def _result(request: ExportRequest, ports: Ports, table: str, future: Future[Tab
         return future.result()
     if isinstance(error, CanceledError | SnapshotLostError | LeaseLostError) or not isinstance(error, Exception):
         raise error
-    known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
+    known = error if isinstance(error, BackupError) else BackupError(in_our_words(error))
     known.__cause__ = error if known is not error else known.__cause__
     if isinstance(known, SnapshotOutdatedError):
         return TableResult(table, None, error=known)  # it may be read again

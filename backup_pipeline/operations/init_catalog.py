@@ -13,6 +13,7 @@ from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan
 from backup_pipeline.core.ports import Source
+from backup_pipeline.core.unforeseen import wanted
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def init_catalog(source: Source, *, name: str | None = None, timezone: str = "UT
         draft = draft_catalog(database, name=name, timezone=timezone)
     except ValidationError as error:
         first = error.errors()[0]
-        message = f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})."
+        message = f"{first['loc'][0]}: {wanted(first)} (given: {first['input']!r})."
         do = "A name has lower-case letters, digits and underscores; a timezone is an IANA name such as Asia/Dhaka."
         raise UsageError(message, do=do) from None
     return InitResult(draft.catalog, draft_yaml(draft), plan_catalog(draft.catalog, database))

@@ -21,6 +21,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore_requests import MOVES, RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.restoring import RestoreReport
+from backup_pipeline.core.unforeseen import in_our_words
 from backup_pipeline.operations.restore_access import Access
 from backup_pipeline.operations.telling import Scribe, Voice, no_row_alert, restore_alert, tell
 
@@ -44,7 +45,7 @@ def ended_when_it_fails(row: RestoreRow, access: Access) -> Iterator[None]:
         end_failed(row, error, access)
         raise
     except Exception as error:
-        end_failed(row, BackupError(f"{type(error).__name__}: {error}"), access)
+        end_failed(row, BackupError(in_our_words(error)), access)
         raise
     except BaseException:
         end_failed(row, stopped(row), access)

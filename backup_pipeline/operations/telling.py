@@ -22,6 +22,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.ports import Alerter, Clock, Ledger
 from backup_pipeline.core.restore_requests import RestoreRow
+from backup_pipeline.core.unforeseen import in_our_words
 from backup_pipeline.operations.outbox import send
 from backup_pipeline.operations.threads import is_told, unheard_alert
 
@@ -53,7 +54,7 @@ def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -
     canceled = isinstance(error, CanceledError)
     refused = isinstance(error, LeaseHeldError | RefusedError)
     ended = "canceled" if canceled else "refused" if refused else "failed"
-    known = error if isinstance(error, BackupError) else BackupError(f"{type(error).__name__}: {error}")
+    known = error if isinstance(error, BackupError) else BackupError(in_our_words(error))
     what = known.what
     tables: Mapping[str, str] = {}
     if isinstance(error, ExportFailedError):

@@ -12,11 +12,14 @@ SCOPE_TAG = "backup_pipeline/scope"
 """`selected`: the bundle holds only the tables of this run; without it, every table of the catalog."""
 SELECTED = "selected"
 USER_TAG = "user"
+"""Who launched a run, as Dagster's UI shows it. Whoever launches one can write it: the ledger does not believe it."""
 CATALOG_TAG = "backup_pipeline/catalog"
 DUE_TAG = "backup_pipeline/due"
 """On the runs that a schedule launches: the due time that they are for (ISO 8601, UTC)."""
 CATCH_UP_TAG = "backup_pipeline/catch_up"
 """On a run that makes up for what was missed: the newest due time of it."""
+CATCH_UP = "catch-up"
+"""Who makes such a run, as the ledger shows it."""
 DRILL_TAG = "backup_pipeline/drill"
 """On the runs that drill: the audit says how they end, and `backup_logs` the level."""
 PRUNE_TAG = "backup_pipeline/prune"
@@ -42,7 +45,6 @@ class BackupConfig(dg.Config):
     """Why this backup is made, and whether it may be filed under a date that is over."""
 
     reason: str = Field(default="", description="Why this backup is made; kept in the ledger and in the manifest.")
-    created_by: str = Field(default="", description="Who makes it. Default: the run's `user` tag, else `dagster`.")
     late: bool = Field(
         default=False,
         description="File today's rows under a date that is over. The manifest then says late, with the true time.",

@@ -11,12 +11,12 @@ from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError, StaleError, UsageError
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
-from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, USER_TAG, refuse_variables
+from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, refuse_variables
 from backup_pipeline.orchestration.drill_metadata import drill_markdown, drill_metadata
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import drill_job_name, drill_op
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.orchestration.run_facts import run_url
+from backup_pipeline.orchestration.run_facts import actor_of, run_url
 from backup_pipeline.orchestration.schedules import tick_of, ticks_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drilling import drilled_catalog
@@ -37,7 +37,6 @@ class DrillConfig(dg.Config):
             "is recorded and nobody is alerted."
         ),
     )
-    created_by: str = Field(default="", description="Who asks. Default: the run's `user` tag, else `dagster`.")
 
 
 def drill_job(catalog: Catalog) -> dg.JobDefinition:
@@ -58,7 +57,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
                 attempt = find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog)
             request = DrillRequest(
                 attempt=attempt,
-                actor=config.created_by or context.run.tags.get(USER_TAG) or "dagster",
+                actor=actor_of(context.run),
                 catalog=drilled_catalog(Settings(), catalog.catalog),
                 newest=config.backup_id == LATEST,
                 fault=fault,

@@ -20,6 +20,7 @@ from backup_pipeline.orchestration.keys import bundle_key, bundle_op, full_job, 
 from backup_pipeline.orchestration.owner_tag import OWNER_TAG, owner_tag
 from backup_pipeline.orchestration.partitions import daily_partitions
 from backup_pipeline.orchestration.resources import watcher
+from backup_pipeline.orchestration.run_facts import person
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.clock import utc_now
 from backup_pipeline.wiring.ports import this_owner
@@ -59,7 +60,7 @@ def run_backup(order: Order, settings: Settings, progress: Progress) -> RunResul
     _refuse_impossible_date(order)
     job = backup_definitions(catalog, settings).resolve_job_def(full_job(catalog))
     chosen = order.tables or tuple(catalog.tables)
-    token = watcher.set(progress)
+    token, by = watcher.set(progress), person.set(order.created_by)
     try:
         with dg.DagsterInstance.get() as instance:
             result = job.execute_in_process(
@@ -75,6 +76,7 @@ def run_backup(order: Order, settings: Settings, progress: Progress) -> RunResul
                 raise KeyboardInterrupt
     finally:
         watcher.reset(token)
+        person.reset(by)
     if result.success:
         return RunResult(result.run_id, success=True)
     return _failed(result.run_id, result.all_events)
@@ -90,7 +92,7 @@ def _refuse_impossible_date(order: Order) -> None:
 
 
 def _run_config(order: Order) -> Mapping[str, object]:
-    config = {"reason": order.reason, "late": order.late, "created_by": order.created_by}
+    config = {"reason": order.reason, "late": order.late}
     return {
         "ops": {tables_op(order.catalog): {"config": config}, bundle_op(order.catalog): {"config": config}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

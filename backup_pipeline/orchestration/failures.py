@@ -13,6 +13,7 @@ from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailed
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.unforeseen import in_our_words
 from backup_pipeline.ledger.heartbeat import Heartbeat
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.lease import AttemptBeat, lease_of
@@ -58,7 +59,7 @@ def _ended_when_it_fails(attempt: Attempt, request: Request, ports: Ports, log: 
         _end(attempt, error, request, ports, log)
         raise failure(error) from None
     except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
-        unforeseen = BackupError(redact(f"{type(error).__name__}: {error}"))
+        unforeseen = BackupError(redact(in_our_words(error)))
         log.debug(redact("".join(traceback.format_exception(error))))
         _end(attempt, unforeseen, request, ports, log)
         raise failure(unforeseen) from None
@@ -75,7 +76,7 @@ def told_as_failure(log: dg.DagsterLogManager, hide: Callable[[str], str] = reda
         raise failure(hidden) from None
     except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
         log.debug(hide("".join(traceback.format_exception(error))))
-        raise failure(BackupError(hide(f"{type(error).__name__}: {error}"))) from None
+        raise failure(BackupError(hide(in_our_words(error)))) from None
 
 
 def failure(error: BackupError) -> dg.Failure:

@@ -10,7 +10,7 @@ from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.operations.account import Account, account, end_vanished
-from backup_pipeline.orchestration.config import CATCH_UP_TAG
+from backup_pipeline.orchestration.config import CATCH_UP, CATCH_UP_TAG
 from backup_pipeline.orchestration.keys import bundle_op, full_job, tables_op
 from backup_pipeline.orchestration.partitions import daily_partitions
 from backup_pipeline.orchestration.resources import BackupResource
@@ -27,8 +27,6 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-CATCH_UP = "catch-up"
-"""Who makes such a run, as the ledger shows it."""
 _KEYS = {False: CATCH_UP, True: "try again"}
 
 
@@ -85,7 +83,7 @@ def _catch_up(catalog: Catalog, found: Account, instance: dg.DagsterInstance) ->
     if due is None or _is_under_way(catalog, instance) or not daily_partitions(catalog).has_partition_key(day):
         return
     reason = f"{_why(found)}, with the rows of now."
-    config = {"reason": reason, "created_by": CATCH_UP}
+    config = {"reason": reason}
     yield dg.RunRequest(
         job_name=full_job(catalog),
         partition_key=day,

@@ -11,11 +11,12 @@ from backup_pipeline.core.prune_plan import PrunePlan
 from backup_pipeline.operations.prune import prune
 from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, plan_prune
 from backup_pipeline.operations.prune_report import PruneReport
-from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG, USER_TAG
+from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import prune_job_name, prune_op
 from backup_pipeline.orchestration.prune_metadata import plan_markdown, prune_metadata
 from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.run_facts import actor_of
 from backup_pipeline.orchestration.s3 import s3_settings_of
 from backup_pipeline.orchestration.schedules import tick_of, ticks_of
 from backup_pipeline.settings import Settings
@@ -43,7 +44,7 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
         context: dg.OpExecutionContext, config: PruneConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log), backups.open(catalog) as own:
-            actor = context.run.tags.get(USER_TAG) or "dagster"
+            actor = actor_of(context.run)
             ports = open_prune(Settings(), own.ledger, actor, s3=s3_settings_of(backups.s3))
             plans = list(_plans(catalog, ports))
             for _, plan in plans:

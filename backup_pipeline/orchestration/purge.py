@@ -11,6 +11,7 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.unforeseen import in_our_words
 from backup_pipeline.operations.telling import tell
 from backup_pipeline.orchestration.event_log import OldRun, old_runs, remove_events, shrunk_index
 from backup_pipeline.orchestration.failures import failure
@@ -67,7 +68,7 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
             removed = purge(context.instance, plan)
             alerts = _forget_delivered(catalogs, backups, plan.before)
         except Exception as error:  # noqa: BLE001  # told here: a job without a catalog is not the failure sensor's
-            known = BackupError(redact(f"{type(error).__name__}: {error}"), do="Run `backup-pipeline purge-events`.")
+            known = BackupError(redact(in_our_words(error)), do="Run `backup-pipeline purge-events`.")
             _tell(catalogs, backups, known, context.run.run_id)
             raise failure(known) from None
         before = plan.before.isoformat()

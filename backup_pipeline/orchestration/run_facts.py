@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from contextvars import ContextVar
 from datetime import datetime
 
 import dagster as dg
 
 from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.due import FULL
+from backup_pipeline.core.due import FULL, SCHEDULE
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.orchestration.config import (
+    CATCH_UP,
     CATCH_UP_TAG,
     DUE_TAG,
     SCOPE_TAG,
     SELECTED,
-    USER_TAG,
     BackupConfig,
     refuse_variables,
 )
@@ -24,6 +25,23 @@ from backup_pipeline.orchestration.keys import bundle_key, table_key
 from backup_pipeline.settings import Settings
 
 _SCHEDULE_TAG = "dagster/schedule_name"
+
+
+person: ContextVar[str | None] = ContextVar("person", default=None)
+"""Who runs the runs of this process by hand; the command line sets it, and nothing of a run's own can."""
+
+
+def actor_of(run: dg.DagsterRun) -> str:
+    """Who makes a run: the person at the command line, else `schedule`, `catch-up` or `dagster`.
+
+    Dagster asks nobody who he is, so its tags and run config name nobody: whoever launches a run can write both.
+    """
+    by_hand = person.get()
+    if by_hand is not None:
+        return by_hand
+    if CATCH_UP_TAG in run.tags:
+        return CATCH_UP
+    return SCHEDULE if _SCHEDULE_TAG in run.tags else "dagster"
 
 
 def run_assets(context: dg.AssetExecutionContext) -> Set[dg.AssetKey]:
@@ -59,7 +77,7 @@ def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog:
         tables=bundle_tables(context, catalog) if with_bundle else _tables_among(run_assets(context), catalog),
         day=context.partition_time_window.start.date(),
         type="automatic" if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else "manual",
-        created_by=config.created_by or tags.get(USER_TAG) or ("schedule" if _SCHEDULE_TAG in tags else "dagster"),
+        created_by=actor_of(context.run),
         reason=config.reason,
         late=config.late,
         reads=reads,

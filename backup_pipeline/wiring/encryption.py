@@ -17,6 +17,7 @@ from backup_pipeline.settings import Settings
 from backup_pipeline.stores.encrypted import EncryptedStore
 from backup_pipeline.stores.s3_sse import ServerSide
 from backup_pipeline.stores.written import Written
+from backup_pipeline.wiring.actor import os_user
 from backup_pipeline.wiring.key_files import read_key_file
 from backup_pipeline.wiring.sealing import open_seal_keys, sealed_store
 
@@ -65,12 +66,11 @@ def check_encryption(settings: Settings) -> None:
     sse_of(settings.second_s3_sse, settings.second_s3_sse_kms_key_id)
 
 
-def noted_in(ledger: Ledger, settings: Settings) -> KeyUsed:
+def noted_in(ledger: Ledger) -> KeyUsed:
     """Writes the use of a key into the audit of `ledger`, before anything that it opened is given out."""
-    actor = settings.created_by or "backup_pipeline"
 
     def note(backup_id: str, identity: str) -> None:
-        ledger.audit(AuditEvent(ledger.now(), actor, "key used", backup_id, {"identity": identity}))
+        ledger.audit(AuditEvent(ledger.now(), os_user(), "key used", backup_id, {"identity": identity}))
 
     return note
 

@@ -17,7 +17,8 @@ def read_key_file(path: Path, *, name: str) -> str:
     try:
         text, mode = path.read_text(encoding="utf-8"), stat.S_IMODE(path.stat().st_mode)
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{name} names {path}, which can not be read: {error}."
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"{name} names {path}, which can not be read: {reason}."
         raise SettingsError(message, do="Name the file that holds the private key, and make it readable.") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         _tell_open(str(path), mode)

@@ -58,7 +58,7 @@ def open_ports(
         yield Ports(
             source=usable_later(lambda: open_source(settings, catalog)),
             formats=usable_later(lambda: open_formats(settings)),
-            store=usable_later(lambda: open_settings_store(settings, s3, noted_in(ledger, settings))),
+            store=usable_later(lambda: open_settings_store(settings, s3, noted_in(ledger))),
             ledger=ledger,
             alerter=open_settings_alerter(settings),
             progress=progress or Silence(),

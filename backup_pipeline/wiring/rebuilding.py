@@ -52,7 +52,7 @@ def open_rebuild(
 ) -> RebuildPorts:
     """The ports of a rebuild from the first store, or the second; nothing connects before it is used."""
     catalogs, clock = load_catalogs(settings.catalogs), LedgerClock(ledger)
-    used = noted_in(ledger, settings)
+    used = noted_in(ledger)
 
     def rules(name: str) -> tuple[Retention, str] | None:
         known = catalogs.get(name) or catalogs.get(protected_name(name))

@@ -99,7 +99,7 @@ def open_access(
     with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
         yield Access(
             ports=RestorePorts(
-                store=the_second(settings, noted_in(ports.ledger, settings)).store if second else ports.store,
+                store=the_second(settings, noted_in(ports.ledger)).store if second else ports.store,
                 ledger=ports.ledger,
                 formats=ports.formats,
                 progress=ports.progress,

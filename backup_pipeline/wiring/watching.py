@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs.load import load_catalogs, named_catalog
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.due_state import Freshness
-from backup_pipeline.core.errors import LedgerError, NotFoundError
+from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports import Alerter, Clock, Ledger
 from backup_pipeline.operations.account import account, end_vanished, look
 from backup_pipeline.operations.outbox import deliver
@@ -42,7 +42,7 @@ def watch_of(settings: Settings, ledger: Ledger) -> Watch:
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
     """The catalogs of that name, all without any; NotFoundError for one that is not there."""
     found = load_catalogs(settings.catalogs)
-    return [_named(name, found, settings) for name in names] if names else list(found.values())
+    return [named_catalog(name, found, settings.catalogs) for name in names] if names else list(found.values())
 
 
 def watch_all(
@@ -87,10 +87,3 @@ def _stands(catalog: Catalog, watch: Watch) -> Freshness:
         stands = look(catalog, watch.ledger, watch.clock())
         logger.warning("What was due for %s is not written down: %s", catalog.catalog, trouble)
         return stands
-
-
-def _named(name: str, found: Mapping[str, Catalog], settings: Settings) -> Catalog:
-    if name in found:
-        return found[name]
-    message = f"There is no catalog {name} in {settings.catalogs}."
-    raise NotFoundError(message, do=f"Use one of {', '.join(found)}.")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -20,6 +19,7 @@ from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline.wiring import actor
 from backup_pipeline_tests.cli.installation import Ended, Installation, executed
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
 from backup_pipeline_tests.operations.made import NOBODY, Place, now
@@ -62,7 +62,6 @@ def made_installation(postgres_server: EmbeddedPostgres, home: Path) -> Iterator
             "BACKUP_SOURCE_URL": source,
             "BACKUP_LEDGER_URL": ledger_url,
             "BACKUP_STORE": (home / "store").as_uri(),
-            "BACKUP_CREATED_BY": "rahim",
         }
         yield Installation(environment, home / "store", good, failed, place.manifest)
         ledger.close()
@@ -89,4 +88,14 @@ def run(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 
-    return partial(executed, capfd)
+    return as_user(monkeypatch, capfd)
+
+
+def as_user(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs commands in this process; `by` is the operating system's user who does."""
+
+    def run(*arguments: str, by: str = "rahim") -> Ended:
+        monkeypatch.setattr(actor, "os_user", lambda: by)
+        return executed(capfd, *arguments)
+
+    return run

@@ -92,7 +92,7 @@ def test_a_request_for_the_second_store_is_performed_from_there(
     shown = run("restores", "show", "1").out
     assert re.search(r"^Store +the second", shown, re.MULTILINE)
     assert json.loads(run("restores", "show", "1", "--json").out)["request"]["store"] == "second"
-    assert run("restores", "approve", "1", "--by", "karim").code == 0
+    assert run("restores", "approve", "1", by="karim").code == 0
     beside = run("restore", "--request", "1", "--to-source", "--store", "second")
     assert (beside.code, "--request can not go with --store" in beside.err) == (2, True)
     done = run("restore", "--request", "1", "--to-source")

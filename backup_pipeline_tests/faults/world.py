@@ -109,7 +109,6 @@ class World:
             "BACKUP_LEDGER_URL": self.ledger.url,
             "BACKUP_STORE": (self.home / "store").as_uri(),
             "BACKUP_CONNECT_TIMEOUT_S": "3",
-            "BACKUP_CREATED_BY": "tester",
             **self.settings,
         }
         if self.store is None:

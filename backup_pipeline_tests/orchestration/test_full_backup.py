@@ -151,6 +151,20 @@ def test_every_materialization_carries_its_numbers(backup: Backup) -> None:
             assert [column.name for column in schema.columns] == [column.name for column in table.columns]
 
 
+def test_nobody_can_make_a_backup_in_the_name_of_another(installation: Installation) -> None:
+    """Tags and run config are written by whoever launches a run, and Dagster asks nobody who he is."""
+    for name in ("USER", "LOGNAME", "BACKUP_CREATED_BY"):
+        installation.monkeypatch.setenv(name, "the boss")
+    with installation.instance() as instance:
+        forged = installation.run_job("shop_tables_only", "notes", instance=instance, tags={"user": "the boss"})
+        assert forged.success
+        config = {"ops": {"shop_tables": {"config": {"created_by": "the boss"}}}}
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            installation.run_job("shop_tables_only", "notes", instance=instance, run_config=config)
+    assert installation.attempt().created_by == "dagster"
+    assert "the boss" not in str(installation.audits())
+
+
 def test_no_value_of_a_customer_is_in_dagsters_event_log(backup: Backup) -> None:
     """Whoever may open the UI may not therefore read the customers; and no retention removes what is there."""
     log = backup.installation.event_log(backup.result.run_id)

@@ -144,10 +144,11 @@ def test_no_catch_up_while_a_full_backup_waits_or_runs(installation: Installatio
 
 
 def test_a_tick_that_comes_too_late_leaves_it_to_the_watch(installation: Installation) -> None:
+    installation.edit_catalog("grace_minutes: 0", 'grace_minutes: 0\nschedule: "* * * * *"')
     definitions = installation.definitions()
     schedule, repository = definitions.resolve_schedule_def("shop_daily"), definitions.get_repository_def()
-    now = datetime.now(UTC)
-    for scheduled, launched in [(now, 1), (now - 14 * MINUTE, 1), (now - 16 * MINUTE, 0)]:
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    for scheduled, launched in [(now, 1), (now - 13 * MINUTE, 1), (now - 16 * MINUTE, 0)]:
         with dg.build_schedule_context(scheduled_execution_time=scheduled, repository_def=repository) as context:
             data = schedule.evaluate_tick(context)
         assert len(data.run_requests or []) == launched

@@ -12,6 +12,7 @@ from backup_pipeline.core.manifest.documents import Manifest, PartitionRecord, S
 from backup_pipeline.core.manifest.files import EncryptionEntry
 from backup_pipeline.core.manifest.sealing import OTHER_COPY, sealed, unsealed
 from backup_pipeline.core.manifest.written import FORMAT_VERSION
+from backup_pipeline.core.unforeseen import wanted
 
 CIPHERTEXT = "ciphertext"
 """The field of a document that stands for an encrypted one, which it holds."""
@@ -63,5 +64,5 @@ def validated(model: type[_M], body: Mapping[str, object], where: str) -> _M:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        message = f"{where} is not a manifest of format {FORMAT_VERSION}: {field}: {first['msg']}."
+        message = f"{where} is not a manifest of format {FORMAT_VERSION}: {field} wants {wanted(first)}."
         raise VerificationError(message, do=OTHER_COPY) from error

@@ -14,6 +14,7 @@ from backup_pipeline.core.errors import (
     VerificationError,
 )
 from backup_pipeline.core.freshness import staleness
+from backup_pipeline.core.unforeseen import in_our_words
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.drill.asked import DrillPorts, DrillRequest
 from backup_pipeline.operations.drill.record import record, record_failure
@@ -38,7 +39,7 @@ def drill(request: DrillRequest, ports: DrillPorts) -> DrillReport:
         record_failure(told, request, ports)
         raise told from error
     except Exception as error:
-        told = as_drill_error(BackupError(f"{type(error).__name__}: {error}"), request)
+        told = as_drill_error(BackupError(in_our_words(error)), request)
         record_failure(told, request, ports)
         raise
     rehearsal = _with_age(rehearsal, request, ports)

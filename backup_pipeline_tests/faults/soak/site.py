@@ -174,7 +174,6 @@ class _Begun:
             "BACKUP_CATALOG": CATALOG,
             "BACKUP_SOURCE_URL": proxies["source"].through(self.source),
             "BACKUP_LEDGER_URL": proxies["ledger"].through(self.ledger),
-            "BACKUP_CREATED_BY": "soak",
             "BACKUP_CONNECT_TIMEOUT_S": "5",
             "DAGSTER_HOME": str(own / "dagster"),
             **settings,
