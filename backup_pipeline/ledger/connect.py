@@ -13,6 +13,19 @@ from backup_pipeline.ledger.patience import be_patient
 CONNECT_SECONDS = 5
 LOCK_TIMEOUT = "10s"
 STATEMENT_TIMEOUT = "30s"
+# What the role or the database sets by itself must not change how values are written and read.
+_VALUES = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "row_security": "on",
+    "exit_on_error": "off",
+}
 _DRIVERS = {"postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"}
 _EXAMPLE = "Write it as postgresql://user:password@host:5432/database; %-encode special characters of the password."
 _DATABASE_EXISTS = {"42P04", "23505"}
@@ -57,14 +70,14 @@ def ledger_engine(url: str, *, pool_size: int = 2) -> Engine:
             "prepare_threshold": None,  # a pooler in transaction mode knows no prepared statements
         },
     )
-    event.listen(engine, "begin", _limit_waiting)
+    event.listen(engine, "begin", _apply_settings)
     return be_patient(engine)
 
 
-def _limit_waiting(connection: Connection) -> None:
+def _apply_settings(connection: Connection) -> None:
     # Local to the transaction, because a pooler hands the session to others afterwards.
-    limits = f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"
-    connection.exec_driver_sql(limits)
+    settings = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": STATEMENT_TIMEOUT, **_VALUES}
+    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items()))
 
 
 def ensure_database(url: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.statuses import Status
 from backup_pipeline.ledger.connect import ensure_database
 from backup_pipeline.ledger.examine import examine_ledger
 from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.operations.made import now
 
 
@@ -36,3 +41,34 @@ def test_a_service_is_a_ledger(service: Path) -> None:
     service.write_text(service.read_text().replace("dbname=", "dbname=no_"))
     with pytest.raises(LedgerError):
         ensure_database(url)
+
+
+ODD = {
+    "DateStyle": "German, DMY",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "Asia/Dhaka",
+    "bytea_output": "escape",
+    "extra_float_digits": "-10",
+    "standard_conforming_strings": "off",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+    "quote_all_identifiers": "on",
+    "exit_on_error": "on",
+}
+
+
+def test_settings_of_the_database_change_nothing_in_the_ledger(fresh_database: str) -> None:
+    """What is written under odd settings is read as it was written."""
+    name = sql.Identifier(fresh_database.rsplit("/", 1)[1].partition("?")[0])
+    with psycopg.connect(fresh_database, autocommit=True) as session:
+        for setting, value in ODD.items():
+            session.execute(sql.SQL("ALTER DATABASE {} SET {} = {}").format(name, sql.SQL(setting), sql.Literal(value)))
+    upgrade(fresh_database)
+    made, ended = attempt(), outcome(Status.SUCCESS)
+    with closing(SqlLedger(fresh_database)) as ledger:
+        ledger.begin(made)
+        ledger.end(made.backup_id, ended)
+        found = ledger.get(made.backup_id)
+    assert found is not None
+    assert (found.created_at, found.finished_at) == (made.created_at, ended.finished_at)
+    assert found.status == Status.SUCCESS
