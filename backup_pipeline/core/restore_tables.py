@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backup_pipeline.core.bundle import member_paths
@@ -153,6 +153,8 @@ def _of_new(table: TableRestore, place: Place, basis: Basis) -> Iterator[Remark]
         yield basis.refusal(table.name, what, do)
     if place.moved or place.obstacle:
         return
+    if foreign := _foreign_parts(place, basis):
+        yield _elsewhere(table, foreign, basis)
     if basis.dump is None or place.target not in basis.dump.tables:
         why = "which the backup role could not read" if _left_out(place, basis) else "so it can not be made"
         what = f"The backup's schema.sql has no definition of {table.target_name}, {why}."
@@ -169,6 +171,30 @@ def _of_extension(table: TableRestore, extension: str, basis: Basis) -> Iterator
     else:
         what = f"{table.target_name} is made by extension {extension}, and then holds the backup's rows."
         yield Remark(Severity.INFO, what, table.name)
+
+
+def _elsewhere(table: TableRestore, partitions: Sequence[str], basis: Basis) -> Remark:
+    """Rows of such a partition would go through it to another server."""
+    shown = ", ".join(partitions)
+    what = (
+        f"{table.target_name} has partitions that are foreign tables ({shown}): rows would be written to other servers."
+    )
+    return basis.refusal(table.name, what, _ELSEWHERE)
+
+
+def _foreign_parts(place: Place, basis: Basis) -> list[str]:
+    """The partitions, at any depth, that the definitions make as foreign tables."""
+    dump = basis.dump
+    if dump is None:
+        return []
+    foreign = {entry.tag: entry.schema for entry in dump.entries if entry.kind == "FOREIGN TABLE"}
+    found, todo = list[str](), [place.target]
+    while todo:
+        whole = todo.pop()
+        parts = [part for part, of in dump.parts.items() if of == whole]
+        found += [".".join(part) for part in parts if foreign.get(part[1]) == part[0]]
+        todo += parts
+    return sorted(found)
 
 
 def _left_out(place: Place, basis: Basis) -> bool:
@@ -201,6 +227,8 @@ def _of_access(table: TableRestore, there: TargetRelation, basis: Basis) -> Iter
     if there.triggers and not there.owned:
         what = f"{table.target_name} has triggers ({', '.join(there.triggers)}); only its owner may keep them still."
         yield basis.refusal(table.name, what, "Connect as the owner of the table.")
+    if there.elsewhere:
+        yield _elsewhere(table, there.elsewhere, basis)
     if there.rules:
         what = f"{table.target_name} has rules ({', '.join(there.rules)}) that would rewrite what is written."
         yield basis.refusal(

@@ -50,6 +50,7 @@ class TargetRelation:
     columns enforces, the primary key first; `uniques` the columns of every unique index and exclusion constraint, with
     those in their expressions. `privileges` are SQL's names. `triggers` are the enabled ones of users.
     `filtered` says that row-level security hides rows from this role. `view_sql` is the query of a view.
+    `elsewhere` are partitions that are foreign tables: their rows lie on other servers, and are not counted.
     """
 
     name: Name
@@ -63,6 +64,7 @@ class TargetRelation:
     triggers: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     filtered: bool = False
+    elsewhere: tuple[str, ...] = ()
     view_sql: str = ""
 
     def column(self, name: str) -> TargetColumn | None:

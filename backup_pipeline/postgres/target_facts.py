@@ -114,13 +114,14 @@ def _relation(
         triggers=tuple(row["triggers"]),
         rules=tuple(row["rules"]),
         filtered=row["filtered"],
+        elsewhere=tuple(row["elsewhere"]),
         view_sql=row["view_sql"],
     )
 
 
 def _count(row: Row, name: Name, query: Query) -> int | None:
     """The rows, counted; None when the role may not see them all, or when they are not the relation's own."""
-    if row["kind"] not in {"r", "p"} or row["filtered"] or "SELECT" not in row["privileges"]:
+    if row["kind"] not in {"r", "p"} or row["filtered"] or row["elsewhere"] or "SELECT" not in row["privileges"]:
         return None
     return int(query(f"SELECT count(*) AS n FROM {own_rows(name, row['kind'])}", {})[0]["n"])  # noqa: S608
 

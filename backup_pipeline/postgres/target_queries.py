@@ -46,6 +46,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"""
 RELATIONS = """
 SELECT c.oid::int8 AS id, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        pg_has_role(c.relowner, 'USAGE') AS owned, row_security_active(c.oid) AS filtered,
+       ARRAY(SELECT t.relid::regclass::text FROM pg_partition_tree(c.oid) AS t JOIN pg_class f ON f.oid = t.relid
+             WHERE c.relkind = 'p' AND f.relkind = 'f' ORDER BY 1) AS elsewhere,
        CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) ELSE '' END AS view_sql,
        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
              WHERE has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, p)) AS privileges,

@@ -18,8 +18,11 @@ from backup_pipeline.core.errors import (
     UsageError,
     VerificationError,
 )
+from backup_pipeline.core.restore_entries import Dump, Entry
 from backup_pipeline.core.restoring import Mode
 from backup_pipeline.operations.browse import place_of
+from backup_pipeline.operations.restore import plan_restore
+from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, refusals, rows, run, warnings
 
 SHOP = """
@@ -275,3 +278,32 @@ def test_excluded_and_masked_columns_keep_what_is_there(fresh_database: str, tmp
     bench.restore(fresh_database, Mode.REPLACE)
     found = "SELECT name, password, pin FROM people WHERE id IN (8, 9) ORDER BY id"
     assert rows(fresh_database, found) == [("p8", "newer", "8"), ("p9", None, "0000")]
+
+
+def test_rows_are_not_written_to_another_server(fresh_database: str, empty_database: str, tmp_path: Path) -> None:
+    run(
+        fresh_database,
+        "CREATE TABLE p (id int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
+        "INSERT INTO p VALUES (1)",
+    )
+    before = back_up(fresh_database, tmp_path / "before")
+    run(
+        fresh_database,
+        "CREATE FOREIGN DATA WRAPPER none; CREATE SERVER s FOREIGN DATA WRAPPER none;"
+        "CREATE FOREIGN TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20) SERVER s",
+    )
+    told = refusals(before.plan(fresh_database, Mode.REPLACE))
+    assert (
+        "public.p has partitions that are foreign tables (public.p2): rows would be written to other servers." in told
+    )
+    assert "--rename" in told
+
+    made = (
+        Entry("p2", "FOREIGN TABLE", "public", "CREATE FOREIGN TABLE public.p2 (id integer) SERVER s;"),
+        Entry("p2", "TABLE ATTACH", "public", "ALTER TABLE ONLY public.p ATTACH PARTITION public.p2 DEFAULT;"),
+    )
+    wish, target = before.request(Mode.NEW), PostgresTarget(empty_database)
+    new = plan_restore(wish, target, before.ports, amend=lambda dump: Dump((*dump.entries, *made)) if dump else None)
+    assert "public.p has partitions that are foreign tables (public.p2)" in refusals(new)
+    run(fresh_database, "ALTER TABLE p DETACH PARTITION p2; ALTER FOREIGN TABLE p2 RENAME TO gone")
+    assert not before.plan(fresh_database, Mode.REPLACE).refused
