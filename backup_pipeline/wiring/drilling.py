@@ -47,7 +47,7 @@ _DATABASE, _OWNER = "drill", "drill"
 _LOCK, _FILES, _POSTGRES, _SOCKET = "drill.lock", "files", "postgres", "socket"
 _SOCKET_PATH = 85
 """Of 107 bytes that the system has for a socket's path, what its own name leaves."""
-# What a server reads to run at all: libraries, timezones, names of users; and what it shares memory by. None of it is
+# What a server reads to run at all: libraries, timezones, names of users. None of it is
 # anybody's secret: no home, no /var, nothing else of /etc. It starts no program but its own: the loader is one.
 _READ = tuple(
     map(
@@ -59,7 +59,7 @@ _READ = tuple(
     )
 )
 _RUN = tuple(map(Path, ("/lib", "/lib64", "/usr/lib", "/usr/lib64")))
-_WRITE = tuple(map(Path, ("/dev/null", "/dev/shm", "/dev/tty")))  # noqa: S108 - where PostgreSQL shares memory
+_WRITE = tuple(map(Path, ("/dev/null", "/dev/tty")))
 _BEING_MADE = timedelta(minutes=1)
 """A drill's folder is younger than that when it has no lock yet."""
 # The data does not outlive the drill, and its WAL is of no use to anybody.
@@ -71,6 +71,7 @@ _THROWAWAY = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_connections": "40",
+    "dynamic_shared_memory_type": "mmap",  # in its own folder: /dev/shm is everybody's
 }
 
 

@@ -15,7 +15,7 @@ from backup_pipeline_tests.core.entries import past, table
 NEW = judge_table(table(rows=0), past(3), Anomalies())
 SHAPE = Shape(
     backup_id="b1",
-    tables={"পেমেন্ট": table_shape(table("পেমেন্ট", unique=False, excluded=["x"], anomalies=NEW))},
+    tables={"payments": table_shape(table("payments", unique=False, excluded=["x"], anomalies=NEW))},
     unlisted=("public.new",),
     excluded=("public.old",),
     orphans={"a(b) → c(d)": 3},
