@@ -48,7 +48,8 @@ def prune(
         backup-pipeline prune --confirm --versions remove
 
     Exit codes: 0 shown, or all removed; 1 store or ledger can not be read; 2 wrong request; 3 something stays, because
-    it is locked, versioned or may not be deleted, and each object is told; 11 somebody else writes the catalog.
+    it is locked, versioned or may not be deleted, and each object is told; 10 there is no such catalog; 11 somebody
+    else writes the catalog; 21 the clock is wrong, or that of a backup was.
     """
     from backup_pipeline.operations.prune import prune as carry_out
     from backup_pipeline.operations.prune_look import plan_prune

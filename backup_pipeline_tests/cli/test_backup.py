@@ -23,5 +23,5 @@ def test_the_catalog_is_the_named_one_else_the_setting_else_isp(
     if variable is not None:
         monkeypatch.setenv("BACKUP_CATALOG", variable)
     ended = run("backup", *arguments)
-    assert ended.code == 2
+    assert ended.code == 10
     assert f"There is no catalog '{taken}'" in ended.err

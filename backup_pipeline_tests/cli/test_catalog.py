@@ -69,7 +69,7 @@ def test_a_database_that_does_not_answer_ends_with_1_and_hides_the_password(run:
 def test_an_unknown_catalog_ends_with_10_and_those_that_are_there(run: Run) -> None:
     ended = run("catalog", "show", "shopp")
     assert ended.code == 10
-    assert "There are: shop." in ended.err
+    assert "Use one of shop" in ended.err
 
 
 def test_show_tells_what_is_declared(run: Run) -> None:

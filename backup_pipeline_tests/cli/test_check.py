@@ -171,7 +171,7 @@ def test_a_ledger_that_is_down_is_critical_and_never_all_is_well(here: Watched, 
 
 def test_settings_and_catalogs_that_are_wrong_are_unknown(here: Watched, run: RunHere) -> None:
     ended = run("check", "--nagios", "--catalog", "nothing")
-    assert (ended.code, ended.out.partition(" in ")[0]) == (3, "BACKUP UNKNOWN - There is no catalog nothing")
+    assert (ended.code, ended.out.partition(" in ")[0]) == (3, "BACKUP UNKNOWN - There is no catalog 'nothing'")
     assert run("check", "--catalog", "nothing").code == 10
     here.file.write_text("catalog: shop")
     assert run("check", "--nagios").code == 3

@@ -115,9 +115,9 @@ def test_as_json_plan_and_report_are_one_document(run: Run, rows: list[Attempt])
     assert rows[4].backup_id in [each["backup_id"] for each in told["reports"][0]["removed"]]
 
 
-def test_an_unknown_catalog_is_a_wrong_request(run: Run) -> None:
+def test_an_unknown_catalog_is_not_found(run: Run) -> None:
     ended = run("prune", "--catalog", "nothing")
-    assert ended.code == 2
+    assert ended.code == 10
     assert "Use one of shop" in ended.err
 
 

@@ -137,7 +137,11 @@ def test_a_catalog_that_is_gone_promises_nothing(
     assert "Whether it is new enough is not known" in ended.err
 
 
-def test_without_any_backup_there_is_nothing_to_verify(run: Run) -> None:
+def test_without_any_backup_there_is_nothing_to_verify(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "another.yaml").write_text("catalog: another\ntimezone: UTC\ntables: {goods: }\n")
+    monkeypatch.setenv("BACKUP_CATALOGS", str(tmp_path))
     ended = run("verify", "latest", "--catalog", "another")
     assert ended.code == 10
     assert "There is no good full backup yet of catalog another." in ended.err
