@@ -34,6 +34,7 @@ from backup_pipeline.operations.results import TableResult
 
 logger = logging.getLogger(__name__)
 
+_SECOND_LOCK_S = 5
 _SECOND = "read from a second snapshot of the run: it was truncated, rewritten or redefined after the first was taken"
 
 
@@ -81,13 +82,14 @@ def export_tables(request: ExportRequest, ports: Ports) -> Generator[TableResult
 def _again(request: ExportRequest, ports: Ports, outdated: Mapping[str, BackupError]) -> Iterator[TableResult]:
     """Export tables that were changed after the snapshot from a new one, once; the backup is then a mixed one.
 
-    The older snapshot is still open: the locks of its readers keep the other tables as the new schema has them.
+    The older snapshot is still open: the locks of its readers keep the other tables as the new schema has them. Who
+    waits for these locks, to change such a table, keeps us waiting too, in vain: therefore not for long.
     """
     names = ", ".join(outdated)
     ports.progress.tell(Waiting(f"Changed after the snapshot was taken, and read again from a new one: {names}."))
     rest = dict(outdated)
     try:
-        with ports.source.snapshot(ports.progress) as snapshot:
+        with ports.source.snapshot(ports.progress, lock_timeout_s=_SECOND_LOCK_S) as snapshot:
             for result in _export(replace(request, tables=tuple(outdated)), ports, snapshot, note=_SECOND):
                 if isinstance(result.error, SnapshotOutdatedError):
                     continue

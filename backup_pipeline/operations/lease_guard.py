@@ -70,8 +70,9 @@ class _GuardedSource:
         return getattr(self._inner, name)
 
     @contextmanager
-    def snapshot(self, progress: Progress | None = None) -> Iterator[Snapshot]:
-        with self._inner.snapshot(progress) as snapshot, self._lease.stopping(snapshot.cancel):
+    def snapshot(self, progress: Progress | None = None, *, lock_timeout_s: float | None = None) -> Iterator[Snapshot]:
+        opening = self._inner.snapshot(progress, lock_timeout_s=lock_timeout_s)
+        with opening as snapshot, self._lease.stopping(snapshot.cancel):
             try:
                 yield snapshot
             except CanceledError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
@@ -69,12 +69,18 @@ class PostgresSource:
         self.url = self._endpoint.shown_url
 
     @contextmanager
-    def snapshot(self, progress: Progress | None = None) -> Iterator[PostgresSnapshot]:
+    def snapshot(
+        self, progress: Progress | None = None, *, lock_timeout_s: float | None = None
+    ) -> Iterator[PostgresSnapshot]:
         """A snapshot, held open until the context ends; `progress` is told when it waits for a lock.
 
         SourceUnavailableError when the server can not be reached now, SourceError when it refuses.
         """
-        opened = PostgresSnapshot(self._endpoint, self._options, progress or Silence())
+        options = self._options
+        if lock_timeout_s is not None:
+            own = options.lock_timeout_s
+            options = replace(options, lock_timeout_s=min(own, lock_timeout_s) if own else lock_timeout_s)
+        opened = PostgresSnapshot(self._endpoint, options, progress or Silence())
         try:
             yield opened
         finally:

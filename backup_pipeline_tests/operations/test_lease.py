@@ -179,8 +179,8 @@ class _Reading:
     canceled: bool = False
 
     @contextmanager
-    def snapshot(self, progress: Progress | None = None) -> Iterator[Snapshot]:
-        del progress
+    def snapshot(self, progress: Progress | None = None, *, lock_timeout_s: float | None = None) -> Iterator[Snapshot]:
+        del progress, lock_timeout_s
         yield cast(Snapshot, self)
 
     def cancel(self) -> None:

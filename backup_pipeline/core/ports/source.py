@@ -66,5 +66,10 @@ class Source(Protocol):
     def url(self) -> str:
         """Where it is, without its password."""
 
-    def snapshot(self, progress: Progress | None = None) -> AbstractContextManager[Snapshot]:
-        """Open a snapshot, and close it at the end of the context."""
+    def snapshot(
+        self, progress: Progress | None = None, *, lock_timeout_s: float | None = None
+    ) -> AbstractContextManager[Snapshot]:
+        """Open a snapshot, and close it at the end of the context.
+
+        `progress` is told when it waits for a lock; with `lock_timeout_s` it does so for that long at most.
+        """
