@@ -103,6 +103,7 @@ def test_the_signature_is_the_one_that_the_page_tells_how_to_check() -> None:
         (READER, "count; nothing is sealed here"),
         (Ed25519Keys(), "manifests are not sealed: the ledger alone tells"),
     ],
+    ids=["signing", "reading", "none"],
 )
 def test_the_doctor_says_who_would_notice(keys: Ed25519Keys, told: str) -> None:
     assert told in judge_seals("seal", keys).what

@@ -31,7 +31,9 @@ def test_several_public_keys_are_a_list_of_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no key", new_identity()[0], "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]
+    "text",
+    ["", "no key", new_identity()[0], "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"],
+    ids=["empty", "words", "age", "pem"],
 )
 def test_what_is_no_private_key_is_told(text: str) -> None:
     with pytest.raises(SettingsError, match="/etc/key holds no private key") as caught:
