@@ -14,6 +14,7 @@ import apprise
 from backup_pipeline.alerts.channel import Channel, asset, named_apart, parse_channel
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.unforeseen import in_our_words
+from backup_pipeline.core.visible import visible
 
 TIMEOUT = timedelta(seconds=20)
 
@@ -39,7 +40,7 @@ logging.getLogger("urllib3.connectionpool").addFilter(lambda record: not str(rec
 
 def title_of(alert: Alert) -> str:
     """`[backup isp] FAILED: customers could not be read`, on one line: it becomes the subject of a mail."""
-    return " ".join(f"[backup {alert.catalog}] {_WORDS[alert.severity]}: {alert.title}".split())
+    return visible(" ".join(f"[backup {alert.catalog}] {_WORDS[alert.severity]}: {alert.title}".split()))
 
 
 class AppriseAlerter:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from backup_pipeline.cli.catalogs import chosen_catalog
 from backup_pipeline.cli.errors import RunFailedError
+from backup_pipeline.cli.output import SafeConsole
 from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
@@ -72,7 +74,7 @@ def backup(
     wish = _Wish(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:
         try:
-            manifest = _run(settings, wish, Console(quiet=True) if as_json else console)
+            manifest = _run(settings, wish, SafeConsole(quiet=True) if as_json else console)
         except (LedgerError, SettingsError) as error:
             _alert_without_ledger(settings, wish.catalog, error)
             raise
@@ -178,7 +180,7 @@ def _tables(catalog: Catalog, wanted: list[str]) -> tuple[str, ...]:
 def _terminal() -> Iterator[Console]:
     """A console on a copy of the error stream: Dagster redirects the stream itself while a step runs."""
     with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as stream:
-        yield Console(file=stream, force_terminal=sys.stderr.isatty())
+        yield SafeConsole(file=stream, force_terminal=sys.stderr.isatty())
 
 
 def _as_json(manifest: StoredManifest) -> dict[str, object]:
@@ -205,7 +207,7 @@ def _as_json(manifest: StoredManifest) -> dict[str, object]:
 def _show(console: Console, manifest: StoredManifest, settings: Settings) -> None:
     console.print(_table(manifest))
     for warning in manifest.warnings:
-        console.print(f"[yellow]Warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("Warning:", "yellow"), f" {warning}"), soft_wrap=True)
     for name, text in _where(manifest, settings).items():
         console.print(f"{name}: {text}", highlight=False, markup=False, soft_wrap=True)
 

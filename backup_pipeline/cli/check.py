@@ -11,6 +11,7 @@ from backup_pipeline.cli.opened import opened
 from backup_pipeline.cli.output import note_console, print_json, print_line, result_console
 from backup_pipeline.cli.second_check import as_json as second_as_json
 from backup_pipeline.cli.second_check import print_ages, second_ages
+from backup_pipeline.core.visible import visible
 
 if TYPE_CHECKING:
     from backup_pipeline.core.due_state import Freshness
@@ -53,7 +54,7 @@ def check(
         from backup_pipeline.cli.nagios import nagios_line
 
         line, code = nagios_line(lambda: _watched(catalog or ()), lambda: second_ages(catalog or ()))
-        print_line(line)
+        print_line(visible(line))
         raise typer.Exit(code)
     stands, second = _watched(catalog or ()), second_ages(catalog or ())
     channels = _channels()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from backup_pipeline.cli.output import SafeConsole
 from backup_pipeline.settings import Settings
 
 
@@ -29,7 +29,7 @@ def demo(
     """
     from backup_pipeline.wiring.embedded import demo_database
 
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     created = demo_database(Settings(), lambda line: console.print(line, highlight=False), scale=scale, again=again)
     if not created:
         console.print("The demo database is there already; --again makes it anew.", highlight=False)

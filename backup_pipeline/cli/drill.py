@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from backup_pipeline.cli.opened import Opened, opened
 from backup_pipeline.cli.options import Backup, OfCatalog
-from backup_pipeline.cli.output import note_console, print_json
+from backup_pipeline.cli.output import SafeConsole, note_console, print_json
 from backup_pipeline.core.drill import Fault
 from backup_pipeline.core.errors import BackupError, StaleError
 
@@ -82,7 +81,7 @@ def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[Drill
     from backup_pipeline.wiring.drilling import open_drill
     from backup_pipeline.wiring.reading import reading
 
-    console = Console(quiet=True) if as_json else note_console()
+    console = SafeConsole(quiet=True) if as_json else note_console()
     with (
         shown_progress(console) as progress,
         open_drill(at.settings, request.attempt.catalog, progress=progress) as ports,

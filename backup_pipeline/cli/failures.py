@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 
-from rich.console import Console
 from rich.text import Text
 
+from backup_pipeline.cli.output import json_text, note_console
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.core.unforeseen import in_our_words
@@ -26,9 +25,9 @@ def tell_failure(error: Exception, *, as_json: bool, debug: bool) -> int:
     what, do = _told(error)
     if as_json:
         line = {"message_type": "exit_error", "code": code, "message": what, "what_to_do": do}
-        sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stderr.write(json_text(line) + "\n")
         return int(code)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = note_console()
     console.print(Text.assemble(("Error: ", "bold red"), what))
     if do:
         console.print(Text.assemble(("What to do: ", "bold"), do))

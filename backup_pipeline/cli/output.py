@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from enum import IntEnum
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
+from backup_pipeline.core.visible import acts, visible_lines
+
+_NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
 _WIDE = 200
 """Columns where nobody watches: a line of a table stays one line for grep."""
 
 
+class SafeConsole(Console):
+    r"""A console for texts that others chose: they neither style themselves nor reach the terminal's own commands.
+
+    What is printed has no markup and no emoji codes; styles are given by objects. Controls and marks that turn the
+    direction of a text show as `\x1b`, `\u202e`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What is shown, piece by piece; pieces that are not text, such as moves of the cursor, are rich's own."""
+        for piece in super().render(renderable, options):
+            clean = piece.text if piece.control else visible_lines(piece.text)
+            yield piece if clean == piece.text else Segment(clean, piece.style)
+
+
 def result_console() -> Console:
     """Where results go."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    return SafeConsole(width=None if sys.stdout.isatty() else _WIDE)
 
 
 def note_console() -> Console:
     """Where notes and progress go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return SafeConsole(stderr=True, soft_wrap=True)
 
 
 def print_line(text: str) -> None:
@@ -32,7 +55,13 @@ def print_line(text: str) -> None:
 
 def print_json(value: object) -> None:
     """The result as JSON: dataclasses as objects, times in ISO 8601 (UTC)."""
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=1) + "\n")
+    sys.stdout.write(json_text(plain(value), indent=1) + "\n")
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    r"""JSON in which letters of every script are as they are, and what could act on a terminal is `\u001b`."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1] if acts(found[0]) else found[0], text)
 
 
 def plain(value: object) -> object:

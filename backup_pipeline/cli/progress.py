@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from backup_pipeline.core.progress import (
     BytesMoved,
@@ -85,7 +86,7 @@ class LiveProgress:
                 case StageStarted():
                     self._stage(event)
                 case Waiting():
-                    self._bars.console.print(f"[yellow]![/yellow] {escape(event.message)}", highlight=False)
+                    self._bars.console.print(Text.assemble(("!", "yellow"), f" {event.message}"))
                 case BytesMoved() if "stage" in self._tasks:
                     self._bars.advance(self._tasks["stage"], event.bytes)
 
@@ -105,10 +106,10 @@ class LiveProgress:
     def _finish(self, event: TableFinished) -> None:
         self._remove(event.table)
         if event.error:
-            self._bars.console.print(f"[red]✗[/red] {escape(f'{_label(event)}: {event.error}')}", highlight=False)
+            self._bars.console.print(Text.assemble(("✗", "red"), f" {_label(event)}: {event.error}"))
             return
         numbers = f"{event.rows:>12,} rows  {decimal(event.bytes):>9}  {event.seconds:>6.1f} s"
-        self._bars.console.print(f"[green]✓[/green] {escape(f'{_label(event):<32}')}{numbers}", highlight=False)
+        self._bars.console.print(Text.assemble(("✓", "green"), f" {_label(event):<32}{numbers}"))
 
     def _stage(self, event: StageStarted) -> None:
         self._remove("stage")

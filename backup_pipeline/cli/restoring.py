@@ -9,9 +9,10 @@ from dataclasses import replace
 from functools import partial
 
 from rich.console import Console
+from rich.text import Text
 
 from backup_pipeline.cli.opened import Opened
-from backup_pipeline.cli.output import note_console, print_json
+from backup_pipeline.cli.output import SafeConsole, note_console, print_json
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.cli.restore_command import same_command, undo_command
 from backup_pipeline.cli.restore_options import Order
@@ -162,8 +163,10 @@ def _told(plan: RestorePlan, typed: str | None) -> RestorePlan:
 
 
 def _typed(plan: RestorePlan) -> str | None:
-    console = Console(stderr=True, highlight=False)
-    console.print(f"Type the name of the database, [bold]{plan.confirm_name}[/bold], to go ahead: ", end="")
+    console = SafeConsole(stderr=True, highlight=False)
+    console.print(
+        Text.assemble("Type the name of the database, ", (plan.confirm_name or "", "bold"), ", to go ahead: "), end=""
+    )
     try:
         return input().strip() or None
     except EOFError:
@@ -171,7 +174,7 @@ def _typed(plan: RestorePlan) -> str | None:
 
 
 def _performed(at: Opened, order: Order, row: RestoreRow, plan: RestorePlan, target: Target) -> RestoreReport:
-    console = Console(quiet=True) if order.as_json else note_console()
+    console = SafeConsole(quiet=True) if order.as_json else note_console()
     try:
         return _watched(at, order, row, plan, target, console)
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from backup_pipeline.cli.output import SafeConsole
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.settings import Settings
 
@@ -46,7 +46,7 @@ def up(
     from backup_pipeline.wiring.embedded import check_settings, prepared
     from backup_pipeline.wiring.one_up import only_one
 
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

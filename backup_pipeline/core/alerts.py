@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from backup_pipeline.core.visible import visible, visible_lines
+
 LOG_CHANNEL = "log"
 """The channel of alerts that only the program's own log has, because no other is configured."""
 
@@ -47,10 +49,10 @@ class Alert:
 
     def body(self) -> str:
         """The message as plain text."""
-        lines = [self.what, ""]
-        lines += [f"  {table}: {what}" for table, what in self.tables.items()]
+        lines = [visible_lines(self.what), ""]
+        lines += [f"  {visible(table)}: {visible(what)}" for table, what in self.tables.items()]
         lines += [""] if self.tables else []
-        lines += [f"What to do: {self.do}", ""]
+        lines += [f"What to do: {visible_lines(self.do)}", ""]
         facts = {
             "Catalog": self.catalog,
             "Backup": self.backup_id,

@@ -17,6 +17,7 @@ from backup_pipeline.core.names import (
 )
 from backup_pipeline.core.relation_names import split_reference, split_relation
 from backup_pipeline.core.sheet_source import parse_sheet_source
+from backup_pipeline.core.visible import acts
 
 BUNDLE = "bundle"
 """The asset of the bundle; no table may have this name."""
@@ -120,7 +121,7 @@ def csv_name(text: str) -> str:
 
 def _file_name(text: str, ending: str) -> str:
     filled = _ANY_TIME.strftime(text)
-    bad = [letter for letter in filled if letter in FORBIDDEN_IN_FILE_NAMES or not letter.isprintable()]
+    bad = [letter for letter in filled if letter in FORBIDDEN_IN_FILE_NAMES or acts(letter)]
     if bad:
         message = f"{text!r} is not a file name: filled in it is {filled!r}, and {bad[0]!r} may not stand in one"
         raise ValueError(message)

@@ -21,6 +21,7 @@ from backup_pipeline.core.restore_target import TargetColumn, TargetFacts
 from backup_pipeline.core.restore_tokens import qualified_at, significant
 from backup_pipeline.core.restore_views import PlainView, plain_view
 from backup_pipeline.core.restoring import Mode, Name, RestoreRequest
+from backup_pipeline.core.type_names import type_name
 
 _RELATIONS = {"TABLE", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE", "SEQUENCE"}
 _COMPUTED = {"VIEW", "MATERIALIZED VIEW"}
@@ -157,7 +158,7 @@ def _type(pg_type: str, dump: Dump) -> str:
     name = qualified_at(significant(pg_type), 0)
     makes = {entry.defines for entry in dump.entries if entry.kind in {"TYPE", "DOMAIN", "TABLE"}}
     known = name is None or name in makes or any(entry.kind == "EXTENSION" for entry in dump.entries)
-    return pg_type if known else "text"
+    return type_name(pg_type).sql() if known else "text"
 
 
 def _without_needs(manifest: Manifest, dump: Dump, stand_ins: set[str]) -> tuple[Dump, dict[str, str], dict[str, str]]:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from backup_pipeline.core.visible import visible
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
+# An underscore inside a word is one; signs of lists and titles are signs at the beginning of a line.
+_MARKUP = re.compile(r"([\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)|^[-+#])")
 # A bare address becomes a link; what a browser fetches by itself needs markup, which is escaped above.
 _ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto|www)(?=[:.])")
 
 
 def plain(text: str) -> str:
-    """`text` in one line, every sign of Markdown and HTML in it escaped."""
+    """`text` in one line, every sign escaped that Markdown or HTML would act on."""
     return _ADDRESS.sub(lambda found: f"{found[1]}\u2060", _MARKUP.sub(r"\\\1", visible(text)))
 
 

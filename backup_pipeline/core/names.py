@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from backup_pipeline.core.visible import acts
+
 FORBIDDEN_IN_FILE_NAMES = '<>:"/\\|?*'
 LONGEST_FILE_NAME = 200
 """Bytes of UTF-8 that a file of a bundle may take: file systems allow 255, and a part's number and endings follow."""
@@ -57,10 +59,10 @@ def windows_device(name: str) -> bool:
 def safe_file_name(text: str) -> str:
     """`text` as the name of a file, without its ending, that every system and every ZIP tool takes.
 
-    What is not printable or means something to a file system becomes `_`; a device of Windows gets one in front.
+    What acts (see `visible`) or means something to a file system becomes `_`; a device of Windows gets one in front.
     """
     plain = unicodedata.normalize("NFC", text)
-    letters = ("_" if c in FORBIDDEN_IN_FILE_NAMES or not c.isprintable() else c for c in plain)
+    letters = ("_" if c in FORBIDDEN_IN_FILE_NAMES or acts(c) else c for c in plain)
     name = _cut("".join(letters), LONGEST_FILE_NAME).strip().rstrip(". ")
     return f"_{name}" if windows_device(name) else name or "sheet"
 

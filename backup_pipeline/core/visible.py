@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+_JOINERS = "\u200c\u200d"
+_ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def visible(text: str) -> str:
     r"""`text` in one line; controls, line breaks, and marks that turn the direction or hide show as `\x1b`, `\u202e`.
 
-    Letters of every script stay as they are, and so does a backslash: what is shown is for the eye.
+    Letters of every script stay as they are, with the joiners that Bangla and others write with, and so does a
+    backslash: what is shown is for the eye.
     """
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(_shown(letter) if acts(letter) else letter for letter in text)
+
+
+def acts(letter: str) -> bool:
+    """Whether a letter could do more than stand there: controls, line breaks, marks of direction, half characters."""
+    return not letter.isprintable() and letter not in _JOINERS and unicodedata.category(letter) in _ACTING
 
 
 def visible_lines(text: str) -> str:
@@ -19,8 +29,6 @@ def visible_lines(text: str) -> str:
 
 
 def _shown(letter: str) -> str:
-    if letter.isprintable():
-        return letter
     code = ord(letter)
     if letter in _SHORT:
         return _SHORT[letter]

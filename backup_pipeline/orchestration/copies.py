@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from backup_pipeline.core import markdown
 from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
@@ -98,5 +99,5 @@ def _raise_failed(rows: Sequence[Copy]) -> None:
 def _table(decisions: Sequence[CopyDecision], rows: Sequence[Copy]) -> str:
     """What was copied, and why, as Markdown."""
     reasons = {each.attempt.backup_id: each.reason for each in decisions}
-    lines = [f"| {row.backup_id} | {reasons[row.backup_id]} | {row.bytes or 0:,} |" for row in rows]
+    lines = [f"| {row.backup_id} | {markdown.plain(reasons[row.backup_id])} | {row.bytes or 0:,} |" for row in rows]
     return "\n".join(["| backup | because | bytes |", "|---|---|---:|", *lines])

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from backup_pipeline.core import markdown
 from backup_pipeline.core.drill import DrillReport, TableDrill
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
@@ -39,7 +40,10 @@ def _lines(report: DrillReport) -> Iterator[str]:
     yield f"Drill of backup `{report.backup_id}`: {outcome}. Verification before it: {report.verified}.\n"
     if report.injected is not None:
         yield f"- **Fault injected: {report.injected}.** No level is recorded, nobody is alerted."
-    yield from (f"- **DIFFERENT** {finding} *What to do:* {finding.do}" for finding in report.findings)
+    yield from (
+        f"- **DIFFERENT** {markdown.plain(str(finding))} *What to do:* {markdown.plain(finding.do)}"
+        for finding in report.findings
+    )
     if report.tables:
         yield "\n| table | rows | came back | Parquet | CSV | fetch s | restore s | export s | compare s |"
         yield "|---|---:|---:|---|---|---:|---:|---:|---:|"
@@ -49,8 +53,8 @@ def _lines(report: DrillReport) -> Iterator[str]:
     yield from ([f"- There and valid: {counted}."] if counted else [])
     for trial in report.inserts:
         told = f"not tried: {trial.not_tried}" if trial.not_tried else f"next number {'/'.join(trial.drawn) or 'taken'}"
-        yield f"- Insert into {trial.table}: {told}."
-    yield from (f"- note: {remark}" for remark in report.remarks)
+        yield f"- Insert into {markdown.plain(f'{trial.table}: {told}')}."
+    yield from (f"- note: {markdown.plain(str(remark))}" for remark in report.remarks)
     if report.predicted_restore_seconds is not None:
         yield f"\nA restore of the whole would take about {report.predicted_restore_seconds:.1f} s on such a machine."
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from backup_pipeline.core import markdown
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace
 from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
 from backup_pipeline.operations.results import TableResult
@@ -40,7 +41,7 @@ def table_metadata(result: TableResult, store_url: str) -> Metadata:
         "late": result.partition.late,
         "sheet": table.sheet,
         "files": dg.MetadataValue.path(f"{store_url}/{place.prefix}"),
-        "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in table.notes) or "none"),
+        "notes": dg.MetadataValue.md(markdown.bullets(table.notes)),
     }
 
 
@@ -62,7 +63,7 @@ def bundle_metadata(manifest: StoredManifest, store_url: str) -> Metadata:
         "bundle": dg.MetadataValue.path(f"{store_url}/{place.bundle(manifest.bundle_name)}"),
         "sha256": manifest.bundle.sha256,
         "manifest": dg.MetadataValue.md(_summary(manifest)),
-        "warnings": dg.MetadataValue.md("\n".join(f"- {warning}" for warning in manifest.warnings) or "none"),
+        "warnings": dg.MetadataValue.md(markdown.bullets(manifest.warnings)),
         "contents": _contents(manifest),
     }
 
@@ -94,8 +95,8 @@ def _summary(manifest: StoredManifest) -> str:
         "Rows": f"{manifest.totals.rows:,}",
         "Snapshot": f"{manifest.snapshot.taken_at:%F %T} UTC, LSN {manifest.snapshot.lsn}",
         "Consistent": "yes, one instant" if manifest.consistent else "no, mixed snapshots",
-        "Made by": f"{manifest.created_by} ({manifest.type})",
-        "Reason": manifest.reason or "none given",
+        "Made by": markdown.plain(f"{manifest.created_by} ({manifest.type})"),
+        "Reason": markdown.plain(manifest.reason) or "none given",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from backup_pipeline.core import markdown
 from backup_pipeline.core.prune_plan import PrunePlan
 from backup_pipeline.operations.prune_report import PruneReport
 
@@ -22,9 +23,7 @@ def prune_metadata(plans: Sequence[PrunePlan], reports: Sequence[PruneReport]) -
         "partitions_removed": sum(len(report.days) for report in reports),
         "bytes_removed": sum(report.bytes for report in reports),
         "plan": dg.MetadataValue.md("\n\n".join(plan_markdown(plan) for plan in plans)),
-        "left": dg.MetadataValue.md(
-            "\n".join(f"- {each.why}: `{each.key}`: {each.message}" for each in left) or "none"
-        ),
+        "left": dg.MetadataValue.md(markdown.bullets(f"{each.why}: {each.key}: {each.message}" for each in left)),
     }
 
 
@@ -41,13 +40,15 @@ def _lines(plan: PrunePlan) -> Iterator[str]:
     for verdict in plan.verdicts:
         row, what = verdict.attempt, "**remove**" if verdict.removed else "keep"
         what = "locked" if row.backup_id in plan.locked else what
-        why = "; ".join(verdict.reasons).replace("|", "\\|")
+        why = markdown.plain("; ".join(verdict.reasons))
         yield f"| {row.backup_id} | {row.partition_date} | {row.type} | {what} | {why} |"
     yield ""
     yield from (f"- finish the removal of {backup_id}" for backup_id in plan.begun)
-    yield from (f"- remove the partitions of {day.day}: {day.reason}" for day in plan.removed_days)
-    yield from (f"- remove what is left of {each.folder.backup_id}: {each.reason}" for each in plan.debris)
-    yield from (f"- remove the unfinished `{each.key}`" for each in plan.unfinished)
-    yield from (f"- remove all versions of `{each.key}`" for each in plan.hidden)
-    yield from (f"- remove the copy {copy}" for copy in plan.copies)
-    yield from (f"- **{remark}**" for remark in plan.remarks)
+    yield from (f"- remove the partitions of {day.day}: {markdown.plain(day.reason)}" for day in plan.removed_days)
+    yield from (
+        f"- remove what is left of {each.folder.backup_id}: {markdown.plain(each.reason)}" for each in plan.debris
+    )
+    yield from (f"- remove the unfinished {markdown.plain(each.key)}" for each in plan.unfinished)
+    yield from (f"- remove all versions of {markdown.plain(each.key)}" for each in plan.hidden)
+    yield from (f"- remove the copy {markdown.plain(str(copy))}" for copy in plan.copies)
+    yield from (f"- **{markdown.plain(str(remark))}**" for remark in plan.remarks)

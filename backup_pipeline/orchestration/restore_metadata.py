@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from backup_pipeline.core import markdown
 from backup_pipeline.core.restoring import Remark, RestorePlan, RestoreReport
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
@@ -34,7 +35,7 @@ def report_metadata(report: RestoreReport, request: int) -> Metadata:
         "seconds": round(report.seconds, 3),
         "safety_backup": report.safety_backup_id or "none",
         "restored": dg.MetadataValue.table([_record(report, at) for at in range(len(report.tables))]),
-        "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes) or "none"),
+        "notes": dg.MetadataValue.md(markdown.bullets(report.notes)),
     }
 
 
@@ -44,28 +45,26 @@ def plan_markdown(plan: RestorePlan) -> str:
 
 
 def _lines(plan: RestorePlan) -> Iterator[str]:
-    yield f"Backup `{plan.backup_id}` ({plan.request.mode}) into database `{plan.database}`\n"
+    yield f"Backup `{plan.backup_id}` ({plan.request.mode}) into database {markdown.plain(plan.database)}\n"
     yield from (f"- **REFUSED** {_told(remark)}" for remark in plan.refusals)
     yield "\n| table | goes to | what happens | rows now | rows in the backup |"
     yield "|---|---|---|---:|---:|"
     for table in plan.tables:
         now = "not there" if table.rows_now is None else f"{table.rows_now:,}"
         cells = (table.name, table.target_name, table.action.value, now, f"{table.rows_in_backup:,}")
-        yield "| " + " | ".join(_cell(text) for text in cells) + " |"
+        yield "| " + " | ".join(map(markdown.plain, cells)) + " |"
     yield ""
     others = (remark for remark in plan.remarks if remark not in plan.refusals)
     yield from (f"- {remark.severity}: {_told(remark)}" for remark in others)
     if plan.confirm_name:
-        yield f"\nRows that are there in `{plan.database}` can change."
+        yield f"\nRows that are there in {markdown.plain(plan.database)} can change."
 
 
 def _told(remark: Remark) -> str:
     about = f"{remark.table}: " if remark.table else ""
-    return f"{about}{remark.message}" + (f" *What to do:* {remark.do}" if remark.do else "")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return markdown.plain(f"{about}{remark.message}") + (
+        f" *What to do:* {markdown.plain(remark.do)}" if remark.do else ""
+    )
 
 
 def _record(report: RestoreReport, at: int) -> dg.TableRecord:

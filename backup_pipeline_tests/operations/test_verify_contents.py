@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from backup_pipeline.core.catalog import Catalog
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.sample import parse_sample
 from backup_pipeline.core.verification import Finding, Level, VerifyReport
@@ -446,3 +447,24 @@ def test_the_row_keeps_the_level_and_a_finding_takes_it_away(library: Made) -> N
 def test_nothing_is_left_behind(library: Made, tmp_path: Path) -> None:
     verify_backup(library.place, VerifyRequest(Level.REFERENCES), verify_ports(library.store, folder=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_differ_in_case_alone_are_two_names(fresh_database: str, tmp_path: Path) -> None:
+    """In look-ups and in references too, which are followed by a program to which they are one."""
+    with psycopg.connect(fresh_database) as session:
+        session.execute("""
+            CREATE TABLE parent ("Id" int PRIMARY KEY, "id" int UNIQUE, "Name" text, "name" text);
+            CREATE TABLE child (
+                key int PRIMARY KEY, "Parent" int REFERENCES parent, "parent" int REFERENCES parent (id));
+            INSERT INTO parent SELECT n, 100 + n, 'upper ' || n, 'lower ' || n FROM generate_series(1, 50) n;
+            INSERT INTO child SELECT n, n % 50 + 1, 150 - n % 50 FROM generate_series(1, 200) n;
+        """)
+    columns = {"Upper": "Parent.Name", "Lower": "Parent.name", "By id": "parent.Name", "Both": "parent.name"}
+    catalog = Catalog.model_validate(
+        {"catalog": "odd", "timezone": "UTC", "tables": {"parent": {}, "child": {"columns": columns}}}
+    )
+    made = backed_up(fresh_database, catalog, tmp_path)
+    assert verify(made).findings == ()
+    swap = lambda table: table.rename_columns(["key", "parent", "Parent"]).select(["key", "Parent", "parent"])  # noqa: E731
+    forge(made, rows("parquet/child/part-00000.parquet", swap))
+    assert "differs from the Parquet files in row 1" in verify(made).findings[0].message
