@@ -134,13 +134,10 @@ def _column(table: TableEntry, name: str) -> ColumnEntry:
 
 
 def _true_column(table: TableEntry, name: str) -> ColumnEntry:
-    """The column, when its values are those of the database, and DuckDB can tell it from others."""
+    """The column, when its values are those of the database."""
     found = _column(table, name)
     if found.masked:
         message = f"{table.name}.{name} is masked"
-        raise _UnknownError(message)
-    if sum(column.name.casefold() == name.casefold() for column in table.columns) > 1:
-        message = f"{table.name} has several columns called {name}, but for capital letters"
         raise _UnknownError(message)
     return found
 

@@ -465,6 +465,9 @@ def test_names_that_differ_in_case_alone_are_two_names(fresh_database: str, tmp_
     )
     made = backed_up(fresh_database, catalog, tmp_path)
     assert verify(made).findings == ()
-    swap = lambda table: table.rename_columns(["key", "parent", "Parent"]).select(["key", "Parent", "parent"])  # noqa: E731
-    forge(made, rows("parquet/child/part-00000.parquet", swap))
+    forge(made, rows("parquet/child/part-00000.parquet", _swapped))
     assert "differs from the Parquet files in row 1" in verify(made).findings[0].message
+
+
+def _swapped(table: pa.Table) -> pa.Table:
+    return table.rename_columns(["key", "parent", "Parent"]).select(["key", "Parent", "parent"])
