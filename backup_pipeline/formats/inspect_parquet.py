@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -13,14 +14,22 @@ from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
 from backup_pipeline.formats.arrow_schema import arrow_type
 
 _Limits = tuple[object, object]
+_TAIL = 8
+"""What a file ends with: the size of its footer, and the format's name."""
+_MOST_FOOTER = 64 << 20
+_MOST_GROUP = 3 << 30
+"""A group ends with the row that reaches 64 MB, and a row of PostgreSQL has at most 1 GB on the wire."""
 
 
 def parquet_problems(path: Path, file: FileEntry, table: TableEntry) -> Iterator[str]:
     """What is wrong with the file at `path`, said of it: its schema, its rows, a column of one of its row groups.
 
-    One row group is held in memory at a time.
+    One row group is held in memory at a time; nothing is read of a file that claims to need more than any of ours.
     """
     try:
+        if problem := _too_large(path):
+            yield problem
+            return
         with pq.ParquetFile(path) as opened:
             yield from _schema_problems(opened.schema_arrow, table.columns)
             rows = yield from _group_problems(opened)
@@ -29,6 +38,22 @@ def parquet_problems(path: Path, file: FileEntry, table: TableEntry) -> Iterator
         return
     if rows != file.rows:
         yield f"holds {rows:,} rows; the manifest says {file.rows:,}."
+
+
+def _too_large(path: Path) -> str | None:
+    """Why the file is not opened: its footer, or one of its row groups as the footer has it, would take all memory."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _TAIL, 0))
+        footer = int.from_bytes(file.read(_TAIL)[:4], "little")
+    if footer > _MOST_FOOTER:
+        return f"has a footer of {footer:,} bytes, more than the {_MOST_FOOTER:,} that are read."
+    metadata = pq.read_metadata(path)
+    groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    largest = max(groups, default=0)
+    if largest > _MOST_GROUP:
+        return f"has a row group of {largest:,} bytes, more than the {_MOST_GROUP:,} that are read."
+    return None
 
 
 def _schema_problems(schema: pa.Schema, columns: tuple[ColumnEntry, ...]) -> Iterator[str]:

@@ -17,7 +17,7 @@ LISTS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 MERGES = "m0: &m0 {x: 1, y: 2}\n" + "".join(
     f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 12)
 )
-LONG = f"text: &text {'x ' * 200_000}\nall: [{', '.join(['*text'] * 1000)}]\n"
+LONG = f"text: &text {'x ' * 50_000}\nall: [{', '.join(['*text'] * 1000)}]\n"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ LONG = f"text: &text {'x ' * 200_000}\nall: [{', '.join(['*text'] * 1000)}]\n"
         (MERGES, "with its aliases the file has more than"),
         (LONG, "with its aliases the file has more than"),
         ("a: &a [*a]\n", "contains itself"),
-        ("a: " + "[" * 5000 + "\n", "nested too deep"),
+        ("a: " + "[" * 2000 + "\n", "nested too deep"),
         ("a: " + "9" * 10_000 + "\n", "not YAML: Exceeds the limit"),
         ("a: x\n" * 2_000_000, "has more than 8,388,608 bytes, too many for a catalog"),
     ],

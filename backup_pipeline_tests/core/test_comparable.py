@@ -73,7 +73,6 @@ def test_a_look_up_is_made_of_the_table_that_reads_its_relation() -> None:
         (customers(), areas(inherited=True), "other tables inherit"),
         (customers(), areas(columns=(column("id"),)), "areas.name is not in the backup"),
         (customers(), areas(columns=(column("id"), text("name", masked=True))), "areas.name is masked"),
-        (customers(), areas(columns=(column("id"), text("name"), text("Name"))), "several columns called name"),
         (customers(), areas(columns=(text("id"), text("name"))), "integer and text may compare otherwise"),
         (customers(columns=(column("id"),)), areas(), "customers.area_id is not in the backup"),
         (customers(sheet_sources=(look_up("name", "date32[day]"),)), areas(), "is string, the sheet shows date32"),

@@ -94,7 +94,7 @@ def with_member(made: Made, name: str, content: bytes, size: int) -> None:
 
 
 def test_a_schema_that_unpacks_to_hundreds_of_times_its_size_takes_no_memory(made: Made) -> None:
-    with_member(made, "schema.sql", b"-- a comment that says nothing at all\n" * 27_600, 300)
+    with_member(made, "schema.sql", b"-- a comment that says nothing at all\n" * 27_600, 80)
     assert len(made.store.get(made.bundle)) < 4 * MB
     data = made.store.get(made.place.manifest)
     known = replace(made.attempt, manifest_sha256=hashlib.sha256(data).hexdigest())
@@ -120,7 +120,7 @@ def test_a_schema_of_nothing_but_signs_is_refused(made: Made, monkeypatch: pytes
 def test_a_parquet_file_that_goes_on_after_its_size_is_cut_off_there(made: Made) -> None:
     """What a hostile ZIP unpacks to fills no disk: the manifest says how many bytes there are."""
     name = "parquet/goods/part-00000.parquet"
-    with_member(made, name, b"\0" * MB, 200)
+    with_member(made, name, b"\0" * MB, 80)
     with peak() as taken:
         found = verified(made)
     assert f"Member {name} of the bundle has more bytes than the " in found

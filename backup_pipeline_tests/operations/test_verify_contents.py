@@ -24,6 +24,7 @@ from backup_pipeline.core.sample import parse_sample
 from backup_pipeline.core.verification import Finding, Level, VerifyReport
 from backup_pipeline.core.verified import Verified
 from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.formats import inspect_parquet
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
@@ -447,6 +448,19 @@ def test_the_row_keeps_the_level_and_a_finding_takes_it_away(library: Made) -> N
 def test_nothing_is_left_behind(library: Made, tmp_path: Path) -> None:
     verify_backup(library.place, VerifyRequest(Level.REFERENCES), verify_ports(library.store, folder=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [("_MOST_FOOTER", "has a footer of "), ("_MOST_GROUP", "has a row group of ")],
+)
+def test_a_file_that_claims_to_need_all_memory_is_not_opened(
+    library: Made, monkeypatch: pytest.MonkeyPatch, limit: str, message: str
+) -> None:
+    monkeypatch.setattr(inspect_parquet, limit, 10)
+    found = verify(library).findings
+    assert found[0].message.startswith(message)
+    assert "more than the 10 that are read" in found[0].message
 
 
 def test_names_that_differ_in_case_alone_are_two_names(fresh_database: str, tmp_path: Path) -> None:
