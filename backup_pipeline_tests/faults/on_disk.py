@@ -7,11 +7,14 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from backup_pipeline_tests.faults.deeds import Ended
 
 _CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+# Where in the arguments of an event the descriptors of the folders begin that its names are in.
+_DESCRIPTORS = {"os.rename": 2, "os.link": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 2}
 _FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -48,6 +51,29 @@ class OnDisk:
                 return None
         elif event not in _CHANGES:
             return None
-        names = [os.fsdecode(name) for name in details[:2] if isinstance(name, str | bytes | os.PathLike)]
-        inside = [name.removeprefix(self.folder) for name in names if name.startswith(self.folder)]
+        inside = [
+            name.removeprefix(self.folder)
+            for name in _paths(event, details, self.folder)
+            if name.startswith(self.folder)
+        ]
         return f"{event} {' '.join(inside)}" if inside else None
+
+
+def _paths(event: str, details: tuple[Any, ...], folder: str) -> list[str]:
+    """The paths that an event is about, whole: a name beside a folder's descriptor is one below that folder.
+
+    `open` tells no descriptor: a bare name that is opened to write is taken for one in `folder`.
+    """
+    names = [os.fsdecode(name) for name in details[:2] if isinstance(name, str | bytes | os.PathLike)]
+    if event == "open":
+        return [name if Path(name).is_absolute() else f"{folder}/{name}" for name in names]
+    if event not in _DESCRIPTORS:
+        return names
+    descriptors = details[_DESCRIPTORS[event] :]
+    return [_below(descriptor, name) for name, descriptor in zip(names, descriptors, strict=False)]
+
+
+def _below(descriptor: int, name: str) -> str:
+    if descriptor < 0 or Path(name).is_absolute():
+        return name
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink() / name)
