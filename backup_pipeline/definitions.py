@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from backup_pipeline.catalogs.load import load_catalogs
-from backup_pipeline.orchestration.assemble import assemble
+from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import Settings
 
 _settings = Settings()

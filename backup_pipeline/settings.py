@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.core.removal import Versions
-from backup_pipeline.core.unforeseen import wanted
+from backup_pipeline.core.errors import SettingsError, wanted
+from backup_pipeline.core.retention.prune import Versions
 
 PROJECT = Path(__file__).resolve().parent.parent
 _SOURCE_PREFIX = "BACKUP_SOURCE_URL_"

@@ -12,13 +12,11 @@ import pytest
 import yaml
 
 from backup_pipeline.catalogs.load import load_catalog
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.cron import last_due
-from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import settle
-from backup_pipeline.core.ledger import Attempt, Outcome
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.core.ledger import Attempt, Outcome, Status
+from backup_pipeline.core.schedule import last_due, local_date
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import Webhook, free_port, http_server
 from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.ledger.attempts import attempt

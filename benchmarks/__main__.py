@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.settings import PROJECT
 from benchmarks.bench import Bench, say
 from benchmarks.keep import keep_burden, keep_race

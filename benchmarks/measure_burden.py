@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.postgres.programs import find_binaries
 from benchmarks.bench import Bench, say
 from benchmarks.pgbench import Felt, felt
 from benchmarks.tables import TABLES, create_table

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.postgres.programs import find_binaries
 from benchmarks.bench import Bench, say
 from benchmarks.contestants.restore_ours import CATALOG
 from benchmarks.contestants.whole import back_up

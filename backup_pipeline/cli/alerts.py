@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.backup_list import first_sentence
-from backup_pipeline.cli.opened import Opened, opened
-from backup_pipeline.cli.options import Limit, RowsAsJson
-from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.cli.list import first_sentence
+from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, opened, print_json, result_console
 from backup_pipeline.core.errors import BackupError, PartialError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from backup_pipeline.core.alerts import Delivery
-    from backup_pipeline.core.outbox import Entry
+    from backup_pipeline.core.alerts import Delivery, OutboxEntry
     from backup_pipeline.core.ports import Alerter, Clock, Ledger
 
 alerts_app = typer.Typer(
@@ -99,7 +96,7 @@ def retry(*, as_json: _JSON = False) -> None:
 
     Exit codes: 0 nothing is left to deliver; 1 nothing could be delivered, or the ledger can not be read; 3 some could.
     """
-    from backup_pipeline.operations.outbox import deliver
+    from backup_pipeline.operations.alerting import deliver
 
     with opened() as at:
         tried = deliver(_voice(at), early=True)
@@ -169,7 +166,7 @@ def _voice(at: Opened) -> _Voice:
     return _Voice(at.ledger, open_settings_alerter(at.settings), at.clock)
 
 
-def _table(entries: Sequence[Entry]) -> Table:
+def _table(entries: Sequence[OutboxEntry]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -191,7 +188,7 @@ def _table(entries: Sequence[Entry]) -> Table:
     return table
 
 
-def _state(entry: Entry) -> str:
+def _state(entry: OutboxEntry) -> str:
     if entry.delivered_at is not None:
         return f"delivered {entry.delivered_at:%Y-%m-%d %H:%M}"
     if entry.last_error is None:

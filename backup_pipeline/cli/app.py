@@ -4,39 +4,84 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from backup_pipeline import __version__
 from backup_pipeline.cli.alerts import alerts_app
-from backup_pipeline.cli.audit import audit
 from backup_pipeline.cli.backup import backup
-from backup_pipeline.cli.bundles import download, url
 from backup_pipeline.cli.calendar import calendar
 from backup_pipeline.cli.catalog import catalog_app
 from backup_pipeline.cli.check import check
 from backup_pipeline.cli.copy import copy
-from backup_pipeline.cli.delete import delete
-from backup_pipeline.cli.demo import demo
 from backup_pipeline.cli.doctor import doctor
+from backup_pipeline.cli.download import download, url
 from backup_pipeline.cli.drill import drill
-from backup_pipeline.cli.exit_codes import EXIT_CODES
-from backup_pipeline.cli.failures import tell_failure
-from backup_pipeline.cli.hold import hold, release
+from backup_pipeline.cli.hold import delete, hold, release
 from backup_pipeline.cli.key import key_app
-from backup_pipeline.cli.listing import list_backups, show
+from backup_pipeline.cli.list import audit, list_backups, show
+from backup_pipeline.cli.options import json_text, note_console
 from backup_pipeline.cli.prune import prune
 from backup_pipeline.cli.purge_events import purge_events
 from backup_pipeline.cli.rebuild import rebuild
-from backup_pipeline.cli.restore import restore
-from backup_pipeline.cli.restores import restores_app
-from backup_pipeline.cli.serve import serve
+from backup_pipeline.cli.restore.command import restore
+from backup_pipeline.cli.restore.requests import restores_app
 from backup_pipeline.cli.stats import stats
-from backup_pipeline.cli.up import up
+from backup_pipeline.cli.up import demo, serve, up
 from backup_pipeline.cli.verify import verify
+from backup_pipeline.core.errors import BackupError, in_our_words
+from backup_pipeline.core.secrets import redact
 from backup_pipeline.wiring.private import owner_only
+
+INTERRUPTED = 130
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "failed",
+    2: "the request is wrong: an option, a setting or a catalog",
+    3: "partial: some of what was asked was done, and some was not",
+    10: "not found: no such catalog, backup, table or object",
+    11: "locked: somebody else holds what is needed",
+    12: "can not decrypt: the key is wrong or missing",
+    20: "verification failed: the stored bytes are not what the manifest says",
+    21: "refused: a rule forbids it, and nothing was touched",
+    22: "stale: the newest backup is too old",
+    INTERRUPTED: "stopped on request (Ctrl-C)",
+}
+
+
+def tell_failure(error: Exception, *, as_json: bool, debug: bool) -> int:
+    """Print what failed and what to do next, without secrets; the exit code.
+
+    With `as_json` one line, `{"message_type": "exit_error", "code": …, "message": …, "what_to_do": …}`. With `debug`
+    the traceback comes before it.
+    """
+    if debug:
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
+    code = getattr(error, "exit_code", 1)
+    what, do = _told(error)
+    if as_json:
+        line = {"message_type": "exit_error", "code": code, "message": what, "what_to_do": do}
+        sys.stderr.write(json_text(line) + "\n")
+        return int(code)
+    console = note_console()
+    console.print(Text.assemble(("Error: ", "bold red"), what))
+    if do:
+        console.print(Text.assemble(("What to do: ", "bold"), do))
+    return int(code)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    if isinstance(error, BackupError):
+        return redact(error.what), redact(error.do)
+    if say := getattr(error, "format_message", None):  # Typer's own: a wrong option or argument
+        return redact(str(say())), "`--help` shows what is allowed."
+    said = " ".join(in_our_words(error).split())
+    return redact(said), "This was not foreseen. Run it again with --debug, and report it."
+
 
 PROGRAM = "backup-pipeline"
 

@@ -16,11 +16,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from backup_pipeline.cli.catalogs import chosen_catalog
-from backup_pipeline.cli.errors import RunFailedError
-from backup_pipeline.cli.output import SafeConsole
+from backup_pipeline.cli.options import RunFailedError, SafeConsole, chosen_catalog
 from backup_pipeline.core.alerts import LOG_CHANNEL
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
 from backup_pipeline.settings import Settings
 
@@ -86,15 +84,15 @@ def backup(
 
 def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
     from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.core.dates import local_date
-    from backup_pipeline.orchestration.execute import Order, run_backup
-    from backup_pipeline.wiring.actor import os_user
+    from backup_pipeline.core.schedule import local_date
+    from backup_pipeline.orchestration.launch import RunOrder, run_backup
+    from backup_pipeline.wiring.addresses import os_user
     from backup_pipeline.wiring.embedded import prepared
 
     with prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
         now = _close_what_died(ready, wish.catalog)
         day = _date(wish.day) if wish.day else local_date(now, wish.catalog.timezone)
-        order = Order(wish.catalog, wish.tables, day, wish.reason, os_user(), late=wish.late, now=now)
+        order = RunOrder(wish.catalog, wish.tables, day, wish.reason, os_user(), late=wish.late, now=now)
         # What is logged inside a step is in its compute log; here it would stand twice, or not at all.
         logging.getLogger("backup_pipeline").addHandler(logging.NullHandler())
         with shown_progress(console) as progress:
@@ -136,7 +134,7 @@ def _date(text: str) -> date:
 
 def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupError) -> None:
     """Without its ledger a backup does not even begin, so nothing else would tell anybody."""
-    from backup_pipeline.operations.telling import no_row_alert
+    from backup_pipeline.operations.alerting import no_row_alert
     from backup_pipeline.wiring.ports import open_settings_alerter, utc_now
 
     open_settings_alerter(settings).send(no_row_alert(catalog.catalog, error, utc_now()))
@@ -146,7 +144,7 @@ def _close_what_died(settings: Settings, catalog: Catalog) -> datetime:
     """The present, by the ledger's clock, as nobody else has to know it here."""
     import dagster as dg
 
-    from backup_pipeline.orchestration.dead_runs import close_what_died
+    from backup_pipeline.orchestration.failures import close_what_died
     from backup_pipeline.wiring.ports import open_ports
 
     with open_ports(settings, catalog.catalog) as ports, dg.DagsterInstance.get() as instance:

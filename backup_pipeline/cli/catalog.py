@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.output import note_console, print_json, print_line, result_console
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.cli.options import note_console, print_json, print_line, result_console
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, UsageError
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.check_catalog import CatalogReport
+    from backup_pipeline.operations.catalogs import CatalogReport
 
 catalog_app = typer.Typer(
     name="catalog",
@@ -129,7 +129,7 @@ def init(
     Exit codes: 0 written; 1 the database can not be read; 2 wrong request; 10 there is no table to back up; 21 the file
     is there already.
     """
-    from backup_pipeline.operations.init_catalog import init_catalog
+    from backup_pipeline.operations.catalogs import init_catalog
     from backup_pipeline.postgres.source import PostgresSource
 
     if out is not None and out.exists() and not force:
@@ -177,7 +177,7 @@ def _chosen(settings: Settings, target: str | None) -> Mapping[str, Catalog]:
 
 
 def _compare(settings: Settings, catalog: Catalog, source: str | None) -> CatalogReport:
-    from backup_pipeline.operations.check_catalog import check_catalog
+    from backup_pipeline.operations.catalogs import check_catalog
     from backup_pipeline.postgres.source import PostgresSource
     from backup_pipeline.wiring.embedded import source_ready
     from backup_pipeline.wiring.ports import open_source

@@ -2,19 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from backup_pipeline.cli.opened import opened
-from backup_pipeline.cli.output import note_console, print_json, print_line, result_console
-from backup_pipeline.cli.second_check import as_json as second_as_json
-from backup_pipeline.cli.second_check import print_ages, second_ages
-from backup_pipeline.core.visible import visible
+from backup_pipeline.cli.options import note_console, opened, print_json, print_line, result_console
+from backup_pipeline.core.copies import CopyAge
+from backup_pipeline.core.due import DueState, Freshness
+from backup_pipeline.core.errors import BackupError, LedgerError, in_our_words
+from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import visible
+from backup_pipeline.core.verification import age, ago
+from backup_pipeline.settings import Settings
 
-if TYPE_CHECKING:
-    from backup_pipeline.core.due_state import Freshness
+_STYLES = {
+    DueState.FRESH: "green",
+    DueState.OVERDUE: "bold red",
+    DueState.WAITING: "yellow",
+    DueState.UNSCHEDULED: "dim",
+}
+
+
+def freshness_table(stands: Sequence[Freshness]) -> Table:
+    """A line for each catalog."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("Catalog", "State", "Newest good", "Began", "Was due", "Due next"):
+        table.add_column(name, no_wrap=True)
+    for name in ("Missed", "Failed"):
+        table.add_column(name, justify="right")
+    for one in stands:
+        table.add_row(
+            one.catalog,
+            Text(one.state, style=_STYLES[one.state]),
+            one.newest or "",
+            age(one.newest_at, one.at) if one.newest_at else "",
+            _minute(one.due),
+            _minute(one.next_due),
+            str(len(one.missed)),
+            str(one.failed),
+        )
+    return table
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
+
+
+def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
+    """The newest good copy of each catalog (of those `names`, or all); none where there is no second store."""
+    from backup_pipeline.operations.due import second_ages as ages_of
+    from backup_pipeline.wiring.stores import open_second
+    from backup_pipeline.wiring.watch import watched
+
+    if not Settings().second_store:
+        return ()
+    with opened() as at:
+        second = open_second(at.settings)
+        return ages_of(watched(at.settings, names), second.url if second else "", at.ledger, at.clock())
+
+
+def print_ages(ages: Sequence[CopyAge]) -> None:
+    """A line for each catalog."""
+    for one in ages:
+        told = f"{one.newest.backup_id} began {ago(one.age)}" if one.newest and one.age else "no good copy"
+        state = "STALE" if one.stale else "fresh" if one.newest else "none"
+        result_console().print(
+            f"Second store, {one.catalog}: {state}, {told} ({one.store})", markup=False, soft_wrap=True
+        )
+
+
+def ages_as_json(one: CopyAge) -> Mapping[str, object]:
+    """The same for JSON."""
+    return {
+        "catalog": one.catalog,
+        "store": one.store,
+        "newest": one.newest.backup_id if one.newest else None,
+        "age_s": int(one.age.total_seconds()) if one.age else None,
+        "stale": one.stale.what if one.stale else None,
+    }
+
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+
+
+def nagios_line(
+    ask: Callable[[], Sequence[Freshness]], ask_second: Callable[[], Sequence[CopyAge]] = tuple
+) -> tuple[str, int]:
+    """The line and the exit code; an error is an answer too. A second store that is stale is a warning."""
+    try:
+        stands, second = ask(), ask_second()
+        stale = [_one_line(one.stale.what) for one in second if one.stale]
+    except LedgerError as error:
+        return _line(CRITICAL, f"the ledger can not be read, so no backup can be made: {_one_line(error.what)}")
+    except BackupError as error:
+        return _line(UNKNOWN, _one_line(f"{error.what} {error.do}"))
+    except Exception as error:  # noqa: BLE001  # a monitor takes 1, Python's own code, for a mere warning
+        return _line(UNKNOWN, _one_line(in_our_words(error)))
+    worst = max((_code(one) for one in stands), default=OK)
+    told = [_told(one) for one in stands if _code(one) == worst and not (stale and worst == OK)]
+    line, code = _line(max(worst, WARNING if stale else OK), " ".join([*told, *stale]) or "there is no catalog")
+    return f"{line} | {' '.join([*map(_data, stands), *map(_second_data, second)])}", code
+
+
+def _code(one: Freshness) -> int:
+    if not one.overdue:
+        return OK
+    return WARNING if one.running else CRITICAL
+
+
+def _told(one: Freshness) -> str:
+    if one.state is DueState.FRESH and one.newest_at is not None:
+        return f"{one.catalog}: the newest good backup began {age(one.newest_at, one.at)}."
+    return one.what
+
+
+def _line(code: int, text: str) -> tuple[str, int]:
+    return f"BACKUP {_WORDS[code]} - {text.replace('|', '/')}", code
+
+
+def _data(one: Freshness) -> str:
+    """`label=value`; U is Nagios's own word for a value that is not known."""
+    seconds = "U" if one.age_s is None else f"{one.age_s}s"
+    return f"{one.catalog}_age={seconds} {one.catalog}_missed={len(one.missed)} {one.catalog}_failed={one.failed}"
+
+
+def _second_data(one: CopyAge) -> str:
+    seconds = "U" if one.age is None else f"{int(one.age.total_seconds())}s"
+    return f"{one.catalog}_second_age={seconds} {one.catalog}_second_stale={int(one.stale is not None)}"
+
+
+def _one_line(text: str) -> str:
+    return redact(" ".join(text.split()))
+
 
 _NOBODY = (
     "Nobody is told when something goes wrong: BACKUP_ALERT_URLS is not set, so alerts go into the log alone. What is "
@@ -51,8 +175,6 @@ def check(
     catalog; 22 a backup is overdue.
     """
     if nagios:
-        from backup_pipeline.cli.nagios import nagios_line
-
         line, code = nagios_line(lambda: _watched(catalog or ()), lambda: second_ages(catalog or ()))
         print_line(visible(line))
         raise typer.Exit(code)
@@ -60,11 +182,9 @@ def check(
     channels = _channels()
     if as_json:
         fresh = not any(one.overdue for one in stands)
-        ages = [second_as_json(one) for one in second]
+        ages = [ages_as_json(one) for one in second]
         print_json({"fresh": fresh, "catalogs": stands, "second_store": ages, "channels": channels})
     else:
-        from backup_pipeline.cli.freshness import freshness_table
-
         result_console().print(freshness_table(stands))
         print_ages(second)
         if not channels:
@@ -84,7 +204,7 @@ def _channels() -> Sequence[str]:
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
-    from backup_pipeline.wiring.watching import watch_all, watch_of, watched
+    from backup_pipeline.wiring.watch import watch_all, watch_of, watched
 
     with opened() as at:
         wanted, declared = watched(at.settings, names), watched(at.settings)
@@ -93,7 +213,7 @@ def _watched(names: Sequence[str]) -> Sequence[Freshness]:
 
 def _raise_overdue(stands: Sequence[Freshness]) -> None:
     """The error of all that is overdue."""
-    from backup_pipeline.core.due_state import DO
+    from backup_pipeline.core.due import DO
     from backup_pipeline.core.errors import StaleError
 
     overdue = [one.what for one in stands if one.overdue]

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.opened import Opened, opened
-from backup_pipeline.cli.options import BackupsOf, PerhapsBackup
-from backup_pipeline.cli.output import note_console, print_json, result_console
+from backup_pipeline.cli.options import (
+    BackupsOf,
+    Opened,
+    PerhapsBackup,
+    note_console,
+    opened,
+    print_json,
+    result_console,
+)
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
 
@@ -73,8 +79,7 @@ def _ports(at: Opened) -> Iterator[Ports]:
 
 def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None) -> Sequence[CopyDecision]:
     from backup_pipeline.operations.browse import bundle_place, find_backup
-    from backup_pipeline.operations.copy import second_of
-    from backup_pipeline.operations.copy_missing import missing_copies
+    from backup_pipeline.operations.copy import missing_copies, second_of
     from backup_pipeline.wiring.ports import is_alive_here, this_owner
 
     second_of(ports)
@@ -86,7 +91,7 @@ def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None
 
 
 def _copied(at: Opened, ports: Ports, decisions: Sequence[CopyDecision]) -> Iterator[Copy]:
-    from backup_pipeline.operations.copy_missing import copy_missing
+    from backup_pipeline.operations.copy import copy_missing
     from backup_pipeline.wiring.ports import this_owner
 
     return copy_missing(decisions, ports, actor=at.actor, owner=this_owner())

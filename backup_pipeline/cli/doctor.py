@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.cli.options import print_json, result_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.catalog import Catalog
+    from backup_pipeline.core.catalog.model import Catalog
     from backup_pipeline.core.doctor import Line
 
 
@@ -47,7 +47,7 @@ def doctor(
     """
     from backup_pipeline.core.doctor import problems
     from backup_pipeline.operations.doctor import examine
-    from backup_pipeline.wiring.actor import os_user
+    from backup_pipeline.wiring.addresses import os_user
     from backup_pipeline.wiring.doctor import checks_of
 
     with ExitStack() as stack:
@@ -75,7 +75,7 @@ def _ready(stack: ExitStack) -> Settings:
 
 
 def _chosen(settings: Settings, names: Sequence[str] | None) -> Sequence[Catalog]:
-    from backup_pipeline.wiring.watching import watched
+    from backup_pipeline.wiring.watch import watched
 
     found = watched(settings)
     known = [one.catalog for one in found]
@@ -84,8 +84,8 @@ def _chosen(settings: Settings, names: Sequence[str] | None) -> Sequence[Catalog
 
 
 def _dagster() -> Iterable[Line]:
-    from backup_pipeline.orchestration.examine import examine_dagster
-    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.orchestration.instance import examine_dagster
+    from backup_pipeline.wiring.addresses import utc_now
 
     return examine_dagster(utc_now())
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.opened import opened
-from backup_pipeline.cli.options import FromStore, OfCatalog
-from backup_pipeline.cli.output import note_console, print_json, print_line
-from backup_pipeline.core.restore_requests import Which
+from backup_pipeline.cli.options import FromStore, OfCatalog, note_console, opened, print_json, print_line
+from backup_pipeline.core.restore.requests import Which
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.check_key import KeyCheck
+    from backup_pipeline.operations.keys import KeyCheck
     from backup_pipeline.settings import Settings
 
 key_app = typer.Typer(
@@ -43,9 +41,9 @@ def new(
 
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
-    from backup_pipeline.formats.age_keys import new_identity
-    from backup_pipeline.operations.key_file import write_key
-    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.formats.age import new_identity
+    from backup_pipeline.operations.keys import write_key
+    from backup_pipeline.wiring.addresses import utc_now
 
     secret, recipient = new_identity()
     write_key(to, secret, recipient, utc_now())
@@ -73,8 +71,8 @@ def seal(
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
     from backup_pipeline.formats.seal_keys import new_seal_key
-    from backup_pipeline.operations.key_file import write_key
-    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.operations.keys import write_key
+    from backup_pipeline.wiring.addresses import utc_now
 
     secret, public = new_seal_key()
     write_key(to, secret, public, utc_now())
@@ -134,7 +132,7 @@ def _with_identity(settings: Settings, identity: Path | None) -> Settings:
 
 def _print_holders(settings: Settings) -> None:
     from backup_pipeline.core.errors import DecryptError
-    from backup_pipeline.wiring.encryption import open_cipher
+    from backup_pipeline.wiring.stores import open_cipher
 
     holders = open_cipher(settings).holders
     if not holders:
@@ -146,8 +144,8 @@ def _print_holders(settings: Settings) -> None:
 
 def _checked(backup: str, settings: Settings, catalog: str | None, store: Which) -> KeyCheck:
     from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.check_key import check_key
-    from backup_pipeline.wiring.encryption import open_cipher
+    from backup_pipeline.operations.keys import check_key
+    from backup_pipeline.wiring.stores import open_cipher
 
     cipher = open_cipher(settings)
     with opened(catalog) as at:

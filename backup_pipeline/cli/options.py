@@ -2,12 +2,110 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime, timedelta
+from enum import IntEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-from backup_pipeline.core.removal import Versions
-from backup_pipeline.core.restore_requests import Which
+from backup_pipeline.core.errors import BackupError, UsageError
+from backup_pipeline.core.restore.requests import FIRST, SECOND, Which
+from backup_pipeline.core.retention.prune import Versions
+from backup_pipeline.core.text import acts, visible_lines
+from backup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.catalog.model import Catalog
+    from backup_pipeline.core.ports import Ledger, Store
+    from backup_pipeline.ledger.backups import SqlLedger
+    from backup_pipeline.operations.download import Witness
+    from backup_pipeline.wiring.addresses import LedgerClock
+
+
+_NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
+_WIDE = 200
+"""Columns where nobody watches: a line of a table stays one line for grep."""
+
+
+class SafeConsole(Console):
+    r"""A console for texts that others chose: they neither style themselves nor reach the terminal's own commands.
+
+    What is printed has no markup and no emoji codes; styles are given by objects. Controls and marks that turn the
+    direction of a text show as `\x1b`, `\u202e`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What is shown, piece by piece; pieces that are not text, such as moves of the cursor, are rich's own."""
+        for piece in super().render(renderable, options):
+            clean = piece.text if piece.control else visible_lines(piece.text)
+            yield piece if clean == piece.text else Segment(clean, piece.style)
+
+
+def result_console() -> Console:
+    """Where results go."""
+    return SafeConsole(width=None if sys.stdout.isatty() else _WIDE)
+
+
+def note_console() -> Console:
+    """Where notes and progress go."""
+    return SafeConsole(stderr=True, soft_wrap=True)
+
+
+def print_line(text: str) -> None:
+    """One line of the result, exactly as it is."""
+    sys.stdout.write(text + "\n")
+
+
+def print_json(value: object) -> None:
+    """The result as JSON: dataclasses as objects, times in ISO 8601 (UTC)."""
+    sys.stdout.write(json_text(plain(value), indent=1) + "\n")
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    r"""JSON in which letters of every script are as they are, and what could act on a terminal is `\u001b`."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1] if acts(found[0]) else found[0], text)
+
+
+def plain(value: object) -> object:
+    """`value` made of what JSON knows."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, IntEnum):
+        return value.value
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def moment(at: datetime | None) -> str:
+    """A time for people, in UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
+
+
+class RunFailedError(BackupError):
+    """A run of Dagster failed; it carries the exit code of the step that did."""
+
+    def __init__(self, what: str, *, do: str, exit_code: int) -> None:
+        super().__init__(what, do=do)
+        self.exit_code = exit_code
+
 
 _ID = "A backup id, or `latest`: the newest good full one."
 
@@ -27,3 +125,92 @@ EarlierVersions = Annotated[
 ]
 RowsAsJson = Annotated[bool, typer.Option("--json", help="Print JSON: an array of ledger rows.")]
 PlanAsJson = Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")]
+
+
+def chosen_catalog(settings: Settings, name: str | None) -> Catalog:
+    """The catalog of that name, else the one of the settings; NotFoundError when there is none."""
+    from backup_pipeline.catalogs.load import load_catalogs, named_catalog
+
+    wanted = settings.catalog if name is None else name
+    return named_catalog(wanted, load_catalogs(settings.catalogs), settings.catalogs)
+
+
+def check_known(settings: Settings, ledger: Ledger, name: str | None) -> None:
+    """NotFoundError unless the catalog is declared, or the ledger knows it: it may have been declared once."""
+    if name is None or ledger.list(catalog=name, limit=1):
+        return
+    from backup_pipeline.catalogs.load import load_catalogs, named_catalog
+    from backup_pipeline.core.restore.requests import protected_name
+
+    named_catalog(protected_name(name), load_catalogs(settings.catalogs), settings.catalogs)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An installation whose ledger is open."""
+
+    settings: Settings
+    ledger: SqlLedger
+
+    @cached_property
+    def clock(self) -> LedgerClock:
+        """The present, as the ledger has it."""
+        from backup_pipeline.wiring.addresses import LedgerClock
+
+        return LedgerClock(self.ledger)
+
+    @property
+    def actor(self) -> str:
+        """Who asks, as the audit will name them."""
+        from backup_pipeline.wiring.addresses import os_user
+
+        return os_user()
+
+    def store(self, which: Which = FIRST) -> Store:
+        """The store of the backups: the first, or the second.
+
+        Of the second is said on stderr that it is read: what comes may be older than what the first one has.
+        """
+        from backup_pipeline.wiring.stores import noted_in
+
+        if which == SECOND:
+            from backup_pipeline.wiring.stores import the_second
+
+            second = the_second(self.settings, noted_in(self.ledger))
+            note_console().print(f"From the second store, {second.url}.", markup=False)
+            return second.store
+        from backup_pipeline.wiring.stores import open_settings_store
+
+        return open_settings_store(self.settings, used=noted_in(self.ledger))
+
+    def witness(self) -> Witness:
+        """Where it is written down that somebody took a backup out."""
+        from backup_pipeline.operations.download import Witness
+
+        return Witness(self.ledger, self.clock, self.actor)
+
+
+@contextmanager
+def opened(catalog: str | None = None) -> Iterator[Opened]:
+    """Open the ledger; the embedded PostgreSQL, where it is the ledger's server, is started for as long as it takes.
+
+    NotFoundError where `catalog` is neither declared nor in the ledger.
+    """
+    from backup_pipeline.wiring.embedded import ledger_ready
+    from backup_pipeline.wiring.ports import open_ledger
+
+    with ledger_ready(Settings()) as settings, open_ledger(settings) as ledger:
+        check_known(settings, ledger, catalog)
+        yield Opened(settings, ledger)
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(text: str) -> timedelta:
+    """The time written as `text`; UsageError, saying what is allowed, when it is none."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text.strip())
+    if match is None:
+        message = f"{text!r} is not a time."
+        raise UsageError(message, do="Write a number and s, m, h or d: 90s, 30m, 1h, 7d.")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -2,24 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
 
-from backup_pipeline.cli.opened import opened
-from backup_pipeline.cli.options import EarlierVersions, PlanAsJson
-from backup_pipeline.cli.output import note_console, print_json
+from backup_pipeline.cli.options import EarlierVersions, PlanAsJson, note_console, opened, print_json, result_console
 from backup_pipeline.core.errors import PartialError
-from backup_pipeline.core.removal import Versions
+from backup_pipeline.core.retention.prune import Left, PrunePlan, Versions
+from backup_pipeline.core.retention.rules import Verdict
+from backup_pipeline.operations.prune.perform import PruneReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backup_pipeline.core.prune_plan import PrunePlan
-    from backup_pipeline.operations.prune_look import PruneWish
-    from backup_pipeline.operations.prune_report import PruneReport
+    from backup_pipeline.operations.prune.plan import PruneWish
     from backup_pipeline.settings import Settings
+
+
+def print_plan(plan: PrunePlan) -> None:
+    """Print each backup with what becomes of it and why, then partitions, debris and remarks."""
+    console = result_console()
+    going = len(plan.removed)
+    stay = len(plan.verdicts) - going
+    console.print(f"Catalog {plan.catalog}: backups that stay {stay}, that go {going}; {decimal(plan.bytes)} in all.")
+    if plan.verdicts:
+        console.print(_backups(plan.verdicts, set(plan.locked)))
+    for line in _lines(plan):
+        console.print(line, markup=False, soft_wrap=True)
+    print_left(left for found in plan.locked.values() for left in found)
+
+
+def print_report(report: PruneReport) -> None:
+    """Print what was removed, what was kept after all, and each object that stays."""
+    console = result_console()
+    gone = [each for each in report.removed if not each.kept]
+    text = f"backups {len(gone)}, dates of partitions {len(report.days)}, leftovers {report.debris}"
+    console.print(f"Catalog {report.plan.catalog}: removed {text}; {decimal(report.bytes)}.", soft_wrap=True)
+    for each in report.removed:
+        if each.kept:
+            console.print(f"{each.backup_id} stays: {each.kept}.", markup=False, soft_wrap=True)
+    print_left(report.left)
+
+
+def print_left(left: Iterable[Left]) -> None:
+    """Print each object of which something stays, why, and what to do."""
+    console = result_console()
+    for each in left:
+        told = Text.assemble((f"{each.why.upper()} ", "bold yellow"), f"{each.key}: {each.message} {each.do}")
+        console.print(told, soft_wrap=True)
+
+
+def _backups(verdicts: Sequence[Verdict], locked: set[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "ID (UTC)", "Type", "Date"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("Size", justify="right", no_wrap=True)
+    table.add_column("Why")
+    for verdict in verdicts:
+        row = verdict.attempt
+        what = Text("remove", style="red") if verdict.removed else Text("keep", style="green")
+        if row.backup_id in locked:
+            what = Text("locked", style="yellow")
+        size = decimal(row.file_size_bytes) if row.file_size_bytes is not None else ""
+        why = Text("; ".join(verdict.reasons))
+        table.add_row(what, Text(row.backup_id), Text(row.type), row.partition_date.isoformat(), size, why)
+    return table
+
+
+def _lines(plan: PrunePlan) -> Iterable[str]:
+    for backup_id, status in plan.begun.items():
+        yield f"finish  {backup_id}: its removal was begun and not finished; it becomes {status}"
+    for day in plan.removed_days:
+        yield f"remove  partitions of {day.day}: {day.reason} ({decimal(day.bytes)})"
+    for debris in plan.debris:
+        yield f"remove  what is left of {debris.folder.backup_id}: {debris.reason} ({decimal(debris.folder.bytes)})"
+    for unfinished in plan.unfinished:
+        yield f"remove  unfinished {unfinished.key}, begun {unfinished.begun:%Y-%m-%d %H:%M} UTC"
+    for found in plan.hidden:
+        yield f"remove  all versions of {found.key} ({decimal(found.size)})"
+    for copy in plan.copies:
+        yield f"remove  copy {copy}: its backup is gone"
+    yield from plan.remarks
 
 
 def prune(
@@ -51,9 +119,9 @@ def prune(
     it is locked, versioned or may not be deleted, and each object is told; 10 there is no such catalog; 11 somebody
     else writes the catalog; 21 the clock is wrong, or that of a backup was.
     """
-    from backup_pipeline.operations.prune import prune as carry_out
-    from backup_pipeline.operations.prune_look import plan_prune
-    from backup_pipeline.wiring.pruning import open_prune
+    from backup_pipeline.operations.prune.perform import prune as carry_out
+    from backup_pipeline.operations.prune.plan import plan_prune
+    from backup_pipeline.wiring.ports import open_prune
 
     with opened() as at:
         ports = open_prune(at.settings, at.ledger, at.actor)
@@ -69,15 +137,14 @@ def prune(
 
 
 def _wishes(settings: Settings, name: str | None, versions: Versions | None) -> Sequence[PruneWish]:
-    from backup_pipeline.cli.catalogs import chosen_catalog
-    from backup_pipeline.wiring.pruning import wishes_of
+    from backup_pipeline.cli.options import chosen_catalog
+    from backup_pipeline.wiring.ports import wishes_of
 
     wishes = wishes_of(chosen_catalog(settings, name), settings)
     return [replace(wish, versions=versions or wish.versions) for wish in wishes]
 
 
 def _show(plans: Sequence[PrunePlan]) -> None:
-    from backup_pipeline.cli.prune_shown import print_plan
 
     for plan in plans:
         print_plan(plan)
@@ -85,8 +152,6 @@ def _show(plans: Sequence[PrunePlan]) -> None:
 
 def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, told: bool) -> None:
     """Say what was done, or what to do next; raise PartialError when something stays."""
-    from backup_pipeline.cli.prune_shown import print_report
-
     for report in reports if not told else ():
         print_report(report)
     if not reports and any(not plan.empty for plan in plans) and not told:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.cli.options import print_json, result_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def purge_events(
     import dagster as dg
 
     from backup_pipeline.orchestration.purge import plan_purge, purge
-    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.wiring.addresses import utc_now
     from backup_pipeline.wiring.embedded import dagster_ready
 
     settings = Settings()
@@ -56,7 +56,7 @@ def purge_events(
 def _age(older_than: str, settings: Settings) -> timedelta:
     from datetime import timedelta
 
-    from backup_pipeline.cli.durations import parse_duration
+    from backup_pipeline.cli.options import parse_duration
 
     return parse_duration(older_than) if older_than else timedelta(days=settings.keep_events_days)
 

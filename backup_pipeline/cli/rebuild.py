@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.catalogs import check_known
-from backup_pipeline.cli.opened import Opened
-from backup_pipeline.cli.options import FromStore, PlanAsJson
-from backup_pipeline.cli.output import note_console, print_json, result_console
+from backup_pipeline.cli.options import (
+    FromStore,
+    Opened,
+    PlanAsJson,
+    check_known,
+    note_console,
+    print_json,
+    result_console,
+)
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.settings import Settings
 
@@ -57,12 +62,11 @@ def rebuild(
     Exit codes: 0 shown, or written; 1 store or ledger can not be read or written; 2 wrong request; 3 something can
     not be settled, and each is told; 10 there is no such catalog.
     """
-    from backup_pipeline.core.ids import parse_backup_id
     from backup_pipeline.core.layout import backups_prefix
+    from backup_pipeline.core.names import parse_backup_id
+    from backup_pipeline.operations.rebuild import plan_rebuild
     from backup_pipeline.operations.rebuild import rebuild as carry_out
-    from backup_pipeline.operations.rebuild_look import plan_rebuild
-    from backup_pipeline.wiring.ledger import open_ledger
-    from backup_pipeline.wiring.rebuilding import empty_or_there, open_rebuild
+    from backup_pipeline.wiring.ports import empty_or_there, open_ledger, open_rebuild
 
     ids = [str(parse_backup_id(each)) for each in accept or ()]
     with empty_or_there(Settings()) as settings, open_ledger(settings) as ledger:

@@ -6,15 +6,45 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from backup_pipeline.cli.opened import Opened, opened
-from backup_pipeline.cli.output import print_json, result_console
+from backup_pipeline.cli.options import Opened, opened, print_json, result_console
 from backup_pipeline.core.errors import NotFoundError
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.statistics import Statistics, facts, per_day, size
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.catalog import Catalog
-    from backup_pipeline.core.statistics import Statistics
+    from backup_pipeline.core.catalog.model import Catalog
+
+
+def print_statistics(of: Statistics, console: Console) -> None:
+    """Print the catalog's name, the facts, and a line for each table."""
+    console.print(Text(of.catalog, style="bold"))
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts(of):
+        grid.add_row(Text(name), Text(value))
+    console.print(grid)
+    if of.tables:
+        console.print()
+        console.print(_tables(of))
+
+
+def _tables(of: Statistics) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Table", no_wrap=True)
+    for name in ("Rows", "A day", "Bytes", "A day"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, growth in of.tables.items():
+        table.add_row(
+            Text(name),
+            f"{growth.rows:,}",
+            per_day(growth.rows_per_day),
+            "" if growth.bytes is None else size(growth.bytes),
+            per_day(growth.bytes_per_day, as_bytes=True),
+        )
+    return table
 
 
 def stats(
@@ -63,7 +93,6 @@ def stats(
 
 
 def _show(found: Sequence[Statistics]) -> None:
-    from backup_pipeline.cli.stats_table import print_statistics
 
     console = result_console()
     for number, one in enumerate(found):
@@ -99,8 +128,8 @@ def _declared(at: Opened) -> dict[str, Catalog]:
 def _print_metrics() -> None:
     import sys
 
-    from backup_pipeline.operations.stats_prometheus import prometheus_text
-    from backup_pipeline.wiring.metrics import metrics_now
+    from backup_pipeline.operations.stats import prometheus_text
+    from backup_pipeline.wiring.watch import metrics_now
 
     with opened() as at:
         text = prometheus_text(metrics_now(at.settings, at.ledger))

@@ -7,13 +7,68 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.output import SafeConsole
+from backup_pipeline.cli.options import SafeConsole, note_console, opened
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.due_state import Freshness
-    from backup_pipeline.wiring.dagster_processes import Up
+    from backup_pipeline.core.due import Freshness
+    from backup_pipeline.wiring.processes import Up
+
+
+def demo(
+    *,
+    scale: Annotated[float, typer.Option(help="1 is about 250 thousand rows; 100 works.", min=0.0001)] = 1.0,
+    again: Annotated[bool, typer.Option("--again", help="Drop the demo database first, and make it anew.")] = False,
+) -> None:
+    """Create the ISP demo database in the embedded PostgreSQL: a believable internet provider in Bangladesh.
+
+    The same scale always gives the same rows. `backup` and `up` do this by themselves the first time.
+
+    Examples:
+
+        backup-pipeline demo
+
+        backup-pipeline demo --scale 10 --again
+
+    Exit codes: 0 created, or there already; 1 failed; 2 wrong request.
+    """
+    from backup_pipeline.wiring.embedded import demo_database
+
+    console = SafeConsole(stderr=True)
+    created = demo_database(Settings(), lambda line: console.print(line, highlight=False), scale=scale, again=again)
+    if not created:
+        console.print("The demo database is there already; --again makes it anew.", highlight=False)
+
+
+def serve(
+    *,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. There is no login: keep it local, or behind a proxy.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port.", min=1, max=65535)] = 3001,
+) -> None:
+    """Serve /healthz and /healthz/freshness for uptime monitors, and watch: overdue backups are told each minute.
+
+    /healthz answers 200 while the service is alive. /healthz/freshness answers 200 when every backup that is due is
+    there, and 503 when one is overdue or nobody knows; as JSON it says for each catalog what was due, the newest good
+    backup, its age, and what was missed. Like `check` it needs the ledger alone. `up` starts it too.
+
+    Examples:
+
+        backup-pipeline serve
+
+        curl --fail http://127.0.0.1:3001/healthz/freshness
+
+    Exit codes: 0 stopped by Ctrl-C; 1 the ledger can not be opened; 2 wrong request, or the port is taken.
+    """
+    from backup_pipeline.web.app import serve_console
+    from backup_pipeline.wiring.processes import refuse_taken_port
+
+    refuse_taken_port(host, port)
+    with opened() as at:
+        note_console().print(f"Freshness: http://{host}:{port}/healthz/freshness  (Ctrl-C stops)", markup=False)
+        serve_console(at.settings, at.ledger, host, port)
 
 
 def up(
@@ -42,9 +97,8 @@ def up(
     Exit codes: 0 stopped by Ctrl-C; 1 something did not start, or ended by itself; 2 wrong request, or a port is taken;
     11 another one runs in this home.
     """
-    from backup_pipeline.wiring.dagster_processes import Addresses, Up, run_dagster
     from backup_pipeline.wiring.embedded import check_settings, prepared
-    from backup_pipeline.wiring.one_up import only_one
+    from backup_pipeline.wiring.processes import Addresses, Up, only_one, run_dagster
 
     console = SafeConsole(stderr=True)
 
@@ -71,8 +125,8 @@ def _summary(up: Up, settings: Settings) -> Iterator[str]:
 
 
 def _catalogs(settings: Settings) -> Iterator[str]:
-    from backup_pipeline.wiring.ledger import open_ledger
-    from backup_pipeline.wiring.watching import look_at_all, watch_of, watched
+    from backup_pipeline.wiring.ports import open_ledger
+    from backup_pipeline.wiring.watch import look_at_all, watch_of, watched
 
     try:
         with open_ledger(settings) as ledger:
@@ -84,7 +138,7 @@ def _catalogs(settings: Settings) -> Iterator[str]:
 
 
 def _stand(one: Freshness) -> str:
-    from backup_pipeline.core.verified import age
+    from backup_pipeline.core.verification import age
 
     newest = f"newest {age(one.newest_at, one.at)}" if one.newest_at else "none yet"
     following = f"next {one.next_due:%Y-%m-%d %H:%M} UTC" if one.next_due else "no schedule"

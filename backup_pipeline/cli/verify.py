@@ -2,23 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
 
-from backup_pipeline.cli.durations import parse_duration
-from backup_pipeline.cli.opened import Opened, opened
-from backup_pipeline.cli.options import Backup, FromStore, OfCatalog
-from backup_pipeline.cli.output import note_console, print_json
+from backup_pipeline.cli.options import (
+    Backup,
+    FromStore,
+    OfCatalog,
+    Opened,
+    note_console,
+    opened,
+    parse_duration,
+    print_json,
+    result_console,
+)
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
-from backup_pipeline.core.restore_requests import Which
-from backup_pipeline.core.sample import parse_sample
-from backup_pipeline.core.verification import Level
+from backup_pipeline.core.restore.requests import Which
+from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, parse_sample
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt
-    from backup_pipeline.core.verification import VerifyReport
     from backup_pipeline.operations.verify import VerifyRequest
+
+
+_NAMED = 8
+"""How many objects are named before the rest is counted; JSON names all."""
+
+
+def print_report(report: VerifyReport) -> None:
+    """Print the report."""
+    console = result_console()
+    read = f"{report.objects:,} objects, {decimal(report.bytes)}, {report.seconds:.1f} s"
+    console.print(Text.assemble((f"Backup {report.backup_id}: reached {report.reached}", "bold"), f", {read}"))
+    console.print(Text(f"In {report.place}"), soft_wrap=True)
+    console.print(_levels(report.levels))
+    for finding in report.findings:
+        told = f"Level {finding.level.value}: {finding.object}: {finding.message}"
+        console.print(Text(told, style="red"), soft_wrap=True)
+    for remark in report.remarks:
+        told = f"Level {remark.level.value}: {remark.object}: {remark.message}"
+        console.print(Text.assemble(("Note: ", "yellow"), told), soft_wrap=True)
+    _print_rest(console, report)
+
+
+def _print_rest(console: Console, report: VerifyReport) -> None:
+    for level in report.levels:
+        if not level.full:
+            console.print(Text(_left_out(level)), soft_wrap=True)
+    if report.passed and not report.whole:
+        told = f"Nothing wrong was seen, but level {report.wanted} was not reached in full."
+        console.print(Text(told, style="yellow"))
+    elif report.passed:
+        console.print(Text(f"Nothing is wrong. {report.wanted.leaves_open}", style="green"))
+
+
+def _levels(levels: Sequence[LevelReport]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for report in levels:
+        if report.findings:
+            outcome, style = f"{len(report.findings)} FINDINGS", "bold red"
+        else:
+            outcome, style = ("good", "green") if report.full else ("in part", "yellow")
+        table.add_row(str(report.level), Text(outcome, style=style), Text(report.level.proves))
+    return table
+
+
+def _left_out(level: LevelReport) -> str:
+    looked = f"looked at {_named(level.looked_at)}" if level.looked_at else "looked at nothing"
+    return f"Level {level.level}, {level.why_left_out}: {looked}; left out {_named(level.left_out)}."
+
+
+def _named(objects: Sequence[str]) -> str:
+    names = [name.rpartition("!")[2] for name in objects]
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
 
 _CHECKED = (Level.PRESENT, Level.BYTES, Level.CONTENTS, Level.REFERENCES)
 
@@ -74,8 +138,6 @@ def verify(  # noqa: PLR0913  # options are arguments to Typer
     if as_json:
         print_json({**report.as_json(), "stale": stale.what if stale else None})
     else:
-        from backup_pipeline.cli.verify_report import print_report
-
         print_report(report)
     if not report.passed:
         raise report.error()
@@ -95,7 +157,7 @@ def parse_level(text: str) -> Level:
 
 def _request(level: str, sample: str | None, seed: str | None, max_duration: str | None) -> VerifyRequest:
     from backup_pipeline.operations.verify import VerifyRequest
-    from backup_pipeline.wiring.clock import utc_now
+    from backup_pipeline.wiring.addresses import utc_now
 
     return VerifyRequest(
         level=parse_level(level),
@@ -110,11 +172,10 @@ def _verified(
 ) -> tuple[Attempt, VerifyReport]:
     from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.copy_verify import verify_copy
+    from backup_pipeline.operations.copy import verify_copy
     from backup_pipeline.operations.verify import verify_attempt
-    from backup_pipeline.wiring.reading import reading
-    from backup_pipeline.wiring.second_store import the_second
-    from backup_pipeline.wiring.verifying import verify_ports
+    from backup_pipeline.wiring.ports import reading, verify_ports
+    from backup_pipeline.wiring.stores import the_second
 
     attempt = find_backup(backup, at.ledger, catalog=catalog)
     with shown_progress(note_console()) as progress, reading(attempt.backup_id, "verify", at.actor, at.ledger):
@@ -128,7 +189,7 @@ def _verified(
 def _stale(at: Opened, attempt: Attempt) -> StaleError | None:
     """Whether the newest backup is too old; a catalog that is not there any more promises nothing."""
     from backup_pipeline.catalogs.load import load_catalogs
-    from backup_pipeline.core.freshness import staleness
+    from backup_pipeline.core.due import staleness
 
     try:
         catalog = load_catalogs(at.settings.catalogs)[attempt.catalog]

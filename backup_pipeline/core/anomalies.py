@@ -2,16 +2,269 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from statistics import median_low
 
-from backup_pipeline.core.anomaly_entries import finding, settled, size_finding
-from backup_pipeline.core.anomaly_history import Past
-from backup_pipeline.core.anomaly_kinds import AnomalyKind
-from backup_pipeline.core.catalog import Anomalies
-from backup_pipeline.core.checks import ANOMALY, KEY_UNIQUE, Check
-from backup_pipeline.core.manifest import AnomalyEntry, TableEntry
+from pydantic import BaseModel, ConfigDict
+
+from backup_pipeline.core.catalog.model import Anomalies, Catalog, Shrinkage
+from backup_pipeline.core.catalog.rules import ADDITIONS, SIZES, AnomalyKind
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import AnomalyEntry, Manifest, StoredManifest, TableEntry
+
+ROW_COUNT = "row_count"
+KEY_UNIQUE = "key_unique"
+SHRINKAGE = "shrinkage"
+READABLE = "readable_from_store"
+ANOMALY = "anomaly"
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """The outcome of one check. A failed check that is `blocking` makes the table's export a failure."""
+
+    name: str
+    passed: bool
+    blocking: bool
+    message: str
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+
+def row_count(written: int, counted: int) -> TableCheck:
+    """Were as many rows written as `count(*)` finds in the same snapshot?"""
+    passed = written == counted
+    message = f"{written:,} rows written, {counted:,} counted in the snapshot."
+    return TableCheck(
+        ROW_COUNT, passed, blocking=True, message=message, numbers={"written": written, "counted": counted}
+    )
+
+
+def key_unique(key: tuple[str, ...], duplicates: int) -> TableCheck:
+    """Does each key stand once?"""
+    if not key:
+        return TableCheck(KEY_UNIQUE, passed=True, blocking=False, message="The table has no key; nothing to compare.")
+    name = ", ".join(key)
+    message = f"{duplicates:,} keys ({name}) stand more than once." if duplicates else f"Each key ({name}) stands once."
+    return TableCheck(KEY_UNIQUE, duplicates == 0, blocking=False, message=message, numbers={"duplicates": duplicates})
+
+
+def shrinkage(now: int, before: int | None, rule: Shrinkage) -> TableCheck:
+    """Are there far fewer rows than in the last good backup? Small losses (up to `rule.floor` rows) never count."""
+    if before is None:
+        return TableCheck(
+            SHRINKAGE,
+            passed=True,
+            blocking=False,
+            message="No earlier good backup to compare with.",
+            numbers={"rows": now},
+        )
+    lost = before - now
+    least = before * Decimal(str(rule.ratio))  # exactly the ratio as it is written: 0.55 of 100 is 55
+    passed = not (lost > rule.floor and now < least)
+    share = f"{now / before:.0%} of" if before else "against"
+    message = f"{now:,} rows, {share} the {before:,} of the last good backup."
+    numbers = {"rows": now, "before": before, "lost": max(lost, 0)}
+    return TableCheck(SHRINKAGE, passed, blocking=False, message=message, numbers=numbers)
+
+
+class _Kept(BaseModel):
+    """What a newer version of the program kept besides is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TableShape(_Kept):
+    """A table: what it was read from, its rows, and each column with its type; `unique`, whether each key stood once.
+
+    `excluded` are the columns that the catalog left out. `anomalies` are those found in it.
+    """
+
+    relation: str
+    rows: int
+    columns: Mapping[str, str]
+    excluded: tuple[str, ...] = ()
+    unique: bool | None = None
+    anomalies: tuple[AnomalyEntry, ...] = ()
+
+
+class Shape(_Kept):
+    """A backup: its tables, the relations nobody decided about or that were excluded, references that lead nowhere.
+
+    `bundle_sha256` is there before the manifest is: of a run that died, it tells what the run had made.
+    """
+
+    backup_id: str
+    tables: Mapping[str, TableShape]
+    unlisted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    orphans: Mapping[str, int] = {}
+    anomalies: tuple[AnomalyEntry, ...] = ()
+    bundle_sha256: str | None = None
+
+    @property
+    def findings(self) -> tuple[AnomalyEntry, ...]:
+        """Everything unusual about the backup, as its manifest has it."""
+        return (*(one for table in self.tables.values() for one in table.anomalies), *self.anomalies)
+
+
+def shape_of(manifest: Manifest) -> Shape:
+    """The shape of the backup that `manifest` describes."""
+    return Shape(
+        backup_id=manifest.backup_id,
+        tables={table.name: table_shape(table) for table in manifest.tables},
+        unlisted=manifest.unlisted,
+        excluded=tuple(entry.table for entry in manifest.excluded),
+        orphans=manifest.orphans,
+        anomalies=manifest.anomalies,
+        bundle_sha256=manifest.bundle.sha256 if isinstance(manifest, StoredManifest) else None,
+    )
+
+
+def table_shape(table: TableEntry) -> TableShape:
+    """The shape of one table."""
+    return TableShape(
+        relation=table.relation,
+        rows=table.row_count,
+        columns={column.name: column.pg_type for column in table.columns},
+        excluded=tuple(table.excluded_columns),
+        unique=next((check.passed for check in table.checks if check.name == KEY_UNIQUE), None),
+        anomalies=table.anomalies,
+    )
+
+
+@dataclass(frozen=True)
+class Past:
+    """A table in the good backups before: its rows and bytes, newest first, and its shape in the last, `backup_id`.
+
+    `open` are findings of that last backup whose held backup nobody has released yet. While one of them is about sizes,
+    rows and bytes are those up to the held backup: what is in doubt never becomes the usual by waiting.
+    """
+
+    rows: tuple[int, ...] = ()
+    bytes: tuple[int, ...] = ()
+    backup_id: str | None = None
+    shape: TableShape | None = None
+    open: tuple[AnomalyEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """The good backups before one: ledger rows, newest first, of those that hold tables.
+
+    `tables` has, by name, the shape in the newest backup that holds it, where it is known; `full` is the shape of the
+    newest full backup. `held` are the ids of those that are held.
+    """
+
+    attempts: Sequence[Attempt] = ()
+    tables: Mapping[str, TableShape] = field(default_factory=dict)
+    full: Shape | None = None
+    held: frozenset[str] = frozenset()
+
+    def of(self, table: str, trailing: int) -> Past:
+        """The table in the newest `trailing` of them."""
+        having = [attempt for attempt in self.attempts if table in attempt.table_counts]
+        if not having:
+            return Past()
+        shape = self.tables.get(table)
+        unreleased = self.open(shape.anomalies if shape else ())
+        seen = self._until(having[:trailing], {one.held for one in unreleased if one.kind in SIZES})
+        return Past(
+            rows=tuple(attempt.table_counts[table] for attempt in seen),
+            bytes=tuple(attempt.table_bytes[table] for attempt in seen if table in attempt.table_bytes),
+            backup_id=having[0].backup_id,
+            shape=shape,
+            open=unreleased,
+        )
+
+    def open(self, findings: Sequence[AnomalyEntry]) -> tuple[AnomalyEntry, ...]:
+        """Those findings whose held backup is still held."""
+        return tuple(one for one in findings if one.held in self.held)
+
+    def _until(self, attempts: Sequence[Attempt], doubted: set[str | None]) -> Sequence[Attempt]:
+        """Those that are no newer than the oldest of the backups `doubted`, which show how it was."""
+        moments = [attempt.created_at for attempt in self.attempts if attempt.backup_id in doubted]
+        return [attempt for attempt in attempts if attempt.created_at <= min(moments)] if moments else attempts
+
+
+_UNITS = {AnomalyKind.ROWS: "rows", AnomalyKind.BYTES: "bytes", AnomalyKind.EMPTIED: "rows"}
+_LOOK = "Look at what changed: `backup-pipeline show {held}` tells how it was."
+_BACK = " Lost rows come back with `backup-pipeline restore {held} -T {table} --to-source --mode insert-missing`."
+_NEXT = {
+    AnomalyKind.NEW_COLUMN: "Decide whether it may leave the database: `exclude` or `mask` it in the catalog if not.",
+    AnomalyKind.NEW_TABLE: "List it in the catalog, or exclude it with a reason.",
+    AnomalyKind.DUPLICATE_KEYS: "Find out what wrote them: a constraint is missing, or the catalog's `key` is wrong.",
+    AnomalyKind.ORPHANS: "Find out what removed the rows they refer to: the backup {held} may have them.",
+    AnomalyKind.VANISHED_TABLE: "List it in the catalog again, or exclude it with a reason: nobody backs it up now.",
+}
+
+
+def size_finding(table: str, kind: AnomalyKind, now: int, usual: int, backups: int) -> AnomalyEntry:
+    """A table that is smaller or larger than usual, the median of so many `backups`."""
+    unit = _UNITS[kind]
+    told = f"{now:,} {unit}, usually {usual:,} (median of {backups} good backups): {_change(now, usual, unit)}"
+    return finding(table, kind, told, now=now, usual=usual, short=_change(now, usual, unit))
+
+
+def finding(
+    table: str,
+    kind: AnomalyKind,
+    told: str,
+    *,
+    subject: str = "",
+    now: int | str | None = None,
+    usual: int | str | None = None,
+    short: str | None = None,
+) -> AnomalyEntry:
+    """A finding that says `told`; which backup it holds, `settled` decides. `short` is the change alone."""
+    return AnomalyEntry(
+        table=table,
+        kind=kind.value,
+        subject=subject,
+        now=now,
+        usual=usual,
+        change=short or told,
+        message=f"{told[0].upper()}{told[1:]}.",
+        do=_NEXT.get(kind, _LOOK),
+        severity="info" if kind in ADDITIONS else "warning",
+    )
+
+
+def settled(one: AnomalyEntry, past: Past) -> AnomalyEntry:
+    """The finding with the backup that it holds: the last one, or that of a finding not released yet.
+
+    It is `standing` when a backup before told the same.
+    """
+    return settled_against(one, past.open, past.backup_id)
+
+
+def settled_against(one: AnomalyEntry, told: Sequence[AnomalyEntry], last: str | None) -> AnomalyEntry:
+    """The finding, where the findings `told` are not released yet and `last` is the backup before."""
+    same = _first(before for before in told if (before.kind, before.subject) == (one.kind, one.subject))
+    alike = same or _first(before for before in told if {one.kind, before.kind} <= SIZES)
+    held = alike.held if alike else last
+    return one.model_copy(update={"held": held, "standing": same is not None, "do": _step(one, held or "latest")})
+
+
+def _step(one: AnomalyEntry, held: str) -> str:
+    step = _NEXT.get(AnomalyKind(one.kind), _LOOK)
+    lost = isinstance(one.now, int) and isinstance(one.usual, int) and one.now < one.usual
+    if lost and one.kind in {AnomalyKind.ROWS, AnomalyKind.EMPTIED}:
+        step += _BACK
+    return step.format(held=held, table=one.table)
+
+
+def _first(findings: Iterable[AnomalyEntry]) -> AnomalyEntry | None:
+    return next(iter(findings), None)
+
+
+def _change(now: int, usual: int, unit: str) -> str:
+    """`52% fewer rows`, `3.1 times the bytes`."""
+    if now < usual:
+        return f"{1 - now / usual:.0%} {'fewer' if unit == 'rows' else 'less'} {unit}"
+    return f"{now / usual:.1f} times the {unit}" if usual else f"{now:,} {unit} where there were none"
+
 
 FEWEST = 3
 """Below so many earlier backups only emptiness is judged: two values do not say what is usual."""
@@ -39,12 +292,12 @@ def judge_table(now: TableEntry, past: Past, rule: Anomalies) -> tuple[AnomalyEn
     return tuple(settled(one, past) for one in found if AnomalyKind(one.kind) not in rule.allow)
 
 
-def anomaly_check(findings: Sequence[AnomalyEntry], past: Past) -> Check:
+def anomaly_check(findings: Sequence[AnomalyEntry], past: Past) -> TableCheck:
     """The check of a table that tells its findings."""
     message = " ".join(one.message for one in findings)
     if not findings:
         message = f"As in the {len(past.rows)} good backups before." if past.rows else "No earlier good backup."
-    return Check(ANOMALY, not findings, blocking=False, message=message, numbers={"findings": len(findings)})
+    return TableCheck(ANOMALY, not findings, blocking=False, message=message, numbers={"findings": len(findings)})
 
 
 def _sizes(now: TableEntry, past: Past, rule: Anomalies) -> Iterator[AnomalyEntry]:
@@ -114,3 +367,89 @@ def _keys(now: TableEntry, past: Past) -> Iterator[AnomalyEntry]:
 
 def _types(table: TableEntry) -> dict[str, str]:
     return {column.name: column.pg_type for column in table.columns}
+
+
+_FULL = "full"
+
+
+@dataclass(frozen=True)
+class BackupContents:
+    """What a backup holds and what it leaves out. `orphans` has, by reference, the rows that it leads nowhere.
+
+    A reference is written `table(column) → other(column)`, and begins with the name of its table.
+    """
+
+    kind: str
+    tables: tuple[TableEntry, ...]
+    unlisted: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    orphans: Mapping[str, int] = field(default_factory=dict)
+
+    def knows(self, relation: str) -> bool:
+        """Whether somebody decided about the relation: it is read, stood for, or left out with a reason."""
+        read = {table.relation for table in self.tables}
+        covered = {".".join(name) for table in self.tables for name in table.covers}
+        return relation in read | covered | set(self.excluded)
+
+
+def judge_backup(now: BackupContents, history: History, catalog: Catalog) -> tuple[AnomalyEntry, ...]:
+    """What is unusual against the last full backup. Tables are compared when this one is a full one too."""
+    before = history.full
+    if before is None or not catalog.anomalies.trailing:
+        return ()
+    told = history.open(before.anomalies)
+    found = list(_orphans(now, before, told, catalog))
+    if now.kind == _FULL:
+        found += [
+            *_new_tables(now, before),
+            *_vanished_tables(now, before),
+            *(o for o in told if _still_orphaned(o, now)),
+        ]
+    wanted = [one for one in found if AnomalyKind(one.kind) not in catalog.anomalies_of(one.table).allow]
+    return tuple(settled_against(one, _of(told, one.table), before.backup_id) for one in wanted)
+
+
+def _new_tables(now: BackupContents, before: Shape) -> Iterator[AnomalyEntry]:
+    """Tables that nobody has decided about. One that the catalog listed or excluded until now is no new one."""
+    known = {*before.unlisted, *before.excluded, *(table.relation for table in before.tables.values())}
+    for relation in now.unlisted:
+        if relation not in known:
+            yield finding(relation, AnomalyKind.NEW_TABLE, f"table {relation} is new, and not in the backup", now="new")
+
+
+def _vanished_tables(now: BackupContents, before: Shape) -> Iterator[AnomalyEntry]:
+    here = {table.name for table in now.tables}
+    for name, table in before.tables.items():
+        if name not in here and not now.knows(table.relation):
+            told = f"table {table.relation} ({table.rows:,} rows) is not in the backup any more"
+            yield finding(name, AnomalyKind.VANISHED_TABLE, told, subject=table.relation, usual=table.rows)
+
+
+def _still_orphaned(one: AnomalyEntry, now: BackupContents) -> bool:
+    """Whether what was told of a table before is still so."""
+    match one.kind:
+        case AnomalyKind.NEW_TABLE:
+            return one.table in now.unlisted
+        case AnomalyKind.VANISHED_TABLE:
+            return not now.knows(one.subject) and all(table.name != one.table for table in now.tables)
+    return False
+
+
+def _orphans(
+    now: BackupContents, before: Shape, told: tuple[AnomalyEntry, ...], catalog: Catalog
+) -> Iterator[AnomalyEntry]:
+    """Rows that refer to none, where there were none before, or far fewer; what was never counted is no change."""
+    open_before = {one.subject: one.usual for one in told if one.kind == AnomalyKind.ORPHANS}
+    for reference, rows in now.orphans.items():
+        table = reference.partition("(")[0]
+        usual = open_before.get(reference, before.orphans.get(reference))
+        rule = catalog.anomalies_of(table)
+        if not isinstance(usual, int) or rows <= usual:
+            continue
+        if usual == 0 or (usual <= rows * rule.ratio and rows - usual > rule.floor_rows):
+            change = f"{rows:,} rows refer to no row: {reference}, usually {usual:,}"
+            yield finding(table, AnomalyKind.ORPHANS, change, subject=reference, now=rows, usual=usual)
+
+
+def _of(told: tuple[AnomalyEntry, ...], table: str) -> tuple[AnomalyEntry, ...]:
+    return tuple(one for one in told if one.table == table)

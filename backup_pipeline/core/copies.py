@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.clocks import is_future
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import StaleError
-from backup_pipeline.core.freshness import staleness
-from backup_pipeline.core.ids import KINDS, parse_backup_id
 from backup_pipeline.core.ledger import Attempt, Owner
-from backup_pipeline.core.verified import Verified, told
+from backup_pipeline.core.names import KINDS, parse_backup_id
+from backup_pipeline.core.schedule import is_future
+from backup_pipeline.core.verification import Verified, told
 
 GIVEN_UP_AFTER = timedelta(hours=12)
 """A copy that another host began is taken for dead after this time; on the same host the process table tells."""

@@ -6,14 +6,43 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.clocks import is_future, is_missed, of_future
-from backup_pipeline.core.cron import due_times, last_due, next_due
-from backup_pipeline.core.dates import local_date
-from backup_pipeline.core.ids import new_backup_id
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import StaleError
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import new_backup_id
+from backup_pipeline.core.schedule import (
+    due_times,
+    is_future,
+    is_missed,
+    last_due,
+    local_date,
+    next_due,
+    of_future,
+    until_now,
+)
+
+
+def staleness(catalog: Catalog, newest: datetime, now: datetime) -> StaleError | None:
+    """The error of a catalog whose `newest` good backup (when it began) is older than its schedule allows, else None.
+
+    A backup is due at each time of the schedule, and `grace_minutes` later it must have come. A catalog without a
+    schedule promises nothing.
+    """
+    if catalog.schedule is None:
+        return None
+    grace = timedelta(minutes=catalog.grace_minutes)
+    due = last_due(catalog.schedule, catalog.timezone, now - grace)
+    if due is None or newest >= due:
+        return None
+    message = (
+        f"The newest good backup of catalog {catalog.catalog} began {newest:%Y-%m-%d %H:%M} UTC, but one was due "
+        f"{due:%Y-%m-%d %H:%M} UTC (schedule {catalog.schedule!r} in {catalog.timezone}, "
+        f"{catalog.grace_minutes} minutes of grace)."
+    )
+    return StaleError(message, do="Run `backup-pipeline backup`; `backup-pipeline list` shows what was tried.")
+
 
 FULL = "full"
 """The kind of backup that a schedule is for."""
@@ -33,7 +62,7 @@ _LONGEST = timedelta(days=400)
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownDues:
     """What the ledger knows of a catalog: until when its due times were accounted for (None: never), and rows.
 
     The rows are those that are `expected`, and every one that was created, or due, since then.
@@ -75,7 +104,7 @@ def looked_back_to(catalog: Catalog, now: datetime) -> datetime:
     return _last(catalog, now) or now
 
 
-def settle(catalog: Catalog, known: Known, now: datetime) -> Settlement:
+def settle(catalog: Catalog, known: KnownDues, now: datetime) -> Settlement:
     """Account for every due time up to `now`, and for the next one.
 
     A due time whose run did not begin within the grace is `missed`, for good: a backup reads the rows of now. What the
@@ -124,7 +153,7 @@ def due_row(catalog: Catalog, due: datetime) -> Attempt:
     )
 
 
-def _accounted(catalog: Catalog, known: Known, now: datetime) -> datetime:
+def _accounted(catalog: Catalog, known: KnownDues, now: datetime) -> datetime:
     """Until when due times were accounted for; whoever did so later than now had a clock that was ahead."""
     until = known.accounted_until
     if until is None:
@@ -212,3 +241,105 @@ def why_vanished(catalog: str) -> str:
 def _why_missed(catalog: Catalog, due: datetime) -> str:
     until = start_deadline(catalog, due)
     return f"No run began for what was due {due:%Y-%m-%d %H:%M} UTC; it had until {until:%Y-%m-%d %H:%M} UTC."
+
+
+_TRIED = frozenset({Status.FAILED, Status.CANCELED})
+
+
+class DueState(StrEnum):
+    """How a catalog stands."""
+
+    FRESH = "fresh"
+    OVERDUE = "overdue"
+    WAITING = "waiting"
+    """No backup yet, and none has been due."""
+    UNSCHEDULED = "unscheduled"
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How a catalog stands at `at`. Times are UTC; `due` is the last due time.
+
+    `missed` and `failed` are counted since the newest good backup; `running` is the full one that is under way.
+    """
+
+    catalog: str
+    state: DueState
+    at: datetime
+    due: datetime | None
+    next_due: datetime | None
+    newest: str | None
+    newest_at: datetime | None
+    age_s: int | None
+    missed: tuple[datetime, ...]
+    failed: int
+    running: str | None
+    what: str
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a backup should be there that is not."""
+        return self.state is DueState.OVERDUE
+
+    def error(self) -> StaleError:
+        """The error of a catalog that is overdue."""
+        return StaleError(self.what, do=DO)
+
+
+DO = (
+    "Look whether Dagster's daemon and code server run (`backup-pipeline up`), and at what was tried"
+    " (`backup-pipeline list`). `backup-pipeline backup` makes one now, filed under today."
+)
+
+
+def freshness(catalog: Catalog, newest: Attempt | None, rows: Sequence[Attempt], now: datetime) -> Freshness:
+    """How `catalog` stands. `rows` are those since its newest good full backup, of one without any all that are due."""
+    full = [row for row in until_now(rows, now) if row.kind == FULL]
+    missed = tuple(sorted(row.due_at for row in full if is_missed(row, now) and row.due_at is not None))
+    failed = sum(row.status in _TRIED for row in full)
+    running = next((row for row in full if row.status is Status.RUNNING), None)
+    state, what = _state(catalog, newest, full, now)
+    if state is DueState.OVERDUE:
+        what = " ".join([what, *_more(missed, failed, running)])
+    return Freshness(
+        catalog=catalog.catalog,
+        state=state,
+        at=now,
+        due=last_due(catalog.schedule, catalog.timezone, now) if catalog.schedule else None,
+        next_due=next_due(catalog.schedule, catalog.timezone, now) if catalog.schedule else None,
+        newest=newest.backup_id if newest else None,
+        newest_at=newest.created_at if newest else None,
+        age_s=max(0, int((now - newest.created_at).total_seconds())) if newest else None,
+        missed=missed,
+        failed=failed,
+        running=running.backup_id if running else None,
+        what=what,
+    )
+
+
+def _state(catalog: Catalog, newest: Attempt | None, rows: Sequence[Attempt], now: datetime) -> tuple[DueState, str]:
+    if catalog.schedule is None:
+        return DueState.UNSCHEDULED, f"Catalog {catalog.catalog} has no schedule, so nothing is promised."
+    if newest is not None:
+        stale = staleness(catalog, newest.created_at, now)
+        began = f"The newest good backup of catalog {catalog.catalog} began {newest.created_at:%Y-%m-%d %H:%M} UTC."
+        return (DueState.OVERDUE, stale.what) if stale else (DueState.FRESH, began)
+    grace = timedelta(minutes=catalog.grace_minutes)
+    first = min((row.due_at for row in rows if row.due_at is not None), default=None)
+    if first is not None and first + grace <= now:
+        what = f"Catalog {catalog.catalog} has no good backup, and the first was due {first:%Y-%m-%d %H:%M} UTC."
+        return DueState.OVERDUE, what
+    return DueState.WAITING, f"Catalog {catalog.catalog} has no backup yet, and none has been due."
+
+
+def _more(missed: Sequence[datetime], failed: int, running: Attempt | None) -> list[str]:
+    told = []
+    if missed:
+        days = "backup was missed" if len(missed) == 1 else "backups were missed"
+        span = f"{missed[0]:%Y-%m-%d %H:%M}" + (f" to {missed[-1]:%Y-%m-%d %H:%M}" if len(missed) > 1 else "")
+        told.append(f"{len(missed)} {days}, due {span} UTC.")
+    if failed:
+        told.append(f"{failed} {'attempt' if failed == 1 else 'attempts'} failed since.")
+    if running is not None:
+        told.append(f"One is running since {running.started_at:%Y-%m-%d %H:%M} UTC: {running.backup_id}.")
+    return told

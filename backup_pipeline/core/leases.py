@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backup_pipeline.core.errors import LeaseHeldError, LeaseLostError, UsageError
-from backup_pipeline.core.ids import parse_backup_id
 from backup_pipeline.core.ledger import STALE_AFTER, Owner
+from backup_pipeline.core.names import parse_backup_id
 
 LIFE = STALE_AFTER
 """A lease that was not renewed for so long is anybody's."""
@@ -42,7 +42,7 @@ class Lease:
     expires_at: datetime
 
 
-class Step(StrEnum):
+class LeaseStep(StrEnum):
     """What a claimant does next."""
 
     WRITE = "write"
@@ -55,7 +55,7 @@ class Step(StrEnum):
 class Decision:
     """What to do about a lease, and why."""
 
-    step: Step
+    step: LeaseStep
     reason: str
 
 
@@ -66,14 +66,14 @@ def decide(claim: Claim, held: Lease, first: Lease, *, alive: Callable[[Owner], 
     to renew: until it does, or its lease expires, there is nothing to do but wait.
     """
     if held.claim == claim:
-        return Decision(Step.WRITE, "It is ours.")
+        return Decision(LeaseStep.WRITE, "It is ours.")
     if held.claim.owner.host == claim.owner.host:
         if alive(held.claim.owner):
-            return Decision(Step.REFUSE, "Its process runs on this host.")
-        return Decision(Step.TAKE, "Its process on this host is gone.")
+            return Decision(LeaseStep.REFUSE, "Its process runs on this host.")
+        return Decision(LeaseStep.TAKE, "Its process on this host is gone.")
     if (held.token, held.heartbeat_at) != (first.token, first.heartbeat_at):
-        return Decision(Step.REFUSE, "It gave a sign of life meanwhile.")
-    return Decision(Step.WAIT, "It may be dead: it has given no sign of life since we look.")
+        return Decision(LeaseStep.REFUSE, "It gave a sign of life meanwhile.")
+    return Decision(LeaseStep.WAIT, "It may be dead: it has given no sign of life since we look.")
 
 
 def renewal_interval(life: timedelta) -> timedelta:
@@ -113,3 +113,32 @@ def described(lease: Lease) -> str:
         f"{claim.holder} (by {claim.by}, host {claim.owner.host}, process {claim.owner.pid}, "
         f"since {lease.acquired_at:%Y-%m-%d %H:%M:%S} UTC, last sign {lease.heartbeat_at:%H:%M:%S} UTC)"
     )
+
+
+"""A reader that has given no sign of life for so long does not count any more."""
+"""In a life: a few may fail, and the reading still counts."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """That `work` (`verify`, `drill`, `download`) reads a backup, for the person `by`, in the process `owner`.
+
+    `number` is 0 until the ledger has given one; the times are the ledger's own clock's.
+    """
+
+    backup_id: str
+    work: str
+    by: str
+    owner: Owner
+    number: int = 0
+    began_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    def __str__(self) -> str:
+        since = f", since {self.began_at:%Y-%m-%d %H:%M:%S} UTC" if self.began_at else ""
+        return f"{self.work} (by {self.by}, host {self.owner.host}, process {self.owner.pid}{since})"
+
+
+def reading_renewal_interval(life: timedelta) -> timedelta:
+    """How often a reading of this life gives a sign."""
+    return life / RENEWALS

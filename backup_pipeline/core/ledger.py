@@ -2,13 +2,96 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from backup_pipeline.core.hold import Hold
-from backup_pipeline.core.statuses import Status, check_move
+from backup_pipeline.core.errors import LedgerError, VerificationError
+from backup_pipeline.core.names import MOST_NOTE
+
+
+class Status(StrEnum):
+    """Where an attempt stands. A backup can be restored when it is `success` or `success_with_warnings`."""
+
+    EXPECTED = "expected"
+    RUNNING = "running"
+    SUCCESS = "success"
+    SUCCESS_WITH_WARNINGS = "success_with_warnings"
+    FAILED = "failed"
+    MISSED = "missed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+
+    @property
+    def good(self) -> bool:
+        """Whether the backup is there and was checked."""
+        return self in GOOD
+
+
+GOOD = frozenset({Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS})
+
+_GONE = frozenset({Status.EXPIRED, Status.DELETED})
+_ENDS = frozenset({Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS, Status.FAILED, Status.CANCELED})
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.EXPECTED: frozenset({Status.RUNNING, Status.MISSED, Status.CANCELED}),
+    Status.RUNNING: _ENDS,
+    Status.SUCCESS: _GONE,
+    Status.SUCCESS_WITH_WARNINGS: _GONE,
+    Status.FAILED: frozenset({Status.DELETED}),
+    Status.MISSED: frozenset(),
+    Status.CANCELED: frozenset({Status.DELETED}),
+    Status.EXPIRED: frozenset({Status.DELETED}),
+    Status.DELETED: frozenset(),
+}
+
+
+def check_move(backup_id: str, before: Status, after: Status) -> None:
+    """Raise LedgerError unless `before` may become `after`."""
+    if after not in MOVES[before]:
+        allowed = ", ".join(sorted(MOVES[before])) or "nothing"
+        message = f"Backup {backup_id} is {before} and can not become {after}; it can become {allowed}."
+        raise LedgerError(message, do="Look at its row with `backup-pipeline show`: another process may have ended it.")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Who holds a backup, why, and until when (None: until somebody releases it)."""
+
+    by: str
+    reason: str
+    until: datetime | None = None
+
+    def lasts(self, now: datetime) -> bool:
+        """Whether it still counts."""
+        return self.until is None or now < self.until
+
+    def __str__(self) -> str:
+        until = f"until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "until it is released"
+        return f"held by {self.by} {until}: {self.reason}"
+
+
+def seal_hold(backup_id: str, until: datetime | None) -> bytes:
+    """What lies beside the manifest of a held backup, so that the hold outlives the ledger.
+
+    Not who and why: nothing about people or customers stands readable in the store.
+    """
+    told = {"backup_id": backup_id, "until": until.isoformat() if until else None}
+    return json.dumps(told, indent=1).encode()
+
+
+def read_hold(data: bytes, where: str) -> datetime | None:
+    """Until when that says; VerificationError, naming `where`, when it can not be read: then it holds."""
+    try:
+        until = json.loads(data[:MOST_NOTE])["until"]
+        return datetime.fromisoformat(until) if until is not None else None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        message = f"{where} can not be read as a hold: it wants JSON with a time or null as `until`."
+        raise VerificationError(message, do="Hold the backup again, or release it.") from error
+
 
 STALE_AFTER = timedelta(seconds=90)
 """A running attempt whose heartbeat is older than this has no owner any more."""

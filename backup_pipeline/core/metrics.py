@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from backup_pipeline.core.clocks import is_future, until_now
 from backup_pipeline.core.copies import Copy
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.schedule import is_future, until_now
 from backup_pipeline.core.statistics import bundles
-from backup_pipeline.core.statuses import Status
 
 Labels = Mapping[str, str]
 _FULL = "full"
@@ -21,7 +20,7 @@ _ENDS = (Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS, Status.FAILED, Status.CAN
 
 
 @dataclass(frozen=True)
-class Sample:
+class MetricSample:
     """A value, and what it is of."""
 
     labels: Labels
@@ -36,7 +35,7 @@ class Metric:
     kind: Literal["gauge", "counter"]
     help: str
     labels: tuple[str, ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[MetricSample, ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownStates:
     """What the metrics are made of; nothing of it grows with the attempts of the past.
 
     `attempts` are the rows of what is there and of what runs, `ends` how many attempts of each catalog ended how,
@@ -70,17 +69,17 @@ class Known:
     now: datetime
 
 
-def metrics_of(known: Known) -> tuple[Metric, ...]:
+def metrics_of(known: KnownStates) -> tuple[Metric, ...]:
     """Every metric. Labels are catalogs, tables, stores and statuses: never a backup, a person or a business."""
     return tuple(Metric(name, kind, said, labels, tuple(of(known))) for name, kind, said, labels, of in _METRICS)
 
 
-def _catalogs(known: Known) -> Sequence[str]:
+def _catalogs(known: KnownStates) -> Sequence[str]:
     named = {row.catalog for row in known.attempts} | {catalog for catalog, _ in known.ends}
     return sorted(named | {standing.catalog for standing in known.standings})
 
 
-def _newest(known: Known) -> Iterator[tuple[str, Attempt]]:
+def _newest(known: KnownStates) -> Iterator[tuple[str, Attempt]]:
     """The newest good full backup of each catalog that has one."""
     for catalog in _catalogs(known):
         there = until_now(bundles(known.attempts), known.now)
@@ -90,50 +89,52 @@ def _newest(known: Known) -> Iterator[tuple[str, Attempt]]:
             yield catalog, newest
 
 
-def _last_success(known: Known) -> Iterator[Sample]:
+def _last_success(known: KnownStates) -> Iterator[MetricSample]:
     for catalog, newest in _newest(known):
         labels = {"catalog": catalog, "destination": known.destination}
-        yield Sample(labels, (newest.snapshot_at or newest.started_at).timestamp())
+        yield MetricSample(labels, (newest.snapshot_at or newest.started_at).timestamp())
     made: dict[tuple[str, str], float] = {}
     for copy in known.copies:
         if copy.good and f"-{_FULL}-" in copy.backup_id and not is_future(copy.made_at, known.now):
             at = (copy.catalog, copy.store)
             made[at] = max(made.get(at, 0.0), copy.made_at.timestamp())
-    yield from (Sample({"catalog": catalog, "destination": store}, at) for (catalog, store), at in sorted(made.items()))
+    yield from (
+        MetricSample({"catalog": catalog, "destination": store}, at) for (catalog, store), at in sorted(made.items())
+    )
 
 
-def _ages(known: Known) -> Iterator[Sample]:
+def _ages(known: KnownStates) -> Iterator[MetricSample]:
     for one in known.standings:
         if one.age_s is not None:
-            yield Sample({"catalog": one.catalog, "destination": one.destination}, one.age_s)
+            yield MetricSample({"catalog": one.catalog, "destination": one.destination}, one.age_s)
 
 
-def _fresh(known: Known) -> Iterator[Sample]:
+def _fresh(known: KnownStates) -> Iterator[MetricSample]:
     for one in known.standings:
         if one.fresh is not None:
-            yield Sample({"catalog": one.catalog, "destination": one.destination}, one.fresh)
+            yield MetricSample({"catalog": one.catalog, "destination": one.destination}, one.fresh)
 
 
-def _last_verified(known: Known) -> Iterator[Sample]:
+def _last_verified(known: KnownStates) -> Iterator[MetricSample]:
     """A verification that found something is none."""
     for catalog in _catalogs(known):
         own = [row for row in bundles(known.attempts) if row.catalog == catalog and row.verified_at]
         verified = [row.verified_at for row in own if row.verified_at and _passed(row)]
         passed = [at.timestamp() for at in verified if not is_future(at, known.now)]
         if passed:
-            yield Sample({"catalog": catalog}, max(passed))
+            yield MetricSample({"catalog": catalog}, max(passed))
 
 
 def _passed(row: Attempt) -> bool:
     return row.verification_level is not None and row.verification_level.isdigit()
 
 
-def _of_newest(of: Callable[[Attempt], float | None]) -> Callable[[Known], Iterator[Sample]]:
-    def samples(known: Known) -> Iterator[Sample]:
+def _of_newest(of: Callable[[Attempt], float | None]) -> Callable[[KnownStates], Iterator[MetricSample]]:
+    def samples(known: KnownStates) -> Iterator[MetricSample]:
         for catalog, newest in _newest(known):
             value = of(newest)
             if value is not None:
-                yield Sample({"catalog": catalog}, value)
+                yield MetricSample({"catalog": catalog}, value)
 
     return samples
 
@@ -142,42 +143,42 @@ def _seconds(row: Attempt) -> float | None:
     return (row.finished_at - row.started_at).total_seconds() if row.finished_at else None
 
 
-def _rows(known: Known) -> Iterator[Sample]:
+def _rows(known: KnownStates) -> Iterator[MetricSample]:
     for catalog, newest in _newest(known):
         for table, rows in sorted(newest.table_counts.items()):
-            yield Sample({"catalog": catalog, "table": table}, rows)
+            yield MetricSample({"catalog": catalog, "table": table}, rows)
 
 
-def _table_bytes(known: Known) -> Iterator[Sample]:
+def _table_bytes(known: KnownStates) -> Iterator[MetricSample]:
     for catalog, newest in _newest(known):
         for table, count in sorted(newest.table_bytes.items()):
-            yield Sample({"catalog": catalog, "table": table}, count)
+            yield MetricSample({"catalog": catalog, "table": table}, count)
 
 
-def _runs(known: Known) -> Iterator[Sample]:
+def _runs(known: KnownStates) -> Iterator[MetricSample]:
     """Every status of every catalog, also those that never were: a series that appears late hides its first event."""
     for catalog in _catalogs(known):
         for status in _ENDS:
-            yield Sample({"catalog": catalog, "status": str(status)}, known.ends.get((catalog, status), 0))
+            yield MetricSample({"catalog": catalog, "status": str(status)}, known.ends.get((catalog, status), 0))
 
 
-def _missed(known: Known) -> Iterator[Sample]:
+def _missed(known: KnownStates) -> Iterator[MetricSample]:
     for catalog in _catalogs(known):
-        yield Sample({"catalog": catalog}, known.ends.get((catalog, Status.MISSED), 0))
+        yield MetricSample({"catalog": catalog}, known.ends.get((catalog, Status.MISSED), 0))
 
 
-def _held(known: Known) -> Iterator[Sample]:
+def _held(known: KnownStates) -> Iterator[MetricSample]:
     held = Counter(r.catalog for r in bundles(known.attempts) if r.hold is not None and r.hold.lasts(known.now))
-    yield from (Sample({"catalog": catalog}, held[catalog]) for catalog in _catalogs(known))
+    yield from (MetricSample({"catalog": catalog}, held[catalog]) for catalog in _catalogs(known))
 
 
-def _stored(known: Known) -> Iterator[Sample]:
+def _stored(known: KnownStates) -> Iterator[MetricSample]:
     for catalog in _catalogs(known):
         own = [row for row in bundles(known.attempts) if row.catalog == catalog]
-        yield Sample({"catalog": catalog}, sum(row.file_size_bytes or 0 for row in own))
+        yield MetricSample({"catalog": catalog}, sum(row.file_size_bytes or 0 for row in own))
 
 
-def _restore(known: Known) -> Iterator[Sample]:
+def _restore(known: KnownStates) -> Iterator[MetricSample]:
     """The newest restore that was done, of each catalog."""
     newest: dict[str, RestoreRow] = {}
     for row in known.restores:
@@ -185,10 +186,10 @@ def _restore(known: Known) -> Iterator[Sample]:
             newest[row.catalog] = max(newest.get(row.catalog, row), row, key=lambda one: one.id)
     for catalog, row in sorted(newest.items()):
         if row.started_at and row.finished_at:
-            yield Sample({"catalog": catalog}, (row.finished_at - row.started_at).total_seconds())
+            yield MetricSample({"catalog": catalog}, (row.finished_at - row.started_at).total_seconds())
 
 
-_Row = tuple[str, Literal["gauge", "counter"], str, tuple[str, ...], Callable[[Known], Iterator[Sample]]]
+_Row = tuple[str, Literal["gauge", "counter"], str, tuple[str, ...], Callable[[KnownStates], Iterator[MetricSample]]]
 _CATALOG = ("catalog",)
 _METRICS: tuple[_Row, ...] = (
     (

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.origins import covered_by, other_sequences
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.planning import covered_by, other_sequences
 from backup_pipeline.core.relations import Database, Relation, RelationKind
 
 Rows = Mapping[tuple[str, str], int | None]

@@ -5,23 +5,162 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from backup_pipeline.core.arrow_types import TEXT, arrow_type_of
-from backup_pipeline.core.catalog import Catalog, TableSpec
+from backup_pipeline.core.catalog.model import Catalog, TableSpec
+from backup_pipeline.core.catalog.rules import Back, SheetSource, Through, parse_sheet_source
 from backup_pipeline.core.errors import BackupError, CatalogError
-from backup_pipeline.core.look_ups import resolve_look_up
-from backup_pipeline.core.origins import covered_by, other_sequences, references_of, sequences_of
 from backup_pipeline.core.plans import (
+    TEXT,
     CatalogPlan,
-    Order,
+    LookUp,
     PlannedColumn,
+    RowOrder,
     SheetColumn,
     SheetPlan,
+    Step,
     TablePlan,
+    arrow_type_of,
     masked_note,
 )
-from backup_pipeline.core.relations import Column, Database, Relation, RelationKind
+from backup_pipeline.core.relations import (
+    Column,
+    ColumnSequence,
+    Database,
+    DatabaseSequence,
+    ForeignKey,
+    Relation,
+    RelationKind,
+    split_reference,
+)
 from backup_pipeline.core.secrets import looks_secret
-from backup_pipeline.core.sheet_source import Through, parse_sheet_source
+
+
+def references_of(catalog: Catalog, table: str, relation: Relation) -> tuple[ForeignKey, ...]:
+    """The foreign keys of `relation`, then those that only the catalog declares: a view has no others."""
+    found = {(key.columns, key.target, key.target_columns): key for key in relation.foreign_keys}
+    for column, declared in catalog.tables[table].references.items():
+        target, target_column = split_reference(declared)
+        key = ForeignKey((column,), catalog.qualify(target), (target_column,), enforced=False)
+        found.setdefault((key.columns, key.target, key.target_columns), key)
+    return tuple(found.values())
+
+
+def sequences_of(catalog: Catalog, table: str, relation: Relation, database: Database) -> tuple[ColumnSequence, ...]:
+    """The sequences of `relation`, then those of the base tables it stands for: a view has none."""
+    bases = [base for name in covered_by(catalog, table) if (base := database.get(name))]
+    return tuple(dict.fromkeys(found for at in (relation, *bases) for found in at.sequences))
+
+
+def other_sequences(catalog: Catalog, database: Database) -> tuple[DatabaseSequence, ...]:
+    """The sequences of the database that number no column of a table of the catalog.
+
+    A trigger or the application draws from them, or they number tables whose rows are not backed up.
+    """
+    fed = {
+        found.sequence
+        for name in catalog.tables
+        if (relation := database.get(catalog.relation_of(name)))
+        for found in sequences_of(catalog, name, relation, database)
+    }
+    return tuple(found for found in database.sequences if found.sequence not in fed)
+
+
+def covered_by(catalog: Catalog, table: str) -> tuple[tuple[str, str], ...]:
+    """Schema and name of each base table that what `table` reads stands for."""
+    return tuple(catalog.qualify(base) for base in catalog.tables[table].covers)
+
+
+def resolve_look_up(
+    catalog: Catalog, table: str, relation: Relation, source: SheetSource, database: Database
+) -> LookUp:
+    """The look-up that `source` asks for, from a row of `relation`; CatalogError when it leads nowhere."""
+    if isinstance(source, Back):
+        return _back(catalog, table, relation, source, database)
+    steps: list[Step] = []
+    at = relation
+    for key in source.keys:
+        _need(at, key, f"A look-up of table {table} goes through")
+        step = _step(catalog, table, at, key)
+        steps.append(step)
+        at = _target(catalog, step.relation, f"{table}.{key}", database)
+        for name in step.columns:
+            _need(at, name, f"The look-up {table}.{key} compares with")
+    column = _shown(catalog, at, source.column, table)
+    return LookUp(tuple(steps), column, arrow_type_of(column))
+
+
+def _back(catalog: Catalog, table: str, relation: Relation, source: Back, database: Database) -> LookUp:
+    target = _target(catalog, catalog.qualify(source.relation), f"{table}: {source.relation}", database)
+    _need(target, source.key, f"A look-up of table {table} compares with")
+    key = _key_behind(catalog.tables[table].key or relation.primary_key, relation, target, source.key)
+    if len(key) != 1:
+        message = f"Table {table} looks up {source.relation}[{source.key}], but has no key of one column to look up by."
+        raise CatalogError(message, do="Give the table a `key` in the catalog.")
+    step = Step(target.id, (source.key,), key)
+    return LookUp((step,), _shown(catalog, target, source.column, table), TEXT, joined=True)
+
+
+def _key_behind(key: tuple[str, ...], relation: Relation, target: Relation, back: str) -> tuple[str, ...]:
+    """What `back` of `target` points to: as its foreign key says, else the key of `relation`."""
+    declared = [f.target_columns for f in target.foreign_keys if f.columns == (back,) and f.target == relation.id]
+    return declared[0] if declared else key
+
+
+def _step(catalog: Catalog, table: str, at: Relation, key: str) -> Step:
+    """One hop: as the catalog declares it for the relation at hand (this table's word first), else a foreign key."""
+    names = sorted((name for name in catalog.tables if catalog.relation_of(name) == at.id), key=lambda n: n != table)
+    declared = next((found for name in names if (found := catalog.tables[name].references.get(key))), None)
+    if declared:
+        relation, column = split_reference(declared)
+        return Step(catalog.qualify(relation), (column,), (key,))
+    for foreign in at.foreign_keys:
+        if foreign.columns == (key,):
+            return Step(foreign.target, foreign.target_columns, (key,))
+    message = f"The look-up through {at.full_name}.{key} leads nowhere: there is no foreign key on that column."
+    raise CatalogError(
+        message,
+        do=f"Declare it in the catalog, under `references` of the table that reads {at.full_name}: "
+        f"`{key}: other_table.id`.",
+    )
+
+
+def _target(catalog: Catalog, relation: tuple[str, str], wanted_by: str, database: Database) -> Relation:
+    found = database.get(relation)
+    shown = ".".join(relation)
+    if found is None:
+        message = f"The look-up {wanted_by} leads to {shown}, which database {database.name} does not have."
+        raise CatalogError(message, do="Correct the look-up in the catalog.")
+    if not found.readable:
+        message = f"The look-up {wanted_by} leads to {shown}, which the backup role may not read."
+        raise CatalogError(message, do=f"GRANT SELECT ON {shown}, or look up through a view that it may read.")
+    if found.kind not in catalog.kinds_of(relation):
+        message = f"The look-up {wanted_by} leads to {shown}, which is a {found.kind}: reading it runs its definition."
+        do = f"If that is meant, name it in the catalog under `views`, or list it as a table with `kind: {found.kind}`."
+        raise CatalogError(message, do=do)
+    return found
+
+
+def _need(relation: Relation, name: str, wanted: str) -> Column:
+    column = relation.column(name)
+    if column is None:
+        names = ", ".join(column.name for column in relation.columns)
+        message = f"{wanted} {relation.full_name}.{name}, which does not exist."
+        raise CatalogError(message, do=f"{relation.full_name} has: {names}.")
+    return column
+
+
+def _shown(catalog: Catalog, relation: Relation, name: str, table: str) -> Column:
+    column = _need(relation, name, f"A look-up of table {table} shows")
+    for other, spec in catalog.tables.items():
+        if catalog.relation_of(other) == relation.id and (name in spec.mask or name in spec.exclude):
+            message = (
+                f"A look-up of table {table} shows {relation.full_name}.{name}, which table {other} masks or excludes."
+            )
+            raise CatalogError(message, do="Take it off the sheet.")
+    if looks_secret(name):
+        message = f"A look-up of table {table} shows {relation.full_name}.{name}, which looks like a secret."
+        raise CatalogError(message, do="Take it off the sheet.")
+    return column
+
 
 _ORDERED = {"int2", "int4", "int8", "oid", "numeric", "date", "time", "timestamp", "timestamptz", "bool"}
 _SCATTERED = {"uuid", "text", "varchar", "bpchar", "name", "bytea"}
@@ -151,7 +290,7 @@ def _key(spec: TableSpec, relation: Relation) -> tuple[tuple[str, ...], bool]:
     return (enforced[0], True) if enforced else ((), False)
 
 
-def _order(relation: Relation, key: tuple[str, ...]) -> Order:
+def _order(relation: Relation, key: tuple[str, ...]) -> RowOrder:
     """Keyset where an index has the key in this very order; by place on disk where it lies about; else in one pass.
 
     A key that only the catalog declares may repeat or be null, and paging by it would lose rows. Random keys (uuid) are
@@ -162,8 +301,8 @@ def _order(relation: Relation, key: tuple[str, ...]) -> Order:
     types = [column.base_type if column.builtin else "" for name in key if (column := relation.column(name))]
     pageable = key in (relation.primary_key, *relation.unique_keys) and set(types) <= _ORDERED | _SCATTERED
     if key and pageable and not (on_disk and _SCATTERED & set(types)):
-        return Order.KEY
-    return Order.CTID if on_disk else Order.SCAN
+        return RowOrder.KEY
+    return RowOrder.CTID if on_disk else RowOrder.SCAN
 
 
 def _planned(column: Column, spec: TableSpec) -> PlannedColumn:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.hold import Hold
-from backup_pipeline.core.ids import KINDS
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.prune_facts import Folder
-from backup_pipeline.core.shape import Shape
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Hold, Status
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.manifest.outline import Outline
+from backup_pipeline.core.names import KINDS
+from backup_pipeline.core.retention.prune import Folder
+from backup_pipeline.core.verification import Level, passed
 
 _, _, _WITHOUT_BUNDLE = KINDS
 _COMPARED = ("file_name", "file_path", "file_size_bytes", "sha256", "manifest_sha256", "record_count")
@@ -25,7 +27,7 @@ _CONTRADICTION = (
 )
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """What a rebuild does about a backup: a PROBLEM it only tells."""
 
     ADD = "add"
@@ -55,7 +57,7 @@ class Seen:
 class Change:
     """One row: what is done, why, the row as it was, and as it is to be. The last two are None where there is none."""
 
-    kind: Kind
+    kind: ChangeKind
     backup_id: str
     catalog: str
     reason: str
@@ -95,7 +97,7 @@ class RebuildPlan:
     @property
     def problems(self) -> tuple[Change, ...]:
         """What a rebuild can not settle."""
-        return tuple(change for change in self.changes if change.kind is Kind.PROBLEM)
+        return tuple(change for change in self.changes if change.kind is ChangeKind.PROBLEM)
 
     @property
     def empty(self) -> bool:
@@ -113,7 +115,7 @@ class RebuildPlan:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRows:
     """What else the plan is made with, by backup id: removals that were begun, good copies elsewhere, dead owners.
 
     `whole` says whether the store that is read is the one that every row's backup should lie in; `seals` whether seals
@@ -140,7 +142,7 @@ def is_made_now(row: Attempt, dead: Callable[[Attempt], bool]) -> bool:
     return row.status is Status.RUNNING and not dead(row)
 
 
-def make_rebuild(store: str, rows: Sequence[Attempt], seen: Sequence[Seen], known: Known) -> RebuildPlan:
+def make_rebuild(store: str, rows: Sequence[Attempt], seen: Sequence[Seen], known: KnownRows) -> RebuildPlan:
     """The plan of making the ledger, whose rows of any status are `rows`, what the store is."""
     before = {row.backup_id: row for row in rows}
     found = [(one, _settled(before.get(one.folder.backup_id), one, known)) for one in seen]
@@ -150,25 +152,25 @@ def make_rebuild(store: str, rows: Sequence[Attempt], seen: Sequence[Seen], know
     return RebuildPlan(store, tuple(changes), agree=sum(change is None for _, change in found))
 
 
-def _settled(before: Attempt | None, seen: Seen, known: Known) -> Change | None:
+def _settled(before: Attempt | None, seen: Seen, known: KnownRows) -> Change | None:
     """What is done about a backup whose manifest is in the store; None where its row agrees."""
     backup_id = seen.folder.backup_id
     if before is not None and is_made_now(before, known.dead):
         return None
     if problem := seen.problem or _refused(before, seen, known):
-        return Change(Kind.PROBLEM, backup_id, seen.catalog, problem, before)
+        return Change(ChangeKind.PROBLEM, backup_id, seen.catalog, problem, before)
     if before is None:
         after = _held(seen.row, seen.hold) if seen.row else None
-        return Change(Kind.ADD, backup_id, seen.catalog, _why_added(seen, known), None, after, seen.shape)
+        return Change(ChangeKind.ADD, backup_id, seen.catalog, _why_added(seen, known), None, after, seen.shape)
     if reason := _why_corrected(before, seen.row):
-        return Change(Kind.CORRECT, backup_id, seen.catalog, reason, before, _joined(before, seen), seen.shape)
+        return Change(ChangeKind.CORRECT, backup_id, seen.catalog, reason, before, _joined(before, seen), seen.shape)
     if seen.hold is not None and before.hold is None:
         reason = "its hold.json is in the store, and the ledger does not know of a hold"
-        return Change(Kind.HOLD, backup_id, seen.catalog, reason, before, _held(before, seen.hold))
+        return Change(ChangeKind.HOLD, backup_id, seen.catalog, reason, before, _held(before, seen.hold))
     return None
 
 
-def _refused(before: Attempt | None, seen: Seen, known: Known) -> str:
+def _refused(before: Attempt | None, seen: Seen, known: KnownRows) -> str:
     """Why the store must not have the last word about a backup; nothing where it may, or a person said so."""
     if seen.row is None or seen.folder.backup_id in known.accepted:
         return ""
@@ -185,7 +187,7 @@ def _contradictions(before: Attempt, said: Attempt) -> list[str]:
     return [name for name, ours, theirs in pairs if None not in {ours, theirs} and ours != theirs]
 
 
-def _why_added(seen: Seen, known: Known) -> str:
+def _why_added(seen: Seen, known: KnownRows) -> str:
     held = "; it is held" if seen.hold else ""
     closed = "; no key here opens its manifest, so its rows are not counted" if seen.shape is None else ""
     sealed = known.seals and seen.row is not None and seen.row.seal_key is not None
@@ -227,7 +229,7 @@ def _held(row: Attempt, hold: Hold | None) -> Attempt:
     return replace(row, held_by=hold.by, held_reason=hold.reason, held_until=hold.until)
 
 
-def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: Known) -> Iterator[Change]:
+def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: KnownRows) -> Iterator[Change]:
     """What becomes of good rows whose manifest is not in the store."""
     there = {one.folder.backup_id for one in seen}
     catalogs = {one.catalog for one in seen}
@@ -236,7 +238,7 @@ def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: Known) -> Iterat
             yield _loss(row, known, any_left=row.catalog in catalogs)
 
 
-def _loss(row: Attempt, known: Known, *, any_left: bool) -> Change:
+def _loss(row: Attempt, known: KnownRows, *, any_left: bool) -> Change:
     problem = ""
     if row.backup_id in known.begun:
         problem = "its removal was begun and not finished: `backup-pipeline prune --confirm` finishes it"
@@ -249,10 +251,10 @@ def _loss(row: Attempt, known: Known, *, any_left: bool) -> Change:
             " If they are lost, `backup-pipeline delete` each of them"
         )
     if problem:
-        return Change(Kind.PROBLEM, row.backup_id, row.catalog, problem, row)
+        return Change(ChangeKind.PROBLEM, row.backup_id, row.catalog, problem, row)
     reason = f"the ledger says {row.status}, and it has no manifest in the store: somebody else removed it"
     after = replace(row, status=Status.DELETED, error_message=GONE_MESSAGE)
-    return Change(Kind.GONE, row.backup_id, row.catalog, reason, row, after)
+    return Change(ChangeKind.GONE, row.backup_id, row.catalog, reason, row, after)
 
 
 GONE_MESSAGE = "It was not in the store any more when the ledger was rebuilt; nobody removed it with this program."
@@ -274,10 +276,60 @@ def with_dues(
     taken = {(row.catalog, row.due_at) for row in rows}
     found = []
     for change in sorted(changes, key=lambda change: (change.catalog, change.backup_id)):
-        due = due_of(change.after) if change.kind is Kind.ADD and change.after is not None else None
+        due = due_of(change.after) if change.kind is ChangeKind.ADD and change.after is not None else None
         if due is not None and change.after is not None and (change.catalog, due) not in taken:
             taken.add((change.catalog, due))
             found.append(replace(change, after=replace(change.after, due_at=due)))
         else:
             found.append(change)
     return tuple(found)
+
+
+NOBODY = "unknown"
+"""Who made a backup whose manifest no key here opens; the manifest itself says it."""
+UNCOUNTED = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
+
+
+def row_of(found: StoredManifest | Outline, sha256: str, key: str, now: datetime) -> Attempt:
+    """The row of a backup whose manifest is `found`, of the SHA-256 `sha256`, and whose bundle lies at `key` `now`.
+
+    Nobody knows any more how deep it was verified: it says level 0, present.
+    """
+    return Attempt(
+        backup_id=found.backup_id,
+        catalog=found.catalog,
+        kind=found.kind,
+        type=found.type,
+        status=Status(found.status),
+        partition_date=found.partition_date,
+        created_at=found.started_at,
+        started_at=found.started_at,
+        finished_at=found.finished_at,
+        late=found.late,
+        run_id=found.run_id,
+        consistent=found.consistent,
+        file_name=found.bundle.name,
+        file_path=key,
+        file_size_bytes=found.bundle.bytes,
+        sha256=found.bundle.sha256,
+        manifest_sha256=sha256,
+        verification_level=passed(Level.PRESENT, now).level,
+        verified_at=now,
+        **(_read(found) if isinstance(found, StoredManifest) else _sealed(found)),
+    )
+
+
+def _read(found: StoredManifest) -> dict[str, Any]:
+    return {
+        "created_by": found.created_by,
+        "reason": found.reason,
+        "snapshot_at": found.snapshot.taken_at,
+        "record_count": found.totals.rows,
+        "table_counts": {table.name: table.row_count for table in found.tables},
+        "table_bytes": {table.name: table.bytes for table in found.tables},
+        "warnings": found.warnings,
+    }
+
+
+def _sealed(found: Outline) -> dict[str, Any]:
+    return {"created_by": NOBODY, "snapshot_at": found.snapshot_at, "warnings": (UNCOUNTED,)}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from math import ceil
 from statistics import median, median_low
 
-from backup_pipeline.core.clocks import until_now
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.schedule import until_now
+from backup_pipeline.core.verification import Level
 
 WITHOUT_BUNDLE = "tables"
 _GONE = frozenset({Status.EXPIRED, Status.DELETED})
@@ -195,3 +195,148 @@ def _slope_of(good: Sequence[Attempt], table: str, of: Callable[[Attempt], Mappi
     points = sorted((taken(row), float(of(row)[table])) for row in good if table in of(row))
     slope = robust_slope(points)
     return None if slope is None else round(slope, 3)
+
+
+HORIZONS = (30, 90, 365)
+"""Days ahead."""
+_MOST = 1_500
+"""Backups of one habit to imagine at most: where a year has more, only as far ahead as they reach."""
+
+Keep = Callable[[Sequence[Attempt], datetime], Sequence[Attempt]]
+"""Which of the backups are still there at an instant, as retention would have it."""
+
+
+def keep_all(rows: Sequence[Attempt], _: datetime) -> Sequence[Attempt]:
+    """Without a rule nothing is removed."""
+    return rows
+
+
+def forecast(rows: Sequence[Attempt], *, now: datetime, days: int, keep: Keep = keep_all) -> tuple[Forecast, ...]:
+    """What 30, 90 and 365 days ahead bring, when backups go on as in the last `days`; empty without two days of them.
+
+    Each kind and type of backup goes on by itself, as often as until now, and grows as it grew.
+    """
+    there = bundles(rows)
+    habits = [habit for habit in _habits(there, now, days) if habit]
+    coming = [row for habit in habits for row in habit]
+    reach = min((habit[-1].created_at for habit in habits if len(habit) == _MOST), default=None)
+    wanted = [days for days in HORIZONS if reach is None or now + timedelta(days=days) <= reach]
+    return tuple(_at(there, coming, now, horizon, keep) for horizon in wanted) if coming else ()
+
+
+def _at(there: Sequence[Attempt], coming: Sequence[Attempt], now: datetime, horizon: int, keep: Keep) -> Forecast:
+    until = now + timedelta(days=horizon)
+    left = keep([*there, *(row for row in coming if row.created_at <= until)], until)
+    return Forecast(horizon, len(left), sum(row.file_size_bytes or 0 for row in left))
+
+
+def _habits(there: Sequence[Attempt], now: datetime, days: int) -> Iterator[list[Attempt]]:
+    recent = [row for row in there if taken(row) > now - timedelta(days=days)]
+    for of in sorted({(row.type, row.kind) for row in recent}):
+        yield _imagined(sorted((row for row in recent if (row.type, row.kind) == of), key=taken), now)
+
+
+def _imagined(habit: Sequence[Attempt], now: datetime) -> list[Attempt]:
+    """The backups that follow those of `habit`, at their pace; none from what is younger than two days."""
+    first, last = habit[0], habit[-1]
+    lasted = taken(last) - taken(first)
+    if lasted < _DAY:
+        return []
+    pace = lasted / (len(habit) - 1)
+    slope = robust_slope([(taken(row), float(row.file_size_bytes or 0)) for row in habit]) or 0.0
+    count = min(_MOST, int(timedelta(days=HORIZONS[-1]) / pace))
+    return [_next(last, now + pace * number, slope * (pace * number / _DAY)) for number in range(1, count + 1)]
+
+
+def _next(last: Attempt, at: datetime, grown: float) -> Attempt:
+    return replace(
+        last,
+        backup_id=f"{at:%Y%m%dT%H%M%SZ}-forecast",
+        status=Status.SUCCESS,
+        created_at=at,
+        started_at=at,
+        snapshot_at=at,
+        finished_at=at,
+        file_size_bytes=max(0, round((last.file_size_bytes or 0) + grown)),
+        verification_level=str(Level.BYTES.value),
+        verified_at=at,
+        held_by=None,
+        held_reason=None,
+        held_until=None,
+    )
+
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+_STEP = 1000
+_MINUTE = 60
+_SHOWN = 30
+"""Tables on a page of Markdown."""
+
+
+def size(count: float) -> str:
+    """A number of bytes for people, in powers of a thousand: `1.4 GB`."""
+    value, unit = abs(count), 0
+    while value >= _STEP and unit < len(_UNITS) - 1:
+        value, unit = value / _STEP, unit + 1
+    sign = "-" if count < 0 else ""
+    return f"{sign}{value:,.0f} {_UNITS[unit]}" if unit == 0 else f"{sign}{value:,.1f} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, left = divmod(round(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """`12 automatic, 3 manual`."""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def facts(of: Statistics) -> Iterator[tuple[str, str]]:
+    """The statistics but for the tables, a name and a value each."""
+    held = f", {of.held} held" if of.held else ""
+    split = "; ".join(part for part in (counted(of.by_type), counted(of.by_kind)) if part)
+    yield "Backups there", f"{of.backups:,}{f' ({split}{held})' if split else ''}"
+    if of.sizes:
+        sizes = of.sizes
+        yield "Bundles", f"{size(sizes.total)} in all; newest {size(sizes.newest)}, largest {size(sizes.largest)}"
+    if of.stored is not None:
+        parts = ", ".join(f"{name} {size(count)}" for name, count in of.stored.items())
+        yield "In the store", f"{size(sum(of.stored.values()))} ({parts})"
+    ends = f" ({counted(of.ends)})" if of.ends else ""
+    yield f"Attempts, {of.days} days", f"{of.attempts:,}{ends}"
+    yield "Success rate", "not known yet" if of.success_rate is None else f"{of.success_rate:.1%}"
+    if of.durations:
+        yield "Duration", f"median {duration(of.durations.median)}, 95% within {duration(of.durations.p95)}"
+    for ahead in of.forecast:
+        yield f"In {ahead.days} days", f"{size(ahead.bytes)} in {ahead.backups:,} backups"
+    if of.forecast_basis:
+        yield "Forecast", of.forecast_basis
+
+
+def per_day(growth: float | None, *, as_bytes: bool = False) -> str:
+    """`+120`, `-3.5`, `+1.2 MB`; empty before it can be said."""
+    if growth is None:
+        return ""
+    if as_bytes:
+        return f"{'+' if growth > 0 else ''}{size(growth)}"
+    return f"{growth:+,.0f}" if float(growth).is_integer() else f"{growth:+,.1f}"
+
+
+def statistics_markdown(of: Statistics) -> str:
+    """The statistics as a page of Markdown."""
+    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts(of)), ""]
+    lines += ["| table | rows | a day | bytes | a day |", "|---|---:|---:|---:|---:|"]
+    lines += [_row(name, table) for name, table in list(of.tables.items())[:_SHOWN]]
+    left = len(of.tables) - _SHOWN
+    return "\n".join([*lines, *([f"\nand {left} more tables"] if left > 0 else [])])
+
+
+def _row(name: str, table: Growth) -> str:
+    size_now = "" if table.bytes is None else size(table.bytes)
+    a_day, bytes_a_day = per_day(table.rows_per_day), per_day(table.bytes_per_day, as_bytes=True)
+    return f"| {name} | {table.rows:,} | {a_day} | {size_now} | {bytes_a_day} |"

@@ -3,15 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import pyrage
 
-from backup_pipeline.core.encryption import Writable, no_key
-from backup_pipeline.core.errors import BackupError, VerificationError
-from backup_pipeline.formats.age_keys import Identity, Recipient
-from backup_pipeline.formats.byte_reader import ByteReader
-from backup_pipeline.formats.pump import pumped
+from backup_pipeline.core.errors import BackupError, SettingsError, VerificationError
+from backup_pipeline.core.keys import Writable, no_key
+from backup_pipeline.formats.readme import FENCE
+from backup_pipeline.formats.streams import ByteReader, pumped
+
+_SSH = ("ssh-ed25519", "ssh-rsa")
+_SECRET = "AGE-SECRET-KEY-1"  # noqa: S105  how a secret begins, none itself
+_PEM = "-----BEGIN "
+_RECIPIENTS_FORM = (
+    "Give age1… (`backup-pipeline key new` makes one), ssh-ed25519 … or ssh-rsa …, separated by spaces, "
+    "without comments."
+)
+_IDENTITY_FORM = "Give a file of `backup-pipeline key new` or age-keygen, or an SSH private key without a passphrase."
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """A public key: as people write it, and as pyrage takes it."""
+
+    name: str
+    key: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A private key: `name` is its public key, where that can be told. Never shows itself."""
+
+    name: str
+    key: Any = field(repr=False, compare=False)
+
+
+def parse_recipients(text: str, *, setting: str) -> tuple[Recipient, ...]:
+    """The recipients in `text`, each once; SettingsError, naming the one that is wrong."""
+    found = {name: _recipient(name, setting) for name in _names(text.split())}
+    return tuple(found.values())
+
+
+def _names(words: Sequence[str]) -> Iterator[str]:
+    """One name a recipient: that of an SSH key is two words."""
+    rest = iter(words)
+    for word in rest:
+        yield f"{word} {next(rest, '')}" if word in _SSH else word
+
+
+def _recipient(name: str, setting: str) -> Recipient:
+    kind = pyrage.ssh if name.startswith(_SSH) else pyrage.x25519
+    if name.upper().startswith(_SECRET):
+        message = f"{setting} holds a private key (AGE-SECRET-KEY-…)."
+        raise SettingsError(message, do=f"Take it out, and give its public key. {_RECIPIENTS_FORM}")
+    try:
+        return Recipient(name, kind.Recipient.from_str(name))
+    except pyrage.RecipientError as error:
+        message = f"{setting}: {name!r} is no age recipient: {error}."
+        raise SettingsError(message, do=_RECIPIENTS_FORM) from None
+
+
+def parse_identities(text: str, *, where: str) -> tuple[Identity, ...]:
+    """The private keys in `text`, a file's content: age's, one a line, or one of SSH. SettingsError names `where`."""
+    if text.lstrip().startswith(_PEM):
+        return (_ssh_identity(text, where),)
+    lines = [line.strip() for line in text.splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        message = f"{where} holds no private key."
+        raise SettingsError(message, do=_IDENTITY_FORM)
+    return tuple(_identity(key, where) for key in keys)
+
+
+def _identity(key: str, where: str) -> Identity:
+    try:
+        found = pyrage.x25519.Identity.from_str(key)
+    except pyrage.IdentityError:  # its text may hold the key
+        message = f"{where} holds a line that is no age private key."
+        raise SettingsError(message, do=_IDENTITY_FORM) from None
+    return Identity(str(found.to_public()), found)
+
+
+def _ssh_identity(text: str, where: str) -> Identity:
+    try:
+        return Identity(f"the SSH key in {where}", pyrage.ssh.Identity.from_buffer(text.encode()))
+    except pyrage.IdentityError as error:
+        message = f"{where} holds an SSH key that can not be used: {error}."
+        raise SettingsError(message, do=_IDENTITY_FORM) from None
+
+
+def new_identity() -> tuple[str, str]:
+    """A new pair: the private key, and its recipient."""
+    made = pyrage.x25519.Identity.generate()
+    return str(made), str(made.to_public())
+
 
 _OTHER_COPY = "Use another copy of it, or another backup."
 _NO_MATCH = "matching keys"
@@ -143,3 +229,38 @@ class _Writing:
 
 def _damaged(what: str, error: Exception) -> VerificationError:
     return VerificationError(f"{what} is damaged: {error}.", do=_OTHER_COPY)
+
+
+_TEXT = """\
+THIS BACKUP IS ENCRYPTED
+  Every file whose name ends in .age is encrypted, one by one, in the age format (https://age-encryption.org/v1).
+  It can be read with the private key of any one of these recipients, and without none:
+{recipients}
+
+DECRYPTING IT WITHOUT THE PROGRAM THAT MADE IT
+  You need age (Debian, Ubuntu: apt install age; macOS: brew install age), gunzip and a shell. Unpack the ZIP into a
+  folder of its own, open a shell in that folder, and say where the file with the private key is:
+    KEY=/path/to/key.txt
+
+  One file alone, for example:
+    age -d -i "$KEY" -o part-00000.parquet parquet/<table>/part-00000.parquet.age
+
+  Everything, into the new folder `decrypted`. Copy what stands between the lines.
+{fence}
+find . -name '*.age' | while IFS= read -r file; do
+  plain="decrypted/${file%.age}"
+  mkdir -p "$(dirname "$plain")"
+  age -d -i "$KEY" -o "$plain" "$file" || exit
+done
+find decrypted -name '*.csv.gz' -exec gunzip {} +
+{fence}
+
+  Then go on in that folder: decrypted/README.txt says what the backup holds, and how to check and to recover it.
+  Whatever you decrypt is as confidential as the database: remove it when you are done.
+"""
+
+
+def age_readme(recipients: Sequence[str]) -> str:
+    """The text, naming the recipients; it tells nothing else of the backup."""
+    listed = "\n".join(f"    {name}" for name in recipients)
+    return _TEXT.replace("{recipients}", listed).replace("{fence}", FENCE)

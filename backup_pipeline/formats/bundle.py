@@ -2,21 +2,81 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import zipfile
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from isal import isal_zlib
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, ZIP_32, ZIP_64, MemberFile, Method, stream_zip
 
-from backup_pipeline.core.bundle import Member
-from backup_pipeline.core.errors import VerificationError
-from backup_pipeline.formats.deflate import BlockDeflate
+from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.layout import Member
+from backup_pipeline.core.names import MOST_DIRECTORY, MOST_DOCUMENT, whole
 
 if TYPE_CHECKING:
-    import zlib
+    from _typeshed import WriteableBuffer
+
+
+BLOCK = 1 << 20
+"""Bytes of a block. Each begins with an empty window: at this size that costs less than a thousandth."""
+
+_WAITING = 8
+"""Blocks that may be compressed or wait at once: what bounds the memory."""
+
+
+class BlockDeflate:
+    """A compressor with the methods of zlib's, whose work is done in `pool`.
+
+    The same bytes give the same stream, however they are cut when they come and however many threads there are.
+    """
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self._rest = bytearray()
+        self._waiting: deque[Future[bytes]] = deque()
+
+    def compress(self, data: bytes) -> bytes:
+        """Take `data`; what is ready of the stream, often nothing."""
+        self._rest += data
+        while len(self._rest) >= BLOCK:
+            self._begin(bytes(self._rest[:BLOCK]))
+            del self._rest[:BLOCK]
+        return self._ready(_WAITING)
+
+    def flush(self) -> bytes:
+        """The rest of the stream, which ends here."""
+        if self._rest:
+            self._begin(bytes(self._rest))
+        return self._ready(0) + _compressor().flush()
+
+    def _begin(self, block: bytes) -> None:
+        self._waiting.append(self._pool.submit(_deflated, block))
+
+    def _ready(self, waiting: int) -> bytes:
+        """What is done at the head of the queue, waiting until at most `waiting` blocks are left in it."""
+        done = []
+        while self._waiting and (len(self._waiting) > waiting or self._waiting[0].done()):
+            done.append(self._waiting.popleft().result())
+        return b"".join(done)
+
+
+def _deflated(block: bytes) -> bytes:
+    """The block as whole bytes of a stream that goes on."""
+    compressor = _compressor()
+    return compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH)
+
+
+def _compressor() -> isal_zlib.Compress:
+    return isal_zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS)
+
 
 _MODE = stat.S_IFREG | 0o644
 _CHUNK = 1 << 20
@@ -78,3 +138,105 @@ def _checked(member: Member) -> Iterator[bytes]:
             f"where {member.size:,} with {member.crc32:08x} were written."
         )
         raise VerificationError(message, do="Export the table again, then make the bundle again.")
+
+
+ReadRange = Callable[[int, int], bytes]
+"""Gives the bytes from `start`, `length` of them."""
+
+_READ_AHEAD = 1 << 20
+
+
+class _BeforeStartError(OSError):
+    """A place before the first byte: zipfile looks there in archives that are too short, and expects an OSError."""
+
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, _BeforeStartError)
+
+
+class BundleReader:
+    """The members of the ZIP of `size` bytes behind `read_range`; VerificationError when it is damaged.
+
+    Errors of `read_range` itself pass through. Streams of several members may be read at the same time.
+    """
+
+    def __init__(self, read_range: ReadRange, size: int) -> None:
+        ranges = _Ranges(read_range, size, MOST_DIRECTORY + 2 * _READ_AHEAD)
+        with _damage("The bundle"):
+            self._zip = zipfile.ZipFile(io.BufferedReader(ranges, _READ_AHEAD))
+        ranges.most = None
+        self._counts = Counter(self._zip.namelist())
+
+    def names(self) -> tuple[str, ...]:
+        """The members' paths, in the order of the archive."""
+        return tuple(self._zip.namelist())
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The bytes of a member in chunks; VerificationError, at the latest at its end, when its CRC-32 is wrong."""
+        info = self._info(name)
+        with _damage(f"Member {name} of the bundle"), self._zip.open(info) as member:
+            while chunk := member.read(_CHUNK):
+                yield chunk
+
+    def read(self, name: str) -> bytes:
+        """A whole member, as `stream` gives it: for the manifest, the schema, the README."""
+        return whole(self.stream(name), MOST_DOCUMENT, f"Member {name} of the bundle")
+
+    def _info(self, name: str) -> zipfile.ZipInfo:
+        if self._counts[name] > 1:
+            message = f"The bundle has {self._counts[name]} members {name}: which one is meant?"
+            raise VerificationError(message, do="Restore the bundle from another copy, or use another backup.")
+        try:
+            return self._zip.getinfo(name)
+        except KeyError as error:
+            message = f"The bundle has no member {name}."
+            raise NotFoundError(message, do=f"It has: {', '.join(self.names())}.") from error
+
+
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        message = f"{what} is damaged: {error or type(error).__name__}."
+        raise VerificationError(message, do="Restore the bundle from another copy, or use another backup.") from error
+
+
+class _Ranges(io.RawIOBase):
+    """A file made of ranges, as zipfile wants it."""
+
+    def __init__(self, read_range: ReadRange, size: int, most: int | None) -> None:
+        """With `most`: no more bytes than that are read, until it is None."""
+        super().__init__()
+        self.most = most
+        self._taken = 0
+        self._read_range = read_range
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise _BeforeStartError(errno.EINVAL, f"place {base + offset} lies before the beginning")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), max(self._size - self._at, 0))
+        self._taken += wanted
+        if self.most is not None and self._taken > self.most:
+            message = f"its directory has more than the {MOST_DIRECTORY:,} bytes that are read"
+            raise zipfile.BadZipFile(message)
+        data = self._read_range(self._at, wanted) if wanted else b""
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,80 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from backup_pipeline.core.errors import VerificationError
-from backup_pipeline.formats.binary_rows import binary_rows
-from backup_pipeline.formats.far_dates import far_texts, is_far
+from backup_pipeline.core.plans import DAYS_BEFORE_2000, US_BEFORE_2000
+from backup_pipeline.core.restore.columns import JSONB
+from backup_pipeline.formats.csv_rows import far_texts, is_far
+from backup_pipeline.native.library import library
+
+_LENGTH, _FIELDS = 4, 2
+
+
+class BinaryKind(IntEnum):
+    """How a column's values lie and travel: `enum kind` of binary_rows.c."""
+
+    BIT = 0
+    INT16 = 1
+    INT32 = 2
+    INT64 = 3
+    NUMERIC = 4
+    BYTES16 = 5
+    VARYING = 6
+    JSONB = 7
+
+    @property
+    def most_bytes(self) -> int:
+        """The bytes that a value can take besides its length; of a varying one besides its own bytes too."""
+        return (1, 2, 4, 8, 8 + 2 * 11, 16, 0, 1)[self]
+
+
+class _Column(ctypes.Structure):
+    """`struct column` of binary_rows.c."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("kind", "shift", "scale", "first", "valid", "values", "bytes")]
+
+
+def binary_rows(rows: pa.RecordBatch, pg_types: Sequence[str]) -> bytes:
+    """The rows, without header and trailer; each column goes into one of the type beside it (see `goes_binary`)."""
+    arrays = [column.storage if isinstance(column.type, pa.UuidType) else column for column in rows.columns]
+    kinds = [_kind(array.type, pg_type) for array, pg_type in zip(arrays, pg_types, strict=True)]
+    room = sum(kind.most_bytes + _LENGTH for kind in kinds) * rows.num_rows + _FIELDS * rows.num_rows
+    room += sum(array.nbytes for array, kind in zip(arrays, kinds, strict=True) if kind >= BinaryKind.VARYING)
+    out = pa.allocate_buffer(room, resizable=True)
+    table = (_Column * len(arrays))(*(_column(*each) for each in zip(arrays, kinds, strict=True)))
+    size = library().write_rows(table, len(arrays), rows.num_rows, out.address)
+    return bytes(memoryview(out)[:size])
+
+
+def _kind(arrow: pa.DataType, pg_type: str) -> BinaryKind:
+    if pa.types.is_decimal128(arrow):
+        return BinaryKind.NUMERIC
+    if pa.types.is_string(arrow) or pa.types.is_binary(arrow):
+        return BinaryKind.JSONB if pg_type == JSONB else BinaryKind.VARYING
+    if pa.types.is_fixed_size_binary(arrow):
+        return BinaryKind.BYTES16
+    if pa.types.is_boolean(arrow):
+        return BinaryKind.BIT
+    return {16: BinaryKind.INT16, 32: BinaryKind.INT32, 64: BinaryKind.INT64}[arrow.bit_width]
+
+
+def _column(array: pa.Array, kind: BinaryKind) -> _Column:
+    valid, values, *data = (0 if buffer is None else buffer.address for buffer in array.buffers())
+    return _Column(
+        kind=kind,
+        shift=_shift(array.type),
+        scale=array.type.scale if kind is BinaryKind.NUMERIC else 0,
+        first=array.offset,
+        valid=valid if array.null_count else 0,
+        values=values,
+        bytes=data[0] if data else 0,
+    )
+
+
+def _shift(arrow: pa.DataType) -> int:
+    if pa.types.is_date32(arrow):
+        return -DAYS_BEFORE_2000
+    return -US_BEFORE_2000 if pa.types.is_timestamp(arrow) else 0
+
 
 _ROWS = 16_384
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype="S2")

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from backup_pipeline.core.decoding import Orphans, Pointing, SheetTask, Shown
+from backup_pipeline.core.comparison import Orphans, Pointing, SheetTask, Shown
 from backup_pipeline.core.errors import BackupError, DiskFullError
 
 _MEMORY = "256MB"

@@ -2,20 +2,219 @@
 
 from __future__ import annotations
 
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import parquet_name
-from backup_pipeline.core.manifest import FileEntry
-from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.formats.arrow_schema import arrow_schema
-from backup_pipeline.formats.hashing_file import HashingFile
-from backup_pipeline.formats.parts_writer import PartsWriter
-from backup_pipeline.formats.row_groups import GroupLimit, RowGroups
+from backup_pipeline.core.manifest import FORMAT_VERSION, FileEntry
+from backup_pipeline.core.plans import PlannedColumn, TablePlan
+from backup_pipeline.formats.streams import HashingFile
+
+_TYPES: dict[str, pa.DataType] = {
+    str(t): t
+    for t in (
+        pa.bool_(),
+        pa.int16(),
+        pa.int32(),
+        pa.int64(),
+        pa.float32(),
+        pa.float64(),
+        pa.string(),
+        pa.binary(),
+        pa.date32(),
+        pa.time64("us"),
+        pa.timestamp("us"),
+        pa.timestamp("us", "UTC"),
+    )
+} | {"uuid": pa.uuid()}
+_DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The type that `core.arrow_types` calls `name`; ValueError for a name it does not know."""
+    if match := _DECIMAL.fullmatch(name):
+        return pa.decimal128(int(match[1]), int(match[2]))
+    if name not in _TYPES:
+        message = f"{name!r} is no Arrow type of a backup. There are: {', '.join(_TYPES)}, decimal128(p, s)."
+        raise ValueError(message)
+    return _TYPES[name]
+
+
+def arrow_schema(plan: TablePlan) -> pa.Schema:
+    """The schema of the plan's Parquet files.
+
+    Each field's metadata has `pg_type`; the schema's has `relation`, `key` (a JSON list of names, empty without a
+    key) and `format_version`. BackupError for a table without columns: Parquet can not hold rows of nothing.
+    """
+    if not plan.columns:
+        message = f"Table {plan.name} has no columns to export."
+        raise BackupError(message, do="Exclude it in the catalog, with that as the reason.")
+    metadata = {
+        "relation": plan.relation.full_name,
+        "key": json.dumps(list(plan.key), ensure_ascii=False),
+        "format_version": FORMAT_VERSION,
+    }
+    return pa.schema([_field(column) for column in plan.columns], metadata)
+
+
+def _field(planned: PlannedColumn) -> pa.Field:
+    column = planned.column
+    return pa.field(column.name, arrow_type(planned.arrow_type), column.nullable, {"pg_type": column.pg_type})
+
+
+ROWS = 122_880
+"""DuckDB reads row groups of this many rows best; more costs memory, fewer compress worse."""
+BYTES = 64 << 20
+"""A limit for tables with wide rows: what is held back stays small whatever the rows hold."""
+
+
+@dataclass(frozen=True)
+class GroupLimit:
+    """A row group ends with the row that reaches `rows` or `bytes` (of Arrow data)."""
+
+    rows: int = ROWS
+    bytes: int = BYTES
+
+
+class RowGroups:
+    """Tables in, row groups out; what does not fill a group yet waits for the next table."""
+
+    def __init__(self, limit: GroupLimit) -> None:
+        self._limit = limit
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+        self._bytes = 0
+
+    def add(self, table: pa.Table) -> Iterator[pa.Table]:
+        """The groups that `table` completes, each in one chunk."""
+        ends = np.cumsum(_row_bytes(table))
+        start, before = 0, 0
+        while start < table.num_rows:
+            stop = self._stop(ends, start, before)
+            self._waiting.append(table.slice(start, stop - start))
+            self._rows += stop - start
+            self._bytes += int(ends[stop - 1]) - before
+            start, before = stop, int(ends[stop - 1])
+            if self._rows >= self._limit.rows or self._bytes >= self._limit.bytes:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[pa.Table]:
+        """The rows still waiting, as one group; nothing when there are none."""
+        if self._waiting:
+            # In one chunk, so that the pages' own chunks can not show in the file.
+            group = pa.concat_tables(self._waiting).combine_chunks()
+            self._waiting, self._rows, self._bytes = [], 0, 0
+            yield group
+
+    def _stop(self, ends: npt.NDArray[np.int64], start: int, before: int) -> int:
+        """The end of what still belongs to the group at hand, of the rows from `start` on."""
+        by_rows = start + self._limit.rows - self._rows
+        by_bytes = int(np.searchsorted(ends, before + self._limit.bytes - self._bytes)) + 1
+        return min(by_rows, by_bytes, len(ends))
+
+
+def _row_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
+    """How many bytes each row takes in Arrow, NULL or not: a fixed part, and its texts."""
+    sizes = np.zeros(table.num_rows, dtype=np.int64)
+    for column in table.columns:
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy()
+        else:
+            sizes += (column.type.bit_width + 7) // 8
+    return sizes
+
+
+class PartsWriter(ABC):
+    """Writes pages into numbered files of `directory`, which should hold no files of the same names.
+
+    An error in `write` or `close` removes what was written, and so does leaving its context by an exception; leaving it
+    otherwise closes. After an error nothing can be written or closed any more: a table that lacks a page never looks
+    whole. Not for several threads at a time.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: list[HashingFile] = []
+        self._entries: tuple[FileEntry, ...] | None = None
+        self._aborted = False
+
+    @property
+    def bytes_written(self) -> int:
+        """The bytes of all files so far."""
+        return sum(file.bytes for file in self._files)
+
+    def write(self, rows: pa.Table) -> None:
+        """Append a page; its columns are found by name, and it may have others. BackupError when it does not fit."""
+        self._must_be_open()
+        if self._entries is not None:
+            message = f"The files in {self._directory} are closed; a page came after the last."
+            raise BackupError(message, do="Report it: pages must be written before the writer is closed.")
+        try:
+            self._append(rows)
+        except BaseException:
+            self.abort()
+            raise
+
+    def close(self) -> tuple[FileEntry, ...]:
+        """Finish the files and give their entries, as counted; an empty table has one. May be called again."""
+        self._must_be_open()
+        if self._entries is None:
+            try:
+                self._entries = self._finish()
+            except BaseException:
+                self.abort()
+                raise
+        return self._entries
+
+    def abort(self) -> None:
+        """Remove everything that was written, also what is closed already."""
+        self._aborted = True
+        self._drop()
+        for file in self._files:
+            file.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None:
+            self.abort()
+        elif not self._aborted:
+            self.close()
+
+    @abstractmethod
+    def _append(self, rows: pa.Table) -> None:
+        """Write a page."""
+
+    @abstractmethod
+    def _finish(self) -> tuple[FileEntry, ...]:
+        """Close what is open, or an empty file when there is none; the entries of all."""
+
+    def _drop(self) -> None:  # noqa: B027  most have nothing of the kind
+        """Let go of what hangs on the files, which are about to be removed."""
+
+    def _new_file(self, name: str) -> HashingFile:
+        self._files.append(HashingFile(self._directory / name))
+        return self._files[-1]
+
+    def _must_be_open(self) -> None:
+        if self._aborted:
+            message = f"The files in {self._directory} were given up; nothing more can be written to them."
+            raise BackupError(message, do="Look for the error before this one, then run the table again.")
+
 
 BYTES_PER_FILE = 1 << 30
 _SAMPLE = 10_000
@@ -37,7 +236,7 @@ class ParquetWriter(PartsWriter):
         plan: TablePlan,
         *,
         bytes_per_file: int = BYTES_PER_FILE,
-        group_limit: GroupLimit = GroupLimit(),  # noqa: B008  a frozen value
+        group_limit: GroupLimit = GroupLimit(),
     ) -> None:
         super().__init__(directory)
         self._table = plan.name

@@ -3,15 +3,152 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.manifest import Manifest
-from backup_pipeline.core.recovery import recovery
-from backup_pipeline.core.visible import visible
-from backup_pipeline.formats.recovery import FOLDER, load_lines, unpack_lines
+from backup_pipeline.core.plans import type_name
+from backup_pipeline.core.restore.model import Name, PlainColumn, PlainTable
+from backup_pipeline.core.restore.recovery import Lines, RecoveredSequence, RecoveredTable, Recovery, recovery
+from backup_pipeline.core.text import full_name_sql, name_sql, text_sql, visible
+
+FOLDER = "recovered"
+_WIDTH = 116
+# COPY's text format: no value can be taken for the end of a line, of a cell or of the file.
+_ESCAPE = r"""CREATE MACRO pg(t) AS
+  replace(replace(replace(replace(t, '\', '\\'), chr(10), '\n'), chr(13), '\r'), chr(9), '\t');"""
+_FORMAT = r"(FORMAT csv, HEADER false, DELIMITER E'\t', QUOTE '', ESCAPE '', NULLSTR '\N')"
+_SETTINGS = """\
+BEGIN;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SET search_path = '';
+SET check_function_bodies = off;
+SET client_min_messages = warning;"""
+# psql knows \restrict since August 2025; what it guards against was looked for when the backup was made, too.
+_GUARD = """\
+guard=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
+psql --help=commands | grep -q restrict || guard="""
+_CLOSED = r"""if [ "$guard" ]; then printf '\\restrict %s\n' "$guard"; fi"""
+_OPENED = r"""if [ "$guard" ]; then printf '\\unrestrict %s\n' "$guard"; fi"""
+_END_OF_ROWS = r"printf '%s\n' '\.'"
+
+
+def unpack_lines(plan: Recovery) -> Iterator[str]:
+    """The shell commands that turn the Parquet files into text for COPY."""
+    yield f"mkdir -p {FOLDER}"
+    yield from ("duckdb -bail <<'END'", "SET TimeZone = 'UTC';", _ESCAPE)
+    for table in plan.tables:
+        yield from _export(table)
+    yield "END"
+
+
+def load_lines(plan: Recovery) -> Iterator[str]:
+    """The shell commands that make everything in one transaction, or nothing: its end comes when all else has come."""
+    yield from (*_GUARD.splitlines(), "(set +e", "cat <<'END'", *_SETTINGS.splitlines())
+    if plan.search_path:
+        yield f"SET search_path = pg_catalog, {', '.join(name_sql(name) for name in plan.search_path)};"
+    yield "END"
+    yield from _lines_of_schema(plan.before)
+    yield "cat <<'END'"
+    for table in plan.tables:
+        yield from _made(table)
+    yield "END"
+    for table in plan.tables:
+        yield from _filled(table)
+    yield from _lines_of_schema(plan.after)
+    yield "cat <<'END'"
+    yield from (_key(table.plain) for table in plan.tables if table.plain and table.plain.key)
+    yield from (f"REFRESH MATERIALIZED VIEW {full_name_sql(view)};" for view in plan.refreshed)
+    yield "\\o /dev/null"
+    yield from (_set(sequence) for sequence in plan.sequences)
+    yield from ("\\o", "COMMIT;", "SELECT 'RECOVERED';", "END")
+    yield ") | psql -X -q -A -t -v ON_ERROR_STOP=1 -f -"
+
+
+def _lines_of_schema(ranges: Sequence[Lines]) -> Iterator[str]:
+    shown = " ".join(f"-e '{first},{last}p'" for first, last in ranges)
+    if shown:
+        yield from (_CLOSED, f"sed -n {shown} schema.sql", _OPENED)
+
+
+def _export(table: RecoveredTable) -> Iterator[str]:
+    """A file's columns by their place: DuckDB takes names that differ in case alone for the same."""
+    places = {column.name: (f"c{place}", column.arrow_type) for place, column in enumerate(table.entry.columns, 1)}
+    yield "COPY (SELECT"
+    yield from _wrapped(_value(*places[column.name]) for column in table.columns)
+    yield f"FROM read_parquet('parquet/{table.entry.name}/*.parquet', hive_partitioning = false) AS t("
+    yield from _wrapped(place for place, _ in places.values())
+    yield f")) TO '{_file(table)}' {_FORMAT};"
+
+
+def _value(column: str, arrow_type: str) -> str:
+    if arrow_type == "binary":
+        return rf"'\\x' || lower(hex({column}))"
+    return f"pg({column})" if arrow_type == "string" else column
+
+
+def _filled(table: RecoveredTable) -> Iterator[str]:
+    """COPY, the rows behind it, and an error unless as many came as the backup has."""
+    columns = ", ".join(name_sql(column.target) for column in table.columns)
+    yield from ("cat <<'END'", "\\set QUIET off")
+    yield f"COPY {full_name_sql(table.target)} ({columns}) FROM STDIN;"
+    yield from ("END", f"cat {_file(table)}", _END_OF_ROWS, "cat <<'END'", "\\set QUIET on")
+    message = f"'%s rows of {table.entry.name} came, where the backup has {table.entry.row_count}'"
+    yield f"SELECT CASE WHEN :ROW_COUNT <> {table.entry.row_count} THEN"
+    yield from (f"  format({message}, :ROW_COUNT)::int END \\g /dev/null", "END")
+
+
+def _made(table: RecoveredTable) -> Iterator[str]:
+    target = full_name_sql(table.target)
+    if table.plain is not None:
+        schema = table.plain.target[0]
+        if schema != "public":
+            yield f"CREATE SCHEMA IF NOT EXISTS {name_sql(schema)};"
+        yield f"CREATE TABLE {target} ("
+        yield from _wrapped(_column(column) for column in table.plain.columns)
+        yield ");"
+    for column in table.relaxed:
+        yield f"ALTER TABLE {target} ALTER COLUMN {name_sql(column)} DROP NOT NULL;"
+
+
+def _column(column: PlainColumn) -> str:
+    return f"{name_sql(column.name)} {type_name(column.pg_type).sql()}{' NOT NULL' if column.not_null else ''}"
+
+
+def _key(plain: PlainTable) -> str:
+    return f"ALTER TABLE {full_name_sql(plain.target)} ADD PRIMARY KEY ({', '.join(map(name_sql, plain.key))});"
+
+
+def _set(one: RecoveredSequence) -> str:
+    sequence = text_sql(_regclass(one.sequence))
+    if one.last_value is not None or one.table is None:
+        return f"SELECT setval({sequence}, {one.last_value}, {'true' if one.is_called else 'false'});"
+    largest = f"max({name_sql(one.column)})"
+    return f"SELECT setval({sequence}, {largest}) FROM {full_name_sql(one.table)} HAVING {largest} IS NOT NULL;"  # noqa: S608
+
+
+def _file(table: RecoveredTable) -> str:
+    return f"{FOLDER}/{table.entry.name}.tsv"
+
+
+def _wrapped(items: Iterable[str]) -> Iterator[str]:
+    """The items with commas between them, in lines that are not too long."""
+    line = ""
+    for item in items:
+        if line and len(line) + len(item) > _WIDTH:
+            yield f"  {line},"
+            line = ""
+        line = f"{line}, {item}" if line else item
+    yield f"  {line}"
+
+
+def _regclass(name: Name) -> str:
+    """The text that names a relation; it knows quotes, but not the escapes of `name_sql`."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name)
+
 
 FENCE = "-" * 64
 """The line before and after commands, which begin in its column, so that they can be copied as they stand."""
@@ -113,23 +250,23 @@ def _tables(manifest: Manifest) -> str:
 def _how(manifest: Manifest, schema: str) -> Iterator[str]:
     if manifest.tables:
         largest = max(manifest.tables, key=lambda table: table.row_count)
-        yield _filled(_OPEN, timezone=manifest.timezone, table=largest.name)
-    yield _filled(_CHECK, fence=FENCE)
+        yield _filled_text(_OPEN, timezone=manifest.timezone, table=largest.name)
+    yield _filled_text(_CHECK, fence=FENCE)
     if manifest.tables:
         try:
             yield from _recover(manifest, schema)
         except (ValueError, BackupError) as error:  # a backup is worth more than these commands
-            yield _filled(_BY_HAND, why=visible(str(error)))
+            yield _filled_text(_BY_HAND, why=visible(str(error)))
 
 
 def _recover(manifest: Manifest, schema: str) -> Iterator[str]:
     found = recovery(manifest, schema)
-    yield _filled(
+    yield _filled_text(
         _RECOVER,
         major=manifest.snapshot.server_version.partition(".")[0],
         fence=FENCE,
         folder=FOLDER,
-        order=_wrapped(f"{table.entry.name} {table.entry.row_count}" for table in found.tables),
+        order=_wrapped_text(f"{table.entry.name} {table.entry.row_count}" for table in found.tables),
         unpack="\n".join(unpack_lines(found)),
         load="\n".join(load_lines(found)),
     )
@@ -137,14 +274,14 @@ def _recover(manifest: Manifest, schema: str) -> Iterator[str]:
         yield "\n".join(["NOT AS IT WAS, ONCE RECOVERED", *_items(found.lacking), ""])
 
 
-def _filled(text: str, **values: str) -> str:
+def _filled_text(text: str, **values: str) -> str:
     """`text` with each `{name}` replaced; other braces stay."""
     for name, value in values.items():
         text = text.replace(f"{{{name}}}", value)
     return text
 
 
-def _wrapped(items: Iterable[str]) -> str:
+def _wrapped_text(items: Iterable[str]) -> str:
     return textwrap.fill(", ".join(items), 116, initial_indent="     ", subsequent_indent="     ")
 
 

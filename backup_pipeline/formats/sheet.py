@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +11,10 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import sheet_name
 from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import SheetPlan
-from backup_pipeline.formats.csv_rows import csv_header, csv_rows, records
-from backup_pipeline.formats.hashing_file import HashingFile
-from backup_pipeline.formats.parts_writer import PartsWriter
+from backup_pipeline.formats.csv_rows import BOM, csv_header, csv_rows, csv_title, records
+from backup_pipeline.formats.parquet import PartsWriter
+from backup_pipeline.formats.renderings import SheetFiles
+from backup_pipeline.formats.streams import HashingFile
 
 ROWS_PER_FILE = 1_048_575
 """Excel shows 1,048,576 lines; the first is the header."""
@@ -75,3 +77,45 @@ def _entry(file: HashingFile, rows: int) -> FileEntry:
     return FileEntry(
         name=file.path.name, format="csv", rows=rows, bytes=file.bytes, sha256=file.sha256, crc32=file.crc32
     )
+
+
+def combined_csv(sheets: Iterable[SheetFiles]) -> Iterator[bytes]:
+    """The bytes of one CSV: for each sheet the line `### Name ###`, its titles and records, and an empty line."""
+    yield BOM
+    for number, sheet in enumerate(sheets):
+        yield (("\r\n" if number else "") + csv_title(f"### {sheet.name} ###") + "\r\n").encode()
+        for part, file in enumerate(sheet.files):
+            chunks = _without(BOM, file)
+            yield from _without_titles(chunks) if part else chunks
+
+
+def _without(head: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    start = b""
+    rest = iter(chunks)
+    for chunk in rest:
+        start += chunk
+        if len(start) >= len(head):
+            break
+    yield start.removeprefix(head)
+    yield from rest
+
+
+def _without_titles(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """What follows the first line break outside quotes: a title may hold one too."""
+    start = b""
+    rest = iter(chunks)
+    for chunk in rest:
+        start += chunk
+        if (end := _first_line(start)) is not None:
+            yield start[end:]
+            break
+    yield from rest
+
+
+def _first_line(data: bytes) -> int | None:
+    end = data.find(b"\r\n")
+    while end >= 0:
+        if data.count(b'"', 0, end) % 2 == 0:
+            return end + 2
+        end = data.find(b"\r\n", end + 2)
+    return None

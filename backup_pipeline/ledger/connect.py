@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+import psutil
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from backup_pipeline.core.errors import LedgerError, SettingsError
+from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.secrets import is_unambiguous, redact_url
-from backup_pipeline.ledger.failures import sqlstate, told_as_ledger_errors
-from backup_pipeline.ledger.patience import be_patient
+from backup_pipeline.ledger.errors import sqlstate, told_as_ledger_errors
+
+ANSWER_SECONDS = 45.0
+"""More than the server lets a statement run: it is the first to say so, unless no word of it arrives."""
+
+T = TypeVar("T")
+
+
+class _PatientConnection(psycopg.Connection[Any]):
+    """Waits for any one answer so long and no longer; then it is closed, and OperationalError."""
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **more: Any) -> T:
+        return super().wait(_in_time(gen, ANSWER_SECONDS, self.pgconn.finish), *args, **more)
+
+
+def be_patient(engine: Engine) -> Engine:
+    """Let `engine` wait for an answer no longer than `ANSWER_SECONDS`."""
+    event.listen(engine, "do_connect", lambda _, __, words, names: _PatientConnection.connect(*words, **names))
+    return engine
+
+
+def _in_time(wanted: Generator[Any, Any, T], seconds: float, give_up: Callable[[], None]) -> Generator[Any, Any, T]:
+    """`wanted`, as psycopg drives it: with what the socket is ready for, or with nothing when an interval is over."""
+    end = time.monotonic() + seconds
+    try:
+        state = next(wanted)
+        while True:
+            ready = yield state
+            if not ready and time.monotonic() > end:
+                give_up()
+                message = f"no answer came within {seconds:g} s"
+                raise psycopg.OperationalError(message)
+            state = wanted.send(ready)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer
+
 
 CONNECT_SECONDS = 5
 LOCK_TIMEOUT = "10s"
@@ -139,3 +183,22 @@ def _create_database(target: URL, url: str) -> None:
                     raise
     finally:
         engine.dispose()
+
+
+_SAME_START = 1.0
+"""Seconds. A pid is given out again after its process is gone; the start time tells the two apart."""
+
+
+def this_owner() -> Owner:
+    """This process, on this host."""
+    return Owner(host=socket.gethostname(), pid=os.getpid(), started=psutil.Process().create_time())
+
+
+def alive(owner: Owner) -> bool:
+    """Whether `owner`, a process of this host, still runs; a zombie does not."""
+    try:
+        process = psutil.Process(owner.pid)
+        same = abs(process.create_time() - owner.started) <= _SAME_START
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

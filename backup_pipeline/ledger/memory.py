@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from backup_pipeline.core.hold import Hold
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, after
+from backup_pipeline.core.alerts import REMIND_EVERY
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status, after
 from backup_pipeline.core.ports import Clock
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.core.threads import REMIND_EVERY
-from backup_pipeline.core.verified import Verified
+from backup_pipeline.core.verification import Verified
+from backup_pipeline.ledger.errors import already_there, check_begins, not_there
 from backup_pipeline.ledger.memory_copies import MemoryCopies
 from backup_pipeline.ledger.memory_dues import MemoryDues
 from backup_pipeline.ledger.memory_leases import MemoryLeases
@@ -22,7 +21,6 @@ from backup_pipeline.ledger.memory_restores import MemoryRestores
 from backup_pipeline.ledger.memory_shapes import MemoryShapes
 from backup_pipeline.ledger.memory_tallies import MemoryTallies
 from backup_pipeline.ledger.memory_threads import MemoryThreads
-from backup_pipeline.ledger.refusals import already_there, check_begins, not_there
 
 
 class MemoryLedger:

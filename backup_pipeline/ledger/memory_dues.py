@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backup_pipeline.core.clocks import is_missed, until_now
-from backup_pipeline.core.due import FULL, Known, Settlement, why_dropped
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.refusals import already_there, check_begins
+from backup_pipeline.core.due import FULL, KnownDues, Settlement, why_dropped
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.schedule import is_missed, until_now
+from backup_pipeline.ledger.errors import already_there, check_begins
 
 
 class MemoryDues:
@@ -23,14 +22,14 @@ class MemoryDues:
         self._until: dict[str, datetime] = {}
 
     def settle(
-        self, catalog: str, decide: Callable[[Known], Settlement], *, since: datetime, now: datetime
+        self, catalog: str, decide: Callable[[KnownDues], Settlement], *, since: datetime, now: datetime
     ) -> Settlement:
         """Write down what `decide` says; what of it was really written."""
         with self._lock:
             until = self._until.get(catalog)
             start = min(since, until or since)
             known = [row for row in self._of(catalog) if row.status is Status.EXPECTED or _latest(row) >= start]
-            plan = decide(Known(until, tuple(known)))
+            plan = decide(KnownDues(until, tuple(known)))
             expected = [row for row in plan.expected if self._add(row)]
             missed = [found for row in plan.missed if (found := self._miss(row, now)) is not None]
             for row in plan.dropped:

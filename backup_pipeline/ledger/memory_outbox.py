@@ -6,32 +6,31 @@ import threading
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from backup_pipeline.core.alerts import Alert
-from backup_pipeline.core.outbox import Entry, claimed, settled
-from backup_pipeline.ledger.refusals import no_such_entry
+from backup_pipeline.core.alerts import Alert, OutboxEntry, claimed, settled
+from backup_pipeline.ledger.errors import no_such_entry
 
 
 class MemoryOutbox:
     """The port `Outbox` over a dictionary; safe from any thread."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, Entry] = {}
+        self._rows: dict[int, OutboxEntry] = {}
         self._last = 0
         self._lock = threading.Lock()
 
-    def add(self, alert: Alert, channels: Sequence[str], now: datetime) -> Sequence[Entry]:
+    def add(self, alert: Alert, channels: Sequence[str], now: datetime) -> Sequence[OutboxEntry]:
         """Note the alert for each channel, claimed by whoever adds it."""
         with self._lock:
             first = self._last + 1
             added = [
-                claimed(Entry(number, alert, channel, created_at=now, next_try_at=now), now)
+                claimed(OutboxEntry(number, alert, channel, created_at=now, next_try_at=now), now)
                 for number, channel in enumerate(channels, first)
             ]
             self._rows |= {entry.id: entry for entry in added}
             self._last += len(added)
         return added
 
-    def claim(self, now: datetime, *, without: Collection[str] = (), early: bool = False) -> Entry | None:
+    def claim(self, now: datetime, *, without: Collection[str] = (), early: bool = False) -> OutboxEntry | None:
         """Take the oldest undelivered entry that is due, or `early` any that nobody else has, to deliver it."""
         with self._lock:
             for number in sorted(self._rows):
@@ -41,7 +40,7 @@ class MemoryOutbox:
                     return self._rows[number]
         return None
 
-    def settle(self, number: int, error: str | None, now: datetime) -> Entry:
+    def settle(self, number: int, error: str | None, now: datetime) -> OutboxEntry:
         """Write down what became of an attempt."""
         with self._lock:
             if number not in self._rows:
@@ -60,7 +59,7 @@ class MemoryOutbox:
             }
             return there - len(self._rows)
 
-    def list(self, *, undelivered: bool = True, limit: int | None = None) -> Sequence[Entry]:
+    def list(self, *, undelivered: bool = True, limit: int | None = None) -> Sequence[OutboxEntry]:
         """Entries, newest first."""
         with self._lock:
             rows = [entry for _, entry in sorted(self._rows.items(), reverse=True)]

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from backup_pipeline.core.leases import Reading
 from backup_pipeline.core.ports import Clock
-from backup_pipeline.core.readings import Reading
 
 
 class MemoryReadings:

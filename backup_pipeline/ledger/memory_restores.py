@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backup_pipeline.core.restore_requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
-from backup_pipeline.ledger.refusals import no_such_restore
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
+from backup_pipeline.ledger.errors import no_such_restore
 
 
 class MemoryRestores:

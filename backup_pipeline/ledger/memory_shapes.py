@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backup_pipeline.core.shape import Shape
+from backup_pipeline.core.anomalies import Shape
 
 
 class MemoryShapes:

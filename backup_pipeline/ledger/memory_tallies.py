@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from threading import Lock
 
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.statistics import ended_as
-from backup_pipeline.core.statuses import Status
 
 
 class MemoryTallies:

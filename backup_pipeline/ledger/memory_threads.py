@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from backup_pipeline.core.threads import REMIND_EVERY, Step, Thread, failing, recovered
+from backup_pipeline.core.alerts import REMIND_EVERY, Thread, ThreadStep, failing, recovered
 
 
 class MemoryThreads:
@@ -17,12 +17,12 @@ class MemoryThreads:
         self._rows: dict[tuple[str, str], Thread] = {}
         self._lock = threading.Lock()
 
-    def failing(self, catalog: str, topic: str, now: datetime, failures: int, *, heard: bool = True) -> Step:
+    def failing(self, catalog: str, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
         """Add `failures`; what people are told of them."""
         with self._lock:
             return self._write(failing(self._row(catalog, topic), now, failures, self._remind_every, heard=heard))
 
-    def recovered(self, catalog: str, topic: str) -> Step:
+    def recovered(self, catalog: str, topic: str) -> ThreadStep:
         """Close the thread; whether people are told."""
         with self._lock:
             return self._write(recovered(self._row(catalog, topic)))
@@ -36,6 +36,6 @@ class MemoryThreads:
     def _row(self, catalog: str, topic: str) -> Thread:
         return self._rows.get((catalog, topic), Thread(catalog, topic))
 
-    def _write(self, step: Step) -> Step:
+    def _write(self, step: ThreadStep) -> ThreadStep:
         self._rows[step.after.catalog, step.after.topic] = step.after
         return step

@@ -6,12 +6,54 @@ Migrations are the modules in `migrations/versions`, named r0001_…, each with 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
-from sqlalchemy import create_engine
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
-from backup_pipeline.ledger.connect import CONNECT_SECONDS, ledger_url
-from backup_pipeline.ledger.failures import told_as_ledger_errors
-from backup_pipeline.ledger.revision import current_revision, head_revision
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.ports import Clock
+from backup_pipeline.ledger.connect import CONNECT_SECONDS, ledger_engine, ledger_url
+from backup_pipeline.ledger.errors import sqlstate, told_as_ledger_errors
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+VERSION_TABLE = "backup_ledger_version"
+"""Not Alembic's default name: Dagster's storage may live in the same database and uses that one."""
+
+
+def head_revision() -> str:
+    """The revision this version of the code needs: the files of the migrations begin with theirs, in order."""
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("r[0-9]*_*.py"))
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision the ledger is at; None where it has no tables yet."""
+    there = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": VERSION_TABLE}).scalar_one()
+    if not there:
+        return None
+    found: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608 - a constant
+    return found
+
+
+def run_migrations(connection: Connection) -> None:
+    """Migrate up to the newest revision; LedgerError when the ledger is at one that this code does not know."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        found = current_revision(connection)
+        message = f"The ledger is at revision {found}, which this version of the code does not know."
+        raise LedgerError(message, do="Install the newer version of backup-pipeline that migrated it.") from error
+
 
 _LOCK = int.from_bytes(b"ledger", "big")
 _ONE_AT_A_TIME = threading.Lock()
@@ -29,10 +71,110 @@ def upgrade(url: str) -> None:
         with _ONE_AT_A_TIME, told_as_ledger_errors(url), engine.begin() as connection:
             if current_revision(connection) == head_revision():
                 return
-            from backup_pipeline.ledger.alembic_upgrade import run_migrations
 
             connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             run_migrations(connection)
     finally:
         engine.dispose()
+
+
+WRITER = "backup_pipeline_writer"
+PEOPLE = ("admin", "super_admin")
+
+_FORBIDDEN = "42501"
+_MADE_MEANWHILE = {"42710", "23505"}
+"""Roles belong to the cluster, and the ledgers of two databases may be migrated at the same moment."""
+
+
+def require_roles(connection: Connection, *, writer: str = WRITER, people: Sequence[str] = PEOPLE) -> None:
+    """Leave `writer` and `people` existing, and the current user a member of `writer`, inside its transaction.
+
+    LedgerError with the statements an administrator must run, when the current user may not.
+    """
+    for role in (*people, writer):
+        if not _exists(connection, role):
+            _create(connection, role)
+    if not _is_member(connection, writer):
+        _join(connection, writer)
+
+
+def _exists(connection: Connection, role: str) -> bool:
+    query = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
+    return bool(connection.scalar(query, {"role": role}))
+
+
+def _create(connection: Connection, role: str) -> None:
+    statement = f"CREATE ROLE {_quoted(connection, role)} NOLOGIN"
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(statement)
+    except DBAPIError as error:
+        if sqlstate(error) == _FORBIDDEN:
+            raise _ask(connection, f"The ledger needs the database role {role}", statement) from error
+        if sqlstate(error) not in _MADE_MEANWHILE:
+            raise
+
+
+def _is_member(connection: Connection, role: str) -> bool:
+    # USAGE, not MEMBER: a policy counts only for roles whose privileges are inherited.
+    return bool(connection.scalar(text("SELECT pg_has_role(current_user, :role, 'USAGE')"), {"role": role}))
+
+
+def _join(connection: Connection, role: str) -> None:
+    user = _quoted(connection, str(connection.scalar(text("SELECT current_user"))))
+    statement = f"GRANT {_quoted(connection, role)} TO {user}"
+    cause: DBAPIError | None = None
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(statement)
+    except DBAPIError as error:
+        cause = error
+    if not _is_member(connection, role):
+        raise _ask(connection, f"The ledger's owner must inherit from the role {role}", statement) from cause
+
+
+def _ask(connection: Connection, need: str, statement: str) -> LedgerError:
+    user = connection.scalar(text("SELECT current_user"))
+    return LedgerError(
+        f"{need}, and {user} may not arrange that.", do=f"Let an administrator run: {statement}; then start again."
+    )
+
+
+def _quoted(connection: Connection, name: str) -> str:
+    return connection.dialect.identifier_preparer.quote_identifier(name)
+
+
+_WRITTEN = ("backup_logs", "backup_audit")
+
+
+@dataclass(frozen=True)
+class LedgerFacts:
+    """The ledger's revision and the one this version needs, what it may not write, its time and ours around it."""
+
+    revision: str | None
+    wanted: str
+    readonly: tuple[str, ...]
+    asked: datetime
+    now: datetime
+    answered: datetime
+
+
+def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
+    """What is to be known of the ledger at `url`; only read. LedgerError when it can not be."""
+    engine = ledger_engine(url)
+    try:
+        with told_as_ledger_errors(url), engine.connect() as connection:
+            asked = clock()
+            now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+            answered = clock()
+            found, readonly = current_revision(connection), _readonly(connection)
+            return LedgerFacts(found, head_revision(), readonly, asked, now, answered)
+    finally:
+        engine.dispose()
+
+
+def _readonly(connection: Connection) -> tuple[str, ...]:
+    """The tables that this role may not add rows to; one that is not there is none."""
+    asked = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'INSERT'), true)")
+    return tuple(name for name in _WRITTEN if not connection.execute(asked, {"name": name}).scalar_one())

@@ -3,25 +3,138 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 
 from backup_pipeline.core.alerts import Alert, Severity
-from backup_pipeline.core.anomaly_backup import Contents, judge_backup
-from backup_pipeline.core.anomaly_history import History
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.anomalies import BackupContents, History, Shape, TableShape, judge_backup, shape_of
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.comparison import Pointing, pointings
 from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError
-from backup_pipeline.core.hold import Hold
-from backup_pipeline.core.manifest import AnomalyEntry, Manifest
-from backup_pipeline.core.outline import Outline
+from backup_pipeline.core.ledger import GOOD, Attempt, Hold, Status
+from backup_pipeline.core.manifest import AnomalyEntry, Manifest, TableEntry
+from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.shape import Shape, shape_of
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.operations.alerting import tell
+from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.hold import hold_backup
-from backup_pipeline.operations.telling import tell
 
 logger = logging.getLogger(__name__)
+
+_FULL = "full"
+_ROWS = 200
+"""Good rows to look at: some are of selected tables, or have no bundle."""
+_SHAPES = 5
+"""Shapes to look at for a table that the newest do not hold."""
+
+
+def load_history(attempt: Attempt, ports: Ports) -> History:
+    """The good backups of the catalog before `attempt`; LedgerError when the ledger can not be read."""
+    rows = ports.ledger.list(catalog=attempt.catalog, status=sorted(GOOD), limit=_ROWS)
+    before = [row for row in rows if _comparable(row, attempt)]
+    now = ports.clock()
+    full = next((row for row in before if row.kind == _FULL), None)
+    return History(
+        attempts=before,
+        tables=dict(_tables(before, ports)),
+        full=_shape(full, ports) if full else None,
+        held=frozenset(row.backup_id for row in before if row.hold is not None and row.hold.lasts(now)),
+    )
+
+
+def _comparable(row: Attempt, attempt: Attempt) -> bool:
+    """Whether the row is of an earlier backup of the same rows: one without counted tables has no bundle."""
+    earlier = row.created_at < attempt.created_at and row.backup_id != attempt.backup_id
+    return earlier and bool(row.table_counts) and row.business == attempt.business
+
+
+def _tables(before: Sequence[Attempt], ports: Ports) -> Iterator[tuple[str, TableShape]]:
+    """Each table as in the newest backup that holds it."""
+    seen: set[str] = set()
+    looked = 0
+    for row in before:
+        new = set(row.table_counts) - seen
+        if not new or looked == _SHAPES:
+            continue
+        seen |= new
+        looked += 1
+        shape = _shape(row, ports)
+        yield from ((name, table) for name, table in (shape.tables.items() if shape else ()) if name in new)
+
+
+def _shape(row: Attempt, ports: Ports) -> Shape | None:
+    """The backup's shape; None when neither the ledger nor the store tells: then its columns are not compared."""
+    kept = ports.ledger.shapes.get(row.backup_id)
+    if kept is not None:
+        return kept
+    try:
+        return shape_of(stored_manifest(row, ports.store))
+    except BackupError as error:
+        logger.warning("Columns are not compared with those of backup %s: %s", row.backup_id, error)
+        return None
+
+
+CHEAP_ROWS = 1_000_000
+"""Rows of both tables together up to which a reference is followed here; beyond, verification at level 3 does it."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many rows each reference leads nowhere, of those that could be followed.
+
+    `orphans` are those that the database lets be, 0 where there are none; `broken` those that it should enforce, where
+    there are any.
+    """
+
+    orphans: Mapping[str, int] = field(default_factory=dict)
+    broken: Mapping[str, int] = field(default_factory=dict)
+
+
+def count_orphans(manifest: Manifest, spool: Path | None, ports: Ports) -> Counted:
+    """Follow the references between files still in `spool`.
+
+    Never raises for what it can not count: that reference is missing then.
+    """
+    if spool is None or ports.decoder is None:
+        return Counted()
+    wanted = list(_wanted(manifest, spool))
+    orphans, broken = dict[str, int](), dict[str, int]()
+    if not wanted:
+        return Counted()
+    try:
+        with ports.decoder(spool).follower() as follow:
+            for pointing, rows, targets in wanted:
+                lost = follow(pointing, rows, targets).rows
+                if not pointing.enforced:
+                    orphans[str(pointing)] = lost
+                elif lost:
+                    broken[str(pointing)] = lost
+    except BackupError as error:
+        logger.warning("References are not followed to the end: %s", error)
+    return Counted(orphans, broken)
+
+
+def _wanted(manifest: Manifest, spool: Path) -> Iterator[tuple[Pointing, Sequence[Path], Sequence[Path]]]:
+    """The references to follow, with the files of both their ends."""
+    tables = {table.name: table for table in manifest.tables}
+    for pointing in pointings(manifest, list(tables)):
+        if pointing.why_not is not None:
+            continue
+        ends = (tables[pointing.table], tables[pointing.target])
+        rows, targets = (_files(end, spool) for end in ends)
+        if rows and targets and sum(end.row_count for end in ends) <= CHEAP_ROWS:
+            yield pointing, rows, targets
+
+
+def _files(table: TableEntry, spool: Path) -> list[Path]:
+    """The table's Parquet files on this machine; none when one is missing."""
+    files = [file for file in table.files if file.format == "parquet"]
+    paths = [spool / table.name / file.name for file in files]
+    here = all(path.is_file() and path.stat().st_size == file.bytes for path, file in zip(paths, files, strict=True))
+    return paths if here else []
+
 
 BY = "backup_pipeline"
 """Who holds a backup because of an anomaly."""
@@ -29,7 +142,7 @@ BY = "backup_pipeline"
 
 def with_anomalies(manifest: Manifest, catalog: Catalog, history: History) -> Manifest:
     """The manifest with what is unusual about the backup as a whole; what is about one table, its entry says."""
-    now = Contents(
+    now = BackupContents(
         manifest.kind,
         manifest.tables,
         manifest.unlisted,

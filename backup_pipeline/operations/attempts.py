@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from backup_pipeline.core.alerts import Delivery
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.clocks import check_difference, is_future
-from backup_pipeline.core.dates import is_late, local_date
+from backup_pipeline.core.alerts import Delivery, Signal
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import FULL, due_at_start
-from backup_pipeline.core.errors import (
-    BackupError,
-    CanceledError,
-    LedgerError,
-    RefusedError,
-    SettingsError,
-    StoreError,
-)
-from backup_pipeline.core.ids import new_backup_id
+from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, RefusedError, SettingsError, StoreError
 from backup_pipeline.core.layout import BackupPlace
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner
-from backup_pipeline.core.pings import Signal
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.operations.ended import note_end
-from backup_pipeline.operations.lease import take_for
-from backup_pipeline.operations.signals import ping, ping_without_row
-from backup_pipeline.operations.telling import failure_alert, no_row_alert, tell
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner, Status
+from backup_pipeline.core.names import new_backup_id
+from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.schedule import check_difference, is_future, is_late, local_date
+from backup_pipeline.operations.alerting import failure_alert, no_row_alert, note_end, ping, ping_without_row, tell
+from backup_pipeline.operations.leases import take_for
+
+AGAIN_AFTER_S: tuple[float, ...] = (1.0, 3.0, 9.0)
 
 logger = logging.getLogger(__name__)
+
+
+def end_made(
+    attempt: Attempt,
+    outcome: Outcome,
+    ledger: Ledger,
+    *,
+    again_after: Sequence[float] | None = None,
+    pause: Callable[[float], object] = time.sleep,
+) -> None:
+    """Write `outcome` into the attempt's row, and try again while the ledger can not be reached.
+
+    A row that has this status already was written by a try whose answer got lost. LedgerError when it stays away: the
+    row is still `running` then, and whoever finds its process gone ends it as what the store says it is.
+    """
+    for seconds in (*(AGAIN_AFTER_S if again_after is None else again_after), None):
+        try:
+            ledger.end(attempt.backup_id, outcome)
+        except LedgerError as error:
+            if _is_written(attempt, outcome, ledger):
+                return
+            if seconds is None or not error.transient:
+                raise
+            logger.warning("Backup %s is made; its row is written again in %g s: %s", attempt.backup_id, seconds, error)
+            pause(seconds)
+        else:
+            return
+
+
+def _is_written(attempt: Attempt, outcome: Outcome, ledger: Ledger) -> bool:
+    try:
+        row = ledger.get(attempt.backup_id)
+    except LedgerError:
+        return False
+    return row is not None and (row.status, row.sha256) == (outcome.status, outcome.sha256)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from backup_pipeline.core.alerts import Alert, Severity
-from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError, VerificationError
+from backup_pipeline.core.alerts import Alert, Say, Severity
+from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus, decide_copies
+from backup_pipeline.core.errors import (
+    BackupError,
+    CanceledError,
+    LedgerError,
+    NotFoundError,
+    SettingsError,
+    VerificationError,
+)
 from backup_pipeline.core.layout import BackupPlace
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Owner
+from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Owner
 from backup_pipeline.core.manifest import StoredBundle
-from backup_pipeline.core.ports import Ports, Second, Store
-from backup_pipeline.core.progress import BytesMoved, StageStarted
-from backup_pipeline.core.threads import Say
-from backup_pipeline.core.verification import Level
-from backup_pipeline.core.verified import passed
-from backup_pipeline.operations.browse import bundle_place, place_of
-from backup_pipeline.operations.open_backup import open_unread
-from backup_pipeline.operations.telling import tell
+from backup_pipeline.core.ports import Ledger, Ports, Second, Store
+from backup_pipeline.core.ports.people import BytesMoved, StageStarted
+from backup_pipeline.core.verification import Level, VerifyReport, newly_verified, passed
+from backup_pipeline.operations.alerting import tell
+from backup_pipeline.operations.browse import bundle_place, open_unread, place_of
+from backup_pipeline.operations.verify import VerifyPorts, VerifyRequest, verify_backup
 
 logger = logging.getLogger(__name__)
 
@@ -215,3 +221,64 @@ def copy_after(order: CopyOrder, ports: Ports) -> str | None:
         return None
     told = (row.error_message or "").partition("\n")[0].removesuffix(".")
     return f"It was not copied to {row.store}: {told}. `backup-pipeline copy --missing` tries again."
+
+
+def missing_copies(
+    ports: Ports, catalog: str | None, owner: Owner, alive: Callable[[Owner], bool]
+) -> Sequence[CopyDecision]:
+    """What is to be done about each good backup, with the reason; nothing is touched."""
+    url = second_of(ports).url
+    attempts = ports.ledger.list(catalog=catalog, status=sorted(GOOD))
+    copies = ports.ledger.copies.list(catalog=catalog, store=url)
+    return decide_copies(attempts, copies, now=ports.clock(), host=owner.host, alive=alive)
+
+
+def copy_missing(decisions: Sequence[CopyDecision], ports: Ports, *, actor: str, owner: Owner) -> Iterator[Copy]:
+    """Copy what is wanted, one after the other; each row as it ended. One that fails does not stop the others."""
+    for decision in decisions:
+        if decision.wanted:
+            yield copy_backup(order_of(decision.attempt, actor, owner), ports)
+
+
+def verify_copy(
+    attempt: Attempt, second: Second, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: str
+) -> VerifyReport:
+    """Verify the backup in the second store (that of `ports`) as `verify_attempt` does in the first.
+
+    A copy that nothing was known of, and that is good, gets its row. NotFoundError when the backup was never copied.
+    """
+    place = bundle_place(attempt)
+    row = ledger.copies.get(attempt.backup_id, second.url)
+    if row is None and ports.store.head(place.manifest) is None:
+        message = f"Backup {attempt.backup_id} is not in {second.url}: it was never copied."
+        raise NotFoundError(message, do=f"Copy it: `backup-pipeline copy {attempt.backup_id}`.")
+    report = verify_backup(place, request, ports, row=attempt)
+    now = ports.clock()
+    findings = [f"{found.object}: {found.message}" for found in report.findings]
+    detail = {"store": second.url, "reached": report.reached, "findings": findings}
+    ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, detail))
+    ended = _after(row or _unknown(attempt, second, now), attempt, report, now)
+    if ended != row:
+        ledger.copies.put(ended)
+    return report
+
+
+def _unknown(attempt: Attempt, second: Second, now: datetime) -> Copy:
+    return Copy(attempt.backup_id, attempt.catalog, second.url, CopyStatus.FAILED, now)
+
+
+def _after(row: Copy, attempt: Attempt, report: VerifyReport, now: datetime) -> Copy:
+    """The row after a verification. Whatever it said, a copy whose bytes were all compared and are right is good."""
+    kept = newly_verified(row.verified, report, now)
+    if kept is not None:
+        row = replace(row, verification_level=kept.level, verified_at=kept.at)
+    if report.passed and report.level is not None and report.level >= Level.BYTES:
+        return replace(
+            row,
+            status=CopyStatus.GOOD,
+            finished_at=row.finished_at or now,
+            sha256=attempt.sha256,
+            bytes=row.bytes or report.bytes,
+            error_message=None,
+        )
+    return row

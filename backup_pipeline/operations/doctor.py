@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from backup_pipeline.core.doctor import Check, Line, problem, skipped
-from backup_pipeline.core.errors import BackupError
-from backup_pipeline.core.unforeseen import in_our_words
+from backup_pipeline.core.alerts import Alert, Severity, reaching
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.doctor import (
+    Bucket,
+    Examination,
+    Line,
+    judge_age,
+    judge_bucket,
+    judge_clock,
+    ok,
+    problem,
+    skipped,
+    warning,
+)
+from backup_pipeline.core.due import DO
+from backup_pipeline.core.due import DueState as Due
+from backup_pipeline.core.errors import BackupError, StoreDeniedError, StoreError, in_our_words
+from backup_pipeline.core.keys import Cipher
+from backup_pipeline.core.leases import described
+from backup_pipeline.core.ledger import GOOD, Attempt, Owner
+from backup_pipeline.core.ports import Alerter, Clock, Ledger, Store, StoredObject
+from backup_pipeline.core.schedule import is_future, until_now
+from backup_pipeline.core.verification import Verified
+from backup_pipeline.operations.download import Witness
+from backup_pipeline.operations.due import look
+from backup_pipeline.operations.keys import check_key
 
 PATIENCE = timedelta(seconds=30)
 _LOOK = "Look at what it names; with --debug of another command there is a traceback."
 
 
-def examine(checks: Sequence[Check], patience: timedelta = PATIENCE) -> Sequence[Line]:
+def examine(checks: Sequence[Examination], patience: timedelta = PATIENCE) -> Sequence[Line]:
     """The lines of all checks, in their order. One that has not ended within `patience` is left to itself, and told."""
     found: list[list[Line]] = [[] for _ in checks]
     futures = [_start(check, lines) for check, lines in zip(checks, found, strict=True)]
@@ -29,7 +53,7 @@ def examine(checks: Sequence[Check], patience: timedelta = PATIENCE) -> Sequence
     return [line for lines in found for line in tuple(lines)]
 
 
-def _start(check: Check, lines: list[Line]) -> Future[None]:
+def _start(check: Examination, lines: list[Line]) -> Future[None]:
     """Carry the check out in a daemon thread: one that hangs keeps nobody from ending."""
     future: Future[None] = Future()
 
@@ -45,3 +69,239 @@ def _start(check: Check, lines: list[Line]) -> Future[None]:
 
     threading.Thread(target=run, name=f"doctor {check.topic}", daemon=True).start()
     return future
+
+
+_VERIFY_AFTER = timedelta(days=8)
+_DRILL_AFTER = timedelta(days=35)
+_AUDITS = 20_000
+_FEWEST_RECIPIENTS = 2
+
+
+def newest_good(ledger: Ledger, catalog: str) -> Attempt | None:
+    """The newest good backup with a bundle."""
+    rows = until_now(ledger.list(catalog=catalog, status=sorted(GOOD)), ledger.now())
+    return next((row for row in rows if row.kind != "tables"), None)
+
+
+def leases(
+    catalogs: Sequence[Catalog], ledger: Ledger, now: datetime, alive: Callable[[Owner], bool]
+) -> Iterator[Line]:
+    """Who writes each catalog now."""
+    for catalog in catalogs:
+        lease, topic = ledger.leases.get(catalog.catalog), f"lease {catalog.catalog}"
+        if lease is None or lease.expires_at <= now:
+            yield ok(topic, "free: nobody writes the catalog")
+        elif alive(lease.claim.owner):
+            yield ok(topic, f"held by {described(lease)}")
+        else:
+            do = "Nothing: the next backup takes it over."
+            yield warning(topic, f"held by {described(lease)}, whose process is gone", do)
+
+
+def outbox(ledger: Ledger) -> Iterator[Line]:
+    """The alerts that did not reach people."""
+    if unheard := [f"{thread.catalog} ({thread.topic})" for thread in ledger.threads.list() if not thread.heard]:
+        do = "Set BACKUP_ALERT_URLS: what is open is then told once (`backup-pipeline check`, or Dagster's sensor)."
+        yield warning("alerts", f"only the log was told of what goes wrong with {', '.join(unheard)}", do)
+    left = ledger.outbox.list(limit=1000)
+    if not left:
+        yield ok("alerts", "no alert waits to be delivered")
+        return
+    error = next((entry.last_error for entry in left if entry.last_error), None)
+    last = f"; the last error: {error}" if error else ""
+    do = "Correct BACKUP_ALERT_URLS, then `backup-pipeline alerts retry`; `backup-pipeline alerts` lists them."
+    yield problem("alerts", f"{len(left)} alerts did not reach people{last}", do)
+
+
+def channels(alerter: Alerter, catalog: str, now: datetime, *, send: bool) -> Iterator[Line]:
+    """Whether anybody is told; with `send`, whether a message reaches them."""
+    names = reaching(alerter.channels)
+    if not names:
+        do = "Set BACKUP_ALERT_URLS to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…"
+        yield warning("alerts", "no channel is set: alerts go into the log, where nobody looks", do)
+        return
+    if not send:
+        yield ok("alerts", f"channels: {', '.join(names)} (`doctor --send` tries them)")
+        return
+    said = "This is a trial of the doctor. Backups tell you here when something fails."
+    for delivery in alerter.send(Alert(Severity.INFO, "A trial message", said, "Nothing.", catalog, at=now)):
+        if delivery.error:
+            do = "Correct this URL in BACKUP_ALERT_URLS."
+            yield problem("alerts", f"{delivery.channel} did not take the message: {delivery.error}", do)
+        else:
+            yield ok("alerts", f"{delivery.channel} took a message")
+
+
+def fresh(catalog: Catalog, ledger: Ledger, now: datetime) -> Iterator[Line]:
+    """Whether what is due is there, how it was verified last, and when a restore was rehearsed last."""
+    topic, name = f"backups {catalog.catalog}", catalog.catalog
+    stands = look(catalog, ledger, now)
+    if stands.overdue:
+        yield problem(topic, stands.what, DO)
+    elif stands.state is Due.WAITING:
+        yield warning(topic, stands.what, f"Make the first: `backup-pipeline backup --catalog {name}`.")
+    else:
+        yield ok(topic, stands.what)
+    row = newest_good(ledger, name)
+    if row is None:
+        return
+    verified = Verified(row.verification_level, row.verified_at)
+    do = f"Run `backup-pipeline verify {row.backup_id}`."
+    if verified.failed:
+        yield problem(topic, f"the verification of {row.backup_id} found something", f"{do} Make another backup.")
+    else:
+        yield judge_age(topic, "the newest was verified last", verified.at, now, _VERIFY_AFTER, do)
+    do = f"Run `backup-pipeline drill latest --catalog {name}`: only a restore proves a backup."
+    yield judge_age(topic, "a restore was rehearsed last", _drilled(ledger, name, now), now, _DRILL_AFTER, do)
+
+
+def _drilled(ledger: Ledger, catalog: str, now: datetime) -> datetime | None:
+    """When a drill of a backup of the catalog ended well."""
+    for event in ledger.audits(limit=_AUDITS):
+        if event.action == "drill" and event.backup_id and not is_future(event.at, now) and event.detail.get("passed"):
+            row = ledger.get(event.backup_id)
+            if row is not None and row.catalog == catalog:
+                return event.at
+    return None
+
+
+def escrow(cipher: Cipher, catalogs: Sequence[Catalog], store: Store, witness: Witness) -> Iterator[Line]:
+    """Whether a lost key loses the backups, and whether a key here opens the newest ones."""
+    count = len(cipher.recipients)
+    if not count:
+        yield skipped("keys", "backups are not encrypted by a key of yours (BACKUP_AGE_RECIPIENTS)")
+    elif count < _FEWEST_RECIPIENTS:
+        do = "Add a second recipient, whose key lies elsewhere (`backup-pipeline key new`): BACKUP_AGE_RECIPIENTS."
+        yield warning("keys", "one recipient: whoever loses that key loses every backup", do)
+    else:
+        yield ok("keys", f"{count} recipients: one lost key loses nothing")
+    if not cipher.holders:
+        if count:
+            yield ok("keys", "no key on this machine; where one is, `backup-pipeline key check` tries it")
+        return
+    for catalog in catalogs:
+        yield from _opens(catalog.catalog, cipher, store, witness)
+
+
+def _opens(name: str, cipher: Cipher, store: Store, witness: Witness) -> Iterator[Line]:
+    row = newest_good(witness.ledger, name)
+    if row is None:
+        return
+    try:
+        checked = check_key(row, store, cipher, witness)
+    except BackupError as error:
+        yield problem("keys", f"the newest backup of {name}: {error.what}", error.do)
+        return
+    if checked.opened_by is None:
+        yield ok("keys", f"the newest backup of {name} is not encrypted")
+    else:
+        yield ok("keys", f"the key here opens the newest backup of {name}")
+
+
+FOLDER = "doctor/"
+_BYTES = b"backup-pipeline doctor: this trial object may be removed.\n"
+_FIRST, _LENGTH = 7, 11
+_SIGNED = timedelta(minutes=15)
+"""S3 takes no request whose signature is older or younger."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The trial of one store: `name` tells this trial from others, `locks` whether backups ask for Object Lock there.
+
+    `bucket` is None where the store is no bucket.
+    """
+
+    topic: str
+    store: Store
+    clock: Clock
+    name: str
+    bucket: Bucket | None = None
+    locks: bool = False
+    _written: list[str] = field(default_factory=list)
+
+    def run(self) -> Iterator[Line]:
+        """A line for each thing; whatever was written is deleted at the end, or told."""
+        try:
+            yield from self._writing()
+        finally:
+            lines = list(self._deleting())
+        yield from lines
+
+    def _writing(self) -> Iterator[Line]:
+        key = f"{FOLDER}{self.name}.txt"
+        asked = self.clock()
+        try:
+            stored = self._put(key)
+        except BackupError as error:
+            do = error.do or "Look at the store, its address and the rights of these credentials."
+            yield problem(self.topic, f"nothing can be written to {self.store.url}: {error.what}", do)
+            return
+        yield ok(self.topic, f"{self.store.url} takes an object")
+        yield judge_clock(self.topic, "the store", asked, stored.modified, self.clock(), longest=_SIGNED)
+        yield from self._reading(key)
+        if self.bucket is not None:
+            yield from self._examining(key, self.bucket)
+
+    def _put(self, key: str) -> StoredObject:
+        self._written.append(key)
+        return self.store.put(key, [_BYTES])
+
+    def _reading(self, key: str) -> Iterator[Line]:
+        steps: Mapping[str, Callable[[], bool]] = {
+            "gives it back": lambda: self.store.get(key) == _BYTES,
+            "gives a range of it": lambda: self._range(key) == _BYTES[_FIRST : _FIRST + _LENGTH],
+            "lists it": lambda: key in {found.key for found in self.store.list(FOLDER)},
+        }
+        for said, step in steps.items():
+            try:
+                done, why, do = step(), "it came back otherwise than it was written", "Look at the store."
+            except BackupError as error:
+                done, why, do = False, error.what, error.do
+            yield ok(self.topic, f"it {said}") if done else problem(self.topic, f"not so that it {said}: {why}", do)
+
+    def _range(self, key: str) -> bytes:
+        return b"".join(self.store.stream(key, start=_FIRST, length=_LENGTH))
+
+    def _examining(self, key: str, bucket: Bucket) -> Iterator[Line]:
+        parts = f"{FOLDER}{self.name}.parts.txt"
+        self._written.append(parts)
+        try:
+            bucket.put_in_parts(parts, _BYTES)
+            yield ok(self.topic, "it takes an upload in parts")
+        except StoreError as error:
+            yield problem(self.topic, f"it takes no upload in parts: {error.what}", error.do)
+        yield from judge_bucket(self.topic, bucket.facts(key), refuses=bucket.refuses(key), locks=self.locks)
+
+    def _deleting(self) -> Iterator[Line]:
+        left = self._left()
+        if not left:
+            return
+        try:
+            self.store.delete(left)
+            left = self._left()
+        except StoreDeniedError as error:
+            what = f"these credentials may not delete: whoever has them can remove no backup. Left: {', '.join(left)}"
+            do = (
+                f"Nothing, if that is meant: {error.what}. Let `prune` run with others, and let a lifecycle rule of "
+                f"the bucket remove {FOLDER}."
+            )
+            yield warning(self.topic, what, do)
+            return
+        except BackupError as error:
+            yield problem(self.topic, f"it can not delete: {error.what}. Left: {', '.join(left)}", error.do)
+            return
+        if left:
+            yield problem(self.topic, f"it still shows what it deleted: {', '.join(left)}", "Look at the store.")
+        else:
+            yield ok(self.topic, "it deletes")
+
+    def _left(self) -> Sequence[str]:
+        found = []
+        for key in self._written:
+            try:
+                if self.store.head(key) is not None:
+                    found.append(key)
+            except BackupError:
+                continue  # a store that does not answer has been told of
+        return found

@@ -2,18 +2,101 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
-from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.errors import BackupError, DiskFullError, RefusedError, UsageError
+from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
-from backup_pipeline.core.ports import Clock, Ledger, Store
-from backup_pipeline.core.progress import Progress, Silence, StageStarted
-from backup_pipeline.operations.browse import opened_unread
-from backup_pipeline.operations.local_file import Destination
-from backup_pipeline.operations.open_backup import check_bytes, compared
+from backup_pipeline.core.ports import Clock, Formats, Ledger, Store
+from backup_pipeline.core.ports.people import Progress, Silence, StageStarted
+from backup_pipeline.operations.browse import check_bytes, check_unpinned, compared, opened_backup, opened_unread
+from backup_pipeline.operations.streams import Ranges
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a person wants a file: at `target`, or under the file's own name in the folder `target`.
+
+    What is not there yet is a folder when its name has no ending (`~/backups`, not `~/isp.zip`). A file that is there
+    already is overwritten only with `force`.
+    """
+
+    target: Path
+    force: bool = False
+
+    def path(self, name: str) -> Path:
+        """The path of a file called `name`; RefusedError when a file is there that must stay."""
+        path = self.target / name if self._is_folder() else self.target
+        if not self.force and path.exists():
+            raise _there_already(path)
+        return path
+
+    @contextmanager
+    def appearing(self, path: Path) -> Iterator[BinaryIO]:
+        """A file that gets the name `path` when the context ends well, and leaves nothing behind when it does not.
+
+        Only its owner may read it. A folder that is not there yet is made, and stays. RefusedError when a file came to
+        be there meanwhile; DiskFullError; BackupError when it can not be written.
+        """
+        with _told_as_backup_errors(path):
+            if self._is_folder():
+                self.target.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        draft = Path(name)
+        try:
+            with _told_as_backup_errors(path):
+                with os.fdopen(handle, "wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                _publish(draft, path, force=self.force)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _is_folder(self) -> bool:
+        return self.target.is_dir() or not (self.target.exists() or self.target.suffix)
+
+
+def _publish(draft: Path, path: Path, *, force: bool) -> None:
+    if force:
+        draft.replace(path)
+        return
+    try:
+        path.hardlink_to(draft)  # unlike a rename, refuses when somebody has made the file meanwhile
+    except FileExistsError:
+        raise _there_already(path) from None
+    except OSError:
+        if path.exists():
+            raise _there_already(path) from None
+        draft.rename(path)  # a file system without links
+
+
+@contextmanager
+def _told_as_backup_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            message = f"There is no room for {path}: {error.strerror}."
+            raise DiskFullError(
+                message, do="Make room, also for temporary files (TMPDIR), or choose another place with --to."
+            ) from error
+        message = f"{path} can not be written: {error.strerror or error}."
+        raise BackupError(message, do="Choose a folder that exists and that you may write to, with --to.") from error
+
+
+def _there_already(path: Path) -> RefusedError:
+    return RefusedError(f"{path} is there already.", do="Choose another name with --to, or overwrite it with --force.")
+
 
 DEFAULT_EXPIRY = timedelta(hours=1)
 LONGEST_EXPIRY = timedelta(days=7)
@@ -82,3 +165,34 @@ def bundle_url(
 def _spoken(time: timedelta) -> str:
     """A time as people say it: `9 days`, `8 days, 8:00:00`, `0 seconds`."""
     return str(time).removesuffix(", 0:00:00") if time >= timedelta(days=1) else f"{time.total_seconds():g} seconds"
+
+
+def render_backup(
+    attempt: Attempt,
+    kind: Rendering,
+    to: Destination,
+    *,
+    store: Store,
+    formats: Formats,
+    witness: Witness,
+    progress: Progress,
+) -> Path:
+    """The backup of `attempt` in the form `kind` as a file at `to`, in a folder called as the bundle; its path.
+
+    The bundle is read by ranges, only the members that `kind` is made of, each compared with its SHA-256. The file
+    appears when it is whole; until then, and after any error, there is nothing. Only its owner may read it.
+    RefusedError when a file is there already, unless forced; NotFoundError when there is no bundle; VerificationError
+    when it is damaged, or ledger and manifest contradict each other; DiskFullError.
+    """
+    opened = opened_backup(attempt, store)
+    size = opened.bundle.bytes
+    name = kind.file_name(opened.bundle.name)
+    path = to.path(name)
+    with to.appearing(path) as file:
+        # The audit comes before the bytes, and names the deed as `download` does: data left the store.
+        witness.note("download", attempt, file_name=name, rendering=str(kind))
+        check_unpinned(opened, store, formats, progress)
+        progress.tell(StageStarted("render", size))
+        bundle = formats.open_bundle(Ranges(store, opened.key, size, progress).read, size)
+        formats.render(kind, opened.manifest, bundle, file)
+    return path

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from backup_pipeline.core.errors import NotFoundError, StoreDeniedError, UsageError
-from backup_pipeline.core.hold import Hold, seal_hold
-from backup_pipeline.core.ledger import Attempt, AuditEvent
+from collections.abc import Mapping
+from dataclasses import replace
+
+from backup_pipeline.core.errors import (
+    BackupError,
+    LockedError,
+    NotFoundError,
+    PartialError,
+    RefusedError,
+    StoreDeniedError,
+    UsageError,
+)
+from backup_pipeline.core.ledger import MOVES, Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.ports import Store
+from backup_pipeline.core.retention.rules import objections, successors
+from backup_pipeline.operations.alerting import Scribe
 from backup_pipeline.operations.browse import bundle_place
-from backup_pipeline.operations.telling import Scribe
+from backup_pipeline.operations.leases import readers
+from backup_pipeline.operations.prune.perform import Removal, Removed, remove_backup, remove_copies
+from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, basis_of, folder_of, held_in_store
 
 
 def hold_backup(attempt: Attempt, hold: Hold, store: Store, scribe: Scribe) -> None:
@@ -54,3 +68,89 @@ def _check(hold: Hold, scribe: Scribe) -> None:
     if not hold.lasts(scribe.clock()):
         message = f"The hold would be over already: {hold.until:%Y-%m-%d %H:%M} UTC."
         raise UsageError(message, do="Give a date to come, or none: then it lasts until somebody releases it.")
+
+
+def check_deletable(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> None:
+    """Raise unless the backup may be deleted: LockedError while it is made or read, RefusedError with every reason."""
+    if attempt.status is Status.RUNNING:
+        message = f"Backup {attempt.backup_id} is being made at this moment."
+        raise LockedError(message, do="Stop the run first, or wait for it.")
+    if reader := readers(ports).get(attempt.backup_id):
+        message = f"Backup {attempt.backup_id} stays: {reader}. Nothing was touched."
+        raise LockedError(message, do="Wait until that has ended. If it died, it counts no more after 90 seconds.")
+    if attempt.status is not Status.DELETED and Status.DELETED not in MOVES[attempt.status]:
+        message = f"{attempt.backup_id} is {attempt.status}: nothing of it was ever stored. Nothing was touched."
+        raise RefusedError(message, do="There is nothing to delete; the row stays as a record.")
+    if reasons := _reasons(attempt, wish, ports):
+        message = f"Backup {attempt.backup_id} stays: {'; '.join(reasons)}. Nothing was touched."
+        raise RefusedError(message, do=_advice(reasons))
+
+
+def check_confirmed(attempt: Attempt, confirm: str | None, *, do: str) -> None:
+    """Raise RefusedError unless the backup's own id was typed as the confirmation; `do` says how."""
+    if confirm != attempt.backup_id:
+        given = f" ({confirm!r} is not its id)" if confirm else ""
+        message = f"Deleting backup {attempt.backup_id} is not confirmed{given}. Nothing was touched."
+        raise RefusedError(message, do=do)
+
+
+def delete_backup(attempt: Attempt, wish: PruneWish, ports: PrunePorts, *, reason: str) -> Removed:
+    """Delete the backup; its row stays, `deleted`. One that is deleted already loses what was left of it.
+
+    Raises what `check_deletable` raises. Its partitions go with the next prune, unless another backup has their date.
+    """
+    with ports.alone(wish.catalog):
+        check_deletable(attempt, wish, ports)
+        if attempt.status is Status.DELETED:
+            removed = _rest(attempt, wish, ports)
+        else:
+            removal = Removal(reason or "asked for", wish.versions, _proven_successor(attempt, wish, ports)[0])
+            removed = remove_backup(attempt, Status.DELETED, removal, ports)
+        copies = tuple(remove_copies(wish, ports))
+    return replace(removed, left=(*removed.left, *copies))
+
+
+def left_error(removed: Removed) -> BackupError:
+    """The error of a deletion that could not remove everything."""
+    if not removed.left:
+        return RefusedError(f"Backup {removed.backup_id} stays: {removed.kept}.", do="Look at it again, then decide.")
+    first = removed.left[0]
+    stays = "stays whole" if removed.kept else "is deleted, but something of it is left"
+    return PartialError(f"Backup {removed.backup_id} {stays}. {first.key}: {first.message}", do=first.do)
+
+
+def _rest(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> Removed:
+    folder = folder_of(attempt, ports.store)
+    left = tuple(ports.removals.remove([*folder.pointers, *folder.data], wish.versions))
+    return Removed(attempt.backup_id, attempt.status, len(folder.objects), folder.bytes, left)
+
+
+def _reasons(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> tuple[str, ...]:
+    rows = ports.ledger.list(catalog=attempt.catalog)
+    basis = basis_of(wish, ports)
+    held = held_in_store(folder_of(attempt, ports.store), attempt, ports)
+    claims = {attempt.backup_id: held} if held else {}
+    _, broken = _proven_successor(attempt, wish, ports)
+    return objections(attempt, rows, replace(basis, claims={**claims, **basis.claims}, broken=broken))
+
+
+def _proven_successor(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> tuple[Attempt | None, Mapping[str, str]]:
+    """The backup that stays in its place, found whole in the store; and those that were found not to be, with why."""
+    broken: dict[str, str] = {}
+    rows = ports.ledger.list(catalog=attempt.catalog) if attempt.status.good else ()
+    for row in successors(attempt, rows, basis_of(wish, ports)):
+        why = ports.proofs.whole(row)
+        if not why:
+            return row, broken
+        broken[row.backup_id] = why
+    return None, broken
+
+
+def _advice(reasons: tuple[str, ...]) -> str:
+    if any(reason.startswith("held") for reason in reasons):
+        return "Look at who holds it and why (`backup-pipeline show`); `backup-pipeline release ID` ends a hold."
+    if any("restore request" in reason for reason in reasons):
+        return "Let the restore be performed, or reject it (`backup-pipeline restores`)."
+    if any("good backup" in reason or "not verified" in reason for reason in reasons):
+        return "Make another backup and verify it (`backup-pipeline backup`, `verify latest`); then delete this one."
+    return "Wait until the grace is over, or change the rule in the catalog (docs/retention.md)."

@@ -6,21 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.clocks import until_now
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import CopyStatus
-from backup_pipeline.core.due_state import State
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.metrics import Known, Metric, Standing, metrics_of
+from backup_pipeline.core.due import DueState
+from backup_pipeline.core.ledger import GOOD, Attempt, Status
+from backup_pipeline.core.metrics import KnownStates, Metric, Standing, metrics_of
 from backup_pipeline.core.ports import Ledger, Store
-from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
-from backup_pipeline.core.retention_plan import plan_retention
-from backup_pipeline.core.retention_rules import Basis
-from backup_pipeline.core.statistics import Statistics, statistics_of
-from backup_pipeline.core.statistics_forecast import Keep, forecast, keep_all
-from backup_pipeline.core.statuses import GOOD, Status
-from backup_pipeline.operations.account import look
-from backup_pipeline.operations.second_age import second_ages
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.retention.rules import RetentionBasis, plan_retention
+from backup_pipeline.core.schedule import until_now
+from backup_pipeline.core.statistics import Keep, Statistics, forecast, keep_all, statistics_of
+from backup_pipeline.operations.due import look, second_ages
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def all_metrics(ledger: Ledger, places: Places, catalogs: Sequence[Catalog], now
     """
     attempts = (*ledger.list(status=sorted(GOOD)), *ledger.list(status=[Status.RUNNING]))
     ends = ledger.tallies.ends()
-    known = Known(
+    known = KnownStates(
         attempts=attempts,
         ends=ends,
         copies=ledger.copies.list(status=CopyStatus.GOOD),
@@ -96,7 +97,7 @@ def _newest_restore(ledger: Ledger, catalog: str) -> Sequence[RestoreRow]:
 def _standings(ledger: Ledger, places: Places, catalogs: Sequence[Catalog], now: datetime) -> Iterator[Standing]:
     for catalog in catalogs:
         one = look(catalog, ledger, now)
-        promised = one.state in {State.FRESH, State.OVERDUE}
+        promised = one.state in {DueState.FRESH, DueState.OVERDUE}
         yield Standing(one.catalog, places.first, one.age_s, not one.overdue if promised else None)
         if places.second is not None:
             [second] = second_ages([catalog], places.second, ledger, now)
@@ -108,7 +109,35 @@ def _kept_by(catalog: Catalog) -> Keep:
     """What the catalog's retention leaves of backups at an instant."""
 
     def kept(rows: Sequence[Attempt], at: datetime) -> Sequence[Attempt]:
-        verdicts = plan_retention(rows, Basis(catalog.retention, catalog.timezone, at))
+        verdicts = plan_retention(rows, RetentionBasis(catalog.retention, catalog.timezone, at))
         return [verdict.attempt for verdict in verdicts if not verdict.removed]
 
     return kept
+
+
+_KINDS: Mapping[str, type[GaugeMetricFamily] | type[CounterMetricFamily]] = {
+    "gauge": GaugeMetricFamily,
+    "counter": CounterMetricFamily,
+}
+
+
+def prometheus_text(metrics: Sequence[Metric]) -> str:
+    """The metrics as Prometheus reads them, with `# HELP` and `# TYPE`."""
+    registry = CollectorRegistry()
+    registry.register(_Ready(metrics))
+    return generate_latest(registry).decode()
+
+
+class _Ready(Collector):
+    """Metrics whose values are known already."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Family]:
+        """One family a metric."""
+        for metric in self._metrics:
+            family = _KINDS[metric.kind](metric.name, metric.help, labels=metric.labels)
+            for sample in metric.samples:
+                family.add_metric([sample.labels[label] for label in metric.labels], sample.value)
+            yield family

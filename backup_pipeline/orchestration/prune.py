@@ -1,26 +1,66 @@
 """The weekly clean-up of a catalog: what the command line's `prune --confirm` does, with its plan in the UI."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 from pydantic import Field
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.prune_plan import PrunePlan
-from backup_pipeline.operations.prune import prune
-from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, plan_prune
-from backup_pipeline.operations.prune_report import PruneReport
+from backup_pipeline.core import text as markdown
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.retention.prune import PrunePlan
+from backup_pipeline.operations.prune.perform import PruneReport, prune
+from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
 from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG
+from backup_pipeline.orchestration.due import tick_of, ticks_of
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.keys import prune_job_name, prune_op
-from backup_pipeline.orchestration.prune_metadata import plan_markdown, prune_metadata
-from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.orchestration.run_facts import actor_of
-from backup_pipeline.orchestration.s3 import s3_settings_of
-from backup_pipeline.orchestration.schedules import tick_of, ticks_of
+from backup_pipeline.orchestration.keys import actor_of, prune_job_name, prune_op
+from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.pruning import open_prune, wishes_of
+from backup_pipeline.wiring.ports import open_prune, wishes_of
+
+Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
+
+
+def prune_metadata(plans: Sequence[PrunePlan], reports: Sequence[PruneReport]) -> Metadata:
+    """What was planned and what was done; the numbers are plotted over the runs."""
+    left = [left for report in reports for left in report.left]
+    return {
+        "kept": sum(len(plan.verdicts) - len(plan.removed) for plan in plans),
+        "removed": sum(1 for report in reports for each in report.removed if not each.kept),
+        "partitions_removed": sum(len(report.days) for report in reports),
+        "bytes_removed": sum(report.bytes for report in reports),
+        "plan": dg.MetadataValue.md("\n\n".join(plan_markdown(plan) for plan in plans)),
+        "left": dg.MetadataValue.md(markdown.bullets(f"{each.why}: {each.key}: {each.message}" for each in left)),
+    }
+
+
+def plan_markdown(plan: PrunePlan) -> str:
+    """The plan as Markdown: each backup with its reasons, then everything else that goes, then what is strange."""
+    return "\n".join(_lines(plan))
+
+
+def _lines(plan: PrunePlan) -> Iterator[str]:
+    yield f"Catalog `{plan.catalog}`: {len(plan.removed)} of {len(plan.verdicts)} backups go, {plan.bytes:,} bytes.\n"
+    if plan.verdicts:
+        yield "| backup | date | type | | why |"
+        yield "|---|---|---|---|---|"
+    for verdict in plan.verdicts:
+        row, what = verdict.attempt, "**remove**" if verdict.removed else "keep"
+        what = "locked" if row.backup_id in plan.locked else what
+        why = markdown.plain("; ".join(verdict.reasons))
+        yield f"| {row.backup_id} | {row.partition_date} | {row.type} | {what} | {why} |"
+    yield ""
+    yield from (f"- finish the removal of {backup_id}" for backup_id in plan.begun)
+    yield from (f"- remove the partitions of {day.day}: {markdown.plain(day.reason)}" for day in plan.removed_days)
+    yield from (
+        f"- remove what is left of {each.folder.backup_id}: {markdown.plain(each.reason)}" for each in plan.debris
+    )
+    yield from (f"- remove the unfinished {markdown.plain(each.key)}" for each in plan.unfinished)
+    yield from (f"- remove all versions of {markdown.plain(each.key)}" for each in plan.hidden)
+    yield from (f"- remove the copy {markdown.plain(str(copy))}" for copy in plan.copies)
+    yield from (f"- **{markdown.plain(str(remark))}**" for remark in plan.remarks)
 
 
 class PruneConfig(dg.Config):

@@ -8,17 +8,48 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 from pydantic import PrivateAttr
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.progress import Progress, Silence
-from backup_pipeline.orchestration.s3 import s3_settings_of
+from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.settings import Settings
+from backup_pipeline.stores.s3.clients import S3Settings
+from backup_pipeline.wiring.addresses import store_url
 from backup_pipeline.wiring.ports import open_ports
 
 if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
+
     from backup_pipeline.operations.drill import DrillPorts
-    from backup_pipeline.operations.restore_access import Access
-    from backup_pipeline.wiring.targets import Target
+    from backup_pipeline.operations.restore.requests import Access
+    from backup_pipeline.wiring.restore import Target
+
+
+class NoS3(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
+    """The store of this installation is a directory."""
+
+
+def s3_resource(settings: Settings) -> "S3Resource | NoS3":
+    """S3 as the settings say; credentials come from the usual AWS chain and never stand in Dagster's config."""
+    if not store_url(settings).startswith("s3:"):
+        return NoS3()
+    from dagster_aws.s3 import S3Resource
+
+    return S3Resource(endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region)
+
+
+def s3_settings_of(resource: Any) -> S3Settings | None:
+    """The settings of `s3_resource` as the store takes them; None where there are none."""
+    if isinstance(resource, NoS3):
+        return None
+    return S3Settings(
+        endpoint_url=resource.endpoint_url,
+        region=resource.region_name,
+        access_key_id=resource.aws_access_key_id,
+        secret_access_key=resource.aws_secret_access_key,
+        session_token=resource.aws_session_token,
+        profile=resource.profile_name,
+    )
+
 
 T = TypeVar("T")
 
@@ -55,7 +86,7 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     @contextmanager
     def open_restore(self, catalog: Catalog, target: "Target", *, second: bool = False) -> Iterator["Access"]:
         """Everything a restore into `target` needs, closed at the end. Nothing connects before it is used."""
-        from backup_pipeline.wiring.targets import open_access
+        from backup_pipeline.wiring.restore import open_access
 
         progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
         with open_access(Settings(), target, catalog.catalog, s3=s3, progress=progress, second=second) as access:
@@ -64,7 +95,7 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     @contextmanager
     def open_drill(self, catalog: Catalog) -> Iterator["DrillPorts"]:
         """Everything a drill needs, closed at the end. Nothing connects before it is used."""
-        from backup_pipeline.wiring.drilling import open_drill
+        from backup_pipeline.wiring.drill import open_drill
 
         progress = watcher.get() or Silence()
         with open_drill(Settings(), catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:

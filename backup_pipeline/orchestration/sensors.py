@@ -9,24 +9,49 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from backup_pipeline.core.alerts import Alert, Severity
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.errors import BackupError, CanceledError, SettingsError
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
 from backup_pipeline.core.secrets import redact
+from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
 from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.drill import end_drill_run
-from backup_pipeline.operations.prune_report import prune_alert
-from backup_pipeline.operations.restore_ends import end_restore_run
-from backup_pipeline.operations.telling import tell
+from backup_pipeline.operations.prune.perform import prune_alert
+from backup_pipeline.operations.restore.requests import end_restore_run
+from backup_pipeline.orchestration.checks import failed_checks
 from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG
-from backup_pipeline.orchestration.dead_runs import close_what_died
-from backup_pipeline.orchestration.failed_checks import failed_checks
-from backup_pipeline.orchestration.outbox import alerts_sensor
+from backup_pipeline.orchestration.failures import close_what_died
+from backup_pipeline.orchestration.keys import run_url
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.orchestration.run_facts import run_url
 from backup_pipeline.settings import Settings
 
-_RUNNING = dg.DefaultSensorStatus.RUNNING
 _EVERY_S = 30
+
+
+def alerts_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+    """One sensor for the alerts of all catalogs."""
+
+    @dg.sensor(
+        name="backup_alerts",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=_EVERY_S,
+        description="Delivers the alerts of the outbox that are due: a channel that was away is told once it is back.",
+    )
+    def backup_alerts(backups: BackupResource) -> Iterator[dg.SkipReason]:
+        try:
+            with backups.open(next(iter(catalogs.values()))) as ports:
+                tell_unheard(ports)
+                tried = deliver(ports)
+        except (LedgerError, SettingsError) as error:  # the next tick tries again
+            yield dg.SkipReason(str(error))
+            return
+        good = sum(entry.delivered_at is not None for entry in tried)
+        told = f"{good} alerts delivered, {len(tried) - good} not." if tried else "No alert is due."
+        yield dg.SkipReason(told)
+
+    return backup_alerts
+
+
+_RUNNING = dg.DefaultSensorStatus.RUNNING
 
 
 def build_sensors(catalogs: Mapping[str, Catalog]) -> Sequence[dg.SensorDefinition]:

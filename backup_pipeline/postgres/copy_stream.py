@@ -15,10 +15,11 @@ from psycopg.pq import ConnStatus, ExecStatus
 
 from backup_pipeline.core.errors import SourceError
 from backup_pipeline.native.library import library
-from backup_pipeline.postgres.libpq import connection_address, function_address
+from backup_pipeline.postgres.connection import connection_address, function_address
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
+
 
 _FIRST_ROWS = 1024
 _FIRST_BYTES = 64 << 10
@@ -78,7 +79,7 @@ class _State(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Form:
+class CopyForm:
     """A column as it comes: `type` is Arrow's for what is stored; `shift` is added to each integer.
 
     `pg_types` are the names of PostgreSQL's types that come like this. A numeric is of a decimal type, without a shift.
@@ -120,7 +121,7 @@ class CopyStream:
         self,
         connection: psycopg.Connection[Any],
         sql: str,
-        forms: Sequence[Form],
+        forms: Sequence[CopyForm],
         batch_bytes: int,
         expected: Expected | None = None,
     ) -> None:
@@ -195,7 +196,7 @@ class CopyStream:
 class _Page:
     """The buffers of one page; the kernel writes into them by address."""
 
-    def __init__(self, forms: Sequence[Form], expected: Expected) -> None:
+    def __init__(self, forms: Sequence[CopyForm], expected: Expected) -> None:
         self.rows = rows = expected.rows
         self.columns = (_Column * len(forms))()
         self._forms = forms
@@ -236,7 +237,7 @@ class _Page:
         arrays = [self._array(number, form, rows) for number, form in enumerate(self._forms)]
         return pa.RecordBatch.from_arrays(arrays, [f"c{number}" for number in range(len(arrays))])
 
-    def _array(self, number: int, form: Form, rows: int) -> pa.Array:
+    def _array(self, number: int, form: CopyForm, rows: int) -> pa.Array:
         buffers = [self._valid[number], self._values[number]]
         if (data := self._bytes[number]) is not None:
             buffers.append(data.slice(0, self._end(number, rows)))
@@ -247,7 +248,7 @@ class _Page:
     def _end(self, number: int, rows: int) -> int:
         return int(np.frombuffer(self._values[number], np.int32, rows + 1)[rows])
 
-    def _point(self, number: int, form: Form) -> None:
+    def _point(self, number: int, form: CopyForm) -> None:
         data = self._bytes[number]
         where = (0, 0) if data is None else (data.address, data.size)
         shift = form.shift

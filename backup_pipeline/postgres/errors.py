@@ -7,10 +7,8 @@ import re
 import psycopg
 
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceError, SourceUnavailableError
-from backup_pipeline.postgres.connect import UnsuitableConnectionError
-from backup_pipeline.postgres.endpoint import Endpoint
+from backup_pipeline.postgres.connection import Endpoint, UnsuitableConnectionError, refusal_state, server_answered
 from backup_pipeline.postgres.lock_watch import way_out
-from backup_pipeline.postgres.refusals import refusal_state, server_answered
 
 _LOST_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 _SERVER_SAID = re.compile(r"(?:^|: )[^\s:]+:  (.*)", re.DOTALL)

@@ -8,10 +8,9 @@ from typing import Any
 
 import psycopg
 
-from backup_pipeline.core.doctor_source import SourceFacts, Standby
+from backup_pipeline.core.doctor import SourceFacts, Standby
 from backup_pipeline.core.ports import Clock
-from backup_pipeline.postgres.connect import first_connection
-from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
+from backup_pipeline.postgres.connection import Endpoint, first_connection, parse_endpoint
 from backup_pipeline.postgres.errors import connect_error, query_error
 
 _TIMEOUT_MS = 10_000

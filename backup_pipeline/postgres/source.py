@@ -2,36 +2,126 @@
 
 from __future__ import annotations
 
+import selectors
+import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from psycopg.pq import ConnStatus
 
-from backup_pipeline.core.doctor_source import DumpFacts
+from backup_pipeline.core.doctor import DumpFacts, Release
 from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
+from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Page
-from backup_pipeline.core.progress import Progress, Silence, Waiting
+from backup_pipeline.core.ports.people import Progress, Silence, Waiting
 from backup_pipeline.core.relations import Database, Relation
-from backup_pipeline.core.releases import Release
-from backup_pipeline.postgres.connect import first_connection
-from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
+from backup_pipeline.postgres.connection import Endpoint, Patience, Session, first_connection, parse_endpoint
+from backup_pipeline.postgres.dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
 from backup_pipeline.postgres.errors import RECOVERY, connect_error, connection_lost, query_error
-from backup_pipeline.postgres.holder import Holder, Row
 from backup_pipeline.postgres.introspect import introspect
-from backup_pipeline.postgres.known_settings import DUMPING, KNOWN, startup_options
 from backup_pipeline.postgres.lock_watch import LockWatch
 from backup_pipeline.postgres.page_sql import own_column, source_sql
-from backup_pipeline.postgres.pages import Reading, read_pages, run
-from backup_pipeline.postgres.patience import Patience
+from backup_pipeline.postgres.pages import PageSize, TableReading, read_pages, run
 from backup_pipeline.postgres.programs import Choice, choose_dump
-from backup_pipeline.postgres.schema_dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
-from backup_pipeline.postgres.session import apply_sql, literal, session_settings
-from backup_pipeline.postgres.walks import PageSize
+from backup_pipeline.postgres.session import (
+    BEGIN,
+    DUMPING,
+    KNOWN,
+    apply_sql,
+    literal,
+    refuse_hidden_damage,
+    session_settings,
+    startup_options,
+)
 from backup_pipeline.postgres.worker import Worker, Workers
+
+_OPEN = """
+SELECT pg_export_snapshot() AS id, current_database() AS database,
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
+       pg_is_in_recovery() AS standby, current_setting('server_version') AS server_version"""
+_CANCEL_TIMEOUT_S = 5.0
+
+Row = dict[str, Any]
+
+
+class Holder:
+    """Holds the snapshot open until `close`. Raises psycopg's errors as they are; safe from any thread."""
+
+    def __init__(self, connection: Session, settings: Mapping[str, str], patience: Patience) -> None:
+        self._patience = patience
+        self._connection = connection
+        self._guard = threading.Lock()
+        self._ends = socket.socketpair()
+        self._watcher: threading.Thread | None = None
+        try:
+            self.query(BEGIN)
+            # The first query takes the snapshot: what was committed before it arrived is in it.
+            first = self.query(apply_sql(settings))[0]
+            refuse_hidden_damage(first["refused"])
+            self.pid = int(first["pid"])
+            opened = self.query(_OPEN)[0]
+        except BaseException:
+            self.close()
+            raise
+        self.server_version = self._connection.info.server_version
+        self.standby = bool(opened.pop("standby"))
+        self.entry = SnapshotEntry(**opened, taken_at=first["asked_at"].astimezone(UTC))
+
+    def query(self, sql: str, parameters: Sequence[object] | None = None) -> list[Row]:
+        """The rows of `sql` in the snapshot."""
+        with self._guard, self._patience.waiting(self._connection):
+            cursor = self._connection.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        """Call `lost`, in a thread of its own, as soon as the server ends this connection."""
+        self._watcher = threading.Thread(target=self._watch, args=(lost,), name="snapshot watch", daemon=True)
+        self._watcher.start()
+
+    def gone(self) -> bool:
+        """Whether the server ended the connection, as far as its messages arrived; returns at once."""
+        with self._guard:
+            try:
+                # The farewell first, then the end: two readings.
+                self._connection.pgconn.consume_input()
+                self._connection.pgconn.consume_input()
+            except psycopg.Error:
+                return True
+            return self._connection.pgconn.status == ConnStatus.BAD
+
+    def cancel(self) -> None:
+        """Stop the query that runs now, if one does."""
+        if not self._guard.locked():
+            return
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+
+    def close(self) -> None:
+        """End the transaction: the snapshot can not be joined any more."""
+        self._ends[1].close()
+        if self._watcher and self._watcher is not threading.current_thread():
+            self._watcher.join()
+        self._ends[0].close()
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+    def _watch(self, lost: Callable[[], None]) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._ends[0], selectors.EVENT_READ)
+            while not any(key.fileobj is self._ends[0] for key, _ in selector.select()):
+                # Something to read: an answer for a thread that is querying, or the server's farewell.
+                if self.gone():
+                    lost()
+                    return
+
 
 _TID_RANGE_SCAN = 140000
 _MIB = 1 << 20
@@ -108,7 +198,7 @@ class PostgresSnapshot:
         self._endpoint = endpoint = self._route.endpoint
         self.entry = self._holder.entry
         self._workers = Workers(self._worker, options.max_connections)
-        self._reading = Reading(
+        self._reading = TableReading(
             workers=self._workers,
             now=self._now,
             endpoint=endpoint,

@@ -10,18 +10,13 @@ from dataclasses import dataclass
 import psycopg
 
 from backup_pipeline.core.errors import BackupError, CanceledError, LockedError
-from backup_pipeline.core.progress import Progress, Silence
-from backup_pipeline.core.restore_target import TargetFacts
-from backup_pipeline.core.restoring import Name, RestorePlan, TableReport, TableRestore
-from backup_pipeline.postgres import target_queries as ask
-from backup_pipeline.postgres.connect import first_connection
-from backup_pipeline.postgres.endpoint import Endpoint, parse_endpoint
-from backup_pipeline.postgres.known_settings import WRITING, refuse_replica, timeouts
-from backup_pipeline.postgres.restore_run import restore_in_transaction
-from backup_pipeline.postgres.restore_work import Work
-from backup_pipeline.postgres.session import apply_sql, identifier, relation_sql
-from backup_pipeline.postgres.target_errors import connect_error, told_as_target_errors
-from backup_pipeline.postgres.target_facts import facts
+from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.restore.model import Name, RestorePlan, TableReport, TableRestore, TargetFacts
+from backup_pipeline.postgres import target_facts as ask
+from backup_pipeline.postgres.connection import Endpoint, first_connection, parse_endpoint
+from backup_pipeline.postgres.restore.transaction import restore_in_transaction
+from backup_pipeline.postgres.session import WRITING, apply_sql, identifier, refuse_replica, relation_sql, timeouts
+from backup_pipeline.postgres.target_facts import Work, connect_error, facts, told_as_target_errors
 
 LOCK = {"class": 1_650_551_664, "object": 1}
 """The advisory lock that a restore holds on its target database."""

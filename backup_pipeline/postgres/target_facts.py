@@ -2,15 +2,208 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
+from backup_pipeline.core.errors import BackupError, PreflightRefusedError, TargetError, TargetUnavailableError
+from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.relations import RelationKind
-from backup_pipeline.core.restore_target import TargetColumn, TargetFacts, TargetReference, TargetRelation
-from backup_pipeline.core.restoring import Name
-from backup_pipeline.postgres import target_queries as ask
+from backup_pipeline.core.restore.model import Name, TargetColumn, TargetFacts, TargetReference, TargetRelation
+from backup_pipeline.postgres import target_facts as ask
+from backup_pipeline.postgres.connection import Endpoint, UnsuitableConnectionError
+from backup_pipeline.postgres.errors import connection_lost, refusal_rule, refused_with, server_said, sqlstate_of
 from backup_pipeline.postgres.session import relation_sql
+
+_OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+_OF_EXTENSION = "SELECT FROM pg_depend d WHERE d.deptype = 'e' AND d.objid = {oid} AND d.classid = {catalog}::regclass"
+
+SERVER = f"""
+SELECT current_database() AS database, current_user AS role, current_setting('server_version') AS server_version,
+       (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) AS superuser, session_user AS login,
+       pg_is_in_recovery() AS standby, current_setting('default_transaction_read_only') = 'on' AS read_only,
+       has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+       has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
+       NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                   WHERE {_OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+                   AND NOT EXISTS ({_OF_EXTENSION.format(oid="c.oid", catalog="'pg_class'")}))
+       AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+                       WHERE {_OURS} AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
+                       AND NOT EXISTS ({_OF_EXTENSION.format(oid="t.oid", catalog="'pg_type'")})
+                       AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+                       AND t.typrelid = 0)
+       AND NOT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                       WHERE {_OURS} AND NOT EXISTS ({_OF_EXTENSION.format(oid="p.oid", catalog="'pg_proc'")}))
+       AS empty"""  # noqa: S608
+RELATION_NAMES = f"""
+SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE {_OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')"""  # noqa: S608
+TYPE_NAMES = f"""
+SELECT n.nspname AS schema, t.typname AS name FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE {_OURS}"""  # noqa: S608
+FUNCTION_NAMES = f"""
+SELECT n.nspname AS schema, p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE {_OURS}"""  # noqa: S608
+SCHEMAS = "SELECT n.nspname AS name, has_schema_privilege(n.oid, 'CREATE') AS creatable FROM pg_namespace n"
+ROLES = "SELECT rolname AS name FROM pg_roles"
+EXTENSIONS = (
+    "SELECT e.extname AS name, n.nspname AS home FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+)
+AVAILABLE = "SELECT name FROM pg_available_extensions"
+
+OIDS = """
+SELECT c.oid::int8 AS id FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS w (schema, name)
+JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"""
+# A trigger or rule that fires only on a replica does not fire for us.
+RELATIONS = """
+SELECT c.oid::int8 AS id, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+       pg_has_role(c.relowner, 'USAGE') AS owned, row_security_active(c.oid) AS filtered,
+       ARRAY(SELECT t.relid::regclass::text FROM pg_partition_tree(c.oid) AS t JOIN pg_class f ON f.oid = t.relid
+             WHERE c.relkind = 'p' AND f.relkind = 'f' ORDER BY 1) AS elsewhere,
+       CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) ELSE '' END AS view_sql,
+       ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+             WHERE has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, p)) AS privileges,
+       ARRAY(SELECT DISTINCT t.tgname::text FROM pg_trigger t
+             WHERE (t.tgrelid = c.oid OR c.relkind = 'p' AND t.tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid)))
+             AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') ORDER BY 1) AS triggers,
+       ARRAY(SELECT r.rulename::text FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'
+             AND r.ev_enabled IN ('O', 'A') ORDER BY 1) AS rules
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (%(oids)s::oid[])"""
+COLUMNS = """
+SELECT a.attrelid::int8 AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS pg_type,
+       NOT (a.attnotnull OR t.typnotnull) AS nullable, a.attgenerated <> '' AS generated,
+       a.atthasdef OR t.typdefault IS NOT NULL AS has_default,
+       CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' ELSE '' END AS identity
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = ANY (%(oids)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum"""
+KEYS = """
+SELECT i.indrelid::int8 AS relation, ARRAY(
+           SELECT a.attname::text FROM unnest((string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts]) AS k (n)
+           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n) AS columns
+FROM pg_index i
+WHERE i.indrelid = ANY (%(oids)s::oid[]) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+  AND i.indexprs IS NULL AND (i.indimmediate OR i.indisprimary)
+  AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND NOT a.attnotnull
+                  AND a.attnum = ANY ((string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts]))
+ORDER BY 1, i.indisprimary DESC, i.indnkeyatts, i.indexrelid"""
+UNIQUES = """
+SELECT i.indrelid::int8 AS relation, ARRAY(
+           SELECT DISTINCT a.attname::text FROM pg_attribute a
+           WHERE a.attrelid = i.indrelid AND a.attnum > 0 AND (
+               a.attnum = ANY ((string_to_array(i.indkey::text, ' ')::int2[])[1:i.indnkeyatts])
+               OR i.indexprs IS NOT NULL AND EXISTS (
+                   SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                   AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+           ) AS columns
+FROM pg_index i WHERE i.indrelid = ANY (%(oids)s::oid[]) AND (i.indisunique OR i.indisexclusion)
+ORDER BY i.indrelid, i.indexrelid"""
+# Functions that checks, generated columns, defaults, domains and indexes call. Compiled ones need no search path, nor
+# those that were parsed when they were made (prosqlbody, since 14).
+CALLERS = """
+WITH called (relation, function) AS (
+    SELECT k.conrelid, d.refobjid FROM pg_constraint k JOIN pg_depend d
+    ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid WHERE k.contype = 'c'
+      AND d.refclassid = 'pg_proc'::regclass
+    UNION SELECT a.adrelid, d.refobjid FROM pg_attrdef a JOIN pg_depend d
+    ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid WHERE d.refclassid = 'pg_proc'::regclass
+    UNION SELECT i.indrelid, d.refobjid FROM pg_index i JOIN pg_depend d
+    ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid WHERE d.refclassid = 'pg_proc'::regclass
+    UNION SELECT a.attrelid, d.refobjid FROM pg_attribute a JOIN pg_constraint k ON k.contypid = a.atttypid
+    JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
+    WHERE a.attnum > 0 AND d.refclassid = 'pg_proc'::regclass)
+SELECT DISTINCT cn.nspname AS schema, c.relname AS name, pn.nspname AS function_schema, p.proname AS function
+FROM called f JOIN pg_class c ON c.oid = f.relation JOIN pg_namespace cn ON cn.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = f.function JOIN pg_namespace pn ON pn.oid = p.pronamespace
+JOIN pg_language l ON l.oid = p.prolang
+WHERE f.relation = ANY (%(oids)s::oid[]) AND pn.nspname <> 'pg_catalog' AND l.lanname NOT IN ('c', 'internal')
+  AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s (setting) WHERE s.setting LIKE 'search_path=%%')
+  AND to_jsonb(p) ->> 'prosqlbody' IS NULL
+ORDER BY 1, 2, 3, 4"""
+# What a session of the role begins with, whatever ours has set.
+SEARCH_PATH = """
+SELECT coalesce((
+    SELECT substr(s.setting, length('search_path=') + 1)
+    FROM pg_db_role_setting r CROSS JOIN LATERAL unnest(r.setconfig) AS s (setting)
+    WHERE s.setting LIKE 'search_path=%%'
+      AND r.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+      AND r.setrole IN (0, (SELECT u.oid FROM pg_roles u WHERE u.rolname = current_user))
+    ORDER BY r.setrole DESC, r.setdatabase DESC LIMIT 1), '"$user", public') AS path"""
+# A partition's foreign key is told of under the name of the partitioned table, when that is what is restored.
+REFERENCES = """
+SELECT k.conname AS name, k.conrelid::int8 AS id, k.child::int8 AS child, k.parent::int8 AS parent,
+       cn.nspname AS child_schema, cc.relname AS child_name, pn.nspname AS parent_schema, pc.relname AS parent_name,
+       cc.relkind::text AS child_kind,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS n (number, place)
+             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = n.number ORDER BY n.place) AS columns,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS n (number, place)
+             JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = n.number
+             ORDER BY n.place) AS target_columns,
+       k.confdeltype::text AS on_delete, k.confupdtype::text AS on_update,
+       pg_get_constraintdef(k.oid) AS definition, obj_description(k.oid, 'pg_constraint') AS comment,
+       on_n.nspname AS on_schema, on_c.relname AS on_name
+FROM (SELECT c.*, CASE WHEN c.conrelid = ANY (%(oids)s::oid[]) THEN c.conrelid
+                       ELSE coalesce(pg_partition_root(c.conrelid), c.conrelid) END AS child,
+             CASE WHEN c.confrelid = ANY (%(oids)s::oid[]) THEN c.confrelid
+                  ELSE coalesce(pg_partition_root(c.confrelid), c.confrelid) END AS parent
+      FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0) AS k
+JOIN pg_class cc ON cc.oid = k.child JOIN pg_namespace cn ON cn.oid = cc.relnamespace
+JOIN pg_class pc ON pc.oid = k.parent JOIN pg_namespace pn ON pn.oid = pc.relnamespace
+JOIN pg_class on_c ON on_c.oid = k.conrelid JOIN pg_namespace on_n ON on_n.oid = on_c.relnamespace
+WHERE k.child = ANY (%(oids)s::oid[]) OR k.parent = ANY (%(oids)s::oid[])
+ORDER BY on_n.nspname, on_c.relname, k.conname"""
+
+TRIGGERS = """
+SELECT n.nspname AS schema, c.relname AS name, t.tgname AS trigger, t.tgenabled::text AS enabled
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+  AND (t.tgrelid = ANY (%(oids)s::oid[]) OR t.tgrelid IN (
+      SELECT p.relid FROM pg_class w CROSS JOIN LATERAL pg_partition_tree(w.oid) AS p
+      WHERE w.oid = ANY (%(oids)s::oid[]) AND w.relkind = 'p'))
+ORDER BY 1, 2, 3"""
+# What else could keep a row from its place: unique indexes and exclusion constraints.
+UNIQUE_INDEXES = """
+SELECT i.indrelid::int8 AS relation, count(*) AS n FROM pg_index i
+WHERE i.indrelid = ANY (%(oids)s::oid[]) AND (i.indisunique OR i.indisexclusion) GROUP BY 1"""
+SEQUENCES = """
+SELECT f.relation::int8 AS relation, a.attname AS column, n.nspname AS schema, c.relname AS name,
+       s.seqincrement AS increment, s.seqmin AS smallest, s.seqmax AS largest,
+       s.seqcycle AS cycles, t.typname IN ('int2', 'int4', 'int8', 'numeric') AS counted,
+       c.xmin::text = (txid_current() %% 4294967296)::text AS made_now,
+       has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE') AS settable
+FROM (SELECT d.refobjid AS relation, d.refobjsubid AS number, d.objid AS sequence FROM pg_depend d
+      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0
+        AND d.deptype IN ('a', 'i')
+      UNION
+      SELECT e.adrelid, e.adnum, d.refobjid FROM pg_attrdef e
+      JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0) AS f
+JOIN pg_sequence s ON s.seqrelid = f.sequence JOIN pg_class c ON c.oid = f.sequence
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.number JOIN pg_type t ON t.oid = a.atttypid
+WHERE f.relation = ANY (%(oids)s::oid[]) AND NOT a.attisdropped ORDER BY 3, 4, 1, 2"""
+
+NAMED_SEQUENCES = """
+SELECT n.nspname AS schema, c.relname AS name, q.seqincrement AS increment, q.seqmin AS smallest, q.seqmax AS largest,
+       q.seqcycle AS cycles,
+       has_schema_privilege(n.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'SELECT')
+       AND has_sequence_privilege(c.oid, 'UPDATE') AS settable
+FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS w (schema, name)
+JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+JOIN pg_sequence q ON q.seqrelid = c.oid ORDER BY 1, 2"""
+
+TRY_LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(object)s) AS held"
+UNLOCK = "SELECT pg_catalog.pg_advisory_unlock(%(class)s, %(object)s)"
+HOLDER = """
+SELECT a.pid, a.application_name, a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::int8 = %(class)s AND l.objid::int8 = %(object)s
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"""
+
 
 KINDS = {
     "r": RelationKind.TABLE,
@@ -159,3 +352,83 @@ def _callers(rows: Iterable[Row]) -> Mapping[Name, tuple[Name, ...]]:
 
 def _names(rows: Iterable[Row]) -> frozenset[Name]:
     return frozenset((row["schema"], row["name"]) for row in rows)
+
+
+_AS_BEFORE = "The target is as it was."
+_RULES: dict[str, tuple[type[BackupError], str]] = {
+    "23503": (PreflightRefusedError, "Restore the table it refers to as well (--table), or use another backup."),
+    "23502": (PreflightRefusedError, "Give new rows a value for that column with --fill TABLE.COLUMN=VALUE."),
+    "42501": (TargetError, "Connect as the owner of the tables, or GRANT what is missing to the role."),
+    "55P03": (TargetUnavailableError, "Somebody holds a lock on it (see pg_locks): run again when that is done."),
+    "40P01": (TargetUnavailableError, "Two transactions waited for each other: run it again when less goes on."),
+    "53100": (TargetError, "The server's disk is full: free space there."),
+    "25006": (TargetError, "It is a standby or set read-only: connect to the primary."),
+    "23505": (TargetError, "A row of the target has the same value: use --mode replace, or restore it beside."),
+    "57014": (TargetError, "Somebody canceled it, or it ran longer than the statement timeout."),
+}
+# `COPY orders, line 7, column at: "…"`, in the server's language.
+_COLUMN = re.compile(r"COPY .*?, \w+ (\d+)(?:, \w+ ([^:\n]+))?")
+
+
+_AT_THE_DOOR: dict[str, tuple[type[TargetError], str]] = {
+    "28": (TargetError, "Correct the user and the password in the target's URL, or pg_hba.conf on the server."),
+    "3D000": (TargetError, "Create the database first, or correct its name in the target's URL."),
+    "42501": (TargetError, "GRANT CONNECT on the database to the role of the target's URL."),
+}
+
+
+def connect_error(error: psycopg.Error, endpoint: Endpoint) -> TargetError:
+    """Why the connection could not be made."""
+    if isinstance(error, UnsuitableConnectionError):
+        return TargetError(error.what, do=error.do)
+    said, state = endpoint.redact(server_said(error)), refused_with(error, endpoint)
+    rule, advice = refusal_rule(state, said)
+    usual = (TargetUnavailableError if rule.transient else TargetError, advice)
+    kind, do = _AT_THE_DOOR.get(state, usual)
+    return kind(f"Can not connect to {endpoint}: {said}", do=do)
+
+
+def target_error(error: psycopg.Error, endpoint: Endpoint, doing: str) -> BackupError:
+    """Why a statement failed; `doing` is what it was for, such as `loading public.customers`."""
+    said = endpoint.redact(server_said(error)) or "the connection was lost"
+    where = _COLUMN.search(error.diag.context or "")
+    if where:
+        said += f" (row {where[1]}" + (f", column {where[2]})" if where[2] else ")")
+    what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {said}"
+    if connection_lost(error):
+        return TargetUnavailableError(what, do=f"{_AS_BEFORE} Look at the server's log, then run it again.")
+    kind, do = _RULES.get(sqlstate_of(error), (TargetError, "Look at the message and the server's log."))
+    return kind(what, do=f"{_AS_BEFORE} {do}")
+
+
+@contextmanager
+def told_as_target_errors(endpoint: Endpoint, doing: str) -> Iterator[None]:
+    """Errors of psycopg come out as those of this project."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise target_error(error, endpoint, doing) from error
+
+
+@dataclass(frozen=True)
+class Work:
+    """One connection to the target, and who listens. `patience_s` is how long it goes on asking for a lock; 0: ever."""
+
+    connection: psycopg.Connection[dict[str, Any]]
+    endpoint: Endpoint
+    progress: Progress
+    patience_s: float = 0
+
+    def run(self, sql: str, doing: str) -> int:
+        """Run statements; how many rows the last one touched."""
+        with told_as_target_errors(self.endpoint, doing):
+            return self.connection.execute(sql.encode()).rowcount
+
+    def ask(self, sql: str, parameters: Mapping[str, object] | None = None) -> Sequence[Row]:
+        """The rows of a query. Without parameters a percent sign is itself."""
+        with told_as_target_errors(self.endpoint, "looking at the target"):
+            return self.connection.execute(sql.encode(), parameters or None).fetchall()
+
+    def number(self, sql: str) -> int:
+        """The column `n` of the one row that a query gives."""
+        return int(self.ask(sql)[0]["n"])

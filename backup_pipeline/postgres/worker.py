@@ -12,10 +12,9 @@ import psycopg
 import pyarrow as pa
 
 from backup_pipeline.core.errors import BackupError, CanceledError
-from backup_pipeline.postgres.connect import Session
-from backup_pipeline.postgres.copy_stream import CopyStream, Expected, Form
+from backup_pipeline.postgres.connection import Patience, Session
+from backup_pipeline.postgres.copy_stream import CopyForm, CopyStream, Expected
 from backup_pipeline.postgres.errors import OF_WAITING, sqlstate_of
-from backup_pipeline.postgres.patience import Patience
 from backup_pipeline.postgres.session import BEGIN, apply_sql, join_sql
 
 _CANCEL_ROUND_S = 0.05
@@ -63,7 +62,7 @@ class Worker:
         return [info.name if (info := known.get(column.type_code)) else "" for column in described]
 
     def batches(
-        self, sql: str, forms: Sequence[Form], batch_bytes: int, expected: Expected
+        self, sql: str, forms: Sequence[CopyForm], batch_bytes: int, expected: Expected
     ) -> Iterator[pa.RecordBatch]:
         """The rows of `sql` as they arrive (see CopyStream)."""
         with self._statement():

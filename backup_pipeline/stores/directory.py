@@ -15,19 +15,24 @@ from stat import S_ISREG
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import StoredObject
-from backup_pipeline.core.protection import Protection
+from backup_pipeline.core.ports.store import Protection
 from backup_pipeline.stores.files import (
+    FILE_MODE,
     NO_LINK,
     about_file,
     discard_leftover,
     explain,
+    file_mode,
+    is_there,
     leftovers,
     link,
     make_root,
+    open_file,
+    opened,
+    status,
     walk,
     write_all,
 )
-from backup_pipeline.stores.folders import FILE_MODE, file_mode, is_there, open_file, opened, status
 from backup_pipeline.stores.keys import STAGING, check_document, check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20

@@ -5,18 +5,77 @@ The files of a backup come here encrypted already; they pass as they are.
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from backup_pipeline.core.encryption import ENCRYPTED, Cipher, no_key
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
+from backup_pipeline.core.keys import ENCRYPTED, Cipher, no_key
 from backup_pipeline.core.layout import MANIFEST_NAME, PARTITION_NAME, is_schema
-from backup_pipeline.core.outline import Outline, PartitionOutline, concealed, hidden
+from backup_pipeline.core.manifest.outline import Outline, PartitionOutline, concealed, hidden
 from backup_pipeline.core.ports import Store, StoredObject
-from backup_pipeline.core.protection import Protection
-from backup_pipeline.stores.written import Written
+from backup_pipeline.core.ports.store import Protection
+
+_KEPT = timedelta(days=40)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WrittenOutlines:
+    """Documents in `folder`, readable by their owner only, for 40 days; None: nothing is remembered.
+
+    They tell about tables, never a row of them. They stand under the SHA-256 of what lies in the store, so that one is
+    found only for exactly what this machine wrote. That they are there is a convenience: losing them costs no backup.
+    """
+
+    folder: Path | None
+
+    def remember(self, encrypted: bytes, plain: bytes) -> None:
+        """Keep `plain`, of which `encrypted` goes into the store."""
+        if self.folder is None:
+            return
+        try:
+            self._write(self.folder, self._place(self.folder, encrypted), plain)
+            self._forget(self.folder)
+        except OSError as error:
+            logger.warning("What this machine wrote is not remembered in %s (%s): it needs a key.", self.folder, error)
+
+    def recall(self, encrypted: bytes) -> bytes | None:
+        """The plain text of `encrypted`; None when it is not known here."""
+        if self.folder is None:
+            return None
+        try:
+            return self._place(self.folder, encrypted).read_bytes()
+        except OSError:
+            return None
+
+    @staticmethod
+    def _write(folder: Path, place: Path, plain: bytes) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".part")  # which only its owner may read
+        with os.fdopen(handle, "wb") as file:
+            file.write(plain)
+        Path(name).replace(place)
+
+    @staticmethod
+    def _place(folder: Path, encrypted: bytes) -> Path:
+        return folder / hashlib.sha256(encrypted).hexdigest()
+
+    @staticmethod
+    def _forget(folder: Path) -> None:
+        for old in folder.iterdir():
+            with suppress(FileNotFoundError):  # another process forgets it too
+                if time.time() - old.stat().st_mtime > _KEPT.total_seconds():
+                    old.unlink()
+
 
 _OUTLINED = (f"/{MANIFEST_NAME}", f"/{PARTITION_NAME}")
 
@@ -36,7 +95,7 @@ class EncryptedStore:
 
     inner: Store
     cipher: Cipher
-    written: Written
+    written: WrittenOutlines
     used: Callable[[str, str], None] = _nobody
     _told: set[str] = field(default_factory=set, repr=False, compare=False)
 

@@ -10,15 +10,14 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backup_pipeline.core.doctor_store import Bucket, BucketFacts
+from backup_pipeline.core.doctor import Bucket, BucketFacts
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.ports import Store
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_clients import administration, session_of
-from backup_pipeline.stores.s3_errors import explain, reply_of
-from backup_pipeline.stores.s3_keep import TAKEN
-from backup_pipeline.stores.s3_lock import check_lockable
+from backup_pipeline.stores.s3.clients import administration, check_lockable, session_of
+from backup_pipeline.stores.s3.errors import explain, reply_of
+from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.stores.s3.upload import TAKEN
 
 _PRECONDITION_FAILED = 412
 

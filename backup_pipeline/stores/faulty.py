@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from backup_pipeline.core.ports import Store, StoredObject
-from backup_pipeline.core.protection import Protection
+from backup_pipeline.core.ports.store import Protection
 
 Operation = Literal["put", "put_file", "get", "stream", "head", "list", "delete", "sign", "check"]
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.core.errors import RefusedError, StoreError
-from backup_pipeline.core.limits import MOST_DOCUMENT
+from backup_pipeline.core.names import MOST_DOCUMENT
 
 STAGING = ".partial"
 """The first segment that no key may have: a directory store keeps its unfinished files there."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.ports import Clock, StoredObject
-from backup_pipeline.core.protection import Protection
+from backup_pipeline.core.ports.store import Protection
 from backup_pipeline.stores.keys import check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20

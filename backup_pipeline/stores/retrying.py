@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError
 from backup_pipeline.core.ports import Store, StoredObject
-from backup_pipeline.core.protection import Protection
+from backup_pipeline.core.ports.store import Protection
 from backup_pipeline.stores.keys import span
 
 T = TypeVar("T")

@@ -8,11 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from backup_pipeline.core.errors import VerificationError
-from backup_pipeline.core.key_seal import SealKeys, check_seal, with_seal
+from backup_pipeline.core.keys import SealKeys, check_seal, with_seal
 from backup_pipeline.core.layout import MANIFEST_NAME, PARTITION_NAME
 from backup_pipeline.core.manifest import unsealed
 from backup_pipeline.core.ports import Store, StoredObject
-from backup_pipeline.core.protection import Protection
+from backup_pipeline.core.ports.store import Protection
 
 _MANIFEST, _RECORD = f"/{MANIFEST_NAME}", f"/{PARTITION_NAME}"
 

@@ -2,13 +2,91 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.core.layout import RESTORES
-from backup_pipeline.demo.connection import Connection, read_role_password, running
+from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.demo.isp import BACKUP_ROLE
+from backup_pipeline.embedded.cluster import Connection, read_role_password, running
+from backup_pipeline.ledger.connect import ledger_url as checked_ledger_url
+from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.settings import Settings
+
+
+def os_user() -> str:
+    """The name of the user that this process runs as; `uid 1000` where that user has no name.
+
+    Not what USER, LOGNAME or an option say: whoever approves a restore, holds a backup or takes one out is this one.
+    """
+    import pwd  # not on every system; the others have no such names
+
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+_ASK_AGAIN_S = 600.0
+_ASK_AGAIN_AFTER_ERROR_S = 30.0
+
+
+def utc_now() -> datetime:
+    """The present instant in UTC, as this machine has it."""
+    return datetime.now(UTC)
+
+
+class LedgerClock:
+    """The present by the ledger's clock: asked for at the first call and every ten minutes, counted on in between.
+
+    While the ledger does not answer it is this machine's. Safe from any thread.
+    """
+
+    def __init__(
+        self, ledger: Ledger, machine: Clock | None = None, elapsed: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger = ledger
+        self._machine = machine or utc_now
+        self._elapsed = elapsed
+        self._lock = threading.Lock()
+        self._theirs: datetime | None = None
+        self._read_at = 0.0
+        self._next_at = elapsed()
+
+    def __call__(self) -> datetime:
+        """The present instant, in UTC."""
+        with self._lock:
+            if self._elapsed() >= self._next_at:
+                self._ask()
+            if self._theirs is None:
+                return self._machine()
+            return self._theirs + timedelta(seconds=self._elapsed() - self._read_at)
+
+    def drift(self) -> timedelta:
+        """How much this machine's clock is ahead of the ledger's; less than nothing when it is behind."""
+        truth = self()
+        return self._machine() - truth
+
+    def _ask(self) -> None:
+        before = self._elapsed()
+        try:
+            theirs = self._ledger.now()
+        except BackupError:
+            self._next_at = self._elapsed() + _ASK_AGAIN_AFTER_ERROR_S
+            return
+        self._read_at = (before + self._elapsed()) / 2
+        self._theirs = theirs
+        self._next_at = self._elapsed() + _ASK_AGAIN_S
+
 
 LEDGER_DATABASE = "backup_ledger"
 DAGSTER_DATABASE = "dagster"
@@ -84,3 +162,99 @@ def _embedded(settings: Settings, name: str) -> Connection:
         message = f"{name} is not set, and the embedded PostgreSQL of {settings.home} is not running."
         raise SettingsError(message, do=f"Set {name}, or start the embedded one with `make up`.")
     return connection
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A variable, and the form that its URL has."""
+
+    variable: str
+    form: str
+
+
+_STORE_FORM = "file:///absolute/path or s3://bucket/prefix, without a user and a query"
+_ENDPOINT_FORM = "https://s3.example.com or http://127.0.0.1:9000, without a user and a query"
+_STORE = _Kind("BACKUP_STORE", _STORE_FORM)
+_SECOND_STORE = _Kind("BACKUP_SECOND_STORE", _STORE_FORM)
+_ENDPOINT = _Kind("BACKUP_S3_ENDPOINT_URL", _ENDPOINT_FORM)
+_SECOND_ENDPOINT = _Kind("BACKUP_SECOND_S3_ENDPOINT_URL", _ENDPOINT_FORM)
+
+
+def check_urls(settings: Settings) -> None:
+    """SettingsError for the first URL that can not be meant: it names the variable, its scheme and the form wanted.
+
+    For the doors where a person waits for an answer. A run that Dagster starts does not ask here: it writes its row and
+    alerts people, whatever is wrong.
+    """
+    if settings.source_url:
+        parse_endpoint(settings.source_url.get_secret_value(), name="BACKUP_SOURCE_URL")
+    for catalog, url in settings.source_urls.items():
+        parse_endpoint(url.get_secret_value(), name=f"BACKUP_SOURCE_URL_{catalog.upper()}")
+    for name, url in settings.restore_targets.items():
+        parse_endpoint(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")
+    if settings.ledger_url:
+        checked_ledger_url(settings.ledger_url.get_secret_value())
+    if settings.dagster_pg_url:
+        _check_dagster(settings.dagster_pg_url.get_secret_value())
+    _check_stores(settings)
+
+
+def _check_stores(settings: Settings) -> None:
+    for store, url in ((_STORE, settings.store), (_SECOND_STORE, settings.second_store)):
+        if url:
+            _check_store(store, url)
+    endpoints = ((_ENDPOINT, settings.s3_endpoint_url), (_SECOND_ENDPOINT, settings.second_s3_endpoint_url))
+    for endpoint, url in endpoints:
+        if url:
+            _check_s3_endpoint(endpoint, url)
+
+
+def _check_dagster(url: str) -> None:
+    # SQLAlchemy's way to name a driver means nothing to libpq, and is taken all the same.
+    parse_endpoint(re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url), name="DAGSTER_PG_URL")
+
+
+def _check_store(kind: _Kind, url: str) -> None:
+    parts = _split(kind, url)
+    if parts.scheme == "memory":
+        return
+    if parts.scheme not in {"file", "s3"}:
+        raise _wrong(kind, f"is not the URL of a store: {_start(url)}")
+    if parts.scheme == "s3" and not parts.netloc:
+        raise _wrong(kind, "names no bucket")
+    path = PurePosixPath(unquote(parts.path))
+    absolute = parts.netloc in {"", "localhost"} and path.is_absolute() and path != PurePosixPath("/")
+    if parts.scheme == "file" and not absolute:
+        raise _wrong(kind, "names no absolute path below /")
+
+
+def _check_s3_endpoint(kind: _Kind, url: str) -> None:
+    parts = _split(kind, url)
+    if parts.scheme not in {"http", "https"}:
+        raise _wrong(kind, f"is not the address of an S3 store: {_start(url)}")
+    if not parts.hostname:
+        raise _wrong(kind, "names no host")
+
+
+def _split(kind: _Kind, url: str) -> SplitResult:
+    """The parts of `url`; SettingsError when it has none, or parts that such a URL may not have."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _wrong(kind, "is malformed") from None
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise _wrong(kind, "has a user, a query or a fragment")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise _wrong(kind, "is malformed: its port is not a number up to 65535") from None
+    return parts
+
+
+def _start(url: str) -> str:
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):", url)
+    return f"it starts with {scheme[1]!r}" if scheme else "it has no scheme"
+
+
+def _wrong(kind: _Kind, reason: str) -> SettingsError:
+    return SettingsError(f"{kind.variable} {reason}.", do=f"Write it as {kind.form}.")

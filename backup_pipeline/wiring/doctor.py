@@ -2,64 +2,146 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from secrets import token_hex
+from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.doctor import Check, Line, judge_clock, ok, problem, skipped, warning
-from backup_pipeline.core.doctor_source import judge_dump, judge_snapshot_age, judge_source
-from backup_pipeline.core.doctor_store import judge_seals
-from backup_pipeline.core.errors import BackupError
-from backup_pipeline.core.ports import Store
-from backup_pipeline.ledger.examine import examine_ledger
-from backup_pipeline.ledger.sql import SqlLedger
-from backup_pipeline.operations.check_catalog import check_catalog
-from backup_pipeline.operations.doctor_ledger import channels, escrow, fresh, leases, newest_good, outbox
-from backup_pipeline.operations.doctor_store import Trial
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.doctor import (
+    Examination,
+    Line,
+    judge_clock,
+    judge_dump,
+    judge_room,
+    judge_seals,
+    judge_snapshot_age,
+    judge_source,
+    ok,
+    problem,
+    skipped,
+    warning,
+)
+from backup_pipeline.core.errors import BackupError, LedgerError
+from backup_pipeline.core.ports import Ledger, Store
+from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline.ledger.migrate import examine_ledger
+from backup_pipeline.operations.catalogs import check_catalog
+from backup_pipeline.operations.doctor import Trial, channels, escrow, fresh, leases, newest_good, outbox
 from backup_pipeline.operations.download import Witness
-from backup_pipeline.operations.second_age import second_ages
+from backup_pipeline.operations.due import second_ages
 from backup_pipeline.postgres.examine import examine_source
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.examine import bucket_of, folder_of
-from backup_pipeline.wiring.addresses import ledger_url, source_url
-from backup_pipeline.wiring.clock import utc_now
-from backup_pipeline.wiring.doctor_machine import disks, timezones, watchers
-from backup_pipeline.wiring.encryption import encrypted_store, open_cipher
-from backup_pipeline.wiring.ledger import open_ledger
-from backup_pipeline.wiring.ports import is_alive_here, open_settings_alerter, open_source
-from backup_pipeline.wiring.sealing import open_seal_keys
-from backup_pipeline.wiring.second_store import open_second, plain_second
-from backup_pipeline.wiring.store import plain_store
+from backup_pipeline.wiring.addresses import ledger_url, source_url, utc_now, work_dir
+from backup_pipeline.wiring.ports import (
+    is_alive_here,
+    open_ledger,
+    open_settings_alerter,
+    open_settings_pinger,
+    open_source,
+)
+from backup_pipeline.wiring.stores import (
+    encrypted_store,
+    open_cipher,
+    open_seal_keys,
+    open_second,
+    plain_second,
+    plain_store,
+)
+
+
+def watchers(settings: Settings) -> Iterator[Line]:
+    """Whether somebody outside notices when this machine is dead."""
+    open_settings_pinger(settings)  # raises for settings that are wrong
+    one = settings.ping_success_url or any(name.startswith("success") for name in settings.ping_urls)
+    if one:
+        yield ok("pings", "a watcher outside is told of each good backup, and notices when none comes")
+    else:
+        do = "Set BACKUP_PING_SUCCESS_URL to a dead-man's switch, such as healthchecks.io; or watch /healthz/freshness."
+        yield warning("pings", "no watcher outside: when this machine is dead, nobody is told", do)
+
+
+def disks(settings: Settings, catalogs: Sequence[Catalog], ledger: Ledger, store: str | None) -> Iterator[Line]:
+    """Whether there is room where files are made, and in a store that is the folder `store`."""
+    newest = _newest_bytes(catalogs, ledger)
+    places = {"the work directory": str(work_dir(settings)), "the store": store}
+    for name, place in places.items():
+        if place is not None:
+            there = _existing(Path(place))
+            yield judge_room("disk", f"{name} ({place})", shutil.disk_usage(there).free, newest)
+
+
+def _newest_bytes(catalogs: Sequence[Catalog], ledger: Ledger) -> int | None:
+    """The size of the biggest of the newest backups; None where there is none, or the ledger can not say."""
+    try:
+        rows = [newest_good(ledger, one.catalog) for one in catalogs]
+    except LedgerError:  # it has a line of its own
+        return None
+    return max((row.file_size_bytes or 0 for row in rows if row is not None), default=None)
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
+def timezones(catalogs: Sequence[Catalog]) -> Iterator[Line]:
+    """Whether the timezones of the catalogs are known here, and by which data."""
+    known = _tzdata()
+    for name in sorted({catalog.timezone for catalog in catalogs}):
+        try:
+            ZoneInfo.no_cache(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            yield problem("timezones", f"there is no data for {name} ({known})", "Install tzdata: pip install tzdata.")
+        else:
+            yield ok("timezones", f"{name} is known ({known})")
+
+
+def _tzdata() -> str:
+    """Which timezone data is read: the system's, whose version it says itself, else the package's."""
+    for folder in map(Path, TZPATH):
+        for name in ("tzdata.zi", "+VERSION"):
+            if (folder / name).is_file():
+                with (folder / name).open(encoding="utf-8", errors="replace") as file:
+                    return f"system, {file.readline().strip().removeprefix('# version ')}"
+    try:
+        return f"package tzdata {version('tzdata')}"
+    except PackageNotFoundError:
+        return f"Python {sys.version_info.major}.{sys.version_info.minor}, version unknown"
+
 
 _MIGRATE = "Nothing: the next backup brings it up to date. Or run `backup-pipeline rebuild` now."
 
 
 def checks_of(
     settings: Settings, catalogs: Sequence[Catalog], *, send: bool, actor: str, dagster: Callable[[], Iterable[Line]]
-) -> Sequence[Check]:
+) -> Sequence[Examination]:
     """Every check of an installation and of these catalogs; `dagster` looks at Dagster where it has a home."""
 
     def known(look: Callable[[SqlLedger], Iterator[Line]]) -> Callable[[], Iterator[Line]]:
         return partial(_with_ledger, settings, look)
 
-    sources = [Check(f"source {one.catalog}", partial(_source, settings, one)) for one in catalogs]
+    sources = [Examination(f"source {one.catalog}", partial(_source, settings, one)) for one in catalogs]
     return [
         *sources,
-        Check("ledger", partial(_ledger, settings)),
-        Check("leases", known(lambda ledger: leases(catalogs, ledger, ledger.now(), is_alive_here))),
-        Check(
+        Examination("ledger", partial(_ledger, settings)),
+        Examination("leases", known(lambda ledger: leases(catalogs, ledger, ledger.now(), is_alive_here))),
+        Examination(
             "store", partial(_store, "store", partial(plain_store, settings), locks=settings.s3_lock_mode is not None)
         ),
-        Check("second store", partial(_second, settings, catalogs)),
-        Check("keys", known(lambda ledger: _keys(settings, catalogs, ledger, actor))),
-        Check("alerts", partial(_channels, settings, send=send)),
-        Check("alerts", known(outbox)),
-        Check("pings", partial(watchers, settings)),
-        Check("disk", known(lambda ledger: disks(settings, catalogs, ledger, folder_of(plain_store(settings))))),
-        Check("timezones", partial(timezones, catalogs)),
-        Check("dagster", dagster if settings.dagster_home else _no_dagster),
-        *(Check(f"backups {one.catalog}", known(partial(_backups, one))) for one in catalogs),
+        Examination("second store", partial(_second, settings, catalogs)),
+        Examination("keys", known(lambda ledger: _keys(settings, catalogs, ledger, actor))),
+        Examination("alerts", partial(_channels, settings, send=send)),
+        Examination("alerts", known(outbox)),
+        Examination("pings", partial(watchers, settings)),
+        Examination("disk", known(lambda ledger: disks(settings, catalogs, ledger, folder_of(plain_store(settings))))),
+        Examination("timezones", partial(timezones, catalogs)),
+        Examination("dagster", dagster if settings.dagster_home else _no_dagster),
+        *(Examination(f"backups {one.catalog}", known(partial(_backups, one))) for one in catalogs),
     ]
 
 

@@ -12,25 +12,24 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from backup_pipeline.core.errors import NotFoundError, SettingsError
-from backup_pipeline.demo.cluster import Home
-from backup_pipeline.demo.connection import make_role_password, read_role_password
-from backup_pipeline.demo.embedded import EmbeddedPostgres
 from backup_pipeline.demo.isp import BACKUP_ROLE, create_isp, isp_exists, let_backup_role_in
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.embedded.cluster import Home, make_role_password, read_role_password
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import PROJECT, Settings, set_environment
 from backup_pipeline.wiring.addresses import (
     DAGSTER_DATABASE,
     DEMO_CATALOGS,
     DEMO_DATABASE,
     LEDGER_DATABASE,
+    check_urls,
     demo_url,
     ledger_url,
     postgres_home,
     uses_embedded,
 )
-from backup_pipeline.wiring.encryption import check_encryption
 from backup_pipeline.wiring.private import close_folders, make_folder
-from backup_pipeline.wiring.urls import check_urls
+from backup_pipeline.wiring.stores import check_encryption
 
 
 def check_settings(settings: Settings) -> None:

@@ -40,7 +40,7 @@ def close_folders(settings: Settings) -> None:
 
     An earlier version, or somebody's own hand, may have made them. What lies in them is closed by them.
     """
-    from backup_pipeline.wiring.addresses import work_dir  # loads a driver, which `--help` can do without
+    from backup_pipeline.wiring.addresses import work_dir
 
     home = settings.home
     ours = [home / "dagster", *([] if settings.store else [home / "store"])]

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
-from backup_pipeline.demo.supervise import tied
+from backup_pipeline.core.errors import BackupError, LockedError, UsageError
+from backup_pipeline.embedded.cluster import running as running_server
+from backup_pipeline.embedded.supervise import tied
 
 _GUARD = Path(__file__).with_name("process_guard.py")
 _STOPPED_WITHIN_S = 30.0
@@ -178,3 +189,262 @@ def _wait_for_group(group: int) -> None:
         while time.monotonic() < deadline:
             os.killpg(group, 0)
             time.sleep(0.05)
+
+
+_NAME = "up.lock"
+
+
+@contextmanager
+def only_one(home: Path, about: Mapping[str, Any]) -> Iterator[int]:
+    """Hold the home; gives the descriptor of the lock, which a child that inherits it goes on holding.
+
+    `about` is what a second one is told, beside the process id: addresses. LockedError when another holds it.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(home / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _held(home, _read(descriptor)) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), **about}).encode(), 0)
+        yield descriptor
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> Mapping[str, Any]:
+    with suppress(ValueError):
+        found = json.loads(os.pread(descriptor, 4096, 0))
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _held(home: Path, about: Mapping[str, Any]) -> LockedError:
+    pid = about.get("pid")
+    if isinstance(pid, int) and not _is_alive(pid):
+        message = f"An `up` of {home} (process {pid}) was killed, and what it had started is still being ended."
+        return LockedError(message, do="Start it again in some seconds.")
+    where = f", {about['ui']}" if about.get("ui") else ""
+    message = f"`up` runs already in {home}: process {pid or 'unknown'}{where}."
+    do = (
+        f"Use that one, or stop it: Ctrl-C in its terminal, or kill {pid or 'its process'}. A second one needs a home "
+        "and ports of its own: BACKUP_HOME=/another/folder backup-pipeline up --port 3100 --console-port 3101."
+    )
+    return LockedError(message, do=do)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+_READY_WITHIN_S = 180.0
+_POLL_S = 0.25
+_SHORTEN_EVERY_S = 60.0
+_RESTARTS = 5
+"""So often in _RESTARTS_WITHIN_S a code server that ends by itself is started again."""
+_RESTARTS_WITHIN_S = 300.0
+# The path of a socket has at most 103 bytes on macOS, 107 on Linux.
+_LONGEST_FOLDER = 90
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # names of it, not a bind
+
+CODE, WEB, DAEMON, CONSOLE = "code", "web", "daemon", "console"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the UI and the console listen."""
+
+    host: str
+    port: int
+    console_port: int
+
+    @property
+    def ui(self) -> str:
+        """The Dagster UI's address, for people on this machine."""
+        return _url(self.host, self.port)
+
+    @property
+    def console(self) -> str:
+        """The console's address, for people on this machine."""
+        return _url(self.host, self.console_port)
+
+    def check_free(self) -> None:
+        """UsageError, with the option that chooses another, when somebody listens there."""
+        refuse_taken_port(self.host, self.port)
+        refuse_taken_port(self.host, self.console_port, option="--console-port")
+
+
+@dataclass(frozen=True)
+class Up:
+    """Where `up` runs: its addresses, its home, and the descriptor of the home's lock."""
+
+    at: Addresses
+    home: Path
+    lock: int
+
+    @property
+    def logs(self) -> Path:
+        """The folder that its processes write into."""
+        return self.home / "logs"
+
+
+def run_dagster(up: Up, tell: Callable[[str], None], ready: Callable[[], None]) -> None:
+    """Run everything until a signal or the end of one of them; then stop them all.
+
+    `ready` is called when the UI answers. BackupError when one of them ends by itself, but for the code server, which
+    is started again.
+    """
+    stop, at = threading.Event(), up.at
+    with _signals(stop), _code_socket(up.home) as (socket_path, workspace), family(up.logs, up.lock) as running:
+        if (server := running_server(up.home / "postgres")) is not None and server.owner == os.getpid():
+            running.guard(server.pid)
+        code = running.start(CODE, _code_command(socket_path), whole_group=True)
+        running.start(CONSOLE, _console_command(at))
+        running.start(WEB, _web_command(at, workspace, socket_path))
+        if _wait(running, stop, lambda: listens(socket_path), "The code server does not answer"):
+            running.start(DAEMON, [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)])
+            if _wait(running, stop, lambda: _answers(f"{at.ui}/server_info"), f"{at.ui} does not answer"):
+                ready()
+                _watch(running, code, stop, tell)
+        ended = [child for child in running.children if child.ended is not None]
+        if ended and not stop.is_set():
+            raise _ended_by_itself(ended[0])
+        tell("Stopping.")
+
+
+def _watch(running: Family, code: Child, stop: threading.Event, tell: Callable[[str], None]) -> None:
+    """Return at a signal, or when a child ended that is not started again."""
+    restarts: list[float] = []
+    shortened = time.monotonic()
+    while not stop.wait(_POLL_S):
+        now = time.monotonic()
+        if any(child.ended is not None for child in running.children if child is not code):
+            return
+        if code.ended is not None:
+            restarts = [at for at in restarts if now - at < _RESTARTS_WITHIN_S]
+            if len(restarts) >= _RESTARTS:
+                return
+            restarts.append(now)
+            tell(f"The code server ended by itself, with code {code.ended}, and is started again. See {code.log}.")
+            running.run(code)
+        if now - shortened > _SHORTEN_EVERY_S:
+            shortened = now
+            for child in running.children:
+                child.shorten_log()
+
+
+def _wait(running: Family, stop: threading.Event, holds: Callable[[], bool], otherwise: str) -> bool:
+    """Whether it comes to hold; False when a child ended or a signal came; BackupError when the time is up."""
+    for _ in range(int(_READY_WITHIN_S / _POLL_S)):
+        if holds():
+            return True
+        if stop.wait(_POLL_S) or any(child.ended is not None for child in running.children):
+            return False
+    message = f"{otherwise} within {_READY_WITHIN_S:.0f} s."
+    raise BackupError(message, do=f"Read the logs in {running.logs}.")
+
+
+def _ended_by_itself(child: Child) -> BackupError:
+    message = f"The {child.name} process ended by itself, with code {child.ended}.{_last_words(child)}"
+    return BackupError(message, do=f"Correct the cause and start again; the whole log is {child.log}.")
+
+
+def _last_words(child: Child, lines: int = 8) -> str:
+    with suppress(OSError):
+        said = child.log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
+        return "\nIts last words:\n" + "\n".join(f"  {line}" for line in said[-lines:]) if said else ""
+    return ""
+
+
+def _code_command(socket_path: Path) -> Sequence[str]:
+    # It loads the code in a process of its own, and anew when somebody presses the UI's reload button.
+    where = ["--socket", str(socket_path), "--location-name", "backup_pipeline"]
+    return [sys.executable, "-m", "dagster", "code-server", "start", "-m", "backup_pipeline.definitions", *where]
+
+
+def _web_command(at: Addresses, workspace: Path, socket_path: Path) -> Sequence[str]:
+    where = ["--host", at.host, "--port", str(at.port), "--workspace", str(workspace)]
+    return [sys.executable, "-m", "backup_pipeline.orchestration.web_server", *where, "--code-socket", str(socket_path)]
+
+
+def _console_command(at: Addresses) -> Sequence[str]:
+    where = ["--host", at.host, "--port", str(at.console_port)]
+    return [sys.executable, "-m", "backup_pipeline.cli", "serve", *where]
+
+
+@contextmanager
+def _code_socket(home: Path) -> Iterator[tuple[Path, Path]]:
+    """A path for the code server's socket, and the workspace that names it, in a folder that only we may enter.
+
+    Whoever reaches a code server may run what they like in it: no port, which every user of the machine reaches.
+    One server for web server and daemon: each would start one of its own, and the daemon a new one every minute.
+    """
+    with _private_folder(home) as folder:
+        socket_path, workspace = folder / "code.sock", folder / "workspace.yaml"
+        # JSON is YAML, and quotes whatever a path holds.
+        server = {"socket": str(socket_path), "location_name": "backup_pipeline"}
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+        yield socket_path, workspace
+
+
+@contextmanager
+def _private_folder(home: Path) -> Iterator[Path]:
+    """`run` in the home, emptied; another one where the path of a socket would become too long for the system."""
+    folder = home.resolve() / "run"
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        with tempfile.TemporaryDirectory(prefix="backup-up-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP set `stop`, also where a shell started us with SIGINT ignored."""
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _answers(url: str) -> bool:
+    with suppress(URLError, OSError), urlopen(url, timeout=2):  # noqa: S310  # http, and ours
+        return True
+    return False
+
+
+def _url(host: str, port: int) -> str:
+    name = _WILDCARDS.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def refuse_taken_port(host: str, port: int, *, option: str = "--port") -> None:
+    """UsageError, naming the option that chooses another, when somebody listens there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            message = f"Port {port} on {host} is not free: {error.strerror}."
+            raise UsageError(message, do=f"Stop what uses it, or choose another with {option}.") from error

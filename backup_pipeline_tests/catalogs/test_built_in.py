@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from backup_pipeline.catalogs.load import load_catalogs
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.ids import local_name
-from backup_pipeline.core.sheet_source import Through, parse_sheet_source
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.catalog.rules import Through, parse_sheet_source
+from backup_pipeline.core.names import local_name
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 
 # The tables in the order in which they were asked for.

@@ -15,11 +15,11 @@ import yaml
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.wiring import actor
+from backup_pipeline.wiring import addresses as actor
 from backup_pipeline_tests.cli.installation import Ended, Installation, executed
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
 from backup_pipeline_tests.operations.made import NOBODY, Place, now

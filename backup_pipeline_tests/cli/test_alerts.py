@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.alerts import Alert, Severity
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import Webhook, free_port, http_server
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 
 from backup_pipeline import __version__
 from backup_pipeline.cli import app as app_module
-from backup_pipeline.cli.app import app, main
-from backup_pipeline.cli.exit_codes import EXIT_CODES
+from backup_pipeline.cli.app import EXIT_CODES, app, main
 from backup_pipeline.core import errors
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
@@ -106,8 +105,8 @@ def test_a_real_process_lists_a_real_ledger(installation: Installation) -> None:
 
 
 def test_the_embedded_server_is_started_for_the_ledger_and_stopped_again(tmp_path: Path) -> None:
-    from backup_pipeline.demo.connection import running
-    from backup_pipeline.demo.embedded import EmbeddedPostgres
+    from backup_pipeline.embedded.cluster import running
+    from backup_pipeline.embedded.server import EmbeddedPostgres
 
     with EmbeddedPostgres(tmp_path / "postgres", options={"fsync": "off"}):
         pass
@@ -152,6 +151,6 @@ def test_ctrl_c_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("backup_pipeline.ledger.sql.SqlLedger.list", interrupted)
+    monkeypatch.setattr("backup_pipeline.ledger.backups.SqlLedger.list", interrupted)
     assert run("list").code == 130
     assert run("list", "--json").code == 130

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.cli.nagios import nagios_line
+from backup_pipeline.cli.check import nagios_line
 from backup_pipeline.core.copies import Copy, CopyAge, CopyStatus
-from backup_pipeline.core.due import due_row
-from backup_pipeline.core.due_state import freshness
+from backup_pipeline.core.due import due_row, freshness
 from backup_pipeline.core.errors import StaleError
-from backup_pipeline.core.ids import new_backup_id
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.names import new_backup_id
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.cli.installation import Ended, executed
 from backup_pipeline_tests.core.values import catalog

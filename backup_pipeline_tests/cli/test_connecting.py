@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline_tests.postgres.reading import run_sql
 from backup_pipeline_tests.servers.pooler import pooler
 from backup_pipeline_tests.servers.tls import TlsServer
@@ -49,7 +49,7 @@ def test_a_shop_behind_tls_is_backed_up_drilled_and_restored(
         "PGSSLROOTCERT": str(tls_postgres.authority.root),
     }
     if bindir == "the wheel's":
-        from backup_pipeline.postgres.binaries import find_binaries
+        from backup_pipeline.postgres.programs import find_binaries
 
         environment["BACKUP_PG_BIN"] = str(find_binaries().bindir)
     code, text = run(environment, "catalog", "init", "--name", "store", "--out", str(tmp_path / "store.yaml"))

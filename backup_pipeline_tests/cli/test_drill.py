@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from backup_pipeline.core.drill_objects import MadeObjects
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.core.drill.objects import MadeObjects
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.tables import backup_logs
 from backup_pipeline.postgres.scratch import PostgresScratch
 from backup_pipeline_tests.cli.conftest import Run, made_installation

@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import executed
 from backup_pipeline_tests.servers.postgres import temporary_database

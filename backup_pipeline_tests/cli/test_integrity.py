@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.manifest import sealed
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.seal_keys import Ed25519Keys, parse_seal_key
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.sealed import SealedStore

@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.formats.age import AgeCipher
-from backup_pipeline.formats.age_keys import new_identity, parse_recipients
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.formats.age import AgeCipher, new_identity, parse_recipients
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.encrypted import EncryptedStore
-from backup_pipeline.stores.written import Written
+from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Ended, Installation
 from backup_pipeline_tests.operations.conftest import SHOP
@@ -70,7 +68,7 @@ def keys(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
         (folder / name).chmod(0o600)
     cipher = AgeCipher(parse_recipients(PUBLIC, setting="TEST"))
     ledger = SqlLedger(installation.environment["BACKUP_LEDGER_URL"])
-    store = EncryptedStore(DirectoryStore(installation.store), cipher, Written(folder / "written"))
+    store = EncryptedStore(DirectoryStore(installation.store), cipher, WrittenOutlines(folder / "written"))
     place = Place(folder / "work", store, ledger, EncryptedFormats(FileFormats(), cipher))
     attempt = place.back_up(installation.environment["BACKUP_SOURCE_URL"], SHOP)
     yield Keys(folder / "own", folder / "strange", attempt)

@@ -10,13 +10,12 @@ from itertools import count
 
 import pytest
 
-from backup_pipeline.core.ledger import Attempt, Outcome
+from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.ports import Store
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.core.retained import backup
@@ -201,7 +200,7 @@ def test_while_somebody_else_writes_the_catalog_nothing_is_pruned(
     run: Run, rows: list[Attempt], ledger: SqlLedger
 ) -> None:
     from backup_pipeline.core.leases import LIFE, Claim
-    from backup_pipeline.ledger.owner import this_owner
+    from backup_pipeline.ledger.connect import this_owner
 
     lease = ledger.leases.acquire(Claim("shop", "some backup", "karim", this_owner()), LIFE)
     try:

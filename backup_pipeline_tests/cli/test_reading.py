@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backup_pipeline.core.errors import BackupError
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 
@@ -17,7 +17,7 @@ from backup_pipeline_tests.cli.installation import Installation
     [
         ("verify", ("verify", "latest"), "backup_pipeline.operations.verify.verify_attempt"),
         ("download", ("download", "latest"), "backup_pipeline.operations.download.download_bundle"),
-        ("download", ("download", "latest", "--as", "json"), "backup_pipeline.operations.render.render_backup"),
+        ("download", ("download", "latest", "--as", "json"), "backup_pipeline.operations.download.render_backup"),
         ("drill", ("drill",), "backup_pipeline.operations.drill.drill"),
     ],
 )

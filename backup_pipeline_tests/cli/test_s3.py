@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.servers.swift import SwiftServer

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from backup_pipeline.cli.app import app
-from backup_pipeline.ledger.sql_outbox import SqlOutbox
+from backup_pipeline.ledger.alerts import SqlOutbox
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 

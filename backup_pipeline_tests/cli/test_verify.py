@@ -12,7 +12,7 @@ import pytest
 from backup_pipeline.cli.verify import parse_level
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.verification import Level
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 

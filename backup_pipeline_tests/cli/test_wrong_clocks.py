@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.due import Settlement
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.wiring import clock
+from backup_pipeline.wiring import addresses as clock
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.cli.test_prune import aged

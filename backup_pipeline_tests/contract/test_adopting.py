@@ -8,10 +8,9 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import AuditEvent, Owner
+from backup_pipeline.core.ledger import AuditEvent, Owner, Status
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 
 WHOLE = attempt(

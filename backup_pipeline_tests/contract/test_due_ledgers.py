@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_pipeline.core.due import Known, Settlement, due_row, settle
+from backup_pipeline.core.due import KnownDues, Settlement, due_row, settle
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
@@ -68,9 +67,9 @@ def test_of_many_watchers_at_once_one_writes_and_is_told(ledger: Ledger) -> None
 
 
 def test_what_decide_is_shown_is_what_there_is_since_then(ledger: Ledger) -> None:
-    shown: list[Known] = []
+    shown: list[KnownDues] = []
 
-    def look(known: Known) -> Settlement:
+    def look(known: KnownDues) -> Settlement:
         shown.append(known)
         return Settlement()
 

@@ -8,9 +8,8 @@ from datetime import timedelta, timezone
 import pytest
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.hold import Hold
+from backup_pipeline.core.ledger import Hold, Status
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
 EXPIRY = NOON + timedelta(days=30)

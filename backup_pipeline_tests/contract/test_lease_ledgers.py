@@ -7,9 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from backup_pipeline.core.leases import Claim
-from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.ledger import Owner, Status
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
 LONG = timedelta(minutes=5)

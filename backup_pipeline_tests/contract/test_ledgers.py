@@ -9,10 +9,9 @@ from datetime import UTC, timedelta, timezone
 import pytest
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import AuditEvent, Owner
+from backup_pipeline.core.ledger import AuditEvent, Owner, Status
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.core.verified import Verified
+from backup_pipeline.core.verification import Verified
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 

@@ -8,9 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.alerts import CLAIM, GIVE_UP_AFTER, Alert, Severity
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.outbox import CLAIM, GIVE_UP_AFTER
 from backup_pipeline.core.ports import Ledger, Outbox
 from backup_pipeline_tests.ledger.attempts import NOON
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from backup_pipeline.core.leases import Reading
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.readings import Reading
 
 LONG, OVER = timedelta(minutes=5), timedelta(0)
 MINE = Reading("b1", "verify", "rahim", Owner("host", 4711, 1795252163.77))

@@ -13,10 +13,10 @@ import pytest
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Restores
-from backup_pipeline.core.restore_requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish
 

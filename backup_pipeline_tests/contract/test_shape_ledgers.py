@@ -5,11 +5,10 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from backup_pipeline.core.anomalies import judge_table
-from backup_pipeline.core.catalog import Anomalies
+from backup_pipeline.core.anomalies import Shape, judge_table, table_shape
+from backup_pipeline.core.catalog.model import Anomalies
 from backup_pipeline.core.ports import Ledger, Shapes
-from backup_pipeline.core.shape import Shape, table_shape
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.core.entries import past, table
 
 NEW = judge_table(table(rows=0), past(3), Anomalies())

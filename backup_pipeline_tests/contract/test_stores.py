@@ -14,16 +14,14 @@ import pytest
 
 from backup_pipeline.core.errors import BackupError, CanceledError, NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import Store
-from backup_pipeline.formats.age import AgeCipher
-from backup_pipeline.formats.age_keys import new_identity, parse_recipients
+from backup_pipeline.formats.age import AgeCipher, new_identity, parse_recipients
 from backup_pipeline.formats.seal_keys import Ed25519Keys, new_seal_key, parse_seal_key
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.encrypted import EncryptedStore
+from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.sealed import SealedStore
-from backup_pipeline.stores.written import Written
 from backup_pipeline_tests.servers.swift import SwiftServer
 
 MB = 1 << 20
@@ -62,7 +60,7 @@ def _retrying(tmp_path: Path, request: pytest.FixtureRequest) -> Store:
 
 def _encrypted(tmp_path: Path, request: pytest.FixtureRequest) -> Store:
     cipher = AgeCipher(parse_recipients(new_identity()[1], setting="TEST"))
-    return EncryptedStore(_directory(tmp_path, request), cipher, Written(tmp_path / "written"))
+    return EncryptedStore(_directory(tmp_path, request), cipher, WrittenOutlines(tmp_path / "written"))
 
 
 def _sealed(tmp_path: Path, request: pytest.FixtureRequest) -> Store:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from backup_pipeline.core.due import Known, Settlement, due_row
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.due import KnownDues, Settlement, due_row
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
@@ -44,7 +43,7 @@ def test_what_became_of_its_backup_changes_nothing(ledger: Ledger) -> None:
 
 def test_a_due_time_counts_when_it_was_missed_and_not_before(ledger: Ledger) -> None:
     def decided(expected: tuple[Attempt, ...], missed: tuple[Attempt, ...]) -> None:
-        def decide(_: Known) -> Settlement:
+        def decide(_: KnownDues) -> Settlement:
             return Settlement(expected=expected, missed=missed)
 
         ledger.dues.settle("isp", decide, since=NOON, now=NOON + timedelta(hours=1))

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from backup_pipeline.core.alerts import Say, Thread
 from backup_pipeline.core.ports import Ledger, Threads
-from backup_pipeline.core.threads import Say, Thread
 from backup_pipeline_tests.ledger.attempts import NOON
 
 HOUR = timedelta(hours=1)

@@ -7,12 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backup_pipeline.core.anomaly_history import History, Past
-from backup_pipeline.core.checks import KEY_UNIQUE
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.anomalies import KEY_UNIQUE, History, Past, Shape, TableShape, table_shape
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import AnomalyEntry, CheckEntry, ColumnEntry, FileEntry, SnapshotEntry, TableEntry
-from backup_pipeline.core.shape import Shape, TableShape, table_shape
-from backup_pipeline.core.statuses import Status
 from backup_pipeline_tests.ledger.attempts import attempt
 
 AT = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)

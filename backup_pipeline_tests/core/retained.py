@@ -7,12 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from backup_pipeline.core.dates import local_date
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.retention import Retention
-from backup_pipeline.core.retention_plan import Verdict, plan_retention
-from backup_pipeline.core.retention_rules import Basis
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.retention.rules import Retention, RetentionBasis, Verdict, plan_retention
+from backup_pipeline.core.schedule import local_date
 
 DHAKA = ZoneInfo("Asia/Dhaka")
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=DHAKA).astimezone(UTC)
@@ -47,10 +44,10 @@ def days(count: int, *, until: datetime = NOW, hour: int = 0) -> list[Attempt]:
     return [backup(midnight - timedelta(days=back)) for back in range(count)]
 
 
-def basis(now: datetime = NOW, *, claims: Mapping[str, str] | None = None, **rules: Any) -> Basis:
+def basis(now: datetime = NOW, *, claims: Mapping[str, str] | None = None, **rules: Any) -> RetentionBasis:
     """What a plan is made with; `rules` are those of automatic backups, thirty days where there are none."""
     retention = Retention.model_validate({"automatic": rules}) if rules else Retention()
-    return Basis(retention, "Asia/Dhaka", now, claims or {})
+    return RetentionBasis(retention, "Asia/Dhaka", now, claims or {})
 
 
 def plan(rows: Sequence[Attempt], now: datetime = NOW, **rules: Any) -> Mapping[str, Verdict]:

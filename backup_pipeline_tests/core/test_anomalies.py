@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.anomalies import anomaly_check, judge_table, unusual
-from backup_pipeline.core.anomaly_history import History, Past
-from backup_pipeline.core.anomaly_kinds import AnomalyKind
-from backup_pipeline.core.catalog import Anomalies
+from backup_pipeline.core.anomalies import History, Past, anomaly_check, judge_table, table_shape, unusual
+from backup_pipeline.core.catalog.model import Anomalies
+from backup_pipeline.core.catalog.rules import AnomalyKind
 from backup_pipeline.core.manifest import AnomalyEntry, TableEntry
-from backup_pipeline.core.shape import table_shape
 from backup_pipeline_tests.core.entries import COLUMNS, good, history, past, table
 
 RULE = Anomalies()

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, Copy, CopyStatus, copy_age, decide_copies
-from backup_pipeline.core.ledger import Attempt, Owner
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Owner, Status
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.ledger.copies import FULL, SECOND, a_copy
 

@@ -6,17 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from backup_pipeline.core.drill import DrillReport, Fault, Finding, How, Stages
-from backup_pipeline.core.drill_compare import Pair, judged, with_other_program
-from backup_pipeline.core.drill_faults import Injection, found, unnoticed
-from backup_pipeline.core.drill_fill import alone, constant, nullable
-from backup_pipeline.core.drill_inserts import NumberedTable, UniqueIndex, planned_insert
-from backup_pipeline.core.drill_objects import MadeObjects, inspected
-from backup_pipeline.core.drill_server import roles
+from backup_pipeline.core.drill.compare import Pair, judged, with_other_program
+from backup_pipeline.core.drill.definitions import alone, constant, nullable, roles
+from backup_pipeline.core.drill.model import DrillFinding, DrillReport, Fault, How, Injection, Stages, found, unnoticed
+from backup_pipeline.core.drill.objects import MadeObjects, NumberedTable, UniqueIndex, inspected, planned_insert
 from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
-from backup_pipeline.core.restore_entries import Dump, Entry, split_dump
-from backup_pipeline.core.restore_target import TargetColumn
-from backup_pipeline.core.restoring import SchemaSteps
+from backup_pipeline.core.restore.dump import Dump, DumpEntry, split_dump
+from backup_pipeline.core.restore.model import SchemaSteps, TargetColumn
 
 SNAPSHOT = {"id": "1", "taken_at": "2026-11-20T18:00:00Z", "lsn": "0/1", "server_version": "18", "database": "d"}
 REPORT = DrillReport("20261120T180000Z-full-1f3a9c2e", "shop", None, "level 3 (references)", 0)
@@ -78,7 +74,7 @@ def test_a_value_for_a_type(pg_type: str, value: str | None) -> None:
 
 
 def dump(*statements: tuple[str, str]) -> Dump:
-    return Dump(tuple(Entry("t", kind, "public", sql) for kind, sql in statements))
+    return Dump(tuple(DumpEntry("t", kind, "public", sql) for kind, sql in statements))
 
 
 TABLE = 'CREATE TABLE public.t (\n    a text NOT NULL,\n    "B" text CONSTRAINT given NOT NULL,\n    c text%s\n);'
@@ -258,8 +254,10 @@ def test_what_is_missing_or_not_valid_is_a_finding(made: MadeObjects, about: str
 
 def test_a_fault_is_found_only_by_a_finding_about_it() -> None:
     injection = Injection(Fault.DROP_ROW, "One row of sold was deleted.", "sold")
-    other = replace(REPORT, findings=(Finding("goods", "is not what it was."),))
-    right = replace(REPORT, findings=(Finding("goods", "is not what it was."), Finding("sold", "lacks a row.")))
+    other = replace(REPORT, findings=(DrillFinding("goods", "is not what it was."),))
+    right = replace(
+        REPORT, findings=(DrillFinding("goods", "is not what it was."), DrillFinding("sold", "lacks a row."))
+    )
     assert unnoticed(REPORT, injection) is not None
     assert unnoticed(other, injection) is not None
     assert unnoticed(right, injection) is None
@@ -273,7 +271,7 @@ def test_the_time_of_a_restore_is_what_was_measured() -> None:
 
 
 def test_the_error_names_the_first_finding_and_counts_the_others() -> None:
-    bad = replace(REPORT, findings=(Finding("a", "lost.", "Look."), Finding("b", "lost.")))
+    bad = replace(REPORT, findings=(DrillFinding("a", "lost.", "Look."), DrillFinding("b", "lost.")))
     error = bad.error()
     assert error.exit_code == 20
     assert error.what == f"The drill of backup {REPORT.backup_id} failed: a: lost. (1 more finding)"

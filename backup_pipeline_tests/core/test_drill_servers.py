@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from backup_pipeline.core.drill_rights import permitted
-from backup_pipeline.core.drill_server import Extension, Installation, ServerNeeds, beside, fitting, needs_of
+from backup_pipeline.core.drill.definitions import Extension, Installation, ServerNeeds, beside, fitting, needs_of
+from backup_pipeline.core.drill.model import permitted
 from backup_pipeline.core.errors import TargetError
-from backup_pipeline.core.restore_entries import Dump, Entry
+from backup_pipeline.core.restore.dump import Dump, DumpEntry
 
 WHEEL = Installation("/wheel", 18, frozenset({"plpgsql", "vector"}))
 OLD = Installation("/usr/lib/postgresql/15/bin", 15, frozenset({"plpgsql", "hstore", "citext"}))
@@ -46,8 +46,8 @@ def test_what_is_missing_is_named_for_each_and_with_its_package() -> None:
         fitting((), needs)
 
 
-def entry(kind: str, tag: str, sql: str) -> Entry:
-    return Entry(tag, kind, "public", sql)
+def entry(kind: str, tag: str, sql: str) -> DumpEntry:
+    return DumpEntry(tag, kind, "public", sql)
 
 
 def test_a_dump_says_what_it_wants() -> None:

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.cron import due_times
-from backup_pipeline.core.due import Known, Settlement, due_at_start, due_row, settle, start_deadline
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.due import KnownDues, Settlement, due_at_start, due_row, settle, start_deadline
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.schedule import due_times
 from backup_pipeline_tests.core.values import catalog as catalog_of
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka, where the catalog is
@@ -23,8 +22,8 @@ SECOND = timedelta(seconds=1)
 SHOP = catalog_of({"goods": None})
 
 
-def _known(*rows: Attempt, until: datetime | None = MIDNIGHT) -> Known:
-    return Known(until, rows)
+def _known(*rows: Attempt, until: datetime | None = MIDNIGHT) -> KnownDues:
+    return KnownDues(until, rows)
 
 
 def _dues(rows: tuple[Attempt, ...]) -> list[datetime | None]:
@@ -212,7 +211,7 @@ def test_however_seldom_it_is_looked_each_due_time_gets_one_row(
             if number in runs:
                 _run(catalog, rows, due)
         now += timedelta(minutes=gap)
-        _apply(settle(catalog, Known(until, tuple(rows.values())), now), rows)
+        _apply(settle(catalog, KnownDues(until, tuple(rows.values())), now), rows)
         until = now
     wanted = set(due_times(line, zone, after=begun, until=now))
     assert wanted <= set(rows)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from backup_pipeline.core.due import due_row
-from backup_pipeline.core.due_state import State, freshness
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.due import DueState, due_row, freshness
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline_tests.core.values import catalog as catalog_of
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka
@@ -25,7 +23,7 @@ GOOD = _row(MIDNIGHT, Status.SUCCESS)
 
 def test_a_fresh_catalog_says_when_the_next_is_due() -> None:
     found = freshness(SHOP, GOOD, [GOOD, due_row(SHOP, MIDNIGHT + DAY)], MIDNIGHT + DAY + GRACE - timedelta(seconds=1))
-    assert (found.state, found.newest, found.newest_at) == (State.FRESH, GOOD.backup_id, MIDNIGHT)
+    assert (found.state, found.newest, found.newest_at) == (DueState.FRESH, GOOD.backup_id, MIDNIGHT)
     assert (found.due, found.next_due) == (MIDNIGHT + DAY, MIDNIGHT + 2 * DAY)
     assert found.age_s == 26 * 3600 - 1
     assert not found.overdue
@@ -51,14 +49,14 @@ def test_an_overdue_catalog_says_what_was_missed_and_tried() -> None:
 
 def test_without_any_backup_it_waits_for_the_first_that_is_due() -> None:
     first = due_row(SHOP, MIDNIGHT)
-    assert freshness(SHOP, None, [first], MIDNIGHT + GRACE - timedelta(seconds=1)).state is State.WAITING
+    assert freshness(SHOP, None, [first], MIDNIGHT + GRACE - timedelta(seconds=1)).state is DueState.WAITING
     found = freshness(SHOP, None, [first], MIDNIGHT + GRACE)
-    assert (found.state, found.age_s, found.newest) == (State.OVERDUE, None, None)
+    assert (found.state, found.age_s, found.newest) == (DueState.OVERDUE, None, None)
     assert "has no good backup, and the first was due 2026-11-20 18:00 UTC." in found.what
-    assert freshness(SHOP, None, [], MIDNIGHT + 9 * DAY).state is State.WAITING
+    assert freshness(SHOP, None, [], MIDNIGHT + 9 * DAY).state is DueState.WAITING
 
 
 def test_a_catalog_without_a_schedule_promises_nothing() -> None:
     never = catalog_of({"goods": None}, schedule=None)
     found = freshness(never, None, [], MIDNIGHT)
-    assert (found.state, found.due, found.next_due) == (State.UNSCHEDULED, None, None)
+    assert (found.state, found.due, found.next_due) == (DueState.UNSCHEDULED, None, None)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from backup_pipeline.core.leases import LIFE, Claim, Lease, Step, decide, held_error, renewal_interval
+from backup_pipeline.core.leases import LIFE, Claim, Lease, LeaseStep, decide, held_error, renewal_interval
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline_tests.ledger.attempts import NOON
 
@@ -18,31 +18,31 @@ STRANGER = replace(NEIGHBOUR, claim=replace(NEIGHBOUR.claim, owner=Owner("elsewh
 LATER = timedelta(seconds=10)
 
 
-def _step(held: Lease, first: Lease, *, alive: bool = True) -> Step:
+def _step(held: Lease, first: Lease, *, alive: bool = True) -> LeaseStep:
     return decide(MINE, held, first, alive=lambda _: alive).step
 
 
 def test_whoever_has_it_writes() -> None:
     mine = replace(NEIGHBOUR, claim=MINE)
-    assert _step(mine, NEIGHBOUR) is Step.WRITE
+    assert _step(mine, NEIGHBOUR) is LeaseStep.WRITE
 
 
 def test_a_living_neighbour_is_given_way_at_once() -> None:
-    assert _step(NEIGHBOUR, NEIGHBOUR) is Step.REFUSE
+    assert _step(NEIGHBOUR, NEIGHBOUR) is LeaseStep.REFUSE
 
 
 def test_a_dead_neighbour_is_succeeded_at_once() -> None:
-    assert _step(NEIGHBOUR, NEIGHBOUR, alive=False) is Step.TAKE
+    assert _step(NEIGHBOUR, NEIGHBOUR, alive=False) is LeaseStep.TAKE
 
 
 def test_of_another_host_only_signs_of_life_are_seen() -> None:
-    assert _step(STRANGER, STRANGER) is Step.WAIT
+    assert _step(STRANGER, STRANGER) is LeaseStep.WAIT
     beaten = replace(STRANGER, heartbeat_at=NOON + LATER, expires_at=NOON + LIFE + LATER)
-    assert _step(beaten, STRANGER) is Step.REFUSE
+    assert _step(beaten, STRANGER) is LeaseStep.REFUSE
 
 
 def test_another_holder_in_the_meantime_is_alive_too() -> None:
-    assert _step(replace(STRANGER, token=8), STRANGER) is Step.REFUSE
+    assert _step(replace(STRANGER, token=8), STRANGER) is LeaseStep.REFUSE
 
 
 def test_a_few_renewals_may_fail() -> None:

@@ -8,8 +8,7 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import STALE_AFTER, Attempt, Owner, after, is_orphaned
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import STALE_AFTER, Attempt, Owner, Status, after, is_orphaned
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
 HERE = Owner("here", 4711, 1.0)

@@ -10,12 +10,11 @@ from datetime import timedelta
 from prometheus_client.parser import text_string_to_metric_families
 
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.metrics import Known, Standing, metrics_of
-from backup_pipeline.core.restore_requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.metrics import KnownStates, Standing, metrics_of
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.statistics import ended_as
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.operations.stats_prometheus import prometheus_text
+from backup_pipeline.operations.stats import prometheus_text
 from backup_pipeline_tests.core.entries import AT, good
 
 HERE, THERE = "file:///backups", "s3://second/backups"
@@ -44,7 +43,7 @@ def series(
 ) -> dict[str, float]:
     """The values by series, as Prometheus reads the text; its names and labels must be what they were."""
     now = AT + timedelta(days=4)
-    text = prometheus_text(metrics_of(Known(attempts, _ends(attempts), copies, restores, standings, HERE, now)))
+    text = prometheus_text(metrics_of(KnownStates(attempts, _ends(attempts), copies, restores, standings, HERE, now)))
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
@@ -135,7 +134,7 @@ def test_an_empty_ledger_has_every_metric_and_no_value() -> None:
 
 def test_labels_never_name_a_backup_a_person_or_a_business() -> None:
     tenant = replace(NEW, business="b-7", created_by="karim")
-    text = prometheus_text(metrics_of(Known((tenant,), _ends((tenant,)), (), (), (), HERE, AT)))
+    text = prometheus_text(metrics_of(KnownStates((tenant,), _ends((tenant,)), (), (), (), HERE, AT)))
     assert "b-7" not in text
     assert "karim" not in text
     assert "b1" not in text

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.names import bundle_path, file_name, safe_file_name, same_file, windows_device
-from backup_pipeline.core.visible import acts
+from backup_pipeline.core.text import acts
 
 
 @pytest.mark.parametrize(

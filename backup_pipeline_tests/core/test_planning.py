@@ -9,7 +9,7 @@ import pytest
 
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.planning import plan_catalog, plan_table
-from backup_pipeline.core.plans import Order
+from backup_pipeline.core.plans import RowOrder
 from backup_pipeline.core.relations import Relation, RelationKind
 from backup_pipeline_tests.core.values import (
     AREAS,
@@ -145,26 +145,26 @@ def test_the_key_is_the_catalogs_or_the_best_the_database_has(
 @pytest.mark.parametrize(
     ("kind", "order"),
     [
-        (RelationKind.TABLE, Order.CTID),
-        (RelationKind.MATERIALIZED, Order.CTID),
-        (RelationKind.PARTITIONED, Order.SCAN),
-        (RelationKind.VIEW, Order.SCAN),
-        (RelationKind.FOREIGN, Order.SCAN),
+        (RelationKind.TABLE, RowOrder.CTID),
+        (RelationKind.MATERIALIZED, RowOrder.CTID),
+        (RelationKind.PARTITIONED, RowOrder.SCAN),
+        (RelationKind.VIEW, RowOrder.SCAN),
+        (RelationKind.FOREIGN, RowOrder.SCAN),
     ],
 )
-def test_without_a_key_rows_come_by_place_or_in_one_pass(kind: RelationKind, order: Order) -> None:
+def test_without_a_key_rows_come_by_place_or_in_one_pass(kind: RelationKind, order: RowOrder) -> None:
     shop = database(replace(CUSTOMERS, primary_key=(), kind=kind))
     tables = {"customers": {} if kind in {RelationKind.TABLE, RelationKind.PARTITIONED} else {"kind": str(kind)}}
     assert plan_table(catalog(tables), "customers", shop).order is order
 
 
 def test_a_number_that_an_index_enforces_is_followed() -> None:
-    assert plan_table(catalog({"customers": {}}), "customers", SHOP).order is Order.KEY
+    assert plan_table(catalog({"customers": {}}), "customers", SHOP).order is RowOrder.KEY
 
 
 def test_a_key_that_only_the_catalog_declares_is_never_paged_by() -> None:
     plan = plan_table(catalog({"customers": {"key": ["area_id"]}}), "customers", SHOP)
-    assert plan.order is Order.CTID
+    assert plan.order is RowOrder.CTID
 
 
 # What is left out

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backup_pipeline.core.restore_sequences import SequenceLimits, SequenceState, state_after
-from backup_pipeline.core.restore_types import Conversion, conversion
-from backup_pipeline.core.restore_views import plain_view
+from backup_pipeline.core.restore.columns import Conversion, conversion
+from backup_pipeline.core.restore.dump import plain_view
+from backup_pipeline.core.restore.tables import SequenceLimits, SequenceState, state_after
 
 SAME, CHECKED, ALTERING = Conversion.SAME, Conversion.CHECKED, Conversion.ALTERING
 

@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statistics import percentile, robust_slope, statistics_of
-from backup_pipeline.core.statistics_forecast import forecast
-from backup_pipeline.core.statistics_text import duration, markdown, per_day, size
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.statistics import (
+    duration,
+    forecast,
+    per_day,
+    percentile,
+    robust_slope,
+    size,
+    statistics_markdown,
+    statistics_of,
+)
 from backup_pipeline.operations.stats import catalog_statistics
 from backup_pipeline_tests.core.entries import AT, good
 from backup_pipeline_tests.core.values import catalog
@@ -148,7 +154,7 @@ def test_very_many_backups_are_forecast_only_as_far_as_they_were_imagined() -> N
 
 
 def test_a_page_of_markdown_has_a_line_for_each_table() -> None:
-    text = markdown(catalog_statistics(days(10), "isp", None, now=NOW, days=90))
+    text = statistics_markdown(catalog_statistics(days(10), "isp", None, now=NOW, days=90))
     assert "| orders | 1,900 | +100 | 5.0 kB | 0 bytes |" in text
     assert "| Success rate | 100.0% |" in text
     assert "| In 30 days |" in text

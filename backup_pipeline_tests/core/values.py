@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.relations import Column, Database, ForeignKey, Relation, RelationKind

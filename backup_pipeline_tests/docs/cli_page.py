@@ -11,8 +11,7 @@ from typing import Any
 
 import typer.main
 
-from backup_pipeline.cli.app import PROGRAM, app
-from backup_pipeline.cli.exit_codes import EXIT_CODES
+from backup_pipeline.cli.app import EXIT_CODES, PROGRAM, app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 REGENERATE = "python -m backup_pipeline_tests.docs.cli_page"

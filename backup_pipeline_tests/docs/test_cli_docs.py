@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backup_pipeline.cli.exit_codes import EXIT_CODES
+from backup_pipeline.cli.app import EXIT_CODES
 from backup_pipeline_tests.docs.cli_page import PAGE, REGENERATE, cli_page
 
 

@@ -10,18 +10,17 @@ from typing import Any
 import psycopg
 
 from backup_pipeline.core.alerts import Alert, Delivery
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.draft import draft_catalog
-from backup_pipeline.core.drill import DrillReport, Fault, TableDrill
+from backup_pipeline.core.catalog.draft import draft_catalog
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.drill.model import DrillReport, Fault, TableDrill
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
-from backup_pipeline.formats.decoder import FileDecoder
+from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.formats.fingerprints import FileFingerprints
 from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill, drill_with_fault
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drilling import open_workshop
+from backup_pipeline.wiring.drill import open_workshop
 from backup_pipeline_tests.operations.made import Place, now
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.drill import Fault
-from backup_pipeline.core.drill_faults import BLIND
+from backup_pipeline.core.drill.model import BLIND, Fault
 from backup_pipeline.core.errors import BackupError, NotFoundError, StaleError, VerificationError
 from backup_pipeline.postgres.scratch import PostgresScratch
 from backup_pipeline_tests.drill.rehearsing import Rehearsing, backed_up, run

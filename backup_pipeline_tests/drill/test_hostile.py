@@ -14,12 +14,12 @@ import psutil
 import psycopg
 import pytest
 
-from backup_pipeline.core.drill_inserts import Insert
-from backup_pipeline.core.drill_server import ServerNeeds
-from backup_pipeline.demo.launch import landlock_version
+from backup_pipeline.core.drill.definitions import ServerNeeds
+from backup_pipeline.core.drill.objects import Insert
+from backup_pipeline.embedded.launch import landlock_version
 from backup_pipeline.postgres.scratch import PostgresScratch
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drilling import open_workshop
+from backup_pipeline.wiring.drill import open_workshop
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted, said, table
 from backup_pipeline_tests.servers.hostile import ON_INSERT, PLACES, loot, make_hostile, places, ran_on_insert
 

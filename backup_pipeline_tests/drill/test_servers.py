@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import BackupError
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.operations.drill import drill
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drilling import open_workshop
+from backup_pipeline.wiring.drill import open_workshop
 from backup_pipeline_tests.drill.rehearsing import Rehearsing, backed_up, drafted, run, said
 from backup_pipeline_tests.servers.debian import need_extension, system_binaries, system_server
 from backup_pipeline_tests.servers.postgres import temporary_database

@@ -21,10 +21,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.demo.embedded import running
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.embedded.server import running
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.end_to_end.graphql import Ui
 from backup_pipeline_tests.orchestration.conftest import Install

@@ -15,17 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backup_pipeline.core.alerts import Alert, Delivery
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import PartitionPlace, schema_key
 from backup_pipeline.core.manifest import FileEntry, TableEntry
 from backup_pipeline.core.ports import Formats, Ports, Store
-from backup_pipeline.core.progress import Progress, Silence
-from backup_pipeline.core.relation_names import write_relation
+from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.relations import write_relation
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.operations.export import ExportRequest, export_tables
-from backup_pipeline.operations.results import TableResult
+from backup_pipeline.operations.export import ExportRequest, TableResult, export_tables
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.stores.memory import MemoryStore
 

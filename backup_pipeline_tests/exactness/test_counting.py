@@ -13,12 +13,10 @@ import pytest
 from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Page, TableWriter
-from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.formats.parquet import ParquetWriter
-from backup_pipeline.formats.parts_writer import PartsWriter
+from backup_pipeline.formats.files import FileFormats, SideBySideWriter
+from backup_pipeline.formats.parquet import ParquetWriter, PartsWriter
 from backup_pipeline.formats.sheet import SheetWriter
-from backup_pipeline.formats.side_by_side import SideBySideWriter
-from backup_pipeline.operations import export_table
+from backup_pipeline.operations import export as export_table
 from backup_pipeline.postgres.source import PostgresSnapshot
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline_tests.exactness.exporting import Exporter, public
@@ -200,7 +198,7 @@ def test_what_the_check_compares_with_is_counted_by_the_server(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taken out, a loss would go by: the check is what finds it."""
-    from backup_pipeline.core.checks import row_count
+    from backup_pipeline.core.anomalies import row_count
 
     monkeypatch.setattr(export_table, "row_count", lambda written, counted: row_count(written, written))
     slip = Once(ROW_CHANGES["drops the last row of a page"])

@@ -7,15 +7,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.core.rendering import Rendering
-from backup_pipeline.core.restoring import Mode
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.core.verification import Level
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.ranges import Ranges
+from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.memory import MB, peak

@@ -12,29 +12,25 @@ import dagster as dg
 from botocore.loaders import create_loader
 
 from backup_pipeline.catalogs.load import load_catalog
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.progress import Silence
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
-from backup_pipeline.ledger import patience
-from backup_pipeline.operations import end_made
+from backup_pipeline.ledger import connect as patience
+from backup_pipeline.operations import attempts as end_made
 from backup_pipeline.operations.attempts import Request
-from backup_pipeline.operations.back_up import bundle_attempt, export_attempt
-from backup_pipeline.operations.orphans import close_orphans
-from backup_pipeline.operations.prune import prune
-from backup_pipeline.operations.prune_look import plan_prune
+from backup_pipeline.operations.backup import bundle_attempt, close_orphans, export_attempt
+from backup_pipeline.operations.prune.perform import prune
+from backup_pipeline.operations.prune.plan import plan_prune
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO, attempt_of
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores import s3
+from backup_pipeline.stores.s3 import store as s3
 from backup_pipeline.wiring.addresses import work_dir
-from backup_pipeline.wiring.ledger import open_ledger
-from backup_pipeline.wiring.ports import is_dead, open_ports
-from backup_pipeline.wiring.pruning import open_prune, wishes_of
-from backup_pipeline.wiring.store import open_settings_store
-from backup_pipeline.wiring.verifying import verify_ports
+from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports, open_prune, verify_ports, wishes_of
+from backup_pipeline.wiring.stores import open_settings_store
 
 _LOG = logging.getLogger(__name__)
 _MODELS = create_loader()

@@ -9,9 +9,9 @@ from decimal import Decimal
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from backup_pipeline.core.plans import Order, PlannedColumn, SheetColumn, SheetPlan, TablePlan
+from backup_pipeline.core.plans import PlannedColumn, RowOrder, SheetColumn, SheetPlan, TablePlan
 from backup_pipeline.core.relations import Column, Relation, RelationKind
-from backup_pipeline.formats.arrow_schema import arrow_type
+from backup_pipeline.formats.parquet import arrow_type
 
 PG_TYPES = {
     "bool": "boolean",
@@ -103,7 +103,7 @@ def plan_for(types: dict[str, str], *, nullable: bool = True) -> TablePlan:
     relation = Relation("public", "things", RelationKind.TABLE, tuple(planned.column for planned in columns))
     sheet = SheetPlan("Things", tuple(SheetColumn(n.upper(), n, PG_TYPES[kind]) for n, kind in types.items()))
     key = tuple(types)[:1]
-    return TablePlan("things", relation, columns, sheet, key, key_enforced=True, order=Order.KEY, excluded={})
+    return TablePlan("things", relation, columns, sheet, key, key_enforced=True, order=RowOrder.KEY, excluded={})
 
 
 def pages(table: pa.Table, sizes: list[int]) -> list[pa.Table]:

@@ -19,10 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from backup_pipeline.core.bundle import Member, bytes_member
 from backup_pipeline.core.errors import BackupError, NotFoundError, VerificationError
-from backup_pipeline.formats.bundle import bundle_chunks
-from backup_pipeline.formats.bundle_reader import BundleReader
+from backup_pipeline.core.layout import Member, bytes_member
+from backup_pipeline.formats.bundle import BundleReader, bundle_chunks
 
 MIDNIGHT = datetime(2026, 11, 21, 0, 0, tzinfo=timezone(timedelta(hours=6)))
 PARQUET = random.Random(7).randbytes(300_000)

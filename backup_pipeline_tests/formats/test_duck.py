@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backup_pipeline.core.decoding import Hop, Pointing, SheetTask, Shown
+from backup_pipeline.core.comparison import Hop, Pointing, SheetTask, Shown
 from backup_pipeline.core.errors import BackupError, DiskFullError
 from backup_pipeline.formats import duck
 from backup_pipeline.formats.duck import look_up_sql, open_duck, orphans

@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.formats.arrow_schema import arrow_schema, arrow_type
-from backup_pipeline.formats.parquet import ParquetWriter, repeating_columns
-from backup_pipeline.formats.row_groups import GroupLimit
+from backup_pipeline.formats.parquet import GroupLimit, ParquetWriter, arrow_schema, arrow_type, repeating_columns
 from backup_pipeline_tests.formats.tables import many_rows, pages, plan_for, tables
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=5).filter(any)

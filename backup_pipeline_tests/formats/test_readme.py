@@ -23,7 +23,7 @@ from backup_pipeline.core.manifest import (
     Totals,
 )
 from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.core.visible import acts
+from backup_pipeline.core.text import acts
 from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.readme import FENCE, readme_text
 from backup_pipeline_tests.formats.tables import many_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.formats.age_keys import new_identity
+from backup_pipeline.formats.age import new_identity
 from backup_pipeline.formats.seal_keys import (
     Ed25519Keys,
     key_id,

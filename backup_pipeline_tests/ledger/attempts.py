@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from backup_pipeline.core.ledger import Attempt, Outcome
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Outcome, Status
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 

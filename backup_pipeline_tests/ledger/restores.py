@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backup_pipeline.core.restore_requests import RestoreRow
+from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline_tests.ledger.attempts import NOON
 
 

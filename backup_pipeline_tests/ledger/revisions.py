@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from backup_pipeline.ledger.revision import VERSION_TABLE
+from backup_pipeline.ledger.migrate import VERSION_TABLE
 
 
 def current_revision(url: str) -> str | None:

@@ -10,11 +10,10 @@ import pytest
 from psycopg import sql
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import ensure_database
-from backup_pipeline.ledger.examine import examine_ledger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.operations.made import now
 

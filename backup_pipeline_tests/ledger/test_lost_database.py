@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import make_url
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.backups import SqlLedger
 
 
 def test_a_database_that_is_not_there_is_told_with_the_way_back(fresh_database: str) -> None:

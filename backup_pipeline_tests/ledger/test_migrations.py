@@ -20,13 +20,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
 from backup_pipeline.ledger import migrations
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import ensure_database, ledger_url
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.revision import MIGRATIONS, VERSION_TABLE, head_revision
-from backup_pipeline.ledger.roles import require_roles
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.ledger.migrate import MIGRATIONS, VERSION_TABLE, head_revision, require_roles, upgrade
 from backup_pipeline.ledger.tables import metadata
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.ledger.logins import as_login, new_login

@@ -13,8 +13,8 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Owner
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 

@@ -9,11 +9,10 @@ import pytest
 from psycopg import sql
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.readings import LIFE, Reading
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.leases import LIFE, Reading
+from backup_pipeline.core.ledger import Owner, Status
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 

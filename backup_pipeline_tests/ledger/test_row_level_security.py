@@ -10,11 +10,10 @@ from psycopg import sql
 
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.restore_requests import RestoreChange, RestoreStatus
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import AuditEvent, Status
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.ledger.sql import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 from backup_pipeline_tests.ledger.copies import a_copy
 from backup_pipeline_tests.ledger.logins import as_login, new_login

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.manifest import Manifest, StoredBundle, StoredManifest, TableEntry, seal
 from backup_pipeline.core.ports import Store

@@ -11,18 +11,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backup_pipeline.core.alerts import Alert, Delivery
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Owner
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Store
-from backup_pipeline.core.progress import Progress, Silence
+from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.attempts import Request, begin
-from backup_pipeline.operations.back_up import bundle_attempt, end_tables, export_attempt
+from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.verify import VerifyPorts
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.stores.memory import MemoryStore

@@ -9,20 +9,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backup_pipeline.core.layout import PartitionPlace, schema_key
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import PartitionRecord, StoredBundle, seal
 from backup_pipeline.core.ports import Ledger, Store, StoredObject
-from backup_pipeline.core.prune_plan import PrunePlan
-from backup_pipeline.core.retention import Retention
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.retention.prune import PrunePlan
+from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.prune import prune
-from backup_pipeline.operations.prune_look import PrunePorts, PruneWish, plan_prune
-from backup_pipeline.operations.prune_report import PruneReport
+from backup_pipeline.operations.prune.perform import PruneReport, prune
+from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
 from backup_pipeline.stores.faulty import FaultyStore
 from backup_pipeline.stores.memory import MemoryStore
-from backup_pipeline.stores.removals import removals_of
+from backup_pipeline.stores.open import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored
 from backup_pipeline_tests.core.test_manifest import table as table_entry

@@ -11,19 +11,16 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.hold import Hold
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.ports import Ports, Store, StoredObject
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.operations.anomalies import act_on_anomalies, unusual
-from backup_pipeline.operations.anomaly_history import load_history
+from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual
+from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.hold import hold_backup, release_backup
-from backup_pipeline.operations.orphans import close_orphans
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.made import Place, Quiet
 from backup_pipeline_tests.servers.postgres import temporary_database

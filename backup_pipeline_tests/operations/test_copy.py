@@ -10,17 +10,14 @@ import pytest
 
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.errors import NotFoundError, SettingsError, StoreUnavailableError
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import Ports, Second, Store
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.attempts import Request, begin
-from backup_pipeline.operations.back_up import bundle_attempt, export_attempt
-from backup_pipeline.operations.copy import copy_backup, order_of
-from backup_pipeline.operations.copy_missing import copy_missing, missing_copies
-from backup_pipeline.operations.copy_verify import verify_copy
+from backup_pipeline.operations.backup import bundle_attempt, export_attempt
+from backup_pipeline.operations.copy import copy_backup, copy_missing, missing_copies, order_of, verify_copy
 from backup_pipeline.operations.verify import VerifyRequest
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.faulty import Fault, FaultyStore

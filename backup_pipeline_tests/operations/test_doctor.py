@@ -12,24 +12,20 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from backup_pipeline.core.doctor import Check, Line, State, ok
-from backup_pipeline.core.doctor_source import judge_source
+from backup_pipeline.core.doctor import Examination, Line, LineState, judge_source, ok
 from backup_pipeline.core.errors import SourceError, SourceUnavailableError, StoreDeniedError, StoreUnavailableError
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ports import Store
-from backup_pipeline.ledger.examine import examine_ledger
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.migrate import upgrade
-from backup_pipeline.operations.doctor import examine
-from backup_pipeline.operations.doctor_ledger import escrow, leases, outbox
-from backup_pipeline.operations.doctor_store import FOLDER, Trial
+from backup_pipeline.ledger.migrate import examine_ledger, upgrade
+from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
 from backup_pipeline.operations.download import Witness
 from backup_pipeline.postgres.examine import examine_source
 from backup_pipeline.stores.examine import bucket_of, folder_of
 from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.made import NOBODY, now
@@ -43,7 +39,7 @@ __all__ = ["roles"]
 WANTED = ("public.goods", "public.sold")
 
 
-def states(lines: list[Line], word: str = "") -> list[State]:
+def states(lines: list[Line], word: str = "") -> list[LineState]:
     return [line.state for line in lines if word in line.what]
 
 
@@ -57,12 +53,12 @@ def left(store: Store) -> list[str]:
 
 def test_what_only_the_log_was_told_is_said() -> None:
     ledger = MemoryLedger()
-    assert states(list(outbox(ledger))) == [State.OK]
+    assert states(list(outbox(ledger))) == [LineState.OK]
     ledger.threads.failing("shop", "full", now(), 1, heard=False)
     [told, _] = outbox(ledger)
-    assert (told.state, told.what) == (State.WARNING, "only the log was told of what goes wrong with shop (full)")
+    assert (told.state, told.what) == (LineState.WARNING, "only the log was told of what goes wrong with shop (full)")
     ledger.threads.failing("shop", "full", now(), 0)
-    assert states(list(outbox(ledger))) == [State.OK]
+    assert states(list(outbox(ledger))) == [LineState.OK]
 
 
 def test_no_check_stops_another_and_none_is_waited_for_for_ever() -> None:
@@ -81,11 +77,11 @@ def test_no_check_stops_another_and_none_is_waited_for_for_ever() -> None:
         yield ok("fourth", "late")
 
     checks = [
-        Check("first", lambda: [ok("first", "well")]),
-        Check("second", broken),
-        Check("third", odd),
-        Check("fourth", hangs),
-        Check("fifth", list),
+        Examination("first", lambda: [ok("first", "well")]),
+        Examination("second", broken),
+        Examination("third", odd),
+        Examination("fourth", hangs),
+        Examination("fifth", list),
     ]
     found = examine(checks, timedelta(seconds=0.3))
     never.set()
@@ -103,7 +99,7 @@ def test_no_check_stops_another_and_none_is_waited_for_for_ever() -> None:
 
 def test_a_good_store_is_ok_and_left_as_it_was() -> None:
     store = MemoryStore()
-    assert set(states(trial(store))) == {State.OK}
+    assert set(states(trial(store))) == {LineState.OK}
     assert left(store) == []
 
 
@@ -111,7 +107,7 @@ def test_a_good_store_is_ok_and_left_as_it_was() -> None:
 def test_a_store_that_fails_at_one_thing_says_which(operation: str) -> None:
     store = FaultyStore(MemoryStore())
     store.on(operation, Fault(times=None, error=StoreUnavailableError("503", do="Wait.")))  # type: ignore[arg-type]
-    found = [line for line in trial(store) if line.state is State.PROBLEM]
+    found = [line for line in trial(store) if line.state is LineState.PROBLEM]
     assert [line.do for line in found] == ["Wait."]
     assert left(store.inner) == []
 
@@ -119,20 +115,20 @@ def test_a_store_that_fails_at_one_thing_says_which(operation: str) -> None:
 def test_bytes_that_come_back_otherwise_are_a_problem() -> None:
     store = FaultyStore(MemoryStore())
     store.on("get", Fault(times=None, flip=3))
-    assert states(trial(store), "otherwise than") == [State.PROBLEM]
+    assert states(trial(store), "otherwise than") == [LineState.PROBLEM]
 
 
 def test_a_denied_delete_is_said_with_what_is_left() -> None:
     store = FaultyStore(MemoryStore())
     store.on("delete", Fault(times=None, error=StoreDeniedError("not you")))
-    [line] = [line for line in trial(store) if line.state is not State.OK]
-    assert line.state is State.WARNING
+    [line] = [line for line in trial(store) if line.state is not LineState.OK]
+    assert line.state is LineState.WARNING
     assert "doctor/trial.txt" in line.what
     assert left(store.inner) == ["doctor/trial.txt"]
 
 
-@pytest.mark.parametrize(("off", "state"), [(0, State.OK), (20, State.WARNING), (-1000, State.PROBLEM)])
-def test_the_clock_of_a_store_is_compared_with_ours(off: int, state: State) -> None:
+@pytest.mark.parametrize(("off", "state"), [(0, LineState.OK), (20, LineState.WARNING), (-1000, LineState.PROBLEM)])
+def test_the_clock_of_a_store_is_compared_with_ours(off: int, state: LineState) -> None:
     store = MemoryStore(clock=lambda: datetime.now(UTC) + timedelta(seconds=off))
     assert states(trial(store), "clock") == [state]
 
@@ -140,16 +136,16 @@ def test_the_clock_of_a_store_is_compared_with_ours(off: int, state: State) -> N
 def test_a_bucket_is_tried_in_parts_and_by_its_rules(s3_server: SwiftServer, s3_bucket: str) -> None:
     store = RetryingStore(S3Store(s3_bucket, "daily", s3_server.settings), 1, wait=lambda _: None, chance=lambda: 0.0)
     found = trial(store)
-    assert State.PROBLEM not in states(found), found
-    assert states(found, "upload in parts") == [State.OK]
-    assert states(found, "it deletes") == [State.OK]
+    assert LineState.PROBLEM not in states(found), found
+    assert states(found, "upload in parts") == [LineState.OK]
+    assert states(found, "it deletes") == [LineState.OK]
     assert left(store) == []
 
 
 def test_a_dead_store_is_one_problem(s3_server: SwiftServer) -> None:
     settings = replace(s3_server.settings, endpoint_url=f"http://127.0.0.1:{free_port()}", retry_for=timedelta(0))
     found = trial(S3Store("gone", "", settings))
-    assert [line.state for line in found] == [State.PROBLEM]
+    assert [line.state for line in found] == [LineState.PROBLEM]
     assert found[0].do
 
 
@@ -157,17 +153,17 @@ def test_a_locking_bucket_and_a_writer_that_may_not_delete(
     roles: Roles, lock_server: LockServer, locked_bucket: str
 ) -> None:
     found = trial(S3Store(locked_bucket, "daily", lock_server.admin))
-    assert State.PROBLEM not in states(found), found
-    assert states(found, "can lock") == [State.WARNING]
-    assert states(found, "keeps earlier versions") == [State.OK]
+    assert LineState.PROBLEM not in states(found), found
+    assert states(found, "can lock") == [LineState.WARNING]
+    assert states(found, "keeps earlier versions") == [LineState.OK]
     denied = trial(S3Store(locked_bucket, "daily", roles("writer")))
-    assert states(denied, "may not delete") == [State.WARNING]
-    assert State.PROBLEM not in states(denied), denied
+    assert states(denied, "may not delete") == [LineState.WARNING]
+    assert LineState.PROBLEM not in states(denied), denied
 
 
 def test_a_reader_can_not_write_and_is_told_so(roles: Roles, locked_bucket: str) -> None:
     [line] = trial(S3Store(locked_bucket, "daily", roles("reader")))
-    assert line.state is State.PROBLEM
+    assert line.state is LineState.PROBLEM
     assert "nothing can be written" in line.what
 
 
@@ -194,37 +190,37 @@ def _judged(url: str) -> list[Line]:
 
 
 def test_a_role_without_rights_is_told_what_to_grant(shop_url: str, role: str) -> None:
-    [line] = [line for line in _judged(role) if line.state is State.PROBLEM]
+    [line] = [line for line in _judged(role) if line.state is LineState.PROBLEM]
     assert line.do == 'GRANT SELECT ON public.goods, public.sold TO "examined";'
     _grant(shop_url, "GRANT SELECT ON goods, sold TO examined")
-    assert set(states(_judged(role))) == {State.OK}
+    assert set(states(_judged(role))) == {LineState.OK}
 
 
 def test_a_role_that_may_write_is_told_so(shop_url: str, role: str) -> None:
     _grant(shop_url, "GRANT SELECT, INSERT ON goods, sold TO examined")
-    [line] = [line for line in _judged(role) if line.state is State.WARNING]
+    [line] = [line for line in _judged(role) if line.state is LineState.WARNING]
     assert "may write public.goods, public.sold" in line.what
 
 
 def test_a_superuser_is_told_so(shop_url: str) -> None:
-    [line] = [line for line in _judged(shop_url) if line.state is not State.OK]
+    [line] = [line for line in _judged(shop_url) if line.state is not LineState.OK]
     assert "a superuser" in line.what
 
 
 def test_row_level_security_that_hides_rows_is_a_problem(shop_url: str, role: str) -> None:
     _grant(shop_url, "GRANT SELECT ON goods, sold TO examined; ALTER TABLE sold ENABLE ROW LEVEL SECURITY")
     try:
-        [line] = [line for line in _judged(role) if line.state is State.PROBLEM]
+        [line] = [line for line in _judged(role) if line.state is LineState.PROBLEM]
         assert "public.sold" in line.what
         _grant(shop_url, "ALTER ROLE examined BYPASSRLS")
-        assert set(states(_judged(role))) == {State.OK}
+        assert set(states(_judged(role))) == {LineState.OK}
     finally:
         _grant(shop_url, "ALTER TABLE sold DISABLE ROW LEVEL SECURITY")
 
 
 def test_a_setting_that_ends_the_snapshot_is_told(shop_url: str, role: str) -> None:
     _grant(shop_url, "GRANT SELECT ON goods, sold TO examined; ALTER ROLE examined SET transaction_timeout = '5min'")
-    assert states(_judged(role), "transaction_timeout = 5min") == [State.WARNING]
+    assert states(_judged(role), "transaction_timeout = 5min") == [LineState.WARNING]
 
 
 def test_a_source_that_is_not_there_and_one_that_refuses_say_so(shop_url: str) -> None:
@@ -246,24 +242,24 @@ def test_a_ledger_without_tables_tells_its_revision(fresh_database: str) -> None
 
 def test_who_holds_a_lease_is_told_and_whether_they_live() -> None:
     ledger = MemoryLedger()
-    assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "free") == [State.OK]
+    assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "free") == [LineState.OK]
     ledger.leases.acquire(Claim("shop", "b1", "rahim", NOBODY), timedelta(minutes=1))
-    assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "held by b1 (by rahim") == [State.OK]
-    assert states(list(leases([SHOP], ledger, now(), lambda _: False)), "is gone") == [State.WARNING]
+    assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "held by b1 (by rahim") == [LineState.OK]
+    assert states(list(leases([SHOP], ledger, now(), lambda _: False)), "is gone") == [LineState.WARNING]
 
 
 @pytest.mark.parametrize(
     ("recipients", "keys", "wanted"),
     [
-        ((), (), [State.SKIPPED]),
-        ((OWNER,), (), [State.WARNING, State.OK]),
-        ((OWNER, ESCROW), (), [State.OK, State.OK]),
-        ((OWNER, ESCROW), (OWNER_SECRET,), [State.OK, State.OK]),
-        ((OWNER, ESCROW), (STRANGER_SECRET,), [State.OK, State.PROBLEM]),
+        ((), (), [LineState.SKIPPED]),
+        ((OWNER,), (), [LineState.WARNING, LineState.OK]),
+        ((OWNER, ESCROW), (), [LineState.OK, LineState.OK]),
+        ((OWNER, ESCROW), (OWNER_SECRET,), [LineState.OK, LineState.OK]),
+        ((OWNER, ESCROW), (STRANGER_SECRET,), [LineState.OK, LineState.PROBLEM]),
     ],
 )
 def test_keys_are_counted_and_tried_on_the_newest_backup(
-    vault: Vault, recipients: tuple[str, ...], keys: tuple[str, ...], wanted: list[State]
+    vault: Vault, recipients: tuple[str, ...], keys: tuple[str, ...], wanted: list[LineState]
 ) -> None:
     witness = Witness(vault.server.ledger, now, "tester")
     found = list(escrow(cipher_of(*recipients, keys=keys), [VAULT], vault.server.raw, witness))

@@ -17,9 +17,8 @@ from backup_pipeline.core.errors import (
     VerificationError,
 )
 from backup_pipeline.core.ports import Store
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.operations.download import Witness, bundle_url, download_bundle
-from backup_pipeline.operations.local_file import Destination
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.operations.download import Destination, Witness, bundle_url, download_bundle
 from backup_pipeline.stores.faulty import Fault, FaultyStore
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import MuteLedger, now

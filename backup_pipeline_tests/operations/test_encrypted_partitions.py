@@ -11,7 +11,7 @@ from backup_pipeline.core.errors import BackupError, DecryptError, RefusedError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.attempts import Request, begin, end_failed
-from backup_pipeline.operations.back_up import bundle_attempt
+from backup_pipeline.operations.backup import bundle_attempt
 from backup_pipeline_tests.operations.made import NOBODY
 from backup_pipeline_tests.operations.vault import (
     ESCROW,

@@ -15,25 +15,22 @@ import pytest
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.errors import DecryptError
-from backup_pipeline.core.outline import Outline
+from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Second, TableWriter
-from backup_pipeline.core.progress import Event, Silence, StageStarted
-from backup_pipeline.core.rendering import Rendering
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ports.people import Event, Silence, StageStarted
 from backup_pipeline.core.verification import Level
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.operations.browse import place_of, stored_manifest
-from backup_pipeline.operations.check_key import check_key
+from backup_pipeline.operations.backup import close_orphans
+from backup_pipeline.operations.browse import place_of, read_document, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of
-from backup_pipeline.operations.download import Witness, download_bundle
-from backup_pipeline.operations.local_file import Destination
-from backup_pipeline.operations.open_backup import read_document
-from backup_pipeline.operations.orphans import close_orphans
-from backup_pipeline.operations.render import render_backup
+from backup_pipeline.operations.download import Destination, Witness, download_bundle, render_backup
+from backup_pipeline.operations.keys import check_key
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL

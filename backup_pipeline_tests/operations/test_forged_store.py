@@ -14,19 +14,18 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.core import restore_tokens
 from backup_pipeline.core.errors import BackupError, StoreError, VerificationError
-from backup_pipeline.core.limits import MOST_DIRECTORY, MOST_DOCUMENT, MOST_PARTS
 from backup_pipeline.core.manifest import read_manifest, sealed, unsealed
+from backup_pipeline.core.names import MOST_DIRECTORY, MOST_DOCUMENT, MOST_PARTS
 from backup_pipeline.core.ports import RestorePorts
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.core.restoring import Mode, RestoreRequest
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.restore import dump as restore_tokens
+from backup_pipeline.core.restore.model import Mode, RestoreRequest
 from backup_pipeline.core.verification import Level
-from backup_pipeline.formats.bundle_reader import BundleReader
+from backup_pipeline.formats.bundle import BundleReader
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.open_backup import Document, OpenBackup
-from backup_pipeline.operations.restore import plan_restore
-from backup_pipeline.operations.restore_fetch import Fetching
+from backup_pipeline.operations.browse import Document, OpenBackup
+from backup_pipeline.operations.restore.perform import Fetching, plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.stores.directory import DirectoryStore

@@ -8,8 +8,7 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.errors import NotFoundError, StoreDeniedError, UsageError, VerificationError
-from backup_pipeline.core.hold import Hold, read_hold, seal_hold
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Hold, Status, read_hold, seal_hold
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup, release_backup
 from backup_pipeline.stores.faulty import Fault

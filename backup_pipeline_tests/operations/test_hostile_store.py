@@ -13,44 +13,39 @@ from typing import Any, NoReturn
 import psycopg
 import pytest
 
+from backup_pipeline.core.anomalies import shape_of
 from backup_pipeline.core.copies import CopyStatus
-from backup_pipeline.core.dates import local_date
 from backup_pipeline.core.errors import BackupError, NotFoundError, VerificationError
-from backup_pipeline.core.key_seal import seal_in
+from backup_pipeline.core.keys import seal_in
+from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import StoredBundle, sealed
 from backup_pipeline.core.ports import RestorePorts, Second, Store
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.core.rebuild import Kind
-from backup_pipeline.core.rendering import Rendering
-from backup_pipeline.core.restoring import RestoreRequest
-from backup_pipeline.core.shape import shape_of
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.rebuild import ChangeKind
+from backup_pipeline.core.restore.model import RestoreRequest
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.formats.decoder import FileDecoder
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.formats.fingerprints import FileFingerprints
 from backup_pipeline.formats.seal_keys import Ed25519Keys
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.attempts import Request, begin
-from backup_pipeline.operations.back_up import bundle_attempt
+from backup_pipeline.operations.backup import bundle_attempt, close_orphans
 from backup_pipeline.operations.browse import opened_backup, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of
-from backup_pipeline.operations.download import Witness, bundle_url, download_bundle
+from backup_pipeline.operations.download import Destination, Witness, bundle_url, download_bundle, render_backup
 from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill
-from backup_pipeline.operations.local_file import Destination
-from backup_pipeline.operations.orphans import close_orphans
-from backup_pipeline.operations.rebuild_look import RebuildPorts, plan_rebuild
-from backup_pipeline.operations.render import render_backup
-from backup_pipeline.operations.restore import plan_restore
+from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild
+from backup_pipeline.operations.restore.perform import plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.encrypted import EncryptedStore
+from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
 from backup_pipeline.stores.memory import MemoryStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.sealed import SealedStore
-from backup_pipeline.stores.written import Written
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.hostile import (
     FORGERIES,
@@ -97,7 +92,7 @@ def two_backups(url: str, folder: Path, *, encrypted: bool, keys: Ed25519Keys) -
 
     def wrapped(inner: Store) -> Store:
         store: Store = Signing(inner, keys if keys.signing else READER) if keys.accepted else inner
-        return EncryptedStore(store, cipher, Written(None)) if cipher else store
+        return EncryptedStore(store, cipher, WrittenOutlines(None)) if cipher else store
 
     place = Place(folder, wrapped(raw), ledger, formats=formats)
     older = place.back_up(url, SHOP)
@@ -287,7 +282,7 @@ def test_a_rebuild_takes_nothing_over_that_a_seal_contradicts(sealed_pair: Hosti
     ports = RebuildPorts(at.store, MemoryLedger(), now, "t", lambda _: True, seals=True, accepted=accepted)
     plan = plan_rebuild(ports)
     kinds = {change.backup_id: change.kind for change in plan.changes}
-    assert kinds == {at.older.backup_id: Kind.ADD, at.newer.backup_id: Kind.PROBLEM}
+    assert kinds == {at.older.backup_id: ChangeKind.ADD, at.newer.backup_id: ChangeKind.PROBLEM}
 
 
 def test_a_rebuild_asks_a_person_about_what_has_no_seal(sealed_pair: Hostile) -> None:

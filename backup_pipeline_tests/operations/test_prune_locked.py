@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from backup_pipeline.core.removal import Left, Why
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.retention.prune import Left, Why
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.delete import delete_backup, left_error
-from backup_pipeline.operations.prune import prune
-from backup_pipeline.operations.prune_look import PrunePorts, plan_prune
-from backup_pipeline.stores.lock import Lock, LockMode
-from backup_pipeline.stores.removals import PlainRemovals
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.operations.hold import delete_backup, left_error
+from backup_pipeline.operations.prune.perform import prune
+from backup_pipeline.operations.prune.plan import PrunePorts, plan_prune
+from backup_pipeline.stores.open import PlainRemovals
+from backup_pipeline.stores.s3.clients import Lock, LockMode
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.core.retained import days
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, old
 from backup_pipeline_tests.servers.moto import MotoServer

@@ -11,19 +11,16 @@ from typing import Any
 import pytest
 
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.hold import Hold, seal_hold
-from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.manifest import StoredManifest, seal
 from backup_pipeline.core.ports import Ledger, Second, Store
-from backup_pipeline.core.rebuild import Kind, RebuildPlan
-from backup_pipeline.core.rebuild_rows import NOBODY as UNKNOWN
-from backup_pipeline.core.retention import Retention
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.rebuild import NOBODY as UNKNOWN
+from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
+from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
-from backup_pipeline.operations.rebuild import rebuild
-from backup_pipeline.operations.rebuild_look import RebuildPorts, plan_rebuild
+from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild, rebuild
 from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import now
@@ -51,7 +48,7 @@ def rebuilt(ports: RebuildPorts) -> RebuildPlan:
     return plan
 
 
-def kinds(plan: RebuildPlan) -> list[Kind]:
+def kinds(plan: RebuildPlan) -> list[ChangeKind]:
     return [change.kind for change in plan.changes]
 
 
@@ -64,7 +61,7 @@ def row_in(ledger: Ledger, backup_id: str) -> Attempt:
 def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
     ports = ports_of(made.store, MemoryLedger())
     plan = plan_rebuild(ports)
-    assert kinds(plan) == [Kind.ADD]
+    assert kinds(plan) == [ChangeKind.ADD]
     assert ports.ledger.list() == []
     rebuild(plan, ports)
     row = row_in(ports.ledger, made.attempt.backup_id)
@@ -110,7 +107,7 @@ def test_a_row_that_denies_a_backup_is_corrected(made: Made, status: Status) -> 
     wrong = replace(made.attempt, status=status, error_message="lost", due_at=now(), record_count=None, sha256=None)
     made.ledger._rows[wrong.backup_id] = wrong
     plan = rebuilt(ports_of(made.store, made.ledger))
-    assert kinds(plan) == [Kind.CORRECT]
+    assert kinds(plan) == [ChangeKind.CORRECT]
     row = row_in(made.ledger, wrong.backup_id)
     assert (row.status, row.error_message, row.record_count) == (Status.SUCCESS, None, 2500)
     assert (row.due_at, row.owner, row.created_at) == (wrong.due_at, wrong.owner, wrong.created_at)
@@ -138,7 +135,7 @@ def test_a_manifest_that_contradicts_the_row_is_told_and_not_taken_over(made: Ma
     made.ledger._rows[other.backup_id] = other
     plan = rebuilt(ports_of(made.store, made.ledger))
     [change] = plan.changes
-    assert (change.kind, plan.empty) == (Kind.PROBLEM, True)
+    assert (change.kind, plan.empty) == (ChangeKind.PROBLEM, True)
     assert "ledger and manifest contradict each other (file_size_bytes, sha256)" in change.reason
     assert f"rebuild --accept {other.backup_id} --confirm" in change.reason
     assert row_in(made.ledger, other.backup_id) == other
@@ -148,7 +145,7 @@ def test_a_person_may_accept_it_and_its_verification_begins_anew(made: Made) -> 
     other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, manifest_sha256="1" * 64, verification_level="2")
     made.ledger._rows[other.backup_id] = other
     [change] = rebuilt(ports_of(made.store, made.ledger, accepted=frozenset({other.backup_id}))).changes
-    assert change.kind is Kind.CORRECT
+    assert change.kind is ChangeKind.CORRECT
     row = row_in(made.ledger, other.backup_id)
     assert (row.file_size_bytes, row.sha256) == (made.manifest.bundle.bytes, made.manifest.bundle.sha256)
     assert (row.manifest_sha256, row.verification_level) == (made.attempt.manifest_sha256, "0")
@@ -158,7 +155,7 @@ def test_what_the_row_lacks_is_filled_in_and_what_was_verified_stays(made: Made)
     poor = replace(made.attempt, record_count=None, table_counts={}, verification_level="2")
     made.ledger._rows[poor.backup_id] = poor
     [change] = rebuilt(ports_of(made.store, made.ledger)).changes
-    assert (change.kind, change.reason.partition(": ")[2]) == (Kind.CORRECT, "record_count")
+    assert (change.kind, change.reason.partition(": ")[2]) == (ChangeKind.CORRECT, "record_count")
     row = row_in(made.ledger, poor.backup_id)
     assert (row.record_count, row.verification_level) == (made.attempt.record_count, "2")
 
@@ -167,7 +164,7 @@ def test_a_deleted_backup_whose_folder_holds_something_else_now_is_not_taken_for
     deleted = replace(made.attempt, status=Status.DELETED, sha256="0" * 64)
     made.ledger._rows[deleted.backup_id] = deleted
     [change] = rebuilt(ports_of(made.store, made.ledger)).changes
-    assert (change.kind, row_in(made.ledger, deleted.backup_id)) == (Kind.PROBLEM, deleted)
+    assert (change.kind, row_in(made.ledger, deleted.backup_id)) == (ChangeKind.PROBLEM, deleted)
 
 
 def test_what_nothing_vouches_for_is_said_to_be_so(made: Made) -> None:
@@ -189,7 +186,7 @@ def test_a_hold_that_the_row_lacks_is_put_back_one_that_is_over_is_not(made: Mad
     made.store.put(made.place.hold, [seal_hold(made.attempt.backup_id, now() - timedelta(days=1))])
     assert rebuilt(ports_of(made.store, made.ledger)).changes == ()
     made.store.put(made.place.hold, [b"{"])
-    assert kinds(rebuilt(ports_of(made.store, made.ledger))) == [Kind.HOLD]
+    assert kinds(rebuilt(ports_of(made.store, made.ledger))) == [ChangeKind.HOLD]
     row = row_in(made.ledger, made.attempt.backup_id)
     assert row.hold is not None
     assert row.hold.until is None
@@ -207,7 +204,7 @@ def two(made: Made) -> tuple[Made, Attempt]:
 
 def test_a_row_whose_backup_is_gone_says_so(two: tuple[Made, Attempt]) -> None:
     made, older = two
-    assert kinds(rebuilt(ports_of(made.store, made.ledger))) == [Kind.GONE]
+    assert kinds(rebuilt(ports_of(made.store, made.ledger))) == [ChangeKind.GONE]
     row = row_in(made.ledger, older.backup_id)
     assert row.status is Status.DELETED
     assert "nobody removed it with this program" in (row.error_message or "")
@@ -232,7 +229,7 @@ def test_a_removal_that_was_begun_is_prunes_to_finish(two: tuple[Made, Attempt])
 
 def test_an_empty_store_is_taken_for_the_wrong_one(made: Made) -> None:
     plan = rebuilt(ports_of(MemoryStore(), made.ledger))
-    assert kinds(plan) == [Kind.PROBLEM]
+    assert kinds(plan) == [ChangeKind.PROBLEM]
     assert "BACKUP_STORE" in plan.changes[0].reason
     assert row_in(made.ledger, made.attempt.backup_id) == made.attempt
 
@@ -280,7 +277,7 @@ def test_copies_in_the_second_store_are_known_again_and_alone_they_are_enough(ma
     assert (copy.store, copy.good, copy.bytes) == ("s3://far", True, made.manifest.bundle.bytes)
     fresh = MemoryLedger()
     plan = rebuilt(ports_of(made.store, fresh, second=second, from_second=True))
-    assert kinds(plan) == [Kind.ADD]
+    assert kinds(plan) == [ChangeKind.ADD]
     assert len(fresh.copies.list()) == 1
     assert rebuilt(ports_of(MemoryStore(), fresh, second=second)).problems[0].reason.count("--store second") == 1
     assert row_in(fresh, made.attempt.backup_id).status is Status.SUCCESS
@@ -294,7 +291,7 @@ def test_an_encrypted_backup_is_known_without_a_key_and_counted_with_one(vault: 
     assert (row.created_by, row.record_count, row.status) == (UNKNOWN, None, vault.attempt.status)
     assert (row.sha256, row.snapshot_at) == (vault.attempt.sha256, vault.attempt.snapshot_at)
     assert rebuilt(ports).changes == ()
-    assert kinds(rebuilt(ports_of(vault.server.owner.store, ledger))) == [Kind.CORRECT]
+    assert kinds(rebuilt(ports_of(vault.server.owner.store, ledger))) == [ChangeKind.CORRECT]
     row = row_in(ledger, vault.attempt.backup_id)
     assert (row.created_by, row.record_count) == ("tester", vault.attempt.record_count)
 

@@ -12,16 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from backup_pipeline.core.errors import StoreDeniedError
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.download import Witness, download_bundle
-from backup_pipeline.operations.local_file import Destination
+from backup_pipeline.operations.download import Destination, Witness, download_bundle
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
-from backup_pipeline.stores.lock import Lock, LockMode
-from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_settings import S3Settings
+from backup_pipeline.stores.s3.clients import Lock, LockMode, S3Settings
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.made import Place, now, verify_ports
 from backup_pipeline_tests.servers.http_proxy import HttpProxy

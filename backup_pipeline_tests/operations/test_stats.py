@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import event
 
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.restore_requests import RestoreChange, RestoreStatus
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.stats import Places, all_metrics, catalog_statistics, counted_rows
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import attempt, outcome

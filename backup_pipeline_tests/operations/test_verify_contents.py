@@ -18,18 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Store
-from backup_pipeline.core.sample import parse_sample
-from backup_pipeline.core.verification import Finding, Level, VerifyReport
-from backup_pipeline.core.verified import Verified
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.formats import inspect_parquet
+from backup_pipeline.core.verification import Finding, Level, Verified, VerifyReport, parse_sample
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.formats import decoder as inspect_parquet
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.memory import MemoryStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.operations.conftest import Made, backed_up
 from backup_pipeline_tests.operations.forging import (
     LIBRARY,

@@ -8,20 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.verification import Level, VerifyReport
-from backup_pipeline.formats.age import AgeCipher
-from backup_pipeline.formats.age_keys import new_identity, parse_identities, parse_recipients
+from backup_pipeline.formats.age import AgeCipher, new_identity, parse_identities, parse_recipients
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
-from backup_pipeline.stores.encrypted import EncryptedStore
+from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
 from backup_pipeline.stores.memory import MemoryStore
-from backup_pipeline.stores.written import Written
 from backup_pipeline_tests.operations.made import Place, verify_ports
 
 OWNER_SECRET, OWNER = new_identity()
@@ -50,7 +48,7 @@ class Machine:
     @property
     def store(self) -> EncryptedStore:
         note = lambda backup_id, identity: self.used.append((backup_id, identity))  # noqa: E731
-        return EncryptedStore(self.raw, self.cipher, Written(self.home / "written"), note)
+        return EncryptedStore(self.raw, self.cipher, WrittenOutlines(self.home / "written"), note)
 
     @property
     def formats(self) -> EncryptedFormats:

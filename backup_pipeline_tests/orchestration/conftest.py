@@ -16,8 +16,8 @@ import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 from psycopg import sql
 
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import http_server
 from backup_pipeline_tests.environment import bare_environment

@@ -22,9 +22,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from backup_pipeline.catalogs.load import load_catalog
 from backup_pipeline.core import leases
-from backup_pipeline.core.dates import local_date
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.orchestration.execute import Order, run_backup
+from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.orchestration.launch import Order, run_backup
 from backup_pipeline.settings import Settings
 leases.LIFE = timedelta(seconds=float(sys.argv[2]))
 catalog = load_catalog(Path(sys.argv[1]))

@@ -18,19 +18,18 @@ import psycopg
 import pytest
 
 from backup_pipeline.catalogs.load import load_catalog, load_catalogs
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, read_manifest
 from backup_pipeline.core.ports import Store
-from backup_pipeline.core.progress import Progress, Silence
-from backup_pipeline.ledger.sql import SqlLedger
-from backup_pipeline.orchestration.assemble import assemble
-from backup_pipeline.orchestration.execute import Order, RunResult, run_backup
-from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.orchestration.s3 import s3_resource
+from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.schedule import local_date
+from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline.orchestration.definitions import assemble
+from backup_pipeline.orchestration.launch import RunOrder, RunResult, run_backup
+from backup_pipeline.orchestration.resources import BackupResource, s3_resource
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.store import open_settings_store
+from backup_pipeline.wiring.stores import open_settings_store
 from backup_pipeline_tests.alerts.servers import Webhook
 
 TIMEZONE = "Asia/Dhaka"
@@ -141,7 +140,7 @@ class Installation:
         progress: Progress | None = None,
     ) -> RunResult:
         """Run a backup as the command line does."""
-        order = Order(self.catalog, tables, day or self.today, reason, "tester", late=late)
+        order = RunOrder(self.catalog, tables, day or self.today, reason, "tester", late=late)
         return run_backup(order, self.settings, progress or Silence())
 
     def definitions(self) -> dg.Definitions:

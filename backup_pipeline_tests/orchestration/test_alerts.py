@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
 from backup_pipeline_tests.alerts.servers import free_port, stalling_server
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tick

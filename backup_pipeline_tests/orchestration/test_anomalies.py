@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from backup_pipeline.core.checks import ANOMALY
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.anomalies import ANOMALY
+from backup_pipeline.core.ledger import Status
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_success
 

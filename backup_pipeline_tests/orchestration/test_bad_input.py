@@ -10,10 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from backup_pipeline.core.progress import Event, StageStarted
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.ports.people import Event, StageStarted
 from backup_pipeline.core.secrets import url_secrets
-from backup_pipeline.core.statuses import Status
-from backup_pipeline.orchestration.execute import RunResult
+from backup_pipeline.orchestration.launch import RunResult
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure
@@ -188,9 +188,9 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from backup_pipeline.catalogs.load import load_catalog
-from backup_pipeline.core.dates import local_date
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.orchestration.execute import Order, run_backup
+from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.orchestration.launch import Order, run_backup
 from backup_pipeline.settings import Settings
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(Settings().work_dir)], check=True)
 catalog = load_catalog(Path(sys.argv[1]))

@@ -8,7 +8,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 
 from backup_pipeline.core.errors import PartialError
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure
 

@@ -16,10 +16,10 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import StoredManifest, read_inner_manifest
-from backup_pipeline.core.statuses import Status
 from backup_pipeline.operations.attempts import Request, begin
-from backup_pipeline.orchestration.execute import RunResult
+from backup_pipeline.orchestration.launch import RunResult
 from backup_pipeline.wiring.ports import open_ports, this_owner
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import CANARY, TABLES, Installation

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.core.errors import RefusedError
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 
 

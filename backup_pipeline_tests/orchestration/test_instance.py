@@ -27,9 +27,9 @@ from dagster_postgres import PostgresRunStorage
 
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.ledger.owner import this_owner
+from backup_pipeline.ledger.connect import this_owner
 from backup_pipeline.orchestration.instance import SupervisedRunLauncher, psycopg2_url
-from backup_pipeline.orchestration.owner_tag import OWNER_TAG, owner_tag, read_owner_tag
+from backup_pipeline.orchestration.keys import OWNER_TAG, owner_tag, read_owner_tag
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.environment import bare_environment

@@ -11,10 +11,9 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from backup_pipeline.catalogs.load import load_catalogs
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.orchestration.assemble import assemble
+from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline_tests.cli.test_prune import FILES, aged
 from backup_pipeline_tests.ledger.attempts import outcome

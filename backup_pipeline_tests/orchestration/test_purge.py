@@ -16,7 +16,7 @@ from backup_pipeline.cli import main
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.orchestration import purge as purging
 from backup_pipeline.orchestration.purge import PURGE_JOB, plan_purge, purge
-from backup_pipeline.wiring.clock import utc_now
+from backup_pipeline.wiring.addresses import utc_now
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 
 NOTHING = timedelta(0)

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from backup_pipeline.core.progress import Event, StageStarted
-from backup_pipeline.core.statuses import Status
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.ports.people import Event, StageStarted
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.wiring.ports import open_ports, this_owner
@@ -161,9 +161,9 @@ RUN = """
 from datetime import UTC, datetime
 from pathlib import Path
 from backup_pipeline.catalogs.load import load_catalog
-from backup_pipeline.core.dates import local_date
-from backup_pipeline.core.progress import Silence
-from backup_pipeline.orchestration.execute import Order, run_backup
+from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.orchestration.launch import Order, run_backup
 from backup_pipeline.settings import Settings
 catalog = load_catalog(Path(sys.argv[1]))
 today = local_date(datetime.now(UTC), "Asia/Dhaka")

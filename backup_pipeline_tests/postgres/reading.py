@@ -10,7 +10,7 @@ import psycopg
 import pyarrow as pa
 from psycopg.rows import tuple_row
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.planning import plan_table
 from backup_pipeline.core.plans import NotNativeError, TablePlan
 from backup_pipeline.core.relations import RelationKind

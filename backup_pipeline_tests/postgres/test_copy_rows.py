@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from backup_pipeline.native.library import library
 from backup_pipeline.postgres import copy_stream
-from backup_pipeline.postgres.copy_stream import Expected, Form, Storage
+from backup_pipeline.postgres.copy_stream import CopyForm, Expected, Storage
 
 WIDE = Context(prec=40)
 END, PAGE, GROW, MALFORMED, UNFIT = -1, 0, 1, 2, 3
@@ -61,7 +61,7 @@ def read(messages: list[bytes], storages: list[Storage], expected: Expected, eno
 
     free = ctypes.cast(_C.free, ctypes.c_void_p)
     state = copy_stream._State(enough=enough)
-    forms = [Form(storage, TYPES[storage], frozenset()) for storage in storages]
+    forms = [CopyForm(storage, TYPES[storage], frozenset()) for storage in storages]
     pages: list[pa.Array] = []
     stop = PAGE
     while stop in (PAGE, GROW):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from backup_pipeline.core.errors import SourceError
-from backup_pipeline.core.plans import Order
+from backup_pipeline.core.plans import RowOrder
 from backup_pipeline.core.relations import Column, ForeignKey, Relation, RelationKind
 from backup_pipeline_tests.postgres.reading import plan_for, read_settled, run_sql, snapshot_of
 from backup_pipeline_tests.servers.pagila import load_pagila, needs_pagila
@@ -131,15 +131,15 @@ def test_the_order_of_reading_follows_from_the_key(fresh_database: str) -> None:
         orders = {name: plan_for(snapshot, name).order for _, name in snapshot.database().relations}
         backwards = plan_for(snapshot, "by_int", {"key": ["b", "a"]})
     assert orders == {
-        "by_int": Order.KEY,
-        "by_uuid": Order.CTID,
-        "by_mood": Order.CTID,
-        "parted": Order.KEY,
-        "parted_mood": Order.SCAN,
-        "seen": Order.SCAN,
-        "kept": Order.CTID,
+        "by_int": RowOrder.KEY,
+        "by_uuid": RowOrder.CTID,
+        "by_mood": RowOrder.CTID,
+        "parted": RowOrder.KEY,
+        "parted_mood": RowOrder.SCAN,
+        "seen": RowOrder.SCAN,
+        "kept": RowOrder.CTID,
     }
-    assert (backwards.order, backwards.key_enforced) == (Order.CTID, True)
+    assert (backwards.order, backwards.key_enforced) == (RowOrder.CTID, True)
 
 
 @needs_pagila

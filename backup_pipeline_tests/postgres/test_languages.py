@@ -17,13 +17,13 @@ from backup_pipeline.core.errors import (
     TargetUnavailableError,
 )
 from backup_pipeline.core.planning import plan_table
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.postgres.endpoint import parse_endpoint
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.errors import query_error
 from backup_pipeline.postgres.session import BEGIN, join_sql
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.postgres.target import PostgresTarget
-from backup_pipeline.postgres.target_errors import target_error
+from backup_pipeline.postgres.target_facts import target_error
 from backup_pipeline_tests.exactness.exporting import public
 from backup_pipeline_tests.servers.german import german_server
 from backup_pipeline_tests.servers.postgres import temporary_database

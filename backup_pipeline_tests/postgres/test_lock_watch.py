@@ -13,7 +13,7 @@ import pytest
 
 from backup_pipeline.core.errors import SourceUnavailableError
 from backup_pipeline.core.planning import plan_table
-from backup_pipeline.core.progress import Event, TableStarted, Waiting
+from backup_pipeline.core.ports.people import Event, TableStarted, Waiting
 from backup_pipeline.postgres import lock_watch
 from backup_pipeline.postgres.lock_watch import first_words
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions

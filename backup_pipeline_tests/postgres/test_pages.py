@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backup_pipeline.core.plans import Order, TablePlan
+from backup_pipeline.core.plans import RowOrder, TablePlan
 from backup_pipeline_tests.postgres.reading import joined, plan_for, read_table, run_sql, snapshot_of
 
 KEYS = {
@@ -59,7 +59,7 @@ def every_key(fresh_database: str) -> str:
 def test_pages_by_key_hold_every_row_once_in_order(every_key: str, page_rows: int) -> None:
     with snapshot_of(every_key, first_page_rows=page_rows, max_page_rows=page_rows) as snapshot:
         for number, name in enumerate(KEYS):
-            plan = replace(plan_for(snapshot, f"t{number}"), order=Order.KEY)
+            plan = replace(plan_for(snapshot, f"t{number}"), order=RowOrder.KEY)
             pages = [page.rows for page in snapshot.read(plan)]
             order_by = ", ".join(f't."{column}"' for column in plan.key)
             expected = run_sql(every_key, f"SELECT {_as_text(plan)} FROM t{number} t ORDER BY {order_by}")
@@ -74,8 +74,8 @@ def test_an_excluded_or_masked_key_still_leads_from_page_to_page(every_key: str)
     spec = {"exclude": {"a": "not needed"}, "mask": ["b"], "columns": {}}
     with snapshot_of(every_key, first_page_rows=3, max_page_rows=3) as snapshot:
         plan = plan_for(snapshot, "t0", spec)
-        assert plan.order is Order.CTID
-        rows = read_table(snapshot, replace(plan, order=Order.KEY))
+        assert plan.order is RowOrder.CTID
+        rows = read_table(snapshot, replace(plan, order=RowOrder.KEY))
     assert rows.to_pydict() == {"b": ["[ENCRYPTED]"] * 40}
 
 
@@ -94,7 +94,7 @@ def test_pages_by_place_on_disk_hold_every_row_once_in_spite_of_dead_space(
     )
     with snapshot_of(fresh_database, first_page_rows=rows_first, page_bytes=20_000) as snapshot:
         plan = plan_for(snapshot, "t")
-        assert plan.order is Order.CTID
+        assert plan.order is RowOrder.CTID
         pages = list(snapshot.read(plan))
         rows = joined([page.rows for page in pages])
         assert len(pages) > 1
@@ -137,7 +137,7 @@ def test_a_view_whose_declared_key_repeats_and_is_null_loses_nothing(fresh_datab
     )
     with snapshot_of(fresh_database, first_page_rows=2, max_page_rows=2) as snapshot:
         plan = plan_for(snapshot, "v", {"key": ["k"]})
-        assert (plan.order, plan.key_enforced) == (Order.SCAN, False)
+        assert (plan.order, plan.key_enforced) == (RowOrder.SCAN, False)
         assert sorted(read_table(snapshot, plan)["i"].to_pylist()) == list(range(1, 101))
         assert snapshot.duplicate_keys(plan) == 11
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.core.doctor import Release
 from backup_pipeline.core.errors import SettingsError, SourceError
-from backup_pipeline.core.releases import Release
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.postgres import programs
-from backup_pipeline.postgres.binaries import find_binaries
-from backup_pipeline.postgres.endpoint import parse_endpoint
-from backup_pipeline.postgres.programs import choose_dump
-from backup_pipeline.postgres.schema_dump import loadable
+from backup_pipeline.postgres.connection import parse_endpoint
+from backup_pipeline.postgres.dump import loadable
+from backup_pipeline.postgres.programs import choose_dump, find_binaries
 from backup_pipeline_tests.postgres.reading import run_sql, snapshot_of
 from backup_pipeline_tests.servers.debian import system_binaries
 from backup_pipeline_tests.servers.postgres import temporary_database

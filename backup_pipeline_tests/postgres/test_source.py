@@ -20,7 +20,7 @@ from backup_pipeline.core.errors import (
     SourceError,
     SourceUnavailableError,
 )
-from backup_pipeline.core.plans import Order
+from backup_pipeline.core.plans import RowOrder
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline_tests.postgres.reading import joined, plan_for, read_table, run_sql, snapshot_of
 
@@ -110,7 +110,7 @@ def test_a_killed_worker_is_replaced_in_the_same_snapshot(database: str, table: 
 def test_a_killed_worker_in_the_middle_of_a_scan_makes_the_table_start_again(database: str) -> None:
     with snapshot_of(database, page_bytes=2000) as snapshot:
         plan = plan_for(snapshot, "slow")
-        assert plan.order is Order.SCAN
+        assert plan.order is RowOrder.SCAN
         pages = snapshot.read(plan)
         next(pages)
         kill(database, "worker")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.core.doctor_source import SourceFacts, judge_source
+from backup_pipeline.core.doctor import SourceFacts, judge_source
 from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceUnavailableError
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import TablePlan

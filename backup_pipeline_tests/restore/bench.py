@@ -11,15 +11,15 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.draft import draft_catalog
+from backup_pipeline.core.catalog.draft import draft_catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import RestorePorts
-from backup_pipeline.core.progress import Progress, Silence
-from backup_pipeline.core.restoring import Mode, RestorePlan, RestoreReport, RestoreRequest, Severity
+from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestorePlan, RestoreReport, RestoreRequest
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.restore import plan_restore, run_restore
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.operations.restore.perform import plan_restore, run_restore
+from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline_tests.operations.made import Place, now
@@ -105,4 +105,4 @@ def refusals(plan: RestorePlan) -> str:
 
 
 def warnings(plan: RestorePlan) -> str:
-    return "\n".join(remark.message for remark in plan.remarks if remark.severity is Severity.WARNING)
+    return "\n".join(remark.message for remark in plan.remarks if remark.severity is RemarkSeverity.WARNING)

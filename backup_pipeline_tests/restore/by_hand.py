@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.formats.readme import FENCE
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.restore.bench import Bench, rows
 
 DATABASE = "recovered"

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from backup_pipeline.catalogs.load import load_catalog
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.demo.isp import create_isp
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.restore.bench import back_up, back_up_catalog, dump, one, rows, run
 from backup_pipeline_tests.restore.by_hand import DATABASE, differences, states, unpacked

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import LockedError, PreflightRefusedError
-from backup_pipeline.core.restoring import Mode, RestoreReport
-from backup_pipeline.operations.restore import run_restore
+from backup_pipeline.core.restore.model import Mode, RestoreReport
+from backup_pipeline.operations.restore.perform import run_restore
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline_tests.restore.bench import SAFETY, Bench, back_up, everything, one, refusals, rows, run
 

@@ -18,10 +18,10 @@ from backup_pipeline.core.errors import (
     UsageError,
     VerificationError,
 )
-from backup_pipeline.core.restore_entries import Dump, Entry
-from backup_pipeline.core.restoring import Mode
+from backup_pipeline.core.restore.dump import Dump, DumpEntry
+from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.restore import plan_restore
+from backup_pipeline.operations.restore.perform import plan_restore
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, refusals, rows, run, warnings
 
@@ -299,8 +299,8 @@ def test_rows_are_not_written_to_another_server(fresh_database: str, empty_datab
     assert "--rename" in told
 
     made = (
-        Entry("p2", "FOREIGN TABLE", "public", "CREATE FOREIGN TABLE public.p2 (id integer) SERVER s;"),
-        Entry("p2", "TABLE ATTACH", "public", "ALTER TABLE ONLY public.p ATTACH PARTITION public.p2 DEFAULT;"),
+        DumpEntry("p2", "FOREIGN TABLE", "public", "CREATE FOREIGN TABLE public.p2 (id integer) SERVER s;"),
+        DumpEntry("p2", "TABLE ATTACH", "public", "ALTER TABLE ONLY public.p ATTACH PARTITION public.p2 DEFAULT;"),
     )
     wish, target = before.request(Mode.NEW), PostgresTarget(empty_database)
     new = plan_restore(wish, target, before.ports, amend=lambda dump: Dump((*dump.entries, *made)) if dump else None)

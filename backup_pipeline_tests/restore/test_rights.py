@@ -11,9 +11,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from backup_pipeline.core.restoring import Mode, RestorePlan, Severity
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.operations.restore import plan_restore, run_restore
+from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestorePlan
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.operations.restore.perform import plan_restore, run_restore
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline_tests.restore.bench import back_up, rows, run
 from backup_pipeline_tests.servers.hostile import PLACES, loot, make_hostile, places
@@ -45,7 +45,9 @@ def owned_database(postgres_server: EmbeddedPostgres, empty_database: str) -> It
 
 
 def warnings(plan: RestorePlan) -> str:
-    return "\n".join(f"{remark.message} {remark.do}" for remark in plan.remarks if remark.severity is Severity.WARNING)
+    return "\n".join(
+        f"{remark.message} {remark.do}" for remark in plan.remarks if remark.severity is RemarkSeverity.WARNING
+    )
 
 
 def test_a_hostile_source_gets_nothing_from_a_role_without_rights(

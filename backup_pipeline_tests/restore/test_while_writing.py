@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from backup_pipeline.core.errors import BackupError, LockedError
-from backup_pipeline.core.restoring import Mode
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.operations.browse import bundle_place, stored_manifest
-from backup_pipeline.operations.restore import plan_restore, run_restore
-from backup_pipeline.operations.safety_backup import SafetyMeans, SafetyRequest, safety_backup
+from backup_pipeline.operations.restore.perform import plan_restore, run_restore
+from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline_tests.operations.made import NOBODY
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, rows, run

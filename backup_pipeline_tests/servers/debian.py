@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.postgres.binaries import Binaries, find_binaries
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.postgres.programs import Binaries, find_binaries
 from backup_pipeline_tests.servers.postgres import THROWAWAY
 
 _ROOT = Path("/usr/lib/postgresql")

@@ -11,8 +11,8 @@ from unittest import mock
 
 import pytest
 
-from backup_pipeline.demo import supervise
-from backup_pipeline.demo.embedded import EmbeddedPostgres
+from backup_pipeline.embedded import supervise
+from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline_tests.servers.debian import system_binaries, system_server
 
 LOCALE = "de_DE.UTF-8"

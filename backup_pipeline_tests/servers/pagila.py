@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.postgres.programs import find_binaries
 
 DUMP = Path(__file__).resolve().parents[3] / "shared" / "data" / "pagila.sql"
 needs_pagila = pytest.mark.skipif(not DUMP.is_file(), reason=f"the dump {DUMP.name} is not beside the project")

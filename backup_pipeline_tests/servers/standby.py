@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psycopg
 
-from backup_pipeline.demo.cluster import Home
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.postgres.binaries import find_binaries
+from backup_pipeline.embedded.cluster import Home
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.servers.postgres import THROWAWAY, throwaway_server
 
 STREAMING = {"wal_receiver_status_interval": "1", "hot_standby_feedback": "off", "max_standby_streaming_delay": "30s"}

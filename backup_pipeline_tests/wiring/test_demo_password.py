@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.demo.cluster import Home
 from backup_pipeline.demo.isp import BACKUP_ROLE
+from backup_pipeline.embedded.cluster import Home
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import postgres_home, source_url
 from backup_pipeline.wiring.embedded import create_demo

@@ -13,7 +13,7 @@ SLOW = {"alembic.command", "apprise", "boto3", "botocore", "dagster_aws", "duckd
 PROGRAM = "import sys; import {module}; print(*sys.modules)"
 
 
-@pytest.mark.parametrize("module", ["backup_pipeline.cli", "backup_pipeline.orchestration.execute"])
+@pytest.mark.parametrize("module", ["backup_pipeline.cli", "backup_pipeline.orchestration.launch"])
 def test_a_backup_into_a_folder_loads_no_clients_of_other_things(module: str) -> None:
     run = [sys.executable, "-c", PROGRAM.format(module=module)]
     loaded = set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())

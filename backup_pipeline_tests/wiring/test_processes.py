@@ -13,8 +13,7 @@ import pytest
 
 from backup_pipeline.core.errors import LockedError
 from backup_pipeline.wiring import process_guard, processes
-from backup_pipeline.wiring.one_up import only_one
-from backup_pipeline.wiring.processes import family
+from backup_pipeline.wiring.processes import family, only_one
 from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.servers.parents import parent, says
 
@@ -24,7 +23,7 @@ _CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {_SLE
 _UP = f"""
 from pathlib import Path
 import os, time
-from backup_pipeline.wiring.one_up import only_one
+from backup_pipeline.wiring.processes import only_one
 from backup_pipeline.wiring.processes import family
 home = Path(sys.argv[1])
 with only_one(home, {{"ui": "http://127.0.0.1:3000"}}) as lock, family(home / "logs", lock) as running:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from backup_pipeline.core.catalog import Catalog
-from backup_pipeline.core.dates import local_date
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.progress import Event, PageWritten
+from backup_pipeline.core.ports.people import Event, PageWritten
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline.operations.export import ExportRequest, export_tables
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import open_ports, utc_now

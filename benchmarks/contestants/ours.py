@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from backup_pipeline.core.catalog import Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.postgres.source import PostgresSource

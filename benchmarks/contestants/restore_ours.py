@@ -10,11 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from backup_pipeline.core.restoring import RestoreRequest
+from backup_pipeline.core.restore.model import RestoreRequest
 from backup_pipeline.operations.browse import find_backup
-from backup_pipeline.operations.restore import plan_restore, run_restore
+from backup_pipeline.operations.restore.perform import plan_restore, run_restore
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.targets import named_target, open_access
+from backup_pipeline.wiring.restore import named_target, open_access
 from benchmarks.contestants.restore import restored
 from benchmarks.contestants.whole import environment
 

@@ -3,35 +3,39 @@
 Every number in them was counted on the way out, never assumed. Times are UTC.
 """
 
-from backup_pipeline.core.manifest.columns import (
+from backup_pipeline.core.manifest.documents import (
+    FORMAT_VERSION,
+    AnomalyEntry,
+    CheckEntry,
     ColumnEntry,
+    EncryptionEntry,
+    ExcludedEntry,
+    FileEntry,
+    Manifest,
+    NotHeldEntry,
     OtherSequenceEntry,
+    PartitionRecord,
     ReferenceEntry,
     SequenceEntry,
     SheetColumnEntry,
+    SnapshotEntry,
     StepEntry,
-)
-from backup_pipeline.core.manifest.documents import (
-    ExcludedEntry,
-    Manifest,
-    NotHeldEntry,
-    PartitionRecord,
     StoredBundle,
+    StoredFile,
     StoredManifest,
+    TableEntry,
     Totals,
 )
-from backup_pipeline.core.manifest.files import EncryptionEntry, FileEntry, StoredFile
-from backup_pipeline.core.manifest.reading import (
+from backup_pipeline.core.manifest.sealing import (
     CIPHERTEXT,
     read_inner_manifest,
     read_manifest,
     read_partition,
     seal,
+    sealed,
+    unsealed,
     validated,
 )
-from backup_pipeline.core.manifest.sealing import sealed, unsealed
-from backup_pipeline.core.manifest.table import AnomalyEntry, CheckEntry, SnapshotEntry, TableEntry
-from backup_pipeline.core.manifest.written import FORMAT_VERSION
 
 __all__ = [
     "CIPHERTEXT",

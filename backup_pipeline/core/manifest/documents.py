@@ -4,18 +4,225 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from backup_pipeline.core.manifest.columns import OtherSequenceEntry
-from backup_pipeline.core.manifest.files import EncryptionEntry
-from backup_pipeline.core.manifest.names import BackupIdText, BundlePath, CatalogName, FileName, Timezone
-from backup_pipeline.core.manifest.table import AnomalyEntry, SnapshotEntry, TableEntry
-from backup_pipeline.core.manifest.written import FORMAT_VERSION, Written
+from backup_pipeline.core.catalog.rules import timezone_name
+from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.names import bundle_path, catalog_folder, file_name, parse_backup_id, table_folder
+from backup_pipeline.core.plans import type_name
 
 
-class NotHeldEntry(Written):
+def _backup_id(text: str) -> str:
+    try:
+        return str(parse_backup_id(text))
+    except UsageError as error:
+        raise ValueError(error.what) from error
+
+
+def _type(text: str) -> str:
+    type_name(text)
+    return text
+
+
+BackupIdText = Annotated[str, AfterValidator(_backup_id)]
+CatalogName = Annotated[str, AfterValidator(catalog_folder)]
+TableName = Annotated[str, AfterValidator(table_folder)]
+FileName = Annotated[str, AfterValidator(file_name)]
+BundlePath = Annotated[str, AfterValidator(bundle_path)]
+Timezone = Annotated[str, AfterValidator(timezone_name)]
+PgType = Annotated[str, AfterValidator(_type)]
+
+
+FORMAT_VERSION = "1.4"
+
+
+class WrittenManifest(BaseModel):
+    """Readers ignore fields they do not know: a newer minor version may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ColumnEntry(WrittenManifest):
+    """A column of the Parquet files: PostgreSQL's type, and the Arrow type that holds it."""
+
+    name: str
+    pg_type: PgType
+    arrow_type: str
+    nullable: bool
+    masked: bool = False
+    generated: bool = False
+    identity: bool = False
+    nondeterministic: bool = Field(default=False, description="its collation takes different texts for equal")
+
+
+class ReferenceEntry(WrittenManifest):
+    """A foreign key: `columns` refer to `target_columns` of the relation `target` (schema, name).
+
+    `enforced` is false where the database allowed rows without their target: only the catalog declares it, or the
+    constraint was never validated.
+    """
+
+    columns: tuple[str, ...]
+    target: tuple[str, str]
+    target_columns: tuple[str, ...]
+    enforced: bool = True
+
+
+class SequenceEntry(WrittenManifest):
+    """A sequence that feeds `column`, (schema, name), as the run saw it: sequences stand outside any snapshot.
+
+    `last_value` is None when it could not be read; when not `is_called`, it is the next value, not the last one.
+    """
+
+    sequence: tuple[str, str]
+    column: str
+    last_value: int | None
+    is_called: bool = False
+
+
+class OtherSequenceEntry(WrittenManifest):
+    """A sequence that numbers no column of the catalog's tables; as in `SequenceEntry`.
+
+    `cycles`: after its last number it begins again, so that a smaller one is no earlier one.
+    """
+
+    sequence: tuple[str, str]
+    last_value: int | None
+    is_called: bool = False
+    cycles: bool = False
+
+
+class StepEntry(WrittenManifest):
+    """One hop of a look-up (see core's `plans.Step`)."""
+
+    relation: tuple[str, str]
+    columns: tuple[str, ...]
+    from_columns: tuple[str, ...]
+
+
+class SheetColumnEntry(WrittenManifest):
+    """A column of the sheet: its title and the table's column it shows or, with `steps`, a value looked up elsewhere.
+
+    `arrow_type` is how a looked-up value came, which decides what its cell looks like.
+    """
+
+    title: str
+    column: str
+    arrow_type: str | None = None
+    steps: tuple[StepEntry, ...] = ()
+    joined: bool = False
+
+
+class EncryptionEntry(WrittenManifest):
+    """Who can read it: age recipients. Every file is encrypted to each of them."""
+
+    recipients: tuple[str, ...]
+
+
+class StoredFile(WrittenManifest):
+    """A file as it lies in the store: its name there, its bytes, and their SHA-256 and CRC-32."""
+
+    name: FileName
+    bytes: int
+    sha256: str
+    crc32: int
+
+
+class FileEntry(WrittenManifest):
+    """A file: its rows (records, without the header), its bytes, and their SHA-256 and CRC-32.
+
+    `encrypted` is how it lies in the store, when it is encrypted there; the rest is about the plain file.
+    """
+
+    name: FileName
+    format: Literal["parquet", "csv"]
+    rows: int
+    bytes: int
+    sha256: str
+    crc32: int
+    encrypted: StoredFile | None = None
+
+    @property
+    def stored(self) -> StoredFile:
+        """The file as it lies in the store, encrypted or not."""
+        return self.encrypted or StoredFile(name=self.name, bytes=self.bytes, sha256=self.sha256, crc32=self.crc32)
+
+
+class SnapshotEntry(WrittenManifest):
+    """One consistent read view: PostgreSQL's snapshot id, when it was taken, the WAL position, the server."""
+
+    id: str
+    taken_at: datetime
+    lsn: str
+    server_version: str
+    database: str
+
+
+class CheckEntry(WrittenManifest):
+    """The outcome of a check."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+class AnomalyEntry(WrittenManifest):
+    """Something unusual about a table (or, of `kind` orphans, one of its references) against earlier good backups.
+
+    `message` says what is now, what is usual, and the change; `do` what to do next. `held` is the last good backup that
+    shows how it was. `standing`: an earlier backup told it already, and nobody has released `held` since.
+    """
+
+    table: str
+    kind: str
+    subject: str = Field(default="", description="the column or the reference, where it is about one")
+    now: int | str | None = None
+    usual: int | str | None = None
+    change: str
+    message: str
+    do: str
+    severity: Literal["info", "warning"] = "warning"
+    held: str | None = None
+    standing: bool = False
+
+
+class TableEntry(WrittenManifest):
+    """One table: where it came from, at which instant, what was written."""
+
+    name: TableName
+    relation: str
+    sheet: str
+    key: tuple[str, ...]
+    order: str
+    row_count: int
+    snapshot: SnapshotEntry
+    exported_by: str = Field(description="the backup id of the run that exported it")
+    columns: tuple[ColumnEntry, ...]
+    sheet_columns: tuple[str, ...]
+    relation_id: tuple[str, str] | None = Field(default=None, description="schema and name; None before 1.1")
+    relation_kind: str | None = Field(default=None, description="table, partitioned table, view, …; None before 1.1")
+    inherited: bool = Field(default=False, description="whether other tables inherit from it; their rows are not here")
+    extension: str = Field(default="", description="the extension that it belongs to; empty before 1.3")
+    covers: tuple[tuple[str, str], ...] = Field(default=(), description="base tables that the relation stands for")
+    references: tuple[ReferenceEntry, ...] = ()
+    sequences: tuple[SequenceEntry, ...] = ()
+    sheet_sources: tuple[SheetColumnEntry, ...] = Field(default=(), description="as sheet_columns; empty before 1.1")
+    excluded_columns: Mapping[str, str] = {}
+    notes: tuple[str, ...] = ()
+    checks: tuple[CheckEntry, ...] = ()
+    anomalies: tuple[AnomalyEntry, ...] = ()
+    files: tuple[FileEntry, ...]
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all its files."""
+        return sum(file.bytes for file in self.files)
+
+
+class NotHeldEntry(WrittenManifest):
     """Something that is not in the backup although somebody may think so; `severity` info where it is decided about."""
 
     about: str
@@ -24,7 +231,7 @@ class NotHeldEntry(Written):
     severity: Literal["info", "warning"] = "warning"
 
 
-class PartitionRecord(Written):
+class PartitionRecord(WrittenManifest):
     """What lies beside a partition's files: the partition exists when this does."""
 
     format_version: str = FORMAT_VERSION
@@ -41,7 +248,7 @@ class PartitionRecord(Written):
     schema_sha256: str | None = Field(default=None, description="of the schema.sql of its run; None before 1.4")
 
 
-class Totals(Written):
+class Totals(WrittenManifest):
     """Sums over the tables."""
 
     tables: int
@@ -50,14 +257,14 @@ class Totals(Written):
     bytes: int
 
 
-class ExcludedEntry(Written):
+class ExcludedEntry(WrittenManifest):
     """A table that is left out on purpose."""
 
     table: str
     reason: str
 
 
-class Manifest(Written):
+class Manifest(WrittenManifest):
     """The description of a bundle. `consistent` says whether all tables show the same instant."""
 
     format_version: str = FORMAT_VERSION
@@ -98,7 +305,7 @@ class Manifest(Written):
         return (*(one for table in self.tables for one in table.anomalies), *self.anomalies)
 
 
-class StoredBundle(Written):
+class StoredBundle(WrittenManifest):
     """What the manifest beside the bundle adds: the bundle's own bytes."""
 
     name: FileName

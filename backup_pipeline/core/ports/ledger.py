@@ -2,24 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.hold import Hold
-    from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome
-    from backup_pipeline.core.ports.copies import Copies
-    from backup_pipeline.core.ports.dues import Dues
-    from backup_pipeline.core.ports.leases import Leases
-    from backup_pipeline.core.ports.outbox import Outbox
-    from backup_pipeline.core.ports.readings import Readings
-    from backup_pipeline.core.ports.restores import Restores
-    from backup_pipeline.core.ports.shapes import Shapes
-    from backup_pipeline.core.ports.tallies import Tallies
-    from backup_pipeline.core.ports.threads import Threads
-    from backup_pipeline.core.statuses import Status
-    from backup_pipeline.core.verified import Verified
+    from backup_pipeline.core.alerts import Alert, OutboxEntry, Thread, ThreadStep
+    from backup_pipeline.core.anomalies import Shape
+    from backup_pipeline.core.copies import Copy, CopyStatus
+    from backup_pipeline.core.due import KnownDues, Settlement
+    from backup_pipeline.core.leases import Claim, Lease, Reading
+    from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
+    from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+    from backup_pipeline.core.verification import Verified
+
+
+class Copies(Protocol):
+    """The copies of backups in other stores, as a ledger knows them. Every failure is a LedgerError."""
+
+    def put(self, copy: Copy) -> None:
+        """Write the row of a backup in a store, in place of what it said before."""
+
+    def get(self, backup_id: str, store: str) -> Copy | None:
+        """The row of a backup in the store at a URL."""
+
+    def list(
+        self,
+        *,
+        backup_id: str | None = None,
+        catalog: str | None = None,
+        store: str | None = None,
+        status: CopyStatus | None = None,
+    ) -> Sequence[Copy]:
+        """Rows, the newest backup first: of one backup, catalog, store and status, or of all."""
+
+
+class Dues(Protocol):
+    """The due times of a ledger: one row each, of `backup_logs`. Every failure is a LedgerError."""
+
+    def settle(
+        self, catalog: str, decide: Callable[[KnownDues], Settlement], *, since: datetime, now: datetime
+    ) -> Settlement:
+        """Account for the due times up to `now`: `decide` is shown what is known at least since `since`, alone.
+
+        What of its answer was really written: two that settle at once never write, or get back, the same row.
+        """
+
+    def abandon(self, catalog: str, why: str, *, idle_since: datetime, now: datetime) -> Sequence[Attempt]:
+        """Cancel what is expected of a catalog that nobody has accounted for since `idle_since`; the rows, once."""
+
+    def take(self, attempt: Attempt) -> Attempt:
+        """Begin the attempt as `Ledger.begin` does, in the row of its due time where no other has begun; as it began.
+
+        Without a due time when that one is another's, or was missed. What a clock that was ahead wrote down as missed,
+        later than now, was not.
+        """
+
+    def since(self, catalog: str, at: datetime) -> Sequence[Attempt]:
+        """The rows of `catalog` that were created, or due, at `at` or later, newest first."""
+
+    def newest_good(self, catalog: str, now: datetime) -> Attempt | None:
+        """The newest good full backup of `catalog` that is not of the future (`core.clocks`)."""
+
+
+class Leases(Protocol):
+    """Who may write what, one at a time. A lease that is not renewed ends by itself, by the ledger's own clock.
+
+    Every failure is a LedgerError.
+    """
+
+    def acquire(self, claim: Claim, life: timedelta, *, over: int | None = None) -> Lease:
+        """Take the lease when it is free, has expired, or is held under the token `over`; the lease as it then is.
+
+        That is the claimant's own, or the one of whoever holds it. Of many that ask at once one gets it.
+        """
+
+    def renew(self, lease: Lease, life: timedelta) -> Lease | None:
+        """Extend the lease; None when it is another's by now, or nobody's."""
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; nothing happens when it is another's by now."""
+
+    def get(self, name: str) -> Lease | None:
+        """The lease of `name`, also an expired one that nobody took; None when it is nobody's."""
+
+
+class Outbox(Protocol):
+    """Alerts that are to be delivered, one entry a channel, and what became of them. Every failure is a LedgerError."""
+
+    def add(self, alert: Alert, channels: Sequence[str], now: datetime) -> Sequence[OutboxEntry]:
+        """Note the alert for each channel, claimed by whoever adds it."""
+
+    def claim(self, now: datetime, *, without: Collection[str] = (), early: bool = False) -> OutboxEntry | None:
+        """Take the oldest undelivered entry that is due, or `early` any that nobody else has, to deliver it.
+
+        Nobody else gets it until the claim ends. None when there is none, besides those for the channels `without`.
+        """
+
+    def settle(self, number: int, error: str | None, now: datetime) -> OutboxEntry:
+        """Write down what became of an attempt: delivered without an `error`, else to be tried again, or given up."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove what was delivered before that time; how many. What was not delivered stays for ever."""
+
+    def list(self, *, undelivered: bool = True, limit: int | None = None) -> Sequence[OutboxEntry]:
+        """Entries, newest first; also the delivered ones unless only those `undelivered` are wanted."""
+
+
+class Readings(Protocol):
+    """Who reads which backup. One that gives no sign ends by itself, by the ledger's own clock.
+
+    Every failure is a LedgerError.
+    """
+
+    def begin(self, reading: Reading, life: timedelta) -> Reading:
+        """Note a reading, for `life` from now on; with its number. Those that are over are forgotten."""
+
+    def renew(self, number: int, life: timedelta) -> None:
+        """Extend a reading; nothing happens when it is forgotten by now."""
+
+    def end(self, number: int) -> None:
+        """Forget a reading."""
+
+    def list(self) -> Sequence[Reading]:
+        """Those that are not over, the oldest first."""
+
+
+class Restores(Protocol):
+    """The restore requests of a ledger. Every failure is a LedgerError."""
+
+    def add(self, row: RestoreRow) -> RestoreRow:
+        """Add a request, `requested`, before anything else is touched; the row with the number it was given."""
+
+    def change(self, number: int, change: RestoreChange) -> RestoreRow:
+        """Write `change` into the row, and give it back. Refuses a move that `restore_requests` does not allow."""
+
+    def beat(self, number: int, now: datetime, /) -> None:
+        """Say that the owner of a running restore is alive."""
+
+    def get(self, number: int) -> RestoreRow | None:
+        """The row of a number."""
+
+    def list(
+        self,
+        *,
+        catalog: str | None = None,
+        status: Sequence[RestoreStatus] = (),
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[RestoreRow]:
+        """Rows, newest first."""
+
+
+class Shapes(Protocol):
+    """What backups looked like, to compare the next ones with. Every failure is a LedgerError."""
+
+    def put(self, shape: Shape) -> None:
+        """Keep the shape of a backup, in place of one kept before."""
+
+    def get(self, backup_id: str) -> Shape | None:
+        """The shape of a backup; None where none was kept."""
+
+
+class Tallies(Protocol):
+    """How many attempts ended how, since there is a ledger. Every failure is a LedgerError."""
+
+    def ends(self) -> Mapping[tuple[str, Status], int]:
+        """The attempts of each catalog that ended in a status, also those whose backup is gone by now.
+
+        The cost does not grow with the attempts.
+        """
+
+
+class Threads(Protocol):
+    """The threads of alerts of a ledger. Every failure is a LedgerError."""
+
+    def failing(self, catalog: str, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
+        """Add `failures` to a thread, or that it goes on; whether people are told, or, unless `heard`, the log."""
+
+    def recovered(self, catalog: str, topic: str) -> ThreadStep:
+        """Close a thread; whether people are told: of many that close it at once, one tells."""
+
+    def list(self) -> Sequence[Thread]:
+        """The threads that are open, the oldest first."""
 
 
 class Ledger(Protocol):

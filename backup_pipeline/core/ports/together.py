@@ -8,17 +8,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup_pipeline.core.pings import NoPings
+from backup_pipeline.core.alerts import NoPings
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.decoding import Decoder
+    from backup_pipeline.core.comparison import Decoder
     from backup_pipeline.core.ledger import Owner
-    from backup_pipeline.core.ports.alerts import Alerter, Pinger
-    from backup_pipeline.core.ports.formats import Formats
+    from backup_pipeline.core.ports.database import Source
+    from backup_pipeline.core.ports.files import Formats
     from backup_pipeline.core.ports.ledger import Ledger
-    from backup_pipeline.core.ports.source import Source
+    from backup_pipeline.core.ports.people import Alerter, Pinger, Progress
     from backup_pipeline.core.ports.store import Second, Store
-    from backup_pipeline.core.progress import Progress
 
 Clock = Callable[[], datetime]
 """Gives the present instant, timezone-aware."""

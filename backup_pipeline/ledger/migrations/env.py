@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from backup_pipeline.ledger.revision import VERSION_TABLE
+from backup_pipeline.ledger.migrate import VERSION_TABLE
 from backup_pipeline.ledger.tables import metadata
 
 context.configure(

@@ -1,7 +1,6 @@
 """Verify: is what lies in the store what the manifest says? One file a level; `backup.py` goes through them."""
 
-from backup_pipeline.operations.verify.asked import VerifyPorts, VerifyRequest
-from backup_pipeline.operations.verify.attempt import verify_attempt
-from backup_pipeline.operations.verify.backup import verify_backup
+from backup_pipeline.operations.verify.bytes import VerifyPorts, VerifyRequest
+from backup_pipeline.operations.verify.perform import verify_attempt, verify_backup
 
 __all__ = ["VerifyPorts", "VerifyRequest", "verify_attempt", "verify_backup"]

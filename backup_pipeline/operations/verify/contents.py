@@ -2,32 +2,236 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup_pipeline.core.agreement import inner_disagreement
-from backup_pipeline.core.bundle import MANIFEST_PATH, README_PATH, SCHEMA_PATH
-from backup_pipeline.core.comparable import pointings, shown_columns
-from backup_pipeline.core.decoding import Shown
-from backup_pipeline.core.errors import NotFoundError, VerificationError
-from backup_pipeline.core.limits import MOST_DOCUMENT, MOST_SCHEMA, whole
-from backup_pipeline.core.manifest import StoredManifest, TableEntry, read_inner_manifest
+from backup_pipeline.core.comparison import (
+    Decoder,
+    NotComparableError,
+    Orphans,
+    Pointing,
+    SheetComparison,
+    SheetTask,
+    Shown,
+    pointings,
+    shown_columns,
+)
+from backup_pipeline.core.errors import BackupError, DiskFullError, NotFoundError, VerificationError
+from backup_pipeline.core.layout import MANIFEST_PATH, README_PATH, SCHEMA_PATH
+from backup_pipeline.core.manifest import FileEntry, StoredManifest, TableEntry, read_inner_manifest
+from backup_pipeline.core.names import MOST_DOCUMENT, MOST_SCHEMA, whole
 from backup_pipeline.core.ports import OpenBundle
-from backup_pipeline.core.restore_entries import dump_problem
-from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark
-from backup_pipeline.operations.verify.asked import Subject, VerifyPorts
-from backup_pipeline.operations.verify.members import member_problem
-from backup_pipeline.operations.verify.parquet_files import ParquetFiles
-from backup_pipeline.operations.verify.sheets import SheetCheck
+from backup_pipeline.core.ports.people import StageStarted
+from backup_pipeline.core.restore.dump import dump_problem
+from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark, inner_disagreement
+from backup_pipeline.operations.anomalies import CHEAP_ROWS
+from backup_pipeline.operations.verify.bytes import Hashed, VerifyPorts, VerifySubject, member_problem
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One Parquet file of a table: its entry, its path in the bundle, where it is here, what was wrong on the way."""
+
+    file: FileEntry
+    name: str
+    path: Path
+    problem: str | None
+
+
+class ParquetFiles:
+    """The Parquet files of `at` under `folder`. For one thread."""
+
+    def __init__(self, at: VerifySubject, bundle: OpenBundle, folder: Path) -> None:
+        self._at, self._bundle, self._folder = at, bundle, folder
+        self._here: dict[str, tuple[Fetched, ...]] = {}
+        self._bad: set[str] = set()
+
+    def fetch(self, table: str) -> tuple[Fetched, ...]:
+        """The table's files."""
+        if table not in self._here:
+            entry = next(entry for entry in self._at.manifest.tables if entry.name == table)
+            files = self._at.files(entry, "parquet")
+            self._here[table] = tuple(self._fetch(table, number, *file) for number, file in enumerate(files))
+            if any(fetched.problem for fetched in self._here[table]):
+                self.distrust(table)
+        return self._here[table]
+
+    def distrust(self, table: str) -> None:
+        """Something is wrong with the table: nothing is to be compared with it."""
+        self._bad.add(table)
+
+    def damaged(self, tables: Iterable[str]) -> str | None:
+        """The first of these tables that something is wrong with, as far as is known; they are fetched."""
+        for table in tables:
+            self.fetch(table)
+        return next((table for table in tables if table in self._bad), None)
+
+    def paths(self, table: str) -> Sequence[Path]:
+        """Where the table's files are."""
+        return [fetched.path for fetched in self.fetch(table)]
+
+    def keep_only(self, tables: set[str]) -> None:
+        """Remove the files of all other tables; they are fetched again if they are asked for."""
+        for table in self._here.keys() - tables:
+            for fetched in self._here.pop(table):
+                fetched.path.unlink(missing_ok=True)
+
+    def _fetch(self, table: str, number: int, file: FileEntry, name: str) -> Fetched:
+        path = self._folder / f"{table}-{number:05d}.parquet"
+        if not name:
+            return Fetched(file, file.name, path, "is not among the manifest's entries.")
+        content = Hashed(self._bundle, name, file.sha256, file.bytes)
+        try:
+            with path.open("wb") as spooled:
+                spooled.writelines(content.chunks())
+        except OSError as error:
+            raise _no_room(self._folder, error) from error
+        return Fetched(file, name, path, content.problem())
+
+
+def _no_room(folder: Path, error: OSError) -> BackupError:
+    message = f"A file of the bundle can not be kept in {folder}: {error.strerror or error}."
+    do = "Make room there, or set BACKUP_WORK_DIR to a larger disk."
+    return (DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else BackupError)(message, do=do)
+
 
 _Told = Iterator[Finding | Remark]
+
+
+@dataclass(frozen=True)
+class SheetCheck:
+    """The sheets of the bundle of `at`."""
+
+    at: VerifySubject
+    bundle: OpenBundle
+    parquet: ParquetFiles
+    decoder: Decoder
+
+    def told(self, table: TableEntry, columns: tuple[Shown, ...], names: Set[str]) -> _Told:
+        """What is wrong with the table's CSV files, and what could not be compared; missing ones are known already."""
+        files = self.at.files(table, "csv")
+        there = [(file, name) for file, name in files if name in names]
+        nameless = [file.name for file, name in files if not name]
+        yield from (self._finding(f"sheets/{name}", "is not among the manifest's entries.") for name in nameless)
+        why = self._why_not(table, columns, whole=len(there) == len(files))
+        if why is not None:
+            yield self._remark(f"sheets of {table.name}", f"not compared with the Parquet files: {why}.")
+            yield from self._hashed(there)
+            return
+        yield from self._unknown(table, columns)
+        needed = {table.name, *(hop.table for column in columns for hop in column.hops)}
+        task = SheetTask(table, columns, {name: self.parquet.paths(name) for name in needed}, self.at.manifest.timezone)
+        with self.decoder.compare_sheet(task) as comparison:
+            for file, name in there:
+                yield from self._compared(comparison, file, name, surely=bool(table.sheet_sources))
+
+    def _why_not(self, table: TableEntry, columns: tuple[Shown, ...], *, whole: bool) -> str | None:
+        needed = dict.fromkeys([table.name, *(hop.table for column in columns for hop in column.hops)])
+        if (damaged := self.parquet.damaged(needed)) is not None:
+            return f"something is wrong with those of {damaged}"
+        return None if whole else "one of the sheet's files is missing"
+
+    def _unknown(self, table: TableEntry, columns: tuple[Shown, ...]) -> _Told:
+        for column in columns:
+            if column.why_not is not None:
+                message = f"column {column.title!r} was not compared: {column.why_not}."
+                yield self._remark(f"sheets of {table.name}", message)
+
+    def _hashed(self, files: list[tuple[FileEntry, str]]) -> _Told:
+        for file, name in files:
+            if problem := member_problem(self.bundle, name, file.sha256):
+                yield self._finding(name, problem)
+
+    def _compared(self, comparison: SheetComparison, file: FileEntry, name: str, *, surely: bool) -> _Told:
+        """A wrong SHA-256 says it all. Without `surely` a difference may come of what the manifest does not say."""
+        content = Hashed(self.bundle, name, file.sha256)
+        try:
+            difference = comparison.difference(file, content.chunks())
+        except NotComparableError as reason:
+            difference = None
+            yield self._remark(name, f"was not compared with the Parquet files: {reason}.")
+        if problem := content.problem():
+            yield self._finding(name, problem)
+        elif difference:
+            yield self._finding(name, difference) if surely else self._remark(name, difference)
+
+    def _finding(self, name: str, message: str) -> Finding:
+        return Finding(Level.CONTENTS, self.at.member(name), message)
+
+    def _remark(self, name: str, message: str) -> Remark:
+        return Remark(Level.CONTENTS, self.at.member(name), message)
+
+
+_OLD = "the manifest of format 1.0 names no references"
+
+
+def references(at: VerifySubject, parquet: ParquetFiles, ports: VerifyPorts, decoder: Decoder) -> LevelReport:
+    """Every reference of the tables looked at, followed where that is possible; where it is not, a remark says why."""
+    ports.progress.tell(StageStarted("references"))
+    told: list[Finding | Remark] = []
+    looked, left, why = [], [at.member(f"parquet/{table.name}") for table in at.left_out()], [at.sample]
+    old = [at.member(f"parquet/{table.name}") for table in at.tables if table.relation_id is None]
+    left, why = [*left, *old], [*why, _OLD if old else ""]
+    for pointing in pointings(at.manifest, [table.name for table in at.tables]):
+        if pointing.why_not is not None:
+            told.append(_remark(at, pointing, f"was not followed: {pointing.why_not}."))
+        elif at.deadline.over():
+            left, why = [*left, str(pointing)], [*why, str(at.deadline)]
+        elif (damaged := parquet.damaged((pointing.table, pointing.target))) is not None:
+            told.append(_remark(at, pointing, f"was not followed: something is wrong with {damaged}."))
+        else:
+            looked.append(str(pointing))
+            found = decoder.orphans(pointing, parquet.paths(pointing.table), parquet.paths(pointing.target))
+            told += [_told(at, pointing, found)] if found.rows else []
+    findings = tuple(one for one in told if isinstance(one, Finding))
+    remarks = tuple(one for one in told if isinstance(one, Remark))
+    reasons = ", ".join(dict.fromkeys(reason for reason in why if reason))
+    return LevelReport(Level.REFERENCES, tuple(looked), tuple(left), reasons, findings, remarks)
+
+
+def _told(at: VerifySubject, pointing: Pointing, found: Orphans) -> Finding | Remark:
+    keys = "; ".join(_key(pointing, example) for example in found.examples)
+    message = f"has {found.rows:,} rows that refer to no row of {pointing.target}: {keys}{_more(found)}."
+    if at.manifest.broken.get(str(pointing)) == found.rows:
+        told = f"{message} The source itself broke this key, as the backup says; a restore makes it NOT VALID."
+        return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), told)
+    if pointing.enforced and not _uncounted_and_whole(at, pointing, found):
+        return Finding(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), message)
+    if pointing.enforced:
+        told = f"{message} All {found.targets:,} rows of {pointing.target} are here: the source itself broke this key."
+        return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), told)
+    return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), f"{message} The database allows it.")
+
+
+def _uncounted_and_whole(at: VerifySubject, pointing: Pointing, found: Orphans) -> bool:
+    """Whether rows that lead nowhere were so in the source, though the backup did not count them: it was too large.
+
+    As many different keys as the target table had rows in the snapshot are all the keys that there were.
+    """
+    rows = {table.name: table.row_count for table in at.manifest.tables}
+    counted = rows[pointing.table] + rows[pointing.target] <= CHEAP_ROWS
+    return not counted and found.targets == rows[pointing.target]
+
+
+def _key(pointing: Pointing, example: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in zip(pointing.columns, example, strict=True))
+
+
+def _more(found: Orphans) -> str:
+    return "; …" if found.rows > len(found.examples) else ""
+
+
+def _remark(at: VerifySubject, pointing: Pointing, message: str) -> Remark:
+    return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), f"{pointing} {message}")
 
 
 class Contents:
     """The contents of the bundle of `at`, with the Parquet files in `folder` for as long as they are needed."""
 
-    def __init__(self, at: Subject, bundle: OpenBundle, folder: Path, ports: VerifyPorts) -> None:
+    def __init__(self, at: VerifySubject, bundle: OpenBundle, folder: Path, ports: VerifyPorts) -> None:
         self._at, self._bundle = at, bundle
         self.decoder = ports.decoder(folder)
         self.parquet = ParquetFiles(at, bundle, folder)

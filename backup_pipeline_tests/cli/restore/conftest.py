@@ -11,9 +11,9 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.restore_requests import RestoreRow
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.cli.conftest import made_installation
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.operations.conftest import SHOP_SQL

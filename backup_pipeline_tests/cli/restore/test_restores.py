@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from backup_pipeline.core.restore_requests import RestoreStatus
+from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.restore.conftest import Books, Target
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from backup_pipeline.core.restore_requests import RestoreStatus
+from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.cli.restore.conftest import Books, Target
@@ -85,7 +85,7 @@ def test_ctrl_c_before_it_begins_touches_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"backup_pipeline.cli.restoring.{'plan_request' if at == 'plan' else '_confirmed'}", stop)
+    monkeypatch.setattr(f"backup_pipeline.cli.restore.command.{'plan_request' if at == 'plan' else '_confirmed'}", stop)
     ended = run("restore", "latest", "--target-url", damaged.url, "-T", "goods", "--mode", "replace")
     assert ended.code == 130
     assert books.newest().status is RestoreStatus.CANCELED

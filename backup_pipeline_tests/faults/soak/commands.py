@@ -23,12 +23,12 @@ PATIENCE_S = 150
 _READY = (
     "backup_pipeline.cli.app",
     "backup_pipeline.cli.progress",
-    "backup_pipeline.orchestration.dead_runs",
-    "backup_pipeline.orchestration.execute",
-    "backup_pipeline.wiring.pruning",
-    "backup_pipeline.wiring.rebuilding",
-    "backup_pipeline.wiring.targets",
-    "backup_pipeline.wiring.verifying",
+    "backup_pipeline.orchestration.failures",
+    "backup_pipeline.orchestration.launch",
+    "backup_pipeline.wiring.ports",
+    "backup_pipeline.wiring.ports",
+    "backup_pipeline.wiring.restore",
+    "backup_pipeline.wiring.ports",
     "backup_pipeline.formats.decoder",
     "backup_pipeline_tests.faults.soak.mutations",
     "apprise",
@@ -150,8 +150,8 @@ def _command(
 
 def _move_the_clock(later: timedelta) -> None:
     """Every module that knows the system's clock gets another one, and the ledger's clock is set with it."""
-    from backup_pipeline.ledger.sql import SqlLedger
-    from backup_pipeline.wiring import clock
+    from backup_pipeline.ledger.backups import SqlLedger
+    from backup_pipeline.wiring import addresses as clock
 
     theirs = SqlLedger.now
     setattr(SqlLedger, "now", lambda ledger: theirs(ledger) + later)  # noqa: B010

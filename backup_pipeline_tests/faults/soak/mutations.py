@@ -7,13 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from backup_pipeline.core import retention_plan
 from backup_pipeline.core.ports import Ports, Store, StoredObject
+from backup_pipeline.core.retention import rules as retention_plan
 from backup_pipeline.core.verification import Level, LevelReport
-from backup_pipeline.operations import back_up, bundle, remove_backup
+from backup_pipeline.operations import backup as back_up
+from backup_pipeline.operations import bundle
 from backup_pipeline.operations.bundle import BundleRequest
-from backup_pipeline.operations.verify import backup as verify_backup
-from backup_pipeline.operations.verify.asked import StoredBytes, VerifyPorts
+from backup_pipeline.operations.prune import perform as remove_backup
+from backup_pipeline.operations.verify import perform as verify_backup
+from backup_pipeline.operations.verify.bytes import StoredBytes, VerifyPorts
 
 
 def mutate(name: str) -> None:

@@ -17,8 +17,8 @@ import yaml
 from psycopg import sql
 from psycopg.rows import class_row
 
-from backup_pipeline.demo.embedded import EmbeddedPostgres
-from backup_pipeline.ledger.sql import SqlLedger
+from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.faults.proxy import FaultProxy
 from backup_pipeline_tests.faults.soak.model import Kept, Pending, Row

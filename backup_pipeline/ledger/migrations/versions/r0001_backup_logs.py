@@ -18,7 +18,9 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from backup_pipeline.ledger.roles import PEOPLE, WRITER, require_roles
+from backup_pipeline.ledger.migrate import PEOPLE
+from backup_pipeline.ledger.migrate import WRITER
+from backup_pipeline.ledger.migrate import require_roles
 
 revision = "r0001"
 down_revision = None

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from backup_pipeline.ledger.roles import PEOPLE, WRITER
+from backup_pipeline.ledger.migrate import PEOPLE
+from backup_pipeline.ledger.migrate import WRITER
 
 revision = "r0004"
 down_revision = "r0003"

@@ -13,7 +13,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from backup_pipeline.ledger.roles import PEOPLE, WRITER
+from backup_pipeline.ledger.migrate import PEOPLE
+from backup_pipeline.ledger.migrate import WRITER
 
 revision = "r0006"
 down_revision = "r0005"

@@ -1,0 +1,247 @@
+"""The catalog: the declaration of one business system, its tables, sheets, keys, masks and timezone.
+
+A catalog is a YAML file (docs/catalog.md explains each field); `backup_pipeline.catalogs` reads it into these values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from glob import escape
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from backup_pipeline.core.catalog import rules
+from backup_pipeline.core.catalog.rules import BUNDLE, AnomalyKind, Through, parse_sheet_source
+from backup_pipeline.core.names import same_file, sheet_file
+from backup_pipeline.core.relations import RelationKind, split_relation
+from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.secrets import looks_secret
+
+__all__ = ["BUNDLE", "Anomalies", "Catalog", "Excluded", "Shrinkage", "TableSpec"]
+
+Reason = Annotated[str, Field(min_length=3, description="why, for the person who asks in a year")]
+ColumnName = Annotated[str, StringConstraints(strip_whitespace=False)]  # a blank at its end is part of a name
+RelationName = Annotated[str, AfterValidator(rules.relation)]
+Reference = Annotated[str, AfterValidator(rules.reference)]
+SheetPath = Annotated[str, AfterValidator(rules.sheet_source)]
+TableName = Annotated[str, AfterValidator(rules.table_name)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Shrinkage(_Declared):
+    """When fewer rows than last time are suspicious: below `ratio` of them, and by more than `floor` rows."""
+
+    ratio: float = Field(default=0.5, ge=0, le=1)
+    floor: int = Field(default=100, ge=0)
+
+
+class Anomalies(_Declared):
+    """When a table is unusual against the last `trailing` good backups (docs/anomalies.md); with 0, never.
+
+    Rows are when they fell to `ratio` of the median, or when the most so far is only `ratio` of them; and they lie
+    outside of what was seen by more than `floor_rows`. Bytes likewise.
+    """
+
+    ratio: float = Field(default=0.5, gt=0, lt=1)
+    floor_rows: int = Field(default=100, ge=0)
+    floor_bytes: int = Field(default=100_000, ge=0)
+    trailing: int = Field(default=14, ge=0, le=100)
+    allow: Mapping[AnomalyKind, Reason] = Field(default={}, description="kinds that are usual here, with the reason")
+
+
+class Excluded(_Declared):
+    """A relation (or a glob of names) that is left out on purpose."""
+
+    table: str = Field(min_length=1)
+    reason: Reason
+
+
+class TableSpec(_Declared):
+    """One table of the catalog. Only its name is needed; the rest is read from the database."""
+
+    relation: RelationName | None = Field(default=None, description="what is read, when not the table of that name")
+    kind: Literal["view", "materialized view", "foreign table"] | None = Field(
+        default=None, description="what the relation is, when it is no table"
+    )
+    covers: tuple[RelationName, ...] = Field(default=(), description="base tables that this relation stands for")
+    description: str | None = None
+    key: tuple[ColumnName, ...] = Field(
+        default=(), description="columns that are unique together; default: the primary key"
+    )
+    references: Mapping[ColumnName, Reference] = Field(default={}, description="look-ups the database does not declare")
+    sheet: str | None = Field(default=None, min_length=1, description="the sheet's name; default: the table's")
+    sheet_file: Annotated[str, AfterValidator(rules.csv_name)] | None = Field(
+        default=None, description="the sheet's file name (strftime)"
+    )
+    columns: Mapping[str, SheetPath] = Field(default={}, description="sheet columns, title: source")
+    exclude: Mapping[ColumnName, Reason] = Field(default={}, description="columns left out, with the reason")
+    mask: tuple[ColumnName, ...] = Field(default=(), description="columns replaced by [ENCRYPTED]")
+    allow: Mapping[ColumnName, Reason] = Field(default={}, description="columns that only look like secrets")
+    shrinkage: Shrinkage | None = None
+    anomalies: Anomalies | None = None
+
+    @model_validator(mode="after")
+    def _no_secret_on_a_sheet(self) -> TableSpec:
+        for title, text in self.columns.items():
+            source = parse_sheet_source(text)
+            own = isinstance(source, Through) and not source.keys
+            if looks_secret(source.column) and not (own and self.handles(source.column)):
+                other = ", add it to `mask`, or add it to `allow` with the reason why it is none" if own else ""
+                message = f"it shows {text!r}, which looks like a secret. Leave it off the sheet{other}"
+                raise rules.contradiction(("columns", title), message)
+        return self
+
+    @model_validator(mode="after")
+    def _one_decision_for_each_column(self) -> TableSpec:
+        decided: dict[str, str] = {}
+        for field, columns in (("exclude", self.exclude), ("mask", self.mask), ("allow", self.allow)):
+            for at, column in enumerate(columns):
+                if decided.setdefault(column, field) != field:
+                    message = f"{column!r} stands under `{decided[column]}` too. Decide for one of the two"
+                    raise rules.contradiction((field, at if field == "mask" else column), message)
+        for at, column in enumerate(self.key):
+            if decided.get(column, "allow") != "allow":
+                message = f"{column!r} is part of the key, but `{decided[column]}` keeps its values out of the files"
+                advice = f"Take it out of `{decided[column]}`, or name other columns that are unique together"
+                raise rules.contradiction(("key", at), f"{message}. {advice}")
+        return self
+
+    def handles(self, column: str) -> bool:
+        """Whether the catalog says what to do with a column that looks like a secret."""
+        return column in self.exclude or column in self.mask or column in self.allow
+
+
+class Catalog(_Declared):
+    """One business system."""
+
+    catalog: Annotated[str, AfterValidator(rules.catalog_name)]
+    title: str = ""
+    timezone: Annotated[str, AfterValidator(rules.timezone_name)]
+    schema_: str = Field(default="public", alias="schema", min_length=1)
+    schedule: Annotated[str, AfterValidator(rules.cron)] | None = "0 0 * * *"
+    start_date: Annotated[str, AfterValidator(rules.day)] = Field(
+        default="2026-01-01", description="the first partition"
+    )
+    bundle_name: Annotated[str, AfterValidator(rules.zip_name)] = "full_backup_%Y-%m-%d_%H-%M.zip"
+    grace_minutes: int = Field(default=120, ge=0, le=24 * 60)
+    shrinkage: Shrinkage = Shrinkage()
+    anomalies: Anomalies = Anomalies()
+    retention: Retention = Retention()
+    owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
+    views: tuple[RelationName, ...] = Field(default=(), description="views that look-ups may read")
+    tables: Mapping[TableName, TableSpec] = Field(min_length=1)
+    excluded: tuple[Excluded, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_tables(cls, values: object) -> object:
+        """`customers:` with nothing behind it is a table with every default."""
+        if isinstance(values, dict) and isinstance(tables := values.get("tables"), dict):
+            return {**values, "tables": {name: {} if spec is None else spec for name, spec in tables.items()}}
+        return values
+
+    @model_validator(mode="after")
+    def _sheets_differ(self) -> Catalog:
+        """Two sheets never share a file of the bundle, not even the second part of one: `Log (2).csv`."""
+        seen: dict[str, str] = {}
+        for name, spec in self.tables.items():
+            own = same_file(spec.sheet_file).removesuffix(".csv") if spec.sheet_file else None
+            file = own or sheet_file(self.sheet_of(name))
+            if file in seen:
+                message = f"tables {seen[file]!r} and {name!r} have the same sheet {self.sheet_of(name)!r}"
+                raise rules.contradiction(self._sheet_field(name), f"{message}. Name one of them otherwise")
+            seen[file] = name
+        for file, name in seen.items():
+            first = re.sub(r" \(\d+\)$", "", file)
+            if first != file and first in seen:
+                message = f"the sheet of table {name!r} has the name of a further part of the sheet of {seen[first]!r}"
+                raise rules.contradiction(self._sheet_field(name), f"{message}. Name it otherwise")
+        return self
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> Catalog:
+        """A table is a folder, in a directory store and in an unpacked bundle: not every system tells case apart."""
+        seen: dict[str, str] = {}
+        for name in self.tables:
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                message = f"tables {other!r} and {name!r} differ in case alone, and would share a folder"
+                advice = f"Name one of them otherwise, with `relation: {name}`"
+                raise rules.contradiction(("tables", name), f"{message}. {advice}")
+        return self
+
+    @model_validator(mode="after")
+    def _listed_or_excluded(self) -> Catalog:
+        """A pattern may take in listed tables too; a plain name is meant for its table alone."""
+        listed = {".".join(self.relation_of(name)): name for name in self.tables}
+        for at, rule in enumerate(self.excluded):
+            if table := listed.get(self._pattern(rule)):
+                message = f"{rule.table!r} is what table {table!r} reads, so it is both listed and excluded"
+                raise rules.contradiction(("excluded", at, "table"), f"{message}. Decide for one of the two")
+        return self
+
+    def _sheet_field(self, table: str) -> tuple[str, str, str]:
+        return ("tables", table, "sheet_file" if self.tables[table].sheet_file else "sheet")
+
+    def _pattern(self, rule: Excluded) -> str:
+        return rule.table if "." in rule.table or rule.table == "*" else f"{self.schema_}.{rule.table}"
+
+    def relation_of(self, table: str) -> tuple[str, str]:
+        """The schema and name of what `table` is read from."""
+        relation = self.tables[table].relation
+        return self.qualify(relation) if relation else (self.schema_, table)
+
+    def sheet_of(self, table: str) -> str:
+        """The name of `table`'s sheet."""
+        return self.tables[table].sheet or table
+
+    def reads_through(self, relation: tuple[str, str]) -> bool:
+        """Whether the catalog names a view that look-ups may read."""
+        return relation in {self.qualify(name) for name in self.views}
+
+    def qualify(self, relation: str) -> tuple[str, str]:
+        """`schema.name` or `name` as a pair, the catalog's schema where none is given (see `relation_names`)."""
+        schema, name = split_relation(relation)
+        return schema or self.schema_, name
+
+    def excluded_reason(self, schema: str, name: str) -> str | None:
+        """Why the relation is left out on purpose, or None."""
+        full = f"{schema}.{name}"
+        for rule in self.excluded:
+            if fnmatchcase(full, self._pattern(rule)):
+                return rule.reason
+        return None
+
+    def excluded_by_name(self, schema: str, name: str) -> str | None:
+        """Why this very relation is left out: a pattern that takes in others too is no decision about it alone."""
+        exact = {f"{schema}.{name}", f"{escape(schema)}.{escape(name)}"}
+        return next((rule.reason for rule in self.excluded if self._pattern(rule) in exact), None)
+
+    def kinds_of(self, relation: tuple[str, str]) -> frozenset[RelationKind]:
+        """What a relation may be to be read: a table always; a view and the like where a table of the catalog says so.
+
+        What `covers` base tables is a view by that. The code of a view runs when it is read, and a table can become
+        one under the same name.
+        """
+        kinds = {RelationKind.TABLE, RelationKind.PARTITIONED}
+        if self.reads_through(relation):
+            kinds |= {RelationKind.VIEW, RelationKind.MATERIALIZED}
+        for name, spec in self.tables.items():
+            if self.relation_of(name) == relation:
+                kinds |= {RelationKind(spec.kind)} if spec.kind else set()
+                kinds |= {RelationKind.VIEW, RelationKind.MATERIALIZED} if spec.covers else set()
+        return frozenset(kinds)
+
+    def shrinkage_of(self, table: str) -> Shrinkage:
+        """The shrinkage rule of `table`."""
+        return self.tables[table].shrinkage or self.shrinkage
+
+    def anomalies_of(self, table: str) -> Anomalies:
+        """What is unusual for `table`: its own fields where it gives them, else those of the file."""
+        own = self.tables[table].anomalies if table in self.tables else None
+        return self.anomalies.model_copy(update=own.model_dump(exclude_unset=True)) if own else self.anomalies

@@ -1,0 +1,120 @@
+"""A table's plan as the manifest tells it: its columns, references, sequences, and where its sheet comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from backup_pipeline.core.anomalies import TableCheck
+from backup_pipeline.core.manifest import (
+    CheckEntry,
+    ColumnEntry,
+    FileEntry,
+    NotHeldEntry,
+    OtherSequenceEntry,
+    ReferenceEntry,
+    SequenceEntry,
+    SheetColumnEntry,
+    SnapshotEntry,
+    StepEntry,
+    TableEntry,
+)
+from backup_pipeline.core.not_held import NotHeld
+from backup_pipeline.core.plans import PlannedColumn, SheetColumn, TablePlan
+from backup_pipeline.core.relations import DatabaseSequence
+
+
+def table_entry(
+    plan: TablePlan,
+    files: tuple[FileEntry, ...],
+    checks: Sequence[TableCheck],
+    snapshot: SnapshotEntry,
+    *,
+    exported_by: str,
+    seconds: float,
+) -> TableEntry:
+    """The manifest's entry of the table that was exported by `plan` into `files`."""
+    return TableEntry(
+        name=plan.name,
+        relation=plan.relation.full_name,
+        sheet=plan.sheet.name,
+        key=plan.key,
+        order=plan.order,
+        row_count=rows_of(files, "parquet"),
+        snapshot=snapshot,
+        exported_by=exported_by,
+        columns=tuple(_column(planned) for planned in plan.columns),
+        sheet_columns=tuple(column.title for column in plan.sheet.columns),
+        relation_id=plan.relation.id,
+        relation_kind=plan.relation.kind,
+        inherited=plan.relation.inherited,
+        extension=plan.relation.extension,
+        covers=plan.covers,
+        references=_references(plan),
+        sequences=_sequences(plan),
+        sheet_sources=tuple(_sheet_column(column) for column in plan.sheet.columns),
+        excluded_columns=plan.excluded,
+        notes=plan.notes,
+        checks=tuple(CheckEntry(name=c.name, passed=c.passed, message=c.message) for c in checks),
+        files=files,
+        seconds=round(seconds, 3),
+    )
+
+
+def other_sequence(found: DatabaseSequence) -> OtherSequenceEntry:
+    """The manifest's entry of a sequence that numbers no column of the catalog's tables."""
+    return OtherSequenceEntry(
+        sequence=found.sequence, last_value=found.last_value, is_called=found.is_called, cycles=found.cycles
+    )
+
+
+def not_held_entry(found: NotHeld) -> NotHeldEntry:
+    """The manifest's entry of something that is not in the backup."""
+    severity: Literal["warning", "info"] = "warning" if found.warns else "info"
+    return NotHeldEntry(about=found.about, message=found.message, do=found.do, severity=severity)
+
+
+def rows_of(files: Sequence[FileEntry], kind: str) -> int:
+    """The rows of the files of one format."""
+    return sum(file.rows for file in files if file.format == kind)
+
+
+def _column(planned: PlannedColumn) -> ColumnEntry:
+    return ColumnEntry(
+        name=planned.name,
+        pg_type=planned.column.pg_type,
+        arrow_type=planned.arrow_type,
+        nullable=planned.column.nullable,
+        masked=planned.masked,
+        generated=planned.column.generated,
+        identity=planned.column.identity,
+        nondeterministic=planned.column.nondeterministic,
+    )
+
+
+def _references(plan: TablePlan) -> tuple[ReferenceEntry, ...]:
+    return tuple(
+        ReferenceEntry(columns=key.columns, target=key.target, target_columns=key.target_columns, enforced=key.enforced)
+        for key in plan.references
+    )
+
+
+def _sequences(plan: TablePlan) -> tuple[SequenceEntry, ...]:
+    return tuple(
+        SequenceEntry(
+            sequence=found.sequence, column=found.column, last_value=found.last_value, is_called=found.is_called
+        )
+        for found in plan.sequences
+    )
+
+
+def _sheet_column(shown: SheetColumn) -> SheetColumnEntry:
+    found = shown.look_up
+    if found is None:
+        return SheetColumnEntry(title=shown.title, column=shown.field)
+    steps = tuple(
+        StepEntry(relation=step.relation, columns=step.columns, from_columns=step.from_columns) for step in found.steps
+    )
+    return SheetColumnEntry(
+        title=shown.title, column=found.column.name, arrow_type=found.arrow_type, steps=steps, joined=found.joined
+    )

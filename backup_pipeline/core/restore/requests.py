@@ -1,0 +1,267 @@
+"""A restore request: one row of `restore_requests`, its statuses and the moves between them, who may approve it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefusedError, RefusedError, UsageError
+from backup_pipeline.core.ledger import Owner, has_no_owner
+from backup_pipeline.core.relations import Database, Relation, write_relation
+from backup_pipeline.core.restore.model import TableRestore
+from backup_pipeline.core.secrets import looks_secret
+
+Which = Literal["first", "second"]
+FIRST: Which = "first"
+SECOND: Which = "second"
+
+
+class RestoreStatus(StrEnum):
+    """Where a restore request stands."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+_ONWARDS = frozenset({RestoreStatus.RUNNING, RestoreStatus.REJECTED, RestoreStatus.FAILED, RestoreStatus.CANCELED})
+MOVES: dict[RestoreStatus, frozenset[RestoreStatus]] = {
+    RestoreStatus.REQUESTED: _ONWARDS | {RestoreStatus.APPROVED},
+    RestoreStatus.APPROVED: _ONWARDS,
+    RestoreStatus.REJECTED: frozenset(),
+    RestoreStatus.RUNNING: frozenset({RestoreStatus.DONE, RestoreStatus.FAILED, RestoreStatus.CANCELED}),
+    RestoreStatus.DONE: frozenset(),
+    RestoreStatus.FAILED: frozenset(),
+    RestoreStatus.CANCELED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, and where it stands."""
+
+    backup_id: str
+    catalog: str
+    mode: str
+    target: str
+    database: str
+    requested_by: str
+    created_at: datetime
+    id: int = 0
+    tables: tuple[str, ...] = ()
+    into_schema: str | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    fill: Mapping[str, str] = field(default_factory=dict)
+    safety_backup: bool = True
+    store: Which = FIRST
+    reason: str = ""
+    status: RestoreStatus = RestoreStatus.REQUESTED
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """What becomes of it: who decided, when it ran, how it ended."""
+
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision_reason: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    plan: Mapping[str, Any] | None = None
+    report: Mapping[str, Any] | None = None
+    error_message: str | None = None
+    run_id: str | None = None
+    owner: Owner | None = None
+    heartbeat_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RestoreRow(_Course, _Asked):
+    """One row of `restore_requests`. Times are UTC.
+
+    `id` is 0 until the ledger has given a number. `tables` are catalog names, none means all of the backup. `target`
+    is the URL without its password; `store` is the one that is read, `first` or `second`; `plan` and `report` are JSON,
+    as their values write themselves.
+    """
+
+    @property
+    def last_sign(self) -> datetime:
+        """When its owner was last known to live."""
+        return self.heartbeat_at or self.started_at or self.created_at
+
+
+@dataclass(frozen=True)
+class RestoreChange(_Course):
+    """What becomes of a request. What is None stays as it is; without a status only an open request may change."""
+
+    status: RestoreStatus | None = None
+
+
+def check_move(number: int, before: RestoreStatus, after: RestoreStatus) -> None:
+    """Raise LedgerError unless `before` may become `after`."""
+    if after not in MOVES[before]:
+        allowed = ", ".join(sorted(MOVES[before])) or "nothing"
+        message = f"Restore request {number} is {before} and can not become {after}; it can become {allowed}."
+        raise LedgerError(message, do=f"Look at it with `backup-pipeline restores show {number}`.")
+
+
+def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
+    """The row once `change` is written; LedgerError when its status may not move there, or when it has ended."""
+    if change.status is not None:
+        check_move(row.id, row.status, change.status)
+    elif not MOVES[row.status]:
+        message = f"Restore request {row.id} is {row.status}: nothing about it can change any more."
+        raise LedgerError(message, do=f"Look at it with `backup-pipeline restores show {row.id}`.")
+    if change.plan is not None and row.status is RestoreStatus.APPROVED:
+        message = f"Restore request {row.id} is approved: the plan that was approved stands, and can not change."
+        raise LedgerError(message, do="Reject it, and make a new request.")
+    told = {name.name: getattr(change, name.name) for name in fields(change)}
+    return replace(row, **{name: value for name, value in told.items() if value is not None})
+
+
+def check_may_begin(row: RestoreRow) -> None:
+    """Raise LedgerError unless the row is `requested`: every other status is earned by a move from there."""
+    if row.status is not RestoreStatus.REQUESTED:
+        message = f"A restore request can not begin as {row.status}."
+        raise LedgerError(message, do="Begin it as requested, then move it.")
+
+
+def check_decision(row: RestoreRow, by: str) -> None:
+    """Raise RefusedError when whoever asked for the restore would approve it, UsageError when nobody is named.
+
+    RefusedError too for a request without a plan: there is nothing that the approval would be for.
+    """
+    if not _person(by):
+        message = f"Nobody is named who approves restore request {row.id}."
+        raise UsageError(message, do="Name the person: --by NAME.")
+    if _person(by) == _person(row.requested_by):
+        message = f"Restore request {row.id} was made by {row.requested_by}, who can not approve it too."
+        raise RefusedError(message, do=f"Let another person run `backup-pipeline restores approve {row.id} --by NAME`.")
+    if row.status is RestoreStatus.REQUESTED and not _digest(row):
+        message = f"Restore request {row.id} has no plan that could be approved."
+        raise RefusedError(message, do="Reject it, and make a new one: `backup-pipeline restore … --ask`.")
+
+
+def check_approved_plan(row: RestoreRow, digest: str) -> None:
+    """Raise PreflightRefusedError when the request was approved, but not for the plan that has this digest."""
+    if row.status is not RestoreStatus.APPROVED or _digest(row) == digest:
+        return
+    message = (
+        f"Restore request {row.id} was approved for the plan {_digest(row)[:12] or 'of an older version'}, and what it "
+        f"would do now is another one, {digest[:12]}: the backup or the target is not what it was. Nothing was touched."
+    )
+    raise PreflightRefusedError(message, do="Make a new request, look at its plan, and have that one approved.")
+
+
+def _digest(row: RestoreRow) -> str:
+    return str((row.plan or {}).get("digest", ""))
+
+
+def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
+    """Raise unless the request may be performed now: RefusedError with the reason, LockedError when it runs already."""
+    if row.status is RestoreStatus.APPROVED or (row.status is RestoreStatus.REQUESTED and not needs_approval):
+        return
+    if row.status is RestoreStatus.REQUESTED:
+        message = f"Restore request {row.id} is not approved yet. Nothing was touched."
+        do = (
+            f"Another person than {row.requested_by} approves it with `backup-pipeline restores approve {row.id} "
+            f"--by NAME`; then run `backup-pipeline restore --request {row.id}`."
+        )
+        raise RefusedError(message, do=do)
+    if row.status is RestoreStatus.RUNNING:
+        message = f"Restore request {row.id} is running already, since {row.started_at:%Y-%m-%d %H:%M:%S} UTC."
+        raise LockedError(message, do=f"Wait for it: `backup-pipeline restores show {row.id}`.")
+    message = f"Restore request {row.id} is {row.status}; a request is performed once."
+    raise RefusedError(message, do="Make a new one: run `backup-pipeline restore` again with its options.")
+
+
+def is_abandoned(row: RestoreRow, *, now: datetime, host: str, alive: Callable[[Owner], bool]) -> bool:
+    """Whether a running restore has no living owner; decided as it is for backups.
+
+    So is one whose process of this host died before it began it. One that waits for approval has no owner yet, and one
+    at whose prompt somebody sits on another host gives no sign of life.
+    """
+    if row.status is RestoreStatus.REQUESTED:
+        return row.owner is not None and row.owner.host == host and not alive(row.owner)
+    if row.status is not RestoreStatus.RUNNING:
+        return False
+    return has_no_owner(row.owner, row.last_sign, now=now, host=host, alive=alive)
+
+
+def _person(name: str) -> str:
+    """A name as names are compared: neither case nor spaces make another person of somebody."""
+    return " ".join(name.split()).casefold()
+
+
+SUFFIX = "_before_restore"
+_LONGEST = 40
+_OPEN_SECRET = "looks like a secret, and no catalog says that it may leave the database"  # noqa: S105
+_NOT_SHOWN = "not in the backup, which was read from something else than this table: a safe view may hide it"
+_UNTOUCHED = "not touched by the restore"
+
+
+def safety_name(catalog: str) -> str:
+    """The catalog that safety backups of `catalog` are filed under.
+
+    It is one of its own: the partitions of a date, and what the next backup is compared with, stay the source's.
+    """
+    return catalog.removesuffix(SUFFIX)[: _LONGEST - len(SUFFIX)] + SUFFIX
+
+
+def protected_name(catalog: str) -> str:
+    """The catalog whose tables a backup of `catalog` holds: itself, or the one it is a safety backup of."""
+    return catalog.removesuffix(SUFFIX)
+
+
+def safety_catalog(catalog: str, tables: Sequence[TableRestore], database: Database, base: Catalog | None) -> Catalog:
+    """A catalog of those `tables` of a restore that `database`, its target, has: every column, but for secrets.
+
+    What keeps a column out of backups keeps it out of this one: what `base`, the catalog of the tables, says about it;
+    that the backup was not read from this table itself but from something that shows less of it, such as a safe view;
+    and a name that looks like a secret which nobody has dealt with.
+    """
+    return Catalog(
+        catalog=safety_name(catalog),
+        title=f"{catalog}, before a restore",
+        timezone=base.timezone if base else "UTC",
+        schedule=None,
+        shrinkage=Shrinkage(ratio=0),
+        anomalies=Anomalies(trailing=0),
+        tables={
+            table.name: _spec(table, database.relations[table.target], base)
+            for table in tables
+            if table.target in database.relations
+        },
+        excluded=(Excluded(table="*", reason=_UNTOUCHED),),
+    )
+
+
+def _spec(table: TableRestore, relation: Relation, base: Catalog | None) -> TableSpec:
+    known = base is not None and table.name in base.tables
+    said = base.tables[table.name] if base and known else TableSpec()
+    there = {column.name for column in relation.columns}
+    kept_out = {column: why for column, why in said.exclude.items() if column in there}
+    kept_out |= dict.fromkeys(sorted(_not_shown(table, there) - set(kept_out)), _NOT_SHOWN)
+    open_secrets = {column for column in there - set(kept_out) if looks_secret(column) and not said.handles(column)}
+    kept_out |= dict.fromkeys(sorted(open_secrets), _OPEN_SECRET)
+    return TableSpec(
+        relation=write_relation(*table.target),
+        key=said.key if (there - set(kept_out)).issuperset(said.key) else (),
+        sheet=base.sheet_of(table.name) if base and known else None,
+        exclude=kept_out,
+        mask=tuple(column for column in said.mask if column in there and column not in kept_out),
+        allow={column: why for column, why in said.allow.items() if column in there and column not in kept_out},
+    )
+
+
+def _not_shown(table: TableRestore, there: set[str]) -> set[str]:
+    """The target's columns that the backup does not hold, where it was read from another relation than the target."""
+    return there - {column.target for column in table.columns} if table.source != table.target else set()

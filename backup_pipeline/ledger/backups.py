@@ -1,0 +1,308 @@
+"""The shapes of backups, in the ledger in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from backup_pipeline.core.alerts import REMIND_EVERY
+from backup_pipeline.core.anomalies import Shape
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Hold, Outcome, Status, after
+from backup_pipeline.core.verification import Verified
+from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
+from backup_pipeline.ledger.connect import ensure_database, ledger_engine
+from backup_pipeline.ledger.dues import SqlDues
+from backup_pipeline.ledger.errors import already_there, check_begins, not_there, told_as_ledger_errors
+from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
+from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline.ledger.restores import SqlRestores
+from backup_pipeline.ledger.tables import (
+    attempt_of,
+    attempt_row,
+    audit_of,
+    audit_row,
+    backup_audit,
+    backup_copies,
+    backup_logs,
+    backup_shapes,
+    hold_columns,
+    outcome_row,
+    owner_columns,
+    owner_of,
+    storable,
+    utc,
+)
+from backup_pipeline.ledger.tables import backup_tallies as tallies
+
+
+class SqlShapes:
+    """The port `Shapes` over the table `backup_shapes`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def put(self, shape: Shape) -> None:
+        """Keep the shape of a backup, in place of one kept before."""
+        told = storable(shape.model_dump(mode="json"))
+        written = upsert(backup_shapes).values(backup_id=shape.backup_id, shape=told)
+        with self._transaction() as connection:
+            connection.execute(written.on_conflict_do_update(index_elements=["backup_id"], set_={"shape": told}))
+
+    def get(self, backup_id: str) -> Shape | None:
+        """The shape of a backup; None where none was kept, or one that this version can not read."""
+        query = select(backup_shapes.c.shape).where(backup_shapes.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            found = connection.scalar(query)
+        try:
+            return Shape.model_validate(found) if found is not None else None
+        except ValidationError:
+            return None
+
+
+class SqlTallies:
+    """The port `Tallies` over the table `backup_tallies`; safe from any thread."""
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def ends(self) -> Mapping[tuple[str, Status], int]:
+        """The attempts of each catalog that ended in a status."""
+        with self._transaction() as connection:
+            found = connection.execute(select(tallies)).mappings().all()
+        return {(row["catalog"], Status(row["ended_as"])): row["attempts"] for row in found}
+
+
+_SAME_NAME = tuple(field.name for field in fields(Copy) if field.name != "owner")
+
+
+def copy_columns(copy: Copy) -> dict[str, Any]:
+    """The columns of `copy`."""
+    return {name: storable(getattr(copy, name)) for name in _SAME_NAME} | owner_columns(copy.owner)
+
+
+def copy_of(found: RowMapping) -> Copy:
+    """The copy that a row of `backup_copies` holds, its times in UTC."""
+    values = {name: utc(found[name]) for name in _SAME_NAME}
+    return Copy(**(values | {"status": CopyStatus(found["status"]), "owner": owner_of(found)}))
+
+
+_KEY = ("backup_id", "store")
+
+
+class SqlCopies:
+    """The port `Copies` over the table `backup_copies`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def put(self, copy: Copy) -> None:
+        """Write the row of a backup in a store, in place of what it said before."""
+        columns = copy_columns(copy)
+        written = upsert(backup_copies).values(columns)
+        changed = {name: value for name, value in columns.items() if name not in _KEY}
+        with self._transaction() as connection:
+            connection.execute(written.on_conflict_do_update(index_elements=list(_KEY), set_=changed))
+
+    def get(self, backup_id: str, store: str) -> Copy | None:
+        """The row of a backup in the store at a URL."""
+        return next(iter(self.list(backup_id=backup_id, store=store)), None)
+
+    def list(
+        self,
+        *,
+        backup_id: str | None = None,
+        catalog: str | None = None,
+        store: str | None = None,
+        status: CopyStatus | None = None,
+    ) -> Sequence[Copy]:
+        """Rows, the newest backup first: of one backup, catalog, store and status, or of all."""
+        query = select(backup_copies).order_by(backup_copies.c.backup_id.desc(), backup_copies.c.store)
+        wanted = {"backup_id": backup_id, "catalog": catalog, "store": store, "status": status}
+        for name, value in wanted.items():
+            if value is not None:
+                query = query.where(backup_copies.c[name] == value)
+        with self._transaction() as connection:
+            return [copy_of(row) for row in connection.execute(query).mappings()]
+
+
+def written_whole(attempt: Attempt) -> Insert:
+    """The statement that adds the row of `attempt`, or writes it in place of the one that is there."""
+    values = attempt_row(attempt)
+    return upsert(backup_logs).values(values).on_conflict_do_update(index_elements=["backup_id"], set_=values)
+
+
+_BUNDLES = ("full", "selective")
+_NEWEST_FIRST = (backup_logs.c.created_at.desc(), backup_logs.c.backup_id.desc())
+
+
+class SqlLedger:
+    """The port `Ledger` over the tables of `ledger.tables`; safe from any thread.
+
+    Every method raises LedgerError: LedgerUnavailableError when waiting can help. Nothing connects before it is used.
+    """
+
+    def __init__(self, url: str, *, remind_every: timedelta = REMIND_EVERY) -> None:
+        self._url = url
+        self._engine = ledger_engine(url)
+        self.restores = SqlRestores(self._transaction)
+        self.dues = SqlDues(self._transaction)
+        self.threads = SqlThreads(self._transaction, remind_every)
+        self.leases = SqlLeases(self._transaction)
+        self.outbox = SqlOutbox(self._transaction)
+        self.copies = SqlCopies(self._transaction)
+        self.shapes = SqlShapes(self._transaction)
+        self.readings = SqlReadings(self._transaction)
+        self.tallies = SqlTallies(self._transaction)
+
+    @classmethod
+    def create(cls, url: str) -> SqlLedger:
+        """The ledger at `url`, its database created when it is missing and this is allowed, its tables up to date."""
+        ensure_database(url)
+        upgrade(url)
+        return cls(url)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def now(self) -> datetime:
+        """The present by the database's clock."""
+        with self._transaction() as connection:
+            now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now.astimezone(UTC)
+
+    def begin(self, attempt: Attempt) -> None:
+        """Add the attempt's row; LedgerError unless it is `running`, or when its backup id is there already."""
+        check_begins(attempt)
+        with self._transaction() as connection:
+            try:
+                connection.execute(insert(backup_logs).values(attempt_row(attempt)))
+            except IntegrityError as error:
+                raise already_there(attempt.backup_id) from error
+
+    def beat(self, backup_id: str, now: datetime) -> None:
+        """Move the heartbeat of a running attempt to `now`; one that has ended keeps its last."""
+        beaten = update(backup_logs).where(backup_logs.c.backup_id == backup_id, backup_logs.c.status == Status.RUNNING)
+        with self._transaction() as connection:
+            if connection.execute(beaten.values(heartbeat_at=now)).rowcount:
+                return
+        if self.get(backup_id) is None:
+            raise not_there(backup_id)
+
+    def end(self, backup_id: str, outcome: Outcome) -> None:
+        """Write `outcome` into the row, under its lock; LedgerError for a move that `statuses` does not allow."""
+        row = select(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            found = connection.execute(row.with_for_update()).mappings().one_or_none()
+            if found is None:
+                raise not_there(backup_id)
+            changed = outcome_row(after(attempt_of(found), outcome))
+            connection.execute(update(backup_logs).where(backup_logs.c.id == found["id"]).values(changed))
+            release_of(connection, backup_id)
+
+    def verified(self, backup_id: str, verified: Verified) -> None:
+        """Write the level and the time of a verification into the row."""
+        row = update(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            told = row.values(verification_level=verified.level, verified_at=verified.at)
+            if not connection.execute(told).rowcount:
+                raise not_there(backup_id)
+
+    def hold(self, backup_id: str, hold: Hold | None) -> None:
+        """Write a hold into the row, or that there is none."""
+        self._set(backup_id, hold_columns(hold))
+
+    def expires(self, backup_id: str, at: datetime | None) -> None:
+        """Write into the row when the rules let the backup go at the earliest."""
+        self._set(backup_id, {"expires_at": at})
+
+    def get(self, backup_id: str) -> Attempt | None:
+        """The row of a backup id."""
+        return self._first(select(backup_logs).where(backup_logs.c.backup_id == backup_id))
+
+    def of_run(self, run_id: str) -> Attempt | None:
+        """The newest row that belongs to a Dagster run."""
+        return self._first(select(backup_logs).where(backup_logs.c.run_id == run_id))
+
+    def last_good(self, catalog: str, before: datetime | None = None) -> Attempt | None:
+        """The newest good full or selective backup of `catalog` with counted tables, created before `before`."""
+        query = select(backup_logs).where(
+            backup_logs.c.catalog == catalog,
+            backup_logs.c.status.in_(sorted(GOOD)),
+            backup_logs.c.kind.in_(_BUNDLES),
+            backup_logs.c.table_counts != {},
+        )
+        return self._first(query if before is None else query.where(backup_logs.c.created_at < before))
+
+    def list(
+        self,
+        *,
+        catalog: str | None = None,
+        status: Sequence[Status] = (),
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Attempt]:
+        """Rows, newest first: of one catalog or all, with one of `status` or any, at most `limit`."""
+        query = select(backup_logs)
+        if catalog is not None:
+            query = query.where(backup_logs.c.catalog == catalog)
+        if status:
+            query = query.where(backup_logs.c.status.in_(list(status)))
+        if since is not None:
+            query = query.where(backup_logs.c.created_at > since)
+        return self._all(query.limit(limit))
+
+    def adopt(self, rows: Sequence[Attempt], events: Sequence[AuditEvent]) -> None:
+        """Write whole rows, in place of those of the same backups, and their audit rows, in one transaction."""
+        with self._transaction() as connection:
+            for row in rows:
+                connection.execute(written_whole(row))
+            if events:
+                connection.execute(insert(backup_audit), [audit_row(event) for event in events])
+
+    def audit(self, event: AuditEvent) -> None:
+        """Add an audit row; nobody can change it afterwards."""
+        with self._transaction() as connection:
+            connection.execute(insert(backup_audit).values(audit_row(event)))
+
+    def audits(self, backup_id: str | None = None, *, limit: int | None = None) -> Sequence[AuditEvent]:
+        """Audit rows, newest first: of one backup or all, at most `limit`."""
+        query = select(backup_audit).order_by(backup_audit.c.id.desc()).limit(limit)
+        if backup_id is not None:
+            query = query.where(backup_audit.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            return [audit_of(row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with told_as_ledger_errors(self._url), self._engine.begin() as connection:
+            yield connection
+
+    def _set(self, backup_id: str, values: Mapping[str, object]) -> None:
+        row = update(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        with self._transaction() as connection:
+            if not connection.execute(row.values(values)).rowcount:
+                raise not_there(backup_id)
+
+    def _all(self, query: Select[*tuple[object, ...]]) -> Sequence[Attempt]:
+        with self._transaction() as connection:
+            return [attempt_of(row) for row in connection.execute(query.order_by(*_NEWEST_FIRST)).mappings()]
+
+    def _first(self, query: Select[*tuple[object, ...]]) -> Attempt | None:
+        return next(iter(self._all(query.limit(1))), None)

@@ -1,0 +1,94 @@
+"""Between the values of `core.restore_requests` and the rows of `restore_requests`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
+from backup_pipeline.ledger.errors import no_such_restore
+from backup_pipeline.ledger.tables import owner_columns, owner_of, restore_requests, storable, utc
+
+_SAME_NAME = tuple(field.name for field in fields(RestoreRow) if field.name != "owner")
+
+
+def restore_columns(row: RestoreRow) -> dict[str, Any]:
+    """The columns of `row`, but for its number, which the database gives."""
+    return {name: storable(getattr(row, name)) for name in _SAME_NAME if name != "id"} | owner_columns(row.owner)
+
+
+def restore_of(found: RowMapping) -> RestoreRow:
+    """The request that a row of `restore_requests` holds, its times in UTC."""
+    values = {name: utc(found[name]) for name in _SAME_NAME}
+    values |= {"status": RestoreStatus(found["status"]), "tables": tuple(found["tables"]), "owner": owner_of(found)}
+    return RestoreRow(**values)
+
+
+class SqlRestores:
+    """The port `Restores` over the table `restore_requests`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def add(self, row: RestoreRow) -> RestoreRow:
+        """Add a request; LedgerError unless it is `requested`. Gives the row with its number."""
+        check_may_begin(row)
+        added = insert(restore_requests).values(restore_columns(row)).returning(*restore_requests.c)
+        with self._transaction() as connection:
+            return restore_of(connection.execute(added).mappings().one())
+
+    def change(self, number: int, change: RestoreChange) -> RestoreRow:
+        """Write `change` into the row, under its lock; LedgerError for a move that is not allowed."""
+        row = select(restore_requests).where(restore_requests.c.id == number)
+        with self._transaction() as connection:
+            found = connection.execute(row.with_for_update()).mappings().one_or_none()
+            if found is None:
+                raise no_such_restore(number)
+            changed = after(restore_of(found), change)
+            connection.execute(
+                update(restore_requests).where(restore_requests.c.id == number).values(restore_columns(changed))
+            )
+        return changed
+
+    def beat(self, number: int, now: datetime, /) -> None:
+        """Move the heartbeat of a running restore to `now`; one that does not run keeps its last."""
+        running = (restore_requests.c.id == number, restore_requests.c.status == RestoreStatus.RUNNING)
+        with self._transaction() as connection:
+            if connection.execute(update(restore_requests).where(*running).values(heartbeat_at=now)).rowcount:
+                return
+        if self.get(number) is None:
+            raise no_such_restore(number)
+
+    def get(self, number: int) -> RestoreRow | None:
+        """The row of a number."""
+        query = select(restore_requests).where(restore_requests.c.id == number)
+        with self._transaction() as connection:
+            found = connection.execute(query).mappings().one_or_none()
+        return restore_of(found) if found is not None else None
+
+    def list(
+        self,
+        *,
+        catalog: str | None = None,
+        status: Sequence[RestoreStatus] = (),
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[RestoreRow]:
+        """Rows, newest first: of one catalog or all, with one of `status` or any, of one run or any."""
+        query = select(restore_requests).order_by(restore_requests.c.id.desc()).limit(limit)
+        if catalog is not None:
+            query = query.where(restore_requests.c.catalog == catalog)
+        if status:
+            query = query.where(restore_requests.c.status.in_(list(status)))
+        if run_id is not None:
+            query = query.where(restore_requests.c.run_id == run_id)
+        with self._transaction() as connection:
+            return [restore_of(row) for row in connection.execute(query).mappings()]

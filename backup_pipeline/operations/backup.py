@@ -1,0 +1,242 @@
+"""Back up: the two halves of an attempt, its tables and its bundle, and how it ends well."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from backup_pipeline.core.anomalies import Shape
+from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError, VerificationError
+from backup_pipeline.core.layout import DRILLS, RESTORES, VERIFICATIONS, BackupPlace
+from backup_pipeline.core.ledger import Attempt, Outcome, Status
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.manifest.outline import Outline
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.retention.rules import expiry
+from backup_pipeline.core.verification import Level, passed
+from backup_pipeline.operations.alerting import tell_success
+from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual, unusual_by_shape
+from backup_pipeline.operations.attempts import Request, check_date, end_failed, end_made
+from backup_pipeline.operations.browse import Document, kept_document, place_of, read_document
+from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle, sizes
+from backup_pipeline.operations.copy import CopyOrder, copy_after
+from backup_pipeline.operations.export import ExportRequest, TableResult, export_tables
+
+
+def export_attempt(
+    attempt: Attempt, request: Request, tables: Sequence[str], ports: Ports, *, spool: Path, workers: int
+) -> Generator[TableResult]:
+    """Export `tables` for the attempt; see `export_tables`.
+
+    Their files stay in `spool`/<backup id> until the attempt ends; when a table fails, it has ended.
+    """
+    clean_spool(spool, ports)
+    ports.store.check()  # before hours are spent on reading what can not be stored
+    before = ports.ledger.last_good(request.catalog.catalog, before=attempt.created_at)
+    work = ExportRequest(
+        backup_id=attempt.backup_id,
+        catalog=request.catalog,
+        tables=tuple(tables),
+        day=request.day,
+        late=check_date(request, ports),
+        spool=spool / attempt.backup_id,
+        workers=workers,
+        before=before.table_counts if before else {},
+        history=load_history(attempt, ports),
+    )
+    _make_spool(work.spool)
+    whole = False
+    try:
+        results = []
+        with closing(export_tables(work, ports)) as found:
+            for result in found:
+                results.append(result.error is None)
+                yield result
+        whole = all(results)
+    finally:
+        if not whole:  # else a disk that is full would stay so
+            shutil.rmtree(work.spool, ignore_errors=True)
+
+
+def _make_spool(spool: Path) -> None:
+    """The folder for the run's files, for its owner only: they are plain, also where the store's are not."""
+    try:
+        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"The work folder {spool} can not be made: {error.strerror}."
+        raise BackupError(
+            message, do="Set BACKUP_WORK_DIR to a folder that can be written, or free its name."
+        ) from error
+
+
+def end_tables(attempt: Attempt, ports: Ports, *, spool: Path) -> None:
+    """End an attempt that was for tables only."""
+    end_made(attempt, Outcome(status=Status.SUCCESS, finished_at=ports.clock()), ports.ledger)
+    shutil.rmtree(spool / attempt.backup_id, ignore_errors=True)
+    tell_success(attempt, ports)
+
+
+def bundle_attempt(
+    attempt: Attempt, request: Request, tables: tuple[str, ...], ports: Ports, *, spool: Path
+) -> StoredManifest:
+    """Bundle `tables` for the attempt, and end it: the ledger says success after the store gave the bundle back.
+
+    Where there is a second store, the backup is copied there before the row ends; `copy.copy_after` says how.
+    """
+    own = spool / attempt.backup_id
+    try:
+        here = own if own.is_dir() else None
+        history = load_history(attempt, ports)
+        manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, here, history), ports)
+        document = kept_document(manifest, place_of(attempt), ports.store)
+        act_on_anomalies(unusual(manifest), ports, request.run_url)
+        known = replace(attempt, manifest_sha256=document.sha256)
+        order = CopyOrder(known, manifest.bundle, attempt.created_by, attempt.owner)
+        _end_copied(order, document, ports, _expiry(manifest, request, ports))
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+    tell_success(attempt, ports)
+    return manifest
+
+
+def _expiry(manifest: StoredManifest, request: Request, ports: Ports) -> datetime | None:
+    """When the rules of the catalog let the backup go at the earliest."""
+    catalog, taken = request.catalog, manifest.snapshot.taken_at
+    return expiry(catalog.retention.of(manifest.type), at=taken, finished=ports.clock(), timezone=catalog.timezone)
+
+
+def _end_copied(
+    order: CopyOrder, document: Document[StoredManifest], ports: Ports, expires_at: datetime | None
+) -> None:
+    """Copy the backup to the second store, where there is one, and end its row; a copy that failed is a warning there.
+
+    From here on the backup is made: whoever stops the copy does not undo that.
+    """
+    done = replace(success(document, ports, Level.BYTES), expires_at=expires_at)
+    warning = "Its copy to the second store was stopped."
+    try:
+        warning = copy_after(order, ports) or ""
+    finally:
+        if warning:
+            done = replace(done, status=Status.SUCCESS_WITH_WARNINGS, warnings=(*done.warnings, warning))
+        end_made(order.attempt, replace(done, finished_at=ports.clock()), ports.ledger)
+
+
+def success(document: Document[StoredManifest], ports: Ports, checked: Level) -> Outcome:
+    """The good end of a backup whose manifest is in the store, just now checked there up to the level `checked`."""
+    manifest = document.manifest
+    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    now = ports.clock()
+    return Outcome(
+        status=Status(manifest.status),
+        finished_at=now,
+        verification_level=passed(checked, now).level,
+        verified_at=now,
+        snapshot_at=manifest.snapshot.taken_at,
+        file_name=manifest.bundle.name,
+        file_path=place.bundle(manifest.bundle.name),
+        file_size_bytes=manifest.bundle.bytes,
+        record_count=manifest.totals.rows,
+        table_counts=counts(manifest),
+        table_bytes=sizes(manifest),
+        sha256=manifest.bundle.sha256,
+        manifest_sha256=document.sha256,
+        seal_key=document.seal_key,
+        consistent=manifest.consistent,
+        warnings=manifest.warnings,
+    )
+
+
+def success_by_outline(document: Document[Outline], place: BackupPlace, now: datetime, shape: Shape | None) -> Outcome:
+    """The good end of an encrypted backup that was found in the store; its rows are those of its shape, if any."""
+    found = document.manifest
+    counted = {name: table.rows for name, table in shape.tables.items()} if shape else None
+    uncounted = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
+    return Outcome(
+        status=Status(found.status),
+        finished_at=now,
+        verification_level=passed(Level.PRESENT, now).level,
+        verified_at=now,
+        snapshot_at=found.snapshot_at,
+        file_name=found.bundle.name,
+        file_path=place.bundle(found.bundle.name),
+        file_size_bytes=found.bundle.bytes,
+        sha256=found.bundle.sha256,
+        manifest_sha256=document.sha256,
+        seal_key=document.seal_key,
+        consistent=found.consistent,
+        record_count=sum(counted.values()) if counted is not None else None,
+        table_counts=counted,
+        warnings=tuple(f"{one.table}: {one.message}" for one in shape.findings) if shape else (uncounted,),
+    )
+
+
+def clean_spool(spool: Path, ports: Ports) -> None:
+    """Remove the files in the making of attempts that do not run any more."""
+    running = {attempt.backup_id for attempt in ports.ledger.list(status=[Status.RUNNING])}
+    for folder in spool.iterdir() if spool.is_dir() else ():
+        if folder.is_dir() and folder.name not in {*running, DRILLS, RESTORES, VERIFICATIONS}:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+logger = logging.getLogger(__name__)
+
+
+def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[Attempt]:
+    """End every running row whose owner is dead; those that were closed.
+
+    A process that died after its manifest was in the store has made a backup, and its row becomes `success`: the
+    manifest comes last, after the bundle was checked. Any other becomes `failed`, and people are alerted; so does one
+    whose bundle is not the one that the run had noted before its manifest.
+    """
+    closed = []
+    for attempt in ports.ledger.list(status=[Status.RUNNING]):
+        if not is_dead(attempt):
+            continue
+        try:
+            if not _finished(attempt, ports):
+                end_failed(attempt, _death(), ports)
+        except StoreError as error:
+            logger.warning(
+                "Backup %s is not closed yet, the store can not say what it is: %s", attempt.backup_id, error
+            )
+            continue
+        closed.append(attempt)
+    return closed
+
+
+def _finished(attempt: Attempt, ports: Ports) -> bool:
+    place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+    try:
+        document = read_document(place, ports.store)
+        found = document.manifest
+        stored = ports.store.head(place.bundle(found.bundle.name))
+    except (NotFoundError, VerificationError):
+        return False
+    shape = ports.ledger.shapes.get(attempt.backup_id)
+    other = shape is not None and shape.bundle_sha256 not in {None, found.bundle.sha256}
+    if stored is None or stored.size != found.bundle.bytes or other:
+        return False
+    if isinstance(found, StoredManifest):
+        act_on_anomalies(unusual(found), ports)
+        ports.ledger.end(attempt.backup_id, success(Document(document.data, found), ports, Level.PRESENT))
+    else:
+        if shape is not None:
+            act_on_anomalies(unusual_by_shape(found, shape), ports)
+        ports.ledger.end(
+            attempt.backup_id, success_by_outline(Document(document.data, found), place, ports.clock(), shape)
+        )
+    tell_success(attempt, ports)
+    return True
+
+
+def _death() -> BackupError:
+    return BackupError(
+        "The process that ran this backup ended without a word (killed, out of memory, or the machine went down).",
+        do="Run the backup again; nothing it left behind counts as a backup.",
+    )

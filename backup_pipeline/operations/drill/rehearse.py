@@ -1,0 +1,287 @@
+"""The second step: the copy verified as any backup is, levels 0 to 3, before anything is restored from it."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from backup_pipeline.core.drill.model import (
+    DrillFinding,
+    DrillRemark,
+    DrillReport,
+    Fault,
+    Injection,
+    TableDrill,
+    TableSeconds,
+)
+from backup_pipeline.core.drill.objects import Scratch
+from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.manifest import read_manifest
+from backup_pipeline.core.names import MOST_DOCUMENT, whole
+from backup_pipeline.core.ports import Store
+from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
+from backup_pipeline.core.restore.model import RestoreReport
+from backup_pipeline.core.verification import Level, VerifyReport
+from backup_pipeline.operations.browse import stored_manifest
+from backup_pipeline.operations.drill.compare import (
+    Bench,
+    DrillPorts,
+    DrillRequest,
+    DrillSubject,
+    DrillWatch,
+    Restored,
+    compare_sequences,
+    compare_table,
+    comparing,
+    definitions_of,
+    export_again,
+    inspect_objects,
+    restore_copy,
+    try_inserts,
+)
+from backup_pipeline.operations.export import TableResult
+from backup_pipeline.operations.verify import VerifyPorts, VerifyRequest, verify_backup
+
+
+def verify_copy(bench: Bench) -> VerifyReport:
+    """Verify the copy against its manifest, and against the ledger's row."""
+
+    @contextmanager
+    def spool() -> Iterator[Path]:
+        with TemporaryDirectory(dir=bench.folder("verify"), ignore_cleanup_errors=True) as name:
+            yield Path(name)
+
+    ports = bench.ports
+    looking = VerifyPorts(bench.copy, ports.formats, ports.decoder, spool, ports.progress, ports.clock)
+    request = VerifyRequest(level=Level.REFERENCES)
+    return verify_backup(bench.request.place, request, looking, row=bench.request.attempt)
+
+
+def findings_of(report: VerifyReport) -> tuple[DrillFinding, ...]:
+    """What verification found, as findings of the drill."""
+    do = "Do not rely on it: use another backup, and make a new one now."
+    return tuple(DrillFinding(found.object, f"level {found.level}: {found.message}", do) for found in report.findings)
+
+
+def remarks_of(report: VerifyReport) -> tuple[DrillRemark, ...]:
+    """What else verification saw."""
+    return tuple(DrillRemark(told.object.rpartition("!")[2], told.message) for told in report.remarks)
+
+
+def copy_place(inner: Store, original: Store) -> Store:
+    """The store `inner` for what is copied from `original`, as it lies there: it is decrypted as there."""
+    return cast(Store, _CopyPlace(inner, original))
+
+
+class _CopyPlace:
+    """`inner`, whose documents `original` opens."""
+
+    def __init__(self, inner: Store, original: Store) -> None:
+        self._inner = inner
+        self.opened = original.opened
+
+    def get(self, key: str) -> bytes:
+        """The whole object; a document decrypted."""
+        return self.opened(key, self._inner.get(key))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def copy_backup(bench: Bench) -> None:
+    """Copy manifest and bundle, as far as they are there: what is missing or damaged, verifying the copy tells.
+
+    StoreError when the store can not be read, or the copy not be written.
+    """
+    place, store = bench.request.place, bench.ports.store
+    with suppress(NotFoundError, VerificationError):
+        data = whole(store.stream(place.manifest), MOST_DOCUMENT, place.manifest)
+        bench.copy.put(place.manifest, [data])
+        bundle = read_manifest(store.opened(place.manifest, data), place.manifest).bundle
+        bench.ports.progress.tell(StageStarted("copying the backup here", bundle.bytes))
+        key = place.bundle(bundle.name)
+        bench.copy.put(key, _counted(store.stream(key), bench.ports.progress))
+
+
+def _counted(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        progress.tell(BytesMoved(len(chunk)))
+
+
+_PARQUET = "parquet/"
+
+
+def damage_copy(bench: Bench) -> Injection | None:
+    """Put the request's fault into the copied bundle, where it belongs there; what was done."""
+    fault = bench.request.fault
+    if fault not in {Fault.BITFLIP, Fault.DROP_FILE}:
+        return None
+    folder = bench.folder("copy") / bench.request.place.prefix
+    bundle = next(folder.glob("*.zip"), None)
+    if bundle is None:
+        message = f"Backup {bench.request.attempt.backup_id} has no bundle in the store to make a damaged copy of."
+        raise NotFoundError(message, do="`backup-pipeline verify` says more; drill another backup.")
+    member = _largest(bundle)
+    if fault is Fault.BITFLIP:
+        at = _flip(bundle, member)
+        return Injection(fault, f"One bit of byte {at:,} of the copied bundle was turned over.", bundle.name)
+    _drop(bundle, member.filename)
+    return Injection(fault, f"{member.filename} was taken out of the copied bundle.", bundle.name)
+
+
+def lose_row(bench: Bench, scratch: Scratch, report: RestoreReport) -> Injection | None:
+    """Delete one row of the largest table of the scratch database, where the request says so; what was done."""
+    if bench.request.fault is not Fault.DROP_ROW:
+        return None
+    table = max(report.tables, key=lambda one: one.loaded)
+    scratch.database.drop_row(table.target)
+    return Injection(Fault.DROP_ROW, f"One row of {table.name} was deleted after the restore.", table.name)
+
+
+def _largest(bundle: Path) -> zipfile.ZipInfo:
+    with zipfile.ZipFile(bundle) as archive:
+        files = [info for info in archive.infolist() if info.filename.startswith(_PARQUET)]
+    return max(files, key=lambda info: info.compress_size)
+
+
+def _flip(bundle: Path, member: zipfile.ZipInfo) -> int:
+    """Turn over a bit in the middle of a member's bytes; which byte it is in."""
+    at = member.header_offset + member.compress_size // 2
+    with bundle.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+    return at
+
+
+def _drop(bundle: Path, member: str) -> None:
+    """Write the ZIP anew without a member."""
+    without = bundle.with_suffix(".without")
+    with zipfile.ZipFile(bundle) as archive, zipfile.ZipFile(without, "w") as smaller:
+        for info in archive.infolist():
+            if info.filename == member:
+                continue
+            with archive.open(info) as source, smaller.open(info, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    without.replace(bundle)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A rehearsal: its report, that of the verification before it, and the fault that was put in, if any."""
+
+    report: DrillReport
+    verified: VerifyReport
+    injection: Injection | None = None
+
+
+def rehearse(request: DrillRequest, ports: DrillPorts) -> Rehearsal:
+    """Go through all steps; a backup that does not verify is not restored. Leaves nothing behind.
+
+    Raises what keeps a step from being done; that something is not as it was, is a finding.
+    """
+    watch = DrillWatch(ports.clock)
+    with watch.over("total"), ports.workshop() as shop:
+        bench = Bench(request, ports, shop, copy_place(shop.store("copy"), ports.store), watch)
+        with watch.over("fetch"):
+            copy_backup(bench)
+        injection = damage_copy(bench)
+        with watch.over("verify"):
+            verified = verify_copy(bench)
+        report = _begun(request, verified)
+        if verified.passed:
+            subject = DrillSubject(bench, stored_manifest(request.attempt, bench.copy))
+            report, lost = _restored_and_compared(subject, report)
+            injection = injection or lost
+    return Rehearsal(_timed(report, watch), verified, injection)
+
+
+def _begun(request: DrillRequest, verified: VerifyReport) -> DrillReport:
+    return DrillReport(
+        backup_id=request.attempt.backup_id,
+        catalog=request.attempt.catalog,
+        snapshot_at=request.attempt.snapshot_at,
+        verified=verified.reached,
+        bytes=verified.bytes,
+        findings=findings_of(verified),
+        remarks=remarks_of(verified),
+        injected=request.fault,
+    )
+
+
+def _timed(report: DrillReport, watch: DrillWatch) -> DrillReport:
+    total = watch.seconds.pop("total")
+    return replace(report, stages=watch.stages, seconds=round(total, 3))
+
+
+def _restored_and_compared(subject: DrillSubject, report: DrillReport) -> tuple[DrillReport, Injection | None]:
+    bench = subject.bench
+    definitions = definitions_of(subject)
+    with ExitStack() as serving:
+        with bench.watch.over("server"):
+            scratch = serving.enter_context(bench.shop.server(definitions.needs))
+        with bench.watch.over("restore"):
+            restored = restore_copy(subject, scratch, definitions)
+        lost = lose_row(bench, scratch, restored.report)
+        with bench.watch.over("export"):
+            results = export_again(subject, scratch)
+        with bench.watch.over("compare"):
+            tables = _compared(subject, restored, results)
+        with bench.watch.over("inspect"):
+            report = _inspected(scratch, restored, report)
+    return _with_tables(report, restored, tables, scratch), lost
+
+
+def _compared(subject: DrillSubject, restored: Restored, results: Mapping[str, TableResult]) -> list[TableDrill]:
+    bench = subject.bench
+    bench.ports.progress.tell(StageStarted("comparing table by table"))
+    at = comparing(subject, restored)
+    loads = {table.name: table.seconds for table in restored.report.tables}
+    rate = bench.watch.seconds["fetch"] / max(subject.manifest.bundle.bytes, 1)
+    found = []
+    for entry in subject.manifest.tables:
+        started = bench.ports.clock()
+        result = results.get(entry.name)
+        table = compare_table(entry, result, at)
+        took = (bench.ports.clock() - started).total_seconds()
+        fetched = rate * sum(file.bytes for file in entry.files if file.format == "parquet")
+        export = result.partition.table.seconds if result and result.partition else 0.0
+        seconds = TableSeconds(round(fetched, 3), loads.get(entry.name, 0.0), export, round(took, 3))
+        found.append(replace(table, seconds=seconds))
+    return found
+
+
+def _inspected(scratch: Scratch, restored: Restored, report: DrillReport) -> DrillReport:
+    objects = inspect_objects(scratch, restored)
+    moved = compare_sequences(scratch, restored)
+    trials, taken = try_inserts(scratch, restored)
+    return replace(
+        report,
+        objects=objects.counts,
+        inserts=tuple(trials),
+        findings=(*report.findings, *objects.findings, *moved, *taken),
+        remarks=(*report.remarks, *objects.remarks),
+    )
+
+
+def _with_tables(report: DrillReport, restored: Restored, tables: list[TableDrill], scratch: Scratch) -> DrillReport:
+    """The findings of the tables come first: they are what a person reads."""
+    findings: list[DrillFinding] = [finding for table in tables for finding in table.findings]
+    remarks: list[DrillRemark] = [remark for table in tables for remark in table.remarks]
+    return replace(
+        report,
+        tables=tuple(tables),
+        server_version=scratch.server_version,
+        server=scratch.server,
+        bytes_to_fetch=restored.plan.bytes,
+        findings=(*findings, *report.findings),
+        remarks=(*restored.remarks, *remarks, *report.remarks),
+    )

@@ -1,0 +1,123 @@
+"""Account for what is due: a row for each due time, one alert for all that was missed, and how fresh backups are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.copies import CopyAge, CopyStatus, copy_age
+from backup_pipeline.core.due import (
+    DO,
+    FULL,
+    GIVEN_UP_AFTER,
+    DueState,
+    Freshness,
+    Settlement,
+    freshness,
+    looked_back_to,
+    settle,
+    why_vanished,
+)
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
+from backup_pipeline.core.ports import Ledger
+from backup_pipeline.operations.alerting import Voice, tell
+
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was written down, and how the catalog stands after that."""
+
+    settlement: Settlement
+    freshness: Freshness
+
+
+def account(catalog: Catalog, voice: Voice) -> Account:
+    """Write down what was due up to now, and tell people what is overdue: once, however many watchers do this.
+
+    It needs the ledger alone: neither the source nor the store nor Dagster. LedgerError when that can not be asked.
+    """
+    now = voice.clock()
+    settled = voice.ledger.dues.settle(
+        catalog.catalog,
+        lambda known: settle(catalog, known, now),
+        since=looked_back_to(catalog, now),
+        now=now,
+    )
+    for row in settled.missed:
+        detail = {"catalog": catalog.catalog, "what": row.error_message}
+        voice.ledger.audit(AuditEvent(now, "backup_pipeline", "missed", row.backup_id, detail))
+    stands = look(catalog, voice.ledger, now)
+    if settled.missed or stands.overdue:
+        tell(overdue_alert(stands, settled), voice)
+    return Account(settled, stands)
+
+
+def end_vanished(declared: Collection[str], voice: Voice) -> Sequence[Attempt]:
+    """Cancel what is expected of catalogs that are not `declared` any more, and tell people, once; the rows.
+
+    Another installation may declare them: as long as anybody accounts for a catalog, it is left alone.
+    """
+    now = voice.clock()
+    waiting = {row.catalog for row in voice.ledger.list(status=[Status.EXPECTED])} - set(declared)
+    ended = [
+        row
+        for name in sorted(waiting)
+        for row in voice.ledger.dues.abandon(name, why_vanished(name), idle_since=now - GIVEN_UP_AFTER, now=now)
+    ]
+    for name in dict.fromkeys(row.catalog for row in ended):
+        tell(_vanished_alert(name, now), voice)
+    return ended
+
+
+def _vanished_alert(name: str, now: datetime) -> Alert:
+    return Alert(
+        severity=Severity.WARNING,
+        title=f"Catalog {name} is no longer backed up",
+        what=f"{why_vanished(name)} Nothing is expected of it any more.",
+        do="If that is not meant, put its file back (BACKUP_CATALOGS). Its backups stay; nothing prunes them.",
+        catalog=name,
+        at=now,
+    )
+
+
+def look(catalog: Catalog, ledger: Ledger, now: datetime) -> Freshness:
+    """How the catalog stands, only read."""
+    newest = ledger.dues.newest_good(catalog.catalog, now)
+    rows = ledger.dues.since(catalog.catalog, newest.created_at if newest else _EVER)
+    return freshness(catalog, newest, rows, now)
+
+
+def overdue_alert(stands: Freshness, settled: Settlement) -> Alert:
+    """What people are told of a catalog that is overdue, and of all that was missed just now."""
+    missed = [row.error_message or "" for row in settled.missed]
+    late = stands.what if stands.overdue else " ".join(missed)
+    plan = f" {settled.reasons[-1]}" if settled.catch_up else ""
+    return Alert(
+        severity=Severity.FAILURE if stands.overdue else Severity.WARNING,
+        title=f"Backup {'overdue' if stands.overdue else 'missed'}: {stands.catalog}",
+        what=late + plan,
+        do=DO,
+        catalog=stands.catalog,
+        at=stands.at,
+        topic=FULL,
+        failures=len(missed),
+    )
+
+
+def second_ages(catalogs: Sequence[Catalog], store: str, ledger: Ledger, now: datetime) -> Sequence[CopyAge]:
+    """The newest good copy of each catalog in the store at a URL; LedgerError when the ledger can not be read.
+
+    A catalog that waits for its first backup is promised no copy either.
+    """
+    return [_age(catalog, store, ledger, now) for catalog in catalogs]
+
+
+def _age(catalog: Catalog, store: str, ledger: Ledger, now: datetime) -> CopyAge:
+    copies = ledger.copies.list(catalog=catalog.catalog, store=store, status=CopyStatus.GOOD)
+    promised = bool(copies) or look(catalog, ledger, now).state is not DueState.WAITING
+    return copy_age(catalog, store, copies, now, promised=promised)

@@ -1,0 +1,335 @@
+"""Removing one backup: an audit row that says so, its manifest, its bundle, its row. Each step can be the last.
+
+A backup exists when its manifest does, so that goes first: whatever is killed in between leaves no backup that looks
+whole. A manifest that is missing, with that audit row, is a removal to finish; without it, it is a loss to report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.errors import BackupError, PartialError
+from backup_pipeline.core.layout import backups_prefix
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Status
+from backup_pipeline.core.retention.prune import (
+    DayVerdict,
+    Folder,
+    Left,
+    PrunePlan,
+    Versions,
+    Why,
+    records_first,
+    sorted_folders,
+)
+from backup_pipeline.operations.browse import place_of
+from backup_pipeline.operations.leases import claims
+from backup_pipeline.operations.prune.plan import (
+    NOT_REMOVED,
+    REMOVING,
+    Proofs,
+    PrunePorts,
+    PruneWish,
+    Shelf,
+    folder_of,
+    held_in_store,
+    orphaned_copies,
+)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Why a backup goes, what is done about older versions of its objects, and which backup stays in its place.
+
+    Without a `successor` nothing does: of a backup that is none, as its row or the store say.
+    """
+
+    why: str
+    versions: Versions
+    successor: Attempt | None
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What became of the removal of a backup.
+
+    `kept` says why nothing of it was removed, empty when it was. `left` has each object of which something stays.
+    """
+
+    backup_id: str
+    status: Status
+    objects: int = 0
+    bytes: int = 0
+    left: tuple[Left, ...] = ()
+    kept: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "backup_id": self.backup_id,
+            "status": self.status.value,
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "left": [left.as_json() for left in self.left],
+            "kept": self.kept,
+        }
+
+
+def remove_backup(attempt: Attempt, to: Status, wish: Removal, ports: PrunePorts) -> Removed:
+    """Remove the backup of `attempt`, whose row becomes `to`; nothing is touched when something of it is locked.
+
+    It is looked at once more: who held it since the plan was made, or began a restore, keeps it; so does a successor
+    that is not there any more. May be called again after any error, and then finishes what was begun.
+    """
+    row, why, versions = ports.ledger.get(attempt.backup_id) or attempt, wish.why, wish.versions
+    folder = folder_of(row, ports.store)
+    if objection := _objection(row, folder, ports) or _alone(wish.successor, ports):
+        return Removed(row.backup_id, row.status, kept=objection)
+    locked = ports.removals.locked([stored.key for stored in folder.objects])
+    if locked:
+        _note(row, NOT_REMOVED, ports, why=why, left=_said(locked))
+        return Removed(row.backup_id, row.status, left=tuple(locked), kept="locked by the store; it stays whole")
+    _note(row, REMOVING, ports, to=to.value, why=why)
+    pointers = ports.removals.remove(folder.pointers, versions)
+    if denied := [left for left in pointers if not left.hidden]:
+        _note(row, NOT_REMOVED, ports, why=why, left=_said(denied))
+        return Removed(row.backup_id, row.status, left=tuple(denied), kept="the store refused; it stays whole")
+    return _finish(row, folder, to, why, (*pointers, *ports.removals.remove(folder.data, versions)), ports)
+
+
+def finish_removal(row: Attempt, to: Status, versions: Versions, ports: PrunePorts) -> Removed:
+    """The rest of a removal that was begun and not finished: its manifest is gone already."""
+    folder = folder_of(row, ports.store)
+    left = ports.removals.remove((place_of(row).manifest, *folder.data), versions)
+    return _finish(row, folder, to, "its removal was begun and not finished", tuple(left), ports)
+
+
+def _finish(row: Attempt, folder: Folder, to: Status, why: str, left: tuple[Left, ...], ports: PrunePorts) -> Removed:
+    """The last steps: the row, which says what is left, and the audit."""
+    stays = {each.key for each in left}
+    gone = [stored for stored in folder.objects if stored.key not in stays]
+    ports.ledger.end(row.backup_id, Outcome(to, ports.clock(), warnings=_warnings(row, left)))
+    size = sum(stored.size for stored in gone)
+    _note(row, to.value, ports, why=why, objects=len(gone), bytes=size, left=_said(left))
+    return Removed(row.backup_id, to, objects=len(gone), bytes=size, left=left)
+
+
+def _objection(row: Attempt, folder: Folder, ports: PrunePorts) -> str:
+    """Why the backup must stay after all, or nothing."""
+    if row.hold is not None and row.hold.lasts(ports.clock()):
+        return str(row.hold)
+    return held_in_store(folder, row, ports) or claims(ports).get(row.backup_id, "")
+
+
+def _alone(successor: Attempt | None, ports: PrunePorts) -> str:
+    """Why the backup that was to stay in its place does not, or nothing."""
+    lost = Proofs(ports.store).present(successor) if successor is not None else ""
+    return f"{successor.backup_id}, which was to stay in its place: {lost}" if successor is not None and lost else ""
+
+
+def _warnings(row: Attempt, left: Sequence[Left]) -> tuple[str, ...]:
+    told = [f"Of {each.key} something is left in the store. {each.message}" for each in left]
+    return (*row.warnings, *told) if told else ()
+
+
+def _said(left: Sequence[Left]) -> list[str]:
+    return [f"{each.key}: {each.message}" for each in left]
+
+
+def _note(row: Attempt, action: str, ports: PrunePorts, **detail: object) -> None:
+    told = {name: value for name, value in detail.items() if value not in ("", [], None)}
+    ports.ledger.audit(AuditEvent(ports.clock(), ports.actor, action, row.backup_id, told))
+
+
+def remove_copies(wish: PruneWish, ports: PrunePorts) -> Iterator[Left]:
+    """Remove the copies whose backup was removed; what is left of them. One that is locked stays a good copy.
+
+    Every prune looks at all of them, so one that could not be removed goes with a later one.
+    """
+    for shelf in ports.others:
+        for copy in orphaned_copies(wish, shelf, ports):
+            yield from _remove(copy, shelf, wish.versions, ports)
+
+
+def _remove(copy: Copy, shelf: Shelf, versions: Versions, ports: PrunePorts) -> Iterator[Left]:
+    row = ports.ledger.get(copy.backup_id)
+    assert row is not None  # noqa: S101  # it was there a moment ago, and rows never go
+    prefix = f"{backups_prefix(copy.catalog)}backup_date={row.partition_date.isoformat()}/{copy.backup_id}/"
+    folder = sorted_folders(copy.catalog, shelf.store.list(prefix)).get(copy.backup_id)
+    keys = [stored.key for stored in folder.objects] if folder else []
+    left = list(shelf.removals.locked(keys))
+    if folder and not left:
+        left = list(shelf.removals.remove(folder.pointers, versions))
+        if all(each.hidden for each in left):
+            left += shelf.removals.remove(folder.data, versions)
+    if all(each.hidden for each in left):
+        ports.ledger.copies.put(replace(copy, status=CopyStatus.DELETED))
+        detail = {"store": shelf.url, "objects": len(keys)}
+        ports.ledger.audit(AuditEvent(ports.clock(), ports.actor, "copy deleted", copy.backup_id, detail))
+    yield from (replace(each, key=f"{shelf.url}/{each.key}") for each in left)
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What became of `plan`. `debris` counts folders, uploads and hidden objects; `left` is all that stays."""
+
+    plan: PrunePlan
+    removed: tuple[Removed, ...]
+    days: tuple[date, ...]
+    debris: int
+    left: tuple[Left, ...]
+
+    @property
+    def partial(self) -> bool:
+        """Whether something that was to go is still there, hidden or not."""
+        return bool(self.left) or any(each.kept for each in self.removed)
+
+    @property
+    def only_locked(self) -> bool:
+        """Whether all that stays is locked: it goes by itself with a later prune."""
+        return bool(self.left) and all(left.why is Why.LOCKED for left in self.left)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of the objects that nobody sees any more, those of partitions and debris too."""
+        stays = {left.key for left in self.left}
+        others = [stored for day in self.plan.removed_days if day.day in self.days for stored in day.objects]
+        others += [stored for each in self.plan.debris for stored in each.folder.objects]
+        others += self.plan.hidden
+        return sum(each.bytes for each in self.removed) + sum(each.size for each in others if each.key not in stays)
+
+    def error(self) -> PartialError:
+        """The error of a prune that could not remove everything: the first object, and how many there are."""
+        if not self.left:
+            kept = next(each for each in self.removed if each.kept)
+            message = f"Backup {kept.backup_id} stays: {kept.kept}."
+            return PartialError(message, do="Prune again: the plan is another one now.")
+        first = self.left[0]
+        what = f"{len(self.left)} objects of catalog {self.plan.catalog} stay, in whole or in part."
+        return PartialError(f"{what} {first.key}: {first.message}", do=first.do)
+
+    def as_json(self) -> dict[str, object]:
+        """The report as JSON; the plan is not part of it."""
+        return {
+            "removed": [each.as_json() for each in self.removed],
+            "partitions": [day.isoformat() for day in self.days],
+            "debris": self.debris,
+            "bytes": self.bytes,
+            "left": [left.as_json() for left in self.left],
+        }
+
+
+def prune_alert(catalog: str, error: BackupError, at: datetime, run_id: str, run_url: str | None) -> Alert:
+    """What people are told of a clean-up that failed, or could not remove everything."""
+    return Alert(
+        severity=Severity.WARNING,
+        title=f"Clean-up of old backups failed: {catalog}",
+        what=error.what,
+        do=error.do or f"Run `backup-pipeline prune --catalog {catalog}`: it says what is left to do.",
+        catalog=catalog,
+        run_id=run_id,
+        run_url=run_url,
+        at=at,
+        topic="prune",
+    )
+
+
+def prune(plan: PrunePlan, wish: PruneWish, ports: PrunePorts) -> PruneReport:
+    """Do what `plan` says: interrupted removals, backups, partitions, debris; then note when the others expire.
+
+    The plan is in the audit before anything goes. Each removal is looked at once more, so a plan that is no longer true
+    removes too little and never too much. LockedError when somebody else writes the catalog; StoreError or LedgerError
+    when one of the two goes away: run it again.
+    """
+    with ports.alone(wish.catalog) as still_alone:
+        _note_prune("prune", ports, **_essence(plan))
+        removed = (*_finished(plan, wish, ports), *_removed(plan, wish, ports, still_alone))
+        left = [left for each in removed for left in each.left]
+        left += remove_copies(wish, ports)
+        still_alone()
+        days, of_days = _remove_days(plan, removed, wish, ports)
+        left += [*of_days, *_sweep(plan, wish, ports)]
+        _note_expiry(plan, removed, ports)
+        debris = len(plan.debris) + len(plan.unfinished) + len(plan.hidden)
+        report = PruneReport(plan, removed, tuple(days), debris, tuple(left))
+        _note_prune("pruned", ports, **_in_short(report))
+    return report
+
+
+def _finished(plan: PrunePlan, wish: PruneWish, ports: PrunePorts) -> Iterator[Removed]:
+    for backup_id, to in plan.begun.items():
+        row = ports.ledger.get(backup_id)
+        if row is not None and row.status.good:
+            yield finish_removal(row, to, wish.versions, ports)
+
+
+def _removed(plan: PrunePlan, wish: PruneWish, ports: PrunePorts, still_alone: Callable[[], None]) -> Iterator[Removed]:
+    for verdict in plan.removed:
+        still_alone()
+        why = "; ".join(verdict.reasons)
+        removal = Removal(why, wish.versions, plan.successors.get(verdict.attempt.backup_id))
+        yield remove_backup(verdict.attempt, Status.EXPIRED, removal, ports)
+
+
+def _remove_days(
+    plan: PrunePlan, removed: tuple[Removed, ...], wish: PruneWish, ports: PrunePorts
+) -> tuple[list[date], list[Left]]:
+    """Remove the partitions of dates, but for those whose backup stayed after all, or that somebody makes anew."""
+    kept = {each.backup_id for each in removed if each.kept}
+    busy = {verdict.attempt.partition_date for verdict in plan.removed if verdict.attempt.backup_id in kept}
+    busy |= {row.partition_date for row in ports.ledger.list(catalog=wish.catalog, status=[Status.RUNNING])}
+    days = [day for day in plan.removed_days if day.day not in busy]
+    return [day.day for day in days], [left for day in days for left in _remove_day(day, wish, ports)]
+
+
+def _remove_day(day: DayVerdict, wish: PruneWish, ports: PrunePorts) -> Iterator[Left]:
+    """The records first: a partition exists when its record does. Where they stay, so do the files."""
+    records, files = records_first([stored.key for stored in day.objects])
+    refused = list(ports.removals.remove(records, wish.versions))
+    yield from refused
+    if all(left.hidden for left in refused):
+        yield from ports.removals.remove(files, wish.versions)
+
+
+def _sweep(plan: PrunePlan, wish: PruneWish, ports: PrunePorts) -> Iterator[Left]:
+    for debris in plan.debris:
+        yield from ports.removals.remove(debris.folder.data, wish.versions)
+    yield from ports.removals.remove([found.key for found in plan.hidden], Versions.REMOVE)
+    for unfinished in plan.unfinished:
+        left = ports.removals.discard(unfinished)
+        if left is not None:
+            yield left
+
+
+def _note_expiry(plan: PrunePlan, removed: tuple[Removed, ...], ports: PrunePorts) -> None:
+    """The rules may have changed since a backup was made."""
+    gone = {each.backup_id for each in removed if not each.kept}
+    for verdict in plan.verdicts:
+        if verdict.attempt.backup_id not in gone and verdict.expires_at != verdict.attempt.expires_at:
+            ports.ledger.expires(verdict.attempt.backup_id, verdict.expires_at)
+
+
+def _essence(plan: PrunePlan) -> dict[str, object]:
+    """The plan as the audit keeps it: what goes and why; of what stays, the number."""
+    told = plan.as_json()
+    going = [verdict.as_json() for verdict in plan.removed]
+    days = [day.day.isoformat() for day in plan.removed_days]
+    return {**told, "backups": going, "kept": len(plan.verdicts) - len(going), "partitions": days}
+
+
+def _in_short(report: PruneReport) -> dict[str, object]:
+    return {
+        "catalog": report.plan.catalog,
+        "removed": [each.backup_id for each in report.removed if not each.kept],
+        "partitions": len(report.days),
+        "debris": report.debris,
+        "bytes": report.bytes,
+        "left": [f"{left.key}: {left.message}" for left in report.left],
+    }
+
+
+def _note_prune(action: str, ports: PrunePorts, **detail: object) -> None:
+    ports.ledger.audit(AuditEvent(ports.clock(), ports.actor, action, None, detail))

@@ -1,0 +1,313 @@
+"""Before a backup is removed, the one that stays in its place is looked at in the store: there, whole, and unchanged.
+
+The ledger says what a backup was when somebody looked last. What was lost, cut off or exchanged since, only the store
+can tell; a prune that trusts the ledger removes the only good backup there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
+
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_prefix, tables_prefix
+from backup_pipeline.core.ledger import Attempt, Status, read_hold
+from backup_pipeline.core.ports import Clock, Ledger, Store
+from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.rebuild import GONE_MESSAGE
+from backup_pipeline.core.retention.prune import (
+    GONE,
+    Folder,
+    Left,
+    PrunePlan,
+    Removals,
+    StoreFacts,
+    Versions,
+    lacking,
+    make_plan,
+    sorted_days,
+    sorted_folders,
+)
+from backup_pipeline.core.retention.rules import PARTITIONS_ONLY, Retention, RetentionBasis, successors
+from backup_pipeline.core.schedule import check_difference, check_rows
+from backup_pipeline.operations.browse import check_bytes, open_unread, place_of
+from backup_pipeline.operations.export import load_partition
+from backup_pipeline.operations.leases import claims
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """What the store shows of backups, each looked at once: why it is not proven, empty where it is."""
+
+    store: Store
+    _read: dict[str, str] = field(default_factory=dict)
+    _hashed: dict[str, str] = field(default_factory=dict)
+
+    def present(self, row: Attempt) -> str:
+        """Why manifest and bundle, or the records of partitions, are not there as the ledger knows them."""
+        if row.backup_id not in self._read:
+            self._read[row.backup_id] = _problem(_look, row, self.store)
+        return self._read[row.backup_id]
+
+    def whole(self, row: Attempt) -> str:
+        """As `present`, with every byte read and hashed."""
+        if row.backup_id not in self._hashed:
+            self._hashed[row.backup_id] = self.present(row) or _problem(_hash, row, self.store)
+        return self._hashed[row.backup_id]
+
+
+def lost_at_a_glance(rows: Sequence[Attempt], folders: Mapping[str, Folder]) -> Iterator[tuple[str, str]]:
+    """The good backups that a listing of the store shows to be none any more, with what is wrong.
+
+    Those without a manifest are told elsewhere.
+    """
+    for row in rows:
+        folder = folders.get(row.backup_id)
+        if row.kind == PARTITIONS_ONLY or not row.status.good or folder is None or not row.file_path:
+            continue
+        size = next((found.size for found in folder.objects if found.key == row.file_path), None)
+        if size is None:
+            yield row.backup_id, "its bundle is not in the store"
+        elif size != row.file_size_bytes:
+            yield row.backup_id, f"its bundle has {size:,} bytes in the store, the ledger says {row.file_size_bytes:,}"
+
+
+def _problem(look: Callable[[Attempt, Store], None], row: Attempt, store: Store) -> str:
+    try:
+        look(row, store)
+    except (NotFoundError, VerificationError) as error:
+        return error.what.rstrip(".")
+    return ""
+
+
+def _look(row: Attempt, store: Store) -> None:
+    if row.kind != PARTITIONS_ONLY:
+        open_unread(row, place_of(row), store)
+        return
+    for table in row.tables_wanted:
+        load_partition(PartitionPlace(row.catalog, table, row.partition_date), store)
+
+
+def _hash(row: Attempt, store: Store) -> None:
+    if row.kind != PARTITIONS_ONLY:
+        check_bytes(open_unread(row, place_of(row), store), store, Silence())
+        return
+    for table in row.tables_wanted:
+        place = PartitionPlace(row.catalog, table, row.partition_date)
+        for file in (file.stored for file in load_partition(place, store).table.files):
+            seen = hashlib.sha256()
+            for chunk in store.stream(place.file(file.name)):
+                seen.update(chunk)
+            if seen.hexdigest() != file.sha256:
+                message = (
+                    f"{store.url}/{place.file(file.name)} is damaged: its SHA-256 is not the one that was written."
+                )
+                raise VerificationError(message)
+
+
+REMOVING = "removing"
+"""The audit's word for a removal that begins: with it, and without a manifest, a removal is one to finish."""
+NOT_REMOVED = "not removed"
+"""The audit's word for a removal that the store refused: the backup stays whole."""
+COUNTED = re.compile(r"(keep_(last|hourly|daily|weekly|monthly|yearly)|min_keep): ")
+"""How a reason begins that counts backups: it is worth what those are worth."""
+_ALONE = "no backup that stays has all of its tables"
+_HELD = "held: its hold.json is in the store, and the ledger does not know why. `hold` it anew, or `release` it"
+
+
+def _nobody_else(_: str) -> AbstractContextManager[Callable[[], None]]:
+    return nullcontext(lambda: None)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A further store that holds copies: its URL as the ledger has it, and how objects leave it."""
+
+    url: str
+    store: Store
+    removals: Removals
+
+
+@dataclass(frozen=True)
+class PrunePorts:
+    """The store and how objects leave it, the ledger, the time, whoever prunes, and the stores that hold copies.
+
+    `alone` keeps other writers of a catalog out for as long as its context lasts, and gives a function that raises once
+    that is over; LockedError when one is at it. `drift` is as in `Ports`.
+    """
+
+    store: Store
+    removals: Removals
+    ledger: Ledger
+    clock: Clock
+    actor: str
+    others: tuple[Shelf, ...] = ()
+    drift: Callable[[], timedelta] = timedelta
+    alone: Callable[[str], AbstractContextManager[Callable[[], None]]] = _nobody_else
+
+    @cached_property
+    def proofs(self) -> Proofs:
+        """What the store showed so far, for work on one backup."""
+        return Proofs(self.store)
+
+
+@dataclass(frozen=True)
+class PruneWish:
+    """What is pruned: the backups filed under `catalog`, by its rules and in its timezone."""
+
+    catalog: str
+    retention: Retention = field(default_factory=Retention)
+    timezone: str = "UTC"
+    versions: Versions = Versions.REPORT
+
+
+def plan_prune(wish: PruneWish, ports: PrunePorts) -> PrunePlan:
+    """What a prune would do now; reads only. LedgerError or StoreError when one of the two can not be read.
+
+    ClockError when the ledger contradicts the clock that ages are reckoned by.
+    """
+    rows = ports.ledger.list(catalog=wish.catalog)
+    basis = basis_of(wish, ports)
+    check_rows(rows, basis.now)
+    facts = _look_at_store(wish, rows, ports)
+    plan = _proven_plan(rows, facts, basis, wish, ports)
+    copies = (
+        f"{shelf.url}: {copy.backup_id}" for shelf in ports.others for copy in orphaned_copies(wish, shelf, ports)
+    )
+    return replace(plan, locked=dict(_locked(plan, facts, ports)), copies=tuple(copies))
+
+
+def _proven_plan(
+    rows: Sequence[Attempt], facts: StoreFacts, basis: RetentionBasis, wish: PruneWish, ports: PrunePorts
+) -> PrunePlan:
+    """The plan in which each backup that goes has a successor that was found whole in the store.
+
+    Whatever is found not to be whole counts as no backup, and the plan is made anew without it.
+    """
+    proofs, broken = Proofs(ports.store), dict(lost_at_a_glance(rows, facts.folders))
+    while True:
+        basis = replace(basis, broken=broken)
+        plan = make_plan(wish.catalog, rows, facts, basis)
+        alone = {
+            each.attempt.backup_id: _ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
+        }
+        found = dict(_unproven(plan, proofs, basis))
+        if not found and not alone:
+            return replace(plan, successors=dict(_successors(plan, proofs, basis)))
+        broken, basis = {**broken, **found}, replace(basis, claims={**alone, **basis.claims})
+
+
+def _kept(plan: PrunePlan) -> Sequence[Attempt]:
+    return [verdict.attempt for verdict in plan.verdicts if not verdict.removed]
+
+
+def _unproven(plan: PrunePlan, proofs: Proofs, basis: RetentionBasis) -> Iterator[tuple[str, str]]:
+    """What the plan relies on and must not: backups that a rule counts, or that stay in the place of one that goes."""
+    kept = _kept(plan)
+    for verdict in plan.verdicts if plan.removed else ():
+        if any(COUNTED.match(reason) for reason in verdict.reasons) and (why := proofs.present(verdict.attempt)):
+            yield verdict.attempt.backup_id, why
+    for verdict in plan.removed:
+        for row in successors(verdict.attempt, kept, basis):
+            why = proofs.whole(row)
+            if not why:
+                break
+            yield row.backup_id, why
+
+
+def _successors(plan: PrunePlan, proofs: Proofs, basis: RetentionBasis) -> Iterator[tuple[str, Attempt]]:
+    for verdict in plan.removed:
+        rows = successors(verdict.attempt, _kept(plan), basis)
+        yield verdict.attempt.backup_id, next(row for row in rows if not proofs.whole(row))
+
+
+def orphaned_copies(wish: PruneWish, shelf: Shelf, ports: PrunePorts) -> Iterator[Copy]:
+    """The copies in a further store whose backup was removed; of one that somebody else removed, it is the only one."""
+    rows = ports.ledger.list(catalog=wish.catalog, status=sorted(GONE))
+    gone = {row.backup_id for row in rows}
+    lost = {row.backup_id for row in rows if row.error_message == GONE_MESSAGE}
+    for copy in ports.ledger.copies.list(catalog=wish.catalog, store=shelf.url):
+        if (
+            copy.backup_id in gone
+            and copy.backup_id not in lost
+            and copy.status in {CopyStatus.GOOD, CopyStatus.FAILED}
+        ):
+            yield copy
+
+
+def basis_of(wish: PruneWish, ports: PrunePorts) -> RetentionBasis:
+    """What retention decides with: rules, calendar, the present, and what reads a backup or waits for it.
+
+    ClockError when this machine's clock and the ledger's differ too much: one of both is wrong.
+    """
+    check_difference("this machine", ports.drift(), "the ledger")
+    return RetentionBasis(wish.retention, wish.timezone, ports.clock(), claims(ports))
+
+
+def folder_of(attempt: Attempt, store: Store) -> Folder:
+    """What lies in the store in the folder of one backup; possibly nothing."""
+    prefix = f"{backups_prefix(attempt.catalog)}backup_date={attempt.partition_date.isoformat()}/{attempt.backup_id}/"
+    return Folder(attempt.backup_id, attempt.partition_date, tuple(store.list(prefix)))
+
+
+def held_in_store(folder: Folder, row: Attempt | None, ports: PrunePorts) -> str | None:
+    """What to say of a hold that only the store knows, or None; where the row knows of a hold, the row counts."""
+    if not folder.has_hold or (row is not None and row.hold is not None):
+        return None
+    key = folder.data[-1]
+    try:
+        until = read_hold(ports.store.get(key), f"{ports.store.url}/{key}")
+    except VerificationError:
+        return _HELD
+    except NotFoundError:
+        return None
+    return _HELD if until is None or until > ports.clock() else None
+
+
+def _look_at_store(wish: PruneWish, rows: Sequence[Attempt], ports: PrunePorts) -> StoreFacts:
+    catalog = wish.catalog
+    known = {row.backup_id: row for row in rows}
+    days = {row.backup_id: row.partition_date for row in rows}
+    folders = sorted_folders(catalog, ports.store.list(backups_prefix(catalog)), days)
+    held = {name: why for name, each in folders.items() if (why := held_in_store(each, known.get(name), ports))}
+    objects = (
+        found for prefix in (schema_prefix(catalog), tables_prefix(catalog)) for found in ports.store.list(prefix)
+    )
+    return StoreFacts(
+        folders=folders,
+        days=sorted_days(catalog, objects),
+        unfinished=tuple(ports.removals.unfinished(f"{catalog}/")),
+        held=held,
+        begun=dict(_begun(lacking(rows, folders), ports.ledger)),
+        hidden=tuple(ports.removals.hidden(f"{catalog}/")) if wish.versions is Versions.REMOVE else (),
+    )
+
+
+def _begun(rows: Sequence[Attempt], ledger: Ledger) -> Iterator[tuple[str, Status]]:
+    """Those whose manifest is gone because somebody began to remove them, with what they were to become."""
+    for row in rows:
+        if (to := removal_begun(row.backup_id, ledger)) is not None:
+            yield row.backup_id, to
+
+
+def removal_begun(backup_id: str, ledger: Ledger) -> Status | None:
+    """What a backup becomes whose removal was begun and not finished, as the audit has it; None: nobody began one.
+
+    A removal that the store refused was ended by that: a manifest that is gone later, somebody else removed.
+    """
+    events = (event for event in ledger.audits(backup_id) if event.action in {REMOVING, NOT_REMOVED})
+    newest = next(events, None)
+    return Status(str(newest.detail["to"])) if newest is not None and newest.action == REMOVING else None
+
+
+def _locked(plan: PrunePlan, facts: StoreFacts, ports: PrunePorts) -> Iterator[tuple[str, tuple[Left, ...]]]:
+    for verdict in plan.removed:
+        folder = facts.folders.get(verdict.attempt.backup_id)
+        if folder is not None and (found := ports.removals.locked([stored.key for stored in folder.objects])):
+            yield folder.backup_id, tuple(found)

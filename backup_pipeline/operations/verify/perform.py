@@ -1,0 +1,129 @@
+"""Verification of one backup, level by level. Damage is a finding, never an error: StoreError means "not known"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+
+from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace
+from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.manifest.outline import Outline
+from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.verification import Level, LevelReport, Verified, VerifyReport, newly_verified
+from backup_pipeline.operations.browse import bundle_place
+from backup_pipeline.operations.streams import Ranges
+from backup_pipeline.operations.verify.bytes import (
+    Deadline,
+    StoredBytes,
+    VerifyPorts,
+    VerifyRequest,
+    VerifySubject,
+    entry_bytes,
+    opened_bundle,
+    present,
+    sampled,
+    whole_bytes,
+)
+from backup_pipeline.operations.verify.contents import Contents, references
+
+_LITTLE = 256 << 10
+
+
+def verify_backup(
+    place: BackupPlace, request: VerifyRequest, ports: VerifyPorts, *, row: Attempt | None = None
+) -> VerifyReport:
+    """Check the backup at `place` up to the wanted level, or as far as the time allows.
+
+    A finding does not stop it: the deeper levels name what is damaged. `row` is what the ledger knows of the backup, so
+    that an exchanged pair of bundle and manifest is seen too.
+
+    The levels up to `bytes` need no key, also of an encrypted backup, whose bytes are then read whole, whatever the
+    sample. DecryptError when a deeper one is wanted, and no key here opens it.
+    """
+    started = ports.clock()
+    manifest, size, seen = present(place, ports.store, row, whole=request.level >= Level.CONTENTS)
+    levels, sample = [seen], None
+    if isinstance(manifest, Outline) and size is not None and request.level >= Level.BYTES:
+        key, until = place.bundle(manifest.bundle.name), _deadline(request, ports, started)
+        levels = [seen, whole_bytes(StoredBytes(key, size, manifest.bundle.sha256, until), ports)]
+    elif isinstance(manifest, StoredManifest) and size is not None:
+        at = _subject(place, manifest, size, request, ports, started)
+        levels, sample = [seen, *_deeper(at, request, ports)], at.sample or None
+    return VerifyReport(
+        backup_id=place.backup_id,
+        place=f"{ports.store.url}/{place.prefix}",
+        wanted=request.level,
+        levels=tuple(levels),
+        bytes=size or 0,
+        seconds=(ports.clock() - started).total_seconds(),
+        sample=sample,
+    )
+
+
+def _subject(
+    place: BackupPlace,
+    manifest: StoredManifest,
+    size: int,
+    request: VerifyRequest,
+    ports: VerifyPorts,
+    started: datetime,
+) -> VerifySubject:
+    tables, sample = sampled(manifest, request)
+    return VerifySubject(place, manifest, size, tables, sample, _deadline(request, ports, started))
+
+
+def _deadline(request: VerifyRequest, ports: VerifyPorts, started: datetime) -> Deadline:
+    until = started + request.max_duration if request.max_duration is not None else None
+    return Deadline(ports.clock, until, request.max_duration)
+
+
+def _check_key(at: VerifySubject, ports: VerifyPorts) -> None:
+    """DecryptError before much is read, when no key here opens an encrypted backup; damage the levels find."""
+    with suppress(NotFoundError, VerificationError):
+        ranges = Ranges(ports.store, at.key, at.size, ports.progress, window=_LITTLE)
+        for _ in ports.formats.open_bundle(ranges.read, at.size).stream(MANIFEST_PATH):
+            pass
+
+
+def _deeper(at: VerifySubject, request: VerifyRequest, ports: VerifyPorts) -> Iterator[LevelReport]:
+    if at.manifest.encryption is not None and request.level >= Level.CONTENTS:
+        _check_key(at, ports)
+    if request.level >= Level.BYTES:
+        yield entry_bytes(at, ports) if at.sample else whole_bytes(at.stored, ports)
+    if request.level < Level.CONTENTS:
+        return
+    bundle, damage = opened_bundle(at, ports, Level.CONTENTS, "contents")
+    if bundle is None:
+        yield damage
+        return
+    with ports.spool() as folder:
+        contents = Contents(at, bundle, folder, ports)
+        yield contents.report(keep=request.level >= Level.REFERENCES)
+        if request.level >= Level.REFERENCES:
+            yield references(at, contents.parquet, ports, contents.decoder)
+
+
+def verify_attempt(
+    attempt: Attempt, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: str
+) -> VerifyReport:
+    """Verify the backup of an attempt against its manifest and its ledger row; leaves an audit row with the outcome.
+
+    The row keeps the level as `newly_verified` says. NotFoundError when the attempt never made a bundle, or its bundle
+    was removed.
+    """
+    report = verify_backup(bundle_place(attempt), request, ports, row=attempt)
+    now = ports.clock()
+    ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, _detail(report)))
+    kept = newly_verified(Verified(attempt.verification_level, attempt.verified_at), report, now)
+    if kept is not None:
+        ledger.verified(attempt.backup_id, kept)
+    return report
+
+
+def _detail(report: VerifyReport) -> dict[str, object]:
+    level = None if report.level is None else report.level.value
+    findings = [f"{found.object}: {found.message}" for found in report.findings]
+    return {"level": level, "reached": report.reached, "findings": findings}

@@ -1,0 +1,317 @@
+"""The calendar of the last month, as metadata of the bundle."""
+
+import logging
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from backup_pipeline.core import text as markdown
+from backup_pipeline.core.calendar import as_markdown
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import BackupError, ExportFailedError, LedgerError
+from backup_pipeline.core.layout import BackupPlace, PartitionPlace
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
+from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.statistics import statistics_markdown
+from backup_pipeline.operations.attempts import Request
+from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
+from backup_pipeline.operations.browse import calendar_of
+from backup_pipeline.operations.export import TableResult
+from backup_pipeline.operations.stats import catalog_statistics, counted_rows
+from backup_pipeline.orchestration.checks import (
+    bundle_check_results,
+    bundle_check_specs,
+    check_results,
+    failed_table_check,
+    table_check_specs,
+)
+from backup_pipeline.orchestration.config import BackupConfig
+from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alone
+from backup_pipeline.orchestration.keys import (
+    bundle_key,
+    bundle_op,
+    bundle_tables,
+    daily_partitions,
+    request_of,
+    run_assets,
+    table_key,
+    tables_op,
+)
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import work_dir
+
+logger = logging.getLogger(__name__)
+
+
+def calendar_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapping[str, dg.MarkdownMetadataValue]:
+    """Each table and day as a table; nothing when the ledger can not be read: the backup is there all the same."""
+    try:
+        return {"calendar": dg.MetadataValue.md(as_markdown(calendar_of(catalog, ledger, now)))}
+    except LedgerError as error:
+        logger.warning("There is no calendar of %s: %s", catalog.catalog, error)
+        return {}
+
+
+_DAYS = 90
+
+
+def statistics_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapping[str, dg.MarkdownMetadataValue]:
+    """Totals, growth and forecast as tables; nothing when the ledger can not be read: the backup is there anyway."""
+    try:
+        rows = counted_rows(ledger, catalog=catalog.catalog, now=now, days=_DAYS)
+    except LedgerError as error:
+        logger.warning("There are no statistics of %s: %s", catalog.catalog, error)
+        return {}
+    found = catalog_statistics(rows, catalog.catalog, catalog, now=now, days=_DAYS)
+    return {"statistics": dg.MetadataValue.md(statistics_markdown(found))}
+
+
+def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
+    """An asset per table."""
+    return [
+        dg.AssetSpec(
+            table_key(catalog, table),
+            description=_description(catalog, table),
+            group_name=catalog.catalog,
+            kinds={"postgres", "parquet", "csv"},
+            owners=list(catalog.owners),
+            partitions_def=daily_partitions(catalog),
+            tags={"catalog": catalog.catalog},
+        )
+        for table in catalog.tables
+    ]
+
+
+def bundle_spec(catalog: Catalog) -> dg.AssetSpec:
+    """The asset of the bundle, downstream of every table."""
+    return dg.AssetSpec(
+        bundle_key(catalog),
+        deps=[table_key(catalog, table) for table in catalog.tables],
+        description=(
+            f"{catalog.title or catalog.catalog}: every table of a date as one ZIP with its manifest, in the store, "
+            "checked there, and a row in `backup_logs`."
+        ),
+        group_name=catalog.catalog,
+        kinds={"s3", "zip"},
+        owners=list(catalog.owners),
+        partitions_def=daily_partitions(catalog),
+        tags={"catalog": catalog.catalog},
+    )
+
+
+def _description(catalog: Catalog, table: str) -> str:
+    spec = catalog.tables[table]
+    schema, name = catalog.relation_of(table)
+    text = spec.description or f"The table {table}."
+    return f"{text}\n\nRead from `{schema}.{name}` into Parquet and the sheet *{catalog.sheet_of(table)}*."
+
+
+Metadata = Mapping[str, dg.MetadataValue[Any] | dg.TableSchema | int | float | str]
+
+
+def table_metadata(result: TableResult, store_url: str) -> Metadata:
+    """What a table's materialization shows; the numbers are plotted over the dates.
+
+    No rows: whoever may open Dagster's UI may not therefore read the customers, and its event log is in no retention.
+    """
+    if result.partition is None:
+        message = f"table {result.table} was not exported: nothing to show"
+        raise ValueError(message)
+    table = result.partition.table
+    place = PartitionPlace(result.partition.catalog, table.name, result.partition.partition_date)
+    return {
+        "dagster/row_count": table.row_count,
+        "dagster/size_bytes": table.bytes,
+        "dagster/column_schema": _column_schema(table),
+        "dagster/table_name": table.relation,
+        "dagster/uri": f"{store_url}/{place.prefix}",
+        "rows": table.row_count,
+        "parquet_bytes": _bytes(table, "parquet"),
+        "csv_bytes": _bytes(table, "csv"),
+        "seconds": table.seconds,
+        "rows_per_second": round(table.row_count / table.seconds, 1) if table.seconds else 0.0,
+        "snapshot_at": dg.MetadataValue.timestamp(table.snapshot.taken_at),
+        "snapshot_id": table.snapshot.id,
+        "late": result.partition.late,
+        "sheet": table.sheet,
+        "files": dg.MetadataValue.path(f"{store_url}/{place.prefix}"),
+        "notes": dg.MetadataValue.md(markdown.bullets(table.notes)),
+    }
+
+
+def bundle_metadata(manifest: StoredManifest, store_url: str) -> Metadata:
+    """What the bundle's materialization shows."""
+    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    return {
+        "dagster/row_count": manifest.totals.rows,
+        "dagster/size_bytes": manifest.bundle.bytes,
+        "dagster/uri": f"{store_url}/{place.bundle(manifest.bundle_name)}",
+        "rows": manifest.totals.rows,
+        "bundle_bytes": manifest.bundle.bytes,
+        "tables": manifest.totals.tables,
+        "seconds": round((manifest.finished_at - manifest.started_at).total_seconds(), 3),
+        "backup_id": manifest.backup_id,
+        "consistent": manifest.consistent,
+        "late": manifest.late,
+        "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot.taken_at),
+        "bundle": dg.MetadataValue.path(f"{store_url}/{place.bundle(manifest.bundle_name)}"),
+        "sha256": manifest.bundle.sha256,
+        "manifest": dg.MetadataValue.md(_summary(manifest)),
+        "warnings": dg.MetadataValue.md(markdown.bullets(manifest.warnings)),
+        "contents": _contents(manifest),
+    }
+
+
+def _bytes(table: TableEntry, kind: str) -> int:
+    return sum(file.bytes for file in table.files if file.format == kind)
+
+
+def _column_schema(table: TableEntry) -> dg.TableSchema:
+    return dg.TableSchema(columns=[_column(column, table.key) for column in table.columns])
+
+
+def _column(column: ColumnEntry, key: tuple[str, ...]) -> dg.TableColumn:
+    tags = {"key": ""} if column.name in key else {}
+    return dg.TableColumn(
+        name=column.name,
+        type=column.pg_type,
+        description="masked as [ENCRYPTED]" if column.masked else f"Arrow: {column.arrow_type}",
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=(column.name,) == key),
+        tags=tags,
+    )
+
+
+def _summary(manifest: StoredManifest) -> str:
+    facts = {
+        "Backup": f"`{manifest.backup_id}`",
+        "Status": manifest.status,
+        "Tables": f"{manifest.totals.tables}",
+        "Rows": f"{manifest.totals.rows:,}",
+        "Snapshot": f"{manifest.snapshot.taken_at:%F %T} UTC, LSN {manifest.snapshot.lsn}",
+        "Consistent": "yes, one instant" if manifest.consistent else "no, mixed snapshots",
+        "Made by": markdown.plain(f"{manifest.created_by} ({manifest.type})"),
+        "Reason": markdown.plain(manifest.reason) or "none given",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
+
+
+def _contents(manifest: StoredManifest) -> dg.TableMetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "table": table.name,
+                "sheet": table.sheet,
+                "rows": table.row_count,
+                "bytes": table.bytes,
+                "seconds": table.seconds,
+                "parquet sha256": next(file.sha256[:12] for file in table.files if file.format == "parquet"),
+            }
+        )
+        for table in manifest.tables
+    ]
+    return dg.MetadataValue.table(records)
+
+
+_Event = dg.MaterializeResult[None] | dg.AssetCheckResult
+_Events = Iterator[_Event]
+
+
+def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The multi-asset that exports any subset of the catalog's tables from one snapshot."""
+
+    @dg.multi_asset(
+        name=tables_op(catalog),
+        specs=table_specs(catalog),
+        check_specs=table_check_specs(catalog),
+        can_subset=True,
+        pool=f"source_{catalog.catalog}",
+    )
+    def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> _Events:
+        refuse_checks_alone(context)
+        yield from backups.whole(_attempt(context, request_of(context, config, catalog, reads=True), backups))
+
+    return export
+
+
+def _attempt(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[_Event]:
+    catalog = request.catalog
+    with backups.open(catalog) as world, attempt_of(request, world, context.log) as (attempt, ports):
+        yield from _export(context, request, attempt, ports)
+        if bundle_key(catalog) not in run_assets(context):
+            end_tables(attempt, ports, spool=work_dir(Settings()))
+
+
+def _export(context: dg.AssetExecutionContext, request: Request, attempt: Attempt, ports: Ports) -> _Events:
+    """Events for each table as it ends; an error naming every failed table at the end.
+
+    A step that does not yield an asset and does not raise is a success to Dagster, so what came is counted.
+    """
+    wanted = {key.path[-1] for key in context.selected_asset_keys}
+    done: set[str] = set()
+    failed: dict[str, BackupError] = {}
+    settings = Settings()
+    tables = [table for table in request.catalog.tables if table in wanted]
+    results = export_attempt(attempt, request, tables, ports, spool=work_dir(settings), workers=settings.workers)
+    with closing(results):
+        for result in results:
+            key = table_key(request.catalog, result.table)
+            if result.error is not None:
+                failed[result.table] = result.error
+                context.log.error("Table %s failed: %s", result.table, result.error)
+                yield failed_table_check(key, result.error)
+                continue
+            done.add(result.table)
+            yield _materialization(key, result, ports)
+    for table in wanted - done - set(failed):
+        failed[table] = BackupError("it was not exported, and no error came.", do="Report this.")
+    if failed:
+        raise ExportFailedError(failed, len(wanted))
+
+
+def _materialization(key: dg.AssetKey, result: TableResult, ports: Ports) -> dg.MaterializeResult[None]:
+    checksums = [file.sha256 for file in result.partition.table.files] if result.partition else []
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata=table_metadata(result, ports.store.url),
+        check_results=list(check_results(key, result.checks)),
+        data_version=dg.DataVersion(checksums[0][:32]) if checksums else None,
+    )
+
+
+def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The asset that bundles the newest partitions of a date, stores them with a manifest, and ends the ledger row."""
+
+    # Without can_subset Dagster refuses a run that names the asset but not its check.
+    @dg.multi_asset(
+        name=bundle_op(catalog),
+        specs=[bundle_spec(catalog)],
+        check_specs=bundle_check_specs(catalog),
+        can_subset=True,
+    )
+    def bundle(
+        context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        refuse_checks_alone(context)
+        request = request_of(context, config, catalog, reads=False)
+        tables = bundle_tables(context, catalog)
+        with backups.open(catalog) as world, attempt_of(request, world, context.log) as (attempt, ports):
+            manifest = bundle_attempt(attempt, request, tables, ports, spool=work_dir(Settings()))
+            for warning in manifest.warnings:
+                context.log.warning(warning)
+            yield dg.MaterializeResult(
+                asset_key=bundle_key(catalog),
+                metadata={
+                    **bundle_metadata(manifest, ports.store.url),
+                    **calendar_metadata(catalog, ports.ledger, ports.clock()),
+                    **statistics_metadata(catalog, ports.ledger, ports.clock()),
+                },
+                check_results=list(bundle_check_results(manifest)),
+                data_version=dg.DataVersion(manifest.bundle.sha256[:32]),
+            )
+
+    return bundle

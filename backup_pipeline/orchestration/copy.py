@@ -1,0 +1,103 @@
+"""The job that fills the gaps of the second store, and the sensor that starts it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from backup_pipeline.core import text as markdown
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
+from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
+from backup_pipeline.operations.copy import copy_missing, missing_copies
+from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.ports import is_alive_here, this_owner, utc_now
+
+COPY_JOB = "copy_missing_backups"
+_EVERY_S = 60
+_ACTOR = "dagster"
+
+
+def copying(
+    catalogs: Mapping[str, Catalog], settings: Settings
+) -> tuple[Sequence[dg.JobDefinition], Sequence[dg.SensorDefinition]]:
+    """The job and its sensor; none where there is no second store."""
+    if not settings.second_store:
+        return (), ()
+    return (copies_job(catalogs),), (copies_sensor(catalogs),)
+
+
+def copies_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
+    """Copy every good backup, of whichever catalog, that has no good copy in the second store."""
+
+    @dg.op(
+        name="backups_copied",
+        out=dg.Out(dg.Nothing),
+        description="Each backup is hashed as it passes, and read back from the second store. The newest come first.",
+    )
+    def backups_copied(context: dg.OpExecutionContext, backups: BackupResource) -> Iterator[dg.Output[None]]:
+        rows: list[Copy] = []
+        try:
+            with backups.open(next(iter(catalogs.values()))) as ports:
+                owner = this_owner()
+                decisions = missing_copies(ports, None, owner, is_alive_here)
+                for row in copy_missing(decisions, ports, actor=_ACTOR, owner=owner):
+                    context.log.info("%s: %s", row.backup_id, row.in_short(utc_now()))
+                    rows.append(row)
+        except BackupError as error:
+            raise failure(error) from None
+        _raise_failed(rows)
+        yield dg.Output(None, metadata={"copied": len(rows), "backups": dg.MetadataValue.md(_table(decisions, rows))})
+
+    @dg.job(
+        name=COPY_JOB,
+        description="Fill the gaps of the second store. A sensor starts it, at most once an hour.",
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        backups_copied()
+
+    return job
+
+
+def copies_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+    """One sensor for all catalogs."""
+
+    @dg.sensor(
+        name="backup_copies",
+        job_name=COPY_JOB,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=_EVERY_S,
+        description="Starts copying when a good backup has no good copy in the second store; once an hour at most.",
+    )
+    def backup_copies(backups: BackupResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        try:
+            with backups.open(next(iter(catalogs.values()))) as ports:
+                decisions = missing_copies(ports, None, this_owner(), is_alive_here)
+        except (LedgerError, SettingsError) as error:  # the next tick tries again
+            yield dg.SkipReason(str(error))
+            return
+        missing = [each.attempt.backup_id for each in decisions if each.wanted]
+        if missing:
+            yield dg.RunRequest(run_key=f"{COPY_JOB} {utc_now():%Y-%m-%dT%H}")
+        else:
+            yield dg.SkipReason("Every good backup has its copy.")
+
+    return backup_copies
+
+
+def _raise_failed(rows: Sequence[Copy]) -> None:
+    """A red run for what failed; people were alerted when it did."""
+    failed = [row for row in rows if row.status is not CopyStatus.GOOD]
+    if failed:
+        what = f"{len(failed)} of {len(rows)} backups were not copied. {failed[0].error_message or ''}"
+        message, _, do = what.partition("\nWhat to do: ")
+        raise failure(BackupError(message, do=do)) from None
+
+
+def _table(decisions: Sequence[CopyDecision], rows: Sequence[Copy]) -> str:
+    """What was copied, and why, as Markdown."""
+    reasons = {each.attempt.backup_id: each.reason for each in decisions}
+    lines = [f"| {row.backup_id} | {markdown.plain(reasons[row.backup_id])} | {row.bytes or 0:,} |" for row in rows]
+    return "\n".join(["| backup | because | bytes |", "|---|---|---:|", *lines])

@@ -1,0 +1,177 @@
+"""How the report of a drill looks in the Dagster UI."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from pydantic import Field
+
+from backup_pipeline.core import text as markdown
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.drill.model import DrillReport, Fault, TableDrill
+from backup_pipeline.core.errors import BackupError, StaleError, UsageError
+from backup_pipeline.operations.browse import LATEST, find_backup
+from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
+from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, refuse_variables
+from backup_pipeline.orchestration.due import tick_of, ticks_of
+from backup_pipeline.orchestration.failures import told_as_failure
+from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_op, run_url
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.drill import drilled_catalog
+from backup_pipeline.wiring.ports import reading
+
+Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
+
+
+def drill_metadata(report: DrillReport) -> Metadata:
+    """What was seen; the numbers are plotted over the runs."""
+    return {
+        "backup_id": report.backup_id,
+        "passed": dg.MetadataValue.bool(report.passed),
+        "findings": len(report.findings),
+        "tables": len(report.tables),
+        "rows": report.rows,
+        "bundle_bytes": report.bytes,
+        "seconds": report.seconds,
+        "restore_seconds": report.stages.restore,
+        "predicted_restore_seconds": report.predicted_restore_seconds or 0.0,
+        "stale": report.stale or "no",
+        "report": dg.MetadataValue.md(drill_markdown(report)),
+    }
+
+
+def drill_markdown(report: DrillReport) -> str:
+    """The report as Markdown: what is different first, then each table."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: DrillReport) -> Iterator[str]:
+    outcome = "everything came back as it was" if report.passed and report.tables else "**FAILED**"
+    yield f"Drill of backup `{report.backup_id}`: {outcome}. Verification before it: {report.verified}.\n"
+    if report.injected is not None:
+        yield f"- **Fault injected: {report.injected}.** No level is recorded, nobody is alerted."
+    yield from (
+        f"- **DIFFERENT** {markdown.plain(str(finding))} *What to do:* {markdown.plain(finding.do)}"
+        for finding in report.findings
+    )
+    if report.tables:
+        yield "\n| table | rows | came back | Parquet | CSV | fetch s | restore s | export s | compare s |"
+        yield "|---|---:|---:|---|---|---:|---:|---:|---:|"
+        yield from (_row(table) for table in report.tables)
+        yield ""
+    counted = ", ".join(f"{one.valid} of {one.wanted} {one.kind}" for one in report.objects)
+    yield from ([f"- There and valid: {counted}."] if counted else [])
+    for trial in report.inserts:
+        told = f"not tried: {trial.not_tried}" if trial.not_tried else f"next number {'/'.join(trial.drawn) or 'taken'}"
+        yield f"- Insert into {markdown.plain(f'{trial.table}: {told}')}."
+    yield from (f"- note: {markdown.plain(str(remark))}" for remark in report.remarks)
+    if report.predicted_restore_seconds is not None:
+        yield f"\nA restore of the whole would take about {report.predicted_restore_seconds:.1f} s on such a machine."
+
+
+def _row(table: TableDrill) -> str:
+    again = "-" if table.rows_again is None else f"{table.rows_again:,}"
+    seconds = (table.seconds.fetch, table.seconds.restore, table.seconds.export, table.seconds.compare)
+    cells = [table.name, f"{table.rows:,}", again, table.parquet.value, table.sheet.value]
+    return "| " + " | ".join([*cells, *(f"{second:.2f}" for second in seconds)]) + " |"
+
+
+WEEKLY = "0 4 * * 0"
+"""Sundays at four, in the catalog's timezone: long after the daily backup."""
+
+
+class DrillConfig(dg.Config):
+    """Which backup is drilled, and whether a fault is put into a copy of it."""
+
+    backup_id: str = Field(default=LATEST, description="A backup id, or `latest`: the newest good full one.")
+    inject: str = Field(
+        default="",
+        description=(
+            "bitflip, drop-row, drop-file or stale: try the drill itself. The run then fails, as it should; no level "
+            "is recorded and nobody is alerted."
+        ),
+    )
+
+
+def drill_job(catalog: Catalog) -> dg.JobDefinition:
+    """Rehearse a restore of a backup of the catalog."""
+
+    @dg.op(
+        name=drill_op(catalog),
+        out=dg.Out(dg.Nothing),
+        description="The backup restored into a scratch PostgreSQL, exported again, and compared table by table.",
+    )
+    def drilled(
+        context: dg.OpExecutionContext, config: DrillConfig, backups: BackupResource
+    ) -> Iterator[dg.Output[None]]:
+        with told_as_failure(context.log):
+            refuse_variables(context.run.run_config)
+            fault = _fault(config.inject)
+            with backups.open(catalog) as ports:
+                attempt = find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog)
+            request = DrillRequest(
+                attempt=attempt,
+                actor=actor_of(context.run),
+                catalog=drilled_catalog(Settings(), catalog.catalog),
+                newest=config.backup_id == LATEST,
+                fault=fault,
+                run_id=context.run.run_id,
+                run_url=run_url(context.run.run_id),
+            )
+            backup_id = attempt.backup_id
+            with backups.open_drill(catalog) as means, reading(backup_id, "drill", request.actor, means.ledger):
+                report, outcome = drill_with_fault(request, means) if fault else (drill(request, means), None)
+            context.log.info(drill_markdown(report))
+            yield dg.Output(None, metadata=dict(drill_metadata(report)))
+            _raise(report, outcome)
+
+    @dg.job(
+        name=drill_job_name(catalog),
+        description=f"Drill {catalog.title or catalog.catalog}: restore the newest backup into a scratch database.",
+        tags={CATALOG_TAG: catalog.catalog, DRILL_TAG: "true"},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        drilled()
+
+    return job
+
+
+def drill_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
+    """Launch the drill weekly in the catalog's timezone, on by default as the daily backup is."""
+
+    @dg.schedule(
+        name=f"{catalog.catalog}_drill_weekly",
+        **ticks_of(catalog, WEEKLY),
+        job_name=drill_job_name(catalog),
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Restore drill of {catalog.title or catalog.catalog} (Sundays 04:00, {catalog.timezone}).",
+    )
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        """A tick that comes late still drills: what is drilled is the newest backup there is then."""
+        due = tick_of(context, catalog, WEEKLY)
+        if isinstance(due, dg.SkipReason):
+            return due
+        tick = due.astimezone(ZoneInfo(catalog.timezone))
+        return dg.RunRequest(run_key=f"{catalog.catalog} drill {tick.isoformat()}")
+
+    return weekly
+
+
+def _fault(name: str) -> Fault | None:
+    if name and name not in set(Fault):
+        message = f"There is no fault {name!r}."
+        raise UsageError(message, do=f"Use one of {', '.join(Fault)}, or none.")
+    return Fault(name) if name else None
+
+
+def _raise(report: DrillReport, outcome: BackupError | None) -> None:
+    """Fail the run with what the report says; the ledger and people know already."""
+    if outcome is not None:
+        raise outcome
+    if not report.passed:
+        raise report.error()
+    if report.stale is not None:
+        raise StaleError(report.stale, do="The backup itself can be restored. Run the full backup.")

@@ -1,0 +1,177 @@
+"""How the plan and the report of a restore look in the Dagster UI."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from backup_pipeline.core import text as markdown
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.restore.model import RestorePlan, RestoreRemark, RestoreReport
+from backup_pipeline.core.restore.requests import SECOND, RestoreRow, check_approved_plan, check_may_run, protected_name
+from backup_pipeline.ledger.leases import Heartbeat
+from backup_pipeline.operations.restore.requests import (
+    Access,
+    check_refusals,
+    find_request,
+    perform,
+    plan_request,
+    tidy,
+)
+from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG, RestoreConfig
+from backup_pipeline.orchestration.failures import told_as_failure
+from backup_pipeline.orchestration.keys import restore_job_name, restore_op, run_url
+from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.ports import is_dead_restore
+from backup_pipeline.wiring.restore import Target, target_of
+
+Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
+
+
+def plan_metadata(plan: RestorePlan, hide: Callable[[str], str]) -> Metadata:
+    """What will happen, and what speaks against it; `hide` takes out what is secret."""
+    return {
+        "backup_id": plan.backup_id,
+        "target": f"{plan.target}, database {plan.database}",
+        "bytes_to_fetch": plan.bytes,
+        "plan": dg.MetadataValue.md(hide(plan_markdown(plan))),
+    }
+
+
+def report_metadata(report: RestoreReport, request: int) -> Metadata:
+    """What was done; the numbers are plotted over the runs."""
+    return {
+        "request": request,
+        "rows_loaded": sum(table.loaded for table in report.tables),
+        "rows_inserted": sum(table.inserted for table in report.tables),
+        "rows_updated": sum(table.updated for table in report.tables),
+        "rows_deleted": sum(table.deleted for table in report.tables),
+        "bytes_fetched": report.bytes_fetched,
+        "seconds": round(report.seconds, 3),
+        "safety_backup": report.safety_backup_id or "none",
+        "restored": dg.MetadataValue.table([_record(report, at) for at in range(len(report.tables))]),
+        "notes": dg.MetadataValue.md(markdown.bullets(report.notes)),
+    }
+
+
+def plan_markdown(plan: RestorePlan) -> str:
+    """The plan as Markdown: the refusals first, then each table with its rows now and in the backup."""
+    return "\n".join(_lines(plan))
+
+
+def _lines(plan: RestorePlan) -> Iterator[str]:
+    yield f"Backup `{plan.backup_id}` ({plan.request.mode}) into database {markdown.plain(plan.database)}\n"
+    yield from (f"- **REFUSED** {_told(remark)}" for remark in plan.refusals)
+    yield "\n| table | goes to | what happens | rows now | rows in the backup |"
+    yield "|---|---|---|---:|---:|"
+    for table in plan.tables:
+        now = "not there" if table.rows_now is None else f"{table.rows_now:,}"
+        cells = (table.name, table.target_name, table.action.value, now, f"{table.rows_in_backup:,}")
+        yield "| " + " | ".join(map(markdown.plain, cells)) + " |"
+    yield ""
+    others = (remark for remark in plan.remarks if remark not in plan.refusals)
+    yield from (f"- {remark.severity}: {_told(remark)}" for remark in others)
+    if plan.confirm_name:
+        yield f"\nRows that are there in {markdown.plain(plan.database)} can change."
+
+
+def _told(remark: RestoreRemark) -> str:
+    about = f"{remark.table}: " if remark.table else ""
+    return markdown.plain(f"{about}{remark.message}") + (
+        f" *What to do:* {markdown.plain(remark.do)}" if remark.do else ""
+    )
+
+
+def _record(report: RestoreReport, at: int) -> dg.TableRecord:
+    table = report.tables[at]
+    return dg.TableRecord(
+        {
+            "table": table.name,
+            "target": ".".join(table.target),
+            "loaded": table.loaded,
+            "inserted": table.inserted,
+            "updated": table.updated,
+            "deleted": table.deleted,
+            "unchanged": table.unchanged,
+            "seconds": round(table.seconds, 3),
+        }
+    )
+
+
+_ACTOR = "dagster"
+"""Who performs it, as the audit says. Who wanted it, and who approved it, stand in the request."""
+
+
+@dataclass(frozen=True)
+class _Approved:
+    """A request that was approved, and the database it is for, as the settings know it."""
+
+    row: RestoreRow
+    target: Target
+
+
+def restore_job(catalog: Catalog) -> dg.JobDefinition:
+    """Perform an approved restore request of the catalog."""
+
+    @dg.op(
+        name=restore_op(catalog),
+        out=dg.Out(dg.Nothing),
+        description="The plan that was approved, then one transaction or nothing. `restore_requests` says how it went.",
+    )
+    def restore(
+        context: dg.OpExecutionContext, config: RestoreConfig, backups: BackupResource
+    ) -> Iterator[dg.Output[None]]:
+        with told_as_failure(context.log):
+            approved = _approved(config.request, backups, catalog)
+        opened = backups.open_restore(catalog, approved.target, second=approved.row.store == SECOND)
+        with told_as_failure(context.log, approved.target.hide), opened as access:
+            run = replace(
+                access,
+                attended=False,
+                needs_approval=True,
+                run_id=context.run.run_id,
+                run_url=run_url(context.run.run_id),
+            )
+            yield _restored(context, approved.row, run)
+
+    @dg.job(
+        name=restore_job_name(catalog),
+        description=(
+            f"Perform a restore request of {catalog.title or catalog.catalog} that was approved: "
+            "`backup-pipeline restore … --ask` makes one, `backup-pipeline restores approve N` approves it."
+        ),
+        tags={CATALOG_TAG: catalog.catalog, RESTORE_TAG: "true"},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        restore()
+
+    return job
+
+
+def _approved(number: int, backups: BackupResource, catalog: Catalog) -> _Approved:
+    """RefusedError unless the request is this catalog's and approved; UsageError when no setting knows its database."""
+    with backups.open(catalog) as ports:
+        row = find_request(number, ports.ledger)
+    if protected_name(row.catalog) != catalog.catalog:
+        message = f"Restore request {row.id} is of catalog {row.catalog}, not of {catalog.catalog}."
+        raise RefusedError(message, do=f"Run the job {protected_name(row.catalog)}_restore.")
+    check_may_run(row, needs_approval=True)
+    return _Approved(row, target_of(row, Settings(), None, to_source=False))
+
+
+def _restored(context: dg.OpExecutionContext, row: RestoreRow, access: Access) -> dg.Output[None]:
+    tidy(access, partial(is_dead_restore, clock=access.clock))
+    plan = plan_request(row, access)
+    context.log.info(access.hide(plan_markdown(plan)))
+    check_refusals(plan)
+    check_approved_plan(row, plan.digest)
+    # Whoever approved this very plan has confirmed what it changes.
+    confirmed = replace(plan, request=replace(plan.request, confirm=plan.confirm_name))
+    with Heartbeat(access.ledger.restores, row.id, clock=access.clock):
+        report = perform(row, confirmed, access, by=_ACTOR)
+    return dg.Output(None, metadata={**plan_metadata(plan, access.hide), **report_metadata(report, row.id)})

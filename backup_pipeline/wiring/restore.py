@@ -1,0 +1,172 @@
+"""The targets of restores: a database by its URL, or the source of a catalog; and everything a restore needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import CatalogError, RefusedError, SettingsError, UsageError
+from backup_pipeline.core.ports import Ports, RestorePorts
+from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.restore.model import RestorePlan
+from backup_pipeline.core.restore.requests import RestoreRow, protected_name
+from backup_pipeline.core.secrets import redact
+from backup_pipeline.ledger.leases import Heartbeat
+from backup_pipeline.operations.restore.requests import Access, Address, Safety
+from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup
+from backup_pipeline.postgres.connection import parse_endpoint
+from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
+from backup_pipeline.settings import Settings
+from backup_pipeline.stores.s3.clients import S3Settings
+from backup_pipeline.wiring.addresses import owner_url, restore_dir, work_dir
+from backup_pipeline.wiring.ports import open_ports, source_options, this_owner
+from backup_pipeline.wiring.stores import noted_in, the_second
+
+_HOW = (
+    "Name it with --target-url postgresql://user@host:5432/database, or say --to-source to restore into the database "
+    "that was backed up."
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database to restore into. `url` may hold a password; `address` is fit for people and the ledger."""
+
+    address: Address
+    url: str = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def hide(self, text: str) -> str:
+        """`text` without anything secret of this target, or in any URL."""
+        return redact(text, *self.secrets)
+
+
+def named_target(url: str, *, name: str = "--target-url") -> Target:
+    """The target that a person names; SettingsError, without its password, when that is no URL of a database."""
+    endpoint = parse_endpoint(url, name=name)
+    return Target(Address(endpoint.address, endpoint.database), url, endpoint.secrets)
+
+
+def source_target(settings: Settings, catalog: str) -> Target:
+    """The database that a catalog is backed up from; of a safety backup, the one it protects."""
+    return named_target(owner_url(settings, protected_name(catalog)), name="The source's URL")
+
+
+def chosen_target(settings: Settings, catalog: str, url: str | None, *, to_source: bool) -> Target:
+    """The one target that is named: by its URL, or as the source; UsageError when it is none or both."""
+    if bool(url) == to_source:
+        message = "Two targets are named." if url else "The restore has no target."
+        raise UsageError(message, do=_HOW)
+    return named_target(url) if url else source_target(settings, catalog)
+
+
+def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source: bool) -> Target:
+    """The target of a request, whose password the ledger does not keep: `url`, or what the settings know of it.
+
+    UsageError when it has to be named again; RefusedError when another one is named than the request is for.
+    """
+    if url or to_source:
+        target = chosen_target(settings, row.catalog, url, to_source=to_source)
+    else:
+        target = _remembered(row, settings)
+    if _place(target.address.url) != _place(row.target):
+        message = f"Restore request {row.id} is for {row.target}, not for {target.address.url}."
+        raise RefusedError(message, do="Name that target, or make a new request for the other one.")
+    return target
+
+
+@contextmanager
+def open_access(
+    settings: Settings,
+    target: Target,
+    catalog: str,
+    *,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+    second: bool = False,
+) -> Iterator[Access]:
+    """Everything a restore into `target` needs; nothing connects before it is used, and all is closed at the end.
+
+    With `second` the backup is read from the second store; a safety backup goes to the first one all the same.
+    """
+    database = PostgresTarget(target.url, options=_options(settings))
+    with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
+        yield Access(
+            ports=RestorePorts(
+                store=the_second(settings, noted_in(ports.ledger)).store if second else ports.store,
+                ledger=ports.ledger,
+                formats=ports.formats,
+                progress=ports.progress,
+                clock=ports.clock,
+                spool=restore_dir(settings),
+            ),
+            alerter=ports.alerter,
+            target=database,
+            address=target.address,
+            safety=_safety(settings, database, ports),
+            hide=target.hide,
+            owner=this_owner(),
+            needs_approval=settings.restore_approval,
+        )
+
+
+def _options(settings: Settings) -> TargetOptions:
+    """A restore waits as long as a backup does for connections and locks; its statements take what they take."""
+    return TargetOptions(
+        lock_timeout_s=settings.lock_timeout_s, connect_timeout_s=settings.connect_timeout_s, role=settings.restore_role
+    )
+
+
+def _safety(settings: Settings, database: PostgresTarget, ports: Ports) -> Safety:
+    def backed_up(row: RestoreRow, plan: RestorePlan) -> str:
+        # Of several servers that the URL may mean, the one that the restore holds locked.
+        source = PostgresSource(database.reached, options=source_options(settings))
+        means = SafetyMeans(
+            ports=replace(ports, source=source),
+            owner=this_owner(),
+            spool=work_dir(settings),
+            workers=settings.workers,
+            beating=lambda backup_id, beat, every: Heartbeat(beat, backup_id, clock=ports.clock, every=every),
+        )
+        wanted = SafetyRequest(plan, row.id, row.requested_by, _catalog_of(settings, row.catalog))
+        return safety_backup(wanted, means)
+
+    return backed_up
+
+
+def _catalog_of(settings: Settings, name: str) -> Catalog | None:
+    """The catalog of that name; None where this installation has no such file."""
+    try:
+        return load_catalogs(settings.catalogs).get(protected_name(name))
+    except CatalogError:
+        if settings.catalogs.is_dir() and any(settings.catalogs.glob("*.yaml")):
+            raise
+        return None
+
+
+def _remembered(row: RestoreRow, settings: Settings) -> Target:
+    """The database of the request, where the settings know it: the catalog's source, or a named restore target."""
+    for target in _known(settings, row.catalog):
+        if _place(target.address.url) == _place(row.target):
+            return target
+    message = f"Restore request {row.id} goes into {row.target}, and the ledger keeps no password."
+    do = f"Name it again, with its password: --target-url {row.target}, or set BACKUP_RESTORE_TARGET_URL_<NAME> to it."
+    raise UsageError(message, do=do)
+
+
+def _known(settings: Settings, catalog: str) -> Iterator[Target]:
+    """Named restore targets come first: their role may write."""
+    for name, url in settings.restore_targets.items():
+        yield named_target(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")
+    with suppress(SettingsError):
+        yield source_target(settings, catalog)
+
+
+def _place(url: str) -> str:
+    """Which database a plain URL means, whatever the role; 5432 is the port where none is named."""
+    place = url.removeprefix("postgresql://").rpartition("@")[2]
+    return place.replace(":5432/", "/")

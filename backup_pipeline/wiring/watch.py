@@ -1,0 +1,106 @@
+"""What the watchers work with: the catalogs that are watched, the ledger, and whom to tell. Nothing else need be up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from backup_pipeline.catalogs.load import load_catalogs, named_catalog
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.due import Freshness
+from backup_pipeline.core.errors import CatalogError, LedgerError
+from backup_pipeline.core.metrics import Metric
+from backup_pipeline.core.ports import Alerter, Clock, Ledger
+from backup_pipeline.operations.alerting import deliver, tell_unheard
+from backup_pipeline.operations.due import account, end_vanished, look
+from backup_pipeline.operations.stats import Places, all_metrics
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import LedgerClock, store_url
+from backup_pipeline.wiring.ports import open_settings_alerter
+from backup_pipeline.wiring.stores import open_second
+
+logger = logging.getLogger(__name__)
+
+_DELIVERING = timedelta(seconds=5)
+"""Whoever watches has an answer to give."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whoever watches: the port `Voice`."""
+
+    ledger: Ledger
+    alerter: Alerter
+    clock: Clock
+
+
+def watch_of(settings: Settings, ledger: Ledger) -> Watch:
+    """A watcher that tells people over the channels of the settings."""
+    return Watch(ledger, open_settings_alerter(settings), LedgerClock(ledger))
+
+
+def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
+    """The catalogs of that name, all without any; NotFoundError for one that is not there."""
+    found = load_catalogs(settings.catalogs)
+    return [named_catalog(name, found, settings.catalogs) for name in names] if names else list(found.values())
+
+
+def watch_all(
+    catalogs: Sequence[Catalog], watch: Watch, *, declared: Sequence[Catalog] | None = None
+) -> Sequence[Freshness]:
+    """Account for each catalog, and say how it stands; of a ledger that may only be read the latter alone.
+
+    What is expected of catalogs that are not `declared` (default: `catalogs`) any more is ended. LedgerError when the
+    ledger can not be read either.
+    """
+    stands = [_stands(catalog, watch) for catalog in catalogs]
+    _end_vanished([one.catalog for one in (catalogs if declared is None else declared)], watch)
+    _deliver_due(watch)
+    return stands
+
+
+def _end_vanished(declared: Sequence[str], watch: Watch) -> None:
+    try:
+        end_vanished(declared, watch)
+    except LedgerError as trouble:
+        logger.warning("What is expected of catalogs that are gone is not ended: %s", trouble)
+
+
+def _deliver_due(watch: Watch) -> None:
+    """Alerts that did not reach people are tried again here too: Dagster's daemon may be down."""
+    try:
+        tell_unheard(watch)
+        deliver(watch, within=_DELIVERING)
+    except LedgerError as trouble:
+        logger.warning("Alerts that did not reach people could not be tried again: %s", trouble)
+
+
+def look_at_all(catalogs: Sequence[Catalog], watch: Watch) -> Sequence[Freshness]:
+    """How each catalog stands, only read."""
+    return [look(catalog, watch.ledger, watch.clock()) for catalog in catalogs]
+
+
+def _stands(catalog: Catalog, watch: Watch) -> Freshness:
+    try:
+        return account(catalog, watch).freshness
+    except LedgerError as trouble:
+        stands = look(catalog, watch.ledger, watch.clock())
+        logger.warning("What was due for %s is not written down: %s", catalog.catalog, trouble)
+        return stands
+
+
+def metrics_now(settings: Settings, ledger: Ledger) -> Sequence[Metric]:
+    """Every metric; LedgerError when the ledger can not be read. A malformed catalog costs what is said of catalogs."""
+    second = open_second(settings)
+    places = Places(store_url(settings), second.url if second else None)
+    return all_metrics(ledger, places, _catalogs(settings), ledger.now())
+
+
+def _catalogs(settings: Settings) -> Sequence[Catalog]:
+    try:
+        return watched(settings)
+    except CatalogError as trouble:
+        logger.warning("How the catalogs stand is not among the metrics: %s", trouble)
+        return ()

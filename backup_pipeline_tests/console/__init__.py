@@ -1,1 +1,0 @@
-"""The console, asked over HTTP."""

@@ -1,0 +1,122 @@
+"""Restore requests as values: the moves, who may approve, when one may run, and when its owner is dead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.errors import BackupError, LedgerError, LockedError, RefusedError, UsageError
+from backup_pipeline.core.ledger import STALE_AFTER, Owner
+from backup_pipeline.core.restore.requests import (
+    MOVES,
+    RestoreChange,
+    RestoreStatus,
+    after,
+    check_decision,
+    check_may_run,
+    check_move,
+    is_abandoned,
+)
+from backup_pipeline_tests.ledger.attempts import NOON
+from backup_pipeline_tests.ledger.restores import wish
+
+R = RestoreStatus
+ROW = replace(wish(), id=7)
+
+
+def test_every_status_has_its_moves_and_those_at_the_end_have_none() -> None:
+    assert set(MOVES) == set(R)
+    assert {status for status, moves in MOVES.items() if not moves} == {R.REJECTED, R.DONE, R.FAILED, R.CANCELED}
+
+
+@pytest.mark.parametrize(
+    ("before", "next_"),
+    [
+        (R.REQUESTED, R.APPROVED),
+        (R.REQUESTED, R.RUNNING),
+        (R.APPROVED, R.RUNNING),
+        (R.APPROVED, R.REJECTED),
+        (R.RUNNING, R.DONE),
+    ],
+)
+def test_a_request_goes_its_way(before: RestoreStatus, next_: RestoreStatus) -> None:
+    check_move(7, before, next_)
+
+
+@pytest.mark.parametrize(
+    ("before", "next_"),
+    [
+        (R.REQUESTED, R.DONE),
+        (R.RUNNING, R.APPROVED),
+        (R.RUNNING, R.REJECTED),
+        (R.REJECTED, R.APPROVED),
+        (R.FAILED, R.RUNNING),
+        (R.DONE, R.RUNNING),
+        (R.APPROVED, R.APPROVED),
+    ],
+)
+def test_and_no_other(before: RestoreStatus, next_: RestoreStatus) -> None:
+    with pytest.raises(LedgerError, match=f"request 7 is {before} and can not become {next_}"):
+        check_move(7, before, next_)
+
+
+def test_a_change_keeps_what_it_does_not_name() -> None:
+    running = after(ROW, RestoreChange(R.RUNNING, started_at=NOON))
+    ended = after(running, RestoreChange(R.FAILED, error_message="gone"))
+    assert ended == replace(ROW, status=R.FAILED, started_at=NOON, error_message="gone")
+
+
+@pytest.mark.parametrize("by", ["rahim", "RAHIM", "  Rahim ", "rahim\u00a0"])
+def test_nobody_approves_their_own_request(by: str) -> None:
+    with pytest.raises(RefusedError, match="made by rahim") as refused:
+        check_decision(ROW, by)
+    assert refused.value.exit_code == 21
+    check_decision(ROW, "karim")
+
+
+@pytest.mark.parametrize("by", ["", "   "])
+def test_nobody_is_no_approver(by: str) -> None:
+    with pytest.raises(UsageError, match="Nobody is named"):
+        check_decision(ROW, by)
+
+
+@pytest.mark.parametrize(
+    ("status", "needs_approval", "error"),
+    [
+        (R.REQUESTED, False, None),
+        (R.REQUESTED, True, RefusedError),
+        (R.APPROVED, False, None),
+        (R.APPROVED, True, None),
+        (R.REJECTED, False, RefusedError),
+        (R.RUNNING, False, LockedError),
+        (R.DONE, False, RefusedError),
+        (R.FAILED, True, RefusedError),
+        (R.CANCELED, False, RefusedError),
+    ],
+)
+def test_what_may_run(status: RestoreStatus, needs_approval: bool, error: type[BackupError] | None) -> None:
+    row = replace(ROW, status=status, started_at=NOON)
+    if error is None:
+        check_may_run(row, needs_approval=needs_approval)
+        return
+    with pytest.raises(error, match="Restore request 7 is"):
+        check_may_run(row, needs_approval=needs_approval)
+
+
+def test_a_request_is_abandoned_when_its_process_of_this_host_died_before_it_began() -> None:
+    asked = replace(ROW, owner=Owner("here", 1, 2.0))
+    assert is_abandoned(asked, now=NOON, host="here", alive=lambda _: False)
+    assert not is_abandoned(asked, now=NOON, host="here", alive=lambda _: True)
+    assert not is_abandoned(asked, now=NOON + 9 * STALE_AFTER, host="elsewhere", alive=lambda _: False)
+
+
+def test_only_a_running_request_can_be_abandoned() -> None:
+    later = NOON + 2 * STALE_AFTER
+    assert not is_abandoned(ROW, now=later, host="here", alive=lambda _: False)
+    running = replace(ROW, status=R.RUNNING, started_at=NOON, heartbeat_at=NOON, owner=Owner("here", 1, 2.0))
+    assert is_abandoned(running, now=NOON, host="here", alive=lambda _: False)
+    assert not is_abandoned(running, now=later, host="here", alive=lambda _: True)
+    assert is_abandoned(running, now=later, host="elsewhere", alive=lambda _: True)
+    assert not is_abandoned(running, now=NOON + timedelta(seconds=1), host="elsewhere", alive=lambda _: True)

@@ -1,0 +1,39 @@
+"""Whoever watches also tries again what did not reach people: Dagster's daemon may be down."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.alerts import OutboxEntry
+from backup_pipeline.core.errors import LedgerUnavailableError
+from backup_pipeline.ledger.memory_outbox import MemoryOutbox
+from backup_pipeline.operations.alerting import tell
+from backup_pipeline.wiring.watch import Watch, watch_all
+from backup_pipeline_tests.operations.test_alerting import ALERT, Town
+
+
+def test_the_watch_delivers_what_is_due() -> None:
+    town = Town(dead={"mail"})
+    tell(ALERT, town)
+    town.dead.clear()
+    watch = Watch(town.ledger, town, town.clock)
+    assert watch_all([], watch) == []
+    assert town.open() == [("mail", 1)]  # not due yet
+    town.now += timedelta(minutes=1)
+    watch_all([], watch)
+    assert town.open() == []
+
+
+class _Broken(MemoryOutbox):
+    def claim(self, *_: object, **__: object) -> OutboxEntry | None:
+        message = "The ledger may only be read."
+        raise LedgerUnavailableError(message)
+
+
+def test_an_outbox_that_can_not_be_used_does_not_blind_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    town = Town()
+    town.ledger.outbox = _Broken()
+    assert watch_all([], Watch(town.ledger, town, town.clock)) == []
+    assert "could not be tried again" in caplog.text
