@@ -37,6 +37,7 @@ class Module:
 
     @property
     def lines(self) -> int:
+        """How long it is."""
         return self.source.count("\n")
 
 
