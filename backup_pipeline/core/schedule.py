@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.catalog.rules import CRON_FIELDS, cron, cron_number
@@ -151,12 +151,13 @@ def _offset(at: datetime, zone: ZoneInfo) -> int:
     return 0 if offset is None else offset // timedelta(minutes=1)
 
 
-def _instants(fields: _Fields, day: date, zone: ZoneInfo) -> list[datetime]:
-    """The instants of one day, in order, each once."""
+@lru_cache(maxsize=64)
+def _instants(fields: _Fields, day: date, zone: ZoneInfo) -> Sequence[datetime]:
+    """The instants of one day, in order, each once. A scheduler asks for the same day at each of its ticks."""
     if not fields.on(day):
-        return []
+        return ()
     walls = (datetime.combine(day, time(hour, minute)) for hour in fields.hours for minute in fields.minutes)
-    return sorted({at for wall in walls for at in _at(wall, zone, every_hour=fields.every_hour)})
+    return tuple(sorted({at for wall in walls for at in _at(wall, zone, every_hour=fields.every_hour)}))
 
 
 def _at(wall: datetime, zone: ZoneInfo, *, every_hour: bool) -> Sequence[datetime]:

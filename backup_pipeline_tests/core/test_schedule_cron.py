@@ -157,7 +157,8 @@ def test_the_scheduler_asks_at_every_due_time_wherever_clocks_change() -> None:
 @pytest.mark.timeout(3600)
 def test_the_scheduler_asks_at_every_due_time_of_ten_years() -> None:
     for zone in zones():
-        _same_ticks(zone, [*HALF_HOURS, *OTHERS], zone.changes or (NOW,), days=1.5)
+        _same_ticks(zone, HALF_HOURS, zone.changes[:4] or (NOW,), days=1)
+        _same_ticks(zone, [*SOME, *OTHERS], zone.changes or (NOW,), days=1)
 
 
 def test_where_clocks_never_change_the_scheduler_has_the_line_as_it_is_written() -> None:
