@@ -1,6 +1,7 @@
 """Bring the ledger's tables to this version of the code.
 
-Migrations are the modules in `migrations/versions`, named r0001_…, each with the revision before it.
+Migrations are the modules in `migrations/versions`, named r0007_…, each with the revision before it. The first makes
+all tables; it has the number of version 0.1, so that such a ledger is at it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def run_migrations(connection: Connection) -> None:
     except CommandError as error:
         found = current_revision(connection)
         message = f"The ledger is at revision {found}, which this version of the code does not know."
-        raise LedgerError(message, do="Install the newer version of backup-pipeline that migrated it.") from error
+        newer = "Install the newer version of backup-pipeline that migrated it."
+        older = "It is older than version 0.1: name a new database, and fill it with backup-pipeline rebuild."
+        raise LedgerError(message, do=older if found and found < head_revision() else newer) from error
 
 
 _LOCK = int.from_bytes(b"ledger", "big")

@@ -1,1 +1,1 @@
-"""Where bundles and partitions live: S3, a directory, memory; and what wraps a store: retries, faults."""
+"""Where bundles and partitions live: S3 or a directory; and what wraps a store: retries, encryption."""

@@ -81,7 +81,7 @@ def test_a_change_is_written_into_its_row_and_no_other(restores: Restores) -> No
     approved = RestoreChange(RestoreStatus.APPROVED, decided_by="karim", decided_at=NOON, decision_reason="right")
     running = RestoreChange(RestoreStatus.RUNNING, started_at=NOON, owner=Owner("h", 1, 2.0), heartbeat_at=NOON)
     done = RestoreChange(RestoreStatus.DONE, finished_at=NOON, report={"seconds": 1.5}, run_id="r")
-    for change in (approved, RestoreChange(plan={"refused": False}), running):
+    for change in (RestoreChange(plan={"refused": False}), approved, running):
         restores.change(row.id, change)
     written = restores.change(row.id, done)
     expected: dict[str, Any] = {

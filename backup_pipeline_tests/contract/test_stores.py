@@ -18,10 +18,10 @@ from backup_pipeline.formats.age import AgeCipher, new_identity, parse_recipient
 from backup_pipeline.formats.seal_keys import Ed25519Keys, new_seal_key, parse_seal_key
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.sealed import SealedStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.servers.swift import SwiftServer
 
 MB = 1 << 20

@@ -26,7 +26,7 @@ from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.export import ExportRequest, TableResult, export_tables
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 
 DAY = date(2026, 11, 21)
 CATALOG = "exact"

@@ -18,7 +18,7 @@ from backup_pipeline.formats.parquet import ParquetWriter, PartsWriter
 from backup_pipeline.formats.sheet import SheetWriter
 from backup_pipeline.operations import export as export_table
 from backup_pipeline.postgres.source import PostgresSnapshot
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.exactness.exporting import Exporter, public
 from backup_pipeline_tests.exactness.loading import session
 

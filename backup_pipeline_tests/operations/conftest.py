@@ -16,7 +16,7 @@ from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.operations.vault_fixtures import untouched_vault, vault
 from backup_pipeline_tests.servers.postgres import temporary_database

@@ -25,7 +25,7 @@ from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.verify import VerifyPorts
 from backup_pipeline.postgres.source import PostgresSource
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 
 NOBODY = Owner("test", 1, 0.0)
 _SALTS = itertools.count(1)

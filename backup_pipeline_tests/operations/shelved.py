@@ -18,12 +18,11 @@ from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.prune.perform import PruneReport, prune
 from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
-from backup_pipeline.stores.faulty import FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.open import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored
 from backup_pipeline_tests.core.test_manifest import table as table_entry
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore
 
 TABLES = ("goods", "sold")
 BUNDLE = "full_backup.zip"

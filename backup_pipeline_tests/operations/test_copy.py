@@ -20,8 +20,7 @@ from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.copy import copy_backup, copy_missing, missing_copies, order_of, verify_copy
 from backup_pipeline.operations.verify import VerifyRequest
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.faulty import Fault, FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import SHOP, Made
 from backup_pipeline_tests.operations.made import NOBODY, Place, now, verify_ports
 
@@ -97,7 +96,7 @@ def test_a_backup_on_a_disk_is_copied_like_any_other(desk: Desk, tmp_path: Path)
 
 def test_the_manifest_comes_last(desk: Desk) -> None:
     seen: list[str] = []
-    second = FaultyStore(desk.second).on("put", Fault(times=None, before=seen.append))
+    second = FaultyStore(desk.second).on("put", StoreFault(times=None, before=seen.append))
     desk.copy(second=second)
     assert seen == [desk.made.bundle, desk.made.place.manifest]
 
@@ -117,7 +116,7 @@ def test_a_damaged_copy_is_replaced(desk: Desk) -> None:
 
 
 def test_what_the_first_store_gives_wrongly_is_not_copied(desk: Desk) -> None:
-    first = FaultyStore(desk.made.store).on("stream", Fault(nth=2, flip=4711))
+    first = FaultyStore(desk.made.store).on("stream", StoreFault(nth=2, flip=4711))
     row = desk.copy(first=first)
     assert row.status is CopyStatus.FAILED
     assert "is damaged" in (row.error_message or "")
@@ -126,7 +125,7 @@ def test_what_the_first_store_gives_wrongly_is_not_copied(desk: Desk) -> None:
 
 @pytest.mark.parametrize("key", ["bundle", "manifest"])
 def test_what_does_not_come_back_from_the_second_is_no_copy(desk: Desk, key: str) -> None:
-    second = FaultyStore(desk.second).on("put", Fault(nth=1 if key == "bundle" else 2, flip=80))
+    second = FaultyStore(desk.second).on("put", StoreFault(nth=1 if key == "bundle" else 2, flip=80))
     row = desk.copy(second=second)
     assert row.status is CopyStatus.FAILED
     assert "did not come back" in (row.error_message or "")
@@ -134,7 +133,7 @@ def test_what_does_not_come_back_from_the_second_is_no_copy(desk: Desk, key: str
 
 
 def test_a_failed_copy_is_told_once_and_its_recovery_once(desk: Desk) -> None:
-    away = FaultyStore(desk.second).on("head", Fault(times=None, error=AWAY))
+    away = FaultyStore(desk.second).on("head", StoreFault(times=None, error=AWAY))
     for _ in range(3):
         row = desk.copy(second=away)
         assert (row.status, desk.row) == (CopyStatus.FAILED, row)
@@ -148,7 +147,7 @@ def test_a_failed_copy_is_told_once_and_its_recovery_once(desk: Desk) -> None:
 
 
 def test_a_copy_that_is_stopped_leaves_no_manifest_and_a_row_that_says_so(desk: Desk) -> None:
-    second = FaultyStore(desk.second).on("put", Fault(nth=2, error=KeyboardInterrupt()))
+    second = FaultyStore(desk.second).on("put", StoreFault(nth=2, error=KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         desk.copy(second=second)
     assert desk.row is not None
@@ -244,7 +243,7 @@ def test_a_backup_is_copied_when_it_is_made(shop_url: str, tmp_path: Path) -> No
 
 def test_a_second_store_that_is_away_costs_a_warning_and_not_the_backup(shop_url: str, tmp_path: Path) -> None:
     place, people = Place(tmp_path), Listening()
-    away = FaultyStore(MemoryStore()).on("head", Fault(times=None, error=AWAY))
+    away = FaultyStore(MemoryStore()).on("head", StoreFault(times=None, error=AWAY))
     ports = replace(place.ports(shop_url), second=Second(URL, away), alerter=people)
     attempt = backed_up(shop_url, place, ports)
     assert attempt.status is Status.SUCCESS_WITH_WARNINGS
@@ -254,7 +253,7 @@ def test_a_second_store_that_is_away_costs_a_warning_and_not_the_backup(shop_url
 
 def test_whoever_stops_the_copy_does_not_undo_the_backup(shop_url: str, tmp_path: Path) -> None:
     place = Place(tmp_path)
-    stopped = FaultyStore(MemoryStore()).on("put", Fault(error=KeyboardInterrupt()))
+    stopped = FaultyStore(MemoryStore()).on("put", StoreFault(error=KeyboardInterrupt()))
     ports = replace(place.ports(shop_url), second=Second(URL, stopped))
     with pytest.raises(KeyboardInterrupt):
         backed_up(shop_url, place, ports)

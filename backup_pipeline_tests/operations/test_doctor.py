@@ -22,11 +22,10 @@ from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, le
 from backup_pipeline.operations.download import Witness
 from backup_pipeline.postgres.examine import examine_source
 from backup_pipeline.stores.examine import bucket_of, folder_of
-from backup_pipeline.stores.faulty import Fault, FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.alerts.servers import free_port
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.made import NOBODY, now
 from backup_pipeline_tests.operations.test_s3_roles import Roles, roles
@@ -106,7 +105,7 @@ def test_a_good_store_is_ok_and_left_as_it_was() -> None:
 @pytest.mark.parametrize("operation", ["put", "get", "list", "stream"])
 def test_a_store_that_fails_at_one_thing_says_which(operation: str) -> None:
     store = FaultyStore(MemoryStore())
-    store.on(operation, Fault(times=None, error=StoreUnavailableError("503", do="Wait.")))  # type: ignore[arg-type]
+    store.on(operation, StoreFault(times=None, error=StoreUnavailableError("503", do="Wait.")))  # type: ignore[arg-type]
     found = [line for line in trial(store) if line.state is LineState.PROBLEM]
     assert [line.do for line in found] == ["Wait."]
     assert left(store.inner) == []
@@ -114,13 +113,13 @@ def test_a_store_that_fails_at_one_thing_says_which(operation: str) -> None:
 
 def test_bytes_that_come_back_otherwise_are_a_problem() -> None:
     store = FaultyStore(MemoryStore())
-    store.on("get", Fault(times=None, flip=3))
+    store.on("get", StoreFault(times=None, flip=3))
     assert states(trial(store), "otherwise than") == [LineState.PROBLEM]
 
 
 def test_a_denied_delete_is_said_with_what_is_left() -> None:
     store = FaultyStore(MemoryStore())
-    store.on("delete", Fault(times=None, error=StoreDeniedError("not you")))
+    store.on("delete", StoreFault(times=None, error=StoreDeniedError("not you")))
     [line] = [line for line in trial(store) if line.state is not LineState.OK]
     assert line.state is LineState.WARNING
     assert "doctor/trial.txt" in line.what

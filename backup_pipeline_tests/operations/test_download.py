@@ -19,7 +19,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.operations.download import Destination, Witness, bundle_url, download_bundle
-from backup_pipeline.stores.faulty import Fault, FaultyStore
+from backup_pipeline_tests.doubles.stores import FaultyStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import MuteLedger, now
 
@@ -88,15 +88,15 @@ def test_a_file_that_is_there_stays_unless_forced(made: Made, tmp_path: Path) ->
 
 def test_a_file_that_appears_meanwhile_stays(made: Made, tmp_path: Path) -> None:
     target = tmp_path / "mine.zip"
-    racing = FaultyStore(made.store).on("stream", Fault(nth=2, before=lambda _: target.write_text("precious")))
+    racing = FaultyStore(made.store).on("stream", StoreFault(nth=2, before=lambda _: target.write_text("precious")))
     with pytest.raises(RefusedError):
         download(made, target, store=racing)
     assert target.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("fault", [Fault(nth=2, flip=80_000), Fault(nth=2, truncate=1000)])
-def test_damaged_bytes_leave_nothing(made: Made, tmp_path: Path, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [StoreFault(nth=2, flip=80_000), StoreFault(nth=2, truncate=1000)])
+def test_damaged_bytes_leave_nothing(made: Made, tmp_path: Path, fault: StoreFault) -> None:
     with pytest.raises(VerificationError):
         download(made, tmp_path, store=FaultyStore(made.store).on("stream", fault))
     assert list(tmp_path.iterdir()) == []
@@ -106,12 +106,12 @@ def test_damaged_bytes_leave_the_older_file_also_when_forced(made: Made, tmp_pat
     target = tmp_path / "mine.zip"
     target.write_text("precious")
     with pytest.raises(VerificationError):
-        download(made, target, store=FaultyStore(made.store).on("stream", Fault(nth=2, flip=8)), force=True)
+        download(made, target, store=FaultyStore(made.store).on("stream", StoreFault(nth=2, flip=8)), force=True)
     assert target.read_text() == "precious"
 
 
 def test_a_store_that_goes_away_leaves_nothing(made: Made, tmp_path: Path) -> None:
-    gone = FaultyStore(made.store).on("stream", Fault(nth=2, error=StoreUnavailableError("gone"), after=1))
+    gone = FaultyStore(made.store).on("stream", StoreFault(nth=2, error=StoreUnavailableError("gone"), after=1))
     with pytest.raises(StoreUnavailableError):
         download(made, tmp_path, store=gone)
     assert list(tmp_path.iterdir()) == []

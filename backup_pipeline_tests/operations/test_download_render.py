@@ -39,8 +39,7 @@ from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import Destination, Witness, render_backup
 from backup_pipeline.operations.streams import WINDOW
-from backup_pipeline.stores.faulty import Fault, FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import MuteLedger, Place, now
 from backup_pipeline_tests.servers.postgres import temporary_database
@@ -253,7 +252,7 @@ def test_a_store_that_goes_away_leaves_nothing_and_the_older_file_also_when_forc
 ) -> None:
     target = out / "mine"
     target.write_text("precious")
-    gone = FaultyStore(isp_backup.store).on("stream", Fault(error=StoreUnavailableError("gone")))
+    gone = FaultyStore(isp_backup.store).on("stream", StoreFault(error=StoreUnavailableError("gone")))
     with pytest.raises(StoreUnavailableError):
         render(isp_backup, kind, target, store=gone, force=True)
     assert [p.name for p in out.iterdir()] == ["mine"]

@@ -32,7 +32,7 @@ from backup_pipeline.operations.copy import copy_backup, order_of
 from backup_pipeline.operations.download import Destination, Witness, download_bundle, render_backup
 from backup_pipeline.operations.keys import check_key
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.made import NOBODY, Place, Quiet, now, verify_ports
 from backup_pipeline_tests.operations.vault import (

@@ -11,8 +11,8 @@ from backup_pipeline.core.errors import NotFoundError, StoreDeniedError, UsageEr
 from backup_pipeline.core.ledger import Hold, Status, read_hold, seal_hold
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup, release_backup
-from backup_pipeline.stores.faulty import Fault
 from backup_pipeline_tests.core.retained import NOW, days
+from backup_pipeline_tests.doubles.stores import StoreFault
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, with_status
 
 HOLD = Hold("rahim", "the audit of 2026", NOW + timedelta(days=9))
@@ -91,7 +91,7 @@ def test_release_says_whether_there_was_a_hold(shop: Shelved) -> None:
 def test_where_nobody_may_delete_a_hold_is_released_by_writing_that_it_is_over(shop: Shelved) -> None:
     row = days(2)[1]
     hold_backup(row, HOLD, shop.store, shop.ports)
-    shop.faulty.on("delete", Fault(times=None, error=StoreDeniedError("no")))
+    shop.faulty.on("delete", StoreFault(times=None, error=StoreDeniedError("no")))
     release_backup(shop.row(row.backup_id), shop.store, shop.ports, by="karim")
     assert read_hold(shop.store.get(place_of(row).hold), "it") == NOW
     assert shop.row(row.backup_id).hold is None

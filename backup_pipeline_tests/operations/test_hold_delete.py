@@ -11,8 +11,8 @@ from backup_pipeline.core.ledger import Attempt, Hold, Status, seal_hold
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import check_confirmed, check_deletable, delete_backup, left_error
-from backup_pipeline.stores.faulty import Fault
 from backup_pipeline_tests.core.retained import NOW, backup, days
+from backup_pipeline_tests.doubles.stores import StoreFault
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, sizes, with_status
 
 
@@ -125,7 +125,7 @@ def test_what_is_left_of_one_that_failed_or_expired_goes(shop: Shelved, status: 
 
 def test_deleting_again_removes_what_was_left(shop: Shelved) -> None:
     row = days(6)[3]
-    shop.faulty.on("delete", Fault(nth=2, error=StoreDeniedError("no", do="ask")))
+    shop.faulty.on("delete", StoreFault(nth=2, error=StoreDeniedError("no", do="ask")))
     removed = delete_backup(row, shop.wish, shop.ports, reason="")
     assert len(removed.left) == 1
     assert left_error(removed).exit_code == 3
@@ -137,7 +137,7 @@ def test_deleting_again_removes_what_was_left(shop: Shelved) -> None:
 
 def test_a_store_that_refuses_keeps_the_backup_whole_and_listed(shop: Shelved) -> None:
     row = days(6)[3]
-    shop.faulty.on("delete", Fault(error=StoreDeniedError("no", do="ask")))
+    shop.faulty.on("delete", StoreFault(error=StoreDeniedError("no", do="ask")))
     removed = delete_backup(row, shop.wish, shop.ports, reason="")
     assert shop.row(row.backup_id).status is Status.SUCCESS
     assert len(shop.stored(place_of(row).prefix)) == 2

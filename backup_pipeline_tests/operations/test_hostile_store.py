@@ -43,9 +43,9 @@ from backup_pipeline.operations.restore.perform import plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.sealed import SealedStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.hostile import (
     FORGERIES,

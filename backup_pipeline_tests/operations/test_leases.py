@@ -21,7 +21,7 @@ from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.memory_leases import MemoryLeases
 from backup_pipeline.operations.alerting import failure_alert
 from backup_pipeline.operations.leases import HeldLease, guarded, lease_of, take
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.operations.made import Place
 

@@ -21,7 +21,7 @@ from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
 from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild, rebuild
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import now
 from backup_pipeline_tests.operations.vault import STRANGER_SECRET, Vault

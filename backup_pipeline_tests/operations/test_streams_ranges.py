@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from backup_pipeline.core.ports.people import BytesMoved, Event, Silence
 from backup_pipeline.operations.streams import Ranges
-from backup_pipeline.stores.faulty import FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore
 
 CONTENT = bytes(range(256)) * 2
 

@@ -13,7 +13,7 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.core.ports.people import BytesMoved, Event
 from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
-from backup_pipeline.stores.faulty import Fault, FaultyStore
+from backup_pipeline_tests.doubles.stores import FaultyStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.forging import rezip
 from backup_pipeline_tests.operations.made import verify_ports
@@ -132,7 +132,7 @@ def test_a_bundle_and_a_manifest_exchanged_together_are_found_by_what_the_ledger
 
 def test_a_store_that_does_not_answer_is_an_error_and_no_finding(made: Made) -> None:
     down = FaultyStore(made.store)
-    down.on("stream", Fault(error=StoreUnavailableError("no answer"), times=None))
+    down.on("stream", StoreFault(error=StoreUnavailableError("no answer"), times=None))
     with pytest.raises(StoreUnavailableError):
         verify(made, store=down)
 

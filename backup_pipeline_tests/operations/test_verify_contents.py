@@ -26,8 +26,8 @@ from backup_pipeline.formats import decoder as inspect_parquet
 from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made, backed_up
 from backup_pipeline_tests.operations.forging import (
     LIBRARY,

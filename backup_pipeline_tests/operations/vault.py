@@ -19,7 +19,7 @@ from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.made import Place, verify_ports
 
 OWNER_SECRET, OWNER = new_identity()

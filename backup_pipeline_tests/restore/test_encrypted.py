@@ -11,7 +11,7 @@ from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.ports import RestorePorts
 from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.vault import (
     OWNER,

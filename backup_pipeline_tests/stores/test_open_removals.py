@@ -19,13 +19,12 @@ import pytest
 from backup_pipeline.core.errors import StoreDeniedError, StoreError, StoreUnavailableError
 from backup_pipeline.core.retention.prune import Versions, Why
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.faulty import Fault, FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.open import DirectoryRemovals, PlainRemovals, removals_of
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3.clients import Lock, LockMode
 from backup_pipeline.stores.s3.removals import S3Removals
 from backup_pipeline.stores.s3.store import TRIAL_KEY, S3Store
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble
 from backup_pipeline_tests.servers.moto import MotoServer
 from backup_pipeline_tests.servers.swift import SwiftServer
@@ -54,7 +53,7 @@ def test_what_a_store_would_not_delete_is_told_and_the_rest_goes() -> None:
     store = FaultyStore(MemoryStore())
     for key in KEYS:
         store.put(key, [b"1"])
-    store.on("delete", Fault(nth=1, error=StoreDeniedError("a policy forbids it", do="ask")))
+    store.on("delete", StoreFault(nth=1, error=StoreDeniedError("a policy forbids it", do="ask")))
     [left] = removals_of(store).remove([*KEYS, "shop/not-there"], REPORT)
     assert (left.key, left.why, left.message, left.do, left.hidden) == (
         KEYS[0],
@@ -64,12 +63,12 @@ def test_what_a_store_would_not_delete_is_told_and_the_rest_goes() -> None:
         False,
     )
     assert _keys(store) == KEYS[:1]
-    broken = FaultyStore(store.inner).on("delete", Fault(nth=1, error=StoreError("the disk is broken")))
+    broken = FaultyStore(store.inner).on("delete", StoreFault(nth=1, error=StoreError("the disk is broken")))
     assert [each.why for each in removals_of(broken).remove(KEYS, REPORT)] == [Why.FAILED]
 
 
 def test_a_store_that_does_not_answer_is_an_error() -> None:
-    store = FaultyStore(MemoryStore()).on("delete", Fault(error=StoreUnavailableError("503")))
+    store = FaultyStore(MemoryStore()).on("delete", StoreFault(error=StoreUnavailableError("503")))
     with pytest.raises(StoreUnavailableError):
         removals_of(store).remove(KEYS, REPORT)
 

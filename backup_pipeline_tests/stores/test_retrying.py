@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import BackupError, DiskFullError, NotFoundError, StoreError, StoreUnavailableError
-from backup_pipeline.stores.faulty import Fault, FaultyStore, Operation
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.retrying import RetryingStore
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, Operation, StoreFault
 
 GONE = StoreUnavailableError("no answer")
 MB = 1 << 20
@@ -48,7 +47,7 @@ RETRIED: list[Operation] = ["put_file", "get", "stream", "head", "list", "delete
 def test_a_transient_error_is_waited_out(operation: Operation, tmp_path: Path) -> None:
     case = _Case()
     case.memory.put("k", [b"1"])
-    case.faulty.on(operation, Fault(times=3, error=GONE))
+    case.faulty.on(operation, StoreFault(times=3, error=GONE))
     _do(case, operation, tmp_path / "file")
     assert case.waits == [0.5, 1.0, 2.0]
     assert case.faulty.calls[operation] == 4
@@ -58,7 +57,7 @@ def test_a_transient_error_is_waited_out(operation: Operation, tmp_path: Path) -
 def test_a_lasting_transient_error_comes_out_after_the_last_attempt(operation: Operation, tmp_path: Path) -> None:
     case = _Case()
     case.memory.put("k", [b"1"])
-    case.faulty.on(operation, Fault(times=None, error=GONE))
+    case.faulty.on(operation, StoreFault(times=None, error=GONE))
     with pytest.raises(StoreUnavailableError) as caught:
         _do(case, operation, tmp_path / "file")
     assert caught.value is GONE
@@ -71,7 +70,7 @@ def test_a_lasting_transient_error_comes_out_after_the_last_attempt(operation: O
 def test_a_permanent_error_is_not_tried_again(operation: Operation, error: BackupError, tmp_path: Path) -> None:
     case = _Case()
     case.memory.put("k", [b"1"])
-    case.faulty.on(operation, Fault(times=None, error=error))
+    case.faulty.on(operation, StoreFault(times=None, error=error))
     with pytest.raises(type(error)):
         _do(case, operation, tmp_path / "file")
     assert case.faulty.calls[operation] == 1
@@ -80,7 +79,7 @@ def test_a_permanent_error_is_not_tried_again(operation: Operation, error: Backu
 
 def test_a_signature_is_tried_again() -> None:
     case = _Case()
-    case.faulty.on("sign", Fault(times=3, error=GONE))
+    case.faulty.on("sign", StoreFault(times=3, error=GONE))
     with pytest.raises(BackupError, match="no URL"):
         case.store.sign("k", expires=timedelta(hours=1), file_name="k")
     assert case.faulty.calls["sign"] == 4
@@ -88,7 +87,7 @@ def test_a_signature_is_tried_again() -> None:
 
 def test_a_put_of_chunks_that_are_read_once_is_not_tried_again() -> None:
     case = _Case()
-    case.faulty.on("put", Fault(error=GONE))
+    case.faulty.on("put", StoreFault(error=GONE))
     with pytest.raises(StoreUnavailableError):
         case.store.put("k", iter([b"1"]))
     assert case.faulty.calls["put"] == 1
@@ -97,7 +96,7 @@ def test_a_put_of_chunks_that_are_read_once_is_not_tried_again() -> None:
 
 def test_chance_shortens_a_wait_by_up_to_half_and_the_longest_wait_bounds_it() -> None:
     case = _Case(attempts=10, chance=0.5)
-    case.faulty.on("check", Fault(times=9, error=GONE))
+    case.faulty.on("check", StoreFault(times=9, error=GONE))
     case.store.check()
     assert case.waits == [0.375, 0.75, 1.5, 3.0, 6.0, 12.0, 15.0, 15.0, 15.0]
 
@@ -107,7 +106,7 @@ def test_a_stream_goes_on_at_the_byte_it_reached(after: int) -> None:
     case = _Case()
     content = bytes(range(256)) * (3 * 4096)
     case.memory.put("k", [content])
-    case.faulty.on("stream", Fault(times=2, error=GONE, after=after))
+    case.faulty.on("stream", StoreFault(times=2, error=GONE, after=after))
     assert b"".join(case.store.stream("k", start=7, length=2 * MB + 5)) == content[7 : 7 + 2 * MB + 5]
     assert len(case.waits) == (1 if after == 2 else 2)
 
@@ -116,14 +115,14 @@ def test_progress_renews_the_attempts_of_a_stream() -> None:
     case = _Case(attempts=2)
     content = bytes(10 * MB)
     case.memory.put("k", [content])
-    case.faulty.on("stream", Fault(times=None, error=GONE, after=1))
+    case.faulty.on("stream", StoreFault(times=None, error=GONE, after=1))
     assert b"".join(case.store.stream("k", length=9 * MB)) == content[: 9 * MB]
 
 
 def test_a_stream_does_not_go_on_in_another_object() -> None:
     case = _Case()
     case.memory.put("k", [bytes(3 * MB)])
-    case.faulty.on("stream", Fault(error=GONE, after=1))
+    case.faulty.on("stream", StoreFault(error=GONE, after=1))
     chunks = case.store.stream("k")
     next(chunks)
     case.memory.put("k", [b"x" * 3 * MB])
@@ -135,13 +134,13 @@ def test_a_list_goes_on_where_it_was_and_names_each_object_once() -> None:
     case = _Case()
     for number in range(6):
         case.memory.put(f"k{number}", [b"1"])
-    case.faulty.on("list", Fault(times=1, error=GONE, after=2)).on("list", Fault(nth=2, error=GONE, after=5))
+    case.faulty.on("list", StoreFault(times=1, error=GONE, after=2)).on("list", StoreFault(nth=2, error=GONE, after=5))
     assert [each.key for each in case.store.list("k")] == [f"k{number}" for number in range(6)]
     assert case.faulty.calls["list"] == 3
 
 
 def test_each_wait_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     case = _Case()
-    case.faulty.on("check", Fault(error=GONE))
+    case.faulty.on("check", StoreFault(error=GONE))
     case.store.check()
     assert caplog.messages == ["Attempt 1 of 4 failed, the next is in 0.5 s: no answer"]

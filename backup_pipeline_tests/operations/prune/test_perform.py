@@ -17,10 +17,9 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import delete_backup, hold_backup
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.operations.prune.plan import Shelf
-from backup_pipeline.stores.faulty import Fault, FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
 from backup_pipeline.stores.open import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup, days
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, keys_of, old, sizes, with_status
 
 DAY = timedelta(days=1)
@@ -113,7 +112,7 @@ def test_killed_before_any_change_of_the_store_the_next_prune_does_it_all() -> N
     deletes = 0
     while True:
         shop, _ = _crashing()
-        shop.faulty.on("delete", Fault(nth=deletes + 1, error=Killed()))
+        shop.faulty.on("delete", StoreFault(nth=deletes + 1, error=Killed()))
         try:
             shop.prune()
         except Killed:
@@ -347,7 +346,7 @@ def test_a_restore_that_begins_after_the_plan_keeps_its_backup(shop: Shelved) ->
 
 def test_a_store_that_lets_nobody_delete_keeps_everything_listed(shop: Shelved) -> None:
     denied = StoreDeniedError("S3 said no to: delete: AccessDenied", do="Prune with other credentials.")
-    shop.faulty.on("delete", Fault(times=None, error=denied))
+    shop.faulty.on("delete", StoreFault(times=None, error=denied))
     before = shop.stored()
     report = shop.prune()
     assert shop.stored() == before
@@ -362,7 +361,7 @@ def test_a_store_that_lets_nobody_delete_keeps_everything_listed(shop: Shelved) 
 
 def test_what_can_not_be_removed_whole_says_so_in_its_row_and_goes_later(shop: Shelved) -> None:
     denied = StoreDeniedError("no", do="ask")
-    shop.faulty.on("delete", Fault(nth=2, times=1, error=denied))  # the bundle of the oldest
+    shop.faulty.on("delete", StoreFault(nth=2, times=1, error=denied))  # the bundle of the oldest
     report = shop.prune()
     row = shop.row(old(2)[1].backup_id)
     assert row.status is Status.EXPIRED
@@ -373,7 +372,7 @@ def test_what_can_not_be_removed_whole_says_so_in_its_row_and_goes_later(shop: S
 
 
 def test_a_store_that_goes_away_is_an_error_and_not_a_refusal(shop: Shelved) -> None:
-    shop.faulty.on("delete", Fault(nth=2, error=StoreUnavailableError("503")))
+    shop.faulty.on("delete", StoreFault(nth=2, error=StoreUnavailableError("503")))
     with pytest.raises(StoreUnavailableError):
         shop.prune()
     shop.prune()
@@ -399,7 +398,7 @@ def test_copies_go_with_their_backups_and_a_copy_that_stays_is_tried_again(shop:
             second.put(key, [b"copy"])
         shop.ledger.copies.put(Copy(row.backup_id, "shop", "file:///second", CopyStatus.GOOD, NOW))
     ports = replace(shop.ports, others=(Shelf("file:///second", second, removals_of(second)),))
-    second.on("delete", Fault(times=1, error=StoreDeniedError("no", do="ask")))
+    second.on("delete", StoreFault(times=1, error=StoreDeniedError("no", do="ask")))
     report = prune(shop.plan(), shop.wish, ports)
     oldest, older = old(2)[1].backup_id, old(2)[0].backup_id
     assert len(report.left) == 1

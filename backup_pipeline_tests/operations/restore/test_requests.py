@@ -44,7 +44,7 @@ from backup_pipeline.operations.restore.requests import (
     ended_when_it_fails,
     tidy,
 )
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.operations.made import NOBODY
 

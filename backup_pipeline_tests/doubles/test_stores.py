@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import StoreError
-from backup_pipeline.stores.faulty import Fault, FaultyStore
-from backup_pipeline.stores.memory import MemoryStore
+from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 
 BROKEN = StoreError("broken")
 
@@ -19,7 +18,7 @@ def store() -> FaultyStore:
 
 
 def test_a_fault_strikes_from_its_call_on_and_as_often_as_planned(store: FaultyStore) -> None:
-    store.on("put", Fault(nth=2, times=2, error=BROKEN))
+    store.on("put", StoreFault(nth=2, times=2, error=BROKEN))
     outcomes = []
     for number in range(5):
         try:
@@ -33,7 +32,7 @@ def test_a_fault_strikes_from_its_call_on_and_as_often_as_planned(store: FaultyS
 
 
 def test_an_error_can_come_after_some_chunks(store: FaultyStore) -> None:
-    store.on("put", Fault(error=BROKEN, after=2))
+    store.on("put", StoreFault(error=BROKEN, after=2))
     with pytest.raises(StoreError, match="broken"):
         store.put("k", [b"1", b"2", b"3"])
     assert list(store.list("")) == []
@@ -42,17 +41,17 @@ def test_an_error_can_come_after_some_chunks(store: FaultyStore) -> None:
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        (Fault(truncate=0), b""),
-        (Fault(truncate=3), b"abc"),
-        (Fault(truncate=4), b"abcd"),
-        (Fault(truncate=99), b"abcdef"),
-        (Fault(flip=0), b"`bcdef"),
-        (Fault(flip=8 * 5 + 1), b"abcded"),
-        (Fault(flip=8 * 99), b"abcdef"),
+        (StoreFault(truncate=0), b""),
+        (StoreFault(truncate=3), b"abc"),
+        (StoreFault(truncate=4), b"abcd"),
+        (StoreFault(truncate=99), b"abcdef"),
+        (StoreFault(flip=0), b"`bcdef"),
+        (StoreFault(flip=8 * 5 + 1), b"abcded"),
+        (StoreFault(flip=8 * 99), b"abcdef"),
     ],
 )
 def test_bytes_are_cut_or_flipped_on_their_way_in_and_out(
-    store: FaultyStore, fault: Fault, expected: bytes, tmp_path: Path
+    store: FaultyStore, fault: StoreFault, expected: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"abcdef")
     store.on("put", fault).on("put_file", fault)
@@ -67,5 +66,5 @@ def test_bytes_are_cut_or_flipped_on_their_way_in_and_out(
 
 def test_something_can_happen_just_before_a_call(store: FaultyStore) -> None:
     store.put("k", [b"1"])
-    store.on("get", Fault(before=lambda key: store.inner.put(key, [b"changed"])))
+    store.on("get", StoreFault(before=lambda key: store.inner.put(key, [b"changed"])))
     assert store.get("k") == b"changed"
