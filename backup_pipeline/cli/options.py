@@ -192,14 +192,16 @@ class Opened:
 
 @contextmanager
 def opened(catalog: str | None = None) -> Iterator[Opened]:
-    """Open the ledger; the embedded PostgreSQL, where it is the ledger's server, is started for as long as it takes.
+    """Open the ledger, brought to this version where an earlier one made it.
+
+    The embedded PostgreSQL, where it is the ledger's server, is started for as long as it takes.
 
     NotFoundError where `catalog` is neither declared nor in the ledger.
     """
     from backup_pipeline.wiring.embedded import ledger_ready
-    from backup_pipeline.wiring.ports import open_ledger
+    from backup_pipeline.wiring.ports import open_current_ledger
 
-    with ledger_ready(Settings()) as settings, open_ledger(settings) as ledger:
+    with ledger_ready(Settings()) as settings, open_current_ledger(settings) as ledger:
         check_known(settings, ledger, catalog)
         yield Opened(settings, ledger)
 

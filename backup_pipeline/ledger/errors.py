@@ -18,10 +18,10 @@ _WAITING_HELPS = ("08", "40", "53", "57P", "55P03")
 
 _ADVICE = {
     "42P01": (
-        "Its tables are missing: `backup-pipeline up` makes them, `backup-pipeline rebuild --confirm` also fills them "
-        "from the store."
+        "Its tables are missing: the first `backup-pipeline backup` makes them, or `up`; where there were backups, "
+        "`backup-pipeline rebuild --confirm` also fills them from the store."
     ),
-    "42703": "Its tables are of another version: `backup-pipeline up` brings them to this one.",
+    "42703": "Its tables are of another version: `backup-pipeline list` brings them to this one.",
     "42501": (
         "Connect as the role that migrated the ledger, or let an administrator run "
         "GRANT backup_pipeline_writer TO <the role of the URL>."

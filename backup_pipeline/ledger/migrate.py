@@ -82,6 +82,22 @@ def upgrade(url: str) -> None:
         engine.dispose()
 
 
+def bring_up_to_date(url: str) -> None:
+    """Migrate the ledger at `url` where an earlier version of this code made its tables.
+
+    One without tables is left as it is: it may be the wrong database. So is one of a newer version, which the next
+    `upgrade` refuses. LedgerError as for `upgrade`.
+    """
+    engine = ledger_engine(url)
+    try:
+        with told_as_ledger_errors(url), engine.connect() as connection:
+            revision = current_revision(connection)
+    finally:
+        engine.dispose()
+    if revision is not None and revision < head_revision():
+        upgrade(url)
+
+
 WRITER = "backup_pipeline_writer"
 PEOPLE = ("admin", "super_admin")
 

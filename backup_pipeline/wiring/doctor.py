@@ -114,7 +114,8 @@ def _tzdata() -> str:
         return f"Python {sys.version_info.major}.{sys.version_info.minor}, version unknown"
 
 
-_MIGRATE = "Nothing: the next backup brings it up to date. Or run `backup-pipeline rebuild` now."
+_MIGRATE = "Nothing: whatever looks into it next brings it to this version: a backup, `backup-pipeline list`."
+_FIRST = "Nothing: the first backup makes them. Where there were backups: `backup-pipeline rebuild --confirm`."
 
 
 def checks_of(
@@ -122,32 +123,43 @@ def checks_of(
 ) -> Sequence[Examination]:
     """Every check of an installation and of these catalogs; `dagster` looks at Dagster where it has a home."""
 
-    def known(look: Callable[[SqlLedger], Iterator[Line]]) -> Callable[[], Iterator[Line]]:
+    def known(topic: str, look: Callable[[SqlLedger], Iterator[Line]]) -> Examination:
+        return Examination(topic, partial(_with_tables, settings, topic, look))
+
+    def opened(look: Callable[[SqlLedger], Iterator[Line]]) -> Callable[[], Iterator[Line]]:
         return partial(_with_ledger, settings, look)
 
     sources = [Examination(f"source {one.catalog}", partial(_source, settings, one)) for one in catalogs]
     return [
         *sources,
         Examination("ledger", partial(_ledger, settings)),
-        Examination("leases", known(lambda ledger: leases(catalogs, ledger, ledger.now(), is_alive_here))),
+        known("leases", lambda ledger: leases(catalogs, ledger, ledger.now(), is_alive_here)),
         Examination(
             "store", partial(_store, "store", partial(plain_store, settings), locks=settings.s3_lock_mode is not None)
         ),
         Examination("second store", partial(_second, settings, catalogs)),
-        Examination("keys", known(lambda ledger: _keys(settings, catalogs, ledger, actor))),
+        Examination("keys", opened(lambda ledger: _keys(settings, catalogs, ledger, actor))),
         Examination("alerts", partial(_channels, settings, send=send)),
-        Examination("alerts", known(outbox)),
+        known("alerts", outbox),
         Examination("pings", partial(watchers, settings)),
-        Examination("disk", known(lambda ledger: disks(settings, catalogs, ledger, folder_of(plain_store(settings))))),
+        Examination("disk", opened(lambda ledger: disks(settings, catalogs, ledger, folder_of(plain_store(settings))))),
         Examination("timezones", partial(timezones, catalogs)),
         Examination("dagster", dagster if settings.dagster_home else _no_dagster),
-        *(Examination(f"backups {one.catalog}", known(partial(_backups, one))) for one in catalogs),
+        *(known(f"backups {one.catalog}", partial(_backups, one)) for one in catalogs),
     ]
 
 
 def _with_ledger(settings: Settings, look: Callable[[SqlLedger], Iterator[Line]]) -> Iterator[Line]:
     with open_ledger(settings) as ledger:
         yield from look(ledger)
+
+
+def _with_tables(settings: Settings, topic: str, look: Callable[[SqlLedger], Iterator[Line]]) -> Iterator[Line]:
+    facts = examine_ledger(ledger_url(settings), utc_now)
+    if facts.revision is None or facts.revision < facts.wanted:  # the line about the ledger says what to do
+        yield skipped(topic, "the ledger's tables are not those of this version")
+        return
+    yield from _with_ledger(settings, look)
 
 
 def _source(settings: Settings, catalog: Catalog) -> Iterator[Line]:
@@ -188,10 +200,14 @@ def _ledger(settings: Settings) -> Iterator[Line]:
     facts = examine_ledger(ledger_url(settings), utc_now)
     if facts.revision == facts.wanted:
         yield ok("ledger", f"it answers, and its tables are those of this version ({facts.revision})")
+    elif facts.revision is None:
+        yield warning("ledger", "it answers, and has no tables yet", _FIRST)
+    elif facts.revision < facts.wanted:
+        what = f"an earlier version made its tables ({facts.revision}; this version has {facts.wanted})"
+        yield warning("ledger", what, _MIGRATE)
     else:
-        yield warning(
-            "ledger", f"its tables are of revision {facts.revision}, this version has {facts.wanted}", _MIGRATE
-        )
+        what = f"a newer version made its tables ({facts.revision}; this version has {facts.wanted})"
+        yield problem("ledger", what, "Install the version of backup-pipeline that made them.")
     if facts.readonly:
         do = "GRANT backup_pipeline_writer TO the role of BACKUP_LEDGER_URL, and SET ROLE or let it inherit."
         yield problem("ledger", f"it may not be written: {', '.join(facts.readonly)}", do)

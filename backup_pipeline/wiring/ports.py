@@ -37,6 +37,7 @@ from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.leases import Heartbeat
+from backup_pipeline.ledger.migrate import bring_up_to_date
 from backup_pipeline.operations.leases import HeldLease, take
 from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, Shelf
 from backup_pipeline.operations.rebuild import RebuildPorts
@@ -77,6 +78,14 @@ def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
         yield ledger
     finally:
         ledger.close()
+
+
+@contextmanager
+def open_current_ledger(settings: Settings) -> Iterator[SqlLedger]:
+    """The ledger for who looks into it, brought to this version where an earlier one made its tables."""
+    bring_up_to_date(ledger_url(settings))
+    with open_ledger(settings) as ledger:
+        yield ledger
 
 
 def open_settings_pinger(settings: Settings) -> Pinger:

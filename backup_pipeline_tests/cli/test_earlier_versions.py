@@ -17,7 +17,6 @@ import psycopg
 import pytest
 
 from backup_pipeline.embedded.server import EmbeddedPostgres
-from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import executed
 from backup_pipeline_tests.servers.postgres import temporary_database
@@ -42,7 +41,6 @@ def environment(
         with psycopg.connect(ledger) as session:
             _make_roles(session)
             session.execute((EARLIER / "ledger_0_1.sql").read_text().encode())
-        SqlLedger.create(ledger).close()  # its tables are brought up to date, as `up` does first of all
         yield {
             "BACKUP_HOME": str(home),
             "BACKUP_CATALOGS": str(home / "catalogs"),
@@ -58,6 +56,13 @@ def _make_roles(session: psycopg.Connection) -> None:
         session.execute(
             f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$".encode()
         )
+
+
+def _revision(ledger: str) -> str:
+    with psycopg.connect(ledger) as session:
+        row = session.execute("SELECT version_num FROM backup_ledger_version").fetchone()
+        assert row is not None
+        return str(row[0])
 
 
 @pytest.fixture
@@ -112,3 +117,45 @@ def test_its_hold_and_its_retention_count(run: Run) -> None:
     ended = run("prune", "--json")
     assert ended.code == 0, ended.out + ended.err
     assert SELECTIVE in ended.out
+
+
+def test_doctor_says_that_nothing_is_to_be_done_and_looks_alone(
+    run: Run, fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(fresh_database) as session:
+        _make_roles(session)
+        session.execute((EARLIER / "ledger_0_1.sql").read_text().encode())
+    monkeypatch.setenv("BACKUP_LEDGER_URL", fresh_database)
+    lines = json.loads(run("doctor", "--json").out)
+    of_ledger = [line for line in lines if line["topic"] == "ledger"]
+    assert "an earlier version made its tables (r0007; this version has" in of_ledger[0]["what"]
+    assert "`backup-pipeline list`" in of_ledger[0]["do"]
+    assert not [line for line in lines if "does not exist" in line["what"]]
+    assert _revision(fresh_database) == "r0007"
+    assert run("check").code in {0, 22}  # overdue or not, as the time of day has it
+    assert _revision(fresh_database) > "r0007"
+
+
+@pytest.mark.parametrize("command", [("list",), ("calendar",), ("stats",), ("verify", SECOND), ("prune",), ("audit",)])
+def test_whatever_looks_into_its_ledger_brings_it_to_this_version(
+    run: Run, fresh_database: str, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    with psycopg.connect(fresh_database) as session:
+        _make_roles(session)
+        session.execute((EARLIER / "ledger_0_1.sql").read_text().encode())
+    monkeypatch.setenv("BACKUP_LEDGER_URL", fresh_database)
+    ended = run(*command)
+    assert ended.code == 0, ended.out + ended.err
+    assert _revision(fresh_database) > "r0007"
+
+
+def test_a_ledger_without_tables_is_no_list_of_problems(
+    run: Run, fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_LEDGER_URL", fresh_database)
+    ended = run("doctor")
+    assert "it answers, and has no tables yet" in ended.out
+    assert "does not exist" not in ended.out
+    listed = run("list")
+    assert listed.code == 1
+    assert "the first `backup-pipeline backup` makes them" in listed.err
