@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +26,7 @@ from backup_pipeline.formats.streams import ByteReader, use_jemalloc
 _Limits = tuple[object, object]
 _TAIL = 8
 """What a file ends with: the size of its footer, and the format's name."""
+_ENDS = (b"PAR1", b"PARE")
 _MOST_FOOTER = 64 << 20
 _MOST_GROUP = 3 << 30
 """A group ends with the row that reaches 64 MB, and a row of PostgreSQL has at most 1 GB on the wire."""
@@ -36,11 +38,13 @@ def parquet_problems(path: Path, file: FileEntry, table: TableEntry) -> Iterator
     One row group is held in memory at a time; nothing is read of a file that claims to need more than any of ours.
     """
     try:
-        if problem := _too_large(path):
+        with path.open("rb") as content:
+            problem = too_large(content)
+        if problem is not None:
             yield problem
             return
         with pq.ParquetFile(path) as opened:
-            yield from _schema_problems(opened.schema_arrow, table.columns)
+            yield from schema_problems(opened.schema_arrow, table.columns)
             rows = yield from _group_problems(opened)
     except (pa.ArrowException, OSError) as error:
         yield f"can not be decoded: {error}"
@@ -49,15 +53,18 @@ def parquet_problems(path: Path, file: FileEntry, table: TableEntry) -> Iterator
         yield f"holds {rows:,} rows; the manifest says {file.rows:,}."
 
 
-def _too_large(path: Path) -> str | None:
-    """Why the file is not opened: its footer, or one of its row groups as the footer has it, would take all memory."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _TAIL, 0))
-        footer = int.from_bytes(file.read(_TAIL)[:4], "little")
+def too_large(file: BinaryIO) -> str | None:
+    """Why a Parquet file is not opened: its footer, or a row group as the footer has it, would take all memory.
+
+    ArrowException, or an OSError, when it is no Parquet file at all.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _TAIL, 0))
+    tail = file.read(_TAIL)
+    footer = int.from_bytes(tail[:4], "little") if tail.endswith(_ENDS) else 0  # what is cut off has none
     if footer > _MOST_FOOTER:
         return f"has a footer of {footer:,} bytes, more than the {_MOST_FOOTER:,} that are read."
-    metadata = pq.read_metadata(path)
+    metadata = pq.read_metadata(file)
     groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     largest = max(groups, default=0)
     if largest > _MOST_GROUP:
@@ -65,7 +72,8 @@ def _too_large(path: Path) -> str | None:
     return None
 
 
-def _schema_problems(schema: pa.Schema, columns: tuple[ColumnEntry, ...]) -> Iterator[str]:
+def schema_problems(schema: pa.Schema, columns: tuple[ColumnEntry, ...]) -> Iterator[str]:
+    """How the schema of a file differs from the columns that were written."""
     wanted = [column.name for column in columns]
     if schema.names != wanted:
         yield f"has the columns {', '.join(schema.names)}; the manifest says {', '.join(wanted)}."

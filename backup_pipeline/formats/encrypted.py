@@ -15,7 +15,7 @@ from isal.igzip_lib import IsalError
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
 from backup_pipeline.core.keys import ENCRYPTED, NOTICE_PATH, Cipher, encrypted_name, is_gzipped, no_key, plain_name
 from backup_pipeline.core.layout import README_PATH, Member, Rendering, bytes_member
-from backup_pipeline.core.manifest import FileEntry, Manifest, StoredFile
+from backup_pipeline.core.manifest import FileEntry, Manifest, StoredFile, TableEntry
 from backup_pipeline.core.names import MOST_NOTE, whole
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Formats, OpenBundle, TableWriter
@@ -31,10 +31,10 @@ _GZIP = 31  # zlib's number for a gzip header around the largest window; its tim
 
 
 class EncryptedWriter:
-    """`inner`, whose files are encrypted by `cipher` on `close`. `before` is called while they are still plain."""
+    """`inner`, whose files are encrypted by `cipher` on `close`."""
 
-    def __init__(self, inner: TableWriter, directory: Path, cipher: Cipher, *, before: Callable[[], None]) -> None:
-        self._inner, self._directory, self._cipher, self._before = inner, directory, cipher, before
+    def __init__(self, inner: TableWriter, directory: Path, cipher: Cipher) -> None:
+        self._inner, self._directory, self._cipher = inner, directory, cipher
         self._made: list[HashingFile] = []
         self._closed = False
 
@@ -53,7 +53,6 @@ class EncryptedWriter:
         The plain sheets go at once; the plain Parquet files stay in the folder, for what the run still counts in them.
         """
         plain = self._inner.close()
-        self._before()
         entries = tuple(self._encrypt(file) for file in plain)
         self._closed = True
         return entries
@@ -178,7 +177,6 @@ class EncryptedFormats:
 
     def __init__(self, inner: Formats, cipher: Cipher) -> None:
         self._inner, self._cipher = inner, cipher
-        self._previews: dict[Path, str] = {}
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -188,18 +186,7 @@ class EncryptedFormats:
     def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
         """A writer whose files are encrypted when it closes."""
         inner = self._inner.writer(plan, directory, timezone)
-        if not self._cipher.recipients:
-            return inner
-
-        def look() -> None:
-            self._previews[directory] = self._inner.preview(plan, directory)
-
-        return EncryptedWriter(inner, directory, self._cipher, before=look)
-
-    def preview(self, plan: TablePlan, directory: Path) -> str:
-        """The first rows of the sheet, as they were seen before it was encrypted."""
-        seen = self._previews.pop(directory, None)
-        return self._inner.preview(plan, directory) if seen is None else seen
+        return EncryptedWriter(inner, directory, self._cipher) if self._cipher.recipients else inner
 
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
         """The members as one ZIP, each encrypted; files that are encrypted already go in as they are."""
@@ -222,3 +209,14 @@ class EncryptedFormats:
     def copy_rows(self, file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
         """As the inner formats do; `file` is plain."""
         return self._inner.copy_rows(file, columns, binary)
+
+    def decrypted(self, chunks: Iterable[bytes], what: str, recipients: Sequence[str]) -> Iterator[bytes]:
+        """The plain bytes of a file; DecryptError, naming its recipients, when no identity opens it."""
+        try:
+            yield from self._cipher.decrypt(chunks, what)
+        except DecryptError as error:
+            raise no_key(what, recipients, self._cipher.holders) from error
+
+    def rows(self, files: Iterable[tuple[FileEntry, bytes]], table: TableEntry, where: str) -> pa.Table:
+        """As the inner formats do; `files` are plain."""
+        return self._inner.rows(files, table, where)

@@ -1,23 +1,20 @@
-"""The port `Formats`: Parquet and CSV side by side, the ZIP bundle, its README, the preview of a sheet, renderings."""
+"""The port `Formats`: Parquet and CSV side by side, the ZIP bundle, its README, renderings, and tables read back."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
-from backup_pipeline.core.layout import Member, Rendering, sheet_name
-from backup_pipeline.core.manifest import FileEntry, Manifest
+from backup_pipeline.core.keys import no_key
+from backup_pipeline.core.layout import Member, Rendering
+from backup_pipeline.core.manifest import FileEntry, Manifest, TableEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import OpenBundle, TableWriter
-from backup_pipeline.core.text import plain, table
 from backup_pipeline.formats.bundle import BundleReader, bundle_chunks
 from backup_pipeline.formats.copy_rows import copy_rows
 from backup_pipeline.formats.parquet import ParquetWriter
@@ -112,12 +109,6 @@ class _Lane:
             self._pool.shutdown(wait=True)
 
 
-_PREVIEW_ROWS = 5
-_PREVIEW_WIDTH = 40
-_PREVIEW_LETTERS = 100_000
-"""What is read of a sheet: less than the longest cell that `csv` takes."""
-
-
 class FileFormats:
     """The file formats of format version 1 (docs/format.md)."""
 
@@ -133,15 +124,6 @@ class FileFormats:
     def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
         return SideBySideWriter(ParquetWriter(directory, plan), SheetWriter(directory, plan.sheet, timezone))
-
-    def preview(self, plan: TablePlan, directory: Path) -> str:
-        """The first rows of the sheet in `directory`, as a Markdown table; long cells are cut."""
-        with (directory / sheet_name(0)).open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            beginning = io.StringIO(file.read(_PREVIEW_LETTERS), newline="")
-        titles, *rows = islice(csv.reader(beginning), 1 + _PREVIEW_ROWS)
-        if not rows:
-            return f"*{plain(plan.sheet.name)} is empty.*"
-        return table(titles, [[_short(cell) for cell in row] for row in rows])
 
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
         """The members as the bytes of one ZIP, streamed."""
@@ -171,8 +153,12 @@ class FileFormats:
         """The rows of the Parquet file at `file` as CSV for PostgreSQL's COPY, `columns` in this order."""
         return copy_rows(file, columns, binary)
 
+    def decrypted(self, chunks: Iterable[bytes], what: str, recipients: Sequence[str]) -> Iterator[bytes]:
+        """Nothing is decrypted here: DecryptError."""
+        raise no_key(what, recipients, ())
 
-def _short(cell: str) -> str:
-    """A cell fit for one line."""
-    line = " ".join(cell[: 2 * _PREVIEW_WIDTH].split())
-    return line if len(line) <= _PREVIEW_WIDTH else line[: _PREVIEW_WIDTH - 1] + "…"
+    def rows(self, files: Iterable[tuple[FileEntry, bytes]], table: TableEntry, where: str) -> pa.Table:
+        """The rows of the plain Parquet `files` of `table`, as they were written."""
+        from backup_pipeline.formats.tables import read_rows  # loads pandas, which no backup needs
+
+        return read_rows(files, table, where)

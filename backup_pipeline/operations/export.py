@@ -73,15 +73,11 @@ def _count(relation: Relation, most: int, snapshot: Snapshot) -> int | None:
 
 @dataclass(frozen=True)
 class TableResult:
-    """What became of one table: its partition and its checks, or the error.
-
-    `preview` shows the first rows of the sheet as Markdown.
-    """
+    """What became of one table: its partition and its checks, or the error."""
 
     table: str
     partition: PartitionRecord | None
     checks: tuple[TableCheck, ...] = ()
-    preview: str = ""
     error: BackupError | None = None
 
 
@@ -193,7 +189,7 @@ def export_table(job: TableJob, snapshot: Snapshot, ports: Ports) -> TableResult
     publish_partition(job.place, partition, job.directory, ports.store)
     entry = partition.table
     ports.progress.tell(TableFinished(entry.name, entry.sheet, entry.row_count, entry.bytes, _seconds(started, ports)))
-    return TableResult(plan.name, partition, (*checks, unusual), ports.formats.preview(plan, job.directory))
+    return TableResult(plan.name, partition, (*checks, unusual))
 
 
 def _write_files(job: TableJob, snapshot: Snapshot, ports: Ports) -> tuple[TablePlan, tuple[FileEntry, ...]]:

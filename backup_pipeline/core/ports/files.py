@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backup_pipeline.core.layout import Member, Rendering
-    from backup_pipeline.core.manifest import FileEntry, Manifest
+    from backup_pipeline.core.manifest import FileEntry, Manifest, TableEntry
     from backup_pipeline.core.plans import TablePlan
 
 
@@ -51,9 +51,6 @@ class Formats(Protocol):
     def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
 
-    def preview(self, plan: TablePlan, directory: Path) -> str:
-        """The first rows of the sheet in `directory`, as a Markdown table."""
-
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
         """The members as the bytes of one ZIP, streamed."""
 
@@ -75,4 +72,17 @@ class Formats(Protocol):
 
         NULL is an empty cell without quotes. With `binary`, the columns' types in the target: as rows of a binary COPY,
         without its header and trailer. In flat memory; VerificationError when it can not be read.
+        """
+
+    def decrypted(self, chunks: Iterable[bytes], what: str, recipients: Sequence[str]) -> Iterator[bytes]:
+        """The plain bytes of an encrypted Parquet file, as a stream; what `chunks` raises comes out.
+
+        DecryptError, naming `what` and its `recipients`, when no key here opens it; VerificationError when it is
+        damaged or cut off.
+        """
+
+    def rows(self, files: Iterable[tuple[FileEntry, bytes]], table: TableEntry, where: str) -> pa.Table:
+        """The rows of the plain Parquet `files` of `table`, one after the other, exact; `where` they lie.
+
+        VerificationError when one can not be decoded, claims to take all memory, or is not what its entry says.
         """
