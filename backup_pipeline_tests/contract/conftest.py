@@ -11,8 +11,8 @@ import pytest
 from backup_pipeline.core.alerts import REMIND_EVERY
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Owner, Status
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.verification import Verified
-from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
 

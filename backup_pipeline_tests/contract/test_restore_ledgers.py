@@ -15,8 +15,8 @@ from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Restores
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import upgrade
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish
 

@@ -23,9 +23,9 @@ from backup_pipeline.core.ports import Formats, Ports, Store
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.relations import write_relation
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.export import ExportRequest, TableResult, export_tables
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 
 DAY = date(2026, 11, 21)

@@ -13,11 +13,11 @@ from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded.server import EmbeddedPostgres
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.memory import MB, peak
 from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.restore.bench import Bench, one

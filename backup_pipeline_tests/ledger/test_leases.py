@@ -16,7 +16,7 @@ from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ledger import is_orphaned
 from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.leases import Heartbeat
-from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
 OFTEN = timedelta(milliseconds=5)

@@ -20,11 +20,11 @@ from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.verify import VerifyPorts
 from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 
 NOBODY = Owner("test", 1, 0.0)

@@ -14,7 +14,6 @@ from backup_pipeline.core.manifest import PartitionRecord, StoredBundle, seal
 from backup_pipeline.core.ports import Ledger, Store, StoredObject
 from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.core.retention.rules import Retention
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.prune.perform import PruneReport, prune
 from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
@@ -22,6 +21,7 @@ from backup_pipeline.stores.open import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored
 from backup_pipeline_tests.core.test_manifest import table as table_entry
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore
 
 TABLES = ("goods", "sold")

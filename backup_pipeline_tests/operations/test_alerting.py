@@ -10,9 +10,8 @@ import pytest
 
 from backup_pipeline.core.alerts import CLAIM, GIVE_UP_AFTER, Alert, Delivery, OutboxEntry, Severity
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.memory_outbox import MemoryOutbox
 from backup_pipeline.operations.alerting import deliver, tell
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryOutbox
 from backup_pipeline_tests.ledger.attempts import NOON
 
 ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp", backup_id="b1")

@@ -17,10 +17,10 @@ from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.ports import Ports, Store, StoredObject
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.hold import hold_backup, release_backup
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.made import Place, Quiet
 from backup_pipeline_tests.servers.postgres import temporary_database

@@ -8,9 +8,9 @@ import pytest
 
 from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError
 from backup_pipeline.core.ledger import Outcome, Status
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.attempts import end_failed, end_made
 from backup_pipeline.operations.browse import place_of
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.operations.made import Place
 

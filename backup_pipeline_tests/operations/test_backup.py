@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.backup import close_orphans
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import Place
 

@@ -9,9 +9,9 @@ import pytest
 
 from backup_pipeline.core.errors import NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.ledger import Attempt, Status
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import bundle_place, find_backup, find_sound_backup, stored_manifest
 from backup_pipeline_tests.core.retained import days
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import now
 

@@ -16,7 +16,6 @@ from backup_pipeline.core.doctor import Examination, Line, LineState, judge_sour
 from backup_pipeline.core.errors import SourceError, SourceUnavailableError, StoreDeniedError, StoreUnavailableError
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ports import Store
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
 from backup_pipeline.operations.download import Witness
@@ -25,6 +24,7 @@ from backup_pipeline.stores.examine import bucket_of, folder_of
 from backup_pipeline.stores.retrying import RetryingStore
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.alerts.servers import free_port
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.made import NOBODY, now

@@ -35,10 +35,10 @@ from backup_pipeline.core.ports import Formats, OpenBundle, Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import Destination, Witness, render_backup
 from backup_pipeline.operations.streams import WINDOW
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import MuteLedger, Place, now

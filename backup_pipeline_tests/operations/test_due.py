@@ -17,12 +17,12 @@ from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.operations.alerting import tell_success, tell_unheard
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.due import account, end_vanished, look
 from backup_pipeline_tests.core.values import catalog
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.operations.made import NOBODY, Place
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka

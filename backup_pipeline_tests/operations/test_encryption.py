@@ -25,13 +25,13 @@ from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.browse import place_of, read_document, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of
 from backup_pipeline.operations.download import Destination, Witness, download_bundle, render_backup
 from backup_pipeline.operations.keys import check_key
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.made import NOBODY, Place, Quiet, now, verify_ports

@@ -17,10 +17,9 @@ from backup_pipeline.core.leases import LIFE, Claim, Lease
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Snapshot, Source
 from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.memory_leases import MemoryLeases
 from backup_pipeline.operations.alerting import failure_alert
 from backup_pipeline.operations.leases import HeldLease, guarded, lease_of, take
+from backup_pipeline_tests.doubles.ledgers import MemoryLeases, MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.operations.made import Place

@@ -16,13 +16,12 @@ from backup_pipeline.core.leases import Reading
 from backup_pipeline.core.ledger import STALE_AFTER, Owner, Status
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.memory import MemoryLedger
-from backup_pipeline.ledger.memory_readings import MemoryReadings
 from backup_pipeline.operations.hold import check_deletable, delete_backup
 from backup_pipeline.operations.leases import readers
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.wiring.ports import reading
 from backup_pipeline_tests.core.retained import NOW, days
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryReadings
 from backup_pipeline_tests.operations.shelved import Shelved, old
 
 LONG = timedelta(minutes=5)

@@ -17,10 +17,10 @@ from backup_pipeline.core.ports import Ledger, Second, Store
 from backup_pipeline.core.rebuild import NOBODY as UNKNOWN
 from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
 from backup_pipeline.core.retention.rules import Retention
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
 from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild, rebuild
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import now

@@ -23,10 +23,10 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.core.verification import Finding, Level, Verified, VerifyReport, parse_sample
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats import decoder as inspect_parquet
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made, backed_up
 from backup_pipeline_tests.operations.forging import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.ledger.memory import MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.vault import (
     ESCROW,

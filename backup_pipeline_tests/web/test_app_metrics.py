@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.app import metrics_router
 from backup_pipeline_tests.core.entries import good
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 
 TOKEN = {"Authorization": "Bearer open sesame"}
 

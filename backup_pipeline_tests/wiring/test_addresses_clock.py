@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.wiring.addresses import LedgerClock
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 
 TRUTH = datetime(2026, 11, 21, tzinfo=UTC)
 YEARS = timedelta(days=1000)

@@ -8,9 +8,9 @@ import pytest
 
 from backup_pipeline.core.alerts import OutboxEntry
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.ledger.memory_outbox import MemoryOutbox
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.wiring.watch import Watch, watch_all
+from backup_pipeline_tests.doubles.ledgers import MemoryOutbox
 from backup_pipeline_tests.operations.test_alerting import ALERT, Town
 
 

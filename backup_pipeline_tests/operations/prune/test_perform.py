@@ -12,13 +12,13 @@ from backup_pipeline.core.errors import LedgerError, StoreDeniedError, StoreUnav
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.retention.prune import Why
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import delete_backup, hold_backup
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.operations.prune.plan import Shelf
 from backup_pipeline.stores.open import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup, days
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, keys_of, old, sizes, with_status
 

@@ -34,7 +34,6 @@ from backup_pipeline.core.restore.model import (
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.ledger.memory import MemoryLedger
 from backup_pipeline.operations.restore import requests as life
 from backup_pipeline.operations.restore.requests import (
     Access,
@@ -44,6 +43,7 @@ from backup_pipeline.operations.restore.requests import (
     ended_when_it_fails,
     tidy,
 )
+from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.operations.made import NOBODY
