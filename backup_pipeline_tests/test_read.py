@@ -19,7 +19,7 @@ import pytest
 
 from backup_pipeline import read_partition
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import DecryptError, NotFoundError, SettingsError, UsageError, VerificationError
+from backup_pipeline.core.errors import DecryptError, SettingsError, UsageError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.ports import Formats, Store
 from backup_pipeline.embedded.server import EmbeddedPostgres
@@ -211,7 +211,7 @@ def test_a_file_that_was_changed_gives_nothing(
 def test_a_missing_file_is_no_shorter_table(lab: Lab, settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     store.delete([PartitionPlace("lab", "kinds", lab.back_up(store)).file("part-00000.parquet")])
-    with pytest.raises(NotFoundError, match=r"part-00000\.parquet"):
+    with pytest.raises(VerificationError, match=r"part-00000\.parquet is missing"):
         read_partition("lab", "kinds")
 
 

@@ -66,7 +66,7 @@ def read_partition(request: ReadRequest, *, store: Store, formats: Formats, cloc
         files = ((file, _plain(file, record, place, store, formats)) for file in _parquet(record))
         rows = formats.rows(files, record.table, f"{store.url}/{place.prefix}")
         return rows.replace_schema_metadata({**(rows.schema.metadata or {}), **_origin(record)})
-    except (NotFoundError, VerificationError) as error:
+    except VerificationError as error:
         if not _is_replaced(record, place, store):
             raise
         message = f"Partition {place.day} of {place.table} was replaced by a newer backup while it was read."
@@ -158,13 +158,21 @@ def _plain(file: FileEntry, record: PartitionRecord, place: PartitionPlace, stor
     chunks = _seen(store.stream(key), lies.update)
     if file.encrypted is not None:
         chunks = formats.decrypted(chunks, where, recipients_of(record))
-    data = whole(chunks, file.bytes, where)
+    try:
+        data = whole(chunks, file.bytes, where)
+    except NotFoundError as error:
+        message = f"{where} is missing; the partition's record names it."
+        raise VerificationError(message, do=_instead(place)) from error
     if (lies.hexdigest(), hashlib.sha256(data).hexdigest()) != (file.stored.sha256, file.sha256):
         message = (
             f"{where} is damaged: its SHA-256 is {lies.hexdigest()}; the partition's record says {file.stored.sha256}."
         )
-        raise VerificationError(message, do=f"Read another date, or the bundle of a backup that holds {place.table}.")
+        raise VerificationError(message, do=_instead(place))
     return data
+
+
+def _instead(place: PartitionPlace) -> str:
+    return f"Read another date, or the bundle of a backup that holds {place.table}."
 
 
 def _seen(chunks: Iterable[bytes], see: Callable[[bytes], None]) -> Iterator[bytes]:
