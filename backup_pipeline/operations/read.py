@@ -155,10 +155,10 @@ def _plain(file: FileEntry, record: PartitionRecord, place: PartitionPlace, stor
     key = place.file(file.stored.name)
     where = f"{store.url}/{key}"
     lies = hashlib.sha256()
-    chunks = _seen(store.stream(key), lies.update)
-    if file.encrypted is not None:
-        chunks = formats.decrypted(chunks, where, recipients_of(record))
     try:
+        chunks = _seen(store.stream(key), lies.update)
+        if file.encrypted is not None:
+            chunks = formats.decrypted(chunks, where, recipients_of(record))
         data = whole(chunks, file.bytes, where)
     except NotFoundError as error:
         message = f"{where} is missing; the partition's record names it."
