@@ -180,7 +180,7 @@ def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[Drill
     from backup_pipeline.operations.drill import drill as drill_backup
     from backup_pipeline.operations.drill import drill_with_fault
     from backup_pipeline.wiring.drill import open_drill
-    from backup_pipeline.wiring.ports import reading
+    from backup_pipeline.wiring.verify import reading
 
     console = SafeConsole(quiet=True) if as_json else note_console()
     with (

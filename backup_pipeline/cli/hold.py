@@ -96,7 +96,7 @@ def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime |
 
 def _timezone(at: Opened, name: str) -> str:
     from backup_pipeline.catalogs.load import load_catalogs
-    from backup_pipeline.wiring.ports import wish_of
+    from backup_pipeline.wiring.prune import wish_of
 
     return wish_of(name, load_catalogs(at.settings.catalogs), at.settings).timezone
 
@@ -126,7 +126,7 @@ def delete(
     from backup_pipeline.core.names import parse_backup_id
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.hold import check_confirmed, check_deletable, delete_backup, left_error
-    from backup_pipeline.wiring.ports import open_prune
+    from backup_pipeline.wiring.prune import open_prune
 
     with opened() as at:
         attempt = find_backup(str(parse_backup_id(backup, latest=False)), at.ledger)
@@ -145,7 +145,7 @@ def delete(
 
 def _wish(at: Opened, name: str, versions: Versions | None) -> PruneWish:
     from backup_pipeline.catalogs.load import load_catalogs
-    from backup_pipeline.wiring.ports import wish_of
+    from backup_pipeline.wiring.prune import wish_of
 
     wish = wish_of(name, load_catalogs(at.settings.catalogs), at.settings)
     return replace(wish, versions=versions or wish.versions)

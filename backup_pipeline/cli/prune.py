@@ -121,7 +121,7 @@ def prune(
     """
     from backup_pipeline.operations.prune.perform import prune as carry_out
     from backup_pipeline.operations.prune.plan import plan_prune
-    from backup_pipeline.wiring.ports import open_prune
+    from backup_pipeline.wiring.prune import open_prune
 
     with opened() as at:
         ports = open_prune(at.settings, at.ledger, at.actor)
@@ -138,7 +138,7 @@ def prune(
 
 def _wishes(settings: Settings, name: str | None, versions: Versions | None) -> Sequence[PruneWish]:
     from backup_pipeline.cli.options import chosen_catalog
-    from backup_pipeline.wiring.ports import wishes_of
+    from backup_pipeline.wiring.prune import wishes_of
 
     wishes = wishes_of(chosen_catalog(settings, name), settings)
     return [replace(wish, versions=versions or wish.versions) for wish in wishes]

@@ -66,7 +66,8 @@ def rebuild(
     from backup_pipeline.core.names import parse_backup_id
     from backup_pipeline.operations.rebuild import plan_rebuild
     from backup_pipeline.operations.rebuild import rebuild as carry_out
-    from backup_pipeline.wiring.ports import empty_or_there, open_ledger, open_rebuild
+    from backup_pipeline.wiring.ports import open_ledger
+    from backup_pipeline.wiring.rebuild import empty_or_there, open_rebuild
 
     ids = [str(parse_backup_id(each)) for each in accept or ()]
     with empty_or_there(Settings()) as settings, open_ledger(settings) as ledger:

@@ -174,8 +174,8 @@ def _verified(
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.copy import verify_copy
     from backup_pipeline.operations.verify import verify_attempt
-    from backup_pipeline.wiring.ports import reading, verify_ports
     from backup_pipeline.wiring.stores import the_second
+    from backup_pipeline.wiring.verify import reading, verify_ports
 
     attempt = find_backup(backup, at.ledger, catalog=catalog)
     with shown_progress(note_console()) as progress, reading(attempt.backup_id, "verify", at.actor, at.ledger):

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -43,21 +40,6 @@ def current_revision(connection: Connection) -> str | None:
     return found
 
 
-def run_migrations(connection: Connection) -> None:
-    """Migrate up to the newest revision; LedgerError when the ledger is at one that this code does not know."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        found = current_revision(connection)
-        message = f"The ledger is at revision {found}, which this version of the code does not know."
-        newer = "Install the newer version of backup-pipeline that migrated it."
-        older = "It is older than version 0.1: name a new database, and fill it with backup-pipeline rebuild."
-        raise LedgerError(message, do=older if found and found < head_revision() else newer) from error
-
-
 _LOCK = int.from_bytes(b"ledger", "big")
 _ONE_AT_A_TIME = threading.Lock()
 """Alembic's `context` is one global of the process; the advisory lock keeps processes apart, this one threads."""
@@ -74,6 +56,7 @@ def upgrade(url: str) -> None:
         with _ONE_AT_A_TIME, told_as_ledger_errors(url), engine.begin() as connection:
             if current_revision(connection) == head_revision():
                 return
+            from backup_pipeline.ledger.alembic_upgrade import run_migrations
 
             connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")

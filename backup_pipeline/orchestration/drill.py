@@ -20,7 +20,7 @@ from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_o
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import drilled_catalog
-from backup_pipeline.wiring.ports import reading
+from backup_pipeline.wiring.verify import reading
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 

@@ -18,7 +18,7 @@ from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, prune_job_name, prune_op
 from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.ports import open_prune, wishes_of
+from backup_pipeline.wiring.prune import open_prune, wishes_of
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 

@@ -36,7 +36,7 @@ from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.s3.clients import S3Settings
+from backup_pipeline.stores.s3.settings import S3Settings
 from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline.wiring.ports import open_ports, source_options
 from backup_pipeline.wiring.private import make_folder

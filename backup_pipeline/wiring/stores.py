@@ -25,7 +25,7 @@ from backup_pipeline.settings import Settings
 from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
 from backup_pipeline.stores.open import open_store
 from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3.clients import Lock, LockMode, S3Settings, ServerSide
+from backup_pipeline.stores.s3.settings import Lock, LockMode, S3Settings, ServerSide
 from backup_pipeline.stores.sealed import SealedStore
 from backup_pipeline.wiring.addresses import os_user, store_url
 

@@ -29,8 +29,10 @@ from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO, attemp
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import store as s3
 from backup_pipeline.wiring.addresses import work_dir
-from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports, open_prune, verify_ports, wishes_of
+from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports
+from backup_pipeline.wiring.prune import open_prune, wishes_of
 from backup_pipeline.wiring.stores import open_settings_store
+from backup_pipeline.wiring.verify import verify_ports
 
 _LOG = logging.getLogger(__name__)
 _MODELS = create_loader()

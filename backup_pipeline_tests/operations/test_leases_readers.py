@@ -19,7 +19,7 @@ from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.hold import check_deletable, delete_backup
 from backup_pipeline.operations.leases import readers
 from backup_pipeline.operations.prune.perform import prune
-from backup_pipeline.wiring.ports import reading
+from backup_pipeline.wiring.verify import reading
 from backup_pipeline_tests.core.retained import NOW, days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryReadings
 from backup_pipeline_tests.operations.shelved import Shelved, old

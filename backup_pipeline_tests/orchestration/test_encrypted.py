@@ -8,7 +8,8 @@ from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.verification import Level
 from backup_pipeline.formats.age import new_identity
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
-from backup_pipeline.wiring.ports import open_ports, verify_ports
+from backup_pipeline.wiring.ports import open_ports
+from backup_pipeline.wiring.verify import verify_ports
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 
 SECRET, PUBLIC = new_identity()

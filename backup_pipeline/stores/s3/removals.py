@@ -15,8 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.retention.prune import Left, Unfinished, Versions, Why
-from backup_pipeline.stores.s3.clients import S3Settings, administration, session_of
+from backup_pipeline.stores.s3.clients import administration, session_of
 from backup_pipeline.stores.s3.errors import explain, reply_of, status_of
+from backup_pipeline.stores.s3.settings import S3Settings
 from backup_pipeline.stores.s3.store import TRIAL_KEY
 
 _HIDDEN = (

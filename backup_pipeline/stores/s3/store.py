@@ -22,11 +22,7 @@ from backup_pipeline.core.ports import Clock, StoredObject
 from backup_pipeline.core.ports.store import Protection
 from backup_pipeline.stores.keys import check_document, check_key, check_prefix, span, taken
 from backup_pipeline.stores.s3.clients import (
-    Lock,
-    S3Settings,
-    ServerSide,
     administration,
-    check_encrypted,
     check_lockable,
     ensure_locked,
     retention,
@@ -36,6 +32,7 @@ from backup_pipeline.stores.s3.clients import (
     uploading,
 )
 from backup_pipeline.stores.s3.errors import DENIED, Reply, explain, reply_of, status_of
+from backup_pipeline.stores.s3.settings import Lock, S3Settings, ServerSide, check_encrypted
 from backup_pipeline.stores.s3.upload import Chunks, Conditions, KeptUpload, KeyTakenError, tell_unfinished
 
 if TYPE_CHECKING:
