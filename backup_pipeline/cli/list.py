@@ -30,6 +30,7 @@ from backup_pipeline.cli.options import (
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
+from backup_pipeline.core.schedule import of_future
 from backup_pipeline.core.verification import Verified, told
 
 if TYPE_CHECKING:
@@ -75,9 +76,14 @@ _WHOLE = "report"
 """What only --json tells of an audit row: it is long, and the short of it stands beside."""
 
 
-def marks(attempt: Attempt) -> str:
-    """What is special about a backup: `late`, `mixed`, `sealed`."""
-    found = {"late": attempt.late, "mixed": attempt.consistent is False, "sealed": attempt.seal_key is not None}
+def marks(attempt: Attempt, now: datetime) -> str:
+    """What is special about a backup: `late`, `mixed`, `sealed`, `of the future`."""
+    found = {
+        "late": attempt.late,
+        "mixed": attempt.consistent is False,
+        "sealed": attempt.seal_key is not None,
+        "of the future": of_future(attempt, now),
+    }
     return ", ".join(name for name, is_so in found.items() if is_so)
 
 
@@ -137,7 +143,7 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
     facts = {
         "Catalog": attempt.catalog,
         "Date": attempt.partition_date.isoformat(),
-        "Marks": marks(attempt),
+        "Marks": marks(attempt, now),
         "Kind": f"{attempt.kind}, {attempt.type}",
         "By": attempt.created_by,
         "Reason": attempt.reason,
@@ -278,7 +284,7 @@ def _list_facts(row: Attempt, now: datetime, copy: str) -> Mapping[str, Text]:
         "Verified": _verified(row, now),
         "Expires": expires(row, now),
         "By": Text(row.created_by),
-        "Marks": Text(", ".join(mark for mark in (marks(row), copy) if mark)),
+        "Marks": Text(", ".join(mark for mark in (marks(row, now), copy) if mark)),
         _LAST: Text(outcome_in_short(row), style="red" if row.error_message else ""),
     }
 
@@ -352,9 +358,9 @@ def list_backups(
 
     It reads the ledger, not the store: a backup that is listed was checked when it was made; `verify` checks it now.
     Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants; *sealed*
-    manifests carry a signature (docs/integrity.md); *copied* or *NOT copied* to the second store, where there is one.
-    Kinds: a *selective* backup holds chosen tables only,
-    *tables* has no bundle. The date is that of the catalog's timezone, the time in an id is UTC. Verified is the
+    manifests carry a signature (docs/integrity.md); a row *of the future* was dated by a clock that was ahead: it is
+    neither fresh nor the newest; *copied* or *NOT copied* to the second store, where there is one. Kinds: a *selective*
+    backup holds chosen tables only, *tables* has no bundle. The date is that of the catalog's timezone, the time in an id is UTC. Verified is the
     deepest level that was reached, and how long ago. Expires is when the rules let it go at the earliest (empty: never,
     or by count), or *held*. Reasons and errors are cut to fit: `show` tells them whole.
 

@@ -49,13 +49,20 @@ def redact(text: str, *known: str) -> str:
     return _KEYWORD_SECRET.sub(_hide_value, text)
 
 
+_SERVICE_ALONE = re.compile(r"^\w+:///?\?(?:[^#]*&)?(?P<named>service=[\w.-]+)(?:[&#]|$)")
+"""A URL that names no host and no database, but a service."""
+
+
 def redact_url(url: str) -> str:
     """`url` without its password and without its query, fit for logs: `postgresql://app:***@db:5432/isp`.
 
+    Of the query the name of a service stays, which is all that `postgresql:///?service=shop` says of the place.
     Never raises: a malformed URL is shown as far as it can not hold a secret.
     """
     shown = _WHOLE_URL_PASSWORD.sub(rf"\g<head>:{HIDDEN}@", url)
-    return redact(re.split(r"[?#]", shown, maxsplit=1)[0])
+    plain = re.split(r"[?#]", shown, maxsplit=1)[0]
+    service = _SERVICE_ALONE.search(shown)
+    return redact(f"{plain}?{service['named']}" if service else plain)
 
 
 def url_secrets(url: str) -> tuple[str, ...]:

@@ -23,7 +23,11 @@ RECOVERY = (
 
 # sqlstate (or its class) -> the error's type and what to do next.
 _RULES: dict[str, tuple[type[SourceError], str]] = {
-    "28": (SourceError, "Correct the user and the password of the source, or pg_hba.conf on the server."),
+    "28": (
+        SourceError,
+        "Correct the user and the password of the source, sslmode where the server takes TLS alone "
+        "(docs/connecting.md), or pg_hba.conf on the server.",
+    ),
     "3D000": (SourceError, "Correct the database's name in the source URL, or create the database."),
     "42501": (SourceError, "GRANT SELECT on it (and USAGE on its schema) to the role of the source URL."),
     "55P03": (SourceUnavailableError, "Something holds a lock on it (see pg_locks): run again when it is done."),
@@ -58,7 +62,10 @@ _LIBPQ_SAID: tuple[tuple[re.Pattern[str], tuple[type[SourceError], str]], ...] =
     ),
     (
         re.compile("certificate|SSL|private key|channel binding|authentication method", re.IGNORECASE),
-        (SourceError, "Correct sslmode, sslrootcert, sslcert, sslkey or channel_binding (docs/connecting.md)."),
+        (
+            SourceError,
+            "Correct sslmode, sslrootcert, sslcert, sslkey, sslpassword or channel_binding (docs/connecting.md).",
+        ),
     ),
     (
         re.compile("service file|definition of service"),

@@ -371,7 +371,11 @@ _COLUMN = re.compile(r"COPY .*?, \w+ (\d+)(?:, \w+ ([^:\n]+))?")
 
 
 _AT_THE_DOOR: dict[str, tuple[type[TargetError], str]] = {
-    "28": (TargetError, "Correct the user and the password in the target's URL, or pg_hba.conf on the server."),
+    "28": (
+        TargetError,
+        "Correct the user and the password in the target's URL, sslmode where the server takes TLS alone "
+        "(docs/connecting.md), or pg_hba.conf on the server.",
+    ),
     "3D000": (TargetError, "Create the database first, or correct its name in the target's URL."),
     "42501": (TargetError, "GRANT CONNECT on the database to the role of the target's URL."),
 }

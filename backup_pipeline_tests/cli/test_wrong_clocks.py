@@ -52,7 +52,9 @@ def files(folder: Path) -> list[str]:
 def test_latest_is_the_newest_that_is_not_of_the_future(run: Run, installation: Installation, ahead: str) -> None:
     shown = json.loads(run("show", "latest", "--json").out)
     assert shown["backup"]["backup_id"] == installation.good.backup_id
-    assert "ahead" in run("list").out or ahead in run("list").out
+    listed = run("list").out
+    assert ahead in listed or "ahead" in listed
+    assert "future" in listed
 
 
 def test_check_tells_the_truth(run: Run, installation: Installation, ahead: str) -> None:

@@ -41,6 +41,10 @@ def test_a_url_fit_for_logs_has_neither_password_nor_query(password: str) -> Non
         ("postgresql+psycopg://app:hunter2@[::1]:5432/isp", "postgresql+psycopg://app:***@[::1]:5432/isp"),
         ("postgresql://app:hunter2@[::1/isp", "postgresql://app:***@[::1/isp"),  # malformed, and shown all the same
         ("host=db user=app password=hunter2", "host=db user=app password=***"),
+        ("postgresql:///?service=shop", "postgresql:///?service=shop"),
+        ("postgresql:///?password=hunter2&service=shop&user=app", "postgresql:///?service=shop"),
+        ("postgresql:///?service=shop hunter2", "postgresql:///"),
+        ("postgresql://app:hunter2@db/isp?service=shop", "postgresql://app:***@db/isp"),
         ("s3://bucket/prefix", "s3://bucket/prefix"),
         ("file:///var/backups/a@b", "file:///var/backups/a@b"),
         ("http://127.0.0.1:9000/bucket", "http://127.0.0.1:9000/bucket"),

@@ -117,8 +117,9 @@ def test_a_certificate_of_another_authority_is_refused_with_what_to_correct(
         everything_read(url)
     assert not caught.value.transient
     assert "sslrootcert" in caught.value.do
-    with pytest.raises(SourceError, match="no encryption"):
+    with pytest.raises(SourceError, match="no encryption") as plain:
         everything_read(tls_postgres.url(shop, sslmode="disable"))
+    assert "sslmode" in plain.value.do
 
 
 PLACES = {

@@ -392,14 +392,15 @@ def items(found: Sequence[Token]) -> Iterator[list[Token]]:
     """What stands between the commas of the first parentheses."""
     depth, item = 0, list[Token]()
     for token in found:
-        depth -= _is(token, _CLOSING)
+        closes = _is(token, _CLOSING)
+        depth -= closes
         if depth and not (depth == 1 and _is(token, ",")):
             item.append(token)
         elif item:
             yield item
             item = []
-            if not depth:
-                return
+        if closes and not depth:
+            return  # also where nothing stands between them: INHERITS (…) and WITH (…) follow
         depth += _is(token, _OPENING)
 
 

@@ -159,3 +159,15 @@ def assert_whole(sql: str) -> None:
     theirs = re.sub(r"(?m)^--.*$", "", body).replace(settings, "")
     assert re.sub(r"\s+", "", re.sub(r"(?m)^--.*$", "", ours)) == re.sub(r"\s+", "", theirs)
     assert all(entry.sql.endswith(";") for entry in dump.entries)
+
+
+@pytest.mark.parametrize("behind", ["INHERITS (public.readings)", "WITH (fillfactor='70')"])
+def test_a_table_without_columns_of_its_own_has_none_from_what_follows(behind: str) -> None:
+    dump = split_dump(
+        "--\n-- Name: readings; Type: TABLE; Schema: public; Owner: -\n--\n\n"
+        "CREATE TABLE public.readings (\n    id integer,\n    at date\n);\n\n\n"
+        "--\n-- Name: chunk_1; Type: TABLE; Schema: _ts; Owner: -\n--\n\n"
+        f"CREATE TABLE _ts.chunk_1 (\n)\n{behind};\n"
+    )
+    names = [column.name for column in columns_of(("_ts", "chunk_1"), dump)]
+    assert names == (["id", "at"] if "INHERITS" in behind else [])
