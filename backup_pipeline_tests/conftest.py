@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.servers.debian import system_server
 from backup_pipeline_tests.servers.moto_fixtures import lock_server, locked_bucket, plain_bucket
 from backup_pipeline_tests.servers.postgres import temporary_database, throwaway_server
@@ -16,6 +17,8 @@ from backup_pipeline_tests.servers.tls import TlsServer, tls_server
 
 __all__ = [
     "fresh_database",
+    "fresh_ledger",
+    "ledger_template",
     "lock_server",
     "locked_bucket",
     "plain_bucket",
@@ -51,6 +54,20 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 def fresh_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """The superuser's URL of a new, empty database of this test's own."""
     with temporary_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ledger_template(postgres_server: EmbeddedPostgres) -> str:
+    """The name of a database that holds an empty ledger, migrated once: copies of it take a tenth of the time."""
+    SqlLedger.create(postgres_server.url("ledger_template")).close()
+    return "ledger_template"
+
+
+@pytest.fixture
+def fresh_ledger(postgres_server: EmbeddedPostgres, ledger_template: str) -> Iterator[str]:
+    """The superuser's URL of a new, empty ledger of this test's own."""
+    with temporary_database(postgres_server, template=ledger_template) as url:
         yield url
 
 

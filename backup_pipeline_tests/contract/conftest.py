@@ -11,7 +11,6 @@ import pytest
 from backup_pipeline.core.alerts import REMIND_EVERY
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 
 
@@ -31,8 +30,7 @@ def ledger(request: pytest.FixtureRequest, remind_every: timedelta) -> Ledger:
 
 
 @pytest.fixture
-def sql_ledger(fresh_database: str, remind_every: timedelta) -> Iterator[SqlLedger]:
+def sql_ledger(fresh_ledger: str, remind_every: timedelta) -> Iterator[SqlLedger]:
     """A new, empty ledger in PostgreSQL."""
-    upgrade(fresh_database)
-    with closing(SqlLedger(fresh_database, remind_every=remind_every)) as ledger:
+    with closing(SqlLedger(fresh_ledger, remind_every=remind_every)) as ledger:
         yield ledger

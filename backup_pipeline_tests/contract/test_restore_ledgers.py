@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from typing import Any
@@ -15,7 +16,6 @@ from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Restores
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish
@@ -26,11 +26,8 @@ def restores(request: pytest.FixtureRequest) -> Iterator[Restores]:
     if request.param == "memory":
         yield MemoryLedger().restores
         return
-    url: str = request.getfixturevalue("fresh_database")
-    upgrade(url)
-    sql = SqlLedger(url)
-    yield sql.restores
-    sql.close()
+    with closing(SqlLedger(request.getfixturevalue("fresh_ledger"))) as sql:
+        yield sql.restores
 
 
 def _of(restores: Restores, number: int) -> RestoreRow:

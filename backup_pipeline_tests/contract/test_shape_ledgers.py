@@ -35,8 +35,8 @@ def test_a_shape_comes_back_as_it_was_kept_and_the_last_one_counts(shapes: Shape
     assert shapes.get("b2") is None
 
 
-def test_a_shape_that_this_version_can_not_read_is_none(sql_ledger: SqlLedger, fresh_database: str) -> None:
+def test_a_shape_that_this_version_can_not_read_is_none(sql_ledger: SqlLedger, fresh_ledger: str) -> None:
     sql_ledger.shapes.put(SHAPE)
-    with psycopg.connect(fresh_database) as session:
+    with psycopg.connect(fresh_ledger) as session:
         session.execute("UPDATE backup_shapes SET shape = '{\"tables\": 7}'")
     assert sql_ledger.shapes.get("b1") is None

@@ -6,8 +6,7 @@ from backup_pipeline_tests.orchestration.conftest import (
     dagster_template,
     install,
     installation,
-    ledger_template,
     shop_template,
 )
 
-__all__ = ["dagster_template", "install", "installation", "ledger_template", "shop_template"]
+__all__ = ["dagster_template", "install", "installation", "shop_template"]

@@ -14,7 +14,6 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 
@@ -24,13 +23,12 @@ TABLES = ("leases", "alert_outbox")
 
 
 @pytest.fixture
-def url(fresh_database: str) -> str:
+def url(fresh_ledger: str) -> str:
     """The superuser's URL of a ledger with one lease and one alert."""
-    upgrade(fresh_database)
-    with closing(SqlLedger(fresh_database)) as ledger:
+    with closing(SqlLedger(fresh_ledger)) as ledger:
         ledger.leases.acquire(CLAIM, LIFE)
         ledger.outbox.add(ALERT, ["mailto://ops"], NOON)
-    return fresh_database
+    return fresh_ledger
 
 
 @pytest.mark.parametrize("group", ["admin", "super_admin", "backup_pipeline_writer"])

@@ -12,7 +12,6 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.leases import LIFE, Reading
 from backup_pipeline.core.ledger import Owner, Status
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 
@@ -20,14 +19,13 @@ READING = Reading("b1", "verify", "rahim", Owner("host", 1, 1.0))
 
 
 @pytest.fixture
-def url(fresh_database: str) -> str:
+def url(fresh_ledger: str) -> str:
     """The superuser's URL of a ledger with one reading, and one attempt that ended."""
-    upgrade(fresh_database)
-    with closing(SqlLedger(fresh_database)) as ledger:
+    with closing(SqlLedger(fresh_ledger)) as ledger:
         ledger.readings.begin(READING, LIFE)
         ledger.begin(attempt("b1"))
         ledger.end("b1", outcome(Status.SUCCESS))
-    return fresh_database
+    return fresh_ledger
 
 
 @pytest.mark.parametrize("group", ["admin", "super_admin", "backup_pipeline_writer"])

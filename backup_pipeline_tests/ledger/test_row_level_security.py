@@ -13,7 +13,6 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Status
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 from backup_pipeline_tests.ledger.copies import a_copy
 from backup_pipeline_tests.ledger.logins import as_login, new_login
@@ -24,14 +23,13 @@ EVENT = AuditEvent(NOON, "alice", "begin", "b1")
 
 
 @pytest.fixture
-def ledger_of_one(fresh_database: str) -> str:
+def ledger_of_one(fresh_ledger: str) -> str:
     """The superuser's URL of a ledger with one running attempt and one audit row."""
-    upgrade(fresh_database)
-    ledger = SqlLedger(fresh_database)
+    ledger = SqlLedger(fresh_ledger)
     ledger.begin(attempt())
     ledger.audit(EVENT)
     ledger.close()
-    return fresh_database
+    return fresh_ledger
 
 
 def _do(url: str, statement: str) -> int:

@@ -17,7 +17,6 @@ from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.operations.alerting import tell_success, tell_unheard
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.due import account, end_vanished, look
@@ -104,10 +103,9 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def shared(fresh_database: str, tmp_path: Path) -> Iterator[World]:
+def shared(fresh_ledger: str, tmp_path: Path) -> Iterator[World]:
     """A ledger that several watchers can reach."""
-    upgrade(fresh_database)
-    ledger = SqlLedger(fresh_database)
+    ledger = SqlLedger(fresh_ledger)
     yield World(ledger, People(), tmp_path)
     ledger.close()
 

@@ -98,8 +98,8 @@ def test_a_ledger_that_can_not_be_written_keeps_nobody_from_reading(caplog: pyte
 
 
 @pytest.fixture
-def ledger(fresh_database: str) -> Iterator[SqlLedger]:
-    made = SqlLedger.create(fresh_database)
+def ledger(fresh_ledger: str) -> Iterator[SqlLedger]:
+    made = SqlLedger(fresh_ledger)
     yield made
     made.close()
 
@@ -129,9 +129,9 @@ def _reader(url: str, seconds: float) -> int:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_a_reader_that_is_killed_is_seen_to_renew_and_frees_the_backup_after_its_life(
-    ledger: SqlLedger, fresh_database: str
+    ledger: SqlLedger, fresh_ledger: str
 ) -> None:
-    pid = _reader(fresh_database, 1.0)
+    pid = _reader(fresh_ledger, 1.0)
     try:
         time.sleep(1.5)  # longer than its life: it lives by its heartbeat
         assert f"it is being read by verify (by rahim, host {os.uname().nodename}, process {pid}" in str(

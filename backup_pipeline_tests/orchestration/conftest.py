@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,14 +13,13 @@ import dagster as dg
 import psycopg
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
-from psycopg import sql
 
 from backup_pipeline.embedded.server import EmbeddedPostgres
-from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import http_server
 from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.orchestration.installation import SHOP_SQL, SHOP_YAML, Installation
+from backup_pipeline_tests.servers.postgres import temporary_database
 
 MEMORY = Path("/dev/shm")
 Install = Callable[[], AbstractContextManager[Installation]]
@@ -37,19 +35,11 @@ def no_dead_instance() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shop_template(postgres_server: EmbeddedPostgres) -> str:
     """The name of a database that holds the shop."""
-    name = _new_name("shop")
+    name = "shop_template"
     postgres_server.ensure_database(name)
     with psycopg.connect(postgres_server.url(name), autocommit=True) as session:
         session.execute(SHOP_SQL.encode())
         session.execute("VACUUM ANALYZE")
-    return name
-
-
-@pytest.fixture(scope="session")
-def ledger_template(postgres_server: EmbeddedPostgres) -> str:
-    """The name of a database that holds an empty ledger."""
-    name = _new_name("ledger")
-    SqlLedger.create(postgres_server.url(name)).close()
     return name
 
 
@@ -75,8 +65,8 @@ def install(
     def made() -> Iterator[Installation]:
         with (
             _folder() as home,
-            _copied(postgres_server, shop_template) as source,
-            _copied(postgres_server, ledger_template) as ledger,
+            temporary_database(postgres_server, template=shop_template) as source,
+            temporary_database(postgres_server, template=ledger_template) as ledger,
             http_server() as webhook,
             bare_environment() as environment,
         ):
@@ -114,20 +104,3 @@ def _folder() -> Iterator[Path]:
     place = MEMORY if os.access(MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="installation-", dir=place, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-def _new_name(kind: str) -> str:
-    return f"{kind}_{uuid.uuid4().hex[:8]}"
-
-
-@contextmanager
-def _copied(server: EmbeddedPostgres, template: str) -> Iterator[str]:
-    """The superuser's URL of a copy of the database `template`."""
-    name = _new_name(template.partition("_")[0])
-    known, copy = sql.Identifier(template), sql.Identifier(name)
-    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
-        session.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, known))
-        try:
-            yield server.url(name)
-        finally:
-            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy))

@@ -187,7 +187,7 @@ def test_the_bundle_shows_the_calendar(installation: Installation) -> None:
 HEALTHY = """
 from pathlib import Path
 from backup_pipeline.catalogs.load import load_catalogs
-from backup_pipeline.orchestration import schedules
+from backup_pipeline.orchestration import due
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import Settings
 {spoil}
@@ -196,7 +196,7 @@ defs = assemble(load_catalogs(Settings().catalogs), Settings())
 TICK_RAISES = """
 def broken(*_):
     raise RuntimeError("this tick raises")
-schedules.start_deadline = broken
+due.start_deadline = broken
 """
 DOES_NOT_LOAD = "raise RuntimeError('this code server is down')"
 

@@ -37,12 +37,25 @@ def throwaway_server(home: Path) -> Iterator[EmbeddedPostgres]:
 
 
 @contextmanager
-def temporary_database(server: EmbeddedPostgres) -> Iterator[str]:
-    """The superuser's URL of a new, empty database, which is dropped afterwards with whatever is connected to it."""
+def temporary_database(server: EmbeddedPostgres, *, template: str | None = None) -> Iterator[str]:
+    """The superuser's URL of a new database, which is dropped afterwards with whatever is connected to it.
+
+    It is empty, or a copy of the database `template`, which nobody may be connected to.
+    """
     name = f"test_{uuid.uuid4().hex[:12]}"
-    server.ensure_database(name)
+    if template is None:
+        server.ensure_database(name)
+    else:
+        _copy(server, template, name)
     try:
         yield server.url(name)
     finally:
         with psycopg.connect(server.url("postgres"), autocommit=True) as session:
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _copy(server: EmbeddedPostgres, template: str, name: str) -> None:
+    """A copy of files, not by way of the log: half the time for a small database (some 25 ms)."""
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
+        session.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
