@@ -105,8 +105,17 @@ def installations(bindir: Path | None = None) -> tuple[Installation, ...]:
     SettingsError when `bindir` has no server's programs. An installation that does not run is none.
     """
     if bindir is not None:
-        return (_installation(find_binaries(bindir, needs=_NEEDS)),)
+        return (_installation(_named(bindir)),)
     return tuple(_installation(binaries) for binaries in _usable())
+
+
+def _named(bindir: Path) -> Binaries:
+    try:
+        return find_binaries(bindir, needs=_NEEDS)
+    except SettingsError as error:
+        message = f"BACKUP_DRILL_PG_BIN names {bindir}, and there is no {' and no '.join(_NEEDS)} there that runs."
+        do = "Name the folder that holds a PostgreSQL server's programs, or unset it: then the one that fits is chosen."
+        raise SettingsError(message, do=do) from error
 
 
 def _usable() -> Iterator[Binaries]:

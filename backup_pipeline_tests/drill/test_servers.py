@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.operations.drill import drill
-from backup_pipeline.postgres.programs import find_binaries
+from backup_pipeline.postgres.programs import find_binaries, installations
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import open_workshop
 from backup_pipeline_tests.drill.rehearsing import Rehearsing, backed_up, drafted, run, said
@@ -95,3 +95,11 @@ def _wheel() -> Path:
 
 def _drill_with(backup: Rehearsing, settings: Settings) -> None:
     drill(backup.request(), replace(backup.ports(), workshop=lambda: open_workshop(settings)))
+
+
+def test_a_folder_without_a_server_is_told_with_the_setting_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=f"BACKUP_DRILL_PG_BIN names {tmp_path}, and there is no postgres"
+    ) as caught:
+        installations(tmp_path)
+    assert "unset it" in caught.value.do
