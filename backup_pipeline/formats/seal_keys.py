@@ -7,7 +7,7 @@ import binascii
 import hashlib
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
@@ -74,8 +74,8 @@ def parse_seal_key(text: str, *, where: str) -> Ed25519PrivateKey:
     """The private key in `text`, what stands around it aside; SettingsError, naming `where`, when there is none."""
     try:
         found = load_pem_private_key(text.encode(), password=None)
-    except (ValueError, TypeError) as error:
-        message = f"{where} holds no private key that can seal: {error}."
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        message = f"{where} holds no private key that can seal: nothing in it is an unencrypted PEM key."
         raise SettingsError(message, do="Name a file that `backup-pipeline key seal` made.") from None
     if not isinstance(found, Ed25519PrivateKey):
         message = f"{where} holds a private key of another kind than Ed25519."

@@ -39,6 +39,7 @@ def test_what_is_no_private_key_is_told(text: str) -> None:
     with pytest.raises(SettingsError, match="/etc/key holds no private key") as caught:
         parse_seal_key(text, where="/etc/key")
     assert "key seal" in caught.value.do
+    assert "cryptography.io" not in caught.value.what
 
 
 @pytest.mark.parametrize("word", ["seal-ed25519:", "seal-ed25519:AAAA", "age1xyz"])

@@ -127,7 +127,7 @@ def test_a_manifest_of_another_backup_is_found(made: Made) -> None:
 def test_a_bundle_and_a_manifest_exchanged_together_are_found_by_what_the_ledger_remembers(made: Made) -> None:
     rezip(made, lambda members: None)
     report = verify(made, row=made.attempt)
-    assert "the ledger contradict each other" in report.findings[0].message
+    assert "contradicts the ledger: " in report.findings[0].message
 
 
 def test_a_store_that_does_not_answer_is_an_error_and_no_finding(made: Made) -> None:

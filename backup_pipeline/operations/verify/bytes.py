@@ -277,4 +277,4 @@ def _contradicting(
 ) -> Iterator[Finding]:
     document = Document(data, manifest)
     for differing in disagreements(row, manifest, document.sha256, document.seal_key) if row is not None else ():
-        yield Finding(Level.PRESENT, place.manifest, f"and the ledger contradict each other: {differing}.")
+        yield Finding(Level.PRESENT, place.manifest, f"contradicts the ledger: {differing}.")
