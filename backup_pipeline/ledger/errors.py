@@ -120,4 +120,4 @@ def no_such_restore(number: int) -> LedgerError:
 def no_such_entry(number: int) -> LedgerError:
     """The error for the number of an alert that is not in the outbox."""
     message = f"Alert {number} is not in the outbox."
-    return LedgerError(message, do="`backup-pipeline alerts --all` shows what is.")
+    return LedgerError(message, do="`backup-pipeline alerts list --all` shows what is.")

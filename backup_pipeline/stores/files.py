@@ -232,7 +232,7 @@ def explain(error: OSError, key: str, root: Path) -> BackupError:
     if error.errno == errno.ELOOP:
         where = f" ({error.filename} is one)" if isinstance(error.filename, str) else ""
         do = f"Find out who put it there, and remove the link: nothing behind it was read or changed{where}."
-        return StoreError(f"There is a link in the way of {key} in {root}, and a store has none", do=do)
+        return StoreError(f"There is a link in the way of {key} in {root}, and a store has none.", do=do)
     if error.errno in NO_ROOM:
         free = _free(root)
         return DiskFullError(

@@ -45,8 +45,8 @@ Renames = Annotated[list[str] | None, typer.Option(help="old=new: restore a tabl
 Fills = Annotated[
     list[str] | None,
     typer.Option(
-        help="table.column=value: for new rows, in a column that the backup has no values for. In the value {random} is "
-        "32 random hex digits for each row, and {n} its number, counted on from the rows that are there."
+        help="table.column=value: for new rows, in a column that the backup has no values for. In the value {random} "
+        "is 32 random hex digits for each row, and {n} its number, counted on from the rows that are there."
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; touch nothing, and note nothing.")]

@@ -141,10 +141,11 @@ def check_decision(row: RestoreRow, by: str) -> None:
     """
     if not _person(by):
         message = f"Nobody is named who approves restore request {row.id}."
-        raise UsageError(message, do="Name the person: --by NAME.")
+        raise UsageError(message, do="Run it as a user of the operating system that has a name.")
     if _person(by) == _person(row.requested_by):
         message = f"Restore request {row.id} was made by {row.requested_by}, who can not approve it too."
-        raise RefusedError(message, do=f"Let another person run `backup-pipeline restores approve {row.id} --by NAME`.")
+        do = f"Let another user of the machine do it: `sudo -u NAME backup-pipeline restores approve {row.id}`."
+        raise RefusedError(message, do=do)
     if row.status is RestoreStatus.REQUESTED and not _digest(row):
         message = f"Restore request {row.id} has no plan that could be approved."
         raise RefusedError(message, do="Reject it, and make a new one: `backup-pipeline restore … --ask`.")
@@ -172,8 +173,8 @@ def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
     if row.status is RestoreStatus.REQUESTED:
         message = f"Restore request {row.id} is not approved yet. Nothing was touched."
         do = (
-            f"Another person than {row.requested_by} approves it with `backup-pipeline restores approve {row.id} "
-            f"--by NAME`; then run `backup-pipeline restore --request {row.id}`."
+            f"Another user of the operating system than {row.requested_by} approves it: `backup-pipeline restores "
+            f"approve {row.id}`; then run `backup-pipeline restore --request {row.id}`."
         )
         raise RefusedError(message, do=do)
     if row.status is RestoreStatus.RUNNING:

@@ -73,7 +73,12 @@ def test_nobody_approves_their_own_request(by: str) -> None:
     with pytest.raises(RefusedError, match="made by rahim") as refused:
         check_decision(ROW, by)
     assert refused.value.exit_code == 21
-    check_decision(ROW, "karim")
+    check_decision(replace(ROW, plan={"digest": "1f3a"}), "karim")
+
+
+def test_nothing_can_be_approved_without_a_plan() -> None:
+    with pytest.raises(RefusedError, match="has no plan that could be approved"):
+        check_decision(ROW, "karim")
 
 
 @pytest.mark.parametrize("by", ["", "   "])
