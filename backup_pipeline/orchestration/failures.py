@@ -59,9 +59,9 @@ def _ended_when_it_fails(attempt: Attempt, request: Request, ports: Ports, log: 
     except BackupError as error:
         _end(attempt, error, request, ports, log)
         raise failure(error) from None
-    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
+    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback in the log
         unforeseen = BackupError(redact(in_our_words(error)))
-        log.debug(redact("".join(traceback.format_exception(error))))
+        log.info(redact("".join(traceback.format_exception(error))))
         _end(attempt, unforeseen, request, ports, log)
         raise failure(unforeseen) from None
 
@@ -75,8 +75,8 @@ def told_as_failure(log: dg.DagsterLogManager, hide: Callable[[str], str] = reda
         hidden = BackupError(hide(error.what), do=hide(error.do))
         hidden.exit_code, hidden.transient = error.exit_code, False
         raise failure(hidden) from None
-    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback at debug level
-        log.debug(hide("".join(traceback.format_exception(error))))
+    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback in the log
+        log.info(hide("".join(traceback.format_exception(error))))
         raise failure(BackupError(hide(in_our_words(error)))) from None
 
 
