@@ -69,16 +69,22 @@ def bring_up_to_date(url: str) -> None:
     """Migrate the ledger at `url` where an earlier version of this code made its tables.
 
     One without tables is left as it is: it may be the wrong database. So is one of a newer version, which the next
-    `upgrade` refuses. LedgerError as for `upgrade`.
+    `upgrade` refuses, and one whose revision this role may not read: it only looks. LedgerError as for `upgrade`.
     """
     engine = ledger_engine(url)
     try:
         with told_as_ledger_errors(url), engine.connect() as connection:
-            revision = current_revision(connection)
+            revision = current_revision(connection) if _may_read_revision(connection) else None
     finally:
         engine.dispose()
     if revision is not None and revision < head_revision():
         upgrade(url)
+
+
+def _may_read_revision(connection: Connection) -> bool:
+    """Whether this role may read the revision, where there is one."""
+    query = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), true)")
+    return bool(connection.scalar(query, {"name": VERSION_TABLE}))
 
 
 WRITER = "backup_pipeline_writer"
