@@ -186,7 +186,7 @@ def _singular(table: str) -> list[str]:
 
 
 SECRET = "looks like a secret ({kind}); if it is none, name it under `allow` with the reason instead"  # noqa: S105
-_NO_ROOM = "called like a secret, but a {type} can hold none"
+_NO_ROOM = "called like a secret, but the type {type} can hold none"
 _OTHERWISE = "called like a secret, but so are things that are none; if it is one, move it to `exclude` with the reason"
 _SHEET_LENGTH = 31
 """What Excel has room for in the name of a sheet."""

@@ -285,7 +285,7 @@ def test_what_is_only_called_like_a_secret_is_allowed_with_the_reason() -> None:
     assert set(spec.exclude) == {"hmac_key", "backup_codes"}
     assert "looks like a secret (key)" in spec.exclude["hmac_key"]
     assert set(spec.allow) == {"password_changed", "token_type"}
-    assert "can hold none" in spec.allow["password_changed"]
+    assert "but the type bool can hold none" in spec.allow["password_changed"]
     assert "move it to `exclude`" in spec.allow["token_type"]
     text = draft_yaml(draft)
     for told in ("hmac_key", "password_changed", "all its columns look like secrets: key (key)"):
