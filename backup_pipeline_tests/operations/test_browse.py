@@ -76,8 +76,8 @@ def test_latest_of_nothing_says_how_to_make_one() -> None:
 
 
 def test_where_all_good_ones_are_selective_the_advice_names_the_newest_by_its_id(made: Made) -> None:
-    add(made, "f0000006", kind="selective", catalog="isp")
-    newest = add(made, "f0000007", kind="selective", catalog="isp", created_at=now() + timedelta(seconds=30))
+    add(made, "f0000006", kind="selective", catalog="isp", created_at=now() - timedelta(seconds=30))
+    newest = add(made, "f0000007", kind="selective", catalog="isp", created_at=now())
     with pytest.raises(NotFoundError, match="no good full backup") as caught:
         find_backup("latest", made.ledger, catalog="isp")
     assert f"by its id, {newest.backup_id}" in caught.value.do
