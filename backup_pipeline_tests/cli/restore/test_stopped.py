@@ -85,7 +85,7 @@ def test_ctrl_c_before_it_begins_touches_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"backup_pipeline.cli.restore.command.{'plan_request' if at == 'plan' else '_confirmed'}", stop)
+    monkeypatch.setattr(f"backup_pipeline.cli.restore.perform.{'plan_request' if at == 'plan' else '_confirmed'}", stop)
     ended = run("restore", "latest", "--target-url", damaged.url, "-T", "goods", "--mode", "replace")
     assert ended.code == 130
     assert books.newest().status is RestoreStatus.CANCELED
