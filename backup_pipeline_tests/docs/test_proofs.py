@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 DOC = (TESTS.parent / "docs" / "operations.md").read_text(encoding="utf-8")
-PROOF = re.compile(r"`(?:backup_pipeline_tests/)?((?:[a-z_0-9]+/)+test_[a-z_0-9]+\.py)(?:::(test_\w+))?")
+PROOF = re.compile(r"`(?:backup_pipeline_tests/)?((?:[a-z_0-9]+/)*test_[a-z_0-9]+\.py)(?:::(test_\w+))?")
 
 
 def test_each_proof_that_the_page_names_is_there() -> None:
