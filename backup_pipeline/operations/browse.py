@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from backup_pipeline.core.calendar import Calendar, calendar
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
+from backup_pipeline.core.errors import DecryptError, NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.keys import seal_in
 from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace
 from backup_pipeline.core.ledger import GOOD, Attempt, Status
@@ -245,14 +245,25 @@ def find_sound_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None
     """As `find_backup`, for whoever takes rows out: the latest is refused where it did not verify in the first store.
 
     An older one in its place would be older rows, which nobody asked for: VerificationError names it instead. A backup
-    that is named by its id is a person's choice, and what is read of it is compared in any case.
+    that is named by its id is a person's choice, and what is read of it is compared in any case. UsageError where the
+    latest may be that of several catalogs and none is named: whose rows are meant is not guessed.
     """
+    if wanted == LATEST and catalog is None:
+        _check_one_catalog(ledger)
     found = find_backup(wanted, ledger, catalog=catalog)
     last = Verified(found.verification_level, found.verified_at)
     if wanted != LATEST or store != FIRST or not last.failed:
         return found
     message = f"The newest full backup{_of(catalog)}, {found.backup_id}, did not verify on {last.at:%Y-%m-%d}."
     raise VerificationError(message, do=_instead(found, ledger))
+
+
+def _check_one_catalog(ledger: Ledger) -> None:
+    full = (row for row in ledger.list(status=sorted(GOOD)) if row.kind == _FULL)
+    catalogs = sorted({row.catalog for row in full})
+    if len(catalogs) > 1:
+        message = f"`latest` may be a backup of {', '.join(catalogs)}."
+        raise UsageError(message, do="Say which with --catalog NAME, or name the backup by its id.")
 
 
 def _instead(lost: Attempt, ledger: Ledger) -> str:

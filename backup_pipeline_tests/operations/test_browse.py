@@ -124,3 +124,14 @@ def test_the_latest_that_was_found_damaged_is_refused_and_the_last_sound_one_nam
     assert find_sound_backup("latest", ledger, store="second").backup_id == newest.backup_id
     assert find_sound_backup(newest.backup_id, ledger).backup_id == newest.backup_id
     assert find_backup("latest", ledger).backup_id == newest.backup_id
+
+
+def test_the_latest_of_several_catalogs_is_not_guessed() -> None:
+    ledger, (newest, older) = MemoryLedger(), days(2)
+    for row in (newest, replace(older, catalog="other")):
+        ledger._rows[row.backup_id] = row
+    with pytest.raises(UsageError, match="`latest` may be a backup of other, shop") as caught:
+        find_sound_backup("latest", ledger)
+    assert "--catalog NAME" in caught.value.do
+    assert find_sound_backup("latest", ledger, catalog="other").backup_id == older.backup_id
+    assert find_sound_backup(newest.backup_id, ledger).backup_id == newest.backup_id
