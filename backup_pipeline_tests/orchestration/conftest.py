@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ def no_dead_instance() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shop_template(postgres_server: EmbeddedPostgres) -> str:
     """The name of a database that holds the shop."""
-    name = "shop_template"
+    name = f"shop_{uuid.uuid4().hex[:8]}"  # the tests of whole processes have this fixture too, in the same server
     postgres_server.ensure_database(name)
     with psycopg.connect(postgres_server.url(name), autocommit=True) as session:
         session.execute(SHOP_SQL.encode())
