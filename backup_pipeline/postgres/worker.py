@@ -28,7 +28,7 @@ class Worker:
 
     Raises the driver's errors as they are. `locked` holds the SQL sources whose relations this transaction has locked,
     `blocked` tells by process id who kept a session waiting: a note of the error when it waited too long. `since` is
-    when the statement began that runs now.
+    when the statement began that runs now; `check` raises, before a statement begins, where all work was stopped.
     """
 
     def __init__(self, connection: Session, settings: Mapping[str, str], snapshot_id: str, patience: Patience) -> None:
@@ -40,6 +40,7 @@ class Worker:
         self.since = 0.0
         self.pid = 0
         self.blocked: Callable[[str], str] = lambda _: ""
+        self.check: Callable[[], None] = lambda: None
         self.locked: set[str] = set()
         try:
             self._execute(BEGIN)
@@ -92,8 +93,10 @@ class Worker:
 
     @contextmanager
     def _statement(self) -> Iterator[None]:
+        # First running, then the question: whoever stops all work gives the reason first, and then looks who runs.
         self.since, self.running = time.monotonic(), True
         try:
+            self.check()
             with self._patience.waiting(self._connection):
                 yield
         except psycopg.Error as error:
@@ -175,6 +178,7 @@ class Workers:
         with self._guard:
             worker = self._idle.pop() if self._idle else None
         worker = worker or self._connect()
+        worker.check = self.check
         with self._guard:
             self._lent.add(worker)
         return worker

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.errors import SnapshotLostError
+from backup_pipeline.core.errors import CanceledError, SnapshotLostError
 from backup_pipeline.core.ports.people import Event, PageWritten
+from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, public
 from backup_pipeline_tests.exactness.loading import assert_round_trip, session
 
@@ -104,3 +105,11 @@ def test_nothing_is_published_of_a_table_whose_snapshot_was_lost(exporter: Expor
                 break
             connection.execute("SELECT pg_sleep(0.02)")
         assert connection.execute(left).fetchone() == (0,)
+
+
+def test_a_statement_that_is_about_to_begin_when_all_is_stopped_begins_no_more(exporter: Exporter) -> None:
+    with PostgresSource(exporter.url).snapshot() as snapshot, snapshot._workers.lend() as worker:
+        assert worker.rows("SELECT 1 AS one") == [{"one": 1}]
+        snapshot.cancel()  # nothing runs just now
+        with pytest.raises(CanceledError):
+            worker.rows("SELECT pg_sleep(60)")

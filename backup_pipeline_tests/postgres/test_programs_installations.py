@@ -29,5 +29,5 @@ def test_those_of_the_system_have_what_its_packages_brought() -> None:
 def test_the_folder_that_is_set_is_the_only_one(tmp_path: Path) -> None:
     bindir = find_binaries().bindir
     assert [server.bindir for server in installations(bindir)] == [str(bindir)]
-    with pytest.raises(SettingsError, match="was not found; looked at"):
+    with pytest.raises(SettingsError, match="there is no postgres and no initdb there that runs"):
         installations(tmp_path)
