@@ -1,0 +1,79 @@
+"""Scope: what one piece of work is about. Requests, leases, ledger rows, store keys and alerts carry one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from backup_pipeline.core.names import catalog_folder, windows_device
+
+BUSINESSES = "businesses"
+_BEFORE_RESTORE = "_before_restore"
+_BUSINESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")
+
+
+class Purpose(StrEnum):
+    """What backups are made for. Those of different purposes lie apart, and are never compared with each other."""
+
+    BACKUP = "backup"
+    SAFETY = "safety"
+    """To have what a restore may change as it was before."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A catalog, one of its businesses (None: all of them, or a catalog without any), and a purpose.
+
+    ValueError for a name that can be no folder, or a catalog's that ends as the folders of safety backups do.
+    """
+
+    catalog: str
+    business: str | None = field(default=None, kw_only=True)
+    purpose: Purpose = field(default=Purpose.BACKUP, kw_only=True)
+
+    def __post_init__(self) -> None:
+        catalog_folder(self.catalog)
+        if self.catalog.endswith(_BEFORE_RESTORE):
+            message = f"{self.catalog!r} is not a catalog's name: {_BEFORE_RESTORE} ends the folders of safety backups"
+            raise ValueError(message)
+        if self.business is not None:
+            business_folder(self.business)
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the store, without a closing slash: `isp`, `isp_before_restore`, `isp/businesses/42`."""
+        catalog = f"{self.catalog}{_BEFORE_RESTORE}" if self.purpose is Purpose.SAFETY else self.catalog
+        return catalog if self.business is None else f"{catalog}/{BUSINESSES}/{self.business}"
+
+    @property
+    def key(self) -> str:
+        """Its name in leases and alert threads, the same in every version: its folder."""
+        return self.folder
+
+    @property
+    def safety(self) -> Scope:
+        """The scope of what is backed up before a restore of this one."""
+        return replace(self, purpose=Purpose.SAFETY)
+
+    def __str__(self) -> str:
+        return self.folder
+
+
+def business_folder(text: str) -> str:
+    """`text`, if it can be a business's key: a folder in the store; else ValueError."""
+    if not _BUSINESS.fullmatch(text) or windows_device(text):
+        message = f"{text!r} is not a business's key: up to 64 of A-Z, a-z, 0-9, _ . and -, a letter or digit first"
+        raise ValueError(message)
+    return text
+
+
+def parse_scope(key: str) -> Scope:
+    """The scope of a `Scope.key`; ValueError when it is none."""
+    folder, slash, rest = key.partition("/")
+    kind, _, business = rest.partition("/")
+    if slash and kind != BUSINESSES:
+        message = f"{key!r} names neither a catalog nor one of its businesses"
+        raise ValueError(message)
+    purpose = Purpose.SAFETY if folder.endswith(_BEFORE_RESTORE) else Purpose.BACKUP
+    return Scope(folder.removesuffix(_BEFORE_RESTORE), business=business if slash else None, purpose=purpose)
