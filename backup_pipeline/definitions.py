@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import Settings
 

@@ -25,11 +25,10 @@ from backup_pipeline.core.ports import Formats, Store
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.formats.seal_keys import Ed25519Keys, new_seal_key, parse_seal_key
+from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_seal_key
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
+from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
-from backup_pipeline.stores.sealed import SealedStore
 from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.operations.vault import OWNER, OWNER_SECRET, STRANGER_SECRET, cipher_of

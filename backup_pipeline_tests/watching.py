@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import settle
 from backup_pipeline.core.ledger import Attempt, Outcome, Status

@@ -165,7 +165,7 @@ def _write(out: Path, text: str) -> None:
 
 
 def _chosen(settings: Settings, target: str | None) -> Mapping[str, Catalog]:
-    from backup_pipeline.catalogs.load import load_catalog, load_catalogs, named_catalog
+    from backup_pipeline.catalogs import load_catalog, load_catalogs, named_catalog
 
     if target is not None and (target.endswith((".yaml", ".yml")) or "/" in target):
         catalog = load_catalog(Path(target))

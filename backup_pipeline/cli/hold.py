@@ -95,7 +95,7 @@ def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime |
 
 
 def _timezone(at: Opened, name: str) -> str:
-    from backup_pipeline.catalogs.load import load_catalogs
+    from backup_pipeline.catalogs import load_catalogs
     from backup_pipeline.wiring.prune import wish_of
 
     return wish_of(name, load_catalogs(at.settings.catalogs), at.settings).timezone
@@ -144,7 +144,7 @@ def delete(
 
 
 def _wish(at: Opened, name: str, versions: Versions | None) -> PruneWish:
-    from backup_pipeline.catalogs.load import load_catalogs
+    from backup_pipeline.catalogs import load_catalogs
     from backup_pipeline.wiring.prune import wish_of
 
     wish = wish_of(name, load_catalogs(at.settings.catalogs), at.settings)

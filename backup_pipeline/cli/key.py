@@ -41,7 +41,7 @@ def new(
 
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
-    from backup_pipeline.formats.age import new_identity
+    from backup_pipeline.formats.keys import new_identity
     from backup_pipeline.operations.keys import write_key
     from backup_pipeline.wiring.addresses import utc_now
 
@@ -70,7 +70,7 @@ def seal(
 
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
-    from backup_pipeline.formats.seal_keys import new_seal_key
+    from backup_pipeline.formats.keys import new_seal_key
     from backup_pipeline.operations.keys import write_key
     from backup_pipeline.wiring.addresses import utc_now
 

@@ -129,7 +129,7 @@ PlanAsJson = Annotated[bool, typer.Option("--json", help="Print plan and report 
 
 def chosen_catalog(settings: Settings, name: str | None) -> Catalog:
     """The catalog of that name, else the one of the settings; NotFoundError when there is none."""
-    from backup_pipeline.catalogs.load import load_catalogs, named_catalog
+    from backup_pipeline.catalogs import load_catalogs, named_catalog
 
     wanted = settings.catalog if name is None else name
     return named_catalog(wanted, load_catalogs(settings.catalogs), settings.catalogs)
@@ -139,7 +139,7 @@ def check_known(settings: Settings, ledger: Ledger, name: str | None) -> None:
     """NotFoundError unless the catalog is declared, or the ledger knows it: it may have been declared once."""
     if name is None or ledger.list(catalog=name, limit=1):
         return
-    from backup_pipeline.catalogs.load import load_catalogs, named_catalog
+    from backup_pipeline.catalogs import load_catalogs, named_catalog
     from backup_pipeline.core.restore.requests import protected_name
 
     named_catalog(protected_name(name), load_catalogs(settings.catalogs), settings.catalogs)

@@ -120,7 +120,7 @@ def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Se
 
 
 def _declared(at: Opened) -> dict[str, Catalog]:
-    from backup_pipeline.catalogs.load import load_catalogs
+    from backup_pipeline.catalogs import load_catalogs
 
     return load_catalogs(at.settings.catalogs)
 

@@ -188,7 +188,7 @@ def _verified(
 
 def _stale(at: Opened, attempt: Attempt) -> StaleError | None:
     """Whether the newest backup is too old; a catalog that is not there any more promises nothing."""
-    from backup_pipeline.catalogs.load import load_catalogs
+    from backup_pipeline.catalogs import load_catalogs
     from backup_pipeline.core.due import staleness
 
     try:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backup_pipeline.core.plans import DAYS_BEFORE_2000, US_PER_DAY
-from backup_pipeline.native.library import library
+from backup_pipeline.native import library
 
 _CYCLE_YEARS = 400
 _CYCLE_DAYS = 146_097

@@ -1,9 +1,9 @@
-"""The port `Decoder`: the files of format version 1, decoded and compared."""
+"""A backup's files compared with each other, in DuckDB: sheets, references, fingerprints (the port `Decoder`)."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,131 +11,344 @@ from typing import BinaryIO
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from backup_pipeline.core.comparison import Follow, Orphans, Pointing, SheetTask
+from backup_pipeline.core.comparison import Follow, NotComparableError, Orphans, Pointing, SheetTask, Shown
 from backup_pipeline.core.drill.objects import Fingerprint
-from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
-from backup_pipeline.formats.compare import Comparison, parsed
-from backup_pipeline.formats.csv_rows import csv_header
-from backup_pipeline.formats.duck import files_sql, name_sql, open_duck, orphans
+from backup_pipeline.core.errors import BackupError, DiskFullError
+from backup_pipeline.core.manifest import FileEntry, TableEntry
+from backup_pipeline.formats.csv_rows import csv_header, csv_rows
 from backup_pipeline.formats.parquet import arrow_type
 from backup_pipeline.formats.streams import ByteReader, use_jemalloc
+from backup_pipeline.formats.tables import parquet_problems
 
-_Limits = tuple[object, object]
-_TAIL = 8
-"""What a file ends with: the size of its footer, and the format's name."""
-_ENDS = (b"PAR1", b"PARE")
-_MOST_FOOTER = 64 << 20
-_MOST_GROUP = 3 << 30
-"""A group ends with the row that reaches 64 MB, and a row of PostgreSQL has at most 1 GB on the wire."""
+_MEMORY = "256MB"
+_THREADS = 2
+_EXAMPLES = 3
 
 
-def parquet_problems(path: Path, file: FileEntry, table: TableEntry) -> Iterator[str]:
-    """What is wrong with the file at `path`, said of it: its schema, its rows, a column of one of its row groups.
-
-    One row group is held in memory at a time; nothing is read of a file that claims to need more than any of ours.
-    """
+@contextmanager
+def open_duck(spool: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory that puts into `spool` what is too much for it; its errors come as BackupErrors."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY,
+        "threads": str(_THREADS),
+        "temp_directory": str(spool / "duckdb"),
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
     try:
-        with path.open("rb") as content:
-            problem = too_large(content)
-        if problem is not None:
-            yield problem
-            return
-        with pq.ParquetFile(path) as opened:
-            yield from schema_problems(opened.schema_arrow, table.columns)
-            rows = yield from _group_problems(opened)
-    except (pa.ArrowException, OSError) as error:
-        yield f"can not be decoded: {error}"
-        return
-    if rows != file.rows:
-        yield f"holds {rows:,} rows; the manifest says {file.rows:,}."
+        with duckdb.connect(config=config) as database:
+            database.execute("SET TimeZone = 'UTC'")
+            yield database
+    except duckdb.Error as error:
+        said = " ".join(str(error).split())
+        if isinstance(error, duckdb.OutOfMemoryException) or "space" in said.lower():
+            message = f"There is no room in {spool} to compare the backup's tables: {said}"
+            raise DiskFullError(message, do="Make room there, or set BACKUP_WORK_DIR to a larger disk.") from error
+        message = f"The backup's tables can not be compared: {said}"
+        raise BackupError(message, do="Verify the backup at level 1, and report this.") from error
 
 
-def too_large(file: BinaryIO) -> str | None:
-    """Why a Parquet file is not opened: its footer, or a row group as the footer has it, would take all memory.
+def look_up_sql(task: SheetTask) -> str:
+    """A query of the looked-up columns of a sheet, `c0`, `c1`, …, a row for each row of the table, in its order."""
+    shown = [column for column in task.columns if column.hops]
+    wanted = ", ".join(f"({_value_sql(task, column)}) AS c{number}" for number, column in enumerate(shown))
+    keys = dict.fromkeys(name for column in shown for name in column.hops[0].from_columns)
+    carried = ", ".join(f"{column_sql(name)} AS {_key(name)}" for name in keys)
+    rows = f"SELECT row_number() OVER () AS n, {carried} FROM {columns_sql(task.parquet[task.table.name], 'r')}"  # noqa: S608
+    return f"SELECT {wanted} FROM ({rows}) AS t ORDER BY n"  # noqa: S608
 
-    ArrowException, or an OSError, when it is no Parquet file at all.
+
+def orphans(
+    database: duckdb.DuckDBPyConnection, pointing: Pointing, rows: Sequence[Path], targets: Sequence[Path]
+) -> Orphans:
+    """The rows whose reference leads to none of `targets`; a reference that is NULL in part leads nowhere by right."""
+    pairs = [*zip(pointing.columns, pointing.target_columns, strict=True)]
+    given = " AND ".join(f"r.{column_sql(mine)} IS NOT NULL" for mine, _ in pairs)
+    equal = " AND ".join(f"p.{column_sql(theirs)} = r.{column_sql(mine)}" for mine, theirs in pairs)
+    there = f"SELECT 1 FROM {columns_sql(targets, 'p')} WHERE {equal}"  # noqa: S608
+    lost = f"FROM {columns_sql(rows, 'r')} WHERE {given} AND NOT EXISTS ({there})"
+    counted = database.execute(f"SELECT count(*) {lost}").fetchone()
+    found = counted[0] if counted else 0
+    if not found:
+        return Orphans(0, ())
+    keys = ", ".join(f"r.{column_sql(mine)}::VARCHAR" for mine, _ in pairs)
+    some = database.execute(f"SELECT DISTINCT {keys} {lost} ORDER BY ALL LIMIT {_EXAMPLES}").fetchall()
+    keys = ", ".join(column_sql(theirs) for _, theirs in pairs)
+    distinct = f"SELECT DISTINCT {keys} FROM {columns_sql(targets, 'p')}"  # noqa: S608
+    different = database.execute(f"SELECT count(*) FROM ({distinct})").fetchone()  # noqa: S608
+    examples = tuple(tuple(str(value) for value in key) for key in some)
+    return Orphans(int(found), examples, different[0] if different else 0)
+
+
+def _value_sql(task: SheetTask, shown: Shown) -> str:
+    """The looked-up value as a scalar subquery, as the export's own; a second row for one key is an error there too."""
+    source, where = "", ""
+    for number, hop in enumerate(shown.hops):
+        files = columns_sql(task.parquet[hop.table], f"s{number}")
+        pairs = zip(hop.columns, hop.from_columns, strict=True)
+        equal = " AND ".join(f"s{number}.{column_sql(theirs)} = {_at(number, mine)}" for theirs, mine in pairs)
+        source, where = (f"{source} JOIN {files} ON {equal}", where) if number else (files, equal)
+    value = f"s{len(shown.hops) - 1}.{column_sql(shown.column)}"
+    if shown.joined:
+        value = f"string_agg({value}::VARCHAR, '; ' ORDER BY {value}::VARCHAR)"
+    return f"SELECT {value} FROM {source} WHERE {where}"  # noqa: S608
+
+
+def _at(hop: int, column: str) -> str:
+    """A column of the row that a hop starts from: the table's own, or that of the hop before."""
+    return f"s{hop - 1}.{column_sql(column)}" if hop else f"t.{_key(column)}"
+
+
+def files_sql(paths: Sequence[Path]) -> str:
+    """These Parquet files, to select from under the names that DuckDB gives their columns."""
+    listed = ", ".join(_text(str(path)) for path in paths)
+    return f"read_parquet([{listed}], hive_partitioning = false)"
+
+
+def columns_sql(paths: Sequence[Path], alias: str) -> str:
+    """These Parquet files as `alias`, to select from; each column is called as `column_sql` says."""
+    names = ", ".join(column_sql(name) for name in pq.read_schema(paths[0]).names)
+    return f"{files_sql(paths)} AS {alias}({names})"
+
+
+def column_sql(name: str) -> str:
+    """A column of `columns_sql`: to DuckDB, names that differ only by capital letters are one name."""
+    return f"c_{name.encode().hex()}"
+
+
+def _key(name: str) -> str:
+    return f"k_{name.encode().hex()}"
+
+
+def name_sql(name: str) -> str:
+    """A name in quotes."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class RowStream:
+    """The rows of `tables`, in order; holds one of them at a time."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self._held: pa.Table | None = None
+
+    def take(self, rows: int, at_once: int) -> Iterator[pa.Table]:
+        """The next `rows` rows, at most `at_once` of them at a time; fewer when there are no more."""
+        while rows > 0 and self._fill():
+            part = self._next(min(rows, at_once))
+            rows -= part.num_rows
+            yield part
+
+    def take_one(self, rows: int) -> pa.Table | None:
+        """The next `rows` rows as one table; None when there are no more."""
+        parts = [*self.take(rows, rows)]
+        return pa.concat_tables(parts) if parts else None
+
+    def _fill(self) -> bool:
+        while self._held is None or not self._held.num_rows:
+            self._held = next(self._tables, None)
+            if self._held is None:
+                return False
+        return True
+
+    def _next(self, rows: int) -> pa.Table:
+        held = self._held
+        assert held is not None  # noqa: S101  # `_fill` said so
+        self._held = held.slice(rows)
+        return held.slice(0, rows)
+
+
+def parquet_groups(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The row groups of Parquet files, one after the other, of these columns only."""
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=list(columns))
+
+
+_BLOCK = 32 << 20
+"""The largest record that pyarrow's reader takes."""
+
+
+def columns_difference(rows: Iterable[pa.Table], content: ByteReader, task: SheetTask, expected: int) -> str | None:
+    """How the columns that can be made anew differ from `rows`, and whether there are `expected` records at all.
+
+    A record more is read than is compared, so that nothing is left behind the last one.
     """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - _TAIL, 0))
-    tail = file.read(_TAIL)
-    footer = int.from_bytes(tail[:4], "little") if tail.endswith(_ENDS) else 0  # what is cut off has none
-    if footer > _MOST_FOOTER:
-        return f"has a footer of {footer:,} bytes, more than the {_MOST_FOOTER:,} that are read."
-    metadata = pq.read_metadata(file)
-    groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    largest = max(groups, default=0)
-    if largest > _MOST_GROUP:
-        return f"has a row group of {largest:,} bytes, more than the {_MOST_GROUP:,} that are read."
+    known = [number for number, column in enumerate(task.columns) if column.why_not is None]
+    there = RowStream(parsed(content, len(task.columns), known or [0], expected))
+    before = 0
+    for table in rows:
+        wanted = _as_written(table, task.timezone)
+        found = there.take_one(table.num_rows)
+        if found is None or found.num_rows < table.num_rows:
+            return f"has {before + (found.num_rows if found else 0):,} rows; the manifest says {expected:,}."
+        for at, number in enumerate(known):
+            if (row := _first_difference(wanted[at], found.column(at))) is not None:
+                title = task.columns[number].title
+                return f"differs from the Parquet files in row {before + row + 1:,}, column {title!r}."
+        before += table.num_rows
+    return None if there.take_one(1) is None else f"has more than the {expected:,} rows of the manifest."
+
+
+def _as_written(table: pa.Table, timezone: str) -> list[pa.ChunkedArray]:
+    """The cells of `table` as a reader finds them in a CSV file; its last column only sees to it that it has two."""
+    batch = table.combine_chunks().to_batches()[0]
+    lines = b"".join(part.to_pybytes() for part in csv_rows(batch, timezone))
+    names = [f"f{number}" for number in range(batch.num_columns)]
+    read = pacsv.read_csv(io.BytesIO(lines), _reading(), _PARSING, _converting(names, names))
+    return list(read.columns)
+
+
+def parsed(content: ByteReader, width: int, wanted: Sequence[int], rows: int) -> Iterator[pa.Table]:
+    """The records of the file behind its titles, of the columns `wanted`; of what is no CSV the first ones.
+
+    NotComparableError for a record that is too large to be read.
+    """
+    names = [f"f{number}" for number in range(width)]
+    options = _converting(names, [names[number] for number in wanted])
+    source: BinaryIO = io.BufferedReader(content, 1 << 20)
+    if not rows and not source.peek(1):  # type: ignore[attr-defined]
+        return
+    try:
+        for batch in pacsv.open_csv(source, _reading(), _PARSING, options):
+            yield pa.Table.from_batches([batch])
+    except pa.ArrowInvalid as error:
+        if "straddling" in str(error):
+            message = f"a record is larger than {_BLOCK:,} bytes"
+            raise NotComparableError(message) from error
+        return  # what is no CSV has too few rows
+
+
+_PARSING = pacsv.ParseOptions(newlines_in_values=True)
+
+
+def _reading() -> pacsv.ReadOptions:
+    return pacsv.ReadOptions(autogenerate_column_names=True, block_size=_BLOCK, use_threads=False)
+
+
+def _converting(names: Sequence[str], wanted: Sequence[str]) -> pacsv.ConvertOptions:
+    """Every cell as a text; NULL where there is nothing, not even quotes."""
+    return pacsv.ConvertOptions(
+        column_types={name: pa.string() for name in names},
+        include_columns=list(wanted),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+
+
+def _first_difference(wanted: pa.ChunkedArray, there: pa.ChunkedArray) -> int | None:
+    if wanted.equals(there):
+        return None
+    pairs = enumerate(zip(wanted.to_pylist(), there.to_pylist(), strict=True))
+    return next(row for row, (one, other) in pairs if one != other)
+
+
+_PIECE = 1 << 20
+_ROWS = 8192
+"""Compared at a time; in a batch that differs, the record is then looked for one by one."""
+
+_ROWS_COLUMN = "rows"
+"""Besides the columns that can be made anew: rows without any column could not be counted."""
+
+
+class Comparison:
+    """The port `SheetComparison`: takes the table's rows, and its look-ups, from the files of `task` as it goes."""
+
+    def __init__(self, task: SheetTask, database: duckdb.DuckDBPyConnection) -> None:
+        self._task = task
+        self._rows = RowStream(_sheet_rows(task, database))
+        self._whole = all(column.why_not is None for column in task.columns)
+
+    def difference(self, file: FileEntry, chunks: Iterator[bytes]) -> str | None:
+        """How the CSV file differs from what the Parquet files give; None when it does not."""
+        content = ByteReader(chunks)
+        header = csv_header(column.title for column in self._task.columns)
+        if content.exactly(len(header)) != header:
+            return "does not begin with the titles that the manifest names."
+        rows = self._rows.take(file.rows, _ROWS)
+        if self._whole:
+            shown = (rows_of.drop_columns([_ROWS_COLUMN]) for rows_of in rows)
+            return _bytes_difference(shown, content, self._task.timezone)
+        return columns_difference(rows, content, self._task, file.rows)
+
+
+def _bytes_difference(rows: Iterable[pa.Table], content: ByteReader, timezone: str) -> str | None:
+    """The first record that is not, byte for byte, what `rows` give."""
+    before = 0
+    for table in rows:
+        batch = table.combine_chunks().to_batches()[0]
+        at = _first_sheet_difference(batch, content, timezone)
+        if at is not None:
+            return f"differs from the Parquet files in row {before + _row_at(batch, at, timezone) + 1:,}."
+        before += batch.num_rows
+    return None if content.at_end() else f"has more than the {before:,} rows of the Parquet files."
+
+
+def _first_sheet_difference(batch: pa.RecordBatch, content: ByteReader, timezone: str) -> int | None:
+    """The first byte of the lines of `batch` that `content` does not have; a piece is compared at a time."""
+    at = 0
+    for part in csv_rows(batch, timezone):
+        lines = memoryview(part)
+        for start in range(0, len(lines), _PIECE):
+            wanted = bytes(lines[start : start + _PIECE])
+            there = content.exactly(len(wanted))
+            if there != wanted:
+                pairs = enumerate(zip(there, wanted, strict=False))
+                same = next((place for place, (one, other) in pairs if one != other), min(len(there), len(wanted)))
+                return at + start + same
+        at += len(lines)
     return None
 
 
-def schema_problems(schema: pa.Schema, columns: tuple[ColumnEntry, ...]) -> Iterator[str]:
-    """How the schema of a file differs from the columns that were written."""
-    wanted = [column.name for column in columns]
-    if schema.names != wanted:
-        yield f"has the columns {', '.join(schema.names)}; the manifest says {', '.join(wanted)}."
+def _row_at(batch: pa.RecordBatch, at: int, timezone: str) -> int:
+    """The row of `batch` in whose line the byte `at` is."""
+    end = 0
+    for row in range(batch.num_rows):
+        end += sum(len(part) for part in csv_rows(batch.slice(row, 1), timezone))
+        if at < end:
+            return row
+    return int(batch.num_rows)
+
+
+def _sheet_rows(task: SheetTask, database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    """The rows of the sheet, without the columns that can not be made anew."""
+    shown = [column for column in task.columns if column.why_not is None]
+    own = [column.column for column in shown if not column.hops]
+    found = RowStream(_looked_up(task, [column for column in shown if column.hops], database))
+    for batch in parquet_groups(task.parquet[task.table.name], list(dict.fromkeys(own))):
+        looked = found.take_one(batch.num_rows) if len(own) < len(shown) else None
+        yield _joined(batch, looked, shown)
+
+
+def _joined(batch: pa.Table, looked: pa.Table | None, shown: Sequence[Shown]) -> pa.Table:
+    found = iter(looked.columns if looked is not None else ())
+    columns = [next(found) if column.hops else batch[column.column] for column in shown]
+    names = [f"c{number}" for number in range(len(columns))]
+    return pa.table([*columns, pa.nulls(batch.num_rows, pa.string())], names=[*names, _ROWS_COLUMN])
+
+
+def _looked_up(task: SheetTask, shown: Sequence[Shown], database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    if not shown:
         return
-    for field, column in zip(schema, columns, strict=True):
-        pg_type = (field.metadata or {}).get(b"pg_type", b"").decode(errors="replace")
-        for what, there, said in (
-            ("Arrow type", field.type, arrow_type(column.arrow_type)),
-            ("PostgreSQL type", pg_type, column.pg_type),
-            ("nullability", field.nullable, column.nullable),
-        ):
-            if there != said:
-                yield f"has column {column.name} with the {what} {there}; the manifest says {said}."
+    for batch in database.sql(look_up_sql(task)).to_arrow_reader(_ROWS):
+        columns = [_as_exported(batch.column(at), column) for at, column in enumerate(shown)]
+        yield pa.table(columns, names=[f"c{at}" for at in range(len(columns))])
 
 
-def _group_problems(opened: pq.ParquetFile) -> Generator[str, None, int]:
-    """What is wrong with the row groups; in the end, how many rows were decoded."""
-    rows = 0
-    for number in range(opened.num_row_groups):
-        group, footer = opened.read_row_group(number), opened.metadata.row_group(number)
-        rows += group.num_rows
-        if group.num_rows != footer.num_rows:
-            yield f"has {group.num_rows:,} rows in row group {number}; its footer says {footer.num_rows:,}."
-        for at, name in enumerate(group.column_names):
-            for problem in _column_problems(group.column(at), footer.column(at).statistics):
-                yield f"{problem} (column {name}, row group {number})"
-    return rows
-
-
-def _column_problems(values: pa.ChunkedArray, said: pq.Statistics | None) -> Iterator[str]:
-    if said is None:
-        return
-    if said.has_null_count and said.null_count != values.null_count:
-        yield f"holds {values.null_count:,} nulls; its footer says {said.null_count:,}."
-    if said.has_min_max and (limits := _limits(values)) and limits != _said_limits(said, values.type):
-        yield "holds other least and greatest values than its footer says."
-
-
-def _limits(values: pa.ChunkedArray) -> _Limits | None:
-    """The least and the greatest value, in the form that `_said_limits` gives; None when there is no value.
-
-    Not a number stands outside the order, in files and here.
-    """
-    found = pc.min_max(_ordered(values))
-    least, greatest = found["min"].as_py(), found["max"].as_py()
-    return None if least is None or least != least else (least, greatest)  # NaN differs from itself
-
-
-def _ordered(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """`values` as the numbers or bytes that lie in the file: no date is too far away then, and UUIDs have an order."""
-    kind = values.type
-    if isinstance(kind, pa.UuidType):
-        return pa.chunked_array([chunk.storage.cast(pa.binary()) for chunk in values.chunks], pa.binary())
-    if pa.types.is_date32(kind):
-        return values.cast(pa.int32())
-    if pa.types.is_timestamp(kind) or pa.types.is_time64(kind):
-        return values.cast(pa.int64())
-    return values.cast(pa.binary()) if pa.types.is_string(kind) else values
-
-
-def _said_limits(said: pq.Statistics, kind: pa.DataType) -> _Limits:
-    return (said.min, said.max) if pa.types.is_decimal(kind) else (said.min_raw, said.max_raw)
+def _as_exported(values: pa.Array, shown: Shown) -> pa.Array:
+    """Looked-up values in the type they had when their cells were written; a UUID's cell is that of its text."""
+    if shown.joined or shown.arrow_type == "uuid":
+        return values
+    return values.cast(arrow_type(shown.arrow_type))
 
 
 _FLOATS = {"FLOAT", "DOUBLE"}

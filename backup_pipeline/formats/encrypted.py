@@ -19,7 +19,7 @@ from backup_pipeline.core.manifest import FileEntry, Manifest, StoredFile, Table
 from backup_pipeline.core.names import MOST_NOTE, whole
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Formats, OpenBundle, TableWriter
-from backup_pipeline.formats.age import age_readme
+from backup_pipeline.formats.readme import age_readme
 from backup_pipeline.formats.streams import ByteReader, HashingFile
 
 if TYPE_CHECKING:

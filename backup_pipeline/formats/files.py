@@ -16,12 +16,12 @@ from backup_pipeline.core.manifest import FileEntry, Manifest, TableEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import OpenBundle, TableWriter
 from backup_pipeline.formats.bundle import BundleReader, bundle_chunks
-from backup_pipeline.formats.copy_rows import copy_rows
 from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.readme import readme_text
 from backup_pipeline.formats.renderings import bundle_sheets, bundle_tables, json_chunks
 from backup_pipeline.formats.sheet import SheetWriter, combined_csv
 from backup_pipeline.formats.streams import use_jemalloc
+from backup_pipeline.formats.tables import copy_rows
 
 _PAGES_WAITING = 2
 """How many pages a writer may be behind: this, and the size of a page, bound the memory."""
@@ -159,6 +159,6 @@ class FileFormats:
 
     def rows(self, files: Iterable[tuple[FileEntry, bytes]], table: TableEntry, where: str) -> pa.Table:
         """The rows of the plain Parquet `files` of `table`, as they were written."""
-        from backup_pipeline.formats.tables import read_rows  # loads pandas, which no backup needs
+        from backup_pipeline.formats.tables import read_rows
 
         return read_rows(files, table, where)

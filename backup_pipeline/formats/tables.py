@@ -1,23 +1,312 @@
-"""A table read back from its Parquet files: exact, as Arrow and as a pandas DataFrame."""
+"""Parquet files read back: what is wrong with one, rows for PostgreSQL's COPY, Arrow tables, pandas DataFrames."""
 
 from __future__ import annotations
 
+import ctypes
 import io
-from collections.abc import Iterable
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import date
-from typing import TYPE_CHECKING
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from backup_pipeline.core.errors import VerificationError
-from backup_pipeline.core.manifest import FileEntry, TableEntry
-from backup_pipeline.formats.copy_rows import copy_texts
-from backup_pipeline.formats.decoder import schema_problems, too_large
+from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
+from backup_pipeline.core.plans import DAYS_BEFORE_2000, US_BEFORE_2000
+from backup_pipeline.core.restore.columns import JSONB
+from backup_pipeline.formats.csv_rows import far_texts, is_far
+from backup_pipeline.formats.parquet import arrow_type
+from backup_pipeline.native import library
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_LENGTH, _FIELDS = 4, 2
+
+
+class BinaryKind(IntEnum):
+    """How a column's values lie and travel: `enum kind` of binary_rows.c."""
+
+    BIT = 0
+    INT16 = 1
+    INT32 = 2
+    INT64 = 3
+    NUMERIC = 4
+    BYTES16 = 5
+    VARYING = 6
+    JSONB = 7
+
+    @property
+    def most_bytes(self) -> int:
+        """The bytes that a value can take besides its length; of a varying one besides its own bytes too."""
+        return (1, 2, 4, 8, 8 + 2 * 11, 16, 0, 1)[self]
+
+
+class _Column(ctypes.Structure):
+    """`struct column` of binary_rows.c."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("kind", "shift", "scale", "first", "valid", "values", "bytes")]
+
+
+def binary_rows(rows: pa.RecordBatch, pg_types: Sequence[str]) -> bytes:
+    """The rows, without header and trailer; each column goes into one of the type beside it (see `goes_binary`)."""
+    arrays = [column.storage if isinstance(column.type, pa.UuidType) else column for column in rows.columns]
+    kinds = [_kind(array.type, pg_type) for array, pg_type in zip(arrays, pg_types, strict=True)]
+    room = sum(kind.most_bytes + _LENGTH for kind in kinds) * rows.num_rows + _FIELDS * rows.num_rows
+    room += sum(array.nbytes for array, kind in zip(arrays, kinds, strict=True) if kind >= BinaryKind.VARYING)
+    out = pa.allocate_buffer(room, resizable=True)
+    table = (_Column * len(arrays))(*(_column(*each) for each in zip(arrays, kinds, strict=True)))
+    size = library().write_rows(table, len(arrays), rows.num_rows, out.address)
+    return bytes(memoryview(out)[:size])
+
+
+def _kind(arrow: pa.DataType, pg_type: str) -> BinaryKind:
+    if pa.types.is_decimal128(arrow):
+        return BinaryKind.NUMERIC
+    if pa.types.is_string(arrow) or pa.types.is_binary(arrow):
+        return BinaryKind.JSONB if pg_type == JSONB else BinaryKind.VARYING
+    if pa.types.is_fixed_size_binary(arrow):
+        return BinaryKind.BYTES16
+    if pa.types.is_boolean(arrow):
+        return BinaryKind.BIT
+    return {16: BinaryKind.INT16, 32: BinaryKind.INT32, 64: BinaryKind.INT64}[arrow.bit_width]
+
+
+def _column(array: pa.Array, kind: BinaryKind) -> _Column:
+    valid, values, *data = (0 if buffer is None else buffer.address for buffer in array.buffers())
+    return _Column(
+        kind=kind,
+        shift=_shift(array.type),
+        scale=array.type.scale if kind is BinaryKind.NUMERIC else 0,
+        first=array.offset,
+        valid=valid if array.null_count else 0,
+        values=values,
+        bytes=data[0] if data else 0,
+    )
+
+
+def _shift(arrow: pa.DataType) -> int:
+    if pa.types.is_date32(arrow):
+        return -DAYS_BEFORE_2000
+    return -US_BEFORE_2000 if pa.types.is_timestamp(arrow) else 0
+
+
+_ROWS = 16_384
+_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype="S2")
+_UUID_BYTES = 16
+_DASHES = (8, 12, 16, 20)
+_LARGE = pa.large_string()
+_NO_BYTES = np.empty(0, dtype=np.uint8)
+
+
+def copy_rows(file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
+    """The rows of the Parquet file at `file` as CSV without a header, `columns` in this order; in flat memory.
+
+    With `binary`, the columns' types in the target: in the server's binary form, without header and trailer.
+    VerificationError when it can not be read, or lacks a column.
+    """
+    try:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=_ROWS, columns=list(columns)):
+                rows = batch.select(list(columns))
+                yield csv_of(rows) if binary is None else binary_rows(rows, binary)
+    except (pa.ArrowException, KeyError, OSError) as error:
+        message = f"{file.name} can not be read as Parquet: {error}"
+        raise VerificationError(
+            message, do="Use another backup; `backup-pipeline verify` says what is damaged."
+        ) from error
+
+
+def csv_of(batch: pa.RecordBatch) -> bytes:
+    """The rows of `batch` as lines of CSV: texts in quotes, so that an empty one is not NULL."""
+    columns = [copy_texts(column) for column in batch.columns]
+    sink = pa.BufferOutputStream()
+    options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
+    shown = pa.RecordBatch.from_arrays(columns, names=[str(n) for n in range(len(columns))])
+    pacsv.write_csv(shown, sink, options)
+    return bytes(sink.getvalue())
+
+
+def copy_texts(values: pa.Array) -> pa.Array:
+    """`values` in a type whose CSV form PostgreSQL reads back exactly."""
+    if isinstance(values.type, pa.UuidType):
+        return _uuids(values.storage)
+    if pa.types.is_binary(values.type):
+        return _hexadecimal(values)
+    if pa.types.is_temporal(values.type):
+        return _times(values)
+    return values
+
+
+def _times(values: pa.Array) -> pa.Array:
+    """Dates and times; as text where they lie beyond Arrow's own calendar, and instants with `+00`.
+
+    Arrow would look up the rules of the zone UTC for each instant, which takes thirty times as long.
+    """
+    far = is_far(values)
+    instants = pa.types.is_timestamp(values.type) and values.type.tz is not None
+    if far is None and not instants:
+        return values
+    local = values.cast(pa.timestamp("us")) if instants else values
+    texts = pc.cast(local if far is None else pc.if_else(far, pa.scalar(None, local.type), local), pa.string())
+    if far is not None:
+        texts = pc.if_else(far, far_texts(values, "UTC", fractions=True), texts)
+    return pc.binary_join_element_wise(texts, "+00", "") if instants else texts
+
+
+def _hexadecimal(values: pa.Array) -> pa.Array:
+    """Bytes as PostgreSQL prints them: a backslash, an x, and two digits a byte."""
+    start, stop = values.offset, values.offset + len(values)
+    offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)[start : stop + 1].astype(np.int64)
+    data = values.buffers()[2]
+    held = np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]] if data is not None else _NO_BYTES
+    ends = pa.py_buffer(((offsets - offsets[0]) * 2).tobytes())
+    digits = pa.Array.from_buffers(_LARGE, len(values), [None, ends, pa.py_buffer(_HEX[held].tobytes())])
+    texts = pc.binary_join_element_wise(pa.scalar("\\x", _LARGE), digits, pa.scalar("", _LARGE))
+    return pc.if_else(values.is_valid(), texts, pa.scalar(None, _LARGE))
+
+
+def _uuids(values: pa.Array) -> pa.Array:
+    """UUIDs of 16 bytes in their canonical text."""
+    count, start = len(values), values.offset * _UUID_BYTES
+    held = np.frombuffer(values.buffers()[1], dtype=np.uint8)[start : start + count * _UUID_BYTES]
+    digits = np.frombuffer(_HEX[held].tobytes(), dtype=np.uint8).reshape(count, 2 * _UUID_BYTES)
+    cells = np.insert(digits, _DASHES, ord("-"), axis=1)
+    ends = pa.py_buffer((np.arange(count + 1, dtype=np.int32) * cells.shape[1]).tobytes())
+    texts = pa.Array.from_buffers(pa.string(), count, [None, ends, pa.py_buffer(cells.tobytes())])
+    return pc.if_else(values.is_valid(), texts, pa.scalar(None, pa.string()))
+
+
+_Limits = tuple[object, object]
+
+
+_TAIL = 8
+"""What a file ends with: the size of its footer, and the format's name."""
+
+
+_ENDS = (b"PAR1", b"PARE")
+
+
+_MOST_FOOTER = 64 << 20
+
+
+_MOST_GROUP = 3 << 30
+"""A group ends with the row that reaches 64 MB, and a row of PostgreSQL has at most 1 GB on the wire."""
+
+
+def parquet_problems(path: Path, file: FileEntry, table: TableEntry) -> Iterator[str]:
+    """What is wrong with the file at `path`, said of it: its schema, its rows, a column of one of its row groups.
+
+    One row group is held in memory at a time; nothing is read of a file that claims to need more than any of ours.
+    """
+    try:
+        with path.open("rb") as content:
+            problem = too_large(content)
+        if problem is not None:
+            yield problem
+            return
+        with pq.ParquetFile(path) as opened:
+            yield from schema_problems(opened.schema_arrow, table.columns)
+            rows = yield from _group_problems(opened)
+    except (pa.ArrowException, OSError) as error:
+        yield f"can not be decoded: {error}"
+        return
+    if rows != file.rows:
+        yield f"holds {rows:,} rows; the manifest says {file.rows:,}."
+
+
+def too_large(file: BinaryIO) -> str | None:
+    """Why a Parquet file is not opened: its footer, or a row group as the footer has it, would take all memory.
+
+    ArrowException, or an OSError, when it is no Parquet file at all.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _TAIL, 0))
+    tail = file.read(_TAIL)
+    footer = int.from_bytes(tail[:4], "little") if tail.endswith(_ENDS) else 0  # what is cut off has none
+    if footer > _MOST_FOOTER:
+        return f"has a footer of {footer:,} bytes, more than the {_MOST_FOOTER:,} that are read."
+    metadata = pq.read_metadata(file)
+    groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    largest = max(groups, default=0)
+    if largest > _MOST_GROUP:
+        return f"has a row group of {largest:,} bytes, more than the {_MOST_GROUP:,} that are read."
+    return None
+
+
+def schema_problems(schema: pa.Schema, columns: tuple[ColumnEntry, ...]) -> Iterator[str]:
+    """How the schema of a file differs from the columns that were written."""
+    wanted = [column.name for column in columns]
+    if schema.names != wanted:
+        yield f"has the columns {', '.join(schema.names)}; the manifest says {', '.join(wanted)}."
+        return
+    for field, column in zip(schema, columns, strict=True):
+        pg_type = (field.metadata or {}).get(b"pg_type", b"").decode(errors="replace")
+        for what, there, said in (
+            ("Arrow type", field.type, arrow_type(column.arrow_type)),
+            ("PostgreSQL type", pg_type, column.pg_type),
+            ("nullability", field.nullable, column.nullable),
+        ):
+            if there != said:
+                yield f"has column {column.name} with the {what} {there}; the manifest says {said}."
+
+
+def _group_problems(opened: pq.ParquetFile) -> Generator[str, None, int]:
+    """What is wrong with the row groups; in the end, how many rows were decoded."""
+    rows = 0
+    for number in range(opened.num_row_groups):
+        group, footer = opened.read_row_group(number), opened.metadata.row_group(number)
+        rows += group.num_rows
+        if group.num_rows != footer.num_rows:
+            yield f"has {group.num_rows:,} rows in row group {number}; its footer says {footer.num_rows:,}."
+        for at, name in enumerate(group.column_names):
+            for problem in _column_problems(group.column(at), footer.column(at).statistics):
+                yield f"{problem} (column {name}, row group {number})"
+    return rows
+
+
+def _column_problems(values: pa.ChunkedArray, said: pq.Statistics | None) -> Iterator[str]:
+    if said is None:
+        return
+    if said.has_null_count and said.null_count != values.null_count:
+        yield f"holds {values.null_count:,} nulls; its footer says {said.null_count:,}."
+    if said.has_min_max and (limits := _limits(values)) and limits != _said_limits(said, values.type):
+        yield "holds other least and greatest values than its footer says."
+
+
+def _limits(values: pa.ChunkedArray) -> _Limits | None:
+    """The least and the greatest value, in the form that `_said_limits` gives; None when there is no value.
+
+    Not a number stands outside the order, in files and here.
+    """
+    found = pc.min_max(_ordered(values))
+    least, greatest = found["min"].as_py(), found["max"].as_py()
+    return None if least is None or least != least else (least, greatest)  # NaN differs from itself
+
+
+def _ordered(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`values` as the numbers or bytes that lie in the file: no date is too far away then, and UUIDs have an order."""
+    kind = values.type
+    if isinstance(kind, pa.UuidType):
+        return pa.chunked_array([chunk.storage.cast(pa.binary()) for chunk in values.chunks], pa.binary())
+    if pa.types.is_date32(kind):
+        return values.cast(pa.int32())
+    if pa.types.is_timestamp(kind) or pa.types.is_time64(kind):
+        return values.cast(pa.int64())
+    return values.cast(pa.binary()) if pa.types.is_string(kind) else values
+
+
+def _said_limits(said: pq.Statistics, kind: pa.DataType) -> _Limits:
+    return (said.min, said.max) if pa.types.is_decimal(kind) else (said.min_raw, said.max_raw)
+
 
 _DO = "Read another date, or a backup's bundle; `backup-pipeline verify` says whether that is sound."
 

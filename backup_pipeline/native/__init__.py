@@ -1,1 +1,33 @@
 """The compiled loops over rows, in C: `setup.py` builds them, and nothing else in the package needs a compiler."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from backup_pipeline.core.errors import SettingsError
+
+_NAME = "_rows"
+_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The library; SettingsError when it was not built."""
+    here = Path(__file__).parent
+    found = next((path for suffix in EXTENSION_SUFFIXES if (path := here / (_NAME + suffix)).exists()), None)
+    if found is None:
+        message = f"The compiled part of backup_pipeline is missing in {here}."
+        raise SettingsError(message, do="Run `make setup`, or `pip install` the package again: that builds it.")
+    loaded = ctypes.CDLL(str(found))
+    loaded.take_rows.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _COUNT]
+    loaded.take_rows.restype = _COUNT
+    loaded.forget_row.argtypes = [_POINTER, _POINTER]
+    loaded.forget_row.restype = None
+    loaded.write_lines.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
+    loaded.write_lines.restype = _COUNT
+    loaded.write_rows.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
+    loaded.write_rows.restype = _COUNT
+    return loaded

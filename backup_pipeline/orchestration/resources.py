@@ -12,7 +12,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import store_url
 from backup_pipeline.wiring.ports import open_ports
 

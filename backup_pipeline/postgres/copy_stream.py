@@ -14,7 +14,7 @@ import pyarrow as pa
 from psycopg.pq import ConnStatus, ExecStatus
 
 from backup_pipeline.core.errors import SourceError
-from backup_pipeline.native.library import library
+from backup_pipeline.native import library
 from backup_pipeline.postgres.connection import connection_address, function_address
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill.definitions import ServerNeeds, fitting
 from backup_pipeline.core.drill.objects import Scratch
@@ -30,13 +30,13 @@ from backup_pipeline.embedded.supervise import Limits, ProcessUser, choose_ident
 from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.drill import DrillPorts
+from backup_pipeline.postgres.drill import PostgresScratch, make_owner, own_public_schema
 from backup_pipeline.postgres.programs import Binaries, installations
-from backup_pipeline.postgres.scratch import PostgresScratch, make_owner, own_public_schema
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline.wiring.ports import open_ports, source_options
 from backup_pipeline.wiring.private import make_folder

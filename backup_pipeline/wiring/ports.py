@@ -12,8 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from backup_pipeline.alerts.open import alerter_for
-from backup_pipeline.alerts.pings import HttpPinger, PingUrls
+from backup_pipeline.alerts import HttpPinger, PingUrls, alerter_for
 from backup_pipeline.core.alerts import NoPings, Signal
 from backup_pipeline.core.comparison import Decoder
 from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
@@ -25,7 +24,7 @@ from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.migrate import bring_up_to_date
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings, libpq_environment
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import (
     LedgerClock,
     ledger_url,
@@ -156,7 +155,7 @@ def open_settings_alerter(settings: Settings) -> Alerter:
 
 def open_decoder(spool: Path) -> Decoder:
     """What decodes a backup's files; what does not fit into memory goes into files under `spool`."""
-    from backup_pipeline.formats.decoder import FileDecoder  # a backup that is checked by its bytes alone needs none
+    from backup_pipeline.formats.decoder import FileDecoder
 
     return FileDecoder(spool)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import Ledger

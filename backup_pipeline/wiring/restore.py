@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, SettingsError, UsageError
 from backup_pipeline.core.ports import Ports, RestorePorts
@@ -21,7 +21,7 @@ from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import owner_url, restore_dir, work_dir
 from backup_pipeline.wiring.ports import open_ports, source_options, this_owner
 from backup_pipeline.wiring.stores import noted_in, the_second

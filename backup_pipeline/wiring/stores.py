@@ -17,16 +17,22 @@ from backup_pipeline.core.keys import Cipher
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Formats, Ledger, Second, Store
 from backup_pipeline.core.secrets import redact_url
-from backup_pipeline.formats.age import AgeCipher, Identity, parse_identities, parse_recipients
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.formats.seal_keys import Ed25519Keys, parse_public_keys, parse_seal_key
+from backup_pipeline.formats.keys import (
+    AgeCipher,
+    Ed25519Keys,
+    Identity,
+    parse_identities,
+    parse_public_keys,
+    parse_recipients,
+    parse_seal_key,
+)
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
+from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.open import open_store
-from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3.settings import Lock, LockMode, S3Settings, ServerSide
-from backup_pipeline.stores.sealed import SealedStore
+from backup_pipeline.stores.s3 import Lock, LockMode, S3Settings, ServerSide
+from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline.wiring.addresses import os_user, store_url
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from backup_pipeline.catalogs.load import load_catalogs, named_catalog
+from backup_pipeline.catalogs import load_catalogs, named_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import Freshness
 from backup_pipeline.core.errors import CatalogError, LedgerError

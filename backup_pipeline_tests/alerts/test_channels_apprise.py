@@ -13,8 +13,8 @@ from io import StringIO
 
 import pytest
 
+from backup_pipeline.alerts import LogAlerter, alerter_for
 from backup_pipeline.alerts.channels import TIMEOUT, AppriseAlerter, title_of
-from backup_pipeline.alerts.open import LogAlerter, alerter_for
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.ports import Alerter
 from backup_pipeline_tests.alerts.servers import Mailbox, Webhook, free_port, http_server, smtp_server, stalling_server

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.catalog.rules import Through, parse_sheet_source
 from backup_pipeline.core.names import local_name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.catalogs.load import read_lined_yaml
+from backup_pipeline.catalogs import read_lined_yaml
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline_tests.memory import MB, peak
 

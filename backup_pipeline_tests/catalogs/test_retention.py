@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.retention.rules import Retention
 

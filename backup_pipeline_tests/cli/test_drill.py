@@ -14,7 +14,7 @@ from backup_pipeline.core.drill.objects import MadeObjects
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.tables import backup_logs
-from backup_pipeline.postgres.scratch import PostgresScratch
+from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 

@@ -11,11 +11,11 @@ import pytest
 
 from backup_pipeline.core.manifest import sealed
 from backup_pipeline.embedded.server import EmbeddedPostgres
-from backup_pipeline.formats.seal_keys import Ed25519Keys, parse_seal_key
+from backup_pipeline.formats.keys import Ed25519Keys, parse_seal_key
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.sealed import SealedStore
+from backup_pipeline.stores.documents import SealedStore
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.operations.conftest import SHOP

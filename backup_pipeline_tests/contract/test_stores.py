@@ -14,13 +14,18 @@ import pytest
 
 from backup_pipeline.core.errors import BackupError, CanceledError, NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.ports import Store
-from backup_pipeline.formats.age import AgeCipher, new_identity, parse_recipients
-from backup_pipeline.formats.seal_keys import Ed25519Keys, new_seal_key, parse_seal_key
+from backup_pipeline.formats.keys import (
+    AgeCipher,
+    Ed25519Keys,
+    new_identity,
+    new_seal_key,
+    parse_recipients,
+    parse_seal_key,
+)
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
-from backup_pipeline.stores.retrying import RetryingStore
+from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
-from backup_pipeline.stores.sealed import SealedStore
+from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.servers.swift import SwiftServer
 

@@ -14,7 +14,7 @@ from backup_pipeline.core.manifest import Totals
 from backup_pipeline.core.manifest.sealing import validated
 
 PACKAGE = Path(backup_pipeline.__file__).parent
-_TRANSLATORS = {Path("core/errors.py"), Path("catalogs/load.py")}
+_TRANSLATORS = {Path("core/errors.py"), Path("catalogs/__init__.py")}
 """They put such words into ours."""
 
 

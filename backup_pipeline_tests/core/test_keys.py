@@ -14,7 +14,7 @@ from backup_pipeline.core.doctor import judge_seals
 from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.core.keys import SEAL, check_seal, seal_in, with_seal
 from backup_pipeline.core.manifest import read_manifest, seal, sealed
-from backup_pipeline.formats.seal_keys import Ed25519Keys, new_seal_key, parse_public_keys, parse_seal_key
+from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_public_keys, parse_seal_key
 from backup_pipeline_tests.core.test_manifest import stored
 
 SECRET, PUBLIC = new_seal_key()

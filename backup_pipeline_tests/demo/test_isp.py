@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.rules import Back, parse_sheet_source
 from backup_pipeline.core.errors import RefusedError, SourceError, SourceUnavailableError, UsageError
 from backup_pipeline.core.secrets import looks_secret

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.catalog.rules import parse_sheet_source
 from backup_pipeline.core.planning import plan_catalog

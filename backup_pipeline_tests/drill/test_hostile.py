@@ -17,7 +17,7 @@ import pytest
 from backup_pipeline.core.drill.definitions import ServerNeeds
 from backup_pipeline.core.drill.objects import Insert
 from backup_pipeline.embedded.launch import landlock_version
-from backup_pipeline.postgres.scratch import PostgresScratch
+from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import open_workshop
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted, said, table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.drill.model import How
 from backup_pipeline.demo.isp import create_isp
 from backup_pipeline.settings import BUILT_IN_CATALOGS

@@ -11,7 +11,7 @@ import botocore.session
 import dagster as dg
 from botocore.loaders import create_loader
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.ports import Ports

@@ -13,9 +13,9 @@ from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import sealed
 from backup_pipeline.core.ports import Formats, Store
-from backup_pipeline.formats.seal_keys import Ed25519Keys, new_seal_key, parse_public_keys, parse_seal_key
+from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_public_keys, parse_seal_key
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.stores.sealed import SealedStore
+from backup_pipeline.stores.documents import SealedStore
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.verification import Level

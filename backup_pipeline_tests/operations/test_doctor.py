@@ -19,10 +19,10 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
 from backup_pipeline.operations.download import Witness
-from backup_pipeline.postgres.examine import examine_source
-from backup_pipeline.stores.examine import bucket_of, folder_of
-from backup_pipeline.stores.retrying import RetryingStore
+from backup_pipeline.postgres.doctor import examine_source
+from backup_pipeline.stores.open import bucket_of, folder_of
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault

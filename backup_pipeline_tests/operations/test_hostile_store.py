@@ -30,7 +30,7 @@ from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.formats.seal_keys import Ed25519Keys
+from backup_pipeline.formats.keys import Ed25519Keys
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.backup import bundle_attempt, close_orphans
 from backup_pipeline.operations.browse import opened_backup, stored_manifest
@@ -41,9 +41,8 @@ from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild
 from backup_pipeline.operations.restore.perform import plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.encrypted import EncryptedStore, WrittenOutlines
+from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
-from backup_pipeline.stores.sealed import SealedStore
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP

@@ -13,8 +13,8 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import delete_backup, left_error
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.operations.prune.plan import PrunePorts, plan_prune
-from backup_pipeline.stores.removals import PlainRemovals
-from backup_pipeline.stores.s3.settings import Lock, LockMode
+from backup_pipeline.stores.directory import PlainRemovals
+from backup_pipeline.stores.s3 import Lock, LockMode
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.core.retained import days
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, old

@@ -17,7 +17,7 @@ from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import Destination, Witness, download_bundle
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
-from backup_pipeline.stores.s3.settings import Lock, LockMode, S3Settings
+from backup_pipeline.stores.s3 import Lock, LockMode, S3Settings
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.made import Place, now, verify_ports

@@ -20,7 +20,7 @@ from backup_pipeline_tests.servers.parents import python
 _RUN = """
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core import leases
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.ports.people import Silence

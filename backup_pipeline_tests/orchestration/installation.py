@@ -17,7 +17,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalog, load_catalogs
+from backup_pipeline.catalogs import load_catalog, load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, read_manifest

@@ -187,7 +187,7 @@ FULL_DISK = """
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup

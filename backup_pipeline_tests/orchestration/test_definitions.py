@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT, Settings
 from backup_pipeline_tests.environment import kept_environment

@@ -11,7 +11,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from backup_pipeline.core.drill.objects import MadeObjects
 from backup_pipeline.orchestration.drill import DrillConfig
-from backup_pipeline.postgres.scratch import PostgresScratch
+from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure
 

@@ -186,7 +186,7 @@ def test_the_bundle_shows_the_calendar(installation: Installation) -> None:
 
 HEALTHY = """
 from pathlib import Path
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.orchestration import due
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import Settings

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.due import daily_schedule

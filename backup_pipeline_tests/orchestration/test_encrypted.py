@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.verification import Level
-from backup_pipeline.formats.age import new_identity
+from backup_pipeline.formats.keys import new_identity
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline.wiring.verify import verify_ports

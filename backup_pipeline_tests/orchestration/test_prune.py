@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from backup_pipeline.catalogs.load import load_catalogs
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.orchestration.definitions import assemble

@@ -21,7 +21,7 @@ from backup_pipeline.core.errors import (
     TargetUnavailableError,
 )
 from backup_pipeline.embedded.server import EmbeddedPostgres
-from backup_pipeline.postgres.examine import examine_source
+from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline_tests.operations.made import now

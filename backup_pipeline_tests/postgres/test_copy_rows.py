@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.native.library import library
+from backup_pipeline.native import library
 from backup_pipeline.postgres import copy_stream
 from backup_pipeline.postgres.copy_stream import CopyForm, Expected, Storage
 

@@ -14,7 +14,7 @@ from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceUn
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Snapshot
-from backup_pipeline.postgres.examine import examine_source
+from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.demo.isp import create_isp
 from backup_pipeline.embedded.server import EmbeddedPostgres

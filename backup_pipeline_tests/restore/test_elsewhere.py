@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.demo.isp import create_isp
 from backup_pipeline.settings import BUILT_IN_CATALOGS

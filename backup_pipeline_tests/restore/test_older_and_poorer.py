@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.errors import PreflightRefusedError
 from backup_pipeline.core.manifest import StoredManifest, seal
 from backup_pipeline.core.restore.model import Mode

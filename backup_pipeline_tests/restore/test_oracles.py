@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.catalogs.load import load_catalog
+from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.errors import PreflightRefusedError
 from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.demo.isp import create_isp

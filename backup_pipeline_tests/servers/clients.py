@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 
 
 def client_of(settings: S3Settings, service: str = "s3") -> Any:

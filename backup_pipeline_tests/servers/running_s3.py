@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline_tests.servers.clients import client_of
 
 URL, KEYS = "BACKUP_TEST_S3_URL", "BACKUP_TEST_S3_KEYS"

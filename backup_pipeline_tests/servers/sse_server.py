@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 
 SSE = "x-amz-server-side-encryption"
 KEY = "x-amz-server-side-encryption-aws-kms-key-id"

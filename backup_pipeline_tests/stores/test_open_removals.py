@@ -18,12 +18,12 @@ import pytest
 
 from backup_pipeline.core.errors import StoreDeniedError, StoreError, StoreUnavailableError
 from backup_pipeline.core.retention.prune import Versions, Why
-from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.removals import DirectoryRemovals, PlainRemovals, removals_of
-from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3.removals import S3Removals
-from backup_pipeline.stores.s3.settings import Lock, LockMode
+from backup_pipeline.stores.directory import DirectoryRemovals, DirectoryStore, PlainRemovals
+from backup_pipeline.stores.open import removals_of
+from backup_pipeline.stores.s3 import Lock, LockMode
+from backup_pipeline.stores.s3.administration import S3Removals
 from backup_pipeline.stores.s3.store import TRIAL_KEY, S3Store
+from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble
 from backup_pipeline_tests.servers.moto import MotoServer

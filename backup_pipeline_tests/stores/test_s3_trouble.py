@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import StoreError, StoreUnavailableError
-from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3.settings import S3Settings
+from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble
 from backup_pipeline_tests.servers.swift import SwiftServer
 

@@ -8,9 +8,9 @@ import pytest
 
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.s3.settings import Lock, LockMode
+from backup_pipeline.stores.s3 import Lock, LockMode
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline.wiring.stores import lock_of, open_second, open_settings_store, stores_of, the_second
 
 pytestmark = pytest.mark.usefixtures("bare_home")

@@ -21,18 +21,22 @@ from backup_pipeline.core.errors import BackupError, RefusedError, SettingsError
 from backup_pipeline.core.ports import Clock, StoredObject
 from backup_pipeline.core.ports.store import Protection
 from backup_pipeline.stores.keys import check_document, check_key, check_prefix, span, taken
+from backup_pipeline.stores.s3 import Lock, S3Settings, ServerSide, check_encrypted
 from backup_pipeline.stores.s3.clients import (
+    DENIED,
+    Reply,
     administration,
     check_lockable,
     ensure_locked,
+    explain,
+    reply_of,
     retention,
     session_of,
     shown_retention,
+    status_of,
     transfer,
     uploading,
 )
-from backup_pipeline.stores.s3.errors import DENIED, Reply, explain, reply_of, status_of
-from backup_pipeline.stores.s3.settings import Lock, S3Settings, ServerSide, check_encrypted
 from backup_pipeline.stores.s3.upload import Chunks, Conditions, KeptUpload, KeyTakenError, tell_unfinished
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backup_pipeline.stores.s3.errors import DENIED, reply_of
+from backup_pipeline.stores.s3.clients import DENIED, reply_of
 
 
 class Chunks:

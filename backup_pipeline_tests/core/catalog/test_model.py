@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from backup_pipeline.catalogs.load import _WANTS, load_catalog, load_catalogs
+from backup_pipeline.catalogs import _WANTS, load_catalog, load_catalogs
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.catalog.rules import AnomalyKind
 from backup_pipeline.core.errors import CatalogError

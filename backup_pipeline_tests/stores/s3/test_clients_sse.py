@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import SettingsError, StoreError
-from backup_pipeline.stores.s3.settings import ServerSide
+from backup_pipeline.stores.s3 import ServerSide
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.servers.sse_server import SseServer
 from backup_pipeline_tests.servers.swift import SwiftServer

@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError, SettingsError, StoreError, StoreUnavailableError
+from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.stores.s3 import store as s3
-from backup_pipeline.stores.s3.settings import S3Settings
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.servers.swift import ROOT, SwiftServer
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backup_pipeline.core.errors import RefusedError, SettingsError, StoreError
-from backup_pipeline.stores.s3.settings import Lock, LockMode
+from backup_pipeline.stores.s3 import Lock, LockMode
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.s3.upload import Chunks, Conditions, KeptUpload, KeyTakenError, cut
 from backup_pipeline_tests.servers.http_proxy import HttpProxy, Trouble

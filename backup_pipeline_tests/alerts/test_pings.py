@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from backup_pipeline.alerts.pings import HttpPinger, PingUrls
+from backup_pipeline.alerts import HttpPinger, PingUrls
 from backup_pipeline.core.alerts import Delivery, NoPings, Signal
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import open_settings_pinger

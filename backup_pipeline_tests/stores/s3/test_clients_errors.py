@@ -6,7 +6,7 @@ import pytest
 from botocore import exceptions as boto
 
 from backup_pipeline.core.errors import BackupError, NotFoundError, StoreDeniedError, StoreError, StoreUnavailableError
-from backup_pipeline.stores.s3.errors import Reply, explain, reply_of
+from backup_pipeline.stores.s3.clients import Reply, explain, reply_of
 
 
 def _explain(reply: Reply) -> BackupError:

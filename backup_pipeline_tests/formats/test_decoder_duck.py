@@ -10,8 +10,8 @@ import pytest
 
 from backup_pipeline.core.comparison import Hop, Pointing, SheetTask, Shown
 from backup_pipeline.core.errors import BackupError, DiskFullError
-from backup_pipeline.formats import duck
-from backup_pipeline.formats.duck import look_up_sql, open_duck, orphans
+from backup_pipeline.formats import decoder as duck
+from backup_pipeline.formats.decoder import look_up_sql, open_duck, orphans
 from backup_pipeline_tests.core.test_manifest import table
 
 ROWS = 300_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.formats.age import new_identity
-from backup_pipeline.formats.seal_keys import (
+from backup_pipeline.formats.keys import (
     Ed25519Keys,
     key_id,
+    new_identity,
     new_seal_key,
     parse_public_keys,
     parse_seal_key,

@@ -1,4 +1,4 @@
-"""A store that tries again when waiting can help."""
+"""Stores around a store: what passes every call through, and what tries a call again when waiting can help."""
 
 from __future__ import annotations
 
@@ -19,7 +19,75 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class RetryingStore:
+class WrappedStore:
+    """Every call goes to `inner` as it is; a subclass has only those that it changes."""
+
+    inner: Store
+
+    @property
+    def url(self) -> str:
+        """That of the inner store."""
+        return self.inner.url
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
+        """See the port `Store`, as for all calls here."""
+        return self.inner.put(key, chunks)
+
+    def put_file(self, key: str, path: Path) -> StoredObject:
+        """Write the file at `path`."""
+        return self.inner.put_file(key, path)
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        """Write `chunks` as one object that stays."""
+        return self.inner.keep(key, chunks, replace=replace)
+
+    def protection(self, key: str) -> Protection:
+        """What keeps the object from being changed."""
+        return self.inner.protection(key)
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+        return self.inner.get(key)
+
+    def opened(self, key: str, data: bytes) -> bytes:
+        """What the inner store's `get` gives when `data` lies under `key`."""
+        return self.inner.opened(key, data)
+
+    def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The object's bytes, as they lie in the store."""
+        return self.inner.stream(key, start=start, length=length)
+
+    def head(self, key: str) -> StoredObject | None:
+        """What is stored under `key`, or None."""
+        return self.inner.head(key)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object whose key starts with `prefix`, by key."""
+        return self.inner.list(prefix)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove these objects; a missing one is no error."""
+        self.inner.delete(keys)
+
+    def sign(self, key: str, *, expires: timedelta, file_name: str) -> str:
+        """A URL that gives the object, as it lies in the store, until it expires."""
+        return self.inner.sign(key, expires=expires, file_name=file_name)
+
+    def check(self) -> None:
+        """Raise the error a backup would meet."""
+        self.inner.check()
+
+
+def innermost(store: Store) -> object:
+    """The store that no other is in: what `store` wraps in the end, or itself."""
+    inner: object = store
+    while (wrapped := getattr(inner, "inner", None)) is not None:
+        inner = wrapped
+    return inner
+
+
+@dataclass(frozen=True)
+class RetryingStore(WrappedStore):
     """Tries each operation on `inner` up to `attempts` times, as long as its errors are transient.
 
     Before attempt n + 1 it waits `first * 2**(n - 1)` seconds, at most `longest`, less up to half of that by chance, so
@@ -29,29 +97,15 @@ class RetryingStore:
     `put` and `keep` are not tried again: their chunks can be read once only. `list` and `stream` go on where they were.
     """
 
-    inner: Store
     attempts: int
     wait: Callable[[float], object]
     chance: Callable[[], float]
     first: float = 0.5
     longest: float = 20.0
 
-    @property
-    def url(self) -> str:
-        """That of the inner store."""
-        return self.inner.url
-
-    def put(self, key: str, chunks: Iterable[bytes]) -> StoredObject:
-        """Write `chunks` as one object, in one attempt."""
-        return self.inner.put(key, chunks)
-
     def put_file(self, key: str, path: Path) -> StoredObject:
         """Write the file at `path`."""
         return self._try(lambda: self.inner.put_file(key, path))
-
-    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
-        """Write `chunks` as one object that stays, in one attempt."""
-        return self.inner.keep(key, chunks, replace=replace)
 
     def protection(self, key: str) -> Protection:
         """What keeps the object from being changed."""
@@ -60,10 +114,6 @@ class RetryingStore:
     def get(self, key: str) -> bytes:
         """The whole object."""
         return self._try(lambda: self.inner.get(key))
-
-    def opened(self, key: str, data: bytes) -> bytes:
-        """What the inner store makes of it."""
-        return self.inner.opened(key, data)
 
     def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes from `start`. StoreError when another object takes the key between two attempts."""
@@ -114,25 +164,25 @@ class RetryingStore:
                 self._pause(error, attempt)
 
     def _stream(self, about: StoredObject, start: int, length: int | None) -> Iterator[bytes]:
-        at, end = span(about.size, start, length)
+        position, end = span(about.size, start, length)
         attempt = 0
-        while at < end:
+        while position < end:
             try:
-                for chunk in self.inner.stream(about.key, start=at, length=end - at):
+                for chunk in self.inner.stream(about.key, start=position, length=end - position):
                     yield chunk
-                    at, attempt = at + len(chunk), 0
-                    if at >= end:
+                    position, attempt = position + len(chunk), 0
+                    if position >= end:
                         return
             except BackupError as error:
                 attempt += 1
                 self._pause(error, attempt)
-                self._still(about)
+                self._check_unchanged(about)
             else:
-                self._still(about)
-                what = f"{about.key} in {self.url} ended at byte {at} of {end}"
+                self._check_unchanged(about)
+                what = f"{about.key} in {self.url} ended at byte {position} of {end}"
                 raise StoreError(what, do="Verify this backup.")
 
-    def _still(self, about: StoredObject) -> None:
+    def _check_unchanged(self, about: StoredObject) -> None:
         if self.head(about.key) != about:
             what = f"{about.key} in {self.url} was replaced while it was read"
             raise StoreError(what, do="Read it again from its start.")

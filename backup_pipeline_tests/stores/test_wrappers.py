@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import BackupError, DiskFullError, NotFoundError, StoreError, StoreUnavailableError
-from backup_pipeline.stores.retrying import RetryingStore
+from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, Operation, StoreFault
 
 GONE = StoreUnavailableError("no answer")

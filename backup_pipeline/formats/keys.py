@@ -1,16 +1,21 @@
-"""The port `Cipher`: files in the age format (age-encryption.org/v1), by pyrage."""
+"""Keys: age encrypts (the port `Cipher`, by pyrage), Ed25519 seals (the port `SealKeys`)."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import pyrage
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from backup_pipeline.core.errors import BackupError, SettingsError, VerificationError
 from backup_pipeline.core.keys import Writable, no_key
-from backup_pipeline.formats.readme import FENCE
 from backup_pipeline.formats.streams import ByteReader, pumped
 
 _SSH = ("ssh-ed25519", "ssh-rsa")
@@ -231,36 +236,84 @@ def _damaged(what: str, error: Exception) -> VerificationError:
     return VerificationError(f"{what} is damaged: {error}.", do=_OTHER_COPY)
 
 
-_TEXT = """\
-THIS BACKUP IS ENCRYPTED
-  Every file whose name ends in .age is encrypted, one by one, in the age format (https://age-encryption.org/v1).
-  It can be read with the private key of any one of these recipients, and without none:
-{recipients}
-
-DECRYPTING IT WITHOUT THE PROGRAM THAT MADE IT
-  You need age (Debian, Ubuntu: apt install age; macOS: brew install age), gunzip and a shell. Unpack the ZIP into a
-  folder of its own, open a shell in that folder, and say where the file with the private key is:
-    KEY=/path/to/key.txt
-
-  One file alone, for example:
-    age -d -i "$KEY" -o part-00000.parquet parquet/<table>/part-00000.parquet.age
-
-  Everything, into the new folder `decrypted`. Copy what stands between the lines.
-{fence}
-find . -name '*.age' | while IFS= read -r file; do
-  plain="decrypted/${file%.age}"
-  mkdir -p "$(dirname "$plain")"
-  age -d -i "$KEY" -o "$plain" "$file" || exit
-done
-find decrypted -name '*.csv.gz' -exec gunzip {} +
-{fence}
-
-  Then go on in that folder: decrypted/README.txt says what the backup holds, and how to check and to recover it.
-  Whatever you decrypt is as confidential as the database: remove it when you are done.
-"""
+_PUBLIC = "seal-ed25519:"
 
 
-def age_readme(recipients: Sequence[str]) -> str:
-    """The text, naming the recipients; it tells nothing else of the backup."""
-    listed = "\n".join(f"    {name}" for name in recipients)
-    return _TEXT.replace("{recipients}", listed).replace("{fence}", FENCE)
+@dataclass(frozen=True)
+class Ed25519Keys:
+    """The port `SealKeys`: `private` seals, where it is here; its seals and those of `public` count."""
+
+    private: Ed25519PrivateKey | None = field(default=None, repr=False)
+    public: tuple[Ed25519PublicKey, ...] = ()
+
+    @property
+    def signing(self) -> str | None:
+        """The id of the key that seals here."""
+        return key_id(self.private.public_key()) if self.private is not None else None
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The ids of the keys whose seals count."""
+        return tuple(self._known())
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of `data`; SettingsError without a key that seals."""
+        if self.private is None:
+            message = "No key is here that could seal."
+            raise SettingsError(message, do="Set BACKUP_SEAL_KEY_FILE.")
+        return self.private.sign(data)
+
+    def is_right(self, key: str, signature: bytes, data: bytes) -> bool:
+        """Whether `signature` is that of `data` with the accepted key `key`."""
+        try:
+            self._known()[key].verify(signature, data)
+        except (KeyError, InvalidSignature):
+            return False
+        return True
+
+    def _known(self) -> dict[str, Ed25519PublicKey]:
+        own = (self.private.public_key(),) if self.private is not None else ()
+        return {key_id(key): key for key in (*own, *self.public)}
+
+
+def new_seal_key() -> tuple[str, str]:
+    """A new key: the private one as PEM, and its public one."""
+    key = Ed25519PrivateKey.generate()
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode().strip()
+    return secret, public_text(key.public_key())
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """What a seal calls a key: the first 16 hex digits of the SHA-256 of its 32 bytes."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def public_text(key: Ed25519PublicKey) -> str:
+    """The public key as a word: `seal-ed25519:` and base64."""
+    return _PUBLIC + base64.b64encode(key.public_bytes_raw()).decode()
+
+
+def parse_seal_key(text: str, *, where: str) -> Ed25519PrivateKey:
+    """The private key in `text`, what stands around it aside; SettingsError, naming `where`, when there is none."""
+    try:
+        found = load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        message = f"{where} holds no private key that can seal: nothing in it is an unencrypted PEM key."
+        raise SettingsError(message, do="Name a file that `backup-pipeline key seal` made.") from None
+    if not isinstance(found, Ed25519PrivateKey):
+        message = f"{where} holds a private key of another kind than Ed25519."
+        raise SettingsError(message, do="Name a file that `backup-pipeline key seal` made.")
+    return found
+
+
+def parse_public_keys(text: str, *, setting: str) -> tuple[Ed25519PublicKey, ...]:
+    """The public keys in `text`, separated by spaces; SettingsError, naming `setting`, for a word that is none."""
+    return tuple(_parse_public(word, setting) for word in text.split())
+
+
+def _parse_public(word: str, setting: str) -> Ed25519PublicKey:
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(word.removeprefix(_PUBLIC), validate=True))
+    except (ValueError, binascii.Error):
+        message = f"{setting} holds {word!r}, which is no public key of a seal."
+        raise SettingsError(message, do=f"It begins with {_PUBLIC}; `backup-pipeline key seal` prints it.") from None

@@ -18,7 +18,7 @@ from backup_pipeline.core.errors import (
     StoreUnavailableError,
     VerificationError,
 )
-from backup_pipeline.formats.age import AgeCipher, new_identity, parse_identities, parse_recipients
+from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_identities, parse_recipients
 
 SECRET, PUBLIC = new_identity()
 OTHER_SECRET, OTHER_PUBLIC = new_identity()

@@ -16,7 +16,7 @@ from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.restore.model import Name, TargetColumn
 from backup_pipeline.core.restore.tables import SequenceState
-from backup_pipeline.postgres import scratch as ask
+from backup_pipeline.postgres import drill as ask
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import server_said

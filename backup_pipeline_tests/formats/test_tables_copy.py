@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backup_pipeline.core.errors import VerificationError
-from backup_pipeline.formats.copy_rows import copy_rows, csv_of
+from backup_pipeline.formats.tables import copy_rows, csv_of
 
 VALUES: list[tuple[pa.DataType, list[object], list[str]]] = [
     (pa.string(), ["", None, 'a"b', "a\r\nb", "\\.", ",", "NULL"],
