@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.list import first_sentence
-from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, opened, print_json, result_console
+from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, opened, print_json
 from backup_pipeline.core.errors import BackupError, PartialError
+from backup_pipeline.presentation.terminal import result_console
 
 if TYPE_CHECKING:
     from rich.table import Table

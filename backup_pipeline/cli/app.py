@@ -24,7 +24,7 @@ from backup_pipeline.cli.drill import drill
 from backup_pipeline.cli.hold import delete, hold, release
 from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.list import audit, list_backups, show
-from backup_pipeline.cli.options import json_text, note_console
+from backup_pipeline.cli.options import json_text
 from backup_pipeline.cli.prune import prune
 from backup_pipeline.cli.purge_events import purge_events
 from backup_pipeline.cli.rebuild import rebuild
@@ -35,6 +35,7 @@ from backup_pipeline.cli.up import demo, serve, up
 from backup_pipeline.cli.verify import verify
 from backup_pipeline.core.errors import BackupError, in_our_words
 from backup_pipeline.core.secrets import redact
+from backup_pipeline.presentation.terminal import note_console
 from backup_pipeline.wiring.private import owner_only
 
 INTERRUPTED = 130

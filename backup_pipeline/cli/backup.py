@@ -16,10 +16,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from backup_pipeline.cli.options import RunFailedError, SafeConsole, chosen_catalog
+from backup_pipeline.cli.options import RunFailedError, chosen_catalog
 from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
+from backup_pipeline.presentation.terminal import SafeConsole
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:

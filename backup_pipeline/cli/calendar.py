@@ -6,46 +6,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from backup_pipeline.cli.options import opened, print_json, result_console
-from backup_pipeline.core.calendar import Calendar, Day
-
-_STYLES = {
-    Day.VERIFIED: "bold green",
-    Day.GOOD: "green",
-    Day.LATE: "yellow",
-    Day.PARTIAL: "magenta",
-    Day.RUNNING: "cyan",
-    Day.EXPECTED: "cyan",
-    Day.REMOVED: "dim",
-    Day.MISSED: "bold red",
-    Day.NONE: "dim",
-}
-
-
-def print_calendar(shown: Calendar, console: Console) -> None:
-    """Print one; lines longer than the terminal is wide are broken by whole weeks of days."""
-    widest = max(len(table) for table, _ in shown.tables)
-    fits = max((console.width - widest - 2) // 3, 7)
-    for start in range(0, len(shown.days), fits):
-        _print_part(shown, slice(start, start + fits), widest, console)
-    for day in shown.seen:
-        console.print(Text.assemble((day.letter, _STYLES[day]), f" {day.value}: {day.meaning}"), soft_wrap=True)
-
-
-def _print_part(shown: Calendar, part: slice, widest: int, console: Console) -> None:
-    days = shown.days[part]
-    title = f"{shown.catalog}, {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}"
-    console.print(Text(title, style="bold"))
-    console.print(Text(" " * widest + "".join(f" {day:%d}" for day in days), style="dim"))
-    for table, verdicts in shown.tables:
-        line = Text(table.ljust(widest))
-        for day in verdicts[part]:
-            line.append("  ").append(day.letter, style=_STYLES[day])
-        console.print(line)
-    console.print()
+from backup_pipeline.cli.options import opened, print_json
+from backup_pipeline.core.calendar import Calendar
+from backup_pipeline.presentation.calendar import calendar_document
+from backup_pipeline.presentation.document import joined
+from backup_pipeline.presentation.terminal import draw
 
 
 def calendar(
@@ -71,12 +37,9 @@ def calendar(
     """
     shown = _calendars(catalog or (), days)
     if as_json:
-        print_json([_plain(one) for one in shown])
+        print_json([_plain(each) for each in shown])
         return
-
-    console = result_console()
-    for one in shown:
-        print_calendar(one, console)
+    draw(joined(map(calendar_document, shown)))
 
 
 def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:
@@ -88,6 +51,6 @@ def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:
         return [calendar_of(catalog, at.ledger, now, days=days) for catalog in watched(at.settings, names)]
 
 
-def _plain(one: Calendar) -> dict[str, object]:
-    tables = {table: dict(zip(map(str, one.days), days, strict=True)) for table, days in one.tables}
-    return {"catalog": one.catalog, "tables": tables}
+def _plain(calendar: Calendar) -> dict[str, object]:
+    tables = {table: dict(zip(map(str, calendar.days), days, strict=True)) for table, days in calendar.tables}
+    return {"catalog": calendar.catalog, "tables": tables}

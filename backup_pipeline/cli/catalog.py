@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import note_console, print_json, print_line, result_console
+from backup_pipeline.cli.options import print_json, print_line
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, UsageError
+from backup_pipeline.presentation.terminal import note_console, result_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:

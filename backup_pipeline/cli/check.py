@@ -10,13 +10,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from backup_pipeline.cli.options import note_console, opened, print_json, print_line, result_console
+from backup_pipeline.cli.options import opened, print_json, print_line
 from backup_pipeline.core.copies import CopyAge
 from backup_pipeline.core.due import DueState, Freshness
 from backup_pipeline.core.errors import BackupError, LedgerError, in_our_words
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.core.text import visible
 from backup_pipeline.core.verification import age, ago
+from backup_pipeline.presentation.terminal import note_console, result_console
 from backup_pipeline.settings import Settings
 
 _STYLES = {

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import (
-    BackupsOf,
-    Opened,
-    PerhapsBackup,
-    note_console,
-    opened,
-    print_json,
-    result_console,
-)
+from backup_pipeline.cli.options import BackupsOf, Opened, PerhapsBackup, opened, print_json
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
+from backup_pipeline.presentation.terminal import note_console, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ports import Ports

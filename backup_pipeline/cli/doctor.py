@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import print_json, result_console
+from backup_pipeline.cli.options import print_json
+from backup_pipeline.presentation.doctor import doctor_document
+from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def doctor(
     if as_json:
         print_json(lines)
     else:
-        _print(lines)
+        draw(doctor_document(lines))
     if problems(lines):
         raise typer.Exit(1)
 
@@ -88,21 +89,3 @@ def _dagster() -> Iterable[Line]:
     from backup_pipeline.wiring.addresses import utc_now
 
     return examine_dagster(utc_now())
-
-
-def _print(lines: Sequence[Line]) -> None:
-    from rich.text import Text
-
-    styles = {"ok": "green", "warning": "yellow", "problem": "bold red", "skipped": "dim"}
-    console = result_console()
-    for line in lines:
-        state = (f"{line.state:<8}", styles[line.state])
-        console.print(Text.assemble(state, (line.topic, "bold"), ": ", line.what), soft_wrap=True)
-        if line.do:
-            console.print(Text(f"         do: {line.do}"), soft_wrap=True)
-    console.print(", ".join(_counted(lines)), markup=False)
-
-
-def _counted(lines: Sequence[Line]) -> Iterator[str]:
-    counts = Counter(line.state.value for line in lines)
-    yield from (f"{counts[name]} {name}" for name in ("ok", "warning", "problem", "skipped") if counts[name])

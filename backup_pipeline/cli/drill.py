@@ -11,19 +11,10 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from backup_pipeline.cli.options import (
-    Backup,
-    OfCatalog,
-    Opened,
-    SafeConsole,
-    moment,
-    note_console,
-    opened,
-    print_json,
-    result_console,
-)
+from backup_pipeline.cli.options import Backup, OfCatalog, Opened, moment, opened, print_json
 from backup_pipeline.core.drill.model import DrillReport, Fault, How, TableDrill
 from backup_pipeline.core.errors import BackupError, StaleError
+from backup_pipeline.presentation.terminal import SafeConsole, note_console, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.drill import DrillRequest

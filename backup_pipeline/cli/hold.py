@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from backup_pipeline.cli.options import AuditReason, Backup, EarlierVersions, OfCatalog, Opened, opened, result_console
+from backup_pipeline.cli.options import AuditReason, Backup, EarlierVersions, OfCatalog, Opened, opened
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.retention.prune import Versions
+from backup_pipeline.presentation.terminal import result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.prune.plan import PruneWish

@@ -22,16 +22,15 @@ from backup_pipeline.cli.options import (
     Opened,
     RowsAsJson,
     moment,
-    note_console,
     opened,
     print_json,
-    result_console,
 )
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
 from backup_pipeline.core.schedule import of_future
 from backup_pipeline.core.verification import Verified, told
+from backup_pipeline.presentation.terminal import note_console, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.manifest import StoredManifest

@@ -11,16 +11,15 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 
 from backup_pipeline.core.errors import BackupError, UsageError
 from backup_pipeline.core.restore.requests import FIRST, SECOND, Which
 from backup_pipeline.core.retention.prune import Versions
-from backup_pipeline.core.text import acts, visible_lines
+from backup_pipeline.core.text import acts
+from backup_pipeline.presentation.terminal import note_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,35 +31,6 @@ if TYPE_CHECKING:
 
 
 _NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
-_WIDE = 200
-"""Columns where nobody watches: a line of a table stays one line for grep."""
-
-
-class SafeConsole(Console):
-    r"""A console for texts that others chose: they neither style themselves nor reach the terminal's own commands.
-
-    What is printed has no markup and no emoji codes; styles are given by objects. Controls and marks that turn the
-    direction of a text show as `\x1b`, `\u202e`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """What is shown, piece by piece; pieces that are not text, such as moves of the cursor, are rich's own."""
-        for piece in super().render(renderable, options):
-            clean = piece.text if piece.control else visible_lines(piece.text)
-            yield piece if clean == piece.text else Segment(clean, piece.style)
-
-
-def result_console() -> Console:
-    """Where results go."""
-    return SafeConsole(width=None if sys.stdout.isatty() else _WIDE)
-
-
-def note_console() -> Console:
-    """Where notes and progress go."""
-    return SafeConsole(stderr=True, soft_wrap=True)
 
 
 def print_line(text: str) -> None:

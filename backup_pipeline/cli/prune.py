@@ -11,11 +11,12 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from backup_pipeline.cli.options import EarlierVersions, PlanAsJson, note_console, opened, print_json, result_console
+from backup_pipeline.cli.options import EarlierVersions, PlanAsJson, opened, print_json
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.retention.prune import Left, PrunePlan, Versions
 from backup_pipeline.core.retention.rules import Verdict
 from backup_pipeline.operations.prune.perform import PruneReport
+from backup_pipeline.presentation.terminal import note_console, result_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

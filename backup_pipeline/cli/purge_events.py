@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import print_json, result_console
+from backup_pipeline.cli.options import print_json
+from backup_pipeline.presentation.terminal import result_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import (
-    FromStore,
-    Opened,
-    PlanAsJson,
-    check_known,
-    note_console,
-    print_json,
-    result_console,
-)
+from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, print_json
 from backup_pipeline.core.errors import PartialError
+from backup_pipeline.presentation.terminal import note_console, result_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,45 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from backup_pipeline.cli.options import Opened, opened, print_json, result_console
+from backup_pipeline.cli.options import Opened, opened, print_json
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.core.statistics import Statistics, facts, per_day, size
+from backup_pipeline.core.statistics import Statistics
+from backup_pipeline.presentation.document import document, joined, line
+from backup_pipeline.presentation.statistics import statistics_document
+from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
     from backup_pipeline.core.catalog.model import Catalog
-
-
-def print_statistics(of: Statistics, console: Console) -> None:
-    """Print the catalog's name, the facts, and a line for each table."""
-    console.print(Text(of.catalog, style="bold"))
-    grid = Table.grid(padding=(0, 2))
-    for name, value in facts(of):
-        grid.add_row(Text(name), Text(value))
-    console.print(grid)
-    if of.tables:
-        console.print()
-        console.print(_tables(of))
-
-
-def _tables(of: Statistics) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Table", no_wrap=True)
-    for name in ("Rows", "A day", "Bytes", "A day"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, growth in of.tables.items():
-        table.add_row(
-            Text(name),
-            f"{growth.rows:,}",
-            per_day(growth.rows_per_day),
-            "" if growth.bytes is None else size(growth.bytes),
-            per_day(growth.bytes_per_day, as_bytes=True),
-        )
-    return table
 
 
 def stats(
@@ -85,22 +57,13 @@ def stats(
         _print_metrics()
         return
     with opened(catalog) as at:
-        found = _gathered(at, catalog, days, measure=measure)
+        gathered = _gathered(at, catalog, days, measure=measure)
     if as_json:
-        print_json(found)
+        print_json(gathered)
+    elif gathered:
+        draw(joined(map(statistics_document, gathered)))
     else:
-        _show(found)
-
-
-def _show(found: Sequence[Statistics]) -> None:
-
-    console = result_console()
-    for number, one in enumerate(found):
-        if number:
-            console.print()
-        print_statistics(one, console)
-    if not found:
-        console.print("There are no backups to count.")
+        draw(document(line("There are no backups to count.")))
 
 
 def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import SafeConsole, note_console, opened
+from backup_pipeline.cli.options import opened
 from backup_pipeline.core.errors import BackupError
+from backup_pipeline.presentation.terminal import SafeConsole, note_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,20 +11,11 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from backup_pipeline.cli.options import (
-    Backup,
-    FromStore,
-    OfCatalog,
-    Opened,
-    note_console,
-    opened,
-    parse_duration,
-    print_json,
-    result_console,
-)
+from backup_pipeline.cli.options import Backup, FromStore, OfCatalog, Opened, opened, parse_duration, print_json
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
 from backup_pipeline.core.restore.requests import Which
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, parse_sample
+from backup_pipeline.presentation.terminal import note_console, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt

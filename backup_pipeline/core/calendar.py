@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -139,16 +139,3 @@ def _of_due(catalog: Catalog, due: datetime, row: Attempt | None, now: datetime)
     if row is not None and row.status not in NOTHING_BEGAN:
         return Day.MISSED
     return Day.MISSED if now > start_deadline(catalog, due) else Day.EXPECTED
-
-
-def as_markdown(shown: Calendar) -> str:
-    """The calendar for Dagster: a line for each table, a column for each day, the legend below."""
-    heads = "".join(f" {day:%d} |" for day in shown.days)
-    lines = [f"| {shown.days[0]:%Y-%m-%d} to {shown.days[-1]:%Y-%m-%d} |{heads}", "|---|" + "---|" * len(shown.days)]
-    lines += [f"| {table} |" + "".join(f" {day.letter} |" for day in days) for table, days in shown.tables]
-    return "\n".join([*lines, "", *legend(shown)])
-
-
-def legend(shown: Calendar) -> Iterator[str]:
-    """What the letters mean."""
-    return (f"- `{day.letter}` {day.value}: {day.meaning}" for day in shown.seen)

@@ -8,15 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from backup_pipeline.core import text as markdown
-from backup_pipeline.core.calendar import as_markdown
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError, LedgerError
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
 from backup_pipeline.core.ports import Ledger, Ports
-from backup_pipeline.core.statistics import statistics_markdown
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.browse import calendar_of
@@ -42,6 +39,9 @@ from backup_pipeline.orchestration.keys import (
     tables_op,
 )
 from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.presentation.calendar import calendar_document
+from backup_pipeline.presentation.markdown import bullets, markdown, plain
+from backup_pipeline.presentation.statistics import statistics_document
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import work_dir
 
@@ -51,13 +51,15 @@ logger = logging.getLogger(__name__)
 def calendar_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapping[str, dg.MarkdownMetadataValue]:
     """Each table and day as a table; nothing when the ledger can not be read: the backup is there all the same."""
     try:
-        return {"calendar": dg.MetadataValue.md(as_markdown(calendar_of(catalog, ledger, now)))}
+        return {"calendar": dg.MetadataValue.md(markdown(calendar_document(calendar_of(catalog, ledger, now))))}
     except LedgerError as error:
         logger.warning("There is no calendar of %s: %s", catalog.catalog, error)
         return {}
 
 
 _DAYS = 90
+_TABLES = 30
+"""Tables on a page of statistics."""
 
 
 def statistics_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapping[str, dg.MarkdownMetadataValue]:
@@ -68,7 +70,7 @@ def statistics_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapp
         logger.warning("There are no statistics of %s: %s", catalog.catalog, error)
         return {}
     found = catalog_statistics(rows, catalog.catalog, catalog, now=now, days=_DAYS)
-    return {"statistics": dg.MetadataValue.md(statistics_markdown(found))}
+    return {"statistics": dg.MetadataValue.md(markdown(statistics_document(found, most=_TABLES)))}
 
 
 def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
@@ -140,7 +142,7 @@ def table_metadata(result: TableResult, store_url: str) -> Metadata:
         "late": result.partition.late,
         "sheet": table.sheet,
         "files": dg.MetadataValue.path(f"{store_url}/{place.prefix}"),
-        "notes": dg.MetadataValue.md(markdown.bullets(table.notes)),
+        "notes": dg.MetadataValue.md(bullets(table.notes)),
     }
 
 
@@ -162,7 +164,7 @@ def bundle_metadata(manifest: StoredManifest, store_url: str) -> Metadata:
         "bundle": dg.MetadataValue.path(f"{store_url}/{place.bundle(manifest.bundle_name)}"),
         "sha256": manifest.bundle.sha256,
         "manifest": dg.MetadataValue.md(_summary(manifest)),
-        "warnings": dg.MetadataValue.md(markdown.bullets(manifest.warnings)),
+        "warnings": dg.MetadataValue.md(bullets(manifest.warnings)),
         "contents": _contents(manifest),
     }
 
@@ -194,8 +196,8 @@ def _summary(manifest: StoredManifest) -> str:
         "Rows": f"{manifest.totals.rows:,}",
         "Snapshot": f"{manifest.snapshot.taken_at:%F %T} UTC, LSN {manifest.snapshot.lsn}",
         "Consistent": "yes, one instant" if manifest.consistent else "no, mixed snapshots",
-        "Made by": markdown.plain(f"{manifest.created_by} ({manifest.type})"),
-        "Reason": markdown.plain(manifest.reason) or "none given",
+        "Made by": plain(f"{manifest.created_by} ({manifest.type})"),
+        "Reason": plain(manifest.reason) or "none given",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
 

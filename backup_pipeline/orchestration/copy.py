@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from backup_pipeline.core import text as markdown
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
 from backup_pipeline.operations.copy import copy_missing, missing_copies
 from backup_pipeline.orchestration.failures import failure
 from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.presentation.markdown import plain
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import is_alive_here, this_owner, utc_now
 
@@ -99,5 +99,5 @@ def _raise_failed(rows: Sequence[Copy]) -> None:
 def _table(decisions: Sequence[CopyDecision], rows: Sequence[Copy]) -> str:
     """What was copied, and why, as Markdown."""
     reasons = {each.attempt.backup_id: each.reason for each in decisions}
-    lines = [f"| {row.backup_id} | {markdown.plain(reasons[row.backup_id])} | {row.bytes or 0:,} |" for row in rows]
+    lines = [f"| {row.backup_id} | {plain(reasons[row.backup_id])} | {row.bytes or 0:,} |" for row in rows]
     return "\n".join(["| backup | because | bytes |", "|---|---|---:|", *lines])

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from pydantic import Field
 
-from backup_pipeline.core import text as markdown
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill.model import DrillReport, Fault, TableDrill
 from backup_pipeline.core.errors import BackupError, StaleError, UsageError
@@ -18,6 +17,7 @@ from backup_pipeline.orchestration.due import tick_of, ticks_of
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_op, run_url
 from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.presentation.markdown import plain
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import drilled_catalog
 from backup_pipeline.wiring.verify import reading
@@ -53,8 +53,7 @@ def _lines(report: DrillReport) -> Iterator[str]:
     if report.injected is not None:
         yield f"- **Fault injected: {report.injected}.** No level is recorded, nobody is alerted."
     yield from (
-        f"- **DIFFERENT** {markdown.plain(str(finding))} *What to do:* {markdown.plain(finding.do)}"
-        for finding in report.findings
+        f"- **DIFFERENT** {plain(str(finding))} *What to do:* {plain(finding.do)}" for finding in report.findings
     )
     if report.tables:
         yield "\n| table | rows | came back | Parquet | CSV | fetch s | restore s | export s | compare s |"
@@ -65,8 +64,8 @@ def _lines(report: DrillReport) -> Iterator[str]:
     yield from ([f"- There and valid: {counted}."] if counted else [])
     for trial in report.inserts:
         told = f"not tried: {trial.not_tried}" if trial.not_tried else f"next number {'/'.join(trial.drawn) or 'taken'}"
-        yield f"- Insert into {markdown.plain(f'{trial.table}: {told}')}."
-    yield from (f"- note: {markdown.plain(str(remark))}" for remark in report.remarks)
+        yield f"- Insert into {plain(f'{trial.table}: {told}')}."
+    yield from (f"- note: {plain(str(remark))}" for remark in report.remarks)
     if report.predicted_restore_seconds is not None:
         yield f"\nA restore of the whole would take about {report.predicted_restore_seconds:.1f} s on such a machine."
 

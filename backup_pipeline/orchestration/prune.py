@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from pydantic import Field
 
-from backup_pipeline.core import text as markdown
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.operations.prune.perform import PruneReport, prune
@@ -17,6 +16,7 @@ from backup_pipeline.orchestration.due import tick_of, ticks_of
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, prune_job_name, prune_op
 from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
+from backup_pipeline.presentation.markdown import bullets, plain
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.prune import open_prune, wishes_of
 
@@ -32,7 +32,7 @@ def prune_metadata(plans: Sequence[PrunePlan], reports: Sequence[PruneReport]) -
         "partitions_removed": sum(len(report.days) for report in reports),
         "bytes_removed": sum(report.bytes for report in reports),
         "plan": dg.MetadataValue.md("\n\n".join(plan_markdown(plan) for plan in plans)),
-        "left": dg.MetadataValue.md(markdown.bullets(f"{each.why}: {each.key}: {each.message}" for each in left)),
+        "left": dg.MetadataValue.md(bullets(f"{each.why}: {each.key}: {each.message}" for each in left)),
     }
 
 
@@ -49,18 +49,16 @@ def _lines(plan: PrunePlan) -> Iterator[str]:
     for verdict in plan.verdicts:
         row, what = verdict.attempt, "**remove**" if verdict.removed else "keep"
         what = "locked" if row.backup_id in plan.locked else what
-        why = markdown.plain("; ".join(verdict.reasons))
+        why = plain("; ".join(verdict.reasons))
         yield f"| {row.backup_id} | {row.partition_date} | {row.type} | {what} | {why} |"
     yield ""
     yield from (f"- finish the removal of {backup_id}" for backup_id in plan.begun)
-    yield from (f"- remove the partitions of {day.day}: {markdown.plain(day.reason)}" for day in plan.removed_days)
-    yield from (
-        f"- remove what is left of {each.folder.backup_id}: {markdown.plain(each.reason)}" for each in plan.debris
-    )
-    yield from (f"- remove the unfinished {markdown.plain(each.key)}" for each in plan.unfinished)
-    yield from (f"- remove all versions of {markdown.plain(each.key)}" for each in plan.hidden)
-    yield from (f"- remove the copy {markdown.plain(str(copy))}" for copy in plan.copies)
-    yield from (f"- **{markdown.plain(str(remark))}**" for remark in plan.remarks)
+    yield from (f"- remove the partitions of {day.day}: {plain(day.reason)}" for day in plan.removed_days)
+    yield from (f"- remove what is left of {each.folder.backup_id}: {plain(each.reason)}" for each in plan.debris)
+    yield from (f"- remove the unfinished {plain(each.key)}" for each in plan.unfinished)
+    yield from (f"- remove all versions of {plain(each.key)}" for each in plan.hidden)
+    yield from (f"- remove the copy {plain(str(copy))}" for copy in plan.copies)
+    yield from (f"- **{plain(str(remark))}**" for remark in plan.remarks)
 
 
 class PruneConfig(dg.Config):

@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from backup_pipeline.core import text as markdown
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.restore.model import RestorePlan, RestoreRemark, RestoreReport
@@ -25,6 +24,7 @@ from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG, Resto
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import restore_job_name, restore_op, run_url
 from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.presentation.markdown import bullets, plain
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import is_dead_restore
 from backup_pipeline.wiring.restore import Target, target_of
@@ -54,7 +54,7 @@ def report_metadata(report: RestoreReport, request: int) -> Metadata:
         "seconds": round(report.seconds, 3),
         "safety_backup": report.safety_backup_id or "none",
         "restored": dg.MetadataValue.table([_record(report, at) for at in range(len(report.tables))]),
-        "notes": dg.MetadataValue.md(markdown.bullets(report.notes)),
+        "notes": dg.MetadataValue.md(bullets(report.notes)),
     }
 
 
@@ -64,26 +64,24 @@ def plan_markdown(plan: RestorePlan) -> str:
 
 
 def _lines(plan: RestorePlan) -> Iterator[str]:
-    yield f"Backup `{plan.backup_id}` ({plan.request.mode}) into database {markdown.plain(plan.database)}\n"
+    yield f"Backup `{plan.backup_id}` ({plan.request.mode}) into database {plain(plan.database)}\n"
     yield from (f"- **REFUSED** {_told(remark)}" for remark in plan.refusals)
     yield "\n| table | goes to | what happens | rows now | rows in the backup |"
     yield "|---|---|---|---:|---:|"
     for table in plan.tables:
         now = "not there" if table.rows_now is None else f"{table.rows_now:,}"
         cells = (table.name, table.target_name, table.action.value, now, f"{table.rows_in_backup:,}")
-        yield "| " + " | ".join(map(markdown.plain, cells)) + " |"
+        yield "| " + " | ".join(map(plain, cells)) + " |"
     yield ""
     others = (remark for remark in plan.remarks if remark not in plan.refusals)
     yield from (f"- {remark.severity}: {_told(remark)}" for remark in others)
     if plan.confirm_name:
-        yield f"\nRows that are there in {markdown.plain(plan.database)} can change."
+        yield f"\nRows that are there in {plain(plan.database)} can change."
 
 
 def _told(remark: RestoreRemark) -> str:
     about = f"{remark.table}: " if remark.table else ""
-    return markdown.plain(f"{about}{remark.message}") + (
-        f" *What to do:* {markdown.plain(remark.do)}" if remark.do else ""
-    )
+    return plain(f"{about}{remark.message}") + (f" *What to do:* {plain(remark.do)}" if remark.do else "")
 
 
 def _record(report: RestoreReport, at: int) -> dg.TableRecord:

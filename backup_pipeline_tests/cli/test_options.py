@@ -9,8 +9,9 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from backup_pipeline.cli.options import SafeConsole, json_text, print_json
+from backup_pipeline.cli.options import json_text, print_json
 from backup_pipeline.core.text import acts
+from backup_pipeline.presentation.terminal import SafeConsole
 
 EVIL = "\x1b]0;owned\x07\x1b[2J[red]x[/red][/] :bomb: \u202egnp.exe \x9b31m \r\u2028"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.core.calendar import Day, as_markdown, calendar
+from backup_pipeline.core.calendar import Day, calendar
 from backup_pipeline.core.due import due_row
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline_tests.core.values import catalog as catalog_of
@@ -111,15 +111,3 @@ def test_what_a_changed_schedule_dropped_was_not_due() -> None:
     dropped = _row(status=Status.CANCELED, table_counts={})
     [(_, days)] = calendar(weekly, [dropped, BEFORE], MIDNIGHT + DAY / 2, days=1).tables
     assert days == (Day.NONE,)
-
-
-def test_as_markdown_it_is_a_table_with_a_legend() -> None:
-    text = as_markdown(calendar(SHOP, [_row(), BEFORE], MIDNIGHT + DAY / 2, days=2))
-    assert text.splitlines()[:4] == [
-        "| 2026-11-20 to 2026-11-21 | 20 | 21 |",
-        "|---|---|---|",
-        "| goods | M | G |",
-        "| sold | M | G |",
-    ]
-    assert "- `M` missed: due, and not there" in text
-    assert "verified:" not in text

@@ -12,13 +12,9 @@ from hypothesis import strategies as st
 
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.statistics import (
-    duration,
     forecast,
-    per_day,
     percentile,
     robust_slope,
-    size,
-    statistics_markdown,
     statistics_of,
 )
 from backup_pipeline.operations.stats import catalog_statistics
@@ -151,28 +147,3 @@ def test_very_many_backups_are_forecast_only_as_far_as_they_were_imagined() -> N
     ]
     found = forecast(rows, now=AT + timedelta(days=2), days=90)
     assert [ahead.days for ahead in found] == [30]
-
-
-def test_a_page_of_markdown_has_a_line_for_each_table() -> None:
-    text = statistics_markdown(catalog_statistics(days(10), "isp", None, now=NOW, days=90))
-    assert "| orders | 1,900 | +100 | 5.0 kB | 0 bytes |" in text
-    assert "| Success rate | 100.0% |" in text
-    assert "| In 30 days |" in text
-
-
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (size(999), "999 bytes"),
-        (size(1_400_000_000), "1.4 GB"),
-        (size(-2500), "-2.5 kB"),
-        (duration(4.2), "4.2 s"),
-        (duration(200), "3 min 20 s"),
-        (duration(7500), "2 h 5 min"),
-        (per_day(None), ""),
-        (per_day(-3.5), "-3.5"),
-        (per_day(1_200_000, as_bytes=True), "+1.2 MB"),
-    ],
-)
-def test_numbers_read_well(shown: str, expected: str) -> None:
-    assert shown == expected

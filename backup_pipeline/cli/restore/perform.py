@@ -11,12 +11,7 @@ from functools import partial
 from rich.console import Console
 from rich.text import Text
 
-from backup_pipeline.cli.options import (
-    Opened,
-    SafeConsole,
-    note_console,
-    print_json,
-)
+from backup_pipeline.cli.options import Opened, print_json
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.cli.restore.command import RestoreOptions, same_command, undo_command
 from backup_pipeline.cli.restore.requests import print_asked, print_plan, print_report
@@ -46,6 +41,7 @@ from backup_pipeline.operations.restore.requests import (
     tidy,
     wish_of,
 )
+from backup_pipeline.presentation.terminal import SafeConsole, note_console
 from backup_pipeline.wiring.embedded import source_ready
 from backup_pipeline.wiring.ports import is_dead_restore
 from backup_pipeline.wiring.restore import Target, chosen_target, open_access, target_of

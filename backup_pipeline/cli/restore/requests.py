@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson, moment, opened, print_json, result_console
+from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson, moment, opened, print_json
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore.model import (
     Action,
@@ -22,6 +22,7 @@ from backup_pipeline.core.restore.model import (
     TableRestore,
 )
 from backup_pipeline.core.restore.requests import SECOND, RestoreRow, RestoreStatus
+from backup_pipeline.presentation.terminal import result_console
 
 _WHAT = {
     Action.CREATE: "is created, with the backup's rows",

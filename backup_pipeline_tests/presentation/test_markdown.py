@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backup_pipeline.core.text import bullets, plain, table
+from backup_pipeline.presentation.document import Table, document, texts
+from backup_pipeline.presentation.markdown import bullets, markdown, plain
 
 
 @pytest.mark.parametrize(
@@ -31,4 +32,5 @@ def test_a_text_is_no_markup(text: str, shown: str) -> None:
 def test_lists_and_tables_keep_their_form() -> None:
     assert bullets([]) == "none"
     assert bullets(["a\nb", "c"]) == "- a\\\\nb\n- c"
-    assert table(["t|t"], [["x\ny"]]) == "| t\\|t |\n|---|\n| x\\\\ny |"
+    table = Table(texts("t|t"), (("x\ny",),))
+    assert markdown(document(table)) == "| t\\|t |\n|---|\n| x\\\\ny |"

@@ -1,0 +1,1 @@
+"""Reports as facts and rows, and what draws them."""
