@@ -94,12 +94,12 @@ def url(
     time = parse_duration(expires)
     with opened(catalog) as at:
         attempt = find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
-        witness = at.witness()
+        audit = at.audit()
         where = at.store(store)
         with shown_progress(note_console()) as progress:
-            signed, bundle = bundle_url(attempt, store=where, witness=witness, expires=time, progress=progress)
+            signed, bundle = bundle_url(attempt, store=where, audit=audit, expires=time, progress=progress)
     print_line(signed)
-    note_console().print(f"Good until {moment(witness.clock() + time)}, for whoever has it. Its SHA-256 must be:")
+    note_console().print(f"Good until {moment(audit.clock() + time)}, for whoever has it. Its SHA-256 must be:")
     note_console().print(bundle.sha256, soft_wrap=True)
 
 
@@ -110,10 +110,10 @@ def _taken(at: Opened, attempt: Attempt, form: str, to: Destination, which: Whic
     from backup_pipeline.wiring.stores import open_formats
     from backup_pipeline.wiring.verify import reading
 
-    store, witness = at.store(which), at.witness()
+    store, audit = at.store(which), at.audit()
     with shown_progress(note_console()) as progress, reading(attempt.backup_id, "download", at.actor, at.ledger):
         if form == "zip":
-            return download_bundle(attempt, to, store=store, witness=witness, progress=progress)
+            return download_bundle(attempt, to, store=store, audit=audit, progress=progress)
         kind = Rendering(form)
         formats = open_formats(at.settings)
-        return render_backup(attempt, kind, to, store=store, formats=formats, witness=witness, progress=progress)
+        return render_backup(attempt, kind, to, store=store, formats=formats, audit=audit, progress=progress)

@@ -47,9 +47,9 @@ def hold(
 
     with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        witness = at.witness()
-        held = Hold(at.actor, reason, _until(at, attempt.catalog, until, witness.clock()))
-        hold_backup(attempt, held, at.store(), witness)
+        audit = at.audit()
+        held = Hold(at.actor, reason, _until(at, attempt.catalog, until, audit.clock()))
+        hold_backup(attempt, held, at.store(), audit)
     result_console().print(f"Backup {attempt.backup_id} is {held}.", markup=False, soft_wrap=True)
 
 
@@ -72,7 +72,7 @@ def release(
 
     with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        held = release_backup(attempt, at.store(), at.witness(), by=at.actor, reason=reason)
+        held = release_backup(attempt, at.store(), at.audit(), by=at.actor, reason=reason)
     said = "is released: the rules count for it again" if held else "was not held"
     result_console().print(f"Backup {attempt.backup_id} {said}.", markup=False, soft_wrap=True)
 

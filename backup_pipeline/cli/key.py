@@ -12,7 +12,7 @@ from backup_pipeline.core.restore.requests import Which
 from backup_pipeline.presentation.terminal import note_console
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.keys import KeyCheck
+    from backup_pipeline.operations.download import KeyCheck
     from backup_pipeline.settings import Settings
 
 key_app = typer.Typer(
@@ -43,7 +43,7 @@ def new(
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
     from backup_pipeline.formats.keys import new_identity
-    from backup_pipeline.operations.keys import write_key
+    from backup_pipeline.operations.download import write_key
     from backup_pipeline.wiring.addresses import utc_now
 
     secret, recipient = new_identity()
@@ -72,7 +72,7 @@ def seal(
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
     from backup_pipeline.formats.keys import new_seal_key
-    from backup_pipeline.operations.keys import write_key
+    from backup_pipeline.operations.download import write_key
     from backup_pipeline.wiring.addresses import utc_now
 
     secret, public = new_seal_key()
@@ -145,10 +145,10 @@ def _print_holders(settings: Settings) -> None:
 
 def _checked(backup: str, settings: Settings, catalog: str | None, store: Which) -> KeyCheck:
     from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.keys import check_key
+    from backup_pipeline.operations.download import check_key
     from backup_pipeline.wiring.stores import open_cipher
 
     cipher = open_cipher(settings)
     with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        return check_key(attempt, at.store(store), cipher, at.witness())
+        return check_key(attempt, at.store(store), cipher, at.audit())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.catalog.model import Catalog
     from backup_pipeline.core.ports import Ledger, Store
     from backup_pipeline.ledger.backups import SqlLedger
-    from backup_pipeline.operations.download import Witness
+    from backup_pipeline.operations.download import AuditTrail
     from backup_pipeline.wiring.addresses import LedgerClock
 
 
@@ -153,11 +153,11 @@ class Opened:
 
         return open_settings_store(self.settings, used=noted_in(self.ledger))
 
-    def witness(self) -> Witness:
+    def audit(self) -> AuditTrail:
         """Where it is written down that somebody took a backup out."""
-        from backup_pipeline.operations.download import Witness
+        from backup_pipeline.operations.download import AuditTrail
 
-        return Witness(self.ledger, self.clock, self.actor)
+        return AuditTrail(self.ledger, self.clock, self.actor)
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import sheet_name
 from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import SheetPlan
+from backup_pipeline.formats.bundle import SheetFiles
 from backup_pipeline.formats.csv_rows import BOM, csv_header, csv_rows, csv_title, records
 from backup_pipeline.formats.parquet import PartsWriter
-from backup_pipeline.formats.renderings import SheetFiles
 from backup_pipeline.formats.streams import HashingFile
 
 ROWS_PER_FILE = 1_048_575

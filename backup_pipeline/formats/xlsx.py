@@ -21,8 +21,8 @@ from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 from openpyxl.writer.excel import ExcelWriter
 
 from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.formats.bundle import SheetFiles
 from backup_pipeline.formats.csv_rows import unguarded
-from backup_pipeline.formats.renderings import SheetFiles
 
 Cell = str | int | float | bool | date | datetime | None
 

@@ -31,9 +31,8 @@ from backup_pipeline.core.ledger import GOOD, Attempt, Owner
 from backup_pipeline.core.ports import Alerter, Clock, Ledger, Store, StoredObject
 from backup_pipeline.core.schedule import is_future, until_now
 from backup_pipeline.core.verification import Verified
-from backup_pipeline.operations.download import Witness
+from backup_pipeline.operations.download import AuditTrail, check_key
 from backup_pipeline.operations.due import look
-from backup_pipeline.operations.keys import check_key
 
 PATIENCE = timedelta(seconds=30)
 _LOOK = "Look at what it names; with --debug of another command there is a traceback."
@@ -165,7 +164,7 @@ def _drilled(ledger: Ledger, catalog: str, now: datetime) -> datetime | None:
     return None
 
 
-def escrow(cipher: Cipher, catalogs: Sequence[Catalog], store: Store, witness: Witness) -> Iterator[Line]:
+def escrow(cipher: Cipher, catalogs: Sequence[Catalog], store: Store, audit: AuditTrail) -> Iterator[Line]:
     """Whether a lost key loses the backups, and whether a key here opens the newest ones."""
     count = len(cipher.recipients)
     if not count:
@@ -180,15 +179,15 @@ def escrow(cipher: Cipher, catalogs: Sequence[Catalog], store: Store, witness: W
             yield ok("keys", "no key on this machine; where one is, `backup-pipeline key check` tries it")
         return
     for catalog in catalogs:
-        yield from _opens(catalog.catalog, cipher, store, witness)
+        yield from _opens(catalog.catalog, cipher, store, audit)
 
 
-def _opens(name: str, cipher: Cipher, store: Store, witness: Witness) -> Iterator[Line]:
-    row = newest_good(witness.ledger, name)
+def _opens(name: str, cipher: Cipher, store: Store, audit: AuditTrail) -> Iterator[Line]:
+    row = newest_good(audit.ledger, name)
     if row is None:
         return
     try:
-        checked = check_key(row, store, cipher, witness)
+        checked = check_key(row, store, cipher, audit)
     except BackupError as error:
         yield problem("keys", f"the newest backup of {name}: {error.what}", error.do)
         return

@@ -1,4 +1,4 @@
-"""Download: the bundle as a file on this machine, or as a URL for a while. Both leave an audit row."""
+"""Taking a backup out of its store: as a file, a URL, a rendering; and whether a key opens it. All are audited."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from backup_pipeline.core.errors import BackupError, DiskFullError, RefusedError, UsageError
+from backup_pipeline.core.errors import BackupError, DecryptError, DiskFullError, RefusedError, UsageError
+from backup_pipeline.core.keys import Cipher, no_key
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
+from backup_pipeline.core.manifest.outline import Outline, hidden
+from backup_pipeline.core.names import MOST_DOCUMENT, whole
 from backup_pipeline.core.ports import Clock, Formats, Ledger, Store
 from backup_pipeline.core.ports.people import Progress, Silence, StageStarted
-from backup_pipeline.operations.browse import check_bytes, check_unpinned, compared, opened_backup, opened_unread
+from backup_pipeline.operations.browse import (
+    bundle_place,
+    check_bytes,
+    check_unpinned,
+    compared,
+    opened_backup,
+    opened_unread,
+)
 from backup_pipeline.operations.streams import Ranges
 
 
@@ -37,7 +47,7 @@ class Destination:
         """The path of a file called `name`; RefusedError when a file is there that must stay."""
         path = self.target / name if self._is_folder() else self.target
         if not self.force and path.exists():
-            raise _there_already(path)
+            raise _file_exists(path)
         return path
 
     @contextmanager
@@ -47,13 +57,13 @@ class Destination:
         Only its owner may read it. A folder that is not there yet is made, and stays. RefusedError when a file came to
         be there meanwhile; DiskFullError; BackupError when it can not be written.
         """
-        with _told_as_backup_errors(path):
+        with _os_errors_explained(path):
             if self._is_folder():
                 self.target.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         draft = Path(name)
         try:
-            with _told_as_backup_errors(path):
+            with _os_errors_explained(path):
                 with os.fdopen(handle, "wb") as file:
                     yield file
                     file.flush()
@@ -73,15 +83,15 @@ def _publish(draft: Path, path: Path, *, force: bool) -> None:
     try:
         path.hardlink_to(draft)  # unlike a rename, refuses when somebody has made the file meanwhile
     except FileExistsError:
-        raise _there_already(path) from None
+        raise _file_exists(path) from None
     except OSError:
         if path.exists():
-            raise _there_already(path) from None
+            raise _file_exists(path) from None
         draft.rename(path)  # a file system without links
 
 
 @contextmanager
-def _told_as_backup_errors(path: Path) -> Iterator[None]:
+def _os_errors_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -94,7 +104,7 @@ def _told_as_backup_errors(path: Path) -> Iterator[None]:
         raise BackupError(message, do="Choose a folder that exists and that you may write to, with --to.") from error
 
 
-def _there_already(path: Path) -> RefusedError:
+def _file_exists(path: Path) -> RefusedError:
     return RefusedError(f"{path} is there already.", do="Choose another name with --to, or overwrite it with --force.")
 
 
@@ -104,19 +114,19 @@ LONGEST_EXPIRY = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Witness:
-    """Where it is written down who took a backup out, and when."""
+class AuditTrail:
+    """The ledger's audit, as one actor writes to it."""
 
     ledger: Ledger
     clock: Clock
     actor: str
 
     def note(self, action: str, attempt: Attempt, **detail: object) -> None:
-        """Add the audit row."""
+        """Add a row about `attempt`: `action` at this moment, with `detail` as JSON."""
         self.ledger.audit(AuditEvent(self.clock(), self.actor, action, attempt.backup_id, detail))
 
 
-def download_bundle(attempt: Attempt, to: Destination, *, store: Store, witness: Witness, progress: Progress) -> Path:
+def download_bundle(attempt: Attempt, to: Destination, *, store: Store, audit: AuditTrail, progress: Progress) -> Path:
     """The bundle of `attempt` as a file at `to`, in a folder under its own name; its path.
 
     An encrypted bundle comes as it lies in the store; no key is needed for that.
@@ -132,7 +142,7 @@ def download_bundle(attempt: Attempt, to: Destination, *, store: Store, witness:
     progress.tell(StageStarted("download", bundle.bytes))
     with to.appearing(path) as file:
         # The audit comes before the bytes: nobody gets any of which nothing is written down.
-        witness.note("download", attempt, file_name=bundle.name, bytes=bundle.bytes)
+        audit.note("download", attempt, file_name=bundle.name, bytes=bundle.bytes)
         for chunk in compared(opened, store, progress):
             file.write(chunk)
     return path
@@ -142,7 +152,7 @@ def bundle_url(
     attempt: Attempt,
     *,
     store: Store,
-    witness: Witness,
+    audit: AuditTrail,
     expires: timedelta = DEFAULT_EXPIRY,
     progress: Progress | None = None,
 ) -> tuple[str, StoredBundle]:
@@ -153,17 +163,17 @@ def bundle_url(
     VerificationError when ledger, manifest and bytes contradict each other.
     """
     if not timedelta(seconds=1) <= expires <= LONGEST_EXPIRY:
-        message = f"A URL can be good for 1 second to 7 days, not for {_spoken(expires)}."
+        message = f"A URL can be good for 1 second to 7 days, not for {_duration_text(expires)}."
         raise UsageError(message, do="Choose a time in between, such as 1h.")
     opened = opened_unread(attempt, store)
     url = store.sign(opened.key, expires=expires, file_name=opened.bundle.name)
     check_bytes(opened, store, progress or Silence())
-    witness.note("url", attempt, expires_at=(witness.clock() + expires).isoformat(timespec="seconds"))
+    audit.note("url", attempt, expires_at=(audit.clock() + expires).isoformat(timespec="seconds"))
     return url, opened.bundle
 
 
-def _spoken(time: timedelta) -> str:
-    """A time as people say it: `9 days`, `8 days, 8:00:00`, `0 seconds`."""
+def _duration_text(time: timedelta) -> str:
+    """A duration for people: `9 days`, `8 days, 8:00:00`, `0 seconds`."""
     return str(time).removesuffix(", 0:00:00") if time >= timedelta(days=1) else f"{time.total_seconds():g} seconds"
 
 
@@ -174,7 +184,7 @@ def render_backup(
     *,
     store: Store,
     formats: Formats,
-    witness: Witness,
+    audit: AuditTrail,
     progress: Progress,
 ) -> Path:
     """The backup of `attempt` in the form `kind` as a file at `to`, in a folder called as the bundle; its path.
@@ -190,9 +200,57 @@ def render_backup(
     path = to.path(name)
     with to.appearing(path) as file:
         # The audit comes before the bytes, and names the deed as `download` does: data left the store.
-        witness.note("download", attempt, file_name=name, rendering=str(kind))
+        audit.note("download", attempt, file_name=name, rendering=str(kind))
         check_unpinned(opened, store, formats, progress)
         progress.tell(StageStarted("render", size))
         bundle = formats.open_bundle(Ranges(store, opened.key, size, progress).read, size)
         formats.render(kind, opened.manifest, bundle, file)
     return path
+
+
+@dataclass(frozen=True)
+class KeyCheck:
+    """The recipients a backup is encrypted to (none: anybody can read it), and the key that opened it, if one did."""
+
+    backup_id: str
+    recipients: tuple[str, ...]
+    opened_by: str | None
+
+
+def check_key(attempt: Attempt, store: Store, cipher: Cipher, audit: AuditTrail) -> KeyCheck:
+    """Open the manifest of `attempt` with the keys of `cipher`; the audit says that one was used.
+
+    DecryptError, naming the recipients, when none opens it; NotFoundError when there is no backup.
+    """
+    place = bundle_place(attempt)
+    where = f"{store.url}/{place.manifest}"
+    outline = hidden(whole(store.stream(place.manifest), MOST_DOCUMENT, where), where)
+    if not isinstance(outline, Outline):
+        return KeyCheck(attempt.backup_id, (), None)
+    try:
+        _, identity = cipher.opened(outline.ciphertext.encode(), where)
+    except DecryptError as error:
+        what = f"Backup {attempt.backup_id}"
+        raise no_key(what, outline.encryption.recipients, cipher.holders) from error
+    audit.note("key used", attempt, identity=identity, reason="key check")
+    return KeyCheck(attempt.backup_id, outline.encryption.recipients, identity)
+
+
+_MODE = 0o600
+
+
+def write_key(path: Path, secret: str, recipient: str, now: datetime) -> None:
+    """Write the key as age-keygen does. RefusedError when a file is there; BackupError when it can not be written."""
+    text = f"# created: {now.isoformat(timespec='seconds')}\n# public key: {recipient}\n{secret}\n"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        message = f"{path} is there already; a key is never overwritten."
+        raise RefusedError(message, do="Choose another name with --to.") from error
+    except OSError as error:
+        message = f"The key can not be written to {path}: {error.strerror or error}."
+        raise BackupError(message, do="Choose a folder that exists and that you may write to, with --to.") from error

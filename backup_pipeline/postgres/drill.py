@@ -16,7 +16,6 @@ from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.restore.model import Name, TargetColumn
 from backup_pipeline.core.restore.tables import SequenceState
-from backup_pipeline.postgres import drill as ask
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import server_said
@@ -89,7 +88,7 @@ class PostgresScratch:
     def server_version(self) -> str:
         """The server's version, as it says it."""
         with self._work() as work:
-            return str(work.ask(ask.VERSION)[0]["version"])
+            return str(work.ask(VERSION)[0]["version"])
 
     def prepare(self, needs: ServerNeeds) -> None:
         """Make the roles and the extensions that definitions want, before anything of the backup is there.
@@ -98,10 +97,10 @@ class PostgresScratch:
         """
         with _connected(self._admin) as connection:
             work = Work(connection, self._admin, Silence())
-            known = {row["name"] for row in work.ask(ask.ROLES)}
+            known = {row["name"] for row in work.ask(ROLES)}
             for role in sorted(needs.roles - known):
                 work.run(f"CREATE ROLE {identifier(role)} NOLOGIN", f"making role {role}")
-            there = {row["name"]: bool(row["trusted"]) for row in work.ask(ask.AVAILABLE)}
+            there = {row["name"]: bool(row["trusted"]) for row in work.ask(AVAILABLE)}
             _refuse_extensions(needs, there)
             for extension in needs.extensions:
                 self._extend(work, extension)
@@ -115,21 +114,21 @@ class PostgresScratch:
             work.run(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}", doing)
         into = f" SCHEMA {identifier(schema)}" if schema is not None else ""
         work.run(f"CREATE EXTENSION IF NOT EXISTS {identifier(extension.name)}{into} CASCADE", doing)
-        for row in work.ask(ask.MADE_BY_EXTENSIONS):
+        for row in work.ask(MADE_BY_EXTENSIONS):
             work.run(f"GRANT ALL ON {relation_sql((row['schema'], row['name']))} TO {owner}", doing)
-        for row in work.ask(ask.OWN_SCHEMAS):
+        for row in work.ask(OWN_SCHEMAS):
             work.run(f"GRANT ALL ON SCHEMA {identifier(row['name'])} TO {owner}", doing)
 
     def objects(self) -> MadeObjects:
         """Everything that definitions make."""
         with self._work() as work:
             return MadeObjects(
-                relations=frozenset((row["schema"], row["name"]) for row in work.ask(ask.RELATIONS)),
-                indexes={(row["schema"], row["name"]): row["valid"] for row in work.ask(ask.INDEXES)},
+                relations=frozenset((row["schema"], row["name"]) for row in work.ask(RELATIONS)),
+                indexes={(row["schema"], row["name"]): row["valid"] for row in work.ask(INDEXES)},
                 constraints={
-                    (row["schema"], row["relation"], row["name"]): row["valid"] for row in work.ask(ask.CONSTRAINTS)
+                    (row["schema"], row["relation"], row["name"]): row["valid"] for row in work.ask(CONSTRAINTS)
                 },
-                triggers=frozenset((row["schema"], row["relation"], row["name"]) for row in work.ask(ask.TRIGGERS)),
+                triggers=frozenset((row["schema"], row["relation"], row["name"]) for row in work.ask(TRIGGERS)),
             )
 
     def numbered(self, tables: Sequence[Name]) -> Sequence[NumberedTable]:
@@ -138,8 +137,8 @@ class PostgresScratch:
             parameters = {"oids": oids_of(work.ask, tables)}
             fed = _grouped(work.ask(target_queries.SEQUENCES, parameters))
             columns = _grouped(work.ask(target_queries.COLUMNS, parameters))
-            unique = _grouped(work.ask(ask.UNIQUES, parameters))
-            named = {row["id"]: (row["schema"], row["name"]) for row in work.ask(ask.NAMES, parameters)}
+            unique = _grouped(work.ask(UNIQUES, parameters))
+            named = {row["id"]: (row["schema"], row["name"]) for row in work.ask(NAMES, parameters)}
             return [
                 NumberedTable(
                     name=named[oid],
@@ -180,7 +179,7 @@ class PostgresScratch:
         """
         one = f"SELECT tableoid, ctid FROM {relation_sql(table)} LIMIT 1"  # noqa: S608
         with self._work() as work, work.connection.transaction():
-            if work.number(ask.MAY_REPLICATE):
+            if work.number(MAY_REPLICATE):
                 work.run("SET LOCAL session_replication_role = replica", "losing a row")
             work.run(f"DELETE FROM {relation_sql(table)} WHERE (tableoid, ctid) = ({one})", "losing a row")  # noqa: S608
 
@@ -205,7 +204,7 @@ def make_owner(admin_url: str, owner: str, password: str, database: str) -> None
         rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS"
         work.run(f"CREATE ROLE {identifier(owner)} {rights} PASSWORD {literal(verifier)}", "making the role")
         # Only for --inject drop-row; no file and no program is opened by it.
-        if work.number(ask.VERSION_NUMBER) >= _GRANTS_SETTINGS:
+        if work.number(VERSION_NUMBER) >= _GRANTS_SETTINGS:
             work.run(f"GRANT SET ON PARAMETER session_replication_role TO {identifier(owner)}", "making the role")
         work.run(f"CREATE DATABASE {identifier(database)} OWNER {identifier(owner)}", "making the database")
         work.run(f"REVOKE ALL ON DATABASE {identifier(database)} FROM PUBLIC", "making the database")

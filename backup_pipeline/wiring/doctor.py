@@ -32,7 +32,7 @@ from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import examine_ledger
 from backup_pipeline.operations.catalogs import check_catalog
 from backup_pipeline.operations.doctor import Trial, channels, escrow, fresh, leases, newest_good, outbox
-from backup_pipeline.operations.download import Witness
+from backup_pipeline.operations.download import AuditTrail
 from backup_pipeline.operations.due import second_ages
 from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.settings import Settings
@@ -237,7 +237,7 @@ def _second(settings: Settings, catalogs: Sequence[Catalog]) -> Iterator[Line]:
 
 def _keys(settings: Settings, catalogs: Sequence[Catalog], ledger: SqlLedger, actor: str) -> Iterator[Line]:
     store = encrypted_store(plain_store(settings), settings)
-    yield from escrow(open_cipher(settings), catalogs, store, Witness(ledger, utc_now, actor))
+    yield from escrow(open_cipher(settings), catalogs, store, AuditTrail(ledger, utc_now, actor))
     yield judge_seals("seal", open_seal_keys(settings))
 
 

@@ -18,7 +18,7 @@ from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ports import Store
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
-from backup_pipeline.operations.download import Witness
+from backup_pipeline.operations.download import AuditTrail
 from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.stores.open import bucket_of, folder_of
 from backup_pipeline.stores.s3.store import S3Store
@@ -260,8 +260,8 @@ def test_who_holds_a_lease_is_told_and_whether_they_live() -> None:
 def test_keys_are_counted_and_tried_on_the_newest_backup(
     vault: Vault, recipients: tuple[str, ...], keys: tuple[str, ...], wanted: list[LineState]
 ) -> None:
-    witness = Witness(vault.server.ledger, now, "tester")
-    found = list(escrow(cipher_of(*recipients, keys=keys), [VAULT], vault.server.raw, witness))
+    audit = AuditTrail(vault.server.ledger, now, "tester")
+    found = list(escrow(cipher_of(*recipients, keys=keys), [VAULT], vault.server.raw, audit))
     assert states(found) == wanted
 
 

@@ -18,14 +18,14 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.ports.people import Silence
-from backup_pipeline.operations.download import Destination, Witness, bundle_url, download_bundle
+from backup_pipeline.operations.download import AuditTrail, Destination, bundle_url, download_bundle
 from backup_pipeline_tests.doubles.stores import FaultyStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import MuteLedger, now
 
 
-def witness(made: Made) -> Witness:
-    return Witness(made.ledger, now, "rahim")
+def audit(made: Made) -> AuditTrail:
+    return AuditTrail(made.ledger, now, "rahim")
 
 
 def download(made: Made, target: Path, *, store: Store | None = None, force: bool = False) -> Path:
@@ -33,7 +33,7 @@ def download(made: Made, target: Path, *, store: Store | None = None, force: boo
         made.attempt,
         Destination(target, force),
         store=store or made.store,
-        witness=witness(made),
+        audit=audit(made),
         progress=Silence(),
     )
 
@@ -148,7 +148,7 @@ class Signing(FaultyStore):
 
 def test_a_url_names_the_bundle_and_is_written_down_with_its_end(made: Made) -> None:
     two_hours = timedelta(hours=2)
-    url, bundle = bundle_url(made.attempt, store=Signing(made.store), witness=witness(made), expires=two_hours)
+    url, bundle = bundle_url(made.attempt, store=Signing(made.store), audit=audit(made), expires=two_hours)
     assert bundle == made.manifest.bundle
     assert made.bundle in url
     assert "expires=7200" in url
@@ -161,7 +161,7 @@ def test_a_url_names_the_bundle_and_is_written_down_with_its_end(made: Made) -> 
 @pytest.mark.parametrize("expires", [timedelta(0), timedelta(days=7, seconds=1), timedelta(hours=-1)])
 def test_a_url_for_a_time_that_can_not_be_is_a_wrong_request(made: Made, expires: timedelta) -> None:
     with pytest.raises(UsageError, match="7 days"):
-        bundle_url(made.attempt, store=Signing(made.store), witness=witness(made), expires=expires)
+        bundle_url(made.attempt, store=Signing(made.store), audit=audit(made), expires=expires)
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,11 @@ def test_a_url_for_a_time_that_can_not_be_is_a_wrong_request(made: Made, expires
 )
 def test_the_time_that_can_not_be_is_told_as_people_say_it(made: Made, expires: timedelta, told: str) -> None:
     with pytest.raises(UsageError) as caught:
-        bundle_url(made.attempt, store=Signing(made.store), witness=witness(made), expires=expires)
+        bundle_url(made.attempt, store=Signing(made.store), audit=audit(made), expires=expires)
     assert caught.value.what.endswith(told)
 
 
 def test_a_store_without_urls_refuses_and_nothing_is_written_down(made: Made) -> None:
     with pytest.raises(RefusedError):
-        bundle_url(made.attempt, store=made.store, witness=witness(made))
+        bundle_url(made.attempt, store=made.store, audit=audit(made))
     assert made.ledger.audits() == []

@@ -36,7 +36,7 @@ from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.download import Destination, Witness, render_backup
+from backup_pipeline.operations.download import AuditTrail, Destination, render_backup
 from backup_pipeline.operations.streams import WINDOW
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
@@ -118,7 +118,7 @@ def render(
         Destination(target, force),
         store=store or made.store,
         formats=formats or FileFormats(),
-        witness=Witness(made.ledger, now, "rahim"),
+        audit=AuditTrail(made.ledger, now, "rahim"),
         progress=Silence(),
     )
 

@@ -28,8 +28,7 @@ from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.browse import place_of, read_document, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of
-from backup_pipeline.operations.download import Destination, Witness, download_bundle, render_backup
-from backup_pipeline.operations.keys import check_key
+from backup_pipeline.operations.download import AuditTrail, Destination, check_key, download_bundle, render_backup
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
@@ -229,17 +228,15 @@ def test_the_server_that_made_it_still_knows_what_is_in_it_without_a_key(vault: 
 
 def test_the_bundle_is_downloaded_as_it_is_without_a_key(vault: Vault, tmp_path: Path) -> None:
     anybody = vault.server.elsewhere("anybody")
-    witness = Witness(anybody.ledger, now, "tester")
-    path = download_bundle(
-        vault.attempt, Destination(tmp_path), store=anybody.store, witness=witness, progress=Silence()
-    )
+    audit = AuditTrail(anybody.ledger, now, "tester")
+    path = download_bundle(vault.attempt, Destination(tmp_path), store=anybody.store, audit=audit, progress=Silence())
     assert path.read_bytes() == vault.server.raw.get(vault.bundle)
 
 
 def test_a_rendering_needs_the_key(vault: Vault, tmp_path: Path) -> None:
     def rendered(machine: Machine) -> Path:
-        witness = Witness(machine.ledger, now, "tester")
-        given = {"store": machine.store, "formats": machine.formats, "witness": witness, "progress": Silence()}
+        audit = AuditTrail(machine.ledger, now, "tester")
+        given = {"store": machine.store, "formats": machine.formats, "audit": audit, "progress": Silence()}
         return render_backup(vault.attempt, Rendering.JSON, Destination(tmp_path), **given)  # type: ignore[arg-type]
 
     with pytest.raises(DecryptError):
@@ -288,12 +285,12 @@ def test_an_anomaly_of_a_dead_run_is_told_where_no_key_opens_its_manifest(
 
 
 def test_a_key_is_checked_against_a_backup_and_nothing_else(vault: Vault) -> None:
-    witness = Witness(vault.server.ledger, now, "tester")
-    found = check_key(vault.attempt, vault.server.store, cipher_of(keys=[STRANGER_SECRET, ESCROW_SECRET]), witness)
+    audit = AuditTrail(vault.server.ledger, now, "tester")
+    found = check_key(vault.attempt, vault.server.store, cipher_of(keys=[STRANGER_SECRET, ESCROW_SECRET]), audit)
     assert (found.opened_by, found.recipients) == (ESCROW, (OWNER, ESCROW))
     assert [event.action for event in vault.server.ledger.audits(vault.attempt.backup_id)][:1] == ["key used"]
     with pytest.raises(DecryptError, match=f"encrypted to {OWNER}, {ESCROW}; the key here, of {STRANGER}"):
-        check_key(vault.attempt, vault.server.store, cipher_of(keys=[STRANGER_SECRET]), witness)
+        check_key(vault.attempt, vault.server.store, cipher_of(keys=[STRANGER_SECRET]), audit)
 
 
 def test_a_time_limit_holds_without_a_key_too(vault: Vault) -> None:

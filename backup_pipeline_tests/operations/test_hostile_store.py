@@ -35,7 +35,7 @@ from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.backup import bundle_attempt, close_orphans
 from backup_pipeline.operations.browse import opened_backup, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of
-from backup_pipeline.operations.download import Destination, Witness, bundle_url, download_bundle, render_backup
+from backup_pipeline.operations.download import AuditTrail, Destination, bundle_url, download_bundle, render_backup
 from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill
 from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild
 from backup_pipeline.operations.restore.perform import plan_restore
@@ -152,18 +152,18 @@ def _show(at: Hostile, _: Path) -> None:
 
 
 def _download(at: Hostile, folder: Path) -> None:
-    witness = Witness(at.ledger, now, "tester")
-    download_bundle(at.newer, Destination(folder), store=at.store, witness=witness, progress=Silence())
+    audit = AuditTrail(at.ledger, now, "tester")
+    download_bundle(at.newer, Destination(folder), store=at.store, audit=audit, progress=Silence())
 
 
 def _url(at: Hostile, _: Path) -> None:
-    bundle_url(at.newer, store=at.store, witness=Witness(at.ledger, now, "tester"))
+    bundle_url(at.newer, store=at.store, audit=AuditTrail(at.ledger, now, "tester"))
 
 
 def _render(at: Hostile, folder: Path) -> None:
-    witness = Witness(at.ledger, now, "tester")
+    audit = AuditTrail(at.ledger, now, "tester")
     to = Destination(folder)
-    render_backup(at.newer, Rendering.CSV, to, store=at.store, formats=at.formats, witness=witness, progress=Silence())
+    render_backup(at.newer, Rendering.CSV, to, store=at.store, formats=at.formats, audit=audit, progress=Silence())
 
 
 def _copy(at: Hostile, folder: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_bucket_is_no_better_than_a_folder(database: str, tmp_path: Path, s3_s
     for key in (at.bundle, at.place.manifest):
         bucket.put(key, [at.raw.get(key)])
     known = at.lost_ledger().newer if guard == "seal" else row
-    witness = Witness(MemoryLedger(), now, "tester")
+    audit = AuditTrail(MemoryLedger(), now, "tester")
     with pytest.raises(VerificationError):
-        download_bundle(known, Destination(tmp_path / "out"), store=store, witness=witness, progress=Silence())
+        download_bundle(known, Destination(tmp_path / "out"), store=store, audit=audit, progress=Silence())
     assert not (tmp_path / "out").exists()

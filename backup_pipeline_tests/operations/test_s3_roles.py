@@ -15,7 +15,7 @@ from backup_pipeline.core.errors import StoreDeniedError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.download import Destination, Witness, download_bundle
+from backup_pipeline.operations.download import AuditTrail, Destination, download_bundle
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.s3 import Lock, LockMode, S3Settings
 from backup_pipeline.stores.s3.store import S3Store
@@ -119,9 +119,9 @@ def test_a_reader_verifies_and_downloads_and_no_more(
     attempt, place = back_up(S3Store(locked_bucket, "daily", lock_server.admin), shop_url, tmp_path)
     store = S3Store(locked_bucket, "daily", roles("reader"))
     assert verify_backup(place_of(attempt), VerifyRequest(), verify_ports(store)).passed
-    witness = Witness(place.ledger, now, "rahim")
+    audit = AuditTrail(place.ledger, now, "rahim")
     to = Destination(tmp_path / "got.zip", False)
-    assert download_bundle(attempt, to, store=store, witness=witness, progress=Silence()).is_file()
+    assert download_bundle(attempt, to, store=store, audit=audit, progress=Silence()).is_file()
     for denied in (
         lambda: store.put("a", [b"1"]),
         lambda: store.keep("a", [b"1"]),

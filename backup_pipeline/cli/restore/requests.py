@@ -373,7 +373,7 @@ def approve(
     from backup_pipeline.operations.restore.requests import approve as approve_request
 
     with opened() as at:
-        row = approve_request(number, at.actor, at.witness(), reason=reason)
+        row = approve_request(number, at.actor, at.audit(), reason=reason)
     line = f"Restore request {row.id} is approved by {row.decided_by}. Now: backup-pipeline restore --request {row.id}"
     result_console().print(line, markup=False, soft_wrap=True)
 
@@ -395,5 +395,5 @@ def reject(
     from backup_pipeline.operations.restore.requests import reject as reject_request
 
     with opened() as at:
-        row = reject_request(number, at.actor, at.witness(), reason=reason)
+        row = reject_request(number, at.actor, at.audit(), reason=reason)
     result_console().print(f"Restore request {row.id} is rejected by {row.decided_by}.", markup=False, soft_wrap=True)
