@@ -16,7 +16,7 @@ from backup_pipeline.postgres import target_facts as ask
 from backup_pipeline.postgres.connection import Endpoint, first_connection, parse_endpoint
 from backup_pipeline.postgres.restore.transaction import restore_in_transaction
 from backup_pipeline.postgres.session import WRITING, apply_sql, identifier, refuse_replica, relation_sql, timeouts
-from backup_pipeline.postgres.target_facts import Work, connect_error, facts, told_as_target_errors
+from backup_pipeline.postgres.target_facts import Work, as_target_errors, connect_error, facts
 
 LOCK = {"class": 1_650_551_664, "object": 1}
 """The advisory lock that a restore holds on its target database."""
@@ -76,17 +76,17 @@ class PostgresTargetSession:
 
     def look(self, wanted: Sequence[Name]) -> TargetFacts:
         """What is there now, as one transaction shows it."""
-        with self._told("looking at the target"), self._transaction("REPEATABLE READ, READ ONLY"):
+        with self._target_errors("looking at the target"), self._transaction("REPEATABLE READ, READ ONLY"):
             return facts(self._work.ask, wanted)
 
     def lock(self) -> None:
         """Keep other restores out until the session ends; LockedError, naming the holder, when one is under way."""
-        with self._told("locking the target"), self._transaction("READ COMMITTED, READ ONLY"):
+        with self._target_errors("locking the target"), self._transaction("READ COMMITTED, READ ONLY"):
             self._holds_lock = self._work.ask(ask.TRY_LOCK, LOCK)[0]["held"]
             if self._holds_lock:
                 return
-            found = self._work.ask(ask.HOLDER, LOCK)
-        holder = f"process {found[0]['pid']} ({found[0]['application_name']})" if found else "another session"
+            holders = self._work.ask(ask.HOLDER, LOCK)
+        holder = f"process {holders[0]['pid']} ({holders[0]['application_name']})" if holders else "another session"
         message = f"Another restore into {self.endpoint.database} is under way: {holder} holds its lock."
         raise LockedError(message, do="Wait until it ends; if nobody runs it, end it with pg_terminate_backend.")
 
@@ -99,7 +99,7 @@ class PostgresTargetSession:
     ) -> Sequence[TableReport]:
         """Carry out the plan in one transaction; what became of each table, in the plan's order."""
         work = Work(self._connection, self.endpoint, progress, self._options.lock_timeout_s)
-        with self._told("ending the restore"), self._transaction("READ COMMITTED, READ WRITE"):
+        with self._target_errors("ending the restore"), self._transaction("READ COMMITTED, READ WRITE"):
             return restore_in_transaction(work, plan, rows, protect)
 
     def analyze(self, tables: Sequence[Name]) -> Sequence[str]:
@@ -107,7 +107,7 @@ class PostgresTargetSession:
         notes = []
         for name in tables:
             try:
-                with self._told("making statistics"), self._transaction("READ COMMITTED, READ WRITE"):
+                with self._target_errors("making statistics"), self._transaction("READ COMMITTED, READ WRITE"):
                     self._work.run(f"ANALYZE {relation_sql(name)}", f"making statistics of {'.'.join(name)}")
             except BackupError as error:
                 notes.append(error.what)
@@ -128,7 +128,7 @@ class PostgresTargetSession:
 
     def _begin(self, *, alone: bool) -> None:
         """Look whether our settings can be set at all; let the session last while a backup is fetched."""
-        with self._told("looking at the target"), self._transaction("READ COMMITTED, READ ONLY"):
+        with self._target_errors("looking at the target"), self._transaction("READ COMMITTED, READ ONLY"):
             pass
         if alone:  # behind a pooler the session is somebody else's afterwards
             with suppress(psycopg.errors.UndefinedObject):  # servers before 14 have no such limit
@@ -146,10 +146,10 @@ class PostgresTargetSession:
             yield
 
     @contextmanager
-    def _told(self, doing: str) -> Iterator[None]:
-        """Errors of the transaction itself as ours; whatever failed after `cancel` was canceled."""
+    def _target_errors(self, doing: str) -> Iterator[None]:
+        """Raise errors of the transaction itself as BackupErrors; whatever fails after `cancel` was canceled."""
         try:
-            with told_as_target_errors(self.endpoint, doing):
+            with as_target_errors(self.endpoint, doing):
                 yield
         except BackupError as error:
             if self._canceled.is_set():

@@ -279,8 +279,8 @@ def _relations(query: Query, parameters: Mapping[str, object]) -> Mapping[Name, 
     columns = _by_relation(query(ask.COLUMNS, parameters))
     keys = _by_relation(query(ask.KEYS, parameters))
     uniques = _by_relation(query(ask.UNIQUES, parameters))
-    found = (_relation(row, columns, (keys, uniques), query) for row in query(ask.RELATIONS, parameters))
-    return {relation.name: relation for relation in found}
+    relations = (_relation(row, columns, (keys, uniques), query) for row in query(ask.RELATIONS, parameters))
+    return {relation.name: relation for relation in relations}
 
 
 def _by_relation(rows: Iterable[Row]) -> Mapping[int, list[Row]]:
@@ -300,7 +300,7 @@ def _relation(
         kind=kind,
         columns=tuple(_column(column) for column in columns[row["id"]]),
         unique_keys=tuple(tuple(key["columns"]) for key in keys[row["id"]]),
-        uniques=tuple(tuple(found["columns"]) for found in uniques[row["id"]]),
+        uniques=tuple(tuple(unique["columns"]) for unique in uniques[row["id"]]),
         rows=_count(row, name, query),
         owned=row["owned"],
         privileges=frozenset(row["privileges"]),
@@ -343,11 +343,11 @@ def _reference(row: Row) -> TargetReference:
 
 
 def _callers(rows: Iterable[Row]) -> Mapping[Name, tuple[Name, ...]]:
-    found: dict[Name, tuple[Name, ...]] = {}
+    callers: dict[Name, tuple[Name, ...]] = {}
     for row in rows:
         name = (row["schema"], row["name"])
-        found[name] = (*found.get(name, ()), (row["function_schema"], row["function"]))
-    return found
+        callers[name] = (*callers.get(name, ()), (row["function_schema"], row["function"]))
+    return callers
 
 
 def _names(rows: Iterable[Row]) -> frozenset[Name]:
@@ -385,20 +385,20 @@ def connect_error(error: psycopg.Error, endpoint: Endpoint) -> TargetError:
     """Why the connection could not be made."""
     if isinstance(error, UnsuitableConnectionError):
         return TargetError(error.what, do=error.do)
-    said, state = endpoint.redact(server_said(error)), refused_with(error, endpoint)
-    rule, advice = refusal_rule(state, said)
+    reason, state = endpoint.redact(server_said(error)), refused_with(error, endpoint)
+    rule, advice = refusal_rule(state, reason)
     usual = (TargetUnavailableError if rule.transient else TargetError, advice)
     kind, do = _AT_THE_DOOR.get(state, usual)
-    return kind(f"Can not connect to {endpoint}: {said}", do=do)
+    return kind(f"Can not connect to {endpoint}: {reason}", do=do)
 
 
 def target_error(error: psycopg.Error, endpoint: Endpoint, doing: str) -> BackupError:
     """Why a statement failed; `doing` is what it was for, such as `loading public.customers`."""
-    said = endpoint.redact(server_said(error)) or "the connection was lost"
+    reason = endpoint.redact(server_said(error)) or "the connection was lost"
     where = _COLUMN.search(error.diag.context or "")
     if where:
-        said += f" (row {where[1]}" + (f", column {where[2]})" if where[2] else ")")
-    what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {said}"
+        reason += f" (row {where[1]}" + (f", column {where[2]})" if where[2] else ")")
+    what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {reason}"
     if connection_lost(error):
         return TargetUnavailableError(what, do=f"{_AS_BEFORE} Look at the server's log, then run it again.")
     kind, do = _RULES.get(sqlstate_of(error), (TargetError, "Look at the message and the server's log."))
@@ -406,8 +406,8 @@ def target_error(error: psycopg.Error, endpoint: Endpoint, doing: str) -> Backup
 
 
 @contextmanager
-def told_as_target_errors(endpoint: Endpoint, doing: str) -> Iterator[None]:
-    """Errors of psycopg come out as those of this project."""
+def as_target_errors(endpoint: Endpoint, doing: str) -> Iterator[None]:
+    """Raise errors of psycopg as `target_error` has them."""
     try:
         yield
     except psycopg.Error as error:
@@ -425,12 +425,12 @@ class Work:
 
     def run(self, sql: str, doing: str) -> int:
         """Run statements; how many rows the last one touched."""
-        with told_as_target_errors(self.endpoint, doing):
+        with as_target_errors(self.endpoint, doing):
             return self.connection.execute(sql.encode()).rowcount
 
     def ask(self, sql: str, parameters: Mapping[str, object] | None = None) -> Sequence[Row]:
         """The rows of a query. Without parameters a percent sign is itself."""
-        with told_as_target_errors(self.endpoint, "looking at the target"):
+        with as_target_errors(self.endpoint, "looking at the target"):
             return self.connection.execute(sql.encode(), parameters or None).fetchall()
 
     def number(self, sql: str) -> int:

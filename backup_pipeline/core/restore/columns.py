@@ -1,4 +1,6 @@
-"""Which values go to the server in its own binary form: those whose form is known here, into columns of that very type.
+"""The columns of a restore: which are loaded, converted, kept or filled, and which values go over in binary form.
+
+Binary are those whose form is known here, into columns of that very type.
 
 Source: PostgreSQL's manual, "COPY", and the `_send` and `_recv` functions of each type. Everything else goes as text.
 """
@@ -133,9 +135,9 @@ def _into_time(old: tuple[str, tuple[int, ...]], new: tuple[str, tuple[int, ...]
 
 def _parts(pg_type: str) -> tuple[str, tuple[int, ...]]:
     """The type's name without its limits, and the limits."""
-    found = _LIMIT.search(pg_type)
-    limits = tuple(int(part) for part in found["limit"].split(",")) if found else ()
-    name = (pg_type[: found.start()] + pg_type[found.end() :]) if found else pg_type
+    match = _LIMIT.search(pg_type)
+    limits = tuple(int(part) for part in match["limit"].split(",")) if match else ()
+    name = (pg_type[: match.start()] + pg_type[match.end() :]) if match else pg_type
     return name.rpartition(".")[2] if name.endswith(".citext") else name, limits
 
 
@@ -155,7 +157,7 @@ def plain_table(entry: TableEntry, target: Name, facts: TargetFacts) -> PlainTab
 
 def plain_columns(entry: TableEntry, facts: TargetFacts) -> tuple[PlainColumn, ...]:
     """The columns; one of a type that the target has not is text. A serial is an identity of the new table's own."""
-    fed = {found.column for found in entry.sequences}
+    fed = {sequence.column for sequence in entry.sequences}
     return tuple(
         PlainColumn(
             name=column.name,
@@ -198,14 +200,14 @@ def differs(value: str) -> bool:
 def unique_in_dump(table: Name, dump: Dump | None) -> tuple[frozenset[str], ...]:
     """The sets of names of which an index or constraint of the definitions wants no two rows alike."""
     entries = dump.entries if dump else ()
-    found = []
+    keys = []
     for entry in entries:
         unique = any(token.is_word("UNIQUE", "PRIMARY", "EXCLUDE") for token in entry.tokens)
         if entry.belongs_to == table and entry.kind in {"CONSTRAINT", "INDEX"} and unique:
             texts = [token.text for token in entry.tokens]
-            at = texts.index("(") if "(" in texts else len(texts)
-            found.append(frozenset(token.text for token in entry.tokens[at:] if token.is_name))
-    return tuple(found)
+            start = texts.index("(") if "(" in texts else len(texts)
+            keys.append(frozenset(token.text for token in entry.tokens[start:] if token.is_name))
+    return tuple(keys)
 
 
 def fill_remarks(table: TableRestore, there: TargetRelation | None, dump: Dump | None) -> Iterator[RestoreRemark]:
@@ -271,22 +273,22 @@ def _loaded(
     loaded: list[LoadedColumn] = []
     ignored: dict[str, str] = {}
     for column in entry.columns:
-        found = there.get(names.get(column.name, column.name))
-        reason = _reason_to_ignore(column, found)
-        if found is not None and reason is None:
-            binary = goes_binary(column.arrow_type, found.pg_type)
-            loaded.append(LoadedColumn(column.name, found.name, found.pg_type, binary))
+        own = there.get(names.get(column.name, column.name))
+        reason = _reason_to_ignore(column, own)
+        if own is not None and reason is None:
+            binary = goes_binary(column.arrow_type, own.pg_type)
+            loaded.append(LoadedColumn(column.name, own.name, own.pg_type, binary))
         else:
             ignored[column.name] = reason or ""
     return loaded, ignored
 
 
-def _reason_to_ignore(column: ColumnEntry, found: TargetColumn | None) -> str | None:
+def _reason_to_ignore(column: ColumnEntry, target: TargetColumn | None) -> str | None:
     if column.masked:
         return "masked in the backup: its values are not there"
-    if found is None:
+    if target is None:
         return "the target has no such column: its values are not restored"
-    return _COMPUTED if found.generated else None
+    return _COMPUTED if target.generated else None
 
 
 def _fate(column: TargetColumn, entry: TableEntry, filled: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
-"""Functions that run when rows are written: checks, generated columns, defaults and indexes call them.
+"""The DDL of a restore: which entries of the dump are run, with which search path, for which roles and sequences.
 
-One that names tables without their schema finds them by the search path, which is empty in a dump, ours in a restore.
+Checks, generated columns, defaults and indexes call functions when rows are written. One that names tables without
+their schema finds them by the search path, which is empty in a dump, ours in a restore.
 """
 
 from __future__ import annotations
@@ -41,15 +42,17 @@ class Functions:
     def of(cls, dump: Dump | None) -> Functions:
         """Those of the dump."""
         entries = dump.entries if dump else ()
-        found = (entry for entry in entries if entry.kind in _FUNCTIONS and entry.defines and not _is_settled(entry))
-        return cls({entry.defines: _names_in(entry) for entry in found if entry.defines})
+        unsettled = (
+            entry for entry in entries if entry.kind in _FUNCTIONS and entry.defines and not _is_settled(entry)
+        )
+        return cls({entry.defines: _names_in(entry) for entry in unsettled if entry.defines})
 
     def called_by(self, entries: Iterable[DumpEntry]) -> set[Name]:
         """Those that the entries call, and those that these call."""
-        found = {name for entry in entries for name in entry.mentions if name in self.bodies}
-        while more := {n for name in found for n in self.bodies if n[1] in self.bodies[name]} - found:
-            found |= more
-        return found
+        called = {name for entry in entries for name in entry.mentions if name in self.bodies}
+        while more := {n for name in called for n in self.bodies if n[1] in self.bodies[name]} - called:
+            called |= more
+        return called
 
 
 def reads_of(tables: Sequence[TableRestore], dump: Dump | None) -> Mapping[str, set[str]]:
@@ -57,12 +60,12 @@ def reads_of(tables: Sequence[TableRestore], dump: Dump | None) -> Mapping[str, 
     functions = Functions.of(dump)
     if dump is None or not functions.bodies:
         return {}
-    found = {}
+    reads = {}
     for table in tables:
         own = [entry for entry in dump.entries if entry.kind in _WRITTEN and table.target in _about(entry)]
         names = {name for function in functions.called_by(own) for name in functions.bodies[function]}
-        found[table.name] = {one.name for one in tables if one.target[1] in names and one.name != table.name}
-    return found
+        reads[table.name] = {other.name for other in tables if other.target[1] in names and other.name != table.name}
+    return reads
 
 
 def search_path(
@@ -129,9 +132,9 @@ def _named(entry: DumpEntry) -> Iterator[str]:
     word = {"POLICY": "TO", "USER MAPPING": "FOR"}.get(entry.kind)
     if word is None:
         return
-    found = entry.tokens
-    at = next((at for at, token in enumerate(found) if token.is_word(word)), len(found))
-    for token in found[at + 1 :]:
+    tokens = entry.tokens
+    start = next((index for index, token in enumerate(tokens) if token.is_word(word)), len(tokens))
+    for token in tokens[start + 1 :]:
         if token.is_word("USING", "WITH", "SERVER") or token.text == ";":
             return
         if token.is_name and not token.is_word(*_NO_ROLES):
@@ -148,65 +151,67 @@ _SHOWN = 10
 
 def other_sequences(basis: TablesBasis, steps: SchemaSteps) -> tuple[tuple[SequenceRestore, ...], list[RestoreRemark]]:
     """What becomes of each: set where the restore makes it; moved on where it is there and everything is restored."""
-    made = _made(basis, steps)
+    created = _created(basis, steps)
     whole = not (basis.request.tables or basis.request.moves) and basis.manifest.kind == "full"
     there = basis.facts.sequences if whole else {}
-    wanted = [found for found in basis.manifest.sequences if found.sequence in made or found.sequence in there]
-    known = [found for found in wanted if found.last_value is not None]
+    wanted = [
+        sequence for sequence in basis.manifest.sequences if sequence.sequence in created or sequence.sequence in there
+    ]
+    known = [sequence for sequence in wanted if sequence.last_value is not None]
     set_ = tuple(
-        SequenceRestore(found.sequence, found.last_value, found.is_called, made=found.sequence in made)
-        for found in known
-        if found.last_value is not None and _settable(found, made, basis)
+        SequenceRestore(sequence.sequence, sequence.last_value, sequence.is_called, made=sequence.sequence in created)
+        for sequence in known
+        if sequence.last_value is not None and _settable(sequence, created, basis)
     )
-    return set_, list(_remarks(basis, made, wanted, whole=whole))
+    return set_, list(_remarks(basis, created, wanted, whole=whole))
 
 
-def _made(basis: TablesBasis, steps: SchemaSteps) -> set[Name]:
+def _created(basis: TablesBasis, steps: SchemaSteps) -> set[Name]:
     """The sequences that the definitions make."""
     run = set(steps.before)
     entries = basis.dump.entries if basis.dump else ()
     return {entry.sequence for entry in entries if entry.sequence and entry.sql in run}
 
 
-def _settable(found: OtherSequenceEntry, made: set[Name], basis: TablesBasis) -> bool:
+def _settable(sequence: OtherSequenceEntry, created: set[Name], basis: TablesBasis) -> bool:
     """One that is there and cycles stays as it is: no number of it is further than another."""
-    return found.sequence in made or (basis.facts.sequences[found.sequence] and not found.cycles)
+    return sequence.sequence in created or (basis.facts.sequences[sequence.sequence] and not sequence.cycles)
 
 
 def _remarks(
-    basis: TablesBasis, made: set[Name], wanted: Sequence[OtherSequenceEntry], *, whole: bool
+    basis: TablesBasis, created: set[Name], wanted: Sequence[OtherSequenceEntry], *, whole: bool
 ) -> Iterator[RestoreRemark]:
     if whole and basis.manifest.format_version in _UNRECORDED:
         what = "The backup is of a format before 1.3: sequences that no column's default names start anew where made."
         yield RestoreRemark(
             RemarkSeverity.WARNING, what, do="Set those that a trigger or your application uses with setval()."
         )
-    if unread := [found for found in wanted if found.last_value is None]:
+    if unread := [sequence for sequence in wanted if sequence.last_value is None]:
         what = f"Where these sequences stood is not in the backup, its role could not read them: {_names(unread)}."
         yield RestoreRemark(
             RemarkSeverity.WARNING, what, do="Set them with setval() behind the largest number that was given."
         )
-    moved = [found for found in wanted if found.sequence not in made and found.last_value is not None]
-    if locked := [found for found in moved if not basis.facts.sequences[found.sequence]]:
+    moved = [sequence for sequence in wanted if sequence.sequence not in created and sequence.last_value is not None]
+    if locked := [sequence for sequence in moved if not basis.facts.sequences[sequence.sequence]]:
         what = f"Role {basis.facts.role} may not set these sequences, which stay where they are: {_names(locked)}."
         do = "GRANT SELECT, UPDATE on them to the role first; else numbers that the backup's rows have can come again."
         yield RestoreRemark(RemarkSeverity.WARNING, what, do=do)
-    if cycling := [found for found in moved if found.cycles and basis.facts.sequences[found.sequence]]:
+    if cycling := [sequence for sequence in moved if sequence.cycles and basis.facts.sequences[sequence.sequence]]:
         yield RestoreRemark(RemarkSeverity.INFO, f"These sequences cycle, and stay where they are: {_names(cycling)}.")
     if not whole and basis.request.mode is not Mode.NEW and basis.manifest.sequences:
         what = f"Sequences that no column's default names stay where they are: {_names(basis.manifest.sequences)}."
         do = "Where a trigger or your application draws from one, move it on with setval(); manifest.json has them."
         yield RestoreRemark(RemarkSeverity.INFO, what, do=do)
-    if whole and (lacking := [one for one in basis.manifest.sequences if one not in wanted]):
+    if whole and (lacking := [sequence for sequence in basis.manifest.sequences if sequence not in wanted]):
         what = f"These sequences are not in the target, and are not made: {_names(lacking)}."
         yield RestoreRemark(
             RemarkSeverity.WARNING, what, do="Make them as your application does, and set them; manifest.json has them."
         )
 
 
-def _names(found: Sequence[OtherSequenceEntry]) -> str:
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(".".join(one.sequence) for one in found[:_SHOWN]) + more
+def _names(sequences: Sequence[OtherSequenceEntry]) -> str:
+    more = f" and {len(sequences) - _SHOWN} more" if len(sequences) > _SHOWN else ""
+    return ", ".join(".".join(sequence.sequence) for sequence in sequences[:_SHOWN]) + more
 
 
 _NEEDED = {"TYPE", "DOMAIN", "FUNCTION", "AGGREGATE", "PROCEDURE", "SEQUENCE", "COLLATION", "TABLE"}
@@ -227,11 +232,11 @@ class _Choice:
 
     def take(self, wanted: Callable[[DumpEntry], bool]) -> None:
         """Choose what is `wanted`."""
-        self.chosen |= {at for at, entry in enumerate(self.dump.entries) if wanted(entry)}
+        self.chosen |= {number for number, entry in enumerate(self.dump.entries) if wanted(entry)}
 
     def entries(self) -> Iterator[DumpEntry]:
         """The chosen entries, in the dump's order."""
-        return (self.dump.entries[at] for at in sorted(self.chosen))
+        return (self.dump.entries[number] for number in sorted(self.chosen))
 
 
 def whole_schema(loaded: Iterable[Name], dump: Dump, facts: TargetFacts) -> SchemaSteps:
@@ -285,10 +290,10 @@ def beside(dump: Dump, steps: SchemaSteps) -> list[str]:
 
 def _with_parts(tables: set[Name], dump: Dump) -> set[Name]:
     """The tables and their partitions, and the partitions of those."""
-    found = set(tables)
-    while more := {part for part, whole in dump.parts.items() if whole in found} - found:
-        found |= more
-    return found
+    family = set(tables)
+    while more := {part for part, whole in dump.parts.items() if whole in family} - family:
+        family |= more
+    return family
 
 
 def _is_part_of(entry: DumpEntry, choice: _Choice) -> bool:
@@ -304,9 +309,9 @@ def _is_part_of(entry: DumpEntry, choice: _Choice) -> bool:
 
 
 def _has_what_it_calls(entry: DumpEntry, choice: _Choice) -> bool:
-    made = {other.defines for other in choice.dump.entries if other.defines}
+    defined = {other.defines for other in choice.dump.entries if other.defines}
     there = choice.relations | choice.facts.taken | choice.facts.functions | choice.facts.types
-    lacking = sorted(name for name in entry.mentions & made if name not in there)
+    lacking = sorted(name for name in entry.mentions & defined if name not in there)
     if lacking:
         choice.left_out.append(f"{_called(entry)}: {_joined(lacking)} is not there")
     return not lacking
@@ -316,10 +321,10 @@ def _take_needed(choice: _Choice) -> None:
     """Choose what the chosen entries name, and what that names, as far as the target has not got it."""
     facts = choice.facts
     there = facts.types | facts.functions | facts.taken
-    by_name = {entry.defines: at for at, entry in enumerate(choice.dump.entries) if entry.kind in _NEEDED}
+    by_name = {entry.defines: number for number, entry in enumerate(choice.dump.entries) if entry.kind in _NEEDED}
     todo = set(choice.chosen)
     while todo:
-        named = {name for at in todo for name in choice.dump.entries[at].mentions if name not in there}
+        named = {name for number in todo for name in choice.dump.entries[number].mentions if name not in there}
         todo = {by_name[name] for name in named if name in by_name} - choice.chosen
         choice.chosen |= todo
     unknown = {name for entry in choice.entries() for name in entry.mentions} - there - by_name.keys()
@@ -329,18 +334,18 @@ def _take_needed(choice: _Choice) -> None:
 
 def _take_indexes_and_comments(choice: _Choice) -> None:
     """Choose what attaches a chosen index to another, and the comments on what is chosen."""
-    made = {entry.defines for entry in choice.entries()} | choice.relations
-    made.discard(None)
-    made |= {(entry.schema, name) for entry in choice.entries() if (name := _constraint(entry))}
-    choice.take(lambda entry: entry.kind == "INDEX ATTACH" and entry.parent in made)
-    missed = {entry.tag for at, entry in enumerate(choice.dump.entries) if at not in choice.chosen}
-    choice.take(lambda entry: entry.kind == "COMMENT" and entry.belongs_to in made and _subject(entry) not in missed)
+    defined = {entry.defines for entry in choice.entries()} | choice.relations
+    defined.discard(None)
+    defined |= {(entry.schema, name) for entry in choice.entries() if (name := _constraint(entry))}
+    choice.take(lambda entry: entry.kind == "INDEX ATTACH" and entry.parent in defined)
+    missed = {entry.tag for number, entry in enumerate(choice.dump.entries) if number not in choice.chosen}
+    choice.take(lambda entry: entry.kind == "COMMENT" and entry.belongs_to in defined and _subject(entry) not in missed)
 
 
 def _constraint(entry: DumpEntry) -> str | None:
     """The name of the constraint that an entry adds, which is also that of its index."""
-    at = next((at for at, token in enumerate(entry.tokens) if token.is_word("CONSTRAINT")), None)
-    return entry.tokens[at + 1].text if entry.kind == "CONSTRAINT" and at is not None else None
+    index = next((index for index, token in enumerate(entry.tokens) if token.is_word("CONSTRAINT")), None)
+    return entry.tokens[index + 1].text if entry.kind == "CONSTRAINT" and index is not None else None
 
 
 def _subject(comment: DumpEntry) -> str:
@@ -358,7 +363,7 @@ def _take_schemas(choice: _Choice) -> None:
 
 def _steps(entries: list[DumpEntry], left_out: list[str], refreshed: tuple[Name, ...] = ()) -> SchemaSteps:
     """The entries on both sides of the rows: pg_dump keeps what comes after them together, at the end."""
-    first = next((at for at, entry in enumerate(entries) if entry.kind in POST_DATA), len(entries))
+    first = next((number for number, entry in enumerate(entries) if entry.kind in POST_DATA), len(entries))
     before, after = entries[:first], entries[first:]
     return SchemaSteps(
         before=tuple(entry.sql for entry in before),

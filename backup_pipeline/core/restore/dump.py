@@ -1,4 +1,4 @@
-"""SQL taken apart into tokens, as PostgreSQL reads it: enough to know where a string, a name or a comment ends."""
+"""A dump of a schema taken apart: SQL into tokens, as PostgreSQL reads it, and what pg_dump wrote into its entries."""
 
 from __future__ import annotations
 
@@ -60,24 +60,24 @@ class Token:
 
 def tokens(sql: str) -> Iterator[Token]:
     """The tokens of `sql`, without what is blank; ValueError where a quote or a comment has no end."""
-    at = count = 0
-    while at < len(sql):
+    start = count = 0
+    while start < len(sql):
         count += 1
         if count > MOST_TOKENS:
             message = f"it has more than {MOST_TOKENS:,} words and signs"
             raise ValueError(message)
-        match = _TOKEN.match(sql, at)
+        match = _TOKEN.match(sql, start)
         if match is None:
-            raise _without_end(sql, at)
+            raise _without_end(sql, start)
         kind, end = match.lastgroup or "", match.end()
         if kind == "block":
-            kind, end = "comment", _end_of_block(sql, at)
-        if kind == "symbol" and _OPEN.match(sql, at):
-            raise _without_end(sql, at)
+            kind, end = "comment", _end_of_block(sql, start)
+        if kind == "symbol" and _OPEN.match(sql, start):
+            raise _without_end(sql, start)
         if kind != "blank":
-            text = _bare(match[0]) if kind == "name" else sql[at:end]
-            yield Token(TokenKind("string" if kind == "dollar" else kind), text, at, end)
-        at = end
+            text = _bare(match[0]) if kind == "name" else sql[start:end]
+            yield Token(TokenKind("string" if kind == "dollar" else kind), text, start, end)
+        start = end
 
 
 def _bare(quoted: str) -> str:
@@ -99,42 +99,42 @@ def refuse_commands(sql: str) -> None:
             raise ValueError(message)
 
 
-def name_at(found: Sequence[Token], at: int) -> tuple[tuple[str, ...], int]:
+def name_at(tokens: Sequence[Token], index: int) -> tuple[tuple[str, ...], int]:
     """The dotted name that begins at token `at`, and the number of the token behind it; () when there is none."""
     parts: list[str] = []
-    while at < len(found) and found[at].is_name:
-        parts.append(found[at].text)
-        if at + 1 == len(found) or found[at + 1].text != "." or found[at + 1].kind is not TokenKind.SYMBOL:
-            return tuple(parts), at + 1
-        at += 2
-    return tuple(parts), at
+    while index < len(tokens) and tokens[index].is_name:
+        parts.append(tokens[index].text)
+        if index + 1 == len(tokens) or tokens[index + 1].text != "." or tokens[index + 1].kind is not TokenKind.SYMBOL:
+            return tuple(parts), index + 1
+        index += 2
+    return tuple(parts), index
 
 
-def qualified_at(found: Sequence[Token], at: int) -> Name | None:
+def qualified_at(tokens: Sequence[Token], index: int) -> Name | None:
     """The schema and name that begin at token `at`, or None; what follows a second dot (a column) is left aside."""
-    parts, _ = name_at(found, at)
+    parts, _ = name_at(tokens, index)
     return (parts[0], parts[1]) if len(parts) > 1 else None
 
 
-def mentioned(found: Sequence[Token]) -> Iterator[Name]:
+def mentioned(tokens: Sequence[Token]) -> Iterator[Name]:
     """Every qualified name, also those inside strings that are names, as in nextval('public.s'::regclass)."""
-    at = 0
-    while at < len(found):
-        if found[at].kind is TokenKind.STRING and found[at].text.startswith("'") and "." in found[at].text:
-            yield from _in_string(found[at].text[1:-1].replace("''", "'"))
-        parts, behind = name_at(found, at)
+    index = 0
+    while index < len(tokens):
+        if tokens[index].kind is TokenKind.STRING and tokens[index].text.startswith("'") and "." in tokens[index].text:
+            yield from _in_string(tokens[index].text[1:-1].replace("''", "'"))
+        parts, behind = name_at(tokens, index)
         if len(parts) > 1:
             yield parts[0], parts[1]
-        at = max(behind, at + 1)
+        index = max(behind, index + 1)
 
 
 def _in_string(text: str) -> Iterator[Name]:
     try:
-        found = significant(text)
+        tokens = significant(text)
     except ValueError:
         return
-    parts, behind = name_at(found, 0)
-    if len(parts) == 2 and behind == len(found):
+    parts, behind = name_at(tokens, 0)
+    if len(parts) == 2 and behind == len(tokens):
         yield parts[0], parts[1]
 
 
@@ -148,8 +148,8 @@ def _end_of_block(sql: str, start: int) -> int:
     raise _without_end(sql, start)
 
 
-def _without_end(sql: str, at: int) -> ValueError:
-    message = f"what begins in line {sql.count(chr(10), 0, at) + 1} has no end: {sql[at : at + 40]!r}"
+def _without_end(sql: str, start: int) -> ValueError:
+    message = f"what begins in line {sql.count(chr(10), 0, start) + 1} has no end: {sql[start : start + 40]!r}"
     return ValueError(message)
 
 
@@ -205,8 +205,8 @@ class DumpEntry:
     @cached_property
     def home(self) -> str | None:
         """Of an extension the schema that it is made in."""
-        at = _find(self.tokens, "SCHEMA") if self.kind == "EXTENSION" else None
-        return self.tokens[at + 1].text if at is not None and at + 1 < len(self.tokens) else None
+        index = _find(self.tokens, "SCHEMA") if self.kind == "EXTENSION" else None
+        return self.tokens[index + 1].text if index is not None and index + 1 < len(self.tokens) else None
 
     @cached_property
     def sequence(self) -> Name | None:
@@ -214,15 +214,15 @@ class DumpEntry:
         if self.kind != "SEQUENCE":
             return None
         words = enumerate(pairwise(self.tokens))
-        at = next((at for at, (a, b) in words if a.is_word("SEQUENCE") and b.is_word("NAME")), None)
-        return self.defines or (qualified_at(self.tokens, at + 2) if at is not None else None)
+        index = next((index for index, (a, b) in words if a.is_word("SEQUENCE") and b.is_word("NAME")), None)
+        return self.defines or (qualified_at(self.tokens, index + 2) if index is not None else None)
 
     @cached_property
     def parent(self) -> Name | None:
         """Of a foreign key the relation it refers to; of an attachment what is attached."""
         words = {"FK CONSTRAINT": "REFERENCES", "TABLE ATTACH": "PARTITION", "INDEX ATTACH": "PARTITION"}
-        at = _find(self.tokens, words[self.kind]) if self.kind in words else None
-        return None if at is None else qualified_at(self.tokens, at + 1)
+        index = _find(self.tokens, words[self.kind]) if self.kind in words else None
+        return None if index is None else qualified_at(self.tokens, index + 1)
 
 
 @dataclass(frozen=True)
@@ -262,8 +262,8 @@ def split_dump(sql: str) -> Dump:
         first, line = line, line + sql.count("\n", start, end)
         entries.append(DumpEntry(head["tag"], head["kind"], head["schema"], text, (first, line - 1)))
         settings = trailing or settings
-    found = _LEFT_OUT.match(sql)
-    return Dump(tuple(entries), frozenset(_left_out(found[1])) if found else frozenset())
+    unread = _LEFT_OUT.match(sql)
+    return Dump(tuple(entries), frozenset(_left_out(unread[1])) if unread else frozenset())
 
 
 def dump_problem(sql: str) -> str | None:
@@ -294,8 +294,8 @@ def _heads(sql: str) -> Iterator[tuple[int, int, re.Match[str]]]:
 
 
 def _without_trailing(text: str) -> tuple[str, str]:
-    found = _TRAILING.search(text)
-    return (text[: found.start()].strip(), found[0].strip()) if found else (text.strip(), "")
+    match = _TRAILING.search(text)
+    return (text[: match.start()].strip(), match[0].strip()) if match else (text.strip(), "")
 
 
 def _left_out(lines: str) -> Iterator[Name]:
@@ -305,71 +305,62 @@ def _left_out(lines: str) -> Iterator[Name]:
             yield name
 
 
-def _find(found: Sequence[Token], *words: str, start: int = 0) -> int | None:
-    return next((at for at in range(start, len(found)) if found[at].is_word(*words)), None)
+def _find(tokens: Sequence[Token], *words: str, start: int = 0) -> int | None:
+    return next((index for index in range(start, len(tokens)) if tokens[index].is_word(*words)), None)
 
 
-def _behind(found: Sequence[Token], *words: str, start: int = 0) -> Name | None:
+def _behind(tokens: Sequence[Token], *words: str, start: int = 0) -> Name | None:
     """The qualified name behind the first of these keywords, `ONLY` and `IF NOT EXISTS` left aside."""
-    at = _find(found, *words, start=start)
-    if at is None:
+    index = _find(tokens, *words, start=start)
+    if index is None:
         return None
-    at += 1
-    while at < len(found) and found[at].is_word("ONLY", "IF", "NOT", "EXISTS"):
-        at += 1
-    return qualified_at(found, at)
+    index += 1
+    while index < len(tokens) and tokens[index].is_word("ONLY", "IF", "NOT", "EXISTS"):
+        index += 1
+    return qualified_at(tokens, index)
 
 
-def _defined(found: Sequence[Token], kind: str) -> Name | None:
-    start = _find(found, "CREATE")
+def _defined(tokens: Sequence[Token], kind: str) -> Name | None:
+    start = _find(tokens, "CREATE")
     if start is None:
         return None
     if kind == "INDEX":
-        at, on = _find(found, "INDEX", start=start), _behind(found, "ON")
-        name, _ = name_at(found, at + 1) if at is not None else ((), 0)
+        index, on = _find(tokens, "INDEX", start=start), _behind(tokens, "ON")
+        name, _ = name_at(tokens, index + 1) if index is not None else ((), 0)
         return (on[0], name[0]) if on and name else None
-    return _behind(found, *_DEFINING, start=start) if kind not in POST_DATA else None
+    return _behind(tokens, *_DEFINING, start=start) if kind not in POST_DATA else None
 
 
-def _owner(found: Sequence[Token], kind: str) -> Name | None:
+def _owner(tokens: Sequence[Token], kind: str) -> Name | None:
     if kind == "COMMENT":
-        return _commented(found)
+        return _commented(tokens)
     if kind == "SEQUENCE OWNED BY":
-        return _behind(found, "BY")
-    if found and found[0].is_word("ALTER"):
-        return _behind(found, "TABLE")
+        return _behind(tokens, "BY")
+    if tokens and tokens[0].is_word("ALTER"):
+        return _behind(tokens, "TABLE")
     word: Callable[[str], str | None] = {
         "INDEX": "ON", "TRIGGER": "ON", "POLICY": "ON", "RULE": "TO", "STATISTICS": "FROM",
     }.get  # fmt: skip
     wanted = word(kind)
-    return _behind(found, wanted) if wanted else None
+    return _behind(tokens, wanted) if wanted else None
 
 
-def _commented(found: Sequence[Token]) -> Name | None:
+def _commented(tokens: Sequence[Token]) -> Name | None:
     """What a comment is about: the relation, or what it stands on."""
-    start = _find(found, "ON")
-    if start is None or start + 1 >= len(found):
+    start = _find(tokens, "ON")
+    if start is None or start + 1 >= len(tokens):
         return None
-    if found[start + 1].is_word("CONSTRAINT", "TRIGGER", "POLICY", "RULE"):
-        return _behind(found, "ON", start=start + 2)
-    at = start + 2
-    while at < len(found) and found[at].is_word("VIEW", "TABLE"):
-        at += 1
-    return qualified_at(found, at)
+    if tokens[start + 1].is_word("CONSTRAINT", "TRIGGER", "POLICY", "RULE"):
+        return _behind(tokens, "ON", start=start + 2)
+    index = start + 2
+    while index < len(tokens) and tokens[index].is_word("VIEW", "TABLE"):
+        index += 1
+    return qualified_at(tokens, index)
 
 
 _CLAUSES = (
-    "NOT",
-    "NULL",
-    "DEFAULT",
-    "GENERATED",
-    "CONSTRAINT",
-    "COLLATE",
-    "STORAGE",
-    "COMPRESSION",
-    "PRIMARY",
-    "CHECK",
-)
+    "NOT", "NULL", "DEFAULT", "GENERATED", "CONSTRAINT", "COLLATE", "STORAGE", "COMPRESSION", "PRIMARY", "CHECK",
+)  # fmt: skip
 _NO_COLUMN = ("CONSTRAINT", "CHECK", "PRIMARY", "UNIQUE", "FOREIGN", "EXCLUDE", "LIKE", "NOT")
 _OPENING, _CLOSING = "([", ")]"
 
@@ -379,19 +370,19 @@ def columns_of(table: Name, dump: Dump) -> tuple[TargetColumn, ...]:
     entry = dump.tables.get(table)
     if entry is None:
         return ()
-    made = _made_elsewhere(table, dump)
-    found = {column.name: column for parent in _parents(entry) for column in columns_of(parent, dump)}
+    elsewhere = _defined_elsewhere(table, dump)
+    columns = {column.name: column for parent in _parents(entry) for column in columns_of(parent, dump)}
     for item in items(entry.tokens):
         if not (item[0].kind is TokenKind.WORD and item[0].is_word(*_NO_COLUMN)):
-            column = _column(item, entry.sql, made)
-            found[column.name] = column
-    return tuple(found.values())
+            column = _column(item, entry.sql, elsewhere)
+            columns[column.name] = column
+    return tuple(columns.values())
 
 
-def items(found: Sequence[Token]) -> Iterator[list[Token]]:
+def items(tokens: Sequence[Token]) -> Iterator[list[Token]]:
     """What stands between the commas of the first parentheses."""
     depth, item = 0, list[Token]()
-    for token in found:
+    for token in tokens:
         closes = _is(token, _CLOSING)
         depth -= closes
         if depth and not (depth == 1 and _is(token, ",")):
@@ -408,49 +399,49 @@ def _is(token: Token, symbols: str) -> bool:
     return token.kind is TokenKind.SYMBOL and token.text in symbols
 
 
-def _column(item: Sequence[Token], sql: str, made: dict[str, str]) -> TargetColumn:
-    clause = next((at for at, token in enumerate(item) if at and token.is_word(*_CLAUSES)), len(item))
+def _column(item: Sequence[Token], sql: str, elsewhere: dict[str, str]) -> TargetColumn:
+    clause = next((index for index, token in enumerate(item) if index and token.is_word(*_CLAUSES)), len(item))
     name = item[0].text
     words = _outer_words(item[clause:])
     return TargetColumn(
         name=name,
         pg_type=sql[item[1].start : item[clause - 1].end] if clause > 1 else "",
         nullable=not any(pair == ("NOT", "NULL") for pair in pairwise(words)),
-        has_default="DEFAULT" in words or made.get(name) == "default",
+        has_default="DEFAULT" in words or elsewhere.get(name) == "default",
         generated="GENERATED" in words,
-        identity=made.get(name, "") if made.get(name) != "default" else "",
+        identity=elsewhere.get(name, "") if elsewhere.get(name) != "default" else "",
     )
 
 
-def _outer_words(found: Sequence[Token]) -> list[str]:
+def _outer_words(tokens: Sequence[Token]) -> list[str]:
     """The keywords that stand in no parentheses: what is inside them belongs to an expression."""
     depth, words = 0, []
-    for token in found:
+    for token in tokens:
         depth += _is(token, _OPENING) - _is(token, _CLOSING)
         words.append(token.text.upper() if token.kind is TokenKind.WORD and not depth else "")
     return words
 
 
-def _made_elsewhere(table: Name, dump: Dump) -> dict[str, str]:
+def _defined_elsewhere(table: Name, dump: Dump) -> dict[str, str]:
     """Columns whose default or identity is an entry of its own."""
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for entry in dump.entries:
         if entry.kind not in {"SEQUENCE", "DEFAULT"} or entry.belongs_to != table:
             continue
         words = [token.text.upper() if token.kind is TokenKind.WORD else "" for token in entry.tokens]
         column = entry.tokens[words.index("COLUMN") + 1].text if "COLUMN" in words else ""
         identity = "always" if "ALWAYS" in words else "by default"
-        found[column] = identity if entry.kind == "SEQUENCE" else "default"
-    return found
+        columns[column] = identity if entry.kind == "SEQUENCE" else "default"
+    return columns
 
 
 def _parents(entry: DumpEntry) -> Iterator[Name]:
     """The tables behind INHERITS."""
-    found = entry.tokens
-    at = next((at for at, token in enumerate(found) if token.is_word("INHERITS")), None)
-    for place in range(at + 1, len(found)) if at is not None else ():
-        name = qualified_at(found, place)
-        if name and found[place - 1].text in {"(", ","}:
+    tokens = entry.tokens
+    index = next((index for index, token in enumerate(tokens) if token.is_word("INHERITS")), None)
+    for number in range(index + 1, len(tokens)) if index is not None else ():
+        name = qualified_at(tokens, number)
+        if name and tokens[number - 1].text in {"(", ","}:
             yield name
 
 
@@ -465,43 +456,39 @@ class PlainView:
 def plain_view(sql: str) -> PlainView | None:
     """The view whose query, or whose CREATE VIEW, is `sql`; None when it does more than show columns of one table."""
     try:
-        found = [token for token in significant(sql) if token.text != ";"]
+        tokens = [token for token in significant(sql) if token.text != ";"]
     except ValueError:
         return None
-    start = next((at for at, token in enumerate(found) if token.is_word("SELECT")), None)
-    end = next((at for at, token in enumerate(found) if token.is_word("FROM")), None)
-    if start is None or end is None or end < start or _more_than_a_name(found[end + 1 :]):
+    start = next((index for index, token in enumerate(tokens) if token.is_word("SELECT")), None)
+    end = next((index for index, token in enumerate(tokens) if token.is_word("FROM")), None)
+    if start is None or end is None or end < start or _more_than_a_name(tokens[end + 1 :]):
         return None
-    columns = _columns(found[start + 1 : end])
-    base, _ = name_at(found, end + 1)
+    columns = _columns(tokens[start + 1 : end])
+    base, _ = name_at(tokens, end + 1)
     return PlainView((base[0], base[1]), columns) if columns and len(base) == 2 else None
 
 
-def _more_than_a_name(found: Sequence[Token]) -> bool:
+def _more_than_a_name(tokens: Sequence[Token]) -> bool:
     """Whether something follows the name of a relation and its alias."""
-    _, behind = name_at(found, 0)
-    rest = found[behind:]
+    _, behind = name_at(tokens, 0)
+    rest = tokens[behind:]
     return len(rest) > 1 or any(not token.is_name or token.is_word("WHERE", "GROUP", "LIMIT") for token in rest)
 
 
-def _columns(found: Sequence[Token]) -> Mapping[str, str]:
+def _columns(tokens: Sequence[Token]) -> Mapping[str, str]:
     """Each column of the view -> that of the table; empty when one is not just a column."""
     columns: dict[str, str] = {}
-    at = 0
-    while at < len(found):
-        source, at = name_at(found, at)
+    index = 0
+    while index < len(tokens):
+        source, index = name_at(tokens, index)
         if not source:
             return {}
         shown = source[-1]
-        if at < len(found) and found[at].is_word("AS"):
-            (shown, *_), at = name_at(found, at + 1)
+        if index < len(tokens) and tokens[index].is_word("AS"):
+            (shown, *_), index = name_at(tokens, index + 1)
         columns[shown] = source[-1]
-        if at < len(found) and not _comma(found[at]):
+        if index < len(tokens) and not _is(tokens[index], ","):
             return {}
-        at += 1
+        index += 1
     # A column that is shown twice has two values to be written.
     return columns if len(set(columns.values())) == len(columns) else {}
-
-
-def _comma(token: Token) -> bool:
-    return token.kind is TokenKind.SYMBOL and token.text == ","

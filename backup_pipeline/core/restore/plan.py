@@ -1,4 +1,7 @@
-"""Foreign keys that rows of the source itself break: the backup says which, a restore makes them NOT VALID."""
+"""The plan of a restore: each table decided, in the order of their references, and what speaks against it.
+
+Foreign keys that rows of the source itself break are NOT VALID afterwards.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,8 @@ def broken_warnings(broken: Mapping[str, int]) -> Iterator[str]:
 def broken_keys(manifest: Manifest, tables: Sequence[TableRestore]) -> tuple[BrokenKey, ...]:
     """Those between `tables` that rows of the backup break, in the names of the target."""
     names = {table.name: table.target for table in tables}
-    found = (one for one in pointings(manifest, list(names)) if str(one) in manifest.broken and one.target in names)
-    return tuple(
-        BrokenKey(names[one.table], one.columns, names[one.target], manifest.broken[str(one)]) for one in found
-    )
+    keys = (key for key in pointings(manifest, list(names)) if str(key) in manifest.broken and key.target in names)
+    return tuple(BrokenKey(names[key.table], key.columns, names[key.target], manifest.broken[str(key)]) for key in keys)
 
 
 def with_broken_keys(dump: Dump, manifest: Manifest) -> _Amended:
@@ -70,8 +71,8 @@ def with_broken_keys(dump: Dump, manifest: Manifest) -> _Amended:
     if not manifest.broken:
         return _Amended(dump)
     sources = {entry.name: source_of(entry) for entry in manifest.tables}
-    found = [one for one in pointings(manifest, list(sources)) if str(one) in manifest.broken]
-    broken = {(sources[one.table], one.columns, sources[one.target]) for one in found if one.target in sources}
+    keys = [key for key in pointings(manifest, list(sources)) if str(key) in manifest.broken]
+    broken = {(sources[key.table], key.columns, sources[key.target]) for key in keys if key.target in sources}
     partitioned = set(dump.parts.values())
     entries, lost = [], []
     for entry in dump.entries:
@@ -114,9 +115,9 @@ def _wholes(part: Name, dump: Dump) -> Iterator[Name]:
 
 def _columns(entry: DumpEntry) -> tuple[str, ...]:
     """The columns of the key: what stands in the first parentheses behind FOREIGN KEY."""
-    found = entry.tokens
-    at = next((at for at, token in enumerate(found) if token.is_word("FOREIGN")), len(found))
-    texts = [token.text for token in found[at + 2 :]]
+    tokens = entry.tokens
+    index = next((index for index, token in enumerate(tokens) if token.is_word("FOREIGN")), len(tokens))
+    texts = [token.text for token in tokens[index + 2 :]]
     inside = texts[1 : texts.index(")")] if ")" in texts else []
     return tuple(text for text in inside if text != ",")
 
@@ -163,41 +164,47 @@ def _sorted(needs: dict[str, set[str]]) -> list[str]:
 
 def inside(facts: TargetFacts, targets: set[Name]) -> list[TargetReference]:
     """The foreign keys between tables of the restore, which are made anew when all rows are in place."""
-    return [found for found in facts.references if found.child in targets and found.parent in targets]
+    return [reference for reference in facts.references if reference.child in targets and reference.parent in targets]
 
 
 def inbound(facts: TargetFacts, targets: set[Name]) -> list[TargetReference]:
     """The foreign keys of other tables to tables of the restore."""
-    return [found for found in facts.references if found.child not in targets and found.parent in targets]
+    return [
+        reference for reference in facts.references if reference.child not in targets and reference.parent in targets
+    ]
 
 
 def outbound(facts: TargetFacts, targets: set[Name]) -> list[TargetReference]:
     """The foreign keys of tables of the restore to other tables."""
-    return [found for found in facts.references if found.child in targets and found.parent not in targets]
+    return [
+        reference for reference in facts.references if reference.child in targets and reference.parent not in targets
+    ]
 
 
 def reference_remarks(facts: TargetFacts, tables: Sequence[TableRestore]) -> Iterator[RestoreRemark]:
     """What has to be said about foreign keys of tables that are there already."""
     by_target = {table.target: table for table in tables if table.action is not Action.CREATE}
     targets = set(by_target)
-    for found in inside(facts, targets):
-        for name in {found.child, found.parent}:
+    for reference in inside(facts, targets):
+        for name in {reference.child, reference.parent}:
             relation = facts.relations.get(name)
             if relation is not None and not relation.owned:
-                what = f"Foreign key {found.name} is made anew after the rows; only the owner of {'.'.join(name)} may."
+                what = (
+                    f"Foreign key {reference.name} is made anew after the rows; only the owner of {'.'.join(name)} may."
+                )
                 yield RestoreRemark(
                     RemarkSeverity.REFUSAL, what, by_target[name].name, "Connect as the owner of the tables."
                 )
-    for found in outbound(facts, targets):
-        parent = ".".join(found.parent)
-        what = f"{'.'.join(found.child)} refers to {parent}, which is not restored: its rows must be there."
+    for reference in outbound(facts, targets):
+        parent = ".".join(reference.parent)
+        what = f"{'.'.join(reference.child)} refers to {parent}, which is not restored: its rows must be there."
         do = f"A row that refers to a missing one stops the restore; add --table for {parent} then."
-        yield RestoreRemark(RemarkSeverity.INFO, what, by_target[found.child].name, do)
-    for found in inbound(facts, targets):
-        table = by_target[found.parent]
+        yield RestoreRemark(RemarkSeverity.INFO, what, by_target[reference.child].name, do)
+    for reference in inbound(facts, targets):
+        table = by_target[reference.parent]
         if table.action in _CHANGING and table.rows_now:
-            child = ".".join(found.child)
-            what = f"{child} refers to {table.target_name} (ON DELETE {found.on_delete}), and is not restored."
+            child = ".".join(reference.child)
+            what = f"{child} refers to {table.target_name} (ON DELETE {reference.on_delete}), and is not restored."
             do = "If one of its rows would lose what it refers to, the restore stops and changes nothing."
             yield RestoreRemark(RemarkSeverity.INFO, what, table.name, do)
 
@@ -213,8 +220,8 @@ def plan(basis: TablesBasis, target_url: str, spool_free: int | None = None) -> 
     amended = with_broken_keys(basis.dump, basis.manifest) if basis.dump else None
     basis = replace(basis, dump=amended.dump if amended else None)
     places, views = _places(basis)
-    decided = [decide(one, basis) for one in places]
-    entries = {one.entry.name: one.entry for one in places}
+    decided = [decide(place, basis) for place in places]
+    entries = {place.entry.name: place.entry for place in places}
     chosen_tables = [table for table, _ in decided]
     tables = in_order(chosen_tables, entries, reads_of(chosen_tables, basis.dump))
     steps, about_steps = _steps(places, basis)
@@ -224,7 +231,7 @@ def plan(basis: TablesBasis, target_url: str, spool_free: int | None = None) -> 
     sequences, about_sequences = other_sequences(basis, steps)
     broken = broken_keys(basis.manifest, tables)
     path, about_path = search_path(tables, steps, basis.dump, basis.facts)
-    made = RestorePlan(
+    undecided = RestorePlan(
         request=basis.request,
         backup_id=basis.manifest.backup_id,
         catalog=basis.manifest.catalog,
@@ -241,9 +248,9 @@ def plan(basis: TablesBasis, target_url: str, spool_free: int | None = None) -> 
         search_path=path,
     )
     remarks = (
-        *_of_target(made, basis),
+        *_of_target(undecided, basis),
         *_of_backup(basis.manifest, tables),
-        *_of_room(made, spool_free),
+        *_of_room(undecided, spool_free),
         *views,
         *_of_shared(places, basis),
         *(remark for _, remarks in decided for remark in remarks),
@@ -253,7 +260,7 @@ def plan(basis: TablesBasis, target_url: str, spool_free: int | None = None) -> 
         *broken_remarks(broken),
         *about_path,
     )
-    return replace(made, remarks=tuple(sorted(remarks, key=_weight)))
+    return replace(undecided, remarks=tuple(sorted(remarks, key=_weight)))
 
 
 def _weight(remark: RestoreRemark) -> int:
@@ -263,43 +270,47 @@ def _weight(remark: RestoreRemark) -> int:
 
 def _places(basis: TablesBasis) -> tuple[tuple[Place, ...], list[RestoreRemark]]:
     """Where each table goes; views that hold no rows of their own are left out, unless somebody named them."""
-    found = [place(entry, basis.request, basis.facts, basis.dump) for entry in chosen(basis.manifest, basis.request)]
+    every = [place(entry, basis.request, basis.facts, basis.dump) for entry in chosen(basis.manifest, basis.request)]
     views = {RelationKind.VIEW, RelationKind.MATERIALIZED}
-    skipped = [one for one in found if one.obstacle and not basis.request.tables and one.entry.relation_kind in views]
+    skipped = [
+        place for place in every if place.obstacle and not basis.request.tables and place.entry.relation_kind in views
+    ]
     remarks = [
         RestoreRemark(
-            RemarkSeverity.INFO, f"{one.obstacle}: it holds no rows of its own, so none are restored.", one.entry.name
+            RemarkSeverity.INFO,
+            f"{place.obstacle}: it holds no rows of its own, so none are restored.",
+            place.entry.name,
         )
-        for one in skipped
+        for place in skipped
     ]
-    return tuple(one for one in found if one not in skipped), remarks
+    return tuple(place for place in every if place not in skipped), remarks
 
 
 def _steps(places: tuple[Place, ...], basis: TablesBasis) -> tuple[SchemaSteps, list[RestoreRemark]]:
     if basis.request.mode is not Mode.NEW:
         return SchemaSteps(), []
-    moved = [one for one in places if one.moved]
-    made = [one.target for one in places if not one.moved and not one.obstacle]
+    moved = [place for place in places if place.moved]
+    created = [place.target for place in places if not place.moved and not place.obstacle]
     whole = not (basis.request.tables or basis.request.moves) and basis.manifest.kind == "full"
     steps, remarks = SchemaSteps(), list[RestoreRemark]()
-    if basis.dump and made:
+    if basis.dump and created:
         everything = whole and basis.facts.empty
-        owners = frozenset(one.entry.extension for one in places if one.entry.extension)
+        owners = frozenset(place.entry.extension for place in places if place.entry.extension)
         if everything:
-            steps = whole_schema(made, basis.dump, basis.facts)
+            steps = whole_schema(created, basis.dump, basis.facts)
         else:
-            steps = schema_of(made, basis.dump, basis.facts, owners)
-        remarks = list(_of_schema(steps, basis, made, whole=whole))
-    defined = {entry.tag for entry in basis.dump.entries if entry.kind == "SCHEMA"} if basis.dump and made else set()
-    wanted = {one.target[0] for one in places if one.moved or not one.entry.extension}
+            steps = schema_of(created, basis.dump, basis.facts, owners)
+        remarks = list(_of_schema(steps, basis, created, whole=whole))
+    defined = {entry.tag for entry in basis.dump.entries if entry.kind == "SCHEMA"} if basis.dump and created else set()
+    wanted = {place.target[0] for place in places if place.moved or not place.entry.extension}
     missing = wanted - basis.facts.schemas - defined
-    plain = tuple(plain_table(one.entry, one.target, basis.facts) for one in moved)
-    remarks += [remark for one in moved for remark in plain_remarks(one.entry, one.target, basis.facts)]
-    remarks += list(_of_creating({one.target[0] for one in places}, missing, basis))
+    plain = tuple(plain_table(place.entry, place.target, basis.facts) for place in moved)
+    remarks += [remark for place in moved for remark in plain_remarks(place.entry, place.target, basis.facts)]
+    remarks += list(_of_creating({place.target[0] for place in places}, missing, basis))
     return replace(steps, plain=plain, schemas=tuple(sorted(missing))), remarks
 
 
-def _of_schema(steps: SchemaSteps, basis: TablesBasis, made: list[Name], *, whole: bool) -> Iterator[RestoreRemark]:
+def _of_schema(steps: SchemaSteps, basis: TablesBasis, created: list[Name], *, whole: bool) -> Iterator[RestoreRemark]:
     for reason in steps.left_out:
         yield RestoreRemark(RemarkSeverity.WARNING, f"Left out of the definitions: {reason}.")
     yield from _of_roles(steps, basis)
@@ -309,7 +320,7 @@ def _of_schema(steps: SchemaSteps, basis: TablesBasis, made: list[Name], *, whol
         what = "The database is not empty, so only the tables and what they need are made"
         yield RestoreRemark(RemarkSeverity.WARNING, f"{what}; not made: {rest}." if rest else f"{what}.")
     if whole and basis.facts.empty and basis.dump:
-        yield from _of_empty_tables(basis, made)
+        yield from _of_empty_tables(basis, created)
     if steps.refreshed:
         names = ", ".join(".".join(name) for name in steps.refreshed)
         yield RestoreRemark(RemarkSeverity.INFO, f"Materialized views are filled from the restored rows: {names}.")
@@ -327,11 +338,11 @@ def _of_roles(steps: SchemaSteps, basis: TablesBasis) -> Iterator[RestoreRemark]
 def _of_extensions(steps: SchemaSteps, basis: TablesBasis) -> Iterator[RestoreRemark]:
     """Extensions that the server can not make, or that are there in another schema than the definitions name."""
     run = {*steps.before, *steps.after}
-    made = (
+    created = (
         [entry for entry in basis.dump.entries if entry.kind == "EXTENSION" and entry.sql in run] if basis.dump else []
     )
     facts = basis.facts
-    lacking = sorted(entry.tag for entry in made if facts.available is not None and entry.tag not in facts.available)
+    lacking = sorted(entry.tag for entry in created if facts.available is not None and entry.tag not in facts.available)
     if lacking:
         what = f"The definitions want extensions that the target's server has not got: {', '.join(lacking)}."
         do = "Install them there; or restore tables that do without with --table, or elsewhere with --rename."
@@ -352,11 +363,11 @@ def _needs_home(extension: DumpEntry, run: set[str], basis: TablesBasis) -> bool
     return extension.sql in run or any(schema == extension.home for schema, _ in named)
 
 
-def _of_empty_tables(basis: TablesBasis, made: list[Name]) -> Iterator[RestoreRemark]:
+def _of_empty_tables(basis: TablesBasis, created: list[Name]) -> Iterator[RestoreRemark]:
     """Tables that the definitions make and the backup has no rows for."""
     dump = basis.dump
-    tables = set(dump.tables) - dump.parts.keys() - set(made) if dump else set()
-    reasons = {found.table: found.reason for found in basis.manifest.excluded}
+    tables = set(dump.tables) - dump.parts.keys() - set(created) if dump else set()
+    reasons = {table.table: table.reason for table in basis.manifest.excluded}
     for name in sorted(tables):
         full = ".".join(name)
         reason = reasons.get(full) or reasons.get(name[1])
@@ -399,14 +410,14 @@ def _of_rights(facts: TargetFacts) -> Iterator[RestoreRemark]:
     yield RestoreRemark(RemarkSeverity.WARNING, what, do=do)
 
 
-def _of_target(made: RestorePlan, basis: TablesBasis) -> Iterator[RestoreRemark]:
+def _of_target(plan: RestorePlan, basis: TablesBasis) -> Iterator[RestoreRemark]:
     facts = basis.facts
     yield from _of_rights(facts)
-    if not made.tables:
+    if not plan.tables:
         yield basis.refusal(None, "There is no table to restore.", "Name tables of the backup that hold rows.")
     if facts.read_only:
         yield basis.refusal(None, f"Nothing can be written to {facts.database}: {facts.read_only}.", "Use the primary.")
-    staged = any(table.rows_now for table in made.tables)
+    staged = any(table.rows_now for table in plan.tables)
     if staged and not facts.may_stage:
         what = f"Role {facts.role} may not make temporary tables, into which rows are loaded first."
         yield basis.refusal(None, what, f"GRANT TEMPORARY ON DATABASE {facts.database} TO {facts.role}.")
@@ -425,21 +436,23 @@ def _of_backup(manifest: Manifest, tables: tuple[TableRestore, ...]) -> Iterator
     if manifest.format_version == "1.0":
         what = "The backup is of format 1.0: it does not record sequences, which continue after the largest value."
         yield RestoreRemark(RemarkSeverity.INFO, what)
-    for found in manifest.not_held:
-        severity = RemarkSeverity.WARNING if found.severity == "warning" else RemarkSeverity.INFO
-        yield RestoreRemark(severity, f"Not in the backup, as it was made: {found.message}", do=found.do)
-    told = {found.message for found in manifest.not_held}
+    for missing in manifest.not_held:
+        severity = RemarkSeverity.WARNING if missing.severity == "warning" else RemarkSeverity.INFO
+        yield RestoreRemark(severity, f"Not in the backup, as it was made: {missing.message}", do=missing.do)
+    messages = {missing.message for missing in manifest.not_held}
     yield from (
-        RestoreRemark(RemarkSeverity.INFO, f"The backup said: {text}") for text in manifest.warnings if text not in told
+        RestoreRemark(RemarkSeverity.INFO, f"The backup said: {text}")
+        for text in manifest.warnings
+        if text not in messages
     )
 
 
-def _of_room(made: RestorePlan, spool_free: int | None) -> Iterator[RestoreRemark]:
-    if spool_free is not None and made.bytes > spool_free:
-        what = f"The files take {made.bytes:,} bytes here before they are loaded; {spool_free:,} are free."
+def _of_room(plan: RestorePlan, spool_free: int | None) -> Iterator[RestoreRemark]:
+    if spool_free is not None and plan.bytes > spool_free:
+        what = f"The files take {plan.bytes:,} bytes here before they are loaded; {spool_free:,} are free."
         yield RestoreRemark(RemarkSeverity.REFUSAL, what, do="Make room, or set BACKUP_WORK_DIR to a larger disk.")
-    rows = sum(table.rows_in_backup for table in made.tables)
-    what = f"PostgreSQL does not tell how much disk is free there; {rows:,} rows come, {made.bytes:,} bytes of Parquet."
+    rows = sum(table.rows_in_backup for table in plan.tables)
+    what = f"PostgreSQL does not tell how much disk is free there; {rows:,} rows come, {plan.bytes:,} bytes of Parquet."
     yield RestoreRemark(RemarkSeverity.INFO, what)
 
 

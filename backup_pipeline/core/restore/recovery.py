@@ -78,33 +78,33 @@ def recovery(manifest: Manifest, schema: str) -> Recovery:
     """How to recover everything of `manifest`, whose DDL is `schema`; ValueError when that is cut off or no SQL."""
     refuse_commands(schema)
     dump = split_dump(schema)
-    made = plan(TablesBasis(manifest, dump, _nothing(manifest), RestoreRequest(manifest.backup_id)), "")
-    before, after = _kept(dump, made.steps.before), _kept(dump, made.steps.after)
-    found = {table.entry.name: table for table in _tables(manifest, made, dump, before)}
-    left = [entry for entry in manifest.tables if entry.name not in found]
-    notes = [note for table in found.values() for note in table.lacking]
+    planned = plan(TablesBasis(manifest, dump, _nothing(manifest), RestoreRequest(manifest.backup_id)), "")
+    before, after = _kept(dump, planned.steps.before), _kept(dump, planned.steps.after)
+    tables = {table.entry.name: table for table in _tables(manifest, planned, dump, before)}
+    left = [entry for entry in manifest.tables if entry.name not in tables]
+    notes = [note for table in tables.values() for note in table.lacking]
     notes += [
         f"{'.'.join(key.child)} comes without its foreign key to {'.'.join(key.parent)}: {key.rows:,} rows break it, "
         "as in the source."
-        for key in made.broken
+        for key in planned.broken
     ]
     if roles := roles_of((*before, *after)):
         notes.append(f"Policies name roles, which must be there first: {create_roles_sql(roles)}")
     return Recovery(
         before=tuple(_joined(entry.lines for entry in before)),
         after=tuple(_joined(entry.lines for entry in after)),
-        tables=tuple(found.values()),
-        sequences=tuple(_sequences(made, {name for entry in before for name in entry.mentions})),
-        refreshed=made.steps.refreshed,
-        search_path=_path(made),
-        lacking=(*notes, *(_not_loaded(entry) for entry in left), *(f"{line}." for line in made.steps.left_out)),
+        tables=tuple(tables.values()),
+        sequences=tuple(_sequences(planned, {name for entry in before for name in entry.mentions})),
+        refreshed=planned.steps.refreshed,
+        search_path=_path(planned),
+        lacking=(*notes, *(_not_loaded(entry) for entry in left), *(f"{line}." for line in planned.steps.left_out)),
     )
 
 
-def _path(made: RestorePlan) -> tuple[str, ...]:
+def _path(planned: RestorePlan) -> tuple[str, ...]:
     """The schemas of the rows, where functions that they call look by the search path."""
-    schemas = ("public", *(table.target[0] for table in made.tables))
-    return tuple(dict.fromkeys(schemas)) if made.search_path else ()
+    schemas = ("public", *(table.target[0] for table in planned.tables))
+    return tuple(dict.fromkeys(schemas)) if planned.search_path else ()
 
 
 def _nothing(manifest: Manifest) -> TargetFacts:
@@ -137,16 +137,16 @@ def _joined(lines: Iterable[Lines]) -> Iterator[Lines]:
         yield start, end
 
 
-def _tables(manifest: Manifest, made: RestorePlan, dump: Dump, before: list[DumpEntry]) -> Iterator[RecoveredTable]:
+def _tables(manifest: Manifest, planned: RestorePlan, dump: Dump, before: list[DumpEntry]) -> Iterator[RecoveredTable]:
     """Each table that can be loaded: what others refer to first; of those with one target the one with most columns."""
     entries = {entry.name: entry for entry in manifest.tables}
-    fullest = {table.target: table for table in sorted(made.tables, key=lambda table: len(table.columns))}
-    for table in made.tables:
+    fullest = {table.target: table for table in sorted(planned.tables, key=lambda table: len(table.columns))}
+    for table in planned.tables:
         if table.target in dump.tables and fullest[table.target] is table and table.columns:
             yield _defined(table, entries[table.name], dump)
     taken = {entry.defines for entry in before}
-    defined = {table.name for table in made.tables if table.target in dump.tables}
-    extensions = {one.tag for one in before if one.kind == "EXTENSION"}
+    defined = {table.name for table in planned.tables if table.target in dump.tables}
+    extensions = {definition.tag for definition in before if definition.kind == "EXTENSION"}
     for entry in manifest.tables:
         if entry.extension in extensions and entry.columns:
             yield _of_extension(entry)
@@ -173,32 +173,38 @@ def _of_extension(entry: TableEntry) -> RecoveredTable:
 
 def _from_manifest(entry: TableEntry, before: Iterable[DumpEntry]) -> RecoveredTable:
     """A table that schema.sql does not make; its types are there when schema.sql makes them."""
-    types = frozenset(made.defines for made in before if made.kind in {"TYPE", "DOMAIN"} and made.defines)
+    types = frozenset(
+        definition.defines for definition in before if definition.kind in {"TYPE", "DOMAIN"} and definition.defines
+    )
     plain = plain_table(entry, source_of(entry), TargetFacts("", "", entry.snapshot.server_version, types=types))
     columns = tuple(LoadedColumn(column.name, column.name, column.pg_type) for column in plain.columns)
     why = f"{entry.relation} is made as a plain table: schema.sql lacks what it was, or what it showed."
     return RecoveredTable(entry, plain.target, columns, plain=plain, lacking=(why,))
 
 
-def _sequences(made: RestorePlan, there: set[Name]) -> Iterator[RecoveredSequence]:
+def _sequences(planned: RestorePlan, there: set[Name]) -> Iterator[RecoveredSequence]:
     """Each sequence once, at the furthest of what the tables say about it."""
-    found: dict[Name, RecoveredSequence] = {}
-    for table in made.tables:
-        for one in (one for one in table.sequences if one.sequence in there and _known(one, table)):
-            state = RecoveredSequence(one.sequence, table.target, one.column, one.last_value, one.is_called)
-            earlier = found.setdefault(one.sequence, state)
+    furthest: dict[Name, RecoveredSequence] = {}
+    for table in planned.tables:
+        for recorded in (
+            recorded for recorded in table.sequences if recorded.sequence in there and _known(recorded, table)
+        ):
+            state = RecoveredSequence(
+                recorded.sequence, table.target, recorded.column, recorded.last_value, recorded.is_called
+            )
+            earlier = furthest.setdefault(recorded.sequence, state)
             if (state.last_value or 0) > (earlier.last_value or 0):
-                found[one.sequence] = state
-    yield from found.values()
-    for other in made.sequences:
-        if other.sequence not in found:
+                furthest[recorded.sequence] = state
+    yield from furthest.values()
+    for other in planned.sequences:
+        if other.sequence not in furthest:
             yield RecoveredSequence(other.sequence, None, "", other.last_value, other.is_called)
 
 
-def _known(one: RecordedSequence, table: TableRestore) -> bool:
+def _known(recorded: RecordedSequence, table: TableRestore) -> bool:
     """Whether it is known where the sequence stood, or can be seen from the rows."""
     types = {column.target: column.pg_type for column in table.columns}
-    return one.last_value is not None or types.get(one.column) in _WHOLE_NUMBERS
+    return recorded.last_value is not None or types.get(recorded.column) in _WHOLE_NUMBERS
 
 
 def _not_loaded(entry: TableEntry) -> str:
@@ -222,5 +228,5 @@ def _of_columns(table: TableRestore, entry: TableEntry, relaxed: tuple[str, ...]
 def _why(column: str, entry: TableEntry) -> str:
     if column in entry.excluded_columns:
         return entry.excluded_columns[column]
-    masked: Mapping[str, bool] = {found.name: found.masked for found in entry.columns}
+    masked: Mapping[str, bool] = {known.name: known.masked for known in entry.columns}
     return "masked in this backup" if masked.get(column) else "not in this backup"

@@ -1,4 +1,4 @@
-"""Which tables of a backup a restore is about, and where each of them goes."""
+"""The tables of a restore: which they are, where each goes, and what is decided about it."""
 
 from __future__ import annotations
 
@@ -99,29 +99,33 @@ def place(entry: TableEntry, request: RestoreRequest, facts: TargetFacts, dump: 
     return Place(entry, source, target, moved, obstacle=f"{'.'.join(target)} is a {there.kind}")
 
 
-def _new(at: Place, dump: Dump | None) -> Place:
-    if at.moved or dump is None or at.source in dump.tables or at.entry.extension:
-        return at
-    if at.source in dump.views:
-        return _behind(at, plain_view(dump.views[at.source].sql))
-    kind = at.entry.relation_kind
+def _new(place: Place, dump: Dump | None) -> Place:
+    if place.moved or dump is None or place.source in dump.tables or place.entry.extension:
+        return place
+    if place.source in dump.views:
+        return _behind(place, plain_view(dump.views[place.source].sql))
+    kind = place.entry.relation_kind
     held = kind is None or kind in set(_TABLES)
-    return at if held else Place(at.entry, at.source, at.target, at.moved, obstacle=f"{at.entry.relation} is a {kind}")
+    return (
+        place
+        if held
+        else Place(place.entry, place.source, place.target, place.moved, obstacle=f"{place.entry.relation} is a {kind}")
+    )
 
 
-def _behind(at: Place, view: PlainView | None) -> Place:
+def _behind(place: Place, view: PlainView | None) -> Place:
     """Into the table that the view shows."""
     if view is None:
-        shown = f"{'.'.join(at.target)} is a view that does more than show columns of one table"
-        return Place(at.entry, at.source, at.target, at.moved, obstacle=shown)
-    return Place(at.entry, at.source, view.base, at.moved, columns=view.columns)
+        shown = f"{'.'.join(place.target)} is a view that does more than show columns of one table"
+        return Place(place.entry, place.source, place.target, place.moved, obstacle=shown)
+    return Place(place.entry, place.source, view.base, place.moved, columns=view.columns)
 
 
 def shared(places: tuple[Place, ...]) -> Iterator[tuple[Name, list[str]]]:
     """Tables of the target that several tables of the backup would go into, with their names."""
     by_target: dict[Name, list[str]] = {}
-    for one in places:
-        by_target.setdefault(one.target, []).append(one.entry.name)
+    for place in places:
+        by_target.setdefault(place.target, []).append(place.entry.name)
     return ((target, names) for target, names in by_target.items() if len(names) > 1)
 
 
@@ -242,10 +246,12 @@ def _fill(place: Place, request: RestoreRequest) -> dict[str, str]:
 
 def _created(place: Place, basis: TablesBasis) -> tuple[TargetColumn, ...]:
     if place.moved:
-        made = plain_columns(place.entry, basis.facts)
-        return tuple(TargetColumn(column.name, column.pg_type, not column.not_null) for column in made)
+        columns = plain_columns(place.entry, basis.facts)
+        return tuple(TargetColumn(column.name, column.pg_type, not column.not_null) for column in columns)
     if by_extension(place.entry, basis.dump, basis.facts):
-        return tuple(TargetColumn(one.name, one.pg_type, generated=one.generated) for one in place.entry.columns)
+        return tuple(
+            TargetColumn(column.name, column.pg_type, generated=column.generated) for column in place.entry.columns
+        )
     return columns_of(place.target, basis.dump) if basis.dump else ()
 
 
@@ -262,8 +268,10 @@ def _key(place: Place, there: TargetRelation | None, columns: ColumnsPlan) -> tu
 def _sequences(place: Place) -> tuple[RecordedSequence, ...]:
     names = {column.name: place.columns.get(column.name, column.name) for column in place.entry.columns}
     return tuple(
-        RecordedSequence(found.sequence, names.get(found.column, found.column), found.last_value, found.is_called)
-        for found in place.entry.sequences
+        RecordedSequence(
+            recorded.sequence, names.get(recorded.column, recorded.column), recorded.last_value, recorded.is_called
+        )
+        for recorded in place.entry.sequences
     )
 
 
@@ -279,7 +287,7 @@ def by_extension(entry: TableEntry, dump: Dump | None, facts: TargetFacts) -> bo
     entries = dump.entries if dump else ()
     return bool(entry.extension) and (
         entry.extension in facts.extensions
-        or any(one.kind == "EXTENSION" and one.tag == entry.extension for one in entries)
+        or any(definition.kind == "EXTENSION" and definition.tag == entry.extension for definition in entries)
     )
 
 
@@ -328,13 +336,13 @@ def _foreign_parts(place: Place, basis: TablesBasis) -> list[str]:
     if dump is None:
         return []
     foreign = {entry.tag: entry.schema for entry in dump.entries if entry.kind == "FOREIGN TABLE"}
-    found, todo = list[str](), [place.target]
+    foreign_parts, todo = list[str](), [place.target]
     while todo:
         whole = todo.pop()
         parts = [part for part, of in dump.parts.items() if of == whole]
-        found += [".".join(part) for part in parts if foreign.get(part[1]) == part[0]]
+        foreign_parts += [".".join(part) for part in parts if foreign.get(part[1]) == part[0]]
         todo += parts
-    return sorted(found)
+    return sorted(foreign_parts)
 
 
 def _left_out(place: Place, basis: TablesBasis) -> bool:

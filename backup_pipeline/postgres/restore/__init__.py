@@ -1,1 +1,1 @@
-"""restore."""
+"""A restore inside PostgreSQL: one transaction, its locks, its merge and its statements."""

@@ -75,7 +75,7 @@ class Wanted:
 
 def take(work: Work, wanted: Sequence[Wanted]) -> None:
     """Take all the locks of `wanted`, or none; LockedError, naming table and holder, when patience ends."""
-    wanted = [one for one in wanted if one.relations]
+    wanted = [lock for lock in wanted if lock.relations]
     deadline = time.monotonic() + work.patience_s
     blockers: Sequence[Row] = ()
     while wanted and not _taken(work, wanted, _wait_s(work, blockers)):
@@ -95,7 +95,7 @@ def run_patiently(work: Work, statement: str, doing: str) -> None:
 
 
 def _taken(work: Work, wanted: Sequence[Wanted], wait_s: float) -> bool:
-    return _tried(work, [one.sql for one in wanted], wait_s, "locking the tables") is None
+    return _tried(work, [lock.sql for lock in wanted], wait_s, "locking the tables") is None
 
 
 def _tried(work: Work, statements: Sequence[str], wait_s: float, doing: str) -> psycopg.Error | None:
@@ -117,8 +117,8 @@ def _tried(work: Work, statements: Sequence[str], wait_s: float, doing: str) -> 
 def _wait_s(work: Work, blockers: Sequence[Row]) -> float:
     """How long one try waits. An autovacuum only gives way to who waits for longer than deadlock_timeout."""
     if blockers and all(row["backend_type"] == _AUTOVACUUM for row in blockers):
-        found = work.number("SELECT setting::int8 AS n FROM pg_settings WHERE name = 'deadlock_timeout'")
-        return found / 1000 + _TRY_S
+        deadlock_ms = work.number("SELECT setting::int8 AS n FROM pg_settings WHERE name = 'deadlock_timeout'")
+        return deadlock_ms / 1000 + _TRY_S
     return _TRY_S
 
 
@@ -128,15 +128,15 @@ def _blockers(work: Work, wanted: Sequence[Wanted]) -> Sequence[Row]:
     work.ask("SELECT pg_stat_clear_snapshot()")
     return [
         row
-        for one in wanted
-        for row in work.ask(_BLOCKERS, {"modes": list(one.hold.conflicts), "oids": list(one.oids)})
+        for lock in wanted
+        for row in work.ask(_BLOCKERS, {"modes": list(lock.hold.conflicts), "oids": list(lock.oids)})
     ]
 
 
 def _locked(work: Work, blockers: Sequence[Row], wanted: Sequence[Wanted]) -> LockedError:
     waited = f"The restore asked for a lock again and again, for {work.patience_s:g} s, and did not get it"
     if not blockers:
-        tables = ", ".join(name for one in wanted for name in one.relations)
+        tables = ", ".join(name for lock in wanted for name in lock.relations)
         message = f"Too much goes on in {work.endpoint.database} to lock {tables}. {waited}."
         return LockedError(message, do="The target is as it was. Run it again when less is written there.")
     first, others = blockers[0], len({(row["pid"], row["gid"]) for row in blockers}) - 1

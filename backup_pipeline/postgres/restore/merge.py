@@ -1,4 +1,7 @@
-"""One table that has rows already: the staged rows are compared with them by key, and only what differs is written."""
+"""Tables that are there already: staged rows are compared by key, and only what differs is written.
+
+Foreign keys and triggers are set aside meanwhile; sequences are moved on behind what was written.
+"""
 
 from __future__ import annotations
 
@@ -123,9 +126,9 @@ class Guards:
         self._tables = {table.target: table for table in plan.tables}
         self._broken = {(key.child, key.columns, key.parent) for key in plan.broken}
         oids = oids_of(work.ask, self._tables)
-        found = work.ask(ask.REFERENCES, {"oids": oids})
-        self._inside = [row for row in found if _child(row) in self._tables and _parent(row) in self._tables]
-        self._inbound = [row for row in found if _child(row) not in self._tables]
+        references = work.ask(ask.REFERENCES, {"oids": oids})
+        self._inside = [row for row in references if _child(row) in self._tables and _parent(row) in self._tables]
+        self._inbound = [row for row in references if _child(row) not in self._tables]
         self._triggers = work.ask(ask.TRIGGERS, {"oids": oids})
 
     def lock(self, kinds: dict[Name, str]) -> None:
@@ -202,18 +205,18 @@ class Guards:
     def _orphaned(self, row: Row) -> PreflightRefusedError:
         child = own_rows((row["on_schema"], row["on_name"]), row["child_kind"])
         parent = relation_sql(_parent(row))
-        (found,) = self._work.ask(sql.orphans_sql(child, row["columns"], parent, row["target_columns"]))
+        (orphans,) = self._work.ask(sql.orphans_sql(child, row["columns"], parent, row["target_columns"]))
         where, key = ".".join(_child(row)), ", ".join(row["columns"])
-        message = f"{found['n']:,} rows of {where} refer to rows of {'.'.join(_parent(row))} that would not be there"
+        message = f"{orphans['n']:,} rows of {where} refer to rows of {'.'.join(_parent(row))} that would not be there"
         do = "The target is as it was. Restore both tables in the same mode, or use a backup of one instant."
-        return PreflightRefusedError(f"{message} ({key} = {found['example']}, for one).", do=do)
+        return PreflightRefusedError(f"{message} ({key} = {orphans['example']}, for one).", do=do)
 
 
 def kinds_of(work: Work, tables: Sequence[TableRestore]) -> dict[Name, str]:
     """The letter that says what each table is: `r`, or `p` when it is partitioned."""
     oids = oids_of(work.ask, [table.target for table in tables])
-    found = work.ask(ask.RELATIONS, {"oids": oids})
-    return {(row["schema"], row["name"]): row["kind"] for row in found}
+    rows = work.ask(ask.RELATIONS, {"oids": oids})
+    return {(row["schema"], row["name"]): row["kind"] for row in rows}
 
 
 def _losing(row: Row, table: TableRestore, lost: int) -> PreflightRefusedError:
@@ -267,13 +270,13 @@ class Counters:
 
     def _set_others(self, states: Mapping[Name, SequenceState]) -> None:
         """Those that were just made stand where the backup has them; the others never go back."""
-        there = sequences_of(self._work.ask, [one.sequence for one in self._others])
-        for one in (one for one in self._others if one.sequence in there):
-            recorded = SequenceState(one.last_value, one.is_called)
-            present = states.get(one.sequence) or self._present(one.sequence)
-            fresh = one.made and one.sequence not in states
+        there = sequences_of(self._work.ask, [sequence.sequence for sequence in self._others])
+        for sequence in (sequence for sequence in self._others if sequence.sequence in there):
+            recorded = SequenceState(sequence.last_value, sequence.is_called)
+            present = states.get(sequence.sequence) or self._present(sequence.sequence)
+            fresh = sequence.made and sequence.sequence not in states
             candidates = [recorded] if fresh else [recorded, present]
-            self._move(one.sequence, present, state_after(candidates, None, _limits(there[one.sequence])))
+            self._move(sequence.sequence, present, state_after(candidates, None, _limits(there[sequence.sequence])))
 
     def _move(self, name: Name, present: SequenceState, after: SequenceState | None) -> None:
         if after is not None and after != present:
@@ -295,17 +298,19 @@ class Counters:
         which = "max" if row["increment"] > 0 else "min"
         value = f"{which}({identifier(row['column'])})"
         within = f"trunc({value}::numeric)" if row["increment"] > 0 else f"floor({value}::numeric)"
-        (found,) = self._work.ask(f"SELECT {within} AS n FROM {relation_sql(table.target)}")  # noqa: S608
-        return None if found["n"] is None or not found["n"].is_finite() else int(found["n"])
+        (row,) = self._work.ask(f"SELECT {within} AS n FROM {relation_sql(table.target)}")  # noqa: S608
+        return None if row["n"] is None or not row["n"].is_finite() else int(row["n"])
 
 
 def _recorded(table: TableRestore, row: Row) -> SequenceState | None:
     """The state in the backup: of the sequence of that name, else of the one that fed the column."""
-    of_column = [found for found in table.sequences if found.column == row["column"]]
-    found = next((one for one in of_column if one.sequence == _name(row)), of_column[0] if of_column else None)
-    if found is None or found.last_value is None:
+    of_column = [recorded for recorded in table.sequences if recorded.column == row["column"]]
+    recorded = next(
+        (sequence for sequence in of_column if sequence.sequence == _name(row)), of_column[0] if of_column else None
+    )
+    if recorded is None or recorded.last_value is None:
         return None
-    return SequenceState(found.last_value, found.is_called)
+    return SequenceState(recorded.last_value, recorded.is_called)
 
 
 def _limits(row: Row) -> SequenceLimits:

@@ -118,7 +118,7 @@ def losing_sql(
 ) -> str:
     """How many rows of `child` refer to a row of `t` for which the condition `gone` holds."""
     pairs = zip(columns, target_columns, strict=True)
-    refers = " AND ".join(f"c.{identifier(one)} = t.{identifier(other)}" for one, other in pairs)
+    refers = " AND ".join(f"c.{identifier(column)} = t.{identifier(other)}" for column, other in pairs)
     return f"SELECT count(*) AS n FROM {child} AS c JOIN {parent} AS t ON {refers} WHERE {gone}"  # noqa: S608
 
 
@@ -140,7 +140,7 @@ def gone_condition(staging: str, table: TableRestore, target_columns: Sequence[s
 def orphans_sql(child: str, columns: Sequence[str], parent: str, target_columns: Sequence[str]) -> str:
     """How many rows of `child` refer to a row of `parent` that is not there, and the values of one of them."""
     pairs = zip(columns, target_columns, strict=True)
-    refers = " AND ".join(f"c.{identifier(one)} = t.{identifier(other)}" for one, other in pairs)
+    refers = " AND ".join(f"c.{identifier(column)} = t.{identifier(other)}" for column, other in pairs)
     filled = " AND ".join(f"c.{identifier(column)} IS NOT NULL" for column in columns)
     example = f"min(concat_ws(', ', {names(columns, 'c')}))"
     missing = f"{filled} AND NOT EXISTS (SELECT FROM {parent} AS t WHERE {refers})"

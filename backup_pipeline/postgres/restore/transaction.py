@@ -1,10 +1,10 @@
-"""Rows on their way to the server: COPY into a table, counted by the server."""
+"""The transaction of a restore: tables are made, filled or merged. Rows come in by COPY, counted by the server."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -77,8 +77,8 @@ def _type(work: Work, table: TableRestore, column: str) -> str:
 
 
 def _default(work: Work, table: TableRestore, column: str) -> str | None:
-    found = work.ask(_DEFAULT, {"table": relation_sql(table.target), "column": column})
-    return found[0]["expression"] if found else None
+    rows = work.ask(_DEFAULT, {"table": relation_sql(table.target), "column": column})
+    return rows[0]["expression"] if rows else None
 
 
 def _set_default(work: Work, target: str, column: str, expression: str | None) -> None:
@@ -135,25 +135,25 @@ def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
         work.run(f"CREATE SCHEMA {identifier(schema)}", f"making schema {schema}")
     _run_dumped(work, plan.steps.before, plan.search_path)
     _take_path(work, plan)
-    for table in plan.steps.plain:
-        work.run(sql.create_plain_sql(table), f"making {'.'.join(table.target)}")
+    for plain in plan.steps.plain:
+        work.run(sql.create_plain_sql(plain), f"making {'.'.join(plain.target)}")
     counters = Counters(work, plan.tables, plan.sequences)
     kinds = kinds_of(work, plan.tables)
     work.progress.tell(StageStarted("load"))
-    for made in (table for table in plan.tables if table.extension):
-        work.run(f"DELETE FROM {relation_sql(made.target)}", f"emptying {made.target_name}")  # noqa: S608
+    for table in (table for table in plan.tables if table.extension):
+        work.run(f"DELETE FROM {relation_sql(table.target)}", f"emptying {table.target_name}")  # noqa: S608
     frozen = {table.target: kinds[table.target] == "r" and not table.extension for table in plan.tables}
     loaded = [_load_direct(work, table, rows, freeze=frozen[table.target]) for table in plan.tables]
     work.progress.tell(StageStarted("indexes and keys"))
-    for table in plan.steps.plain:
-        if table.key:
-            work.run(sql.plain_key_sql(table), f"making the key of {'.'.join(table.target)}")
+    for plain in plan.steps.plain:
+        if plain.key:
+            work.run(sql.plain_key_sql(plain), f"making the key of {'.'.join(plain.target)}")
     _run_dumped(work, plan.steps.after, plan.search_path)
     _take_path(work, plan)
     for name in plan.steps.refreshed:
         work.run(f"REFRESH MATERIALIZED VIEW {relation_sql(name)}", f"filling {'.'.join(name)}")
     _finish(work, counters)
-    return [_report(work, one, Merged(inserted=one.rows)) for one in loaded]
+    return [_report(work, table, Merged(inserted=table.rows)) for table in loaded]
 
 
 def _run_dumped(work: Work, statements: Sequence[str], path: str) -> None:
@@ -194,7 +194,7 @@ def _fill(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     work.progress.tell(StageStarted("references"))
     guards.put_back()
     _finish(work, counters)
-    return [_report(work, one, Merged(inserted=one.rows)) for one in loaded]
+    return [_report(work, table, Merged(inserted=table.rows)) for table in loaded]
 
 
 def _refuse_rows(work: Work, table: TableRestore, rows: str) -> None:
@@ -221,17 +221,17 @@ def _merge(work: Work, plan: RestorePlan, rows: Rows, protect: Callable[[], None
     protect()
     work.progress.tell(StageStarted("put in place"))
     staged = _staged(work, plan, guards, stagings)
-    for one in staged:
-        check_keys(work, one)
-        guards.refuse_losses(one.table, one.staging, one.rows)
+    for entry in staged:
+        check_keys(work, entry)
+        guards.refuse_losses(entry.table, entry.staging, entry.rows)
     guards.lock_alone(kinds)
     guards.take_away()
-    merged = [_timed_merge(work, one) for one in staged]
+    merged = [_timed_merge(work, entry) for entry in staged]
     guards.put_back()
     _finish(work, counters)
     return [
-        _report(work, _Loaded(one.table, one.rows, one.seconds + seconds), done)
-        for one, (done, seconds) in zip(loaded, merged, strict=True)
+        _report(work, replace(rows_in, seconds=rows_in.seconds + seconds), done)
+        for rows_in, (done, seconds) in zip(loaded, merged, strict=True)
     ]
 
 
@@ -273,16 +273,16 @@ def _finish(work: Work, counters: Counters) -> None:
     counters.set()
 
 
-def _report(work: Work, one: _Loaded, done: Merged) -> TableReport:
-    table = one.table
-    work.progress.tell(TableFinished(table.name, table.name, one.rows, table.bytes, one.seconds))
+def _report(work: Work, loaded: _Loaded, done: Merged) -> TableReport:
+    table = loaded.table
+    work.progress.tell(TableFinished(table.name, table.name, loaded.rows, table.bytes, loaded.seconds))
     return TableReport(
         name=table.name,
         target=table.target,
-        loaded=one.rows,
+        loaded=loaded.rows,
         inserted=done.inserted,
         updated=done.updated,
         deleted=done.deleted,
-        unchanged=one.rows - done.inserted - done.updated,
-        seconds=round(one.seconds, 3),
+        unchanged=loaded.rows - done.inserted - done.updated,
+        seconds=round(loaded.seconds, 3),
     )
