@@ -12,7 +12,8 @@ import typer
 from backup_pipeline.cli.options import AuditReason, Backup, EarlierVersions, OfCatalog, Opened, opened
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.retention.prune import Versions
-from backup_pipeline.presentation.terminal import result_console
+from backup_pipeline.presentation.prune import left_document
+from backup_pipeline.presentation.terminal import draw, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.prune.plan import PruneWish
@@ -123,7 +124,6 @@ def delete(
     locked, versioned or may not be deleted; 10 there is no such backup; 11 it is being made or read, or somebody writes
     the catalog; 21 it is protected, or not confirmed.
     """
-    from backup_pipeline.cli.prune import print_left
     from backup_pipeline.core.names import parse_backup_id
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.hold import check_confirmed, check_deletable, delete_backup, left_error
@@ -137,7 +137,7 @@ def delete(
         command = f"backup-pipeline delete {attempt.backup_id} --confirm {attempt.backup_id}"
         check_confirmed(attempt, confirm, do=f"If that is what you want, run: {command}")
         removed = delete_backup(attempt, wish, ports, reason=reason)
-    print_left(removed.left)
+    draw(left_document(removed.left))
     if removed.left or removed.kept:
         raise left_error(removed)
     said = f"Backup {attempt.backup_id} is deleted: {removed.objects} objects, {removed.bytes:,} bytes."

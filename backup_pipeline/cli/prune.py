@@ -2,93 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.filesize import decimal
-from rich.table import Table
-from rich.text import Text
 
 from backup_pipeline.cli.options import EarlierVersions, PlanAsJson, opened, print_json
 from backup_pipeline.core.errors import PartialError
-from backup_pipeline.core.retention.prune import Left, PrunePlan, Versions
-from backup_pipeline.core.retention.rules import Verdict
+from backup_pipeline.core.retention.prune import PrunePlan, Versions
 from backup_pipeline.operations.prune.perform import PruneReport
-from backup_pipeline.presentation.terminal import note_console, result_console
+from backup_pipeline.presentation.prune import plan_document, report_document
+from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup_pipeline.operations.prune.plan import PruneWish
     from backup_pipeline.settings import Settings
-
-
-def print_plan(plan: PrunePlan) -> None:
-    """Print each backup with what becomes of it and why, then partitions, debris and remarks."""
-    console = result_console()
-    going = len(plan.removed)
-    stay = len(plan.verdicts) - going
-    console.print(f"Catalog {plan.catalog}: backups that stay {stay}, that go {going}; {decimal(plan.bytes)} in all.")
-    if plan.verdicts:
-        console.print(_backups(plan.verdicts, set(plan.locked)))
-    for line in _lines(plan):
-        console.print(line, markup=False, soft_wrap=True)
-    print_left(left for found in plan.locked.values() for left in found)
-
-
-def print_report(report: PruneReport) -> None:
-    """Print what was removed, what was kept after all, and each object that stays."""
-    console = result_console()
-    gone = [each for each in report.removed if not each.kept]
-    text = f"backups {len(gone)}, dates of partitions {len(report.days)}, leftovers {report.debris}"
-    console.print(f"Catalog {report.plan.catalog}: removed {text}; {decimal(report.bytes)}.", soft_wrap=True)
-    for each in report.removed:
-        if each.kept:
-            console.print(f"{each.backup_id} stays: {each.kept}.", markup=False, soft_wrap=True)
-    print_left(report.left)
-
-
-def print_left(left: Iterable[Left]) -> None:
-    """Print each object of which something stays, why, and what to do."""
-    console = result_console()
-    for each in left:
-        told = Text.assemble((f"{each.why.upper()} ", "bold yellow"), f"{each.key}: {each.message} {each.do}")
-        console.print(told, soft_wrap=True)
-
-
-def _backups(verdicts: Sequence[Verdict], locked: set[str]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "ID (UTC)", "Type", "Date"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("Size", justify="right", no_wrap=True)
-    table.add_column("Why")
-    for verdict in verdicts:
-        row = verdict.attempt
-        what = Text("remove", style="red") if verdict.removed else Text("keep", style="green")
-        if row.backup_id in locked:
-            what = Text("locked", style="yellow")
-        size = decimal(row.file_size_bytes) if row.file_size_bytes is not None else ""
-        why = Text("; ".join(verdict.reasons))
-        table.add_row(what, Text(row.backup_id), Text(row.type), row.partition_date.isoformat(), size, why)
-    return table
-
-
-def _lines(plan: PrunePlan) -> Iterable[str]:
-    for backup_id, status in plan.begun.items():
-        yield f"finish  {backup_id}: its removal was begun and not finished; it becomes {status}"
-    for day in plan.removed_days:
-        yield f"remove  partitions of {day.day}: {day.reason} ({decimal(day.bytes)})"
-    for debris in plan.debris:
-        yield f"remove  what is left of {debris.folder.backup_id}: {debris.reason} ({decimal(debris.folder.bytes)})"
-    for unfinished in plan.unfinished:
-        yield f"remove  unfinished {unfinished.key}, begun {unfinished.begun:%Y-%m-%d %H:%M} UTC"
-    for found in plan.hidden:
-        yield f"remove  all versions of {found.key} ({decimal(found.size)})"
-    for copy in plan.copies:
-        yield f"remove  copy {copy}: its backup is gone"
-    yield from plan.remarks
 
 
 def prune(
@@ -130,7 +61,8 @@ def prune(
         plans = [(wish, plan_prune(wish, ports)) for wish in wishes]
         plans = [(wish, plan) for wish, plan in plans if wish is wishes[0] or plan.verdicts or not plan.empty]
         if not as_json:
-            _show([plan for _, plan in plans])
+            for _, plan in plans:
+                draw(plan_document(plan))
         reports = [carry_out(plan, wish, ports) for wish, plan in plans] if confirm else []
     if as_json:
         print_json({"plans": [p.as_json() for _, p in plans], "reports": [report.as_json() for report in reports]})
@@ -145,16 +77,10 @@ def _wishes(settings: Settings, name: str | None, versions: Versions | None) -> 
     return [replace(wish, versions=versions or wish.versions) for wish in wishes]
 
 
-def _show(plans: Sequence[PrunePlan]) -> None:
-
-    for plan in plans:
-        print_plan(plan)
-
-
 def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, told: bool) -> None:
     """Say what was done, or what to do next; raise PartialError when something stays."""
     for report in reports if not told else ():
-        print_report(report)
+        draw(report_document(report))
     if not reports and any(not plan.empty for plan in plans) and not told:
         command = f"backup-pipeline prune --catalog {catalog} --confirm"
         note_console().print(f"Nothing was removed. To do it: {command}", markup=False)

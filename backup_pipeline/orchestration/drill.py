@@ -1,4 +1,4 @@
-"""How the report of a drill looks in the Dagster UI."""
+"""The weekly drill of a catalog: what the command line's `drill` does, with its report in the UI."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.drill.model import DrillReport, Fault, TableDrill
+from backup_pipeline.core.drill.model import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError, StaleError, UsageError
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
@@ -17,7 +17,8 @@ from backup_pipeline.orchestration.due import tick_of, ticks_of
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_op, run_url
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.presentation.markdown import plain
+from backup_pipeline.presentation.drill import drill_document
+from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import drilled_catalog
 from backup_pipeline.wiring.verify import reading
@@ -38,43 +39,8 @@ def drill_metadata(report: DrillReport) -> Metadata:
         "restore_seconds": report.stages.restore,
         "predicted_restore_seconds": report.predicted_restore_seconds or 0.0,
         "stale": report.stale or "no",
-        "report": dg.MetadataValue.md(drill_markdown(report)),
+        "report": dg.MetadataValue.md(markdown(drill_document(report))),
     }
-
-
-def drill_markdown(report: DrillReport) -> str:
-    """The report as Markdown: what is different first, then each table."""
-    return "\n".join(_lines(report))
-
-
-def _lines(report: DrillReport) -> Iterator[str]:
-    outcome = "everything came back as it was" if report.passed and report.tables else "**FAILED**"
-    yield f"Drill of backup `{report.backup_id}`: {outcome}. Verification before it: {report.verified}.\n"
-    if report.injected is not None:
-        yield f"- **Fault injected: {report.injected}.** No level is recorded, nobody is alerted."
-    yield from (
-        f"- **DIFFERENT** {plain(str(finding))} *What to do:* {plain(finding.do)}" for finding in report.findings
-    )
-    if report.tables:
-        yield "\n| table | rows | came back | Parquet | CSV | fetch s | restore s | export s | compare s |"
-        yield "|---|---:|---:|---|---|---:|---:|---:|---:|"
-        yield from (_row(table) for table in report.tables)
-        yield ""
-    counted = ", ".join(f"{one.valid} of {one.wanted} {one.kind}" for one in report.objects)
-    yield from ([f"- There and valid: {counted}."] if counted else [])
-    for trial in report.inserts:
-        told = f"not tried: {trial.not_tried}" if trial.not_tried else f"next number {'/'.join(trial.drawn) or 'taken'}"
-        yield f"- Insert into {plain(f'{trial.table}: {told}')}."
-    yield from (f"- note: {plain(str(remark))}" for remark in report.remarks)
-    if report.predicted_restore_seconds is not None:
-        yield f"\nA restore of the whole would take about {report.predicted_restore_seconds:.1f} s on such a machine."
-
-
-def _row(table: TableDrill) -> str:
-    again = "-" if table.rows_again is None else f"{table.rows_again:,}"
-    seconds = (table.seconds.fetch, table.seconds.restore, table.seconds.export, table.seconds.compare)
-    cells = [table.name, f"{table.rows:,}", again, table.parquet.value, table.sheet.value]
-    return "| " + " | ".join([*cells, *(f"{second:.2f}" for second in seconds)]) + " |"
 
 
 WEEKLY = "0 4 * * 0"
@@ -122,7 +88,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
             backup_id = attempt.backup_id
             with backups.open_drill(catalog) as means, reading(backup_id, "drill", request.actor, means.ledger):
                 report, outcome = drill_with_fault(request, means) if fault else (drill(request, means), None)
-            context.log.info(drill_markdown(report))
+            context.log.info(markdown(drill_document(report)))
             yield dg.Output(None, metadata=dict(drill_metadata(report)))
             _raise(report, outcome)
 

@@ -16,7 +16,9 @@ from backup_pipeline.orchestration.due import tick_of, ticks_of
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, prune_job_name, prune_op
 from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
-from backup_pipeline.presentation.markdown import bullets, plain
+from backup_pipeline.presentation.document import joined
+from backup_pipeline.presentation.markdown import markdown
+from backup_pipeline.presentation.prune import left_document, plan_document
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.prune import open_prune, wishes_of
 
@@ -31,34 +33,9 @@ def prune_metadata(plans: Sequence[PrunePlan], reports: Sequence[PruneReport]) -
         "removed": sum(1 for report in reports for each in report.removed if not each.kept),
         "partitions_removed": sum(len(report.days) for report in reports),
         "bytes_removed": sum(report.bytes for report in reports),
-        "plan": dg.MetadataValue.md("\n\n".join(plan_markdown(plan) for plan in plans)),
-        "left": dg.MetadataValue.md(bullets(f"{each.why}: {each.key}: {each.message}" for each in left)),
+        "plan": dg.MetadataValue.md(markdown(joined(map(plan_document, plans)))),
+        "left": dg.MetadataValue.md(markdown(left_document(left)) or "none"),
     }
-
-
-def plan_markdown(plan: PrunePlan) -> str:
-    """The plan as Markdown: each backup with its reasons, then everything else that goes, then what is strange."""
-    return "\n".join(_lines(plan))
-
-
-def _lines(plan: PrunePlan) -> Iterator[str]:
-    yield f"Catalog `{plan.catalog}`: {len(plan.removed)} of {len(plan.verdicts)} backups go, {plan.bytes:,} bytes.\n"
-    if plan.verdicts:
-        yield "| backup | date | type | | why |"
-        yield "|---|---|---|---|---|"
-    for verdict in plan.verdicts:
-        row, what = verdict.attempt, "**remove**" if verdict.removed else "keep"
-        what = "locked" if row.backup_id in plan.locked else what
-        why = plain("; ".join(verdict.reasons))
-        yield f"| {row.backup_id} | {row.partition_date} | {row.type} | {what} | {why} |"
-    yield ""
-    yield from (f"- finish the removal of {backup_id}" for backup_id in plan.begun)
-    yield from (f"- remove the partitions of {day.day}: {plain(day.reason)}" for day in plan.removed_days)
-    yield from (f"- remove what is left of {each.folder.backup_id}: {plain(each.reason)}" for each in plan.debris)
-    yield from (f"- remove the unfinished {plain(each.key)}" for each in plan.unfinished)
-    yield from (f"- remove all versions of {plain(each.key)}" for each in plan.hidden)
-    yield from (f"- remove the copy {plain(str(copy))}" for copy in plan.copies)
-    yield from (f"- **{plain(str(remark))}**" for remark in plan.remarks)
 
 
 class PruneConfig(dg.Config):
@@ -86,7 +63,7 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
             ports = open_prune(Settings(), own.ledger, actor, s3=s3_settings_of(backups.s3))
             plans = list(_plans(catalog, ports))
             for _, plan in plans:
-                context.log.info(plan_markdown(plan))
+                context.log.info(markdown(plan_document(plan)))
             reports = [] if config.dry_run else [prune(plan, wish, ports) for wish, plan in plans]
             yield dg.Output(None, metadata=dict(prune_metadata([plan for _, plan in plans], reports)))
             _raise(reports, context.log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.core.calendar import Calendar, Day
-from backup_pipeline.presentation.document import DayGrid, Document, Span, Tone, document, item
+from backup_pipeline.presentation.document import DayGrid, ReportDocument, Span, Tone, document, item
 
 _TONES = {
     Day.VERIFIED: Tone.PROVEN,
@@ -18,7 +18,7 @@ _TONES = {
 }
 
 
-def calendar_document(calendar: Calendar) -> Document:
+def calendar_document(calendar: Calendar) -> ReportDocument:
     """The grid, and the letters that occur in it."""
     rows = tuple((table, tuple(map(_letter, days))) for table, days in calendar.tables)
     legend = (item(_letter(day), f" {day.value}: {day.meaning}") for day in calendar.seen)

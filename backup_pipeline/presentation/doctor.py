@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from backup_pipeline.core.doctor import Line, LineState
-from backup_pipeline.presentation.document import Checks, Document, Note, Tone, document, line
+from backup_pipeline.presentation.document import Checks, Note, ReportDocument, Tone, document, line
 
 _TONES = {
     LineState.OK: Tone.GOOD,
@@ -16,7 +16,7 @@ _TONES = {
 }
 
 
-def doctor_document(lines: Sequence[Line]) -> Document:
+def doctor_document(lines: Sequence[Line]) -> ReportDocument:
     """The checks in their order, then their count."""
     notes = (Note(each.state, _TONES[each.state], each.what, each.topic, each.do) for each in lines)
     counts = Counter(each.state for each in lines)

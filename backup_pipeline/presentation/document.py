@@ -1,6 +1,6 @@
 """What a report says, before anything draws it: facts, tables and notes, in the order in which people read them.
 
-A builder (`presentation/backup.py`, `prune.py`, …) makes a `Document` of a report. A drawer (`terminal.py`,
+A builder (`presentation/backup.py`, `prune.py`, …) makes a `ReportDocument` of a report. A drawer (`terminal.py`,
 `markdown.py`) draws any document: it alone knows colours, widths and what has to be escaped. Texts are as they came;
 numbers, sizes and times are values, so that each medium can show them its own way.
 """
@@ -77,7 +77,7 @@ Part = Value | Span
 
 
 @dataclass(frozen=True)
-class Line:
+class Sentence:
     """A sentence of its own."""
 
     parts: tuple[Part, ...]
@@ -132,7 +132,7 @@ class Wrap(Enum):
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table. Where there is little room it stands below the column called `below`."""
 
     title: str
@@ -145,7 +145,7 @@ class Column:
 class Table:
     """Rows of cells, one for each column. No column has a title: there is no head. `total` is a last row, set apart."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[tuple[Part, ...], ...]
     title: str = ""
     total: tuple[Part, ...] = ()
@@ -160,7 +160,7 @@ class DayGrid:
     rows: tuple[tuple[str, tuple[Span, ...]], ...]
 
 
-Block = Line | Item | Note | Checks | Facts | Table | DayGrid
+Block = Sentence | Item | Note | Checks | Facts | Table | DayGrid
 
 
 @dataclass(frozen=True)
@@ -172,29 +172,29 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Document:
+class ReportDocument:
     """A whole report. Sections are set apart from each other."""
 
     sections: tuple[Section, ...]
 
-    def __add__(self, other: Document) -> Document:
+    def __add__(self, other: ReportDocument) -> ReportDocument:
         """Both, one after the other."""
-        return Document(self.sections + other.sections)
+        return ReportDocument(self.sections + other.sections)
 
 
-def document(*blocks: Block) -> Document:
+def document(*blocks: Block) -> ReportDocument:
     """A document of one section."""
-    return Document((Section(blocks),))
+    return ReportDocument((Section(blocks),))
 
 
-def joined(documents: Iterable[Document]) -> Document:
+def joined(documents: Iterable[ReportDocument]) -> ReportDocument:
     """All of them, one after the other."""
-    return Document(tuple(section for each in documents for section in each.sections))
+    return ReportDocument(tuple(section for each in documents for section in each.sections))
 
 
-def line(*parts: Part) -> Line:
+def line(*parts: Part) -> Sentence:
     """A sentence of these parts."""
-    return Line(parts)
+    return Sentence(parts)
 
 
 def item(*parts: Part) -> Item:
@@ -207,19 +207,19 @@ def facts(pairs: Iterable[tuple[str, Part]]) -> Facts:
     return Facts(tuple(Fact(name, value) for name, value in pairs if text_of(value)))
 
 
-def numbers(*titles: str) -> tuple[Column, ...]:
+def numbers(*titles: str) -> tuple[TableColumn, ...]:
     """Columns of numbers."""
-    return tuple(Column(title, right=True) for title in titles)
+    return tuple(TableColumn(title, right=True) for title in titles)
 
 
-def texts(*titles: str) -> tuple[Column, ...]:
+def texts(*titles: str) -> tuple[TableColumn, ...]:
     """Columns of short texts."""
-    return tuple(Column(title) for title in titles)
+    return tuple(TableColumn(title) for title in titles)
 
 
-def prose(title: str) -> Column:
+def prose(title: str) -> TableColumn:
     """A column of sentences."""
-    return Column(title, wrap=Wrap.ALWAYS)
+    return TableColumn(title, wrap=Wrap.ALWAYS)
 
 
 def tone_of(part: Part) -> Tone:

@@ -10,18 +10,18 @@ from backup_pipeline.presentation.document import (
     Block,
     Bytes,
     Checks,
-    Column,
     DayGrid,
-    Document,
     Facts,
     Hide,
     Item,
-    Line,
     Note,
     Number,
     Part,
+    ReportDocument,
     Section,
+    Sentence,
     Table,
+    TableColumn,
     Tone,
     shown_whole,
     text_of,
@@ -38,7 +38,7 @@ _NUMBERS = (int, Bytes, Number)
 _BOLD = frozenset({Tone.STRONG, Tone.WRONG, Tone.FAILURE})
 
 
-def markdown(document: Document, hide: Hide = shown_whole) -> str:
+def markdown(document: ReportDocument, hide: Hide = shown_whole) -> str:
     """The document as Markdown; `hide` takes out what is secret, before anything is escaped."""
     return "\n\n".join(_section(section, hide) for section in document.sections)
 
@@ -59,6 +59,8 @@ def _section(section: Section, hide: Hide) -> str:
     listed = False
     for block in section.blocks:
         text = "\n".join(_block(block, hide))
+        if not text:
+            continue
         is_item = isinstance(block, Item | Note | Checks)
         if listed and is_item:
             pieces[-1] += f"\n{text}"
@@ -70,7 +72,7 @@ def _section(section: Section, hide: Hide) -> str:
 
 def _block(block: Block, hide: Hide) -> Iterator[str]:
     match block:
-        case Line():
+        case Sentence():
             yield _words(block.parts, hide)
         case Item():
             yield f"- {_words(block.parts, hide)}"
@@ -80,7 +82,7 @@ def _block(block: Block, hide: Hide) -> Iterator[str]:
             yield from (_note(note, hide) for note in block.notes)
         case Facts():
             rows = [(fact.name, fact.value) for fact in block.facts]
-            yield from _rows((Column(""), Column("")), rows, hide)
+            yield from _rows((TableColumn(""), TableColumn("")), rows, hide)
         case Table():
             yield from [_words((block.title,), hide), ""] if block.title else []
             total = [block.total] if block.total else []
@@ -107,7 +109,7 @@ def _note(note: Note, hide: Hide) -> str:
     return f"- {f'**{word}**' if note.tone in _BOLD else word}: {about}{plain(hide(note.text))}{do}"
 
 
-def _rows(columns: Sequence[Column], rows: Iterable[Sequence[Part]], hide: Hide) -> Iterator[str]:
+def _rows(columns: Sequence[TableColumn], rows: Iterable[Sequence[Part]], hide: Hide) -> Iterator[str]:
     yield f"| {' | '.join(plain(column.title) for column in columns)} |"
     yield f"|{'|'.join('---:' if column.right else '---' for column in columns)}|"
     yield from (f"| {' | '.join(_words((cell,), hide) for cell in row)} |" for row in rows)

@@ -8,9 +8,9 @@ from backup_pipeline.core.statistics import Growth, Statistics
 from backup_pipeline.presentation.document import (
     Block,
     Bytes,
-    Document,
     Number,
     Part,
+    ReportDocument,
     Section,
     Table,
     duration,
@@ -24,11 +24,11 @@ from backup_pipeline.presentation.document import (
 _COLUMNS = (*texts("Table"), *numbers("Rows", "A day", "Bytes", "A day"))
 
 
-def statistics_document(statistics: Statistics, *, most: int | None = None) -> Document:
+def statistics_document(statistics: Statistics, *, most: int | None = None) -> ReportDocument:
     """The facts, then a row for each table, the largest first; `most` tables, and how many more there are."""
     summary = Section((facts(_facts(statistics)),), title=statistics.catalog)
     tables = Section(tuple(_tables(statistics.tables, most)))
-    return Document((summary, tables) if statistics.tables else (summary,))
+    return ReportDocument((summary, tables) if statistics.tables else (summary,))
 
 
 def per_day(growth: float | None, *, in_bytes: bool = False) -> Part:

@@ -15,16 +15,16 @@ from backup_pipeline.core.text import visible_lines
 from backup_pipeline.presentation.document import (
     Block,
     Checks,
-    Column,
     DayGrid,
-    Document,
     Facts,
     Hide,
     Item,
-    Line,
     Note,
     Part,
+    ReportDocument,
+    Sentence,
     Table,
+    TableColumn,
     Tone,
     Wrap,
     shown_whole,
@@ -81,7 +81,7 @@ def note_console() -> Console:
     return SafeConsole(stderr=True, soft_wrap=True)
 
 
-def draw(document: Document, console: Console | None = None, hide: Hide = shown_whole) -> None:
+def draw(document: ReportDocument, console: Console | None = None, hide: Hide = shown_whole) -> None:
     """Print the document, as a result unless a console is given; `hide` takes out what is secret."""
     out = console or result_console()
     for number, section in enumerate(document.sections):
@@ -96,7 +96,7 @@ def draw(document: Document, console: Console | None = None, hide: Hide = shown_
 
 def _drawn(block: Block, width: int, hide: Hide) -> Iterator[Text | RichTable]:
     match block:
-        case Line() | Item():
+        case Sentence() | Item():
             yield _words(block.parts, hide)
         case Note():
             yield from _note(block, hide)
@@ -159,7 +159,7 @@ def _table(table: Table, width: int, hide: Hide) -> RichTable:
     return shown
 
 
-def _groups(columns: Sequence[Column], *, stacked: bool) -> Sequence[Sequence[int]]:
+def _groups(columns: Sequence[TableColumn], *, stacked: bool) -> Sequence[Sequence[int]]:
     """The places of the columns that stand below each other; where all have room, each by itself."""
     if not stacked:
         return [[place] for place in range(len(columns))]

@@ -56,7 +56,7 @@ def test_it_removes_what_the_rules_let_go_and_shows_the_plan(installation: Insta
     told = _metadata(result)
     assert (told["kept"], told["removed"], told["left"]) == (4, 2, "none")
     assert (
-        f"| {rows[4].backup_id} | {rows[4].partition_date} | automatic | **remove** | keep_within: 30 days"
+        f"| **remove** | {rows[4].backup_id} | automatic | {rows[4].partition_date} | 1.0 kB | keep_within: 30 days"
         in told["plan"]
     )
     actions = [event.action for event in reversed(installation.audits()) if event.actor == "dagster"]

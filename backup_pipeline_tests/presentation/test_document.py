@@ -11,16 +11,16 @@ from backup_pipeline.core.text import acts
 from backup_pipeline.presentation.document import (
     Bytes,
     Checks,
-    Column,
     DayGrid,
-    Document,
     Minute,
     Note,
     Number,
     Part,
+    ReportDocument,
     Section,
     Span,
     Table,
+    TableColumn,
     Tone,
     document,
     duration,
@@ -42,7 +42,7 @@ EVIL = "\x1b]0;x\x07[red]|<img src=x>`*_a_\u202eb\n https://evil"
 LETTER = Span("M", Tone.FAILURE)
 
 
-def everything(text: str) -> Document:
+def everything(text: str) -> ReportDocument:
     """A document that has `text` in each place where a text of others can stand."""
     first = Section(
         (
@@ -60,7 +60,7 @@ def everything(text: str) -> Document:
             DayGrid(text, (date(2026, 11, 20), date(2026, 11, 21)), ((text, (LETTER, Span(text))),)),
         )
     )
-    return Document((first, second))
+    return ReportDocument((first, second))
 
 
 def test_texts_of_others_act_nowhere() -> None:
@@ -162,7 +162,7 @@ def test_a_terminal_shows_notes_and_checks_with_what_to_do() -> None:
 
 
 STACKED = Table(
-    (Column("ID"), *numbers("Rows"), Column("Marks", below="ID"), prose("Why")),
+    (TableColumn("ID"), *numbers("Rows"), TableColumn("Marks", below="ID"), prose("Why")),
     (("an-id", 1234, "late", "because it is so"),),
 )
 
