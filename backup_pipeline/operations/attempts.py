@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 from backup_pipeline.core.alerts import Delivery, Signal
+from backup_pipeline.core.anomalies import History
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, RefusedError, SettingsError, StoreError
@@ -81,6 +83,25 @@ class Request:
     run_id: str | None = None
     run_url: str | None = None
     due_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """An attempt at work: what was asked for, its row, and the ports under its lease.
+
+    `history` is what was usual before, `before` the rows of each table in the last good backup.
+    """
+
+    request: Request
+    attempt: Attempt
+    ports: Ports
+    history: History = field(default_factory=History)
+    before: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are made, in a folder a table; they stay there until the attempt ends."""
+        return self.ports.spool / self.attempt.backup_id
 
 
 def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:

@@ -21,93 +21,95 @@ from backup_pipeline.core.retention.rules import expiry
 from backup_pipeline.core.verification import Level, passed
 from backup_pipeline.operations.alerting import tell_success
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual, unusual_by_shape
-from backup_pipeline.operations.attempts import Request, check_date, end_failed, end_made
+from backup_pipeline.operations.attempts import Work, check_date, end_failed, end_made
 from backup_pipeline.operations.browse import Document, kept_document, place_of, read_document
-from backup_pipeline.operations.bundle import BundleRequest, counts, make_bundle, sizes
+from backup_pipeline.operations.bundle import make_bundle
 from backup_pipeline.operations.copy import CopyOrder, copy_after
-from backup_pipeline.operations.export import ExportRequest, TableResult, export_tables
+from backup_pipeline.operations.export import TableResult, export_tables
+
+logger = logging.getLogger(__name__)
 
 
-def export_attempt(
-    attempt: Attempt, request: Request, tables: Sequence[str], ports: Ports, *, spool: Path, workers: int
-) -> Generator[TableResult]:
-    """Export `tables` for the attempt; see `export_tables`.
+def export_attempt(work: Work) -> Generator[TableResult]:
+    """Export the request's tables; see `export_tables`.
 
-    Their files stay in `spool`/<backup id> until the attempt ends; when a table fails, it has ended.
+    Their files stay in the work folder until the attempt ends; when a table fails, it has ended.
     """
-    clean_spool(spool, ports)
+    request, attempt, ports = work.request, work.attempt, work.ports
+    clean_spool(ports)
     ports.store.check()  # before hours are spent on reading what can not be stored
-    before = ports.ledger.last_good(request.catalog.catalog, before=attempt.created_at)
-    work = ExportRequest(
-        backup_id=attempt.backup_id,
-        catalog=request.catalog,
-        tables=tuple(tables),
-        day=request.day,
-        late=check_date(request, ports),
-        spool=spool / attempt.backup_id,
-        workers=workers,
-        before=before.table_counts if before else {},
+    last = ports.ledger.last_good(attempt.catalog, before=attempt.created_at)
+    work = replace(
+        work,
+        attempt=replace(attempt, late=check_date(request, ports)),
         history=load_history(attempt, ports),
+        before=last.table_counts if last else {},
     )
-    _make_spool(work.spool)
+    _make_folder(work.folder)
     whole = False
     try:
-        results = []
-        with closing(export_tables(work, ports)) as found:
-            for result in found:
-                results.append(result.error is None)
+        failed = False
+        with closing(export_tables(work)) as results:
+            for result in results:
+                failed |= result.error is not None
                 yield result
-        whole = all(results)
+        whole = not failed
     finally:
         if not whole:  # else a disk that is full would stay so
-            shutil.rmtree(work.spool, ignore_errors=True)
+            shutil.rmtree(work.folder, ignore_errors=True)
 
 
-def _make_spool(spool: Path) -> None:
-    """The folder for the run's files, for its owner only: they are plain, also where the store's are not."""
+def clean_spool(ports: Ports) -> None:
+    """Remove the files in the making of attempts that do not run any more."""
+    running = {attempt.backup_id for attempt in ports.ledger.list(status=[Status.RUNNING])}
+    for folder in ports.spool.iterdir() if ports.spool.is_dir() else ():
+        if folder.is_dir() and folder.name not in {*running, DRILLS, RESTORES, VERIFICATIONS}:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder for the attempt's files, for its owner only: they are plain, also where the store's are not."""
     try:
-        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        message = f"The work folder {spool} can not be made: {error.strerror}."
+        message = f"The work folder {folder} can not be made: {error.strerror}."
         raise BackupError(
             message, do="Set BACKUP_WORK_DIR to a folder that can be written, or free its name."
         ) from error
 
 
-def end_tables(attempt: Attempt, ports: Ports, *, spool: Path) -> None:
+def end_tables(work: Work) -> None:
     """End an attempt that was for tables only."""
+    attempt, ports = work.attempt, work.ports
     end_made(attempt, Outcome(status=Status.SUCCESS, finished_at=ports.clock()), ports.ledger)
-    shutil.rmtree(spool / attempt.backup_id, ignore_errors=True)
+    shutil.rmtree(work.folder, ignore_errors=True)
     tell_success(attempt, ports)
 
 
-def bundle_attempt(
-    attempt: Attempt, request: Request, tables: tuple[str, ...], ports: Ports, *, spool: Path
-) -> StoredManifest:
-    """Bundle `tables` for the attempt, and end it: the ledger says success after the store gave the bundle back.
+def bundle_attempt(work: Work) -> StoredManifest:
+    """Bundle the request's tables, and end the attempt: the ledger says success after the store gave the bundle back.
 
     Where there is a second store, the backup is copied there before the row ends; `copy.copy_after` says how.
     """
-    own = spool / attempt.backup_id
+    attempt, ports = work.attempt, work.ports
     try:
-        here = own if own.is_dir() else None
-        history = load_history(attempt, ports)
-        manifest = make_bundle(BundleRequest(attempt, request.catalog, tables, here, history), ports)
+        manifest = make_bundle(replace(work, history=load_history(attempt, ports)))
         document = kept_document(manifest, place_of(attempt), ports.store)
-        act_on_anomalies(unusual(manifest), ports, request.run_url)
+        act_on_anomalies(unusual(manifest), ports, work.request.run_url)
         known = replace(attempt, manifest_sha256=document.sha256)
         order = CopyOrder(known, manifest.bundle, attempt.created_by, attempt.owner)
-        _end_copied(order, document, ports, _expiry(manifest, request, ports))
+        _end_copied(order, document, ports, _expiry(manifest, work))
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(work.folder, ignore_errors=True)
     tell_success(attempt, ports)
     return manifest
 
 
-def _expiry(manifest: StoredManifest, request: Request, ports: Ports) -> datetime | None:
+def _expiry(manifest: StoredManifest, work: Work) -> datetime | None:
     """When the rules of the catalog let the backup go at the earliest."""
-    catalog, taken = request.catalog, manifest.snapshot.taken_at
-    return expiry(catalog.retention.of(manifest.type), at=taken, finished=ports.clock(), timezone=catalog.timezone)
+    catalog, taken = work.request.catalog, manifest.snapshot.taken_at
+    rule = catalog.retention.of(manifest.type)
+    return expiry(rule, at=taken, finished=work.ports.clock(), timezone=catalog.timezone)
 
 
 def _end_copied(
@@ -142,8 +144,8 @@ def success(document: Document[StoredManifest], ports: Ports, checked: Level) ->
         file_path=place.bundle(manifest.bundle.name),
         file_size_bytes=manifest.bundle.bytes,
         record_count=manifest.totals.rows,
-        table_counts=counts(manifest),
-        table_bytes=sizes(manifest),
+        table_counts={table.name: table.row_count for table in manifest.tables},
+        table_bytes={table.name: table.bytes for table in manifest.tables},
         sha256=manifest.bundle.sha256,
         manifest_sha256=document.sha256,
         seal_key=document.seal_key,
@@ -174,17 +176,6 @@ def success_by_outline(document: Document[Outline], place: BackupPlace, now: dat
         table_counts=counted,
         warnings=tuple(f"{one.table}: {one.message}" for one in shape.findings) if shape else (uncounted,),
     )
-
-
-def clean_spool(spool: Path, ports: Ports) -> None:
-    """Remove the files in the making of attempts that do not run any more."""
-    running = {attempt.backup_id for attempt in ports.ledger.list(status=[Status.RUNNING])}
-    for folder in spool.iterdir() if spool.is_dir() else ():
-        if folder.is_dir() and folder.name not in {*running, DRILLS, RESTORES, VERIFICATIONS}:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-logger = logging.getLogger(__name__)
 
 
 def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[Attempt]:

@@ -1,4 +1,4 @@
-"""What a bundle is asked to be."""
+"""The bundle: the partitions of a date as one ZIP in the store, read back and compared; its manifest comes last."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from backup_pipeline import __version__
-from backup_pipeline.core.anomalies import History
-from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError, NotFoundError, StoreError, VerificationError
 from backup_pipeline.core.keys import check_alike, encrypted_name, encryption_entry, is_gzipped
 from backup_pipeline.core.layout import (
@@ -26,7 +22,7 @@ from backup_pipeline.core.layout import (
     member_paths,
     schema_key,
 )
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
+from backup_pipeline.core.ledger import AuditEvent, Status
 from backup_pipeline.core.manifest import (
     ExcludedEntry,
     Manifest,
@@ -45,32 +41,74 @@ from backup_pipeline.core.restore.dump import dump_problem
 from backup_pipeline.core.restore.plan import broken_warnings
 from backup_pipeline.core.schedule import differing
 from backup_pipeline.operations.anomalies import count_orphans, keep_shape, with_anomalies
+from backup_pipeline.operations.attempts import Work
 from backup_pipeline.operations.export import load_partition
 from backup_pipeline.operations.streams import ahead
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class BundleRequest:
-    """Which tables' partitions to bundle, for which attempt.
 
-    Files that this machine still has in `spool` (a folder a table) are read there instead of from the store. `history`
-    is what the backup is compared with.
+def make_bundle(work: Work) -> StoredManifest:
+    """Bundle the newest partitions of the attempt's date; the manifest as it now stands in the store.
+
+    The bundle is one object, written first; it is read back and compared; its manifest comes last, so that a crash
+    anywhere leaves no backup rather than half of one. Raises NotFoundError naming every table without a partition,
+    RefusedError for partitions that are encrypted otherwise than backups are now, and VerificationError when the store
+    does not give back what it was given (the object is then removed).
     """
+    ports = work.ports
+    partitions = _partitions(work)
+    check_alike(partitions, ports.formats.recipients)
+    schema = _schema(partitions, work)
+    manifest = _with_findings(_manifest(partitions, schema, work), work)
+    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
+    members = [
+        bytes_member(MANIFEST_PATH, local, seal(manifest)),
+        bytes_member(README_PATH, local, ports.formats.readme(manifest, schema.decode(errors="replace")).encode()),
+        bytes_member(SCHEMA_PATH, local, schema),
+        *_file_members(partitions, work),
+    ]
+    ports.progress.tell(StageStarted("bundle", manifest.totals.bytes))
+    bundle = _store_bundle(place.bundle(manifest.bundle_name), members, ports)
+    stored = StoredManifest(**manifest.model_dump(), bundle=bundle)
+    keep_shape(stored, ports)
+    ports.store.keep(place.manifest, [seal(stored)])
+    _note_protection(place.manifest, work)
+    return stored
 
-    attempt: Attempt
-    catalog: Catalog
-    tables: tuple[str, ...]
-    spool: Path | None = None
-    history: History = field(default_factory=History)
 
-    def place(self, table: str) -> PartitionPlace:
-        """Where the partition of a table lies."""
-        return PartitionPlace(self.catalog.catalog, table, self.attempt.partition_date)
+def _partitions(work: Work) -> list[PartitionRecord]:
+    partitions: list[PartitionRecord] = []
+    missing: list[str] = []
+    for table in work.request.tables:
+        place = PartitionPlace(work.attempt.catalog, table, work.attempt.partition_date)
+        try:
+            partitions.append(load_partition(place, work.ports.store, work.folder))
+        except NotFoundError:
+            missing.append(table)
+    if missing:
+        message = f"{len(missing)} tables have no partition for {work.attempt.partition_date}: {', '.join(missing)}."
+        raise NotFoundError(message, do="Materialize these tables for that date, then the bundle again.")
+    return partitions
 
 
-def described(request: BundleRequest, partitions: Sequence[PartitionRecord], schema: bytes, ports: Ports) -> Manifest:
+def _schema(partitions: Sequence[PartitionRecord], work: Work) -> bytes:
+    """The schema of the date; VerificationError unless it is that of the newest run among the partitions."""
+    store, key = work.ports.store, schema_key(work.attempt.catalog, work.attempt.partition_date)
+    schema = store.get(key)
+    newest = max(partitions, key=lambda partition: partition.table.snapshot.taken_at, default=None)
+    if newest is not None and newest.schema_sha256 not in {None, hashlib.sha256(schema).hexdigest()}:
+        message = f"{store.url}/{key} is not the schema that was written with the table {newest.table.name}."
+        raise VerificationError(
+            message, do="Materialize the tables again for that date; see who can write to the store."
+        )
+    return schema
+
+
+def _manifest(partitions: Sequence[PartitionRecord], schema: bytes, work: Work) -> Manifest:
     """The manifest of a bundle of `partitions`, and of the DDL `schema`."""
-    attempt, catalog = request.attempt, request.catalog
+    attempt, catalog, ports = work.attempt, work.request.catalog, work.ports
     tables = tuple(partition.table for partition in partitions)
     latest = max(partitions, key=lambda partition: partition.table.snapshot.taken_at)
     newest = latest.table.snapshot
@@ -117,7 +155,7 @@ def _warnings(
 ) -> Iterator[str]:
     if latest.unlisted:
         yield f"Tables in the database that the catalog neither lists nor excludes: {', '.join(latest.unlisted)}."
-    yield from (found.message for found in latest.not_held if found.severity == "warning")
+    yield from (entry.message for entry in latest.not_held if entry.severity == "warning")
     if not consistent:
         times = sorted({partition.table.snapshot.taken_at for partition in partitions})
         yield f"Mixed snapshots: the tables show {len(times)} instants, from {times[0]:%F %T} to {times[-1]:%F %T} UTC."
@@ -148,26 +186,36 @@ def _entries(partitions: Sequence[PartitionRecord], schema: bytes) -> Mapping[st
     return files | {SCHEMA_PATH: hashlib.sha256(schema).hexdigest()}
 
 
-def file_members(request: BundleRequest, partitions: Sequence[PartitionRecord], ports: Ports) -> Iterator[Member]:
-    """The files of the partitions, from the spool or the store, as members of the bundle."""
+def _with_findings(manifest: Manifest, work: Work) -> Manifest:
+    """The manifest with what is unusual about the backup as a whole."""
+    counted = count_orphans(manifest, work.folder, work.ports)
+    judged = manifest.model_copy(update={"orphans": counted.orphans, "broken": counted.broken})
+    if counted.broken:
+        warnings = (*manifest.warnings, *broken_warnings(counted.broken))
+        judged = judged.model_copy(update={"warnings": warnings, "status": Status.SUCCESS_WITH_WARNINGS.value})
+    return with_anomalies(judged, work.request.catalog, work.history)
+
+
+def _file_members(partitions: Sequence[PartitionRecord], work: Work) -> Iterator[Member]:
+    """The files of the partitions, from this machine or the store, as members of the bundle."""
     for partition in partitions:
-        place = request.place(partition.table.name)
+        place = PartitionPlace(work.attempt.catalog, partition.table.name, work.attempt.partition_date)
         for file, path in member_paths(partition.table, partition.sheet_file):
-            lies = file.stored
+            stored = file.stored
             yield Member(
-                path=encrypted_name(path, gzipped=is_gzipped(lies.name)) if file.encrypted else path,
-                modified=partition.table.snapshot.taken_at.astimezone(ZoneInfo(request.catalog.timezone)),
-                chunks=ahead(_chunks(request, place, lies, ports)),
-                size=lies.bytes,
-                crc32=lies.crc32,
+                path=encrypted_name(path, gzipped=is_gzipped(stored.name)) if file.encrypted else path,
+                modified=partition.table.snapshot.taken_at.astimezone(ZoneInfo(work.request.catalog.timezone)),
+                chunks=ahead(_chunks(place, stored, work)),
+                size=stored.bytes,
+                crc32=stored.crc32,
                 stored=file.format == "parquet" or file.encrypted is not None,
             )
 
 
-def _chunks(request: BundleRequest, place: PartitionPlace, file: StoredFile, ports: Ports) -> Iterator[bytes]:
+def _chunks(place: PartitionPlace, file: StoredFile, work: Work) -> Iterator[bytes]:
     """The file's bytes, compared with the SHA-256 of its partition as they pass."""
-    seen = hashlib.sha256()
-    for chunk in _read(request, place, file, ports.store):
+    ports, seen = work.ports, hashlib.sha256()
+    for chunk in _read(place, file, work):
         seen.update(chunk)
         ports.progress.tell(BytesMoved(len(chunk)))
         yield chunk
@@ -176,17 +224,18 @@ def _chunks(request: BundleRequest, place: PartitionPlace, file: StoredFile, por
         raise VerificationError(message, do=f"Materialize the table {place.table} again.")
 
 
-def _read(request: BundleRequest, place: PartitionPlace, file: StoredFile, store: Store) -> Iterator[bytes]:
-    spooled = request.spool / place.table / file.name if request.spool else None
-    if spooled is None or not spooled.is_file() or spooled.stat().st_size != file.bytes:
-        yield from store.stream(place.file(file.name))
+def _read(place: PartitionPlace, file: StoredFile, work: Work) -> Iterator[bytes]:
+    """From this machine, where the attempt left the file whole, else from the store."""
+    spooled = work.folder / place.table / file.name
+    if not spooled.is_file() or spooled.stat().st_size != file.bytes:
+        yield from work.ports.store.stream(place.file(file.name))
         return
     with spooled.open("rb") as source:
         while chunk := source.read(1 << 20):
             yield chunk
 
 
-def store_bundle(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
+def _store_bundle(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
     """Write the bundle, read it back, and compare size and SHA-256; what does not compare is removed.
 
     Reading the files, packing them and writing are done side by side.
@@ -223,92 +272,14 @@ def _compare(store: Store, key: str, sha256: str, ports: Ports) -> str | None:
     return None if seen.hexdigest() == sha256 else f"its SHA-256 is {seen.hexdigest()}, not {sha256}"
 
 
-logger = logging.getLogger(__name__)
-
-
-def make_bundle(request: BundleRequest, ports: Ports) -> StoredManifest:
-    """Bundle the newest partitions of the attempt's date; the manifest as it now stands in the store.
-
-    The bundle is one object, written first; it is read back and compared; its manifest comes last, so that a crash
-    anywhere leaves no backup rather than half of one. Raises NotFoundError naming every table without a partition,
-    RefusedError for partitions that are encrypted otherwise than backups are now, and VerificationError when the store
-    does not give back what it was given (the object is then removed).
-    """
-    partitions = _load(request, ports.store)
-    check_alike(partitions, ports.formats.recipients)
-    schema = _schema(request, partitions, ports.store)
-    manifest = _judged(request, described(request, partitions, schema, ports), ports)
-    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
-    local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
-    members = [
-        bytes_member(MANIFEST_PATH, local, seal(manifest)),
-        bytes_member(README_PATH, local, ports.formats.readme(manifest, schema.decode(errors="replace")).encode()),
-        bytes_member(SCHEMA_PATH, local, schema),
-        *file_members(request, partitions, ports),
-    ]
-    key = place.bundle(manifest.bundle_name)
-    ports.progress.tell(StageStarted("bundle", manifest.totals.bytes))
-    bundle = store_bundle(key, members, ports)
-    stored = StoredManifest(**manifest.model_dump(), bundle=bundle)
-    keep_shape(stored, ports)
-    ports.store.keep(place.manifest, [seal(stored)])
-    _note_protection(place.manifest, request, ports)
-    return stored
-
-
-def _judged(request: BundleRequest, manifest: Manifest, ports: Ports) -> Manifest:
-    """The manifest with what is unusual about the backup as a whole."""
-    counted = count_orphans(manifest, request.spool, ports)
-    known = manifest.model_copy(update={"orphans": counted.orphans, "broken": counted.broken})
-    if counted.broken:
-        told = (*manifest.warnings, *broken_warnings(counted.broken))
-        known = known.model_copy(update={"warnings": told, "status": Status.SUCCESS_WITH_WARNINGS.value})
-    return with_anomalies(known, request.catalog, request.history)
-
-
-def _note_protection(key: str, request: BundleRequest, ports: Ports) -> None:
+def _note_protection(key: str, work: Work) -> None:
     """Leave in the audit what keeps the backup from being changed, where there is something to say of it."""
-    attempt = request.attempt
+    attempt, ports = work.attempt, work.ports
     try:
-        found = ports.store.protection(key)
-        if found.notable:
-            told = AuditEvent(ports.clock(), attempt.created_by, "protect", attempt.backup_id, found.as_json())
-            ports.ledger.audit(told)
+        protection = ports.store.protection(key)
+        if protection.notable:
+            ports.ledger.audit(
+                AuditEvent(ports.clock(), attempt.created_by, "protect", attempt.backup_id, protection.as_json())
+            )
     except (StoreError, LedgerError) as error:  # the backup is made, whatever is known of it
         logger.warning("How %s is protected is not in the audit: %s", key, error)
-
-
-def _load(request: BundleRequest, store: Store) -> list[PartitionRecord]:
-    found: list[PartitionRecord] = []
-    missing: list[str] = []
-    for table in request.tables:
-        try:
-            found.append(load_partition(request.place(table), store, request.spool))
-        except NotFoundError:
-            missing.append(table)
-    if missing:
-        message = f"{len(missing)} tables have no partition for {request.attempt.partition_date}: {', '.join(missing)}."
-        raise NotFoundError(message, do="Materialize these tables for that date, then the bundle again.")
-    return found
-
-
-def _schema(request: BundleRequest, partitions: Sequence[PartitionRecord], store: Store) -> bytes:
-    """The schema of the date; VerificationError unless it is that of the newest run among the partitions."""
-    key = schema_key(request.catalog.catalog, request.attempt.partition_date)
-    schema, newest = store.get(key), max(partitions, key=lambda one: one.table.snapshot.taken_at, default=None)
-    if newest is not None and newest.schema_sha256 not in {None, hashlib.sha256(schema).hexdigest()}:
-        message = f"{store.url}/{key} is not the schema that was written with the table {newest.table.name}."
-        raise VerificationError(
-            message, do="Materialize the tables again for that date; see who can write to the store."
-        )
-    return schema
-
-
-def sizes(manifest: Manifest) -> Mapping[str, int]:
-    """The bytes of each table's files."""
-    return {table.name: table.bytes for table in manifest.tables}
-
-
-def counts(manifest: Manifest) -> Mapping[str, int]:
-    """The row count of each table."""
-    return {table.name: table.row_count for table in manifest.tables}

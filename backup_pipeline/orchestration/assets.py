@@ -1,8 +1,9 @@
-"""The calendar of the last month, as metadata of the bundle."""
+"""The assets of a catalog: a table each, exported in one step, and the bundle downstream of them."""
 
 import logging
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +12,8 @@ import dagster as dg
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError, LedgerError
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace
-from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
-from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.ports import Ledger
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.browse import calendar_of
@@ -31,10 +31,8 @@ from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alo
 from backup_pipeline.orchestration.keys import (
     bundle_key,
     bundle_op,
-    bundle_tables,
     daily_partitions,
     request_of,
-    run_assets,
     table_key,
     tables_op,
 )
@@ -42,8 +40,6 @@ from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.calendar import calendar_document
 from backup_pipeline.presentation.markdown import bullets, markdown, plain
 from backup_pipeline.presentation.statistics import statistics_document
-from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.addresses import work_dir
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +216,6 @@ def _contents(manifest: StoredManifest) -> dg.TableMetadataValue:
 
 
 _Event = dg.MaterializeResult[None] | dg.AssetCheckResult
-_Events = Iterator[_Event]
 
 
 def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -233,53 +228,46 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
         can_subset=True,
         pool=f"source_{catalog.catalog}",
     )
-    def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> _Events:
+    def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[_Event]:
         refuse_checks_alone(context)
-        yield from backups.whole(_attempt(context, request_of(context, config, catalog, reads=True), backups))
+        yield from backups.whole(_export(context, request_of(context, config, catalog, reads=True), backups))
 
     return export
 
 
-def _attempt(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[_Event]:
-    catalog = request.catalog
-    with backups.open(catalog) as world, attempt_of(request, world, context.log) as (attempt, ports):
-        yield from _export(context, request, attempt, ports)
-        if bundle_key(catalog) not in run_assets(context):
-            end_tables(attempt, ports, spool=work_dir(Settings()))
-
-
-def _export(context: dg.AssetExecutionContext, request: Request, attempt: Attempt, ports: Ports) -> _Events:
+def _export(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[_Event]:
     """Events for each table as it ends; an error naming every failed table at the end.
 
     A step that does not yield an asset and does not raise is a success to Dagster, so what came is counted.
     """
-    wanted = {key.path[-1] for key in context.selected_asset_keys}
-    done: set[str] = set()
-    failed: dict[str, BackupError] = {}
-    settings = Settings()
-    tables = [table for table in request.catalog.tables if table in wanted]
-    results = export_attempt(attempt, request, tables, ports, spool=work_dir(settings), workers=settings.workers)
-    with closing(results):
+    selected = {key.path[-1] for key in context.selected_asset_keys}
+    tables = tuple(table for table in request.catalog.tables if table in selected)
+    failed = {table: BackupError("it was not exported, and no error came.", do="Report this.") for table in tables}
+    with (
+        backups.open(request.catalog) as ports,
+        attempt_of(request, ports, context.log) as work,
+        closing(export_attempt(replace(work, request=replace(request, tables=tables)))) as results,
+    ):
         for result in results:
             key = table_key(request.catalog, result.table)
-            if result.error is not None:
-                failed[result.table] = result.error
-                context.log.error("Table %s failed: %s", result.table, result.error)
-                yield failed_table_check(key, result.error)
+            if result.error is None:
+                del failed[result.table]
+                yield _materialization(key, result, ports.store.url)
                 continue
-            done.add(result.table)
-            yield _materialization(key, result, ports)
-    for table in wanted - done - set(failed):
-        failed[table] = BackupError("it was not exported, and no error came.", do="Report this.")
-    if failed:
-        raise ExportFailedError(failed, len(wanted))
+            failed[result.table] = result.error
+            context.log.error("Table %s failed: %s", result.table, result.error)
+            yield failed_table_check(key, result.error)
+        if failed:
+            raise ExportFailedError(failed, len(tables))
+        if request.kind == "tables":
+            end_tables(work)
 
 
-def _materialization(key: dg.AssetKey, result: TableResult, ports: Ports) -> dg.MaterializeResult[None]:
+def _materialization(key: dg.AssetKey, result: TableResult, store_url: str) -> dg.MaterializeResult[None]:
     checksums = [file.sha256 for file in result.partition.table.files] if result.partition else []
     return dg.MaterializeResult(
         asset_key=key,
-        metadata=table_metadata(result, ports.store.url),
+        metadata=table_metadata(result, store_url),
         check_results=list(check_results(key, result.checks)),
         data_version=dg.DataVersion(checksums[0][:32]) if checksums else None,
     )
@@ -300,9 +288,8 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         refuse_checks_alone(context)
         request = request_of(context, config, catalog, reads=False)
-        tables = bundle_tables(context, catalog)
-        with backups.open(catalog) as world, attempt_of(request, world, context.log) as (attempt, ports):
-            manifest = bundle_attempt(attempt, request, tables, ports, spool=work_dir(Settings()))
+        with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as work:
+            manifest = bundle_attempt(work)
             for warning in manifest.warnings:
                 context.log.warning(warning)
             yield dg.MaterializeResult(

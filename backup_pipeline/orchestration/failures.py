@@ -15,7 +15,7 @@ from backup_pipeline.core.ledger import Attempt, Owner
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.ledger.leases import Heartbeat
-from backup_pipeline.operations.attempts import Request, begin, end_failed
+from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.leases import AttemptBeat, guarded, lease_of
 from backup_pipeline.operations.restore.requests import close_abandoned
@@ -26,8 +26,8 @@ WHAT_TO_DO = "what to do"
 
 
 @contextmanager
-def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[tuple[Attempt, Ports]]:
-    """The attempt of a run, begun or taken up, and the ports under its lease; any error ends it as `failed`.
+def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[Work]:
+    """The attempt of a run, begun or taken up, with the ports under its lease; any error ends it as `failed`.
 
     Its heart beats meanwhile. What comes out is a `Failure` without a chain of causes: Dagster writes every cause into
     its event log, and those are other people's words, which may hold a secret.
@@ -40,7 +40,7 @@ def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Ite
         lease = lease_of(attempt, ports.ledger)
         beat = AttemptBeat(lease, ports.ledger)
         with Heartbeat(beat, attempt.backup_id, clock=ports.clock, every=lease.every):
-            yield attempt, guarded(ports, lease)
+            yield Work(request, attempt, guarded(ports, lease))
 
 
 @contextmanager

@@ -63,14 +63,14 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     s3: dg.ResourceDependency[Any]
     _unfinished: ExitStack = PrivateAttr(default_factory=ExitStack)
 
-    def whole(self, events: Generator[T]) -> Iterator[T]:
-        """The events of a step, whose generator is closed with the run at the latest.
+    def whole(self, events: Generator[T]) -> Generator[T]:
+        """`events` of a step, which are closed with the run at the latest.
 
         A run that is terminated while Dagster writes an event never returns to the generator, and Dagster leaves it
         suspended: its queries would run on, and the process would wait for them.
         """
         self._unfinished.callback(events.close)
-        yield from events
+        return events
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Close what a terminated run left suspended."""

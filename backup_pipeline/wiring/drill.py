@@ -91,7 +91,6 @@ def open_drill(
             clock=ports.clock,
             workshop=lambda: open_workshop(settings),
             exporting=replace(ports, formats=plain),
-            workers=settings.workers,
         )
 
 

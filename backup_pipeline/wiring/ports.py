@@ -30,6 +30,7 @@ from backup_pipeline.wiring.addresses import (
     ledger_url,
     source_url,
     utc_now,
+    work_dir,
 )
 from backup_pipeline.wiring.private import close_folders
 from backup_pipeline.wiring.stores import (
@@ -122,6 +123,8 @@ def open_ports(
             clock=clock,
             drift=clock.drift,
             salt=lambda: secrets.randbits(32),
+            spool=work_dir(settings),
+            workers=settings.workers,
             pinger=open_settings_pinger(settings),
             alive=is_alive_here,
             second=open_second(settings),

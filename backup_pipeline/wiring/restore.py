@@ -22,7 +22,7 @@ from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import S3Settings
-from backup_pipeline.wiring.addresses import owner_url, restore_dir, work_dir
+from backup_pipeline.wiring.addresses import owner_url, restore_dir
 from backup_pipeline.wiring.ports import open_ports, source_options, this_owner
 from backup_pipeline.wiring.stores import noted_in, the_second
 
@@ -128,8 +128,6 @@ def _safety(settings: Settings, database: PostgresTarget, ports: Ports) -> Safet
         means = SafetyMeans(
             ports=replace(ports, source=source),
             owner=this_owner(),
-            spool=work_dir(settings),
-            workers=settings.workers,
             beating=lambda backup_id, beat, every: Heartbeat(beat, backup_id, clock=ports.clock, every=every),
         )
         wanted = SafetyRequest(plan, row.id, row.requested_by, _catalog_of(settings, row.catalog))

@@ -65,7 +65,6 @@ class Rehearsing:
             clock=now,
             workshop=lambda: open_workshop(settings),
             exporting=exporting,
-            workers=2,
         )
 
     def request(self, **more: Any) -> DrillRequest:

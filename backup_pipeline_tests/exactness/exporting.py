@@ -18,12 +18,14 @@ from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import PartitionPlace, schema_key
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import FileEntry, TableEntry
 from backup_pipeline.core.ports import Formats, Ports, Store
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.relations import write_relation
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.export import ExportRequest, TableResult, export_tables
+from backup_pipeline.operations.attempts import Request, Work
+from backup_pipeline.operations.export import TableResult, export_tables
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
@@ -114,16 +116,37 @@ class Exporter:
     def export(self, catalog: Catalog, tables: Sequence[str] = ()) -> Export:
         store = MemoryStore()
         wanted = tuple(tables) or tuple(catalog.tables)
-        request = ExportRequest(
-            "test", catalog, wanted, DAY, late=False, spool=self.spool, workers=self.workers, before={}
+        request = Request(catalog, "tables", wanted, DAY, type="manual", created_by="tester")
+        now = _now()
+        attempt = Attempt(
+            backup_id="test",
+            catalog=CATALOG,
+            kind="tables",
+            type="manual",
+            status=Status.RUNNING,
+            partition_date=DAY,
+            created_at=now,
+            started_at=now,
+            created_by="tester",
         )
-        with closing(export_tables(request, self._ports(store))) as results:
+        with closing(export_tables(Work(request, attempt, self._ports(store)))) as results:
             return Export({result.table: result for result in results}, store)
 
     def _ports(self, store: Store) -> Ports:
         sizes = {"first_page_rows": self.page_rows, "max_page_rows": self.page_rows} if self.page_rows else {}
         source = PostgresSource(self.url, options=SourceOptions(**{**sizes, **(self.options or {})}))
-        return Ports(source, self.formats, store, MemoryLedger(), Quiet(), self.progress, _now, lambda: 1)
+        return Ports(
+            source,
+            self.formats,
+            store,
+            MemoryLedger(),
+            Quiet(),
+            self.progress,
+            _now,
+            lambda: 1,
+            self.spool,
+            self.workers,
+        )
 
 
 def _now() -> datetime:

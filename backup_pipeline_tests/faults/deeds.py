@@ -28,7 +28,6 @@ from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO, attempt_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import store as s3
-from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports
 from backup_pipeline.wiring.prune import open_prune, wishes_of
 from backup_pipeline.wiring.stores import open_settings_store
@@ -77,7 +76,7 @@ class BackUp:
         """Do it."""
         s3.PART, patience.ANSWER_SECONDS = self.part_bytes, self.answer_seconds
         end_made.AGAIN_AFTER_S = self.again_after
-        settings = Settings()
+        settings = Settings(workers=2)
         catalog = catalog_of(settings)
         run_id = f"run {datetime.now(UTC):%H:%M:%S.%f}"
         tables = tuple(catalog.tables)
@@ -87,9 +86,9 @@ class BackUp:
             with open_ports(settings, CATALOG) as ports:
                 close_orphans(ports, is_dead)
             with open_ports(settings, CATALOG) as ports:
-                _export(request, ports, settings)
+                _export(request, ports)
             with open_ports(settings, CATALOG) as ports:
-                _bundle(replace(request, reads=False), ports, settings)
+                _bundle(replace(request, reads=False), ports)
         except dg.Failure as failure:
             told = {name: value.value for name, value in failure.metadata.items()}
             return Ended(int(str(told[EXIT_CODE])), failure.description or "", str(told.get(WHAT_TO_DO, "")))
@@ -98,19 +97,18 @@ class BackUp:
         return Ended()
 
 
-def _export(request: Request, world: Ports, settings: Settings) -> None:
+def _export(request: Request, world: Ports) -> None:
     log: dg.DagsterLogManager = _LOG  # type: ignore[assignment]  # it warns and tells details, no more is used
-    with attempt_of(request, world, log) as (attempt, ports):
-        work = export_attempt(attempt, request, request.tables, ports, spool=work_dir(settings), workers=2)
-        failed = {result.table: result.error for result in work if result.error is not None}
+    with attempt_of(request, world, log) as work:
+        failed = {result.table: result.error for result in export_attempt(work) if result.error is not None}
         if failed:
             raise ExportFailedError(failed, len(request.tables))
 
 
-def _bundle(request: Request, world: Ports, settings: Settings) -> None:
+def _bundle(request: Request, world: Ports) -> None:
     log: dg.DagsterLogManager = _LOG  # type: ignore[assignment]  # as above
-    with attempt_of(request, world, log) as (attempt, ports):
-        bundle_attempt(attempt, request, request.tables, ports, spool=work_dir(settings))
+    with attempt_of(request, world, log) as work:
+        bundle_attempt(work)
 
 
 def close_dead() -> Ended:

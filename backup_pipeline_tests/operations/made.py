@@ -20,7 +20,7 @@ from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.attempts import Request, begin
+from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.verify import VerifyPorts
 from backup_pipeline.postgres.source import PostgresSource
@@ -57,7 +57,9 @@ class Place:
     def ports(self, url: str) -> Ports:
         source = PostgresSource(url)
         salt = lambda: next(_SALTS)  # noqa: E731
-        ports = Ports(source, self.formats, self.store, self.ledger, Quiet(), Silence(), now, salt)
+        ports = Ports(
+            source, self.formats, self.store, self.ledger, Quiet(), Silence(), now, salt, self.spool, workers=2
+        )
         return replace(ports, decoder=FileDecoder) if self.follows else ports
 
     def back_up(self, url: str, catalog: Catalog, *, tables: tuple[str, ...] = (), bundle: bool = True) -> Attempt:
@@ -68,13 +70,14 @@ class Place:
         day = local_date(now(), catalog.timezone)
         request = Request(catalog, kind, wanted, day, type="manual", created_by="tester", reason="a test")
         attempt = begin(request, ports, NOBODY)
-        for result in export_attempt(attempt, request, wanted, ports, spool=self.spool, workers=2):
+        work = Work(request, attempt, ports)
+        for result in export_attempt(work):
             if result.error:
                 raise result.error
         if bundle:
-            self.manifest: StoredManifest = bundle_attempt(attempt, request, wanted, ports, spool=self.spool)
+            self.manifest: StoredManifest = bundle_attempt(work)
         else:
-            end_tables(attempt, ports, spool=self.spool)
+            end_tables(work)
         found = self.ledger.get(attempt.backup_id)
         assert found is not None
         return found

@@ -15,7 +15,7 @@ from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import Ports, Second, Store
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
-from backup_pipeline.operations.attempts import Request, begin
+from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.copy import copy_backup, copy_missing, missing_copies, order_of, verify_copy
 from backup_pipeline.operations.verify import VerifyRequest
@@ -222,10 +222,9 @@ def backed_up(url: str, place: Place, ports: Ports) -> Attempt:
     tables = tuple(SHOP.tables)
     request = Request(SHOP, "full", tables, local_date(now(), SHOP.timezone), "manual", "tester")
     attempt = begin(request, ports, NOBODY)
-    assert all(
-        result.error is None for result in export_attempt(attempt, request, tables, ports, spool=place.spool, workers=1)
-    )
-    bundle_attempt(attempt, request, tables, ports, spool=place.spool)
+    work = Work(request, attempt, ports)
+    assert all(result.error is None for result in export_attempt(work))
+    bundle_attempt(work)
     found = place.ledger.get(attempt.backup_id)
     assert found is not None
     return found

@@ -10,7 +10,7 @@ import pytest
 from backup_pipeline.core.errors import BackupError, DecryptError, RefusedError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.verification import Level
-from backup_pipeline.operations.attempts import Request, begin, end_failed
+from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
 from backup_pipeline.operations.backup import bundle_attempt
 from backup_pipeline_tests.operations.made import NOBODY
 from backup_pipeline_tests.operations.vault import (
@@ -35,7 +35,7 @@ def rebundled(machine: Machine, shop_url: str) -> Attempt:
     request = Request(VAULT, "full", tables, day, type="manual", created_by="tester", reads=False)
     attempt = begin(request, ports, NOBODY)
     try:
-        bundle_attempt(attempt, request, tables, ports, spool=machine.home / "spool")
+        bundle_attempt(Work(request, attempt, replace(ports, spool=machine.home / "spool")))
     except BackupError as error:
         end_failed(attempt, error, ports)
         raise

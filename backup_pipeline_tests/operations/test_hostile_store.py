@@ -31,7 +31,7 @@ from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.formats.keys import Ed25519Keys
-from backup_pipeline.operations.attempts import Request, begin
+from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import bundle_attempt, close_orphans
 from backup_pipeline.operations.browse import opened_backup, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of
@@ -222,7 +222,6 @@ def _drill(at: Hostile, folder: Path) -> None:
             clock=now,
             workshop=lambda: nullcontext(Unstarted(Path(shop))),
             exporting=exporting,
-            workers=1,
         )
         report = drill(DrillRequest(at.newer, "tester", SHOP), ports)
     assert not report.passed
@@ -333,7 +332,7 @@ def _tables_then_bundle(url: str, folder: Path, forge: Callable[[MemoryStore, Pl
     ports = replace(place, spool=folder / "second").ports(url)
     day = local_date(now(), SHOP.timezone)
     request = Request(SHOP, "full", ("goods", "sold"), day, type="manual", created_by="t", reason="")
-    bundle_attempt(begin(request, ports, NOBODY), request, ("goods", "sold"), ports, spool=folder / "second")
+    bundle_attempt(Work(request, begin(request, ports, NOBODY), ports))
 
 
 def _record_key(raw: MemoryStore, table: str) -> str:

@@ -85,7 +85,7 @@ def replaced(bench: Bench, url: str, *tables: str) -> str:
     """Replace tables with a real safety backup, as the command line does; the id of that backup."""
     target = PostgresTarget(url, options=TargetOptions(lock_timeout_s=20))
     plan = plan_restore(bench.request(Mode.REPLACE, *tables, confirm=one(url, DATABASE)), target, bench.ports)
-    means = SafetyMeans(bench.place.ports(url), NOBODY, bench.place.spool, 2, lambda *_: nullcontext())
+    means = SafetyMeans(bench.place.ports(url), NOBODY, lambda *_: nullcontext())
     report = run_restore(
         plan, target, bench.ports, safety=lambda: safety_backup(SafetyRequest(plan, 1, "rahim"), means)
     )

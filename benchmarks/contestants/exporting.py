@@ -16,10 +16,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports.people import Event, PageWritten
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.operations.export import ExportRequest, export_tables
+from backup_pipeline.operations.attempts import Request, Work
+from backup_pipeline.operations.export import export_tables
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import open_ports, utc_now
 
@@ -43,10 +44,10 @@ class Counting:
             self.rows += event.rows
 
 
-def export_until(stop: threading.Event, request: ExportRequest, ports: Ports) -> None:
+def export_until(stop: threading.Event, work: Work) -> None:
     """Export the tables, over and over; a failed table is an error."""
     while not stop.is_set():
-        with closing(export_tables(request, ports)) as results:
+        with closing(export_tables(work)) as results:
             for result in results:
                 if result.error is not None:
                     raise result.error
@@ -61,12 +62,24 @@ def main(url: str, folder: Path, workers: int) -> None:
     # pgbench's own tables are written all the time, and would be compared with what they were: they stay out.
     tables: dict[str, object] = {f"bench_part_{number}": {} for number in range(4)}
     catalog = Catalog.model_validate({"catalog": "bench", "timezone": "Asia/Dhaka", "tables": tables})
-    day = local_date(utc_now(), catalog.timezone)
+    now = utc_now()
+    day = local_date(now, catalog.timezone)
     counting, stop = Counting(), threading.Event()
-    request = ExportRequest("burden", catalog, tuple(tables), day, False, folder / "work", workers, {})
+    request = Request(catalog, "tables", tuple(tables), day, type="manual", created_by="burden")
+    attempt = Attempt(
+        backup_id="burden",
+        catalog=catalog.catalog,
+        kind=request.kind,
+        type=request.type,
+        status=Status.RUNNING,
+        partition_date=day,
+        created_at=now,
+        started_at=now,
+        created_by=request.created_by,
+    )
     threading.Thread(target=_wait_for_line, args=(stop,), daemon=True).start()
     with open_ports(settings, catalog.catalog, progress=counting) as ports:
-        export_until(stop, request, ports)
+        export_until(stop, Work(request, attempt, ports))
     print(round(counting.rows / (time.perf_counter() - counting.began)))
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -27,6 +27,8 @@ Clock = Callable[[], datetime]
 class Ports:
     """Everything an operation reaches the world through. `salt` gives a random number for a backup id.
 
+    `spool` is the folder in which attempts make their files, `workers` how many tables are read side by side.
+
     `second` gets each backup after `store` has it; None where there is no second destination. `alive` tells whether a
     process lives, as far as can be told; without it, every one does. `clock` is the ledger's; `drift` says how much
     that of this machine is ahead of it.
@@ -40,6 +42,8 @@ class Ports:
     progress: Progress
     clock: Clock
     salt: Callable[[], int]
+    spool: Path
+    workers: int
     second: Second | None = None
     pinger: Pinger = field(default_factory=NoPings)
     alive: Callable[[Owner], bool] = lambda _: True

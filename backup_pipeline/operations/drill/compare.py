@@ -62,8 +62,9 @@ from backup_pipeline.core.restore.model import (
     RestoreRequest,
 )
 from backup_pipeline.core.restore.tables import SequenceState, source_of
+from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.browse import opened_backup, place_of
-from backup_pipeline.operations.export import ExportRequest, TableResult, export_tables
+from backup_pipeline.operations.export import TableResult, export_tables
 from backup_pipeline.operations.restore.perform import Fetching, plan_restore, run_restore
 
 
@@ -106,7 +107,6 @@ class DrillPorts:
     clock: Clock
     workshop: Callable[[], AbstractContextManager[Workshop]]
     exporting: Ports
-    workers: int
 
 
 @dataclass
@@ -285,25 +285,25 @@ def export_again(subject: DrillSubject, scratch: Scratch) -> Mapping[str, TableR
 
 def exported_files(subject: DrillSubject, table: str) -> Path:
     """The folder of a table's files."""
-    return subject.bench.folder(EXPORTED) / table
+    return subject.bench.folder(EXPORTED) / subject.manifest.backup_id / table
 
 
 def _export(
     subject: DrillSubject, scratch: Scratch, tables: tuple[str, ...], catalog: Catalog
 ) -> dict[str, TableResult]:
-    bench = subject.bench
-    request = ExportRequest(
-        backup_id=subject.manifest.backup_id,
+    bench, attempt = subject.bench, subject.bench.request.attempt
+    request = Request(
         catalog=catalog,
+        kind=attempt.kind,
         tables=tables,
         day=subject.manifest.partition_date,
+        type=attempt.type,
+        created_by=bench.request.actor,
         late=True,
-        spool=bench.folder(EXPORTED),
-        workers=bench.ports.workers,
-        before={},
     )
-    ports = replace(bench.ports.exporting, source=scratch.source, store=bench.shop.store("again"))
-    with closing(export_tables(request, ports)) as results:
+    store, spool = bench.shop.store("again"), bench.folder(EXPORTED)
+    ports = replace(bench.ports.exporting, source=scratch.source, store=store, spool=spool)
+    with closing(export_tables(Work(request, replace(attempt, late=True), ports))) as results:
         return {result.table: result for result in results}
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError
-from backup_pipeline.core.ledger import Attempt, Owner
+from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import RestorePlan
 from backup_pipeline.core.restore.requests import safety_catalog
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.operations.attempts import Request, begin, end_failed
+from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.leases import AttemptBeat, guarded, lease_of
 
@@ -42,8 +41,6 @@ class SafetyMeans:
 
     ports: Ports
     owner: Owner
-    spool: Path
-    workers: int
     beating: Callable[[str, AttemptBeat, timedelta], AbstractContextManager[object]]
 
 
@@ -56,11 +53,11 @@ def safety_backup(wanted: SafetyRequest, means: SafetyMeans) -> str:
     request = _asked(wanted, ports)
     attempt = begin(request, ports, means.owner)
     lease = lease_of(attempt, ports.ledger)
-    under = replace(means, ports=guarded(ports, lease))
+    work = Work(request, attempt, guarded(ports, lease))
     with means.beating(attempt.backup_id, AttemptBeat(lease, ports.ledger), lease.every):
         try:
-            _export(attempt, request, under)
-            bundle_attempt(attempt, request, request.tables, under.ports, spool=means.spool)
+            _export(work)
+            bundle_attempt(work)
         except BackupError as error:
             end_failed(attempt, error, ports)
             raise
@@ -86,12 +83,11 @@ def _asked(wanted: SafetyRequest, ports: Ports) -> Request:
     )
 
 
-def _export(attempt: Attempt, request: Request, means: SafetyMeans) -> None:
+def _export(work: Work) -> None:
     failed: dict[str, BackupError] = {}
-    found = export_attempt(attempt, request, request.tables, means.ports, spool=means.spool, workers=means.workers)
-    with closing(found) as results:
+    with closing(export_attempt(work)) as results:
         for result in results:
             if result.error is not None:
                 failed[result.table] = result.error
     if failed:
-        raise ExportFailedError(failed, len(request.tables))
+        raise ExportFailedError(failed, len(work.request.tables))

@@ -12,7 +12,7 @@ from backup_pipeline.core.retention import rules as retention_plan
 from backup_pipeline.core.verification import Level, LevelReport
 from backup_pipeline.operations import backup as back_up
 from backup_pipeline.operations import bundle
-from backup_pipeline.operations.bundle import BundleRequest
+from backup_pipeline.operations.attempts import Work
 from backup_pipeline.operations.prune import perform as remove_backup
 from backup_pipeline.operations.verify import perform as verify_backup
 from backup_pipeline.operations.verify.bytes import StoredBytes, VerifyPorts
@@ -59,8 +59,8 @@ def _listed_before_the_manifest() -> None:
             aside.append((key, chunks))
             return StoredObject(key, 0, datetime.now(UTC))
 
-    def hasty(request: BundleRequest, ports: Ports) -> Any:
-        return make(request, replace(ports, store=cast(Store, Hasty(ports.store))))
+    def hasty(work: Work) -> Any:
+        return make(replace(work, ports=replace(work.ports, store=cast(Store, Hasty(work.ports.store)))))
 
     def late(order: Any, manifest: Any, ports: Ports, expires_at: Any) -> None:
         end(order, manifest, ports, expires_at)

@@ -30,7 +30,7 @@ def _plan(*tables: TableRestore) -> RestorePlan:
 
 
 def _means(place: Place, url: str) -> SafetyMeans:
-    return SafetyMeans(place.ports(url), NOBODY, place.spool, 2, lambda *_: nullcontext())
+    return SafetyMeans(place.ports(url), NOBODY, lambda *_: nullcontext())
 
 
 def _row(place: Place, backup_id: str) -> Attempt:
