@@ -16,6 +16,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import settle
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.schedule import last_due, local_date
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import Webhook, free_port, http_server
 from backup_pipeline_tests.environment import bare_environment
@@ -60,7 +61,9 @@ class Watched:
         row = attempt(f"good at {at:%F %T}", catalog="shop", created_at=at, started_at=at, partition_date=day)
         self.ledger.begin(row)
         counts = {"goods": 500, "sold": 2000}
-        self.ledger.end(row.backup_id, Outcome(Status.SUCCESS, at, table_counts=counts, verification_level="1"))
+        self.ledger.end(
+            row.backup_id, Outcome(Status.SUCCESS, at, table_counts=counts, verification=Verification(Level.BYTES, at))
+        )
         return row
 
     def alerts(self) -> list[str]:

@@ -26,18 +26,14 @@ from backup_pipeline.cli.options import (
     print_json,
 )
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Status, of_future
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
-from backup_pipeline.core.schedule import of_future
-from backup_pipeline.core.verification import Verified, told
+from backup_pipeline.core.verification import has_failed, in_short
 from backup_pipeline.presentation.terminal import note_console, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.manifest import StoredManifest
     from backup_pipeline.core.ports import Ledger
-
-
-_WITHOUT_BUNDLE = "tables"
 
 
 def with_copies(attempt: Attempt, copies: Sequence[Copy]) -> Mapping[str, object]:
@@ -50,7 +46,7 @@ def shown_copies(rows: Sequence[Attempt], copies: Sequence[Copy], second: str | 
     if second is None:
         return {}
     known = {copy.backup_id: copy for copy in copies if copy.store == second}
-    kept = [row for row in rows if row.status.good and row.kind != _WITHOUT_BUNDLE]
+    kept = [row for row in rows if row.status.good and row.kind.bundled]
     return {row.backup_id: _mark(known.get(row.backup_id)) for row in kept}
 
 
@@ -97,8 +93,8 @@ def expires(attempt: Attempt, now: datetime) -> Text:
 
 def verified(attempt: Attempt, now: datetime) -> Text:
     """The level of the last verification and its age, in red when something was found."""
-    found = Verified(attempt.verification_level, attempt.verified_at)
-    return Text(told(found, now), style="bold red" if found.failed else "")
+    style = "bold red" if has_failed(attempt.verification) else ""
+    return Text(in_short(attempt.verification, now), style=style)
 
 
 def print_backup(
@@ -133,7 +129,7 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
     yield "Status", Text(attempt.status, style=STATUS_STYLES.get(attempt.status, ""))
     if attempt.error_message:
         yield "Error", Text(attempt.error_message, style="red")
-    if attempt.verified_at is not None:
+    if attempt.verification is not None:
         yield "Verified", verified(attempt, now)
     if attempt.hold is not None:
         yield "Hold", Text(str(attempt.hold), style="bold" if attempt.hold.lasts(now) else "dim")

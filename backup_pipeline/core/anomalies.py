@@ -13,6 +13,7 @@ from backup_pipeline.core.catalog.model import Anomalies, Catalog, Shrinkage
 from backup_pipeline.core.catalog.rules import ADDITIONS, SIZES, AnomalyKind
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import AnomalyEntry, Manifest, StoredManifest, TableEntry
+from backup_pipeline.core.names import Kind
 
 ROW_COUNT = "row_count"
 KEY_UNIQUE = "key_unique"
@@ -369,9 +370,6 @@ def _types(table: TableEntry) -> dict[str, str]:
     return {column.name: column.pg_type for column in table.columns}
 
 
-_FULL = "full"
-
-
 @dataclass(frozen=True)
 class BackupContents:
     """What a backup holds and what it leaves out. `orphans` has, by reference, the rows that it leads nowhere.
@@ -379,7 +377,7 @@ class BackupContents:
     A reference is written `table(column) → other(column)`, and begins with the name of its table.
     """
 
-    kind: str
+    kind: Kind
     tables: tuple[TableEntry, ...]
     unlisted: tuple[str, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
@@ -399,7 +397,7 @@ def judge_backup(now: BackupContents, history: History, catalog: Catalog) -> tup
         return ()
     told = history.open(before.anomalies)
     found = list(_orphans(now, before, told, catalog))
-    if now.kind == _FULL:
+    if now.kind is Kind.FULL:
         found += [
             *_new_tables(now, before),
             *_vanished_tables(now, before),

@@ -11,7 +11,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import FULL, NOTHING_BEGAN, start_deadline
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.schedule import day_end, due_times, local_date
-from backup_pipeline.core.verification import Level, Verified
+from backup_pipeline.core.verification import Level, depth_of, has_failed
 
 
 class Day(StrEnum):
@@ -106,12 +106,11 @@ def _of_row(catalog: Catalog, table: str, row: Attempt, due: Sequence[datetime])
         return Day.RUNNING if row.kind == FULL else None
     if not row.status.good or table not in (row.table_counts or row.tables_wanted):
         return None
-    verified = Verified(row.verification_level, row.verified_at)
-    if row.kind != FULL or verified.failed:
+    if row.kind != FULL or has_failed(row.verification):
         return Day.PARTIAL
     if row.late or (row.due_at is None and due and row.created_at > start_deadline(catalog, due[0])):
         return Day.LATE
-    return Day.VERIFIED if verified.depth >= Level.CONTENTS else Day.GOOD
+    return Day.VERIFIED if depth_of(row.verification) >= Level.CONTENTS else Day.GOOD
 
 
 def _due_on(catalog: Catalog, day: date) -> Sequence[datetime]:

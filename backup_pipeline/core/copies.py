@@ -11,14 +11,12 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ledger import Attempt, Owner
-from backup_pipeline.core.names import KINDS, parse_backup_id
+from backup_pipeline.core.names import Kind, parse_backup_id
 from backup_pipeline.core.schedule import is_future
-from backup_pipeline.core.verification import Verified, told
+from backup_pipeline.core.verification import Verification, has_failed, in_short
 
 GIVEN_UP_AFTER = timedelta(hours=12)
 """A copy that another host began is taken for dead after this time; on the same host the process table tells."""
-
-_FULL, _, _WITHOUT_BUNDLE = KINDS
 
 
 class CopyStatus(StrEnum):
@@ -34,8 +32,7 @@ class CopyStatus(StrEnum):
 class Copy:
     """One row of `backup_copies`: a backup in the store at the URL `store`. Times are UTC.
 
-    `at` is when it was begun, `sha256` that of the bundle. `verification_level` and `verified_at` mean what they mean
-    of the backup itself (`core.verified`).
+    `at` is when it was begun, `sha256` that of the bundle.
     """
 
     backup_id: str
@@ -46,20 +43,14 @@ class Copy:
     finished_at: datetime | None = None
     bytes: int | None = None
     sha256: str | None = None
-    verification_level: str | None = None
-    verified_at: datetime | None = None
+    verification: Verification | None = None
     error_message: str | None = None
     owner: Owner | None = None
 
     @property
-    def verified(self) -> Verified:
-        """What its last verification came to."""
-        return Verified(self.verification_level, self.verified_at)
-
-    @property
     def good(self) -> bool:
         """Whether it is there, and nothing is known to be wrong with it."""
-        return self.status is CopyStatus.GOOD and not self.verified.failed
+        return self.status is CopyStatus.GOOD and not has_failed(self.verification)
 
     @property
     def made_at(self) -> datetime:
@@ -69,7 +60,7 @@ class Copy:
     def in_short(self, now: datetime) -> str:
         """How it stands, for people: `good, verified 1, 3 hours ago`."""
         if self.status is CopyStatus.GOOD:
-            return f"{'good' if self.good else 'damaged'}, verified {told(self.verified, now)}"
+            return f"{'good' if self.good else 'damaged'}, verified {in_short(self.verification, now)}"
         return f"{self.status}: {self.error_message}" if self.error_message else str(self.status)
 
 
@@ -98,7 +89,7 @@ def decide_copies(
 ) -> tuple[CopyDecision, ...]:
     """What is to be done about each good backup, the newest first; `copies` are the rows of the one other store."""
     rows = {copy.backup_id: copy for copy in copies}
-    kept = [attempt for attempt in attempts if attempt.status.good and attempt.kind != _WITHOUT_BUNDLE]
+    kept = [attempt for attempt in attempts if attempt.status.good and attempt.kind.bundled]
     kept.sort(key=lambda attempt: (attempt.created_at, attempt.backup_id), reverse=True)
     return tuple(_decision(attempt, rows, now=now, host=host, alive=alive) for attempt in kept)
 
@@ -150,7 +141,7 @@ _FILL = "Run `backup-pipeline copy --missing`; `backup-pipeline list` shows what
 
 def _full(catalog: str, store: str, copies: Sequence[Copy]) -> Iterator[Copy]:
     for copy in copies:
-        full = parse_backup_id(copy.backup_id).kind == _FULL
+        full = parse_backup_id(copy.backup_id).kind is Kind.FULL
         if full and copy.good and (copy.catalog, copy.store) == (catalog, store):
             yield copy
 

@@ -10,18 +10,9 @@ from enum import StrEnum
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import StaleError
-from backup_pipeline.core.ledger import Attempt, Status
-from backup_pipeline.core.names import new_backup_id
-from backup_pipeline.core.schedule import (
-    due_times,
-    is_future,
-    is_missed,
-    last_due,
-    local_date,
-    next_due,
-    of_future,
-    until_now,
-)
+from backup_pipeline.core.ledger import Attempt, Status, is_missed, of_future, until_now
+from backup_pipeline.core.names import Kind, Trigger, new_backup_id
+from backup_pipeline.core.schedule import due_times, is_future, last_due, local_date, next_due
 
 
 def staleness(catalog: Catalog, newest: datetime, now: datetime) -> StaleError | None:
@@ -44,7 +35,7 @@ def staleness(catalog: Catalog, newest: datetime, now: datetime) -> StaleError |
     return StaleError(message, do="Run `backup-pipeline backup`; `backup-pipeline list` shows what was tried.")
 
 
-FULL = "full"
+FULL = Kind.FULL
 """The kind of backup that a schedule is for."""
 START_WITHIN = timedelta(minutes=15)
 """How long a run may wait for its start, also where a catalog gives no grace."""
@@ -142,7 +133,7 @@ def due_row(catalog: Catalog, due: datetime) -> Attempt:
         backup_id=str(new_backup_id(due, FULL, salt)),
         catalog=catalog.catalog,
         kind=FULL,
-        type="automatic",
+        type=Trigger.AUTOMATIC,
         status=Status.EXPECTED,
         partition_date=local_date(due, catalog.timezone),
         created_at=due,

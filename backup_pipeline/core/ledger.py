@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from backup_pipeline.core.errors import LedgerError, VerificationError
-from backup_pipeline.core.names import MOST_NOTE
+from backup_pipeline.core.errors import ClockError, LedgerError, VerificationError
+from backup_pipeline.core.names import MOST_NOTE, Kind, Trigger
+from backup_pipeline.core.schedule import in_words, is_future
+from backup_pipeline.core.verification import Verification
 
 
 class Status(StrEnum):
@@ -111,16 +113,15 @@ class Attempt:
     """One row of `backup_logs`. Times are UTC; counts and sizes are None until they were counted.
 
     `sha256` is the bundle's; `manifest_sha256` that of `manifest.json` as it lies in the store (None: made before the
-    ledger kept it); `seal_key` the id of the key that sealed it (None: it has no seal). `core.agreement` compares them.
+    ledger kept it); `seal_key` the id of the key that sealed it (None: it has no seal).
 
-    What `verification_level` and `verified_at` say, `core.verified` explains; `expires_at`, `core.retention.expiry`;
-    `due_at` is the time of the schedule it is for, None when it is for none (`core.due`).
+    `expires_at` is when the rules let it go at the earliest; `due_at` the due time that it is for, if it is for one.
     """
 
     backup_id: str
     catalog: str
-    kind: str
-    type: str
+    kind: Kind
+    type: Trigger
     status: Status
     partition_date: date
     created_at: datetime
@@ -147,8 +148,7 @@ class Attempt:
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
-    verification_level: str | None = None
-    verified_at: datetime | None = None
+    verification: Verification | None = None
     held_until: datetime | None = None
     held_reason: str | None = None
     held_by: str | None = None
@@ -180,8 +180,7 @@ class Outcome:
     consistent: bool | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
-    verification_level: str | None = None
-    verified_at: datetime | None = None
+    verification: Verification | None = None
     expires_at: datetime | None = None
 
 
@@ -226,3 +225,36 @@ def has_no_owner(
     if owner is not None and owner.host == host:
         return not alive(owner)
     return now - last_sign > STALE_AFTER
+
+
+def of_future(row: Attempt, now: datetime) -> bool:
+    """Whether a clock that was wrong has written the row: it began later than now. What is expected lies ahead."""
+    return row.status is not Status.EXPECTED and is_future(row.created_at, now)
+
+
+def until_now(rows: Sequence[Attempt], now: datetime) -> Sequence[Attempt]:
+    """The rows without those of the future: none of them is fresh, newest, or to be compared with."""
+    return [row for row in rows if not of_future(row, now)]
+
+
+def is_missed(row: Attempt, now: datetime) -> bool:
+    """Whether nothing came of a due time: a clock that was ahead missed it before its time, and that counts not."""
+    return row.status is Status.MISSED and not is_future(row.finished_at or row.created_at, now)
+
+
+def check_rows(rows: Sequence[Attempt], now: datetime) -> None:
+    """ClockError when a backup that is there began later than now: either that clock was wrong, or this one is."""
+    ahead = [row for row in rows if row.status.good and of_future(row, now)]
+    if not ahead:
+        return
+    newest = max(ahead, key=lambda row: row.created_at)
+    message = (
+        f"Backup {newest.backup_id} began {in_words(newest.created_at - now)} later than it is now,"
+        f" {now:%Y-%m-%d %H:%M} UTC. Nothing was touched."
+    )
+    ids = " ".join(row.backup_id for row in ahead[:3])
+    do = (
+        f"If the clock is behind now, set it. If it was ahead then, make a backup and delete those of the future:"
+        f" {ids} (`backup-pipeline delete ID`)."
+    )
+    raise ClockError(message, do=do)

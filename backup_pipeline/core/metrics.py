@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Literal
 
 from backup_pipeline.core.copies import Copy
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Attempt, Status, until_now
+from backup_pipeline.core.names import Kind, parse_backup_id
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
-from backup_pipeline.core.schedule import is_future, until_now
+from backup_pipeline.core.schedule import is_future
 from backup_pipeline.core.statistics import bundles
 
 Labels = Mapping[str, str]
-_FULL = "full"
 _ENDS = (Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS, Status.FAILED, Status.CANCELED, Status.MISSED)
 
 
@@ -83,7 +83,7 @@ def _newest(known: KnownStates) -> Iterator[tuple[str, Attempt]]:
     """The newest good full backup of each catalog that has one."""
     for catalog in _catalogs(known):
         there = until_now(bundles(known.attempts), known.now)
-        own = (row for row in there if row.catalog == catalog and row.kind == _FULL)
+        own = (row for row in there if row.catalog == catalog and row.kind is Kind.FULL)
         newest = max(own, key=lambda row: (row.created_at, row.backup_id), default=None)
         if newest is not None:
             yield catalog, newest
@@ -95,7 +95,7 @@ def _last_success(known: KnownStates) -> Iterator[MetricSample]:
         yield MetricSample(labels, (newest.snapshot_at or newest.started_at).timestamp())
     made: dict[tuple[str, str], float] = {}
     for copy in known.copies:
-        if copy.good and f"-{_FULL}-" in copy.backup_id and not is_future(copy.made_at, known.now):
+        if copy.good and parse_backup_id(copy.backup_id).kind is Kind.FULL and not is_future(copy.made_at, known.now):
             at = (copy.catalog, copy.store)
             made[at] = max(made.get(at, 0.0), copy.made_at.timestamp())
     yield from (
@@ -118,15 +118,11 @@ def _fresh(known: KnownStates) -> Iterator[MetricSample]:
 def _last_verified(known: KnownStates) -> Iterator[MetricSample]:
     """A verification that found something is none."""
     for catalog in _catalogs(known):
-        own = [row for row in bundles(known.attempts) if row.catalog == catalog and row.verified_at]
-        verified = [row.verified_at for row in own if row.verified_at and _passed(row)]
-        passed = [at.timestamp() for at in verified if not is_future(at, known.now)]
+        own = [row.verification for row in bundles(known.attempts) if row.catalog == catalog]
+        times = [verification.at for verification in own if verification is not None and verification.passed]
+        passed = [at.timestamp() for at in times if not is_future(at, known.now)]
         if passed:
             yield MetricSample({"catalog": catalog}, max(passed))
-
-
-def _passed(row: Attempt) -> bool:
-    return row.verification_level is not None and row.verification_level.isdigit()
 
 
 def _of_newest(of: Callable[[Attempt], float | None]) -> Callable[[KnownStates], Iterator[MetricSample]]:

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.errors import UsageError, VerificationError
@@ -147,10 +148,30 @@ def _matching(text: str, pattern: re.Pattern[str], kind: str, allowed: str) -> s
     return text
 
 
-KINDS = ("full", "selective", "tables")
-"""`full`: a bundle of every table; `selective`: a bundle of chosen tables; `tables`: partitions only, no bundle."""
+class Kind(StrEnum):
+    """What a backup holds."""
 
-_PATTERN = re.compile(r"(?P<at>[0-9]{8}T[0-9]{6}Z)-(?P<kind>[a-z]+)-(?P<salt>[0-9a-f]{8})")
+    FULL = "full"
+    """A bundle of every table."""
+    SELECTIVE = "selective"
+    """A bundle of chosen tables."""
+    TABLES = "tables"
+    """Partitions only, no bundle."""
+
+    @property
+    def bundled(self) -> bool:
+        """Whether its backups have a bundle."""
+        return self is not Kind.TABLES
+
+
+class Trigger(StrEnum):
+    """The `type` of a backup: whether somebody wanted it, or it was due."""
+
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+
+
+_PATTERN = re.compile(rf"(?P<at>[0-9]{{8}}T[0-9]{{6}}Z)-(?P<kind>{'|'.join(Kind)})-(?P<salt>[0-9a-f]{{8}})")
 
 
 @dataclass(frozen=True, order=True)
@@ -158,18 +179,15 @@ class BackupId:
     """When (UTC, whole seconds), which kind, and eight hex digits that keep two of the same second apart."""
 
     at: datetime
-    kind: str
+    kind: Kind
     salt: str
 
     def __str__(self) -> str:
         return f"{self.at:%Y%m%dT%H%M%SZ}-{self.kind}-{self.salt}"
 
 
-def new_backup_id(now: datetime, kind: str, salt: int) -> BackupId:
+def new_backup_id(now: datetime, kind: Kind, salt: int) -> BackupId:
     """The id of a backup that starts at `now`; `salt` is a random number, of which 32 bits count."""
-    if kind not in KINDS:
-        message = f"There is no kind of backup {kind!r}."
-        raise UsageError(message, do=f"Use one of {', '.join(KINDS)}.")
     return BackupId(now.astimezone(UTC).replace(microsecond=0), kind, f"{salt & 0xFFFFFFFF:08x}")
 
 
@@ -186,15 +204,15 @@ def parse_backup_id(text: str, *, latest: bool = True) -> BackupId:
     except ValueError:
         message = f"{text!r} is not a backup id: there is no time {match['at']}."
         raise UsageError(message, do=do) from None
-    return BackupId(at, match["kind"], match["salt"])
+    return BackupId(at, Kind(match["kind"]), match["salt"])
 
 
-def bundle_template(template: str, kind: str) -> str:
+def bundle_template(template: str, kind: Kind) -> str:
     """The template of a bundle's file name for a backup of `kind`, from the catalog's, which is that of full ones.
 
     A selective bundle must not pose as a full one: its name begins with `selective_`, in place of a leading `full_`.
     """
-    return f"selective_{template.removeprefix('full_')}" if kind == "selective" else template
+    return f"selective_{template.removeprefix('full_')}" if kind is Kind.SELECTIVE else template
 
 
 def local_name(template: str, at: datetime, timezone: str) -> str:

@@ -13,11 +13,9 @@ from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
-from backup_pipeline.core.names import KINDS
 from backup_pipeline.core.retention.prune import Folder
-from backup_pipeline.core.verification import Level, passed
+from backup_pipeline.core.verification import Level, Verification
 
-_, _, _WITHOUT_BUNDLE = KINDS
 _COMPARED = ("file_name", "file_path", "file_size_bytes", "sha256", "manifest_sha256", "record_count")
 _UNVOUCHED = "nothing vouches for it, and whoever can write to the store could have put it there: `verify` it"
 _NO_SEAL = "it has no seal, and the ledger does not know it: whoever can write to the store could have put it there"
@@ -216,7 +214,7 @@ def _joined(before: Attempt, seen: Seen) -> Attempt:
     told = {name: getattr(before, name) for name in (*kept, "held_until")}
     same = before.sha256 is not None and not _contradictions(before, said)
     if before.status.good and same:  # a verification and the warnings of a good row are as true as before
-        told |= {name: getattr(before, name) for name in ("status", "verification_level", "verified_at", "warnings")}
+        told |= {name: getattr(before, name) for name in ("status", "verification", "warnings")}
     if seen.shape is None:  # an outline names nobody
         told |= {"created_by": before.created_by, "reason": before.reason, "table_counts": before.table_counts}
         told |= {"table_bytes": before.table_bytes, "record_count": before.record_count}
@@ -234,7 +232,7 @@ def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: KnownRows) -> It
     there = {one.folder.backup_id for one in seen}
     catalogs = {one.catalog for one in seen}
     for row in rows:
-        if row.status.good and row.kind != _WITHOUT_BUNDLE and row.backup_id not in there:
+        if row.status.good and row.kind.bundled and row.backup_id not in there:
             yield _loss(row, known, any_left=row.catalog in catalogs)
 
 
@@ -313,8 +311,7 @@ def row_of(found: StoredManifest | Outline, sha256: str, key: str, now: datetime
         file_size_bytes=found.bundle.bytes,
         sha256=found.bundle.sha256,
         manifest_sha256=sha256,
-        verification_level=passed(Level.PRESENT, now).level,
-        verified_at=now,
+        verification=Verification(Level.PRESENT, now),
         **(_read(found) if isinstance(found, StoredManifest) else _sealed(found)),
     )
 

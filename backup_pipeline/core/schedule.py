@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.catalog.rules import CRON_FIELDS, cron, cron_number
 from backup_pipeline.core.errors import ClockError, RefusedError
-from backup_pipeline.core.ledger import Attempt, Status
 
 _DAYS = 366 * 8
 """29 February comes every four years, and after a century that is no leap year after eight."""
@@ -240,21 +239,6 @@ def is_future(at: datetime, now: datetime) -> bool:
     return at > now + TOLERATED
 
 
-def of_future(row: Attempt, now: datetime) -> bool:
-    """Whether a clock that was wrong has written the row: it began later than now. What is expected lies ahead."""
-    return row.status is not Status.EXPECTED and is_future(row.created_at, now)
-
-
-def until_now(rows: Sequence[Attempt], now: datetime) -> Sequence[Attempt]:
-    """The rows without those of the future: none of them is fresh, newest, or to be compared with."""
-    return [row for row in rows if not of_future(row, now)]
-
-
-def is_missed(row: Attempt, now: datetime) -> bool:
-    """Whether nothing came of a due time: a clock that was ahead missed it before its time, and that counts not."""
-    return row.status is Status.MISSED and not is_future(row.finished_at or row.created_at, now)
-
-
 def differing(ours: str, by: timedelta, theirs: str) -> str | None:
     """A sentence when the clock of `ours` is ahead of that of `theirs` by too much, or behind it; None when not."""
     if abs(by) <= TOLERATED:
@@ -270,24 +254,6 @@ def check_difference(ours: str, by: timedelta, theirs: str) -> str | None:
         message = f"{sentence} Nothing was touched."
         raise ClockError(message, do=_SET_IT)
     return sentence
-
-
-def check_rows(rows: Sequence[Attempt], now: datetime) -> None:
-    """ClockError when a backup that is there began later than now: either that clock was wrong, or this one is."""
-    ahead = [row for row in rows if row.status.good and of_future(row, now)]
-    if not ahead:
-        return
-    newest = max(ahead, key=lambda row: row.created_at)
-    message = (
-        f"Backup {newest.backup_id} began {in_words(newest.created_at - now)} later than it is now,"
-        f" {now:%Y-%m-%d %H:%M} UTC. Nothing was touched."
-    )
-    ids = " ".join(row.backup_id for row in ahead[:3])
-    do = (
-        f"If the clock is behind now, set it. If it was ahead then, make a backup and delete those of the future:"
-        f" {ids} (`backup-pipeline delete ID`)."
-    )
-    raise ClockError(message, do=do)
 
 
 def in_words(span: timedelta) -> str:

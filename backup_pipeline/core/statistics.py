@@ -10,11 +10,9 @@ from itertools import combinations
 from math import ceil
 from statistics import median, median_low
 
-from backup_pipeline.core.ledger import Attempt, Status
-from backup_pipeline.core.schedule import until_now
-from backup_pipeline.core.verification import Level
+from backup_pipeline.core.ledger import Attempt, Status, until_now
+from backup_pipeline.core.verification import Level, Verification
 
-WITHOUT_BUNDLE = "tables"
 _GONE = frozenset({Status.EXPIRED, Status.DELETED})
 _WENT_WRONG = frozenset({Status.FAILED, Status.MISSED})
 _DAY = timedelta(days=1)
@@ -118,7 +116,7 @@ def statistics_of(catalog: str, rows: Sequence[Attempt], *, now: datetime, days:
 
 def bundles(rows: Sequence[Attempt]) -> list[Attempt]:
     """The rows of backups that are there: good ones with a bundle."""
-    return [row for row in rows if row.status.good and row.kind != WITHOUT_BUNDLE]
+    return [row for row in rows if row.status.good and row.kind.bundled]
 
 
 def ended_as(row: Attempt) -> Status | None:
@@ -169,7 +167,7 @@ def _sizes(there: Sequence[Attempt], past: Sequence[Attempt]) -> Sizes | None:
 
 def _durations(good: Sequence[Attempt]) -> Durations | None:
     """Of backups: a run for partitions alone has no bundle to wait for."""
-    ended = [row for row in good if row.finished_at is not None and row.kind != WITHOUT_BUNDLE]
+    ended = [row for row in good if row.finished_at is not None and row.kind.bundled]
     seconds = [(row.finished_at - row.started_at).total_seconds() for row in ended if row.finished_at]
     return Durations(round(median(seconds), 3), round(percentile(seconds, 0.95), 3)) if seconds else None
 
@@ -258,8 +256,7 @@ def _next(last: Attempt, at: datetime, grown: float) -> Attempt:
         snapshot_at=at,
         finished_at=at,
         file_size_bytes=max(0, round((last.file_size_bytes or 0) + grown)),
-        verification_level=str(Level.BYTES.value),
-        verified_at=at,
+        verification=Verification(Level.BYTES, at),
         held_by=None,
         held_reason=None,
         held_until=None,

@@ -12,62 +12,7 @@ from fractions import Fraction
 from math import ceil
 
 from backup_pipeline.core.errors import UsageError, VerificationError
-from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.manifest import Manifest, StoredManifest
-from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.schedule import in_words, is_future
-
-DISTRUST = (
-    "Do not use it: somebody changed the store, or put another backup's files there. Take another backup, or its copy "
-    "(`--store second`), and see who can write to the store; `backup-pipeline verify ID` tells all that differs."
-)
-"""What to do about a backup whose parts contradict each other."""
-
-
-def disagreements(row: Attempt, found: StoredManifest | Outline, sha256: str, seal_key: str | None) -> tuple[str, ...]:
-    """What the manifest `found`, which lies in the store with that SHA-256 and seal, says otherwise than the row.
-
-    What the row does not know is not compared: one of an attempt that runs knows nothing yet. That the manifest is of
-    this backup at all, its place says.
-    """
-    differing = [f"{name}: the manifest says {theirs}, the ledger {ours}" for name, ours, theirs in _pairs(row, found)]
-    if row.manifest_sha256 not in {None, sha256}:
-        differing.append(f"manifest.json has the SHA-256 {sha256}, the ledger says {row.manifest_sha256}")
-    if row.seal_key not in {None, seal_key}:
-        now = f"is sealed with key {seal_key}" if seal_key else "has no seal"
-        differing.append(f"manifest.json {now}, the ledger says that it is sealed with key {row.seal_key}")
-    return tuple(differing)
-
-
-def is_pinned(row: Attempt, sha256: str) -> bool:
-    """Whether the row vouches for every byte of the manifest, and so for every file that the manifest names."""
-    return row.manifest_sha256 == sha256
-
-
-def inner_disagreement(inner: Manifest, outer: StoredManifest) -> str | None:
-    """What the manifest inside a bundle says otherwise than the one beside it, or None."""
-    beside = Manifest.model_validate(outer.model_dump(exclude={"bundle"}))
-    if inner == beside:
-        return None
-    differ = [name for name in Manifest.model_fields if getattr(inner, name) != getattr(beside, name)]
-    return f"differs from the manifest beside the bundle in: {', '.join(differ)}."
-
-
-def _pairs(row: Attempt, found: StoredManifest | Outline) -> Iterator[tuple[str, object, object]]:
-    """Whatever both know and do not say alike: name, the row's, the manifest's."""
-    whole = found if isinstance(found, StoredManifest) else None
-    taken_at = found.snapshot.taken_at if isinstance(found, StoredManifest) else found.snapshot_at
-    pairs: dict[str, tuple[object, object]] = {
-        "kind": (row.kind, found.kind),
-        "snapshot": (row.snapshot_at, taken_at),
-        "bundle": (row.file_name, found.bundle.name),
-        "bundle's bytes": (row.file_size_bytes, found.bundle.bytes),
-        "bundle's SHA-256": (row.sha256, found.bundle.sha256),
-        "rows": (row.record_count, whole.totals.rows if whole else None),
-    }
-    for name, (ours, theirs) in pairs.items():
-        if None not in {ours, theirs} and ours != theirs:
-            yield name, ours, theirs
 
 
 @dataclass(frozen=True)
@@ -232,13 +177,13 @@ class VerifyReport:
     @property
     def reached(self) -> str:
         """How far it got, for people: `level 2 (contents)`, `level 1 (sample 10%)`, `no level`."""
-        told = "no level" if self.level is None else f"level {self.level}"
+        whole = "no level" if self.level is None else f"level {self.level}"
         part = self.partial
         if part is None:
-            return told
+            return whole
         if self.sample is not None and part.why_left_out == self.sample:
             return f"level {part.level.value} ({part.why_left_out})"
-        return f"{told}, and a part of level {part.level} ({part.why_left_out})"
+        return f"{whole}, and a part of level {part.level} ({part.why_left_out})"
 
     @property
     def whole(self) -> bool:
@@ -271,8 +216,8 @@ class VerifyReport:
             "objects": self.objects,
             "bytes": self.bytes,
             "seconds": self.seconds,
-            "findings": [_said(finding) for finding in self.findings],
-            "remarks": [_said(remark) for remark in self.remarks],
+            "findings": [_finding_json(finding) for finding in self.findings],
+            "remarks": [_finding_json(remark) for remark in self.remarks],
             "levels": [_level_json(report) for report in self.levels],
         }
 
@@ -291,61 +236,59 @@ def _level_json(report: LevelReport) -> dict[str, object]:
     }
 
 
-def _said(told: Finding | Remark) -> dict[str, object]:
-    return {"level": told.level.value, "object": told.object, "message": told.message}
-
-
-FAILED = "FAILED"
+def _finding_json(finding: Finding | Remark) -> dict[str, object]:
+    return {"level": finding.level.value, "object": finding.object, "message": finding.message}
 
 
 @dataclass(frozen=True)
-class Verified:
-    """A row's `verification_level` and `verified_at`.
+class Verification:
+    """What the last verification of a backup, or of a copy, came to.
 
-    The level is `2` when level 2 was reached in full; `1 FAILED` when level 1 was, and something was found at the next;
-    None, with a time, when something was found at level 0.
+    `level` is the deepest that is known to be good, None when something was wrong at level 0 already; `passed` is false
+    when something was wrong at the next one.
     """
 
-    level: str | None
-    at: datetime | None
-
-    @property
-    def failed(self) -> bool:
-        """Whether something was found wrong."""
-        return self.at is not None and (self.level is None or self.level.endswith(FAILED))
+    level: Level | None
+    at: datetime
+    passed: bool = True
 
     @property
     def depth(self) -> int:
         """The level that is known to be good, -1 when none is."""
-        return int(self.level.split()[0]) if self.level else -1
+        return -1 if self.level is None else self.level.value
 
 
-def passed(level: Level, at: datetime) -> Verified:
-    """What a row says when `level` was reached."""
-    return Verified(str(level.value), at)
+def depth_of(verification: Verification | None) -> int:
+    """The level that is known to be good, -1 when none is, or when nothing was verified yet."""
+    return -1 if verification is None else verification.depth
 
 
-def newly_verified(before: Verified, report: VerifyReport, now: datetime) -> Verified | None:
+def has_failed(verification: Verification | None) -> bool:
+    """Whether a verification found something wrong."""
+    return verification is not None and not verification.passed
+
+
+def newly_verified(before: Verification | None, report: VerifyReport, now: datetime) -> Verification | None:
     """What the row should say after `report`; None to leave it as it is.
 
     A finding is always written down. A check without one never takes the place of a deeper one, nor of a failure that
     it did not get as far as; a part of a level (a sample, or when the time was over) never counts as the level.
     """
-    reached = -1 if report.level is None else report.level.value
     if not report.passed:
-        return Verified(f"{reached} {FAILED}" if reached >= 0 else None, now)
-    needed = before.depth + 1 if before.failed else before.depth
-    return Verified(str(reached), now) if reached >= max(needed, 0) else None
+        return Verification(report.level, now, passed=False)
+    needed = depth_of(before) + 1 if has_failed(before) else depth_of(before)
+    reached = -1 if report.level is None else report.level.value
+    return Verification(report.level, now) if reached >= max(needed, 0) else None
 
 
-def told(verified: Verified, now: datetime) -> str:
+def in_short(verification: Verification | None, now: datetime) -> str:
     """Level and age for people: `2, 3 days ago`; `FAILED 2026-11-21 after level 1`; nothing when never verified."""
-    if verified.at is None:
+    if verification is None:
         return ""
-    if verified.failed:
-        after = f" after level {verified.depth}" if verified.depth >= 0 else ""
-        return f"{FAILED} {verified.at:%Y-%m-%d}{after}"
-    return f"{verified.level}, {age(verified.at, now)}"
+    if not verification.passed:
+        after = f" after level {verification.depth}" if verification.depth >= 0 else ""
+        return f"FAILED {verification.at:%Y-%m-%d}{after}"
+    return f"{verification.depth}, {age(verification.at, now)}"
 
 
 def age(at: datetime, now: datetime) -> str:

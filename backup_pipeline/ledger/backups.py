@@ -18,7 +18,8 @@ from backup_pipeline.core.alerts import REMIND_EVERY
 from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Hold, Outcome, Status, after
-from backup_pipeline.core.verification import Verified
+from backup_pipeline.core.names import Kind
+from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.connect import ensure_database, ledger_engine
 from backup_pipeline.ledger.dues import SqlDues
@@ -41,6 +42,8 @@ from backup_pipeline.ledger.tables import (
     owner_of,
     storable,
     utc,
+    verification_columns,
+    verification_of,
 )
 from backup_pipeline.ledger.tables import backup_tallies as tallies
 
@@ -85,18 +88,20 @@ class SqlTallies:
         return {(row["catalog"], Status(row["ended_as"])): row["attempts"] for row in found}
 
 
-_SAME_NAME = tuple(field.name for field in fields(Copy) if field.name != "owner")
+_SAME_NAME = tuple(field.name for field in fields(Copy) if field.name not in {"owner", "verification"})
 
 
 def copy_columns(copy: Copy) -> dict[str, Any]:
     """The columns of `copy`."""
-    return {name: storable(getattr(copy, name)) for name in _SAME_NAME} | owner_columns(copy.owner)
+    same = {name: storable(getattr(copy, name)) for name in _SAME_NAME}
+    return same | owner_columns(copy.owner) | verification_columns(copy.verification)
 
 
 def copy_of(found: RowMapping) -> Copy:
     """The copy that a row of `backup_copies` holds, its times in UTC."""
     values = {name: utc(found[name]) for name in _SAME_NAME}
-    return Copy(**(values | {"status": CopyStatus(found["status"]), "owner": owner_of(found)}))
+    values |= {"status": CopyStatus(found["status"]), "owner": owner_of(found), "verification": verification_of(found)}
+    return Copy(**values)
 
 
 _KEY = ("backup_id", "store")
@@ -147,7 +152,7 @@ def written_whole(attempt: Attempt) -> Insert:
     return upsert(backup_logs).values(values).on_conflict_do_update(index_elements=["backup_id"], set_=values)
 
 
-_BUNDLES = ("full", "selective")
+_BUNDLES = [kind for kind in Kind if kind.bundled]
 _NEWEST_FIRST = (backup_logs.c.created_at.desc(), backup_logs.c.backup_id.desc())
 
 
@@ -216,13 +221,9 @@ class SqlLedger:
             connection.execute(update(backup_logs).where(backup_logs.c.id == found["id"]).values(changed))
             release_of(connection, backup_id)
 
-    def verified(self, backup_id: str, verified: Verified) -> None:
-        """Write the level and the time of a verification into the row."""
-        row = update(backup_logs).where(backup_logs.c.backup_id == backup_id)
-        with self._transaction() as connection:
-            told = row.values(verification_level=verified.level, verified_at=verified.at)
-            if not connection.execute(told).rowcount:
-                raise not_there(backup_id)
+    def verified(self, backup_id: str, verification: Verification) -> None:
+        """Write into the row what a verification came to, in place of what an earlier one did."""
+        self._set(backup_id, verification_columns(verification))
 
     def hold(self, backup_id: str, hold: Hold | None) -> None:
         """Write a hold into the row, or that there is none."""

@@ -29,7 +29,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Owner, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.restore.requests import RestoreStatus
+from backup_pipeline.core.verification import Level, Verification
 
 metadata = MetaData()
 
@@ -79,7 +81,8 @@ backup_logs = Table(
     Column("consistent", Boolean),
     Column("warnings", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     # What is known and decided about it later.
-    Column("verification_level", Text),
+    Column("verification_level", Integer),
+    Column("verification_passed", Boolean),
     Column("verified_at", _INSTANT),
     Column("held_until", _INSTANT),
     Column("held_reason", Text),
@@ -200,7 +203,8 @@ backup_copies = Table(
     Column("finished_at", _INSTANT),
     Column("bytes", BigInteger),
     Column("sha256", Text),
-    Column("verification_level", Text),
+    Column("verification_level", Integer),
+    Column("verification_passed", Boolean),
     Column("verified_at", _INSTANT),
     Column("error_message", Text),
     Column("owner_host", Text),
@@ -267,25 +271,33 @@ alert_threads = Table(
 )
 
 
-_SAME_NAME = tuple(field.name for field in fields(Attempt) if field.name != "owner")
-_OUTCOME = tuple(field.name for field in fields(Outcome))
+_SAME_NAME = tuple(field.name for field in fields(Attempt) if field.name not in {"owner", "verification"})
+_OUTCOME = tuple(field.name for field in fields(Outcome) if field.name != "verification")
 
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
     """The columns of `attempt`."""
-    return {name: storable(getattr(attempt, name)) for name in _SAME_NAME} | owner_columns(attempt.owner)
+    return (
+        {name: storable(getattr(attempt, name)) for name in _SAME_NAME}
+        | owner_columns(attempt.owner)
+        | verification_columns(attempt.verification)
+    )
 
 
 def outcome_row(attempt: Attempt) -> dict[str, Any]:
     """Those columns of `attempt` that an outcome may change."""
-    return {name: storable(getattr(attempt, name)) for name in _OUTCOME}
+    changed = {name: storable(getattr(attempt, name)) for name in _OUTCOME}
+    return changed | verification_columns(attempt.verification)
 
 
 def attempt_of(row: RowMapping) -> Attempt:
     """The attempt that a row of `backup_logs` holds, its times in UTC."""
     values = {name: utc(row[name]) for name in _SAME_NAME}
     values |= {
+        "kind": Kind(row["kind"]),
+        "type": Trigger(row["type"]),
         "status": Status(row["status"]),
+        "verification": verification_of(row),
         "tables_wanted": tuple(row["tables_wanted"]),
         "warnings": tuple(row["warnings"]),
         "owner": owner_of(row),
@@ -310,6 +322,22 @@ def hold_columns(hold: Hold | None) -> dict[str, Any]:
         "held_reason": storable(hold.reason) if hold else None,
         "held_until": hold.until if hold else None,
     }
+
+
+def verification_columns(verification: Verification | None) -> dict[str, Any]:
+    """The columns that say what the last verification came to."""
+    level = verification.level if verification else None
+    return {
+        "verification_level": None if level is None else level.value,
+        "verification_passed": verification.passed if verification else None,
+        "verified_at": verification.at if verification else None,
+    }
+
+
+def verification_of(row: RowMapping) -> Verification | None:
+    """The last verification that a row tells of."""
+    level, at = row["verification_level"], utc(row["verified_at"])
+    return Verification(None if level is None else Level(level), at, passed=row["verification_passed"]) if at else None
 
 
 def owner_columns(owner: Owner | None) -> dict[str, Any]:

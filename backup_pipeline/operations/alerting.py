@@ -32,6 +32,7 @@ from backup_pipeline.core.errors import (
     in_our_words,
 )
 from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Alerter, Clock, Ledger, Ports
 from backup_pipeline.core.restore.requests import RestoreRow
 
@@ -341,7 +342,7 @@ def ping(signal: Signal, attempt: Attempt, ports: Ports, text: str = "") -> None
         logger.warning("The %s ping of backup %s is not in the audit: %s", signal, attempt.backup_id, trouble)
 
 
-def ping_without_row(catalog: str, kind: str, error: BackupError, ports: Ports) -> None:
+def ping_without_row(catalog: str, kind: Kind, error: BackupError, ports: Ports) -> None:
     """The fail ping of a run that has no row, because the ledger could not be written."""
     if kind == FULL:
         ports.pinger.ping(Signal.FAIL, catalog, error.what)

@@ -16,6 +16,7 @@ from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError
 from backup_pipeline.core.ledger import GOOD, Attempt, Hold, Status
 from backup_pipeline.core.manifest import AnomalyEntry, Manifest, TableEntry
 from backup_pipeline.core.manifest.outline import Outline
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import stored_manifest
@@ -23,7 +24,6 @@ from backup_pipeline.operations.hold import hold_backup
 
 logger = logging.getLogger(__name__)
 
-_FULL = "full"
 _ROWS = 200
 """Good rows to look at: some are of selected tables, or have no bundle."""
 _SHAPES = 5
@@ -35,7 +35,7 @@ def load_history(attempt: Attempt, ports: Ports) -> History:
     rows = ports.ledger.list(catalog=attempt.catalog, status=sorted(GOOD), limit=_ROWS)
     before = [row for row in rows if _comparable(row, attempt)]
     now = ports.clock()
-    full = next((row for row in before if row.kind == _FULL), None)
+    full = next((row for row in before if row.kind is Kind.FULL), None)
     return History(
         attempts=before,
         tables=dict(_tables(before, ports)),

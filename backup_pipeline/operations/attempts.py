@@ -17,7 +17,7 @@ from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, RefusedError, SettingsError, StoreError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner, Status
-from backup_pipeline.core.names import new_backup_id
+from backup_pipeline.core.names import Kind, Trigger, new_backup_id
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import check_difference, is_future, is_late, local_date
 from backup_pipeline.operations.alerting import failure_alert, no_row_alert, note_end, ping, ping_without_row, tell
@@ -72,10 +72,10 @@ class Request:
     """
 
     catalog: Catalog
-    kind: str
+    kind: Kind
     tables: tuple[str, ...]
     day: date
-    type: str
+    type: Trigger
     created_by: str
     reason: str = ""
     late: bool = False

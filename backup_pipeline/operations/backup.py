@@ -18,7 +18,7 @@ from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention.rules import expiry
-from backup_pipeline.core.verification import Level, passed
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.alerting import tell_success
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual, unusual_by_shape
 from backup_pipeline.operations.attempts import Work, check_date, end_failed, end_made
@@ -137,8 +137,7 @@ def success(document: Document[StoredManifest], ports: Ports, checked: Level) ->
     return Outcome(
         status=Status(manifest.status),
         finished_at=now,
-        verification_level=passed(checked, now).level,
-        verified_at=now,
+        verification=Verification(checked, now),
         snapshot_at=manifest.snapshot.taken_at,
         file_name=manifest.bundle.name,
         file_path=place.bundle(manifest.bundle.name),
@@ -162,8 +161,7 @@ def success_by_outline(document: Document[Outline], place: BackupPlace, now: dat
     return Outcome(
         status=Status(found.status),
         finished_at=now,
-        verification_level=passed(Level.PRESENT, now).level,
-        verified_at=now,
+        verification=Verification(Level.PRESENT, now),
         snapshot_at=found.snapshot_at,
         file_name=found.bundle.name,
         file_path=place.bundle(found.bundle.name),

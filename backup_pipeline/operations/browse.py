@@ -13,15 +13,16 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import DecryptError, NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.keys import seal_in
 from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace
-from backup_pipeline.core.ledger import GOOD, Attempt, Status
+from backup_pipeline.core.ledger import GOOD, Attempt, Status, until_now
 from backup_pipeline.core.manifest import StoredBundle, StoredManifest, read_inner_manifest, read_manifest
+from backup_pipeline.core.manifest.agreement import DISTRUST, disagreements, inner_disagreement, is_pinned
 from backup_pipeline.core.manifest.outline import Outline, hidden, read_outline
-from backup_pipeline.core.names import KINDS, MOST_DOCUMENT, parse_backup_id, whole
+from backup_pipeline.core.names import MOST_DOCUMENT, Kind, parse_backup_id, whole
 from backup_pipeline.core.ports import Formats, Ledger, Store
 from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
 from backup_pipeline.core.restore.requests import FIRST, Which
-from backup_pipeline.core.schedule import day_end, local_date, until_now
-from backup_pipeline.core.verification import DISTRUST, Verified, disagreements, inner_disagreement, is_pinned
+from backup_pipeline.core.schedule import day_end, local_date
+from backup_pipeline.core.verification import has_failed
 from backup_pipeline.operations.streams import Ranges
 
 M = TypeVar("M", StoredManifest, Outline, StoredManifest | Outline)
@@ -221,7 +222,6 @@ def _check_size(opened: OpenBackup[M], store: Store) -> None:
 
 
 LATEST = "latest"
-_FULL, _SELECTIVE, _WITHOUT_BUNDLE = KINDS
 
 
 def find_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None) -> Attempt:
@@ -251,15 +251,15 @@ def find_sound_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None
     if wanted == LATEST and catalog is None:
         _check_one_catalog(ledger)
     found = find_backup(wanted, ledger, catalog=catalog)
-    last = Verified(found.verification_level, found.verified_at)
-    if wanted != LATEST or store != FIRST or not last.failed:
+    last = found.verification
+    if wanted != LATEST or store != FIRST or last is None or last.passed:
         return found
     message = f"The newest full backup{_of(catalog)}, {found.backup_id}, did not verify on {last.at:%Y-%m-%d}."
     raise VerificationError(message, do=_instead(found, ledger))
 
 
 def _check_one_catalog(ledger: Ledger) -> None:
-    full = (row for row in ledger.list(status=sorted(GOOD)) if row.kind == _FULL)
+    full = (row for row in ledger.list(status=sorted(GOOD)) if row.kind is Kind.FULL)
     catalogs = sorted({row.catalog for row in full})
     if len(catalogs) > 1:
         message = f"`latest` may be a backup of {', '.join(catalogs)}."
@@ -267,9 +267,9 @@ def _check_one_catalog(ledger: Ledger) -> None:
 
 
 def _instead(lost: Attempt, ledger: Ledger) -> str:
-    good = (row for row in ledger.list(catalog=lost.catalog, status=sorted(GOOD)) if row.kind == _FULL)
+    good = (row for row in ledger.list(catalog=lost.catalog, status=sorted(GOOD)) if row.kind is Kind.FULL)
     older = (row for row in good if row.created_at < lost.created_at)
-    sound = next((row for row in older if not Verified(row.verification_level, row.verified_at).failed), None)
+    sound = next((row for row in older if not has_failed(row.verification)), None)
     again = f"`backup-pipeline verify {lost.backup_id}` says so"
     if sound is None:
         return f"If it was mended, {again}. Its copy may be good: `--store second`. Make a new backup now."
@@ -281,7 +281,7 @@ def _instead(lost: Attempt, ledger: Ledger) -> str:
 
 def bundle_place(attempt: Attempt) -> BackupPlace:
     """Where the attempt's bundle and manifest lie; NotFoundError, with the reason, when it has none."""
-    if attempt.status.good and attempt.kind != _WITHOUT_BUNDLE:
+    if attempt.status.good and attempt.kind.bundled:
         return place_of(attempt)
     if attempt.status.good:
         message = f"Backup {attempt.backup_id} exported single tables ({', '.join(attempt.tables_wanted)}); no bundle."
@@ -315,10 +315,10 @@ def opened_unread(attempt: Attempt, store: Store) -> OpenBackup[StoredManifest |
 def _latest(ledger: Ledger, catalog: str | None) -> Attempt:
     rows = ledger.list(catalog=catalog, status=sorted(GOOD))
     good = until_now(rows, ledger.now())
-    full = next((attempt for attempt in good if attempt.kind == _FULL), None)
+    full = next((attempt for attempt in good if attempt.kind is Kind.FULL), None)
     if full is not None:
         return full
-    selective = next((attempt for attempt in good if attempt.kind == _SELECTIVE), None)
+    selective = next((attempt for attempt in good if attempt.kind is Kind.SELECTIVE), None)
     do = "Run `backup-pipeline backup`; `backup-pipeline list` shows what was tried."
     if selective is not None:
         do += f" There are selective backups, which hold only some tables: name one by its id, {selective.backup_id}."

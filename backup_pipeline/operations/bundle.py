@@ -124,7 +124,7 @@ def _manifest(partitions: Sequence[PartitionRecord], schema: bytes, work: Work) 
         catalog=catalog.catalog,
         title=catalog.title,
         kind=attempt.kind,
-        type="automatic" if attempt.type == "automatic" else "manual",
+        type=attempt.type,
         created_by=attempt.created_by,
         reason=attempt.reason,
         status=Status.SUCCESS_WITH_WARNINGS if warnings else Status.SUCCESS,

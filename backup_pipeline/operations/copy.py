@@ -24,7 +24,7 @@ from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Owner
 from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.ports import Ledger, Ports, Second, Store
 from backup_pipeline.core.ports.people import BytesMoved, StageStarted
-from backup_pipeline.core.verification import Level, VerifyReport, newly_verified, passed
+from backup_pipeline.core.verification import Level, Verification, VerifyReport, newly_verified
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import bundle_place, open_unread, place_of
 from backup_pipeline.operations.verify import VerifyPorts, VerifyRequest, verify_backup
@@ -148,15 +148,13 @@ def _sha256(store: Store, key: str, ports: Ports) -> str:
 
 def _good(row: Copy, total: int, order: CopyOrder, ports: Ports) -> Copy:
     now = ports.clock()
-    level = passed(Level.BYTES, now)
     ended = replace(
         row,
         status=CopyStatus.GOOD,
         finished_at=now,
         bytes=total,
         sha256=order.bundle.sha256,
-        verification_level=level.level,
-        verified_at=level.at,
+        verification=Verification(Level.BYTES, now),
     )
     ports.ledger.copies.put(ended)
     _audit(ended, order, ports, {"bytes": total})
@@ -269,9 +267,9 @@ def _unknown(attempt: Attempt, second: Second, now: datetime) -> Copy:
 
 def _after(row: Copy, attempt: Attempt, report: VerifyReport, now: datetime) -> Copy:
     """The row after a verification. Whatever it said, a copy whose bytes were all compared and are right is good."""
-    kept = newly_verified(row.verified, report, now)
+    kept = newly_verified(row.verification, report, now)
     if kept is not None:
-        row = replace(row, verification_level=kept.level, verified_at=kept.at)
+        row = replace(row, verification=kept)
     if report.passed and report.level is not None and report.level >= Level.BYTES:
         return replace(
             row,

@@ -27,10 +27,10 @@ from backup_pipeline.core.due import DueState as Due
 from backup_pipeline.core.errors import BackupError, StoreDeniedError, StoreError, in_our_words
 from backup_pipeline.core.keys import Cipher
 from backup_pipeline.core.leases import described
-from backup_pipeline.core.ledger import GOOD, Attempt, Owner
+from backup_pipeline.core.ledger import GOOD, Attempt, Owner, until_now
 from backup_pipeline.core.ports import Alerter, Clock, Ledger, Store, StoredObject
-from backup_pipeline.core.schedule import is_future, until_now
-from backup_pipeline.core.verification import Verified
+from backup_pipeline.core.schedule import is_future
+from backup_pipeline.core.verification import has_failed
 from backup_pipeline.operations.download import AuditTrail, check_key
 from backup_pipeline.operations.due import look
 
@@ -79,7 +79,7 @@ _FEWEST_RECIPIENTS = 2
 def newest_good(ledger: Ledger, catalog: str) -> Attempt | None:
     """The newest good backup with a bundle."""
     rows = until_now(ledger.list(catalog=catalog, status=sorted(GOOD)), ledger.now())
-    return next((row for row in rows if row.kind != "tables"), None)
+    return next((row for row in rows if row.kind.bundled), None)
 
 
 def leases(
@@ -144,12 +144,18 @@ def fresh(catalog: Catalog, ledger: Ledger, now: datetime) -> Iterator[Line]:
     row = newest_good(ledger, name)
     if row is None:
         return
-    verified = Verified(row.verification_level, row.verified_at)
     do = f"Run `backup-pipeline verify {row.backup_id}`."
-    if verified.failed:
+    if has_failed(row.verification):
         yield problem(topic, f"the verification of {row.backup_id} found something", f"{do} Make another backup.")
     else:
-        yield judge_age(topic, "the newest was verified last", verified.at, now, _VERIFY_AFTER, do)
+        yield judge_age(
+            topic,
+            "the newest was verified last",
+            row.verification.at if row.verification else None,
+            now,
+            _VERIFY_AFTER,
+            do,
+        )
     do = f"Run `backup-pipeline drill latest --catalog {name}`: only a restore proves a backup."
     yield judge_age(topic, "a restore was rehearsed last", _drilled(ledger, name, now), now, _DRILL_AFTER, do)
 

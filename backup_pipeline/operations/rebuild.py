@@ -31,7 +31,7 @@ from backup_pipeline.core.rebuild import (
 )
 from backup_pipeline.core.retention.prune import Folder, sorted_folders
 from backup_pipeline.core.retention.rules import Retention, expiry
-from backup_pipeline.core.verification import Level, passed
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import place_of, read_document
 from backup_pipeline.operations.prune.plan import removal_begun
 
@@ -201,7 +201,6 @@ def _there(store: Store, catalogs: Iterable[str]) -> Mapping[str, int]:
 
 
 def _copy(row: Attempt, url: str, now: datetime) -> Copy:
-    level = passed(Level.PRESENT, now)
     return Copy(
         backup_id=row.backup_id,
         catalog=row.catalog,
@@ -211,8 +210,7 @@ def _copy(row: Attempt, url: str, now: datetime) -> Copy:
         finished_at=row.finished_at,
         bytes=row.file_size_bytes,
         sha256=row.sha256,
-        verification_level=level.level,
-        verified_at=level.at,
+        verification=Verification(Level.PRESENT, now),
     )
 
 

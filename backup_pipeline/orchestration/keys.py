@@ -11,6 +11,7 @@ import dagster as dg
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog
 from backup_pipeline.core.due import FULL, SCHEDULE
 from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.orchestration.config import (
     CATCH_UP,
@@ -154,13 +155,13 @@ def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog:
         refuse_variables(context.run.run_config)
     tags = context.run.tags
     with_bundle = bundle_key(catalog) in run_assets(context)
-    kind = "tables" if not with_bundle else "selective" if tags.get(SCOPE_TAG) == SELECTED else "full"
+    kind = Kind.TABLES if not with_bundle else Kind.SELECTIVE if tags.get(SCOPE_TAG) == SELECTED else Kind.FULL
     return Request(
         catalog=catalog,
         kind=kind,
         tables=bundle_tables(context, catalog) if with_bundle else _tables_among(run_assets(context), catalog),
         day=context.partition_time_window.start.date(),
-        type="automatic" if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else "manual",
+        type=Trigger.AUTOMATIC if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else Trigger.MANUAL,
         created_by=actor_of(context.run),
         reason=config.reason,
         late=config.late,

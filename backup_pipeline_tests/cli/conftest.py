@@ -15,6 +15,7 @@ import yaml
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.attempts import Request, begin, end_failed
@@ -69,7 +70,9 @@ def made_installation(postgres_server: EmbeddedPostgres, home: Path) -> Iterator
 
 def _failed(place: Place, source: str, ledger: SqlLedger) -> Attempt:
     ports = replace(place.ports(source), alerter=DeadChannel())
-    request = Request(SHOP, "full", ("goods",), now().date(), "manual", "karim", reason="[odd] reason", reads=False)
+    request = Request(
+        SHOP, Kind.FULL, ("goods",), now().date(), Trigger.MANUAL, "karim", reason="[odd] reason", reads=False
+    )
     attempt = begin(request, ports, NOBODY)
     end_failed(attempt, BackupError("The table goods is on fire.", do="Put it out."), ports)
     found = ledger.get(attempt.backup_id)

@@ -18,7 +18,7 @@ from backup_pipeline.core.copies import Copy, CopyAge, CopyStatus
 from backup_pipeline.core.due import due_row, freshness
 from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.core.names import new_backup_id
+from backup_pipeline.core.names import Kind, new_backup_id
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.cli.installation import Ended, executed
 from backup_pipeline_tests.core.values import catalog
@@ -119,7 +119,7 @@ def test_the_second_store_s_age_is_told_without_a_catalog_too(
     ended = run("check", "--nagios")
     assert (ended.code, "There is no good copy of a full backup of catalog shop" in ended.out) == (1, True)
     assert ended.out.endswith("shop_second_age=U shop_second_stale=1\n")
-    made = str(new_backup_id(datetime.now(UTC), "full", 1))
+    made = str(new_backup_id(datetime.now(UTC), Kind.FULL, 1))
     here.ledger.copies.put(Copy(made, "shop", "file:///mnt/nas", CopyStatus.GOOD, datetime.now(UTC)))
     ended = run("check", "--nagios")
     assert ended.code == 0

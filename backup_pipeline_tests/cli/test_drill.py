@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from backup_pipeline.core.drill.objects import MadeObjects
+from backup_pipeline.core.verification import depth_of, has_failed
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.tables import backup_logs
@@ -25,11 +26,12 @@ def installation(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.Tem
         yield made
 
 
-def level(installation: Installation) -> str | None:
+def level(installation: Installation) -> tuple[int, bool]:
     ledger = SqlLedger(installation.environment["BACKUP_LEDGER_URL"])
     try:
         found = ledger.get(installation.good.backup_id)
-        return found.verification_level if found else None
+        verification = found.verification if found else None
+        return depth_of(verification), not has_failed(verification)
     finally:
         ledger.close()
 
@@ -41,7 +43,7 @@ def test_a_good_backup_earns_level_4_and_the_report_says_how(run: Run, installat
     assert "sold   2,000      2,000  bytes" in ended.out
     assert "2 of 2 tables" in ended.out
     assert "A restore of this backup would take about" in ended.out
-    assert level(installation) == "4"
+    assert level(installation) == (4, True)
     assert "4, just now" in run("list").out
     shown = run("show", "latest").out
     assert "drill" in shown
@@ -97,5 +99,5 @@ def test_a_difference_ends_with_20_and_the_next_step(
     assert ended.code == 20
     assert "DIFFERENT: public.goods: schema.sql makes it (table), and it is not there." in ended.out
     assert "What to do:" in ended.err
-    assert level(installation) == "3 FAILED"
+    assert level(installation) == (3, False)
     assert [*(Path(installation.environment["BACKUP_HOME"]) / "work" / "drills").iterdir()] == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.manifest import sealed
+from backup_pipeline.core.verification import depth_of
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats.keys import Ed25519Keys, parse_seal_key
 from backup_pipeline.ledger.backups import SqlLedger
@@ -88,10 +89,10 @@ def test_a_rebuild_asks_for_a_persons_word(run: Run, forged: str, installation: 
     assert ended.code == 3
     assert f"--accept {forged}" in ended.out.replace("\n", " ")
     row = _row(installation, forged)
-    assert (row["sha256"], row["verification_level"]) == (installation.good.sha256, "1")
+    assert (row["sha256"], row["depth"]) == (installation.good.sha256, 1)
     assert run("rebuild", "--accept", forged, "--confirm").code == 0
     row = _row(installation, forged)
-    assert (row["sha256"] == installation.good.sha256, row["verification_level"]) == (False, "0")
+    assert (row["sha256"] == installation.good.sha256, row["depth"]) == (False, 0)
 
 
 def test_accept_wants_an_id(run: Run) -> None:
@@ -103,7 +104,7 @@ def _row(installation: Installation, backup_id: str) -> dict[str, object]:
     found = ledger.get(backup_id)
     ledger.close()
     assert found is not None
-    return {"sha256": found.sha256, "verification_level": found.verification_level, "seal_key": found.seal_key}
+    return {"sha256": found.sha256, "depth": depth_of(found.verification), "seal_key": found.seal_key}
 
 
 def test_a_key_for_seals_is_its_owners_alone_and_never_overwritten(run: Run, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from backup_pipeline.cli.list import backup_list, first_sentence
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.verification import Level, Verification
 
 AT = datetime(2026, 11, 20, 18, tzinfo=UTC)
 SELECTIVE = "20261120T180000Z-selective-1f3a9c2e"
@@ -19,8 +21,8 @@ def attempt(backup_id: str = SELECTIVE, **changed: object) -> Attempt:
     fields = {
         "backup_id": backup_id,
         "catalog": "isp_customers",
-        "kind": "selective",
-        "type": "manual",
+        "kind": Kind.SELECTIVE,
+        "type": Trigger.MANUAL,
         "status": Status.SUCCESS_WITH_WARNINGS,
         "partition_date": date(2026, 11, 21),
         "created_at": AT,
@@ -31,8 +33,7 @@ def attempt(backup_id: str = SELECTIVE, **changed: object) -> Attempt:
         "consistent": False,
         "record_count": 12_251_477,
         "file_size_bytes": 31_300_000,
-        "verification_level": "2",
-        "verified_at": AT,
+        "verification": Verification(Level.CONTENTS, AT),
         **changed,
     }
     return Attempt(**fields)  # type: ignore[arg-type]
@@ -69,11 +70,15 @@ def test_at_100_columns_ids_are_whole_and_nothing_is_lost() -> None:
 
 
 def test_the_last_verification_is_told_with_its_level_and_age() -> None:
-    rows = (attempt(), attempt(verification_level="1 FAILED"), attempt(verification_level=None))
+    rows = (
+        attempt(),
+        attempt(verification=Verification(Level.BYTES, AT, passed=False)),
+        attempt(verification=Verification(None, AT, passed=False)),
+    )
     told = shown(*rows, width=200)[1:]
     wanted = ("2, 3 days ago ", "FAILED 2026-11-20 ", "FAILED 2026-11-20 ")
     assert [part in line for part, line in zip(wanted, told, strict=True)] == [True] * 3
-    assert "FAILED" not in shown(attempt(verified_at=None, verification_level=None), width=200)[1]
+    assert "FAILED" not in shown(attempt(verification=None), width=200)[1]
 
 
 def test_where_there_is_room_each_backup_is_one_line() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.ports import Store
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.stores.directory import DirectoryStore
@@ -50,7 +51,7 @@ def aged(ledger: SqlLedger, store: Store, number: int, *, first: int = 40) -> li
         ledger.begin(row)
         known = filed(row)
         told = {name: getattr(known, name) for name in (*FILES, "snapshot_at", "file_size_bytes", "table_counts")}
-        told |= {"verification_level": "1", "verified_at": at}
+        told |= {"verification": Verification(Level.BYTES, at)}
         ledger.end(row.backup_id, Outcome(Status.SUCCESS, at + timedelta(minutes=5), **told))
         store.put(place_of(row).bundle(BUNDLE), [bundle_of(row)])
         store.put(place_of(row).manifest, [manifest_of(row)])

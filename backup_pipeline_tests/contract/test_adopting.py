@@ -10,6 +10,7 @@ import pytest
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Owner, Status
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 
@@ -27,8 +28,7 @@ WHOLE = attempt(
     sha256="0" * 64,
     consistent=False,
     warnings=("late",),
-    verification_level="0",
-    verified_at=NOON,
+    verification=Verification(Level.PRESENT, NOON),
     held_by="unknown",
     held_reason="hold.json",
     held_until=NOON + timedelta(days=3),

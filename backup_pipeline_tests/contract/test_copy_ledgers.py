@@ -27,8 +27,7 @@ def test_a_copy_comes_back_as_it_was_written(copies: Copies) -> None:
         status=CopyStatus.FAILED,
         bytes=None,
         sha256=None,
-        verification_level=None,
-        verified_at=None,
+        verification=None,
         error_message="no room; বাংলা",
         owner=Owner("host", 4711, 1795252163.77),
     )

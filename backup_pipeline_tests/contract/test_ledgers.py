@@ -5,13 +5,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import AuditEvent, Owner, Status
+from backup_pipeline.core.ledger import AuditEvent, Outcome, Owner, Status
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.verification import Verified
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
@@ -164,12 +166,12 @@ def test_the_newest_row_of_a_run_is_found(ledger: Ledger) -> None:
 
 def test_the_last_good_backup_is_one_that_can_be_compared_with(ledger: Ledger) -> None:
     counted = {"customers": 3}
-    cases = [
+    cases: list[tuple[str, dict[str, Any], Outcome]] = [
         ("oldest", {}, outcome(table_counts=counted)),
-        ("best", {"kind": "selective"}, outcome(Status.SUCCESS_WITH_WARNINGS, table_counts=counted)),
+        ("best", {"kind": Kind.SELECTIVE}, outcome(Status.SUCCESS_WITH_WARNINGS, table_counts=counted)),
         ("failed", {}, outcome(Status.FAILED, table_counts=counted)),
         ("uncounted", {}, outcome()),
-        ("tables", {"kind": "tables"}, outcome(table_counts=counted)),
+        ("tables", {"kind": Kind.TABLES}, outcome(table_counts=counted)),
         ("elsewhere", {"catalog": "retail"}, outcome(table_counts=counted)),
     ]
     for minutes, (backup_id, fields, end) in enumerate(cases):
@@ -197,17 +199,18 @@ def test_audit_rows_are_kept_newest_first(ledger: Ledger) -> None:
 def test_the_outcome_of_a_verification_takes_the_place_of_an_earlier_one_and_of_nothing_else(ledger: Ledger) -> None:
     ledger.begin(attempt())
     ledger.begin(attempt(backup_id="b2"))
-    ledger.end("b1", outcome(verification_level="1", verified_at=NOON))
+    ledger.end("b1", outcome(verification=Verification(Level.BYTES, NOON)))
     before, other = ledger.get("b1"), ledger.get("b2")
     assert before is not None
-    assert (before.verification_level, before.verified_at) == ("1", NOON)
+    assert before.verification == Verification(Level.BYTES, NOON)
     later = NOON + timedelta(days=3)
-    for level in ("2", "1 FAILED", None):
-        ledger.verified("b1", Verified(level, later))
-        assert ledger.get("b1") == replace(before, verification_level=level, verified_at=later)
+    for level, passed in ((Level.CONTENTS, True), (Level.BYTES, False), (None, False)):
+        verification = Verification(level, later, passed=passed)
+        ledger.verified("b1", verification)
+        assert ledger.get("b1") == replace(before, verification=verification)
     assert ledger.get("b2") == other
 
 
 def test_what_is_not_there_can_not_be_verified(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="nothing"):
-        ledger.verified("nothing", Verified("2", NOON))
+        ledger.verified("nothing", Verification(Level.CONTENTS, NOON))

@@ -10,6 +10,8 @@ from typing import Any
 from backup_pipeline.core.anomalies import KEY_UNIQUE, History, Past, Shape, TableShape, table_shape
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import AnomalyEntry, CheckEntry, ColumnEntry, FileEntry, SnapshotEntry, TableEntry
+from backup_pipeline.core.names import Trigger
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.ledger.attempts import attempt
 
 AT = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
@@ -72,9 +74,8 @@ def good(number: int, counts: Mapping[str, int], **fields: Any) -> Attempt:
         "table_counts": counts,
         "sha256": "ab",
         "file_size_bytes": 1000,
-        "verification_level": "1",
-        "verified_at": at,
-        "type": "automatic",
+        "verification": Verification(Level.BYTES, at),
+        "type": Trigger.AUTOMATIC,
     }
     return replace(attempt(f"b{number}"), **(given | fields))
 

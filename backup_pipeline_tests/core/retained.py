@@ -8,8 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, Verdict, plan_retention
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.verification import Level, Verification
 
 DHAKA = ZoneInfo("Asia/Dhaka")
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=DHAKA).astimezone(UTC)
@@ -21,8 +23,8 @@ def backup(at: datetime, *, salt: int = 0, **fields: Any) -> Attempt:
     given: dict[str, Any] = {
         "backup_id": f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-full-{salt:08x}",
         "catalog": "shop",
-        "kind": "full",
-        "type": "automatic",
+        "kind": Kind.FULL,
+        "type": Trigger.AUTOMATIC,
         "status": Status.SUCCESS,
         "partition_date": local_date(at, "Asia/Dhaka"),
         "created_at": at,
@@ -32,8 +34,7 @@ def backup(at: datetime, *, salt: int = 0, **fields: Any) -> Attempt:
         "snapshot_at": at,
         "file_size_bytes": 1000,
         "table_counts": {"goods": 1, "sold": 2},
-        "verification_level": "1",
-        "verified_at": at,
+        "verification": Verification(Level.BYTES, at),
     }
     return Attempt(**(given | fields))
 

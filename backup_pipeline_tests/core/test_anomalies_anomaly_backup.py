@@ -6,6 +6,7 @@ from typing import Any
 
 from backup_pipeline.core.anomalies import BackupContents, History, Shape, judge_backup, table_shape
 from backup_pipeline.core.manifest import AnomalyEntry, TableEntry
+from backup_pipeline.core.names import Kind
 from backup_pipeline_tests.core.entries import good, table
 from backup_pipeline_tests.core.values import catalog
 
@@ -26,7 +27,7 @@ def judge(now: BackupContents, history: History) -> list[tuple[str, str]]:
 
 
 def full(*tables: TableEntry, **fields: Any) -> BackupContents:
-    return BackupContents("full", tables, **fields)
+    return BackupContents(Kind.FULL, tables, **fields)
 
 
 def test_a_table_nobody_has_decided_about_is_told_when_it_comes() -> None:
@@ -55,7 +56,7 @@ def test_a_table_that_is_not_backed_up_any_more_is_told_once_with_its_rows() -> 
 
 
 def test_a_selective_backup_lacks_tables_by_right() -> None:
-    assert judge(BackupContents("selective", (ORDERS,)), before(ORDERS, PEOPLE)) == []
+    assert judge(BackupContents(Kind.SELECTIVE, (ORDERS,)), before(ORDERS, PEOPLE)) == []
 
 
 def test_the_first_backup_has_nothing_to_differ_from() -> None:

@@ -11,6 +11,8 @@ import pytest
 from backup_pipeline.core.calendar import Day, calendar
 from backup_pipeline.core.due import due_row
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.core.values import catalog as catalog_of
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # the 21st begins in Dhaka
@@ -25,8 +27,7 @@ def _row(due: datetime | None = MIDNIGHT, at: datetime = MIDNIGHT, **fields: Any
         "backup_id": "b1",
         "status": Status.SUCCESS,
         "table_counts": {"goods": 3, "sold": 4},
-        "verification_level": "1",
-        "verified_at": at,
+        "verification": Verification(Level.BYTES, at),
         "created_at": at,
         "due_at": due,
     }
@@ -42,15 +43,15 @@ def _days(*rows: Attempt, now: datetime = MIDNIGHT + DAY / 2, days: int = 1, tab
     [
         (_row(), Day.GOOD),
         (_row(status=Status.SUCCESS_WITH_WARNINGS), Day.GOOD),
-        (_row(verification_level="2"), Day.VERIFIED),
-        (_row(verification_level="4"), Day.VERIFIED),
-        (_row(verification_level="1 FAILED"), Day.PARTIAL),
-        (_row(verification_level=None), Day.PARTIAL),
+        (_row(verification=Verification(Level.CONTENTS, MIDNIGHT)), Day.VERIFIED),
+        (_row(verification=Verification(Level.RESTORED, MIDNIGHT)), Day.VERIFIED),
+        (_row(verification=Verification(Level.BYTES, MIDNIGHT, passed=False)), Day.PARTIAL),
+        (_row(verification=Verification(None, MIDNIGHT, passed=False)), Day.PARTIAL),
         (_row(late=True), Day.LATE),
         (_row(due=None, at=MIDNIGHT + 3 * HOUR), Day.LATE),
         (_row(due=None, at=MIDNIGHT + HOUR), Day.GOOD),
-        (_row(kind="selective"), Day.PARTIAL),
-        (_row(kind="tables", table_counts={}, tables_wanted=("goods",)), Day.PARTIAL),
+        (_row(kind=Kind.SELECTIVE), Day.PARTIAL),
+        (_row(kind=Kind.TABLES, table_counts={}, tables_wanted=("goods",)), Day.PARTIAL),
         (_row(status=Status.RUNNING, table_counts={}), Day.RUNNING),
         (_row(status=Status.FAILED, table_counts={}), Day.MISSED),
         (_row(status=Status.CANCELED, table_counts={}, run_id="r1"), Day.MISSED),
@@ -66,13 +67,16 @@ def test_what_a_row_says(row: Attempt, day: Day) -> None:
 
 
 def test_the_best_of_a_day_counts() -> None:
-    rows = [_row(status=Status.FAILED, table_counts={}), _row(None, backup_id="b2", verification_level="3")]
+    rows = [
+        _row(status=Status.FAILED, table_counts={}),
+        _row(None, backup_id="b2", verification=Verification(Level.REFERENCES, MIDNIGHT)),
+    ]
     assert _days(*rows) == [Day.VERIFIED]
     assert _days(_row(), _row(None, MIDNIGHT + 9 * HOUR, backup_id="b2")) == [Day.GOOD]
 
 
 def test_a_table_that_a_backup_does_not_hold_is_not_in_it() -> None:
-    some = _row(kind="selective", table_counts={"goods": 3})
+    some = _row(kind=Kind.SELECTIVE, table_counts={"goods": 3})
     assert (_days(some), _days(some, table="sold")) == ([Day.PARTIAL], [Day.MISSED])
 
 

@@ -11,6 +11,8 @@ import pytest
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, Copy, CopyStatus, copy_age, decide_copies
 from backup_pipeline.core.ledger import Attempt, Owner, Status
+from backup_pipeline.core.names import Kind
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.ledger.copies import FULL, SECOND, a_copy
 
@@ -35,8 +37,8 @@ def decided(row: Copy | None, backup: Attempt | None = None, *, alive: bool = Tr
     ("fields", "wanted", "reason"),
     [
         ({}, False, "good"),
-        ({"verification_level": "0 FAILED"}, True, "damaged"),
-        ({"verification_level": None}, True, "damaged"),
+        ({"verification": Verification(Level.PRESENT, NOW, passed=False)}, True, "damaged"),
+        ({"verification": Verification(None, NOW, passed=False)}, True, "damaged"),
         ({"status": CopyStatus.FAILED}, True, "failed"),
         ({"status": CopyStatus.DELETED}, False, "deleted"),
         ({"status": CopyStatus.COPYING, "owner": HERE}, False, "now"),
@@ -67,7 +69,7 @@ def test_only_good_backups_are_copied(status: Status) -> None:
 
 
 def test_partitions_without_a_bundle_are_no_backup_to_copy() -> None:
-    assert decided(None, good(kind="tables")) is None
+    assert decided(None, good(kind=Kind.TABLES)) is None
 
 
 def test_the_newest_come_first() -> None:
@@ -97,7 +99,7 @@ def test_a_second_store_that_fell_behind_is_stale_and_says_what_to_do() -> None:
     "fields",
     [
         {"status": CopyStatus.FAILED},
-        {"verification_level": "0 FAILED"},
+        {"verification": Verification(Level.PRESENT, NOW, passed=False)},
         {"store": "file:///other"},
         {"catalog": "shop"},
         {"backup_id": "20261120T180000Z-selective-1f3a9c2e"},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import KnownDues, Settlement, due_at_start, due_row, settle, start_deadline
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.schedule import due_times
 from backup_pipeline_tests.core.values import catalog as catalog_of
 
@@ -93,7 +94,7 @@ def test_once_anything_was_tried_there_is_no_catch_up(status: Status) -> None:
 
 
 def test_a_run_of_single_tables_is_no_backup_of_the_night() -> None:
-    tables = _began(MIDNIGHT + GRACE, Status.SUCCESS, kind="tables")
+    tables = _began(MIDNIGHT + GRACE, Status.SUCCESS, kind=Kind.TABLES)
     assert settle(SHOP, _known(due_row(SHOP, MIDNIGHT), tables), MIDNIGHT + DAY / 2).catch_up == MIDNIGHT
 
 
@@ -151,7 +152,7 @@ def test_where_the_next_one_is_near_that_one_tries() -> None:
     assert _again(MIDNIGHT + DAY - timedelta(minutes=30), _failed_night()).catch_up is None
 
 
-@pytest.mark.parametrize("fields", [{"status": Status.CANCELED}, {"due_at": None}, {"kind": "selective"}])
+@pytest.mark.parametrize("fields", [{"status": Status.CANCELED}, {"due_at": None}, {"kind": Kind.SELECTIVE}])
 def test_what_somebody_stopped_or_made_by_hand_is_not_tried_again(fields: dict[str, object]) -> None:
     assert _again(MIDNIGHT + timedelta(hours=9), _failed_night(**fields)).catch_up is None
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from backup_pipeline.core.due import DueState, due_row, freshness
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind
 from backup_pipeline_tests.core.values import catalog as catalog_of
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka
@@ -35,7 +36,7 @@ def test_an_overdue_catalog_says_what_was_missed_and_tried() -> None:
         _row(MIDNIGHT + 2 * DAY, Status.MISSED),
         _row(MIDNIGHT + DAY, Status.MISSED),
         _row(MIDNIGHT + DAY, Status.FAILED, due_at=None, backup_id="b2"),
-        _row(MIDNIGHT + DAY, Status.FAILED, due_at=None, backup_id="b3", kind="tables"),
+        _row(MIDNIGHT + DAY, Status.FAILED, due_at=None, backup_id="b3", kind=Kind.TABLES),
         GOOD,
     ]
     found = freshness(SHOP, GOOD, rows, MIDNIGHT + 3 * DAY + GRACE)

@@ -34,6 +34,7 @@ from backup_pipeline.core.manifest import (
     read_partition,
     seal,
 )
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline_tests.core.values import INSTANTS
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(["গ্রাহক ‘ক’", '"', "\u2028", "\\"])
@@ -114,8 +115,8 @@ def stored(**fields: Any) -> StoredManifest:
         "backup_id": "20261120T180000Z-full-1f3a9c2e",
         "catalog": "isp",
         "title": "আইএসপি, “all” tables",
-        "kind": "full",
-        "type": "automatic",
+        "kind": Kind.FULL,
+        "type": Trigger.AUTOMATIC,
         "created_by": "schedule",
         "status": "success",
         "consistent": True,

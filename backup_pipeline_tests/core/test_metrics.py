@@ -12,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.metrics import KnownStates, Standing, metrics_of
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.statistics import ended_as
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.stats import prometheus_text
 from backup_pipeline_tests.core.entries import AT, good
 
@@ -78,7 +80,7 @@ def test_each_destination_has_an_age_and_says_whether_it_is_fresh() -> None:
 
 def test_the_newest_good_full_backup_is_told_with_its_tables() -> None:
     failed = replace(good(2, {}), status=Status.FAILED, sha256=None)
-    selective = good(3, {"orders": 1}, kind="selective")
+    selective = good(3, {"orders": 1}, kind=Kind.SELECTIVE)
     found = series(selective, failed, NEW, OLD)
     isp = {"catalog": "isp"}
     at = NEW.created_at.timestamp()
@@ -106,14 +108,14 @@ def test_attempts_are_counted_by_how_they_ended_also_when_they_are_gone() -> Non
 
 
 def test_a_verification_that_found_something_is_none() -> None:
-    broken = good(2, {}, verification_level="1 FAILED")
+    broken = good(2, {}, verification=Verification(Level.BYTES, AT, passed=False))
     found = series(broken, OLD)
     assert found["backup_last_verified_timestamp_seconds{'catalog': 'isp'}"] == OLD.created_at.timestamp()
 
 
 def test_a_second_destination_has_a_series_of_its_own() -> None:
     made = "20261120T180000Z-full-1f3a9c2e"
-    copy = Copy(made, "isp", THERE, CopyStatus.GOOD, AT, verification_level="1", verified_at=AT)
+    copy = Copy(made, "isp", THERE, CopyStatus.GOOD, AT, verification=Verification(Level.BYTES, AT))
     older = replace(copy, backup_id="20261119T180000Z-full-1f3a9c2e")
     bad = replace(copy, backup_id="20261121T180000Z-full-1f3a9c2e", status=CopyStatus.FAILED)
     found = series(NEW, copies=(bad, copy, older))

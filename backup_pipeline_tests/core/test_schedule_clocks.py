@@ -10,12 +10,12 @@ import pytest
 from backup_pipeline.core.copies import Copy, CopyStatus, copy_age
 from backup_pipeline.core.due import DueState, freshness
 from backup_pipeline.core.errors import ClockError
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Attempt, Status, check_rows, is_missed, until_now
 from backup_pipeline.core.metrics import KnownStates, metrics_of
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, objections
-from backup_pipeline.core.schedule import check_difference, check_rows, differing, in_words, is_missed, until_now
+from backup_pipeline.core.schedule import check_difference, differing, in_words
 from backup_pipeline.core.statistics import statistics_of
-from backup_pipeline.core.verification import age
+from backup_pipeline.core.verification import Level, Verification, age
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.values import catalog
 
@@ -86,7 +86,7 @@ def test_an_age_is_never_less_than_nothing() -> None:
 
 def test_metrics_tell_of_the_newest_that_is_not_of_the_future() -> None:
     copies = [_copy(AHEAD, NOW + YEARS), _copy(OF_TODAY, NOW - HOUR)]
-    verified = replace(AHEAD, verification_level="1", verified_at=NOW + YEARS)
+    verified = replace(AHEAD, verification=Verification(Level.BYTES, NOW + YEARS))
     known = KnownStates([verified, OF_TODAY], {}, copies, [], [], "file:///first", NOW)
     found = {(one.name, *sample.labels.values()): sample.value for one in metrics_of(known) for sample in one.samples}
     now = NOW.timestamp()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.statistics import (
     forecast,
     percentile,
@@ -33,8 +34,11 @@ def days(count: int, *, first: int = 0, rows: int = 1000, **fields: object) -> l
 
 
 def test_what_is_there_is_counted_by_type_kind_and_size() -> None:
-    rows = [*days(3), good(3, {"orders": 5}, type="manual", kind="selective", file_size_bytes=7, held_by="karim")]
-    rows += [good(4, {}, kind="tables"), replace(good(5, {"orders": 1}), status=Status.DELETED)]
+    rows = [
+        *days(3),
+        good(3, {"orders": 5}, type=Trigger.MANUAL, kind=Kind.SELECTIVE, file_size_bytes=7, held_by="karim"),
+    ]
+    rows += [good(4, {}, kind=Kind.TABLES), replace(good(5, {"orders": 1}), status=Status.DELETED)]
     found = statistics_of("isp", rows, now=NOW, days=90)
     assert (found.backups, found.held) == (4, 1)
     assert (found.by_type, found.by_kind) == ({"automatic": 3, "manual": 1}, {"full": 3, "selective": 1})

@@ -10,12 +10,11 @@ from backup_pipeline.core.verification import (
     Finding,
     Level,
     LevelReport,
-    Verified,
+    Verification,
     VerifyReport,
     age,
+    in_short,
     newly_verified,
-    passed,
-    told,
 )
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -71,37 +70,38 @@ def test_a_sample_is_told_as_one_and_is_no_level() -> None:
 @pytest.mark.parametrize(
     ("before", "seen", "kept"),
     [
-        (Verified(None, None), (good(L0),), "0"),
-        (Verified("1", BEFORE), (good(L0), good(L1), good(L2)), "2"),
-        (Verified("2", BEFORE), (good(L0), good(L1), good(L2)), "2"),
-        (Verified("2", BEFORE), (good(L0), good(L1)), ...),
-        (Verified("1", BEFORE), (good(L0), part(L1), part(L2)), ...),
-        (Verified("2", BEFORE), (good(L0), bad(L1), good(L2)), "0 FAILED"),
-        (Verified("3", BEFORE), (bad(L0),), None),
-        (Verified("1", BEFORE), (good(L0), part(L1), bad(L2)), "0 FAILED"),
-        (Verified("1 FAILED", BEFORE), (good(L0), good(L1)), ...),
-        (Verified("1 FAILED", BEFORE), (good(L0), good(L1), good(L2)), "2"),
-        (Verified(None, BEFORE), (good(L0),), "0"),
-        (Verified("4", BEFORE), (good(L0), good(L1), good(L2), good(L3)), ...),
+        (None, (good(L0),), Verification(L0, NOW)),
+        (Verification(L1, BEFORE), (good(L0), good(L1), good(L2)), Verification(L2, NOW)),
+        (Verification(L2, BEFORE), (good(L0), good(L1), good(L2)), Verification(L2, NOW)),
+        (Verification(L2, BEFORE), (good(L0), good(L1)), None),
+        (Verification(L1, BEFORE), (good(L0), part(L1), part(L2)), None),
+        (Verification(L2, BEFORE), (good(L0), bad(L1), good(L2)), Verification(L0, NOW, passed=False)),
+        (Verification(L3, BEFORE), (bad(L0),), Verification(None, NOW, passed=False)),
+        (Verification(L1, BEFORE), (good(L0), part(L1), bad(L2)), Verification(L0, NOW, passed=False)),
+        (Verification(L1, BEFORE, passed=False), (good(L0), good(L1)), None),
+        (Verification(L1, BEFORE, passed=False), (good(L0), good(L1), good(L2)), Verification(L2, NOW)),
+        (Verification(None, BEFORE, passed=False), (good(L0),), Verification(L0, NOW)),
+        (Verification(Level.RESTORED, BEFORE), (good(L0), good(L1), good(L2), good(L3)), None),
     ],
 )
-def test_what_the_row_keeps(before: Verified, seen: tuple[LevelReport, ...], kept: object) -> None:
-    """(...: the row stays as it is.)"""
-    wanted = None if kept is ... else Verified(kept, NOW)  # type: ignore[arg-type]
-    assert newly_verified(before, report(*seen), NOW) == wanted
+def test_what_the_row_keeps(
+    before: Verification | None, seen: tuple[LevelReport, ...], kept: Verification | None
+) -> None:
+    """(None: the row stays as it is.)"""
+    assert newly_verified(before, report(*seen), NOW) == kept
 
 
 @pytest.mark.parametrize(
     ("row", "text"),
     [
-        (Verified(None, None), ""),
-        (passed(L2, BEFORE), "2, 3 days ago"),
-        (Verified(None, BEFORE), "FAILED 2026-11-18"),
-        (Verified("1 FAILED", BEFORE), "FAILED 2026-11-18 after level 1"),
+        (None, ""),
+        (Verification(L2, BEFORE), "2, 3 days ago"),
+        (Verification(None, BEFORE, passed=False), "FAILED 2026-11-18"),
+        (Verification(L1, BEFORE, passed=False), "FAILED 2026-11-18 after level 1"),
     ],
 )
-def test_what_people_read(row: Verified, text: str) -> None:
-    assert told(row, NOW) == text
+def test_what_people_read(row: Verification | None, text: str) -> None:
+    assert in_short(row, NOW) == text
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,12 @@ from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.due import FULL, KnownDues, Settlement, why_dropped
 from backup_pipeline.core.leases import Claim, Lease, Reading
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status, after
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status, after, is_missed, until_now
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, check_may_begin
 from backup_pipeline.core.restore.requests import after as after_change
-from backup_pipeline.core.schedule import is_missed, until_now
 from backup_pipeline.core.statistics import ended_as
-from backup_pipeline.core.verification import Verified
+from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger.errors import already_there, check_begins, no_such_entry, no_such_restore, not_there
 
 
@@ -456,11 +455,10 @@ class MemoryLedger:
             self._rows[backup_id] = after(self._row(backup_id), outcome)
             self.leases.release_of(backup_id)
 
-    def verified(self, backup_id: str, verified: Verified) -> None:
+    def verified(self, backup_id: str, verification: Verification) -> None:
         """Write the level and the time of a verification into the row."""
         with self._lock:
-            row = self._row(backup_id)
-            self._rows[backup_id] = replace(row, verification_level=verified.level, verified_at=verified.at)
+            self._rows[backup_id] = replace(self._row(backup_id), verification=verification)
 
     def hold(self, backup_id: str, hold: Hold | None) -> None:
         """Write a hold into the row, or that there is none."""

@@ -15,6 +15,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill.model import DrillReport, Fault, TableDrill
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.verification import depth_of, has_failed
 from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill, drill_with_fault
@@ -78,10 +79,10 @@ class Rehearsing:
     def inject(self, fault: Fault, **more: Any) -> tuple[DrillReport, BackupError]:
         return drill_with_fault(self.request(fault=fault, **more), self.ports())
 
-    def level(self) -> str | None:
+    def level(self) -> tuple[int, bool]:
         found = self.place.ledger.get(self.attempt.backup_id)
         assert found is not None
-        return found.verification_level
+        return depth_of(found.verification), not has_failed(found.verification)
 
     def audits(self, action: str = "drill") -> list[AuditEvent]:
         return [event for event in self.place.ledger.audits(self.attempt.backup_id) if event.action == action]

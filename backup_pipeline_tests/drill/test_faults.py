@@ -22,7 +22,7 @@ def shop(fresh_database: str, tmp_path: Path) -> Iterator[Rehearsing]:
     stored, level = made.stored(), made.level()
     yield made
     assert made.stored() == stored
-    assert made.level() == level == "1"
+    assert made.level() == level == (1, True)
     assert made.alerter.alerts == []
     assert made.left() == []
 

@@ -59,7 +59,7 @@ def test_code_of_a_hostile_source_runs_without_any_right(
     monkeypatch.setattr(PostgresScratch, "insert", count)
     report = hostile.drill()
     assert report.findings == ()
-    assert hostile.level() == "4"
+    assert hostile.level() == (4, True)
     assert table(report, "guarded").rows_again == 2
     assert places(noted) == PLACES, "that no code ran would prove nothing; policies and event triggers never run"
     assert {row["who"] for row in noted} == {"drill"}

@@ -24,7 +24,7 @@ def test_a_backup_of_an_owner_comes_back_and_earns_level_4(fresh_database: str, 
     assert report.rows == isp.place.manifest.totals.rows
     assert "employees.nid is not in the backup and may not be NULL: rows get '-'" in said(report)
     assert "employees: not compared" not in said(report)  # the view does not show what it hides
-    assert isp.level() == "4"
+    assert isp.level() == (4, True)
     assert isp.alerter.alerts == []
     assert isp.left() == []
     [event] = isp.audits()
@@ -43,7 +43,7 @@ def test_a_backup_of_the_backup_role_is_made_whole_from_its_manifest(fresh_datab
     isp = backed_up(role, tmp_path, ISP)
     report = isp.drill()
     assert report.findings == ()
-    assert isp.level() == "4"
+    assert isp.level() == (4, True)
     assert "employees: public.employees is made from the manifest: the backup role could not read it" in said(report)
     assert "public.sessions is not made: the backup role could not read it" in said(report)
     assert table(report, "employees").sheet in EQUAL

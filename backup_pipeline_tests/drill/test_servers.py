@@ -53,7 +53,7 @@ def test_a_backup_with_contrib_extensions_is_drilled_on_the_system_s_server(
         people = backed_up(url, tmp_path, drafted(url))
         report = people.drill()
         assert report.findings == ()
-        assert people.level() == "4"
+        assert people.level() == (4, True)
         assert report.server_version.startswith(str(system_binaries().version))
         assert str(system_binaries().bindir) in report.server
         assert {trial.table: trial.not_tried for trial in report.inserts} == {"public.people": ""}

@@ -78,7 +78,7 @@ def test_everything_odd_comes_back(fresh_database: str, tmp_path: Path) -> None:
     assert trials["public.orders"].drawn == ("47",)
     assert trials["public.events"].drawn == ("61",)
     assert "needed must be unique" in trials["public.bare"].not_tried
-    assert shop.level() == "4"
+    assert shop.level() == (4, True)
 
 
 def test_a_number_that_is_given_out_twice_is_a_finding(
@@ -104,7 +104,7 @@ def test_a_number_that_is_given_out_twice_is_a_finding(
     assert told.keys() == {"public.t", "public.u", "public.tickets"}
     assert told["public.tickets"].startswith("the backup has this sequence at 41, and it stands at 40")
     assert all("next number of column id is taken" in told[name] for name in ("public.t", "public.u"))
-    assert shop.level() == "3 FAILED"
+    assert shop.level() == (3, False)
     [alert] = shop.alerter.alerts
     assert alert.title == "Drill failed: shop"
     assert alert.tables.keys() == {"public.t", "public.u", "public.tickets"}
@@ -145,7 +145,7 @@ def test_a_drill_that_can_not_be_done_alerts_and_leaves_the_level(
     with pytest.raises(BackupError, match="could not be done: the scratch server lacks postgis") as failed:
         shop.drill()
     assert failed.value.exit_code == 1
-    assert shop.level() == "1"
+    assert shop.level() == (1, True)
     [alert] = shop.alerter.alerts
     assert alert.do == "Install it."
     assert [event.detail["failed"] for event in shop.audits()] == [failed.value.what]

@@ -20,6 +20,7 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import PartitionPlace, schema_key
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import FileEntry, TableEntry
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Formats, Ports, Store
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.relations import write_relation
@@ -116,13 +117,13 @@ class Exporter:
     def export(self, catalog: Catalog, tables: Sequence[str] = ()) -> Export:
         store = MemoryStore()
         wanted = tuple(tables) or tuple(catalog.tables)
-        request = Request(catalog, "tables", wanted, DAY, type="manual", created_by="tester")
+        request = Request(catalog, Kind.TABLES, wanted, DAY, type=Trigger.MANUAL, created_by="tester")
         now = _now()
         attempt = Attempt(
             backup_id="test",
             catalog=CATALOG,
-            kind="tables",
-            type="manual",
+            kind=Kind.TABLES,
+            type=Trigger.MANUAL,
             status=Status.RUNNING,
             partition_date=DAY,
             created_at=now,

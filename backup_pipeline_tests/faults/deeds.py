@@ -14,6 +14,7 @@ from botocore.loaders import create_loader
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.schedule import local_date
@@ -81,7 +82,7 @@ class BackUp:
         run_id = f"run {datetime.now(UTC):%H:%M:%S.%f}"
         tables = tuple(catalog.tables)
         day = local_date(datetime.now(UTC), catalog.timezone)
-        request = Request(catalog, "full", tables, day, "manual", "tester", run_id=run_id)
+        request = Request(catalog, Kind.FULL, tables, day, Trigger.MANUAL, "tester", run_id=run_id)
         try:
             with open_ports(settings, CATALOG) as ports:
                 close_orphans(ports, is_dead)

@@ -22,6 +22,7 @@ from backup_pipeline.core.manifest import (
     TableEntry,
     Totals,
 )
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.text import acts
 from backup_pipeline.formats.parquet import ParquetWriter
@@ -54,8 +55,8 @@ def manifest(plan: TablePlan, files: tuple[FileEntry, ...] = (), **changes: obje
         backup_id="20261120T180000Z-full-1f3a9c2e",
         catalog="isp",
         title="ISP",
-        kind="full",
-        type="automatic",
+        kind=Kind.FULL,
+        type=Trigger.AUTOMATIC,
         created_by="schedule",
         status="success",
         consistent=True,

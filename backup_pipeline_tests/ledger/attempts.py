@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
+from backup_pipeline.core.names import Kind, Trigger
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -15,8 +16,8 @@ def attempt(backup_id: str = "b1", *, minutes: int = 0, **fields: Any) -> Attemp
     at = NOON + timedelta(minutes=minutes)
     given: dict[str, Any] = {
         "catalog": "isp",
-        "kind": "full",
-        "type": "manual",
+        "kind": Kind.FULL,
+        "type": Trigger.MANUAL,
         "status": Status.RUNNING,
         "partition_date": date(2026, 11, 21),
         "created_at": at,

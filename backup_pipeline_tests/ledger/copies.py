@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.ledger.attempts import NOON
 
 FULL = "20261120T180000Z-full-1f3a9c2e"
@@ -22,7 +23,6 @@ def a_copy(**fields: Any) -> Copy:
         "finished_at": NOON,
         "bytes": 4711,
         "sha256": "ab" * 32,
-        "verification_level": "1",
-        "verified_at": NOON,
+        "verification": Verification(Level.BYTES, NOON),
     }
     return Copy(**(given | fields))

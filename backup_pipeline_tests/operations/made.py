@@ -15,6 +15,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Owner
 from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Store
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.schedule import local_date
@@ -66,9 +67,9 @@ class Place:
         """A backup of `catalog` (or the partitions of `tables`, without a bundle); its row as it ended."""
         ports = self.ports(url)
         wanted = tables or tuple(catalog.tables)
-        kind = "full" if bundle else "tables"
+        kind = Kind.FULL if bundle else Kind.TABLES
         day = local_date(now(), catalog.timezone)
-        request = Request(catalog, kind, wanted, day, type="manual", created_by="tester", reason="a test")
+        request = Request(catalog, kind, wanted, day, type=Trigger.MANUAL, created_by="tester", reason="a test")
         attempt = begin(request, ports, NOBODY)
         work = Work(request, attempt, ports)
         for result in export_attempt(work):

@@ -9,6 +9,8 @@ import pytest
 
 from backup_pipeline.core.errors import NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import bundle_place, find_backup, find_sound_backup, stored_manifest
 from backup_pipeline_tests.core.retained import days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
@@ -53,8 +55,8 @@ def test_an_id_of_another_catalog_is_not_found(made: Made) -> None:
 
 def test_latest_passes_over_failed_ones_selective_ones_and_single_tables(made: Made) -> None:
     add(made, "f0000001", status=Status.FAILED)
-    add(made, "f0000002", status=Status.SUCCESS, kind="tables")
-    add(made, "f0000005", status=Status.SUCCESS, kind="selective")
+    add(made, "f0000002", status=Status.SUCCESS, kind=Kind.TABLES)
+    add(made, "f0000005", status=Status.SUCCESS, kind=Kind.SELECTIVE)
     assert find_backup("latest", made.ledger) == made.attempt
 
 
@@ -76,8 +78,8 @@ def test_latest_of_nothing_says_how_to_make_one() -> None:
 
 
 def test_where_all_good_ones_are_selective_the_advice_names_the_newest_by_its_id(made: Made) -> None:
-    add(made, "f0000006", kind="selective", catalog="isp", created_at=now() - timedelta(seconds=30))
-    newest = add(made, "f0000007", kind="selective", catalog="isp", created_at=now())
+    add(made, "f0000006", kind=Kind.SELECTIVE, catalog="isp", created_at=now() - timedelta(seconds=30))
+    newest = add(made, "f0000007", kind=Kind.SELECTIVE, catalog="isp", created_at=now())
     with pytest.raises(NotFoundError, match="no good full backup") as caught:
         find_backup("latest", made.ledger, catalog="isp")
     assert f"by its id, {newest.backup_id}" in caught.value.do
@@ -89,7 +91,7 @@ def test_where_all_good_ones_are_selective_the_advice_names_the_newest_by_its_id
         ({"status": Status.FAILED}, "is failed: it has no bundle"),
         ({"status": Status.RUNNING}, "is running: it has no bundle"),
         ({"status": Status.DELETED}, "its bundle is gone"),
-        ({"status": Status.SUCCESS, "kind": "tables"}, "exported single tables"),
+        ({"status": Status.SUCCESS, "kind": Kind.TABLES}, "exported single tables"),
     ],
 )
 def test_an_attempt_without_a_bundle_says_why(made: Made, changed: dict[str, object], told: str) -> None:
@@ -116,7 +118,9 @@ def test_a_damaged_manifest_is_a_failed_verification(made: Made) -> None:
 
 def test_the_latest_that_was_found_damaged_is_refused_and_the_last_sound_one_named() -> None:
     ledger, (newest, older, oldest) = MemoryLedger(), days(3)
-    for row in (replace(newest, verification_level="1 FAILED"), replace(older, verification_level=None), oldest):
+    damaged = Verification(Level.BYTES, newest.created_at, passed=False)
+    unreadable = Verification(None, older.created_at, passed=False)
+    for row in (replace(newest, verification=damaged), replace(older, verification=unreadable), oldest):
         ledger._rows[row.backup_id] = row
     with pytest.raises(VerificationError, match=f"{newest.backup_id}, did not verify on ") as caught:
         find_sound_backup("latest", ledger, catalog="shop")

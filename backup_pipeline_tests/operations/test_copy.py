@@ -12,9 +12,10 @@ from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, SettingsError, StoreUnavailableError
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports, Second, Store
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.core.verification import Level
+from backup_pipeline.core.verification import Level, depth_of
 from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.copy import copy_backup, copy_missing, missing_copies, order_of, verify_copy
@@ -81,9 +82,9 @@ def test_a_copy_has_every_byte_and_its_own_row(desk: Desk) -> None:
     row = desk.copy()
     assert same(desk)
     assert desk.row == row
-    assert (row.status, row.verification_level, row.sha256) == (CopyStatus.GOOD, "1", desk.made.attempt.sha256)
+    assert (row.status, depth_of(row.verification), row.sha256) == (CopyStatus.GOOD, 1, desk.made.attempt.sha256)
     assert row.bytes == sum(stored.size for stored in desk.second.list(""))
-    assert row.verified_at is not None
+    assert row.verification is not None
     assert desk.actions == ["copy"]
     assert desk.people.heard == []
 
@@ -187,7 +188,7 @@ def test_a_copy_is_verified_in_its_own_row(desk: Desk) -> None:
     before = desk.made.ledger.get(desk.made.attempt.backup_id)
     assert verified(desk)
     assert desk.row is not None
-    assert (desk.row.verification_level, desk.row.good) == ("2", True)
+    assert (depth_of(desk.row.verification), desk.row.good) == (2, True)
     assert desk.made.ledger.get(desk.made.attempt.backup_id) == before
     assert desk.actions == ["copy", "verify"]
 
@@ -220,7 +221,7 @@ def test_what_was_never_copied_can_not_be_verified_there(desk: Desk) -> None:
 
 def backed_up(url: str, place: Place, ports: Ports) -> Attempt:
     tables = tuple(SHOP.tables)
-    request = Request(SHOP, "full", tables, local_date(now(), SHOP.timezone), "manual", "tester")
+    request = Request(SHOP, Kind.FULL, tables, local_date(now(), SHOP.timezone), Trigger.MANUAL, "tester")
     attempt = begin(request, ports, NOBODY)
     work = Work(request, attempt, ports)
     assert all(result.error is None for result in export_attempt(work))

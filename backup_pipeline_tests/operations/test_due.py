@@ -14,6 +14,7 @@ from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Delivery, Severity, 
 from backup_pipeline.core.due import DueState
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerUnavailableError
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.ledger.backups import SqlLedger
@@ -76,11 +77,11 @@ class World:
         self.now = now
         return account(SHOP, self.ports).freshness.state
 
-    def begin(self, *, kind: str = "full") -> Attempt:
+    def begin(self, *, kind: Kind = Kind.FULL) -> Attempt:
         day = local_date(self.now, SHOP.timezone)
-        return begin(Request(SHOP, kind, ("goods",), day, "automatic", "tester"), self.ports, NOBODY)
+        return begin(Request(SHOP, kind, ("goods",), day, Trigger.AUTOMATIC, "tester"), self.ports, NOBODY)
 
-    def succeed(self, *, after: timedelta = MINUTE, kind: str = "full") -> Attempt:
+    def succeed(self, *, after: timedelta = MINUTE, kind: Kind = Kind.FULL) -> Attempt:
         attempt = self.begin(kind=kind)
         self.now += after
         outcome = Outcome(Status.SUCCESS, self.now, table_counts={"goods": 1})
@@ -88,7 +89,7 @@ class World:
         tell_success(attempt, self.ports)
         return attempt
 
-    def fail(self, error: BaseException | None = None, *, kind: str = "full") -> Attempt:
+    def fail(self, error: BaseException | None = None, *, kind: Kind = Kind.FULL) -> Attempt:
         attempt = self.begin(kind=kind)
         end_failed(attempt, error or BackupError("goods is on fire.", do="Put it out."), self.ports)
         return attempt
@@ -219,10 +220,10 @@ def test_a_storm_of_failures_is_one_thread_with_a_reminder_a_day(world: World) -
 def test_what_failed_of_single_tables_is_a_thread_of_its_own(world: World) -> None:
     world.now = MIDNIGHT + 5 * HOUR
     world.fail()
-    world.fail(kind="tables")
-    world.fail(kind="tables")
+    world.fail(kind=Kind.TABLES)
+    world.fail(kind=Kind.TABLES)
     assert len(world.people.alerts) == 2
-    world.succeed(kind="tables")
+    world.succeed(kind=Kind.TABLES)
     assert world.people.titles[-1] == "Backups work again: shop"
     assert [thread.topic for thread in world.ledger.threads.list()] == ["full"]
 
@@ -282,7 +283,7 @@ def test_looking_writes_nothing_and_tells_nobody(world: World) -> None:
 def test_a_full_backup_pings_its_start_and_its_end_and_the_audit_says_what_became_of_it(world: World) -> None:
     failed = world.fail()
     good = world.succeed()
-    world.succeed(kind="tables")
+    world.succeed(kind=Kind.TABLES)
     ids = [failed.backup_id, good.backup_id]
     assert world.switch.heard == [
         f"start shop: start: backup {ids[0]}",
@@ -304,7 +305,9 @@ def test_a_run_without_a_row_pings_its_failure(world: World) -> None:
             raise LedgerUnavailableError(message)
 
     world.ledger = Gone()
-    request = Request(SHOP, "full", ("goods",), local_date(world.now, SHOP.timezone), "automatic", "t", run_id="r1")
+    request = Request(
+        SHOP, Kind.FULL, ("goods",), local_date(world.now, SHOP.timezone), Trigger.AUTOMATIC, "t", run_id="r1"
+    )
     with pytest.raises(LedgerUnavailableError):
         begin(request, world.ports, NOBODY)
     assert world.switch.heard == ["fail shop: the ledger is gone"]

@@ -9,6 +9,7 @@ import pytest
 
 from backup_pipeline.core.errors import BackupError, DecryptError, RefusedError
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
 from backup_pipeline.operations.backup import bundle_attempt
@@ -32,7 +33,7 @@ def rebundled(machine: Machine, shop_url: str) -> Attempt:
     ports = machine.place.ports(shop_url)
     tables = tuple(VAULT.tables)
     day = next(iter(machine.ledger._rows.values())).partition_date
-    request = Request(VAULT, "full", tables, day, type="manual", created_by="tester", reads=False)
+    request = Request(VAULT, Kind.FULL, tables, day, type=Trigger.MANUAL, created_by="tester", reads=False)
     attempt = begin(request, ports, NOBODY)
     try:
         bundle_attempt(Work(request, attempt, replace(ports, spool=machine.home / "spool")))

@@ -8,7 +8,9 @@ import pytest
 
 from backup_pipeline.core.errors import LockedError, RefusedError, StoreDeniedError
 from backup_pipeline.core.ledger import Attempt, Hold, Status, seal_hold
+from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import check_confirmed, check_deletable, delete_backup, left_error
 from backup_pipeline_tests.core.retained import NOW, backup, days
@@ -68,14 +70,14 @@ def test_one_that_a_restore_reads_stays(shop: Shelved) -> None:
 
 
 def test_one_within_the_grace_stays(shop: Shelved) -> None:
-    row = backup(NOW, type="manual", salt=8)
-    shop.add(row, backup(NOW, type="manual", salt=9))
+    row = backup(NOW, type=Trigger.MANUAL, salt=8)
+    shop.add(row, backup(NOW, type=Trigger.MANUAL, salt=9))
     assert "younger than the grace of 60 minutes" in _refusal(shop, row)
 
 
 def test_one_whose_successor_is_not_verified_stays(shop: Shelved) -> None:
     rows = days(6)
-    add_row(shop.ledger, replace(rows[2], verification_level="1 FAILED"))
+    add_row(shop.ledger, replace(rows[2], verification=Verification(Level.BYTES, rows[2].created_at, passed=False)))
     assert f"{rows[2].backup_id}, which comes after it, is not verified" in _refusal(shop, rows[3])
 
 
@@ -87,7 +89,7 @@ def test_the_floor_stays(shop: Shelved) -> None:
 
 
 def test_a_manual_one_goes_because_manual_ones_have_no_floor(shop: Shelved) -> None:
-    row = backup(days(6)[4].started_at, type="manual", salt=8)
+    row = backup(days(6)[4].started_at, type=Trigger.MANUAL, salt=8)
     shop.add(row)
     delete_backup(row, shop.wish, shop.ports, reason="")
     assert shop.row(row.backup_id).status is Status.DELETED

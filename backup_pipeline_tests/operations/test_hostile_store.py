@@ -20,6 +20,7 @@ from backup_pipeline.core.keys import seal_in
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import StoredBundle, sealed
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import RestorePorts, Second, Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.rebuild import ChangeKind
@@ -331,7 +332,7 @@ def _tables_then_bundle(url: str, folder: Path, forge: Callable[[MemoryStore, Pl
     forge(raw, place)
     ports = replace(place, spool=folder / "second").ports(url)
     day = local_date(now(), SHOP.timezone)
-    request = Request(SHOP, "full", ("goods", "sold"), day, type="manual", created_by="t", reason="")
+    request = Request(SHOP, Kind.FULL, ("goods", "sold"), day, type=Trigger.MANUAL, created_by="t", reason="")
     bundle_attempt(Work(request, begin(request, ports, NOBODY), ports))
 
 

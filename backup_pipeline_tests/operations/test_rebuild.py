@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from backup_pipeline.core.ports import Ledger, Second, Store
 from backup_pipeline.core.rebuild import NOBODY as UNKNOWN
 from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
 from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.verification import Level, Verification, depth_of
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
 from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild, rebuild
@@ -26,6 +27,7 @@ from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import now
 from backup_pipeline_tests.operations.vault import STRANGER_SECRET, Vault
 
+DEEP = Verification(Level.CONTENTS, datetime(2026, 11, 21, tzinfo=UTC))
 RULES = (Retention.model_validate({"manual": {"keep_within": "90 days"}}), "Asia/Dhaka")
 
 
@@ -74,10 +76,10 @@ def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
     }
     later: dict[str, Any] = {
         "finished_at": row.finished_at,
-        "verified_at": row.verified_at,
         "expires_at": row.expires_at,
     }
-    assert row == replace(made.attempt, verification_level="0", **lost, **later)
+    assert row == replace(made.attempt, verification=row.verification, **lost, **later)
+    assert depth_of(row.verification) == Level.PRESENT
     assert row.expires_at is not None
     assert row.expires_at - made.manifest.snapshot.taken_at > timedelta(days=89)
     assert ports.ledger.shapes.get(row.backup_id) is not None
@@ -131,7 +133,7 @@ def test_a_backup_that_is_being_made_is_left_alone(made: Made) -> None:
 
 
 def test_a_manifest_that_contradicts_the_row_is_told_and_not_taken_over(made: Made) -> None:
-    other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, verification_level="2")
+    other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, verification=DEEP)
     made.ledger._rows[other.backup_id] = other
     plan = rebuilt(ports_of(made.store, made.ledger))
     [change] = plan.changes
@@ -142,22 +144,22 @@ def test_a_manifest_that_contradicts_the_row_is_told_and_not_taken_over(made: Ma
 
 
 def test_a_person_may_accept_it_and_its_verification_begins_anew(made: Made) -> None:
-    other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, manifest_sha256="1" * 64, verification_level="2")
+    other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, manifest_sha256="1" * 64, verification=DEEP)
     made.ledger._rows[other.backup_id] = other
     [change] = rebuilt(ports_of(made.store, made.ledger, accepted=frozenset({other.backup_id}))).changes
     assert change.kind is ChangeKind.CORRECT
     row = row_in(made.ledger, other.backup_id)
     assert (row.file_size_bytes, row.sha256) == (made.manifest.bundle.bytes, made.manifest.bundle.sha256)
-    assert (row.manifest_sha256, row.verification_level) == (made.attempt.manifest_sha256, "0")
+    assert (row.manifest_sha256, depth_of(row.verification)) == (made.attempt.manifest_sha256, 0)
 
 
 def test_what_the_row_lacks_is_filled_in_and_what_was_verified_stays(made: Made) -> None:
-    poor = replace(made.attempt, record_count=None, table_counts={}, verification_level="2")
+    poor = replace(made.attempt, record_count=None, table_counts={}, verification=DEEP)
     made.ledger._rows[poor.backup_id] = poor
     [change] = rebuilt(ports_of(made.store, made.ledger)).changes
     assert (change.kind, change.reason.partition(": ")[2]) == (ChangeKind.CORRECT, "record_count")
     row = row_in(made.ledger, poor.backup_id)
-    assert (row.record_count, row.verification_level) == (made.attempt.record_count, "2")
+    assert (row.record_count, row.verification) == (made.attempt.record_count, DEEP)
 
 
 def test_a_deleted_backup_whose_folder_holds_something_else_now_is_not_taken_for_it(made: Made) -> None:
@@ -213,7 +215,7 @@ def test_a_row_whose_backup_is_gone_says_so(two: tuple[Made, Attempt]) -> None:
 
 def test_a_good_copy_elsewhere_keeps_the_row_of_a_lost_backup(two: tuple[Made, Attempt]) -> None:
     made, older = two
-    made.ledger.copies.put(Copy(older.backup_id, "shop", "s3://far", CopyStatus.GOOD, now(), verification_level="1"))
+    made.ledger.copies.put(Copy(older.backup_id, "shop", "s3://far", CopyStatus.GOOD, now(), verification=DEEP))
     [problem] = rebuilt(ports_of(made.store, made.ledger)).problems
     assert "s3://far" in problem.reason
     assert row_in(made.ledger, older.backup_id) == older

@@ -20,7 +20,15 @@ import pytest
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Store
-from backup_pipeline.core.verification import Finding, Level, Verified, VerifyReport, parse_sample
+from backup_pipeline.core.verification import (
+    Finding,
+    Level,
+    Verification,
+    VerifyReport,
+    depth_of,
+    has_failed,
+    parse_sample,
+)
 from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.formats import decoder as inspect_parquet
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
@@ -417,7 +425,7 @@ def test_a_look_up_of_what_is_not_in_the_backup_leaves_the_other_columns_compare
 
 
 def test_the_row_keeps_the_level_and_a_finding_takes_it_away(library: Made) -> None:
-    def kept(**asked: Any) -> Verified:
+    def kept(**asked: Any) -> Verification | None:
         attempt = library.ledger.get(library.attempt.backup_id)
         assert attempt is not None
         unknown: dict[str, Any] = dict.fromkeys(("sha256", "manifest_sha256", "file_size_bytes", "record_count"))
@@ -425,22 +433,24 @@ def test_the_row_keeps_the_level_and_a_finding_takes_it_away(library: Made) -> N
         verify_attempt(attempt, VerifyRequest(**asked), verify_ports(library.store), ledger=library.ledger, actor="r")
         row = library.ledger.get(library.attempt.backup_id)
         assert row is not None
-        return Verified(row.verification_level, row.verified_at)
+        return row.verification
 
-    made_at, finished_at = library.attempt.verified_at, library.attempt.finished_at
-    assert made_at is not None
+    first, finished_at = library.attempt.verification, library.attempt.finished_at
+    assert first is not None
     assert finished_at is not None
-    assert library.attempt.verification_level == "1"
-    assert library.attempt.started_at <= made_at <= finished_at
-    assert kept(level=Level.CONTENTS, sample=parse_sample("10%")) == Verified("1", made_at)
-    assert kept(level=Level.REFERENCES).level == "3"
-    assert kept(level=Level.BYTES).level == "3"
+    assert (first.level, first.passed) == (Level.BYTES, True)
+    assert library.attempt.started_at <= first.at <= finished_at
+    assert kept(level=Level.CONTENTS, sample=parse_sample("10%")) == first
+    assert depth_of(kept(level=Level.REFERENCES)) == 3
+    assert depth_of(kept(level=Level.BYTES)) == 3
     forge(library, text(SHEETS["areas"], "area 30", "area 31"))
-    assert kept(level=Level.CONTENTS).level == "1 FAILED"
-    assert kept(level=Level.BYTES).level == "1 FAILED"
+    again = kept(level=Level.CONTENTS)
+    assert (depth_of(again), has_failed(again)) == (1, True)
+    again = kept(level=Level.BYTES)
+    assert (depth_of(again), has_failed(again)) == (1, True)
     library.store.delete([library.bundle])
     gone = kept(level=Level.PRESENT)
-    assert (gone.level, gone.failed) == (None, True)
+    assert (depth_of(gone), has_failed(gone)) == (-1, True)
 
 
 def test_nothing_is_left_behind(library: Made, tmp_path: Path) -> None:

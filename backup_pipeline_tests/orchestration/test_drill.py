@@ -10,6 +10,7 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from backup_pipeline.core.drill.objects import MadeObjects
+from backup_pipeline.core.verification import Level, depth_of, has_failed
 from backup_pipeline.orchestration.drill import DrillConfig
 from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline_tests.orchestration.installation import Installation
@@ -43,7 +44,7 @@ def test_the_newest_backup_comes_back_and_the_run_says_so(shop: Installation) ->
     assert "| customers | 500 | 500 | bytes | bytes |" in told["report"]
     assert "| totals (view) |" in told["report"]
     assert told["predicted_restore_seconds"] > 0
-    assert shop.attempt().verification_level == "4"
+    assert depth_of(shop.attempt().verification) == Level.RESTORED
     assert shop.alerts() == []
     [event] = [event for event in shop.audits() if event.action == "drill"]
     assert event.detail["run_id"] == result.run_id
@@ -59,7 +60,7 @@ def test_a_difference_fails_the_run_and_people_hear_of_it_once(
     [(what, more)] = shop.step_failures(result.run_id)
     assert "public.customers" in what
     assert more["exit code"] == 20
-    assert shop.attempt().verification_level == "3 FAILED"
+    assert (depth_of(shop.attempt().verification), has_failed(shop.attempt().verification)) == (3, True)
     [alert] = shop.alerts()
     assert "Drill failed: shop" in alert
     tell_of_failure(shop, result.run_id)
@@ -85,7 +86,7 @@ def test_an_injected_fault_fails_the_run_and_nobody_is_alerted(shop: Installatio
     assert more["exit code"] == 20
     tell_of_failure(shop, result.run_id)
     assert shop.alerts() == []
-    assert shop.attempt().verification_level == "1"
+    assert depth_of(shop.attempt().verification) == Level.BYTES
     wrong = drilled(shop, inject="fire")
     assert "no fault 'fire'" in shop.step_failures(wrong.run_id)[0][0]
 

@@ -14,6 +14,7 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
 from backup_pipeline.core.ledger import Owner, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.backup import close_orphans
@@ -42,7 +43,7 @@ def _started(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
 
 def _begin(installation: Installation, ports: Ports, run: dg.DagsterRun, owner: Owner) -> None:
     today = installation.today
-    request = Request(installation.catalog, "full", ("notes",), today, "manual", "tester", run_id=run.run_id)
+    request = Request(installation.catalog, Kind.FULL, ("notes",), today, Trigger.MANUAL, "tester", run_id=run.run_id)
     begin(request, ports, owner)
 
 

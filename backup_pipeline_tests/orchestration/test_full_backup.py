@@ -18,6 +18,7 @@ import pytest
 
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import StoredManifest, read_inner_manifest
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.launch import RunResult
 from backup_pipeline.wiring.ports import open_ports, this_owner
@@ -290,7 +291,9 @@ def test_two_catalogs_in_one_run_have_a_row_and_a_bundle_each(installation: Inst
 def test_the_steps_of_a_catalog_share_their_row_and_another_catalog_in_the_run_has_its_own(
     installation: Installation,
 ) -> None:
-    shop = Request(installation.catalog, "full", TABLES, installation.today, "manual", "tester", run_id="one-run")
+    shop = Request(
+        installation.catalog, Kind.FULL, TABLES, installation.today, Trigger.MANUAL, "tester", run_id="one-run"
+    )
     branch = replace(shop, catalog=shop.catalog.model_copy(update={"catalog": "branch"}))
     with open_ports(installation.settings, "shop") as ports:
         first, other, again = (begin(request, ports, this_owner()) for request in (shop, branch, shop))

@@ -13,6 +13,7 @@ import psycopg
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.leases import Claim, Lease, held_error
 from backup_pipeline.core.ledger import Attempt, Owner, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.export import load_partition
 from backup_pipeline.orchestration.failures import failure
@@ -59,7 +60,7 @@ def test_the_second_run_is_refused_naming_the_first_and_after_its_death_the_next
 
 def test_a_holder_on_a_host_that_went_down_is_waited_for_and_then_succeeded(installation: Installation) -> None:
     with open_ports(installation.settings, "shop") as ports:
-        request = Request(installation.catalog, "full", ("notes",), installation.today, "manual", "rahim")
+        request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, "rahim")
         lost = begin(request, ports, Owner("elsewhere", 4711, 1.0)).backup_id
     with psycopg.connect(installation.ledger_url) as session:
         session.execute("UPDATE leases SET expires_at = clock_timestamp() + interval '4 s'")

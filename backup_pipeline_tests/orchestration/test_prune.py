@@ -12,6 +12,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
@@ -100,15 +101,15 @@ def test_a_safety_backup_of_a_restore_goes_by_the_rule_of_manual_ones(installati
             row,
             backup_id=row.backup_id.replace("-full-", "-selective-"),
             catalog="shop_before_restore",
-            kind="selective",
-            type="manual",
+            kind=Kind.SELECTIVE,
+            type=Trigger.MANUAL,
             status=Status.RUNNING,
             table_counts={"customers": 1},
         )
         ledger.begin(moved)
         known = filed(replace(moved, sha256=None))
-        files = {name: getattr(known, name) for name in (*FILES, "snapshot_at", "file_size_bytes", "verified_at")}
-        ledger.end(moved.backup_id, outcome(verification_level="1", **files))
+        files = {name: getattr(known, name) for name in (*FILES, "snapshot_at", "file_size_bytes", "verification")}
+        ledger.end(moved.backup_id, outcome(**files))
         installation.store.put(place_of(moved).bundle(BUNDLE), [bundle_of(moved)])
         installation.store.put(place_of(moved).manifest, [manifest_of(moved)])
         safety.append(moved)

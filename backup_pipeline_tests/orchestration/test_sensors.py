@@ -14,6 +14,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports.people import Event, StageStarted
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.config import CATALOG_TAG
@@ -35,10 +36,10 @@ def _dead_run(installation: Installation, event: str, status: dg.DagsterRunStatu
         if row:
             request = Request(
                 catalog=installation.catalog,
-                kind="full",
+                kind=Kind.FULL,
                 tables=("notes",),
                 day=installation.today,
-                type="manual",
+                type=Trigger.MANUAL,
                 created_by="tester",
                 run_id=run.run_id,
             )
@@ -130,7 +131,7 @@ def test_a_run_whose_checks_passed_is_not_told(installation: Installation) -> No
 
 def test_the_orphans_sensor_leaves_the_living_alone(installation: Installation) -> None:
     with open_ports(installation.settings, "shop") as ports:
-        request = Request(installation.catalog, "full", ("notes",), installation.today, "manual", "tester")
+        request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, "tester")
         begin(request, ports, this_owner())
     said = tick(installation, "backup_orphans")
     assert "alive" in str(said.skip_reason)

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports.people import Event, PageWritten
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.operations.attempts import Request, Work
@@ -65,7 +66,7 @@ def main(url: str, folder: Path, workers: int) -> None:
     now = utc_now()
     day = local_date(now, catalog.timezone)
     counting, stop = Counting(), threading.Event()
-    request = Request(catalog, "tables", tuple(tables), day, type="manual", created_by="burden")
+    request = Request(catalog, Kind.TABLES, tuple(tables), day, type=Trigger.MANUAL, created_by="burden")
     attempt = Attempt(
         backup_id="burden",
         catalog=catalog.catalog,

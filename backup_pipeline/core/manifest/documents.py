@@ -10,7 +10,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backup_pipeline.core.catalog.rules import timezone_name
 from backup_pipeline.core.errors import UsageError
-from backup_pipeline.core.names import bundle_path, catalog_folder, file_name, parse_backup_id, table_folder
+from backup_pipeline.core.names import (
+    Kind,
+    Trigger,
+    bundle_path,
+    catalog_folder,
+    file_name,
+    parse_backup_id,
+    table_folder,
+)
 from backup_pipeline.core.plans import type_name
 
 
@@ -271,8 +279,8 @@ class Manifest(WrittenManifest):
     backup_id: BackupIdText
     catalog: CatalogName
     title: str = ""
-    kind: str
-    type: Literal["manual", "automatic"]
+    kind: Kind
+    type: Trigger
     created_by: str
     reason: str = ""
     status: str

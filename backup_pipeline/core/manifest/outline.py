@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
 
 from backup_pipeline.core.manifest import (
     CIPHERTEXT,
@@ -19,6 +18,7 @@ from backup_pipeline.core.manifest import (
     validated,
 )
 from backup_pipeline.core.manifest.documents import BackupIdText, CatalogName, Timezone, WrittenManifest
+from backup_pipeline.core.names import Kind, Trigger
 
 _IS_BACKUP = "backup_id"
 
@@ -32,8 +32,8 @@ class Outline(WrittenManifest):
     format_version: str = FORMAT_VERSION
     backup_id: BackupIdText
     catalog: CatalogName
-    kind: str
-    type: Literal["manual", "automatic"]
+    kind: Kind
+    type: Trigger
     status: str
     consistent: bool
     late: bool = False

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.leases import Claim, Lease, Reading
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
-    from backup_pipeline.core.verification import Verified
+    from backup_pipeline.core.verification import Verification
 
 
 class Copies(Protocol):
@@ -238,7 +238,7 @@ class Ledger(Protocol):
     def end(self, backup_id: str, outcome: Outcome) -> None:
         """Close the row, and give its lease back with it. Refuses a move that `statuses` does not allow."""
 
-    def verified(self, backup_id: str, verified: Verified) -> None:
+    def verified(self, backup_id: str, verification: Verification) -> None:
         """Write into the row what a verification came to, in place of what an earlier one did."""
 
     def hold(self, backup_id: str, hold: Hold | None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from backup_pipeline.core.manifest import OtherSequenceEntry
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.restore.dump import POST_DATA, Dump, DumpEntry, TokenKind
 from backup_pipeline.core.restore.model import (
     Action,
@@ -152,7 +153,7 @@ _SHOWN = 10
 def other_sequences(basis: TablesBasis, steps: SchemaSteps) -> tuple[tuple[SequenceRestore, ...], list[RestoreRemark]]:
     """What becomes of each: set where the restore makes it; moved on where it is there and everything is restored."""
     created = _created(basis, steps)
-    whole = not (basis.request.tables or basis.request.moves) and basis.manifest.kind == "full"
+    whole = not (basis.request.tables or basis.request.moves) and basis.manifest.kind is Kind.FULL
     there = basis.facts.sequences if whole else {}
     wanted = [
         sequence for sequence in basis.manifest.sequences if sequence.sequence in created or sequence.sequence in there

@@ -11,6 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from backup_pipeline.core.comparison import pointings
 from backup_pipeline.core.manifest import Manifest, TableEntry
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.restore.columns import plain_remarks, plain_table
 from backup_pipeline.core.restore.ddl import (
@@ -291,7 +292,7 @@ def _steps(places: tuple[Place, ...], basis: TablesBasis) -> tuple[SchemaSteps, 
         return SchemaSteps(), []
     moved = [place for place in places if place.moved]
     created = [place.target for place in places if not place.moved and not place.obstacle]
-    whole = not (basis.request.tables or basis.request.moves) and basis.manifest.kind == "full"
+    whole = not (basis.request.tables or basis.request.moves) and basis.manifest.kind is Kind.FULL
     steps, remarks = SchemaSteps(), list[RestoreRemark]()
     if basis.dump and created:
         everything = whole and basis.facts.empty

@@ -11,7 +11,7 @@ from typing import Protocol
 from backup_pipeline.core.layout import HOLD_NAME, MANIFEST_NAME, backups_prefix, schema_prefix, tables_prefix
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import StoredObject
-from backup_pipeline.core.retention.rules import PARTITIONS_ONLY, RetentionBasis, Verdict, plan_retention
+from backup_pipeline.core.retention.rules import RetentionBasis, Verdict, plan_retention
 from backup_pipeline.core.schedule import local_date
 
 
@@ -324,7 +324,7 @@ def lacking(rows: Sequence[Attempt], folders: Mapping[str, Folder]) -> Sequence[
 def _exists(row: Attempt, facts: StoreFacts) -> bool:
     folder = facts.folders.get(row.backup_id)
     filed = folder is not None and folder.has_manifest and folder.day == row.partition_date
-    return row.kind == PARTITIONS_ONLY or filed
+    return not row.kind.bundled or filed
 
 
 def _going(verdicts: Sequence[Verdict], facts: StoreFacts, debris: Sequence[Debris]) -> frozenset[str]:

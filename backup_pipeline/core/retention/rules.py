@@ -14,8 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from backup_pipeline.core.catalog import rules as catalog_rules
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.schedule import is_future
-from backup_pipeline.core.verification import Level, Verified
+from backup_pipeline.core.verification import Level, depth_of, has_failed
 
 FOREVER = "forever"
 _SPAN = re.compile(r"(?P<count>[1-9][0-9]{0,4}) (?P<unit>hour|day|week|month|year)s?")
@@ -84,9 +85,9 @@ class Retention(BaseModel):
     manual: ManualRule = ManualRule(keep_within=FOREVER)
     schedule: Annotated[str, AfterValidator(catalog_rules.cron)] | None = "0 3 * * 0"
 
-    def of(self, how: str) -> Rule:
-        """The rule of a type of backup. One of an unknown type was made by somebody, and is kept as such."""
-        return self.automatic if how == "automatic" else self.manual
+    def of(self, trigger: Trigger) -> Rule:
+        """The rule of a type of backup."""
+        return self.automatic if trigger is Trigger.AUTOMATIC else self.manual
 
     @property
     def grace(self) -> timedelta:
@@ -135,7 +136,6 @@ def expiry(rule: Rule, *, at: datetime, finished: datetime, timezone: str) -> da
     return max(until, finished.astimezone(UTC) + rule.grace) if until else None
 
 
-PARTITIONS_ONLY = "tables"
 """The kind that has no bundle: its partitions were checked when they were written, so it is as good as verified."""
 
 
@@ -161,20 +161,15 @@ def taken_at(row: Attempt) -> datetime:
 
 def groups(good: Sequence[Attempt]) -> Sequence[list[Attempt]]:
     """The backups that one rule counts together, in the order they came."""
-    found: dict[tuple[str | None, str, str], list[Attempt]] = {}
+    found: dict[tuple[str | None, Kind, Trigger], list[Attempt]] = {}
     for row in good:
         found.setdefault((row.business, row.kind, row.type), []).append(row)
     return list(found.values())
 
 
-def verified(row: Attempt) -> Verified:
-    """What its last verification came to."""
-    return Verified(row.verification_level, row.verified_at)
-
-
 def counts(row: Attempt, basis: RetentionBasis) -> bool:
     """Whether a backup counts as one: not when its verification failed, it is broken, or its clock was wrong."""
-    return not verified(row).failed and row.backup_id not in basis.broken and taken_at(row) <= basis.now
+    return not has_failed(row.verification) and row.backup_id not in basis.broken and taken_at(row) <= basis.now
 
 
 def floor(group: Sequence[Attempt], rule: Rule, basis: RetentionBasis, kept: set[str]) -> Sequence[Attempt]:
@@ -235,7 +230,7 @@ def let_go(row: Attempt, basis: RetentionBasis) -> str:
     parts = []
     if rule.keep_within and (until := kept_until(taken_at(row), rule.keep_within, basis.timezone)):
         parts.append(f"keep_within: {rule.keep_within} were over at {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
-    if verified(row).failed:
+    if has_failed(row.verification):
         parts.append("its verification failed, so it counts for no other rule")
     elif counted:
         parts.append(f"{', '.join(counted)} {'ask' if len(counted) > 1 else 'asks'} for others")
@@ -342,7 +337,7 @@ def _guards(at: int, good: Sequence[Attempt], basis: RetentionBasis) -> Iterator
         yield f"younger than the grace of {grace.total_seconds() / 60:g} minutes"
     successor = next((newer for newer in reversed(good[:at]) if _stands_in(newer, row, basis)), None)
     if successor is None:
-        yield "the newest good backup" if row.kind == "full" else "the newest good backup of its tables"
+        yield "the newest good backup" if row.kind is Kind.FULL else "the newest good backup of its tables"
         lost = next((newer for newer in good[:at] if replaces(newer, row, basis)), None)
         if lost is not None:
             yield f"{lost.backup_id}, which comes after it, is no good backup: {basis.broken[lost.backup_id]}"
@@ -366,9 +361,9 @@ def replaces(newer: Attempt, row: Attempt, basis: RetentionBasis) -> bool:
     """Whether people who lose `row` still have the later `newer`, if it is good: it has all of the tables."""
     if newer.business != row.business or taken_at(newer) > basis.now:
         return False
-    if row.kind == "full":
-        return newer.kind == "full"
-    if newer.kind == PARTITIONS_ONLY and row.kind != PARTITIONS_ONLY:
+    if row.kind is Kind.FULL:
+        return newer.kind is Kind.FULL
+    if row.kind.bundled and not newer.kind.bundled:
         return False
     return _tables(newer) >= _tables(row)
 
@@ -378,5 +373,5 @@ def _tables(row: Attempt) -> frozenset[str]:
 
 
 def _proven(row: Attempt) -> bool:
-    last = verified(row)
-    return row.kind == PARTITIONS_ONLY or (last.depth >= Level.BYTES.value and not last.failed)
+    sound = depth_of(row.verification) >= Level.BYTES and not has_failed(row.verification)
+    return not row.kind.bundled or sound

@@ -27,10 +27,9 @@ from backup_pipeline.core.verification import (
     Finding,
     Level,
     LevelReport,
-    Verified,
+    Verification,
     VerifyReport,
     newly_verified,
-    passed,
 )
 from backup_pipeline.operations.alerting import Voice, tell
 from backup_pipeline.operations.browse import bundle_place
@@ -49,9 +48,9 @@ def record(rehearsal: Rehearsal, request: DrillRequest, ports: DrillPorts) -> No
     if not report.passed:
         tell(_found_alert(report, request), ports)
     _audit(request, ports, _told(report))
-    before = Verified(request.attempt.verification_level, request.attempt.verified_at)
+    before = request.attempt.verification
     now = ports.clock()
-    kept = passed(Level.RESTORED, now) if report.passed else newly_verified(before, _with_drill(rehearsal), now)
+    kept = Verification(Level.RESTORED, now) if report.passed else newly_verified(before, _with_drill(rehearsal), now)
     if kept is not None:
         ports.ledger.verified(request.attempt.backup_id, kept)
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_prefix, tables_prefix
-from backup_pipeline.core.ledger import Attempt, Status, read_hold
+from backup_pipeline.core.ledger import Attempt, Status, check_rows, read_hold
 from backup_pipeline.core.ports import Clock, Ledger, Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.rebuild import GONE_MESSAGE
@@ -34,8 +34,8 @@ from backup_pipeline.core.retention.prune import (
     sorted_days,
     sorted_folders,
 )
-from backup_pipeline.core.retention.rules import PARTITIONS_ONLY, Retention, RetentionBasis, successors
-from backup_pipeline.core.schedule import check_difference, check_rows
+from backup_pipeline.core.retention.rules import Retention, RetentionBasis, successors
+from backup_pipeline.core.schedule import check_difference
 from backup_pipeline.operations.browse import check_bytes, open_unread, place_of
 from backup_pipeline.operations.export import load_partition
 from backup_pipeline.operations.leases import claims
@@ -69,7 +69,7 @@ def lost_at_a_glance(rows: Sequence[Attempt], folders: Mapping[str, Folder]) -> 
     """
     for row in rows:
         folder = folders.get(row.backup_id)
-        if row.kind == PARTITIONS_ONLY or not row.status.good or folder is None or not row.file_path:
+        if not row.kind.bundled or not row.status.good or folder is None or not row.file_path:
             continue
         size = next((found.size for found in folder.objects if found.key == row.file_path), None)
         if size is None:
@@ -87,7 +87,7 @@ def _problem(look: Callable[[Attempt, Store], None], row: Attempt, store: Store)
 
 
 def _look(row: Attempt, store: Store) -> None:
-    if row.kind != PARTITIONS_ONLY:
+    if row.kind.bundled:
         open_unread(row, place_of(row), store)
         return
     for table in row.tables_wanted:
@@ -95,7 +95,7 @@ def _look(row: Attempt, store: Store) -> None:
 
 
 def _hash(row: Attempt, store: Store) -> None:
-    if row.kind != PARTITIONS_ONLY:
+    if row.kind.bundled:
         check_bytes(open_unread(row, place_of(row), store), store, Silence())
         return
     for table in row.tables_wanted:

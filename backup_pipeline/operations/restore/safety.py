@@ -10,6 +10,7 @@ from datetime import timedelta
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError
 from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import RestorePlan
 from backup_pipeline.core.restore.requests import safety_catalog
@@ -74,10 +75,10 @@ def _asked(wanted: SafetyRequest, ports: Ports) -> Request:
     catalog = safety_catalog(wanted.plan.catalog, wanted.plan.tables, database, wanted.base)
     return Request(
         catalog=catalog,
-        kind="selective",
+        kind=Kind.SELECTIVE,
         tables=tuple(catalog.tables),
         day=local_date(ports.clock(), catalog.timezone),
-        type="manual",
+        type=Trigger.MANUAL,
         created_by=wanted.by,
         reason=f"before restore {wanted.number}",
     )

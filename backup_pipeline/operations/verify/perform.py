@@ -12,7 +12,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.verification import Level, LevelReport, Verified, VerifyReport, newly_verified
+from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, newly_verified
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify.bytes import (
@@ -117,7 +117,7 @@ def verify_attempt(
     report = verify_backup(bundle_place(attempt), request, ports, row=attempt)
     now = ports.clock()
     ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, _detail(report)))
-    kept = newly_verified(Verified(attempt.verification_level, attempt.verified_at), report, now)
+    kept = newly_verified(attempt.verification, report, now)
     if kept is not None:
         ledger.verified(attempt.backup_id, kept)
     return report

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.retention.rules import FOREVER, ManualRule, Retention, Rule, expiry, kept_until
 from backup_pipeline_tests.core.values import INSTANTS
 
@@ -37,8 +38,8 @@ def test_the_defaults_are_thirty_days_for_automatic_ones_and_for_ever_for_manual
     assert (rules.automatic.keep_within, rules.automatic.min_keep, rules.automatic.grace_minutes) == ("30 days", 3, 60)
     assert (rules.manual.keep_within, rules.manual.min_keep) == (FOREVER, 0)
     assert rules.schedule == "0 3 * * 0"
-    assert rules.of("automatic") is rules.automatic
-    assert rules.of("manual") is rules.of("never heard of") is rules.manual
+    assert rules.of(Trigger.AUTOMATIC) is rules.automatic
+    assert rules.of(Trigger.MANUAL) is rules.manual
 
 
 @pytest.mark.parametrize(

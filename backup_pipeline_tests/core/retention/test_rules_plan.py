@@ -11,11 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, objections, plan_retention
-from backup_pipeline.core.verification import Verified
+from backup_pipeline.core.verification import Level, Verification, depth_of, has_failed
 from backup_pipeline_tests.core.retained import DHAKA, NOW, backup, basis, days, kept, plan
 
 HOUR = timedelta(hours=1)
+DAMAGED = Verification(Level.BYTES, NOW, passed=False)
+_VERIFICATIONS = (
+    *(Verification(level, NOW) for level in (Level.BYTES, Level.CONTENTS, Level.PRESENT)),
+    DAMAGED,
+    Verification(None, NOW, passed=False),
+)
 
 
 def local(text: str) -> datetime:
@@ -24,7 +31,7 @@ def local(text: str) -> datetime:
 
 def test_automatic_backups_of_thirty_days_are_kept_by_default_and_manual_ones_for_ever() -> None:
     rows = days(45)
-    old = backup(local("2020-02-29 10:00"), type="manual")
+    old = backup(local("2020-02-29 10:00"), type=Trigger.MANUAL)
     found = plan([*rows, old])
     assert [verdict.removed for verdict in found.values()] == [False] * 30 + [True] * 15 + [False]
     assert found[old.backup_id].reasons == ("kept for ever",)
@@ -107,7 +114,10 @@ def test_what_any_rule_asks_for_is_kept_with_every_reason() -> None:
 
 
 def test_manual_and_automatic_backups_fill_their_own_places() -> None:
-    rows = [backup(NOW - count * 24 * HOUR, type="manual" if count % 2 else "automatic") for count in range(1, 9)]
+    rows = [
+        backup(NOW - count * 24 * HOUR, type=Trigger.MANUAL if count % 2 else Trigger.AUTOMATIC)
+        for count in range(1, 9)
+    ]
     retention = Retention.model_validate({"automatic": {"keep_last": 2, "min_keep": 0}, "manual": {"keep_last": 1}})
     found = plan_retention(rows, RetentionBasis(retention, "Asia/Dhaka", NOW))
     assert [each.attempt.type for each in found if not each.removed] == ["manual", "automatic", "automatic"]
@@ -150,13 +160,11 @@ def test_a_backup_that_something_reads_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "at", "proven"), [("1", NOW, True), ("3", NOW, True), ("0", NOW, False), (None, None, False)]
+    ("level", "proven"), [(Level.BYTES, True), (Level.REFERENCES, True), (Level.PRESENT, False), (None, False)]
 )
-def test_a_backup_stays_while_its_successor_is_not_verified(
-    level: str | None, at: datetime | None, proven: bool
-) -> None:
+def test_a_backup_stays_while_its_successor_is_not_verified(level: Level | None, proven: bool) -> None:
     rows = days(40)
-    rows[34] = replace(rows[34], verification_level=level, verified_at=at)
+    rows[34] = replace(rows[34], verification=Verification(level, NOW) if level is not None else None)
     found = plan(rows)
     assert found[rows[35].backup_id].removed is proven
     assert found[rows[36].backup_id].removed
@@ -167,7 +175,7 @@ def test_a_backup_stays_while_its_successor_is_not_verified(
 
 def test_a_damaged_backup_takes_nobodys_place() -> None:
     rows = days(5)
-    rows[0] = replace(rows[0], verification_level="1 FAILED")
+    rows[0] = replace(rows[0], verification=DAMAGED)
     assert kept(rows, keep_last=2, min_keep=0) == [f"2026-11-{day} 00:00" for day in (22, 21, 20)]
     assert plan(rows, keep_last=2, min_keep=0)[rows[1].backup_id].reasons[0].endswith("is not verified")
 
@@ -190,7 +198,7 @@ def test_what_is_no_good_backup_is_not_judged_and_counts_for_nothing(status: Sta
 
 def test_a_full_backup_is_not_replaced_by_a_selective_one_but_the_reverse() -> None:
     full = backup(NOW - 40 * 24 * HOUR)
-    chosen = backup(NOW - 39 * 24 * HOUR, kind="selective", table_counts={"goods": 1}, salt=1)
+    chosen = backup(NOW - 39 * 24 * HOUR, kind=Kind.SELECTIVE, table_counts={"goods": 1}, salt=1)
     rules: dict[str, Any] = {"keep_within": "1 day", "min_keep": 0}
     assert len(kept([full, chosen], **rules)) == 2
     later = backup(NOW - 38 * 24 * HOUR, salt=2)
@@ -200,13 +208,11 @@ def test_a_full_backup_is_not_replaced_by_a_selective_one_but_the_reverse() -> N
 
 
 def test_partitions_without_a_bundle_replace_no_bundle() -> None:
-    chosen = backup(NOW - 39 * 24 * HOUR, kind="selective", table_counts={"goods": 1})
-    only = backup(NOW - 38 * 24 * HOUR, kind="tables", table_counts={}, tables_wanted=("goods",), salt=1)
+    chosen = backup(NOW - 39 * 24 * HOUR, kind=Kind.SELECTIVE, table_counts={"goods": 1})
+    only = backup(NOW - 38 * 24 * HOUR, kind=Kind.TABLES, table_counts={}, tables_wanted=("goods",), salt=1)
     rules: dict[str, Any] = {"keep_within": "1 day", "min_keep": 0}
     assert len(kept([chosen, only], **rules)) == 2
-    newer = replace(
-        only, backup_id="newer", snapshot_at=NOW - 37 * 24 * HOUR, verification_level=None, verified_at=None
-    )
+    newer = replace(only, backup_id="newer", snapshot_at=NOW - 37 * 24 * HOUR, verification=None)
     assert plan([chosen, only, newer], **rules)[only.backup_id].removed
 
 
@@ -218,7 +224,7 @@ def test_each_business_has_its_own_newest_backup() -> None:
 
 def test_objections_are_what_protects_a_backup_from_a_person_too() -> None:
     rows = days(40)
-    manual = backup(NOW - 100 * 24 * HOUR, type="manual")
+    manual = backup(NOW - 100 * 24 * HOUR, type=Trigger.MANUAL)
     every = [*rows, manual]
     assert objections(rows[20], every, basis()) == ()
     assert objections(manual, every, basis()) == ()
@@ -251,9 +257,9 @@ def histories(draw: st.DrawFn) -> list[Attempt]:
         minutes = draw(st.integers(-2000, 3 * 366 * 24 * 60))
         at = NOW - timedelta(minutes=minutes)
         changed: dict[str, Any] = {
-            "type": draw(st.sampled_from(["automatic", "automatic", "manual"])),
-            "kind": draw(st.sampled_from(["full", "full", "full", "selective"])),
-            "verification_level": draw(st.sampled_from(["1", "2", "0", "1 FAILED", None])),
+            "type": draw(st.sampled_from([Trigger.AUTOMATIC, Trigger.AUTOMATIC, Trigger.MANUAL])),
+            "kind": draw(st.sampled_from([Kind.FULL, Kind.FULL, Kind.FULL, Kind.SELECTIVE])),
+            "verification": draw(st.sampled_from(_VERIFICATIONS)),
             "held_by": draw(st.sampled_from([None, None, None, "rahim"])),
         }
         changed["table_counts"] = {"goods": 1} if changed["kind"] == "selective" else {"goods": 1, "sold": 2}
@@ -280,7 +286,7 @@ def test_nothing_that_must_stay_is_ever_removed(rows: list[Attempt], retention: 
         assert any(_better(other, row) for other in stay), (
             "whoever loses a backup has a later, verified one with its tables"
         )
-    for kind in ("automatic", "manual"):
+    for kind in Trigger:
         sound = [row for row in rows if row.type == kind and row.kind == "full" and _sound(row)]
         left = [row for row in sound if row in stay]
         assert len(left) >= min(retention.of(kind).min_keep, len(sound))
@@ -325,10 +331,10 @@ def test_pruning_again_at_once_never_goes_below_what_protects(rows: list[Attempt
 
 
 def _sound(row: Attempt) -> bool:
-    return not Verified(row.verification_level, row.verified_at).failed and (row.snapshot_at or NOW) <= NOW
+    return not has_failed(row.verification) and (row.snapshot_at or NOW) <= NOW
 
 
 def _better(other: Attempt, row: Attempt) -> bool:
     later = (other.snapshot_at or NOW, other.backup_id) > (row.snapshot_at or NOW, row.backup_id)
     whole = other.kind == "full" or (row.kind != "full" and set(other.table_counts) >= set(row.table_counts))
-    return later and whole and _sound(other) and Verified(other.verification_level, other.verified_at).depth >= 1
+    return later and whole and _sound(other) and depth_of(other.verification) >= 1

@@ -30,7 +30,8 @@ class Row:
     file_size_bytes: int | None
     sha256: str | None
     record_count: int | None
-    verification_level: str | None
+    verification_level: int | None
+    verification_passed: bool | None
     verified_at: datetime | None
     held_by: str | None
     held_until: datetime | None
@@ -51,14 +52,12 @@ class Row:
     @property
     def red(self) -> bool:
         """Whether its verification failed."""
-        return self.verified_at is not None and (
-            self.verification_level is None or self.verification_level.endswith("FAILED")
-        )
+        return self.verification_passed is False
 
     @property
     def depth(self) -> int:
         """The level that was reached, -1 for none."""
-        return int(self.verification_level.split()[0]) if self.verification_level else -1
+        return -1 if self.verification_level is None else self.verification_level
 
     def held(self, now: datetime) -> bool:
         """Whether somebody holds it."""

@@ -10,6 +10,7 @@ import pytest
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import LedgerError, StoreDeniedError, StoreUnavailableError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
+from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.retention.prune import Why
 from backup_pipeline.operations.browse import place_of
@@ -237,7 +238,7 @@ def test_what_was_left_of_a_removed_backup_is_swept_at_once(shop: Shelved) -> No
 
 def test_partitions_stay_as_long_as_a_backup_of_their_date(shop: Shelved) -> None:
     day = old(1)[0]
-    manual = backup(day.started_at + timedelta(hours=5), type="manual", salt=50)
+    manual = backup(day.started_at + timedelta(hours=5), type=Trigger.MANUAL, salt=50)
     shop.add(manual)
     shop.prune()
     assert shop.row(day.backup_id).status is Status.EXPIRED
@@ -273,7 +274,7 @@ def test_a_run_that_begins_after_the_plan_keeps_the_partitions_of_its_date(shop:
 
 def test_partitions_that_were_never_bundled_go_by_the_rules_too(shop: Shelved) -> None:
     rows = [
-        backup(NOW - back * DAY, kind="tables", table_counts={}, tables_wanted=("goods",), salt=back)
+        backup(NOW - back * DAY, kind=Kind.TABLES, table_counts={}, tables_wanted=("goods",), salt=back)
         for back in (60, 61, 20)
     ]
     shop.add(*rows)

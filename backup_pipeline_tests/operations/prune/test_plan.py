@@ -12,6 +12,7 @@ from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.rebuild import GONE_MESSAGE
 from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.operations.browse import place_of
@@ -142,7 +143,7 @@ def test_the_newest_that_is_lost_leaves_the_next_one_to_lean_on(two: Shelved) ->
 
 def test_partitions_stand_in_only_while_their_files_are_there() -> None:
     newer, older = (
-        backup(NOW - timedelta(days=back), salt=back, kind="tables", tables_wanted=("goods",), table_counts={})
+        backup(NOW - timedelta(days=back), salt=back, kind=Kind.TABLES, tables_wanted=("goods",), table_counts={})
         for back in (1, 40)
     )
     shop = Shelved(wish=PruneWish("shop", RULE, "Asia/Dhaka"))
@@ -155,7 +156,7 @@ def test_partitions_stand_in_only_while_their_files_are_there() -> None:
 def test_a_selective_backup_stays_when_what_replaces_it_goes_too() -> None:
     narrow = replace(NEWEST, table_counts={"goods": 1})
     wide, chosen = old(2)
-    chosen = replace(chosen, kind="selective", backup_id=chosen.backup_id.replace("full", "selective"))
+    chosen = replace(chosen, kind=Kind.SELECTIVE, backup_id=chosen.backup_id.replace("full", "selective"))
     shop = Shelved(wish=PruneWish("shop", RULE, "Asia/Dhaka"))
     shop.add(narrow, wide, chosen)
     assert [each.attempt.backup_id for each in shop.plan().removed] == [wide.backup_id]
