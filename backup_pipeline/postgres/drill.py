@@ -21,7 +21,7 @@ from backup_pipeline.postgres.connection import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import server_said
 from backup_pipeline.postgres.restore.sql import names
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
-from backup_pipeline.postgres.target_facts import Row, Work, connect_error, oids_of, sequences_of
+from backup_pipeline.postgres.target_facts import Row, TargetConnection, connect_error, oids_of, sequences_of
 
 _OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
 
@@ -96,7 +96,7 @@ class PostgresScratch:
         TargetError when the server has not got one of the extensions, or it is none that may be made.
         """
         with _connected(self._admin) as connection:
-            work = Work(connection, self._admin, Silence())
+            work = TargetConnection(connection, self._admin, Silence())
             known = {row["name"] for row in work.ask(ROLES)}
             for role in sorted(needs.roles - known):
                 work.run(f"CREATE ROLE {identifier(role)} NOLOGIN", f"making role {role}")
@@ -105,7 +105,7 @@ class PostgresScratch:
             for extension in needs.extensions:
                 self._extend(work, extension)
 
-    def _extend(self, work: Work, extension: Extension) -> None:
+    def _extend(self, work: TargetConnection, extension: Extension) -> None:
         """Make one extension. Its tables are the owner's to fill, its schema is to hold more: nothing else is given."""
         owner = identifier(self._endpoint.user)
         doing = f"making extension {extension.name}"
@@ -184,9 +184,9 @@ class PostgresScratch:
             work.run(f"DELETE FROM {relation_sql(table)} WHERE (tableoid, ctid) = ({one})", "losing a row")  # noqa: S608
 
     @contextmanager
-    def _work(self) -> Iterator[Work]:
+    def _work(self) -> Iterator[TargetConnection]:
         with _connected(self._endpoint) as connection:
-            work = Work(connection, self._endpoint, Silence())
+            work = TargetConnection(connection, self._endpoint, Silence())
             work.run("SET search_path = pg_catalog", "looking at the scratch database")
             yield work
 
@@ -199,7 +199,7 @@ def make_owner(admin_url: str, owner: str, password: str, database: str) -> None
     """
     endpoint = parse_endpoint(admin_url, name="The scratch server's URL")
     with _connected(endpoint) as connection:
-        work = Work(connection, endpoint, Silence())
+        work = TargetConnection(connection, endpoint, Silence())
         verifier = connection.pgconn.encrypt_password(password.encode(), owner.encode(), b"scram-sha-256").decode()
         rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS"
         work.run(f"CREATE ROLE {identifier(owner)} {rights} PASSWORD {literal(verifier)}", "making the role")
@@ -215,7 +215,7 @@ def own_public_schema(admin_url: str, owner: str) -> None:
     endpoint = parse_endpoint(admin_url, name="The scratch server's URL")
     with _connected(endpoint) as connection:
         sql = f"ALTER SCHEMA public OWNER TO {identifier(owner)}"
-        Work(connection, endpoint, Silence()).run(sql, "making the database")
+        TargetConnection(connection, endpoint, Silence()).run(sql, "making the database")
 
 
 def _refuse_extensions(needs: ServerNeeds, there: Mapping[str, bool]) -> None:
@@ -244,7 +244,7 @@ def _connected(endpoint: Endpoint) -> Iterator[psycopg.Connection[dict[str, Any]
         yield connection
 
 
-def _drawn(work: Work, wanted: Insert) -> Inserted:
+def _drawn(work: TargetConnection, wanted: Insert) -> Inserted:
     """The insert itself. What was drawn must be in one row only, also where no index says so."""
     table, fed = relation_sql(wanted.table.name), wanted.table.fed
     row = work.connection.execute(_insert_sql(wanted).encode()).fetchone()
@@ -263,16 +263,16 @@ def _insert_sql(wanted: Insert) -> str:
     return f"INSERT INTO {table} ({names(given)}) SELECT {values} FROM {table} LIMIT 1 RETURNING {returned}"  # noqa: S608
 
 
-def _count(work: Work, table: str, column: str, value: object) -> int:
+def _count(work: TargetConnection, table: str, column: str, value: object) -> int:
     named = f"SELECT count(*) AS n FROM {table} WHERE {identifier(column)}".replace("%", "%%")  # noqa: S608
     return int(work.ask(f"{named} = %(value)s", {"value": value})[0]["n"])
 
 
-def _empty(work: Work, table: Name) -> bool:
+def _empty(work: TargetConnection, table: Name) -> bool:
     return bool(work.ask(f"SELECT NOT EXISTS (SELECT FROM {relation_sql(table)}) AS empty")[0]["empty"])  # noqa: S608
 
 
-def _standing(work: Work, sequence: Name) -> SequenceState:
+def _standing(work: TargetConnection, sequence: Name) -> SequenceState:
     (row,) = work.ask(f"SELECT last_value, is_called FROM {relation_sql(sequence)}")  # noqa: S608
     return SequenceState(row["last_value"], row["is_called"])
 

@@ -16,7 +16,7 @@ from backup_pipeline.postgres import target_facts as ask
 from backup_pipeline.postgres.connection import Endpoint, first_connection, parse_endpoint
 from backup_pipeline.postgres.restore.transaction import restore_in_transaction
 from backup_pipeline.postgres.session import WRITING, apply_sql, identifier, refuse_replica, relation_sql, timeouts
-from backup_pipeline.postgres.target_facts import Work, as_target_errors, connect_error, facts
+from backup_pipeline.postgres.target_facts import TargetConnection, as_target_errors, connect_error, facts
 
 LOCK = {"class": 1_650_551_664, "object": 1}
 """The advisory lock that a restore holds on its target database."""
@@ -67,7 +67,7 @@ class PostgresTargetSession:
         except psycopg.Error as error:
             raise connect_error(error, endpoint) from None
         self.endpoint = route.endpoint
-        self._work = Work(self._connection, self.endpoint, Silence())
+        self._work = TargetConnection(self._connection, self.endpoint, Silence())
         try:
             self._begin(alone=not route.relayed)
         except BaseException:
@@ -98,7 +98,7 @@ class PostgresTargetSession:
         protect: Callable[[], None],
     ) -> Sequence[TableReport]:
         """Carry out the plan in one transaction; what became of each table, in the plan's order."""
-        work = Work(self._connection, self.endpoint, progress, self._options.lock_timeout_s)
+        work = TargetConnection(self._connection, self.endpoint, progress, self._options.lock_timeout_s)
         with self._target_errors("ending the restore"), self._transaction("READ COMMITTED, READ WRITE"):
             return restore_in_transaction(work, plan, rows, protect)
 

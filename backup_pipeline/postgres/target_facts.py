@@ -415,7 +415,7 @@ def as_target_errors(endpoint: Endpoint, doing: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Work:
+class TargetConnection:
     """One connection to the target, and who listens. `patience_s` is how long it goes on asking for a lock; 0: ever."""
 
     connection: psycopg.Connection[dict[str, Any]]

@@ -15,7 +15,7 @@ from enum import StrEnum
 import psycopg
 
 from backup_pipeline.core.errors import LockedError
-from backup_pipeline.postgres.target_facts import Row, Work, target_error
+from backup_pipeline.postgres.target_facts import Row, TargetConnection, target_error
 
 _TRY_S = 0.5
 _PAUSE_S = 0.3
@@ -73,7 +73,7 @@ class Wanted:
         return f"LOCK TABLE {', '.join(self.relations)} IN {self.hold} MODE"
 
 
-def take(work: Work, wanted: Sequence[Wanted]) -> None:
+def take(work: TargetConnection, wanted: Sequence[Wanted]) -> None:
     """Take all the locks of `wanted`, or none; LockedError, naming table and holder, when patience ends."""
     wanted = [lock for lock in wanted if lock.relations]
     deadline = time.monotonic() + work.patience_s
@@ -85,7 +85,7 @@ def take(work: Work, wanted: Sequence[Wanted]) -> None:
         time.sleep(_PAUSE_S)
 
 
-def run_patiently(work: Work, statement: str, doing: str) -> None:
+def run_patiently(work: TargetConnection, statement: str, doing: str) -> None:
     """Run a statement that may have to lock what others use, such as the parent of a new foreign key, in tries."""
     deadline = time.monotonic() + work.patience_s
     while (busy := _tried(work, [statement], _TRY_S, doing)) is not None:
@@ -94,11 +94,11 @@ def run_patiently(work: Work, statement: str, doing: str) -> None:
         time.sleep(_PAUSE_S)
 
 
-def _taken(work: Work, wanted: Sequence[Wanted], wait_s: float) -> bool:
+def _taken(work: TargetConnection, wanted: Sequence[Wanted], wait_s: float) -> bool:
     return _tried(work, [lock.sql for lock in wanted], wait_s, "locking the tables") is None
 
 
-def _tried(work: Work, statements: Sequence[str], wait_s: float, doing: str) -> psycopg.Error | None:
+def _tried(work: TargetConnection, statements: Sequence[str], wait_s: float, doing: str) -> psycopg.Error | None:
     """Run the statements, none of which waits for a lock longer than `wait_s`; what was busy, and then none has run."""
     before = work.ask("SELECT current_setting('lock_timeout') AS value")[0]["value"]
     try:
@@ -114,7 +114,7 @@ def _tried(work: Work, statements: Sequence[str], wait_s: float, doing: str) -> 
     return None
 
 
-def _wait_s(work: Work, blockers: Sequence[Row]) -> float:
+def _wait_s(work: TargetConnection, blockers: Sequence[Row]) -> float:
     """How long one try waits. An autovacuum only gives way to who waits for longer than deadlock_timeout."""
     if blockers and all(row["backend_type"] == _AUTOVACUUM for row in blockers):
         deadlock_ms = work.number("SELECT setting::int8 AS n FROM pg_settings WHERE name = 'deadlock_timeout'")
@@ -122,7 +122,7 @@ def _wait_s(work: Work, blockers: Sequence[Row]) -> float:
     return _TRY_S
 
 
-def _blockers(work: Work, wanted: Sequence[Wanted]) -> Sequence[Row]:
+def _blockers(work: TargetConnection, wanted: Sequence[Wanted]) -> Sequence[Row]:
     """Who holds what is in the way now, the longest first."""
     # What pg_stat_activity shows is kept for the length of a transaction, unless it is told to look again.
     work.ask("SELECT pg_stat_clear_snapshot()")
@@ -133,7 +133,7 @@ def _blockers(work: Work, wanted: Sequence[Wanted]) -> Sequence[Row]:
     ]
 
 
-def _locked(work: Work, blockers: Sequence[Row], wanted: Sequence[Wanted]) -> LockedError:
+def _locked(work: TargetConnection, blockers: Sequence[Row], wanted: Sequence[Wanted]) -> LockedError:
     waited = f"The restore asked for a lock again and again, for {work.patience_s:g} s, and did not get it"
     if not blockers:
         tables = ", ".join(name for lock in wanted for name in lock.relations)

@@ -17,7 +17,7 @@ from backup_pipeline.postgres import target_facts as ask
 from backup_pipeline.postgres.restore import sql
 from backup_pipeline.postgres.restore.locks import LockHold, Wanted, take
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
-from backup_pipeline.postgres.target_facts import Row, Work, oids_of, own_rows, sequences_of, target_error
+from backup_pipeline.postgres.target_facts import Row, TargetConnection, oids_of, own_rows, sequences_of, target_error
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Merged:
     deleted: int = 0
 
 
-def check_keys(work: Work, staged: Staged) -> None:
+def check_keys(work: TargetConnection, staged: Staged) -> None:
     """PreflightRefusedError when rows of the backup can not be told apart by the key."""
     if staged.table.key and (bad := work.number(sql.bad_keys_sql(staged.staging, staged.table))):
         key, name = ", ".join(staged.table.key), staged.table.name
@@ -53,7 +53,7 @@ def check_keys(work: Work, staged: Staged) -> None:
         raise PreflightRefusedError(message, do=do)
 
 
-def merge(work: Work, staged: Staged) -> Merged:
+def merge(work: TargetConnection, staged: Staged) -> Merged:
     """Put the staged rows in place, as the table's action says."""
     table, doing = staged.table, f"writing {staged.table.target_name}"
     deleted = updated = 0
@@ -77,14 +77,14 @@ def _exchanges(staged: Staged) -> bool:
     return bool(staged.others_unique or _identities(staged)) and not staged.referred
 
 
-def _exchange(work: Work, staged: Staged, doing: str) -> int:
+def _exchange(work: TargetConnection, staged: Staged, doing: str) -> int:
     changed = f"{staged.staging}_changed"
     work.run(sql.changed_sql(changed, staged.staging, staged.rows, staged.table), doing)
     work.run(sql.delete_changed_sql(changed, staged.rows, staged.table), doing)
     return work.run(sql.insert_changed_sql(changed, staged.table), doing)
 
 
-def _update(work: Work, staged: Staged, doing: str) -> int:
+def _update(work: TargetConnection, staged: Staged, doing: str) -> int:
     fixed = _identities(staged)
     if fixed and work.number(sql.differing_sql(staged.staging, staged.rows, staged.table, fixed)):
         column = f"{staged.table.target_name}.{', '.join(fixed)}"
@@ -107,7 +107,7 @@ def _always(relation: TargetRelation) -> Mapping[str, str]:
     return {column.name: column.identity for column in relation.columns if column.identity == "always"}
 
 
-def _check_count(work: Work, staged: Staged) -> None:
+def _check_count(work: TargetConnection, staged: Staged) -> None:
     there = work.number(f"SELECT count(*) AS n FROM {staged.rows}")  # noqa: S608
     come = staged.table.rows_in_backup
     if there != come:
@@ -121,7 +121,7 @@ _CHANGING = {Action.UPSERT, Action.REPLACE}
 class Guards:
     """The foreign keys around the tables of a plan and their triggers, as they are when this is made."""
 
-    def __init__(self, work: Work, plan: RestorePlan) -> None:
+    def __init__(self, work: TargetConnection, plan: RestorePlan) -> None:
         self._work = work
         self._tables = {table.target: table for table in plan.tables}
         self._broken = {(key.child, key.columns, key.parent) for key in plan.broken}
@@ -212,7 +212,7 @@ class Guards:
         return PreflightRefusedError(f"{message} ({key} = {orphans['example']}, for one).", do=do)
 
 
-def kinds_of(work: Work, tables: Sequence[TableRestore]) -> dict[Name, str]:
+def kinds_of(work: TargetConnection, tables: Sequence[TableRestore]) -> dict[Name, str]:
     """The letter that says what each table is: `r`, or `p` when it is partitioned."""
     oids = oids_of(work.ask, [table.target for table in tables])
     rows = work.ask(ask.RELATIONS, {"oids": oids})
@@ -245,7 +245,9 @@ class Counters:
     All that feed columns can be set, else PreflightRefusedError.
     """
 
-    def __init__(self, work: Work, tables: Sequence[TableRestore], others: Sequence[SequenceRestore] = ()) -> None:
+    def __init__(
+        self, work: TargetConnection, tables: Sequence[TableRestore], others: Sequence[SequenceRestore] = ()
+    ) -> None:
         self._work = work
         self._others = others
         self._rows: list[tuple[TableRestore, Row]] = []

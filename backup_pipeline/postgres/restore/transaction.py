@@ -18,7 +18,7 @@ from backup_pipeline.postgres.restore.locks import run_patiently
 from backup_pipeline.postgres.restore.merge import Counters, Guards, Merged, Staged, check_keys, kinds_of, merge
 from backup_pipeline.postgres.restore.sql import copy_sql, fill_sql
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
-from backup_pipeline.postgres.target_facts import Work, facts, oids_of, own_rows, target_error
+from backup_pipeline.postgres.target_facts import TargetConnection, facts, oids_of, own_rows, target_error
 
 _NUMBERS = "restore_numbers"
 _TYPE = """
@@ -31,7 +31,7 @@ JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = to_regclass(%(table)s) AND a.attname = %(column)s"""
 
 
-def load(work: Work, table: TableRestore, into: str, rows: Rows, *, freeze: bool) -> int:
+def load(work: TargetConnection, table: TableRestore, into: str, rows: Rows, *, freeze: bool) -> int:
     """COPY the backup's rows of `table` into the relation `into`; how many the server says it took.
 
     TargetError when that is not what the manifest says.
@@ -53,7 +53,7 @@ def load(work: Work, table: TableRestore, into: str, rows: Rows, *, freeze: bool
     return taken
 
 
-def load_in_place(work: Work, table: TableRestore, rows: Rows, *, freeze: bool) -> int:
+def load_in_place(work: TargetConnection, table: TableRestore, rows: Rows, *, freeze: bool) -> int:
     """COPY straight into the target's table; values for columns that the backup has not are defaults meanwhile."""
     target = relation_sql(table.target)
     before = {column: _default(work, table, column) for column in table.filled}
@@ -70,18 +70,18 @@ def load_in_place(work: Work, table: TableRestore, rows: Rows, *, freeze: bool) 
     return taken
 
 
-def _type(work: Work, table: TableRestore, column: str) -> str:
+def _type(work: TargetConnection, table: TableRestore, column: str) -> str:
     """The column's type, as SQL: a text that is computed does not become it by itself."""
     [row] = work.ask(_TYPE, {"table": relation_sql(table.target), "column": column})
     return str(row["pg_type"])
 
 
-def _default(work: Work, table: TableRestore, column: str) -> str | None:
+def _default(work: TargetConnection, table: TableRestore, column: str) -> str | None:
     rows = work.ask(_DEFAULT, {"table": relation_sql(table.target), "column": column})
     return rows[0]["expression"] if rows else None
 
 
-def _set_default(work: Work, target: str, column: str, expression: str | None) -> None:
+def _set_default(work: TargetConnection, target: str, column: str, expression: str | None) -> None:
     how = f"SET DEFAULT {expression}" if expression is not None else "DROP DEFAULT"
     work.run(f"ALTER TABLE {target} ALTER COLUMN {identifier(column)} {how}", f"filling column {column}")
 
@@ -110,7 +110,7 @@ class _Loaded:
 
 
 def restore_in_transaction(
-    work: Work, plan: RestorePlan, rows: Rows, protect: Callable[[], None]
+    work: TargetConnection, plan: RestorePlan, rows: Rows, protect: Callable[[], None]
 ) -> Sequence[TableReport]:
     """Carry out the plan inside the transaction that is open; what became of each table.
 
@@ -128,7 +128,7 @@ def restore_in_transaction(
     return reports
 
 
-def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
+def _create(work: TargetConnection, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     """Make the tables, load them while nothing slows that down, then make what belongs to them."""
     work.progress.tell(StageStarted("definitions"))
     for schema in plan.steps.schemas:
@@ -156,7 +156,7 @@ def _create(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     return [_report(work, table, Merged(inserted=table.rows)) for table in loaded]
 
 
-def _run_dumped(work: Work, statements: Sequence[str], path: str) -> None:
+def _run_dumped(work: TargetConnection, statements: Sequence[str], path: str) -> None:
     """Run what pg_dump wrote, under the search path that it wrote it for, none; or under `path`, for functions.
 
     A function is called as soon as a table's definition names it. Statements name everything in full, so that a path
@@ -168,7 +168,7 @@ def _run_dumped(work: Work, statements: Sequence[str], path: str) -> None:
         run_patiently(work, statement, f"running {_first_line(statement)}")
 
 
-def _take_path(work: Work, plan: RestorePlan) -> None:
+def _take_path(work: TargetConnection, plan: RestorePlan) -> None:
     """Our own search path, or the one that functions of the tables want while rows are written."""
     path = literal(plan.search_path or "pg_catalog")
     work.ask(f"SELECT set_config('search_path', {path}, true)")
@@ -179,7 +179,7 @@ def _first_line(statement: str) -> str:
     return " ".join(" ".join(lines)[:100].split()) if lines else statement[:100]
 
 
-def _fill(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
+def _fill(work: TargetConnection, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     """Load into tables that are there and empty."""
     counters = Counters(work, plan.tables, plan.sequences)
     guards = Guards(work, plan)
@@ -197,19 +197,19 @@ def _fill(work: Work, plan: RestorePlan, rows: Rows) -> list[TableReport]:
     return [_report(work, table, Merged(inserted=table.rows)) for table in loaded]
 
 
-def _refuse_rows(work: Work, table: TableRestore, rows: str) -> None:
+def _refuse_rows(work: TargetConnection, table: TableRestore, rows: str) -> None:
     if work.number(f"SELECT count(*) AS n FROM (SELECT FROM {rows} LIMIT 1) AS found"):  # noqa: S608
         message = f"{table.target_name} was empty when the restore was planned, and is not now."
         raise PreflightRefusedError(message, do="Plan it again: look at what is there now.")
 
 
-def _load_direct(work: Work, table: TableRestore, rows: Rows, *, freeze: bool) -> _Loaded:
+def _load_direct(work: TargetConnection, table: TableRestore, rows: Rows, *, freeze: bool) -> _Loaded:
     started = time.perf_counter()
     taken = load_in_place(work, table, rows, freeze=freeze)
     return _Loaded(table, taken, time.perf_counter() - started)
 
 
-def _merge(work: Work, plan: RestorePlan, rows: Rows, protect: Callable[[], None]) -> list[TableReport]:
+def _merge(work: TargetConnection, plan: RestorePlan, rows: Rows, protect: Callable[[], None]) -> list[TableReport]:
     """Load beside the tables; lock them; keep safe what they hold; then compare, and write what differs."""
     counters = Counters(work, plan.tables, plan.sequences)
     work.progress.tell(StageStarted("load"))
@@ -235,7 +235,7 @@ def _merge(work: Work, plan: RestorePlan, rows: Rows, protect: Callable[[], None
     ]
 
 
-def _stage(work: Work, table: TableRestore, staging: str, rows: Rows) -> _Loaded:
+def _stage(work: TargetConnection, table: TableRestore, staging: str, rows: Rows) -> _Loaded:
     started = time.perf_counter()
     work.run(sql.staging_sql(staging, table), f"making room for {table.name}")
     taken = load(work, table, staging, rows, freeze=True)
@@ -243,7 +243,7 @@ def _stage(work: Work, table: TableRestore, staging: str, rows: Rows) -> _Loaded
     return _Loaded(table, taken, time.perf_counter() - started)
 
 
-def _staged(work: Work, plan: RestorePlan, guards: Guards, stagings: dict[str, str]) -> list[Staged]:
+def _staged(work: TargetConnection, plan: RestorePlan, guards: Guards, stagings: dict[str, str]) -> list[Staged]:
     names: list[Name] = [table.target for table in plan.tables]
     now = facts(work.ask, names)
     oids = oids_of(work.ask, names)
@@ -262,18 +262,18 @@ def _staged(work: Work, plan: RestorePlan, guards: Guards, stagings: dict[str, s
     ]
 
 
-def _timed_merge(work: Work, staged: Staged) -> tuple[Merged, float]:
+def _timed_merge(work: TargetConnection, staged: Staged) -> tuple[Merged, float]:
     started = time.perf_counter()
     return merge(work, staged), time.perf_counter() - started
 
 
-def _finish(work: Work, counters: Counters) -> None:
+def _finish(work: TargetConnection, counters: Counters) -> None:
     """What may still fail comes first: a sequence that was set stays so, whatever happens to the transaction."""
     work.run("SET CONSTRAINTS ALL IMMEDIATE", "checking what was deferred")
     counters.set()
 
 
-def _report(work: Work, loaded: _Loaded, done: Merged) -> TableReport:
+def _report(work: TargetConnection, loaded: _Loaded, done: Merged) -> TableReport:
     table = loaded.table
     work.progress.tell(TableFinished(table.name, table.name, loaded.rows, table.bytes, loaded.seconds))
     return TableReport(
