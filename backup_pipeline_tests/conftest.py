@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.servers.debian import system_server
 from backup_pipeline_tests.servers.moto_fixtures import lock_server, locked_bucket, plain_bucket

@@ -22,7 +22,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import DecryptError, SettingsError, UsageError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.ports import Formats, Store
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_seal_key

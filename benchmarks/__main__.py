@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.settings import PROJECT
 from benchmarks.bench import Bench, say

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from benchmarks.peers import Peers
 from benchmarks.run import Arena, Contestant, Course
 from benchmarks.values import OURS, Facts

@@ -24,7 +24,7 @@ from backup_pipeline.core.alerts import (
     recovered,
     settled,
 )
-from backup_pipeline.ledger.errors import no_such_entry
+from backup_pipeline.ledger.connect import no_such_entry
 from backup_pipeline.ledger.tables import alert_outbox as outbox
 from backup_pipeline.ledger.tables import alert_threads, storable, utc
 

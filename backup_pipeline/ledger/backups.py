@@ -21,9 +21,15 @@ from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Hold, Outcome
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
-from backup_pipeline.ledger.connect import ensure_database, ledger_engine
+from backup_pipeline.ledger.connect import (
+    already_there,
+    check_begins,
+    ensure_database,
+    ledger_engine,
+    ledger_errors,
+    not_there,
+)
 from backup_pipeline.ledger.dues import SqlDues
-from backup_pipeline.ledger.errors import already_there, check_begins, not_there, told_as_ledger_errors
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.restores import SqlRestores
@@ -292,7 +298,7 @@ class SqlLedger:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with told_as_ledger_errors(self._url), self._engine.begin() as connection:
+        with ledger_errors(self._url), self._engine.begin() as connection:
             yield connection
 
     def _set(self, backup_id: str, values: Mapping[str, object]) -> None:

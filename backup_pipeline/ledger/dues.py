@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from backup_pipeline.core.due import FULL, KnownDues, Settlement, why_dropped
 from backup_pipeline.core.ledger import GOOD, Attempt, Status
 from backup_pipeline.core.schedule import TOLERATED
-from backup_pipeline.ledger.errors import already_there, check_begins
+from backup_pipeline.ledger.connect import already_there, check_begins
 from backup_pipeline.ledger.tables import attempt_of, attempt_row, backup_logs, due_accounts, utc
 
 _ROW = backup_logs.c

@@ -17,8 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports import Clock
-from backup_pipeline.ledger.connect import CONNECT_SECONDS, ledger_engine, ledger_url
-from backup_pipeline.ledger.errors import sqlstate, told_as_ledger_errors
+from backup_pipeline.ledger.connect import CONNECT_SECONDS, ledger_engine, ledger_errors, ledger_url, sqlstate
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -53,10 +52,9 @@ def upgrade(url: str) -> None:
     """
     engine = create_engine(ledger_url(url), hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS})
     try:
-        with _ONE_AT_A_TIME, told_as_ledger_errors(url), engine.begin() as connection:
+        with _ONE_AT_A_TIME, ledger_errors(url), engine.begin() as connection:
             if current_revision(connection) == head_revision():
                 return
-            from backup_pipeline.ledger.alembic_upgrade import run_migrations
 
             connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -73,7 +71,7 @@ def bring_up_to_date(url: str) -> None:
     """
     engine = ledger_engine(url)
     try:
-        with told_as_ledger_errors(url), engine.connect() as connection:
+        with ledger_errors(url), engine.connect() as connection:
             revision = current_revision(connection) if _may_read_revision(connection) else None
     finally:
         engine.dispose()
@@ -172,7 +170,7 @@ def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
     """What is to be known of the ledger at `url`; only read. LedgerError when it can not be."""
     engine = ledger_engine(url)
     try:
-        with told_as_ledger_errors(url), engine.connect() as connection:
+        with ledger_errors(url), engine.connect() as connection:
             asked = clock()
             now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
             answered = clock()
@@ -186,3 +184,22 @@ def _readonly(connection: Connection) -> tuple[str, ...]:
     """The tables that this role may not add rows to; one that is not there is none."""
     asked = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'INSERT'), true)")
     return tuple(name for name in _WRITTEN if not connection.execute(asked, {"name": name}).scalar_one())
+
+
+def run_migrations(connection: Connection) -> None:
+    """Migrate up to the newest revision; LedgerError when the ledger is at one that this code does not know."""
+    from alembic import command  # loaded only where a ledger is behind
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        found = current_revision(connection)
+        message = f"The ledger is at revision {found}, which this version of the code does not know."
+        newer = "Install the newer version of backup-pipeline that migrated it."
+        older = "It is older than version 0.1: name a new database, and fill it with backup-pipeline rebuild."
+        raise LedgerError(message, do=older if found and found < head_revision() else newer) from error

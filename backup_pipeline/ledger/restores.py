@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
-from backup_pipeline.ledger.errors import no_such_restore
+from backup_pipeline.ledger.connect import no_such_restore
 from backup_pipeline.ledger.tables import owner_columns, owner_of, restore_requests, storable, utc
 
 _SAME_NAME = tuple(field.name for field in fields(RestoreRow) if field.name != "owner")

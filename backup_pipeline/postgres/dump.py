@@ -17,7 +17,7 @@ from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavaila
 from backup_pipeline.core.secrets import HIDDEN, looks_secret
 from backup_pipeline.core.text import full_name_sql
 from backup_pipeline.postgres.connection import Endpoint, Patience, application_of
-from backup_pipeline.postgres.lock_watch import way_out
+from backup_pipeline.postgres.errors import way_out
 from backup_pipeline.postgres.programs import Program
 from backup_pipeline.postgres.session import relation_sql
 

@@ -24,9 +24,8 @@ from backup_pipeline.core.ports.people import Progress, Silence, Waiting
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.postgres.connection import Endpoint, Patience, Session, first_connection, parse_endpoint
 from backup_pipeline.postgres.dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
-from backup_pipeline.postgres.errors import RECOVERY, connect_error, connection_lost, query_error
+from backup_pipeline.postgres.errors import RECOVERY, LockWatch, connect_error, connection_lost, query_error
 from backup_pipeline.postgres.introspect import introspect
-from backup_pipeline.postgres.lock_watch import LockWatch
 from backup_pipeline.postgres.page_sql import own_column, source_sql
 from backup_pipeline.postgres.pages import PageSize, TableReading, read_pages, run
 from backup_pipeline.postgres.programs import Choice, choose_dump

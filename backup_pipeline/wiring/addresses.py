@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ports import Clock, Ledger
-from backup_pipeline.demo.isp import BACKUP_ROLE
+from backup_pipeline.demo import BACKUP_ROLE
 from backup_pipeline.embedded.cluster import Connection, read_role_password, running
 from backup_pipeline.ledger.connect import ledger_url as checked_ledger_url
 from backup_pipeline.postgres.connection import parse_endpoint

@@ -36,7 +36,7 @@ from backup_pipeline.operations.download import AuditTrail
 from backup_pipeline.operations.due import second_ages
 from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.open import bucket_of, folder_of
+from backup_pipeline.stores import bucket_of, folder_of
 from backup_pipeline.wiring.addresses import ledger_url, source_url, utc_now, work_dir
 from backup_pipeline.wiring.ports import (
     is_alive_here,

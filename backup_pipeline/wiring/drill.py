@@ -23,9 +23,9 @@ from backup_pipeline.core.layout import DRILLS
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.requests import protected_name
+from backup_pipeline.embedded import EmbeddedPostgres, Enclosure
 from backup_pipeline.embedded.cluster import Home, open_lock, try_lock
 from backup_pipeline.embedded.launch import landlock_version
-from backup_pipeline.embedded.server import EmbeddedPostgres, Enclosure
 from backup_pipeline.embedded.supervise import Limits, ProcessUser, choose_identity, stranger
 from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.files import FileFormats

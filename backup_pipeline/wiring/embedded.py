@@ -12,9 +12,9 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from backup_pipeline.core.errors import NotFoundError, SettingsError
-from backup_pipeline.demo.isp import BACKUP_ROLE, create_isp, isp_exists, let_backup_role_in
+from backup_pipeline.demo import BACKUP_ROLE, create_isp, isp_exists, let_backup_role_in
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.embedded.cluster import Home, make_role_password, read_role_password
-from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import PROJECT, Settings, set_environment
 from backup_pipeline.wiring.addresses import (

@@ -17,7 +17,7 @@ from backup_pipeline.ledger.leases import Heartbeat
 from backup_pipeline.operations.leases import HeldLease, take
 from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, Shelf
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.open import removals_of
+from backup_pipeline.stores import removals_of
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import (
     LedgerClock,

@@ -15,7 +15,7 @@ from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.restore.requests import protected_name
 from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.rebuild import RebuildPorts
 from backup_pipeline.settings import Settings

@@ -16,7 +16,7 @@ from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.stores.directory import DirectoryStore

@@ -105,8 +105,8 @@ def test_a_real_process_lists_a_real_ledger(installation: Installation) -> None:
 
 
 def test_the_embedded_server_is_started_for_the_ledger_and_stopped_again(tmp_path: Path) -> None:
+    from backup_pipeline.embedded import EmbeddedPostgres
     from backup_pipeline.embedded.cluster import running
-    from backup_pipeline.embedded.server import EmbeddedPostgres
 
     with EmbeddedPostgres(tmp_path / "postgres", options={"fsync": "off"}):
         pass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.postgres.reading import run_sql
 from backup_pipeline_tests.servers.pooler import pooler
 from backup_pipeline_tests.servers.tls import TlsServer

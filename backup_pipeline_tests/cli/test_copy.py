@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Ended, Installation
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.alerts.servers import free_port, http_server
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from backup_pipeline.core.drill.objects import MadeObjects
 from backup_pipeline.core.verification import depth_of, has_failed
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.tables import backup_logs
 from backup_pipeline.postgres.drill import PostgresScratch

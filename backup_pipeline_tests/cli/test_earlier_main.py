@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from backup_pipeline import read_partition
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import executed
 from backup_pipeline_tests.earlier.make import HOME

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import executed
 from backup_pipeline_tests.servers.postgres import temporary_database

@@ -11,7 +11,7 @@ import pytest
 
 from backup_pipeline.core.manifest import sealed
 from backup_pipeline.core.verification import depth_of
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.keys import Ed25519Keys, parse_seal_key
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of

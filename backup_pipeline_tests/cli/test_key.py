@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_recipients

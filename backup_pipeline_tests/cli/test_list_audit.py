@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation

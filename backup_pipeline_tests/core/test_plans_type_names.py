@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.plans import type_name
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 
 TYPES = (
     "bigint", '"char"', "character varying", "character varying(20)", "character(3)", "bit(3)", "bit varying(4)",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backup_pipeline.core.restore.dump import significant
 from backup_pipeline.core.text import name_sql, text_sql
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 

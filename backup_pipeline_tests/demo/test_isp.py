@@ -14,7 +14,7 @@ from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.rules import Back, parse_sheet_source
 from backup_pipeline.core.errors import RefusedError, SourceError, SourceUnavailableError, UsageError
 from backup_pipeline.core.secrets import looks_secret
-from backup_pipeline.demo.isp import (
+from backup_pipeline.demo import (
     APPLICATION_TABLES,
     BACKUP_ROLE,
     EXPORTED_TABLES,
@@ -24,7 +24,7 @@ from backup_pipeline.demo.isp import (
     isp_exists,
     sizes,
 )
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.servers.postgres import temporary_database
 

@@ -30,7 +30,7 @@ from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, Res
 from backup_pipeline.core.restore.requests import after as after_change
 from backup_pipeline.core.statistics import ended_as
 from backup_pipeline.core.verification import Verification
-from backup_pipeline.ledger.errors import already_there, check_begins, no_such_entry, no_such_restore, not_there
+from backup_pipeline.ledger.connect import already_there, check_begins, no_such_entry, no_such_restore, not_there
 
 
 class MemoryCopies:

@@ -12,7 +12,7 @@ import pytest
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.verification import Level, VerifyReport
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.operations import anomalies as anomaly_references
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup

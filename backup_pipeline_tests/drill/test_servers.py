@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import BackupError, SettingsError
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.drill import drill
 from backup_pipeline.postgres.programs import find_binaries, installations
 from backup_pipeline.settings import Settings

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psycopg
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.programs import find_binaries
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backup_pipeline.demo.isp import sizes
+from backup_pipeline.demo import sizes
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.environment import kept_environment
 from backup_pipeline_tests.reachable import open_to_others

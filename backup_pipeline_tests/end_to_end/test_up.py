@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
 from backup_pipeline.core.ledger import Attempt, Status
-from backup_pipeline.embedded.server import running
+from backup_pipeline.embedded import running
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.end_to_end.graphql import Ui

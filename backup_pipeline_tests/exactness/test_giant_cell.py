@@ -12,7 +12,7 @@ from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.core.verification import Level
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.exactness.exporting import Exporter, Relation, catalog_of, public
 from backup_pipeline_tests.exactness.loading import assert_round_trip, session
 from backup_pipeline_tests.servers.postgres import temporary_database

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, public
 from backup_pipeline_tests.exactness.kinds import GROUPS, NATIVE, OUR_OWN_SQL, XML
 from backup_pipeline_tests.exactness.literals import Kind

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.faults.world import World, world
 from backup_pipeline_tests.servers.swift import SwiftServer
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.faults.fault import Before
 from backup_pipeline_tests.faults.soak import backups, harm, troubled, upkeep, verifying
 from backup_pipeline_tests.faults.soak.loop import Action, Soak, SoakError, summary, world

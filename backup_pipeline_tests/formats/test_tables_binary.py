@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backup_pipeline.core.restore.columns import COPY_HEADER, COPY_TRAILER, goes_binary
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.tables import binary_rows
 from backup_pipeline_tests.postgres.test_copy_rows import a_numeric
 

@@ -13,7 +13,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore

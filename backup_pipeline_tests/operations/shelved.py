@@ -17,7 +17,7 @@ from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.prune.perform import PruneReport, prune
 from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
-from backup_pipeline.stores.open import removals_of
+from backup_pipeline.stores import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored
 from backup_pipeline_tests.core.test_manifest import table as table_entry

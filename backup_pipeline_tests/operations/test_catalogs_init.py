@@ -13,7 +13,7 @@ from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.verification import Level
-from backup_pipeline.demo.isp import create_isp
+from backup_pipeline.demo import create_isp
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.catalogs import InitResult, init_catalog
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup

@@ -20,7 +20,7 @@ from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
 from backup_pipeline.operations.download import AuditTrail
 from backup_pipeline.postgres.doctor import examine_source
-from backup_pipeline.stores.open import bucket_of, folder_of
+from backup_pipeline.stores import bucket_of, folder_of
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.alerts.servers import free_port

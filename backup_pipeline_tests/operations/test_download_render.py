@@ -33,7 +33,7 @@ from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.ports import Formats, OpenBundle, Store
 from backup_pipeline.core.ports.people import Silence
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import AuditTrail, Destination, render_backup

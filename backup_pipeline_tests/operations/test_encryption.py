@@ -22,7 +22,7 @@ from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Second, TableWriter
 from backup_pipeline.core.ports.people import Event, Silence, StageStarted
 from backup_pipeline.core.verification import Level
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.backup import close_orphans

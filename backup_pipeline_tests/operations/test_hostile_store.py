@@ -27,7 +27,7 @@ from backup_pipeline.core.rebuild import ChangeKind
 from backup_pipeline.core.restore.model import RestoreRequest
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.stats import Places, all_metrics, catalog_statistics, counted_rows
 from backup_pipeline_tests.core.values import catalog

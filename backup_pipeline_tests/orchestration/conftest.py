@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import http_server
 from backup_pipeline_tests.environment import bare_environment

@@ -20,7 +20,7 @@ from backup_pipeline.core.errors import (
     TargetError,
     TargetUnavailableError,
 )
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget

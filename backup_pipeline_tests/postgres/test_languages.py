@@ -17,7 +17,7 @@ from backup_pipeline.core.errors import (
     TargetUnavailableError,
 )
 from backup_pipeline.core.planning import plan_table
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.errors import query_error
 from backup_pipeline.postgres.session import BEGIN, join_sql

@@ -10,7 +10,7 @@ import pytest
 
 from backup_pipeline.core.doctor import Release
 from backup_pipeline.core.errors import SettingsError, SourceError
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres import programs
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.dump import loadable

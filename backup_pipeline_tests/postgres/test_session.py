@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import PreflightRefusedError, SourceError
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.session import DUMPING, READING, WRITING, startup_options
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget

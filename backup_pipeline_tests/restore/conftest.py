@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.demo.isp import create_isp
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.demo import create_isp
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.restore.bench import back_up, back_up_catalog, dump, one, rows, run
 from backup_pipeline_tests.restore.by_hand import DATABASE, differences, states, unpacked

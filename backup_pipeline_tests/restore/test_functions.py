@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.restore.model import Mode
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, rows, run, warnings
 from backup_pipeline_tests.restore.by_hand import DATABASE, unpacked

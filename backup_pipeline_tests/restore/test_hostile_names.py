@@ -14,7 +14,7 @@ from psycopg import sql
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.relations import write_relation
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.restore.bench import back_up_catalog, one, rows
 from backup_pipeline_tests.restore.by_hand import DATABASE, unpacked
 

@@ -17,7 +17,7 @@ import pytest
 
 from backup_pipeline.core.errors import BackupError, LockedError
 from backup_pipeline.core.restore.model import Mode
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import bundle_place, stored_manifest
 from backup_pipeline.operations.restore.perform import plan_restore, run_restore
 from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.programs import Binaries, find_binaries
 from backup_pipeline_tests.servers.postgres import THROWAWAY
 

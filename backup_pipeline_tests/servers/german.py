@@ -11,8 +11,7 @@ from unittest import mock
 
 import pytest
 
-from backup_pipeline.embedded import supervise
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres, supervise
 from backup_pipeline_tests.servers.debian import system_binaries, system_server
 
 LOCALE = "de_DE.UTF-8"

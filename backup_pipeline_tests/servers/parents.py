@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 HOLD_A_SERVER = """
 from pathlib import Path
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]), options={"fsync": "off"})
 server.start()
 print(server.connection.pid, server.attached, flush=True)

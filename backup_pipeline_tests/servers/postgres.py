@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 
 # Quick instead of durable: the data never outlives the tests.
 THROWAWAY: Mapping[str, str] = {

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psycopg
 
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.embedded.cluster import Home
-from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.servers.postgres import THROWAWAY, throwaway_server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.servers.pooler import pooler
 from backup_pipeline_tests.servers.tls import CERTIFIED, TlsServer
 

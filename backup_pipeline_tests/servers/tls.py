@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.embedded.cluster import Home
-from backup_pipeline.embedded.server import EmbeddedPostgres
 from backup_pipeline_tests.servers.debian import system_server
 
 CERTIFIED = "certified"

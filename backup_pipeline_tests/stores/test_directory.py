@@ -17,8 +17,8 @@ import pytest
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreError
 from backup_pipeline.core.retention.prune import Unfinished
+from backup_pipeline.stores import removals_of
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.open import removals_of
 
 MB = 1 << 20
 PROJECT = Path(__file__).parents[2]

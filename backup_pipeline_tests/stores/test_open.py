@@ -8,8 +8,8 @@ import pytest
 
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.ports import Store
+from backup_pipeline.stores import open_store
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.open import open_store
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.stores.s3.store import S3Store
 

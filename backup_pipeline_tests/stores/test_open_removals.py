@@ -18,8 +18,8 @@ import pytest
 
 from backup_pipeline.core.errors import StoreDeniedError, StoreError, StoreUnavailableError
 from backup_pipeline.core.retention.prune import Versions, Why
+from backup_pipeline.stores import removals_of
 from backup_pipeline.stores.directory import DirectoryRemovals, DirectoryStore, PlainRemovals
-from backup_pipeline.stores.open import removals_of
 from backup_pipeline.stores.s3 import Lock, LockMode
 from backup_pipeline.stores.s3.administration import S3Removals
 from backup_pipeline.stores.s3.store import TRIAL_KEY, S3Store

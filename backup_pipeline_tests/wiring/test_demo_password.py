@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.demo.isp import BACKUP_ROLE
+from backup_pipeline.demo import BACKUP_ROLE
 from backup_pipeline.embedded.cluster import Home
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import postgres_home, source_url

@@ -14,11 +14,10 @@ from backup_pipeline.alerts import place_of
 from backup_pipeline.cli.app import tell_failure
 from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.core.secrets import redact, redact_url
-from backup_pipeline.ledger.connect import ledger_url
-from backup_pipeline.ledger.errors import ledger_error
+from backup_pipeline.ledger.connect import ledger_error, ledger_url
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.errors import connect_error, query_error
-from backup_pipeline.stores.open import open_store
+from backup_pipeline.stores import open_store
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.restore import named_target
 from backup_pipeline_tests.core.encoded import encoded_somehow

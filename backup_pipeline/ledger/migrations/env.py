@@ -1,4 +1,4 @@
-"""Alembic's environment: run the revisions on the connection that `ledger.alembic_upgrade` hands over."""
+"""Alembic's environment: run the revisions on the connection that `ledger.migrate` hands over."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore.requests import RestoreRow
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.cli.conftest import made_installation
 from backup_pipeline_tests.cli.installation import Installation

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from backup_pipeline.core.restore.dump import TokenKind, columns_of, dump_problem, significant, split_dump, tokens
-from backup_pipeline.demo.isp import create_isp
+from backup_pipeline.demo import create_isp
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.servers.pagila import load_pagila, needs_pagila
 

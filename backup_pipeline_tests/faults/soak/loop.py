@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.faults.soak import backups, harm, restoring, troubled, upkeep, verifying
 from backup_pipeline_tests.faults.soak.commands import Commands
 from backup_pipeline_tests.faults.soak.oracles import look_around

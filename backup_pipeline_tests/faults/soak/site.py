@@ -17,7 +17,7 @@ import yaml
 from psycopg import sql
 from psycopg.rows import class_row
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.faults.proxy import FaultProxy

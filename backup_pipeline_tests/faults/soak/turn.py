@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from backup_pipeline.embedded.server import EmbeddedPostgres
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.faults.soak.commands import Commands, Ended, Running
 from backup_pipeline_tests.faults.soak.model import Kept, WrongError
 from backup_pipeline_tests.faults.soak.shop import Shop

@@ -17,7 +17,7 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import delete_backup, hold_backup
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.operations.prune.plan import Shelf
-from backup_pipeline.stores.open import removals_of
+from backup_pipeline.stores import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault

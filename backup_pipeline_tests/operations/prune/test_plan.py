@@ -19,7 +19,7 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import delete_backup
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.operations.prune.plan import PruneWish, Shelf
-from backup_pipeline.stores.open import removals_of
+from backup_pipeline.stores import removals_of
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.shelved import BUNDLE, Shelved, add_row, old

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backup_pipeline.core.web_gate import AllowedHosts, WebRequest, allowed_hosts, refusal
+from backup_pipeline.wiring.web_gate import AllowedHosts, WebRequest, allowed_hosts, refusal
 
 LOCAL = allowed_hosts("127.0.0.1", ())
 PROXIED = allowed_hosts("0.0.0.0", ["backup.example.com", "ops:8443"], "https://dagster.example.com/")

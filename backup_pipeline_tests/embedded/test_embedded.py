@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.errors import BackupError, LockedError, SettingsError, UsageError
+from backup_pipeline.embedded import EmbeddedPostgres, running
 from backup_pipeline.embedded.cluster import Home, open_log
-from backup_pipeline.embedded.server import EmbeddedPostgres, running
 from backup_pipeline.embedded.supervise import Dependent, choose_identity
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.servers.parents import HOLD_A_SERVER, parent, says, tell
