@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.list import first_sentence
 from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, opened, print_json
 from backup_pipeline.core.errors import BackupError, PartialError
-from backup_pipeline.presentation.terminal import result_console
+from backup_pipeline.presentation.alerts import deliveries_document, outbox_document
+from backup_pipeline.presentation.document import document, line
+from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from backup_pipeline.core.alerts import Delivery, OutboxEntry
+    from backup_pipeline.core.alerts import Delivery
     from backup_pipeline.core.ports import Alerter, Clock, Ledger
 
 alerts_app = typer.Typer(
@@ -71,8 +70,7 @@ def list_alerts(
     if as_json:
         print_json(entries)
         return
-    console = result_console()
-    console.print(_table(entries) if entries else nothing)
+    draw(outbox_document(entries) if entries else document(line(nothing)))
 
 
 def _nothing_waits(at: Opened) -> str:
@@ -105,8 +103,7 @@ def retry(*, as_json: _JSON = False) -> None:
     if as_json:
         print_json(tried)
     else:
-        console = result_console()
-        console.print(_table(tried) if tried else "There is nothing to deliver.")
+        draw(outbox_document(tried) if tried else document(line("There is nothing to deliver.")))
     if left:
         good = sum(entry.delivered_at is not None for entry in tried)
         kind = PartialError if good else BackupError
@@ -142,15 +139,8 @@ def send_test(*, as_json: _JSON = False) -> None:
     if as_json:
         print_json(deliveries)
     else:
-        _print_deliveries(deliveries)
+        draw(deliveries_document(deliveries))
     _check_all_took_it(deliveries)
-
-
-def _print_deliveries(deliveries: Sequence[Delivery]) -> None:
-    console = result_console()
-    for delivery in deliveries:
-        line = f"{delivery.channel}: {f'NOT delivered: {delivery.error}' if delivery.error else 'delivered'}"
-        console.print(line, markup=False, soft_wrap=True)
 
 
 def _check_all_took_it(deliveries: Sequence[Delivery]) -> None:
@@ -165,36 +155,3 @@ def _voice(at: Opened) -> _Voice:
     from backup_pipeline.wiring.ports import open_settings_alerter
 
     return _Voice(at.ledger, open_settings_alerter(at.settings), at.clock)
-
-
-def _table(entries: Sequence[OutboxEntry]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("N", justify="right", no_wrap=True)
-    for name in ("Of (UTC)", "Alert", "Channel"):
-        table.add_column(name, overflow="fold")
-    table.add_column("Attempts", justify="right", no_wrap=True)
-    table.add_column("State")
-    for entry in entries:
-        table.add_row(
-            str(entry.id),
-            f"{entry.created_at:%Y-%m-%d %H:%M}",
-            Text(entry.alert.title),
-            Text(entry.channel),
-            str(entry.attempts),
-            Text(_state(entry), style="" if entry.delivered_at else "red"),
-        )
-    return table
-
-
-def _state(entry: OutboxEntry) -> str:
-    if entry.delivered_at is not None:
-        return f"delivered {entry.delivered_at:%Y-%m-%d %H:%M}"
-    if entry.last_error is None:
-        return "being sent"
-    said = first_sentence(entry.last_error)
-    if entry.given_up_at is not None:
-        return f"given up {entry.given_up_at:%Y-%m-%d %H:%M}: {said}"
-    return f"tried again {entry.next_try_at:%Y-%m-%d %H:%M}: {said}"

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from backup_pipeline.cli.options import RunFailedError, chosen_catalog
 from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
-from backup_pipeline.presentation.terminal import SafeConsole
+from backup_pipeline.presentation.backup import made_document
+from backup_pipeline.presentation.document import size
+from backup_pipeline.presentation.terminal import SafeConsole, draw
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from backup_pipeline.core.manifest import StoredManifest
 
 
@@ -80,7 +79,7 @@ def backup(
         if as_json:
             sys.stdout.write(json.dumps(_as_json(manifest)) + "\n")
             return
-        _show(console, manifest, settings)
+        draw(made_document(manifest, _where(manifest, settings)), console)
 
 
 def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
@@ -203,43 +202,14 @@ def _as_json(manifest: StoredManifest) -> dict[str, object]:
     }
 
 
-def _show(console: Console, manifest: StoredManifest, settings: Settings) -> None:
-    console.print(_table(manifest))
-    for warning in manifest.warnings:
-        console.print(Text.assemble(("Warning:", "yellow"), f" {warning}"), soft_wrap=True)
-    for name, text in _where(manifest, settings).items():
-        console.print(f"{name}: {text}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _table(manifest: StoredManifest) -> Table:
-    from rich.filesize import decimal
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"Backup {manifest.backup_id}", title_justify="left")
-    table.add_column("Table")
-    table.add_column("Sheet")
-    for name in ("Rows", "Bytes", "Seconds"):
-        table.add_column(name, justify="right")
-    for entry in manifest.tables:
-        shown = (entry.name, entry.sheet, f"{entry.row_count:,}", decimal(entry.bytes), f"{entry.seconds:.2f}")
-        table.add_row(*map(Text, shown))
-    table.add_section()
-    seconds = (manifest.finished_at - manifest.started_at).total_seconds()
-    table.add_row("Total", "", f"{manifest.totals.rows:,}", decimal(manifest.totals.bytes), f"{seconds:.2f}")
-    return table
-
-
 def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
     """Where it can be found."""
-    from rich.filesize import decimal
-
     from backup_pipeline.core.layout import BackupPlace
     from backup_pipeline.wiring.addresses import store_url
 
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
     return {
-        "Bundle": f"{store_url(settings)}/{place.bundle(manifest.bundle.name)} ({decimal(manifest.bundle.bytes)})",
+        "Bundle": f"{store_url(settings)}/{place.bundle(manifest.bundle.name)} ({size(manifest.bundle.bytes)})",
         "Manifest": f"{store_url(settings)}/{place.manifest}",
         "UI": f"{settings.dagster_url}/runs/{manifest.run_id} (start it with `make up`)",
     }

@@ -12,7 +12,8 @@ import typer
 from backup_pipeline.cli.options import print_json, print_line
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, UsageError
-from backup_pipeline.presentation.terminal import note_console, result_console
+from backup_pipeline.presentation.catalogs import catalog_document, check_document
+from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def check(
         print_json([{**_described(report), "fits": report.fits} for report in reports])
     else:
         for report in reports:
-            _print_report(report)
+            draw(check_document(report))
     wrong = [report.catalog for report in reports if not report.fits]
     if wrong:
         message = f"Catalogs that do not fit their database: {', '.join(wrong)}."
@@ -99,7 +100,7 @@ def show(
     if as_json:
         print_json(catalog.model_dump(mode="json", by_alias=True))
         return
-    _print_catalog(catalog)
+    draw(catalog_document(catalog))
 
 
 @catalog_app.command()
@@ -209,45 +210,3 @@ def _described(report: CatalogReport) -> dict[str, object]:
         "not_held": [asdict(found) for found in report.not_held],
         "refused": report.refused.what if report.refused else None,
     }
-
-
-def _print_report(report: CatalogReport) -> None:
-    from rich.text import Text
-
-    console = result_console()
-    state = ("fits", "green") if report.fits else ("does NOT fit", "bold red")
-    counts = f", {len(report.ready)} tables ready, {len(report.excluded)} left out on purpose"
-    console.print(Text.assemble((report.catalog, "bold"), " ", state, f" database {report.database}", counts))
-    errors = [error for error in (report.refused, *report.failed.values()) if error is not None]
-    for error in errors:
-        console.print(Text.assemble(("  Error: ", "red"), f"{error.what} {error.do}"), soft_wrap=True)
-    for table in report.unlisted:
-        locked = " (and the backup role may not read it)" if table in report.unreadable else ""
-        told = f"{table} is neither listed nor excluded{locked}; each backup will warn of it."
-        console.print(Text.assemble(("  Warning: ", "yellow"), told), soft_wrap=True)
-    for found in report.not_held:
-        word = ("  Warning: ", "yellow") if found.warns else ("  Note: ", "dim")
-        console.print(Text.assemble(word, f"{found.message} {found.do}".rstrip()), soft_wrap=True)
-
-
-def _print_catalog(catalog: Catalog) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console = result_console()
-    console.print(Text.assemble((catalog.catalog, "bold"), f"  {catalog.title}"))
-    schedule = f"schedule {catalog.schedule}" if catalog.schedule else "no schedule"
-    console.print(Text(f"{catalog.timezone}, {schedule}, bundle {catalog.bundle_name}"))
-    table = Table(box=None, pad_edge=False)
-    for title in ("Table", "Reads", "Sheet"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("Sheet columns")
-    table.add_column("Left out or masked")
-    for name, spec in catalog.tables.items():
-        hidden = ", ".join((*spec.exclude, *(f"{column} (masked)" for column in spec.mask)))
-        shown = ", ".join(spec.columns) or "all"
-        told = (name, ".".join(catalog.relation_of(name)), catalog.sheet_of(name), shown, hidden)
-        table.add_row(*(Text(part) for part in told))
-    console.print(table)
-    for rule in catalog.excluded:
-        console.print(Text.assemble(("Left out: ", "bold"), f"{rule.table}: {rule.reason}"), soft_wrap=True)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from backup_pipeline.cli.options import opened, print_json, print_line
 from backup_pipeline.core.copies import CopyAge
@@ -16,41 +13,10 @@ from backup_pipeline.core.due import DueState, Freshness
 from backup_pipeline.core.errors import BackupError, LedgerError, in_our_words
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.core.text import visible
-from backup_pipeline.core.verification import age, ago
-from backup_pipeline.presentation.terminal import note_console, result_console
+from backup_pipeline.core.verification import age
+from backup_pipeline.presentation.due import freshness_document
+from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.settings import Settings
-
-_STYLES = {
-    DueState.FRESH: "green",
-    DueState.OVERDUE: "bold red",
-    DueState.WAITING: "yellow",
-    DueState.UNSCHEDULED: "dim",
-}
-
-
-def freshness_table(stands: Sequence[Freshness]) -> Table:
-    """A line for each catalog."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("Catalog", "State", "Newest good", "Began", "Was due", "Due next"):
-        table.add_column(name, no_wrap=True)
-    for name in ("Missed", "Failed"):
-        table.add_column(name, justify="right")
-    for one in stands:
-        table.add_row(
-            one.catalog,
-            Text(one.state, style=_STYLES[one.state]),
-            one.newest or "",
-            age(one.newest_at, one.at) if one.newest_at else "",
-            _minute(one.due),
-            _minute(one.next_due),
-            str(len(one.missed)),
-            str(one.failed),
-        )
-    return table
-
-
-def _minute(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
 
 
 def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
@@ -64,16 +30,6 @@ def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
     with opened() as at:
         second = open_second(at.settings)
         return ages_of(watched(at.settings, names), second.url if second else "", at.ledger, at.clock())
-
-
-def print_ages(ages: Sequence[CopyAge]) -> None:
-    """A line for each catalog."""
-    for one in ages:
-        told = f"{one.newest.backup_id} began {ago(one.age)}" if one.newest and one.age else "no good copy"
-        state = "STALE" if one.stale else "fresh" if one.newest else "none"
-        result_console().print(
-            f"Second store, {one.catalog}: {state}, {told} ({one.store})", markup=False, soft_wrap=True
-        )
 
 
 def ages_as_json(one: CopyAge) -> Mapping[str, object]:
@@ -186,8 +142,7 @@ def check(
         ages = [ages_as_json(one) for one in second]
         print_json({"fresh": fresh, "catalogs": stands, "second_store": ages, "channels": channels})
     else:
-        result_console().print(freshness_table(stands))
-        print_ages(second)
+        draw(freshness_document(stands, second))
         if not channels:
             note_console().print(_NOBODY, markup=False, soft_wrap=True)
     _raise_overdue(stands)

@@ -11,7 +11,8 @@ import typer
 from backup_pipeline.cli.options import BackupsOf, Opened, PerhapsBackup, opened, print_json
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
-from backup_pipeline.presentation.terminal import note_console, result_console
+from backup_pipeline.presentation.copies import copies_document, decisions_document
+from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ports import Ports
@@ -54,7 +55,7 @@ def copy(
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows, decisions)
+        draw(copies_document(rows, decisions))
     _raise_failures(rows)
 
 
@@ -91,30 +92,11 @@ def _copied(at: Opened, ports: Ports, decisions: Sequence[CopyDecision]) -> Iter
 
 
 def _print_plan(decisions: Sequence[CopyDecision], *, as_json: bool) -> None:
-    told = [{"backup_id": each.attempt.backup_id, "wanted": each.wanted, "reason": each.reason} for each in decisions]
+    plan = [{"backup_id": each.attempt.backup_id, "wanted": each.wanted, "reason": each.reason} for each in decisions]
     if as_json:
-        print_json(told)
-        return
-    console = result_console()
-    for each in told:
-        verb = "copy" if each["wanted"] else "leave"
-        console.print(f"{verb:5} {each['backup_id']}: {each['reason']}", markup=False, soft_wrap=True)
-    if not told:
-        console.print("There are no good backups.")
-
-
-def _print_rows(rows: Sequence[Copy], decisions: Sequence[CopyDecision]) -> None:
-    from rich.filesize import decimal
-
-    console = result_console()
-    for row in rows:
-        if row.status is CopyStatus.GOOD:
-            told = f"{row.backup_id}: copied to {row.store}, {decimal(row.bytes or 0)}, every byte compared"
-        else:
-            told = f"{row.backup_id}: NOT copied to {row.store}: {(row.error_message or '').partition(chr(10))[0]}"
-        console.print(told, markup=False, soft_wrap=True)
-    if not rows:
-        console.print(f"Nothing is missing: {len(decisions)} good backups, each with its copy.")
+        print_json(plan)
+    else:
+        draw(decisions_document(decisions))
 
 
 def _raise_failures(rows: Sequence[Copy]) -> None:

@@ -8,7 +8,8 @@ import typer
 
 from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, print_json
 from backup_pipeline.core.errors import PartialError
-from backup_pipeline.presentation.terminal import note_console, result_console
+from backup_pipeline.presentation.rebuild import rebuild_document
+from backup_pipeline.presentation.terminal import draw, note_console, result_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,31 +71,11 @@ def rebuild(
             check_known(settings, ledger, catalog)
         plan = plan_rebuild(ports, catalog)
         if not as_json:
-            _show(plan)
+            draw(rebuild_document(plan))
         report = carry_out(plan, ports) if confirm else None
     if as_json:
         print_json({"plan": plan.as_json(), "report": report.as_json() if report else None})
     _end(plan, report, told=as_json)
-
-
-def _show(plan: RebuildPlan) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    styles = {"add": "green", "correct": "yellow", "hold": "yellow", "gone": "bold red", "problem": "bold red"}
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(3):
-        table.add_column(no_wrap=True)
-    table.add_column()
-    for change in plan.changes:
-        kind = Text(change.kind, style=styles[change.kind])
-        table.add_row(kind, Text(change.backup_id), Text(change.catalog), Text(change.reason))
-    for copy in plan.copies:
-        table.add_row(Text("copy", style="green"), Text(copy.backup_id), Text(copy.catalog), Text(f"in {copy.store}"))
-    console = result_console()
-    if plan.changes or plan.copies:
-        console.print(table)
-    console.print(f"{plan.store}: {plan.agree} backups agree with the ledger.", markup=False, soft_wrap=True)
 
 
 def _end(plan: RebuildPlan, report: RebuildReport | None, *, told: bool) -> None:

@@ -31,6 +31,12 @@ def visible_lines(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence of `text`, which ends at a full stop before a space, or with the line."""
+    line = text.strip().partition("\n")[0]
+    return re.split(r"(?<=[.!?])\s", line, maxsplit=1)[0]
+
+
 def _shown(letter: str) -> str:
     code = ord(letter)
     if letter in _SHORT:

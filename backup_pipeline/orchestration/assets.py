@@ -37,8 +37,9 @@ from backup_pipeline.orchestration.keys import (
     tables_op,
 )
 from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.presentation.backup import summary_document
 from backup_pipeline.presentation.calendar import calendar_document
-from backup_pipeline.presentation.markdown import bullets, markdown, plain
+from backup_pipeline.presentation.markdown import bullets, markdown
 from backup_pipeline.presentation.statistics import statistics_document
 
 logger = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ def statistics_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapp
     except LedgerError as error:
         logger.warning("There are no statistics of %s: %s", catalog.catalog, error)
         return {}
-    found = catalog_statistics(rows, catalog.catalog, catalog, now=now, days=_DAYS)
-    return {"statistics": dg.MetadataValue.md(markdown(statistics_document(found, most=_TABLES)))}
+    statistics = catalog_statistics(rows, catalog.catalog, catalog, now=now, days=_DAYS)
+    return {"statistics": dg.MetadataValue.md(markdown(statistics_document(statistics, most=_TABLES)))}
 
 
 def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
@@ -159,7 +160,7 @@ def bundle_metadata(manifest: StoredManifest, store_url: str) -> Metadata:
         "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot.taken_at),
         "bundle": dg.MetadataValue.path(f"{store_url}/{place.bundle(manifest.bundle_name)}"),
         "sha256": manifest.bundle.sha256,
-        "manifest": dg.MetadataValue.md(_summary(manifest)),
+        "manifest": dg.MetadataValue.md(markdown(summary_document(manifest))),
         "warnings": dg.MetadataValue.md(bullets(manifest.warnings)),
         "contents": _contents(manifest),
     }
@@ -182,20 +183,6 @@ def _column(column: ColumnEntry, key: tuple[str, ...]) -> dg.TableColumn:
         constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=(column.name,) == key),
         tags=tags,
     )
-
-
-def _summary(manifest: StoredManifest) -> str:
-    facts = {
-        "Backup": f"`{manifest.backup_id}`",
-        "Status": manifest.status,
-        "Tables": f"{manifest.totals.tables}",
-        "Rows": f"{manifest.totals.rows:,}",
-        "Snapshot": f"{manifest.snapshot.taken_at:%F %T} UTC, LSN {manifest.snapshot.lsn}",
-        "Consistent": "yes, one instant" if manifest.consistent else "no, mixed snapshots",
-        "Made by": plain(f"{manifest.created_by} ({manifest.type})"),
-        "Reason": plain(manifest.reason) or "none given",
-    }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
 
 
 def _contents(manifest: StoredManifest) -> dg.TableMetadataValue:

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
+from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
 from backup_pipeline.operations.copy import copy_missing, missing_copies
 from backup_pipeline.orchestration.failures import failure
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.presentation.markdown import plain
+from backup_pipeline.presentation.copies import copies_document
+from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import is_alive_here, this_owner, utc_now
 
@@ -48,7 +49,10 @@ def copies_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
         except BackupError as error:
             raise failure(error) from None
         _raise_failed(rows)
-        yield dg.Output(None, metadata={"copied": len(rows), "backups": dg.MetadataValue.md(_table(decisions, rows))})
+        yield dg.Output(
+            None,
+            metadata={"copied": len(rows), "backups": dg.MetadataValue.md(markdown(copies_document(rows, decisions)))},
+        )
 
     @dg.job(
         name=COPY_JOB,
@@ -94,10 +98,3 @@ def _raise_failed(rows: Sequence[Copy]) -> None:
         what = f"{len(failed)} of {len(rows)} backups were not copied. {failed[0].error_message or ''}"
         message, _, do = what.partition("\nWhat to do: ")
         raise failure(BackupError(message, do=do)) from None
-
-
-def _table(decisions: Sequence[CopyDecision], rows: Sequence[Copy]) -> str:
-    """What was copied, and why, as Markdown."""
-    reasons = {each.attempt.backup_id: each.reason for each in decisions}
-    lines = [f"| {row.backup_id} | {plain(reasons[row.backup_id])} | {row.bytes or 0:,} |" for row in rows]
-    return "\n".join(["| backup | because | bytes |", "|---|---|---:|", *lines])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.text import acts, visible, visible_lines
+from backup_pipeline.core.text import acts, first_sentence, visible, visible_lines
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,15 @@ def test_it_can_always_be_printed(text: str) -> None:
     assert not any(map(acts, visible(text)))
     assert visible(visible(text)) == visible(text)
     assert visible_lines(text).count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("The table goods is on fire. Run.", "The table goods is on fire."),
+        ("pg 17.2 at 10.0.0.1 is gone\nWhat to do: wait.", "pg 17.2 at 10.0.0.1 is gone"),
+        ("\n", ""),
+    ],
+)
+def test_the_first_sentence_ends_where_a_reader_would_say(text: str, sentence: str) -> None:
+    assert first_sentence(text) == sentence

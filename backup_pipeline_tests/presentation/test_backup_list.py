@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from rich.console import Console
 
-from backup_pipeline.cli.list import backup_list, first_sentence
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.verification import Level, Verification
+from backup_pipeline.presentation.backup import backups_document
+from backup_pipeline_tests.presentation.drawing import in_terminal
 
 AT = datetime(2026, 11, 20, 18, tzinfo=UTC)
 SELECTIVE = "20261120T180000Z-selective-1f3a9c2e"
@@ -41,9 +40,7 @@ def attempt(backup_id: str = SELECTIVE, **changed: object) -> Attempt:
 
 def shown(*rows: Attempt, width: int) -> list[str]:
     """The lines of the list in a terminal of `width` columns."""
-    out = io.StringIO()
-    Console(file=out, width=width, highlight=False).print(backup_list(rows, width, AT + timedelta(days=3)))
-    return [line.rstrip() for line in out.getvalue().splitlines()]
+    return in_terminal(backups_document(rows, AT + timedelta(days=3)), width=width).splitlines()
 
 
 def test_at_100_columns_ids_are_whole_and_nothing_is_lost() -> None:
@@ -92,18 +89,6 @@ def test_what_went_wrong_stands_in_place_of_the_reason(status: Status, width: in
     words = " ".join(shown(row, width=width)).split()
     assert {"No", "room", "/tmp."} <= set(words)
     assert not {"It", "What", "price"} & set(words)
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("The table goods is on fire. Run.", "The table goods is on fire."),
-        ("pg 17.2 at 10.0.0.1 is gone\nWhat to do: wait.", "pg 17.2 at 10.0.0.1 is gone"),
-        ("\n", ""),
-    ],
-)
-def test_the_first_sentence_ends_where_a_reader_would_say(text: str, sentence: str) -> None:
-    assert first_sentence(text) == sentence
 
 
 def test_when_a_backup_expires_is_told_or_that_it_is_held() -> None:

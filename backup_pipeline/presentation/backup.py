@@ -1,0 +1,289 @@
+"""Backups as people see them: one that was made, the list of all, everything about one, and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Status, of_future
+from backup_pipeline.core.manifest import StoredManifest, TableEntry
+from backup_pipeline.core.text import first_sentence
+from backup_pipeline.core.verification import has_failed, in_short
+from backup_pipeline.presentation.document import (
+    Block,
+    Bytes,
+    Note,
+    Number,
+    Part,
+    ReportDocument,
+    Section,
+    Span,
+    Table,
+    TableColumn,
+    Tone,
+    Wrap,
+    document,
+    facts,
+    line,
+    numbers,
+    prose,
+    text_of,
+    texts,
+)
+
+_STATUSES = {
+    Status.SUCCESS: Tone.GOOD,
+    Status.SUCCESS_WITH_WARNINGS: Tone.WARNING,
+    Status.RUNNING: Tone.ACTIVE,
+    Status.FAILED: Tone.FAILURE,
+    Status.MISSED: Tone.FAILURE,
+    Status.CANCELED: Tone.WARNING,
+}
+_WHOLE = "report"
+"""What only --json tells of an audit row: it is long, and the short of it stands beside."""
+_LONGEST = 40
+"""Letters of a reason or an error in a list: more is cut."""
+
+
+def made_document(manifest: StoredManifest, places: Mapping[str, str]) -> ReportDocument:
+    """A backup that was made: its tables, its warnings, and the places where it can be found."""
+    seconds = (manifest.finished_at - manifest.started_at).total_seconds()
+    table = Table(
+        (*texts("Table", "Sheet"), *numbers("Rows", "Bytes", "Seconds")),
+        tuple(map(_entry, manifest.tables)),
+        title=f"Backup {manifest.backup_id}",
+        total=("Total", "", manifest.totals.rows, Bytes(manifest.totals.bytes), Number(seconds, digits=2)),
+    )
+    where = (line(f"{name}: {place}") for name, place in places.items())
+    return document(table, *_warnings(manifest.warnings), *where)
+
+
+def summary_document(manifest: StoredManifest) -> ReportDocument:
+    """A backup that was made, in a few facts."""
+    taken_at = text_of(manifest.snapshot.taken_at)
+    pairs: Mapping[str, Part] = {
+        "Backup": manifest.backup_id,
+        "Status": Span(manifest.status, _STATUSES.get(Status(manifest.status), Tone.PLAIN)),
+        "Tables": manifest.totals.tables,
+        "Rows": manifest.totals.rows,
+        "Snapshot": f"{taken_at}, LSN {manifest.snapshot.lsn}",
+        "Consistent": "yes, one instant" if manifest.consistent else "no, mixed snapshots",
+        "Made by": f"{manifest.created_by} ({manifest.type})",
+        "Reason": manifest.reason or "none given",
+    }
+    return document(facts(pairs.items()))
+
+
+def backups_document(
+    rows: Sequence[Attempt], now: datetime, copies: Sequence[Copy] = (), second: str | None = None
+) -> ReportDocument:
+    """The list of `rows` seen `now`; where there is a store `second`, with whether each is copied to it."""
+    if not rows:
+        return document(line("There are no backups to list."))
+    marks = copy_marks(rows, copies, second)
+    listed = [_listed(row, now, marks.get(row.backup_id, "")) for row in rows]
+    columns = [
+        column for column in _LIST if column.title != "Expires" or any(text_of(row["Expires"]) for row in listed)
+    ]
+    return document(Table(tuple(columns), tuple(tuple(row[column.title] for column in columns) for row in listed)))
+
+
+def backup_document(
+    attempt: Attempt,
+    manifest: StoredManifest | None,
+    problem: str | None,
+    audits: Sequence[AuditEvent],
+    now: datetime,
+    copies: Sequence[Copy] = (),
+) -> ReportDocument:
+    """The row, the tables of the manifest (or the `problem` with it), the warnings, and the audit."""
+    known = (*_facts(attempt, manifest, now), *(("Copy", _copy(copy, now)) for copy in copies))
+    held = [Table(_CONTENTS, tuple(map(_checked_entry, manifest.tables)))] if manifest else []
+    lost = [Note("Manifest", Tone.WARNING, problem)] if manifest is None and attempt.status.good and problem else []
+    contents: tuple[Block, ...] = (*held, *lost, *_warnings(attempt.warnings))
+    audit = Table((*texts("", "", ""), prose("")), tuple(_event(event) for event in audits))
+    sections = (Section((facts(known),)), Section(contents), Section((audit,) if audits else ()))
+    return ReportDocument(tuple(section for section in sections if section.blocks))
+
+
+def audit_document(events: Sequence[AuditEvent]) -> ReportDocument:
+    """Who did what to which backup, a row each."""
+    rows = ((*_event(event)[:3], event.backup_id, _detail(event)) for event in events)
+    return document(Table((*texts("When", "Who", "What", "Backup"), prose("Detail")), tuple(rows)))
+
+
+def copy_marks(rows: Sequence[Attempt], copies: Sequence[Copy], second: str | None) -> Mapping[str, str]:
+    """A mark for each good backup that says whether it is in the store `second`; none where there is no such store."""
+    if second is None:
+        return {}
+    known = {copy.backup_id: copy for copy in copies if copy.store == second}
+    kept = [row for row in rows if row.status.good and row.kind.bundled]
+    return {row.backup_id: _copy_mark(known.get(row.backup_id)) for row in kept}
+
+
+def _copy_mark(copy: Copy | None) -> str:
+    if copy is None or copy.status is CopyStatus.FAILED:
+        return "NOT copied"
+    if copy.status is CopyStatus.GOOD:
+        return "copied" if copy.good else "copy DAMAGED"
+    return "copy deleted" if copy.status is CopyStatus.DELETED else "copying"
+
+
+def _copy(copy: Copy, now: datetime) -> Span:
+    return Span(f"{copy.store}: {copy.in_short(now)}", Tone.PLAIN if copy.good else Tone.WARNING)
+
+
+def _warnings(warnings: Sequence[str]) -> Iterator[Note]:
+    return (Note("Warning", Tone.WARNING, warning) for warning in warnings)
+
+
+_LIST = (
+    TableColumn("ID (UTC)"),
+    TableColumn("Catalog"),
+    TableColumn("Kind", wrap=Wrap.STACKED, below="Catalog"),
+    TableColumn("Date", wrap=Wrap.STACKED),
+    TableColumn("Status", wrap=Wrap.STACKED, below="Date"),
+    TableColumn("Rows", right=True),
+    TableColumn("Size", right=True, below="Rows"),
+    TableColumn("Verified", wrap=Wrap.STACKED, below="ID (UTC)"),
+    TableColumn("Expires", wrap=Wrap.STACKED, below="Catalog"),
+    TableColumn("By", wrap=Wrap.STACKED),
+    TableColumn("Marks", wrap=Wrap.STACKED, below="ID (UTC)"),
+    TableColumn("Reason / error", wrap=Wrap.ALWAYS, below="By"),
+)
+
+
+def _listed(row: Attempt, now: datetime, copy: str) -> Mapping[str, Part]:
+    return {
+        "ID (UTC)": row.backup_id,
+        "Catalog": row.catalog,
+        "Kind": row.kind,
+        "Date": row.partition_date,
+        "Status": Span(row.status.replace("_", " "), _STATUSES.get(row.status, Tone.PLAIN)),
+        "Rows": row.record_count,
+        "Size": None if row.file_size_bytes is None else Bytes(row.file_size_bytes),
+        "Verified": _verified_in_short(row, now),
+        "Expires": _expires(row, now),
+        "By": row.created_by,
+        "Marks": ", ".join(mark for mark in (_marks(row, now), copy) if mark),
+        "Reason / error": Span(_outcome(row), Tone.WRONG if row.error_message else Tone.PLAIN),
+    }
+
+
+def _outcome(attempt: Attempt) -> str:
+    """The first sentence of what went wrong; where nothing did, the reason that was given. At most 40 letters."""
+    error = attempt.error_message
+    text = first_sentence(error) if error else " ".join(attempt.reason.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1].rstrip() + "…"
+
+
+def _verified(attempt: Attempt, now: datetime) -> Span:
+    """The level of the last verification and its age."""
+    tone = Tone.FAILURE if has_failed(attempt.verification) else Tone.PLAIN
+    return Span(in_short(attempt.verification, now), tone)
+
+
+def _verified_in_short(row: Attempt, now: datetime) -> Span:
+    """Level and age; of a failure the day alone."""
+    whole = _verified(row, now)
+    return Span(text_of(whole).partition(" after ")[0], whole.tone)
+
+
+def _expires(attempt: Attempt, now: datetime) -> Part:
+    """When the rules let a backup go at the earliest, or that somebody holds it; nothing for what is no backup."""
+    if not attempt.status.good:
+        return None
+    if attempt.hold is not None and attempt.hold.lasts(now):
+        return Span("held", Tone.STRONG)
+    return attempt.expires_at.date() if attempt.expires_at else None
+
+
+def _marks(attempt: Attempt, now: datetime) -> str:
+    """What is special about a backup: `late`, `mixed`, `sealed`, `of the future`."""
+    marks = {
+        "late": attempt.late,
+        "mixed": attempt.consistent is False,
+        "sealed": attempt.seal_key is not None,
+        "of the future": of_future(attempt, now),
+    }
+    return ", ".join(name for name, is_so in marks.items() if is_so)
+
+
+def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> Iterator[tuple[str, Part]]:
+    yield "Backup", attempt.backup_id
+    yield "Status", Span(attempt.status, _STATUSES.get(attempt.status, Tone.PLAIN))
+    yield "Error", Span(attempt.error_message, Tone.WRONG)
+    if attempt.verification is not None:
+        yield "Verified", _verified(attempt, now)
+    if attempt.hold is not None:
+        yield "Hold", Span(str(attempt.hold), Tone.STRONG if attempt.hold.lasts(now) else Tone.QUIET)
+    if attempt.expires_at is not None and attempt.status.good:
+        yield "Expires", f"{text_of(attempt.expires_at)} at the earliest"
+    yield "Catalog", attempt.catalog
+    yield "Date", attempt.partition_date
+    yield "Marks", _marks(attempt, now)
+    yield "Kind", f"{attempt.kind}, {attempt.type}"
+    yield "By", attempt.created_by
+    yield "Reason", attempt.reason
+    yield "Started", attempt.started_at
+    yield "Finished", attempt.finished_at
+    yield "Snapshot", attempt.snapshot_at
+    yield "Rows", attempt.record_count
+    yield "Size", None if attempt.file_size_bytes is None else Bytes(attempt.file_size_bytes)
+    yield from _origins(attempt, manifest)
+
+
+def _origins(attempt: Attempt, manifest: StoredManifest | None) -> Iterator[tuple[str, Part]]:
+    """Where the backup lies, how it is protected, and what made it."""
+    yield "Bundle", attempt.file_path
+    yield "SHA-256", attempt.sha256
+    yield "Of manifest", attempt.manifest_sha256
+    yield "Sealed with", f"key {attempt.seal_key}" if attempt.seal_key else None
+    if manifest is not None and manifest.encryption:
+        yield "Encrypted to", ", ".join(manifest.encryption.recipients)
+    yield "Run", attempt.run_id
+    if manifest is not None:
+        yield "Format", f"{manifest.format_version}, made by backup_pipeline {manifest.pipeline_version}"
+        yield "Server", f"{manifest.snapshot.database}, {manifest.snapshot.server_version}"
+
+
+_CONTENTS = (
+    TableColumn("Table"),
+    TableColumn("Sheet", wrap=Wrap.ALWAYS),
+    *numbers("Rows", "Bytes", "Seconds"),
+    prose("Checks and notes"),
+)
+
+
+def _entry(entry: TableEntry) -> tuple[Part, ...]:
+    return entry.name, entry.sheet, entry.row_count, Bytes(entry.bytes), Number(entry.seconds, digits=2)
+
+
+def _checked_entry(entry: TableEntry) -> tuple[Part, ...]:
+    return *_entry(entry), "; ".join(_remarks(entry))
+
+
+def _remarks(entry: TableEntry) -> Iterator[str]:
+    """The checks in one word when all is well, the failed ones in full, then what is not exactly as in the database."""
+    failed = [check for check in entry.checks if not check.passed]
+    if entry.checks and not failed:
+        yield f"{len(entry.checks)} checks passed"
+    for check in failed:
+        yield f"{check.name} FAILED: {check.message}"
+    yield from entry.notes
+    if entry.excluded_columns:
+        yield f"without {', '.join(entry.excluded_columns)}"
+
+
+def _event(event: AuditEvent) -> tuple[Part, ...]:
+    return event.at, event.actor, event.action, _detail(event)
+
+
+def _detail(event: AuditEvent) -> Part:
+    """What an audit row says besides who, what and when."""
+    if event.action == "alert":
+        channel, error = event.detail.get("channel"), event.detail.get("error")
+        return Span(f"{channel}: NOT delivered: {error}", Tone.WRONG) if error else f"{channel}: delivered"
+    shown = {name: value for name, value in event.detail.items() if value not in ("", None, []) and name != _WHOLE}
+    return ", ".join(f"{name}: {value}" for name, value in shown.items())
