@@ -73,7 +73,7 @@ def release(
 
     with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        held = release_backup(attempt, at.store(), at.audit(), by=at.actor, reason=reason)
+        held = release_backup(attempt, at.store(), at.audit(), actor=at.actor, reason=reason)
     said = "is released: the rules count for it again" if held else "was not held"
     result_console().print(f"Backup {attempt.backup_id} {said}.", markup=False, soft_wrap=True)
 

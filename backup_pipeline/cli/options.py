@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, UsageError
 from backup_pipeline.core.restore.requests import FIRST, SECOND, Which
 from backup_pipeline.core.retention.prune import Versions
@@ -51,7 +52,7 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 def plain(value: object) -> object:
     """`value` made of what JSON knows."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if is_dataclass(value) and not isinstance(value, type | Actor):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
@@ -130,7 +131,7 @@ class Opened:
         return LedgerClock(self.ledger)
 
     @property
-    def actor(self) -> str:
+    def actor(self) -> Actor:
         """Who asks, as the audit will name them."""
         from backup_pipeline.wiring.addresses import os_user
 

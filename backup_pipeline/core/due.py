@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ledger import Attempt, Status, is_missed, of_future, until_now
@@ -43,8 +44,6 @@ TRY_AGAIN_AFTER = timedelta(hours=1)
 """What failed is tried once more after this time, not at once: what stood in its way may be gone by then."""
 GIVEN_UP_AFTER = timedelta(days=1)
 """When nobody has accounted for a catalog for so long, what is still expected of it is ended."""
-SCHEDULE = "schedule"
-"""Who makes what is due."""
 NOTHING_BEGAN = frozenset({Status.EXPECTED, Status.MISSED})
 """The statuses of a due time to which no run belongs."""
 _MOST = 1000
@@ -138,7 +137,7 @@ def due_row(catalog: Catalog, due: datetime) -> Attempt:
         partition_date=local_date(due, catalog.timezone),
         created_at=due,
         started_at=due,
-        created_by=SCHEDULE,
+        actor=SCHEDULE,
         reason=f"due by the schedule {catalog.schedule}",
         due_at=due,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import LeaseHeldError, LeaseLostError, UsageError
 from backup_pipeline.core.ledger import STALE_AFTER, Owner
 from backup_pipeline.core.names import parse_backup_id
@@ -19,14 +20,14 @@ RENEWALS = 9
 
 @dataclass(frozen=True)
 class Claim:
-    """Who wants to write `name`: `holder` is the work (a backup id), `by` the person, `owner` the process.
+    """Who wants to write `name`: `holder` is the work (a backup id), `actor` who wants it, `owner` the process.
 
     No two works have the same `holder`, also in one process.
     """
 
     name: str
     holder: str
-    by: str
+    actor: Actor
     owner: Owner
     run_id: str | None = None
 
@@ -110,7 +111,7 @@ def described(lease: Lease) -> str:
     """The holder, for people: what, who, where, since when."""
     claim = lease.claim
     return (
-        f"{claim.holder} (by {claim.by}, host {claim.owner.host}, process {claim.owner.pid}, "
+        f"{claim.holder} (by {claim.actor}, host {claim.owner.host}, process {claim.owner.pid}, "
         f"since {lease.acquired_at:%Y-%m-%d %H:%M:%S} UTC, last sign {lease.heartbeat_at:%H:%M:%S} UTC)"
     )
 
@@ -121,14 +122,14 @@ def described(lease: Lease) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """That `work` (`verify`, `drill`, `download`) reads a backup, for the person `by`, in the process `owner`.
+    """That `work` (`verify`, `drill`, `download`) reads a backup, for `actor`, in the process `owner`.
 
     `number` is 0 until the ledger has given one; the times are the ledger's own clock's.
     """
 
     backup_id: str
     work: str
-    by: str
+    actor: Actor
     owner: Owner
     number: int = 0
     began_at: datetime | None = None
@@ -136,7 +137,7 @@ class Reading:
 
     def __str__(self) -> str:
         since = f", since {self.began_at:%Y-%m-%d %H:%M:%S} UTC" if self.began_at else ""
-        return f"{self.work} (by {self.by}, host {self.owner.host}, process {self.owner.pid}{since})"
+        return f"{self.work} (by {self.actor}, host {self.owner.host}, process {self.owner.pid}{since})"
 
 
 def reading_renewal_interval(life: timedelta) -> timedelta:

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import ClockError, LedgerError, VerificationError
 from backup_pipeline.core.names import MOST_NOTE, Kind, Trigger
 from backup_pipeline.core.schedule import in_words, is_future
@@ -63,7 +64,7 @@ def check_move(backup_id: str, before: Status, after: Status) -> None:
 class Hold:
     """Who holds a backup, why, and until when (None: until somebody releases it)."""
 
-    by: str
+    actor: Actor
     reason: str
     until: datetime | None = None
 
@@ -73,7 +74,7 @@ class Hold:
 
     def __str__(self) -> str:
         until = f"until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "until it is released"
-        return f"held by {self.by} {until}: {self.reason}"
+        return f"held by {self.actor} {until}: {self.reason}"
 
 
 def seal_hold(backup_id: str, until: datetime | None) -> bytes:
@@ -116,6 +117,7 @@ class Attempt:
     ledger kept it); `seal_key` the id of the key that sealed it (None: it has no seal).
 
     `expires_at` is when the rules let it go at the earliest; `due_at` the due time that it is for, if it is for one.
+    `hold` stays when its time is over, until somebody releases it.
     """
 
     backup_id: str
@@ -126,7 +128,7 @@ class Attempt:
     partition_date: date
     created_at: datetime
     started_at: datetime
-    created_by: str
+    actor: Actor
     reason: str = ""
     late: bool = False
     business: str | None = None
@@ -149,16 +151,9 @@ class Attempt:
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
     verification: Verification | None = None
-    held_until: datetime | None = None
-    held_reason: str | None = None
-    held_by: str | None = None
+    hold: Hold | None = None
     expires_at: datetime | None = None
     due_at: datetime | None = None
-
-    @property
-    def hold(self) -> Hold | None:
-        """Who holds it, also when the time of the hold is over."""
-        return Hold(self.held_by, self.held_reason or "", self.held_until) if self.held_by else None
 
 
 @dataclass(frozen=True)
@@ -189,7 +184,7 @@ class AuditEvent:
     """Who did what to which backup, when, and why."""
 
     at: datetime
-    actor: str
+    actor: Actor
     action: str
     backup_id: str | None = None
     detail: Mapping[str, object] = field(default_factory=dict)

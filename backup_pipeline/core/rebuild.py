@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from backup_pipeline.core.actor import NOBODY, parse_actor
 from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, Hold, Status
@@ -210,13 +211,13 @@ def _joined(before: Attempt, seen: Seen) -> Attempt:
     said = seen.row
     if said is None:
         return before
-    kept = ("created_at", "owner", "heartbeat_at", "tables_wanted", "due_at", "business", "held_by", "held_reason")
-    told = {name: getattr(before, name) for name in (*kept, "held_until")}
+    kept = ("created_at", "owner", "heartbeat_at", "tables_wanted", "due_at", "business", "hold")
+    told = {name: getattr(before, name) for name in kept}
     same = before.sha256 is not None and not _contradictions(before, said)
     if before.status.good and same:  # a verification and the warnings of a good row are as true as before
         told |= {name: getattr(before, name) for name in ("status", "verification", "warnings")}
     if seen.shape is None:  # an outline names nobody
-        told |= {"created_by": before.created_by, "reason": before.reason, "table_counts": before.table_counts}
+        told |= {"actor": before.actor, "reason": before.reason, "table_counts": before.table_counts}
         told |= {"table_bytes": before.table_bytes, "record_count": before.record_count}
     return _held(replace(said, **told), seen.hold)
 
@@ -224,7 +225,7 @@ def _joined(before: Attempt, seen: Seen) -> Attempt:
 def _held(row: Attempt, hold: Hold | None) -> Attempt:
     if hold is None or row.hold is not None:
         return row
-    return replace(row, held_by=hold.by, held_reason=hold.reason, held_until=hold.until)
+    return replace(row, hold=hold)
 
 
 def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: KnownRows) -> Iterator[Change]:
@@ -283,8 +284,6 @@ def with_dues(
     return tuple(found)
 
 
-NOBODY = "unknown"
-"""Who made a backup whose manifest no key here opens; the manifest itself says it."""
 UNCOUNTED = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
 
 
@@ -318,7 +317,7 @@ def row_of(found: StoredManifest | Outline, sha256: str, key: str, now: datetime
 
 def _read(found: StoredManifest) -> dict[str, Any]:
     return {
-        "created_by": found.created_by,
+        "actor": parse_actor(found.created_by),
         "reason": found.reason,
         "snapshot_at": found.snapshot.taken_at,
         "record_count": found.totals.rows,
@@ -329,4 +328,4 @@ def _read(found: StoredManifest) -> dict[str, Any]:
 
 
 def _sealed(found: Outline) -> dict[str, Any]:
-    return {"created_by": NOBODY, "snapshot_at": found.snapshot_at, "warnings": (UNCOUNTED,)}
+    return {"actor": NOBODY, "snapshot_at": found.snapshot_at, "warnings": (UNCOUNTED,)}

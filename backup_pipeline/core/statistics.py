@@ -257,7 +257,5 @@ def _next(last: Attempt, at: datetime, grown: float) -> Attempt:
         finished_at=at,
         file_size_bytes=max(0, round((last.file_size_bytes or 0) + grown)),
         verification=Verification(Level.BYTES, at),
-        held_by=None,
-        held_reason=None,
-        held_until=None,
+        hold=None,
     )

@@ -13,11 +13,12 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from sqlalchemy import Connection, DateTime, RowMapping, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from backup_pipeline.core.actor import parse_actor
 from backup_pipeline.core.errors import LeaseLostError, LedgerError, LedgerUnavailableError
 from backup_pipeline.core.leases import Claim, Lease, Reading
 from backup_pipeline.core.ports import Clock
+from backup_pipeline.ledger.tables import actor_column, leases, owner_columns, owner_of, storable, utc
 from backup_pipeline.ledger.tables import backup_readings as readings
-from backup_pipeline.ledger.tables import leases, owner_columns, owner_of, storable, utc
 
 _NOW = func.clock_timestamp(type_=DateTime(timezone=True))  # not now(): a statement may have waited for the row
 _ATTEMPTS = 5
@@ -73,7 +74,7 @@ def release_of(connection: Connection, holder: str) -> None:
 def _taking(claim: Claim, life: timedelta, over: int | None) -> Any:
     columns = {
         "holder": storable(claim.holder),
-        "held_by": storable(claim.by),
+        **actor_column(claim.actor),
         "run_id": claim.run_id,
         **owner_columns(claim.owner),
         "acquired_at": _NOW,
@@ -97,7 +98,7 @@ def _ours(lease: Lease) -> Any:
 def _lease_of(row: RowMapping) -> Lease:
     owner = owner_of(row)
     assert owner is not None  # noqa: S101  # its columns are NOT NULL
-    claim = Claim(row["name"], row["holder"], row["held_by"], owner, row["run_id"])
+    claim = Claim(row["name"], row["holder"], parse_actor(row["actor"]), owner, row["run_id"])
     return Lease(claim, row["token"], *(utc(row[name]) for name in ("acquired_at", "heartbeat_at", "expires_at")))
 
 
@@ -112,7 +113,7 @@ class SqlReadings:
 
     def begin(self, reading: Reading, life: timedelta) -> Reading:
         """Note a reading; with its number."""
-        told = {"backup_id": reading.backup_id, "work": reading.work, "reader": storable(reading.by)}
+        told = {"backup_id": reading.backup_id, "work": reading.work, **actor_column(reading.actor)}
         times = {"began_at": _NOW, "expires_at": _NOW + life}
         added = insert(readings).values(**told, **owner_columns(reading.owner), **times).returning(*readings.c)
         with self._transaction() as connection:
@@ -140,7 +141,7 @@ def _reading_of(row: RowMapping) -> Reading:
     owner = owner_of(row)
     assert owner is not None  # noqa: S101  # its columns are NOT NULL
     times = (utc(row["began_at"]), utc(row["expires_at"]))
-    return Reading(row["backup_id"], row["work"], row["reader"], owner, row["id"], *times)
+    return Reading(row["backup_id"], row["work"], parse_actor(row["actor"]), owner, row["id"], *times)
 
 
 EVERY = timedelta(seconds=10)

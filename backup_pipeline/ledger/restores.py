@@ -10,22 +10,28 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
+from backup_pipeline.core.actor import parse_actor
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
 from backup_pipeline.ledger.connect import no_such_restore
-from backup_pipeline.ledger.tables import owner_columns, owner_of, restore_requests, storable, utc
+from backup_pipeline.ledger.tables import actor_column, owner_columns, owner_of, restore_requests, storable, utc
 
-_SAME_NAME = tuple(field.name for field in fields(RestoreRow) if field.name != "owner")
+_OTHER = {"owner", "actor", "decided_actor"}
+_SAME_NAME = tuple(field.name for field in fields(RestoreRow) if field.name not in _OTHER)
 
 
 def restore_columns(row: RestoreRow) -> dict[str, Any]:
     """The columns of `row`, but for its number, which the database gives."""
-    return {name: storable(getattr(row, name)) for name in _SAME_NAME if name != "id"} | owner_columns(row.owner)
+    decided = {"decided_actor": storable(str(row.decided_actor)) if row.decided_actor else None}
+    same = {name: storable(getattr(row, name)) for name in _SAME_NAME if name != "id"}
+    return same | actor_column(row.actor) | decided | owner_columns(row.owner)
 
 
 def restore_of(found: RowMapping) -> RestoreRow:
     """The request that a row of `restore_requests` holds, its times in UTC."""
     values = {name: utc(found[name]) for name in _SAME_NAME}
     values |= {"status": RestoreStatus(found["status"]), "tables": tuple(found["tables"]), "owner": owner_of(found)}
+    decided = found["decided_actor"]
+    values |= {"actor": parse_actor(found["actor"]), "decided_actor": parse_actor(decided) if decided else None}
     return RestoreRow(**values)
 
 

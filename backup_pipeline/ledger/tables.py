@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from backup_pipeline.core.actor import Actor, parse_actor
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Owner, Status
 from backup_pipeline.core.names import Kind, Trigger
@@ -59,7 +60,7 @@ backup_logs = Table(
     Column("kind", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("created_by", Text, nullable=False),
+    Column("actor", Text, nullable=False),
     Column("late", Boolean, nullable=False, server_default=text("false")),
     Column("partition_date", Date, nullable=False),
     Column("tables_wanted", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
@@ -86,7 +87,7 @@ backup_logs = Table(
     Column("verified_at", _INSTANT),
     Column("held_until", _INSTANT),
     Column("held_reason", Text),
-    Column("held_by", Text),
+    Column("held_actor", Text),
     Column("expires_at", _INSTANT),
     # Which due time of the schedule it is for.
     Column("due_at", _INSTANT),
@@ -140,7 +141,7 @@ backup_readings = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("backup_id", Text, nullable=False),
     Column("work", Text, nullable=False),
-    Column("reader", Text, nullable=False),
+    Column("actor", Text, nullable=False),
     Column("owner_host", Text, nullable=False),
     Column("owner_pid", Integer, nullable=False),
     Column("owner_started", Double, nullable=False),
@@ -166,12 +167,12 @@ restore_requests = Table(
     Column("store", Text, nullable=False, server_default="first"),
     Column("target", Text, nullable=False),
     Column("database", Text, nullable=False),
-    Column("requested_by", Text, nullable=False),
+    Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     Column("created_at", _INSTANT, nullable=False),
     Column("status", Text, nullable=False),
     # Who decided.
-    Column("decided_by", Text),
+    Column("decided_actor", Text),
     Column("decided_at", _INSTANT),
     Column("decision_reason", Text),
     # Who runs it, and how it ended.
@@ -222,7 +223,7 @@ leases = Table(
     Column("token", BigInteger, nullable=False),
     # Who holds it.
     Column("holder", Text, nullable=False),
-    Column("held_by", Text, nullable=False),
+    Column("actor", Text, nullable=False),
     Column("run_id", Text),
     Column("owner_host", Text, nullable=False),
     Column("owner_pid", Integer, nullable=False),
@@ -271,7 +272,9 @@ alert_threads = Table(
 )
 
 
-_SAME_NAME = tuple(field.name for field in fields(Attempt) if field.name not in {"owner", "verification"})
+_SAME_NAME = tuple(
+    field.name for field in fields(Attempt) if field.name not in {"owner", "actor", "verification", "hold"}
+)
 _OUTCOME = tuple(field.name for field in fields(Outcome) if field.name != "verification")
 
 
@@ -279,7 +282,9 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
     """The columns of `attempt`."""
     return (
         {name: storable(getattr(attempt, name)) for name in _SAME_NAME}
+        | actor_column(attempt.actor)
         | owner_columns(attempt.owner)
+        | hold_columns(attempt.hold)
         | verification_columns(attempt.verification)
     )
 
@@ -297,7 +302,9 @@ def attempt_of(row: RowMapping) -> Attempt:
         "kind": Kind(row["kind"]),
         "type": Trigger(row["type"]),
         "status": Status(row["status"]),
+        "actor": parse_actor(row["actor"]),
         "verification": verification_of(row),
+        "hold": hold_of(row),
         "tables_wanted": tuple(row["tables_wanted"]),
         "warnings": tuple(row["warnings"]),
         "owner": owner_of(row),
@@ -307,18 +314,24 @@ def attempt_of(row: RowMapping) -> Attempt:
 
 def audit_row(event: AuditEvent) -> dict[str, Any]:
     """The columns of `event`."""
-    return {field.name: storable(getattr(event, field.name)) for field in fields(event)}
+    return {field.name: storable(getattr(event, field.name)) for field in fields(event)} | actor_column(event.actor)
 
 
 def audit_of(row: RowMapping) -> AuditEvent:
     """The event that a row of `backup_audit` holds, its time in UTC."""
-    return AuditEvent(**{field.name: utc(row[field.name]) for field in fields(AuditEvent)})
+    values = {field.name: utc(row[field.name]) for field in fields(AuditEvent)}
+    return AuditEvent(**(values | {"actor": parse_actor(row["actor"])}))
+
+
+def actor_column(actor: Actor) -> dict[str, Any]:
+    """The column that says who acts, of whichever table."""
+    return {"actor": storable(str(actor))}
 
 
 def hold_columns(hold: Hold | None) -> dict[str, Any]:
     """The columns that say who holds it, why and until when."""
     return {
-        "held_by": storable(hold.by) if hold else None,
+        "held_actor": storable(str(hold.actor)) if hold else None,
         "held_reason": storable(hold.reason) if hold else None,
         "held_until": hold.until if hold else None,
     }
@@ -338,6 +351,12 @@ def verification_of(row: RowMapping) -> Verification | None:
     """The last verification that a row tells of."""
     level, at = row["verification_level"], utc(row["verified_at"])
     return Verification(None if level is None else Level(level), at, passed=row["verification_passed"]) if at else None
+
+
+def hold_of(row: RowMapping) -> Hold | None:
+    """The hold that a row tells of."""
+    actor = row["held_actor"]
+    return Hold(parse_actor(actor), row["held_reason"] or "", utc(row["held_until"])) if actor is not None else None
 
 
 def owner_columns(owner: Owner | None) -> dict[str, Any]:

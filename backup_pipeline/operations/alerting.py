@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import (
     Alert,
     Delivery,
@@ -48,7 +49,7 @@ def note_end(attempt: Attempt, ports: Ports) -> None:
         error = (row.error_message or "").partition("\n")[0]
         told: dict[str, object] = {"status": row.status.value, "rows": row.record_count, "error": error}
         detail = {name: value for name, value in told.items() if value not in ("", None)}
-        ports.ledger.audit(AuditEvent(ports.clock(), row.created_by, ENDED, row.backup_id, detail))
+        ports.ledger.audit(AuditEvent(ports.clock(), row.actor, ENDED, row.backup_id, detail))
     except (LedgerError, SettingsError) as trouble:
         logger.warning("How backup %s ended is not in the audit: %s", attempt.backup_id, trouble)
 
@@ -146,7 +147,7 @@ def _times(failures: int) -> str:
 
 def _audit_held_back(alert: Alert, step: ThreadStep, memory: Memory) -> None:
     detail = {"title": alert.title, "failures": step.after.failures, "told": step.after.told}
-    memory.ledger.audit(AuditEvent(memory.clock(), "backup_pipeline", "alert held back", alert.backup_id, detail))
+    memory.ledger.audit(AuditEvent(memory.clock(), PROGRAM, "alert held back", alert.backup_id, detail))
 
 
 PASS = timedelta(seconds=30)
@@ -209,7 +210,7 @@ def _settled(entry: OutboxEntry, error: str | None, ports: Voice) -> OutboxEntry
     settled = ports.ledger.outbox.settle(entry.id, error, now)
     if not settled.open:
         detail = {"channel": entry.channel, "error": error, "title": entry.alert.title, "attempts": entry.attempts}
-        ports.ledger.audit(AuditEvent(now, "backup_pipeline", "alert", entry.alert.backup_id, detail))
+        ports.ledger.audit(AuditEvent(now, PROGRAM, "alert", entry.alert.backup_id, detail))
     return settled
 
 
@@ -319,7 +320,7 @@ def tell(alert: Alert, ports: Voice) -> Sequence[Delivery]:
     try:
         for delivery in deliveries:
             detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}
-            ports.ledger.audit(AuditEvent(ports.clock(), "backup_pipeline", "alert", alert.backup_id, detail))
+            ports.ledger.audit(AuditEvent(ports.clock(), PROGRAM, "alert", alert.backup_id, detail))
     except (LedgerError, SettingsError) as trouble:
         logger.warning("The alert %r is not in the audit: %s", alert.title, trouble)
     return deliveries
@@ -337,7 +338,7 @@ def ping(signal: Signal, attempt: Attempt, ports: Ports, text: str = "") -> None
         return
     detail = {"signal": signal.value, "url": sent.channel, "error": sent.error}
     try:
-        ports.ledger.audit(AuditEvent(ports.clock(), "backup_pipeline", "ping", attempt.backup_id, detail))
+        ports.ledger.audit(AuditEvent(ports.clock(), PROGRAM, "ping", attempt.backup_id, detail))
     except (LedgerError, SettingsError) as trouble:
         logger.warning("The %s ping of backup %s is not in the audit: %s", signal, attempt.backup_id, trouble)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
+from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomalies import BackupContents, History, Shape, TableShape, judge_backup, shape_of
 from backup_pipeline.core.catalog.model import Catalog
@@ -136,10 +137,6 @@ def _files(table: TableEntry, spool: Path) -> list[Path]:
     return paths if here else []
 
 
-BY = "backup_pipeline"
-"""Who holds a backup because of an anomaly."""
-
-
 def with_anomalies(manifest: Manifest, catalog: Catalog, history: History) -> Manifest:
     """The manifest with what is unusual about the backup as a whole; what is about one table, its entry says."""
     now = BackupContents(
@@ -256,4 +253,4 @@ def _hold_one(held: str, reason: str, ports: Ports) -> None:
     if row.hold is not None and row.hold.until is None:
         return
     before = f" (before: {row.hold})" if row.hold else ""
-    hold_backup(row, Hold(BY, f"{reason}{before}"), ports.store, ports)
+    hold_backup(row, Hold(PROGRAM, f"{reason}{before}"), ports.store, ports)

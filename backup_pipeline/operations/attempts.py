@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.alerts import Delivery, Signal
 from backup_pipeline.core.anomalies import History
 from backup_pipeline.core.catalog.model import Catalog
@@ -76,7 +77,7 @@ class Request:
     tables: tuple[str, ...]
     day: date
     type: Trigger
-    created_by: str
+    actor: Actor
     reason: str = ""
     late: bool = False
     reads: bool = True
@@ -152,7 +153,7 @@ def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
         partition_date=request.day,
         created_at=now,
         started_at=now,
-        created_by=request.created_by,
+        actor=request.actor,
         reason=request.reason,
         late=_is_late(request, ports),
         run_id=request.run_id,
@@ -162,7 +163,7 @@ def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
         due_at=_due_at(request, now),
     )
     attempt = ports.ledger.dues.take(attempt)
-    ports.ledger.audit(AuditEvent(now, request.created_by, "backup", attempt.backup_id, {"reason": request.reason}))
+    ports.ledger.audit(AuditEvent(now, request.actor, "backup", attempt.backup_id, {"reason": request.reason}))
     return attempt
 
 

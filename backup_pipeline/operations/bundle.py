@@ -125,7 +125,7 @@ def _manifest(partitions: Sequence[PartitionRecord], schema: bytes, work: Work) 
         title=catalog.title,
         kind=attempt.kind,
         type=attempt.type,
-        created_by=attempt.created_by,
+        created_by=str(attempt.actor),
         reason=attempt.reason,
         status=Status.SUCCESS_WITH_WARNINGS if warnings else Status.SUCCESS,
         consistent=consistent,
@@ -279,7 +279,7 @@ def _note_protection(key: str, work: Work) -> None:
         protection = ports.store.protection(key)
         if protection.notable:
             ports.ledger.audit(
-                AuditEvent(ports.clock(), attempt.created_by, "protect", attempt.backup_id, protection.as_json())
+                AuditEvent(ports.clock(), attempt.actor, "protect", attempt.backup_id, protection.as_json())
             )
     except (StoreError, LedgerError) as error:  # the backup is made, whatever is known of it
         logger.warning("How %s is protected is not in the audit: %s", key, error)

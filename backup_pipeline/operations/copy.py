@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.alerts import Alert, Say, Severity
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus, decide_copies
 from backup_pipeline.core.errors import (
@@ -43,7 +44,7 @@ class CopyOrder:
 
     attempt: Attempt
     bundle: StoredBundle
-    actor: str
+    actor: Actor
     owner: Owner | None = None
 
     @property
@@ -52,7 +53,7 @@ class CopyOrder:
         return place_of(self.attempt)
 
 
-def order_of(attempt: Attempt, actor: str, owner: Owner | None) -> CopyOrder:
+def order_of(attempt: Attempt, actor: Actor, owner: Owner | None) -> CopyOrder:
     """The order to copy a finished backup; NotFoundError, with the reason, when it has no bundle."""
     bundle_place(attempt)
     bundle = StoredBundle(
@@ -231,7 +232,7 @@ def missing_copies(
     return decide_copies(attempts, copies, now=ports.clock(), host=owner.host, alive=alive)
 
 
-def copy_missing(decisions: Sequence[CopyDecision], ports: Ports, *, actor: str, owner: Owner) -> Iterator[Copy]:
+def copy_missing(decisions: Sequence[CopyDecision], ports: Ports, *, actor: Actor, owner: Owner) -> Iterator[Copy]:
     """Copy what is wanted, one after the other; each row as it ended. One that fails does not stop the others."""
     for decision in decisions:
         if decision.wanted:
@@ -239,7 +240,7 @@ def copy_missing(decisions: Sequence[CopyDecision], ports: Ports, *, actor: str,
 
 
 def verify_copy(
-    attempt: Attempt, second: Second, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: str
+    attempt: Attempt, second: Second, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: Actor
 ) -> VerifyReport:
     """Verify the backup in the second store (that of `ports`) as `verify_attempt` does in the first.
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, DecryptError, DiskFullError, RefusedError, UsageError
 from backup_pipeline.core.keys import Cipher, no_key
 from backup_pipeline.core.layout import Rendering
@@ -119,7 +120,7 @@ class AuditTrail:
 
     ledger: Ledger
     clock: Clock
-    actor: str
+    actor: Actor
 
     def note(self, action: str, attempt: Attempt, **detail: object) -> None:
         """Add a row about `attempt`: `action` at this moment, with `detail` as JSON."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import CopyAge, CopyStatus, copy_age
@@ -50,7 +51,7 @@ def account(catalog: Catalog, voice: Voice) -> Account:
     )
     for row in settled.missed:
         detail = {"catalog": catalog.catalog, "what": row.error_message}
-        voice.ledger.audit(AuditEvent(now, "backup_pipeline", "missed", row.backup_id, detail))
+        voice.ledger.audit(AuditEvent(now, PROGRAM, "missed", row.backup_id, detail))
     stands = look(catalog, voice.ledger, now)
     if settled.missed or stands.overdue:
         tell(overdue_alert(stands, settled), voice)

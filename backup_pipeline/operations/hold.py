@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import (
     BackupError,
     LockedError,
@@ -37,10 +38,10 @@ def hold_backup(attempt: Attempt, hold: Hold, store: Store, scribe: Scribe) -> N
     store.put(place.hold, [seal_hold(attempt.backup_id, hold.until)])
     scribe.ledger.hold(attempt.backup_id, hold)
     detail = {"reason": hold.reason, "until": hold.until.isoformat() if hold.until else "released"}
-    scribe.ledger.audit(AuditEvent(scribe.clock(), hold.by, "hold", attempt.backup_id, detail))
+    scribe.ledger.audit(AuditEvent(scribe.clock(), hold.actor, "hold", attempt.backup_id, detail))
 
 
-def release_backup(attempt: Attempt, store: Store, scribe: Scribe, *, by: str, reason: str = "") -> bool:
+def release_backup(attempt: Attempt, store: Store, scribe: Scribe, *, actor: Actor, reason: str = "") -> bool:
     """Let the rules count again for the backup; whether it was held.
 
     Where the store lets nobody delete, the hold there is written anew as one that is over.
@@ -55,9 +56,10 @@ def release_backup(attempt: Attempt, store: Store, scribe: Scribe, *, by: str, r
         except StoreDeniedError:
             store.put(place.hold, [seal_hold(attempt.backup_id, scribe.clock())])
     scribe.ledger.hold(attempt.backup_id, None)
-    before = {"held_by": attempt.held_by, "held_because": attempt.held_reason}
+    held = attempt.hold
+    before = {"held_by": str(held.actor), "held_because": held.reason} if held else {}
     detail = {"reason": reason, **{name: value for name, value in before.items() if value}}
-    scribe.ledger.audit(AuditEvent(scribe.clock(), by, "release", attempt.backup_id, detail))
+    scribe.ledger.audit(AuditEvent(scribe.clock(), actor, "release", attempt.backup_id, detail))
     return True
 
 

@@ -67,7 +67,7 @@ def take(
 
 def take_for(attempt: Attempt, ports: Claimant, owner: Owner, now: Callable[[], datetime]) -> Lease:
     """Take the lease of the attempt's catalog; while this waits, the attempt's row shows that its owner is alive."""
-    claim = Claim(attempt.catalog, attempt.backup_id, attempt.created_by, owner, attempt.run_id)
+    claim = Claim(attempt.catalog, attempt.backup_id, attempt.actor, owner, attempt.run_id)
     return take(claim, ports, waiting=lambda: ports.ledger.beat(attempt.backup_id, now()))
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from backup_pipeline.core.actor import NOBODY, Actor
 from backup_pipeline.core.anomalies import shape_of
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, NotFoundError, UsageError, VerificationError
@@ -37,7 +38,7 @@ from backup_pipeline.operations.prune.plan import removal_begun
 
 _READERS = 8
 _FOLDER_PARTS = 5  # catalog, backups, date, backup id, name
-_UNKNOWN = Hold("unknown", "its hold.json is in the store; the ledger that knew who held it, and why, was lost")
+_UNKNOWN = Hold(NOBODY, "its hold.json is in the store; the ledger that knew who held it, and why, was lost")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RebuildPorts:
     store: Store
     ledger: Ledger
     clock: Clock
-    actor: str
+    actor: Actor
     dead: Callable[[Attempt], bool]
     rules: Callable[[str], tuple[Retention, str] | None] = lambda _: None
     due: Callable[[Attempt], datetime | None] = lambda _: None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
@@ -17,7 +18,6 @@ from backup_pipeline.wiring.ports import is_alive_here, this_owner, utc_now
 
 COPY_JOB = "copy_missing_backups"
 _EVERY_S = 60
-_ACTOR = "dagster"
 
 
 def copying(
@@ -43,7 +43,7 @@ def copies_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
             with backups.open(next(iter(catalogs.values()))) as ports:
                 owner = this_owner()
                 decisions = missing_copies(ports, None, owner, is_alive_here)
-                for row in copy_missing(decisions, ports, actor=_ACTOR, owner=owner):
+                for row in copy_missing(decisions, ports, actor=DAGSTER, owner=owner):
                     context.log.info("%s: %s", row.backup_id, row.in_short(utc_now()))
                     rows.append(row)
         except BackupError as error:

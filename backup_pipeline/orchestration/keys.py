@@ -8,13 +8,13 @@ from datetime import datetime
 
 import dagster as dg
 
+from backup_pipeline.core.actor import CATCH_UP, DAGSTER, SCHEDULE, Actor
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog
-from backup_pipeline.core.due import FULL, SCHEDULE
+from backup_pipeline.core.due import FULL
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.orchestration.config import (
-    CATCH_UP,
     CATCH_UP_TAG,
     DUE_TAG,
     SCOPE_TAG,
@@ -112,11 +112,11 @@ def daily_partitions(catalog: Catalog) -> dg.DailyPartitionsDefinition:
 _SCHEDULE_TAG = "dagster/schedule_name"
 
 
-person: ContextVar[str | None] = ContextVar("person", default=None)
+person: ContextVar[Actor | None] = ContextVar("person", default=None)
 """Who runs the runs of this process by hand; the command line sets it, and nothing of a run's own can."""
 
 
-def actor_of(run: dg.DagsterRun) -> str:
+def actor_of(run: dg.DagsterRun) -> Actor:
     """Who makes a run: the person at the command line, else `schedule`, `catch-up` or `dagster`.
 
     Dagster asks nobody who he is, so its tags and run config name nobody: whoever launches a run can write both.
@@ -126,7 +126,7 @@ def actor_of(run: dg.DagsterRun) -> str:
         return by_hand
     if CATCH_UP_TAG in run.tags:
         return CATCH_UP
-    return SCHEDULE if _SCHEDULE_TAG in run.tags else "dagster"
+    return SCHEDULE if _SCHEDULE_TAG in run.tags else DAGSTER
 
 
 def run_assets(context: dg.AssetExecutionContext) -> Set[dg.AssetKey]:
@@ -162,7 +162,7 @@ def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog:
         tables=bundle_tables(context, catalog) if with_bundle else _tables_among(run_assets(context), catalog),
         day=context.partition_time_window.start.date(),
         type=Trigger.AUTOMATIC if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else Trigger.MANUAL,
-        created_by=actor_of(context.run),
+        actor=actor_of(context.run),
         reason=config.reason,
         late=config.late,
         reads=reads,

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports.people import Progress
@@ -41,7 +42,7 @@ class RunOrder:
     tables: tuple[str, ...]
     day: date
     reason: str
-    created_by: str
+    actor: Actor
     late: bool = False
     now: datetime | None = None
 
@@ -67,7 +68,7 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     _refuse_impossible_date(order)
     job = backup_definitions(catalog, settings).resolve_job_def(full_job(catalog))
     chosen = order.tables or tuple(catalog.tables)
-    token, by = watcher.set(progress), person.set(order.created_by)
+    token, by = watcher.set(progress), person.set(order.actor)
     try:
         with dg.DagsterInstance.get() as instance:
             result = job.execute_in_process(
@@ -107,7 +108,7 @@ def _run_config(order: RunOrder) -> Mapping[str, object]:
 
 
 def _tags(order: RunOrder) -> dict[str, str]:
-    tags = {OWNER_TAG: owner_tag(this_owner()), USER_TAG: order.created_by}
+    tags = {OWNER_TAG: owner_tag(this_owner()), USER_TAG: str(order.actor)}
     return {**tags, SCOPE_TAG: SELECTED} if order.tables else tags
 
 

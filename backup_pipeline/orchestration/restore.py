@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.restore.model import RestorePlan, RestoreRemark, RestoreReport
@@ -100,10 +101,6 @@ def _record(report: RestoreReport, at: int) -> dg.TableRecord:
     )
 
 
-_ACTOR = "dagster"
-"""Who performs it, as the audit says. Who wanted it, and who approved it, stand in the request."""
-
-
 @dataclass(frozen=True)
 class _Approved:
     """A request that was approved, and the database it is for, as the settings know it."""
@@ -171,5 +168,5 @@ def _restored(context: dg.OpExecutionContext, row: RestoreRow, access: Access) -
     # Whoever approved this very plan has confirmed what it changes.
     confirmed = replace(plan, request=replace(plan.request, confirm=plan.confirm_name))
     with Heartbeat(access.ledger.restores, row.id, clock=access.clock):
-        report = perform(row, confirmed, access, by=_ACTOR)
+        report = perform(row, confirmed, access, actor=DAGSTER)
     return dg.Output(None, metadata={**plan_metadata(plan, access.hide), **report_metadata(report, row.id)})

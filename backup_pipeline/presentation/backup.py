@@ -165,7 +165,7 @@ def _listed(row: Attempt, now: datetime, copy: str) -> Mapping[str, Part]:
         "Size": None if row.file_size_bytes is None else Bytes(row.file_size_bytes),
         "Verified": _verified_in_short(row, now),
         "Expires": _expires(row, now),
-        "By": row.created_by,
+        "By": str(row.actor),
         "Marks": ", ".join(mark for mark in (_marks(row, now), copy) if mark),
         "Reason / error": Span(_outcome(row), Tone.WRONG if row.error_message else Tone.PLAIN),
     }
@@ -224,7 +224,7 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
     yield "Date", attempt.partition_date
     yield "Marks", _marks(attempt, now)
     yield "Kind", f"{attempt.kind}, {attempt.type}"
-    yield "By", attempt.created_by
+    yield "By", str(attempt.actor)
     yield "Reason", attempt.reason
     yield "Started", attempt.started_at
     yield "Finished", attempt.finished_at
@@ -277,7 +277,7 @@ def _remarks(entry: TableEntry) -> Iterator[str]:
 
 
 def _event(event: AuditEvent) -> tuple[Part, ...]:
-    return event.at, event.actor, event.action, _detail(event)
+    return event.at, str(event.actor), event.action, _detail(event)
 
 
 def _detail(event: AuditEvent) -> Part:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from backup_pipeline.core.actor import Actor, command_line
 from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ports import Clock, Ledger
@@ -22,8 +23,8 @@ from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.settings import Settings
 
 
-def os_user() -> str:
-    """The name of the user that this process runs as; `uid 1000` where that user has no name.
+def os_user() -> Actor:
+    """The user that this process runs as; `uid 1000` where that user has no name.
 
     Not what USER, LOGNAME or an option say: whoever approves a restore, holds a backup or takes one out is this one.
     """
@@ -31,9 +32,9 @@ def os_user() -> str:
 
     uid = os.geteuid()
     try:
-        return pwd.getpwuid(uid).pw_name
+        return command_line(pwd.getpwuid(uid).pw_name)
     except KeyError:
-        return f"uid {uid}"
+        return command_line(f"uid {uid}")
 
 
 _ASK_AGAIN_S = 600.0

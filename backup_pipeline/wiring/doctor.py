@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.doctor import (
     Examination,
@@ -119,7 +120,7 @@ _FIRST = "Nothing: the first backup makes them. Where there were backups: `backu
 
 
 def checks_of(
-    settings: Settings, catalogs: Sequence[Catalog], *, send: bool, actor: str, dagster: Callable[[], Iterable[Line]]
+    settings: Settings, catalogs: Sequence[Catalog], *, send: bool, actor: Actor, dagster: Callable[[], Iterable[Line]]
 ) -> Sequence[Examination]:
     """Every check of an installation and of these catalogs; `dagster` looks at Dagster where it has a home."""
 
@@ -235,7 +236,7 @@ def _second(settings: Settings, catalogs: Sequence[Catalog]) -> Iterator[Line]:
             yield ok("second store", f"it has {found.newest.backup_id}")
 
 
-def _keys(settings: Settings, catalogs: Sequence[Catalog], ledger: SqlLedger, actor: str) -> Iterator[Line]:
+def _keys(settings: Settings, catalogs: Sequence[Catalog], ledger: SqlLedger, actor: Actor) -> Iterator[Line]:
     store = encrypted_store(plain_store(settings), settings)
     yield from escrow(open_cipher(settings), catalogs, store, AuditTrail(ledger, utc_now, actor))
     yield judge_seals("seal", open_seal_keys(settings))

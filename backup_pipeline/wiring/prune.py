@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ledger import Owner
@@ -32,7 +33,7 @@ from backup_pipeline.wiring.stores import (
 _HOLDER = "prune"
 
 
-def open_prune(settings: Settings, ledger: Ledger, actor: str, *, s3: S3Settings | None = None) -> PrunePorts:
+def open_prune(settings: Settings, ledger: Ledger, actor: Actor, *, s3: S3Settings | None = None) -> PrunePorts:
     """The ports of pruning; nothing connects before it is used."""
     store = open_settings_store(settings, s3)
     second = open_second(settings)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pydantic import SecretStr
 
 from backup_pipeline.catalogs import load_catalogs
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import Ledger
@@ -55,7 +56,7 @@ def empty_or_there(settings: Settings) -> Iterator[Settings]:
 
 
 def open_rebuild(
-    settings: Settings, ledger: Ledger, actor: str, *, from_second: bool = False, accepted: Iterable[str] = ()
+    settings: Settings, ledger: Ledger, actor: Actor, *, from_second: bool = False, accepted: Iterable[str] = ()
 ) -> RebuildPorts:
     """The ports of a rebuild from the first store, or the second; nothing connects before it is used."""
     catalogs, clock = load_catalogs(settings.catalogs), LedgerClock(ledger)

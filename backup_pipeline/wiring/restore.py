@@ -130,7 +130,7 @@ def _safety(settings: Settings, database: PostgresTarget, ports: Ports) -> Safet
             owner=this_owner(),
             beating=lambda backup_id, beat, every: Heartbeat(beat, backup_id, clock=ports.clock, every=every),
         )
-        wanted = SafetyRequest(plan, row.id, row.requested_by, _catalog_of(settings, row.catalog))
+        wanted = SafetyRequest(plan, row.id, row.actor, _catalog_of(settings, row.catalog))
         return safety_backup(wanted, means)
 
     return backed_up

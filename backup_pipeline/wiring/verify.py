@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.layout import VERIFICATIONS
 from backup_pipeline.core.leases import LIFE, Reading, reading_renewal_interval
@@ -53,13 +54,13 @@ def _new_folder(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def reading(backup_id: str, work: str, by: str, ledger: Ledger, *, life: timedelta = LIFE) -> Iterator[None]:
+def reading(backup_id: str, work: str, actor: Actor, ledger: Ledger, *, life: timedelta = LIFE) -> Iterator[None]:
     """Keep `prune` and `delete` from the backup while the context lasts; `work` is what they will name.
 
     Whoever is killed frees it when `life` is over. A ledger that can not be written keeps nobody from reading.
     """
     try:
-        noted = ledger.readings.begin(Reading(backup_id, work, by, this_owner()), life)
+        noted = ledger.readings.begin(Reading(backup_id, work, actor, this_owner()), life)
     except LedgerError as trouble:
         logger.warning(
             "That %s reads %s is not noted, so a prune may remove it meanwhile: %s", work, backup_id, trouble

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import yaml
 
+from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
@@ -21,6 +22,7 @@ from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.wiring import addresses as actor
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.cli.installation import Ended, Installation, executed
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
 from backup_pipeline_tests.operations.made import NOBODY, Place, now
@@ -71,7 +73,7 @@ def made_installation(postgres_server: EmbeddedPostgres, home: Path) -> Iterator
 def _failed(place: Place, source: str, ledger: SqlLedger) -> Attempt:
     ports = replace(place.ports(source), alerter=DeadChannel())
     request = Request(
-        SHOP, Kind.FULL, ("goods",), now().date(), Trigger.MANUAL, "karim", reason="[odd] reason", reads=False
+        SHOP, Kind.FULL, ("goods",), now().date(), Trigger.MANUAL, KARIM, reason="[odd] reason", reads=False
     )
     attempt = begin(request, ports, NOBODY)
     end_failed(attempt, BackupError("The table goods is on fire.", do="Put it out."), ports)
@@ -98,7 +100,7 @@ def as_user(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     """Runs commands in this process; `by` is the operating system's user who does."""
 
     def run(*arguments: str, by: str = "rahim") -> Ended:
-        monkeypatch.setattr(actor, "os_user", lambda: by)
+        monkeypatch.setattr(actor, "os_user", lambda: command_line(by))
         return executed(capfd, *arguments)
 
     return run

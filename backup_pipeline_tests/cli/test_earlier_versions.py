@@ -80,7 +80,7 @@ def test_its_backups_are_listed_with_what_was_known_of_them(run: Run) -> None:
     assert set(rows) == {FIRST, SECOND, SELECTIVE}
     assert rows[SECOND]["record_count"] == 163
     assert (rows[SECOND]["verification"]["level"], rows[SECOND]["verification"]["passed"]) == (4, True)
-    assert rows[SELECTIVE]["held_reason"] == "kept for the test"
+    assert rows[SELECTIVE]["hold"]["reason"] == "kept for the test"
     shown = run("show", FIRST)
     assert shown.code == 0, shown.err
     assert "the first" in shown.out

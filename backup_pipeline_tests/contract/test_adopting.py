@@ -7,11 +7,13 @@ from datetime import timedelta
 
 import pytest
 
+from backup_pipeline.core.actor import NOBODY
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import AuditEvent, Owner, Status
+from backup_pipeline.core.ledger import AuditEvent, Hold, Owner, Status
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 
 WHOLE = attempt(
@@ -29,9 +31,7 @@ WHOLE = attempt(
     consistent=False,
     warnings=("late",),
     verification=Verification(Level.PRESENT, NOON),
-    held_by="unknown",
-    held_reason="hold.json",
-    held_until=NOON + timedelta(days=3),
+    hold=Hold(NOBODY, "hold.json", NOON + timedelta(days=3)),
     owner=Owner("host", 7, 1.5),
     due_at=NOON,
 )
@@ -39,7 +39,7 @@ WHOLE = attempt(
 
 def test_rows_come_whole_and_with_their_audit(ledger: Ledger) -> None:
     other = attempt("b2", status=Status.DELETED, error_message="gone", minutes=1)
-    events = [AuditEvent(NOON, "rahim", "rebuild", row.backup_id, {"did": "add"}) for row in (WHOLE, other)]
+    events = [AuditEvent(NOON, RAHIM, "rebuild", row.backup_id, {"did": "add"}) for row in (WHOLE, other)]
     ledger.adopt([WHOLE, other], events)
     assert ledger.list() == [other, WHOLE]
     assert ledger.audits() == events[::-1]
@@ -49,7 +49,7 @@ def test_a_row_that_is_there_is_replaced_and_no_other_touched(ledger: Ledger) ->
     ledger.begin(attempt("b1", reason="old"))
     ledger.begin(attempt("b3", minutes=3))
     ledger.adopt([WHOLE], [])
-    ledger.adopt([replace(WHOLE, held_by=None, held_reason=None, held_until=None)], [])
+    ledger.adopt([replace(WHOLE, hold=None)], [])
     row = ledger.get("b1")
     assert row is not None
     assert (row.status, row.reason, row.hold) == (WHOLE.status, "", None)
@@ -62,7 +62,7 @@ def test_nothing_at_all_is_no_error(ledger: Ledger) -> None:
 
 
 def test_rows_and_audit_come_together_or_not_at_all(sql_ledger: SqlLedger) -> None:
-    bad = AuditEvent(NOON, None, "rebuild", "b1")  # type: ignore[arg-type]  # the column refuses it
+    bad = AuditEvent(NOON, NOBODY, None, "b1")  # type: ignore[arg-type]  # the column refuses it
     with pytest.raises(LedgerError):
         sql_ledger.adopt([WHOLE], [bad])
     assert sql_ledger.get("b1") is None

@@ -6,15 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
+from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ledger import Owner, Status
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
 LONG = timedelta(minutes=5)
 OVER = timedelta(0)
-MINE = Claim("isp", "b1", "rahim", Owner("host", 4711, 1795252163.77), "run-1")
-OTHER = Claim("isp", "b2", "করিম", Owner("elsewhere", 1, 2.0))
+MINE = Claim("isp", "b1", RAHIM, Owner("host", 4711, 1795252163.77), "run-1")
+OTHER = Claim("isp", "b2", command_line("করিম"), Owner("elsewhere", 1, 2.0))
 
 
 def test_a_free_lease_is_granted_as_it_was_asked_for(ledger: Ledger) -> None:

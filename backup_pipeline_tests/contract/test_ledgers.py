@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Outcome, Owner, Status
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.verification import Level, Verification
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
@@ -186,9 +188,9 @@ def test_the_last_good_backup_is_one_that_can_be_compared_with(ledger: Ledger) -
 
 
 def test_audit_rows_are_kept_newest_first(ledger: Ledger) -> None:
-    first = AuditEvent(NOON, "alice", "begin", "b1", {"tables": ["customers"], "reason": "‘so’"})
-    second = AuditEvent(NOON, "alice", "end", "b1")
-    other = AuditEvent(NOON + timedelta(seconds=1), "bob", "login")
+    first = AuditEvent(NOON, RAHIM, "begin", "b1", {"tables": ["customers"], "reason": "‘so’"})
+    second = AuditEvent(NOON, RAHIM, "end", "b1")
+    other = AuditEvent(NOON + timedelta(seconds=1), SCHEDULE, "login")
     for event in (first, second, other):
         ledger.audit(event)
     assert ledger.audits() == [other, second, first]

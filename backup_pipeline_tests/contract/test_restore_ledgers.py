@@ -16,6 +16,7 @@ from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Restores
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish
@@ -75,7 +76,7 @@ def test_nothing_begins_as_what_it_must_become(restores: Restores, status: Resto
 
 def test_a_change_is_written_into_its_row_and_no_other(restores: Restores) -> None:
     other, row = restores.add(wish()), restores.add(wish())
-    approved = RestoreChange(RestoreStatus.APPROVED, decided_by="karim", decided_at=NOON, decision_reason="right")
+    approved = RestoreChange(RestoreStatus.APPROVED, decided_actor=KARIM, decided_at=NOON, decision_reason="right")
     running = RestoreChange(RestoreStatus.RUNNING, started_at=NOON, owner=Owner("h", 1, 2.0), heartbeat_at=NOON)
     done = RestoreChange(RestoreStatus.DONE, finished_at=NOON, report={"seconds": 1.5}, run_id="r")
     for change in (RestoreChange(plan={"refused": False}), approved, running):
@@ -83,7 +84,7 @@ def test_a_change_is_written_into_its_row_and_no_other(restores: Restores) -> No
     written = restores.change(row.id, done)
     expected: dict[str, Any] = {
         "status": RestoreStatus.DONE,
-        "decided_by": "karim",
+        "decided_actor": KARIM,
         "decided_at": NOON,
         "decision_reason": "right",
         "started_at": NOON,
@@ -101,7 +102,7 @@ def test_a_change_is_written_into_its_row_and_no_other(restores: Restores) -> No
 
 def test_a_row_that_has_ended_changes_no_more(restores: Restores) -> None:
     row = restores.add(wish())
-    restores.change(row.id, RestoreChange(RestoreStatus.REJECTED, decided_by="karim"))
+    restores.change(row.id, RestoreChange(RestoreStatus.REJECTED, decided_actor=KARIM))
     with pytest.raises(LedgerError, match=f"request {row.id} is rejected and can not become running"):
         restores.change(row.id, RestoreChange(RestoreStatus.RUNNING))
     with pytest.raises(LedgerError, match=f"request {row.id} is rejected"):

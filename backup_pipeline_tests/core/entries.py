@@ -86,5 +86,5 @@ def history(*attempts: Attempt, tables: Sequence[TableEntry] = (), full: Shape |
         attempts=tuple(reversed(attempts)),
         tables={one.name: table_shape(one) for one in tables},
         full=full,
-        held=frozenset(one.backup_id for one in attempts if one.held_by),
+        held=frozenset(one.backup_id for one in attempts if one.hold),
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, Verdict, plan_retention
@@ -29,7 +30,7 @@ def backup(at: datetime, *, salt: int = 0, **fields: Any) -> Attempt:
         "partition_date": local_date(at, "Asia/Dhaka"),
         "created_at": at,
         "started_at": at,
-        "created_by": "schedule",
+        "actor": SCHEDULE,
         "finished_at": at + timedelta(minutes=5),
         "snapshot_at": at,
         "file_size_bytes": 1000,

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.anomalies import History, Past, anomaly_check, judge_table, table_shape, unusual
 from backup_pipeline.core.catalog.model import Anomalies
 from backup_pipeline.core.catalog.rules import AnomalyKind
+from backup_pipeline.core.ledger import Hold
 from backup_pipeline.core.manifest import AnomalyEntry, TableEntry
 from backup_pipeline_tests.core.entries import COLUMNS, good, history, past, table
 
@@ -159,12 +161,12 @@ class Days:
         self.last = now.model_copy(update={"anomalies": found})
         self.attempts.append(good(len(self.attempts), {"orders": rows}))
         for one in found:
-            self.hold(one.held)
+            self.hold(one.held, Hold(PROGRAM, "look at it"))
         return found
 
-    def hold(self, backup_id: str | None, by: str | None = "backup_pipeline") -> None:
+    def hold(self, backup_id: str | None, hold: Hold | None) -> None:
         at = next(at for at, one in enumerate(self.attempts) if one.backup_id == backup_id)
-        self.attempts[at] = good(at, self.attempts[at].table_counts, held_by=by)
+        self.attempts[at] = good(at, self.attempts[at].table_counts, hold=hold)
 
 
 def test_a_finding_stands_without_a_new_hold_until_somebody_releases_it() -> None:
@@ -175,7 +177,7 @@ def test_a_finding_stands_without_a_new_hold_until_somebody_releases_it() -> Non
         [again] = days.next(410)
         assert (again.held, again.standing) == ("b2", True)
         assert again.usual == 1000  # what is in doubt does not become the usual by waiting
-    days.hold("b2", by=None)
+    days.hold("b2", None)
     assert days.next(410) == ()
     [worse] = days.next(100)
     assert (worse.held, worse.standing) == ("b7", False)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import KnownDues, Settlement, due_at_start, due_row, settle, start_deadline
 from backup_pipeline.core.ledger import Attempt, Status
@@ -37,7 +38,7 @@ def _began(at: datetime, status: Status = Status.RUNNING, **fields: object) -> A
 
 def test_the_row_of_a_due_time_says_what_it_is() -> None:
     row = due_row(SHOP, MIDNIGHT)
-    assert (row.status, row.kind, row.type, row.created_by) == (Status.EXPECTED, "full", "automatic", "schedule")
+    assert (row.status, row.kind, row.type, row.actor) == (Status.EXPECTED, "full", "automatic", SCHEDULE)
     assert (row.due_at, row.created_at, row.partition_date) == (MIDNIGHT, MIDNIGHT, date(2026, 11, 21))
     assert row.backup_id.startswith("20261120T180000Z-full-")
     assert due_row(SHOP, MIDNIGHT) == row

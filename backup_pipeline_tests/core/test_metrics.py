@@ -10,25 +10,26 @@ from datetime import timedelta
 from prometheus_client.parser import text_string_to_metric_families
 
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.metrics import KnownStates, Standing, metrics_of
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.statistics import ended_as
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.stats import prometheus_text
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.entries import AT, good
 
 HERE, THERE = "file:///backups", "s3://second/backups"
 OLD = good(0, {"orders": 5}, warnings=("one",))
-NEW = good(1, {"orders": 7, "পেমেন্ট": 0}, table_bytes={"orders": 70}, held_by="karim", held_reason="audit")
+NEW = good(1, {"orders": 7, "পেমেন্ট": 0}, table_bytes={"orders": 70}, hold=Hold(KARIM, "audit"))
 RESTORE = RestoreRow(
     "b0",
     "isp",
     "new",
     "postgresql://x",
     "x",
-    "karim",
+    KARIM,
     AT,
     id=3,
     status=RestoreStatus.DONE,
@@ -135,7 +136,7 @@ def test_an_empty_ledger_has_every_metric_and_no_value() -> None:
 
 
 def test_labels_never_name_a_backup_a_person_or_a_business() -> None:
-    tenant = replace(NEW, business="b-7", created_by="karim")
+    tenant = replace(NEW, business="b-7", actor=KARIM)
     text = prometheus_text(metrics_of(KnownStates((tenant,), _ends((tenant,)), (), (), (), HERE, AT)))
     assert "b-7" not in text
     assert "karim" not in text

@@ -10,12 +10,13 @@ import pytest
 from backup_pipeline.core.copies import Copy, CopyStatus, copy_age
 from backup_pipeline.core.due import DueState, freshness
 from backup_pipeline.core.errors import ClockError
-from backup_pipeline.core.ledger import Attempt, Status, check_rows, is_missed, until_now
+from backup_pipeline.core.ledger import Attempt, Hold, Status, check_rows, is_missed, until_now
 from backup_pipeline.core.metrics import KnownStates, metrics_of
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, objections
 from backup_pipeline.core.schedule import check_difference, differing, in_words
 from backup_pipeline.core.statistics import statistics_of
 from backup_pipeline.core.verification import Level, Verification, age
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.values import catalog
 
@@ -65,7 +66,7 @@ def test_a_backup_of_the_future_can_be_deleted_once_there_is_another() -> None:
     basis = RetentionBasis(Retention(), "UTC", NOW)
     assert objections(AHEAD, [AHEAD], basis) == ("the only good backup",)
     assert objections(AHEAD, [AHEAD, OF_TODAY], basis) == ()
-    held = replace(AHEAD, held_by="karim", held_reason="audit")
+    held = replace(AHEAD, hold=Hold(KARIM, "audit"))
     assert objections(held, [held, OF_TODAY], basis)
     assert any("newest good" in reason for reason in objections(OF_TODAY, [AHEAD, OF_TODAY], basis))
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.statistics import (
     forecast,
@@ -19,6 +19,7 @@ from backup_pipeline.core.statistics import (
     statistics_of,
 )
 from backup_pipeline.operations.stats import catalog_statistics
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.entries import AT, good
 from backup_pipeline_tests.core.values import catalog
 
@@ -36,7 +37,7 @@ def days(count: int, *, first: int = 0, rows: int = 1000, **fields: object) -> l
 def test_what_is_there_is_counted_by_type_kind_and_size() -> None:
     rows = [
         *days(3),
-        good(3, {"orders": 5}, type=Trigger.MANUAL, kind=Kind.SELECTIVE, file_size_bytes=7, held_by="karim"),
+        good(3, {"orders": 5}, type=Trigger.MANUAL, kind=Kind.SELECTIVE, file_size_bytes=7, hold=Hold(KARIM, "")),
     ]
     rows += [good(4, {}, kind=Kind.TABLES), replace(good(5, {"orders": 1}), status=Status.DELETED)]
     found = statistics_of("isp", rows, now=NOW, days=90)

@@ -462,14 +462,8 @@ class MemoryLedger:
 
     def hold(self, backup_id: str, hold: Hold | None) -> None:
         """Write a hold into the row, or that there is none."""
-        held = hold or Hold("", "")
         with self._lock:
-            self._rows[backup_id] = replace(
-                self._row(backup_id),
-                held_by=held.by or None,
-                held_reason=held.reason if hold else None,
-                held_until=held.until,
-            )
+            self._rows[backup_id] = replace(self._row(backup_id), hold=hold)
 
     def expires(self, backup_id: str, at: datetime | None) -> None:
         """Write into the row when the rules let the backup go at the earliest."""

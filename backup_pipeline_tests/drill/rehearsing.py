@@ -22,6 +22,7 @@ from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill, dr
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import open_workshop
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.operations.made import Place, now
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -71,7 +72,7 @@ class Rehearsing:
     def request(self, **more: Any) -> DrillRequest:
         found = self.place.ledger.get(self.attempt.backup_id)
         assert found is not None
-        return replace(DrillRequest(found, "tester", self.catalog), **more)
+        return replace(DrillRequest(found, TESTER, self.catalog), **more)
 
     def drill(self, **more: Any) -> DrillReport:
         return drill(self.request(**more), self.ports())

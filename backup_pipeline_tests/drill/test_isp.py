@@ -28,7 +28,7 @@ def test_a_backup_of_an_owner_comes_back_and_earns_level_4(fresh_database: str, 
     assert isp.alerter.alerts == []
     assert isp.left() == []
     [event] = isp.audits()
-    assert (event.actor, event.detail["passed"], event.detail["rows"]) == ("tester", True, report.rows)
+    assert (str(event.actor), event.detail["passed"], event.detail["rows"]) == ("tester", True, report.rows)
     counts = {one.kind: (one.wanted, one.valid) for one in report.objects}
     assert counts["foreign keys"] == (40, 40)
     assert counts["tables"] == (27, 27)

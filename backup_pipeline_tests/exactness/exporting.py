@@ -28,6 +28,7 @@ from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.export import TableResult, export_tables
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 
@@ -117,7 +118,7 @@ class Exporter:
     def export(self, catalog: Catalog, tables: Sequence[str] = ()) -> Export:
         store = MemoryStore()
         wanted = tuple(tables) or tuple(catalog.tables)
-        request = Request(catalog, Kind.TABLES, wanted, DAY, type=Trigger.MANUAL, created_by="tester")
+        request = Request(catalog, Kind.TABLES, wanted, DAY, type=Trigger.MANUAL, actor=TESTER)
         now = _now()
         attempt = Attempt(
             backup_id="test",
@@ -128,7 +129,7 @@ class Exporter:
             partition_date=DAY,
             created_at=now,
             started_at=now,
-            created_by="tester",
+            actor=TESTER,
         )
         with closing(export_tables(Work(request, attempt, self._ports(store)))) as results:
             return Export({result.table: result for result in results}, store)

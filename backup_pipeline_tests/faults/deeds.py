@@ -33,6 +33,7 @@ from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports
 from backup_pipeline.wiring.prune import open_prune, wishes_of
 from backup_pipeline.wiring.stores import open_settings_store
 from backup_pipeline.wiring.verify import verify_ports
+from backup_pipeline_tests.actors import TESTER
 
 _LOG = logging.getLogger(__name__)
 _MODELS = create_loader()
@@ -82,7 +83,7 @@ class BackUp:
         run_id = f"run {datetime.now(UTC):%H:%M:%S.%f}"
         tables = tuple(catalog.tables)
         day = local_date(datetime.now(UTC), catalog.timezone)
-        request = Request(catalog, Kind.FULL, tables, day, Trigger.MANUAL, "tester", run_id=run_id)
+        request = Request(catalog, Kind.FULL, tables, day, Trigger.MANUAL, TESTER, run_id=run_id)
         try:
             with open_ports(settings, CATALOG) as ports:
                 close_orphans(ports, is_dead)
@@ -129,7 +130,7 @@ def verify_all() -> Ended:
         for row in ledger.list(catalog=CATALOG):
             if not row.status.good:
                 continue
-            report = verify_attempt(row, VerifyRequest(Level.CONTENTS), ports, ledger=ledger, actor="tester")
+            report = verify_attempt(row, VerifyRequest(Level.CONTENTS), ports, ledger=ledger, actor=TESTER)
             findings += [f"{row.backup_id} {found.object}: {found.message}" for found in report.findings]
             good += [row.backup_id] if not report.findings else []
     return Ended(findings=tuple(findings), verified=tuple(good))
@@ -140,7 +141,7 @@ def prune_all() -> Ended:
     settings = Settings()
     try:
         with open_ledger(settings) as ledger:
-            ports = open_prune(settings, ledger, "tester")
+            ports = open_prune(settings, ledger, TESTER)
             for wish in wishes_of(catalog_of(settings), settings):
                 report = prune(plan_prune(wish, ports), wish, ports)
                 if report.partial:

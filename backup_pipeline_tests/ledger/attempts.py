@@ -7,6 +7,7 @@ from typing import Any
 
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline_tests.actors import TESTER
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def attempt(backup_id: str = "b1", *, minutes: int = 0, **fields: Any) -> Attemp
         "partition_date": date(2026, 11, 21),
         "created_at": at,
         "started_at": at,
-        "created_by": "test",
+        "actor": TESTER,
     }
     return Attempt(backup_id=backup_id, **(given | fields))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON
 
 
@@ -16,7 +17,7 @@ def wish(**fields: Any) -> RestoreRow:
         "mode": "new",
         "target": "postgresql://app@db:5432/isp",
         "database": "isp",
-        "requested_by": "rahim",
+        "actor": RAHIM,
         "created_at": NOON,
     }
     return RestoreRow(**(given | fields))

@@ -8,6 +8,7 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -19,13 +20,17 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
 
+from backup_pipeline.core.actor import CATCH_UP
 from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.ledger import Hold
+from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger import migrations
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import ensure_database, ledger_url
 from backup_pipeline.ledger.migrate import MIGRATIONS, VERSION_TABLE, head_revision, require_roles, upgrade
 from backup_pipeline.ledger.tables import metadata
-from backup_pipeline_tests.ledger.attempts import attempt
+from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 from backup_pipeline_tests.ledger.revisions import current_revision
 
@@ -60,7 +65,7 @@ def test_a_ledger_of_the_first_revision_gets_what_is_missing_and_keeps_its_rows(
     told = (row.backup_id, row.catalog, row.kind, row.type, row.status, row.partition_date, row.created_at)
     columns = "backup_id, catalog, kind, type, status, partition_date, created_at, started_at, created_by"
     with psycopg.connect(fresh_database) as connection:
-        values = [*told, row.started_at, row.created_by]
+        values = [*told, row.started_at, str(row.actor)]
         connection.execute(f"INSERT INTO backup_logs ({columns}) VALUES ({', '.join(['%s'] * 9)})", values)
     upgrade(fresh_database)
     ledger = SqlLedger(fresh_database)
@@ -68,6 +73,32 @@ def test_a_ledger_of_the_first_revision_gets_what_is_missing_and_keeps_its_rows(
     assert ledger.restores.list() == []
     assert ledger.threads.list() == []
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "at", "after"),
+    [
+        ("2", NOON, Verification(Level.CONTENTS, NOON)),
+        ("1 FAILED", NOON, Verification(Level.BYTES, NOON, passed=False)),
+        (None, NOON, Verification(None, NOON, passed=False)),
+        (None, None, None),
+    ],
+)
+def test_a_verification_that_was_text_is_read_as_what_it_meant(
+    fresh_database: str, before: str | None, at: datetime | None, after: Verification | None
+) -> None:
+    _upgrade_to("r0008", fresh_database)
+    columns = "backup_id, catalog, kind, type, status, partition_date, created_at, started_at, created_by, held_by"
+    values = ("b1", "isp", "full", "manual", "success", NOON.date(), NOON, NOON, "catch-up", "rahim", before, at)
+    with psycopg.connect(fresh_database) as connection:
+        insert = f"INSERT INTO backup_logs ({columns}, verification_level, verified_at)"
+        connection.execute(f"{insert} VALUES ({', '.join(['%s'] * 12)})", values)
+    upgrade(fresh_database)
+    ledger = SqlLedger(fresh_database)
+    row = ledger.get("b1")
+    ledger.close()
+    assert row is not None
+    assert (row.verification, row.actor, row.hold) == (after, CATCH_UP, Hold(RAHIM, ""))
 
 
 def _upgrade_to(revision: str, url: str) -> None:

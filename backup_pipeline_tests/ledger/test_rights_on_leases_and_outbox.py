@@ -14,10 +14,11 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 
-CLAIM = Claim("isp", "b1", "rahim", Owner("host", 1, 1.0))
+CLAIM = Claim("isp", "b1", RAHIM, Owner("host", 1, 1.0))
 ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp")
 TABLES = ("leases", "alert_outbox")
 

@@ -12,10 +12,11 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.leases import LIFE, Reading
 from backup_pipeline.core.ledger import Owner, Status
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 
-READING = Reading("b1", "verify", "rahim", Owner("host", 1, 1.0))
+READING = Reading("b1", "verify", RAHIM, Owner("host", 1, 1.0))
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Status
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 from backup_pipeline_tests.ledger.copies import a_copy
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 from backup_pipeline_tests.ledger.restores import wish
 from backup_pipeline_tests.ledger.revisions import current_revision
 
-EVENT = AuditEvent(NOON, "alice", "begin", "b1")
+EVENT = AuditEvent(NOON, RAHIM, "begin", "b1")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.verify import VerifyPorts
 from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 
@@ -69,7 +70,7 @@ class Place:
         wanted = tables or tuple(catalog.tables)
         kind = Kind.FULL if bundle else Kind.TABLES
         day = local_date(now(), catalog.timezone)
-        request = Request(catalog, kind, wanted, day, type=Trigger.MANUAL, created_by="tester", reason="a test")
+        request = Request(catalog, kind, wanted, day, type=Trigger.MANUAL, actor=TESTER, reason="a test")
         attempt = begin(request, ports, NOBODY)
         work = Work(request, attempt, ports)
         for result in export_attempt(work):

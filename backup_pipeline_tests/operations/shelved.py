@@ -18,6 +18,7 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.prune.perform import PruneReport, prune
 from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
 from backup_pipeline.stores import removals_of
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored
 from backup_pipeline_tests.core.test_manifest import table as table_entry
@@ -83,7 +84,7 @@ class Shelved:
 
     @property
     def ports(self) -> PrunePorts:
-        return PrunePorts(self.store, removals_of(self.store), self.ledger, lambda: self.now, "tester")
+        return PrunePorts(self.store, removals_of(self.store), self.ledger, lambda: self.now, TESTER)
 
     def add(self, *rows: Attempt, partitions: bool = True) -> None:
         """Put backups into store and ledger, each at its own time."""

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError
@@ -20,6 +21,7 @@ from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.hold import hold_backup, release_backup
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.made import Place, Quiet
@@ -63,12 +65,12 @@ class Shop(Place):
 
     def held(self) -> dict[str, str]:
         """Who holds which backup."""
-        return {row.backup_id: row.held_by for row in self.ledger.list() if row.held_by}
+        return {row.backup_id: str(row.hold.actor) for row in self.ledger.list() if row.hold}
 
     def release(self, backup_id: str) -> None:
         row = self.ledger.get(backup_id)
         assert row is not None
-        assert release_backup(row, self.store, self.ports(self.url), by="karim")
+        assert release_backup(row, self.store, self.ports(self.url), actor=KARIM)
 
 
 @pytest.fixture
@@ -96,8 +98,7 @@ def test_lost_rows_are_a_warning_an_alert_and_a_hold(shop: Shop) -> None:
     assert f"backup-pipeline release {last}" in alert.do
     row = shop.ledger.get(last)
     assert row is not None
-    assert (row.held_by, row.held_until) == ("backup_pipeline", None)
-    assert row.held_reason == f"anomaly in {attempt.backup_id}: sold: 50% fewer rows"
+    assert row.hold == Hold(PROGRAM, f"anomaly in {attempt.backup_id}: sold: 50% fewer rows")
     assert next(event.action for event in shop.ledger.audits(last)) == "hold"
     [found] = shop.manifest.findings
     assert (found.now, found.usual, found.held, found.standing) == (1000, 2000, last, False)
@@ -119,17 +120,18 @@ def test_it_stands_without_another_alert_or_hold_until_released(shop: Shop) -> N
 def test_a_hold_that_somebody_set_stays_theirs_and_one_with_an_end_is_extended(shop: Shop) -> None:
     last = shop.ledger.list()[0]
     ports = shop.ports(shop.url)
-    hold_backup(last, Hold("karim", "the audit of 2026"), shop.store, ports)
+    hold_backup(last, Hold(KARIM, "the audit of 2026"), shop.store, ports)
     shop.next("DELETE FROM sold WHERE id % 2 = 0")
     assert shop.held() == {last.backup_id: "karim"}
     newest = shop.ledger.list()[0]
-    hold_backup(newest, Hold("karim", "for a week", ports.clock().replace(year=2999)), shop.store, ports)
+    hold_backup(newest, Hold(KARIM, "for a week", ports.clock().replace(year=2999)), shop.store, ports)
     shop.release(last.backup_id)
     shop.next("TRUNCATE sold")
     row = shop.ledger.get(newest.backup_id)
     assert row is not None
-    assert (row.held_by, row.held_until) == ("backup_pipeline", None)
-    assert "for a week" in (row.held_reason or "")
+    assert row.hold is not None
+    assert (row.hold.actor, row.hold.until) == (PROGRAM, None)
+    assert "for a week" in row.hold.reason
 
 
 def test_emptied_tables_columns_keys_and_tables_are_told_together(shop: Shop) -> None:

@@ -23,6 +23,7 @@ from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.stores import bucket_of, folder_of
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.wrappers import RetryingStore
+from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
@@ -242,7 +243,7 @@ def test_a_ledger_without_tables_tells_its_revision(fresh_database: str) -> None
 def test_who_holds_a_lease_is_told_and_whether_they_live() -> None:
     ledger = MemoryLedger()
     assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "free") == [LineState.OK]
-    ledger.leases.acquire(Claim("shop", "b1", "rahim", NOBODY), timedelta(minutes=1))
+    ledger.leases.acquire(Claim("shop", "b1", RAHIM, NOBODY), timedelta(minutes=1))
     assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "held by b1 (by rahim") == [LineState.OK]
     assert states(list(leases([SHOP], ledger, now(), lambda _: False)), "is gone") == [LineState.WARNING]
 
@@ -260,7 +261,7 @@ def test_who_holds_a_lease_is_told_and_whether_they_live() -> None:
 def test_keys_are_counted_and_tried_on_the_newest_backup(
     vault: Vault, recipients: tuple[str, ...], keys: tuple[str, ...], wanted: list[LineState]
 ) -> None:
-    audit = AuditTrail(vault.server.ledger, now, "tester")
+    audit = AuditTrail(vault.server.ledger, now, TESTER)
     found = list(escrow(cipher_of(*recipients, keys=keys), [VAULT], vault.server.raw, audit))
     assert states(found) == wanted
 

@@ -19,13 +19,14 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.operations.download import AuditTrail, Destination, bundle_url, download_bundle
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.stores import FaultyStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import MuteLedger, now
 
 
 def audit(made: Made) -> AuditTrail:
-    return AuditTrail(made.ledger, now, "rahim")
+    return AuditTrail(made.ledger, now, RAHIM)
 
 
 def download(made: Made, target: Path, *, store: Store | None = None, force: bool = False) -> Path:
@@ -127,7 +128,7 @@ def test_a_folder_that_is_not_there_is_told_with_what_to_do(made: Made, tmp_path
 def test_who_took_it_is_written_down(made: Made, tmp_path: Path) -> None:
     download(made, tmp_path)
     (event,) = made.ledger.audits(made.attempt.backup_id)
-    assert (event.actor, event.action) == ("rahim", "download")
+    assert (event.actor, event.action) == (RAHIM, "download")
 
 
 def test_nobody_gets_bytes_when_the_audit_can_not_be_written(made: Made, tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_url_names_the_bundle_and_is_written_down_with_its_end(made: Made) -> 
     assert "expires=7200" in url
     assert f"name={made.manifest.bundle.name}" in url
     (event,) = made.ledger.audits(made.attempt.backup_id)
-    assert (event.actor, event.action) == ("rahim", "url")
+    assert (event.actor, event.action) == (RAHIM, "url")
     assert url not in str(event.detail)
 
 

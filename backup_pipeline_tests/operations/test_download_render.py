@@ -38,6 +38,7 @@ from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import AuditTrail, Destination, render_backup
 from backup_pipeline.operations.streams import WINDOW
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
@@ -118,7 +119,7 @@ def render(
         Destination(target, force),
         store=store or made.store,
         formats=formats or FileFormats(),
-        audit=AuditTrail(made.ledger, now, "rahim"),
+        audit=AuditTrail(made.ledger, now, RAHIM),
         progress=Silence(),
     )
 
@@ -350,7 +351,7 @@ def test_a_folder_that_is_not_there_is_told_with_what_to_do(made: Made, out: Pat
 def test_who_took_it_and_how_is_written_down(made: Made, out: Path) -> None:
     path = render(made, Rendering.JSON, out)
     (event,) = made.ledger.audits(made.attempt.backup_id)
-    assert (event.actor, event.action) == ("rahim", "download")
+    assert (event.actor, event.action) == (RAHIM, "download")
     assert event.detail == {"file_name": path.name, "rendering": "json"}
 
 

@@ -21,6 +21,7 @@ from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.alerting import tell_success, tell_unheard
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.due import account, end_vanished, look
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.operations.made import NOBODY, Place
@@ -79,7 +80,7 @@ class World:
 
     def begin(self, *, kind: Kind = Kind.FULL) -> Attempt:
         day = local_date(self.now, SHOP.timezone)
-        return begin(Request(SHOP, kind, ("goods",), day, Trigger.AUTOMATIC, "tester"), self.ports, NOBODY)
+        return begin(Request(SHOP, kind, ("goods",), day, Trigger.AUTOMATIC, TESTER), self.ports, NOBODY)
 
     def succeed(self, *, after: timedelta = MINUTE, kind: Kind = Kind.FULL) -> Attempt:
         attempt = self.begin(kind=kind)
@@ -306,7 +307,7 @@ def test_a_run_without_a_row_pings_its_failure(world: World) -> None:
 
     world.ledger = Gone()
     request = Request(
-        SHOP, Kind.FULL, ("goods",), local_date(world.now, SHOP.timezone), Trigger.AUTOMATIC, "t", run_id="r1"
+        SHOP, Kind.FULL, ("goods",), local_date(world.now, SHOP.timezone), Trigger.AUTOMATIC, TESTER, run_id="r1"
     )
     with pytest.raises(LedgerUnavailableError):
         begin(request, world.ports, NOBODY)

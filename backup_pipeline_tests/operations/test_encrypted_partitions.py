@@ -13,6 +13,7 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
 from backup_pipeline.operations.backup import bundle_attempt
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.operations.made import NOBODY
 from backup_pipeline_tests.operations.vault import (
     ESCROW,
@@ -33,7 +34,7 @@ def rebundled(machine: Machine, shop_url: str) -> Attempt:
     ports = machine.place.ports(shop_url)
     tables = tuple(VAULT.tables)
     day = next(iter(machine.ledger._rows.values())).partition_date
-    request = Request(VAULT, Kind.FULL, tables, day, type=Trigger.MANUAL, created_by="tester", reads=False)
+    request = Request(VAULT, Kind.FULL, tables, day, type=Trigger.MANUAL, actor=TESTER, reads=False)
     attempt = begin(request, ports, NOBODY)
     try:
         bundle_attempt(Work(request, attempt, replace(ports, spool=machine.home / "spool")))

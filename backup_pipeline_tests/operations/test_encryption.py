@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.errors import DecryptError
@@ -30,6 +31,7 @@ from backup_pipeline.operations.browse import place_of, read_document, stored_ma
 from backup_pipeline.operations.copy import copy_backup, order_of
 from backup_pipeline.operations.download import AuditTrail, Destination, check_key, download_bundle, render_backup
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
@@ -228,14 +230,14 @@ def test_the_server_that_made_it_still_knows_what_is_in_it_without_a_key(vault: 
 
 def test_the_bundle_is_downloaded_as_it_is_without_a_key(vault: Vault, tmp_path: Path) -> None:
     anybody = vault.server.elsewhere("anybody")
-    audit = AuditTrail(anybody.ledger, now, "tester")
+    audit = AuditTrail(anybody.ledger, now, TESTER)
     path = download_bundle(vault.attempt, Destination(tmp_path), store=anybody.store, audit=audit, progress=Silence())
     assert path.read_bytes() == vault.server.raw.get(vault.bundle)
 
 
 def test_a_rendering_needs_the_key(vault: Vault, tmp_path: Path) -> None:
     def rendered(machine: Machine) -> Path:
-        audit = AuditTrail(machine.ledger, now, "tester")
+        audit = AuditTrail(machine.ledger, now, TESTER)
         given = {"store": machine.store, "formats": machine.formats, "audit": audit, "progress": Silence()}
         return render_backup(vault.attempt, Rendering.JSON, Destination(tmp_path), **given)  # type: ignore[arg-type]
 
@@ -268,7 +270,7 @@ def test_an_anomaly_of_a_dead_run_is_told_where_no_key_opens_its_manifest(
         session.execute("TRUNCATE sold")
         dead = server.place.back_up(url, VAULT)
         other = server.elsewhere("other", OWNER)
-        other.ledger._rows[last.backup_id] = replace(last, held_by=None, held_reason=None)
+        other.ledger._rows[last.backup_id] = replace(last, hold=None)
         other.ledger._rows[dead.backup_id] = replace(
             dead, status=Status.RUNNING, finished_at=None, warnings=(), table_counts={}, record_count=None
         )
@@ -279,13 +281,14 @@ def test_an_anomaly_of_a_dead_run_is_told_where_no_key_opens_its_manifest(
     held, closed = other.ledger.get(last.backup_id), other.ledger.get(dead.backup_id)
     assert held is not None
     assert closed is not None
-    assert held.held_by == "backup_pipeline"
+    assert held.hold is not None
+    assert held.hold.actor == PROGRAM
     assert (closed.status, closed.table_counts) == (Status.SUCCESS_WITH_WARNINGS, {"goods": 500, "sold": 0})
     assert "0 rows, usually 2,000" in closed.warnings[0]
 
 
 def test_a_key_is_checked_against_a_backup_and_nothing_else(vault: Vault) -> None:
-    audit = AuditTrail(vault.server.ledger, now, "tester")
+    audit = AuditTrail(vault.server.ledger, now, TESTER)
     found = check_key(vault.attempt, vault.server.store, cipher_of(keys=[STRANGER_SECRET, ESCROW_SECRET]), audit)
     assert (found.opened_by, found.recipients) == (ESCROW, (OWNER, ESCROW))
     assert [event.action for event in vault.server.ledger.audits(vault.attempt.backup_id)][:1] == ["key used"]
@@ -306,7 +309,7 @@ def test_a_copy_in_a_second_store_is_the_same_bytes_and_needs_no_key(vault: Vaul
     machine, away = vault.server.elsewhere("anybody"), MemoryStore()
     second = Second("memory://second", replace(machine.store, inner=away))
     ports = replace(machine.place.ports("postgresql://nobody@127.0.0.1:1/none"), second=second)
-    assert copy_backup(order_of(vault.attempt, "tester", NOBODY), ports).status is CopyStatus.GOOD
+    assert copy_backup(order_of(vault.attempt, TESTER, NOBODY), ports).status is CopyStatus.GOOD
     for key in (vault.bundle, place_of(vault.attempt).manifest):
         assert away.get(key) == vault.server.raw.get(key)
 

@@ -20,6 +20,7 @@ from backup_pipeline.operations.catalogs import check_catalog
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.doctor import checks_of
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.postgres.reading import run_sql
 from backup_pipeline_tests.restore.bench import back_up_catalog, run
 
@@ -54,7 +55,7 @@ def found_by_check(url: str, shop: Catalog) -> tuple[NotHeld, ...]:
 def doctor(url: str, shop: Catalog) -> list[Line]:
     settings = Settings(source_url=url)
     check = next(
-        one for one in checks_of(settings, [shop], send=False, actor="x", dagster=list) if "source" in one.topic
+        one for one in checks_of(settings, [shop], send=False, actor=TESTER, dagster=list) if "source" in one.topic
     )
     return list(check.look())
 

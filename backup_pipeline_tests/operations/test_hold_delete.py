@@ -13,6 +13,7 @@ from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import check_confirmed, check_deletable, delete_backup, left_error
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.stores import StoreFault
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, sizes, with_status
@@ -53,7 +54,7 @@ def test_the_newest_good_one_stays(shop: Shelved) -> None:
 
 def test_a_held_one_stays(shop: Shelved) -> None:
     row = days(6)[3]
-    shop.ledger.hold(row.backup_id, Hold("rahim", "the audit"))
+    shop.ledger.hold(row.backup_id, Hold(RAHIM, "the audit"))
     assert "held by rahim until it is released: the audit" in _refusal(shop, shop.row(row.backup_id))
 
 
@@ -65,7 +66,7 @@ def test_one_that_only_the_store_knows_to_be_held_stays(shop: Shelved) -> None:
 
 def test_one_that_a_restore_reads_stays(shop: Shelved) -> None:
     row = days(6)[3]
-    shop.ledger.restores.add(RestoreRow(row.backup_id, "shop", "new", "postgresql://t", "db", "rahim", NOW))
+    shop.ledger.restores.add(RestoreRow(row.backup_id, "shop", "new", "postgresql://t", "db", RAHIM, NOW))
     assert "restore request 1 is requested" in _refusal(shop, row)
 
 
@@ -96,7 +97,7 @@ def test_a_manual_one_goes_because_manual_ones_have_no_floor(shop: Shelved) -> N
 
 
 def test_every_reason_is_told(shop: Shelved) -> None:
-    row = replace(days(6)[0], held_by="rahim", held_reason="the audit")
+    row = replace(days(6)[0], hold=Hold(RAHIM, "the audit"))
     add_row(shop.ledger, row)
     told = _refusal(shop, row)
     assert "held by rahim" in told

@@ -44,6 +44,7 @@ from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP
@@ -143,7 +144,7 @@ def _with_keys(store: Store, keys: Ed25519Keys) -> Store:
 
 def _verify(at: Hostile, _: Path) -> None:
     ports = replace(verify_ports(at.store), formats=at.formats)
-    report = verify_attempt(at.newer, VerifyRequest(Level.BYTES), ports, ledger=at.ledger, actor="tester")
+    report = verify_attempt(at.newer, VerifyRequest(Level.BYTES), ports, ledger=at.ledger, actor=TESTER)
     if not report.passed:
         raise report.error()
 
@@ -153,16 +154,16 @@ def _show(at: Hostile, _: Path) -> None:
 
 
 def _download(at: Hostile, folder: Path) -> None:
-    audit = AuditTrail(at.ledger, now, "tester")
+    audit = AuditTrail(at.ledger, now, TESTER)
     download_bundle(at.newer, Destination(folder), store=at.store, audit=audit, progress=Silence())
 
 
 def _url(at: Hostile, _: Path) -> None:
-    bundle_url(at.newer, store=at.store, audit=AuditTrail(at.ledger, now, "tester"))
+    bundle_url(at.newer, store=at.store, audit=AuditTrail(at.ledger, now, TESTER))
 
 
 def _render(at: Hostile, folder: Path) -> None:
-    audit = AuditTrail(at.ledger, now, "tester")
+    audit = AuditTrail(at.ledger, now, TESTER)
     to = Destination(folder)
     render_backup(at.newer, Rendering.CSV, to, store=at.store, formats=at.formats, audit=audit, progress=Silence())
 
@@ -176,7 +177,7 @@ def _copy(at: Hostile, folder: Path) -> None:
     row = at.newer
     if row.sha256 is None:
         row = replace(row, file_name=said.name, file_size_bytes=said.bytes, sha256=said.sha256)
-    done = copy_backup(order_of(row, "tester", NOBODY), ports)
+    done = copy_backup(order_of(row, TESTER, NOBODY), ports)
     if done.status is not CopyStatus.GOOD:
         assert second.head(at.place.manifest) is None
         raise VerificationError(done.error_message or "")
@@ -224,7 +225,7 @@ def _drill(at: Hostile, folder: Path) -> None:
             workshop=lambda: nullcontext(Unstarted(Path(shop))),
             exporting=exporting,
         )
-        report = drill(DrillRequest(at.newer, "tester", SHOP), ports)
+        report = drill(DrillRequest(at.newer, TESTER, SHOP), ports)
     assert not report.passed
     raise report.error()
 
@@ -278,7 +279,7 @@ def test_a_rebuild_takes_nothing_over_that_a_seal_contradicts(sealed_pair: Hosti
     at = sealed_pair.again()
     forge(at)
     accepted = frozenset({at.newer.backup_id})
-    ports = RebuildPorts(at.store, MemoryLedger(), now, "t", lambda _: True, seals=True, accepted=accepted)
+    ports = RebuildPorts(at.store, MemoryLedger(), now, TESTER, lambda _: True, seals=True, accepted=accepted)
     plan = plan_rebuild(ports)
     kinds = {change.backup_id: change.kind for change in plan.changes}
     assert kinds == {at.older.backup_id: ChangeKind.ADD, at.newer.backup_id: ChangeKind.PROBLEM}
@@ -287,7 +288,7 @@ def test_a_rebuild_takes_nothing_over_that_a_seal_contradicts(sealed_pair: Hosti
 def test_a_rebuild_asks_a_person_about_what_has_no_seal(sealed_pair: Hostile) -> None:
     at = sealed_pair.again()
     at.write(at.body(), keep_seal=False)
-    ports = RebuildPorts(at.store, MemoryLedger(), now, "t", lambda _: True, seals=True)
+    ports = RebuildPorts(at.store, MemoryLedger(), now, TESTER, lambda _: True, seals=True)
     [asked] = plan_rebuild(ports).problems
     assert f"--accept {at.newer.backup_id}" in asked.reason
     accepted = replace(ports, accepted=frozenset({at.newer.backup_id}))
@@ -332,7 +333,7 @@ def _tables_then_bundle(url: str, folder: Path, forge: Callable[[MemoryStore, Pl
     forge(raw, place)
     ports = replace(place, spool=folder / "second").ports(url)
     day = local_date(now(), SHOP.timezone)
-    request = Request(SHOP, Kind.FULL, ("goods", "sold"), day, type=Trigger.MANUAL, created_by="t", reason="")
+    request = Request(SHOP, Kind.FULL, ("goods", "sold"), day, type=Trigger.MANUAL, actor=TESTER, reason="")
     bundle_attempt(Work(request, begin(request, ports, NOBODY), ports))
 
 
@@ -425,7 +426,7 @@ def test_a_bucket_is_no_better_than_a_folder(database: str, tmp_path: Path, s3_s
     for key in (at.bundle, at.place.manifest):
         bucket.put(key, [at.raw.get(key)])
     known = at.lost_ledger().newer if guard == "seal" else row
-    audit = AuditTrail(MemoryLedger(), now, "tester")
+    audit = AuditTrail(MemoryLedger(), now, TESTER)
     with pytest.raises(VerificationError):
         download_bundle(known, Destination(tmp_path / "out"), store=store, audit=audit, progress=Silence())
     assert not (tmp_path / "out").exists()

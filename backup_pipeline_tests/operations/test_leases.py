@@ -19,13 +19,14 @@ from backup_pipeline.core.ports import Snapshot, Source
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.operations.alerting import failure_alert
 from backup_pipeline.operations.leases import HeldLease, guarded, lease_of, take
+from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLeases, MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.operations.made import Place
 
-HERE = Claim("shop", "b2", "karim", Owner("here", 2, 2.0))
-NEIGHBOUR = Claim("shop", "b1", "rahim", Owner("here", 1, 1.0))
+HERE = Claim("shop", "b2", KARIM, Owner("here", 2, 2.0))
+NEIGHBOUR = Claim("shop", "b1", RAHIM, Owner("here", 1, 1.0))
 STRANGER = replace(NEIGHBOUR, owner=Owner("elsewhere", 1, 1.0))
 
 

@@ -20,6 +20,7 @@ from backup_pipeline.operations.hold import check_deletable, delete_backup
 from backup_pipeline.operations.leases import readers
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.wiring.verify import reading
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryReadings
 from backup_pipeline_tests.operations.shelved import Shelved, old
@@ -36,7 +37,7 @@ def shop() -> Shelved:
 
 
 def _read(shop: Shelved, backup_id: str) -> Reading:
-    return shop.ledger.readings.begin(Reading(backup_id, "drill", "rahim", Owner("host-1", 4711, 1.0)), LONG)
+    return shop.ledger.readings.begin(Reading(backup_id, "drill", RAHIM, Owner("host-1", 4711, 1.0)), LONG)
 
 
 def test_a_prune_keeps_what_is_read_and_says_by_whom(shop: Shelved) -> None:
@@ -75,7 +76,7 @@ def test_a_deletion_is_refused_with_exit_code_11_and_names_the_reader(shop: Shel
 
 def test_a_running_restore_counts_as_long_as_it_gives_signs(shop: Shelved) -> None:
     row = days(6)[3]
-    request = RestoreRow(row.backup_id, "shop", "new", "postgresql://t", "db", "rahim", NOW)
+    request = RestoreRow(row.backup_id, "shop", "new", "postgresql://t", "db", RAHIM, NOW)
     number = shop.ledger.restores.add(request).id
     shop.ledger.restores.change(number, RestoreChange(RestoreStatus.RUNNING, started_at=NOW, heartbeat_at=NOW))
     with pytest.raises(LockedError, match=f"restore request {number} is running"):
@@ -92,7 +93,7 @@ def test_a_ledger_that_can_not_be_written_keeps_nobody_from_reading(caplog: pyte
 
     ledger = MemoryLedger()
     ledger.readings = Away()
-    with reading("b1", "download", "rahim", ledger):
+    with reading("b1", "download", RAHIM, ledger):
         pass
     assert "download reads b1 is not noted" in caplog.text
 
@@ -116,7 +117,7 @@ def _reader(url: str, seconds: float) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            with reading("b1", "verify", "rahim", SqlLedger(url), life=timedelta(seconds=seconds)):
+            with reading("b1", "verify", RAHIM, SqlLedger(url), life=timedelta(seconds=seconds)):
                 os.write(into, b"r")
                 time.sleep(60)
         finally:
@@ -146,6 +147,6 @@ def test_a_reader_that_is_killed_is_seen_to_renew_and_frees_the_backup_after_its
 
 
 def test_a_reader_that_ends_frees_it_at_once(ledger: SqlLedger) -> None:
-    with reading("b1", "verify", "rahim", ledger):
+    with reading("b1", "verify", RAHIM, ledger):
         assert "b1" in readers(_Asker(ledger))
     assert readers(_Asker(ledger)) == {}

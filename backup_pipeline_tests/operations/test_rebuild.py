@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
+from backup_pipeline.core.actor import NOBODY as UNKNOWN
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.manifest import StoredManifest, seal
 from backup_pipeline.core.ports import Ledger, Second, Store
-from backup_pipeline.core.rebuild import NOBODY as UNKNOWN
 from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
 from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.core.verification import Level, Verification, depth_of
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
 from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild, rebuild
+from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made
@@ -41,7 +42,7 @@ class Voice:
 
 def ports_of(store: Store, ledger: Ledger, **others: object) -> RebuildPorts:
     given: dict[str, object] = {"dead": lambda _: True, "rules": lambda _: RULES, **others}
-    return RebuildPorts(store, ledger, now, "tester", **given)  # type: ignore[arg-type]
+    return RebuildPorts(store, ledger, now, TESTER, **given)  # type: ignore[arg-type]
 
 
 def rebuilt(ports: RebuildPorts) -> RebuildPlan:
@@ -85,7 +86,7 @@ def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
     assert ports.ledger.shapes.get(row.backup_id) is not None
     [whole, one] = ports.ledger.audits()
     assert (whole.action, whole.detail["add"]) == ("rebuild", 1)
-    assert (one.actor, one.backup_id, one.detail["before"]) == ("tester", row.backup_id, "no row")
+    assert (one.actor, one.backup_id, one.detail["before"]) == (TESTER, row.backup_id, "no row")
 
 
 def test_a_second_rebuild_has_nothing_to_do(made: Made) -> None:
@@ -176,12 +177,12 @@ def test_what_nothing_vouches_for_is_said_to_be_so(made: Made) -> None:
 
 def test_a_hold_outlives_the_ledger(made: Made) -> None:
     until = now() + timedelta(days=10)
-    hold_backup(made.attempt, Hold("rahim", "the audit", until), made.store, Voice(made.ledger))
+    hold_backup(made.attempt, Hold(RAHIM, "the audit", until), made.store, Voice(made.ledger))
     ledger = MemoryLedger()
     rebuilt(ports_of(made.store, ledger))
     hold = row_in(ledger, made.attempt.backup_id).hold
     assert hold is not None
-    assert (hold.by, hold.until) == ("unknown", until)
+    assert (hold.actor, hold.until) == (UNKNOWN, until)
 
 
 def test_a_hold_that_the_row_lacks_is_put_back_one_that_is_over_is_not(made: Made) -> None:
@@ -192,7 +193,7 @@ def test_a_hold_that_the_row_lacks_is_put_back_one_that_is_over_is_not(made: Mad
     row = row_in(made.ledger, made.attempt.backup_id)
     assert row.hold is not None
     assert row.hold.until is None
-    assert replace(row, held_by=None, held_reason=None) == made.attempt
+    assert replace(row, hold=None) == made.attempt
     assert rebuilt(ports_of(made.store, made.ledger)).changes == ()
 
 
@@ -223,7 +224,7 @@ def test_a_good_copy_elsewhere_keeps_the_row_of_a_lost_backup(two: tuple[Made, A
 
 def test_a_removal_that_was_begun_is_prunes_to_finish(two: tuple[Made, Attempt]) -> None:
     made, older = two
-    made.ledger.audit(AuditEvent(now(), "rahim", "removing", older.backup_id, {"to": "deleted"}))
+    made.ledger.audit(AuditEvent(now(), RAHIM, "removing", older.backup_id, {"to": "deleted"}))
     [problem] = rebuilt(ports_of(made.store, made.ledger)).problems
     assert "prune" in problem.reason
     assert row_in(made.ledger, older.backup_id) == older
@@ -290,12 +291,12 @@ def test_an_encrypted_backup_is_known_without_a_key_and_counted_with_one(vault: 
     ports = ports_of(vault.server.elsewhere("stranger", keys=[STRANGER_SECRET]).store, ledger)
     rebuilt(ports)
     row = row_in(ledger, vault.attempt.backup_id)
-    assert (row.created_by, row.record_count, row.status) == (UNKNOWN, None, vault.attempt.status)
+    assert (row.actor, row.record_count, row.status) == (UNKNOWN, None, vault.attempt.status)
     assert (row.sha256, row.snapshot_at) == (vault.attempt.sha256, vault.attempt.snapshot_at)
     assert rebuilt(ports).changes == ()
     assert kinds(rebuilt(ports_of(vault.server.owner.store, ledger))) == [ChangeKind.CORRECT]
     row = row_in(ledger, vault.attempt.backup_id)
-    assert (row.created_by, row.record_count) == ("tester", vault.attempt.record_count)
+    assert (row.actor, row.record_count) == (TESTER, vault.attempt.record_count)
 
 
 def test_thousands_of_manifests_are_read_side_by_side(made: Made) -> None:

@@ -19,6 +19,7 @@ from backup_pipeline.operations.download import AuditTrail, Destination, downloa
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.s3 import Lock, LockMode, S3Settings
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.made import Place, now, verify_ports
 from backup_pipeline_tests.servers.http_proxy import HttpProxy
@@ -119,7 +120,7 @@ def test_a_reader_verifies_and_downloads_and_no_more(
     attempt, place = back_up(S3Store(locked_bucket, "daily", lock_server.admin), shop_url, tmp_path)
     store = S3Store(locked_bucket, "daily", roles("reader"))
     assert verify_backup(place_of(attempt), VerifyRequest(), verify_ports(store)).passed
-    audit = AuditTrail(place.ledger, now, "rahim")
+    audit = AuditTrail(place.ledger, now, RAHIM)
     to = Destination(tmp_path / "got.zip", False)
     assert download_bundle(attempt, to, store=store, audit=audit, progress=Silence()).is_file()
     for denied in (

@@ -28,7 +28,7 @@ ISP = catalog({"a": None}).model_copy(update={"catalog": "isp"})
 PLACES = Places("file:///first", "file:///second")
 OLD = 100_000
 _OLD_ROWS = """
-INSERT INTO backup_logs (backup_id, catalog, kind, type, status, partition_date, created_at, started_at, created_by,
+INSERT INTO backup_logs (backup_id, catalog, kind, type, status, partition_date, created_at, started_at, actor,
     sha256)
 SELECT 'old-' || n, 'isp', 'full', 'automatic', CASE n %% 2 WHEN 0 THEN 'expired' ELSE 'failed' END, '2020-01-01',
     timestamptz '2020-01-01' + n * interval '1 minute', timestamptz '2020-01-01', 'schedule', 'x'

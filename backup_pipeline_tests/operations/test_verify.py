@@ -13,6 +13,7 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.core.ports.people import BytesMoved, Event
 from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.stores import FaultyStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.forging import rezip
@@ -150,7 +151,7 @@ def test_progress_tells_of_every_byte_of_the_bundle(made: Made) -> None:
 
 
 def audited(made: Made) -> VerifyReport:
-    return verify_attempt(made.attempt, VerifyRequest(), verify_ports(made.store), ledger=made.ledger, actor="rahim")
+    return verify_attempt(made.attempt, VerifyRequest(), verify_ports(made.store), ledger=made.ledger, actor=RAHIM)
 
 
 def test_the_outcome_goes_into_the_audit(made: Made) -> None:
@@ -158,7 +159,7 @@ def test_the_outcome_goes_into_the_audit(made: Made) -> None:
     made.store.delete([made.bundle])
     audited(made)
     bad, good = made.ledger.audits(made.attempt.backup_id)
-    assert (good.actor, good.action, good.detail["level"], good.detail["findings"]) == ("rahim", "verify", 2, [])
+    assert (str(good.actor), good.action, good.detail["level"], good.detail["findings"]) == ("rahim", "verify", 2, [])
     assert bad.detail["findings"] == [f"{made.bundle}: is missing."]
 
 

@@ -34,6 +34,7 @@ from backup_pipeline.formats import decoder as inspect_parquet
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made, backed_up
@@ -430,7 +431,7 @@ def test_the_row_keeps_the_level_and_a_finding_takes_it_away(library: Made) -> N
         assert attempt is not None
         unknown: dict[str, Any] = dict.fromkeys(("sha256", "manifest_sha256", "file_size_bytes", "record_count"))
         attempt = replace(attempt, **unknown)
-        verify_attempt(attempt, VerifyRequest(**asked), verify_ports(library.store), ledger=library.ledger, actor="r")
+        verify_attempt(attempt, VerifyRequest(**asked), verify_ports(library.store), ledger=library.ledger, actor=RAHIM)
         row = library.ledger.get(library.attempt.backup_id)
         assert row is not None
         return row.verification

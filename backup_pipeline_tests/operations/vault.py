@@ -18,6 +18,7 @@ from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_identiti
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.documents import EncryptedStore, WrittenOutlines
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.made import Place, verify_ports
@@ -60,7 +61,7 @@ class Machine:
 
     def verify(self, attempt: Attempt, level: Level) -> VerifyReport:
         ports = replace(verify_ports(self.store), formats=self.formats)
-        return verify_attempt(attempt, VerifyRequest(level), ports, ledger=self.ledger, actor="tester")
+        return verify_attempt(attempt, VerifyRequest(level), ports, ledger=self.ledger, actor=TESTER)
 
     def elsewhere(self, name: str, *recipients: str, keys: Sequence[str] = ()) -> Machine:
         """Another machine at the same store and ledger, which wrote nothing yet."""

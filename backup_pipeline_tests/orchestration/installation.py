@@ -30,6 +30,7 @@ from backup_pipeline.orchestration.launch import RunOrder, RunResult, run_backup
 from backup_pipeline.orchestration.resources import BackupResource, s3_resource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.stores import open_settings_store
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.alerts.servers import Webhook
 
 TIMEZONE = "Asia/Dhaka"
@@ -140,7 +141,7 @@ class Installation:
         progress: Progress | None = None,
     ) -> RunResult:
         """Run a backup as the command line does."""
-        order = RunOrder(self.catalog, tables, day or self.today, reason, "tester", late=late)
+        order = RunOrder(self.catalog, tables, day or self.today, reason, TESTER, late=late)
         return run_backup(order, self.settings, progress or Silence())
 
     def definitions(self) -> dg.Definitions:

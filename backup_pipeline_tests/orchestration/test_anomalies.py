@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
+from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.anomalies import ANOMALY
-from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.ledger import Hold, Status
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_success
 
@@ -48,8 +49,7 @@ def test_a_halved_table_is_seen_everywhere(installation: Installation) -> None:
     for words in ("orders", SAID, f"{last} is held", "backup-pipeline show", attempt.backup_id, "Unusual backup"):
         assert words in alert
     held = next(row for row in installation.attempts() if row.backup_id == last)
-    assert (held.held_by, held.held_until) == ("backup_pipeline", None)
-    assert held.held_reason == f"anomaly in {attempt.backup_id}: orders: 50% fewer rows"
+    assert held.hold == Hold(PROGRAM, f"anomaly in {attempt.backup_id}: orders: 50% fewer rows")
 
     tell_of_success(installation, result.run_id)  # the sensor for failed checks has nothing to add
     assert len(installation.alerts()) == 1

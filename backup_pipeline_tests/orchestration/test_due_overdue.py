@@ -94,7 +94,7 @@ def test_two_nights_missed_are_two_rows_one_alert_and_one_run_with_todays_date(i
 
     assert _execute(installation, request)
     caught_up = next(attempt for attempt in installation.attempts() if attempt.status.good)
-    assert (caught_up.type, caught_up.created_by, caught_up.late) == ("automatic", "catch-up", False)
+    assert (caught_up.type, str(caught_up.actor), caught_up.late) == ("automatic", "catch-up", False)
     assert caught_up.partition_date == installation.today
     assert "Makes up for 2 missed backups" in caught_up.reason
     assert installation.materialized("bundle") == {"bundle": {installation.today.isoformat()}}
@@ -125,7 +125,7 @@ def test_a_night_that_failed_is_tried_again_once(installation: Installation, mon
     )
     assert _execute(installation, request)
     [again] = [row for row in installation.attempts() if row.status.good]
-    assert (again.type, again.created_by, again.due_at) == ("automatic", "catch-up", None)
+    assert (again.type, str(again.actor), again.due_at) == ("automatic", "catch-up", None)
     assert again.partition_date == installation.today
     assert again.reason == "Tries again after failed failed, with the rows of now."
     requests, _ = _tick(installation)

@@ -10,6 +10,7 @@ from backup_pipeline.formats.keys import new_identity
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline.wiring.verify import verify_ports
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 
 SECRET, PUBLIC = new_identity()
@@ -43,7 +44,7 @@ def test_with_the_key_it_verifies_and_the_audit_names_the_key(installation: Inst
     with open_ports(installation.settings, "shop") as ports:
         request = VerifyRequest(Level.REFERENCES)
         reading = verify_ports(installation.settings, ports.store, Silence())
-        report = verify_attempt(attempt, request, reading, ledger=ports.ledger, actor="tester")
+        report = verify_attempt(attempt, request, reading, ledger=ports.ledger, actor=TESTER)
     assert (report.findings, report.level) == ((), Level.REFERENCES)
     used = [event for event in installation.audits() if event.action == "key used"]
     assert [(event.backup_id, event.detail) for event in used] == [(attempt.backup_id, {"identity": PUBLIC})]

@@ -22,6 +22,7 @@ from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.orchestration.failures import close_what_died
 from backup_pipeline.orchestration.keys import OWNER_TAG, owner_tag
 from backup_pipeline.wiring.ports import is_dead, open_ports, this_owner
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure, tick
 
@@ -43,7 +44,7 @@ def _started(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
 
 def _begin(installation: Installation, ports: Ports, run: dg.DagsterRun, owner: Owner) -> None:
     today = installation.today
-    request = Request(installation.catalog, Kind.FULL, ("notes",), today, Trigger.MANUAL, "tester", run_id=run.run_id)
+    request = Request(installation.catalog, Kind.FULL, ("notes",), today, Trigger.MANUAL, TESTER, run_id=run.run_id)
     begin(request, ports, owner)
 
 

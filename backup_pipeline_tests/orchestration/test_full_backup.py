@@ -22,6 +22,7 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.launch import RunResult
 from backup_pipeline.wiring.ports import open_ports, this_owner
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import CANARY, TABLES, Installation
 from backup_pipeline_tests.reachable import open_to_others
@@ -64,7 +65,7 @@ def test_the_ledger_says_success_with_the_numbers_of_the_manifest(backup: Backup
     assert attempt.status is Status.SUCCESS_WITH_WARNINGS  # a table that nobody has decided about
     assert manifest.warnings == attempt.warnings
     assert manifest.unlisted == ("public.forgotten",)
-    assert (attempt.kind, attempt.type, attempt.created_by, attempt.reason) == (
+    assert (attempt.kind, attempt.type, str(attempt.actor), attempt.reason) == (
         "full",
         "manual",
         "tester",
@@ -162,7 +163,7 @@ def test_nobody_can_make_a_backup_in_the_name_of_another(installation: Installat
         config = {"ops": {"shop_tables": {"config": {"created_by": "the boss"}}}}
         with pytest.raises(dg.DagsterInvalidConfigError):
             installation.run_job("shop_tables_only", "notes", instance=instance, run_config=config)
-    assert installation.attempt().created_by == "dagster"
+    assert str(installation.attempt().actor) == "dagster"
     assert "the boss" not in str(installation.audits())
 
 
@@ -292,7 +293,7 @@ def test_the_steps_of_a_catalog_share_their_row_and_another_catalog_in_the_run_h
     installation: Installation,
 ) -> None:
     shop = Request(
-        installation.catalog, Kind.FULL, TABLES, installation.today, Trigger.MANUAL, "tester", run_id="one-run"
+        installation.catalog, Kind.FULL, TABLES, installation.today, Trigger.MANUAL, TESTER, run_id="one-run"
     )
     branch = replace(shop, catalog=shop.catalog.model_copy(update={"catalog": "branch"}))
     with open_ports(installation.settings, "shop") as ports:

@@ -18,6 +18,7 @@ from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.export import load_partition
 from backup_pipeline.orchestration.failures import failure
 from backup_pipeline.wiring.ports import open_ports
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.orchestration.hanging import freeze, hanging_backup, sleeping
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation, until
@@ -60,7 +61,7 @@ def test_the_second_run_is_refused_naming_the_first_and_after_its_death_the_next
 
 def test_a_holder_on_a_host_that_went_down_is_waited_for_and_then_succeeded(installation: Installation) -> None:
     with open_ports(installation.settings, "shop") as ports:
-        request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, "rahim")
+        request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, RAHIM)
         lost = begin(request, ports, Owner("elsewhere", 4711, 1.0)).backup_id
     with psycopg.connect(installation.ledger_url) as session:
         session.execute("UPDATE leases SET expires_at = clock_timestamp() + interval '4 s'")
@@ -72,7 +73,7 @@ def test_a_holder_on_a_host_that_went_down_is_waited_for_and_then_succeeded(inst
 
 
 def test_a_refusal_is_nothing_that_dagster_tries_again() -> None:
-    claim = Claim("shop", "b1", "rahim", Owner("elsewhere", 4711, 1.0))
+    claim = Claim("shop", "b1", RAHIM, Owner("elsewhere", 4711, 1.0))
     error = held_error(Lease(claim, 1, NOON, NOON, NOON))
     assert failure(error).allow_retries is False
     assert failure(error).metadata["exit code"].value == 11

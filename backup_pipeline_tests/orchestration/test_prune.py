@@ -11,6 +11,7 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from backup_pipeline.catalogs import load_catalogs
+from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.browse import place_of
@@ -60,7 +61,7 @@ def test_it_removes_what_the_rules_let_go_and_shows_the_plan(installation: Insta
         f"| **remove** | {rows[4].backup_id} | automatic | {rows[4].partition_date} | 1.0 kB | keep_within: 30 days"
         in told["plan"]
     )
-    actions = [event.action for event in reversed(installation.audits()) if event.actor == "dagster"]
+    actions = [event.action for event in reversed(installation.audits()) if event.actor == DAGSTER]
     assert actions == ["prune", "removing", "expired", "removing", "expired", "pruned"]
 
 

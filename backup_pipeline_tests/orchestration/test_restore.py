@@ -11,6 +11,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.restore.model import Mode, RestoreRequest
@@ -20,6 +21,7 @@ from backup_pipeline.orchestration.config import RestoreConfig
 from backup_pipeline.orchestration.prune import PruneConfig
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline.wiring.restore import named_target, open_access
+from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure, tick
 
@@ -43,7 +45,7 @@ class Shop:
 
     def ask(self, *tables: str, mode: Mode = Mode.NEW, store: Which = FIRST, backup_id: str = "latest") -> int:
         """The number of a request with its plan, as `restore --ask` makes it; who asks is rahim."""
-        wish = RestoreRequest(backup_id, tables, mode, requested_by="rahim", reason="a test")
+        wish = RestoreRequest(backup_id, tables, mode, actor=RAHIM, reason="a test")
         target = named_target(self.target)
         with open_access(self.installation.settings, target, "shop", second=store == SECOND) as opened:
             access = replace(opened, needs_approval=True)
@@ -53,7 +55,7 @@ class Shop:
 
     def approve(self, number: int, by: str = "karim") -> int:
         with open_ports(self.installation.settings, "shop") as ports:
-            approve(number, by, ports)
+            approve(number, command_line(by), ports)
         return number
 
     def perform(self, number: int, **more: Any) -> dg.ExecuteInProcessResult:
@@ -111,7 +113,7 @@ def test_an_approved_request_is_performed_with_plan_and_report(shop: Shop) -> No
     assert "| customers | public.customers | create | not there | 500 |" in told["plan"]
     assert "| customers | public.customers |" in shop.installation.event_log(result.run_id)
     row = shop.row()
-    assert (row.status, row.run_id, row.requested_by, row.decided_by) == (
+    assert (row.status, row.run_id, str(row.actor), str(row.decided_actor)) == (
         RestoreStatus.DONE,
         result.run_id,
         "rahim",
@@ -131,7 +133,7 @@ def test_what_nobody_approved_never_runs_whatever_the_setting_says(shop: Shop) -
         shop.approve(number, by="Rahim ")
     assert "not approved yet" in _failure(shop, shop.perform(number))[0]
     with open_ports(shop.installation.settings, "shop") as ports:
-        reject(number, "karim", ports, reason="no")
+        reject(number, KARIM, ports, reason="no")
     assert "rejected" in _failure(shop, shop.perform(number))[0]
     assert shop.rows("SELECT to_regclass('public.notes')") == [(None,)]
 

@@ -19,6 +19,7 @@ from backup_pipeline.core.ports.people import Event, StageStarted
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.wiring.ports import open_ports, this_owner
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation, until
 from backup_pipeline_tests.orchestration.sensing import tell_of_cancellation, tell_of_failure, tell_of_success, tick
 from backup_pipeline_tests.servers.parents import python
@@ -40,7 +41,7 @@ def _dead_run(installation: Installation, event: str, status: dg.DagsterRunStatu
                 tables=("notes",),
                 day=installation.today,
                 type=Trigger.MANUAL,
-                created_by="tester",
+                actor=TESTER,
                 run_id=run.run_id,
             )
             with open_ports(installation.settings, "shop") as ports:
@@ -131,7 +132,7 @@ def test_a_run_whose_checks_passed_is_not_told(installation: Installation) -> No
 
 def test_the_orphans_sensor_leaves_the_living_alone(installation: Installation) -> None:
     with open_ports(installation.settings, "shop") as ports:
-        request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, "tester")
+        request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, TESTER)
         begin(request, ports, this_owner())
     said = tick(installation, "backup_orphans")
     assert "alive" in str(said.skip_reason)
@@ -166,6 +167,7 @@ from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup
 from backup_pipeline.settings import Settings
+from backup_pipeline_tests.actors import TESTER
 catalog = load_catalog(Path(sys.argv[1]))
 today = local_date(datetime.now(UTC), "Asia/Dhaka")
 run_backup(RunOrder(catalog, (), today, "to be killed", "tester"), Settings(), Silence())

@@ -11,6 +11,7 @@ from backup_pipeline.core.manifest import CheckEntry
 from backup_pipeline.presentation.backup import audit_document, backup_document, made_document, summary_document
 from backup_pipeline.presentation.document import ReportDocument
 from backup_pipeline.presentation.markdown import markdown
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.test_manifest import stored, table
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.presentation.drawing import in_terminal
@@ -33,8 +34,8 @@ GOOD = attempt(
     late=True,
 )
 EVENTS = (
-    AuditEvent(NOON, "rahim", "alert", "b1", {"channel": "mailto", "error": "refused"}),
-    AuditEvent(NOON, "rahim", "drill", "b1", {"passed": True, "report": {"long": 1}, "why": ""}),
+    AuditEvent(NOON, RAHIM, "alert", "b1", {"channel": "mailto", "error": "refused"}),
+    AuditEvent(NOON, RAHIM, "drill", "b1", {"passed": True, "report": {"long": 1}, "why": ""}),
 )
 
 

@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.presentation.backup import backups_document
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.presentation.drawing import in_terminal
 
 AT = datetime(2026, 11, 20, 18, tzinfo=UTC)
@@ -26,7 +27,7 @@ def attempt(backup_id: str = SELECTIVE, **changed: object) -> Attempt:
         "partition_date": date(2026, 11, 21),
         "created_at": AT,
         "started_at": AT,
-        "created_by": "rahim",
+        "actor": RAHIM,
         "reason": "before the [new] price change of next month, asked for by accounting and by nobody else",
         "late": True,
         "consistent": False,
@@ -93,8 +94,8 @@ def test_what_went_wrong_stands_in_place_of_the_reason(status: Status, width: in
 
 def test_when_a_backup_expires_is_told_or_that_it_is_held() -> None:
     expiring = attempt(expires_at=AT + timedelta(days=30))
-    held = attempt(expires_at=AT + timedelta(days=30), held_by="rahim", held_reason="the audit")
-    released = attempt(held_by="rahim", held_reason="over", held_until=AT)
+    held = attempt(expires_at=AT + timedelta(days=30), hold=Hold(RAHIM, "the audit"))
+    released = attempt(hold=Hold(RAHIM, "over", AT))
     gone = attempt(status=Status.EXPIRED, expires_at=AT + timedelta(days=30))
     head, *lines = shown(expiring, held, released, gone, width=220)
     assert "Expires" in head

@@ -22,6 +22,7 @@ from backup_pipeline.operations.browse import bundle_place, stored_manifest
 from backup_pipeline.operations.restore.perform import plan_restore, run_restore
 from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.operations.made import NOBODY
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, rows, run
 
@@ -86,9 +87,7 @@ def replaced(bench: Bench, url: str, *tables: str) -> str:
     target = PostgresTarget(url, options=TargetOptions(lock_timeout_s=20))
     plan = plan_restore(bench.request(Mode.REPLACE, *tables, confirm=one(url, DATABASE)), target, bench.ports)
     means = SafetyMeans(bench.place.ports(url), NOBODY, lambda *_: nullcontext())
-    report = run_restore(
-        plan, target, bench.ports, safety=lambda: safety_backup(SafetyRequest(plan, 1, "rahim"), means)
-    )
+    report = run_restore(plan, target, bench.ports, safety=lambda: safety_backup(SafetyRequest(plan, 1, RAHIM), means))
     assert report.safety_backup_id is not None
     return report.safety_backup_id
 

@@ -24,6 +24,7 @@ from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.export import export_tables
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import open_ports, utc_now
+from backup_pipeline_tests.actors import TESTER
 
 
 class Counting:
@@ -66,7 +67,7 @@ def main(url: str, folder: Path, workers: int) -> None:
     now = utc_now()
     day = local_date(now, catalog.timezone)
     counting, stop = Counting(), threading.Event()
-    request = Request(catalog, Kind.TABLES, tuple(tables), day, type=Trigger.MANUAL, created_by="burden")
+    request = Request(catalog, Kind.TABLES, tuple(tables), day, type=Trigger.MANUAL, actor=TESTER)
     attempt = Attempt(
         backup_id="burden",
         catalog=catalog.catalog,
@@ -76,7 +77,7 @@ def main(url: str, folder: Path, workers: int) -> None:
         partition_date=day,
         created_at=now,
         started_at=now,
-        created_by=request.created_by,
+        actor=request.actor,
     )
     threading.Thread(target=_wait_for_line, args=(stop,), daemon=True).start()
     with open_ports(settings, catalog.catalog, progress=counting) as ports:

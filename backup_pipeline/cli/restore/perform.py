@@ -77,7 +77,7 @@ def _resolved(at: Opened, order: RestoreOptions, row: RestoreRow | None) -> tupl
     if row is not None:
         return row.catalog, replace(order, store=row.store)
     attempt = find_sound_backup(order.wish.backup_id, at.ledger, catalog=order.catalog, store=order.store)
-    return attempt.catalog, replace(order, wish=replace(order.wish, backup_id=attempt.backup_id, requested_by=at.actor))
+    return attempt.catalog, replace(order, wish=replace(order.wish, backup_id=attempt.backup_id, actor=at.actor))
 
 
 def _target(at: Opened, order: RestoreOptions, row: RestoreRow | None, catalog: str) -> Target:
@@ -200,7 +200,7 @@ def _watched(
         open_access(at.settings, target, row.catalog, progress=progress, second=_second(order)) as access,
         Heartbeat(access.ledger.restores, row.id, clock=access.clock),
     ):
-        return perform(row, plan, access, by=at.actor)
+        return perform(row, plan, access, actor=at.actor)
 
 
 def _show(order: RestoreOptions, plan: RestorePlan, row: RestoreRow | None, shown_target: str) -> None:

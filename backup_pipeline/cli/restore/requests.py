@@ -62,7 +62,7 @@ def print_asked(row: RestoreRow, plan: RestorePlan) -> None:
     console = result_console()
     console.print(Text(f"Request {row.id} waits, with the plan {plan.digest[:12]}. Nothing was touched.", style="bold"))
     for line in (
-        f"Another person than {row.requested_by} approves it: backup-pipeline restores approve {row.id}",
+        f"Another person than {row.actor} approves it: backup-pipeline restores approve {row.id}",
         f"Then: backup-pipeline restore --request {row.id}, or Dagster's restore job with request: {row.id}",
     ):
         console.print(Text(line), soft_wrap=True)
@@ -186,7 +186,7 @@ def restore_list(rows: Sequence[RestoreRow]) -> Table:
             Text(row.backup_id),
             Text(row.mode),
             Text(row.database + (f", schema {row.into_schema}" if row.into_schema else "")),
-            Text(row.requested_by),
+            Text(str(row.actor)),
             Text("; ".join(_about_request(row))),
         )
     return table
@@ -235,10 +235,10 @@ def _facts(row: RestoreRow) -> Iterator[tuple[str, str | Text]]:
         "Filled": _pairs(row.fill),
         "Store": "the second" if row.store == SECOND else "",
         "Safety": "" if row.safety_backup else "NO SAFETY BACKUP is made",
-        "Asked by": f"{row.requested_by}, {moment(row.created_at)}",
+        "Asked by": f"{row.actor}, {moment(row.created_at)}",
         "Reason": row.reason,
         "Plan": str((row.plan or {}).get("digest", ""))[:12],
-        "Decided by": f"{row.decided_by}, {moment(row.decided_at)}" if row.decided_by else "",
+        "Decided by": f"{row.decided_actor}, {moment(row.decided_at)}" if row.decided_actor else "",
         "Because": row.decision_reason or "",
         "Started": moment(row.started_at),
         "Finished": moment(row.finished_at),
@@ -374,7 +374,9 @@ def approve(
 
     with opened() as at:
         row = approve_request(number, at.actor, at.audit(), reason=reason)
-    line = f"Restore request {row.id} is approved by {row.decided_by}. Now: backup-pipeline restore --request {row.id}"
+    line = (
+        f"Restore request {row.id} is approved by {row.decided_actor}. Now: backup-pipeline restore --request {row.id}"
+    )
     result_console().print(line, markup=False, soft_wrap=True)
 
 
@@ -396,4 +398,6 @@ def reject(
 
     with opened() as at:
         row = reject_request(number, at.actor, at.audit(), reason=reason)
-    result_console().print(f"Restore request {row.id} is rejected by {row.decided_by}.", markup=False, soft_wrap=True)
+    result_console().print(
+        f"Restore request {row.id} is rejected by {row.decided_actor}.", markup=False, soft_wrap=True
+    )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from backup_pipeline.core.actor import NOBODY, Actor
 from backup_pipeline.core.relations import RelationKind
 
 Name = tuple[str, str]
@@ -61,7 +62,7 @@ class RestoreRequest:
     rename: Mapping[str, str] = field(default_factory=dict)
     fill: Mapping[str, str] = field(default_factory=dict)
     confirm: str | None = None
-    requested_by: str = ""
+    actor: Actor = NOBODY
     reason: str = ""
 
     @property

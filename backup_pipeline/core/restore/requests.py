@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefusedError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Owner, has_no_owner
@@ -53,7 +54,7 @@ class _Asked:
     mode: str
     target: str
     database: str
-    requested_by: str
+    actor: Actor
     created_at: datetime
     id: int = 0
     tables: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ class _Asked:
 class _Course:
     """What becomes of it: who decided, when it ran, how it ended."""
 
-    decided_by: str | None = None
+    decided_actor: Actor | None = None
     decided_at: datetime | None = None
     decision_reason: str | None = None
     started_at: datetime | None = None
@@ -134,16 +135,16 @@ def check_may_begin(row: RestoreRow) -> None:
         raise LedgerError(message, do="Begin it as requested, then move it.")
 
 
-def check_decision(row: RestoreRow, by: str) -> None:
+def check_decision(row: RestoreRow, actor: Actor) -> None:
     """Raise RefusedError when whoever asked for the restore would approve it, UsageError when nobody is named.
 
     RefusedError too for a request without a plan: there is nothing that the approval would be for.
     """
-    if not _person(by):
+    if not _person(actor):
         message = f"Nobody is named who approves restore request {row.id}."
         raise UsageError(message, do="Run it as a user of the operating system that has a name.")
-    if _person(by) == _person(row.requested_by):
-        message = f"Restore request {row.id} was made by {row.requested_by}, who can not approve it too."
+    if _person(actor) == _person(row.actor):
+        message = f"Restore request {row.id} was made by {row.actor}, who can not approve it too."
         do = f"Let another user of the machine do it: `sudo -u NAME backup-pipeline restores approve {row.id}`."
         raise RefusedError(message, do=do)
     if row.status is RestoreStatus.REQUESTED and not _digest(row):
@@ -173,7 +174,7 @@ def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
     if row.status is RestoreStatus.REQUESTED:
         message = f"Restore request {row.id} is not approved yet. Nothing was touched."
         do = (
-            f"Another user of the operating system than {row.requested_by} approves it: `backup-pipeline restores "
+            f"Another user of the operating system than {row.actor} approves it: `backup-pipeline restores "
             f"approve {row.id}`; then run `backup-pipeline restore --request {row.id}`."
         )
         raise RefusedError(message, do=do)
@@ -197,9 +198,9 @@ def is_abandoned(row: RestoreRow, *, now: datetime, host: str, alive: Callable[[
     return has_no_owner(row.owner, row.last_sign, now=now, host=host, alive=alive)
 
 
-def _person(name: str) -> str:
-    """A name as names are compared: neither case nor spaces make another person of somebody."""
-    return " ".join(name.split()).casefold()
+def _person(actor: Actor) -> str:
+    """The name as names are compared: neither case nor spaces, nor another way in, make another person of somebody."""
+    return " ".join(actor.name.split()).casefold()
 
 
 SUFFIX = "_before_restore"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backup_pipeline import __version__
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.comparison import Decoder, NotComparableError
 from backup_pipeline.core.drill.compare import (
@@ -77,7 +78,7 @@ class DrillRequest:
     """
 
     attempt: Attempt
-    actor: str
+    actor: Actor
     catalog: Catalog | None = None
     newest: bool = False
     fault: Fault | None = None
@@ -212,7 +213,7 @@ def restore_copy(subject: DrillSubject, scratch: Scratch, definitions: Definitio
     dump, amendment, reading = definitions.dump, definitions.amendment, definitions.reading
     scratch.database.prepare(definitions.needs)
     wish = RestoreRequest(
-        subject.manifest.backup_id, mode=Mode.NEW, fill=amendment.fill, requested_by=subject.bench.request.actor
+        subject.manifest.backup_id, mode=Mode.NEW, fill=amendment.fill, actor=subject.bench.request.actor
     )
     plan = plan_restore(wish, scratch.target, reading, amend=lambda _: dump)
     report = run_restore(plan, scratch.target, reading, safety=None, amend=lambda _: dump)
@@ -298,7 +299,7 @@ def _export(
         tables=tables,
         day=subject.manifest.partition_date,
         type=attempt.type,
-        created_by=bench.request.actor,
+        actor=bench.request.actor,
         late=True,
     )
     store, spool = bench.shop.store("again"), bench.folder(EXPORTED)

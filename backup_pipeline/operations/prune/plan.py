@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_prefix, tables_prefix
@@ -146,7 +147,7 @@ class PrunePorts:
     removals: Removals
     ledger: Ledger
     clock: Clock
-    actor: str
+    actor: Actor
     others: tuple[Shelf, ...] = ()
     drift: Callable[[], timedelta] = timedelta
     alone: Callable[[str], AbstractContextManager[Callable[[], None]]] = _nobody_else

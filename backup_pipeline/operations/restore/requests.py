@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from backup_pipeline.core.actor import PROGRAM, Actor
 from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
@@ -83,9 +84,6 @@ class Access:
 
 logger = logging.getLogger(__name__)
 
-PROGRAM = "backup_pipeline"
-"""Who the audit names where nobody in person did it."""
-
 _LEFT_AFTER = timedelta(hours=1)
 _NEVER_BEGUN = CanceledError(
     "The process that asked for this restore ended before it began. Nothing was touched.", do="Ask for it again."
@@ -132,7 +130,7 @@ def end_failed(row: RestoreRow, error: BackupError, access: Access) -> None:
     _end(row, hidden, access, run_url=access.run_url, quiet=quiet)
 
 
-def end_well(row: RestoreRow, report: RestoreReport, access: Access, *, by: str) -> None:
+def end_well(row: RestoreRow, report: RestoreReport, access: Access, *, actor: Actor) -> None:
     """Close the row as `done`. The rows are in the target whatever the ledger says: its trouble is only logged."""
     told = hidden_json(report.as_json(), access.hide)
     try:
@@ -140,7 +138,7 @@ def end_well(row: RestoreRow, report: RestoreReport, access: Access, *, by: str)
             row.id, RestoreChange(RestoreStatus.DONE, finished_at=access.clock(), report=told)
         )
         detail = {"seconds": round(report.seconds, 1), "safety_backup": report.safety_backup_id}
-        audit_restore(row, "done", by, access, **detail)
+        audit_restore(row, "done", actor, access, **detail)
     except LedgerError as trouble:
         logger.warning("Restore request %s is done, but its row could not be closed: %s", row.id, trouble)
 
@@ -192,7 +190,7 @@ def tidy(access: Access, is_dead: Callable[[RestoreRow], bool]) -> Sequence[Rest
     return closed
 
 
-def audit_restore(row: RestoreRow, action: str, actor: str, scribe: Scribe, **detail: object) -> None:
+def audit_restore(row: RestoreRow, action: str, actor: Actor, scribe: Scribe, **detail: object) -> None:
     """Keep in the audit what became of a request; it stands with the backup that it restores."""
     told = {"request": row.id, "target": row.target, **{name: value for name, value in detail.items() if value}}
     scribe.ledger.audit(AuditEvent(scribe.clock(), actor, f"restore {action}", row.backup_id, told))
@@ -255,7 +253,7 @@ def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True,
             mode=wish.mode.value,
             target=access.address.url,
             database=access.address.database,
-            requested_by=wish.requested_by,
+            actor=wish.actor,
             created_at=access.clock(),
             tables=wish.tables,
             into_schema=wish.into_schema,
@@ -269,7 +267,7 @@ def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True,
         )
     )
     detail = {"mode": row.mode, "tables": list(row.tables), "store": row.store, "reason": row.reason}
-    audit_restore(row, "requested", row.requested_by, access, **detail)
+    audit_restore(row, "requested", row.actor, access, **detail)
     return row
 
 
@@ -291,7 +289,7 @@ def wish_of(row: RestoreRow) -> RestoreRequest:
         into_schema=row.into_schema,
         rename=row.rename,
         fill=row.fill,
-        requested_by=row.requested_by,
+        actor=row.actor,
         reason=row.reason,
     )
 
@@ -305,29 +303,29 @@ def plan_request(row: RestoreRow, access: Access) -> RestorePlan:
     return plan
 
 
-def approve(number: int, by: str, scribe: Scribe, *, reason: str = "") -> RestoreRow:
+def approve(number: int, actor: Actor, scribe: Scribe, *, reason: str = "") -> RestoreRow:
     """Approve a request, with the plan that stands in its row, in the name of `by`.
 
-    RefusedError when it is `by` who asked for it, or when it has no plan.
+    RefusedError when it is `actor` who asked for it, or when it has no plan.
     """
     row = find_request(number, scribe.ledger)
-    check_decision(row, by)
-    return _decide(row, RestoreStatus.APPROVED, by, reason, scribe)
+    check_decision(row, actor)
+    return _decide(row, RestoreStatus.APPROVED, actor, reason, scribe)
 
 
-def reject(number: int, by: str, scribe: Scribe, *, reason: str) -> RestoreRow:
+def reject(number: int, actor: Actor, scribe: Scribe, *, reason: str) -> RestoreRow:
     """Reject a request that has not begun, approved or not; who asked for it may take it back so."""
-    return _decide(find_request(number, scribe.ledger), RestoreStatus.REJECTED, by, reason, scribe)
+    return _decide(find_request(number, scribe.ledger), RestoreStatus.REJECTED, actor, reason, scribe)
 
 
 def cancel(row: RestoreRow, why: str, access: Access) -> None:
     """End a request that nobody wants any more. Nothing was touched, so nobody is alerted."""
     change = RestoreChange(RestoreStatus.CANCELED, finished_at=access.clock(), error_message=why)
     access.ledger.restores.change(row.id, change)
-    audit_restore(row, "canceled", row.requested_by, access, reason=why)
+    audit_restore(row, "canceled", row.actor, access, reason=why)
 
 
-def perform(row: RestoreRow, plan: RestorePlan, access: Access, *, by: str) -> RestoreReport:
+def perform(row: RestoreRow, plan: RestorePlan, access: Access, *, actor: Actor) -> RestoreReport:
     """Carry out a request whose plan somebody has confirmed; its row says how it ended, in every case.
 
     RefusedError when it may not run (not approved, approved for another plan, or over), when the plan is refused, or
@@ -339,11 +337,11 @@ def perform(row: RestoreRow, plan: RestorePlan, access: Access, *, by: str) -> R
     check_approved_plan(known, plan.digest)
     check_refusals(plan)
     check_confirmed(plan)
-    running = _start(row, access, by)
+    running = _start(row, access, actor)
     safety = (lambda: access.safety(running, plan)) if row.safety_backup else None
     with ended_when_it_fails(running, access):
         report = run_restore(plan, access.target, access.ports, safety=safety)
-    end_well(running, report, access, by=by)
+    end_well(running, report, access, actor=actor)
     return report
 
 
@@ -370,19 +368,19 @@ def check_confirmed(plan: RestorePlan, *, do: str = "") -> None:
     raise PreflightRefusedError(message, do=do or f"Read the plan, then confirm it with {plan.confirm_name!r}.")
 
 
-def _start(row: RestoreRow, access: Access, by: str) -> RestoreRow:
+def _start(row: RestoreRow, access: Access, actor: Actor) -> RestoreRow:
     now = access.clock()
     change = RestoreChange(
         RestoreStatus.RUNNING, started_at=now, owner=access.owner, heartbeat_at=now, run_id=access.run_id
     )
     running = access.ledger.restores.change(row.id, change)
-    audit_restore(running, "started", by, access)
+    audit_restore(running, "started", actor, access)
     return running
 
 
-def _decide(row: RestoreRow, status: RestoreStatus, by: str, reason: str, scribe: Scribe) -> RestoreRow:
-    change = RestoreChange(status, decided_by=by, decided_at=scribe.clock(), decision_reason=reason)
+def _decide(row: RestoreRow, status: RestoreStatus, actor: Actor, reason: str, scribe: Scribe) -> RestoreRow:
+    change = RestoreChange(status, decided_actor=actor, decided_at=scribe.clock(), decision_reason=reason)
     decided = scribe.ledger.restores.change(row.id, change)
     plan = (decided.plan or {}).get("digest") if status is RestoreStatus.APPROVED else None
-    audit_restore(decided, status.value, by, scribe, reason=reason, plan=plan)
+    audit_restore(decided, status.value, actor, scribe, reason=reason, plan=plan)
     return decided

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError
 from backup_pipeline.core.ledger import Owner
@@ -22,14 +23,14 @@ from backup_pipeline.operations.leases import AttemptBeat, guarded, lease_of
 
 @dataclass(frozen=True)
 class SafetyRequest:
-    """What to protect: the tables of `plan` that are there, because of restore request `number`, asked for by `by`.
+    """What to protect: the tables of `plan` that are there, because of restore request `number`, asked for by `actor`.
 
     `base` is the catalog of the tables, when it is known: what it keeps out of backups stays out of this one.
     """
 
     plan: RestorePlan
     number: int
-    by: str
+    actor: Actor
     base: Catalog | None = None
 
 
@@ -79,7 +80,7 @@ def _asked(wanted: SafetyRequest, ports: Ports) -> Request:
         tables=tuple(catalog.tables),
         day=local_date(ports.clock(), catalog.timezone),
         type=Trigger.MANUAL,
-        created_by=wanted.by,
+        actor=wanted.actor,
         reason=f"before restore {wanted.number}",
     )
 

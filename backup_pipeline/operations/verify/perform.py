@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent
@@ -107,7 +108,7 @@ def _deeper(at: VerifySubject, request: VerifyRequest, ports: VerifyPorts) -> It
 
 
 def verify_attempt(
-    attempt: Attempt, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: str
+    attempt: Attempt, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: Actor
 ) -> VerifyReport:
     """Verify the backup of an attempt against its manifest and its ledger row; leaves an audit row with the outcome.
 

@@ -41,7 +41,7 @@ def test_everything_comes_into_an_empty_database(run: Run, empty: Target, books:
     assert {table["name"]: table["loaded"] for table in told["report"]["tables"]} == {"goods": 500, "sold": 2000}
     assert empty.counts() == (500, 500)
     row = books.newest()
-    assert (row.id, row.status, row.reason, row.requested_by) == (
+    assert (row.id, row.status, row.reason, str(row.actor)) == (
         told["request"],
         RestoreStatus.DONE,
         "moving",

@@ -56,7 +56,7 @@ def test_another_person_approves_and_then_it_is_performed(
     assert _perform(run, waiting, damaged, *confirm) == 0
     assert damaged.counts() == (500, 500)
     row = books.newest()
-    assert (row.id, row.status, row.decided_by, row.decision_reason) == (
+    assert (row.id, row.status, str(row.decided_actor), row.decision_reason) == (
         waiting,
         RestoreStatus.DONE,
         "karim",

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import BackupError, LedgerError, LockedError, RefusedError, UsageError
 from backup_pipeline.core.ledger import STALE_AFTER, Owner
 from backup_pipeline.core.restore.requests import (
@@ -19,6 +20,7 @@ from backup_pipeline.core.restore.requests import (
     check_move,
     is_abandoned,
 )
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish
 
@@ -71,20 +73,20 @@ def test_a_change_keeps_what_it_does_not_name() -> None:
 @pytest.mark.parametrize("by", ["rahim", "RAHIM", "  Rahim ", "rahim\u00a0"])
 def test_nobody_approves_their_own_request(by: str) -> None:
     with pytest.raises(RefusedError, match="made by rahim") as refused:
-        check_decision(ROW, by)
+        check_decision(ROW, command_line(by))
     assert refused.value.exit_code == 21
-    check_decision(replace(ROW, plan={"digest": "1f3a"}), "karim")
+    check_decision(replace(ROW, plan={"digest": "1f3a"}), KARIM)
 
 
 def test_nothing_can_be_approved_without_a_plan() -> None:
     with pytest.raises(RefusedError, match="has no plan that could be approved"):
-        check_decision(ROW, "karim")
+        check_decision(ROW, KARIM)
 
 
 @pytest.mark.parametrize("by", ["", "   "])
 def test_nobody_is_no_approver(by: str) -> None:
     with pytest.raises(UsageError, match="Nobody is named"):
-        check_decision(ROW, by)
+        check_decision(ROW, command_line(by))
 
 
 @pytest.mark.parametrize(

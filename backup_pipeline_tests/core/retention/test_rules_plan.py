@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, objections, plan_retention
 from backup_pipeline.core.verification import Level, Verification, depth_of, has_failed
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import DHAKA, NOW, backup, basis, days, kept, plan
 
 HOUR = timedelta(hours=1)
@@ -143,12 +144,12 @@ def test_a_backup_within_the_grace_stays() -> None:
 
 def test_a_held_backup_stays_until_its_time_is_over() -> None:
     rows = days(40)
-    held = replace(rows[35], held_by="rahim", held_reason="the audit", held_until=NOW + HOUR)
+    held = replace(rows[35], hold=Hold(RAHIM, "the audit", NOW + HOUR))
     found = plan([*rows[:35], held, *rows[36:]])
     assert found[held.backup_id].reasons == ("held by rahim until 2026-11-21 22:00 UTC: the audit",)
-    over = replace(held, held_until=NOW)
+    over = replace(held, hold=Hold(RAHIM, "the audit", NOW))
     assert plan([*rows[:35], over, *rows[36:]])[over.backup_id].removed
-    for_ever = replace(held, held_until=None)
+    for_ever = replace(held, hold=Hold(RAHIM, "the audit"))
     assert not plan([*rows[:35], for_ever, *rows[36:]])[for_ever.backup_id].removed
 
 
@@ -229,7 +230,7 @@ def test_objections_are_what_protects_a_backup_from_a_person_too() -> None:
     assert objections(rows[20], every, basis()) == ()
     assert objections(manual, every, basis()) == ()
     assert objections(rows[0], every, basis()) == ("the newest good backup",)
-    held = replace(rows[20], held_by="rahim", held_reason="the audit")
+    held = replace(rows[20], hold=Hold(RAHIM, "the audit"))
     assert objections(rows[20], [held], basis())[0] == "held by rahim until it is released: the audit"
     three = rows[:3]
     assert objections(rows[2], three, basis()) == ("min_keep: 3 automatic backups always stay, and 2 would be left",)
@@ -260,7 +261,7 @@ def histories(draw: st.DrawFn) -> list[Attempt]:
             "type": draw(st.sampled_from([Trigger.AUTOMATIC, Trigger.AUTOMATIC, Trigger.MANUAL])),
             "kind": draw(st.sampled_from([Kind.FULL, Kind.FULL, Kind.FULL, Kind.SELECTIVE])),
             "verification": draw(st.sampled_from(_VERIFICATIONS)),
-            "held_by": draw(st.sampled_from([None, None, None, "rahim"])),
+            "hold": draw(st.sampled_from([None, None, None, Hold(RAHIM, "")])),
         }
         changed["table_counts"] = {"goods": 1} if changed["kind"] == "selective" else {"goods": 1, "sold": 2}
         rows.append(backup(at, salt=salt, **changed))
@@ -281,7 +282,7 @@ def test_nothing_that_must_stay_is_ever_removed(rows: list[Attempt], retention: 
     assert all(each.reasons and all(each.reasons) for each in found)
     stay, gone = ([each.attempt for each in found if each.removed is removed] for removed in (False, True))
     for row in gone:
-        assert row.held_by is None
+        assert row.hold is None
         assert NOW - (row.finished_at or NOW) >= retention.of(row.type).grace
         assert any(_better(other, row) for other in stay), (
             "whoever loses a backup has a later, verified one with its tables"

@@ -33,7 +33,7 @@ class Row:
     verification_level: int | None
     verification_passed: bool | None
     verified_at: datetime | None
-    held_by: str | None
+    held_actor: str | None
     held_until: datetime | None
     table_counts: Mapping[str, int]
     tables_wanted: list[str]
@@ -61,7 +61,7 @@ class Row:
 
     def held(self, now: datetime) -> bool:
         """Whether somebody holds it."""
-        return self.held_by is not None and (self.held_until is None or self.held_until > now)
+        return self.held_actor is not None and (self.held_until is None or self.held_until > now)
 
 
 class Harm(StrEnum):

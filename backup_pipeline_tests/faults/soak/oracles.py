@@ -99,7 +99,7 @@ def _look_at(kept: Kept, row: Row | None, sizes: dict[str, int], turn: Turn) -> 
         need(not row.red or kept.told, f"FALSE RED: {kept.backup_id} was never damaged, and counts as such")
     if kept.damage is not None and kept.told:
         need(row.red, f"FALSE GREEN: {kept.backup_id} is damaged, that was found, and it counts as good again")
-    need(row.held(now()) == kept.held, f"{kept.backup_id} is {'held' if kept.held else 'not held'}: {row.held_by}")
+    need(row.held(now()) == kept.held, f"{kept.backup_id} is {'held' if kept.held else 'not held'}: {row.held_actor}")
     need((f"{kept.folder}hold.json" in sizes) == kept.held, f"the hold.json of {kept.backup_id} is not as it should be")
 
 

@@ -41,7 +41,7 @@ _SHOP = {
 }
 _ROW = """
 SELECT backup_id, kind, status, partition_date, created_at, started_at, finished_at, snapshot_at, file_path,
-       file_size_bytes, sha256, record_count, verification_level, verification_passed, verified_at, held_by,
+       file_size_bytes, sha256, record_count, verification_level, verification_passed, verified_at, held_actor,
        held_until, table_counts, tables_wanted, error_message
 FROM backup_logs WHERE catalog = %s ORDER BY created_at, backup_id
 """

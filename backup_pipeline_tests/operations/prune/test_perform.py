@@ -18,6 +18,7 @@ from backup_pipeline.operations.hold import delete_backup, hold_backup
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.operations.prune.plan import Shelf
 from backup_pipeline.stores import removals_of
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
@@ -292,7 +293,7 @@ def test_partitions_that_were_never_bundled_go_by_the_rules_too(shop: Shelved) -
 
 def test_who_holds_a_backup_after_the_plan_was_made_keeps_it_and_its_partitions(shop: Shelved) -> None:
     plan, row = shop.plan(), old(1)[0]
-    shop.ledger.hold(row.backup_id, Hold("rahim", "wait"))
+    shop.ledger.hold(row.backup_id, Hold(RAHIM, "wait"))
     report = prune(plan, shop.wish, shop.ports)
     assert [each.kept for each in report.removed] == ["", "held by rahim until it is released: wait"]
     assert report.partial
@@ -304,7 +305,7 @@ def test_who_holds_a_backup_after_the_plan_was_made_keeps_it_and_its_partitions(
 def test_a_hold_outlives_its_ledger(shop: Shelved) -> None:
     row = old(1)[0]
     ports = shop.ports
-    hold_backup(row, Hold("rahim", "the audit", NOW + DAY), shop.store, ports)
+    hold_backup(row, Hold(RAHIM, "the audit", NOW + DAY), shop.store, ports)
     add_row(shop.ledger, row)  # as a rebuilt ledger has it: nobody holds it
     [verdict] = [each for each in shop.plan().verdicts if each.attempt.backup_id == row.backup_id]
     assert not verdict.removed
@@ -322,7 +323,7 @@ def test_a_hold_that_can_not_be_read_holds(shop: Shelved) -> None:
 
 
 def _request(shop: Shelved, row: Attempt) -> int:
-    asked = RestoreRow(row.backup_id, "shop", "new", "postgresql://target", "db", "rahim", NOW)
+    asked = RestoreRow(row.backup_id, "shop", "new", "postgresql://target", "db", RAHIM, NOW)
     return shop.ledger.restores.add(asked).id
 
 

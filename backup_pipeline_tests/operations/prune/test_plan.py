@@ -20,6 +20,7 @@ from backup_pipeline.operations.hold import delete_backup
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline.operations.prune.plan import PruneWish, Shelf
 from backup_pipeline.stores import removals_of
+from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.shelved import BUNDLE, Shelved, add_row, old
@@ -164,7 +165,7 @@ def test_a_selective_backup_stays_when_what_replaces_it_goes_too() -> None:
 
 def test_a_refused_removal_is_over_so_a_manifest_that_is_gone_later_is_a_loss(two: Shelved) -> None:
     for action in ("removing", "not removed"):
-        two.ledger.audit(AuditEvent(NOW, "tester", action, OLD.backup_id, {"to": "expired"}))
+        two.ledger.audit(AuditEvent(NOW, TESTER, action, OLD.backup_id, {"to": "expired"}))
     without_manifest(two, OLD)
     plan = two.plan()
     assert plan.begun == {}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.errors import (
     BackupError,
@@ -43,6 +44,7 @@ from backup_pipeline.operations.restore.requests import (
     ended_when_it_fails,
     tidy,
 )
+from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
@@ -130,7 +132,7 @@ def access(tmp_path: Path) -> Access:
 
 
 def _request(access: Access, **fields: object) -> RestoreRow:
-    given: dict[str, object] = {"backup_id": ID, "requested_by": "rahim", "mode": Mode.REPLACE}
+    given: dict[str, object] = {"backup_id": ID, "actor": RAHIM, "mode": Mode.REPLACE}
     return life.request(RestoreRequest(**(given | fields)), access)  # type: ignore[arg-type]
 
 
@@ -171,7 +173,7 @@ def test_a_restore_that_goes_well_is_done_with_plan_and_report(access: Access, e
     plan = life.plan_request(row, access)
     engine.during = lambda: running.append(_row(access, row.id))
     running: list[RestoreRow] = []
-    life.perform(row, plan, access, by="rahim")
+    life.perform(row, plan, access, actor=RAHIM)
     [meanwhile] = running
     assert (meanwhile.status, meanwhile.owner, meanwhile.started_at) == (RestoreStatus.RUNNING, NOBODY, AT)
     ended = _row(access, row.id)
@@ -185,9 +187,9 @@ def test_a_restore_that_goes_well_is_done_with_plan_and_report(access: Access, e
 
 
 def test_without_a_safety_backup_none_is_made(access: Access, engine: Engine) -> None:
-    wish = RestoreRequest(backup_id=ID, requested_by="rahim")
+    wish = RestoreRequest(backup_id=ID, actor=RAHIM)
     row = life.request(wish, access, safety_backup=False)
-    report = life.perform(row, life.plan_request(row, access), access, by="rahim")
+    report = life.perform(row, life.plan_request(row, access), access, actor=RAHIM)
     assert report.safety_backup_id is None
 
 
@@ -208,7 +210,7 @@ def test_a_restore_that_fails_says_so_and_people_hear_of_it(
     row = _request(access)
     plan = life.plan_request(row, access)
     with pytest.raises(type(error)):
-        life.perform(row, plan, access, by="rahim")
+        life.perform(row, plan, access, actor=RAHIM)
     ended = _row(access, row.id)
     assert ended.status is status
     assert said in str(ended.error_message)
@@ -233,17 +235,17 @@ def test_a_refused_or_unconfirmed_plan_begins_nothing(access: Access, engine: En
         RestoreRemark(RemarkSeverity.REFUSAL, "orders refers to it.", "customers", do="Restore orders too."),
     )
     with pytest.raises(PreflightRefusedError, match=r"customers: orders refers to it\.") as refused:
-        life.perform(row, life.plan_request(row, access), access, by="rahim")
+        life.perform(row, life.plan_request(row, access), access, actor=RAHIM)
     assert refused.value.do == "Restore orders too."
     engine.remarks, engine.confirm_name = (), "isp"
     plan = life.plan_request(row, access)
     for typed in (None, "", "ISP", "isp2"):
         told = replace(plan, request=replace(plan.request, confirm=typed))
         with pytest.raises(PreflightRefusedError, match="not confirmed"):
-            life.perform(row, told, access, by="rahim")
+            life.perform(row, told, access, actor=RAHIM)
     assert engine.began == []
     assert _row(access, row.id).status is RestoreStatus.REQUESTED
-    life.perform(row, replace(plan, request=replace(plan.request, confirm="isp")), access, by="rahim")
+    life.perform(row, replace(plan, request=replace(plan.request, confirm="isp")), access, actor=RAHIM)
     assert engine.began == [ID]
 
 
@@ -270,14 +272,14 @@ def test_with_approval_another_person_decides(access: Access, engine: Engine) ->
     row = _request(strict)
     plan = life.plan_request(row, strict)
     with pytest.raises(RefusedError, match="not approved yet") as refused:
-        life.perform(row, plan, strict, by="rahim")
+        life.perform(row, plan, strict, actor=RAHIM)
     assert refused.value.exit_code == 21
     with pytest.raises(RefusedError, match="can not approve it too"):
-        life.approve(row.id, "Rahim", strict)
+        life.approve(row.id, command_line("Rahim"), strict)
     assert engine.began == []
-    approved = life.approve(row.id, "karim", strict, reason="checked")
-    assert (approved.decided_by, approved.decided_at, approved.decision_reason) == ("karim", AT, "checked")
-    life.perform(row, plan, strict, by="rahim")
+    approved = life.approve(row.id, KARIM, strict, reason="checked")
+    assert (approved.decided_actor, approved.decided_at, approved.decision_reason) == (KARIM, AT, "checked")
+    life.perform(row, plan, strict, actor=RAHIM)
     assert _row(access, row.id).status is RestoreStatus.DONE
     assert _actions(access) == ["restore requested", "restore approved", "restore started", "restore done"]
 
@@ -285,22 +287,22 @@ def test_with_approval_another_person_decides(access: Access, engine: Engine) ->
 def test_what_was_rejected_never_runs(access: Access, engine: Engine) -> None:
     row = _request(access)
     plan = life.plan_request(row, access)
-    life.approve(row.id, "karim", access)
-    rejected = life.reject(row.id, "karim", access, reason="found elsewhere")
+    life.approve(row.id, KARIM, access)
+    rejected = life.reject(row.id, KARIM, access, reason="found elsewhere")
     assert (rejected.status, rejected.decision_reason) == (RestoreStatus.REJECTED, "found elsewhere")
     with pytest.raises(RefusedError, match="rejected"):
-        life.perform(row, plan, access, by="rahim")
+        life.perform(row, plan, access, actor=RAHIM)
     with pytest.raises(LedgerError, match="can not become approved"):
-        life.approve(row.id, "karim", access)
+        life.approve(row.id, KARIM, access)
     assert engine.began == []
 
 
 def test_a_request_is_performed_once(access: Access, engine: Engine) -> None:
     row = _request(access)
     plan = life.plan_request(row, access)
-    life.perform(row, plan, access, by="rahim")
+    life.perform(row, plan, access, actor=RAHIM)
     with pytest.raises(RefusedError, match="performed once"):
-        life.perform(row, plan, access, by="rahim")
+        life.perform(row, plan, access, actor=RAHIM)
     assert engine.began == [ID]
 
 
@@ -314,7 +316,7 @@ def test_a_ledger_that_goes_away_makes_no_failure_of_a_restore_that_is_done(
         raise LedgerError("gone")
 
     engine.during = lambda: monkeypatch.setattr(access.ledger.restores, "change", gone)
-    assert life.perform(row, plan, access, by="rahim").bytes_fetched == 10
+    assert life.perform(row, plan, access, actor=RAHIM).bytes_fetched == 10
 
 
 def test_a_restore_whose_process_died_is_closed_and_told(access: Access) -> None:

@@ -15,6 +15,7 @@ from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.restore.model import Action, LoadedColumn, Name, RestorePlan, RestoreRequest, TableRestore
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL, Made
 from backup_pipeline_tests.operations.made import NOBODY, Place
 
@@ -55,10 +56,10 @@ def test_the_tables_of_the_target_are_in_the_store_as_they_are_now(
         _table("sold", ("rescued", "sold"), 7, "id", "at"),
         _table("gone", ("public", "gone"), None),
     )
-    backup_id = safety_backup(SafetyRequest(plan, 7, "rahim", SHOP), _means(place, fresh_database))
+    backup_id = safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), _means(place, fresh_database))
     row = _row(place, backup_id)
     assert (row.status, row.kind, row.catalog) == (Status.SUCCESS, "selective", "shop_before_restore")
-    assert (row.reason, row.created_by) == ("before restore 7", "rahim")
+    assert (row.reason, row.actor) == ("before restore 7", RAHIM)
     assert row.table_counts == {"goods": 500, "sold": 7}
     manifest = stored_manifest(row, made.store)
     goods = next(table for table in manifest.tables if table.name == "goods")
@@ -84,6 +85,6 @@ def test_one_that_fails_says_so_in_its_row_and_stops_the_restore(
 
     store = type("Full", (type(made.store),), {"put_file": full, "put": full})()
     with pytest.raises(BackupError, match="The store is full"):
-        safety_backup(SafetyRequest(plan, 7, "rahim", SHOP), replace(means, ports=replace(means.ports, store=store)))
+        safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), replace(means, ports=replace(means.ports, store=store)))
     [row] = made.ledger.list(catalog="shop_before_restore")
     assert (row.status, "The store is full" in str(row.error_message)) == (Status.FAILED, True)

@@ -1,7 +1,10 @@
-"""A verification in three columns: the level that is known to be good, whether it passed, and when.
+"""Who acts is `actor` in every table, and a verification is three columns.
 
-Before, `verification_level` was a text, such as `2`, or `1 FAILED` where something was wrong at level 2; NULL with a
-time where something was wrong at level 0 already.
+`actor` took the place of `created_by`, `requested_by`, `held_by` of leases and `reader`. Where a row knows two, the second
+has what it did in front: `held_actor`, `decided_actor`.
+
+`verification_level` was a text, such as `2`, or `1 FAILED` where something was wrong at level 2; NULL with a time where
+something was wrong at level 0 already. Now it is the level that is known to be good, beside `verification_passed`.
 """
 
 from __future__ import annotations
@@ -13,11 +16,21 @@ down_revision = "r0008"
 branch_labels = None
 depends_on = None
 
+_RENAMED = (
+    ("backup_logs", "created_by", "actor"),
+    ("backup_logs", "held_by", "held_actor"),
+    ("restore_requests", "requested_by", "actor"),
+    ("restore_requests", "decided_by", "decided_actor"),
+    ("leases", "held_by", "actor"),
+    ("backup_readings", "reader", "actor"),
+)
 _VERIFIED = ("backup_logs", "backup_copies")
 
 
 def upgrade() -> None:
-    """Split the level of each verification from whether it passed."""
+    """Rename the columns of who acts, and split the level of each verification from whether it passed."""
+    for table, before, after in _RENAMED:
+        op.alter_column(table, before, new_column_name=after)
     for table in _VERIFIED:
         passed = "CASE WHEN verified_at IS NOT NULL THEN coalesce(verification_level !~ 'FAILED', false) END"
         op.execute(f"ALTER TABLE {table} ADD COLUMN verification_passed boolean")
@@ -28,9 +41,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Put them together again."""
+    """Undo it."""
     for table in _VERIFIED:
         failed = "CASE WHEN verification_passed THEN '' ELSE ' FAILED' END"
         text = f"verification_level::text || {failed}"
         op.execute(f"ALTER TABLE {table} ALTER COLUMN verification_level TYPE text USING {text}")
         op.execute(f"ALTER TABLE {table} DROP COLUMN verification_passed")
+    for table, before, after in _RENAMED:
+        op.alter_column(table, after, new_column_name=before)
