@@ -36,18 +36,18 @@ from backup_pipeline.core.secrets import looks_secret
 
 def references_of(catalog: Catalog, table: str, relation: Relation) -> tuple[ForeignKey, ...]:
     """The foreign keys of `relation`, then those that only the catalog declares: a view has no others."""
-    found = {(key.columns, key.target, key.target_columns): key for key in relation.foreign_keys}
+    references = {(key.columns, key.target, key.target_columns): key for key in relation.foreign_keys}
     for column, declared in catalog.tables[table].references.items():
         target, target_column = split_reference(declared)
         key = ForeignKey((column,), catalog.qualify(target), (target_column,), enforced=False)
-        found.setdefault((key.columns, key.target, key.target_columns), key)
-    return tuple(found.values())
+        references.setdefault((key.columns, key.target, key.target_columns), key)
+    return tuple(references.values())
 
 
 def sequences_of(catalog: Catalog, table: str, relation: Relation, database: Database) -> tuple[ColumnSequence, ...]:
     """The sequences of `relation`, then those of the base tables it stands for: a view has none."""
     bases = [base for name in covered_by(catalog, table) if (base := database.get(name))]
-    return tuple(dict.fromkeys(found for at in (relation, *bases) for found in at.sequences))
+    return tuple(dict.fromkeys(sequence for at in (relation, *bases) for sequence in at.sequences))
 
 
 def other_sequences(catalog: Catalog, database: Database) -> tuple[DatabaseSequence, ...]:
@@ -56,12 +56,12 @@ def other_sequences(catalog: Catalog, database: Database) -> tuple[DatabaseSeque
     A trigger or the application draws from them, or they number tables whose rows are not backed up.
     """
     fed = {
-        found.sequence
+        sequence.sequence
         for name in catalog.tables
         if (relation := database.get(catalog.relation_of(name)))
-        for found in sequences_of(catalog, name, relation, database)
+        for sequence in sequences_of(catalog, name, relation, database)
     }
-    return tuple(found for found in database.sequences if found.sequence not in fed)
+    return tuple(sequence for sequence in database.sequences if sequence.sequence not in fed)
 
 
 def covered_by(catalog: Catalog, table: str) -> tuple[tuple[str, str], ...]:
@@ -108,7 +108,7 @@ def _key_behind(key: tuple[str, ...], relation: Relation, target: Relation, back
 def _step(catalog: Catalog, table: str, at: Relation, key: str) -> Step:
     """One hop: as the catalog declares it for the relation at hand (this table's word first), else a foreign key."""
     names = sorted((name for name in catalog.tables if catalog.relation_of(name) == at.id), key=lambda n: n != table)
-    declared = next((found for name in names if (found := catalog.tables[name].references.get(key))), None)
+    declared = next((reference for name in names if (reference := catalog.tables[name].references.get(key))), None)
     if declared:
         relation, column = split_reference(declared)
         return Step(catalog.qualify(relation), (column,), (key,))
@@ -124,19 +124,21 @@ def _step(catalog: Catalog, table: str, at: Relation, key: str) -> Step:
 
 
 def _target(catalog: Catalog, relation: tuple[str, str], wanted_by: str, database: Database) -> Relation:
-    found = database.get(relation)
+    target = database.get(relation)
     shown = ".".join(relation)
-    if found is None:
+    if target is None:
         message = f"The look-up {wanted_by} leads to {shown}, which database {database.name} does not have."
         raise CatalogError(message, do="Correct the look-up in the catalog.")
-    if not found.readable:
+    if not target.readable:
         message = f"The look-up {wanted_by} leads to {shown}, which the backup role may not read."
         raise CatalogError(message, do=f"GRANT SELECT ON {shown}, or look up through a view that it may read.")
-    if found.kind not in catalog.kinds_of(relation):
-        message = f"The look-up {wanted_by} leads to {shown}, which is a {found.kind}: reading it runs its definition."
-        do = f"If that is meant, name it in the catalog under `views`, or list it as a table with `kind: {found.kind}`."
+    if target.kind not in catalog.kinds_of(relation):
+        message = f"The look-up {wanted_by} leads to {shown}, which is a {target.kind}: reading it runs its definition."
+        do = (
+            f"If that is meant, name it in the catalog under `views`, or list it as a table with `kind: {target.kind}`."
+        )
         raise CatalogError(message, do=do)
-    return found
+    return target
 
 
 def _need(relation: Relation, name: str, wanted: str) -> Column:

@@ -155,24 +155,24 @@ def success(document: Document[StoredManifest], ports: Ports, checked: Level) ->
 
 def success_by_outline(document: Document[Outline], place: BackupPlace, now: datetime, shape: Shape | None) -> Outcome:
     """The good end of an encrypted backup that was found in the store; its rows are those of its shape, if any."""
-    found = document.manifest
+    outline = document.manifest
     counted = {name: table.rows for name, table in shape.tables.items()} if shape else None
     uncounted = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
     return Outcome(
-        status=Status(found.status),
+        status=Status(outline.status),
         finished_at=now,
         verification=Verification(Level.PRESENT, now),
-        snapshot_at=found.snapshot_at,
-        file_name=found.bundle.name,
-        file_path=place.bundle(found.bundle.name),
-        file_size_bytes=found.bundle.bytes,
-        sha256=found.bundle.sha256,
+        snapshot_at=outline.snapshot_at,
+        file_name=outline.bundle.name,
+        file_path=place.bundle(outline.bundle.name),
+        file_size_bytes=outline.bundle.bytes,
+        sha256=outline.bundle.sha256,
         manifest_sha256=document.sha256,
         seal_key=document.seal_key,
-        consistent=found.consistent,
+        consistent=outline.consistent,
         record_count=sum(counted.values()) if counted is not None else None,
         table_counts=counted,
-        warnings=tuple(f"{one.table}: {one.message}" for one in shape.findings) if shape else (uncounted,),
+        warnings=tuple(f"{finding.table}: {finding.message}" for finding in shape.findings) if shape else (uncounted,),
     )
 
 
@@ -203,22 +203,22 @@ def _finished(attempt: Attempt, ports: Ports) -> bool:
     place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
     try:
         document = read_document(place, ports.store)
-        found = document.manifest
-        stored = ports.store.head(place.bundle(found.bundle.name))
+        manifest = document.manifest
+        stored = ports.store.head(place.bundle(manifest.bundle.name))
     except (NotFoundError, VerificationError):
         return False
     shape = ports.ledger.shapes.get(attempt.backup_id)
-    other = shape is not None and shape.bundle_sha256 not in {None, found.bundle.sha256}
-    if stored is None or stored.size != found.bundle.bytes or other:
+    other = shape is not None and shape.bundle_sha256 not in {None, manifest.bundle.sha256}
+    if stored is None or stored.size != manifest.bundle.bytes or other:
         return False
-    if isinstance(found, StoredManifest):
-        act_on_anomalies(unusual(found), ports)
-        ports.ledger.end(attempt.backup_id, success(Document(document.data, found), ports, Level.PRESENT))
+    if isinstance(manifest, StoredManifest):
+        act_on_anomalies(unusual(manifest), ports)
+        ports.ledger.end(attempt.backup_id, success(Document(document.data, manifest), ports, Level.PRESENT))
     else:
         if shape is not None:
-            act_on_anomalies(unusual_by_shape(found, shape), ports)
+            act_on_anomalies(unusual_by_shape(manifest, shape), ports)
         ports.ledger.end(
-            attempt.backup_id, success_by_outline(Document(document.data, found), place, ports.clock(), shape)
+            attempt.backup_id, success_by_outline(Document(document.data, manifest), place, ports.clock(), shape)
         )
     tell_success(attempt, ports)
     return True

@@ -38,7 +38,8 @@ def table_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
 def bundle_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
     """The checks of the bundle."""
     return [
-        dg.AssetCheckSpec(name, asset=bundle_key(catalog), description=said) for name, said in _BUNDLE_CHECKS.items()
+        dg.AssetCheckSpec(name, asset=bundle_key(catalog), description=description)
+        for name, description in _BUNDLE_CHECKS.items()
     ]
 
 
@@ -51,7 +52,7 @@ def bundle_check_results(manifest: StoredManifest) -> Iterator[dg.AssetCheckResu
         check_name=ANOMALY,
         passed=not unusual,
         severity=dg.AssetCheckSeverity.WARN,
-        description=" ".join(one.message for one in unusual)
+        description=" ".join(anomaly.message for anomaly in unusual)
         or "No table is new or gone; references lead where they did.",
         metadata={f"orphans of {reference}": rows for reference, rows in manifest.orphans.items()},
     )

@@ -219,13 +219,13 @@ class _Page:
 
     def grow(self, number: int, needed: int) -> None:
         """Give column `number`, a varying one, room for `needed` bytes more than it holds now."""
-        if (found := self._bytes[number]) is None:
+        if (buffer := self._bytes[number]) is None:
             return
-        room = min(found.size * 2 + needed, _MOST_BYTES)
-        if room == found.size:
+        room = min(buffer.size * 2 + needed, _MOST_BYTES)
+        if room == buffer.size:
             message = f"The texts of one page are larger than {_MOST_BYTES:,} bytes."
             raise SourceError(message, do="Set a smaller page size.")
-        found.resize(room)
+        buffer.resize(room)
         self._point(number, self._forms[number])
 
     def used(self, rows: int) -> list[int]:

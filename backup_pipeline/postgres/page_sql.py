@@ -64,12 +64,12 @@ _NOT_A_NUMBER = "{x} = 'NaN'::numeric"
 
 @dataclass(frozen=True)
 class Wire:
-    """One column's way: `ask` wraps the value `{x}` in SQL, which comes in `form`.
+    """One column's way: `select` wraps the value `{x}` in SQL, which comes in `form`.
 
     `unfit` is an SQL condition on `{x}` that finds the values the form can not hold; empty when it holds all.
     """
 
-    ask: str
+    select: str
     form: CopyForm
     unfit: str = ""
     bounds: Bounds | None = None
@@ -79,8 +79,8 @@ class Wire:
         if self.bounds is None or array.null_count == len(array):
             return False
         counts = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
-        found = pc.min_max(counts)
-        return bool(found["min"].as_py() < self.bounds.least or found["max"].as_py() > self.bounds.greatest)
+        extremes = pc.min_max(counts)
+        return bool(extremes["min"].as_py() < self.bounds.least or extremes["max"].as_py() > self.bounds.greatest)
 
 
 def wire_of(column: Column, arrow_type: str) -> Wire:
@@ -129,9 +129,9 @@ class Field:
     wire: Wire
 
     @property
-    def asked(self) -> str:
+    def selected(self) -> str:
         """What stands in the select list."""
-        return self.wire.ask.format(x=self.value)
+        return self.wire.select.format(x=self.value)
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,12 @@ def fields_of(plan: TablePlan) -> tuple[Field, ...]:
         Field(c.name, own_column(c.name), masked_wire() if c.masked else wire_of(c.column, c.arrow_type))
         for c in plan.columns
     ]
-    found = [
+    look_ups = [
         Field(sheet.field, look_up_sql(sheet.look_up), wire_of(sheet.look_up.column, sheet.look_up.arrow_type))
         for sheet in plan.look_ups
         if sheet.look_up
     ]
-    return (*own, *found)
+    return (*own, *look_ups)
 
 
 def key_fields(plan: TablePlan) -> tuple[Field, ...]:
@@ -173,8 +173,8 @@ def key_fields(plan: TablePlan) -> tuple[Field, ...]:
 
 def page_sql(plan: TablePlan, fields: Sequence[Field], stretch: Stretch) -> str:
     """The query of one stretch; its columns are named by their position."""
-    asked = ", ".join(f"{field.asked} AS c{number}" for number, field in enumerate(fields))
-    return f"SELECT {asked} {stretch.of(source_sql(plan.relation))}"
+    selected = ", ".join(f"{field.selected} AS c{number}" for number, field in enumerate(fields))
+    return f"SELECT {selected} {stretch.of(source_sql(plan.relation))}"
 
 
 def probe_sql(plan: TablePlan, field: Field, stretch: Stretch) -> str:

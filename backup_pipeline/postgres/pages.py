@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import psycopg
@@ -221,18 +222,18 @@ class _Query:
     expected: Expected
 
     @property
-    def asked(self) -> tuple[Field, ...]:
+    def selected(self) -> tuple[Field, ...]:
         """Everything that is selected."""
         return (*self.fields, *self.hidden)
 
     @property
     def forms(self) -> list[CopyForm]:
         """How they come."""
-        return [field.wire.form for field in self.asked]
+        return [field.wire.form for field in self.selected]
 
     @property
     def sql(self) -> str:
-        return page_sql(self.plan, self.asked, self.stretch)
+        return page_sql(self.plan, self.selected, self.stretch)
 
 
 def read_pages(plan: TablePlan, reading: TableReading) -> Iterator[Page]:
@@ -257,7 +258,8 @@ def read_pages(plan: TablePlan, reading: TableReading) -> Iterator[Page]:
     if plan.relation.kind in _MAY_GROW:
         doing = f"reading {plan.relation.full_name}"
         changes = run(reading, changes_sql(plan), doing)
-        _refuse(plan, reading, [one for one in changes if not _kept(one, lambda sql: run(reading, sql, doing))])
+        kept = partial(_kept, rows=lambda sql: run(reading, sql, doing))
+        _refuse(plan, reading, [change for change in changes if not kept(change)])
 
 
 def run(reading: TableReading, sql: str, doing: str) -> list[dict[str, object]]:
@@ -293,17 +295,17 @@ def _lock(worker: Worker, query: _Query, reading: TableReading) -> None:
 
     From here on the lock (ACCESS SHARE, like any SELECT's) keeps DDL out.
     """
-    source = page_sql(query.plan, query.asked, Stretch(limit=0))
+    source = page_sql(query.plan, query.selected, Stretch(limit=0))
     if source in worker.locked:
         return
     types = worker.types(source)
     changes = worker.rows(changes_sql(query.plan))
-    _refuse(query.plan, reading, [one for one in changes if not _kept(one, worker.rows)])
+    _refuse(query.plan, reading, [change for change in changes if not _kept(change, worker.rows)])
     _refuse(query.plan, reading, _redefined(worker, query.plan, reading))
-    for asked, found in zip(query.asked, types, strict=True):
-        if found not in asked.wire.form.pg_types:
+    for column, pg_type in zip(query.selected, types, strict=True):
+        if pg_type not in column.wire.form.pg_types:
             relation = query.plan.relation.full_name
-            message = f"Column {asked.name} of {relation} comes as {found or 'another type'} than was planned."
+            message = f"Column {column.name} of {relation} comes as {pg_type or 'another type'} than was planned."
             raise SourceError(message, do="Its type was changed while it was read: run it again.")
     worker.locked.add(source)
 
@@ -343,17 +345,17 @@ def _refuse(plan: TablePlan, reading: TableReading, changes: Sequence[Mapping[st
 
 def _arrived(batch: pa.RecordBatch, query: _Query) -> pa.RecordBatch:
     """A batch under its fields' names; UnfitValueError when a value lies outside its column's bounds."""
-    for number, (asked, array) in enumerate(zip(query.asked, batch.columns, strict=True)):
-        if asked.wire.overflows(array):
+    for number, (column, array) in enumerate(zip(query.selected, batch.columns, strict=True)):
+        if column.wire.overflows(array):
             raise UnfitValueError(number)
-    return batch.rename_columns([asked.name for asked in query.asked])
+    return batch.rename_columns([column.name for column in query.selected])
 
 
 def _unfit(query: _Query, number: int, reading: TableReading) -> NotNativeError:
     """What to raise for a column that needs another Arrow type; the value is asked for, as text, to be shown."""
-    field = query.asked[number]
-    found = run(reading, probe_sql(query.plan, field, query.stretch), f"looking at {field.name}")
-    return NotNativeError(field.name, str(found[0]["v"]) if found else "a value out of its range")
+    field = query.selected[number]
+    rows = run(reading, probe_sql(query.plan, field, query.stretch), f"looking at {field.name}")
+    return NotNativeError(field.name, str(rows[0]["v"]) if rows else "a value out of its range")
 
 
 def _go_on_or_raise(error: BaseException, query: _Query, walk: Walk, reading: TableReading, losses: int) -> None:
@@ -380,5 +382,5 @@ def _blocks(plan: TablePlan, reading: TableReading) -> int | None:
         return None
     relation = literal(relation_sql(plan.relation.id))
     sql = f"SELECT pg_relation_size({relation}::regclass) / current_setting('block_size')::int8 AS blocks"
-    found: Sequence[dict[str, object]] = run(reading, sql, f"measuring {plan.relation.full_name}")
-    return int(str(found[0]["blocks"]))
+    rows: Sequence[dict[str, object]] = run(reading, sql, f"measuring {plan.relation.full_name}")
+    return int(str(rows[0]["blocks"]))

@@ -100,8 +100,8 @@ class Worker:
             with self._patience.waiting(self._connection):
                 yield
         except psycopg.Error as error:
-            if sqlstate_of(error) in OF_WAITING and (told := self.blocked(str(self.pid))):
-                error.add_note(told)
+            if sqlstate_of(error) in OF_WAITING and (blocker := self.blocked(str(self.pid))):
+                error.add_note(blocker)
             raise
         finally:
             self.running = False
