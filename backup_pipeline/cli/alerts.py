@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, opened, print_json
+from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, invoked_settings, opened, print_json
 from backup_pipeline.core.errors import BackupError, PartialError
 from backup_pipeline.presentation.alerts import deliveries_document, outbox_document
 from backup_pipeline.presentation.document import document, line
@@ -125,10 +125,9 @@ def send_test(*, as_json: _JSON = False) -> None:
     """
     from backup_pipeline.core.alerts import Alert, Severity, reaching
     from backup_pipeline.core.errors import SettingsError
-    from backup_pipeline.settings import Settings
     from backup_pipeline.wiring.ports import open_settings_alerter, utc_now
 
-    settings = Settings()
+    settings = invoked_settings()
     alerter = open_settings_alerter(settings)
     if not reaching(alerter.channels):
         message = "There is no channel: BACKUP_ALERT_URLS is not set."

@@ -24,7 +24,7 @@ from backup_pipeline.cli.drill import drill
 from backup_pipeline.cli.hold import delete, hold, release
 from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.list import audit, list_backups, show
-from backup_pipeline.cli.options import json_text
+from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.prune import prune
 from backup_pipeline.cli.purge_events import purge_events
 from backup_pipeline.cli.rebuild import rebuild
@@ -147,6 +147,7 @@ def _everywhere(
     Settings come from the environment (BACKUP_SOURCE_URL, BACKUP_STORE and others, docs/configuration.md). Without any,
     everything works on an embedded PostgreSQL with a demo database.
     """
+    forget_settings()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from backup_pipeline.cli.options import RunFailedError, chosen_catalog
+from backup_pipeline.cli.options import RunFailedError, chosen_catalog, invoked_settings
 from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
@@ -67,7 +67,7 @@ def backup(
     no such catalog; 11 another run writes the catalog; 20 the store gave back other bytes; 21 refused, because the date
     is over or a clock is wrong; 130 stopped.
     """
-    settings = Settings()
+    settings = invoked_settings()
     spec = chosen_catalog(settings, catalog)
     wish = _Wish(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import print_json, print_line
+from backup_pipeline.cli.options import invoked_settings, print_json, print_line
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, UsageError
 from backup_pipeline.presentation.catalogs import catalog_document, check_document
@@ -61,7 +61,7 @@ def check(
 
     Exit codes: 0 right (there may be warnings); 1 the database can not be read; 2 a catalog is wrong or does not fit.
     """
-    settings = Settings()
+    settings = invoked_settings()
     catalogs = _chosen(settings, target)
     if offline:
         _tell_offline(catalogs, as_json=as_json)
@@ -96,7 +96,7 @@ def show(
 
     Exit codes: 0 shown; 2 the catalog is wrong; 10 there is no such catalog.
     """
-    (catalog,) = _chosen(Settings(), target).values()
+    (catalog,) = _chosen(invoked_settings(), target).values()
     if as_json:
         print_json(catalog.model_dump(mode="json", by_alias=True))
         return
@@ -137,7 +137,7 @@ def init(
     if out is not None and out.exists() and not force:
         message = f"{out} is there already."
         raise RefusedError(message, do="Choose another name, or overwrite it with --force.")
-    result = init_catalog(PostgresSource(source or _source(Settings())), name=name, timezone=timezone)
+    result = init_catalog(PostgresSource(source or _source(invoked_settings())), name=name, timezone=timezone)
     if out is None:
         print_line(result.text.rstrip("\n"))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backup_pipeline.cli.options import opened, print_json, print_line
+from backup_pipeline.cli.options import invoked_settings, opened, print_json, print_line
 from backup_pipeline.core.copies import CopyAge
 from backup_pipeline.core.due import DueState, Freshness
 from backup_pipeline.core.errors import BackupError, LedgerError, in_our_words
@@ -16,7 +16,6 @@ from backup_pipeline.core.text import visible
 from backup_pipeline.core.verification import age
 from backup_pipeline.presentation.due import freshness_document
 from backup_pipeline.presentation.terminal import draw, note_console
-from backup_pipeline.settings import Settings
 
 
 def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
@@ -25,7 +24,7 @@ def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
     from backup_pipeline.wiring.stores import open_second
     from backup_pipeline.wiring.watch import watched
 
-    if not Settings().second_store:
+    if not invoked_settings().second_store:
         return ()
     with opened() as at:
         second = open_second(at.settings)
@@ -153,10 +152,9 @@ def check(
 def _channels() -> Sequence[str]:
     """The channels that reach somebody."""
     from backup_pipeline.core.alerts import reaching
-    from backup_pipeline.settings import Settings
     from backup_pipeline.wiring.ports import open_settings_alerter
 
-    return reaching(open_settings_alerter(Settings()).channels)
+    return reaching(open_settings_alerter(invoked_settings()).channels)
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import print_json
+from backup_pipeline.cli.options import invoked_settings, print_json
 from backup_pipeline.presentation.doctor import doctor_document
 from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
@@ -68,7 +68,7 @@ def _ready(stack: ExitStack) -> Settings:
     from backup_pipeline.core.errors import NotFoundError
     from backup_pipeline.wiring.embedded import ledger_ready
 
-    settings = Settings()
+    settings = invoked_settings()
     try:
         return stack.enter_context(ledger_ready(settings))
     except NotFoundError:  # nothing was ever set up: each check says what it lacks

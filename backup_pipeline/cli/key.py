@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import FromStore, OfCatalog, opened, print_json, print_line
+from backup_pipeline.cli.options import FromStore, OfCatalog, invoked_settings, opened, print_json, print_line
 from backup_pipeline.core.restore.requests import Which
 from backup_pipeline.presentation.terminal import note_console
 
@@ -108,9 +108,7 @@ def check(
     Exit codes: 0 it opens it, or the backup is not encrypted; 2 the file holds no key; 10 there is no such backup; 12
     it does not open it, or no key is set.
     """
-    from backup_pipeline.settings import Settings
-
-    settings = _with_identity(Settings(), identity)
+    settings = _with_identity(invoked_settings(), identity)
     if backup is None:
         _print_holders(settings)
         return

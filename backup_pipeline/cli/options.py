@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, timedelta
 from enum import IntEnum
@@ -98,6 +99,24 @@ RowsAsJson = Annotated[bool, typer.Option("--json", help="Print JSON: an array o
 PlanAsJson = Annotated[bool, typer.Option("--json", help="Print plan and report as JSON, and nothing else.")]
 
 
+_invocation: ContextVar[Settings | None] = ContextVar("invocation", default=None)
+
+
+def forget_settings() -> None:
+    """Begin an invocation: what an earlier one in this process read of the environment counts no more."""
+    _invocation.set(None)
+
+
+def invoked_settings() -> Settings:
+    """The settings of this invocation, read when its command first needs them: help needs none.
+
+    SettingsError for one that is wrong.
+    """
+    settings = _invocation.get() or Settings()
+    _invocation.set(settings)
+    return settings
+
+
 def chosen_catalog(settings: Settings, name: str | None) -> Catalog:
     """The catalog of that name, else the one of the settings; NotFoundError when there is none."""
     from backup_pipeline.catalogs import load_catalogs, named_catalog
@@ -172,7 +191,7 @@ def opened(catalog: str | None = None) -> Iterator[Opened]:
     from backup_pipeline.wiring.embedded import ledger_ready
     from backup_pipeline.wiring.ports import open_current_ledger
 
-    with ledger_ready(Settings()) as settings, open_current_ledger(settings) as ledger:
+    with ledger_ready(invoked_settings()) as settings, open_current_ledger(settings) as ledger:
         check_known(settings, ledger, catalog)
         yield Opened(settings, ledger)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import print_json
+from backup_pipeline.cli.options import invoked_settings, print_json
 from backup_pipeline.presentation.terminal import result_console
 from backup_pipeline.settings import Settings
 
@@ -43,7 +43,7 @@ def purge_events(
     from backup_pipeline.wiring.addresses import utc_now
     from backup_pipeline.wiring.embedded import dagster_ready
 
-    settings = Settings()
+    settings = invoked_settings()
     age = _age(older_than, settings)
     with dagster_ready(settings), dg.DagsterInstance.get() as instance:
         plan = plan_purge(instance, age, utc_now())

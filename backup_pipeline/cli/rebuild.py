@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, print_json
+from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, invoked_settings, print_json
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.presentation.rebuild import rebuild_document
 from backup_pipeline.presentation.terminal import draw, note_console, result_console
-from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from backup_pipeline.core.rebuild import RebuildPlan
@@ -64,7 +63,7 @@ def rebuild(
     from backup_pipeline.wiring.rebuild import empty_or_there, open_rebuild
 
     ids = [str(parse_backup_id(each)) for each in accept or ()]
-    with empty_or_there(Settings()) as settings, open_ledger(settings) as ledger:
+    with empty_or_there(invoked_settings()) as settings, open_ledger(settings) as ledger:
         actor = Opened(settings, ledger).actor
         ports = open_rebuild(settings, ledger, actor, from_second=store == "second", accepted=ids)
         if catalog is not None and not any(ports.store.list(backups_prefix(catalog))):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import opened
+from backup_pipeline.cli.options import invoked_settings, opened
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.presentation.terminal import SafeConsole, note_console
 from backup_pipeline.settings import Settings
@@ -37,7 +37,8 @@ def demo(
     from backup_pipeline.wiring.embedded import demo_database
 
     console = SafeConsole(stderr=True)
-    created = demo_database(Settings(), lambda line: console.print(line, highlight=False), scale=scale, again=again)
+    settings = invoked_settings()
+    created = demo_database(settings, lambda line: console.print(line, highlight=False), scale=scale, again=again)
     if not created:
         console.print("The demo database is there already; --again makes it anew.", highlight=False)
 
@@ -106,7 +107,7 @@ def up(
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    settings, at = Settings(), Addresses(host, port, console_port)
+    settings, at = invoked_settings(), Addresses(host, port, console_port)
     check_settings(settings)
     with only_one(settings.home, {"ui": at.ui}) as lock:
         at.check_free()

@@ -217,7 +217,7 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
     )
     def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[_Event]:
         refuse_checks_alone(context)
-        yield from backups.whole(_export(context, request_of(context, config, catalog, reads=True), backups))
+        yield from backups.whole(_export(context, request_of(context, config, catalog, backups, reads=True), backups))
 
     return export
 
@@ -274,7 +274,7 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         refuse_checks_alone(context)
-        request = request_of(context, config, catalog, reads=False)
+        request = request_of(context, config, catalog, backups, reads=False)
         with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as work:
             manifest = bundle_attempt(work)
             for warning in manifest.warnings:

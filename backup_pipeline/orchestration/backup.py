@@ -30,7 +30,7 @@ def assets_of(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
 
 def resources(settings: Settings) -> dict[str, BackupResource]:
     """What assets, jobs and sensors ask for by name."""
-    return {"backups": BackupResource(s3=s3_resource(settings))}
+    return {"backups": BackupResource(s3=s3_resource(settings), settings=settings)}
 
 
 def full_backup_job(catalog: Catalog) -> UnresolvedAssetJobDefinition:

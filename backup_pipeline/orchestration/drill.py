@@ -15,11 +15,10 @@ from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fau
 from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, refuse_variables
 from backup_pipeline.orchestration.due import tick_of, ticks_of
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_op, run_url
+from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import drilled_catalog
 from backup_pipeline.wiring.verify import reading
 
@@ -79,11 +78,11 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
             request = DrillRequest(
                 attempt=attempt,
                 actor=actor_of(context.run),
-                catalog=drilled_catalog(Settings(), catalog.catalog),
+                catalog=drilled_catalog(backups.settings, catalog.catalog),
                 newest=config.backup_id == LATEST,
                 fault=fault,
                 run_id=context.run.run_id,
-                run_url=run_url(context.run.run_id),
+                run_url=backups.run_url(context.run.run_id),
             )
             backup_id = attempt.backup_id
             with backups.open_drill(catalog) as means, reading(backup_id, "drill", request.actor, means.ledger):

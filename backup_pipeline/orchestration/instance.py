@@ -45,10 +45,12 @@ class EnvStorage(DagsterStorage, ConfigurableClass):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> DagsterStorage:
         """The storage the environment asks for."""
-        url = Settings().dagster_pg_url
+        settings = _settings()
+        url = settings.dagster_pg_url
         if url is None:
-            close_dagster(_dagster_home())
-            return DagsterSqliteStorage.from_local(base_dir=str(_dagster_home()), inst_data=inst_data)
+            home = _dagster_home(settings)
+            close_dagster(home)
+            return DagsterSqliteStorage.from_local(base_dir=str(home), inst_data=inst_data)
         return _pooled(DagsterPostgresStorage(psycopg2_url(url.get_secret_value()), inst_data=inst_data))
 
 
@@ -65,10 +67,11 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> ComputeLogManager[Any]:
         """The manager the environment asks for."""
-        settings = Settings()
-        close_dagster(_dagster_home())
+        settings = _settings()
+        home = _dagster_home(settings)
+        close_dagster(home)
         if settings.compute_log_bucket is None:
-            return LocalComputeLogManager(base_dir=str(_dagster_home() / "compute_logs"), inst_data=inst_data)
+            return LocalComputeLogManager(base_dir=str(home / "compute_logs"), inst_data=inst_data)
         from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
 
         return S3ComputeLogManager(
@@ -132,8 +135,13 @@ def _health(*, alive: bool) -> CheckRunHealthResult:
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The process that ran it is gone.")
 
 
-def _dagster_home() -> Path:
-    return Settings().dagster_home or Path.cwd() / ".dagster"
+def _settings() -> Settings:
+    """Those of this process: Dagster makes what dagster.yaml names by itself, and nobody can hand anything in."""
+    return Settings()
+
+
+def _dagster_home(settings: Settings) -> Path:
+    return settings.dagster_home or Path.cwd() / ".dagster"
 
 
 _DEAD_AFTER = timedelta(minutes=30)

@@ -23,7 +23,7 @@ from backup_pipeline.orchestration.config import (
     refuse_variables,
 )
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.settings import Settings
+from backup_pipeline.orchestration.resources import BackupResource
 
 
 def table_key(catalog: Catalog, table: str) -> dg.AssetKey:
@@ -149,7 +149,9 @@ def _tables_among(keys: Set[dg.AssetKey], catalog: Catalog) -> tuple[str, ...]:
     return tuple(table for table in catalog.tables if table_key(catalog, table) in keys)
 
 
-def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog: Catalog, *, reads: bool) -> Request:
+def request_of(
+    context: dg.AssetExecutionContext, config: BackupConfig, catalog: Catalog, backups: BackupResource, *, reads: bool
+) -> Request:
     """The run as a request; `reads` says whether this step reads the source. A Failure where config asks too much."""
     with told_as_failure(context.log):
         refuse_variables(context.run.run_config)
@@ -167,11 +169,6 @@ def request_of(context: dg.AssetExecutionContext, config: BackupConfig, catalog:
         late=config.late,
         reads=reads,
         run_id=context.run.run_id,
-        run_url=run_url(context.run.run_id),
+        run_url=backups.run_url(context.run.run_id),
         due_at=datetime.fromisoformat(tags[DUE_TAG]) if DUE_TAG in tags and kind == FULL else None,
     )
-
-
-def run_url(run_id: str) -> str:
-    """The page of a run in the Dagster UI."""
-    return f"{Settings().dagster_url.rstrip('/')}/runs/{run_id}"

@@ -19,7 +19,6 @@ from backup_pipeline.orchestration.resources import BackupResource, s3_settings_
 from backup_pipeline.presentation.document import joined
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.prune import left_document, plan_document
-from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.prune import open_prune, wishes_of
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
@@ -60,8 +59,8 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
     ) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log), backups.open(catalog) as own:
             actor = actor_of(context.run)
-            ports = open_prune(Settings(), own.ledger, actor, s3=s3_settings_of(backups.s3))
-            plans = list(_plans(catalog, ports))
+            ports = open_prune(backups.settings, own.ledger, actor, s3=s3_settings_of(backups.s3))
+            plans = list(_plans(wishes_of(catalog, backups.settings), ports))
             for _, plan in plans:
                 context.log.info(markdown(plan_document(plan)))
             reports = [] if config.dry_run else [prune(plan, wish, ports) for wish, plan in plans]
@@ -101,10 +100,10 @@ def prune_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
     return weekly
 
 
-def _plans(catalog: Catalog, ports: PrunePorts) -> Iterator[tuple[PruneWish, PrunePlan]]:
+def _plans(wishes: tuple[PruneWish, PruneWish], ports: PrunePorts) -> Iterator[tuple[PruneWish, PrunePlan]]:
     """The plan of the catalog, and that of its safety backups where there are any."""
-    first, safety = wishes_of(catalog, Settings())
-    for wish in (first, safety):
+    first, _ = wishes
+    for wish in wishes:
         plan = plan_prune(wish, ports)
         if wish is first or plan.verdicts or not plan.empty:
             yield wish, plan

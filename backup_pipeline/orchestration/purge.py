@@ -22,9 +22,7 @@ from backup_pipeline.core.errors import BackupError, in_our_words
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.orchestration.failures import failure
-from backup_pipeline.orchestration.keys import run_url
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
 
 _PAGE = 200
@@ -178,9 +176,8 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
 
     @dg.op(name="purged_events", out=dg.Out(dg.Nothing), description="Runs, events and bytes stand in the metadata.")
     def purged(context: dg.OpExecutionContext, backups: BackupResource) -> dg.Output[None]:
-        older_than = timedelta(days=Settings().keep_events_days)
         try:
-            plan = plan_purge(context.instance, older_than, utc_now())
+            plan = plan_purge(context.instance, backups.events_kept, utc_now())
             removed = purge(context.instance, plan)
             alerts = _forget_delivered(catalogs, backups, plan.before)
         except Exception as error:  # noqa: BLE001  # told here: a job without a catalog is not the failure sensor's
@@ -235,7 +232,7 @@ def _tell(catalogs: Mapping[str, Catalog], backups: BackupResource, error: Backu
         do=error.do,
         catalog=catalog.catalog,
         run_id=run_id,
-        run_url=run_url(run_id),
+        run_url=backups.run_url(run_id),
         at=utc_now(),
     )
     with backups.open(catalog) as ports:

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
@@ -58,10 +59,28 @@ watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 
 
 class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
-    """Opens the ports of a catalog. `s3` says how S3 is reached; everything else comes from the settings."""
+    """Opens the ports of a catalog, and says what runs need to know of the installation.
+
+    `s3` says how S3 is reached; everything else are the settings of the process that loaded the definitions.
+    """
 
     s3: dg.ResourceDependency[Any]
+    settings: dg.ResourceDependency[Settings]
     _unfinished: ExitStack = PrivateAttr(default_factory=ExitStack)
+
+    @property
+    def restores_wait(self) -> bool:
+        """Whether a restore needs the approval of another person than who asked for it."""
+        return self.settings.restore_approval
+
+    @property
+    def events_kept(self) -> timedelta:
+        """How long the event log of a run is kept whole."""
+        return timedelta(days=self.settings.keep_events_days)
+
+    def run_url(self, run_id: str) -> str:
+        """The page of a run in the Dagster UI."""
+        return f"{self.settings.dagster_url.rstrip('/')}/runs/{run_id}"
 
     def whole(self, events: Generator[T]) -> Generator[T]:
         """`events` of a step, which are closed with the run at the latest.
@@ -80,7 +99,7 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     def open(self, catalog: Catalog) -> Iterator[Ports]:
         """The ports of `catalog`, closed at the end. Nothing connects before it is used."""
         progress = watcher.get() or Silence()
-        with open_ports(Settings(), catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
+        with open_ports(self.settings, catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
             yield ports
 
     @contextmanager
@@ -89,7 +108,7 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         from backup_pipeline.wiring.restore import open_access
 
         progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
-        with open_access(Settings(), target, catalog.catalog, s3=s3, progress=progress, second=second) as access:
+        with open_access(self.settings, target, catalog.catalog, s3=s3, progress=progress, second=second) as access:
             yield access
 
     @contextmanager
@@ -98,5 +117,5 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         from backup_pipeline.wiring.drill import open_drill
 
         progress = watcher.get() or Silence()
-        with open_drill(Settings(), catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
+        with open_drill(self.settings, catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
             yield ports

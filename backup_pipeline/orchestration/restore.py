@@ -23,10 +23,9 @@ from backup_pipeline.operations.restore.requests import (
 )
 from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG, RestoreConfig
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.keys import restore_job_name, restore_op, run_url
+from backup_pipeline.orchestration.keys import restore_job_name, restore_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.markdown import bullets, plain
-from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import is_dead_restore
 from backup_pipeline.wiring.restore import Target, target_of
 
@@ -129,7 +128,7 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
                 attended=False,
                 needs_approval=True,
                 run_id=context.run.run_id,
-                run_url=run_url(context.run.run_id),
+                run_url=backups.run_url(context.run.run_id),
             )
             yield _restored(context, approved.row, run)
 
@@ -156,7 +155,7 @@ def _approved(number: int, backups: BackupResource, catalog: Catalog) -> _Approv
         message = f"Restore request {row.id} is of catalog {row.catalog}, not of {catalog.catalog}."
         raise RefusedError(message, do=f"Run the job {protected_name(row.catalog)}_restore.")
     check_may_run(row, needs_approval=True)
-    return _Approved(row, target_of(row, Settings(), None, to_source=False))
+    return _Approved(row, target_of(row, backups.settings, None, to_source=False))
 
 
 def _restored(context: dg.OpExecutionContext, row: RestoreRow, access: Access) -> dg.Output[None]:

@@ -20,9 +20,7 @@ from backup_pipeline.operations.restore.requests import end_restore_run
 from backup_pipeline.orchestration.checks import failed_checks
 from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG
 from backup_pipeline.orchestration.failures import close_what_died
-from backup_pipeline.orchestration.keys import run_url
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.settings import Settings
 
 _EVERY_S = 30
 
@@ -111,7 +109,8 @@ def _checks(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
         with backups.open(catalog) as ports:
             attempt = ports.ledger.of_run(context.dagster_run.run_id)
             backup_id = attempt.backup_id if attempt else None
-            tell(_checks_alert(catalog, failed, context.dagster_run.run_id, backup_id), ports)
+            url = backups.run_url(context.dagster_run.run_id)
+            tell(_checks_alert(catalog, failed, context.dagster_run.run_id, url, backup_id), ports)
 
     return checks_failed
 
@@ -141,11 +140,12 @@ def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupRes
     catalog = _catalog_of(catalogs, run)
     if catalog is None:
         return
-    url = run_url(run.run_id)
+    url = backups.run_url(run.run_id)
     with backups.open(catalog) as ports:
         if RESTORE_TAG in run.tags:
-            waits = Settings().restore_approval
-            end_restore_run(run.run_id, catalog.catalog, error, ports, needs_approval=waits, run_url=url)
+            end_restore_run(
+                run.run_id, catalog.catalog, error, ports, needs_approval=backups.restores_wait, run_url=url
+            )
         elif DRILL_TAG in run.tags:
             end_drill_run(run.run_id, catalog.catalog, error, ports, run_url=url)
         elif PRUNE_TAG in run.tags:
@@ -161,7 +161,9 @@ def _catalog_of(catalogs: Mapping[str, Catalog], run: dg.DagsterRun) -> Catalog 
     return catalogs.get(named or next(iter(prefixes), ""))
 
 
-def _checks_alert(catalog: Catalog, failed: Mapping[str, str], run_id: str, backup_id: str | None) -> Alert:
+def _checks_alert(
+    catalog: Catalog, failed: Mapping[str, str], run_id: str, run_url: str, backup_id: str | None
+) -> Alert:
     return Alert(
         severity=Severity.WARNING,
         title=f"Backup checks failed: {catalog.catalog}",
@@ -170,6 +172,6 @@ def _checks_alert(catalog: Catalog, failed: Mapping[str, str], run_id: str, back
         catalog=catalog.catalog,
         backup_id=backup_id,
         run_id=run_id,
-        run_url=run_url(run_id),
+        run_url=run_url,
         tables=failed,
     )

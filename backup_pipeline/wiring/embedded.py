@@ -62,8 +62,8 @@ def prepared(settings: Settings, tell: Callable[[str], None]) -> Iterator[Settin
             server.ensure_database(database)
         if settings.source_url is None and not settings.source_urls:
             create_demo(server, postgres_home(settings), tell, scale=1.0)
-        set_environment({**_embedded_environment(settings, server), **dagster_home})
-        ready = Settings()
+        ready = _with_server(settings, server)
+        set_environment({**_environment(ready), **dagster_home})
         SqlLedger.create(ledger_url(ready)).close()
         yield ready
 
@@ -116,7 +116,7 @@ def dagster_ready(settings: Settings) -> Iterator[None]:
         return
     with _existing(settings) as server:
         server.ensure_database(DAGSTER_DATABASE)
-        set_environment({**_embedded_environment(settings, server), **dagster_home})
+        set_environment({**_environment(_with_server(settings, server)), **dagster_home})
         yield
 
 
@@ -162,16 +162,27 @@ def _drop(server: EmbeddedPostgres, database: str) -> None:
         session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
 
 
-def _embedded_environment(settings: Settings, server: EmbeddedPostgres) -> Mapping[str, str]:
-    found = {"BACKUP_HOME": str(settings.home.resolve())}
+def _with_server(settings: Settings, server: EmbeddedPostgres) -> Settings:
+    """The settings, with databases of `server` for those that are not set."""
+    known: dict[str, object] = {"home": settings.home.resolve()}
     if settings.dagster_pg_url is None:
-        found["DAGSTER_PG_URL"] = server.url(DAGSTER_DATABASE)
+        known["dagster_pg_url"] = SecretStr(server.url(DAGSTER_DATABASE))
     if settings.ledger_url is None:
-        found["BACKUP_LEDGER_URL"] = server.url(LEDGER_DATABASE)
+        known["ledger_url"] = SecretStr(server.url(LEDGER_DATABASE))
     if settings.source_url is None and not settings.source_urls:
-        for catalog in DEMO_CATALOGS:
-            found[f"BACKUP_SOURCE_URL_{catalog.upper()}"] = demo_url(server.connection, postgres_home(settings))
-    return found
+        url = SecretStr(demo_url(server.connection, postgres_home(settings)))
+        known["source_urls"] = dict.fromkeys(DEMO_CATALOGS, url)
+    return settings.model_copy(update=known)
+
+
+def _environment(settings: Settings) -> Mapping[str, str]:
+    """The variables by which child processes, and Dagster in this one, find the databases of `settings`."""
+    urls: dict[str, SecretStr | None] = {
+        f"BACKUP_SOURCE_URL_{name.upper()}": url for name, url in settings.source_urls.items()
+    }
+    urls |= {"DAGSTER_PG_URL": settings.dagster_pg_url, "BACKUP_LEDGER_URL": settings.ledger_url}
+    known = {name: url.get_secret_value() for name, url in urls.items() if url is not None}
+    return {"BACKUP_HOME": str(settings.home), **known}
 
 
 def _dagster_home(settings: Settings) -> Mapping[str, str]:

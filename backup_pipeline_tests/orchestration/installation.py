@@ -153,7 +153,7 @@ class Installation:
 
     def resource(self) -> BackupResource:
         """What sensors get."""
-        return BackupResource(s3=s3_resource(self.settings))
+        return BackupResource(s3=s3_resource(self.settings), settings=self.settings)
 
     def run_job(
         self, name: str, *selection: str, instance: dg.DagsterInstance, **more: Any

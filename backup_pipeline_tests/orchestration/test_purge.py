@@ -143,8 +143,8 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
     with closing(installation.ledger) as ledger:
         [told, late] = ledger.outbox.add(Alert(Severity.INFO, "t", "w", "d", "shop"), ["a", "b"], utc_now())
         ledger.outbox.settle(told.id, None, utc_now())
-    job = installation.definitions().resolve_job_def(PURGE_JOB)
     installation.configure(BACKUP_KEEP_EVENTS_DAYS="1")
+    job = installation.definitions().resolve_job_def(PURGE_JOB)
     config = {"ops": {"purged_events": {"config": {"older_than_days": 0}}}}
     with installation.instance() as instance:
         ignored = job.execute_in_process(instance=instance, run_config=config)
