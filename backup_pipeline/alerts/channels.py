@@ -206,9 +206,9 @@ def _deliver(channel: Channel, alert: Alert) -> str | None:
 
 def _reason(sent: apprise.AppriseResult) -> str:
     """Apprise's warnings, and the exceptions that it mentions at debug level only."""
-    told = [
+    messages = [
         " ".join(entry.message.split())
         for entry in sent.logs()
         if entry.level not in {"DEBUG", "INFO", "TRACE"} or " Exception: " in entry.message
     ]
-    return " ".join(dict.fromkeys(told)) or "Apprise gave no reason."
+    return " ".join(dict.fromkeys(messages)) or "Apprise gave no reason."

@@ -42,10 +42,10 @@ class LinedYaml:
 
     def line(self, loc: Sequence[str | int]) -> int:
         """The line of `loc`, or of the nearest part around it that stands in the file."""
-        at = tuple(str(part) for part in loc)
-        while at and at not in self.lines:
-            at = at[:-1]
-        return self.lines.get(at, 1)
+        part_loc = tuple(str(part) for part in loc)
+        while part_loc and part_loc not in self.lines:
+            part_loc = part_loc[:-1]
+        return self.lines.get(part_loc, 1)
 
 
 def read_lined_yaml(path: Path) -> LinedYaml:
@@ -244,7 +244,7 @@ def _unfit_value(detail: ErrorDetails) -> str:
 
 
 def _unknown_field(loc: Location) -> str:
-    allowed = list(_WANTS[_model_at(loc[:-1])])
+    allowed = list(_WANTS[_model_of(loc[:-1])])
     close = get_close_matches(str(loc[-1]), allowed, n=1)
     hint = f" Did you mean `{close[0]}`?" if close else ""
     return f"no such field.{hint} Allowed: {', '.join(allowed)}."
@@ -252,8 +252,8 @@ def _unknown_field(loc: Location) -> str:
 
 def _wanted(loc: Location) -> str:
     """What belongs at `loc`: the field of a model, or one entry of such a field."""
-    wants = _WANTS[_model_at(loc[:-1])] if loc else {}
-    is_entry = len(loc) > 1 and str(loc[-2]) in _WANTS_INSIDE and _model_at(loc[:-1]) is _model_at(loc[:-2])
+    wants = _WANTS[_model_of(loc[:-1])] if loc else {}
+    is_entry = len(loc) > 1 and str(loc[-2]) in _WANTS_INSIDE and _model_of(loc[:-1]) is _model_of(loc[:-2])
     return _WANTS_INSIDE[str(loc[-2])] if is_entry else wants.get(str(loc[-1]), "another value")
 
 
@@ -266,7 +266,7 @@ def _shown(given: object) -> str:
     return f" (given: {given!r})"
 
 
-def _model_at(loc: Location) -> type[BaseModel]:
+def _model_of(loc: Location) -> type[BaseModel]:
     """The model whose fields stand at `loc`, or that holds the field at `loc`."""
     match loc:
         case ["shrinkage", *_] | ["tables", _, "shrinkage", *_]:
@@ -298,17 +298,17 @@ def load_catalog(path: Path) -> Catalog:
 
 def load_catalogs(folder: Path) -> dict[str, Catalog]:
     """Every catalog in `folder`, by name; CatalogError when there is none, or two share a name."""
-    found: dict[str, tuple[Path, Catalog]] = {}
+    catalogs: dict[str, tuple[Path, Catalog]] = {}
     for path in sorted(folder.glob("*.yaml")):
         catalog = load_catalog(path)
-        if catalog.catalog in found:
-            message = f"{path} and {found[catalog.catalog][0]} are both named {catalog.catalog!r}."
+        if catalog.catalog in catalogs:
+            message = f"{path} and {catalogs[catalog.catalog][0]} are both named {catalog.catalog!r}."
             raise CatalogError(message, do="Rename one of the two.")
-        found[catalog.catalog] = (path, catalog)
-    if not found:
+        catalogs[catalog.catalog] = (path, catalog)
+    if not catalogs:
         message = f"There is no catalog (*.yaml) in {folder}."
         raise CatalogError(message, do="Write one with `backup-pipeline catalog init`, or correct BACKUP_CATALOGS.")
-    return {name: catalog for name, (_, catalog) in found.items()}
+    return {name: catalog for name, (_, catalog) in catalogs.items()}
 
 
 def named_catalog(name: str, catalogs: Mapping[str, Catalog], folder: Path) -> Catalog:

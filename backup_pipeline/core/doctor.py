@@ -112,14 +112,14 @@ def problems(lines: Sequence[Line]) -> Sequence[Line]:
 
 
 def judge_clock(
-    topic: str, whose: str, asked: datetime, theirs: datetime, answered: datetime, *, longest: timedelta = REFUSED
+    topic: str, whose: str, before: datetime, theirs: datetime, after: datetime, *, longest: timedelta = REFUSED
 ) -> Line:
-    """Whether the clock of `whose` agrees with ours, which said `asked` before and `answered` after it was read.
+    """Whether the clock of `whose` agrees with ours, which said `before` before and `after` after it was read.
 
     By more than `longest` nothing can be made.
     """
-    off = max(theirs - answered, asked - theirs, timedelta(0))
-    ahead = "ahead of" if theirs > answered else "behind"
+    off = max(theirs - after, before - theirs, timedelta(0))
+    ahead = "ahead of" if theirs > after else "behind"
     if off <= CLOCK_WARNING:
         return ok(topic, f"the clock of {whose} agrees with this machine's")
     what = f"the clock of {whose} is {off.total_seconds():.0f} seconds {ahead} this machine's"
@@ -190,9 +190,9 @@ class SourceFacts:
     role: str
     version: str
     major: int
-    asked: datetime
+    before: datetime
     now: datetime
-    answered: datetime
+    after: datetime
     powers: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     creates: tuple[str, ...] = ()

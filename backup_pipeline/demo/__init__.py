@@ -154,11 +154,11 @@ def _connected(url: str) -> Iterator[psycopg.Connection]:
 
 
 def _present(connection: psycopg.Connection) -> list[str]:
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass('public.' || name) IS NOT NULL ORDER BY name",
         [list(EXPORTED_TABLES + APPLICATION_TABLES)],
     )
-    return [name for (name,) in found]
+    return [name for (name,) in rows]
 
 
 def _refuse_existing(connection: psycopg.Connection) -> None:

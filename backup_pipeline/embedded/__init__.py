@@ -203,11 +203,11 @@ class EmbeddedPostgres:
             connection = Connection(host, port, pid, _created(pid), os.getpid(), password)
             if self._ready(connection, self._child):
                 return connection
-            said = self._home.log.read_bytes()[begin:].decode(errors="replace").strip()
+            log_text = self._home.log.read_bytes()[begin:].decode(errors="replace").strip()
             # Somebody may take the port between our look at it and the server's.
-            if "could not create any TCP/IP sockets" not in said:
+            if "could not create any TCP/IP sockets" not in log_text:
                 break
-        what = f"the PostgreSQL server of {self._home.path} did not start: {redact(_tail(said), password)}"
+        what = f"the PostgreSQL server of {self._home.path} did not start: {redact(_tail(log_text), password)}"
         raise BackupError(what, do=f"Correct the cause; the whole log is {self._home.log}.")
 
     def _own_limits(self) -> Limits | None:

@@ -158,8 +158,8 @@ def _initialise(home: Home, binaries: Binaries, identity: ProcessUser, *, lock: 
     done = run_dependent(command, identity, keep_open=(lock,))
     if done.returncode != 0:
         shutil.rmtree(staging, ignore_errors=True)
-        said = redact((done.stderr or done.stdout).strip()) or f"no message, exit {done.returncode}"
-        what = f"initdb failed in {home.path}: {said}"
+        message = redact((done.stderr or done.stdout).strip()) or f"no message, exit {done.returncode}"
+        what = f"initdb failed in {home.path}: {message}"
         reach = f"Every directory above {home.path} must let other users pass. " if identity.mode == "switched" else ""
         raise BackupError(what, do=f"{reach}Correct the cause, then start again.")
     staging.rename(home.cluster)

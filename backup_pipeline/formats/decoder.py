@@ -43,11 +43,11 @@ def open_duck(spool: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             database.execute("SET TimeZone = 'UTC'")
             yield database
     except duckdb.Error as error:
-        said = " ".join(str(error).split())
-        if isinstance(error, duckdb.OutOfMemoryException) or "space" in said.lower():
-            message = f"There is no room in {spool} to compare the backup's tables: {said}"
+        detail = " ".join(str(error).split())
+        if isinstance(error, duckdb.OutOfMemoryException) or "space" in detail.lower():
+            message = f"There is no room in {spool} to compare the backup's tables: {detail}"
             raise DiskFullError(message, do="Make room there, or set BACKUP_WORK_DIR to a larger disk.") from error
-        message = f"The backup's tables can not be compared: {said}"
+        message = f"The backup's tables can not be compared: {detail}"
         raise BackupError(message, do="Verify the backup at level 1, and report this.") from error
 
 
@@ -71,8 +71,8 @@ def orphans(
     there = f"SELECT 1 FROM {columns_sql(targets, 'p')} WHERE {equal}"  # noqa: S608
     lost = f"FROM {columns_sql(rows, 'r')} WHERE {given} AND NOT EXISTS ({there})"
     counted = database.execute(f"SELECT count(*) {lost}").fetchone()
-    found = counted[0] if counted else 0
-    if not found:
+    count = counted[0] if counted else 0
+    if not count:
         return Orphans(0, ())
     keys = ", ".join(f"r.{column_sql(mine)}::VARCHAR" for mine, _ in pairs)
     some = database.execute(f"SELECT DISTINCT {keys} {lost} ORDER BY ALL LIMIT {_EXAMPLES}").fetchall()
@@ -80,7 +80,7 @@ def orphans(
     distinct = f"SELECT DISTINCT {keys} FROM {columns_sql(targets, 'p')}"  # noqa: S608
     different = database.execute(f"SELECT count(*) FROM ({distinct})").fetchone()  # noqa: S608
     examples = tuple(tuple(str(value) for value in key) for key in some)
-    return Orphans(int(found), examples, different[0] if different else 0)
+    return Orphans(int(count), examples, different[0] if different else 0)
 
 
 def _value_sql(task: SheetTask, shown: Shown) -> str:
@@ -89,7 +89,7 @@ def _value_sql(task: SheetTask, shown: Shown) -> str:
     for number, hop in enumerate(shown.hops):
         files = columns_sql(task.parquet[hop.table], f"s{number}")
         pairs = zip(hop.columns, hop.from_columns, strict=True)
-        equal = " AND ".join(f"s{number}.{column_sql(theirs)} = {_at(number, mine)}" for theirs, mine in pairs)
+        equal = " AND ".join(f"s{number}.{column_sql(theirs)} = {_hop_column(number, mine)}" for theirs, mine in pairs)
         source, where = (f"{source} JOIN {files} ON {equal}", where) if number else (files, equal)
     value = f"s{len(shown.hops) - 1}.{column_sql(shown.column)}"
     if shown.joined:
@@ -97,7 +97,7 @@ def _value_sql(task: SheetTask, shown: Shown) -> str:
     return f"SELECT {value} FROM {source} WHERE {where}"  # noqa: S608
 
 
-def _at(hop: int, column: str) -> str:
+def _hop_column(hop: int, column: str) -> str:
     """A column of the row that a hop starts from: the table's own, or that of the hop before."""
     return f"s{hop - 1}.{column_sql(column)}" if hop else f"t.{_key(column)}"
 
@@ -139,14 +139,14 @@ class RowStream:
         self._tables = tables
         self._held: pa.Table | None = None
 
-    def take(self, rows: int, at_once: int) -> Iterator[pa.Table]:
+    def take(self, rows: int, most: int) -> Iterator[pa.Table]:
         """The next `rows` rows, at most `at_once` of them at a time; fewer when there are no more."""
         while rows > 0 and self._fill():
-            part = self._next(min(rows, at_once))
+            part = self._next(min(rows, most))
             rows -= part.num_rows
             yield part
 
-    def take_one(self, rows: int) -> pa.Table | None:
+    def take_table(self, rows: int) -> pa.Table | None:
         """The next `rows` rows as one table; None when there are no more."""
         parts = [*self.take(rows, rows)]
         return pa.concat_tables(parts) if parts else None
@@ -187,15 +187,15 @@ def columns_difference(rows: Iterable[pa.Table], content: ByteReader, task: Shee
     before = 0
     for table in rows:
         wanted = _as_written(table, task.timezone)
-        found = there.take_one(table.num_rows)
-        if found is None or found.num_rows < table.num_rows:
-            return f"has {before + (found.num_rows if found else 0):,} rows; the manifest says {expected:,}."
-        for at, number in enumerate(known):
-            if (row := _first_difference(wanted[at], found.column(at))) is not None:
+        compared = there.take_table(table.num_rows)
+        if compared is None or compared.num_rows < table.num_rows:
+            return f"has {before + (compared.num_rows if compared else 0):,} rows; the manifest says {expected:,}."
+        for index, number in enumerate(known):
+            if (row := _first_difference(wanted[index], compared.column(index))) is not None:
                 title = task.columns[number].title
                 return f"differs from the Parquet files in row {before + row + 1:,}, column {title!r}."
         before += table.num_rows
-    return None if there.take_one(1) is None else f"has more than the {expected:,} rows of the manifest."
+    return None if there.take_table(1) is None else f"has more than the {expected:,} rows of the manifest."
 
 
 def _as_written(table: pa.Table, timezone: str) -> list[pa.ChunkedArray]:
@@ -249,7 +249,7 @@ def _first_difference(wanted: pa.ChunkedArray, there: pa.ChunkedArray) -> int | 
     if wanted.equals(there):
         return None
     pairs = enumerate(zip(wanted.to_pylist(), there.to_pylist(), strict=True))
-    return next(row for row, (one, other) in pairs if one != other)
+    return next(row for row, (expected, other) in pairs if expected != other)
 
 
 _PIECE = 1 << 20
@@ -286,35 +286,37 @@ def _bytes_difference(rows: Iterable[pa.Table], content: ByteReader, timezone: s
     before = 0
     for table in rows:
         batch = table.combine_chunks().to_batches()[0]
-        at = _first_sheet_difference(batch, content, timezone)
-        if at is not None:
-            return f"differs from the Parquet files in row {before + _row_at(batch, at, timezone) + 1:,}."
+        offset = _first_sheet_difference(batch, content, timezone)
+        if offset is not None:
+            return f"differs from the Parquet files in row {before + _row_of_byte(batch, offset, timezone) + 1:,}."
         before += batch.num_rows
     return None if content.at_end() else f"has more than the {before:,} rows of the Parquet files."
 
 
 def _first_sheet_difference(batch: pa.RecordBatch, content: ByteReader, timezone: str) -> int | None:
     """The first byte of the lines of `batch` that `content` does not have; a piece is compared at a time."""
-    at = 0
+    offset = 0
     for part in csv_rows(batch, timezone):
         lines = memoryview(part)
         for start in range(0, len(lines), _PIECE):
-            wanted = bytes(lines[start : start + _PIECE])
-            there = content.exactly(len(wanted))
-            if there != wanted:
-                pairs = enumerate(zip(there, wanted, strict=False))
-                same = next((place for place, (one, other) in pairs if one != other), min(len(there), len(wanted)))
-                return at + start + same
-        at += len(lines)
+            expected = bytes(lines[start : start + _PIECE])
+            actual = content.exactly(len(expected))
+            if actual != expected:
+                pairs = enumerate(zip(actual, expected, strict=False))
+                equal = next(
+                    (index for index, (left, right) in pairs if left != right), min(len(actual), len(expected))
+                )
+                return offset + start + equal
+        offset += len(lines)
     return None
 
 
-def _row_at(batch: pa.RecordBatch, at: int, timezone: str) -> int:
-    """The row of `batch` in whose line the byte `at` is."""
+def _row_of_byte(batch: pa.RecordBatch, offset: int, timezone: str) -> int:
+    """The row of `batch` whose line has the byte `offset`."""
     end = 0
     for row in range(batch.num_rows):
         end += sum(len(part) for part in csv_rows(batch.slice(row, 1), timezone))
-        if at < end:
+        if offset < end:
             return row
     return int(batch.num_rows)
 
@@ -323,15 +325,15 @@ def _sheet_rows(task: SheetTask, database: duckdb.DuckDBPyConnection) -> Iterato
     """The rows of the sheet, without the columns that can not be made anew."""
     shown = [column for column in task.columns if column.why_not is None]
     own = [column.column for column in shown if not column.hops]
-    found = RowStream(_looked_up(task, [column for column in shown if column.hops], database))
+    look_ups = RowStream(_looked_up(task, [column for column in shown if column.hops], database))
     for batch in parquet_groups(task.parquet[task.table.name], list(dict.fromkeys(own))):
-        looked = found.take_one(batch.num_rows) if len(own) < len(shown) else None
-        yield _joined(batch, looked, shown)
+        values = look_ups.take_table(batch.num_rows) if len(own) < len(shown) else None
+        yield _joined(batch, values, shown)
 
 
-def _joined(batch: pa.Table, looked: pa.Table | None, shown: Sequence[Shown]) -> pa.Table:
-    found = iter(looked.columns if looked is not None else ())
-    columns = [next(found) if column.hops else batch[column.column] for column in shown]
+def _joined(batch: pa.Table, values: pa.Table | None, shown: Sequence[Shown]) -> pa.Table:
+    look_ups = iter(values.columns if values is not None else ())
+    columns = [next(look_ups) if column.hops else batch[column.column] for column in shown]
     names = [f"c{number}" for number in range(len(columns))]
     return pa.table([*columns, pa.nulls(batch.num_rows, pa.string())], names=[*names, _ROWS_COLUMN])
 
@@ -340,8 +342,8 @@ def _looked_up(task: SheetTask, shown: Sequence[Shown], database: duckdb.DuckDBP
     if not shown:
         return
     for batch in database.sql(look_up_sql(task)).to_arrow_reader(_ROWS):
-        columns = [_as_exported(batch.column(at), column) for at, column in enumerate(shown)]
-        yield pa.table(columns, names=[f"c{at}" for at in range(len(columns))])
+        columns = [_as_exported(batch.column(index), column) for index, column in enumerate(shown)]
+        yield pa.table(columns, names=[f"c{index}" for index in range(len(columns))])
 
 
 def _as_exported(values: pa.Array, shown: Shown) -> pa.Array:
@@ -373,11 +375,13 @@ class FileFingerprints:
 
     def of_sheets(self, files: Sequence[Iterator[bytes]], titles: Sequence[str], wanted: Sequence[str]) -> Fingerprint:
         """Of the cells under the titles `wanted` in all records of these CSV files, which have `titles`."""
-        found = _NOTHING
+        total = _NOTHING
         for content in files:
-            part = self._of_sheet(content, titles, [titles.index(title) for title in wanted])
-            found = Fingerprint(found.rows + part.rows, found.total + part.total, found.folded ^ part.folded)
-        return found
+            fingerprint = self._of_sheet(content, titles, [titles.index(title) for title in wanted])
+            total = Fingerprint(
+                total.rows + fingerprint.rows, total.total + fingerprint.total, total.folded ^ fingerprint.folded
+            )
+        return total
 
     def _of_sheet(self, content: Iterator[bytes], titles: Sequence[str], wanted: Sequence[int]) -> Fingerprint:
         reader, header = ByteReader(content), csv_header(titles)
@@ -396,10 +400,10 @@ def _batches(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
 
 
 def _fingerprint(database: duckdb.DuckDBPyConnection, values: Sequence[str], source: str) -> Fingerprint:
-    row = ", ".join(values) or "0"
-    sums = f"count(*), coalesce(sum(hash({row})), 0), coalesce(bit_xor(hash({_SALT}, {row})), 0)"
-    found = database.execute(f"SELECT {sums} FROM {source}").fetchone()  # noqa: S608
-    rows, total, folded = found or (0, 0, 0)
+    values_sql = ", ".join(values) or "0"
+    sums = f"count(*), coalesce(sum(hash({values_sql})), 0), coalesce(bit_xor(hash({_SALT}, {values_sql})), 0)"
+    row = database.execute(f"SELECT {sums} FROM {source}").fetchone()  # noqa: S608
+    rows, total, folded = row or (0, 0, 0)
     return Fingerprint(int(rows), int(total), int(folded))
 
 

@@ -145,8 +145,8 @@ class EncryptedBundle:
 
     def _recipients(self) -> tuple[str, ...]:
         try:
-            said = json.loads(whole(self.inner.stream(NOTICE_PATH), MOST_NOTE, NOTICE_PATH))
-            return tuple(str(name) for name in said["recipients"])
+            notice = json.loads(whole(self.inner.stream(NOTICE_PATH), MOST_NOTE, NOTICE_PATH))
+            return tuple(str(name) for name in notice["recipients"])
         except (NotFoundError, VerificationError, ValueError, KeyError, TypeError, RecursionError):
             return ()
 

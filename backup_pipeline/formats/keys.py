@@ -46,8 +46,8 @@ class Identity:
 
 def parse_recipients(text: str, *, setting: str) -> tuple[Recipient, ...]:
     """The recipients in `text`, each once; SettingsError, naming the one that is wrong."""
-    found = {name: _recipient(name, setting) for name in _names(text.split())}
-    return tuple(found.values())
+    recipients = {name: _recipient(name, setting) for name in _names(text.split())}
+    return tuple(recipients.values())
 
 
 def _names(words: Sequence[str]) -> Iterator[str]:
@@ -83,11 +83,11 @@ def parse_identities(text: str, *, where: str) -> tuple[Identity, ...]:
 
 def _identity(key: str, where: str) -> Identity:
     try:
-        found = pyrage.x25519.Identity.from_str(key)
+        identity = pyrage.x25519.Identity.from_str(key)
     except pyrage.IdentityError:  # its text may hold the key
         message = f"{where} holds a line that is no age private key."
         raise SettingsError(message, do=_IDENTITY_FORM) from None
-    return Identity(str(found.to_public()), found)
+    return Identity(str(identity.to_public()), identity)
 
 
 def _ssh_identity(text: str, where: str) -> Identity:
@@ -100,8 +100,8 @@ def _ssh_identity(text: str, where: str) -> Identity:
 
 def new_identity() -> tuple[str, str]:
     """A new pair: the private key, and its recipient."""
-    made = pyrage.x25519.Identity.generate()
-    return str(made), str(made.to_public())
+    identity = pyrage.x25519.Identity.generate()
+    return str(identity), str(identity.to_public())
 
 
 _OTHER_COPY = "Use another copy of it, or another backup."
@@ -296,14 +296,14 @@ def public_text(key: Ed25519PublicKey) -> str:
 def parse_seal_key(text: str, *, where: str) -> Ed25519PrivateKey:
     """The private key in `text`, what stands around it aside; SettingsError, naming `where`, when there is none."""
     try:
-        found = load_pem_private_key(text.encode(), password=None)
+        key = load_pem_private_key(text.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         message = f"{where} holds no private key that can seal: nothing in it is an unencrypted PEM key."
         raise SettingsError(message, do="Name a file that `backup-pipeline key seal` made.") from None
-    if not isinstance(found, Ed25519PrivateKey):
+    if not isinstance(key, Ed25519PrivateKey):
         message = f"{where} holds a private key of another kind than Ed25519."
         raise SettingsError(message, do="Name a file that `backup-pipeline key seal` made.")
-    return found
+    return key
 
 
 def parse_public_keys(text: str, *, setting: str) -> tuple[Ed25519PublicKey, ...]:

@@ -54,7 +54,7 @@ def load_lines(plan: Recovery) -> Iterator[str]:
     yield from _lines_of_schema(plan.before)
     yield "cat <<'END'"
     for table in plan.tables:
-        yield from _made(table)
+        yield from _create_table_lines(table)
     yield "END"
     for table in plan.tables:
         yield from _filled(table)
@@ -101,7 +101,7 @@ def _filled(table: RecoveredTable) -> Iterator[str]:
     yield from (f"  format({message}, :ROW_COUNT)::int END \\g /dev/null", "END")
 
 
-def _made(table: RecoveredTable) -> Iterator[str]:
+def _create_table_lines(table: RecoveredTable) -> Iterator[str]:
     target = full_name_sql(table.target)
     if table.plain is not None:
         schema = table.plain.target[0]
@@ -122,12 +122,12 @@ def _key(plain: PlainTable) -> str:
     return f"ALTER TABLE {full_name_sql(plain.target)} ADD PRIMARY KEY ({', '.join(map(name_sql, plain.key))});"
 
 
-def _set(one: RecoveredSequence) -> str:
-    sequence = text_sql(_regclass(one.sequence))
-    if one.last_value is not None or one.table is None:
-        return f"SELECT setval({sequence}, {one.last_value}, {'true' if one.is_called else 'false'});"
-    largest = f"max({name_sql(one.column)})"
-    return f"SELECT setval({sequence}, {largest}) FROM {full_name_sql(one.table)} HAVING {largest} IS NOT NULL;"  # noqa: S608
+def _set(state: RecoveredSequence) -> str:
+    sequence = text_sql(_regclass(state.sequence))
+    if state.last_value is not None or state.table is None:
+        return f"SELECT setval({sequence}, {state.last_value}, {'true' if state.is_called else 'false'});"
+    largest = f"max({name_sql(state.column)})"
+    return f"SELECT setval({sequence}, {largest}) FROM {full_name_sql(state.table)} HAVING {largest} IS NOT NULL;"  # noqa: S608
 
 
 def _file(table: RecoveredTable) -> str:
@@ -260,18 +260,18 @@ def _how(manifest: Manifest, schema: str) -> Iterator[str]:
 
 
 def _recover(manifest: Manifest, schema: str) -> Iterator[str]:
-    found = recovery(manifest, schema)
+    plan = recovery(manifest, schema)
     yield _filled_text(
         _RECOVER,
         major=manifest.snapshot.server_version.partition(".")[0],
         fence=FENCE,
         folder=FOLDER,
-        order=_wrapped_text(f"{table.entry.name} {table.entry.row_count}" for table in found.tables),
-        unpack="\n".join(unpack_lines(found)),
-        load="\n".join(load_lines(found)),
+        order=_wrapped_text(f"{table.entry.name} {table.entry.row_count}" for table in plan.tables),
+        unpack="\n".join(unpack_lines(plan)),
+        load="\n".join(load_lines(plan)),
     )
-    if found.lacking:
-        yield "\n".join(["NOT AS IT WAS, ONCE RECOVERED", *_items(found.lacking), ""])
+    if plan.lacking:
+        yield "\n".join(["NOT AS IT WAS, ONCE RECOVERED", *_items(plan.lacking), ""])
 
 
 def _filled_text(text: str, **values: str) -> str:

@@ -250,13 +250,13 @@ def schema_problems(schema: pa.Schema, columns: tuple[ColumnEntry, ...]) -> Iter
         return
     for field, column in zip(schema, columns, strict=True):
         pg_type = (field.metadata or {}).get(b"pg_type", b"").decode(errors="replace")
-        for what, there, said in (
+        for what, actual, expected in (
             ("Arrow type", field.type, arrow_type(column.arrow_type)),
             ("PostgreSQL type", pg_type, column.pg_type),
             ("nullability", field.nullable, column.nullable),
         ):
-            if there != said:
-                yield f"has column {column.name} with the {what} {there}; the manifest says {said}."
+            if actual != expected:
+                yield f"has column {column.name} with the {what} {actual}; the manifest says {expected}."
 
 
 def _group_problems(opened: pq.ParquetFile) -> Generator[str, None, int]:
@@ -267,18 +267,18 @@ def _group_problems(opened: pq.ParquetFile) -> Generator[str, None, int]:
         rows += group.num_rows
         if group.num_rows != footer.num_rows:
             yield f"has {group.num_rows:,} rows in row group {number}; its footer says {footer.num_rows:,}."
-        for at, name in enumerate(group.column_names):
-            for problem in _column_problems(group.column(at), footer.column(at).statistics):
+        for index, name in enumerate(group.column_names):
+            for problem in _column_problems(group.column(index), footer.column(index).statistics):
                 yield f"{problem} (column {name}, row group {number})"
     return rows
 
 
-def _column_problems(values: pa.ChunkedArray, said: pq.Statistics | None) -> Iterator[str]:
-    if said is None:
+def _column_problems(values: pa.ChunkedArray, statistics: pq.Statistics | None) -> Iterator[str]:
+    if statistics is None:
         return
-    if said.has_null_count and said.null_count != values.null_count:
-        yield f"holds {values.null_count:,} nulls; its footer says {said.null_count:,}."
-    if said.has_min_max and (limits := _limits(values)) and limits != _said_limits(said, values.type):
+    if statistics.has_null_count and statistics.null_count != values.null_count:
+        yield f"holds {values.null_count:,} nulls; its footer says {statistics.null_count:,}."
+    if statistics.has_min_max and (limits := _limits(values)) and limits != _footer_limits(statistics, values.type):
         yield "holds other least and greatest values than its footer says."
 
 
@@ -287,8 +287,8 @@ def _limits(values: pa.ChunkedArray) -> _Limits | None:
 
     Not a number stands outside the order, in files and here.
     """
-    found = pc.min_max(_ordered(values))
-    least, greatest = found["min"].as_py(), found["max"].as_py()
+    extremes = pc.min_max(_ordered(values))
+    least, greatest = extremes["min"].as_py(), extremes["max"].as_py()
     return None if least is None or least != least else (least, greatest)  # NaN differs from itself
 
 
@@ -304,8 +304,8 @@ def _ordered(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return values.cast(pa.binary()) if pa.types.is_string(kind) else values
 
 
-def _said_limits(said: pq.Statistics, kind: pa.DataType) -> _Limits:
-    return (said.min, said.max) if pa.types.is_decimal(kind) else (said.min_raw, said.max_raw)
+def _footer_limits(statistics: pq.Statistics, kind: pa.DataType) -> _Limits:
+    return (statistics.min, statistics.max) if pa.types.is_decimal(kind) else (statistics.min_raw, statistics.max_raw)
 
 
 _DO = "Read another date, or a backup's bundle; `backup-pipeline verify` says whether that is sound."

@@ -76,14 +76,14 @@ class _Reader:
 
     def take(self, text: str) -> Iterator[list[Cell]]:
         """The records that end in `text`."""
-        text, at = self._rest + text, 0
-        while (found := self._cell(text, at)) is not None:
-            value, at, ends = found
+        text, position = self._rest + text, 0
+        while (cell := self._cell(text, position)) is not None:
+            value, position, ends = cell
             self._row.append(value)
             if ends:
                 yield self._row
                 self._row = []
-        self._rest = text[self._at(text, at) :]
+        self._rest = text[self._at(text, position) :]
         if len(self._rest) > _MOST_REST:
             raise _no_csv(self._rest)
 
@@ -92,18 +92,18 @@ class _Reader:
         if self._rest or self._row or self._open is not None:
             raise _no_csv(self._rest)
 
-    def _cell(self, text: str, at: int) -> tuple[Cell, int, bool] | None:
+    def _cell(self, text: str, position: int) -> tuple[Cell, int, bool] | None:
         """The next cell, where it ends, and whether its record does; None when it goes on after `text`."""
         if self._open is None:
-            if match := _CELL.match(text, at):
+            if match := _CELL.match(text, position):
                 return _value(match), match.end(), match["end"] != ","
-            if text[at : at + 1] != '"':
+            if text[position : position + 1] != '"':
                 return None
-            self._open, at = _OpenText(), at + 1
-        at = self._open.take(text, at)
-        end = _END.match(text, at) if self._open.closed else None
+            self._open, position = _OpenText(), position + 1
+        position = self._open.take(text, position)
+        end = _END.match(text, position) if self._open.closed else None
         if end is None:
-            self._open.at = at
+            self._open.at = position
             return None
         value, self._open = self._open.value(), None
         return value, end.end(), end[0] != ","
@@ -128,23 +128,23 @@ class _OpenText:
         self._signs = 0
         self._quote = False
 
-    def take(self, text: str, at: int) -> int:
+    def take(self, text: str, position: int) -> int:
         """Take what belongs to it from `at` on; where that ends."""
         while not self.closed:
-            if self._quote and at < len(text):  # the last sign of the text before
-                self._quote, self.closed = False, text[at] != '"'
+            if self._quote and position < len(text):  # the last sign of the text before
+                self._quote, self.closed = False, text[position] != '"'
                 if not self.closed:
                     self._add('"')
-                    at += 1
+                    position += 1
                 continue
-            quote = text.find('"', at)
-            self._add(text[at : quote if quote >= 0 else None])
+            quote = text.find('"', position)
+            self._add(text[position : quote if quote >= 0 else None])
             if quote < 0:
                 return len(text)
-            self._quote, at = True, quote + 1
-            if at == len(text):
-                return at
-        return at
+            self._quote, position = True, quote + 1
+            if position == len(text):
+                return position
+        return position
 
     def value(self) -> str:
         """The text, or its beginning."""
@@ -301,9 +301,9 @@ def _first(records: Iterator[list[Cell]]) -> list[list[Cell]]:
 def _lay_out(page: WriteOnlyWorksheet, titles: Sequence[Cell], first: Sequence[Sequence[Cell]]) -> None:
     """Freeze the titles, and make columns as wide as what their first rows show."""
     page.freeze_panes = "A2"
-    for at, title in enumerate(titles):
-        shown = [_length(title) + _FILTER_BUTTON, *(_length(record[at]) for record in first if at < len(record))]
-        page.column_dimensions[get_column_letter(at + 1)].width = min(max(shown) + 1, _WIDEST)
+    for index, title in enumerate(titles):
+        shown = [_length(title) + _FILTER_BUTTON, *(_length(record[index]) for record in first if index < len(record))]
+        page.column_dimensions[get_column_letter(index + 1)].width = min(max(shown) + 1, _WIDEST)
 
 
 def _length(value: Cell) -> int:
@@ -335,7 +335,7 @@ class _Styles:
         """A cell of the first row."""
         return self._cell(text if text is not None else "", self._bold)
 
-    def cell(self, at: int, value: Cell) -> object:
+    def cell(self, column: int, value: Cell) -> object:
         """A cell of the column `at`."""
         if value is None:
             return None
@@ -348,8 +348,8 @@ class _Styles:
             return self._cell(value, self._moment)
         if isinstance(value, date):
             return self._cell(value, self._day)
-        number = not isinstance(value, bool) and at < len(self._numbers)
-        return self._cell(value, self._numbers[at] if number else self._general)
+        number = not isinstance(value, bool) and column < len(self._numbers)
+        return self._cell(value, self._numbers[column] if number else self._general)
 
     def _cell(self, value: Cell, style: StyleArray) -> WriteOnlyCell:
         cell = WriteOnlyCell(self._page, value)

@@ -161,9 +161,9 @@ class LedgerFacts:
     revision: str | None
     wanted: str
     readonly: tuple[str, ...]
-    asked: datetime
+    before: datetime
     now: datetime
-    answered: datetime
+    after: datetime
 
 
 def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
@@ -171,19 +171,19 @@ def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
     engine = ledger_engine(url)
     try:
         with ledger_errors(url), engine.connect() as connection:
-            asked = clock()
+            before = clock()
             now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-            answered = clock()
+            after = clock()
             found, readonly = current_revision(connection), _readonly(connection)
-            return LedgerFacts(found, head_revision(), readonly, asked, now, answered)
+            return LedgerFacts(found, head_revision(), readonly, before, now, after)
     finally:
         engine.dispose()
 
 
 def _readonly(connection: Connection) -> tuple[str, ...]:
     """The tables that this role may not add rows to; one that is not there is none."""
-    asked = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'INSERT'), true)")
-    return tuple(name for name in _WRITTEN if not connection.execute(asked, {"name": name}).scalar_one())
+    privilege = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'INSERT'), true)")
+    return tuple(name for name in _WRITTEN if not connection.execute(privilege, {"name": name}).scalar_one())
 
 
 def run_migrations(connection: Connection) -> None:

@@ -16,12 +16,12 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 @cache
 def library() -> ctypes.CDLL:
     """The library; SettingsError when it was not built."""
-    here = Path(__file__).parent
-    found = next((path for suffix in EXTENSION_SUFFIXES if (path := here / (_NAME + suffix)).exists()), None)
-    if found is None:
-        message = f"The compiled part of backup_pipeline is missing in {here}."
+    folder = Path(__file__).parent
+    path = next((path for suffix in EXTENSION_SUFFIXES if (path := folder / (_NAME + suffix)).exists()), None)
+    if path is None:
+        message = f"The compiled part of backup_pipeline is missing in {folder}."
         raise SettingsError(message, do="Run `make setup`, or `pip install` the package again: that builds it.")
-    loaded = ctypes.CDLL(str(found))
+    loaded = ctypes.CDLL(str(path))
     loaded.take_rows.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _COUNT]
     loaded.take_rows.restype = _COUNT
     loaded.forget_row.argtypes = [_POINTER, _POINTER]

@@ -235,7 +235,7 @@ class Trial:
 
     def _writing(self) -> Iterator[Line]:
         key = f"{FOLDER}{self.name}.txt"
-        asked = self.clock()
+        before = self.clock()
         try:
             stored = self._put(key)
         except BackupError as error:
@@ -243,7 +243,7 @@ class Trial:
             yield problem(self.topic, f"nothing can be written to {self.store.url}: {error.what}", do)
             return
         yield ok(self.topic, f"{self.store.url} takes an object")
-        yield judge_clock(self.topic, "the store", asked, stored.modified, self.clock(), longest=_SIGNED)
+        yield judge_clock(self.topic, "the store", before, stored.modified, self.clock(), longest=_SIGNED)
         yield from self._reading(key)
         if self.bucket is not None:
             yield from self._examining(key, self.bucket)

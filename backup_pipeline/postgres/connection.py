@@ -32,11 +32,11 @@ from backup_pipeline.core.secrets import is_unambiguous, redact, redact_url
 @cache
 def function_address(name: str) -> int:
     """The address of libpq's function `name`."""
-    found = ctypes.cast(getattr(_libpq(), name), ctypes.c_void_p).value
-    if found is None:
+    address = ctypes.cast(getattr(_libpq(), name), ctypes.c_void_p).value
+    if address is None:
         message = f"libpq has no function {name}."
         raise LookupError(message)
-    return found
+    return address
 
 
 def connection_address(connection: psycopg.Connection[Any]) -> int:
@@ -182,11 +182,11 @@ class Endpoint:
         hidden = {name: value for name, value in given.items() if name in SECRET_PARAMETERS}
         return make_conninfo(**{**public, **self._ours(role, connect_timeout_s)}), hidden
 
-    def at(self, connection: psycopg.Connection[Any]) -> Endpoint:
+    def reached_by(self, connection: psycopg.Connection[Any]) -> Endpoint:
         """The endpoint that `connection` reached: its server and nothing left open, wherever it came from.
 
         Of several hosts, or addresses of one name, it is the one; the name stays, because certificates are for names.
-        What a service, the environment and password files said is said here.
+        What a service, the environment and password files add is written out.
         """
         known = {option.keyword.decode(): option.val.decode() for option in connection.pgconn.info if option.val}
         info = connection.info
@@ -259,10 +259,10 @@ def _address(parts: Mapping[str, str], known: Mapping[str, str]) -> str:
 
 def _defaults(parts: Mapping[str, str]) -> dict[str, str]:
     """What libpq would take from its environment for these parameters; a service's may be anything."""
-    found = {option.keyword.decode(): option.val.decode() for option in Conninfo.get_defaults() if option.val}
-    if "service" in parts or "service" in found:
-        return {name: value for name, value in found.items() if name == "service"}
-    return {name: value for name, value in found.items() if name in {"host", "hostaddr", "port", "dbname", "user"}}
+    defaults = {option.keyword.decode(): option.val.decode() for option in Conninfo.get_defaults() if option.val}
+    if "service" in parts or "service" in defaults:
+        return {name: value for name, value in defaults.items() if name == "service"}
+    return {name: value for name, value in defaults.items() if name in {"host", "hostaddr", "port", "dbname", "user"}}
 
 
 def _taken_apart(url: str, name: str) -> tuple[dict[str, str], str]:
@@ -396,7 +396,7 @@ class Route:
         return session
 
     def _check(self, session: Session) -> None:
-        if _asked(session, _WHO)["started"] != self.started:
+        if _row_of(session, _WHO)["started"] != self.started:
             what = f"Behind {self.endpoint} another server answered than the one that was reached first."
             do = "A balancer stands there, or the server was restarted: name one server in the URL, then run it again."
             raise UnsuitableConnectionError(what, do)
@@ -416,10 +416,10 @@ def first_connection(endpoint: Endpoint, role: str, connect_timeout_s: int) -> t
 
 
 def _route(session: Session, endpoint: Endpoint, connect_timeout_s: int) -> Route:
-    row = _asked(session, _WHO)
+    row = _row_of(session, _WHO)
     # A server names its own process to whoever connects, a pooler or proxy makes a number up.
     relayed = row["pid"] != session.info.backend_pid
-    reached = endpoint.at(session)
+    reached = endpoint.reached_by(session)
     if relayed and _is_shared(session, reached, connect_timeout_s):
         raise _pooled(reached)
     return Route(reached, row["started"], connect_timeout_s, relayed)
@@ -430,7 +430,7 @@ def _open(endpoint: Endpoint, role: str, connect_timeout_s: int) -> Session:
     return psycopg.connect(conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None)
 
 
-def _asked(session: Session, sql: str) -> dict[str, Any]:
+def _row_of(session: Session, sql: str) -> dict[str, Any]:
     with _FIRST_ANSWER.waiting(session):
         [row] = session.execute(sql.encode()).fetchall()
     return row
@@ -444,11 +444,11 @@ def _is_shared(session: Session, endpoint: Endpoint, connect_timeout_s: int) -> 
     """
     other = _open(endpoint, "second look", connect_timeout_s)
     try:
-        pids = [{_asked(one, _WHO)["pid"] for _ in range(_LOOKS)} for one in (session, other, session)]
+        pids = [{_row_of(client, _WHO)["pid"] for _ in range(_LOOKS)} for client in (session, other, session)]
     finally:
         other.close()
-    own = pids[0] | pids[2]
-    return len(own) > 1 or len(pids[1]) > 1 or own == pids[1]
+    first_pids = pids[0] | pids[2]
+    return len(first_pids) > 1 or len(pids[1]) > 1 or first_pids == pids[1]
 
 
 def _pooled(endpoint: Endpoint) -> UnsuitableConnectionError:

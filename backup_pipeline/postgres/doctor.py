@@ -69,10 +69,10 @@ def examine_source(url: str, clock: Clock, *, connect_timeout_s: int = 10) -> So
 
 
 def _facts(session: psycopg.Connection[Row], endpoint: Endpoint, clock: Clock) -> SourceFacts:
-    asked = clock()
-    now: datetime = _one(session, _CLOCK)["now"]
-    answered = clock()
-    server = _one(session, _SERVER)
+    before = clock()
+    now: datetime = _single_row(session, _CLOCK)["now"]
+    after = clock()
+    server = _single_row(session, _SERVER)
     relations = session.execute(_RELATIONS).fetchall()
     creates = [str(row["name"]) for row in session.execute(_SCHEMAS).fetchall()]
     return SourceFacts(
@@ -80,9 +80,9 @@ def _facts(session: psycopg.Connection[Row], endpoint: Endpoint, clock: Clock) -
         role=str(server["role"]),
         version=str(server["version"]),
         major=int(server["number"]) // 10_000,
-        asked=asked,
+        before=before,
         now=now.astimezone(UTC),
-        answered=answered,
+        after=after,
         powers=_powers(server),
         writable=tuple(str(row["name"]) for row in relations if row["writable"]),
         creates=tuple([f"database {server['database']}", *creates] if server["create_here"] else creates),
@@ -99,7 +99,7 @@ def _powers(server: Row) -> tuple[str, ...]:
         "createrole": "one that creates roles",
         "createdb": "one that creates databases",
     }
-    return tuple(said for name, said in named.items() if server[name])
+    return tuple(power for name, power in named.items() if server[name])
 
 
 def _ends(server: Row) -> list[str]:
@@ -108,11 +108,11 @@ def _ends(server: Row) -> list[str]:
 
 
 def _standby(session: psycopg.Connection[Row]) -> Standby:
-    row = _one(session, _STANDBY)
+    row = _single_row(session, _STANDBY)
     lag = None if row["lag"] is None else timedelta(seconds=float(row["lag"]))
     return Standby(lag, bool(row["feedback"]), float(row["delay_s"]), bool(row["streams"]))
 
 
-def _one(session: psycopg.Connection[Row], sql: str) -> Row:
+def _single_row(session: psycopg.Connection[Row], sql: str) -> Row:
     [row] = session.execute(sql).fetchall()
     return row

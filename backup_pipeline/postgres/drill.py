@@ -18,7 +18,7 @@ from backup_pipeline.core.restore.model import Name, TargetColumn
 from backup_pipeline.core.restore.tables import SequenceState
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, parse_endpoint
-from backup_pipeline.postgres.errors import server_said
+from backup_pipeline.postgres.errors import server_message
 from backup_pipeline.postgres.restore.sql import names
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
 from backup_pipeline.postgres.target_facts import Row, TargetConnection, connect_error, oids_of, sequences_of
@@ -166,22 +166,22 @@ class PostgresScratch:
                 with work.connection.transaction(force_rollback=True):
                     return _drawn(work, wanted)
             except psycopg.errors.UniqueViolation as error:
-                index = next((one for one in table.unique if one.name == error.diag.constraint_name), None)
+                index = next((index for index in table.unique if index.name == error.diag.constraint_name), None)
                 taken = tuple(name for name in table.fed if index is not None and name in index.columns)
-                return Inserted(taken=taken, refused="" if taken else server_said(error))
+                return Inserted(taken=taken, refused="" if taken else server_message(error))
             except psycopg.Error as error:
-                return Inserted(refused=self._endpoint.redact(server_said(error)))
+                return Inserted(refused=self._endpoint.redact(server_message(error)))
 
     def drop_row(self, table: Name) -> None:
         """Delete one row, whatever refers to it: no foreign key is asked, no trigger fires but those made for that.
 
         TargetError from a server before 15, where only a superuser could, when something refers to the row.
         """
-        one = f"SELECT tableoid, ctid FROM {relation_sql(table)} LIMIT 1"  # noqa: S608
+        row = f"SELECT tableoid, ctid FROM {relation_sql(table)} LIMIT 1"  # noqa: S608
         with self._work() as work, work.connection.transaction():
             if work.number(MAY_REPLICATE):
                 work.run("SET LOCAL session_replication_role = replica", "losing a row")
-            work.run(f"DELETE FROM {relation_sql(table)} WHERE (tableoid, ctid) = ({one})", "losing a row")  # noqa: S608
+            work.run(f"DELETE FROM {relation_sql(table)} WHERE (tableoid, ctid) = ({row})", "losing a row")  # noqa: S608
 
     @contextmanager
     def _work(self) -> Iterator[TargetConnection]:

@@ -87,7 +87,7 @@ def loadable(sql: str, settings: Collection[str]) -> str:
 
 
 def _without_version(statement: re.Match[str]) -> str:
-    options = [one for one in statement[2].split(", ") if not one.startswith(_COLUMN_VERSION)]
+    options = [option for option in statement[2].split(", ") if not option.startswith(_COLUMN_VERSION)]
     return f"{statement[1]}{', '.join(options)});\n" if options else ""
 
 
@@ -166,15 +166,15 @@ class SchemaDump:
         raise SourceUnavailableError(message, do=_UNREACHABLE)
 
     def _failed(self, complaint: str) -> BackupError:
-        said = self._endpoint.redact(" ".join(complaint.split()))
-        if _LOST.search(said):
-            return SourceUnavailableError(f"pg_dump lost its connection to {self._endpoint}: {said}", do=_UNREACHABLE)
-        said, locking = _LOCKING.subn("", said)
+        detail = self._endpoint.redact(" ".join(complaint.split()))
+        if _LOST.search(detail):
+            return SourceUnavailableError(f"pg_dump lost its connection to {self._endpoint}: {detail}", do=_UNREACHABLE)
+        detail, locking = _LOCKING.subn("", detail)
         if locking and (blocked := self._blocked()):
             message = f"pg_dump could not lock the tables of {self._endpoint}, to read the schema. {blocked}"
             return SourceUnavailableError(message, do=way_out(blocked))
-        do = _NO_OPTIONS if "unsupported startup parameter" in said else "Look at its message."
-        return SourceError(f"pg_dump could not read the schema of {self._endpoint}: {said}", do=do)
+        do = _NO_OPTIONS if "unsupported startup parameter" in detail else "Look at its message."
+        return SourceError(f"pg_dump could not read the schema of {self._endpoint}: {detail}", do=do)
 
 
 def _started(

@@ -72,8 +72,8 @@ class LockWatch:
 
     def blocked(self, session: str) -> str:
         """What the session (its process id, or its application's name) waits for, or did a moment ago; or empty."""
-        told, at = self._seen.get(session, ("", 0.0))
-        return told if time.monotonic() - at < 2 * self._after_s + _LOOK_S else ""
+        message, seen_at = self._seen.get(session, ("", 0.0))
+        return message if time.monotonic() - seen_at < 2 * self._after_s + _LOOK_S else ""
 
     def close(self) -> None:
         """End the watch."""
@@ -87,18 +87,18 @@ class LockWatch:
                     self._look(slow)
 
     def _look(self, slow: Sequence[str]) -> None:
-        found: dict[str, list[Row]] = {}
+        waits: dict[str, list[Row]] = {}
         for row in self._ask(_BLOCKERS.format(of_ours=" OR ".join(slow))):
-            found.setdefault(str(row["waiting"]), []).append(row)
+            waits.setdefault(str(row["waiting"]), []).append(row)
         now = time.monotonic()
-        for pid, rows in found.items():
-            told = sentence(rows)
-            self._seen[pid] = self._seen[str(rows[0]["ours"])] = (told, now)
+        for pid, rows in waits.items():
+            message = sentence(rows)
+            self._seen[pid] = self._seen[str(rows[0]["ours"])] = (message, now)
             key = f"{rows[0]['relation']} {[row['pid'] for row in rows]}"
             if not (self._quiet or self._ended.is_set() or key in self._noticed):
                 self._noticed.add(key)
-                logger.warning("Waiting for a lock: %s", told)
-                self._notice(f"Waiting for a lock: {told}")
+                logger.warning("Waiting for a lock: %s", message)
+                self._notice(f"Waiting for a lock: {message}")
 
 
 def sentence(rows: Sequence[Row]) -> str:
@@ -117,7 +117,7 @@ def way_out(text: str) -> str:
 
 def first_words(query: str) -> str:
     """The first words of a query, without its values: every text, number and comment is left out."""
-    words = _DATA.sub(lambda found: " " if found[0].startswith(("--", "/*")) else "…", query).split()
+    words = _DATA.sub(lambda match: " " if match[0].startswith(("--", "/*")) else "…", query).split()
     return " ".join(words[:_WORDS]) + (" …" if len(words) > _WORDS else "")
 
 
@@ -223,7 +223,7 @@ def sqlstate_of(error: BaseException) -> str:
     return str(getattr(error, "sqlstate", None) or "")
 
 
-def server_said(error: BaseException) -> str:
+def server_message(error: BaseException) -> str:
     """The server's (or the driver's) message, without the query, which may carry key values."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         return " ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
@@ -243,16 +243,16 @@ def connect_error(error: BaseException, endpoint: Endpoint) -> SourceError:
     """Why the connection could not be made: SourceError when the settings are wrong, else SourceUnavailableError."""
     if isinstance(error, UnsuitableConnectionError):
         return SourceError(error.what, do=error.do)
-    said = endpoint.redact(server_said(error))
-    kind, do = refusal_rule(refused_with(error, endpoint), said)
-    return kind(f"Can not connect to {endpoint}: {said}", do=do)
+    message = endpoint.redact(server_message(error))
+    kind, do = refusal_rule(refused_with(error, endpoint), message)
+    return kind(f"Can not connect to {endpoint}: {message}", do=do)
 
 
-def refusal_rule(state: str, said: str) -> tuple[type[SourceError], str]:
+def refusal_rule(state: str, message: str) -> tuple[type[SourceError], str]:
     """Whether waiting can help, and what to do, about a connection refused with that SQLSTATE, or by libpq itself."""
     if rule := _CONNECTING.get(state) or _RULES.get(state) or _RULES.get(state[:2]):
         return rule
-    return next((rule for sign, rule in _LIBPQ_SAID if sign.search(said)), (SourceUnavailableError, _UNREACHABLE))
+    return next((rule for sign, rule in _LIBPQ_SAID if sign.search(message)), (SourceUnavailableError, _UNREACHABLE))
 
 
 def refused_with(error: BaseException, endpoint: Endpoint) -> str:
@@ -270,8 +270,8 @@ def query_error(error: BaseException, endpoint: Endpoint, doing: str) -> BackupE
     """Why a statement failed. `doing` is what it was for, with the relation: `reading public.customers`."""
     if isinstance(error, UnsuitableConnectionError):
         return SourceError(error.what, do=error.do)
-    state, said = sqlstate_of(error), endpoint.redact(server_said(error))
-    what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {said}"
+    state, message = sqlstate_of(error), endpoint.redact(server_message(error))
+    what = f"{doing[:1].upper()}{doing[1:]} failed in {endpoint}: {message}"
     function = _function_of(error)
     if function in _OF_ROW_SECURITY:
         return SourceError(what, do=_ROW_SECURITY)

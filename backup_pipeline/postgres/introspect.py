@@ -70,10 +70,10 @@ def sequence_states(query: Query, sequences: Iterable[Row]) -> Mapping[int, Row]
 
 def _states(query: Query, names: Mapping[int, tuple[str, str]]) -> list[Row]:
     state = "SELECT {} AS id, last_value, is_called FROM {}"
-    one = [state.format(key, relation_sql(name)) for key, name in names.items()]
+    selects = [state.format(key, relation_sql(name)) for key, name in names.items()]
     query("SAVEPOINT sequences")
     try:
-        rows = list(query(" UNION ALL ".join(one)))
+        rows = list(query(" UNION ALL ".join(selects)))
     except SourceError:
         query("ROLLBACK TO SAVEPOINT sequences")
         return [row for key, name in names.items() for row in _states(query, {key: name})] if len(names) > 1 else []
@@ -159,7 +159,7 @@ FROM pg_catalog.pg_largeobject_metadata"""
 
 
 @dataclass(frozen=True)
-class _Found:
+class _CatalogRows:
     """The rows of the catalog queries, by the id of the relation they belong to."""
 
     relations: Mapping[int, Row]
@@ -199,7 +199,7 @@ def introspect(query: Query, name: str) -> Database:
                 children[parent].append(row["id"])
     feeding, every = list(query(FEEDING)), list(query(ALL))
     states = sequence_states(query, [*feeding, *every])
-    found = _Found(
+    catalog = _CatalogRows(
         relations=relations,
         types={row["id"]: row for row in query(_TYPES)},
         columns=_by_relation(query(_COLUMNS)),
@@ -211,7 +211,7 @@ def introspect(query: Query, name: str) -> Database:
     )
     return Database(
         name,
-        {found.id(number): _relation(found, number) for number in relations},
+        {catalog.id(number): _relation(catalog, number) for number in relations},
         _standing(every, states, {row["id"] for row in feeding}),
         _large_objects(query),
     )
@@ -224,10 +224,10 @@ def _by_relation(rows: Iterable[Row]) -> Mapping[int, list[Row]]:
     return grouped
 
 
-def _relation(found: _Found, number: int) -> Relation:
-    row = found.relations[number]
-    columns = tuple(_column(column, found.types) for column in found.columns[number])
-    keys = [(key["is_primary"], found.names(number, key["numbers"])) for key in found.keys[number]]
+def _relation(catalog: _CatalogRows, number: int) -> Relation:
+    row = catalog.relations[number]
+    columns = tuple(_column(column, catalog.types) for column in catalog.columns[number])
+    keys = [(key["is_primary"], catalog.names(number, key["numbers"])) for key in catalog.keys[number]]
     nullable = {column.name for column in columns if column.nullable}
     return Relation(
         schema=row["schema"],
@@ -236,15 +236,15 @@ def _relation(found: _Found, number: int) -> Relation:
         columns=columns,
         primary_key=next((names for primary, names in keys if primary), ()),
         unique_keys=tuple(names for primary, names in keys if not primary and not nullable & set(names)),
-        foreign_keys=tuple(_foreign_key(found, number, key) for key in found.foreign_keys[number]),
-        sequences=tuple(_sequence(found, number, feed) for feed in found.sequences[number]),
-        estimated_rows=found.total(number, "rows"),
-        total_bytes=found.total(number, "bytes"),
+        foreign_keys=tuple(_foreign_key(catalog, number, key) for key in catalog.foreign_keys[number]),
+        sequences=tuple(_sequence(catalog, number, feed) for feed in catalog.sequences[number]),
+        estimated_rows=catalog.total(number, "rows"),
+        total_bytes=catalog.total(number, "bytes"),
         readable=row["readable"],
         is_partition=row["is_partition"],
         inherited=row["inherited"],
         comment=row["comment"],
-        parents=tuple(found.id(parent) for parent in row["parents"] if parent in found.relations),
+        parents=tuple(catalog.id(parent) for parent in row["parents"] if parent in catalog.relations),
         extension=row["extension"],
         configuration=row["configuration"],
         filtered=row["filtered"],
@@ -282,24 +282,24 @@ def _numeric_limits(typmod: int) -> tuple[int | None, int | None]:
     return packed >> 16 & 0xFFFF, ((packed & 0x7FF) ^ 0x400) - 0x400
 
 
-def _foreign_key(found: _Found, number: int, key: Row) -> ForeignKey:
+def _foreign_key(catalog: _CatalogRows, number: int, key: Row) -> ForeignKey:
     return ForeignKey(
-        columns=found.names(number, key["numbers"]),
-        target=found.id(key["target"]),
-        target_columns=found.names(key["target"], key["target_numbers"]),
+        columns=catalog.names(number, key["numbers"]),
+        target=catalog.id(key["target"]),
+        target_columns=catalog.names(key["target"], key["target_numbers"]),
         enforced=key["enforced"],
     )
 
 
-def _sequence(found: _Found, number: int, feed: Row) -> ColumnSequence:
-    (column,) = found.names(number, [feed["number"]])
-    state = found.states.get(feed["id"], _UNREAD)
+def _sequence(catalog: _CatalogRows, number: int, feed: Row) -> ColumnSequence:
+    (column,) = catalog.names(number, [feed["number"]])
+    state = catalog.states.get(feed["id"], _UNREAD)
     return ColumnSequence((feed["schema"], feed["name"]), column, state["last_value"], state["is_called"])
 
 
 def _standing(every: Iterable[Row], states: Mapping[int, Row], feeding: set[int]) -> tuple[DatabaseSequence, ...]:
     """Every sequence, and where it stands."""
-    found = ((row, states.get(row["id"], _UNREAD)) for row in every)
+    catalog = ((row, states.get(row["id"], _UNREAD)) for row in every)
     return tuple(
         DatabaseSequence(
             (row["schema"], row["name"]),
@@ -308,7 +308,7 @@ def _standing(every: Iterable[Row], states: Mapping[int, Row], feeding: set[int]
             cycles=row["cycles"],
             feeds=row["id"] in feeding,
         )
-        for row, state in found
+        for row, state in catalog
     )
 
 

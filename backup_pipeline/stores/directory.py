@@ -52,8 +52,8 @@ class _Staged:
     descriptor: int
 
 
-def _replace(at: int, name: str, folder: int, own: str) -> None:
-    os.rename(name, own, src_dir_fd=at, dst_dir_fd=folder)
+def _replace(staging: int, staged: str, folder: int, name: str) -> None:
+    os.rename(staged, name, src_dir_fd=staging, dst_dir_fd=folder)
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ class DirectoryStore:
         with self._explained(key):
             self.root.parent.stat()  # a store that is gone is not an empty store
             with suppress(FileNotFoundError, NotADirectoryError), opened(self.root, folders) as folder:
-                found = status(folder, name)
-                return about_file(key, found) if S_ISREG(found.st_mode) else None
+                entry = status(folder, name)
+                return about_file(key, entry) if S_ISREG(entry.st_mode) else None
         return None
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -264,15 +264,15 @@ class DirectoryStore:
 
     def _read(self, key: str, descriptor: int, start: int, length: int | None) -> Iterator[bytes]:
         with open(descriptor, "rb", buffering=0) as file:
-            at, end = span(os.fstat(file.fileno()).st_size, start, length)
-            while at < end:
+            position, end = span(os.fstat(file.fileno()).st_size, start, length)
+            while position < end:
                 with self._explained(key):
-                    chunk = os.pread(file.fileno(), min(CHUNK, end - at), at)
+                    chunk = os.pread(file.fileno(), min(CHUNK, end - position), position)
                 if not chunk:
-                    what = f"{key} in {self.url} ended at byte {at} of {end}"
+                    what = f"{key} in {self.url} ended at byte {position} of {end}"
                     raise StoreError(what, do="Verify this backup.")
                 yield chunk
-                at += len(chunk)
+                position += len(chunk)
 
     def _remove_empty(self, folders: Sequence[str]) -> None:
         for depth in range(len(folders), 0, -1):
@@ -317,7 +317,7 @@ class PlainRemovals:
         """Nothing: such a store shows no trace of it."""
         return iter(())
 
-    def discard(self, found: Unfinished) -> Left | None:
+    def discard(self, unfinished: Unfinished) -> Left | None:
         """Nothing to do."""
         return None
 
@@ -350,19 +350,19 @@ class DirectoryRemovals(PlainRemovals):
         for name, since in begun.items():
             yield Unfinished(f"{STAGING}/{name}", since, name)
 
-    def discard(self, found: Unfinished) -> Left | None:
+    def discard(self, unfinished: Unfinished) -> Left | None:
         """Remove the file, unless a writer has it."""
         try:
             with opened(self.root, [STAGING]) as staging:
-                removed = discard_leftover(staging, found.token)
+                removed = discard_leftover(staging, unfinished.token)
         except FileNotFoundError:
             return None
         except OSError as error:
-            place = self.root / STAGING / found.token
-            return Left(found.key, Why.DENIED, f"{place}: {error.strerror}.", "Let this user remove the file.")
+            place = self.root / STAGING / unfinished.token
+            return Left(unfinished.key, Why.DENIED, f"{place}: {error.strerror}.", "Let this user remove the file.")
         if removed:
             return None
-        return Left(found.key, Why.FAILED, "It is being written at this moment.", "Nothing: it will get its name.")
+        return Left(unfinished.key, Why.FAILED, "It is being written at this moment.", "Nothing: it will get its name.")
 
 
 def _unlocked_since(staging: int, name: str) -> datetime | None:

@@ -62,10 +62,10 @@ def open_file(folder: int, name: str, flags: int, mode: int = 0) -> int:
 
 def status(folder: int, name: str) -> os.stat_result:
     """What `name` in `folder` is; OSError ELOOP when it is a link."""
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    if S_ISLNK(found.st_mode):
+    entry = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if S_ISLNK(entry.st_mode):
         raise _link_error(name)
-    return found
+    return entry
 
 
 def is_shared(folder: int) -> bool:
@@ -97,10 +97,10 @@ def _step(folder: int, name: str, *, make: bool) -> int:
     with suppress(FileExistsError):  # made by another writer at this moment
         os.mkdir(name, DIRECTORY_MODE, dir_fd=folder)
     os.fsync(folder)
-    made = inside(folder, name)
+    new_folder = inside(folder, name)
     if is_shared(folder):
-        os.fchmod(made, _SHARED_DIRECTORY_MODE)
-    return made
+        os.fchmod(new_folder, _SHARED_DIRECTORY_MODE)
+    return new_folder
 
 
 def _refusal(error: OSError, folder: int, name: str) -> OSError:
@@ -153,13 +153,13 @@ def make_root(root: Path) -> None:
     sync_folder(root.parent)
 
 
-def link(at: int, staged: str, folder: int, name: str, taken: BackupError) -> None:
+def link(staging: int, staged: str, folder: int, name: str, taken: BackupError) -> None:
     """Give `staged` in `at` the name `name` in `folder`, which no file may have: else `taken`.
 
     Atomic where the file system has links.
     """
     try:
-        os.link(staged, name, src_dir_fd=at, dst_dir_fd=folder, follow_symlinks=False)
+        os.link(staged, name, src_dir_fd=staging, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
         raise taken from None
     except OSError as error:
@@ -167,9 +167,9 @@ def link(at: int, staged: str, folder: int, name: str, taken: BackupError) -> No
             raise
         if is_there(folder, name):
             raise taken from None
-        os.rename(staged, name, src_dir_fd=at, dst_dir_fd=folder)
+        os.rename(staged, name, src_dir_fd=staging, dst_dir_fd=folder)
     else:
-        os.unlink(staged, dir_fd=at)
+        os.unlink(staged, dir_fd=staging)
 
 
 def leftovers(staging: int) -> list[str]:
@@ -202,14 +202,14 @@ def about_file(key: str, stat: os.stat_result) -> StoredObject:
 
 def walk(folder: int, start: str, prefix: str) -> Iterator[StoredObject]:
     """The objects in `folder`, whose key is `start`. A folder sorts as its name with a slash: `a-b` < `a/b`."""
-    found: list[tuple[str, os.DirEntry[str]]] = []
+    children: list[tuple[str, os.DirEntry[str]]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
             key = start + entry.name + ("/" if is_folder else "")
             if key != f"{STAGING}/" and (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
-                found.append((key, entry))
-    for key, entry in sorted(found, key=lambda each: each[0]):
+                children.append((key, entry))
+    for key, entry in sorted(children, key=lambda each: each[0]):
         if key.endswith("/"):
             with suppress(FileNotFoundError, NotADirectoryError):  # deleted since
                 yield from _walk_inside(folder, entry.name, key, prefix)

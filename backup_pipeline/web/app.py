@@ -37,22 +37,22 @@ def health_router(settings: Settings, watch: Watch) -> APIRouter:
     @router.get("/healthz/freshness")
     def fresh(response: Response) -> dict[str, Any]:
         """200 when every backup that is due is there, else 503; 503 too when that is not known."""
-        found = _freshness(settings, watch)
-        if found["status"] != "fresh":
+        report = _freshness(settings, watch)
+        if report["status"] != "fresh":
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         response.headers["Cache-Control"] = "no-store"
-        return found
+        return report
 
     return router
 
 
 def _freshness(settings: Settings, watch: Watch) -> dict[str, Any]:
     try:
-        stands = look_at_all(watched(settings), watch)
+        standings = look_at_all(watched(settings), watch)
     except BackupError as error:
         return {"status": "unknown", "error": redact(error.what), "catalogs": []}
-    overdue = any(one.overdue for one in stands)
-    return {"status": "overdue" if overdue else "fresh", "catalogs": jsonable_encoder(list(stands))}
+    overdue = any(standing.overdue for standing in standings)
+    return {"status": "overdue" if overdue else "fresh", "catalogs": jsonable_encoder(list(standings))}
 
 
 _CLOSED = "Without BACKUP_METRICS_TOKEN only this machine may ask; with it, `Authorization: Bearer TOKEN`.\n"
@@ -70,8 +70,8 @@ def metrics_router(settings: Settings, ledger: Ledger) -> APIRouter:
         try:
             text = prometheus_text(metrics_now(settings, ledger))
         except BackupError as error:
-            told = f"{redact(error.what)}\n"
-            return Response(told, status.HTTP_503_SERVICE_UNAVAILABLE, media_type="text/plain")
+            message = f"{redact(error.what)}\n"
+            return Response(message, status.HTTP_503_SERVICE_UNAVAILABLE, media_type="text/plain")
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return router
@@ -79,12 +79,12 @@ def metrics_router(settings: Settings, ledger: Ledger) -> APIRouter:
 
 def _may_ask(request: Request, settings: Settings) -> bool:
     if settings.metrics_token is None:
-        return _is_here(request)
+        return _is_local(request)
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     return secrets.compare_digest(given.encode(), settings.metrics_token.get_secret_value().encode())
 
 
-def _is_here(request: Request) -> bool:
+def _is_local(request: Request) -> bool:
     try:
         return request.client is not None and ip_address(request.client.host).is_loopback
     except ValueError:

@@ -59,8 +59,8 @@ from backup_pipeline.wiring.stores import (
 def watchers(settings: Settings) -> Iterator[Line]:
     """Whether somebody outside notices when this machine is dead."""
     open_settings_pinger(settings)  # raises for settings that are wrong
-    one = settings.ping_success_url or any(name.startswith("success") for name in settings.ping_urls)
-    if one:
+    watched = settings.ping_success_url or any(name.startswith("success") for name in settings.ping_urls)
+    if watched:
         yield ok("pings", "a watcher outside is told of each good backup, and notices when none comes")
     else:
         do = "Set BACKUP_PING_SUCCESS_URL to a dead-man's switch, such as healthchecks.io; or watch /healthz/freshness."
@@ -80,7 +80,7 @@ def disks(settings: Settings, catalogs: Sequence[Catalog], ledger: Ledger, store
 def _newest_bytes(catalogs: Sequence[Catalog], ledger: Ledger) -> int | None:
     """The size of the biggest of the newest backups; None where there is none, or the ledger can not say."""
     try:
-        rows = [newest_good(ledger, one.catalog) for one in catalogs]
+        rows = [newest_good(ledger, catalog.catalog) for catalog in catalogs]
     except LedgerError:  # it has a line of its own
         return None
     return max((row.file_size_bytes or 0 for row in rows if row is not None), default=None)
@@ -130,7 +130,7 @@ def checks_of(
     def opened(look: Callable[[SqlLedger], Iterator[Line]]) -> Callable[[], Iterator[Line]]:
         return partial(_with_ledger, settings, look)
 
-    sources = [Examination(f"source {one.catalog}", partial(_source, settings, one)) for one in catalogs]
+    sources = [Examination(f"source {catalog.catalog}", partial(_source, settings, catalog)) for catalog in catalogs]
     return [
         *sources,
         Examination("ledger", partial(_ledger, settings)),
@@ -146,7 +146,7 @@ def checks_of(
         Examination("disk", opened(lambda ledger: disks(settings, catalogs, ledger, folder_of(plain_store(settings))))),
         Examination("timezones", partial(timezones, catalogs)),
         Examination("dagster", dagster if settings.dagster_home else _no_dagster),
-        *(known(f"backups {one.catalog}", partial(_backups, one)) for one in catalogs),
+        *(known(f"backups {catalog.catalog}", partial(_backups, catalog)) for catalog in catalogs),
     ]
 
 
@@ -169,7 +169,7 @@ def _source(settings: Settings, catalog: Catalog) -> Iterator[Line]:
     facts = examine_source(url, utc_now, connect_timeout_s=settings.connect_timeout_s)
     wanted = [".".join(catalog.relation_of(name)) for name in catalog.tables]
     yield from judge_source(topic, facts, wanted)
-    yield judge_clock(topic, "the source", facts.asked, facts.now, facts.answered)
+    yield judge_clock(topic, "the source", facts.before, facts.now, facts.after)
     yield _dump(topic, settings, catalog)
     yield from _fit(topic, settings, catalog)
 
@@ -191,8 +191,8 @@ def _fit(topic: str, settings: Settings, catalog: Catalog) -> Iterator[Line]:
     if report.unlisted:
         do = "Add each to the catalog's `tables`, or to `excluded` with the reason."
         yield warning(topic, f"tables that nobody decided about: {', '.join(report.unlisted)}", do)
-    for found in report.not_held:
-        yield warning(topic, found.message, found.do) if found.warns else ok(topic, found.message)
+    for finding in report.not_held:
+        yield warning(topic, finding.message, finding.do) if finding.warns else ok(topic, finding.message)
     if report.fits and not report.unlisted:
         yield ok(topic, f"the catalog fits: {len(report.ready)} tables, {len(report.excluded)} left out on purpose")
 
@@ -212,7 +212,7 @@ def _ledger(settings: Settings) -> Iterator[Line]:
     if facts.readonly:
         do = "GRANT backup_pipeline_writer TO the role of BACKUP_LEDGER_URL, and SET ROLE or let it inherit."
         yield problem("ledger", f"it may not be written: {', '.join(facts.readonly)}", do)
-    yield judge_clock("ledger", "the ledger", facts.asked, facts.now, facts.answered)
+    yield judge_clock("ledger", "the ledger", facts.before, facts.now, facts.after)
 
 
 def _store(topic: str, open_it: Callable[[], Store], *, locks: bool) -> Iterator[Line]:
@@ -229,11 +229,11 @@ def _second(settings: Settings, catalogs: Sequence[Catalog]) -> Iterator[Line]:
     yield from _store("second store", partial(plain_second, settings), locks=settings.second_s3_lock_mode is not None)
     with open_ledger(settings) as ledger:
         ages = second_ages(catalogs, second.url, ledger, ledger.now())
-    for found in ages:
-        if found.stale:
-            yield warning("second store", found.stale.what, found.stale.do)
-        elif found.newest:
-            yield ok("second store", f"it has {found.newest.backup_id}")
+    for age in ages:
+        if age.stale:
+            yield warning("second store", age.stale.what, age.stale.do)
+        elif age.newest:
+            yield ok("second store", f"it has {age.newest.backup_id}")
 
 
 def _keys(settings: Settings, catalogs: Sequence[Catalog], ledger: SqlLedger, actor: Actor) -> Iterator[Line]:

@@ -179,12 +179,12 @@ def written_dir(settings: Settings) -> Path:
 
 
 def _identities(settings: Settings) -> tuple[Identity, ...]:
-    found: tuple[Identity, ...] = ()
+    identities: tuple[Identity, ...] = ()
     if settings.age_identity_file is not None:
-        found += identities_in(settings.age_identity_file, name=IDENTITY_FILE)
+        identities += identities_in(settings.age_identity_file, name=IDENTITY_FILE)
     if settings.age_identity is not None:
-        found += parse_identities(settings.age_identity.get_secret_value(), where=IDENTITY)
-    return found
+        identities += parse_identities(settings.age_identity.get_secret_value(), where=IDENTITY)
+    return identities
 
 
 def identities_in(path: Path, *, name: str) -> tuple[Identity, ...]:

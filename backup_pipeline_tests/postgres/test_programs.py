@@ -46,7 +46,7 @@ def test_the_pg_dump_that_is_as_recent_and_near_to_the_server_is_chosen(
     server: str, there: list[str], chosen: str
 ) -> None:
     made = [programs.Program(Path("/somewhere") / text, read(text)) for text in there]
-    judged = [programs._Judged(one, "" if one.release.reads(read(server)) else "older") for one in made]
+    judged = [programs._Candidate(one, "" if one.release.reads(read(server)) else "older") for one in made]
     assert programs._best(judged, read(server)) == made[there.index(chosen)]
 
 
@@ -61,7 +61,7 @@ def test_without_one_that_fits_the_reason_of_each_is_told(monkeypatch: pytest.Mo
         choose_dump(Release(99, 1), PLAIN)
     assert "postgresql-client-99" in caught.value.do
     assert "BACKUP_PG_BIN" in caught.value.do
-    monkeypatch.setattr(programs, "_judged", lambda *_: [])
+    monkeypatch.setattr(programs, "_candidates", lambda *_: [])
     with pytest.raises(SourceError, match="there is none on this machine"):
         choose_dump(Release(18, 4), PLAIN)
 

@@ -81,7 +81,7 @@ class Removals(Protocol):
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
         """What dead writers may have left of objects whose key starts with `prefix`, those of living ones too."""
 
-    def discard(self, found: Unfinished) -> Left | None:
+    def discard(self, unfinished: Unfinished) -> Left | None:
         """Remove it; what is left of it, if it could not be. One that is being written at this moment stays."""
 
 

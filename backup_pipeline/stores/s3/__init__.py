@@ -47,9 +47,9 @@ def check_encrypted(head: Mapping[str, Any], wanted: ServerSide, where: str) -> 
     algorithm, key = head.get("ServerSideEncryption"), str(head.get("SSEKMSKeyId") or "")
     if algorithm == wanted.algorithm and _is_key(key, wanted.key_id):
         return
-    asked = " ".join(part for part in (wanted.algorithm, wanted.key_id) if part)
-    found = " ".join(part for part in (algorithm or "not encrypted", key) if part)
-    what = f"{where} was to be encrypted by the server ({asked}), but the server says: {found}"
+    expected = " ".join(part for part in (wanted.algorithm, wanted.key_id) if part)
+    actual = " ".join(part for part in (algorithm or "not encrypted", key) if part)
+    what = f"{where} was to be encrypted by the server ({expected}), but the server says: {actual}"
     do = (
         "Use a store with server-side encryption, and give the writer the right to the key; or unset BACKUP_S3_SSE, "
         "and encrypt by your own key (BACKUP_AGE_RECIPIENTS)."
@@ -57,11 +57,11 @@ def check_encrypted(head: Mapping[str, Any], wanted: ServerSide, where: str) -> 
     raise StoreError(what, do=do)
 
 
-def _is_key(found: str, wanted: str | None) -> bool:
+def _is_key(arn: str, key_id: str | None) -> bool:
     """Whether a key's ARN is that of the wanted one; which key an alias stands for is not known here."""
-    if not wanted or "alias/" in wanted:
+    if not key_id or "alias/" in key_id:
         return True
-    return found == wanted or found.rpartition("/")[2] == wanted.rpartition("/")[2]
+    return arn == key_id or arn.rpartition("/")[2] == key_id.rpartition("/")[2]
 
 
 class LockMode(StrEnum):

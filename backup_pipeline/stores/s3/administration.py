@@ -31,8 +31,8 @@ def hidden_left(key: str, versions: Sequence[Mapping[str, Any]]) -> Left:
     """An object of a versioned bucket that was deleted, and so only hidden."""
     real = [version for version in versions if not version["marker"]]
     size = sum(version["size"] for version in real)
-    said = f"The bucket is versioned: the object is hidden, {len(real)} versions of it with {size:,} bytes stay."
-    return Left(key, Why.VERSIONED, said, _HIDDEN, hidden=True)
+    message = f"The bucket is versioned: the object is hidden, {len(real)} versions of it with {size:,} bytes stay."
+    return Left(key, Why.VERSIONED, message, _HIDDEN, hidden=True)
 
 
 def lock_left(key: str, head: Mapping[str, Any], *, hidden: bool) -> Left | None:
@@ -40,21 +40,21 @@ def lock_left(key: str, head: Mapping[str, Any], *, hidden: bool) -> Left | None
     until: datetime | None = head.get("ObjectLockRetainUntilDate")
     mode = str(head.get("ObjectLockMode", "")).lower()
     if head.get("ObjectLockLegalHoldStatus") == "ON":
-        said = "It is under a legal hold (Object Lock)."
-        return Left(key, Why.LOCKED, said, "Whoever may (s3:PutObjectLegalHold) lifts the hold; then prune.", hidden)
+        message = "It is under a legal hold (Object Lock)."
+        return Left(key, Why.LOCKED, message, "Whoever may (s3:PutObjectLegalHold) lifts the hold; then prune.", hidden)
     if until is None or until <= datetime.now(until.tzinfo):
         return None
-    said = f"It is locked until {until:%Y-%m-%d %H:%M} UTC (Object Lock, {mode})."
+    message = f"It is locked until {until:%Y-%m-%d %H:%M} UTC (Object Lock, {mode})."
     wait = f"Wait until {until:%Y-%m-%d}: the next prune after that removes it."
     if mode == "governance":
         wait += " Who has s3:BypassGovernanceRetention may shorten the lock before."
-    return Left(key, Why.LOCKED, said, wait, hidden)
+    return Left(key, Why.LOCKED, message, wait, hidden)
 
 
 KEYS_A_DELETE = 1000  # S3's limit
 _DENIED = {"AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "Forbidden", "403"}
 _FORBIDDEN, _NOT_IMPLEMENTED = 403, 501
-_NOT_TOLD = {_FORBIDDEN, 404, 405}
+_LOCK_UNKNOWN = {_FORBIDDEN, 404, 405}
 """How a HEAD is answered by a server that does not say: not allowed, not there, a delete marker."""
 _GRANT = "Prune with credentials that have s3:DeleteObject here (docs/retention.md), then run it again."
 _GRANT_VERSIONS = (
@@ -77,22 +77,22 @@ class S3Removals:
     def remove(self, keys: Sequence[str], versions: Versions) -> Sequence[Left]:
         """Delete the objects, a thousand a request; where the bucket keeps versions, do with them what is said."""
         left: list[Left] = []
-        for at in range(0, len(keys), KEYS_A_DELETE):
-            batch = {self._full(key): key for key in keys[at : at + KEYS_A_DELETE]}
+        for start in range(0, len(keys), KEYS_A_DELETE):
+            batch = {self._full(key): key for key in keys[start : start + KEYS_A_DELETE]}
             refused, marked = self._delete([{"Key": full} for full in batch])
             left += [self._refused(batch[full], *words) for full, words in refused.items()]
             hidden = [key for full, key in batch.items() if full not in refused and (self._versioned or full in marked)]
             if hidden and versions is not Versions.LEAVE:
-                left += self._about_versions(hidden, versions)
+                left += self._handle_versions(hidden, versions)
         return left
 
     def hidden(self, prefix: str) -> Iterator[StoredObject]:
         """The objects whose newest version is a delete marker; StoreError when versions can not be listed."""
         if not self._versioned:
             return
-        with self._answering("list versions"):
-            found = self._listed_versions(self._full(prefix))
-        for full, versions in found.items():
+        with self._explained_errors("list versions"):
+            listed = self._listed_versions(self._full(prefix))
+        for full, versions in listed.items():
             real = [version for version in versions if not version["marker"]]
             if real and any(version["marker"] and version["latest"] for version in versions):
                 size = sum(version["size"] for version in real)
@@ -103,7 +103,7 @@ class S3Removals:
 
         Among them are those of a trial (`Store.check`) whose process was killed: they belong to no catalog.
         """
-        with self._answering("list unfinished uploads"):
+        with self._explained_errors("list unfinished uploads"):
             try:
                 for each in (prefix, TRIAL_KEY):
                     yield from self._uploads(self._full(each))
@@ -111,20 +111,22 @@ class S3Removals:
                 if not _is_denied(error) and status_of(error) != _NOT_IMPLEMENTED:
                     raise
 
-    def discard(self, found: Unfinished) -> Left | None:
+    def discard(self, unfinished: Unfinished) -> Left | None:
         """Abort the upload; one that is gone meanwhile is no error."""
-        with self._answering(f"abort the upload of {found.key}"):
+        with self._explained_errors(f"abort the upload of {unfinished.key}"):
             try:
-                self._client.abort_multipart_upload(Bucket=self.bucket, Key=self._full(found.key), UploadId=found.token)
+                self._client.abort_multipart_upload(
+                    Bucket=self.bucket, Key=self._full(unfinished.key), UploadId=unfinished.token
+                )
             except ClientError as error:
                 if _code(error) != "NoSuchUpload":
-                    return self._refused(found.key, *_words(error))
+                    return self._refused(unfinished.key, *_words(error))
         return None
 
     def _uploads(self, prefix: str) -> Iterator[Unfinished]:
         for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix):
-            for found in page.get("Uploads", ()):
-                yield Unfinished(found["Key"].removeprefix(self._root), found["Initiated"], found["UploadId"])
+            for upload in page.get("Uploads", ()):
+                yield Unfinished(upload["Key"].removeprefix(self._root), upload["Initiated"], upload["UploadId"])
 
     @property
     def _root(self) -> str:
@@ -140,109 +142,111 @@ class S3Removals:
     @cached_property
     def _versioned(self) -> bool:
         """Whether a delete only hides, as the bucket says; where it may not be asked, its answers to deletes tell."""
-        with self._answering("look up versioning"):
+        with self._explained_errors("look up versioning"):
             try:
-                found = self._client.get_bucket_versioning(Bucket=self.bucket)
+                versioning = self._client.get_bucket_versioning(Bucket=self.bucket)
             except ClientError as error:
                 if _is_denied(error) or status_of(error) == _NOT_IMPLEMENTED:
                     return False
                 raise
-            return found.get("Status") in {"Enabled", "Suspended"}
+            return versioning.get("Status") in {"Enabled", "Suspended"}
 
     def _delete(self, objects: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, tuple[str, str]], frozenset[str]]:
         """Delete in one request; code and message of what was refused, and the keys that only got a delete marker.
 
-        What was refused is told by its key, or by its version id where one was given.
+        What was refused is named by its key, or by its version id where one was given.
         """
-        with self._answering(f"delete {len(objects)} objects"):
+        with self._explained_errors(f"delete {len(objects)} objects"):
             try:
                 answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": list(objects)})
             except ClientError as error:
                 if not _is_denied(error):
                     raise
-                return {each.get("VersionId", each["Key"]): _words(error) for each in objects}, frozenset()
-        errors = [each for each in answer.get("Errors", ()) if each["Code"] not in {"NoSuchKey", "NoSuchVersion"}]
-        marked = frozenset(each["Key"] for each in answer.get("Deleted", ()) if each.get("DeleteMarker"))
+                return {entry.get("VersionId", entry["Key"]): _words(error) for entry in objects}, frozenset()
+        errors = [entry for entry in answer.get("Errors", ()) if entry["Code"] not in {"NoSuchKey", "NoSuchVersion"}]
+        marked = frozenset(entry["Key"] for entry in answer.get("Deleted", ()) if entry.get("DeleteMarker"))
         return {
-            each.get("VersionId") or each["Key"]: (each["Code"], each.get("Message", "")) for each in errors
+            entry.get("VersionId") or entry["Key"]: (entry["Code"], entry.get("Message", "")) for entry in errors
         }, marked
 
-    def _about_versions(self, keys: Sequence[str], versions: Versions) -> Sequence[Left]:
+    def _handle_versions(self, keys: Sequence[str], versions: Versions) -> Sequence[Left]:
         try:
-            found = self._versions(keys)
+            listed = self._versions(keys)
         except ClientError as error:
             if not _is_denied(error):
-                raise self._told(error, "list versions") from None
-            said = "It is hidden; what versions of it the bucket keeps can not be listed."
-            return [Left(key, Why.VERSIONED, said, _GRANT_VERSIONS, hidden=True) for key in keys]
+                raise self._error(error, "list versions") from None
+            message = "It is hidden; what versions of it the bucket keeps can not be listed."
+            return [Left(key, Why.VERSIONED, message, _GRANT_VERSIONS, hidden=True) for key in keys]
         if versions is Versions.REMOVE:
-            return [left for key, each in found.items() for left in self._remove_versions(key, each)]
-        return [hidden_left(key, each) for key, each in found.items() if any(not version["marker"] for version in each)]
+            return [left for key, each in listed.items() for left in self._remove_versions(key, each)]
+        return [
+            hidden_left(key, each) for key, each in listed.items() if any(not version["marker"] for version in each)
+        ]
 
     def _versions(self, keys: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
         """The versions and delete markers of each of the keys that has any."""
-        wanted = {self._full(key): key for key in keys}
-        common = os.path.commonprefix(list(wanted))  # noqa: RUF071  # a prefix of S3 is one of letters
-        found = self._listed_versions(common)
-        return {key: found[full] for full, key in wanted.items() if full in found}
+        full_keys = {self._full(key): key for key in keys}
+        common = os.path.commonprefix(list(full_keys))  # noqa: RUF071  # a prefix of S3 is one of letters
+        listed = self._listed_versions(common)
+        return {key: listed[full] for full, key in full_keys.items() if full in listed}
 
     def _listed_versions(self, prefix: str) -> Mapping[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = {}
+        listed: dict[str, list[dict[str, Any]]] = {}
         for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
             for kind in ("Versions", "DeleteMarkers"):
-                for each in page.get(kind, ()):
-                    about = {"id": each["VersionId"], "size": each.get("Size", 0), "marker": kind != "Versions"}
-                    about |= {"latest": each["IsLatest"], "at": each["LastModified"]}
-                    found.setdefault(each["Key"], []).append(about)
-        return found
+                for entry in page.get(kind, ()):
+                    version = {"id": entry["VersionId"], "size": entry.get("Size", 0), "marker": kind != "Versions"}
+                    version |= {"latest": entry["IsLatest"], "at": entry["LastModified"]}
+                    listed.setdefault(entry["Key"], []).append(version)
+        return listed
 
     def _remove_versions(self, key: str, versions: Sequence[Mapping[str, Any]]) -> Iterator[Left]:
         """Versions first, the markers that hide them last: what is interrupted leaves nothing that shows again."""
         full = self._full(key)
         for marker in (False, True):
             objects = [{"Key": full, "VersionId": each["id"]} for each in versions if each["marker"] is marker]
-            for at in range(0, len(objects), KEYS_A_DELETE):
-                refused, _ = self._delete(objects[at : at + KEYS_A_DELETE])
+            for start in range(0, len(objects), KEYS_A_DELETE):
+                refused, _ = self._delete(objects[start : start + KEYS_A_DELETE])
                 if refused:
                     yield from self._left_versions(key, " ".join(next(iter(refused.values()))))
                     return
 
     def _left_versions(self, key: str, words: str) -> Iterator[Left]:
         """The versions that are still there, each with its lock where it has one; else with the store's words."""
-        with self._answering("list versions"):
-            there = self._listed_versions(self._full(key)).get(self._full(key), ())
-        for version in (each["id"] for each in there if not each["marker"]):
-            said = f"It is hidden, its version {version} stays: {words.strip()}."
-            yield self._lock_of(key, version) or Left(key, Why.DENIED, said, _GRANT_VERSIONS, hidden=True)
+        with self._explained_errors("list versions"):
+            remaining = self._listed_versions(self._full(key)).get(self._full(key), ())
+        for version in (version["id"] for version in remaining if not version["marker"]):
+            message = f"It is hidden, its version {version} stays: {words.strip()}."
+            yield self._lock_of(key, version) or Left(key, Why.DENIED, message, _GRANT_VERSIONS, hidden=True)
 
     def _lock_of(self, key: str, version: str | None) -> Left | None:
         """The lock of an object as its head tells it; None without one, or when it may not be read."""
         of_version = {"VersionId": version} if version else {}
-        with self._answering(f"look up the lock of {key}"):
+        with self._explained_errors(f"look up the lock of {key}"):
             try:
                 head = self._client.head_object(Bucket=self.bucket, Key=self._full(key), **of_version)
             except ClientError as error:
-                if status_of(error) in _NOT_TOLD:
+                if status_of(error) in _LOCK_UNKNOWN:
                     return None
                 raise
         return lock_left(key, head, hidden=version is not None)
 
     def _refused(self, key: str, code: str, message: str) -> Left:
-        said = f"The store would not delete it: {code} {message}".strip()
-        return Left(key, Why.DENIED if code in _DENIED else Why.FAILED, f"{said}.", _GRANT)
+        reason = f"The store would not delete it: {code} {message}".strip()
+        return Left(key, Why.DENIED if code in _DENIED else Why.FAILED, f"{reason}.", _GRANT)
 
-    def _told(self, error: Exception, action: str) -> BackupError:
+    def _error(self, error: Exception, action: str) -> BackupError:
         reply = reply_of(error)
         assert reply is not None  # noqa: S101  # only errors of boto3 come here
         return explain(reply, action=action, endpoint=self._client.meta.endpoint_url, bucket=self.bucket)
 
     @contextmanager
-    def _answering(self, action: str) -> Iterator[None]:
+    def _explained_errors(self, action: str) -> Iterator[None]:
         """Whatever is no answer about an object is a StoreError."""
         try:
             yield
         except (ClientError, BotoCoreError) as error:
-            raise self._told(error, action) from None
+            raise self._error(error, action) from None
 
 
 def _is_denied(error: ClientError) -> bool:

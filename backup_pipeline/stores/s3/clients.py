@@ -119,8 +119,8 @@ def _reply_in(text: str) -> Reply:
 
 def explain(reply: Reply, *, action: str, endpoint: str, bucket: str) -> BackupError:
     """The error that `action` (`put isp/manifest.json`) on `bucket` ends with. Never has a secret."""
-    said = redact(" ".join(part for part in (reply.code, reply.message) if part))
-    what = f"S3 said no to: {action}, bucket {bucket} at {endpoint}: {said}"
+    detail = redact(" ".join(part for part in (reply.code, reply.message) if part))
+    what = f"S3 said no to: {action}, bucket {bucket} at {endpoint}: {detail}"
     if reply.code == "NoSuchBucket":
         what = f"There is no bucket {bucket} at {endpoint} ({action})"
         return StoreError(what, do=f"Create the bucket {bucket}, or name another one in the store's URL.")
@@ -129,7 +129,7 @@ def explain(reply: Reply, *, action: str, endpoint: str, bucket: str) -> BackupE
             f"There is no such object: {action}, bucket {bucket} at {endpoint}", do="List what is there."
         )
     if _is_transient(reply):
-        return StoreUnavailableError(f"S3 does not answer: {action}, bucket {bucket} at {endpoint}: {said}", do=WAIT)
+        return StoreUnavailableError(f"S3 does not answer: {action}, bucket {bucket} at {endpoint}: {detail}", do=WAIT)
     kind = StoreDeniedError if reply.code in DENIED else StoreError
     return kind(what, do=ADVICE.get(reply.code, _advice(reply)))
 
@@ -166,15 +166,15 @@ _TOLERANCE = timedelta(seconds=2)
 def check_lockable(admin: Any, bucket: str) -> bool:
     """Whether the bucket is known to lock; SettingsError when it can not. Whoever may not ask learns it from a HEAD."""
     try:
-        found = admin.get_object_lock_configuration(Bucket=bucket)
+        configuration = admin.get_object_lock_configuration(Bucket=bucket)
     except ClientError as error:
         reply = reply_of(error)
         if reply is None or reply.code not in NO_LOCK:
             if reply is not None and reply.status == 403:
                 return False
             raise
-        found = {}
-    if found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+        configuration = {}
+    if configuration.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
         what = f"BACKUP_S3_LOCK_MODE is set, but bucket {bucket} has no Object Lock"
         do = (
             "Create a bucket with Object Lock (versioning comes with it) and name that one, or unset "
@@ -190,17 +190,17 @@ def retention(admin: Any, bucket: str, full: str) -> Protection:
     A HEAD tells it to whoever may know; where it says nothing the store is asked in so many words. Only of a bucket
     that is known to lock: other stores may answer with the object itself.
     """
-    seen = shown_retention(admin, bucket, full)
-    if seen.mode is not None:
-        return seen
+    protection = shown_retention(admin, bucket, full)
+    if protection.mode is not None:
+        return protection
     try:
-        found = admin.get_object_retention(Bucket=bucket, Key=full).get("Retention", {})
+        lock = admin.get_object_retention(Bucket=bucket, Key=full).get("Retention", {})
     except ClientError as error:
         reply = reply_of(error)
         if reply is None or (reply.code not in NO_RETENTION and reply.status not in {404, 501}):
             raise
-        found = {}
-    return _protection(found.get("Mode"), found.get("RetainUntilDate"))
+        lock = {}
+    return _protection(lock.get("Mode"), lock.get("RetainUntilDate"))
 
 
 def shown_retention(admin: Any, bucket: str, full: str) -> Protection:
@@ -220,23 +220,23 @@ def ensure_locked(place: tuple[Any, str, str], lock: Lock, begun: datetime, *, k
     bucket is not `known` to lock: a store without locks would write what it is told in place of the object.
     """
     admin, bucket, full = place
-    found = shown_retention(admin, bucket, full)
-    if known and not _is_locked(found, lock, begun):
+    actual = shown_retention(admin, bucket, full)
+    if known and not _is_locked(actual, lock, begun):
         wanted = {"Mode": lock.mode.upper(), "RetainUntilDate": lock.until(begun)}
         with suppress(ClientError):  # what the object then has is looked up all the same
             admin.put_object_retention(Bucket=bucket, Key=full, Retention=wanted)
-        found = retention(admin, bucket, full)
-    if _is_locked(found, lock, begun):
+        actual = retention(admin, bucket, full)
+    if _is_locked(actual, lock, begun):
         return
     until = f"{lock.until(begun):%Y-%m-%d %H:%M}"
-    what = f"s3://{bucket}/{full} was to be locked ({lock.mode}) until {until} UTC, but the store says: {found}"
+    what = f"s3://{bucket}/{full} was to be locked ({lock.mode}) until {until} UTC, but the store says: {actual}"
     do = "Use a store with S3 Object Lock and a bucket that has it enabled, or unset BACKUP_S3_LOCK_MODE."
     raise StoreError(what, do=do)
 
 
-def _is_locked(found: Protection, lock: Lock, begun: datetime) -> bool:
+def _is_locked(actual: Protection, lock: Lock, begun: datetime) -> bool:
     until = lock.until(begun) - _TOLERANCE
-    return found.mode == lock.mode.upper() and found.until is not None and found.until >= until
+    return actual.mode == lock.mode.upper() and actual.until is not None and actual.until >= until
 
 
 DEFAULT_REGION = "us-east-1"

@@ -127,12 +127,12 @@ class S3Store:
 
     def protection(self, key: str) -> Protection:
         """Whether the store refuses to write over it, as far as that was seen, and how it is locked."""
-        found = Protection()
+        lock = Protection()
         if self.settings.lock is not None:
             with self._explained(f"look up the lock of {key}"):
-                look = retention if self._lockable else shown_retention
-                found = look(self._admin, self.bucket, self._full(key))
-        return dataclasses.replace(found, refuses=self._conditions.refuses)
+                read_lock = retention if self._lockable else shown_retention
+                lock = read_lock(self._admin, self.bucket, self._full(key))
+        return dataclasses.replace(lock, refuses=self._conditions.refuses)
 
     def put_file(self, key: str, path: Path) -> StoredObject:
         """Upload the file at `path`. An OSError of reading it comes out as it is."""
@@ -163,27 +163,31 @@ class S3Store:
 
     def head(self, key: str) -> StoredObject | None:
         """What is stored under `key`, or None. A missing bucket is a StoreError."""
-        found = self._look_up(key)
-        return None if found is None else StoredObject(key, found["ContentLength"], found["LastModified"])
+        object_head = self._look_up(key)
+        return (
+            None
+            if object_head is None
+            else StoredObject(key, object_head["ContentLength"], object_head["LastModified"])
+        )
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes, a page at a time."""
         full = self._root + check_prefix(prefix)
         with self._explained(f"list {prefix}"):
             for page in self._admin.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full):
-                for found in page.get("Contents", ()):
-                    key = found["Key"].removeprefix(self._root)
-                    yield StoredObject(key, found["Size"], found["LastModified"])
+                for content in page.get("Contents", ()):
+                    key = content["Key"].removeprefix(self._root)
+                    yield StoredObject(key, content["Size"], content["LastModified"])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove these objects, a thousand a request; a missing one is no error."""
         full = [self._full(key) for key in keys]
-        for at in range(0, len(full), KEYS_A_DELETE):
-            batch = full[at : at + KEYS_A_DELETE]
+        for start in range(0, len(full), KEYS_A_DELETE):
+            batch = full[start : start + KEYS_A_DELETE]
             action = f"delete {len(batch)} objects from {batch[0]}"
             with self._explained(action):
-                wanted = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
-                failed = self._admin.delete_objects(Bucket=self.bucket, Delete=wanted).get("Errors", ())
+                request = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                failed = self._admin.delete_objects(Bucket=self.bucket, Delete=request).get("Errors", ())
             for error in failed:
                 if error.get("Code") != "NoSuchKey":
                     raise self._error(Reply(200, error.get("Code", ""), error.get("Message", "")), action)
@@ -292,17 +296,17 @@ class S3Store:
                 return None
 
     def _read(self, key: str, first: int, end: int, tag: str | None) -> Iterator[bytes]:
-        for at in range(first, end, READ):
-            with self._explained(f"read {key} from byte {at}"):
-                options: Any = {"range": (at, min(at + READ, end))} | ({"if_match": tag} if tag else {})
+        for position in range(first, end, READ):
+            with self._explained(f"read {key} from byte {position}"):
+                options: Any = {"range": (position, min(position + READ, end))} | ({"if_match": tag} if tag else {})
                 chunk = bytes(obstore.get(self._transfer, self._full(key), options=options).bytes())
             yield chunk
 
     def _stored(self, key: str, sent: int) -> StoredObject:
         about = self._look_up(key)
         if about is None or about["ContentLength"] != sent:
-            found = "nothing" if about is None else f"{about['ContentLength']} bytes"
-            what = f"{sent} bytes were sent as {key}, {found} are in bucket {self.bucket}"
+            actual = "nothing" if about is None else f"{about['ContentLength']} bytes"
+            what = f"{sent} bytes were sent as {key}, {actual} are in bucket {self.bucket}"
             raise StoreError(what, do="Look whether something else writes or deletes there, then try again.")
         if self.settings.sse is not None:
             self._check_encrypted(key, about, self.settings.sse)
