@@ -10,8 +10,8 @@ import typer
 
 from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, invoked_settings, opened, print_json
 from backup_pipeline.core.errors import BackupError, PartialError
-from backup_pipeline.presentation.alerts import deliveries_document, outbox_document
 from backup_pipeline.presentation.document import document, line
+from backup_pipeline.presentation.health import deliveries_document, outbox_document
 from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:

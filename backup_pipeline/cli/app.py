@@ -14,7 +14,6 @@ from rich.text import Text
 from backup_pipeline import __version__
 from backup_pipeline.cli.alerts import alerts_app
 from backup_pipeline.cli.backup import backup
-from backup_pipeline.cli.calendar import calendar
 from backup_pipeline.cli.catalog import catalog_app
 from backup_pipeline.cli.check import check
 from backup_pipeline.cli.copy import copy
@@ -30,7 +29,7 @@ from backup_pipeline.cli.purge_events import purge_events
 from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore.command import restore
 from backup_pipeline.cli.restore.requests import restores_app
-from backup_pipeline.cli.stats import stats
+from backup_pipeline.cli.stats import calendar, stats
 from backup_pipeline.cli.up import demo, serve, up
 from backup_pipeline.cli.verify import verify
 from backup_pipeline.core.errors import BackupError, in_our_words

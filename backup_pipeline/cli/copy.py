@@ -11,7 +11,7 @@ import typer
 from backup_pipeline.cli.options import BackupsOf, Opened, PerhapsBackup, opened, print_json
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
-from backup_pipeline.presentation.copies import copies_document, decisions_document
+from backup_pipeline.presentation.backup import copies_document, decisions_document
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import invoked_settings, print_json
-from backup_pipeline.presentation.doctor import doctor_document
+from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
 

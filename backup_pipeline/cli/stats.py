@@ -1,4 +1,4 @@
-"""`backup-pipeline stats`: how many backups, how big, how they grow, how long they take, how often they work."""
+"""`backup-pipeline stats` and `calendar`: how many backups, how big, how they grow; and what became of each day."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import Opened, opened, print_json
+from backup_pipeline.core.calendar import Calendar
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.statistics import Statistics
 from backup_pipeline.presentation.document import document, joined, line
-from backup_pipeline.presentation.statistics import statistics_document
+from backup_pipeline.presentation.statistics import calendar_document, statistics_document
 from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
@@ -97,3 +98,45 @@ def _print_metrics() -> None:
     with opened() as at:
         text = prometheus_text(metrics_now(at.settings, at.ledger))
     sys.stdout.write(text)
+
+
+def calendar(
+    *,
+    catalog: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    days: Annotated[int, typer.Option(help="So many days, today included.", min=1, max=366)] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: tables and days of each catalog.")] = False,
+) -> None:
+    """Show for each table and day whether its backup is verified, good, late, partial or missed.
+
+    A day is one of the catalog's timezone. A gap stays a gap: a backup made today holds the rows of today. The letters
+    are explained below the table. Only the ledger is read.
+
+    Examples:
+
+        backup-pipeline calendar
+
+        backup-pipeline calendar --catalog isp --days 90
+
+        backup-pipeline calendar --json | jq '.[0].tables.customers'
+
+    Exit codes: 0 shown; 1 the ledger can not be read; 2 wrong request; 10 there is no such catalog.
+    """
+    shown = _calendars(catalog or (), days)
+    if as_json:
+        print_json([_plain(each) for each in shown])
+        return
+    draw(joined(map(calendar_document, shown)))
+
+
+def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:
+    from backup_pipeline.operations.browse import calendar_of
+    from backup_pipeline.wiring.watch import watched
+
+    with opened() as at:
+        now = at.clock()
+        return [calendar_of(catalog, at.ledger, now, days=days) for catalog in watched(at.settings, names)]
+
+
+def _plain(calendar: Calendar) -> dict[str, object]:
+    tables = {table: dict(zip(map(str, calendar.days), days, strict=True)) for table, days in calendar.tables}
+    return {"catalog": calendar.catalog, "tables": tables}

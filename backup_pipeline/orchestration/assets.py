@@ -38,9 +38,8 @@ from backup_pipeline.orchestration.keys import (
 )
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.backup import summary_document
-from backup_pipeline.presentation.calendar import calendar_document
 from backup_pipeline.presentation.markdown import bullets, markdown
-from backup_pipeline.presentation.statistics import statistics_document
+from backup_pipeline.presentation.statistics import calendar_document, statistics_document
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
 from backup_pipeline.operations.copy import copy_missing, missing_copies
 from backup_pipeline.orchestration.failures import failure
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.presentation.copies import copies_document
+from backup_pipeline.presentation.backup import copies_document
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import is_alive_here, this_owner, utc_now

@@ -1,11 +1,11 @@
-"""Backups as people see them: one that was made, the list of all, everything about one, and the audit."""
+"""Backups as people see them: one that was made, the list of all, everything about one, copies, the audit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status, of_future
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
 from backup_pipeline.core.text import first_sentence
@@ -13,6 +13,7 @@ from backup_pipeline.core.verification import has_failed, in_short
 from backup_pipeline.presentation.document import (
     Block,
     Bytes,
+    Item,
     Note,
     Number,
     Part,
@@ -25,9 +26,11 @@ from backup_pipeline.presentation.document import (
     Wrap,
     document,
     facts,
+    item,
     line,
     numbers,
     prose,
+    size,
     text_of,
     texts,
 )
@@ -287,3 +290,28 @@ def _detail(event: AuditEvent) -> Part:
         return Span(f"{channel}: NOT delivered: {error}", Tone.WRONG) if error else f"{channel}: delivered"
     shown = {name: value for name, value in event.detail.items() if value not in ("", None, []) and name != _WHOLE}
     return ", ".join(f"{name}: {value}" for name, value in shown.items())
+
+
+def decisions_document(decisions: Sequence[CopyDecision]) -> ReportDocument:
+    """Each good backup, whether it would be copied, and why."""
+    if not decisions:
+        return document(line("There are no good backups."))
+    verbs = {True: "copy ", False: "leave"}
+    return document(*(item(f"{verbs[each.wanted]} {each.attempt.backup_id}: {each.reason}") for each in decisions))
+
+
+def copies_document(copies: Sequence[Copy], decisions: Sequence[CopyDecision]) -> ReportDocument:
+    """What became of each copy, and why it was made."""
+    if not copies:
+        return document(line(f"Nothing is missing: {len(decisions)} good backups, each with its copy."))
+    reasons = {each.attempt.backup_id: each.reason for each in decisions}
+    return document(*(_copied(copy, reasons.get(copy.backup_id, "")) for copy in copies))
+
+
+def _copied(copy: Copy, reason: str) -> Item:
+    why = f" ({reason})" if reason else ""
+    if copy.status is CopyStatus.GOOD:
+        text = f" to {copy.store}, {size(copy.bytes or 0)}, every byte compared{why}"
+        return item(f"{copy.backup_id}: ", Span("copied", Tone.GOOD), text)
+    error = (copy.error_message or "").partition("\n")[0]
+    return item(f"{copy.backup_id}: ", Span("NOT copied", Tone.FAILURE), f" to {copy.store}: {error}")

@@ -1,27 +1,57 @@
-"""Statistics of a catalog's backups: totals, success, forecast, and how each table grows."""
+"""Statistics of a catalog's backups, and its calendar: what there is, how it grows, and what became of each day."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from backup_pipeline.core.calendar import Calendar, Day
 from backup_pipeline.core.statistics import Growth, Statistics
 from backup_pipeline.presentation.document import (
     Block,
     Bytes,
+    DayGrid,
     Number,
     Part,
     ReportDocument,
     Section,
+    Span,
     Table,
+    Tone,
+    document,
     duration,
     facts,
+    item,
     line,
     numbers,
     size,
     texts,
 )
 
-_COLUMNS = (*texts("Table"), *numbers("Rows", "A day", "Bytes", "A day"))
+_DAYS = {
+    Day.VERIFIED: Tone.PROVEN,
+    Day.GOOD: Tone.GOOD,
+    Day.LATE: Tone.WARNING,
+    Day.PARTIAL: Tone.PARTIAL,
+    Day.RUNNING: Tone.ACTIVE,
+    Day.EXPECTED: Tone.ACTIVE,
+    Day.REMOVED: Tone.QUIET,
+    Day.MISSED: Tone.FAILURE,
+    Day.NONE: Tone.QUIET,
+}
+
+
+def calendar_document(calendar: Calendar) -> ReportDocument:
+    """The grid, and the letters that occur in it."""
+    rows = tuple((table, tuple(map(_letter, days))) for table, days in calendar.tables)
+    legend = (item(_letter(day), f" {day.value}: {day.meaning}") for day in calendar.seen)
+    return document(DayGrid(calendar.catalog, calendar.days, rows), *legend)
+
+
+def _letter(day: Day) -> Span:
+    return Span(day.letter, _DAYS[day])
+
+
+_TABLES = (*texts("Table"), *numbers("Rows", "A day", "Bytes", "A day"))
 
 
 def statistics_document(statistics: Statistics, *, most: int | None = None) -> ReportDocument:
@@ -66,12 +96,12 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _tables(tables: Mapping[str, Growth], most: int | None) -> Iterator[Block]:
-    rows = [_row(name, growth) for name, growth in tables.items()]
-    yield Table(_COLUMNS, tuple(rows[:most]))
+    rows = [_table_row(name, growth) for name, growth in tables.items()]
+    yield Table(_TABLES, tuple(rows[:most]))
     if most is not None and len(rows) > most:
         yield line(f"and {len(rows) - most} more tables")
 
 
-def _row(name: str, growth: Growth) -> tuple[Part, ...]:
+def _table_row(name: str, growth: Growth) -> tuple[Part, ...]:
     now = None if growth.bytes is None else Bytes(growth.bytes)
     return name, growth.rows, per_day(growth.rows_per_day), now, per_day(growth.bytes_per_day, in_bytes=True)

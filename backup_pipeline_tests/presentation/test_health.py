@@ -12,13 +12,16 @@ from backup_pipeline.core.errors import CatalogError, StaleError
 from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.rebuild import Change, ChangeKind, RebuildPlan
 from backup_pipeline.operations.catalogs import CatalogReport
-from backup_pipeline.presentation.alerts import deliveries_document, outbox_document
+from backup_pipeline.presentation.backup import copies_document, decisions_document
 from backup_pipeline.presentation.catalogs import catalog_document, check_document
-from backup_pipeline.presentation.copies import copies_document, decisions_document
 from backup_pipeline.presentation.document import ReportDocument
-from backup_pipeline.presentation.due import freshness_document
+from backup_pipeline.presentation.health import (
+    deliveries_document,
+    freshness_document,
+    outbox_document,
+    rebuild_document,
+)
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.rebuild import rebuild_document
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.presentation.drawing import in_terminal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.core.doctor import ok, problem, skipped
-from backup_pipeline.presentation.doctor import doctor_document
+from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline_tests.presentation.drawing import in_terminal
 

@@ -1,0 +1,147 @@
+"""How an installation stands: what is due, what the doctor saw, alerts on their way, a ledger beside its store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from backup_pipeline.core.alerts import Delivery, OutboxEntry
+from backup_pipeline.core.copies import CopyAge
+from backup_pipeline.core.doctor import Line, LineState
+from backup_pipeline.core.due import DueState, Freshness
+from backup_pipeline.core.rebuild import RebuildPlan
+from backup_pipeline.core.text import first_sentence
+from backup_pipeline.core.verification import age, ago
+from backup_pipeline.presentation.document import (
+    Checks,
+    Item,
+    Minute,
+    Note,
+    Part,
+    ReportDocument,
+    Span,
+    Table,
+    Tone,
+    document,
+    item,
+    line,
+    numbers,
+    prose,
+    text_of,
+    texts,
+)
+
+_STATES = {
+    DueState.FRESH: Tone.GOOD,
+    DueState.OVERDUE: Tone.FAILURE,
+    DueState.WAITING: Tone.WARNING,
+    DueState.UNSCHEDULED: Tone.QUIET,
+}
+_FRESHNESS = (
+    *texts("Catalog", "State", "Newest good", "Began", "Was due", "Due next"),
+    *numbers("Missed", "Failed"),
+)
+
+
+def freshness_document(catalogs: Sequence[Freshness], copies: Sequence[CopyAge] = ()) -> ReportDocument:
+    """A row for each catalog, then a line for each one's newest good copy."""
+    return document(Table(_FRESHNESS, tuple(map(_freshness_row, catalogs))), *map(_copy_age, copies))
+
+
+def _freshness_row(catalog: Freshness) -> tuple[Part, ...]:
+    return (
+        catalog.catalog,
+        Span(catalog.state, _STATES[catalog.state]),
+        catalog.newest,
+        age(catalog.newest_at, catalog.at) if catalog.newest_at else None,
+        _minute(catalog.due),
+        _minute(catalog.next_due),
+        len(catalog.missed),
+        catalog.failed,
+    )
+
+
+def _minute(at: datetime | None) -> Minute | None:
+    return Minute(at) if at else None
+
+
+def _copy_age(copy: CopyAge) -> Item:
+    newest = f"{copy.newest.backup_id} began {ago(copy.age)}" if copy.newest and copy.age else "no good copy"
+    state = Span("fresh", Tone.GOOD) if copy.newest else Span("none", Tone.QUIET)
+    if copy.stale:
+        state = Span("STALE", Tone.FAILURE)
+    return item(f"Second store, {copy.catalog}: ", state, f", {newest} ({copy.store})")
+
+
+_CHECKS = {
+    LineState.OK: Tone.GOOD,
+    LineState.WARNING: Tone.WARNING,
+    LineState.PROBLEM: Tone.FAILURE,
+    LineState.SKIPPED: Tone.QUIET,
+}
+
+
+def doctor_document(lines: Sequence[Line]) -> ReportDocument:
+    """The checks in their order, then their count."""
+    notes = (Note(each.state, _CHECKS[each.state], each.what, each.topic, each.do) for each in lines)
+    counts = Counter(each.state for each in lines)
+    return document(
+        Checks(tuple(notes)), line(", ".join(f"{counts[state]} {state}" for state in _CHECKS if counts[state]))
+    )
+
+
+_OUTBOX = (*numbers("N"), prose("Of"), prose("Alert"), prose("Channel"), *numbers("Attempts"), prose("State"))
+
+
+def outbox_document(entries: Sequence[OutboxEntry]) -> ReportDocument:
+    """A row for each alert and channel, with when it is tried again."""
+    return document(Table(_OUTBOX, tuple(map(_outbox_row, entries))))
+
+
+def deliveries_document(deliveries: Sequence[Delivery]) -> ReportDocument:
+    """What became of one alert on each channel."""
+    return document(*(item(f"{each.channel}: ", _delivery(each)) for each in deliveries))
+
+
+def _delivery(delivery: Delivery) -> Span:
+    if delivery.error:
+        return Span(f"NOT delivered: {delivery.error}", Tone.WRONG)
+    return Span("delivered", Tone.GOOD)
+
+
+def _outbox_row(entry: OutboxEntry) -> tuple[Part, ...]:
+    state = Span(_outbox_state(entry), Tone.PLAIN if entry.delivered_at else Tone.WRONG)
+    return str(entry.id), Minute(entry.created_at), entry.alert.title, entry.channel, entry.attempts, state
+
+
+def _outbox_state(entry: OutboxEntry) -> str:
+    if entry.delivered_at is not None:
+        return f"delivered {text_of(Minute(entry.delivered_at))}"
+    if entry.last_error is None:
+        return "being sent"
+    error = first_sentence(entry.last_error)
+    if entry.given_up_at is not None:
+        return f"given up {text_of(Minute(entry.given_up_at))}: {error}"
+    return f"tried again {text_of(Minute(entry.next_try_at))}: {error}"
+
+
+_CHANGES = {
+    "add": Tone.GOOD,
+    "correct": Tone.WARNING,
+    "hold": Tone.WARNING,
+    "gone": Tone.FAILURE,
+    "problem": Tone.FAILURE,
+}
+
+
+def rebuild_document(plan: RebuildPlan) -> ReportDocument:
+    """A row for each change and copy, then how many backups agree."""
+    changes: list[tuple[Part, ...]] = [
+        (Span(change.kind, _CHANGES[change.kind]), change.backup_id, change.catalog, change.reason)
+        for change in plan.changes
+    ]
+    copies = [(Span("copy", Tone.GOOD), copy.backup_id, copy.catalog, f"in {copy.store}") for copy in plan.copies]
+    rows = (*changes, *copies)
+    table = [Table((*texts("", "", ""), prose("")), rows)] if rows else []
+    return document(*table, line(f"{plan.store}: {plan.agree} backups agree with the ledger."))
