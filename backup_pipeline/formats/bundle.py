@@ -30,7 +30,7 @@ from backup_pipeline.core.layout import Member
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.names import MOST_DIRECTORY, MOST_DOCUMENT, whole
 from backup_pipeline.core.ports import OpenBundle
-from backup_pipeline.formats.csv_rows import bytes_as_text, far_texts, is_far
+from backup_pipeline.formats.sheet import BOM, bytes_as_text, csv_title, far_texts, is_far
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -391,3 +391,45 @@ def _finite(value: float | None) -> object:
     if value is None or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def combined_csv(sheets: Iterable[SheetFiles]) -> Iterator[bytes]:
+    """The bytes of one CSV: for each sheet the line `### Name ###`, its titles and records, and an empty line."""
+    yield BOM
+    for number, sheet in enumerate(sheets):
+        yield (("\r\n" if number else "") + csv_title(f"### {sheet.name} ###") + "\r\n").encode()
+        for part, file in enumerate(sheet.files):
+            chunks = _without(BOM, file)
+            yield from _without_titles(chunks) if part else chunks
+
+
+def _without(head: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    start = b""
+    rest = iter(chunks)
+    for chunk in rest:
+        start += chunk
+        if len(start) >= len(head):
+            break
+    yield start.removeprefix(head)
+    yield from rest
+
+
+def _without_titles(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """What follows the first line break outside quotes: a title may hold one too."""
+    start = b""
+    rest = iter(chunks)
+    for chunk in rest:
+        start += chunk
+        if (end := _first_line(start)) is not None:
+            yield start[end:]
+            break
+    yield from rest
+
+
+def _first_line(data: bytes) -> int | None:
+    end = data.find(b"\r\n")
+    while end >= 0:
+        if data.count(b'"', 0, end) % 2 == 0:
+            return end + 2
+        end = data.find(b"\r\n", end + 2)
+    return None

@@ -18,8 +18,8 @@ from backup_pipeline.core.comparison import Follow, NotComparableError, Orphans,
 from backup_pipeline.core.drill.objects import Fingerprint
 from backup_pipeline.core.errors import BackupError, DiskFullError
 from backup_pipeline.core.manifest import FileEntry, TableEntry
-from backup_pipeline.formats.csv_rows import csv_header, csv_rows
 from backup_pipeline.formats.parquet import arrow_type
+from backup_pipeline.formats.sheet import csv_header, csv_rows
 from backup_pipeline.formats.streams import ByteReader, use_jemalloc
 from backup_pipeline.formats.tables import parquet_problems
 

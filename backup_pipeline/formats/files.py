@@ -15,10 +15,17 @@ from backup_pipeline.core.layout import Member, Rendering
 from backup_pipeline.core.manifest import FileEntry, Manifest, TableEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import OpenBundle, TableWriter
-from backup_pipeline.formats.bundle import BundleReader, bundle_chunks, bundle_sheets, bundle_tables, json_chunks
+from backup_pipeline.formats.bundle import (
+    BundleReader,
+    bundle_chunks,
+    bundle_sheets,
+    bundle_tables,
+    combined_csv,
+    json_chunks,
+)
 from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.readme import readme_text
-from backup_pipeline.formats.sheet import SheetWriter, combined_csv
+from backup_pipeline.formats.sheet import SheetWriter
 from backup_pipeline.formats.streams import use_jemalloc
 from backup_pipeline.formats.tables import copy_rows
 

@@ -21,8 +21,8 @@ from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
 from backup_pipeline.core.plans import DAYS_BEFORE_2000, US_BEFORE_2000
 from backup_pipeline.core.restore.columns import JSONB
-from backup_pipeline.formats.csv_rows import far_texts, is_far
 from backup_pipeline.formats.parquet import arrow_type
+from backup_pipeline.formats.sheet import far_texts, is_far
 from backup_pipeline.native import library
 
 if TYPE_CHECKING:

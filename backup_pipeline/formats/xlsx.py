@@ -22,7 +22,7 @@ from openpyxl.writer.excel import ExcelWriter
 
 from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.formats.bundle import SheetFiles
-from backup_pipeline.formats.csv_rows import unguarded
+from backup_pipeline.formats.sheet import unguarded
 
 Cell = str | int | float | bool | date | datetime | None
 

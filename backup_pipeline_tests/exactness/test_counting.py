@@ -161,8 +161,8 @@ def test_lines_that_get_lost_on_their_way_into_the_sheet_are_found(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sheet's records are counted as rows, before they become lines."""
-    from backup_pipeline.formats import csv_rows as lines_of
     from backup_pipeline.formats import sheet
+    from backup_pipeline.formats import sheet as lines_of
 
     honest = lines_of.csv_rows
 

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.formats.bundle import SheetFiles, TableRows, json_chunks, parquet_rows
+from backup_pipeline.formats.bundle import SheetFiles, TableRows, combined_csv, json_chunks, parquet_rows
 from backup_pipeline.formats.parquet import GroupLimit, ParquetWriter
-from backup_pipeline.formats.sheet import SheetWriter, combined_csv
+from backup_pipeline.formats.sheet import SheetWriter
 from backup_pipeline.formats.xlsx import csv_cells, sheet_title, write_xlsx
 from backup_pipeline_tests.formats.tables import many_rows, tables
 

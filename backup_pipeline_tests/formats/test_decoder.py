@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from backup_pipeline.core.drill.objects import Fingerprint
-from backup_pipeline.formats.csv_rows import csv_header
 from backup_pipeline.formats.decoder import FileFingerprints
+from backup_pipeline.formats.sheet import csv_header
 
 SCHEMA = pa.schema([("id", pa.int64()), ("Id", pa.float64()), ("text", pa.string()), ("raw", pa.binary())])
 ROWS: list[list[Any]] = [[n, n / 7, f"row {n}", bytes([n])] for n in range(50)]

@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import SheetColumn, SheetPlan, TablePlan
-from backup_pipeline.formats.csv_rows import BOM
-from backup_pipeline.formats.sheet import SheetWriter
+from backup_pipeline.formats.sheet import BOM, SheetWriter
 from backup_pipeline_tests.formats.tables import many_rows, pages, tables
 
 DHAKA = "Asia/Dhaka"

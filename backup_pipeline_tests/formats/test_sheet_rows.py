@@ -12,7 +12,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.formats.csv_rows import csv_rows
+from backup_pipeline.formats.sheet import csv_rows
 
 _DIGITS = st.lists(st.integers(0, 9), min_size=1, max_size=38)
 _MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999))  # noqa: DTZ001  naive on purpose
