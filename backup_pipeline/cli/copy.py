@@ -12,6 +12,7 @@ from backup_pipeline.cli.options import BackupsOf, Opened, PerhapsBackup, opened
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
 from backup_pipeline.presentation.backup import copies_document, decisions_document
+from backup_pipeline.presentation.rows import copy_json
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def copy(
             return
         rows = [*_copied(at, ports, decisions)]
     if as_json:
-        print_json(rows)
+        print_json([copy_json(row) for row in rows])
     else:
         draw(copies_document(rows, decisions))
     _raise_failures(rows)

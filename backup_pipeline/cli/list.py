@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,19 +16,14 @@ from backup_pipeline.cli.options import (
     opened,
     print_json,
 )
-from backup_pipeline.core.copies import Copy
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.presentation.backup import audit_document, backup_document, backups_document
+from backup_pipeline.presentation.rows import attempt_json, copy_json
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.manifest import StoredManifest
     from backup_pipeline.core.ports import Ledger
-
-
-def with_copies(attempt: Attempt, copies: Sequence[Copy]) -> Mapping[str, object]:
-    """The row of a backup for JSON, with the rows of its copies."""
-    return {**vars(attempt), "copies": [copy for copy in copies if copy.backup_id == attempt.backup_id]}
 
 
 def audit(
@@ -109,7 +103,7 @@ def list_backups(
         copies = at.ledger.copies.list(catalog=catalog)
         undelivered, now = len(at.ledger.outbox.list()), at.clock()
     if as_json:
-        print_json([with_copies(row, copies) for row in rows])
+        print_json([attempt_json(row, copies) for row in rows])
         return
 
     second = at.settings.second_store
@@ -147,9 +141,8 @@ def show(
         now = at.clock()
     if as_json:
         described = manifest.model_dump(mode="json") if manifest else None
-        print_json(
-            {"backup": attempt, "manifest": described, "manifest_error": problem, "audit": audits, "copies": copies}
-        )
+        rows = {"backup": attempt_json(attempt), "copies": [copy_json(copy) for copy in copies]}
+        print_json({**rows, "manifest": described, "manifest_error": problem, "audit": audits})
         return
 
     draw(backup_document(attempt, manifest, problem, audits, now, copies))

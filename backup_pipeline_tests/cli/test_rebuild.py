@@ -62,7 +62,7 @@ def test_a_dropped_ledger_is_made_of_the_store(
     [row] = json.loads(run("list", "--json").out)
     same = ("backup_id", "status", "catalog", "partition_date", "record_count", "sha256", "file_path", "table_counts")
     assert {name: row[name] for name in same} == {name: before[good][name] for name in same}
-    assert row["hold"]["actor"] == "unknown"
+    assert row["held_by"] == "unknown"
     assert run("delete", good, "--confirm", good).code == 21
     verified = run("verify", "latest")
     assert verified.code == 0, verified.err

@@ -22,6 +22,7 @@ from backup_pipeline.core.restore.model import (
     TableRestore,
 )
 from backup_pipeline.core.restore.requests import SECOND, RestoreRow, RestoreStatus
+from backup_pipeline.presentation.rows import restore_json
 from backup_pipeline.presentation.terminal import result_console
 
 _WHAT = {
@@ -316,7 +317,7 @@ def list_restores(
     with opened(catalog) as at:
         rows = at.ledger.restores.list(catalog=catalog, status=status or (), limit=limit)
     if as_json:
-        print_json(rows)
+        print_json([restore_json(row) for row in rows])
         return
 
     result_console().print(restore_list(rows) if rows else "There are no restore requests.")
@@ -346,7 +347,7 @@ def show(
         row = find_request(number, at.ledger)
         audits = [event for event in reversed(at.ledger.audits(row.backup_id)) if event.detail.get("request") == row.id]
     if as_json:
-        print_json({"request": row, "audit": audits})
+        print_json({"request": restore_json(row), "audit": audits})
         return
     print_row(row, audits)
 

@@ -281,6 +281,8 @@ class RestorePlan:
     def as_json(self) -> dict[str, object]:
         """The plan as JSON values, without the DDL itself."""
         plan = asdict(self)
+        plan["request"]["requested_by"] = str(self.request.actor)
+        del plan["request"]["actor"]
         steps = plan.pop("steps")
         created = {"statements_before": len(steps["before"]), "statements_after": len(steps["after"])}
         more = {"digest": self.digest, "refused": self.refused, "bytes": self.bytes, "left_out": steps["left_out"]}
