@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +15,6 @@ from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
     from backup_pipeline.core.alerts import Delivery
-    from backup_pipeline.core.ports import Alerter, Clock, Ledger
 
 alerts_app = typer.Typer(
     name="alerts",
@@ -26,15 +24,6 @@ alerts_app = typer.Typer(
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON: an array, one object a channel.")]
 _CHECK_URLS = "Correct BACKUP_ALERT_URLS, or wait: what was not delivered is tried again by itself for seven days."
-
-
-@dataclass(frozen=True)
-class _Voice:
-    """What telling people needs."""
-
-    ledger: Ledger
-    alerter: Alerter
-    clock: Clock
 
 
 @alerts_app.callback()
@@ -98,7 +87,7 @@ def retry(*, as_json: _JSON = False) -> None:
     from backup_pipeline.operations.alerting import deliver
 
     with opened() as at:
-        tried = deliver(_voice(at), early=True)
+        tried = deliver(at.ports, early=True)
         left = at.ledger.outbox.list()
     if as_json:
         print_json(tried)
@@ -148,9 +137,3 @@ def _check_all_took_it(deliveries: Sequence[Delivery]) -> None:
         kind = PartialError if len(failed) < len(deliveries) else BackupError
         message = f"{len(failed)} of {len(deliveries)} channels did not take the test message."
         raise kind(message, do="Correct these URLs in BACKUP_ALERT_URLS, and run it again.")
-
-
-def _voice(at: Opened) -> _Voice:
-    from backup_pipeline.wiring.ports import open_settings_alerter
-
-    return _Voice(at.ledger, open_settings_alerter(at.settings), at.clock)

@@ -158,11 +158,11 @@ def _channels() -> Sequence[str]:
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
-    from backup_pipeline.wiring.watch import watch_all, watch_of, watched
+    from backup_pipeline.wiring.watch import watch_all, watched
 
     with opened() as at:
         wanted, declared = watched(at.settings, names), watched(at.settings)
-        return watch_all(wanted, watch_of(at.settings, at.ledger), declared=declared)
+        return watch_all(wanted, at.ports, declared=declared)
 
 
 def _raise_overdue(stands: Sequence[Freshness]) -> None:

@@ -75,11 +75,10 @@ def _ports(at: Opened) -> Iterator[Ports]:
 def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None) -> Sequence[CopyDecision]:
     from backup_pipeline.operations.browse import bundle_place, find_backup
     from backup_pipeline.operations.copy import missing_copies, second_of
-    from backup_pipeline.wiring.ports import is_alive_here, this_owner
 
     second_of(ports)
     if not backup:
-        return missing_copies(ports, catalog, this_owner(), is_alive_here)
+        return missing_copies(ports, catalog)
     attempt = find_backup(backup, at.ledger, catalog=catalog)
     bundle_place(attempt)
     return [CopyDecision(attempt, wanted=True, reason="it was asked for")]
@@ -87,9 +86,8 @@ def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None
 
 def _copied(at: Opened, ports: Ports, decisions: Sequence[CopyDecision]) -> Iterator[Copy]:
     from backup_pipeline.operations.copy import copy_missing
-    from backup_pipeline.wiring.ports import this_owner
 
-    return copy_missing(decisions, ports, actor=at.actor, owner=this_owner())
+    return copy_missing(decisions, ports, actor=at.actor)
 
 
 def _print_plan(decisions: Sequence[CopyDecision], *, as_json: bool) -> None:

@@ -107,11 +107,11 @@ def _taken(at: Opened, attempt: Attempt, form: str, to: Destination, which: Whic
     from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.core.layout import Rendering
     from backup_pipeline.operations.download import download_bundle, render_backup
+    from backup_pipeline.operations.leases import reading
     from backup_pipeline.wiring.stores import open_formats
-    from backup_pipeline.wiring.verify import reading
 
     store, audit = at.store(which), at.audit()
-    with shown_progress(note_console()) as progress, reading(attempt.backup_id, "download", at.actor, at.ledger):
+    with shown_progress(note_console()) as progress, reading(attempt.backup_id, "download", at.actor, at.ports):
         if form == "zip":
             return download_bundle(attempt, to, store=store, audit=audit, progress=progress)
         kind = Rendering(form)

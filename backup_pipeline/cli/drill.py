@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,18 +78,14 @@ def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[Drill
     from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.operations.drill import drill as drill_backup
     from backup_pipeline.operations.drill import drill_with_fault
-    from backup_pipeline.wiring.drill import open_drill
-    from backup_pipeline.wiring.verify import reading
+    from backup_pipeline.wiring.drill import open_workshop
 
     console = SafeConsole(quiet=True) if as_json else note_console()
-    with (
-        shown_progress(console) as progress,
-        open_drill(at.settings, request.attempt.catalog, progress=progress) as ports,
-        reading(request.attempt.backup_id, "drill", at.actor, at.ledger),
-    ):
+    with shown_progress(console) as progress:
+        ports, workshop = replace(at.ports, progress=progress), partial(open_workshop, at.settings)
         if request.fault is not None:
-            return drill_with_fault(request, ports)
-        report = drill_backup(request, ports)
+            return drill_with_fault(request, ports, workshop)
+        report = drill_backup(request, ports, workshop)
     return report, _drill_outcome(report)
 
 

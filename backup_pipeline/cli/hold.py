@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -16,7 +15,7 @@ from backup_pipeline.presentation.prune import left_document
 from backup_pipeline.presentation.terminal import draw, result_console
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.prune.plan import PruneWish
+    from backup_pipeline.operations.prune.plan import PruneRequest
 
 
 def hold(
@@ -48,9 +47,8 @@ def hold(
 
     with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        audit = at.audit()
-        held = Hold(at.actor, reason, _until(at, attempt.catalog, until, audit.clock()))
-        hold_backup(attempt, held, at.store(), audit)
+        held = Hold(at.actor, reason, _until(at, attempt.catalog, until, at.clock()))
+        hold_backup(attempt, held, at.ports)
     result_console().print(f"Backup {attempt.backup_id} is {held}.", markup=False, soft_wrap=True)
 
 
@@ -73,7 +71,7 @@ def release(
 
     with opened(catalog) as at:
         attempt = find_backup(backup, at.ledger, catalog=catalog)
-        held = release_backup(attempt, at.store(), at.audit(), actor=at.actor, reason=reason)
+        held = release_backup(attempt, at.ports, actor=at.actor, reason=reason)
     said = "is released: the rules count for it again" if held else "was not held"
     result_console().print(f"Backup {attempt.backup_id} {said}.", markup=False, soft_wrap=True)
 
@@ -98,9 +96,9 @@ def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime |
 
 def _timezone(at: Opened, name: str) -> str:
     from backup_pipeline.catalogs import load_catalogs
-    from backup_pipeline.wiring.prune import wish_of
+    from backup_pipeline.operations.prune.plan import prune_request
 
-    return wish_of(name, load_catalogs(at.settings.catalogs), at.settings).timezone
+    return prune_request(name, load_catalogs(at.settings.catalogs), at.actor, at.settings.prune_versions).timezone
 
 
 def delete(
@@ -126,17 +124,12 @@ def delete(
     """
     from backup_pipeline.core.names import parse_backup_id
     from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.hold import check_confirmed, check_deletable, delete_backup, left_error
-    from backup_pipeline.wiring.prune import open_prune
+    from backup_pipeline.operations.hold import DeleteRequest, delete_backup, left_error
 
     with opened() as at:
         attempt = find_backup(str(parse_backup_id(backup, latest=False)), at.ledger)
-        ports = open_prune(at.settings, at.ledger, at.actor)
-        wish = _wish(at, attempt.catalog, versions)
-        check_deletable(attempt, wish, ports)
-        command = f"backup-pipeline delete {attempt.backup_id} --confirm {attempt.backup_id}"
-        check_confirmed(attempt, confirm, do=f"If that is what you want, run: {command}")
-        removed = delete_backup(attempt, wish, ports, reason=reason)
+        request = DeleteRequest(attempt, _rules(at, attempt.catalog, versions), confirm, reason)
+        removed = delete_backup(request, at.ports)
     draw(left_document(removed.left))
     if removed.left or removed.kept:
         raise left_error(removed)
@@ -144,9 +137,9 @@ def delete(
     result_console().print(said, markup=False, soft_wrap=True)
 
 
-def _wish(at: Opened, name: str, versions: Versions | None) -> PruneWish:
+def _rules(at: Opened, name: str, versions: Versions | None) -> PruneRequest:
     from backup_pipeline.catalogs import load_catalogs
-    from backup_pipeline.wiring.prune import wish_of
+    from backup_pipeline.operations.prune.plan import prune_request
 
-    wish = wish_of(name, load_catalogs(at.settings.catalogs), at.settings)
-    return replace(wish, versions=versions or wish.versions)
+    catalogs, versions = load_catalogs(at.settings.catalogs), versions or at.settings.prune_versions
+    return prune_request(name, catalogs, at.actor, versions)

@@ -26,7 +26,7 @@ from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from backup_pipeline.core.catalog.model import Catalog
-    from backup_pipeline.core.ports import Ledger, Store
+    from backup_pipeline.core.ports import Ledger, Ports, Store
     from backup_pipeline.ledger.backups import SqlLedger
     from backup_pipeline.operations.download import AuditTrail
     from backup_pipeline.wiring.addresses import LedgerClock
@@ -172,6 +172,13 @@ class Opened:
         from backup_pipeline.wiring.stores import open_settings_store
 
         return open_settings_store(self.settings, used=noted_in(self.ledger))
+
+    @cached_property
+    def ports(self) -> Ports:
+        """Everything that operations reach the world through; nobody watches their progress."""
+        from backup_pipeline.wiring.ports import ports_over
+
+        return ports_over(self.ledger, self.settings)
 
     def audit(self) -> AuditTrail:
         """Where it is written down that somebody took a backup out."""

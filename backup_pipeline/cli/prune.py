@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import EarlierVersions, PlanAsJson, opened, print_json
+from backup_pipeline.cli.options import EarlierVersions, Opened, PlanAsJson, opened, print_json
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.retention.prune import PrunePlan, Versions
 from backup_pipeline.operations.prune.perform import PruneReport
@@ -18,8 +17,7 @@ from backup_pipeline.presentation.terminal import draw, note_console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backup_pipeline.operations.prune.plan import PruneWish
-    from backup_pipeline.settings import Settings
+    from backup_pipeline.operations.prune.plan import PruneRequest
 
 
 def prune(
@@ -53,28 +51,27 @@ def prune(
     """
     from backup_pipeline.operations.prune.perform import prune as carry_out
     from backup_pipeline.operations.prune.plan import plan_prune
-    from backup_pipeline.wiring.prune import open_prune
 
     with opened() as at:
-        ports = open_prune(at.settings, at.ledger, at.actor)
-        wishes = _wishes(at.settings, catalog, versions)
-        plans = [(wish, plan_prune(wish, ports)) for wish in wishes]
-        plans = [(wish, plan) for wish, plan in plans if wish is wishes[0] or plan.verdicts or not plan.empty]
+        ports, requests = at.ports, _requests(at, catalog, versions)
+        plans = [(request, plan_prune(request, ports)) for request in requests]
+        plans = [
+            (request, plan) for request, plan in plans if request is requests[0] or plan.verdicts or not plan.empty
+        ]
         if not as_json:
             for _, plan in plans:
                 draw(plan_document(plan))
-        reports = [carry_out(plan, wish, ports) for wish, plan in plans] if confirm else []
+        reports = [carry_out(plan, request, ports) for request, plan in plans] if confirm else []
     if as_json:
         print_json({"plans": [p.as_json() for _, p in plans], "reports": [report.as_json() for report in reports]})
-    _end([plan for _, plan in plans], reports, wishes[0].catalog, told=as_json)
+    _end([plan for _, plan in plans], reports, requests[0].catalog, told=as_json)
 
 
-def _wishes(settings: Settings, name: str | None, versions: Versions | None) -> Sequence[PruneWish]:
+def _requests(at: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:
     from backup_pipeline.cli.options import chosen_catalog
-    from backup_pipeline.wiring.prune import wishes_of
+    from backup_pipeline.operations.prune.plan import prune_requests
 
-    wishes = wishes_of(chosen_catalog(settings, name), settings)
-    return [replace(wish, versions=versions or wish.versions) for wish in wishes]
+    return prune_requests(chosen_catalog(at.settings, name), at.actor, versions or at.settings.prune_versions)
 
 
 def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, told: bool) -> None:

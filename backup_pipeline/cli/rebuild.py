@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, invoked_settings, print_json
 from backup_pipeline.core.errors import PartialError
+from backup_pipeline.core.restore.requests import SECOND, Which
 from backup_pipeline.presentation.health import rebuild_document
 from backup_pipeline.presentation.terminal import draw, note_console, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.rebuild import RebuildPlan
-    from backup_pipeline.operations.rebuild import RebuildReport
+    from backup_pipeline.operations.rebuild import RebuildReport, RebuildRequest
 
 
 def rebuild(
@@ -59,22 +61,37 @@ def rebuild(
     from backup_pipeline.core.names import parse_backup_id
     from backup_pipeline.operations.rebuild import plan_rebuild
     from backup_pipeline.operations.rebuild import rebuild as carry_out
-    from backup_pipeline.wiring.ports import open_ledger
-    from backup_pipeline.wiring.rebuild import empty_or_there, open_rebuild
+    from backup_pipeline.wiring.ports import open_ledger, ports_over
+    from backup_pipeline.wiring.rebuild import empty_or_there
 
     ids = [str(parse_backup_id(each)) for each in accept or ()]
     with empty_or_there(invoked_settings()) as settings, open_ledger(settings) as ledger:
-        actor = Opened(settings, ledger).actor
-        ports = open_rebuild(settings, ledger, actor, from_second=store == "second", accepted=ids)
+        ports = ports_over(ledger, settings, store=store)
+        request = _request(Opened(settings, ledger), catalog, ids, store)
         if catalog is not None and not any(ports.store.list(backups_prefix(catalog))):
             check_known(settings, ledger, catalog)
-        plan = plan_rebuild(ports, catalog)
+        plan = plan_rebuild(request, ports)
         if not as_json:
             draw(rebuild_document(plan))
-        report = carry_out(plan, ports) if confirm else None
+        report = carry_out(plan, request, ports) if confirm else None
     if as_json:
         print_json({"plan": plan.as_json(), "report": report.as_json() if report else None})
     _end(plan, report, told=as_json)
+
+
+def _request(at: Opened, catalog: str | None, accepted: Sequence[str], store: Which) -> RebuildRequest:
+    from backup_pipeline.catalogs import load_catalogs
+    from backup_pipeline.operations.rebuild import RebuildRequest
+    from backup_pipeline.wiring.stores import open_seal_keys
+
+    return RebuildRequest(
+        actor=at.actor,
+        catalog=catalog,
+        catalogs=load_catalogs(at.settings.catalogs),
+        from_second=store == SECOND,
+        seals=bool(open_seal_keys(at.settings).accepted),
+        accepted=frozenset(accepted),
+    )
 
 
 def _end(plan: RebuildPlan, report: RebuildReport | None, *, told: bool) -> None:

@@ -127,12 +127,12 @@ def _summary(up: Up, settings: Settings) -> Iterator[str]:
 
 
 def _catalogs(settings: Settings) -> Iterator[str]:
-    from backup_pipeline.wiring.ports import open_ledger
-    from backup_pipeline.wiring.watch import look_at_all, watch_of, watched
+    from backup_pipeline.wiring.ports import open_ledger, ports_over
+    from backup_pipeline.wiring.watch import look_at_all, watched
 
     try:
         with open_ledger(settings) as ledger:
-            stands = look_at_all(watched(settings), watch_of(settings, ledger))
+            stands = look_at_all(watched(settings), ports_over(ledger, settings))
     except BackupError as error:
         yield f"Backups      not known: {error.what}"
         return

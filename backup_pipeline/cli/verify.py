@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -108,16 +109,12 @@ def _verified(
     from backup_pipeline.operations.browse import find_backup
     from backup_pipeline.operations.copy import verify_copy
     from backup_pipeline.operations.verify import verify_attempt
-    from backup_pipeline.wiring.stores import the_second
-    from backup_pipeline.wiring.verify import reading, verify_ports
 
     attempt = find_backup(backup, at.ledger, catalog=catalog)
-    with shown_progress(note_console()) as progress, reading(attempt.backup_id, "verify", at.actor, at.ledger):
-        ports = verify_ports(at.settings, at.store(store), progress)
-        if store == "second":
-            second = the_second(at.settings)
-            return attempt, verify_copy(attempt, second, request, ports, ledger=at.ledger, actor=at.actor)
-        return attempt, verify_attempt(attempt, request, ports, ledger=at.ledger, actor=at.actor)
+    with shown_progress(note_console()) as progress:
+        ports = replace(at.ports, store=at.store(store), progress=progress)
+        verify_one = verify_copy if store == "second" else verify_attempt
+        return attempt, verify_one(attempt, request, ports, actor=at.actor)
 
 
 def _stale(at: Opened, attempt: Attempt) -> StaleError | None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Connection, DateTime, RowMapping, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backup_pipeline.core.actor import parse_actor
-from backup_pipeline.core.errors import LeaseLostError, LedgerError, LedgerUnavailableError
+from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.leases import Claim, Lease, Reading
-from backup_pipeline.core.ports import Clock
 from backup_pipeline.ledger.tables import actor_column, leases, owner_columns, owner_of, storable, utc
 from backup_pipeline.ledger.tables import backup_readings as readings
 
@@ -142,58 +138,3 @@ def _reading_of(row: RowMapping) -> Reading:
     assert owner is not None  # noqa: S101  # its columns are NOT NULL
     times = (utc(row["began_at"]), utc(row["expires_at"]))
     return Reading(row["backup_id"], row["work"], parse_actor(row["actor"]), owner, row["id"], *times)
-
-
-EVERY = timedelta(seconds=10)
-_LAST_BEAT_SECONDS = 5.0
-
-K = TypeVar("K")
-K_contra = TypeVar("K_contra", contravariant=True)
-
-logger = logging.getLogger(__name__)
-
-
-class Beaten(Protocol[K_contra]):
-    """Where beats are written: the ledger by backup id, its restores by number."""
-
-    def beat(self, of: K_contra, now: datetime, /) -> None:
-        """Say that the owner is alive."""
-
-
-class Heartbeat(Generic[K]):
-    """Beats at once and then `every` so often, until its context ends.
-
-    A ledger that is away for a while costs beats and a warning; one that refuses for good (no such row) stops the
-    beating, as a lease that is lost does. Leaving waits at most five seconds for a beat that is under way.
-    """
-
-    def __init__(self, ledger: Beaten[K], of: K, *, clock: Clock, every: timedelta = EVERY) -> None:
-        self._ledger = ledger
-        self._of = of
-        self._clock = clock
-        self._every = every.total_seconds()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat {of}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join(_LAST_BEAT_SECONDS)
-
-    def _run(self) -> None:
-        while self._beat() and not self._stopped.wait(self._every):
-            pass
-
-    def _beat(self) -> bool:
-        """Whether to go on."""
-        try:
-            self._ledger.beat(self._of, self._clock())
-        except (LedgerError, LeaseLostError) as error:
-            logger.warning("No heartbeat for %s: %s", self._of, error)
-            return error.transient
-        return True

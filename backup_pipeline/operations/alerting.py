@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import (
@@ -34,7 +33,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.names import Kind
-from backup_pipeline.core.ports import Alerter, Clock, Ledger, Ports
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.requests import RestoreRow
 
 logger = logging.getLogger(__name__)
@@ -54,23 +53,7 @@ def note_end(attempt: Attempt, ports: Ports) -> None:
         logger.warning("How backup %s ended is not in the audit: %s", attempt.backup_id, trouble)
 
 
-class Memory(Protocol):
-    """What remembering takes: the ledger, the time, and whether there is anybody to tell."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """Where the threads are."""
-
-    @property
-    def clock(self) -> Clock:
-        """The present instant."""
-
-    @property
-    def alerter(self) -> Alerter:
-        """The channels."""
-
-
-def is_told(alert: Alert, memory: Memory) -> Alert | None:
+def is_told(alert: Alert, ports: Ports) -> Alert | None:
     """The alert as people are told it now: a reminder says how often; None when its thread was told a short while ago.
 
     An alert without a topic belongs to no thread, and without the ledger nothing is held back. What only the log was
@@ -79,10 +62,10 @@ def is_told(alert: Alert, memory: Memory) -> Alert | None:
     if not alert.topic:
         return alert
     try:
-        heard = bool(reaching(memory.alerter.channels))
-        step = memory.ledger.threads.failing(alert.catalog, alert.topic, memory.clock(), alert.failures, heard=heard)
+        heard = bool(reaching(ports.alerter.channels))
+        step = ports.ledger.threads.failing(alert.catalog, alert.topic, ports.clock(), alert.failures, heard=heard)
         if step.say is Say.NOTHING and alert.failures:
-            _audit_held_back(alert, step, memory)
+            _audit_held_back(alert, step, ports)
     except (LedgerError, SettingsError) as trouble:
         logger.warning("Whether the alert %r was told before is not known: %s", alert.title, trouble)
         return alert
@@ -91,10 +74,10 @@ def is_told(alert: Alert, memory: Memory) -> Alert | None:
     return _reminder(alert, step) if step.say is Say.REMINDER else alert
 
 
-def recovery(catalog: str, topic: str, backup_id: str, memory: Memory) -> Alert | None:
+def recovery(catalog: str, topic: str, backup_id: str, ports: Ports) -> Alert | None:
     """What people are told once a backup of this kind went well again; None when nothing was wrong."""
     try:
-        step = memory.ledger.threads.recovered(catalog, topic)
+        step = ports.ledger.threads.recovered(catalog, topic)
     except (LedgerError, SettingsError) as trouble:
         logger.warning("Whether backups of %s had failed before is not known: %s", catalog, trouble)
         return None
@@ -107,7 +90,7 @@ def recovery(catalog: str, topic: str, backup_id: str, memory: Memory) -> Alert 
         do="Nothing. What was missed before stays missed: `backup-pipeline calendar` shows it.",
         catalog=catalog,
         backup_id=backup_id,
-        at=memory.clock(),
+        at=ports.clock(),
     )
 
 
@@ -145,16 +128,16 @@ def _times(failures: int) -> str:
     return f"{failures} failed or missed {'backup' if failures == 1 else 'backups'}"
 
 
-def _audit_held_back(alert: Alert, step: ThreadStep, memory: Memory) -> None:
+def _audit_held_back(alert: Alert, step: ThreadStep, ports: Ports) -> None:
     detail = {"title": alert.title, "failures": step.after.failures, "told": step.after.told}
-    memory.ledger.audit(AuditEvent(memory.clock(), PROGRAM, "alert held back", alert.backup_id, detail))
+    ports.ledger.audit(AuditEvent(ports.clock(), PROGRAM, "alert held back", alert.backup_id, detail))
 
 
 PASS = timedelta(seconds=30)
 """How long one pass over the outbox goes on; a sensor's tick may not take longer than a minute."""
 
 
-def send(alert: Alert, ports: Voice) -> Sequence[Delivery]:
+def send(alert: Alert, ports: Ports) -> Sequence[Delivery]:
     """Note the alert for each channel, send it, and note what became of it; without the ledger, only send.
 
     Whoever dies in between leaves it noted: it is then sent again once the claim ends, so people may hear it twice.
@@ -170,7 +153,7 @@ def send(alert: Alert, ports: Voice) -> Sequence[Delivery]:
     return deliveries
 
 
-def deliver(ports: Voice, *, early: bool = False, within: timedelta = PASS) -> Sequence[OutboxEntry]:
+def deliver(ports: Ports, *, early: bool = False, within: timedelta = PASS) -> Sequence[OutboxEntry]:
     """Deliver what is due, oldest first, or `early` all that is undelivered; the entries as they then stand.
 
     A channel that fails is left alone for the rest of the pass, and nothing new is begun after `within`. LedgerError
@@ -189,7 +172,7 @@ def deliver(ports: Voice, *, early: bool = False, within: timedelta = PASS) -> S
     return tried
 
 
-def _noted(alert: Alert, ports: Voice) -> Sequence[OutboxEntry]:
+def _noted(alert: Alert, ports: Ports) -> Sequence[OutboxEntry]:
     try:
         return ports.ledger.outbox.add(alert, ports.alerter.channels, ports.clock())
     except (LedgerError, SettingsError) as trouble:
@@ -197,14 +180,14 @@ def _noted(alert: Alert, ports: Voice) -> Sequence[OutboxEntry]:
         return ()
 
 
-def _error_of(entry: OutboxEntry, ports: Voice) -> str | None:
+def _error_of(entry: OutboxEntry, ports: Ports) -> str | None:
     """Send one entry to its channel; what went wrong, or None."""
     for delivery in ports.alerter.send(told_late(entry), [entry.channel]):
         return delivery.error
     return "This channel is not configured any more (BACKUP_ALERT_URLS)."
 
 
-def _settled(entry: OutboxEntry, error: str | None, ports: Voice) -> OutboxEntry:
+def _settled(entry: OutboxEntry, error: str | None, ports: Ports) -> OutboxEntry:
     """Note the outcome; the audit gets an end, and not each of many attempts."""
     now = ports.clock()
     settled = ports.ledger.outbox.settle(entry.id, error, now)
@@ -212,26 +195,6 @@ def _settled(entry: OutboxEntry, error: str | None, ports: Voice) -> OutboxEntry
         detail = {"channel": entry.channel, "error": error, "title": entry.alert.title, "attempts": entry.attempts}
         ports.ledger.audit(AuditEvent(now, PROGRAM, "alert", entry.alert.backup_id, detail))
     return settled
-
-
-class Scribe(Protocol):
-    """What writing into the audit needs: the ledger, and the time."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """Where the audit is."""
-
-    @property
-    def clock(self) -> Clock:
-        """The present instant."""
-
-
-class Voice(Scribe, Protocol):
-    """What telling people needs: also their channels."""
-
-    @property
-    def alerter(self) -> Alerter:
-        """The channels."""
 
 
 def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
@@ -299,14 +262,14 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
     )
 
 
-def tell_unheard(ports: Voice) -> None:
+def tell_unheard(ports: Ports) -> None:
     """Tell people of the open threads that only the log knows, each once, where there is a channel by now."""
     for thread in ports.ledger.threads.list():
         if not thread.heard and reaching(ports.alerter.channels):
             tell(replace(unheard_alert(thread), at=ports.clock()), ports)
 
 
-def tell(alert: Alert, ports: Voice) -> Sequence[Delivery]:
+def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
     """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send.
 
     Nothing is sent while its thread is known to people (`operations.threads`). What did not reach a channel is tried

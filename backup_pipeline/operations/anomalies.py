@@ -253,4 +253,4 @@ def _hold_one(held: str, reason: str, ports: Ports) -> None:
     if row.hold is not None and row.hold.until is None:
         return
     before = f" (before: {row.hold})" if row.hold else ""
-    hold_backup(row, Hold(PROGRAM, f"{reason}{before}"), ports.store, ports)
+    hold_backup(row, Hold(PROGRAM, f"{reason}{before}"), ports)

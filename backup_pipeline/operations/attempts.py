@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -15,18 +15,32 @@ from backup_pipeline.core.alerts import Delivery, Signal
 from backup_pipeline.core.anomalies import History
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import FULL, due_at_start
-from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, RefusedError, SettingsError, StoreError
+from backup_pipeline.core.errors import (
+    BackupError,
+    CanceledError,
+    LedgerError,
+    RefusedError,
+    SettingsError,
+    StoreError,
+    in_our_words,
+)
 from backup_pipeline.core.layout import BackupPlace
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Owner, Status
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Status, is_orphaned
 from backup_pipeline.core.names import Kind, Trigger, new_backup_id
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import check_difference, is_future, is_late, local_date
+from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.alerting import failure_alert, no_row_alert, note_end, ping, ping_without_row, tell
-from backup_pipeline.operations.leases import take_for
+from backup_pipeline.operations.leases import Heartbeat, guarded, lease_of, take_for
 
 AGAIN_AFTER_S: tuple[float, ...] = (1.0, 3.0, 9.0)
 
 logger = logging.getLogger(__name__)
+
+
+def is_dead(attempt: Attempt, ports: Ports) -> bool:
+    """Whether a running attempt has no living owner, seen from this machine now."""
+    return is_orphaned(attempt, now=ports.clock(), host=ports.owner.host, alive=ports.alive)
 
 
 def end_made(
@@ -105,7 +119,7 @@ class Work:
         return self.ports.spool / self.attempt.backup_id
 
 
-def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
+def begin(request: Request, ports: Ports) -> Attempt:
     """Add the attempt's row and take its catalog's lease, or take up the running one of the same Dagster run.
 
     The row comes first, so that a refused date or an unreachable database is a failed backup and not a silent one.
@@ -117,7 +131,7 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
         before = _running(request, ports)
         if before is not None:
             return before
-        attempt = _add_row(request, ports, owner)
+        attempt = _add_row(request, ports)
     except (LedgerError, SettingsError) as error:
         ping_without_row(request.catalog.catalog, request.kind, error, ports)
         tell(no_row_alert(request.catalog.catalog, error, ports.clock(), request.run_id, request.run_url), ports)
@@ -127,11 +141,50 @@ def begin(request: Request, ports: Ports, owner: Owner) -> Attempt:
         check_difference("this machine", ports.drift(), "the ledger")
         if request.reads:
             check_date(request, ports)
-        take_for(attempt, ports, owner, ports.clock)
+        take_for(attempt, ports)
     except BackupError as error:
         end_failed(attempt, error, ports, run_url=request.run_url)
         raise
     return attempt
+
+
+@contextmanager
+def running_attempt(
+    request: Request,
+    ports: Ports,
+    *,
+    stopped: str = "The run was stopped by hand.",
+    undelivered: Callable[[Delivery], None] = lambda _: None,
+) -> Iterator[Work]:
+    """The attempt of `request`, begun or taken up, at work under its lease for as long as the context lasts.
+
+    Its heart beats meanwhile. Whatever comes out of the context ends the row, alerts people (`undelivered` gets each
+    alert that did not reach a channel), and comes out: an error as `failed`; what stops a program, or closes the
+    generator that works here, as `canceled`, with the message `stopped`. The good end is the operation's own.
+    """
+    attempt = begin(request, ports)
+    try:
+        lease = lease_of(attempt, ports.ledger)
+
+        def beat() -> None:
+            lease.beat()  # first: who lost it has nothing to say any more
+            ports.ledger.beat(attempt.backup_id, ports.clock())
+
+        with Heartbeat(beat, attempt.backup_id, every=lease.every):
+            yield Work(request, attempt, guarded(ports, lease))
+    except BaseException as error:
+        for delivery in end_failed(attempt, _why(error, stopped), ports, run_url=request.run_url):
+            if delivery.error:
+                undelivered(delivery)
+        raise
+
+
+def _why(error: BaseException, stopped: str) -> BackupError:
+    if isinstance(error, BackupError):
+        return error
+    if isinstance(error, Exception):
+        return BackupError(redact(in_our_words(error)))
+    return CanceledError(stopped)
 
 
 def _running(request: Request, ports: Ports) -> Attempt | None:
@@ -142,7 +195,7 @@ def _running(request: Request, ports: Ports) -> Attempt | None:
     return next((row for row in rows if row.run_id == request.run_id), None)
 
 
-def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
+def _add_row(request: Request, ports: Ports) -> Attempt:
     now = ports.clock()
     attempt = Attempt(
         backup_id=str(new_backup_id(now, request.kind, ports.salt())),
@@ -157,7 +210,7 @@ def _add_row(request: Request, ports: Ports, owner: Owner) -> Attempt:
         reason=request.reason,
         late=_is_late(request, ports),
         run_id=request.run_id,
-        owner=owner,
+        owner=ports.owner,
         heartbeat_at=now,
         tables_wanted=request.tables,
         due_at=_due_at(request, now),

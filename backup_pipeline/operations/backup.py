@@ -97,7 +97,7 @@ def bundle_attempt(work: Work) -> StoredManifest:
         document = kept_document(manifest, place_of(attempt), ports.store)
         act_on_anomalies(unusual(manifest), ports, work.request.run_url)
         known = replace(attempt, manifest_sha256=document.sha256)
-        order = CopyOrder(known, manifest.bundle, attempt.actor, attempt.owner)
+        order = CopyOrder(known, manifest.bundle, attempt.actor)
         _end_copied(order, document, ports, _expiry(manifest, work))
     finally:
         shutil.rmtree(work.folder, ignore_errors=True)

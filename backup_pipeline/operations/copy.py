@@ -21,14 +21,15 @@ from backup_pipeline.core.errors import (
     VerificationError,
 )
 from backup_pipeline.core.layout import BackupPlace
-from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Owner
+from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
-from backup_pipeline.core.ports import Ledger, Ports, Second, Store
+from backup_pipeline.core.ports import Ports, Second, Store
 from backup_pipeline.core.ports.people import BytesMoved, StageStarted
 from backup_pipeline.core.verification import Level, Verification, VerifyReport, newly_verified
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import bundle_place, open_unread, place_of
-from backup_pipeline.operations.verify import VerifyPorts, VerifyRequest, verify_backup
+from backup_pipeline.operations.leases import reading
+from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +41,11 @@ _FIRST = "Verify this backup: the first store does not give back what was writte
 
 @dataclass(frozen=True)
 class CopyOrder:
-    """Which backup is copied, the bundle as its row or its manifest has it, who asks, and whose process does it."""
+    """Which backup is copied, the bundle as its row or its manifest has it, and who asks."""
 
     attempt: Attempt
     bundle: StoredBundle
     actor: Actor
-    owner: Owner | None = None
 
     @property
     def place(self) -> BackupPlace:
@@ -53,13 +53,13 @@ class CopyOrder:
         return place_of(self.attempt)
 
 
-def order_of(attempt: Attempt, actor: Actor, owner: Owner | None) -> CopyOrder:
+def order_of(attempt: Attempt, actor: Actor) -> CopyOrder:
     """The order to copy a finished backup; NotFoundError, with the reason, when it has no bundle."""
     bundle_place(attempt)
     bundle = StoredBundle(
         name=attempt.file_name or "-", bytes=attempt.file_size_bytes or 0, sha256=attempt.sha256 or ""
     )
-    return CopyOrder(attempt, bundle, actor, owner)
+    return CopyOrder(attempt, bundle, actor)
 
 
 def copy_backup(order: CopyOrder, ports: Ports) -> Copy:
@@ -76,7 +76,7 @@ def copy_backup(order: CopyOrder, ports: Ports) -> Copy:
         store=second.url,
         status=CopyStatus.COPYING,
         at=ports.clock(),
-        owner=order.owner,
+        owner=ports.owner,
     )
     ports.ledger.copies.put(row)
     try:
@@ -222,43 +222,41 @@ def copy_after(order: CopyOrder, ports: Ports) -> str | None:
     return f"It was not copied to {row.store}: {told}. `backup-pipeline copy --missing` tries again."
 
 
-def missing_copies(
-    ports: Ports, catalog: str | None, owner: Owner, alive: Callable[[Owner], bool]
-) -> Sequence[CopyDecision]:
+def missing_copies(ports: Ports, catalog: str | None = None) -> Sequence[CopyDecision]:
     """What is to be done about each good backup, with the reason; nothing is touched."""
     url = second_of(ports).url
     attempts = ports.ledger.list(catalog=catalog, status=sorted(GOOD))
     copies = ports.ledger.copies.list(catalog=catalog, store=url)
-    return decide_copies(attempts, copies, now=ports.clock(), host=owner.host, alive=alive)
+    return decide_copies(attempts, copies, now=ports.clock(), host=ports.owner.host, alive=ports.alive)
 
 
-def copy_missing(decisions: Sequence[CopyDecision], ports: Ports, *, actor: Actor, owner: Owner) -> Iterator[Copy]:
+def copy_missing(decisions: Sequence[CopyDecision], ports: Ports, *, actor: Actor) -> Iterator[Copy]:
     """Copy what is wanted, one after the other; each row as it ended. One that fails does not stop the others."""
     for decision in decisions:
         if decision.wanted:
-            yield copy_backup(order_of(decision.attempt, actor, owner), ports)
+            yield copy_backup(order_of(decision.attempt, actor), ports)
 
 
-def verify_copy(
-    attempt: Attempt, second: Second, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: Actor
-) -> VerifyReport:
-    """Verify the backup in the second store (that of `ports`) as `verify_attempt` does in the first.
+def verify_copy(attempt: Attempt, request: VerifyRequest, ports: Ports, *, actor: Actor) -> VerifyReport:
+    """Verify the backup in the second store (`ports` work on it) as `verify_attempt` does in the first.
 
     A copy that nothing was known of, and that is good, gets its row. NotFoundError when the backup was never copied.
     """
     place = bundle_place(attempt)
-    row = ledger.copies.get(attempt.backup_id, second.url)
+    second = second_of(ports)
+    row = ports.ledger.copies.get(attempt.backup_id, second.url)
     if row is None and ports.store.head(place.manifest) is None:
         message = f"Backup {attempt.backup_id} is not in {second.url}: it was never copied."
         raise NotFoundError(message, do=f"Copy it: `backup-pipeline copy {attempt.backup_id}`.")
-    report = verify_backup(place, request, ports, row=attempt)
+    with reading(attempt.backup_id, "verify", actor, ports):
+        report = verify_backup(place, request, ports, row=attempt)
     now = ports.clock()
     findings = [f"{found.object}: {found.message}" for found in report.findings]
     detail = {"store": second.url, "reached": report.reached, "findings": findings}
-    ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, detail))
+    ports.ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, detail))
     ended = _after(row or _unknown(attempt, second, now), attempt, report, now)
     if ended != row:
-        ledger.copies.put(ended)
+        ports.ledger.copies.put(ended)
     return report
 
 

@@ -23,8 +23,8 @@ from backup_pipeline.core.due import (
     why_vanished,
 )
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
-from backup_pipeline.core.ports import Ledger
-from backup_pipeline.operations.alerting import Voice, tell
+from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.operations.alerting import tell
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -37,13 +37,13 @@ class Account:
     freshness: Freshness
 
 
-def account(catalog: Catalog, voice: Voice) -> Account:
+def account(catalog: Catalog, ports: Ports) -> Account:
     """Write down what was due up to now, and tell people what is overdue: once, however many watchers do this.
 
     It needs the ledger alone: neither the source nor the store nor Dagster. LedgerError when that can not be asked.
     """
-    now = voice.clock()
-    settled = voice.ledger.dues.settle(
+    now = ports.clock()
+    settled = ports.ledger.dues.settle(
         catalog.catalog,
         lambda known: settle(catalog, known, now),
         since=looked_back_to(catalog, now),
@@ -51,27 +51,27 @@ def account(catalog: Catalog, voice: Voice) -> Account:
     )
     for row in settled.missed:
         detail = {"catalog": catalog.catalog, "what": row.error_message}
-        voice.ledger.audit(AuditEvent(now, PROGRAM, "missed", row.backup_id, detail))
-    stands = look(catalog, voice.ledger, now)
+        ports.ledger.audit(AuditEvent(now, PROGRAM, "missed", row.backup_id, detail))
+    stands = look(catalog, ports.ledger, now)
     if settled.missed or stands.overdue:
-        tell(overdue_alert(stands, settled), voice)
+        tell(overdue_alert(stands, settled), ports)
     return Account(settled, stands)
 
 
-def end_vanished(declared: Collection[str], voice: Voice) -> Sequence[Attempt]:
+def end_vanished(declared: Collection[str], ports: Ports) -> Sequence[Attempt]:
     """Cancel what is expected of catalogs that are not `declared` any more, and tell people, once; the rows.
 
     Another installation may declare them: as long as anybody accounts for a catalog, it is left alone.
     """
-    now = voice.clock()
-    waiting = {row.catalog for row in voice.ledger.list(status=[Status.EXPECTED])} - set(declared)
+    now = ports.clock()
+    waiting = {row.catalog for row in ports.ledger.list(status=[Status.EXPECTED])} - set(declared)
     ended = [
         row
         for name in sorted(waiting)
-        for row in voice.ledger.dues.abandon(name, why_vanished(name), idle_since=now - GIVEN_UP_AFTER, now=now)
+        for row in ports.ledger.dues.abandon(name, why_vanished(name), idle_since=now - GIVEN_UP_AFTER, now=now)
     ]
     for name in dict.fromkeys(row.catalog for row in ended):
-        tell(_vanished_alert(name, now), voice)
+        tell(_vanished_alert(name, now), ports)
     return ended
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import (
@@ -16,63 +16,74 @@ from backup_pipeline.core.errors import (
     UsageError,
 )
 from backup_pipeline.core.ledger import MOVES, Attempt, AuditEvent, Hold, Status, seal_hold
-from backup_pipeline.core.ports import Store
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention.rules import objections, successors
-from backup_pipeline.operations.alerting import Scribe
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import readers
-from backup_pipeline.operations.prune.perform import Removal, Removed, remove_backup, remove_copies
-from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, basis_of, folder_of, held_in_store
+from backup_pipeline.operations.prune.perform import Removal, Removed, catalog_lease, remove_backup, remove_copies
+from backup_pipeline.operations.prune.plan import Proofs, PruneRequest, basis_of, folder_of, held_in_store
 
 
-def hold_backup(attempt: Attempt, hold: Hold, store: Store, scribe: Scribe) -> None:
+def hold_backup(attempt: Attempt, hold: Hold, ports: Ports) -> None:
     """Hold the backup; a hold that is there is replaced. UsageError without a reason, or for a time that is over.
 
-    NotFoundError when there is no such backup in the store.
+    NotFoundError when there is no such backup in the ports.store.
     """
-    _check(hold, scribe)
+    _check(hold, ports)
     place = bundle_place(attempt)
-    if store.head(place.manifest) is None:
-        message = f"Backup {attempt.backup_id} has no manifest in the store: {store.url}/{place.manifest} is missing."
+    if ports.store.head(place.manifest) is None:
+        message = (
+            f"Backup {attempt.backup_id} has no manifest in the store: {ports.store.url}/{place.manifest} is missing."
+        )
         raise NotFoundError(message, do="There is nothing to hold; `backup-pipeline list` shows what there is.")
-    store.put(place.hold, [seal_hold(attempt.backup_id, hold.until)])
-    scribe.ledger.hold(attempt.backup_id, hold)
+    ports.store.put(place.hold, [seal_hold(attempt.backup_id, hold.until)])
+    ports.ledger.hold(attempt.backup_id, hold)
     detail = {"reason": hold.reason, "until": hold.until.isoformat() if hold.until else "released"}
-    scribe.ledger.audit(AuditEvent(scribe.clock(), hold.actor, "hold", attempt.backup_id, detail))
+    ports.ledger.audit(AuditEvent(ports.clock(), hold.actor, "hold", attempt.backup_id, detail))
 
 
-def release_backup(attempt: Attempt, store: Store, scribe: Scribe, *, actor: Actor, reason: str = "") -> bool:
+def release_backup(attempt: Attempt, ports: Ports, *, actor: Actor, reason: str = "") -> bool:
     """Let the rules count again for the backup; whether it was held.
 
     Where the store lets nobody delete, the hold there is written anew as one that is over.
     """
     place = bundle_place(attempt)
-    there = store.head(place.hold) is not None
+    there = ports.store.head(place.hold) is not None
     if attempt.hold is None and not there:
         return False
     if there:
         try:
-            store.delete([place.hold])
+            ports.store.delete([place.hold])
         except StoreDeniedError:
-            store.put(place.hold, [seal_hold(attempt.backup_id, scribe.clock())])
-    scribe.ledger.hold(attempt.backup_id, None)
+            ports.store.put(place.hold, [seal_hold(attempt.backup_id, ports.clock())])
+    ports.ledger.hold(attempt.backup_id, None)
     held = attempt.hold
     before = {"held_by": str(held.actor), "held_because": held.reason} if held else {}
     detail = {"reason": reason, **{name: value for name, value in before.items() if value}}
-    scribe.ledger.audit(AuditEvent(scribe.clock(), actor, "release", attempt.backup_id, detail))
+    ports.ledger.audit(AuditEvent(ports.clock(), actor, "release", attempt.backup_id, detail))
     return True
 
 
-def _check(hold: Hold, scribe: Scribe) -> None:
+def _check(hold: Hold, ports: Ports) -> None:
     if not hold.reason.strip():
         message = "A hold wants a reason: in a year nobody remembers why."
         raise UsageError(message, do='Say why: --reason "the audit of 2026".')
-    if not hold.lasts(scribe.clock()):
+    if not hold.lasts(ports.clock()):
         message = f"The hold would be over already: {hold.until:%Y-%m-%d %H:%M} UTC."
         raise UsageError(message, do="Give a date to come, or none: then it lasts until somebody releases it.")
 
 
-def check_deletable(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> None:
+@dataclass(frozen=True)
+class DeleteRequest:
+    """Which backup is deleted, by the rules of its catalog, and why. `confirm` is its id once more."""
+
+    attempt: Attempt
+    rules: PruneRequest
+    confirm: str | None
+    reason: str = ""
+
+
+def check_deletable(attempt: Attempt, rules: PruneRequest, ports: Ports, proofs: Proofs | None = None) -> None:
     """Raise unless the backup may be deleted: LockedError while it is made or read, RefusedError with every reason."""
     if attempt.status is Status.RUNNING:
         message = f"Backup {attempt.backup_id} is being made at this moment."
@@ -83,33 +94,38 @@ def check_deletable(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> Non
     if attempt.status is not Status.DELETED and Status.DELETED not in MOVES[attempt.status]:
         message = f"{attempt.backup_id} is {attempt.status}: nothing of it was ever stored. Nothing was touched."
         raise RefusedError(message, do="There is nothing to delete; the row stays as a record.")
-    if reasons := _reasons(attempt, wish, ports):
+    if reasons := _reasons(attempt, rules, ports, proofs or Proofs(ports.store)):
         message = f"Backup {attempt.backup_id} stays: {'; '.join(reasons)}. Nothing was touched."
         raise RefusedError(message, do=_advice(reasons))
 
 
-def check_confirmed(attempt: Attempt, confirm: str | None, *, do: str) -> None:
-    """Raise RefusedError unless the backup's own id was typed as the confirmation; `do` says how."""
-    if confirm != attempt.backup_id:
-        given = f" ({confirm!r} is not its id)" if confirm else ""
-        message = f"Deleting backup {attempt.backup_id} is not confirmed{given}. Nothing was touched."
-        raise RefusedError(message, do=do)
-
-
-def delete_backup(attempt: Attempt, wish: PruneWish, ports: PrunePorts, *, reason: str) -> Removed:
+def delete_backup(request: DeleteRequest, ports: Ports) -> Removed:
     """Delete the backup; its row stays, `deleted`. One that is deleted already loses what was left of it.
 
-    Raises what `check_deletable` raises. Its partitions go with the next prune, unless another backup has their date.
+    Raises what `check_deletable` raises, before the catalog's lease is asked for and again under it; RefusedError too
+    unless it is confirmed. Its partitions go with the next prune, unless another backup has their date.
     """
-    with ports.alone(wish.catalog):
-        check_deletable(attempt, wish, ports)
+    attempt, rules, proofs = request.attempt, request.rules, Proofs(ports.store)
+    check_deletable(attempt, rules, ports, proofs)
+    _check_confirmed(request)
+    with catalog_lease(rules, ports):
+        check_deletable(attempt, rules, ports, proofs)
         if attempt.status is Status.DELETED:
-            removed = _rest(attempt, wish, ports)
+            removed = _rest(attempt, rules, ports)
         else:
-            removal = Removal(reason or "asked for", wish.versions, _proven_successor(attempt, wish, ports)[0])
-            removed = remove_backup(attempt, Status.DELETED, removal, ports)
-        copies = tuple(remove_copies(wish, ports))
+            removal = Removal(request.reason or "asked for", _proven_successor(attempt, rules, ports, proofs)[0])
+            removed = remove_backup(attempt, Status.DELETED, removal, rules, ports)
+        copies = tuple(remove_copies(rules, ports))
     return replace(removed, left=(*removed.left, *copies))
+
+
+def _check_confirmed(request: DeleteRequest) -> None:
+    backup_id = request.attempt.backup_id
+    if request.confirm != backup_id:
+        given = f" ({request.confirm!r} is not its id)" if request.confirm else ""
+        message = f"Deleting backup {backup_id} is not confirmed{given}. Nothing was touched."
+        do = f"If that is what you want, run: backup-pipeline delete {backup_id} --confirm {backup_id}"
+        raise RefusedError(message, do=do)
 
 
 def left_error(removed: Removed) -> BackupError:
@@ -121,27 +137,29 @@ def left_error(removed: Removed) -> BackupError:
     return PartialError(f"Backup {removed.backup_id} {stays}. {first.key}: {first.message}", do=first.do)
 
 
-def _rest(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> Removed:
+def _rest(attempt: Attempt, rules: PruneRequest, ports: Ports) -> Removed:
     folder = folder_of(attempt, ports.store)
-    left = tuple(ports.removals.remove([*folder.pointers, *folder.data], wish.versions))
+    left = tuple(ports.removals(ports.store).remove([*folder.pointers, *folder.data], rules.versions))
     return Removed(attempt.backup_id, attempt.status, len(folder.objects), folder.bytes, left)
 
 
-def _reasons(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> tuple[str, ...]:
+def _reasons(attempt: Attempt, rules: PruneRequest, ports: Ports, proofs: Proofs) -> tuple[str, ...]:
     rows = ports.ledger.list(catalog=attempt.catalog)
-    basis = basis_of(wish, ports)
+    basis = basis_of(rules, ports)
     held = held_in_store(folder_of(attempt, ports.store), attempt, ports)
     claims = {attempt.backup_id: held} if held else {}
-    _, broken = _proven_successor(attempt, wish, ports)
+    _, broken = _proven_successor(attempt, rules, ports, proofs)
     return objections(attempt, rows, replace(basis, claims={**claims, **basis.claims}, broken=broken))
 
 
-def _proven_successor(attempt: Attempt, wish: PruneWish, ports: PrunePorts) -> tuple[Attempt | None, Mapping[str, str]]:
+def _proven_successor(
+    attempt: Attempt, rules: PruneRequest, ports: Ports, proofs: Proofs
+) -> tuple[Attempt | None, Mapping[str, str]]:
     """The backup that stays in its place, found whole in the store; and those that were found not to be, with why."""
     broken: dict[str, str] = {}
     rows = ports.ledger.list(catalog=attempt.catalog) if attempt.status.good else ()
-    for row in successors(attempt, rows, basis_of(wish, ports)):
-        why = ports.proofs.whole(row)
+    for row in successors(attempt, rows, basis_of(rules, ports)):
+        why = proofs.whole(row)
         if not why:
             return row, broken
         broken[row.backup_id] = why

@@ -6,41 +6,33 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 from backup_pipeline.core import leases as rules
+from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, CopyStatus
 from backup_pipeline.core.errors import CanceledError, LeaseLostError, LedgerError
-from backup_pipeline.core.leases import Claim, Lease, LeaseStep, decide, described, held_error, lost_error
-from backup_pipeline.core.ledger import STALE_AFTER, Attempt, Owner
-from backup_pipeline.core.ports import Clock, Leases, Ledger, Ports, Snapshot, Source, Store, StoredObject
+from backup_pipeline.core.leases import Claim, Lease, LeaseStep, Reading, decide, described, held_error, lost_error
+from backup_pipeline.core.ledger import STALE_AFTER, Attempt
+from backup_pipeline.core.ports import Leases, Ledger, Ports, Snapshot, Source, Store, StoredObject
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.requests import RestoreStatus
 
 LOOK_EVERY_S = 2.0
+EVERY = timedelta(seconds=10)
+_LAST_BEAT_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
 
-class Claimant(Protocol):
-    """What asking for a lease needs: the ledger, and whether a process lives as far as can be told."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """Where leases are."""
-
-    @property
-    def alive(self) -> Callable[[Owner], bool]:
-        """Whether a process lives."""
-
-
 def take(
     claim: Claim,
-    ports: Claimant,
+    ports: Ports,
     *,
     waiting: Callable[[], None] = lambda: None,
     pause: Callable[[float], object] = time.sleep,
@@ -65,10 +57,10 @@ def take(
         held = leases.acquire(claim, rules.LIFE, over=held.token if decision.step is LeaseStep.TAKE else None)
 
 
-def take_for(attempt: Attempt, ports: Claimant, owner: Owner, now: Callable[[], datetime]) -> Lease:
+def take_for(attempt: Attempt, ports: Ports) -> Lease:
     """Take the lease of the attempt's catalog; while this waits, the attempt's row shows that its owner is alive."""
-    claim = Claim(attempt.catalog, attempt.backup_id, attempt.actor, owner, attempt.run_id)
-    return take(claim, ports, waiting=lambda: ports.ledger.beat(attempt.backup_id, now()))
+    claim = Claim(attempt.catalog, attempt.backup_id, attempt.actor, ports.owner, attempt.run_id)
+    return take(claim, ports, waiting=lambda: ports.ledger.beat(attempt.backup_id, ports.clock()))
 
 
 class HeldLease:
@@ -99,7 +91,7 @@ class HeldLease:
         """How often it is to be renewed."""
         return rules.renewal_interval(self._life)
 
-    def beat(self, of: str = "", now: datetime | None = None, /) -> None:
+    def beat(self) -> None:
         """Renew it. LeaseLostError when it is another's, or could not be renewed for longer than its life."""
         asked = self._seconds()
         try:
@@ -172,17 +164,76 @@ def lease_of(attempt: Attempt, ledger: Ledger) -> HeldLease:
     return HeldLease(lease, ledger.leases)
 
 
-class AttemptBeat:
-    """What the heartbeat of an attempt does: it renews the lease, and says in the row that the owner is alive."""
+class Heartbeat:
+    """Calls `beat` at once and then `every` so often, from a thread of its own, until its context ends.
 
-    def __init__(self, lease: HeldLease, ledger: Ledger) -> None:
-        self._lease = lease
-        self._ledger = ledger
+    A ledger that is away for a while costs beats and a warning; one that refuses for good (no such row) stops the
+    beating, as a lease that is lost does. Leaving waits at most five seconds for a beat that is under way.
+    """
 
-    def beat(self, of: str, now: datetime, /) -> None:
-        """Renew the lease first: who lost it has nothing to say any more."""
-        self._lease.beat(of, now)
-        self._ledger.beat(of, now)
+    def __init__(self, beat: Callable[[], None], holder: str, *, every: timedelta = EVERY) -> None:
+        self._call = beat
+        self._holder = holder
+        self._every = every.total_seconds()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat {holder}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join(_LAST_BEAT_SECONDS)
+
+    def _run(self) -> None:
+        while self._beat() and not self._stopped.wait(self._every):
+            pass
+
+    def _beat(self) -> bool:
+        """Whether to go on."""
+        try:
+            self._call()
+        except (LedgerError, LeaseLostError) as error:
+            logger.warning("No heartbeat for %s: %s", self._holder, error)
+            return error.transient
+        return True
+
+
+@contextmanager
+def leased(claim: Claim, ports: Ports) -> Iterator[HeldLease]:
+    """The lease of a catalog for work that has no row in the ledger, such as a prune; given back at the end."""
+    lease = take(claim, ports)
+    held = HeldLease(lease, ports.ledger.leases)
+    try:
+        with Heartbeat(held.beat, claim.holder, every=held.every):
+            yield held
+    finally:
+        ports.ledger.leases.release(lease)
+
+
+@contextmanager
+def reading(backup_id: str, work: str, actor: Actor, ports: Ports, *, life: timedelta = rules.LIFE) -> Iterator[None]:
+    """Keep `prune` and `delete` from the backup while the context lasts; `work` is what they will name.
+
+    Whoever is killed frees it when `life` is over. A ledger that can not be written keeps nobody from reading.
+    """
+    readings = ports.ledger.readings
+    try:
+        noted = readings.begin(Reading(backup_id, work, actor, ports.owner), life)
+    except LedgerError as error:
+        logger.warning("That %s reads %s is not noted, so a prune may remove it meanwhile: %s", work, backup_id, error)
+        yield
+        return
+    every = rules.reading_renewal_interval(life)
+    try:
+        with Heartbeat(lambda: readings.renew(noted.number, life), f"reading {noted.number}", every=every):
+            yield
+    finally:
+        with suppress(LedgerError):  # it ends by itself
+            readings.end(noted.number)
 
 
 def guarded(ports: Ports, lease: HeldLease) -> Ports:
@@ -254,31 +305,19 @@ class _GuardedSource:
 _WAITING = (RestoreStatus.REQUESTED, RestoreStatus.APPROVED)
 
 
-class Asker(Protocol):
-    """What asking for readers needs: the ledger, and the time."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """Where readings, restores and copies are."""
-
-    @property
-    def clock(self) -> Clock:
-        """The present instant."""
-
-
-def claims(asker: Asker) -> Mapping[str, str]:
+def claims(ports: Ports) -> Mapping[str, str]:
     """What to say of each backup that something reads, or that a restore request waits for."""
-    waiting = asker.ledger.restores.list(status=_WAITING)
+    waiting = ports.ledger.restores.list(status=_WAITING)
     told = {row.backup_id: f"restore request {row.id} is {row.status}: it reads this backup" for row in waiting}
-    return {**told, **readers(asker)}
+    return {**told, **readers(ports)}
 
 
-def readers(asker: Asker) -> Mapping[str, str]:
+def readers(ports: Ports) -> Mapping[str, str]:
     """What to say of each backup that is being read: by a restore, a copy, a verification, a drill, a download.
 
     Whoever has given no sign of life for a while reads no more.
     """
-    now, ledger = asker.clock(), asker.ledger
+    now, ledger = ports.clock(), ports.ledger
     copying = ledger.copies.list(status=CopyStatus.COPYING)
     running = ledger.restores.list(status=[RestoreStatus.RUNNING])
     living = [row for row in running if now - row.last_sign <= STALE_AFTER]

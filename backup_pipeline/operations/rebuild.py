@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 
 from backup_pipeline.core.actor import NOBODY, Actor
 from backup_pipeline.core.anomalies import shape_of
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.errors import BackupError, NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.layout import BackupPlace, backups_prefix
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Status, read_hold
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.names import parse_backup_id
-from backup_pipeline.core.ports import Clock, Ledger, Second, Store, StoredObject
+from backup_pipeline.core.ports import Ports, Store, StoredObject
 from backup_pipeline.core.rebuild import (
     Change,
     ChangeKind,
@@ -30,9 +33,12 @@ from backup_pipeline.core.rebuild import (
     row_of,
     with_dues,
 )
+from backup_pipeline.core.restore.requests import protected_name
 from backup_pipeline.core.retention.prune import Folder, sorted_folders
-from backup_pipeline.core.retention.rules import Retention, expiry
+from backup_pipeline.core.retention.rules import expiry
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level, Verification
+from backup_pipeline.operations.attempts import is_dead
 from backup_pipeline.operations.browse import place_of, read_document
 from backup_pipeline.operations.prune.plan import removal_begun
 
@@ -42,47 +48,53 @@ _UNKNOWN = Hold(NOBODY, "its hold.json is in the store; the ledger that knew who
 
 
 @dataclass(frozen=True)
-class RebuildPorts:
-    """The store that is read, the ledger that is made anew, the time, and whoever rebuilds.
+class RebuildRequest:
+    """What is rebuilt, and by whom: one `catalog`, or all that lie in the store.
 
-    `second` is the second store where there is one; `from_second` whether `store` is that one, of which no more is
-    concluded than what it holds. `seals` and `accepted` are as in `Known`. `rules` gives retention and timezone of a
-    known catalog, `due` the due time that a backup was for.
+    `catalogs` are those that are declared: they say when a backup expires, and which due time it was for. `from_second`
+    says that the store which is read is the second one: no more is concluded of it than what it holds. `seals` and
+    `accepted` are as in `KnownRows`.
     """
 
-    store: Store
-    ledger: Ledger
-    clock: Clock
     actor: Actor
-    dead: Callable[[Attempt], bool]
-    rules: Callable[[str], tuple[Retention, str] | None] = lambda _: None
-    due: Callable[[Attempt], datetime | None] = lambda _: None
-    second: Second | None = None
+    catalog: str | None = None
+    catalogs: Mapping[str, Catalog] = field(default_factory=dict)
     from_second: bool = False
     seals: bool = False
     accepted: frozenset[str] = frozenset()
 
+    def rules(self, name: str) -> Catalog | None:
+        """The catalog by whose rules the backups filed under `name` go; None where it is not declared."""
+        return self.catalogs.get(name) or self.catalogs.get(protected_name(name))
 
-def plan_rebuild(ports: RebuildPorts, catalog: str | None = None) -> RebuildPlan:
+    def due(self, row: Attempt) -> datetime | None:
+        """The due time that a full backup of its own day was for."""
+        known = self.catalogs.get(row.catalog)
+        whole = row.kind == FULL and known and row.partition_date == local_date(row.started_at, known.timezone)
+        return due_at_start(known, row.started_at) if known and whole else None
+
+
+def plan_rebuild(request: RebuildRequest, ports: Ports) -> RebuildPlan:
     """What a rebuild would do now, of one catalog or of all that lie in the store; reads only.
 
     The store is listed first: a backup that is made meanwhile has its row before its manifest. LedgerError or
     StoreError when one of the two can not be read.
     """
-    found = tuple(ports.store.list(backups_prefix(catalog) if catalog else ""))
-    rows = ports.ledger.list(catalog=catalog)
+    found = tuple(ports.store.list(backups_prefix(request.catalog) if request.catalog else ""))
+    rows = ports.ledger.list(catalog=request.catalog)
     folders = dict(_folders(found, {row.backup_id: row.partition_date for row in rows}))
+    dead = partial(is_dead, ports=ports)
     known = KnownRows(
         dict(_begun(rows, folders, ports)),
-        _copies(ports, catalog),
-        ports.dead,
-        whole=not ports.from_second,
-        seals=ports.seals,
-        accepted=ports.accepted,
+        _copies(request, ports),
+        dead,
+        whole=not request.from_second,
+        seals=request.seals,
+        accepted=request.accepted,
     )
-    seen = tuple(_look(folders, {row.backup_id: row for row in rows}, ports))
+    seen = tuple(_look(folders, {row.backup_id: row for row in rows}, request, ports))
     plan = make_rebuild(ports.store.url, rows, seen, known)
-    changes = with_dues(plan.changes, rows, ports.due)
+    changes = with_dues(plan.changes, rows, request.due)
     return replace(plan, changes=changes, copies=tuple(_uncopied(plan, rows, seen, ports)))
 
 
@@ -108,7 +120,7 @@ def _is_id(text: str) -> bool:
 
 
 def _begun(
-    rows: Sequence[Attempt], folders: Mapping[str, tuple[str, Folder]], ports: RebuildPorts
+    rows: Sequence[Attempt], folders: Mapping[str, tuple[str, Folder]], ports: Ports
 ) -> Iterator[tuple[str, Status]]:
     """The removals that were begun and not finished, as the audit has them."""
     for row in rows:
@@ -117,12 +129,12 @@ def _begun(
             yield row.backup_id, to
 
 
-def _copies(ports: RebuildPorts, catalog: str | None) -> Mapping[str, Copy]:
-    return good_copies([copy for copy in ports.ledger.copies.list() if catalog in (None, copy.catalog)])
+def _copies(request: RebuildRequest, ports: Ports) -> Mapping[str, Copy]:
+    return good_copies([copy for copy in ports.ledger.copies.list() if request.catalog in (None, copy.catalog)])
 
 
 def _look(
-    folders: Mapping[str, tuple[str, Folder]], rows: Mapping[str, Attempt], ports: RebuildPorts
+    folders: Mapping[str, tuple[str, Folder]], rows: Mapping[str, Attempt], request: RebuildRequest, ports: Ports
 ) -> Iterator[Seen]:
     """Every backup in the store; the manifests that must be read are read side by side."""
 
@@ -130,15 +142,17 @@ def _look(
         catalog, folder = item
         row = rows.get(folder.backup_id)
         hold = _hold(folder, ports) if row is None or row.hold is None else None
-        if row is not None and (is_made_now(row, ports.dead) or (row.status.good and agrees(row, folder))):
+        if row is not None and (
+            is_made_now(row, partial(is_dead, ports=ports)) or (row.status.good and agrees(row, folder))
+        ):
             return Seen(catalog, folder, hold=hold)
-        return replace(_read(catalog, folder, ports), hold=hold)
+        return replace(_read(catalog, folder, request, ports), hold=hold)
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="rebuild") as pool:
         yield from pool.map(one, folders.values())
 
 
-def _read(catalog: str, folder: Folder, ports: RebuildPorts) -> Seen:
+def _read(catalog: str, folder: Folder, request: RebuildRequest, ports: Ports) -> Seen:
     place = BackupPlace(catalog, folder.day, folder.backup_id)
     try:
         document = read_document(place, ports.store)
@@ -152,18 +166,18 @@ def _read(catalog: str, folder: Folder, ports: RebuildPorts) -> Seen:
         return Seen(catalog, folder, problem=f"its bundle {ports.store.url}/{key} {lies}: it is no backup any more")
     row = replace(row_of(found, document.sha256, key, ports.clock()), seal_key=document.seal_key)
     shape = shape_of(found) if isinstance(found, StoredManifest) else None
-    return Seen(catalog, folder, replace(row, expires_at=_expiry(found, row, ports)), shape=shape)
+    return Seen(catalog, folder, replace(row, expires_at=_expiry(found, row, request)), shape=shape)
 
 
-def _expiry(found: StoredManifest | Outline, row: Attempt, ports: RebuildPorts) -> datetime | None:
-    rules = ports.rules(found.catalog)
-    if rules is None or row.snapshot_at is None or row.finished_at is None:
+def _expiry(found: StoredManifest | Outline, row: Attempt, request: RebuildRequest) -> datetime | None:
+    known = request.rules(found.catalog)
+    if known is None or row.snapshot_at is None or row.finished_at is None:
         return None
-    retention, timezone = rules
-    return expiry(retention.of(found.type), at=row.snapshot_at, finished=row.finished_at, timezone=timezone)
+    rule = known.retention.of(found.type)
+    return expiry(rule, at=row.snapshot_at, finished=row.finished_at, timezone=known.timezone)
 
 
-def _hold(folder: Folder, ports: RebuildPorts) -> Hold | None:
+def _hold(folder: Folder, ports: Ports) -> Hold | None:
     """The hold that lies beside the manifest; one that can not be read holds until somebody releases it."""
     if not folder.has_hold:
         return None
@@ -177,7 +191,7 @@ def _hold(folder: Folder, ports: RebuildPorts) -> Hold | None:
     return hold if hold.lasts(ports.clock()) else None
 
 
-def _uncopied(plan: RebuildPlan, rows: Sequence[Attempt], seen: Sequence[Seen], ports: RebuildPorts) -> Iterator[Copy]:
+def _uncopied(plan: RebuildPlan, rows: Sequence[Attempt], seen: Sequence[Seen], ports: Ports) -> Iterator[Copy]:
     """The copies in the second store that have no row: present with the right size, and no more is known of them."""
     if ports.second is None:
         return
@@ -236,7 +250,7 @@ class RebuildReport:
         }
 
 
-def rebuild(plan: RebuildPlan, ports: RebuildPorts) -> RebuildReport:
+def rebuild(plan: RebuildPlan, request: RebuildRequest, ports: Ports) -> RebuildReport:
     """Carry out the plan. Each row is looked at once more: one that somebody changed since the plan is left alone.
 
     Rows and the audit of them are written together, so that a rebuild that is stopped leaves whole rows; the next one
@@ -247,7 +261,7 @@ def rebuild(plan: RebuildPlan, ports: RebuildPorts) -> RebuildReport:
     for batch in _batches(plan.writes):
         still = [change for change in batch if _is_still_so(change, ports)]
         moved += [change for change in batch if change not in still]
-        events = [_event(change, ports) for change in still]
+        events = [_event(change, request, ports) for change in still]
         ports.ledger.adopt([change.after for change in still if change.after is not None], events)
         for change in still:
             if change.shape is not None and ports.ledger.shapes.get(change.backup_id) is None:
@@ -256,7 +270,7 @@ def rebuild(plan: RebuildPlan, ports: RebuildPorts) -> RebuildReport:
     for copy in plan.copies:
         ports.ledger.copies.put(copy)
     report = RebuildReport(plan, tuple(written), tuple(moved), len(plan.copies))
-    ports.ledger.audit(AuditEvent(ports.clock(), ports.actor, "rebuild", None, _in_short(report)))
+    ports.ledger.audit(AuditEvent(ports.clock(), request.actor, "rebuild", None, _in_short(report)))
     return report
 
 
@@ -265,7 +279,7 @@ def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
         yield changes[first : first + _AT_ONCE]
 
 
-def _is_still_so(change: Change, ports: RebuildPorts) -> bool:
+def _is_still_so(change: Change, ports: Ports) -> bool:
     if ports.ledger.get(change.backup_id) != change.before:
         return False
     if change.kind is not ChangeKind.GONE or change.before is None:
@@ -273,11 +287,11 @@ def _is_still_so(change: Change, ports: RebuildPorts) -> bool:
     return ports.store.head(place_of(change.before).manifest) is None
 
 
-def _event(change: Change, ports: RebuildPorts) -> AuditEvent:
+def _event(change: Change, request: RebuildRequest, ports: Ports) -> AuditEvent:
     before = change.before.status.value if change.before else "no row"
     after = change.after.status.value if change.after else before
     detail = {"did": change.kind.value, "why": change.reason, "before": before, "after": after}
-    return AuditEvent(ports.clock(), ports.actor, "rebuild", change.backup_id, detail)
+    return AuditEvent(ports.clock(), request.actor, "rebuild", change.backup_id, detail)
 
 
 def _in_short(report: RebuildReport) -> dict[str, object]:

@@ -14,7 +14,7 @@ from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.backup import copies_document
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.ports import is_alive_here, this_owner, utc_now
+from backup_pipeline.wiring.ports import utc_now
 
 COPY_JOB = "copy_missing_backups"
 _EVERY_S = 60
@@ -41,9 +41,8 @@ def copies_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
         rows: list[Copy] = []
         try:
             with backups.open(next(iter(catalogs.values()))) as ports:
-                owner = this_owner()
-                decisions = missing_copies(ports, None, owner, is_alive_here)
-                for row in copy_missing(decisions, ports, actor=DAGSTER, owner=owner):
+                decisions = missing_copies(ports)
+                for row in copy_missing(decisions, ports, actor=DAGSTER):
                     context.log.info("%s: %s", row.backup_id, row.in_short(utc_now()))
                     rows.append(row)
         except BackupError as error:
@@ -78,7 +77,7 @@ def copies_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     def backup_copies(backups: BackupResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:
             with backups.open(next(iter(catalogs.values()))) as ports:
-                decisions = missing_copies(ports, None, this_owner(), is_alive_here)
+                decisions = missing_copies(ports)
         except (LedgerError, SettingsError) as error:  # the next tick tries again
             yield dg.SkipReason(str(error))
             return

@@ -1,6 +1,7 @@
 """The weekly drill of a catalog: what the command line's `drill` does, with its report in the UI."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,8 +20,7 @@ from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_o
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.wiring.drill import drilled_catalog
-from backup_pipeline.wiring.verify import reading
+from backup_pipeline.wiring.drill import drilled_catalog, open_workshop
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 
@@ -73,20 +73,21 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
         with told_as_failure(context.log):
             refuse_variables(context.run.run_config)
             fault = _fault(config.inject)
+            workshop = partial(open_workshop, backups.settings)
             with backups.open(catalog) as ports:
-                attempt = find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog)
-            request = DrillRequest(
-                attempt=attempt,
-                actor=actor_of(context.run),
-                catalog=drilled_catalog(backups.settings, catalog.catalog),
-                newest=config.backup_id == LATEST,
-                fault=fault,
-                run_id=context.run.run_id,
-                run_url=backups.run_url(context.run.run_id),
-            )
-            backup_id = attempt.backup_id
-            with backups.open_drill(catalog) as means, reading(backup_id, "drill", request.actor, means.ledger):
-                report, outcome = drill_with_fault(request, means) if fault else (drill(request, means), None)
+                request = DrillRequest(
+                    attempt=find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog),
+                    actor=actor_of(context.run),
+                    catalog=drilled_catalog(backups.settings, catalog.catalog),
+                    newest=config.backup_id == LATEST,
+                    fault=fault,
+                    run_id=context.run.run_id,
+                    run_url=backups.run_url(context.run.run_id),
+                )
+                if fault:
+                    report, outcome = drill_with_fault(request, ports, workshop)
+                else:
+                    report, outcome = drill(request, ports, workshop), None
             context.log.info(markdown(drill_document(report)))
             yield dg.Output(None, metadata=dict(drill_metadata(report)))
             _raise(report, outcome)

@@ -8,18 +8,16 @@ from contextlib import contextmanager
 from functools import partial
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
-from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError, in_our_words
-from backup_pipeline.core.ledger import Attempt, Owner
+from backup_pipeline.core.alerts import Delivery
+from backup_pipeline.core.errors import BackupError, ExportFailedError, in_our_words
+from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.secrets import redact
-from backup_pipeline.ledger.leases import Heartbeat
-from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
+from backup_pipeline.operations.attempts import Request, Work, running_attempt
 from backup_pipeline.operations.backup import close_orphans
-from backup_pipeline.operations.leases import AttemptBeat, guarded, lease_of
 from backup_pipeline.operations.restore.requests import close_abandoned
-from backup_pipeline.wiring.ports import is_dead, is_dead_restore, this_owner
+from backup_pipeline.wiring.ports import is_dead, is_dead_restore
 
 EXIT_CODE = "exit code"
 WHAT_TO_DO = "what to do"
@@ -27,67 +25,43 @@ WHAT_TO_DO = "what to do"
 
 @contextmanager
 def attempt_of(request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[Work]:
-    """The attempt of a run, begun or taken up, with the ports under its lease; any error ends it as `failed`.
+    """`running_attempt` in a step: what comes out is a `Failure` that may be tried again where that can help."""
 
-    Its heart beats meanwhile. What comes out is a `Failure` without a chain of causes: Dagster writes every cause into
-    its event log, and those are other people's words, which may hold a secret.
+    def undelivered(delivery: Delivery) -> None:
+        log.warning("Alert not delivered to %s: %s", delivery.channel, delivery.error)
+
+    with told_as_failure(log, retried=True), running_attempt(request, ports, undelivered=undelivered) as work:
+        yield work
+
+
+@contextmanager
+def told_as_failure(
+    log: dg.DagsterLogManager, hide: Callable[[str], str] = redact, *, retried: bool = False
+) -> Iterator[None]:
+    """Whatever fails inside as one clear failure without secrets; nothing is tried again by itself unless `retried`.
+
+    It has no chain of causes: Dagster writes every cause into its event log, and those are other people's words, which
+    may hold a secret.
     """
     try:
-        attempt = begin(request, ports, this_owner())
-    except BackupError as error:
-        raise failure(error) from None
-    with _ended_when_it_fails(attempt, request, ports, log):
-        lease = lease_of(attempt, ports.ledger)
-        beat = AttemptBeat(lease, ports.ledger)
-        with Heartbeat(beat, attempt.backup_id, clock=ports.clock, every=lease.every):
-            yield Work(request, attempt, guarded(ports, lease))
-
-
-@contextmanager
-def _ended_when_it_fails(attempt: Attempt, request: Request, ports: Ports, log: dg.DagsterLogManager) -> Iterator[None]:
-    try:
         yield
-    except GeneratorExit:
-        _end(attempt, CanceledError("The run was stopped."), request, ports, log)
-        raise
-    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
-        _end(attempt, CanceledError("The run was stopped by hand."), request, ports, log)
-        raise
-    except dg.Failure as error:
-        _end(attempt, BackupError(error.description or "The step failed."), request, ports, log)
+    except dg.Failure:
         raise
     except BackupError as error:
-        _end(attempt, error, request, ports, log)
-        raise failure(error) from None
-    except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback in the log
-        unforeseen = BackupError(redact(in_our_words(error)))
-        log.info(redact("".join(traceback.format_exception(error))))
-        _end(attempt, unforeseen, request, ports, log)
-        raise failure(unforeseen) from None
-
-
-@contextmanager
-def told_as_failure(log: dg.DagsterLogManager, hide: Callable[[str], str] = redact) -> Iterator[None]:
-    """Whatever fails inside as one clear failure without secrets; nothing is tried again by itself."""
-    try:
-        yield
-    except BackupError as error:
-        hidden = BackupError(hide(error.what), do=hide(error.do))
-        hidden.exit_code, hidden.transient = error.exit_code, False
-        raise failure(hidden) from None
+        raise failure(error, hide, retried=retried) from None
     except Exception as error:  # noqa: BLE001  # told as a failure, with its traceback in the log
         log.info(hide("".join(traceback.format_exception(error))))
-        raise failure(BackupError(hide(in_our_words(error)))) from None
+        raise failure(BackupError(in_our_words(error)), hide) from None
 
 
-def failure(error: BackupError) -> dg.Failure:
+def failure(error: BackupError, hide: Callable[[str], str] = redact, *, retried: bool = True) -> dg.Failure:
     """The error as Dagster shows it: what failed, what to do, and each failed table."""
     metadata: dict[str, str | int] = {EXIT_CODE: error.exit_code}
     if error.do:
-        metadata[WHAT_TO_DO] = redact(error.do)
+        metadata[WHAT_TO_DO] = hide(error.do)
     if isinstance(error, ExportFailedError):
-        metadata |= {f"table {table}": redact(reason.what) for table, reason in error.failed.items()}
-    return dg.Failure(description=redact(error.what), metadata=metadata, allow_retries=error.transient)
+        metadata |= {f"table {table}": hide(reason.what) for table, reason in error.failed.items()}
+    return dg.Failure(description=hide(error.what), metadata=metadata, allow_retries=retried and error.transient)
 
 
 def refuse_checks_alone(context: dg.AssetExecutionContext) -> None:
@@ -95,12 +69,6 @@ def refuse_checks_alone(context: dg.AssetExecutionContext) -> None:
     if not context.selected_asset_keys:
         message = "A check runs together with its asset. Materialize the asset."
         raise dg.Failure(message, allow_retries=False)
-
-
-def _end(attempt: Attempt, error: BackupError, request: Request, ports: Ports, log: dg.DagsterLogManager) -> None:
-    for delivery in end_failed(attempt, error, ports, run_url=request.run_url):
-        if delivery.error:
-            log.warning("Alert not delivered to %s: %s", delivery.channel, delivery.error)
 
 
 _GONE = "The process that ran it is gone (killed, out of memory, or the machine is down). The ledger says what is left."

@@ -8,18 +8,18 @@ import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.operations.prune.perform import PruneReport, prune
-from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
+from backup_pipeline.operations.prune.plan import PruneRequest, plan_prune, prune_requests
 from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG
 from backup_pipeline.orchestration.due import tick_of, ticks_of
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, prune_job_name, prune_op
-from backup_pipeline.orchestration.resources import BackupResource, s3_settings_of
+from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.document import joined
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.prune import left_document, plan_document
-from backup_pipeline.wiring.prune import open_prune, wishes_of
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 
@@ -57,13 +57,12 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
     def pruned(
         context: dg.OpExecutionContext, config: PruneConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
-        with told_as_failure(context.log), backups.open(catalog) as own:
-            actor = actor_of(context.run)
-            ports = open_prune(backups.settings, own.ledger, actor, s3=s3_settings_of(backups.s3))
-            plans = list(_plans(wishes_of(catalog, backups.settings), ports))
+        with told_as_failure(context.log), backups.open(catalog) as ports:
+            requests = prune_requests(catalog, actor_of(context.run), backups.settings.prune_versions)
+            plans = list(_plans(requests, ports))
             for _, plan in plans:
                 context.log.info(markdown(plan_document(plan)))
-            reports = [] if config.dry_run else [prune(plan, wish, ports) for wish, plan in plans]
+            reports = [] if config.dry_run else [prune(plan, request, ports) for request, plan in plans]
             yield dg.Output(None, metadata=dict(prune_metadata([plan for _, plan in plans], reports)))
             _raise(reports, context.log)
 
@@ -100,13 +99,12 @@ def prune_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
     return weekly
 
 
-def _plans(wishes: tuple[PruneWish, PruneWish], ports: PrunePorts) -> Iterator[tuple[PruneWish, PrunePlan]]:
+def _plans(requests: Sequence[PruneRequest], ports: Ports) -> Iterator[tuple[PruneRequest, PrunePlan]]:
     """The plan of the catalog, and that of its safety backups where there are any."""
-    first, _ = wishes
-    for wish in wishes:
-        plan = plan_prune(wish, ports)
-        if wish is first or plan.verdicts or not plan.empty:
-            yield wish, plan
+    for request in requests:
+        plan = plan_prune(request, ports)
+        if request is requests[0] or plan.verdicts or not plan.empty:
+            yield request, plan
 
 
 def _raise(reports: Sequence[PruneReport], log: dg.DagsterLogManager) -> None:

@@ -20,7 +20,6 @@ from backup_pipeline.wiring.ports import open_ports
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
 
-    from backup_pipeline.operations.drill import DrillPorts
     from backup_pipeline.operations.restore.requests import Access
     from backup_pipeline.wiring.restore import Target
 
@@ -110,12 +109,3 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
         with open_access(self.settings, target, catalog.catalog, s3=s3, progress=progress, second=second) as access:
             yield access
-
-    @contextmanager
-    def open_drill(self, catalog: Catalog) -> Iterator["DrillPorts"]:
-        """Everything a drill needs, closed at the end. Nothing connects before it is used."""
-        from backup_pipeline.wiring.drill import open_drill
-
-        progress = watcher.get() or Silence()
-        with open_drill(self.settings, catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
-            yield ports

@@ -12,7 +12,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.restore.model import RestorePlan, RestoreRemark, RestoreReport
 from backup_pipeline.core.restore.requests import SECOND, RestoreRow, check_approved_plan, check_may_run, protected_name
-from backup_pipeline.ledger.leases import Heartbeat
+from backup_pipeline.operations.leases import Heartbeat
 from backup_pipeline.operations.restore.requests import (
     Access,
     check_refusals,
@@ -166,6 +166,6 @@ def _restored(context: dg.OpExecutionContext, row: RestoreRow, access: Access) -
     check_approved_plan(row, plan.digest)
     # Whoever approved this very plan has confirmed what it changes.
     confirmed = replace(plan, request=replace(plan.request, confirm=plan.confirm_name))
-    with Heartbeat(access.ledger.restores, row.id, clock=access.clock):
+    with Heartbeat(lambda: access.ledger.restores.beat(row.id, access.clock()), f"restore request {row.id}"):
         report = perform(row, confirmed, access, actor=DAGSTER)
     return dg.Output(None, metadata={**plan_metadata(plan, access.hide), **report_metadata(report, row.id)})

@@ -17,15 +17,16 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from backup_pipeline import __version__
 from backup_pipeline.core.errors import BackupError
-from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.secrets import redact
 from backup_pipeline.operations.stats import prometheus_text
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.watch import Watch, look_at_all, metrics_now, watch_all, watch_of, watched
+from backup_pipeline.wiring.ports import ports_over
+from backup_pipeline.wiring.watch import look_at_all, metrics_now, watch_all, watched
 from backup_pipeline.wiring.web_gate import gated
 
 
-def health_router(settings: Settings, watch: Watch) -> APIRouter:
+def health_router(settings: Settings, ports: Ports) -> APIRouter:
     """Both routes. They only read: whoever asks, and however often, changes nothing and alerts nobody."""
     router = APIRouter()
 
@@ -37,7 +38,7 @@ def health_router(settings: Settings, watch: Watch) -> APIRouter:
     @router.get("/healthz/freshness")
     def fresh(response: Response) -> dict[str, Any]:
         """200 when every backup that is due is there, else 503; 503 too when that is not known."""
-        report = _freshness(settings, watch)
+        report = _freshness(settings, ports)
         if report["status"] != "fresh":
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         response.headers["Cache-Control"] = "no-store"
@@ -46,9 +47,9 @@ def health_router(settings: Settings, watch: Watch) -> APIRouter:
     return router
 
 
-def _freshness(settings: Settings, watch: Watch) -> dict[str, Any]:
+def _freshness(settings: Settings, ports: Ports) -> dict[str, Any]:
     try:
-        standings = look_at_all(watched(settings), watch)
+        standings = look_at_all(watched(settings), ports)
     except BackupError as error:
         return {"status": "unknown", "error": redact(error.what), "catalogs": []}
     overdue = any(standing.overdue for standing in standings)
@@ -91,11 +92,11 @@ def _is_local(request: Request) -> bool:
         return False
 
 
-def create_app(settings: Settings, watch: Watch) -> FastAPI:
+def create_app(settings: Settings, ports: Ports) -> FastAPI:
     """The console over an open ledger. Nobody logs in: it tells what uptime monitors ask, and no row of anybody."""
     app = FastAPI(title="backup-pipeline", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(health_router(settings, watch))
-    app.include_router(metrics_router(settings, watch.ledger))
+    app.include_router(health_router(settings, ports))
+    app.include_router(metrics_router(settings, ports.ledger))
     return app
 
 
@@ -107,9 +108,9 @@ logger = logging.getLogger(__name__)
 class Watchman:
     """Watches from a thread of its own until its context ends. Whatever goes wrong is logged, and tried again."""
 
-    def __init__(self, settings: Settings, watch: Watch, *, every_s: float = EVERY_S) -> None:
+    def __init__(self, settings: Settings, ports: Ports, *, every_s: float = EVERY_S) -> None:
         self._settings = settings
-        self._watch = watch
+        self._ports = ports
         self._every_s = every_s
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchman", daemon=True)
@@ -127,7 +128,7 @@ class Watchman:
     def _run(self) -> None:
         while True:
             try:
-                watch_all(watched(self._settings), self._watch)
+                watch_all(watched(self._settings), self._ports)
             except Exception as error:  # noqa: BLE001  # the watch goes on: the ledger may be back in a minute
                 logger.warning("Nobody knows whether every backup is there: %s", redact(str(error)))
             if self._stopped.wait(self._every_s):
@@ -136,8 +137,8 @@ class Watchman:
 
 def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> None:
     """Serve on `host`:`port` until a signal comes."""
-    watch = watch_of(settings, ledger)
-    application = gated(create_app(settings, watch), host, settings)
+    ports = ports_over(ledger, settings)
+    application = gated(create_app(settings, ports), host, settings)
     server = uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_level="warning", access_log=False))
-    with Watchman(settings, watch), suppress(KeyboardInterrupt):
+    with Watchman(settings, ports), suppress(KeyboardInterrupt):
         server.run()

@@ -10,35 +10,32 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill.definitions import ServerNeeds, fitting
-from backup_pipeline.core.drill.objects import Scratch
+from backup_pipeline.core.drill.objects import Fingerprints, Scratch
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.layout import DRILLS
-from backup_pipeline.core.ports import Store
-from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.ports import Formats, Store
 from backup_pipeline.core.restore.requests import protected_name
 from backup_pipeline.embedded import EmbeddedPostgres, Enclosure
 from backup_pipeline.embedded.cluster import Home, open_lock, try_lock
 from backup_pipeline.embedded.launch import landlock_version
 from backup_pipeline.embedded.supervise import Limits, ProcessUser, choose_identity, stranger
-from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
+from backup_pipeline.formats.decoder import FileFingerprints
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.drill import DrillPorts
 from backup_pipeline.postgres.drill import PostgresScratch, make_owner, own_public_schema
 from backup_pipeline.postgres.programs import Binaries, installations
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import work_dir
-from backup_pipeline.wiring.ports import open_ports, source_options
+from backup_pipeline.wiring.ports import source_options
 from backup_pipeline.wiring.private import make_folder
 
 _DATABASE, _OWNER = "drill", "drill"
@@ -71,27 +68,6 @@ _THROWAWAY = {
     "max_connections": "40",
     "dynamic_shared_memory_type": "mmap",  # in its own folder: /dev/shm is everybody's
 }
-
-
-@contextmanager
-def open_drill(
-    settings: Settings, catalog: str, *, s3: S3Settings | None = None, progress: Progress | None = None
-) -> Iterator[DrillPorts]:
-    """Everything a drill of a backup of `catalog` needs; nothing connects before it is used; closed at the end."""
-    with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
-        plain = FileFormats()
-        yield DrillPorts(
-            store=ports.store,
-            ledger=ports.ledger,
-            formats=ports.formats,
-            decoder=FileDecoder,
-            fingerprints=FileFingerprints,
-            alerter=ports.alerter,
-            progress=ports.progress,
-            clock=ports.clock,
-            workshop=lambda: open_workshop(settings),
-            exporting=replace(ports, formats=plain),
-        )
 
 
 def drilled_catalog(settings: Settings, name: str) -> Catalog | None:
@@ -129,6 +105,15 @@ class DrillWorkshop:
     def folder(self) -> Path:
         """The folder for files, readable by its owner alone."""
         return self.root / _FILES
+
+    @property
+    def formats(self) -> Formats:
+        """Formats whose files are not encrypted: they never leave the drill."""
+        return FileFormats()
+
+    def fingerprints(self, folder: Path) -> Fingerprints:
+        """What makes fingerprints; what does not fit into memory goes into files under `folder`."""
+        return FileFingerprints(folder)
 
     def store(self, name: str) -> Store:
         """A throw-away store: its objects are files in the folder `name` of the folder, under their keys."""

@@ -16,14 +16,15 @@ from backup_pipeline.alerts import HttpPinger, PingUrls, alerter_for
 from backup_pipeline.core.alerts import NoPings, Signal
 from backup_pipeline.core.comparison import Decoder
 from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
-from backup_pipeline.core.ports import Alerter, Clock, Pinger, Ports
+from backup_pipeline.core.ports import Alerter, Clock, Ledger, Pinger, Ports
 from backup_pipeline.core.ports.people import Progress, Silence
-from backup_pipeline.core.restore.requests import RestoreRow, is_abandoned
+from backup_pipeline.core.restore.requests import FIRST, SECOND, RestoreRow, Which, is_abandoned
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.migrate import bring_up_to_date
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings, libpq_environment
+from backup_pipeline.stores import removals_of
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import (
     LedgerClock,
@@ -34,12 +35,13 @@ from backup_pipeline.wiring.addresses import (
 )
 from backup_pipeline.wiring.private import close_folders
 from backup_pipeline.wiring.stores import (
+    made_later,
     noted_in,
     open_formats,
     open_second,
     open_settings_store,
     s3_settings,
-    usable_later,
+    the_second,
 )
 
 
@@ -106,30 +108,47 @@ def open_ports(
 ) -> Iterator[Ports]:
     """Everything an operation on `catalog` needs. Nothing connects before it is used; all is closed at the end.
 
-    A source or store whose settings are wrong raises when it is used: by then the attempt has its row in the ledger.
-    So does a ledger, because people are to be alerted of that too.
+    A source, store or ledger whose settings are wrong raises when it is used: what can be written down then is, and
+    people are alerted.
     """
-    close_folders(settings)
     with ExitStack() as opened:
-        ledger = usable_later(lambda: opened.enter_context(open_ledger(settings)))
-        clock = LedgerClock(ledger)
-        yield Ports(
-            source=usable_later(lambda: open_source(settings, catalog)),
-            formats=usable_later(lambda: open_formats(settings)),
-            store=usable_later(lambda: open_settings_store(settings, s3, noted_in(ledger))),
-            ledger=ledger,
-            alerter=open_settings_alerter(settings),
-            progress=progress or Silence(),
-            clock=clock,
-            drift=clock.drift,
-            salt=lambda: secrets.randbits(32),
-            spool=work_dir(settings),
-            workers=settings.workers,
-            pinger=open_settings_pinger(settings),
-            alive=is_alive_here,
-            second=open_second(settings),
-            decoder=open_decoder,
-        )
+        ledger = made_later(lambda: opened.enter_context(open_ledger(settings)))
+        yield ports_over(ledger, settings, catalog, s3=s3, progress=progress)
+
+
+def ports_over(
+    ledger: Ledger,
+    settings: Settings,
+    catalog: str | None = None,
+    *,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+    store: Which = FIRST,
+) -> Ports:
+    """As `open_ports`, over a ledger that is open. Without a `catalog` there is no source; `store` is worked on."""
+    close_folders(settings)
+    clock, used = LedgerClock(ledger), noted_in(ledger)
+    return Ports(
+        source=made_later(lambda: open_source(settings, catalog or settings.catalog)),
+        formats=made_later(lambda: open_formats(settings)),
+        store=made_later(
+            lambda: the_second(settings, used).store if store == SECOND else open_settings_store(settings, s3, used)
+        ),
+        ledger=ledger,
+        alerter=open_settings_alerter(settings),
+        progress=progress or Silence(),
+        clock=clock,
+        drift=clock.drift,
+        salt=lambda: secrets.randbits(32),
+        owner=this_owner(),
+        spool=work_dir(settings),
+        workers=settings.workers,
+        decoder=open_decoder,
+        removals=removals_of,
+        second=open_second(settings),
+        pinger=open_settings_pinger(settings),
+        alive=is_alive_here,
+    )
 
 
 def open_source(settings: Settings, catalog: str) -> PostgresSource:

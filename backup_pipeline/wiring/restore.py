@@ -9,21 +9,20 @@ from dataclasses import dataclass, field, replace
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, SettingsError, UsageError
-from backup_pipeline.core.ports import Ports, RestorePorts
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import RestorePlan
 from backup_pipeline.core.restore.requests import RestoreRow, protected_name
 from backup_pipeline.core.secrets import redact
-from backup_pipeline.ledger.leases import Heartbeat
 from backup_pipeline.operations.restore.requests import Access, Address, Safety
-from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup
+from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import S3Settings
-from backup_pipeline.wiring.addresses import owner_url, restore_dir
-from backup_pipeline.wiring.ports import open_ports, source_options, this_owner
+from backup_pipeline.wiring.addresses import owner_url
+from backup_pipeline.wiring.ports import open_ports, source_options
 from backup_pipeline.wiring.stores import noted_in, the_second
 
 _HOW = (
@@ -96,20 +95,11 @@ def open_access(
     database = PostgresTarget(target.url, options=_options(settings))
     with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
         yield Access(
-            ports=RestorePorts(
-                store=the_second(settings, noted_in(ports.ledger)).store if second else ports.store,
-                ledger=ports.ledger,
-                formats=ports.formats,
-                progress=ports.progress,
-                clock=ports.clock,
-                spool=restore_dir(settings),
-            ),
-            alerter=ports.alerter,
+            ports=replace(ports, store=the_second(settings, noted_in(ports.ledger)).store) if second else ports,
             target=database,
             address=target.address,
             safety=_safety(settings, database, ports),
             hide=target.hide,
-            owner=this_owner(),
             needs_approval=settings.restore_approval,
         )
 
@@ -125,13 +115,8 @@ def _safety(settings: Settings, database: PostgresTarget, ports: Ports) -> Safet
     def backed_up(row: RestoreRow, plan: RestorePlan) -> str:
         # Of several servers that the URL may mean, the one that the restore holds locked.
         source = PostgresSource(database.reached, options=source_options(settings))
-        means = SafetyMeans(
-            ports=replace(ports, source=source),
-            owner=this_owner(),
-            beating=lambda backup_id, beat, every: Heartbeat(beat, backup_id, clock=ports.clock, every=every),
-        )
         wanted = SafetyRequest(plan, row.id, row.actor, _catalog_of(settings, row.catalog))
-        return safety_backup(wanted, means)
+        return safety_backup(wanted, replace(ports, source=source))
 
     return backed_up
 

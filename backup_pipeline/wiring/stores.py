@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import random
 import stat
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from backup_pipeline.core.errors import BackupError, SettingsError
+from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.core.keys import Cipher
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Formats, Ledger, Second, Store
@@ -56,22 +57,24 @@ def lock_of(prefix: str, mode: str | None, days: int | None, url: str) -> Lock |
 T = TypeVar("T")
 
 
-class Unusable:
-    """Stands in for a port that could not be made: every use raises the error that kept it from being made."""
+class _Later:
+    """Stands in for a port that is made at its first use; what keeps it from being made is raised at every use."""
 
-    def __init__(self, error: BackupError) -> None:
-        self._error = error
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+        self._made: object | None = None
+        self._lock = threading.Lock()
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise self._error
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+        return getattr(self._made, name)
 
 
-def usable_later(make: Callable[[], T]) -> T:
-    """What `make` makes; when it raises a BackupError, something that raises it at its first use."""
-    try:
-        return make()
-    except BackupError as error:
-        return cast(T, Unusable(error))
+def made_later(make: Callable[[], T]) -> T:
+    """What `make` makes, made when it is used: what is not used loads no clients and complains of no settings."""
+    return cast(T, _Later(make))
 
 
 logger = logging.getLogger(__name__)
@@ -235,7 +238,7 @@ def open_second(settings: Settings) -> Second | None:
     One whose settings are wrong says so when it is used.
     """
     url = settings.second_store
-    return Second(redact_url(url).rstrip("/"), usable_later(lambda: retrying(plain_second(settings)))) if url else None
+    return Second(redact_url(url).rstrip("/"), made_later(lambda: retrying(plain_second(settings)))) if url else None
 
 
 def the_second(settings: Settings, used: KeyUsed | None = None) -> Second:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from backup_pipeline.catalogs import load_catalogs, named_catalog
@@ -12,33 +11,18 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import Freshness
 from backup_pipeline.core.errors import CatalogError, LedgerError
 from backup_pipeline.core.metrics import Metric
-from backup_pipeline.core.ports import Alerter, Clock, Ledger
+from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.operations.alerting import deliver, tell_unheard
 from backup_pipeline.operations.due import account, end_vanished, look
 from backup_pipeline.operations.stats import Places, all_metrics
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.addresses import LedgerClock, store_url
-from backup_pipeline.wiring.ports import open_settings_alerter
+from backup_pipeline.wiring.addresses import store_url
 from backup_pipeline.wiring.stores import open_second
 
 logger = logging.getLogger(__name__)
 
 _DELIVERING = timedelta(seconds=5)
 """Whoever watches has an answer to give."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Whoever watches: the port `Voice`."""
-
-    ledger: Ledger
-    alerter: Alerter
-    clock: Clock
-
-
-def watch_of(settings: Settings, ledger: Ledger) -> Watch:
-    """A watcher that tells people over the channels of the settings."""
-    return Watch(ledger, open_settings_alerter(settings), LedgerClock(ledger))
 
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
@@ -48,45 +32,45 @@ def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
 
 
 def watch_all(
-    catalogs: Sequence[Catalog], watch: Watch, *, declared: Sequence[Catalog] | None = None
+    catalogs: Sequence[Catalog], ports: Ports, *, declared: Sequence[Catalog] | None = None
 ) -> Sequence[Freshness]:
     """Account for each catalog, and say how it stands; of a ledger that may only be read the latter alone.
 
     What is expected of catalogs that are not `declared` (default: `catalogs`) any more is ended. LedgerError when the
     ledger can not be read either.
     """
-    stands = [_stands(catalog, watch) for catalog in catalogs]
-    _end_vanished([one.catalog for one in (catalogs if declared is None else declared)], watch)
-    _deliver_due(watch)
+    stands = [_stands(catalog, ports) for catalog in catalogs]
+    _end_vanished([one.catalog for one in (catalogs if declared is None else declared)], ports)
+    _deliver_due(ports)
     return stands
 
 
-def _end_vanished(declared: Sequence[str], watch: Watch) -> None:
+def _end_vanished(declared: Sequence[str], ports: Ports) -> None:
     try:
-        end_vanished(declared, watch)
+        end_vanished(declared, ports)
     except LedgerError as trouble:
         logger.warning("What is expected of catalogs that are gone is not ended: %s", trouble)
 
 
-def _deliver_due(watch: Watch) -> None:
+def _deliver_due(ports: Ports) -> None:
     """Alerts that did not reach people are tried again here too: Dagster's daemon may be down."""
     try:
-        tell_unheard(watch)
-        deliver(watch, within=_DELIVERING)
+        tell_unheard(ports)
+        deliver(ports, within=_DELIVERING)
     except LedgerError as trouble:
         logger.warning("Alerts that did not reach people could not be tried again: %s", trouble)
 
 
-def look_at_all(catalogs: Sequence[Catalog], watch: Watch) -> Sequence[Freshness]:
+def look_at_all(catalogs: Sequence[Catalog], ports: Ports) -> Sequence[Freshness]:
     """How each catalog stands, only read."""
-    return [look(catalog, watch.ledger, watch.clock()) for catalog in catalogs]
+    return [look(catalog, ports.ledger, ports.clock()) for catalog in catalogs]
 
 
-def _stands(catalog: Catalog, watch: Watch) -> Freshness:
+def _stands(catalog: Catalog, ports: Ports) -> Freshness:
     try:
-        return account(catalog, watch).freshness
+        return account(catalog, ports).freshness
     except LedgerError as trouble:
-        stands = look(catalog, watch.ledger, watch.clock())
+        stands = look(catalog, ports.ledger, ports.clock())
         logger.warning("What was due for %s is not written down: %s", catalog.catalog, trouble)
         return stands
 

@@ -24,8 +24,9 @@ from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.wiring import addresses as actor
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.cli.installation import Ended, Installation, executed
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
-from backup_pipeline_tests.operations.made import NOBODY, Place, now
+from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 Run = Callable[..., Ended]
@@ -75,7 +76,7 @@ def _failed(place: Place, source: str, ledger: SqlLedger) -> Attempt:
     request = Request(
         SHOP, Kind.FULL, ("goods",), now().date(), Trigger.MANUAL, KARIM, reason="[odd] reason", reads=False
     )
-    attempt = begin(request, ports, NOBODY)
+    attempt = begin(request, ports)
     end_failed(attempt, BackupError("The table goods is on fire.", do="Put it out."), ports)
     found = ledger.get(attempt.backup_id)
     assert found is not None

@@ -227,7 +227,7 @@ def _run(catalog: Catalog, rows: dict[datetime, Attempt], due: datetime) -> None
     """What the ledger's `take` does."""
     began = due + timedelta(minutes=1)
     assert due_at_start(catalog, began) == due
-    from backup_pipeline_tests.operations.made import NOBODY
+    from backup_pipeline_tests.doubles.ports import NOBODY
 
     row = replace(due_row(catalog, due), backup_id=f"run {due}", status=Status.RUNNING, created_at=began, owner=NOBODY)
     if due not in rows or rows[due].status is Status.EXPECTED:

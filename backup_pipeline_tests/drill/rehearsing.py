@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,17 @@ from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.catalog.draft import draft_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill.model import DrillReport, Fault, TableDrill
+from backup_pipeline.core.drill.objects import Workshop
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.verification import depth_of, has_failed
-from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
-from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill, drill_with_fault
+from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import open_workshop
 from backup_pipeline_tests.actors import TESTER
-from backup_pipeline_tests.operations.made import Place, now
+from backup_pipeline_tests.operations.made import Place
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -53,21 +54,11 @@ class Rehearsing:
     work: Path
     alerter: Remembering = field(default_factory=Remembering)
 
-    def ports(self) -> DrillPorts:
-        settings = Settings(work_dir=self.work)
-        exporting = self.place.ports(NOWHERE)
-        return DrillPorts(
-            store=self.place.store,
-            ledger=self.place.ledger,
-            formats=FileFormats(),
-            decoder=FileDecoder,
-            fingerprints=FileFingerprints,
-            alerter=self.alerter,
-            progress=exporting.progress,
-            clock=now,
-            workshop=lambda: open_workshop(settings),
-            exporting=exporting,
-        )
+    def ports(self) -> Ports:
+        return replace(self.place.ports(NOWHERE), alerter=self.alerter)
+
+    def workshop(self) -> AbstractContextManager[Workshop]:
+        return open_workshop(Settings(work_dir=self.work))
 
     def request(self, **more: Any) -> DrillRequest:
         found = self.place.ledger.get(self.attempt.backup_id)
@@ -75,10 +66,10 @@ class Rehearsing:
         return replace(DrillRequest(found, TESTER, self.catalog), **more)
 
     def drill(self, **more: Any) -> DrillReport:
-        return drill(self.request(**more), self.ports())
+        return drill(self.request(**more), self.ports(), self.workshop)
 
     def inject(self, fault: Fault, **more: Any) -> tuple[DrillReport, BackupError]:
-        return drill_with_fault(self.request(fault=fault, **more), self.ports())
+        return drill_with_fault(self.request(fault=fault, **more), self.ports(), self.workshop)
 
     def level(self) -> tuple[int, bool]:
         found = self.place.ledger.get(self.attempt.backup_id)
@@ -97,9 +88,9 @@ class Rehearsing:
         return {found.key: self.place.store.get(found.key) for found in self.place.store.list("")}
 
 
-def backed_up(url: str, folder: Path, catalog: Catalog, *, follows: bool = False) -> Rehearsing:
+def backed_up(url: str, folder: Path, catalog: Catalog) -> Rehearsing:
     """A backup of the database at `url`."""
-    place = Place(folder / "spool", follows=follows)
+    place = Place(folder / "spool")
     return Rehearsing(place, place.back_up(url, catalog), catalog, folder / "work")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,7 @@ def _wheel() -> Path:
 
 
 def _drill_with(backup: Rehearsing, settings: Settings) -> None:
-    drill(backup.request(), replace(backup.ports(), workshop=lambda: open_workshop(settings)))
+    drill(backup.request(), backup.ports(), partial(open_workshop, settings))
 
 
 def test_a_folder_without_a_server_is_told_with_the_setting_that_names_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.embedded.cluster import LOOPBACK, Connection
 from backup_pipeline.ledger.migrate import examine_ledger
-from backup_pipeline_tests.operations.made import now
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.postgres.reading import snapshot_of
 
 ELSEWHERE = {

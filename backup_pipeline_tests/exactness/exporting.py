@@ -30,6 +30,7 @@ from backup_pipeline.operations.export import TableResult, export_tables
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 
 DAY = date(2026, 11, 21)
@@ -119,7 +120,7 @@ class Exporter:
         store = MemoryStore()
         wanted = tuple(tables) or tuple(catalog.tables)
         request = Request(catalog, Kind.TABLES, wanted, DAY, type=Trigger.MANUAL, actor=TESTER)
-        now = _now()
+        now = datetime.now(UTC)
         attempt = Attempt(
             backup_id="test",
             catalog=CATALOG,
@@ -137,19 +138,12 @@ class Exporter:
     def _ports(self, store: Store) -> Ports:
         sizes = {"first_page_rows": self.page_rows, "max_page_rows": self.page_rows} if self.page_rows else {}
         source = PostgresSource(self.url, options=SourceOptions(**{**sizes, **(self.options or {})}))
-        return Ports(
-            source,
-            self.formats,
-            store,
-            MemoryLedger(),
-            Quiet(),
-            self.progress,
-            _now,
-            lambda: 1,
-            self.spool,
-            self.workers,
+        return ports_for_test(
+            source=source,
+            formats=self.formats,
+            store=store,
+            ledger=MemoryLedger(),
+            progress=self.progress,
+            spool=self.spool,
+            workers=self.workers,
         )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -16,7 +16,6 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
 from backup_pipeline.ledger import connect as patience
@@ -24,15 +23,12 @@ from backup_pipeline.operations import attempts as end_made
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, close_orphans, export_attempt
 from backup_pipeline.operations.prune.perform import prune
-from backup_pipeline.operations.prune.plan import plan_prune
+from backup_pipeline.operations.prune.plan import plan_prune, prune_requests
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO, attempt_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import store as s3
-from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports
-from backup_pipeline.wiring.prune import open_prune, wishes_of
-from backup_pipeline.wiring.stores import open_settings_store
-from backup_pipeline.wiring.verify import verify_ports
+from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports, ports_over
 from backup_pipeline_tests.actors import TESTER
 
 _LOG = logging.getLogger(__name__)
@@ -126,11 +122,11 @@ def verify_all() -> Ended:
     findings: list[str] = []
     good: list[str] = []
     with open_ledger(settings) as ledger:
-        ports = verify_ports(settings, open_settings_store(settings), Silence())
+        ports = ports_over(ledger, settings)
         for row in ledger.list(catalog=CATALOG):
             if not row.status.good:
                 continue
-            report = verify_attempt(row, VerifyRequest(Level.CONTENTS), ports, ledger=ledger, actor=TESTER)
+            report = verify_attempt(row, VerifyRequest(Level.CONTENTS), ports, actor=TESTER)
             findings += [f"{row.backup_id} {found.object}: {found.message}" for found in report.findings]
             good += [row.backup_id] if not report.findings else []
     return Ended(findings=tuple(findings), verified=tuple(good))
@@ -141,9 +137,9 @@ def prune_all() -> Ended:
     settings = Settings()
     try:
         with open_ledger(settings) as ledger:
-            ports = open_prune(settings, ledger, TESTER)
-            for wish in wishes_of(catalog_of(settings), settings):
-                report = prune(plan_prune(wish, ports), wish, ports)
+            ports = ports_over(ledger, settings)
+            for request in prune_requests(catalog_of(settings), TESTER, settings.prune_versions):
+                report = prune(plan_prune(request, ports), request, ports)
                 if report.partial:
                     raise report.error()
     except BackupError as error:

@@ -14,8 +14,8 @@ from backup_pipeline.core.ledger import Status
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import ensure_database
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
-from backup_pipeline_tests.operations.made import now
 
 
 @pytest.fixture

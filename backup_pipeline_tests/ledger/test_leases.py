@@ -15,7 +15,7 @@ import pytest
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ledger import is_orphaned
 from backup_pipeline.ledger.connect import alive, this_owner
-from backup_pipeline.ledger.leases import Heartbeat
+from backup_pipeline.operations.leases import Heartbeat
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
@@ -49,7 +49,7 @@ def test_a_heart_beats_again_and_again_with_the_clock_it_was_given() -> None:
     ledger = _CountingLedger()
     ledger.begin(attempt())
     times = iter(_now() + timedelta(days=day) for day in range(10**6))
-    with Heartbeat(ledger, "b1", clock=lambda: next(times), every=OFTEN):
+    with Heartbeat(lambda: ledger.beat("b1", next(times)), "b1", every=OFTEN):
         assert ledger.beaten_enough.wait(5)
     row = ledger.get("b1")
     assert row is not None
@@ -60,7 +60,7 @@ def test_a_heart_beats_again_and_again_with_the_clock_it_was_given() -> None:
 def test_it_goes_on_when_the_ledger_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     ledger = _CountingLedger(away=2, enough=4)
     ledger.begin(attempt())
-    with caplog.at_level(logging.WARNING), Heartbeat(ledger, "b1", clock=_now, every=OFTEN):
+    with caplog.at_level(logging.WARNING), Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=OFTEN):
         assert ledger.beaten_enough.wait(5)
     row = ledger.get("b1")
     assert row is not None
@@ -70,7 +70,7 @@ def test_it_goes_on_when_the_ledger_comes_back(caplog: pytest.LogCaptureFixture)
 
 def test_it_stops_when_there_is_no_such_row(caplog: pytest.LogCaptureFixture) -> None:
     ledger = _CountingLedger(enough=2)
-    with Heartbeat(ledger, "b9", clock=_now, every=OFTEN):
+    with Heartbeat(lambda: ledger.beat("b9", _now()), "b9", every=OFTEN):
         assert not ledger.beaten_enough.wait(0.2)
     assert "b9 is not in the ledger" in caplog.text
 
@@ -79,7 +79,7 @@ def test_leaving_does_not_wait_for_the_next_beat_and_ends_the_thread() -> None:
     ledger = _CountingLedger(enough=1)
     ledger.begin(attempt())
     started = time.monotonic()
-    with Heartbeat(ledger, "b1", clock=_now, every=timedelta(hours=1)):
+    with Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=timedelta(hours=1)):
         assert ledger.beaten_enough.wait(5)
     assert time.monotonic() - started < 1
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("heartbeat")]
@@ -88,7 +88,7 @@ def test_leaving_does_not_wait_for_the_next_beat_and_ends_the_thread() -> None:
 def test_an_error_inside_the_context_comes_out_and_stops_the_heart() -> None:
     ledger = _CountingLedger()
     ledger.begin(attempt())
-    with pytest.raises(ZeroDivisionError), Heartbeat(ledger, "b1", clock=_now, every=OFTEN):
+    with pytest.raises(ZeroDivisionError), Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=OFTEN):
         raise ZeroDivisionError
     count = ledger.beats
     assert not threading.Event().wait(0.05)
@@ -98,7 +98,7 @@ def test_an_error_inside_the_context_comes_out_and_stops_the_heart() -> None:
 def test_an_end_inside_the_context_keeps_the_last_heartbeat() -> None:
     ledger = _CountingLedger()
     ledger.begin(attempt())
-    with Heartbeat(ledger, "b1", clock=_now, every=OFTEN):
+    with Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=OFTEN):
         ledger.end("b1", outcome())
         ended = ledger.get("b1")
         assert ledger.beaten_enough.wait(5)

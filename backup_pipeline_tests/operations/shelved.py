@@ -11,18 +11,18 @@ from typing import Any
 from backup_pipeline.core.layout import PartitionPlace, schema_key
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import PartitionRecord, StoredBundle, seal
-from backup_pipeline.core.ports import Ledger, Store, StoredObject
+from backup_pipeline.core.ports import Ledger, Ports, Store, StoredObject
 from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.prune.perform import PruneReport, prune
-from backup_pipeline.operations.prune.plan import PrunePorts, PruneWish, plan_prune
-from backup_pipeline.stores import removals_of
+from backup_pipeline.operations.prune.plan import PruneRequest, plan_prune
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored
 from backup_pipeline_tests.core.test_manifest import table as table_entry
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore
 
 TABLES = ("goods", "sold")
@@ -73,7 +73,7 @@ class Shelved:
     """Everything of one test; the clock stands still unless a test moves it."""
 
     now: datetime = NOW
-    wish: PruneWish = field(default_factory=lambda: PruneWish("shop", Retention(), "Asia/Dhaka"))
+    wish: PruneRequest = field(default_factory=lambda: PruneRequest("shop", TESTER, Retention(), "Asia/Dhaka"))
     store: Any = None
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
 
@@ -83,8 +83,8 @@ class Shelved:
         self.store = self.store or self.faulty
 
     @property
-    def ports(self) -> PrunePorts:
-        return PrunePorts(self.store, removals_of(self.store), self.ledger, lambda: self.now, TESTER)
+    def ports(self) -> Ports:
+        return ports_for_test(store=self.store, ledger=self.ledger, clock=lambda: self.now)
 
     def add(self, *rows: Attempt, partitions: bool = True) -> None:
         """Put backups into store and ledger, each at its own time."""

@@ -10,8 +10,10 @@ import pytest
 
 from backup_pipeline.core.alerts import CLAIM, GIVE_UP_AFTER, Alert, Delivery, OutboxEntry, Severity
 from backup_pipeline.core.errors import LedgerUnavailableError
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.alerting import deliver, tell
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryOutbox
+from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.ledger.attempts import NOON
 
 ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp", backup_id="b1")
@@ -29,8 +31,8 @@ class Town:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
 
     @property
-    def alerter(self) -> Town:
-        return self
+    def ports(self) -> Ports:
+        return ports_for_test(ledger=self.ledger, alerter=self, clock=self.clock)
 
     def clock(self) -> datetime:
         return self.now
@@ -48,24 +50,24 @@ class Town:
 
 def test_in_the_normal_case_each_channel_hears_once_and_nothing_is_left() -> None:
     town = Town()
-    assert tell(ALERT, town) == [Delivery("mail"), Delivery("chat")]
+    assert tell(ALERT, town.ports) == [Delivery("mail"), Delivery("chat")]
     town.now += timedelta(days=1)
-    assert deliver(town) == []
+    assert deliver(town.ports) == []
     assert town.heard == [("mail", ALERT.title), ("chat", ALERT.title)]
     assert town.open() == []
 
 
 def test_a_channel_that_was_away_hears_it_when_it_is_back_and_the_others_not_again() -> None:
     town = Town(dead={"mail"})
-    tell(ALERT, town)
+    tell(ALERT, town.ports)
     assert town.open() == [("mail", 1)]
     for minutes in (1, 2):
         town.now += timedelta(minutes=minutes)
-        [failed] = deliver(town)
+        [failed] = deliver(town.ports)
         assert failed.last_error == "connection refused"
     town.dead.clear()
     town.now += timedelta(minutes=4)
-    [delivered] = deliver(town)
+    [delivered] = deliver(town.ports)
     assert delivered.delivered_at == town.now
     assert town.heard == [("chat", ALERT.title), ("mail", ALERT.title)]
     told = [event.detail for event in town.ledger.audits("b1") if event.action == "alert"]
@@ -80,22 +82,22 @@ def test_a_channel_that_was_away_hears_it_when_it_is_back_and_the_others_not_aga
 def test_whoever_dies_between_noting_and_telling_leaves_it_to_the_next() -> None:
     town = Town()
     town.ledger.outbox.add(ALERT, town.channels, town.now)
-    assert deliver(town) == []
+    assert deliver(town.ports) == []
     town.now += CLAIM
-    assert len(deliver(town)) == 2
+    assert len(deliver(town.ports)) == 2
     assert [channel for channel, _ in town.heard] == ["mail", "chat"]
 
 
 def test_a_dead_channel_is_tried_once_a_pass_and_holds_up_no_other() -> None:
     town = Town(dead={"mail"})
     for _ in range(5):
-        tell(ALERT, town)
+        tell(ALERT, town.ports)
     town.dead.add("chat")
-    tell(ALERT, town)
+    tell(ALERT, town.ports)
     town.dead.remove("chat")
     town.now += timedelta(hours=1)
     before = town.tries
-    tried = deliver(town)
+    tried = deliver(town.ports)
     assert [(entry.channel, entry.delivered_at is None) for entry in tried] == [("mail", True), ("chat", False)]
     assert town.tries == before + 2
 
@@ -103,22 +105,22 @@ def test_a_dead_channel_is_tried_once_a_pass_and_holds_up_no_other() -> None:
 def test_a_pass_ends_in_time() -> None:
     town = Town(dead={"mail"})
     for _ in range(3):
-        tell(ALERT, town)
+        tell(ALERT, town.ports)
     town.dead.clear()
     town.now += timedelta(hours=1)
-    assert deliver(town, within=timedelta(0)) == []
-    assert len(deliver(town)) == 3
+    assert deliver(town.ports, within=timedelta(0)) == []
+    assert len(deliver(town.ports)) == 3
 
 
 def test_a_channel_that_is_not_configured_any_more_is_said_to_be_so_and_given_up_in_the_end() -> None:
     town = Town(dead={"mail"})
-    tell(ALERT, town)
+    tell(ALERT, town.ports)
     town.channels = ("chat",)
     town.now += timedelta(minutes=1)
-    [entry] = deliver(town)
+    [entry] = deliver(town.ports)
     assert "not configured any more" in str(entry.last_error)
     town.now += GIVE_UP_AFTER
-    [entry] = deliver(town)
+    [entry] = deliver(town.ports)
     assert entry.given_up_at == town.now
     assert town.ledger.audits("b1")[0].detail["error"] == entry.last_error
 
@@ -139,5 +141,5 @@ class _GoneMeanwhile(MemoryOutbox):
 def test_without_the_ledger_people_are_told_all_the_same(outbox: type[MemoryOutbox]) -> None:
     town = Town()
     town.ledger.outbox = outbox()
-    assert tell(ALERT, town) == [Delivery("mail"), Delivery("chat")]
+    assert tell(ALERT, town.ports) == [Delivery("mail"), Delivery("chat")]
     assert len(town.heard) == 2

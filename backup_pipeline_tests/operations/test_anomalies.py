@@ -23,8 +23,9 @@ from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.hold import hold_backup, release_backup
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import Quiet
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
-from backup_pipeline_tests.operations.made import Place, Quiet
+from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 LOOSE = {"good_id": "goods.id"}
@@ -70,7 +71,7 @@ class Shop(Place):
     def release(self, backup_id: str) -> None:
         row = self.ledger.get(backup_id)
         assert row is not None
-        assert release_backup(row, self.store, self.ports(self.url), actor=KARIM)
+        assert release_backup(row, self.ports(self.url), actor=KARIM)
 
 
 @pytest.fixture
@@ -120,11 +121,11 @@ def test_it_stands_without_another_alert_or_hold_until_released(shop: Shop) -> N
 def test_a_hold_that_somebody_set_stays_theirs_and_one_with_an_end_is_extended(shop: Shop) -> None:
     last = shop.ledger.list()[0]
     ports = shop.ports(shop.url)
-    hold_backup(last, Hold(KARIM, "the audit of 2026"), shop.store, ports)
+    hold_backup(last, Hold(KARIM, "the audit of 2026"), ports)
     shop.next("DELETE FROM sold WHERE id % 2 = 0")
     assert shop.held() == {last.backup_id: "karim"}
     newest = shop.ledger.list()[0]
-    hold_backup(newest, Hold(KARIM, "for a week", ports.clock().replace(year=2999)), shop.store, ports)
+    hold_backup(newest, Hold(KARIM, "for a week", ports.clock().replace(year=2999)), ports)
     shop.release(last.backup_id)
     shop.next("TRUNCATE sold")
     row = shop.ledger.get(newest.backup_id)

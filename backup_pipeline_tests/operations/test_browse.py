@@ -14,8 +14,8 @@ from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import bundle_place, find_backup, find_sound_backup, stored_manifest
 from backup_pipeline_tests.core.retained import days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import now
 
 
 def add(made: Made, salt: str, **changed: object) -> Attempt:

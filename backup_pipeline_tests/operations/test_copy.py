@@ -22,9 +22,10 @@ from backup_pipeline.operations.copy import copy_backup, copy_missing, missing_c
 from backup_pipeline.operations.verify import VerifyRequest
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.actors import RAHIM, TESTER
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import SHOP, Made
-from backup_pipeline_tests.operations.made import NOBODY, Place, now, verify_ports
+from backup_pipeline_tests.operations.made import Place
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 AWAY = StoreUnavailableError("The second store does not answer.", do="Wait for it.")
@@ -58,7 +59,7 @@ class Desk:
         return replace(ports, alerter=self.people, second=Second(URL, second or self.second))
 
     def copy(self, *, first: Store | None = None, second: Store | None = None) -> Copy:
-        return copy_backup(order_of(self.made.attempt, RAHIM, NOBODY), self.ports(first=first, second=second))
+        return copy_backup(order_of(self.made.attempt, RAHIM), self.ports(first=first, second=second))
 
     @property
     def row(self) -> Copy | None:
@@ -160,28 +161,26 @@ def test_a_copy_that_is_stopped_leaves_no_manifest_and_a_row_that_says_so(desk: 
 
 def test_without_a_second_store_there_is_nothing_to_copy_to(desk: Desk) -> None:
     with pytest.raises(SettingsError, match="BACKUP_SECOND_STORE"):
-        copy_backup(order_of(desk.made.attempt, RAHIM, None), replace(desk.ports(), second=None))
+        copy_backup(order_of(desk.made.attempt, RAHIM), replace(desk.ports(), second=None))
 
 
 def test_what_has_no_bundle_can_not_be_copied(desk: Desk) -> None:
     with pytest.raises(NotFoundError):
-        order_of(replace(desk.made.attempt, status=Status.DELETED), RAHIM, None)
+        order_of(replace(desk.made.attempt, status=Status.DELETED), RAHIM)
 
 
 def test_gaps_are_filled_and_then_there_are_none(desk: Desk) -> None:
     ports = desk.ports()
-    decisions = missing_copies(ports, None, NOBODY, lambda _: True)
+    decisions = missing_copies(ports)
     assert [each.wanted for each in decisions] == [True]
-    assert [row.status for row in copy_missing(decisions, ports, actor=RAHIM, owner=NOBODY)] == [CopyStatus.GOOD]
-    again = missing_copies(ports, None, NOBODY, lambda _: True)
+    assert [row.status for row in copy_missing(decisions, ports, actor=RAHIM)] == [CopyStatus.GOOD]
+    again = missing_copies(ports)
     assert [each.wanted for each in again] == [False]
 
 
 def verified(desk: Desk, level: Level = Level.CONTENTS) -> bool:
-    second = Second(URL, desk.second)
-    ports = verify_ports(desk.second, folder=desk.spool)
-    request = VerifyRequest(level)
-    return verify_copy(desk.made.attempt, second, request, ports, ledger=desk.made.ledger, actor=RAHIM).passed
+    ports = replace(desk.ports(), store=desk.second, spool=desk.spool)
+    return verify_copy(desk.made.attempt, VerifyRequest(level), ports, actor=RAHIM).passed
 
 
 def test_a_copy_is_verified_in_its_own_row(desk: Desk) -> None:
@@ -202,7 +201,7 @@ def test_damage_in_the_second_store_is_the_copys_alone_and_makes_it_wanted(desk:
     assert not verified(desk)
     assert desk.row is not None
     assert not desk.row.good
-    assert [each.wanted for each in missing_copies(desk.ports(), None, NOBODY, lambda _: True)] == [True]
+    assert [each.wanted for each in missing_copies(desk.ports())] == [True]
     assert desk.copy().good
     assert verified(desk)
 
@@ -223,7 +222,7 @@ def test_what_was_never_copied_can_not_be_verified_there(desk: Desk) -> None:
 def backed_up(url: str, place: Place, ports: Ports) -> Attempt:
     tables = tuple(SHOP.tables)
     request = Request(SHOP, Kind.FULL, tables, local_date(now(), SHOP.timezone), Trigger.MANUAL, TESTER)
-    attempt = begin(request, ports, NOBODY)
+    attempt = begin(request, ports)
     work = Work(request, attempt, ports)
     assert all(result.error is None for result in export_attempt(work))
     bundle_attempt(work)

@@ -26,9 +26,9 @@ from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import NOBODY, now
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import SHOP
-from backup_pipeline_tests.operations.made import NOBODY, now
 from backup_pipeline_tests.operations.test_s3_roles import Roles, roles
 from backup_pipeline_tests.operations.vault import ESCROW, OWNER, OWNER_SECRET, STRANGER_SECRET, VAULT, Vault, cipher_of
 from backup_pipeline_tests.servers.moto_fixtures import LockServer

@@ -20,9 +20,10 @@ from backup_pipeline.core.ports import Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.operations.download import AuditTrail, Destination, bundle_url, download_bundle
 from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import FaultyStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import MuteLedger, now
+from backup_pipeline_tests.operations.made import MuteLedger
 
 
 def audit(made: Made) -> AuditTrail:

@@ -40,9 +40,10 @@ from backup_pipeline.operations.download import AuditTrail, Destination, render_
 from backup_pipeline.operations.streams import WINDOW
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import MuteLedger, Place, now
+from backup_pipeline_tests.operations.made import MuteLedger, Place
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 CATALOG = Catalog.model_validate(

@@ -24,7 +24,7 @@ from backup_pipeline.operations.due import account, end_vanished, look
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
-from backup_pipeline_tests.operations.made import NOBODY, Place
+from backup_pipeline_tests.operations.made import Place
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -80,7 +80,7 @@ class World:
 
     def begin(self, *, kind: Kind = Kind.FULL) -> Attempt:
         day = local_date(self.now, SHOP.timezone)
-        return begin(Request(SHOP, kind, ("goods",), day, Trigger.AUTOMATIC, TESTER), self.ports, NOBODY)
+        return begin(Request(SHOP, kind, ("goods",), day, Trigger.AUTOMATIC, TESTER), self.ports)
 
     def succeed(self, *, after: timedelta = MINUTE, kind: Kind = Kind.FULL) -> Attempt:
         attempt = self.begin(kind=kind)
@@ -310,7 +310,7 @@ def test_a_run_without_a_row_pings_its_failure(world: World) -> None:
         SHOP, Kind.FULL, ("goods",), local_date(world.now, SHOP.timezone), Trigger.AUTOMATIC, TESTER, run_id="r1"
     )
     with pytest.raises(LedgerUnavailableError):
-        begin(request, world.ports, NOBODY)
+        begin(request, world.ports)
     assert world.switch.heard == ["fail shop: the ledger is gone"]
     assert world.people.titles == ["Backup failed: shop"]
 

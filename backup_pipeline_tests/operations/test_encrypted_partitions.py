@@ -14,7 +14,6 @@ from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
 from backup_pipeline.operations.backup import bundle_attempt
 from backup_pipeline_tests.actors import TESTER
-from backup_pipeline_tests.operations.made import NOBODY
 from backup_pipeline_tests.operations.vault import (
     ESCROW,
     OWNER,
@@ -35,7 +34,7 @@ def rebundled(machine: Machine, shop_url: str) -> Attempt:
     tables = tuple(VAULT.tables)
     day = next(iter(machine.ledger._rows.values())).partition_date
     request = Request(VAULT, Kind.FULL, tables, day, type=Trigger.MANUAL, actor=TESTER, reads=False)
-    attempt = begin(request, ports, NOBODY)
+    attempt = begin(request, ports)
     try:
         bundle_attempt(Work(request, attempt, replace(ports, spool=machine.home / "spool")))
     except BackupError as error:

@@ -33,9 +33,10 @@ from backup_pipeline.operations.download import AuditTrail, Destination, check_k
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import Quiet, now
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
-from backup_pipeline_tests.operations.made import NOBODY, Place, Quiet, now, verify_ports
+from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.operations.vault import (
     ESCROW,
     ESCROW_SECRET,
@@ -309,7 +310,7 @@ def test_a_copy_in_a_second_store_is_the_same_bytes_and_needs_no_key(vault: Vaul
     machine, away = vault.server.elsewhere("anybody"), MemoryStore()
     second = Second("memory://second", replace(machine.store, inner=away))
     ports = replace(machine.place.ports("postgresql://nobody@127.0.0.1:1/none"), second=second)
-    assert copy_backup(order_of(vault.attempt, TESTER, NOBODY), ports).status is CopyStatus.GOOD
+    assert copy_backup(order_of(vault.attempt, TESTER), ports).status is CopyStatus.GOOD
     for key in (vault.bundle, place_of(vault.attempt).manifest):
         assert away.get(key) == vault.server.raw.get(key)
 

@@ -17,7 +17,6 @@ import pytest
 from backup_pipeline.core.errors import BackupError, StoreError, VerificationError
 from backup_pipeline.core.manifest import read_manifest, sealed, unsealed
 from backup_pipeline.core.names import MOST_DIRECTORY, MOST_DOCUMENT, MOST_PARTS
-from backup_pipeline.core.ports import RestorePorts
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.restore import dump as restore_tokens
 from backup_pipeline.core.restore.model import Mode, RestoreRequest
@@ -29,9 +28,10 @@ from backup_pipeline.operations.restore.perform import Fetching, plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.memory import MB, peak
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import now, verify_ports
+from backup_pipeline_tests.operations.made import verify_ports
 
 Body = dict[str, Any]
 FORGERIES: dict[str, Callable[[Body], object]] = {
@@ -54,7 +54,7 @@ def verified(made: Made) -> str:
 
 
 def planned(made: Made, spool: Path, url: str) -> None:
-    ports = RestorePorts(made.store, made.ledger, FileFormats(), Silence(), now, spool)
+    ports = ports_for_test(store=made.store, ledger=made.ledger, spool=spool)
     plan_restore(RestoreRequest(made.attempt.backup_id, mode=Mode.NEW), PostgresTarget(url), ports)
 
 

@@ -12,7 +12,7 @@ from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import check_confirmed, check_deletable, delete_backup, left_error
+from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup, left_error
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.stores import StoreFault
@@ -29,7 +29,7 @@ def shop() -> Shelved:
 def _refusal(shop: Shelved, row: Attempt) -> str:
     before, rows = shop.stored(), shop.ledger.list()
     with pytest.raises(RefusedError) as caught:
-        delete_backup(row, shop.wish, shop.ports, reason="")
+        delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     assert (shop.stored(), shop.ledger.list()) == (before, rows)
     assert "Nothing was touched." in caught.value.what
     return caught.value.what
@@ -38,7 +38,7 @@ def _refusal(shop: Shelved, row: Attempt) -> str:
 def test_a_backup_that_nothing_protects_goes_and_its_row_stays(shop: Shelved) -> None:
     row = days(6)[3]
     size = sizes(shop.store.list(place_of(row).prefix))
-    removed = delete_backup(row, shop.wish, shop.ports, reason="private data in it")
+    removed = delete_backup(DeleteRequest(row, shop.wish, row.backup_id, "private data in it"), shop.ports)
     assert (removed.objects, removed.bytes, removed.left, removed.kept) == (2, size, (), "")
     assert shop.row(row.backup_id).status is Status.DELETED
     assert shop.stored(place_of(row).prefix) == []
@@ -85,14 +85,14 @@ def test_one_whose_successor_is_not_verified_stays(shop: Shelved) -> None:
 def test_the_floor_stays(shop: Shelved) -> None:
     rows = days(6)
     for row in rows[3:]:
-        delete_backup(row, shop.wish, shop.ports, reason="")
+        delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     assert "min_keep: 3 automatic backups always stay, and 2 would be left" in _refusal(shop, rows[2])
 
 
 def test_a_manual_one_goes_because_manual_ones_have_no_floor(shop: Shelved) -> None:
     row = backup(days(6)[4].started_at, type=Trigger.MANUAL, salt=8)
     shop.add(row)
-    delete_backup(row, shop.wish, shop.ports, reason="")
+    delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     assert shop.row(row.backup_id).status is Status.DELETED
 
 
@@ -122,18 +122,18 @@ def test_what_is_left_of_one_that_failed_or_expired_goes(shop: Shelved, status: 
     row = backup(days(6)[4].started_at, status=status, salt=3)
     shop.file(row, manifest=False, partitions=False)
     add_row(shop.ledger, row)
-    assert delete_backup(row, shop.wish, shop.ports, reason="").objects == 1
+    assert delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports).objects == 1
     assert shop.row(row.backup_id).status is Status.DELETED
 
 
 def test_deleting_again_removes_what_was_left(shop: Shelved) -> None:
     row = days(6)[3]
     shop.faulty.on("delete", StoreFault(nth=2, error=StoreDeniedError("no", do="ask")))
-    removed = delete_backup(row, shop.wish, shop.ports, reason="")
+    removed = delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     assert len(removed.left) == 1
     assert left_error(removed).exit_code == 3
     assert "is deleted, but something of it is left" in left_error(removed).what
-    again = delete_backup(shop.row(row.backup_id), shop.wish, shop.ports, reason="")
+    again = delete_backup(DeleteRequest(shop.row(row.backup_id), shop.wish, row.backup_id), shop.ports)
     assert (again.objects, again.left) == (1, ())
     assert shop.stored(place_of(row).prefix) == []
 
@@ -141,7 +141,7 @@ def test_deleting_again_removes_what_was_left(shop: Shelved) -> None:
 def test_a_store_that_refuses_keeps_the_backup_whole_and_listed(shop: Shelved) -> None:
     row = days(6)[3]
     shop.faulty.on("delete", StoreFault(error=StoreDeniedError("no", do="ask")))
-    removed = delete_backup(row, shop.wish, shop.ports, reason="")
+    removed = delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     assert shop.row(row.backup_id).status is Status.SUCCESS
     assert len(shop.stored(place_of(row).prefix)) == 2
     assert left_error(removed).exit_code == 3
@@ -149,15 +149,16 @@ def test_a_store_that_refuses_keeps_the_backup_whole_and_listed(shop: Shelved) -
 
 
 @pytest.mark.parametrize("typed", [None, "", "latest", "20261121T180000Z-full-00000000x"])
-def test_the_id_is_typed_twice(typed: str | None) -> None:
+def test_the_id_is_typed_twice(shop: Shelved, typed: str | None) -> None:
     row = days(6)[3]
     with pytest.raises(RefusedError, match="is not confirmed") as caught:
-        check_confirmed(row, typed, do="say it")
+        delete_backup(DeleteRequest(row, shop.wish, typed), shop.ports)
     assert caught.value.exit_code == 21
-    check_confirmed(row, row.backup_id, do="")
+    assert f"backup-pipeline delete {row.backup_id} --confirm {row.backup_id}" in caught.value.do
+    assert shop.row(row.backup_id).status is Status.SUCCESS
 
 
 def test_a_status_that_moves_meanwhile_is_no_backup_any_more(shop: Shelved) -> None:
     row = with_status(days(6)[3], Status.DELETED)
     add_row(shop.ledger, row)
-    assert delete_backup(row, shop.wish, shop.ports, reason="").objects == 2
+    assert delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports).objects == 2

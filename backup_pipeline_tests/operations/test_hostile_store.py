@@ -21,14 +21,14 @@ from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import StoredBundle, sealed
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports import RestorePorts, Second, Store
+from backup_pipeline.core.ports import Second, Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.rebuild import ChangeKind
 from backup_pipeline.core.restore.model import RestoreRequest
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.formats.decoder import FileDecoder, FileFingerprints
+from backup_pipeline.formats.decoder import FileFingerprints
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.formats.keys import Ed25519Keys
@@ -37,8 +37,8 @@ from backup_pipeline.operations.backup import bundle_attempt, close_orphans
 from backup_pipeline.operations.browse import opened_backup, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of
 from backup_pipeline.operations.download import AuditTrail, Destination, bundle_url, download_bundle, render_backup
-from backup_pipeline.operations.drill import DrillPorts, DrillRequest, drill
-from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild
+from backup_pipeline.operations.drill import DrillRequest, drill
+from backup_pipeline.operations.rebuild import RebuildRequest, plan_rebuild
 from backup_pipeline.operations.restore.perform import plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
@@ -46,6 +46,7 @@ from backup_pipeline.stores.documents import EncryptedStore, SealedStore, Writte
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.hostile import (
@@ -64,7 +65,7 @@ from backup_pipeline_tests.operations.hostile import (
     rolled_back,
     sealed_by_another_key,
 )
-from backup_pipeline_tests.operations.made import NOBODY, Place, Quiet, now, verify_ports
+from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.operations.vault import OWNER, OWNER_SECRET, cipher_of
 from backup_pipeline_tests.servers.postgres import temporary_database
 from backup_pipeline_tests.servers.swift import SwiftServer
@@ -143,8 +144,8 @@ def _with_keys(store: Store, keys: Ed25519Keys) -> Store:
 
 
 def _verify(at: Hostile, _: Path) -> None:
-    ports = replace(verify_ports(at.store), formats=at.formats)
-    report = verify_attempt(at.newer, VerifyRequest(Level.BYTES), ports, ledger=at.ledger, actor=TESTER)
+    ports = replace(verify_ports(at.store, ledger=at.ledger), formats=at.formats)
+    report = verify_attempt(at.newer, VerifyRequest(Level.BYTES), ports, actor=TESTER)
     if not report.passed:
         raise report.error()
 
@@ -177,7 +178,7 @@ def _copy(at: Hostile, folder: Path) -> None:
     row = at.newer
     if row.sha256 is None:
         row = replace(row, file_name=said.name, file_size_bytes=said.bytes, sha256=said.sha256)
-    done = copy_backup(order_of(row, TESTER, NOBODY), ports)
+    done = copy_backup(order_of(row, TESTER), ports)
     if done.status is not CopyStatus.GOOD:
         assert second.head(at.place.manifest) is None
         raise VerificationError(done.error_message or "")
@@ -193,7 +194,7 @@ class Untouched:
 
 
 def _restore(at: Hostile, folder: Path) -> None:
-    ports = RestorePorts(at.store, at.ledger, at.formats, Silence(), now, folder)
+    ports = ports_for_test(store=at.store, ledger=at.ledger, formats=at.formats, spool=folder)
     plan_restore(RestoreRequest(at.newer.backup_id), Untouched(), ports)
 
 
@@ -202,6 +203,8 @@ class Unstarted:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.formats = FileFormats()
+        self.fingerprints = FileFingerprints
 
     def store(self, name: str) -> Store:
         return DirectoryStore(self.folder / name)
@@ -211,21 +214,9 @@ class Unstarted:
 
 
 def _drill(at: Hostile, folder: Path) -> None:
-    exporting = Place(folder, at.store, at.ledger, at.formats).ports(NOWHERE)
+    ports = Place(folder, at.store, at.ledger, at.formats).ports(NOWHERE)
     with TemporaryDirectory() as shop:
-        ports = DrillPorts(
-            store=at.store,
-            ledger=at.ledger,
-            formats=at.formats,
-            decoder=FileDecoder,
-            fingerprints=FileFingerprints,
-            alerter=Quiet(),
-            progress=Silence(),
-            clock=now,
-            workshop=lambda: nullcontext(Unstarted(Path(shop))),
-            exporting=exporting,
-        )
-        report = drill(DrillRequest(at.newer, TESTER, SHOP), ports)
+        report = drill(DrillRequest(at.newer, TESTER, SHOP), ports, lambda: nullcontext(Unstarted(Path(shop))))
     assert not report.passed
     raise report.error()
 
@@ -279,8 +270,8 @@ def test_a_rebuild_takes_nothing_over_that_a_seal_contradicts(sealed_pair: Hosti
     at = sealed_pair.again()
     forge(at)
     accepted = frozenset({at.newer.backup_id})
-    ports = RebuildPorts(at.store, MemoryLedger(), now, TESTER, lambda _: True, seals=True, accepted=accepted)
-    plan = plan_rebuild(ports)
+    request = RebuildRequest(TESTER, seals=True, accepted=accepted)
+    plan = plan_rebuild(request, ports_for_test(store=at.store, ledger=MemoryLedger()))
     kinds = {change.backup_id: change.kind for change in plan.changes}
     assert kinds == {at.older.backup_id: ChangeKind.ADD, at.newer.backup_id: ChangeKind.PROBLEM}
 
@@ -288,12 +279,12 @@ def test_a_rebuild_takes_nothing_over_that_a_seal_contradicts(sealed_pair: Hosti
 def test_a_rebuild_asks_a_person_about_what_has_no_seal(sealed_pair: Hostile) -> None:
     at = sealed_pair.again()
     at.write(at.body(), keep_seal=False)
-    ports = RebuildPorts(at.store, MemoryLedger(), now, TESTER, lambda _: True, seals=True)
-    [asked] = plan_rebuild(ports).problems
+    request, ports = RebuildRequest(TESTER, seals=True), ports_for_test(store=at.store, ledger=MemoryLedger())
+    [asked] = plan_rebuild(request, ports).problems
     assert f"--accept {at.newer.backup_id}" in asked.reason
-    accepted = replace(ports, accepted=frozenset({at.newer.backup_id}))
-    assert plan_rebuild(accepted).problems == ()
-    added = {change.backup_id: change.reason for change in plan_rebuild(ports).changes}
+    accepted = replace(request, accepted=frozenset({at.newer.backup_id}))
+    assert plan_rebuild(accepted, ports).problems == ()
+    added = {change.backup_id: change.reason for change in plan_rebuild(request, ports).changes}
     assert "its seal is right" in added[at.older.backup_id]
 
 
@@ -334,7 +325,7 @@ def _tables_then_bundle(url: str, folder: Path, forge: Callable[[MemoryStore, Pl
     ports = replace(place, spool=folder / "second").ports(url)
     day = local_date(now(), SHOP.timezone)
     request = Request(SHOP, Kind.FULL, ("goods", "sold"), day, type=Trigger.MANUAL, actor=TESTER, reason="")
-    bundle_attempt(Work(request, begin(request, ports, NOBODY), ports))
+    bundle_attempt(Work(request, begin(request, ports), ports))
 
 
 def _record_key(raw: MemoryStore, table: str) -> str:

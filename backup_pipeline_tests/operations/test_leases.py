@@ -15,12 +15,13 @@ from backup_pipeline.core.alerts import Severity
 from backup_pipeline.core.errors import CanceledError, LeaseHeldError, LeaseLostError, LedgerUnavailableError
 from backup_pipeline.core.leases import LIFE, Claim, Lease
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.ports import Snapshot, Source
+from backup_pipeline.core.ports import Ports, Snapshot, Source
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.operations.alerting import failure_alert
 from backup_pipeline.operations.leases import HeldLease, guarded, lease_of, take
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLeases, MemoryLedger
+from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.operations.made import Place
@@ -42,6 +43,10 @@ class World:
     def __post_init__(self) -> None:
         self.ledger.leases = MemoryLeases(lambda: self.now)
 
+    @property
+    def ports(self) -> Ports:
+        return ports_for_test(ledger=self.ledger, alive=self.alive)
+
     def alive(self, _: Owner) -> bool:
         return self.living
 
@@ -58,7 +63,7 @@ class World:
 
 def test_a_free_lease_is_taken() -> None:
     world = World()
-    assert take(HERE, world, pause=world.pause).claim == HERE
+    assert take(HERE, world.ports, pause=world.pause).claim == HERE
     assert world.pauses == 0
 
 
@@ -66,14 +71,14 @@ def test_a_living_neighbour_refuses_without_waiting() -> None:
     world = World()
     world.ledger.leases.acquire(NEIGHBOUR, LIFE)
     with pytest.raises(LeaseHeldError, match="rahim"):
-        take(HERE, world, pause=world.pause)
+        take(HERE, world.ports, pause=world.pause)
     assert world.pauses == 0
 
 
 def test_a_dead_neighbour_is_succeeded_without_waiting() -> None:
     world = World(living=False)
     world.ledger.leases.acquire(NEIGHBOUR, LIFE)
-    assert take(HERE, world, pause=world.pause).claim == HERE
+    assert take(HERE, world.ports, pause=world.pause).claim == HERE
     assert world.pauses == 0
 
 
@@ -81,7 +86,7 @@ def test_a_dead_stranger_is_succeeded_within_two_minutes_and_the_wait_is_told() 
     world = World()
     world.ledger.leases.acquire(STRANGER, LIFE)
     began, told = world.now, []
-    lease = take(HERE, world, pause=world.pause, waiting=lambda: told.append(world.now))
+    lease = take(HERE, world.ports, pause=world.pause, waiting=lambda: told.append(world.now))
     assert lease.claim == HERE
     assert LIFE <= world.now - began < timedelta(minutes=2)
     assert len(told) == world.pauses
@@ -97,7 +102,7 @@ def test_a_stranger_that_gives_a_sign_of_life_refuses() -> None:
             world.ledger.leases.renew(lease, LIFE)
 
     with pytest.raises(LeaseHeldError, match="elsewhere"):
-        take(HERE, world, pause=pause)
+        take(HERE, world.ports, pause=pause)
     assert world.pauses == 3
 
 
@@ -262,7 +267,7 @@ def test_of_a_refusal_people_are_warned() -> None:
     world = World()
     row = attempt("b2", catalog="shop")
     with pytest.raises(LeaseHeldError) as refused:
-        take(HERE, _with(world, NEIGHBOUR))
+        take(HERE, _with(world, NEIGHBOUR).ports)
     alert = failure_alert(row, refused.value, None)
     assert (alert.severity, alert.title) == (Severity.WARNING, f"Backup refused: shop for {row.partition_date}")
 

@@ -14,15 +14,17 @@ import pytest
 from backup_pipeline.core.errors import LedgerUnavailableError, LockedError
 from backup_pipeline.core.leases import Reading
 from backup_pipeline.core.ledger import STALE_AFTER, Owner, Status
+from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.operations.hold import check_deletable, delete_backup
-from backup_pipeline.operations.leases import readers
+from backup_pipeline.ledger.connect import this_owner
+from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup
+from backup_pipeline.operations.leases import readers, reading
 from backup_pipeline.operations.prune.perform import prune
-from backup_pipeline.wiring.verify import reading
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryReadings
+from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.operations.shelved import Shelved, old
 
 LONG = timedelta(minutes=5)
@@ -65,12 +67,12 @@ def test_a_deletion_is_refused_with_exit_code_11_and_names_the_reader(shop: Shel
     row, before = days(6)[3], shop.stored()
     noted = _read(shop, row.backup_id)
     with pytest.raises(LockedError) as caught:
-        delete_backup(row, shop.wish, shop.ports, reason="")
+        delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     assert caught.value.exit_code == 11
     assert "it is being read by drill (by rahim, host host-1, process 4711" in caught.value.what
     assert shop.stored() == before
     shop.ledger.readings.end(noted.number)
-    delete_backup(row, shop.wish, shop.ports, reason="")
+    delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     assert shop.row(row.backup_id).status is Status.DELETED
 
 
@@ -93,7 +95,7 @@ def test_a_ledger_that_can_not_be_written_keeps_nobody_from_reading(caplog: pyte
 
     ledger = MemoryLedger()
     ledger.readings = Away()
-    with reading("b1", "download", RAHIM, ledger):
+    with reading("b1", "download", RAHIM, _ports(ledger)):
         pass
     assert "download reads b1 is not noted" in caplog.text
 
@@ -105,10 +107,8 @@ def ledger(fresh_ledger: str) -> Iterator[SqlLedger]:
     made.close()
 
 
-class _Asker:
-    def __init__(self, ledger: SqlLedger) -> None:
-        self.ledger = ledger
-        self.clock = lambda: NOW
+def _ports(ledger: Ledger) -> Ports:
+    return ports_for_test(ledger=ledger, clock=lambda: NOW, owner=this_owner())
 
 
 def _reader(url: str, seconds: float) -> int:
@@ -117,7 +117,7 @@ def _reader(url: str, seconds: float) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            with reading("b1", "verify", RAHIM, SqlLedger(url), life=timedelta(seconds=seconds)):
+            with reading("b1", "verify", RAHIM, _ports(SqlLedger(url)), life=timedelta(seconds=seconds)):
                 os.write(into, b"r")
                 time.sleep(60)
         finally:
@@ -136,17 +136,17 @@ def test_a_reader_that_is_killed_is_seen_to_renew_and_frees_the_backup_after_its
     try:
         time.sleep(1.5)  # longer than its life: it lives by its heartbeat
         assert f"it is being read by verify (by rahim, host {os.uname().nodename}, process {pid}" in str(
-            readers(_Asker(ledger))["b1"]
+            readers(_ports(ledger))["b1"]
         )
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    assert "b1" in readers(_Asker(ledger))
+    assert "b1" in readers(_ports(ledger))
     time.sleep(1.1)
-    assert readers(_Asker(ledger)) == {}
+    assert readers(_ports(ledger)) == {}
 
 
 def test_a_reader_that_ends_frees_it_at_once(ledger: SqlLedger) -> None:
-    with reading("b1", "verify", RAHIM, ledger):
-        assert "b1" in readers(_Asker(ledger))
-    assert readers(_Asker(ledger)) == {}
+    with reading("b1", "verify", RAHIM, _ports(ledger)):
+        assert "b1" in readers(_ports(ledger))
+    assert readers(_ports(ledger)) == {}

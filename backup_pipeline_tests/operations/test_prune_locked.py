@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention.prune import Left, Why
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import delete_backup, left_error
+from backup_pipeline.operations.hold import DeleteRequest, delete_backup, left_error
 from backup_pipeline.operations.prune.perform import prune
-from backup_pipeline.operations.prune.plan import PrunePorts, plan_prune
+from backup_pipeline.operations.prune.plan import plan_prune
 from backup_pipeline.stores.directory import PlainRemovals
 from backup_pipeline.stores.s3 import Lock, LockMode
 from backup_pipeline.stores.s3.store import S3Store
@@ -38,8 +39,8 @@ def shop() -> Shelved:
     return made
 
 
-def _ports(shop: Shelved, word: str) -> PrunePorts:
-    return replace(shop.ports, removals=Locking(shop.store, word))
+def _ports(shop: Shelved, word: str) -> Ports:
+    return replace(shop.ports, removals=lambda store: Locking(store, word))
 
 
 def test_of_a_backup_with_one_locked_object_nothing_goes(shop: Shelved) -> None:
@@ -61,7 +62,7 @@ def test_of_a_backup_with_one_locked_object_nothing_goes(shop: Shelved) -> None:
 
 def test_a_locked_backup_can_not_be_deleted_either(shop: Shelved) -> None:
     row = days(5)[3]
-    removed = delete_backup(row, shop.wish, _ports(shop, row.backup_id), reason="")
+    removed = delete_backup(DeleteRequest(row, shop.wish, row.backup_id), _ports(shop, row.backup_id))
     assert (removed.objects, len(removed.left)) == (0, 2)
     assert left_error(removed).exit_code == 3
     assert shop.row(row.backup_id).status is Status.SUCCESS

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,40 +15,52 @@ from backup_pipeline.core.actor import NOBODY as UNKNOWN
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.manifest import StoredManifest, seal
-from backup_pipeline.core.ports import Ledger, Second, Store
+from backup_pipeline.core.ports import Ledger, Ports, Second, Store
 from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
 from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.core.verification import Level, Verification, depth_of
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
-from backup_pipeline.operations.rebuild import RebuildPorts, plan_rebuild, rebuild
+from backup_pipeline.operations.rebuild import RebuildReport, RebuildRequest, plan_rebuild, rebuild
 from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
-from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import now
+from backup_pipeline_tests.operations.conftest import SHOP, Made
 from backup_pipeline_tests.operations.vault import STRANGER_SECRET, Vault
 
 DEEP = Verification(Level.CONTENTS, datetime(2026, 11, 21, tzinfo=UTC))
-RULES = (Retention.model_validate({"manual": {"keep_within": "90 days"}}), "Asia/Dhaka")
+RULES = SHOP.model_copy(update={"retention": Retention.model_validate({"manual": {"keep_within": "90 days"}})})
 
 
-class Voice:
-    """Whoever holds."""
+@dataclass(frozen=True)
+class Rebuilding:
+    """A rebuild of a ledger from a store; whatever runs there is dead."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.clock = now
+    request: RebuildRequest
+    ports: Ports
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.ports.ledger
+
+    def plan(self) -> RebuildPlan:
+        return plan_rebuild(self.request, self.ports)
+
+    def rebuild(self, plan: RebuildPlan) -> RebuildReport:
+        return rebuild(plan, self.request, self.ports)
 
 
-def ports_of(store: Store, ledger: Ledger, **others: object) -> RebuildPorts:
-    given: dict[str, object] = {"dead": lambda _: True, "rules": lambda _: RULES, **others}
-    return RebuildPorts(store, ledger, now, TESTER, **given)  # type: ignore[arg-type]
+def ports_of(
+    store: Store, ledger: Ledger, *, alive: bool = False, second: Second | None = None, **asked: Any
+) -> Rebuilding:
+    ports = ports_for_test(store=store, ledger=ledger, second=second, alive=lambda _: alive)
+    return Rebuilding(RebuildRequest(TESTER, **{"catalogs": {"shop": RULES}, **asked}), ports)
 
 
-def rebuilt(ports: RebuildPorts) -> RebuildPlan:
-    plan = plan_rebuild(ports)
-    rebuild(plan, ports)
+def rebuilt(work: Rebuilding) -> RebuildPlan:
+    plan = work.plan()
+    work.rebuild(plan)
     return plan
 
 
@@ -63,10 +76,10 @@ def row_in(ledger: Ledger, backup_id: str) -> Attempt:
 
 def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
     ports = ports_of(made.store, MemoryLedger())
-    plan = plan_rebuild(ports)
+    plan = ports.plan()
     assert kinds(plan) == [ChangeKind.ADD]
     assert ports.ledger.list() == []
-    rebuild(plan, ports)
+    ports.rebuild(plan)
     row = row_in(ports.ledger, made.attempt.backup_id)
     lost: dict[str, Any] = {
         "owner": None,
@@ -118,19 +131,21 @@ def test_a_row_that_denies_a_backup_is_corrected(made: Made, status: Status) -> 
 
 
 def test_a_due_time_is_known_again_and_belongs_to_one_row(made: Made) -> None:
-    due, ledger = now(), MemoryLedger()
-    rebuilt(ports_of(made.store, ledger, due=lambda _: due))
+    at, ledger = made.attempt.started_at.astimezone(ZoneInfo(SHOP.timezone)), MemoryLedger()
+    due = at.replace(second=0, microsecond=0)
+    scheduled = {"shop": SHOP.model_copy(update={"schedule": f"{at.minute} {at.hour} * * *"})}
+    rebuilt(ports_of(made.store, ledger, catalogs=scheduled))
     assert row_in(ledger, made.attempt.backup_id).due_at == due
     other = MemoryLedger()
     older = replace(made.attempt, backup_id="20261001T000000Z-full-00000001", status=Status.MISSED, due_at=due)
     other._rows[older.backup_id] = older
-    rebuilt(ports_of(made.store, other, due=lambda _: due))
+    rebuilt(ports_of(made.store, other, catalogs=scheduled))
     assert row_in(other, made.attempt.backup_id).due_at is None
 
 
 def test_a_backup_that_is_being_made_is_left_alone(made: Made) -> None:
     made.ledger._rows[made.attempt.backup_id] = replace(made.attempt, status=Status.RUNNING)
-    assert rebuilt(ports_of(made.store, made.ledger, dead=lambda _: False)).changes == ()
+    assert rebuilt(ports_of(made.store, made.ledger, alive=True)).changes == ()
 
 
 def test_a_manifest_that_contradicts_the_row_is_told_and_not_taken_over(made: Made) -> None:
@@ -171,13 +186,13 @@ def test_a_deleted_backup_whose_folder_holds_something_else_now_is_not_taken_for
 
 
 def test_what_nothing_vouches_for_is_said_to_be_so(made: Made) -> None:
-    [change] = plan_rebuild(ports_of(made.store, MemoryLedger())).changes
+    [change] = ports_of(made.store, MemoryLedger()).plan().changes
     assert "nothing vouches for it" in change.reason
 
 
 def test_a_hold_outlives_the_ledger(made: Made) -> None:
     until = now() + timedelta(days=10)
-    hold_backup(made.attempt, Hold(RAHIM, "the audit", until), made.store, Voice(made.ledger))
+    hold_backup(made.attempt, Hold(RAHIM, "the audit", until), ports_for_test(store=made.store, ledger=made.ledger))
     ledger = MemoryLedger()
     rebuilt(ports_of(made.store, ledger))
     hold = row_in(ledger, made.attempt.backup_id).hold
@@ -255,10 +270,10 @@ def test_what_is_no_backup_gets_no_row(made: Made, damage: str) -> None:
 
 def test_a_row_that_moved_since_the_plan_is_left_to_the_next_rebuild(made: Made) -> None:
     ports = ports_of(made.store, MemoryLedger())
-    plan = plan_rebuild(ports)
+    plan = ports.plan()
     mine = replace(made.attempt, status=Status.RUNNING)
     ports.ledger.begin(mine)
-    report = rebuild(plan, ports)
+    report = ports.rebuild(plan)
     assert (len(report.written), len(report.moved)) == (0, 1)
     assert row_in(ports.ledger, mine.backup_id) == mine
 
@@ -266,9 +281,9 @@ def test_a_row_that_moved_since_the_plan_is_left_to_the_next_rebuild(made: Made)
 def test_a_backup_that_came_back_since_the_plan_is_not_called_gone(two: tuple[Made, Attempt]) -> None:
     made, older = two
     ports = ports_of(made.store, made.ledger)
-    plan = plan_rebuild(ports)
+    plan = ports.plan()
     made.store.put(place_of(older).manifest, [b"{}"])
-    assert len(rebuild(plan, ports).moved) == 1
+    assert len(ports.rebuild(plan).moved) == 1
     assert row_in(made.ledger, older.backup_id) == older
 
 

@@ -20,8 +20,9 @@ from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.s3 import Lock, LockMode, S3Settings
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.operations.conftest import SHOP
-from backup_pipeline_tests.operations.made import Place, now, verify_ports
+from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.servers.http_proxy import HttpProxy
 from backup_pipeline_tests.servers.moto import policy_of
 from backup_pipeline_tests.servers.moto_fixtures import LockServer

@@ -151,7 +151,7 @@ def test_progress_tells_of_every_byte_of_the_bundle(made: Made) -> None:
 
 
 def audited(made: Made) -> VerifyReport:
-    return verify_attempt(made.attempt, VerifyRequest(), verify_ports(made.store), ledger=made.ledger, actor=RAHIM)
+    return verify_attempt(made.attempt, VerifyRequest(), verify_ports(made.store, ledger=made.ledger), actor=RAHIM)
 
 
 def test_the_outcome_goes_into_the_audit(made: Made) -> None:

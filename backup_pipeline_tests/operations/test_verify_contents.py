@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.layout import VERIFICATIONS
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.verification import (
     Finding,
@@ -431,7 +432,7 @@ def test_the_row_keeps_the_level_and_a_finding_takes_it_away(library: Made) -> N
         assert attempt is not None
         unknown: dict[str, Any] = dict.fromkeys(("sha256", "manifest_sha256", "file_size_bytes", "record_count"))
         attempt = replace(attempt, **unknown)
-        verify_attempt(attempt, VerifyRequest(**asked), verify_ports(library.store), ledger=library.ledger, actor=RAHIM)
+        verify_attempt(attempt, VerifyRequest(**asked), verify_ports(library.store, ledger=library.ledger), actor=RAHIM)
         row = library.ledger.get(library.attempt.backup_id)
         assert row is not None
         return row.verification
@@ -456,7 +457,7 @@ def test_the_row_keeps_the_level_and_a_finding_takes_it_away(library: Made) -> N
 
 def test_nothing_is_left_behind(library: Made, tmp_path: Path) -> None:
     verify_backup(library.place, VerifyRequest(Level.REFERENCES), verify_ports(library.store, folder=tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / VERIFICATIONS).iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ class Machine:
         return Place(self.home / "spool", self.store, self.ledger, formats=self.formats)
 
     def verify(self, attempt: Attempt, level: Level) -> VerifyReport:
-        ports = replace(verify_ports(self.store), formats=self.formats)
-        return verify_attempt(attempt, VerifyRequest(level), ports, ledger=self.ledger, actor=TESTER)
+        ports = replace(verify_ports(self.store, ledger=self.ledger), formats=self.formats)
+        return verify_attempt(attempt, VerifyRequest(level), ports, actor=TESTER)
 
     def elsewhere(self, name: str, *recipients: str, keys: Sequence[str] = ()) -> Machine:
         """Another machine at the same store and ledger, which wrote nothing yet."""

@@ -22,8 +22,8 @@ from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.schedule import last_due
 from backup_pipeline.orchestration import due as overdue_module
 from backup_pipeline.orchestration.config import DUE_TAG
-from backup_pipeline.wiring.ports import open_settings_alerter
-from backup_pipeline.wiring.watch import Watch, watch_all
+from backup_pipeline.wiring.ports import ports_over
+from backup_pipeline.wiring.watch import watch_all
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.orchestration.installation import TIMEZONE, Installation
 from backup_pipeline_tests.watching import an_hour_ago
@@ -221,9 +221,9 @@ def _daemon(installation: Installation, spoil: str) -> tuple[Sequence[dg.Dagster
 def _watch(installation: Installation, now: datetime) -> Sequence[str]:
     """Somebody runs `check` at `now`: how the catalogs stand."""
     ledger = installation.ledger
-    watch = Watch(ledger, open_settings_alerter(installation.settings), lambda: now)
+    ports = replace(ports_over(ledger, installation.settings), clock=lambda: now)
     try:
-        return [one.state.value for one in watch_all([installation.catalog], watch)]
+        return [one.state.value for one in watch_all([installation.catalog], ports)]
     finally:
         ledger.close()
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.verification import Level
 from backup_pipeline.formats.keys import new_identity
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.wiring.ports import open_ports
-from backup_pipeline.wiring.verify import verify_ports
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 
@@ -43,8 +41,7 @@ def test_with_the_key_it_verifies_and_the_audit_names_the_key(installation: Inst
     installation.configure(BACKUP_AGE_RECIPIENTS="", BACKUP_AGE_IDENTITY=SECRET)
     with open_ports(installation.settings, "shop") as ports:
         request = VerifyRequest(Level.REFERENCES)
-        reading = verify_ports(installation.settings, ports.store, Silence())
-        report = verify_attempt(attempt, request, reading, ledger=ports.ledger, actor=TESTER)
+        report = verify_attempt(attempt, request, ports, actor=TESTER)
     assert (report.findings, report.level) == ((), Level.REFERENCES)
     used = [event for event in installation.audits() if event.action == "key used"]
     assert [(event.backup_id, event.detail) for event in used] == [(attempt.backup_id, {"identity": PUBLIC})]

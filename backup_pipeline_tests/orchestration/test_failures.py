@@ -6,6 +6,7 @@ import logging
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any, cast
 
 import dagster as dg
@@ -45,7 +46,7 @@ def _started(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
 def _begin(installation: Installation, ports: Ports, run: dg.DagsterRun, owner: Owner) -> None:
     today = installation.today
     request = Request(installation.catalog, Kind.FULL, ("notes",), today, Trigger.MANUAL, TESTER, run_id=run.run_id)
-    begin(request, ports, owner)
+    begin(request, replace(ports, owner=owner))
 
 
 def _status(installation: Installation, run: dg.DagsterRun) -> dg.DagsterRunStatus:

@@ -21,7 +21,7 @@ from backup_pipeline.core.manifest import StoredManifest, read_inner_manifest
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.launch import RunResult
-from backup_pipeline.wiring.ports import open_ports, this_owner
+from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import CANARY, TABLES, Installation
@@ -297,7 +297,7 @@ def test_the_steps_of_a_catalog_share_their_row_and_another_catalog_in_the_run_h
     )
     branch = replace(shop, catalog=shop.catalog.model_copy(update={"catalog": "branch"}))
     with open_ports(installation.settings, "shop") as ports:
-        first, other, again = (begin(request, ports, this_owner()) for request in (shop, branch, shop))
+        first, other, again = (begin(request, ports) for request in (shop, branch, shop))
     assert again.backup_id == first.backup_id != other.backup_id
     assert (first.catalog, other.catalog) == ("shop", "branch")
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Set
+from dataclasses import replace
 
 import psycopg
 
@@ -62,7 +63,7 @@ def test_the_second_run_is_refused_naming_the_first_and_after_its_death_the_next
 def test_a_holder_on_a_host_that_went_down_is_waited_for_and_then_succeeded(installation: Installation) -> None:
     with open_ports(installation.settings, "shop") as ports:
         request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, RAHIM)
-        lost = begin(request, ports, Owner("elsewhere", 4711, 1.0)).backup_id
+        lost = begin(request, replace(ports, owner=Owner("elsewhere", 4711, 1.0))).backup_id
     with psycopg.connect(installation.ledger_url) as session:
         session.execute("UPDATE leases SET expires_at = clock_timestamp() + interval '4 s'")
     began = time.monotonic()

@@ -18,7 +18,7 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports.people import Event, StageStarted
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.config import CATALOG_TAG
-from backup_pipeline.wiring.ports import open_ports, this_owner
+from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation, until
 from backup_pipeline_tests.orchestration.sensing import tell_of_cancellation, tell_of_failure, tell_of_success, tick
@@ -45,7 +45,7 @@ def _dead_run(installation: Installation, event: str, status: dg.DagsterRunStatu
                 run_id=run.run_id,
             )
             with open_ports(installation.settings, "shop") as ports:
-                begin(request, ports, this_owner())
+                begin(request, ports)
         told = instance.report_run_failed if status is dg.DagsterRunStatus.FAILURE else instance.report_run_canceled
         told(run, event)
     return str(run.run_id)
@@ -133,7 +133,7 @@ def test_a_run_whose_checks_passed_is_not_told(installation: Installation) -> No
 def test_the_orphans_sensor_leaves_the_living_alone(installation: Installation) -> None:
     with open_ports(installation.settings, "shop") as ports:
         request = Request(installation.catalog, Kind.FULL, ("notes",), installation.today, Trigger.MANUAL, TESTER)
-        begin(request, ports, this_owner())
+        begin(request, ports)
     said = tick(installation, "backup_orphans")
     assert "alive" in str(said.skip_reason)
     assert installation.attempt().status is Status.RUNNING

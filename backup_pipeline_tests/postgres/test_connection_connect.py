@@ -24,7 +24,7 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget
-from backup_pipeline_tests.operations.made import now
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.postgres.reading import plan_for, read_table, run_sql, snapshot_of
 from backup_pipeline_tests.servers.debian import system_binaries
 from backup_pipeline_tests.servers.pooler import Pooler, pooled_settings, pooler

@@ -18,9 +18,10 @@ from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
-from backup_pipeline_tests.operations.made import Place, now
+from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.servers.standby import Streaming, streaming
 
 EXTRA = """

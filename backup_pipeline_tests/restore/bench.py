@@ -13,16 +13,17 @@ from psycopg.rows import tuple_row
 
 from backup_pipeline.core.catalog.draft import draft_catalog
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.ports import RestorePorts
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestorePlan, RestoreReport, RestoreRequest
-from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.restore.perform import plan_restore, run_restore
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
-from backup_pipeline_tests.operations.made import Place, now
+from backup_pipeline_tests.doubles.ports import ports_for_test
+from backup_pipeline_tests.operations.made import Place
 
 SAFETY = "20261121T000000Z-selective-00000001"
 
@@ -33,13 +34,19 @@ class Bench:
 
     place: Place
     attempt: Attempt
-    spool: Path
+    work: Path
     safety: Callable[[], str] | None = lambda: SAFETY
     progress: Progress = field(default_factory=Silence)
 
     @property
-    def ports(self) -> RestorePorts:
-        return RestorePorts(self.place.store, self.place.ledger, FileFormats(), self.progress, now, self.spool)
+    def spool(self) -> Path:
+        """Where restores keep what they have fetched."""
+        return self.work / RESTORES
+
+    @property
+    def ports(self) -> Ports:
+        place = self.place
+        return ports_for_test(store=place.store, ledger=place.ledger, progress=self.progress, spool=self.work)
 
     def request(self, mode: Mode, *tables: str, **more: Any) -> RestoreRequest:
         return RestoreRequest(self.attempt.backup_id, tables, mode, **more)
@@ -55,20 +62,18 @@ class Bench:
         return run_restore(plan, target, self.ports, safety=self.safety)
 
 
-def back_up(
-    url: str, folder: Path, specs: Mapping[str, Mapping[str, Any]] | None = None, *, follows: bool = False
-) -> Bench:
+def back_up(url: str, folder: Path, specs: Mapping[str, Mapping[str, Any]] | None = None) -> Bench:
     """A backup of every table at `url`; `specs` says more about some."""
     with PostgresSource(url).snapshot() as snapshot:
         drafted = draft_catalog(snapshot.database(), name="shop").catalog
     tables = {name: {**spec.model_dump(exclude_defaults=True), **(specs or {}).get(name, {})}
               for name, spec in drafted.tables.items()}  # fmt: skip
     values = drafted.model_dump(by_alias=True, exclude={"tables"})
-    return back_up_catalog(url, folder, Catalog.model_validate({**values, "tables": tables}), follows=follows)
+    return back_up_catalog(url, folder, Catalog.model_validate({**values, "tables": tables}))
 
 
-def back_up_catalog(url: str, folder: Path, catalog: Catalog, *, follows: bool = False) -> Bench:
-    place = Place(folder / "spool", follows=follows)
+def back_up_catalog(url: str, folder: Path, catalog: Catalog) -> Bench:
+    place = Place(folder / "spool")
     return Bench(place, place.back_up(url, catalog), folder / "restore")
 
 

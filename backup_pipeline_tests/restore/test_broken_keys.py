@@ -35,7 +35,7 @@ VALID = "SELECT convalidated FROM pg_constraint WHERE conname = 'children_parent
 @pytest.fixture
 def bench(fresh_database: str, tmp_path: Path) -> Bench:
     run(fresh_database, BROKEN)
-    return back_up(fresh_database, tmp_path, follows=True)
+    return back_up(fresh_database, tmp_path)
 
 
 def test_the_backup_warns_and_verifies(bench: Bench) -> None:
@@ -69,7 +69,7 @@ def test_into_the_source_itself(bench: Bench, fresh_database: str) -> None:
 
 def test_a_partitioned_table_comes_without_it(fresh_database: str, empty_database: str, tmp_path: Path) -> None:
     run(fresh_database, PARTITIONED)
-    bench = back_up(fresh_database, tmp_path, follows=True)
+    bench = back_up(fresh_database, tmp_path)
     plan = bench.plan(empty_database, Mode.NEW)
     assert "in a partitioned table none is NOT VALID" in " ".join(plan.steps.left_out)
     bench.restore(empty_database, Mode.NEW)
@@ -79,6 +79,6 @@ def test_a_partitioned_table_comes_without_it(fresh_database: str, empty_databas
 
 def test_a_drill_passes_and_tells(fresh_database: str, tmp_path: Path) -> None:
     run(fresh_database, BROKEN)
-    report = backed_up(fresh_database, tmp_path, drafted(fresh_database), follows=True).drill()
+    report = backed_up(fresh_database, tmp_path, drafted(fresh_database)).drill()
     assert report.findings == ()
     assert "children_parent_id_fkey: is not validated" in remarks_of(report)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import DecryptError
-from backup_pipeline.core.ports import RestorePorts
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import Mode
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
@@ -30,7 +30,7 @@ class ByKey(Bench):
     machine: Machine | None = None
 
     @property
-    def ports(self) -> RestorePorts:
+    def ports(self) -> Ports:
         assert self.machine is not None
         return replace(super().ports, store=self.machine.store, formats=self.machine.formats)
 

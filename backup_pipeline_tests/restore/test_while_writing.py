@@ -7,7 +7,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,9 @@ from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import bundle_place, stored_manifest
 from backup_pipeline.operations.restore.perform import plan_restore, run_restore
-from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup
+from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.operations.made import NOBODY
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, rows, run
 
 SHOP = """
@@ -86,8 +85,9 @@ def replaced(bench: Bench, url: str, *tables: str) -> str:
     """Replace tables with a real safety backup, as the command line does; the id of that backup."""
     target = PostgresTarget(url, options=TargetOptions(lock_timeout_s=20))
     plan = plan_restore(bench.request(Mode.REPLACE, *tables, confirm=one(url, DATABASE)), target, bench.ports)
-    means = SafetyMeans(bench.place.ports(url), NOBODY, lambda *_: nullcontext())
-    report = run_restore(plan, target, bench.ports, safety=lambda: safety_backup(SafetyRequest(plan, 1, RAHIM), means))
+    report = run_restore(
+        plan, target, bench.ports, safety=lambda: safety_backup(SafetyRequest(plan, 1, RAHIM), bench.place.ports(url))
+    )
     assert report.safety_backup_id is not None
     return report.safety_backup_id
 

@@ -23,7 +23,7 @@ from backup_pipeline.core.ledger import Status
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.app import Watchman, create_app
-from backup_pipeline.wiring.watch import watch_of
+from backup_pipeline.wiring.ports import ports_over
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.servers.parents import python
@@ -43,7 +43,7 @@ def _served(ledger: SqlLedger) -> Iterator[int]:
     """The console over `ledger`, in this process; its port."""
     settings = Settings()
     port = free_port()
-    app = create_app(settings, watch_of(settings, ledger))
+    app = create_app(settings, ports_over(ledger, settings))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -110,7 +110,7 @@ def test_the_watchman_tells_what_is_overdue_once_and_survives_what_goes_wrong(he
     settings = Settings()
     good = here.file.read_text()
     here.file.write_text("catalog: shop")
-    with Watchman(settings, watch_of(settings, here.ledger), every_s=0.05):
+    with Watchman(settings, ports_over(here.ledger, settings), every_s=0.05):
         here.file.write_text(good)
         until(lambda: bool(here.webhook.bodies), 20)
         until(lambda: here.ledger.dues.since("shop", here.due + DAY) != [], 20)

@@ -9,20 +9,19 @@ import pytest
 from backup_pipeline.core.alerts import OutboxEntry
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.operations.alerting import tell
-from backup_pipeline.wiring.watch import Watch, watch_all
+from backup_pipeline.wiring.watch import watch_all
 from backup_pipeline_tests.doubles.ledgers import MemoryOutbox
 from backup_pipeline_tests.operations.test_alerting import ALERT, Town
 
 
 def test_the_watch_delivers_what_is_due() -> None:
     town = Town(dead={"mail"})
-    tell(ALERT, town)
+    tell(ALERT, town.ports)
     town.dead.clear()
-    watch = Watch(town.ledger, town, town.clock)
-    assert watch_all([], watch) == []
+    assert watch_all([], town.ports) == []
     assert town.open() == [("mail", 1)]  # not due yet
     town.now += timedelta(minutes=1)
-    watch_all([], watch)
+    watch_all([], town.ports)
     assert town.open() == []
 
 
@@ -35,5 +34,5 @@ class _Broken(MemoryOutbox):
 def test_an_outbox_that_can_not_be_used_does_not_blind_the_watch(caplog: pytest.LogCaptureFixture) -> None:
     town = Town()
     town.ledger.outbox = _Broken()
-    assert watch_all([], Watch(town.ledger, town, town.clock)) == []
+    assert watch_all([], town.ports) == []
     assert "could not be tried again" in caplog.text

@@ -24,8 +24,8 @@ from backup_pipeline.core.restore.requests import (
     check_may_run,
     protected_name,
 )
-from backup_pipeline.ledger.leases import Heartbeat
 from backup_pipeline.operations.browse import find_sound_backup
+from backup_pipeline.operations.leases import Heartbeat
 from backup_pipeline.operations.restore.perform import plan_restore
 from backup_pipeline.operations.restore.requests import (
     Access,
@@ -198,7 +198,7 @@ def _watched(
     with (
         shown_progress(console) as progress,
         open_access(at.settings, target, row.catalog, progress=progress, second=_second(order)) as access,
-        Heartbeat(access.ledger.restores, row.id, clock=access.clock),
+        Heartbeat(lambda: access.ledger.restores.beat(row.id, access.clock()), f"restore request {row.id}"),
     ):
         return perform(row, plan, access, actor=at.actor)
 

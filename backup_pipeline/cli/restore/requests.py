@@ -374,7 +374,7 @@ def approve(
     from backup_pipeline.operations.restore.requests import approve as approve_request
 
     with opened() as at:
-        row = approve_request(number, at.actor, at.audit(), reason=reason)
+        row = approve_request(number, at.actor, at.ports, reason=reason)
     line = (
         f"Restore request {row.id} is approved by {row.decided_actor}. Now: backup-pipeline restore --request {row.id}"
     )
@@ -398,7 +398,7 @@ def reject(
     from backup_pipeline.operations.restore.requests import reject as reject_request
 
     with opened() as at:
-        row = reject_request(number, at.actor, at.audit(), reason=reason)
+        row = reject_request(number, at.actor, at.ports, reason=reason)
     result_console().print(
         f"Restore request {row.id} is rejected by {row.decided_actor}.", markup=False, soft_wrap=True
     )

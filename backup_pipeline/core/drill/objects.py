@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from backup_pipeline.core.drill.definitions import ServerNeeds
 from backup_pipeline.core.drill.model import DrillFinding, DrillRemark, ObjectCount
-from backup_pipeline.core.ports import RestoreTarget, Source, Store
+from backup_pipeline.core.ports import Formats, RestoreTarget, Source, Store
 from backup_pipeline.core.restore.dump import Dump, DumpEntry, Token, items
 from backup_pipeline.core.restore.model import Name, SchemaSteps, TargetColumn
 from backup_pipeline.core.restore.tables import SequenceState
@@ -287,6 +287,13 @@ class Workshop(Protocol):
     def folder(self) -> Path:
         """The folder, readable by its owner alone."""
 
+    @property
+    def formats(self) -> Formats:
+        """Formats whose files are not encrypted: they never leave the drill."""
+
+    def fingerprints(self, folder: Path) -> Fingerprints:
+        """What makes fingerprints; what does not fit into memory goes into files under `folder`."""
+
     def store(self, name: str) -> Store:
         """A throw-away store: its objects are files in the folder `name` of the folder, under their keys."""
 
@@ -295,3 +302,7 @@ class Workshop(Protocol):
 
         TargetError, saying what to install, when no PostgreSQL of this machine does.
         """
+
+
+OpenWorkshop = Callable[[], AbstractContextManager[Workshop]]
+"""Makes the folder of one drill, and removes it at the end."""

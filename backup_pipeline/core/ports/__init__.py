@@ -20,7 +20,7 @@ from backup_pipeline.core.ports.ledger import (
 )
 from backup_pipeline.core.ports.people import Alerter, Pinger
 from backup_pipeline.core.ports.store import Second, Store, StoredObject
-from backup_pipeline.core.ports.together import Clock, Ports, RestorePorts
+from backup_pipeline.core.ports.together import Clock, Ports
 
 __all__ = [
     "Alerter",
@@ -36,7 +36,6 @@ __all__ = [
     "Pinger",
     "Ports",
     "Readings",
-    "RestorePorts",
     "RestoreTarget",
     "Restores",
     "Second",

@@ -1,4 +1,4 @@
-"""The ports together: everything an operation, or a restore, reaches the world through."""
+"""The ports together: everything an operation reaches the world through."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.ports.ledger import Ledger
     from backup_pipeline.core.ports.people import Alerter, Pinger, Progress
     from backup_pipeline.core.ports.store import Second, Store
+    from backup_pipeline.core.retention.prune import Removals
 
 Clock = Callable[[], datetime]
 """Gives the present instant, timezone-aware."""
@@ -25,13 +26,16 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything an operation reaches the world through. `salt` gives a random number for a backup id.
+    """Everything an operation reaches the world through; what one verb needs besides is an argument of that verb.
 
-    `spool` is the folder in which attempts make their files, `workers` how many tables are read side by side.
+    `store` is the one that is worked on, and `second` gets each backup after it has it; None where there is no second
+    destination. `removals` says how objects leave a store. `spool` is a folder for files in the making, and `decoder`
+    reads those of a backup; what does not fit into memory goes into files under the folder it is given. `workers` is
+    how many tables are exported side by side.
 
-    `second` gets each backup after `store` has it; None where there is no second destination. `alive` tells whether a
-    process lives, as far as can be told; without it, every one does. `clock` is the ledger's; `drift` says how much
-    that of this machine is ahead of it.
+    `owner` is this process; `alive` tells whether a process lives, as far as can be told: without it, every one does.
+    `clock` is the ledger's; `drift` says how much that of this machine is ahead of it. `salt` gives a random number for
+    a backup id.
     """
 
     source: Source
@@ -42,25 +46,12 @@ class Ports:
     progress: Progress
     clock: Clock
     salt: Callable[[], int]
+    owner: Owner
     spool: Path
-    workers: int
+    decoder: Callable[[Path], Decoder]
+    removals: Callable[[Store], Removals]
     second: Second | None = None
     pinger: Pinger = field(default_factory=NoPings)
     alive: Callable[[Owner], bool] = lambda _: True
-    decoder: Callable[[Path], Decoder] | None = None
     drift: Callable[[], timedelta] = timedelta
-
-
-@dataclass(frozen=True)
-class RestorePorts:
-    """Everything a restore reaches the world through, besides its target. `spool` is a folder for files in the making.
-
-    The spool needs room for the Parquet files of the chosen tables.
-    """
-
-    store: Store
-    ledger: Ledger
-    formats: Formats
-    progress: Progress
-    clock: Clock
-    spool: Path
+    workers: int = 1

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backup_pipeline import __version__
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.comparison import Decoder, NotComparableError
+from backup_pipeline.core.comparison import NotComparableError
 from backup_pipeline.core.drill.compare import (
     CSV,
     PARQUET,
@@ -50,8 +50,7 @@ from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import FORMAT_VERSION, StoredManifest, TableEntry
-from backup_pipeline.core.ports import Alerter, Clock, Formats, Ledger, Ports, RestorePorts, Store
-from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.ports import Clock, Ports, Store
 from backup_pipeline.core.restore.dump import Dump
 from backup_pipeline.core.restore.model import (
     Mode,
@@ -91,25 +90,6 @@ class DrillRequest:
         return place_of(self.attempt)
 
 
-@dataclass(frozen=True)
-class DrillPorts:
-    """What a drill needs of the world. `plain` are formats whose files are not encrypted; they never leave the drill.
-
-    `workshop` gives a folder and a scratch server for one drill; `exporting` the ports by which a source is exported.
-    """
-
-    store: Store
-    ledger: Ledger
-    formats: Formats
-    decoder: Callable[[Path], Decoder]
-    fingerprints: Callable[[Path], Fingerprints]
-    alerter: Alerter
-    progress: Progress
-    clock: Clock
-    workshop: Callable[[], AbstractContextManager[Workshop]]
-    exporting: Ports
-
-
 @dataclass
 class DrillWatch:
     """How long each stage of a drill takes."""
@@ -138,10 +118,15 @@ class Bench:
     """A drill at work: its request and ports, its folder, the copy of the backup there, and its watch."""
 
     request: DrillRequest
-    ports: DrillPorts
+    ports: Ports
     shop: Workshop
     copy: Store
     watch: DrillWatch
+
+    @property
+    def inside(self) -> Ports:
+        """The ports to work on the copy with, in the drill's own folder."""
+        return replace(self.ports, store=self.copy, spool=self.shop.folder)
 
     def folder(self, name: str) -> Path:
         """A folder of the drill's own."""
@@ -182,20 +167,11 @@ class Definitions:
     dump: Dump
     amendment: Amendment
     needs: ServerNeeds
-    reading: RestorePorts
 
 
 def definitions_of(subject: DrillSubject) -> Definitions:
     """Read the copy's definitions and make them fit a drill; raises what reading them raises."""
     bench, ports, manifest = subject.bench, subject.bench.ports, subject.manifest
-    reading = RestorePorts(
-        store=bench.copy,
-        ledger=ports.ledger,
-        formats=ports.formats,
-        progress=ports.progress,
-        clock=ports.clock,
-        spool=bench.folder("restore"),
-    )
     opened = opened_backup(bench.request.attempt, bench.copy)
     fetching = Fetching(opened, (bench.copy, ports.formats, ports.progress))
     own = fetching.dump() or Dump(())
@@ -205,18 +181,18 @@ def definitions_of(subject: DrillSubject) -> Definitions:
     needs = needs_of(own, manifest.snapshot.server_version)
     made_beforehand = tuple(entry for entry in dump.entries if entry.kind != "EXTENSION")
     dump = Dump(made_beforehand, dump.left_out)
-    return Definitions(dump, replace(amendment, remarks=(*left_out, *amendment.remarks)), needs, reading)
+    return Definitions(dump, replace(amendment, remarks=(*left_out, *amendment.remarks)), needs)
 
 
 def restore_copy(subject: DrillSubject, scratch: Scratch, definitions: Definitions) -> Restored:
     """Restore the copy into the scratch database; raises what a restore raises."""
-    dump, amendment, reading = definitions.dump, definitions.amendment, definitions.reading
+    dump, amendment, ports = definitions.dump, definitions.amendment, subject.bench.inside
     scratch.database.prepare(definitions.needs)
     wish = RestoreRequest(
         subject.manifest.backup_id, mode=Mode.NEW, fill=amendment.fill, actor=subject.bench.request.actor
     )
-    plan = plan_restore(wish, scratch.target, reading, amend=lambda _: dump)
-    report = run_restore(plan, scratch.target, reading, safety=None, amend=lambda _: dump)
+    plan = plan_restore(wish, scratch.target, ports, amend=lambda _: dump)
+    report = run_restore(plan, scratch.target, ports, safety=None, amend=lambda _: dump)
     return Restored(dump, amendment, plan, report)
 
 
@@ -302,8 +278,13 @@ def _export(
         actor=bench.request.actor,
         late=True,
     )
-    store, spool = bench.shop.store("again"), bench.folder(EXPORTED)
-    ports = replace(bench.ports.exporting, source=scratch.source, store=store, spool=spool)
+    ports = replace(
+        bench.inside,
+        source=scratch.source,
+        formats=bench.shop.formats,
+        store=bench.shop.store("again"),
+        spool=bench.folder(EXPORTED),
+    )
     with closing(export_tables(Work(request, replace(attempt, late=True), ports))) as results:
         return {result.table: result for result in results}
 
@@ -325,7 +306,7 @@ def comparing(subject: DrillSubject, restored: Restored) -> Comparing:
     """Get ready to compare."""
     bench, ports = subject.bench, subject.bench.ports
     fetching = Fetching(opened_backup(bench.request.attempt, bench.copy), (bench.copy, ports.formats, ports.progress))
-    return Comparing(subject, restored, fetching, ports.fingerprints(bench.folder("compare")))
+    return Comparing(subject, restored, fetching, bench.shop.fingerprints(bench.folder("compare")))
 
 
 def compare_table(entry: TableEntry, result: TableResult | None, at: Comparing) -> TableDrill:

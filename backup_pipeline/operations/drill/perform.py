@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.drill.model import DrillReport, Fault, Injection, blind, found, unnoticed
+from backup_pipeline.core.drill.objects import OpenWorkshop
 from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import (
     BackupError,
@@ -23,6 +24,7 @@ from backup_pipeline.core.errors import (
     in_our_words,
 )
 from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.verification import (
     Finding,
     Level,
@@ -31,10 +33,11 @@ from backup_pipeline.core.verification import (
     VerifyReport,
     newly_verified,
 )
-from backup_pipeline.operations.alerting import Voice, tell
+from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import bundle_place
-from backup_pipeline.operations.drill.compare import DrillPorts, DrillRequest
+from backup_pipeline.operations.drill.compare import DrillRequest
 from backup_pipeline.operations.drill.rehearse import Rehearsal, rehearse
+from backup_pipeline.operations.leases import reading
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ ACTION = "drill"
 _RECENT = 200
 
 
-def record(rehearsal: Rehearsal, request: DrillRequest, ports: DrillPorts) -> None:
+def record(rehearsal: Rehearsal, request: DrillRequest, ports: Ports) -> None:
     """Write down what a drill saw, and alert when it found something. Alerts come first: a ledger may be away."""
     report = rehearsal.report
     if not report.passed:
@@ -55,23 +58,23 @@ def record(rehearsal: Rehearsal, request: DrillRequest, ports: DrillPorts) -> No
         ports.ledger.verified(request.attempt.backup_id, kept)
 
 
-def record_fault(report: DrillReport, request: DrillRequest, ports: DrillPorts, outcome: BackupError) -> None:
+def record_fault(report: DrillReport, request: DrillRequest, ports: Ports, outcome: BackupError) -> None:
     """Keep in the audit that a fault was injected and what came of it; no level, no alert."""
     _audit(request, ports, {"outcome": outcome.what, **_told(report)}, action=f"{ACTION} with injected fault")
 
 
-def record_failure(error: BackupError, request: DrillRequest, ports: DrillPorts) -> None:
+def record_failure(error: BackupError, request: DrillRequest, ports: Ports) -> None:
     """Keep in the audit that a drill could not be done, and alert; the backup's level stays as it is."""
     tell(_failed_alert(error, request), ports)
     _audit(request, ports, {"failed": error.what})
 
 
 def end_drill_run(
-    run_id: str, catalog: str, error: BackupError, voice: Voice, *, run_url: str | None = None
+    run_id: str, catalog: str, error: BackupError, ports: Ports, *, run_url: str | None = None
 ) -> Sequence[Alert]:
     """Alert of a Dagster run that ended without leaving a word in the audit; the alert, if there was any."""
     try:
-        events = voice.ledger.audits(limit=_RECENT)
+        events = ports.ledger.audits(limit=_RECENT)
         known = any(event.action.startswith(ACTION) and event.detail.get("run_id") == run_id for event in events)
     except (LedgerError, SettingsError) as trouble:
         logger.warning("The audit of run %s can not be read: %s", run_id, trouble)
@@ -86,16 +89,16 @@ def end_drill_run(
         catalog=catalog,
         run_id=run_id,
         run_url=run_url,
-        at=voice.clock(),
+        at=ports.clock(),
     )
-    tell(alert, voice)
+    tell(alert, ports)
     return (alert,)
 
 
 _AGAIN = "Correct the cause, and run `backup-pipeline drill` again: until then nobody knows whether it can be restored."
 
 
-def _audit(request: DrillRequest, ports: DrillPorts, detail: Mapping[str, object], *, action: str = ACTION) -> None:
+def _audit(request: DrillRequest, ports: Ports, detail: Mapping[str, object], *, action: str = ACTION) -> None:
     told = {**detail, "run_id": request.run_id} if request.run_id else dict(detail)
     ports.ledger.audit(AuditEvent(ports.clock(), request.actor, action, request.attempt.backup_id, told))
 
@@ -156,7 +159,7 @@ _SAID_BY_ITSELF = (VerificationError, DecryptError, NotFoundError, UsageError, C
 """Errors that say by their exit code what they are; any other means that the drill failed."""
 
 
-def drill(request: DrillRequest, ports: DrillPorts) -> DrillReport:
+def drill(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> DrillReport:
     """Rehearse a restore of the backup; the ledger keeps what came out, and people hear of what is wrong.
 
     The report says what was found; `report.error()` is for whoever must fail on it. NotFoundError, which alerts nobody,
@@ -165,7 +168,8 @@ def drill(request: DrillRequest, ports: DrillPorts) -> DrillReport:
     """
     bundle_place(request.attempt)
     try:
-        rehearsal = rehearse(request, ports)
+        with reading(request.attempt.backup_id, "drill", request.actor, ports):
+            rehearsal = rehearse(request, ports, workshop)
     except BackupError as error:
         told = as_drill_error(error, request)
         record_failure(told, request, ports)
@@ -186,7 +190,7 @@ def as_drill_error(error: BackupError, request: DrillRequest) -> BackupError:
     return kind(message, do=error.do or "Correct the cause, and run `backup-pipeline drill` again.")
 
 
-def _with_age(rehearsal: Rehearsal, request: DrillRequest, ports: DrillPorts) -> Rehearsal:
+def _with_age(rehearsal: Rehearsal, request: DrillRequest, ports: Ports) -> Rehearsal:
     """The rehearsal, with a word when the newest backup is too old; a catalog that is gone promises nothing."""
     if not request.newest or request.catalog is None:
         return rehearsal
@@ -197,21 +201,22 @@ def _with_age(rehearsal: Rehearsal, request: DrillRequest, ports: DrillPorts) ->
 _OLDER = timedelta(days=366)
 
 
-def drill_with_fault(request: DrillRequest, ports: DrillPorts) -> tuple[DrillReport, BackupError]:
+def drill_with_fault(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> tuple[DrillReport, BackupError]:
     """Rehearse with the request's fault; the report, and the error with which the caller ends, whatever came out.
 
     VerificationError (StaleError for a stale one) when the fault was found, BackupError when the drill is blind.
     The backup in the store is only read; its row gets no level, and nobody is alerted.
     """
     bundle_place(request.attempt)
-    report, outcome = _stale(request, ports) if request.fault is Fault.STALE else _rehearsed(request, ports)
+    report, outcome = _stale(request, ports) if request.fault is Fault.STALE else _rehearsed(request, ports, workshop)
     record_fault(report, request, ports, outcome)
     return report, outcome
 
 
-def _rehearsed(request: DrillRequest, ports: DrillPorts) -> tuple[DrillReport, BackupError]:
+def _rehearsed(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> tuple[DrillReport, BackupError]:
     try:
-        rehearsal = rehearse(request, ports)
+        with reading(request.attempt.backup_id, "drill", request.actor, ports):
+            rehearsal = rehearse(request, ports, workshop)
     except VerificationError as error:
         raise as_drill_error(error, request) from error
     report, injection = rehearsal.report, rehearsal.injection
@@ -222,7 +227,7 @@ def _rehearsed(request: DrillRequest, ports: DrillPorts) -> tuple[DrillReport, B
     return report, unnoticed(report, injection) or found(report, injection)
 
 
-def _stale(request: DrillRequest, ports: DrillPorts) -> tuple[DrillReport, BackupError]:
+def _stale(request: DrillRequest, ports: Ports) -> tuple[DrillReport, BackupError]:
     """The backup taken for one of last year: is that noticed?"""
     old = request.attempt.created_at - _OLDER
     injection = Injection(Fault.STALE, f"The backup was taken for one that began {old:%Y-%m-%d %H:%M} UTC.", "")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from backup_pipeline.core.drill.model import (
@@ -20,18 +19,17 @@ from backup_pipeline.core.drill.model import (
     TableDrill,
     TableSeconds,
 )
-from backup_pipeline.core.drill.objects import Scratch
+from backup_pipeline.core.drill.objects import OpenWorkshop, Scratch
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.manifest import read_manifest
 from backup_pipeline.core.names import MOST_DOCUMENT, whole
-from backup_pipeline.core.ports import Store
+from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
 from backup_pipeline.core.restore.model import RestoreReport
 from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.drill.compare import (
     Bench,
-    DrillPorts,
     DrillRequest,
     DrillSubject,
     DrillWatch,
@@ -46,21 +44,13 @@ from backup_pipeline.operations.drill.compare import (
     try_inserts,
 )
 from backup_pipeline.operations.export import TableResult
-from backup_pipeline.operations.verify import VerifyPorts, VerifyRequest, verify_backup
+from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 
 
 def verify_copy(bench: Bench) -> VerifyReport:
     """Verify the copy against its manifest, and against the ledger's row."""
-
-    @contextmanager
-    def spool() -> Iterator[Path]:
-        with TemporaryDirectory(dir=bench.folder("verify"), ignore_cleanup_errors=True) as name:
-            yield Path(name)
-
-    ports = bench.ports
-    looking = VerifyPorts(bench.copy, ports.formats, ports.decoder, spool, ports.progress, ports.clock)
     request = VerifyRequest(level=Level.REFERENCES)
-    return verify_backup(bench.request.place, request, looking, row=bench.request.attempt)
+    return verify_backup(bench.request.place, request, bench.inside, row=bench.request.attempt)
 
 
 def findings_of(report: VerifyReport) -> tuple[DrillFinding, ...]:
@@ -183,13 +173,13 @@ class Rehearsal:
     injection: Injection | None = None
 
 
-def rehearse(request: DrillRequest, ports: DrillPorts) -> Rehearsal:
+def rehearse(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> Rehearsal:
     """Go through all steps; a backup that does not verify is not restored. Leaves nothing behind.
 
     Raises what keeps a step from being done; that something is not as it was, is a finding.
     """
     watch = DrillWatch(ports.clock)
-    with watch.over("total"), ports.workshop() as shop:
+    with watch.over("total"), workshop() as shop:
         bench = Bench(request, ports, shop, copy_place(shop.store("copy"), ports.store), watch)
         with watch.over("fetch"):
             copy_backup(bench)

@@ -6,15 +6,19 @@ whole. A manifest that is missing, with that audit row, is a removal to finish; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from secrets import token_hex
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError
 from backup_pipeline.core.layout import backups_prefix
+from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Status
+from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.retention.prune import (
     DayVerdict,
     Folder,
@@ -26,14 +30,12 @@ from backup_pipeline.core.retention.prune import (
     sorted_folders,
 )
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.leases import claims
+from backup_pipeline.operations.leases import HeldLease, claims, leased
 from backup_pipeline.operations.prune.plan import (
     NOT_REMOVED,
     REMOVING,
     Proofs,
-    PrunePorts,
-    PruneWish,
-    Shelf,
+    PruneRequest,
     folder_of,
     held_in_store,
     orphaned_copies,
@@ -42,13 +44,12 @@ from backup_pipeline.operations.prune.plan import (
 
 @dataclass(frozen=True)
 class Removal:
-    """Why a backup goes, what is done about older versions of its objects, and which backup stays in its place.
+    """Why a backup goes, and which backup stays in its place.
 
     Without a `successor` nothing does: of a backup that is none, as its row or the store say.
     """
 
     why: str
-    versions: Versions
     successor: Attempt | None
 
 
@@ -78,53 +79,56 @@ class Removed:
         }
 
 
-def remove_backup(attempt: Attempt, to: Status, wish: Removal, ports: PrunePorts) -> Removed:
+def remove_backup(attempt: Attempt, to: Status, removal: Removal, request: PruneRequest, ports: Ports) -> Removed:
     """Remove the backup of `attempt`, whose row becomes `to`; nothing is touched when something of it is locked.
 
     It is looked at once more: who held it since the plan was made, or began a restore, keeps it; so does a successor
     that is not there any more. May be called again after any error, and then finishes what was begun.
     """
-    row, why, versions = ports.ledger.get(attempt.backup_id) or attempt, wish.why, wish.versions
+    row, why, versions = ports.ledger.get(attempt.backup_id) or attempt, removal.why, request.versions
     folder = folder_of(row, ports.store)
-    if objection := _objection(row, folder, ports) or _alone(wish.successor, ports):
+    if objection := _objection(row, folder, ports) or _successor_lost(removal.successor, ports):
         return Removed(row.backup_id, row.status, kept=objection)
-    locked = ports.removals.locked([stored.key for stored in folder.objects])
+    removals = ports.removals(ports.store)
+    locked = removals.locked([stored.key for stored in folder.objects])
     if locked:
-        _note(row, NOT_REMOVED, ports, why=why, left=_said(locked))
+        _note(row, NOT_REMOVED, request, ports, why=why, left=_said(locked))
         return Removed(row.backup_id, row.status, left=tuple(locked), kept="locked by the store; it stays whole")
-    _note(row, REMOVING, ports, to=to.value, why=why)
-    pointers = ports.removals.remove(folder.pointers, versions)
+    _note(row, REMOVING, request, ports, to=to.value, why=why)
+    pointers = removals.remove(folder.pointers, versions)
     if denied := [left for left in pointers if not left.hidden]:
-        _note(row, NOT_REMOVED, ports, why=why, left=_said(denied))
+        _note(row, NOT_REMOVED, request, ports, why=why, left=_said(denied))
         return Removed(row.backup_id, row.status, left=tuple(denied), kept="the store refused; it stays whole")
-    return _finish(row, folder, to, why, (*pointers, *ports.removals.remove(folder.data, versions)), ports)
+    return _finish(row, folder, to, why, (*pointers, *removals.remove(folder.data, versions)), request, ports)
 
 
-def finish_removal(row: Attempt, to: Status, versions: Versions, ports: PrunePorts) -> Removed:
+def finish_removal(row: Attempt, to: Status, request: PruneRequest, ports: Ports) -> Removed:
     """The rest of a removal that was begun and not finished: its manifest is gone already."""
     folder = folder_of(row, ports.store)
-    left = ports.removals.remove((place_of(row).manifest, *folder.data), versions)
-    return _finish(row, folder, to, "its removal was begun and not finished", tuple(left), ports)
+    left = ports.removals(ports.store).remove((place_of(row).manifest, *folder.data), request.versions)
+    return _finish(row, folder, to, "its removal was begun and not finished", tuple(left), request, ports)
 
 
-def _finish(row: Attempt, folder: Folder, to: Status, why: str, left: tuple[Left, ...], ports: PrunePorts) -> Removed:
+def _finish(  # a row, what it becomes and why
+    row: Attempt, folder: Folder, to: Status, why: str, left: tuple[Left, ...], request: PruneRequest, ports: Ports
+) -> Removed:
     """The last steps: the row, which says what is left, and the audit."""
     stays = {each.key for each in left}
     gone = [stored for stored in folder.objects if stored.key not in stays]
     ports.ledger.end(row.backup_id, Outcome(to, ports.clock(), warnings=_warnings(row, left)))
     size = sum(stored.size for stored in gone)
-    _note(row, to.value, ports, why=why, objects=len(gone), bytes=size, left=_said(left))
+    _note(row, to.value, request, ports, why=why, objects=len(gone), bytes=size, left=_said(left))
     return Removed(row.backup_id, to, objects=len(gone), bytes=size, left=left)
 
 
-def _objection(row: Attempt, folder: Folder, ports: PrunePorts) -> str:
+def _objection(row: Attempt, folder: Folder, ports: Ports) -> str:
     """Why the backup must stay after all, or nothing."""
     if row.hold is not None and row.hold.lasts(ports.clock()):
         return str(row.hold)
     return held_in_store(folder, row, ports) or claims(ports).get(row.backup_id, "")
 
 
-def _alone(successor: Attempt | None, ports: PrunePorts) -> str:
+def _successor_lost(successor: Attempt | None, ports: Ports) -> str:
     """Why the backup that was to stay in its place does not, or nothing."""
     lost = Proofs(ports.store).present(successor) if successor is not None else ""
     return f"{successor.backup_id}, which was to stay in its place: {lost}" if successor is not None and lost else ""
@@ -139,37 +143,44 @@ def _said(left: Sequence[Left]) -> list[str]:
     return [f"{each.key}: {each.message}" for each in left]
 
 
-def _note(row: Attempt, action: str, ports: PrunePorts, **detail: object) -> None:
+def _note(row: Attempt, action: str, request: PruneRequest, ports: Ports, **detail: object) -> None:
     told = {name: value for name, value in detail.items() if value not in ("", [], None)}
-    ports.ledger.audit(AuditEvent(ports.clock(), ports.actor, action, row.backup_id, told))
+    ports.ledger.audit(AuditEvent(ports.clock(), request.actor, action, row.backup_id, told))
 
 
-def remove_copies(wish: PruneWish, ports: PrunePorts) -> Iterator[Left]:
+def remove_copies(request: PruneRequest, ports: Ports) -> Iterator[Left]:
     """Remove the copies whose backup was removed; what is left of them. One that is locked stays a good copy.
 
     Every prune looks at all of them, so one that could not be removed goes with a later one.
     """
-    for shelf in ports.others:
-        for copy in orphaned_copies(wish, shelf, ports):
-            yield from _remove(copy, shelf, wish.versions, ports)
+    if ports.second is None:
+        return
+    for copy in orphaned_copies(request, ports):
+        yield from _remove_copy(copy, ports.second.store, request, ports)
 
 
-def _remove(copy: Copy, shelf: Shelf, versions: Versions, ports: PrunePorts) -> Iterator[Left]:
+def _remove_copy(copy: Copy, store: Store, request: PruneRequest, ports: Ports) -> Iterator[Left]:
     row = ports.ledger.get(copy.backup_id)
     assert row is not None  # noqa: S101  # it was there a moment ago, and rows never go
     prefix = f"{backups_prefix(copy.catalog)}backup_date={row.partition_date.isoformat()}/{copy.backup_id}/"
-    folder = sorted_folders(copy.catalog, shelf.store.list(prefix)).get(copy.backup_id)
+    folder = sorted_folders(copy.catalog, store.list(prefix)).get(copy.backup_id)
     keys = [stored.key for stored in folder.objects] if folder else []
-    left = list(shelf.removals.locked(keys))
+    removals = ports.removals(store)
+    left = list(removals.locked(keys))
     if folder and not left:
-        left = list(shelf.removals.remove(folder.pointers, versions))
+        left = list(removals.remove(folder.pointers, request.versions))
         if all(each.hidden for each in left):
-            left += shelf.removals.remove(folder.data, versions)
+            left += removals.remove(folder.data, request.versions)
     if all(each.hidden for each in left):
         ports.ledger.copies.put(replace(copy, status=CopyStatus.DELETED))
-        detail = {"store": shelf.url, "objects": len(keys)}
-        ports.ledger.audit(AuditEvent(ports.clock(), ports.actor, "copy deleted", copy.backup_id, detail))
-    yield from (replace(each, key=f"{shelf.url}/{each.key}") for each in left)
+        detail = {"store": copy.store, "objects": len(keys)}
+        ports.ledger.audit(AuditEvent(ports.clock(), request.actor, "copy deleted", copy.backup_id, detail))
+    yield from (replace(each, key=f"{copy.store}/{each.key}") for each in left)
+
+
+def catalog_lease(request: PruneRequest, ports: Ports) -> AbstractContextManager[HeldLease]:
+    """The lease of the catalog for a prune or a deletion: other writers are kept out for as long as it lasts."""
+    return leased(Claim(request.catalog, f"prune {token_hex(4)}", request.actor, ports.owner), ports)
 
 
 @dataclass(frozen=True)
@@ -237,74 +248,76 @@ def prune_alert(catalog: str, error: BackupError, at: datetime, run_id: str, run
     )
 
 
-def prune(plan: PrunePlan, wish: PruneWish, ports: PrunePorts) -> PruneReport:
+def prune(plan: PrunePlan, request: PruneRequest, ports: Ports) -> PruneReport:
     """Do what `plan` says: interrupted removals, backups, partitions, debris; then note when the others expire.
 
     The plan is in the audit before anything goes. Each removal is looked at once more, so a plan that is no longer true
     removes too little and never too much. LockedError when somebody else writes the catalog; StoreError or LedgerError
     when one of the two goes away: run it again.
     """
-    with ports.alone(wish.catalog) as still_alone:
-        _note_prune("prune", ports, **_essence(plan))
-        removed = (*_finished(plan, wish, ports), *_removed(plan, wish, ports, still_alone))
+    with catalog_lease(request, ports) as lease:
+        _note_prune("prune", request, ports, **_essence(plan))
+        removed = (*_finished(plan, request, ports), *_removed(plan, request, ports, lease))
         left = [left for each in removed for left in each.left]
-        left += remove_copies(wish, ports)
-        still_alone()
-        days, of_days = _remove_days(plan, removed, wish, ports)
-        left += [*of_days, *_sweep(plan, wish, ports)]
+        left += remove_copies(request, ports)
+        lease.check(ask=True)
+        days, of_days = _remove_days(plan, removed, request, ports)
+        left += [*of_days, *_sweep(plan, request, ports)]
         _note_expiry(plan, removed, ports)
         debris = len(plan.debris) + len(plan.unfinished) + len(plan.hidden)
         report = PruneReport(plan, removed, tuple(days), debris, tuple(left))
-        _note_prune("pruned", ports, **_in_short(report))
+        _note_prune("pruned", request, ports, **_in_short(report))
     return report
 
 
-def _finished(plan: PrunePlan, wish: PruneWish, ports: PrunePorts) -> Iterator[Removed]:
+def _finished(plan: PrunePlan, request: PruneRequest, ports: Ports) -> Iterator[Removed]:
     for backup_id, to in plan.begun.items():
         row = ports.ledger.get(backup_id)
         if row is not None and row.status.good:
-            yield finish_removal(row, to, wish.versions, ports)
+            yield finish_removal(row, to, request, ports)
 
 
-def _removed(plan: PrunePlan, wish: PruneWish, ports: PrunePorts, still_alone: Callable[[], None]) -> Iterator[Removed]:
+def _removed(plan: PrunePlan, request: PruneRequest, ports: Ports, lease: HeldLease) -> Iterator[Removed]:
     for verdict in plan.removed:
-        still_alone()
+        lease.check(ask=True)
         why = "; ".join(verdict.reasons)
-        removal = Removal(why, wish.versions, plan.successors.get(verdict.attempt.backup_id))
-        yield remove_backup(verdict.attempt, Status.EXPIRED, removal, ports)
+        removal = Removal(why, plan.successors.get(verdict.attempt.backup_id))
+        yield remove_backup(verdict.attempt, Status.EXPIRED, removal, request, ports)
 
 
 def _remove_days(
-    plan: PrunePlan, removed: tuple[Removed, ...], wish: PruneWish, ports: PrunePorts
+    plan: PrunePlan, removed: tuple[Removed, ...], request: PruneRequest, ports: Ports
 ) -> tuple[list[date], list[Left]]:
     """Remove the partitions of dates, but for those whose backup stayed after all, or that somebody makes anew."""
     kept = {each.backup_id for each in removed if each.kept}
     busy = {verdict.attempt.partition_date for verdict in plan.removed if verdict.attempt.backup_id in kept}
-    busy |= {row.partition_date for row in ports.ledger.list(catalog=wish.catalog, status=[Status.RUNNING])}
+    busy |= {row.partition_date for row in ports.ledger.list(catalog=request.catalog, status=[Status.RUNNING])}
     days = [day for day in plan.removed_days if day.day not in busy]
-    return [day.day for day in days], [left for day in days for left in _remove_day(day, wish, ports)]
+    return [day.day for day in days], [left for day in days for left in _remove_day(day, request, ports)]
 
 
-def _remove_day(day: DayVerdict, wish: PruneWish, ports: PrunePorts) -> Iterator[Left]:
+def _remove_day(day: DayVerdict, request: PruneRequest, ports: Ports) -> Iterator[Left]:
     """The records first: a partition exists when its record does. Where they stay, so do the files."""
     records, files = records_first([stored.key for stored in day.objects])
-    refused = list(ports.removals.remove(records, wish.versions))
+    removals = ports.removals(ports.store)
+    refused = list(removals.remove(records, request.versions))
     yield from refused
     if all(left.hidden for left in refused):
-        yield from ports.removals.remove(files, wish.versions)
+        yield from removals.remove(files, request.versions)
 
 
-def _sweep(plan: PrunePlan, wish: PruneWish, ports: PrunePorts) -> Iterator[Left]:
+def _sweep(plan: PrunePlan, request: PruneRequest, ports: Ports) -> Iterator[Left]:
+    removals = ports.removals(ports.store)
     for debris in plan.debris:
-        yield from ports.removals.remove(debris.folder.data, wish.versions)
-    yield from ports.removals.remove([found.key for found in plan.hidden], Versions.REMOVE)
+        yield from removals.remove(debris.folder.data, request.versions)
+    yield from removals.remove([found.key for found in plan.hidden], Versions.REMOVE)
     for unfinished in plan.unfinished:
-        left = ports.removals.discard(unfinished)
+        left = removals.discard(unfinished)
         if left is not None:
             yield left
 
 
-def _note_expiry(plan: PrunePlan, removed: tuple[Removed, ...], ports: PrunePorts) -> None:
+def _note_expiry(plan: PrunePlan, removed: tuple[Removed, ...], ports: Ports) -> None:
     """The rules may have changed since a backup was made."""
     gone = {each.backup_id for each in removed if not each.kept}
     for verdict in plan.verdicts:
@@ -331,5 +344,5 @@ def _in_short(report: PruneReport) -> dict[str, object]:
     }
 
 
-def _note_prune(action: str, ports: PrunePorts, **detail: object) -> None:
-    ports.ledger.audit(AuditEvent(ports.clock(), ports.actor, action, None, detail))
+def _note_prune(action: str, request: PruneRequest, ports: Ports, **detail: object) -> None:
+    ports.ledger.audit(AuditEvent(ports.clock(), request.actor, action, None, detail))

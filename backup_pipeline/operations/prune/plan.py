@@ -9,25 +9,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from functools import cached_property
 
 from backup_pipeline.core.actor import Actor
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_prefix, tables_prefix
 from backup_pipeline.core.ledger import Attempt, Status, check_rows, read_hold
-from backup_pipeline.core.ports import Clock, Ledger, Store
+from backup_pipeline.core.ports import Ledger, Ports, Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.rebuild import GONE_MESSAGE
+from backup_pipeline.core.restore.requests import protected_name, safety_name
 from backup_pipeline.core.retention.prune import (
     GONE,
     Folder,
     Left,
     PrunePlan,
-    Removals,
     StoreFacts,
     Versions,
     lacking,
@@ -122,70 +120,48 @@ _ALONE = "no backup that stays has all of its tables"
 _HELD = "held: its hold.json is in the store, and the ledger does not know why. `hold` it anew, or `release` it"
 
 
-def _nobody_else(_: str) -> AbstractContextManager[Callable[[], None]]:
-    return nullcontext(lambda: None)
-
-
 @dataclass(frozen=True)
-class Shelf:
-    """A further store that holds copies: its URL as the ledger has it, and how objects leave it."""
-
-    url: str
-    store: Store
-    removals: Removals
-
-
-@dataclass(frozen=True)
-class PrunePorts:
-    """The store and how objects leave it, the ledger, the time, whoever prunes, and the stores that hold copies.
-
-    `alone` keeps other writers of a catalog out for as long as its context lasts, and gives a function that raises once
-    that is over; LockedError when one is at it. `drift` is as in `Ports`.
-    """
-
-    store: Store
-    removals: Removals
-    ledger: Ledger
-    clock: Clock
-    actor: Actor
-    others: tuple[Shelf, ...] = ()
-    drift: Callable[[], timedelta] = timedelta
-    alone: Callable[[str], AbstractContextManager[Callable[[], None]]] = _nobody_else
-
-    @cached_property
-    def proofs(self) -> Proofs:
-        """What the store showed so far, for work on one backup."""
-        return Proofs(self.store)
-
-
-@dataclass(frozen=True)
-class PruneWish:
-    """What is pruned: the backups filed under `catalog`, by its rules and in its timezone."""
+class PruneRequest:
+    """What is pruned, and by whom: the backups filed under `catalog`, by its rules and in its timezone."""
 
     catalog: str
+    actor: Actor
     retention: Retention = field(default_factory=Retention)
     timezone: str = "UTC"
     versions: Versions = Versions.REPORT
 
 
-def plan_prune(wish: PruneWish, ports: PrunePorts) -> PrunePlan:
+def prune_requests(catalog: Catalog, actor: Actor, versions: Versions) -> tuple[PruneRequest, PruneRequest]:
+    """What a prune of a catalog is about: its backups, and the safety backups that restores of it made."""
+    names = (catalog.catalog, safety_name(catalog.catalog))
+    first, safety = (PruneRequest(name, actor, catalog.retention, catalog.timezone, versions) for name in names)
+    return first, safety
+
+
+def prune_request(name: str, catalogs: Mapping[str, Catalog], actor: Actor, versions: Versions) -> PruneRequest:
+    """What is said of the backups filed under `name`, be it a catalog's own, that of its safety backups, or unknown."""
+    known = catalogs.get(name) or catalogs.get(protected_name(name))
+    if known is None:
+        return PruneRequest(name, actor, versions=versions)
+    return PruneRequest(name, actor, known.retention, known.timezone, versions)
+
+
+def plan_prune(request: PruneRequest, ports: Ports) -> PrunePlan:
     """What a prune would do now; reads only. LedgerError or StoreError when one of the two can not be read.
 
     ClockError when the ledger contradicts the clock that ages are reckoned by.
     """
-    rows = ports.ledger.list(catalog=wish.catalog)
-    basis = basis_of(wish, ports)
+    rows = ports.ledger.list(catalog=request.catalog)
+    basis = basis_of(request, ports)
     check_rows(rows, basis.now)
-    facts = _look_at_store(wish, rows, ports)
-    plan = _proven_plan(rows, facts, basis, wish, ports)
-    copies = (
-        f"{shelf.url}: {copy.backup_id}" for shelf in ports.others for copy in orphaned_copies(wish, shelf, ports)
-    )
+    facts = _look_at_store(request, rows, ports)
+    plan = _proven_plan(rows, facts, basis, request, ports)
+    copies = (f"{copy.store}: {copy.backup_id}" for copy in orphaned_copies(request, ports))
     return replace(plan, locked=dict(_locked(plan, facts, ports)), copies=tuple(copies))
 
 
 def _proven_plan(
-    rows: Sequence[Attempt], facts: StoreFacts, basis: RetentionBasis, wish: PruneWish, ports: PrunePorts
+    rows: Sequence[Attempt], facts: StoreFacts, basis: RetentionBasis, request: PruneRequest, ports: Ports
 ) -> PrunePlan:
     """The plan in which each backup that goes has a successor that was found whole in the store.
 
@@ -194,7 +170,7 @@ def _proven_plan(
     proofs, broken = Proofs(ports.store), dict(lost_at_a_glance(rows, facts.folders))
     while True:
         basis = replace(basis, broken=broken)
-        plan = make_plan(wish.catalog, rows, facts, basis)
+        plan = make_plan(request.catalog, rows, facts, basis)
         alone = {
             each.attempt.backup_id: _ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
         }
@@ -228,12 +204,17 @@ def _successors(plan: PrunePlan, proofs: Proofs, basis: RetentionBasis) -> Itera
         yield verdict.attempt.backup_id, next(row for row in rows if not proofs.whole(row))
 
 
-def orphaned_copies(wish: PruneWish, shelf: Shelf, ports: PrunePorts) -> Iterator[Copy]:
-    """The copies in a further store whose backup was removed; of one that somebody else removed, it is the only one."""
-    rows = ports.ledger.list(catalog=wish.catalog, status=sorted(GONE))
+def orphaned_copies(request: PruneRequest, ports: Ports) -> Iterator[Copy]:
+    """The copies in the second store whose backup was removed; of one that somebody else removed, it is the only one.
+
+    None where there is no second store.
+    """
+    if ports.second is None:
+        return
+    rows = ports.ledger.list(catalog=request.catalog, status=sorted(GONE))
     gone = {row.backup_id for row in rows}
     lost = {row.backup_id for row in rows if row.error_message == GONE_MESSAGE}
-    for copy in ports.ledger.copies.list(catalog=wish.catalog, store=shelf.url):
+    for copy in ports.ledger.copies.list(catalog=request.catalog, store=ports.second.url):
         if (
             copy.backup_id in gone
             and copy.backup_id not in lost
@@ -242,13 +223,13 @@ def orphaned_copies(wish: PruneWish, shelf: Shelf, ports: PrunePorts) -> Iterato
             yield copy
 
 
-def basis_of(wish: PruneWish, ports: PrunePorts) -> RetentionBasis:
+def basis_of(request: PruneRequest, ports: Ports) -> RetentionBasis:
     """What retention decides with: rules, calendar, the present, and what reads a backup or waits for it.
 
     ClockError when this machine's clock and the ledger's differ too much: one of both is wrong.
     """
     check_difference("this machine", ports.drift(), "the ledger")
-    return RetentionBasis(wish.retention, wish.timezone, ports.clock(), claims(ports))
+    return RetentionBasis(request.retention, request.timezone, ports.clock(), claims(ports))
 
 
 def folder_of(attempt: Attempt, store: Store) -> Folder:
@@ -257,7 +238,7 @@ def folder_of(attempt: Attempt, store: Store) -> Folder:
     return Folder(attempt.backup_id, attempt.partition_date, tuple(store.list(prefix)))
 
 
-def held_in_store(folder: Folder, row: Attempt | None, ports: PrunePorts) -> str | None:
+def held_in_store(folder: Folder, row: Attempt | None, ports: Ports) -> str | None:
     """What to say of a hold that only the store knows, or None; where the row knows of a hold, the row counts."""
     if not folder.has_hold or (row is not None and row.hold is not None):
         return None
@@ -271,8 +252,8 @@ def held_in_store(folder: Folder, row: Attempt | None, ports: PrunePorts) -> str
     return _HELD if until is None or until > ports.clock() else None
 
 
-def _look_at_store(wish: PruneWish, rows: Sequence[Attempt], ports: PrunePorts) -> StoreFacts:
-    catalog = wish.catalog
+def _look_at_store(request: PruneRequest, rows: Sequence[Attempt], ports: Ports) -> StoreFacts:
+    catalog = request.catalog
     known = {row.backup_id: row for row in rows}
     days = {row.backup_id: row.partition_date for row in rows}
     folders = sorted_folders(catalog, ports.store.list(backups_prefix(catalog)), days)
@@ -283,10 +264,10 @@ def _look_at_store(wish: PruneWish, rows: Sequence[Attempt], ports: PrunePorts) 
     return StoreFacts(
         folders=folders,
         days=sorted_days(catalog, objects),
-        unfinished=tuple(ports.removals.unfinished(f"{catalog}/")),
+        unfinished=tuple(ports.removals(ports.store).unfinished(f"{catalog}/")),
         held=held,
         begun=dict(_begun(lacking(rows, folders), ports.ledger)),
-        hidden=tuple(ports.removals.hidden(f"{catalog}/")) if wish.versions is Versions.REMOVE else (),
+        hidden=tuple(ports.removals(ports.store).hidden(f"{catalog}/")) if request.versions is Versions.REMOVE else (),
     )
 
 
@@ -307,8 +288,10 @@ def removal_begun(backup_id: str, ledger: Ledger) -> Status | None:
     return Status(str(newest.detail["to"])) if newest is not None and newest.action == REMOVING else None
 
 
-def _locked(plan: PrunePlan, facts: StoreFacts, ports: PrunePorts) -> Iterator[tuple[str, tuple[Left, ...]]]:
+def _locked(plan: PrunePlan, facts: StoreFacts, ports: Ports) -> Iterator[tuple[str, tuple[Left, ...]]]:
     for verdict in plan.removed:
         folder = facts.folders.get(verdict.attempt.backup_id)
-        if folder is not None and (found := ports.removals.locked([stored.key for stored in folder.objects])):
+        if folder is not None and (
+            found := ports.removals(ports.store).locked([stored.key for stored in folder.objects])
+        ):
             yield folder.backup_id, tuple(found)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backup_pipeline.core.errors import DiskFullError, PreflightRefusedError, VerificationError
-from backup_pipeline.core.layout import SCHEMA_PATH
+from backup_pipeline.core.layout import RESTORES, SCHEMA_PATH
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import MOST_SCHEMA, bounded, whole
-from backup_pipeline.core.ports import Formats, OpenBundle, RestorePorts, RestoreTarget, Store, TargetSession
+from backup_pipeline.core.ports import Formats, OpenBundle, Ports, RestoreTarget, Store, TargetSession
 from backup_pipeline.core.ports.people import BytesMoved, Event, Progress, StageStarted
 from backup_pipeline.core.restore.columns import COPY_HEADER, COPY_TRAILER
 from backup_pipeline.core.restore.dump import Dump, split_dump
@@ -176,7 +176,7 @@ def as_they_are(dump: Dump | None) -> Dump | None:
 
 
 def plan_restore(
-    request: RestoreRequest, target: RestoreTarget, ports: RestorePorts, *, amend: Amend = as_they_are
+    request: RestoreRequest, target: RestoreTarget, ports: Ports, *, amend: Amend = as_they_are
 ) -> RestorePlan:
     """What the restore would do, with every reason against it; reads only.
 
@@ -191,7 +191,7 @@ def plan_restore(
 def run_restore(
     plan: RestorePlan,
     target: RestoreTarget,
-    ports: RestorePorts,
+    ports: Ports,
     *,
     safety: Callable[[], str] | None,
     amend: Amend = as_they_are,
@@ -214,7 +214,7 @@ def run_restore(
         plan = _same(plan, _plan(request, backup, session, target.url, ports))
         ports.progress.tell(StageStarted("fetch", plan.bytes))
         saved = _Safety(plan, safety, ports.progress)
-        with fetched(plan, backup.fetching, ports.spool) as place:
+        with fetched(plan, backup.fetching, ports.spool / RESTORES) as place:
             tables = session.restore(plan, lambda table: _rows(table, place, ports), ports.progress, saved.make)
         ports.progress.tell(StageStarted("statistics"))
         notes = session.analyze([table.target for table in plan.tables])
@@ -249,32 +249,30 @@ def _same(shown: RestorePlan, plan: RestorePlan) -> RestorePlan:
     return plan
 
 
-def _open(request: RestoreRequest, ports: RestorePorts, amend: Amend) -> _Backup:
+def _open(request: RestoreRequest, ports: Ports, amend: Amend) -> _Backup:
     attempt = find_backup(request.backup_id, ports.ledger)
     opened = opened_backup(attempt, ports.store)
     fetching = Fetching(opened, (ports.store, ports.formats, ports.progress))
     return _Backup(opened.manifest, amend(fetching.dump()), fetching)
 
 
-def _plan(
-    request: RestoreRequest, backup: _Backup, session: TargetSession, url: str, ports: RestorePorts
-) -> RestorePlan:
+def _plan(request: RestoreRequest, backup: _Backup, session: TargetSession, url: str, ports: Ports) -> RestorePlan:
     names = wanted_names(chosen(backup.manifest, request), request, backup.dump)
     names |= {found.sequence for found in backup.manifest.sequences}
     facts = session.look(sorted(names))
     if more := bases(facts) - names:
         facts = session.look(sorted(names | more))
-    made = plan(TablesBasis(backup.manifest, backup.dump, facts, request), url, free_bytes(ports.spool))
+    made = plan(TablesBasis(backup.manifest, backup.dump, facts, request), url, free_bytes(ports.spool / RESTORES))
     backup.fetching.check_there(made)
     return made
 
 
-def _rows(table: TableRestore, place: Callable[[PackedFile], Path], ports: RestorePorts) -> Iterator[bytes]:
+def _rows(table: TableRestore, place: Callable[[PackedFile], Path], ports: Ports) -> Iterator[bytes]:
     """The table's rows, file after file, made ready while the server takes those before."""
     return ahead(_texts(table, place, ports))
 
 
-def _texts(table: TableRestore, place: Callable[[PackedFile], Path], ports: RestorePorts) -> Iterator[bytes]:
+def _texts(table: TableRestore, place: Callable[[PackedFile], Path], ports: Ports) -> Iterator[bytes]:
     columns = [column.name for column in table.columns]
     binary = [column.pg_type for column in table.columns] if table.binary else None
     if binary:

@@ -21,8 +21,9 @@ from backup_pipeline.core.errors import (
     UsageError,
     in_our_words,
 )
-from backup_pipeline.core.ledger import AuditEvent, Owner
-from backup_pipeline.core.ports import Alerter, Clock, Ledger, RestorePorts, RestoreTarget
+from backup_pipeline.core.layout import RESTORES
+from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ports import Clock, Ledger, Ports, RestoreTarget
 from backup_pipeline.core.restore.model import Mode, RestorePlan, RestoreReport, RestoreRequest
 from backup_pipeline.core.restore.requests import (
     FIRST,
@@ -35,7 +36,7 @@ from backup_pipeline.core.restore.requests import (
     check_decision,
     check_may_run,
 )
-from backup_pipeline.operations.alerting import Scribe, Voice, no_row_alert, restore_alert, tell
+from backup_pipeline.operations.alerting import no_row_alert, restore_alert, tell
 from backup_pipeline.operations.browse import bundle_place, find_sound_backup
 from backup_pipeline.operations.restore.perform import plan_restore, run_restore
 
@@ -59,13 +60,11 @@ class Access:
     says that a person waits for the answer: a refusal, which touches nothing, is then told to them alone.
     """
 
-    ports: RestorePorts
-    alerter: Alerter
+    ports: Ports
     target: RestoreTarget
     address: Address
     safety: Safety
     hide: Callable[[str], str]
-    owner: Owner
     needs_approval: bool = False
     attended: bool = True
     run_id: str | None = None
@@ -127,7 +126,7 @@ def end_failed(row: RestoreRow, error: BackupError, access: Access) -> None:
     quiet = access.attended and isinstance(error, told)
     kind = CanceledError if isinstance(error, CanceledError) else BackupError
     hidden = kind(access.hide(error.what), do=access.hide(error.do))
-    _end(row, hidden, access, run_url=access.run_url, quiet=quiet)
+    _end(row, hidden, access.ports, run_url=access.run_url, quiet=quiet)
 
 
 def end_well(row: RestoreRow, report: RestoreReport, access: Access, *, actor: Actor) -> None:
@@ -138,13 +137,13 @@ def end_well(row: RestoreRow, report: RestoreReport, access: Access, *, actor: A
             row.id, RestoreChange(RestoreStatus.DONE, finished_at=access.clock(), report=told)
         )
         detail = {"seconds": round(report.seconds, 1), "safety_backup": report.safety_backup_id}
-        audit_restore(row, "done", actor, access, **detail)
+        audit_restore(row, "done", actor, access.ports, **detail)
     except LedgerError as trouble:
         logger.warning("Restore request %s is done, but its row could not be closed: %s", row.id, trouble)
 
 
 def end_restore_run(
-    run_id: str, catalog: str, error: BackupError, voice: Voice, *, needs_approval: bool, run_url: str | None = None
+    run_id: str, catalog: str, error: BackupError, ports: Ports, *, needs_approval: bool, run_url: str | None = None
 ) -> Sequence[RestoreRow]:
     """Close the requests of a Dagster run that ended without closing them, and alert; those that were closed.
 
@@ -152,37 +151,37 @@ def end_restore_run(
     row is alerted too.
     """
     try:
-        rows = voice.ledger.restores.list(run_id=run_id)
+        rows = ports.ledger.restores.list(run_id=run_id)
     except (LedgerError, SettingsError) as trouble:
         logger.warning("The restore request of run %s can not be read: %s", run_id, trouble)
         rows = ()
     if not rows:
-        tell(no_row_alert(catalog, error, voice.clock(), run_id, run_url, what="Restore"), voice)
+        tell(no_row_alert(catalog, error, ports.clock(), run_id, run_url, what="Restore"), ports)
     waits = {RestoreStatus.REQUESTED, RestoreStatus.APPROVED} if needs_approval else set()
     left = [row for row in rows if MOVES[row.status] and row.status not in waits]
     for row in left:
-        _end(row, error, voice, run_url=run_url)
+        _end(row, error, ports, run_url=run_url)
     return left
 
 
-def close_abandoned(voice: Voice, is_dead: Callable[[RestoreRow], bool]) -> Sequence[RestoreRow]:
+def close_abandoned(ports: Ports, is_dead: Callable[[RestoreRow], bool]) -> Sequence[RestoreRow]:
     """End every restore whose owner is dead; those that were closed.
 
     One that was running is `failed`, and people are alerted. One that had not begun is `canceled`, without a word.
     """
-    open_ones = voice.ledger.restores.list(status=[RestoreStatus.REQUESTED, RestoreStatus.RUNNING])
+    open_ones = ports.ledger.restores.list(status=[RestoreStatus.REQUESTED, RestoreStatus.RUNNING])
     dead = [row for row in open_ones if is_dead(row)]
     for row in dead:
         begun = row.status is RestoreStatus.RUNNING
-        _end(row, _death(row) if begun else _NEVER_BEGUN, voice, quiet=not begun)
+        _end(row, _death(row) if begun else _NEVER_BEGUN, ports, quiet=not begun)
     return dead
 
 
 def tidy(access: Access, is_dead: Callable[[RestoreRow], bool]) -> Sequence[RestoreRow]:
     """What every restore does first: close what was abandoned, and remove the files that dead processes left."""
-    closed = close_abandoned(access, is_dead)
+    closed = close_abandoned(access.ports, is_dead)
     running = access.ledger.restores.list(status=[RestoreStatus.RUNNING])
-    spool = access.ports.spool
+    spool = access.ports.spool / RESTORES
     for folder in spool.iterdir() if spool.is_dir() and not running else ():
         # A restore that begins at this very moment has a folder and not yet a running row here.
         if access.clock() - datetime.fromtimestamp(folder.stat().st_mtime, UTC) > _LEFT_AFTER:
@@ -190,10 +189,10 @@ def tidy(access: Access, is_dead: Callable[[RestoreRow], bool]) -> Sequence[Rest
     return closed
 
 
-def audit_restore(row: RestoreRow, action: str, actor: Actor, scribe: Scribe, **detail: object) -> None:
+def audit_restore(row: RestoreRow, action: str, actor: Actor, ports: Ports, **detail: object) -> None:
     """Keep in the audit what became of a request; it stands with the backup that it restores."""
     told = {"request": row.id, "target": row.target, **{name: value for name, value in detail.items() if value}}
-    scribe.ledger.audit(AuditEvent(scribe.clock(), actor, f"restore {action}", row.backup_id, told))
+    ports.ledger.audit(AuditEvent(ports.clock(), actor, f"restore {action}", row.backup_id, told))
 
 
 def hidden_json(value: Mapping[str, object], hide: Callable[[str], str]) -> dict[str, Any]:
@@ -211,20 +210,20 @@ def _hidden(value: object, hide: Callable[[str], str]) -> object:
     return value
 
 
-def _end(row: RestoreRow, error: BackupError, voice: Voice, *, run_url: str | None = None, quiet: bool = False) -> None:
+def _end(row: RestoreRow, error: BackupError, ports: Ports, *, run_url: str | None = None, quiet: bool = False) -> None:
     """Close the row, at most once, and alert unless `quiet`; a ledger that is away never hides the error itself."""
     status = RestoreStatus.CANCELED if isinstance(error, CanceledError) else RestoreStatus.FAILED
-    change = RestoreChange(status, finished_at=voice.clock(), error_message=str(error))
+    change = RestoreChange(status, finished_at=ports.clock(), error_message=str(error))
     try:
-        current = voice.ledger.restores.get(row.id) or row
+        current = ports.ledger.restores.get(row.id) or row
         if not MOVES[current.status]:
             return
-        voice.ledger.restores.change(row.id, change)
-        audit_restore(row, status.value, PROGRAM, voice, error=error.what)
+        ports.ledger.restores.change(row.id, change)
+        audit_restore(row, status.value, PROGRAM, ports, error=error.what)
     except LedgerError as trouble:
         logger.warning("The row of restore request %s could not be closed: %s", row.id, trouble)
     if not quiet:
-        tell(restore_alert(row, error, run_url), voice)
+        tell(restore_alert(row, error, run_url), ports)
 
 
 def _death(row: RestoreRow) -> BackupError:
@@ -263,11 +262,11 @@ def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True,
             store=store,
             reason=access.hide(wish.reason),
             run_id=access.run_id,
-            owner=None if access.needs_approval else access.owner,
+            owner=None if access.needs_approval else access.ports.owner,
         )
     )
     detail = {"mode": row.mode, "tables": list(row.tables), "store": row.store, "reason": row.reason}
-    audit_restore(row, "requested", row.actor, access, **detail)
+    audit_restore(row, "requested", row.actor, access.ports, **detail)
     return row
 
 
@@ -303,26 +302,26 @@ def plan_request(row: RestoreRow, access: Access) -> RestorePlan:
     return plan
 
 
-def approve(number: int, actor: Actor, scribe: Scribe, *, reason: str = "") -> RestoreRow:
+def approve(number: int, actor: Actor, ports: Ports, *, reason: str = "") -> RestoreRow:
     """Approve a request, with the plan that stands in its row, in the name of `by`.
 
     RefusedError when it is `actor` who asked for it, or when it has no plan.
     """
-    row = find_request(number, scribe.ledger)
+    row = find_request(number, ports.ledger)
     check_decision(row, actor)
-    return _decide(row, RestoreStatus.APPROVED, actor, reason, scribe)
+    return _decide(row, RestoreStatus.APPROVED, actor, reason, ports)
 
 
-def reject(number: int, actor: Actor, scribe: Scribe, *, reason: str) -> RestoreRow:
+def reject(number: int, actor: Actor, ports: Ports, *, reason: str) -> RestoreRow:
     """Reject a request that has not begun, approved or not; who asked for it may take it back so."""
-    return _decide(find_request(number, scribe.ledger), RestoreStatus.REJECTED, actor, reason, scribe)
+    return _decide(find_request(number, ports.ledger), RestoreStatus.REJECTED, actor, reason, ports)
 
 
 def cancel(row: RestoreRow, why: str, access: Access) -> None:
     """End a request that nobody wants any more. Nothing was touched, so nobody is alerted."""
     change = RestoreChange(RestoreStatus.CANCELED, finished_at=access.clock(), error_message=why)
     access.ledger.restores.change(row.id, change)
-    audit_restore(row, "canceled", row.actor, access, reason=why)
+    audit_restore(row, "canceled", row.actor, access.ports, reason=why)
 
 
 def perform(row: RestoreRow, plan: RestorePlan, access: Access, *, actor: Actor) -> RestoreReport:
@@ -371,16 +370,16 @@ def check_confirmed(plan: RestorePlan, *, do: str = "") -> None:
 def _start(row: RestoreRow, access: Access, actor: Actor) -> RestoreRow:
     now = access.clock()
     change = RestoreChange(
-        RestoreStatus.RUNNING, started_at=now, owner=access.owner, heartbeat_at=now, run_id=access.run_id
+        RestoreStatus.RUNNING, started_at=now, owner=access.ports.owner, heartbeat_at=now, run_id=access.run_id
     )
     running = access.ledger.restores.change(row.id, change)
-    audit_restore(running, "started", actor, access)
+    audit_restore(running, "started", actor, access.ports)
     return running
 
 
-def _decide(row: RestoreRow, status: RestoreStatus, actor: Actor, reason: str, scribe: Scribe) -> RestoreRow:
-    change = RestoreChange(status, decided_actor=actor, decided_at=scribe.clock(), decision_reason=reason)
-    decided = scribe.ledger.restores.change(row.id, change)
+def _decide(row: RestoreRow, status: RestoreStatus, actor: Actor, reason: str, ports: Ports) -> RestoreRow:
+    change = RestoreChange(status, decided_actor=actor, decided_at=ports.clock(), decision_reason=reason)
+    decided = ports.ledger.restores.change(row.id, change)
     plan = (decided.plan or {}).get("digest") if status is RestoreStatus.APPROVED else None
-    audit_restore(decided, status.value, actor, scribe, reason=reason, plan=plan)
+    audit_restore(decided, status.value, actor, ports, reason=reason, plan=plan)
     return decided

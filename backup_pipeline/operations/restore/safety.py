@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
 
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import BackupError, CanceledError, ExportFailedError
-from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import RestorePlan
 from backup_pipeline.core.restore.requests import safety_catalog
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.operations.attempts import Request, Work, begin, end_failed
+from backup_pipeline.operations.attempts import Request, Work, running_attempt
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
-from backup_pipeline.operations.leases import AttemptBeat, guarded, lease_of
 
 
 @dataclass(frozen=True)
@@ -34,39 +30,17 @@ class SafetyRequest:
     base: Catalog | None = None
 
 
-@dataclass(frozen=True)
-class SafetyMeans:
-    """How a safety backup is made; the source of `ports` is the restore's target.
-
-    `beating` does, for as long as its context lasts, what the heartbeat of the backup of that id does, so often.
-    """
-
-    ports: Ports
-    owner: Owner
-    beating: Callable[[str, AttemptBeat, timedelta], AbstractContextManager[object]]
-
-
-def safety_backup(wanted: SafetyRequest, means: SafetyMeans) -> str:
+def safety_backup(wanted: SafetyRequest, ports: Ports) -> str:
     """Back the tables up as any selective backup is; its id, once the store gave the bundle back.
 
-    Raises what a backup raises: then nothing may be restored. Its row in the ledger says so, and people are alerted.
+    The source of `ports` is the restore's target. Raises what a backup raises: then nothing may be restored. Its row in
+    the ledger says so, and people are alerted.
     """
-    ports = means.ports
     request = _asked(wanted, ports)
-    attempt = begin(request, ports, means.owner)
-    lease = lease_of(attempt, ports.ledger)
-    work = Work(request, attempt, guarded(ports, lease))
-    with means.beating(attempt.backup_id, AttemptBeat(lease, ports.ledger), lease.every):
-        try:
-            _export(work)
-            bundle_attempt(work)
-        except BackupError as error:
-            end_failed(attempt, error, ports)
-            raise
-        except BaseException:
-            end_failed(attempt, CanceledError("The restore that it was for was stopped."), ports)
-            raise
-    return attempt.backup_id
+    with running_attempt(request, ports, stopped="The restore that it was for was stopped.") as work:
+        _export(work)
+        bundle_attempt(work)
+    return work.attempt.backup_id
 
 
 def _asked(wanted: SafetyRequest, ports: Ports) -> Request:

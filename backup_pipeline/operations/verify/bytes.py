@@ -1,15 +1,12 @@
-"""What a verification is asked to do, what it reaches the world through, and which backup it is at."""
+"""What a verification is asked to do, which backup it is at, and the levels that look at bytes alone."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from backup_pipeline.core.comparison import Decoder
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
@@ -18,8 +15,8 @@ from backup_pipeline.core.manifest.agreement import disagreements, is_pinned
 from backup_pipeline.core.manifest.outline import Outline, read_outline
 from backup_pipeline.core.names import MOST_DOCUMENT, bounded
 from backup_pipeline.core.names import whole as joined
-from backup_pipeline.core.ports import Clock, Formats, OpenBundle, Store
-from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
+from backup_pipeline.core.ports import Clock, OpenBundle, Ports, Store
+from backup_pipeline.core.ports.people import BytesMoved, StageStarted
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark, Sample
 from backup_pipeline.operations.browse import Document
 from backup_pipeline.operations.streams import Ranges
@@ -33,18 +30,6 @@ class VerifyRequest:
     sample: Sample | None = None
     seed: str = ""
     max_duration: timedelta | None = None
-
-
-@dataclass(frozen=True)
-class VerifyPorts:
-    """What verification needs of the world. `spool` gives a folder for files in the making, removed at the end."""
-
-    store: Store
-    formats: Formats
-    decoder: Callable[[Path], Decoder]
-    spool: Callable[[], AbstractContextManager[Path]]
-    progress: Progress
-    clock: Clock
 
 
 @dataclass(frozen=True)
@@ -125,9 +110,7 @@ def sampled(manifest: StoredManifest, request: VerifyRequest) -> tuple[tuple[Tab
     return tables, str(request.sample) if len(tables) < len(names) else ""
 
 
-def opened_bundle(
-    at: VerifySubject, ports: VerifyPorts, level: Level, stage: str
-) -> tuple[OpenBundle | None, LevelReport]:
+def opened_bundle(at: VerifySubject, ports: Ports, level: Level, stage: str) -> tuple[OpenBundle | None, LevelReport]:
     """The bundle, or None and the report that says why it can not be opened."""
     ports.progress.tell(StageStarted(stage, at.size))
     ranges = Ranges(ports.store, at.key, at.size, ports.progress)
@@ -174,7 +157,7 @@ def member_problem(bundle: OpenBundle, name: str, sha256: str | None, most: int 
 _STAGE = "bytes"
 
 
-def whole_bytes(at: StoredBytes, ports: VerifyPorts) -> LevelReport:
+def whole_bytes(at: StoredBytes, ports: Ports) -> LevelReport:
     """The bundle, read whole, compared with the manifest's SHA-256."""
     ports.progress.tell(StageStarted(_STAGE, at.size))
     seen, read = hashlib.sha256(), 0
@@ -193,7 +176,7 @@ def whole_bytes(at: StoredBytes, ports: VerifyPorts) -> LevelReport:
     return _found(at, f"has the SHA-256 {seen.hexdigest()}; the manifest says {at.sha256}.")
 
 
-def entry_bytes(at: VerifySubject, ports: VerifyPorts) -> LevelReport:
+def entry_bytes(at: VerifySubject, ports: Ports) -> LevelReport:
     """The entries of the sample's tables, each compared with its SHA-256; the others are left out."""
     bundle, damage = opened_bundle(at, ports, Level.BYTES, _STAGE)
     if bundle is None:

@@ -24,12 +24,12 @@ from backup_pipeline.core.layout import MANIFEST_PATH, README_PATH, SCHEMA_PATH
 from backup_pipeline.core.manifest import FileEntry, StoredManifest, TableEntry, read_inner_manifest
 from backup_pipeline.core.manifest.agreement import inner_disagreement
 from backup_pipeline.core.names import MOST_DOCUMENT, MOST_SCHEMA, whole
-from backup_pipeline.core.ports import OpenBundle
+from backup_pipeline.core.ports import OpenBundle, Ports
 from backup_pipeline.core.ports.people import StageStarted
 from backup_pipeline.core.restore.dump import dump_problem
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark
 from backup_pipeline.operations.anomalies import CHEAP_ROWS
-from backup_pipeline.operations.verify.bytes import Hashed, VerifyPorts, VerifySubject, member_problem
+from backup_pipeline.operations.verify.bytes import Hashed, VerifySubject, member_problem
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class SheetCheck:
 _OLD = "the manifest of format 1.0 names no references"
 
 
-def references(at: VerifySubject, parquet: ParquetFiles, ports: VerifyPorts, decoder: Decoder) -> LevelReport:
+def references(at: VerifySubject, parquet: ParquetFiles, ports: Ports, decoder: Decoder) -> LevelReport:
     """Every reference of the tables looked at, followed where that is possible; where it is not, a remark says why."""
     ports.progress.tell(StageStarted("references"))
     told: list[Finding | Remark] = []
@@ -232,7 +232,7 @@ def _remark(at: VerifySubject, pointing: Pointing, message: str) -> Remark:
 class Contents:
     """The contents of the bundle of `at`, with the Parquet files in `folder` for as long as they are needed."""
 
-    def __init__(self, at: VerifySubject, bundle: OpenBundle, folder: Path, ports: VerifyPorts) -> None:
+    def __init__(self, at: VerifySubject, bundle: OpenBundle, folder: Path, ports: Ports) -> None:
         self._at, self._bundle = at, bundle
         self.decoder = ports.decoder(folder)
         self.parquet = ParquetFiles(at, bundle, folder)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import NotFoundError, VerificationError
-from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace
+from backup_pipeline.core.layout import MANIFEST_PATH, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
-from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, newly_verified
 from backup_pipeline.operations.browse import bundle_place
+from backup_pipeline.operations.leases import reading
 from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify.bytes import (
     Deadline,
     StoredBytes,
-    VerifyPorts,
     VerifyRequest,
     VerifySubject,
     entry_bytes,
@@ -31,10 +35,12 @@ from backup_pipeline.operations.verify.bytes import (
 from backup_pipeline.operations.verify.contents import Contents, references
 
 _LITTLE = 256 << 10
+_ABANDONED = timedelta(days=2)
+"""A verification that was killed leaves its folder; one that lives writes into it all the time."""
 
 
 def verify_backup(
-    place: BackupPlace, request: VerifyRequest, ports: VerifyPorts, *, row: Attempt | None = None
+    place: BackupPlace, request: VerifyRequest, ports: Ports, *, row: Attempt | None = None
 ) -> VerifyReport:
     """Check the backup at `place` up to the wanted level, or as far as the time allows.
 
@@ -69,19 +75,19 @@ def _subject(
     manifest: StoredManifest,
     size: int,
     request: VerifyRequest,
-    ports: VerifyPorts,
+    ports: Ports,
     started: datetime,
 ) -> VerifySubject:
     tables, sample = sampled(manifest, request)
     return VerifySubject(place, manifest, size, tables, sample, _deadline(request, ports, started))
 
 
-def _deadline(request: VerifyRequest, ports: VerifyPorts, started: datetime) -> Deadline:
+def _deadline(request: VerifyRequest, ports: Ports, started: datetime) -> Deadline:
     until = started + request.max_duration if request.max_duration is not None else None
     return Deadline(ports.clock, until, request.max_duration)
 
 
-def _check_key(at: VerifySubject, ports: VerifyPorts) -> None:
+def _check_key(at: VerifySubject, ports: Ports) -> None:
     """DecryptError before much is read, when no key here opens an encrypted backup; damage the levels find."""
     with suppress(NotFoundError, VerificationError):
         ranges = Ranges(ports.store, at.key, at.size, ports.progress, window=_LITTLE)
@@ -89,7 +95,7 @@ def _check_key(at: VerifySubject, ports: VerifyPorts) -> None:
             pass
 
 
-def _deeper(at: VerifySubject, request: VerifyRequest, ports: VerifyPorts) -> Iterator[LevelReport]:
+def _deeper(at: VerifySubject, request: VerifyRequest, ports: Ports) -> Iterator[LevelReport]:
     if at.manifest.encryption is not None and request.level >= Level.CONTENTS:
         _check_key(at, ports)
     if request.level >= Level.BYTES:
@@ -100,27 +106,38 @@ def _deeper(at: VerifySubject, request: VerifyRequest, ports: VerifyPorts) -> It
     if bundle is None:
         yield damage
         return
-    with ports.spool() as folder:
+    with _folder(ports.spool / VERIFICATIONS) as folder:
         contents = Contents(at, bundle, folder, ports)
         yield contents.report(keep=request.level >= Level.REFERENCES)
         if request.level >= Level.REFERENCES:
             yield references(at, contents.parquet, ports, contents.decoder)
 
 
-def verify_attempt(
-    attempt: Attempt, request: VerifyRequest, ports: VerifyPorts, *, ledger: Ledger, actor: Actor
-) -> VerifyReport:
+@contextmanager
+def _folder(parent: Path) -> Iterator[Path]:
+    """A folder for files in the making, removed at the end; those that killed verifications left go first."""
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in parent.iterdir():
+        if time.time() - old.stat().st_mtime > _ABANDONED.total_seconds():
+            shutil.rmtree(old, ignore_errors=True)
+    with TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def verify_attempt(attempt: Attempt, request: VerifyRequest, ports: Ports, *, actor: Actor) -> VerifyReport:
     """Verify the backup of an attempt against its manifest and its ledger row; leaves an audit row with the outcome.
 
     The row keeps the level as `newly_verified` says. NotFoundError when the attempt never made a bundle, or its bundle
     was removed.
     """
-    report = verify_backup(bundle_place(attempt), request, ports, row=attempt)
+    place = bundle_place(attempt)
+    with reading(attempt.backup_id, "verify", actor, ports):
+        report = verify_backup(place, request, ports, row=attempt)
     now = ports.clock()
-    ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, _detail(report)))
+    ports.ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, _detail(report)))
     kept = newly_verified(attempt.verification, report, now)
     if kept is not None:
-        ledger.verified(attempt.backup_id, kept)
+        ports.ledger.verified(attempt.backup_id, kept)
     return report
 
 

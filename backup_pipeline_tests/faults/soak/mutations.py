@@ -15,7 +15,7 @@ from backup_pipeline.operations import bundle
 from backup_pipeline.operations.attempts import Work
 from backup_pipeline.operations.prune import perform as remove_backup
 from backup_pipeline.operations.verify import perform as verify_backup
-from backup_pipeline.operations.verify.bytes import StoredBytes, VerifyPorts
+from backup_pipeline.operations.verify.bytes import StoredBytes
 
 
 def mutate(name: str) -> None:
@@ -25,7 +25,7 @@ def mutate(name: str) -> None:
 
 
 def _verifier_trusts_the_manifest() -> None:
-    def trusting(at: StoredBytes, ports: VerifyPorts) -> LevelReport:
+    def trusting(at: StoredBytes, ports: Ports) -> LevelReport:
         return LevelReport(Level.BYTES, (at.key,))
 
     _set(verify_backup, "whole_bytes", trusting)

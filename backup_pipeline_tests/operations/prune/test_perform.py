@@ -8,19 +8,26 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.errors import LedgerError, StoreDeniedError, StoreUnavailableError
+from backup_pipeline.core.errors import (
+    LeaseLostError,
+    LedgerError,
+    LockedError,
+    StoreDeniedError,
+    StoreUnavailableError,
+)
+from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.ports import Second
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.retention.prune import Why
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import delete_backup, hold_backup
+from backup_pipeline.operations.hold import DeleteRequest, delete_backup, hold_backup
 from backup_pipeline.operations.prune.perform import prune
-from backup_pipeline.operations.prune.plan import Shelf
-from backup_pipeline.stores import removals_of
-from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import NOBODY
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, keys_of, old, sizes, with_status
 
@@ -304,8 +311,7 @@ def test_who_holds_a_backup_after_the_plan_was_made_keeps_it_and_its_partitions(
 
 def test_a_hold_outlives_its_ledger(shop: Shelved) -> None:
     row = old(1)[0]
-    ports = shop.ports
-    hold_backup(row, Hold(RAHIM, "the audit", NOW + DAY), shop.store, ports)
+    hold_backup(row, Hold(RAHIM, "the audit", NOW + DAY), shop.ports)
     add_row(shop.ledger, row)  # as a rebuilt ledger has it: nobody holds it
     [verdict] = [each for each in shop.plan().verdicts if each.attempt.backup_id == row.backup_id]
     assert not verdict.removed
@@ -399,7 +405,7 @@ def test_copies_go_with_their_backups_and_a_copy_that_stays_is_tried_again(shop:
         for key in shop.stored(place_of(row).prefix):
             second.put(key, [b"copy"])
         shop.ledger.copies.put(Copy(row.backup_id, "shop", "file:///second", CopyStatus.GOOD, NOW))
-    ports = replace(shop.ports, others=(Shelf("file:///second", second, removals_of(second)),))
+    ports = replace(shop.ports, second=Second("file:///second", second))
     second.on("delete", StoreFault(times=1, error=StoreDeniedError("no", do="ask")))
     report = prune(shop.plan(), shop.wish, ports)
     oldest, older = old(2)[1].backup_id, old(2)[0].backup_id
@@ -412,19 +418,22 @@ def test_copies_go_with_their_backups_and_a_copy_that_stays_is_tried_again(shop:
 
 
 def test_only_one_writes_a_catalog_at_a_time(shop: Shelved) -> None:
-    asked: list[str] = []
+    row, leases, before = days(5)[3], shop.ledger.leases, shop.stored()
+    held = leases.acquire(Claim("shop", "a backup", KARIM, NOBODY), LIFE)
+    with pytest.raises(LockedError, match="written by a backup"):
+        prune(shop.plan(), shop.wish, shop.ports)
+    with pytest.raises(LockedError, match="written by a backup"):
+        delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
+    assert shop.stored() == before
+    leases.release(held)
+    delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
+    shop.prune()
+    assert leases.get("shop") is None, "given back"
 
-    class Alone:
-        def __enter__(self) -> object:
-            asked.append("in")
-            return lambda: asked.append("still")
 
-        def __exit__(self, *_: object) -> None:
-            asked.append("out")
-
-    ports = replace(shop.ports, alone=lambda name: asked.append(name) or Alone())  # type: ignore[func-returns-value,return-value,arg-type]
-    prune(shop.plan(), shop.wish, ports)
-    assert asked == ["shop", "in", "still", "still", "still", "out"]
-    asked.clear()
-    delete_backup(days(5)[3], shop.wish, ports, reason="")
-    assert asked[:2] == ["shop", "in"]
+def test_a_prune_that_loses_its_lease_removes_nothing_more(shop: Shelved, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = shop.stored()
+    monkeypatch.setattr(shop.ledger.leases, "renew", lambda *_: None)
+    with pytest.raises(LeaseLostError):
+        prune(shop.plan(), shop.wish, shop.ports)
+    assert shop.stored() == before

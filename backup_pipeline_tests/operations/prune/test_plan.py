@@ -13,13 +13,13 @@ from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.names import Kind
+from backup_pipeline.core.ports import Second
 from backup_pipeline.core.rebuild import GONE_MESSAGE
 from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import delete_backup
+from backup_pipeline.operations.hold import DeleteRequest, delete_backup
 from backup_pipeline.operations.prune.perform import prune
-from backup_pipeline.operations.prune.plan import PruneWish, Shelf
-from backup_pipeline.stores import removals_of
+from backup_pipeline.operations.prune.plan import PruneRequest
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.stores import MemoryStore
@@ -67,7 +67,7 @@ Loss = Callable[[Shelved, Attempt], None]
 @pytest.fixture
 def two() -> Shelved:
     """The backup of today, and one that the rule lets go: the only other one there is."""
-    shop = Shelved(wish=PruneWish("shop", RULE, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest("shop", TESTER, RULE, "Asia/Dhaka"))
     shop.add(NEWEST, OLD)
     return shop
 
@@ -108,7 +108,7 @@ def test_the_plan_says_why_it_stays(two: Shelved, lose: Loss) -> None:
 def test_nor_does_delete_remove_it(two: Shelved, lose: Loss) -> None:
     lose(two, NEWEST)
     with pytest.raises(RefusedError, match="the newest good backup"):
-        delete_backup(two.row(OLD.backup_id), two.wish, two.ports, reason="")
+        delete_backup(DeleteRequest(two.row(OLD.backup_id), two.wish, two.row(OLD.backup_id).backup_id), two.ports)
     assert is_whole(OLD, two)
 
 
@@ -125,7 +125,7 @@ def test_a_successor_that_is_lost_between_plan_and_removal_keeps_it(two: Shelved
 @pytest.mark.parametrize("lose", AT_ONCE)
 def test_what_is_lost_takes_no_place_in_a_count(lose: Loss) -> None:
     rule = Retention.model_validate({"automatic": {"keep_last": 2, "min_keep": 0}})
-    shop = Shelved(wish=PruneWish("shop", rule, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest("shop", TESTER, rule, "Asia/Dhaka"))
     rows = days(4)
     shop.add(*rows)
     lose(shop, rows[1])
@@ -147,7 +147,7 @@ def test_partitions_stand_in_only_while_their_files_are_there() -> None:
         backup(NOW - timedelta(days=back), salt=back, kind=Kind.TABLES, tables_wanted=("goods",), table_counts={})
         for back in (1, 40)
     )
-    shop = Shelved(wish=PruneWish("shop", RULE, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest("shop", TESTER, RULE, "Asia/Dhaka"))
     shop.add(newer, older)
     assert [each.attempt for each in shop.plan().removed] == [older]
     shop.memory.delete([f"shop/tables/goods/backup_date={newer.partition_date}/partition.json"])
@@ -158,7 +158,7 @@ def test_a_selective_backup_stays_when_what_replaces_it_goes_too() -> None:
     narrow = replace(NEWEST, table_counts={"goods": 1})
     wide, chosen = old(2)
     chosen = replace(chosen, kind=Kind.SELECTIVE, backup_id=chosen.backup_id.replace("full", "selective"))
-    shop = Shelved(wish=PruneWish("shop", RULE, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest("shop", TESTER, RULE, "Asia/Dhaka"))
     shop.add(narrow, wide, chosen)
     assert [each.attempt.backup_id for each in shop.plan().removed] == [wide.backup_id]
 
@@ -181,7 +181,7 @@ def test_the_copy_of_a_backup_that_somebody_else_removed_survives(two: Shelved) 
     for stored in two.memory.list(place_of(OLD).prefix):
         second.put(stored.key, [two.memory.get(stored.key)])
     two.ledger.copies.put(Copy(OLD.backup_id, "shop", "s3://second", CopyStatus.GOOD, NOW))
-    ports = replace(two.ports, others=(Shelf("s3://second", second, removals_of(second)),))
+    ports = replace(two.ports, second=Second("s3://second", second))
     prune(two.plan(), two.wish, ports)
     assert len(list(second.list(""))) == 2
 

@@ -22,8 +22,8 @@ from backup_pipeline.core.errors import (
     RefusedError,
     TargetError,
 )
-from backup_pipeline.core.ports import RestorePorts
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.layout import RESTORES
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import (
     Mode,
     RemarkSeverity,
@@ -34,7 +34,6 @@ from backup_pipeline.core.restore.model import (
 )
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.secrets import redact
-from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.restore import requests as life
 from backup_pipeline.operations.restore.requests import (
     Access,
@@ -46,9 +45,9 @@ from backup_pipeline.operations.restore.requests import (
 )
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ports import NOBODY, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
-from backup_pipeline_tests.operations.made import NOBODY
 
 ID = "20261121T120000Z-full-00000001"
 SECRET = "hush-hush"
@@ -79,7 +78,7 @@ class Engine:
     began: list[str] = field(default_factory=list)
     during: Callable[[], object] = lambda: None
 
-    def plan(self, request: RestoreRequest, target: object, ports: RestorePorts) -> RestorePlan:
+    def plan(self, request: RestoreRequest, target: object, ports: Ports) -> RestorePlan:
         if self.planning:
             raise self.planning
         return RestorePlan(
@@ -87,7 +86,7 @@ class Engine:
         )
 
     def run(
-        self, plan: RestorePlan, target: object, ports: RestorePorts, *, safety: Callable[[], str] | None
+        self, plan: RestorePlan, target: object, ports: Ports, *, safety: Callable[[], str] | None
     ) -> RestoreReport:
         self.began.append(plan.backup_id)
         self.during()
@@ -119,15 +118,13 @@ def access(tmp_path: Path) -> Access:
     ledger = MemoryLedger()
     ledger.begin(attempt(ID))
     ledger.end(ID, outcome())
-    ports = RestorePorts(MemoryStore(), ledger, FileFormats(), Silence(), lambda: AT, tmp_path)
+    ports = ports_for_test(store=MemoryStore(), ledger=ledger, alerter=Heard(), clock=lambda: AT, spool=tmp_path)
     return Access(
         ports=ports,
-        alerter=Heard(),
         target=Nowhere(),  # type: ignore[arg-type]
         address=Address("postgresql://app@db:5432/isp", "isp"),
         safety=lambda row, _: f"safe-{row.id}",
         hide=lambda text: redact(text, SECRET),
-        owner=NOBODY,
     )
 
 
@@ -143,8 +140,8 @@ def _row(access: Access, number: int) -> RestoreRow:
 
 
 def _alerts(access: Access) -> list[Alert]:
-    assert isinstance(access.alerter, Heard)
-    return access.alerter.alerts
+    assert isinstance(access.ports.alerter, Heard)
+    return access.ports.alerter.alerts
 
 
 def _actions(access: Access) -> list[str]:
@@ -275,9 +272,9 @@ def test_with_approval_another_person_decides(access: Access, engine: Engine) ->
         life.perform(row, plan, strict, actor=RAHIM)
     assert refused.value.exit_code == 21
     with pytest.raises(RefusedError, match="can not approve it too"):
-        life.approve(row.id, command_line("Rahim"), strict)
+        life.approve(row.id, command_line("Rahim"), strict.ports)
     assert engine.began == []
-    approved = life.approve(row.id, KARIM, strict, reason="checked")
+    approved = life.approve(row.id, KARIM, strict.ports, reason="checked")
     assert (approved.decided_actor, approved.decided_at, approved.decision_reason) == (KARIM, AT, "checked")
     life.perform(row, plan, strict, actor=RAHIM)
     assert _row(access, row.id).status is RestoreStatus.DONE
@@ -287,13 +284,13 @@ def test_with_approval_another_person_decides(access: Access, engine: Engine) ->
 def test_what_was_rejected_never_runs(access: Access, engine: Engine) -> None:
     row = _request(access)
     plan = life.plan_request(row, access)
-    life.approve(row.id, KARIM, access)
-    rejected = life.reject(row.id, KARIM, access, reason="found elsewhere")
+    life.approve(row.id, KARIM, access.ports)
+    rejected = life.reject(row.id, KARIM, access.ports, reason="found elsewhere")
     assert (rejected.status, rejected.decision_reason) == (RestoreStatus.REJECTED, "found elsewhere")
     with pytest.raises(RefusedError, match="rejected"):
         life.perform(row, plan, access, actor=RAHIM)
     with pytest.raises(LedgerError, match="can not become approved"):
-        life.approve(row.id, KARIM, access)
+        life.approve(row.id, KARIM, access.ports)
     assert engine.began == []
 
 
@@ -323,19 +320,19 @@ def test_a_restore_whose_process_died_is_closed_and_told(access: Access) -> None
     dead, alive, waiting = _request(access), _request(access), _request(access)
     for row in (dead, alive):
         access.ledger.restores.change(row.id, RestoreChange(RestoreStatus.RUNNING, started_at=AT))
-    closed = close_abandoned(access, lambda row: row.id == dead.id)
+    closed = close_abandoned(access.ports, lambda row: row.id == dead.id)
     assert [row.id for row in closed] == [dead.id]
     statuses = [_row(access, row.id).status for row in (dead, alive, waiting)]
     assert statuses == [RestoreStatus.FAILED, RestoreStatus.RUNNING, RestoreStatus.REQUESTED]
     assert "ended without a word" in str(_row(access, dead.id).error_message)
     assert len(_alerts(access)) == 1
-    assert close_abandoned(access, lambda _: True) != closed
+    assert close_abandoned(access.ports, lambda _: True) != closed
 
 
 def test_a_request_whose_process_died_before_it_began_is_canceled_in_silence(access: Access) -> None:
     asked = _request(access)
-    assert _row(access, asked.id).owner == access.owner
-    [closed] = close_abandoned(access, lambda row: row.owner == access.owner)
+    assert _row(access, asked.id).owner == access.ports.owner
+    [closed] = close_abandoned(access.ports, lambda row: row.owner == access.ports.owner)
     row = _row(access, closed.id)
     assert (row.id, row.status) == (asked.id, RestoreStatus.CANCELED)
     assert "Nothing was touched" in str(row.error_message)
@@ -343,16 +340,18 @@ def test_a_request_whose_process_died_before_it_began_is_canceled_in_silence(acc
 
 
 def test_files_of_dead_restores_go_when_none_runs(access: Access) -> None:
+    spool = access.ports.spool / RESTORES
+    spool.mkdir()
     for name, hours in (("dead", 2), ("new", 0)):
-        (access.ports.spool / name).mkdir()
+        (spool / name).mkdir()
         at = (AT - timedelta(hours=hours)).timestamp()
-        os.utime(access.ports.spool / name, (at, at))
+        os.utime(spool / name, (at, at))
     row = _request(access)
     access.ledger.restores.change(row.id, RestoreChange(RestoreStatus.RUNNING, started_at=AT))
     tidy(access, lambda _: False)
-    assert len(list(access.ports.spool.iterdir())) == 2
+    assert len(list(spool.iterdir())) == 2
     tidy(access, lambda _: True)
-    assert [folder.name for folder in access.ports.spool.iterdir()] == ["new"]
+    assert [folder.name for folder in spool.iterdir()] == ["new"]
     assert _row(access, row.id).status is RestoreStatus.FAILED
 
 
@@ -361,12 +360,12 @@ def test_the_run_of_a_request_that_died_ends_it_and_one_without_a_row_is_told(ac
     of_run = replace(access, run_id="r1")
     waiting, running = _request(of_run), _request(of_run)
     access.ledger.restores.change(running.id, RestoreChange(RestoreStatus.RUNNING, started_at=AT))
-    assert [row.id for row in end_restore_run("r1", "isp", error, access, needs_approval=True)] == [running.id]
+    assert [row.id for row in end_restore_run("r1", "isp", error, access.ports, needs_approval=True)] == [running.id]
     assert _row(access, waiting.id).status is RestoreStatus.REQUESTED
-    assert [row.id for row in end_restore_run("r1", "isp", error, access, needs_approval=False)] == [waiting.id]
+    assert [row.id for row in end_restore_run("r1", "isp", error, access.ports, needs_approval=False)] == [waiting.id]
     assert [alert.title for alert in _alerts(access)] == [
         f"Restore failed: isp into isp (request {running.id})",
         f"Restore failed: isp into isp (request {waiting.id})",
     ]
-    assert end_restore_run("r9", "isp", error, access, needs_approval=False) == []
+    assert end_restore_run("r9", "isp", error, access.ports, needs_approval=False) == []
     assert _alerts(access)[-1].title == "Restore failed: isp"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +13,10 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.restore.model import Action, LoadedColumn, Name, RestorePlan, RestoreRequest, TableRestore
 from backup_pipeline.operations.browse import stored_manifest
-from backup_pipeline.operations.restore.safety import SafetyMeans, SafetyRequest, safety_backup
+from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL, Made
-from backup_pipeline_tests.operations.made import NOBODY, Place
+from backup_pipeline_tests.operations.made import Place
 
 
 def _table(name: str, target: Name, rows_now: int | None, *columns: str) -> TableRestore:
@@ -28,10 +27,6 @@ def _table(name: str, target: Name, rows_now: int | None, *columns: str) -> Tabl
 def _plan(*tables: TableRestore) -> RestorePlan:
     at = datetime.now(UTC)
     return RestorePlan(RestoreRequest("x"), "x", "shop", at, "url", "shop", tables, (), safety_backup=True)
-
-
-def _means(place: Place, url: str) -> SafetyMeans:
-    return SafetyMeans(place.ports(url), NOBODY, lambda *_: nullcontext())
 
 
 def _row(place: Place, backup_id: str) -> Attempt:
@@ -56,7 +51,7 @@ def test_the_tables_of_the_target_are_in_the_store_as_they_are_now(
         _table("sold", ("rescued", "sold"), 7, "id", "at"),
         _table("gone", ("public", "gone"), None),
     )
-    backup_id = safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), _means(place, fresh_database))
+    backup_id = safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), place.ports(fresh_database))
     row = _row(place, backup_id)
     assert (row.status, row.kind, row.catalog) == (Status.SUCCESS, "selective", "shop_before_restore")
     assert (row.reason, row.actor) == ("before restore 7", RAHIM)
@@ -78,13 +73,12 @@ def test_one_that_fails_says_so_in_its_row_and_stops_the_restore(
         session.execute(SHOP_SQL)
     place = Place(tmp_path, made.store, made.ledger)
     plan = _plan(_table("goods", ("public", "goods"), 500))
-    means = _means(place, fresh_database)
 
     def full(*_: object) -> None:
         raise BackupError("The store is full.")
 
     store = type("Full", (type(made.store),), {"put_file": full, "put": full})()
     with pytest.raises(BackupError, match="The store is full"):
-        safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), replace(means, ports=replace(means.ports, store=store)))
+        safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), replace(place.ports(fresh_database), store=store))
     [row] = made.ledger.list(catalog="shop_before_restore")
     assert (row.status, "The store is full" in str(row.error_message)) == (Status.FAILED, True)
