@@ -62,7 +62,7 @@ def tell_failure(error: Exception, *, as_json: bool, debug: bool) -> int:
     if debug:
         sys.stderr.write(redact("".join(traceback.format_exception(error))))
     code = getattr(error, "exit_code", 1)
-    what, do = _told(error)
+    what, do = _described(error)
     if as_json:
         line = {"message_type": "exit_error", "code": code, "message": what, "what_to_do": do}
         sys.stderr.write(json_text(line) + "\n")
@@ -74,13 +74,14 @@ def tell_failure(error: Exception, *, as_json: bool, debug: bool) -> int:
     return int(code)
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _described(error: Exception) -> tuple[str, str]:
     if isinstance(error, BackupError):
         return redact(error.what), redact(error.do)
     if say := getattr(error, "format_message", None):  # Typer's own: a wrong option or argument
         return redact(str(say())), "`--help` shows what is allowed."
-    said = " ".join(in_our_words(error).split())
-    return redact(said), "This was not foreseen. Run it again with --debug, and report it."
+    return redact(
+        " ".join(in_our_words(error).split())
+    ), "This was not foreseen. Run it again with --debug, and report it."
 
 
 PROGRAM = "backup-pipeline"

@@ -31,14 +31,14 @@ def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
         return ages_of(watched(at.settings, names), second.url if second else "", at.ledger, at.clock())
 
 
-def ages_as_json(one: CopyAge) -> Mapping[str, object]:
+def ages_as_json(copy: CopyAge) -> Mapping[str, object]:
     """The same for JSON."""
     return {
-        "catalog": one.catalog,
-        "store": one.store,
-        "newest": one.newest.backup_id if one.newest else None,
-        "age_s": int(one.age.total_seconds()) if one.age else None,
-        "stale": one.stale.what if one.stale else None,
+        "catalog": copy.catalog,
+        "store": copy.store,
+        "newest": copy.newest.backup_id if copy.newest else None,
+        "age_s": int(copy.age.total_seconds()) if copy.age else None,
+        "stale": copy.stale.what if copy.stale else None,
     }
 
 
@@ -51,45 +51,46 @@ def nagios_line(
 ) -> tuple[str, int]:
     """The line and the exit code; an error is an answer too. A second store that is stale is a warning."""
     try:
-        stands, second = ask(), ask_second()
-        stale = [_one_line(one.stale.what) for one in second if one.stale]
+        states, second = ask(), ask_second()
+        stale = [_one_line(copy.stale.what) for copy in second if copy.stale]
     except LedgerError as error:
         return _line(CRITICAL, f"the ledger can not be read, so no backup can be made: {_one_line(error.what)}")
     except BackupError as error:
         return _line(UNKNOWN, _one_line(f"{error.what} {error.do}"))
     except Exception as error:  # noqa: BLE001  # a monitor takes 1, Python's own code, for a mere warning
         return _line(UNKNOWN, _one_line(in_our_words(error)))
-    worst = max((_code(one) for one in stands), default=OK)
-    told = [_told(one) for one in stands if _code(one) == worst and not (stale and worst == OK)]
-    line, code = _line(max(worst, WARNING if stale else OK), " ".join([*told, *stale]) or "there is no catalog")
-    return f"{line} | {' '.join([*map(_data, stands), *map(_second_data, second)])}", code
+    worst = max(map(_code, states), default=OK)
+    worst_of = [_sentence(each) for each in states if _code(each) == worst and not (stale and worst == OK)]
+    line, code = _line(max(worst, WARNING if stale else OK), " ".join([*worst_of, *stale]) or "there is no catalog")
+    return f"{line} | {' '.join([*map(_data, states), *map(_second_data, second)])}", code
 
 
-def _code(one: Freshness) -> int:
-    if not one.overdue:
+def _code(catalog: Freshness) -> int:
+    if not catalog.overdue:
         return OK
-    return WARNING if one.running else CRITICAL
+    return WARNING if catalog.running else CRITICAL
 
 
-def _told(one: Freshness) -> str:
-    if one.state is DueState.FRESH and one.newest_at is not None:
-        return f"{one.catalog}: the newest good backup began {age(one.newest_at, one.at)}."
-    return one.what
+def _sentence(catalog: Freshness) -> str:
+    if catalog.state is DueState.FRESH and catalog.newest_at is not None:
+        return f"{catalog.catalog}: the newest good backup began {age(catalog.newest_at, catalog.at)}."
+    return catalog.what
 
 
 def _line(code: int, text: str) -> tuple[str, int]:
     return f"BACKUP {_WORDS[code]} - {text.replace('|', '/')}", code
 
 
-def _data(one: Freshness) -> str:
+def _data(catalog: Freshness) -> str:
     """`label=value`; U is Nagios's own word for a value that is not known."""
-    seconds = "U" if one.age_s is None else f"{one.age_s}s"
-    return f"{one.catalog}_age={seconds} {one.catalog}_missed={len(one.missed)} {one.catalog}_failed={one.failed}"
+    seconds = "U" if catalog.age_s is None else f"{catalog.age_s}s"
+    values = {"age": seconds, "missed": len(catalog.missed), "failed": catalog.failed}
+    return " ".join(f"{catalog.catalog}_{name}={value}" for name, value in values.items())
 
 
-def _second_data(one: CopyAge) -> str:
-    seconds = "U" if one.age is None else f"{int(one.age.total_seconds())}s"
-    return f"{one.catalog}_second_age={seconds} {one.catalog}_second_stale={int(one.stale is not None)}"
+def _second_data(copy: CopyAge) -> str:
+    seconds = "U" if copy.age is None else f"{int(copy.age.total_seconds())}s"
+    return f"{copy.catalog}_second_age={seconds} {copy.catalog}_second_stale={int(copy.stale is not None)}"
 
 
 def _one_line(text: str) -> str:
@@ -108,7 +109,7 @@ def check(
     nagios: Annotated[
         bool, typer.Option("--nagios", help="One line with performance data, and Nagios's exit codes 0 to 3.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: how each catalog stands.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: how each catalog states.")] = False,
 ) -> None:
     """Say whether every backup that should exist does: by each catalog's schedule and grace, and the ledger's rows.
 
@@ -134,18 +135,18 @@ def check(
         line, code = nagios_line(lambda: _watched(catalog or ()), lambda: second_ages(catalog or ()))
         print_line(visible(line))
         raise typer.Exit(code)
-    stands, second = _watched(catalog or ()), second_ages(catalog or ())
+    states, second = _watched(catalog or ()), second_ages(catalog or ())
     channels = _channels()
     if as_json:
-        fresh = not any(one.overdue for one in stands)
-        ages = [ages_as_json(one) for one in second]
-        print_json({"fresh": fresh, "catalogs": stands, "second_store": ages, "channels": channels})
+        fresh = not any(each.overdue for each in states)
+        ages = [ages_as_json(copy) for copy in second]
+        print_json({"fresh": fresh, "catalogs": states, "second_store": ages, "channels": channels})
     else:
-        draw(freshness_document(stands, second))
+        draw(freshness_document(states, second))
         if not channels:
             note_console().print(_NOBODY, markup=False, soft_wrap=True)
-    _raise_overdue(stands)
-    for stale in (one.stale for one in second if one.stale):
+    _raise_overdue(states)
+    for stale in (copy.stale for copy in second if copy.stale):
         raise stale
 
 
@@ -165,11 +166,11 @@ def _watched(names: Sequence[str]) -> Sequence[Freshness]:
         return watch_all(wanted, at.ports, declared=declared)
 
 
-def _raise_overdue(stands: Sequence[Freshness]) -> None:
+def _raise_overdue(states: Sequence[Freshness]) -> None:
     """The error of all that is overdue."""
     from backup_pipeline.core.due import DO
     from backup_pipeline.core.errors import StaleError
 
-    overdue = [one.what for one in stands if one.overdue]
+    overdue = [each.what for each in states if each.overdue]
     if overdue:
         raise StaleError(" ".join(overdue), do=DO)

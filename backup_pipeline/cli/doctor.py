@@ -78,8 +78,7 @@ def _ready(stack: ExitStack) -> Settings:
 def _chosen(settings: Settings, names: Sequence[str] | None) -> Sequence[Catalog]:
     from backup_pipeline.wiring.watch import watched
 
-    found = watched(settings)
-    known = [one.catalog for one in found]
+    known = [catalog.catalog for catalog in watched(settings)]
     own = [name for name in (settings.catalog, *settings.source_urls) if name in known]
     return watched(settings, list(dict.fromkeys(names or own or known[:1])))
 

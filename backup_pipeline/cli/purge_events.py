@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import invoked_settings, print_json
-from backup_pipeline.presentation.terminal import result_console
+from backup_pipeline.presentation.document import Minute, document, line, size, text_of
+from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,13 +64,9 @@ def _age(older_than: str, settings: Settings) -> timedelta:
 
 
 def _show(plan: PurgePlan, removed: int, *, confirmed: bool) -> None:
-    from rich.filesize import decimal
-
-    said = f"of {len(plan.runs)} runs that ended before {plan.before:%Y-%m-%d %H:%M} UTC, and their compute logs"
-    console = result_console()
+    ended = f"of {len(plan.runs)} runs that ended before {text_of(Minute(plan.before))}, and their compute logs"
     if confirmed:
-        console.print(f"Removed {removed:,} events ({decimal(plan.bytes)}) {said}.", soft_wrap=True)
+        draw(document(line(f"Removed {removed:,} events ({size(plan.bytes)}) {ended}.")))
         return
-    console.print(f"Would remove {plan.events:,} events ({decimal(plan.bytes)}) {said}.", soft_wrap=True)
-    if plan.runs:
-        console.print("Nothing was removed: add --confirm.")
+    hint = [line("Nothing was removed: add --confirm.")] if plan.runs else []
+    draw(document(line(f"Would remove {plan.events:,} events ({size(plan.bytes)}) {ended}."), *hint))
