@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from benchmarks.values import Timing
 
 

@@ -16,7 +16,7 @@ from urllib.request import Request, build_opener
 from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Delivery, Signal
 from backup_pipeline.core.errors import in_our_words
 from backup_pipeline.core.ports import Alerter
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,7 @@ from apprise.manager_plugins import NotificationManager
 
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.errors import in_our_words
-from backup_pipeline.core.secrets import redact
-from backup_pipeline.core.text import visible
+from backup_pipeline.core.text import redact, visible
 
 _EVERY_SERVICE = "Its form for every service is in Apprise's documentation, or `apprise --details` lists it."
 _MAIL = {"mailto", "mailtos"}

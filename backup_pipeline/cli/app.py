@@ -33,7 +33,7 @@ from backup_pipeline.cli.stats import calendar, stats
 from backup_pipeline.cli.up import demo, serve, up
 from backup_pipeline.cli.verify import verify
 from backup_pipeline.core.errors import BackupError, in_our_words
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.presentation.terminal import note_console
 from backup_pipeline.wiring.private import owner_only
 

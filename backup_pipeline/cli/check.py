@@ -11,8 +11,7 @@ from backup_pipeline.cli.options import invoked_settings, opened, print_json, pr
 from backup_pipeline.core.copies import CopyAge
 from backup_pipeline.core.due import DueState, Freshness
 from backup_pipeline.core.errors import BackupError, LedgerError, in_our_words
-from backup_pipeline.core.secrets import redact
-from backup_pipeline.core.text import visible
+from backup_pipeline.core.text import redact, visible
 from backup_pipeline.core.verification import age
 from backup_pipeline.presentation.health import freshness_document
 from backup_pipeline.presentation.terminal import draw, note_console

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import Backup, OfCatalog, Opened, opened, print_json
-from backup_pipeline.core.drill.model import DrillReport, Fault
+from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError, StaleError
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.terminal import SafeConsole, draw, note_console

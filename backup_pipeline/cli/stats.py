@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import Opened, opened, print_json
-from backup_pipeline.core.calendar import Calendar
+from backup_pipeline.core.due import Calendar
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.statistics import Statistics

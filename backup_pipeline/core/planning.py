@@ -31,7 +31,7 @@ from backup_pipeline.core.relations import (
     RelationKind,
     split_reference,
 )
-from backup_pipeline.core.secrets import looks_secret
+from backup_pipeline.core.text import looks_secret
 
 
 def references_of(catalog: Catalog, table: str, relation: Relation) -> tuple[ForeignKey, ...]:

@@ -10,8 +10,7 @@ from enum import StrEnum
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.relations import Column, ColumnSequence, DatabaseSequence, ForeignKey, Relation
 from backup_pipeline.core.restore.dump import Token, TokenKind, name_at, tokens
-from backup_pipeline.core.secrets import MASK
-from backup_pipeline.core.text import name_sql
+from backup_pipeline.core.text import MASK, name_sql
 
 US_PER_DAY = 86_400_000_000
 DAYS_BEFORE_2000 = 10_957

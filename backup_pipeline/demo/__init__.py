@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from backup_pipeline.core.errors import RefusedError, SourceError, SourceUnavailableError, UsageError
-from backup_pipeline.core.secrets import redact, redact_url, url_secrets
+from backup_pipeline.core.text import redact, redact_url, url_secrets
 
 BACKUP_ROLE = "isp_backup"
 SECRET_MARK = "s3cr3t-"  # noqa: S105 — what every secret of the demo starts with, so that a test can look for a leak

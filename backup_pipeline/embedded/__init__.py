@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from backup_pipeline.core.errors import BackupError, LockedError, UsageError
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.embedded.cluster import (
     LOOPBACK,
     SUPERUSER,

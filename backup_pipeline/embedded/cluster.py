@@ -28,7 +28,7 @@ import psycopg
 from psycopg.pq import Conninfo
 
 from backup_pipeline.core.errors import BackupError, LockedError, SettingsError
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.embedded.supervise import ProcessUser, run_dependent
 from backup_pipeline.postgres.programs import Binaries
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError, SettingsError
 from backup_pipeline.core.ledger import Attempt, Owner, Status
-from backup_pipeline.core.secrets import is_unambiguous, redact, redact_url, url_secrets
+from backup_pipeline.core.text import is_unambiguous, redact, redact_url, url_secrets
 
 _WAITING_HELPS = ("08", "40", "53", "57P", "55P03")
 """SQLSTATE: connection, serialization and deadlock, resources, shutdown and start-up, lock not available."""

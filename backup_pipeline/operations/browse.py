@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from backup_pipeline.core.calendar import Calendar, calendar
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.due import Calendar, calendar
 from backup_pipeline.core.errors import DecryptError, NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.keys import seal_in
 from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace

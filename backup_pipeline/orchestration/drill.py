@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.drill.model import DrillReport, Fault
+from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError, StaleError, UsageError
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault

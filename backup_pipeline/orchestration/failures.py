@@ -13,7 +13,7 @@ from backup_pipeline.core.alerts import Delivery
 from backup_pipeline.core.errors import BackupError, ExportFailedError, in_our_words
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ledger, Ports
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.restore.requests import close_abandoned

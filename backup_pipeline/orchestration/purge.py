@@ -19,7 +19,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, in_our_words
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.orchestration.failures import failure
 from backup_pipeline.orchestration.resources import BackupResource

@@ -11,7 +11,7 @@ import dagster as dg
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
 from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.drill import end_drill_run

@@ -26,7 +26,7 @@ from psycopg.pq import Conninfo
 from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.core.secrets import is_unambiguous, redact, redact_url
+from backup_pipeline.core.text import is_unambiguous, redact, redact_url
 
 
 @cache

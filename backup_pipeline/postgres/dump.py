@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from psycopg.conninfo import make_conninfo
 
 from backup_pipeline.core.errors import BackupError, SourceError, SourceUnavailableError
-from backup_pipeline.core.secrets import HIDDEN, looks_secret
-from backup_pipeline.core.text import full_name_sql
+from backup_pipeline.core.text import HIDDEN, full_name_sql, looks_secret
 from backup_pipeline.postgres.connection import Endpoint, Patience, application_of
 from backup_pipeline.postgres.errors import way_out
 from backup_pipeline.postgres.programs import Program

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from backup_pipeline.core.plans import DAYS_BEFORE_2000, TEXT, US_BEFORE_2000, US_PER_DAY, LookUp, TablePlan
 from backup_pipeline.core.relations import Column, Relation, RelationKind
-from backup_pipeline.core.secrets import MASK
+from backup_pipeline.core.text import MASK
 from backup_pipeline.postgres.copy_stream import CopyForm, Storage
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backup_pipeline.core.drill.model import DrillReport, How, TableDrill
+from backup_pipeline.core.drill import DrillReport, How, TableDrill
 from backup_pipeline.presentation.document import (
     Block,
     Item,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from backup_pipeline.core.calendar import Calendar, Day
+from backup_pipeline.core.due import Calendar, Day
 from backup_pipeline.core.statistics import Growth, Statistics
 from backup_pipeline.presentation.document import (
     Block,

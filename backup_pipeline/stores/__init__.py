@@ -9,7 +9,7 @@ from backup_pipeline.core.doctor import Bucket
 from backup_pipeline.core.errors import SettingsError, StoreError
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.retention.prune import Removals
-from backup_pipeline.core.secrets import redact_url
+from backup_pipeline.core.text import redact_url
 from backup_pipeline.stores.directory import DirectoryRemovals, DirectoryStore, PlainRemovals
 from backup_pipeline.stores.keys import check_key
 from backup_pipeline.stores.s3 import S3Settings

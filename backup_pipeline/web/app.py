@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from backup_pipeline import __version__
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ledger, Ports
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.operations.stats import prometheus_text
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import ports_over

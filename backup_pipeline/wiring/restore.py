@@ -13,7 +13,7 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import RestorePlan
 from backup_pipeline.core.restore.requests import RestoreRow, protected_name
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.operations.restore.requests import Access, Address, Safety
 from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
 from backup_pipeline.postgres.connection import parse_endpoint

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from backup_pipeline.core.drill import DrillFinding, DrillReport, Fault, How, Injection, Stages, found, unnoticed
 from backup_pipeline.core.drill.compare import Pair, judged, with_other_program
 from backup_pipeline.core.drill.definitions import alone, constant, nullable, roles
-from backup_pipeline.core.drill.model import DrillFinding, DrillReport, Fault, How, Injection, Stages, found, unnoticed
 from backup_pipeline.core.drill.objects import MadeObjects, NumberedTable, UniqueIndex, inspected, planned_insert
 from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
 from backup_pipeline.core.restore.dump import Dump, DumpEntry, split_dump

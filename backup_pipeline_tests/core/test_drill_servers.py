@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from backup_pipeline.core.drill import permitted
 from backup_pipeline.core.drill.definitions import Extension, Installation, ServerNeeds, beside, fitting, needs_of
-from backup_pipeline.core.drill.model import permitted
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.restore.dump import Dump, DumpEntry
 

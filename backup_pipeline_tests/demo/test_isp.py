@@ -13,7 +13,7 @@ from psycopg import sql
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.rules import Back, parse_sheet_source
 from backup_pipeline.core.errors import RefusedError, SourceError, SourceUnavailableError, UsageError
-from backup_pipeline.core.secrets import looks_secret
+from backup_pipeline.core.text import looks_secret
 from backup_pipeline.demo import (
     APPLICATION_TABLES,
     BACKUP_ROLE,

@@ -13,7 +13,7 @@ from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shr
 from backup_pipeline.core.catalog.rules import parse_sheet_source
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.relations import RelationKind
-from backup_pipeline.core.secrets import MASK
+from backup_pipeline.core.text import MASK
 from backup_pipeline_tests.core.values import database, points, relation
 
 DOC = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text(encoding="utf-8")

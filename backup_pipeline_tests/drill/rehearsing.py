@@ -13,7 +13,7 @@ import psycopg
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.catalog.draft import draft_catalog
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.drill.model import DrillReport, Fault, TableDrill
+from backup_pipeline.core.drill import DrillReport, Fault, TableDrill
 from backup_pipeline.core.drill.objects import Workshop
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, AuditEvent

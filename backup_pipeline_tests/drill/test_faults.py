@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.drill.model import BLIND, Fault
+from backup_pipeline.core.drill import BLIND, Fault
 from backup_pipeline.core.errors import BackupError, NotFoundError, StaleError, VerificationError
 from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline_tests.drill.rehearsing import Rehearsing, backed_up, run

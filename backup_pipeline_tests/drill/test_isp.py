@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backup_pipeline.catalogs import load_catalog
-from backup_pipeline.core.drill.model import How
+from backup_pipeline.core.drill import How
 from backup_pipeline.demo import create_isp
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.drill.rehearsing import backed_up, said, table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.drill.model import How
+from backup_pipeline.core.drill import How
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted, run
 from backup_pipeline_tests.servers.pagila import load_pagila, needs_pagila
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.core.drill.model import Fault, How
+from backup_pipeline.core.drill import Fault, How
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted, run, said, table

@@ -12,7 +12,7 @@ import pytest
 
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.ports.people import Event, StageStarted
-from backup_pipeline.core.secrets import url_secrets
+from backup_pipeline.core.text import url_secrets
 from backup_pipeline.orchestration.launch import RunResult
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.installation import Installation

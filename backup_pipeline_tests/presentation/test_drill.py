@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from backup_pipeline.core.drill.model import (
+from backup_pipeline.core.drill import (
     DrillFinding,
     DrillRemark,
     DrillReport,

@@ -18,7 +18,7 @@ from backup_pipeline.core.catalog.secret_columns import can_hold_secret, secret_
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.names import sheet_file
 from backup_pipeline.core.relations import Column, Database, ForeignKey, Relation, write_relation
-from backup_pipeline.core.secrets import looks_secret
+from backup_pipeline.core.text import looks_secret
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BETWEEN_WORDS = re.compile(r"[\x00-/:-@\[-`{-\x7f\s]+")

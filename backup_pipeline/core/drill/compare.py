@@ -9,11 +9,11 @@ from typing import Literal
 from backup_pipeline.core.catalog.model import Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.catalog.rules import quote_name
 from backup_pipeline.core.comparison import shown_columns
-from backup_pipeline.core.drill.model import DrillFinding, DrillRemark, How
+from backup_pipeline.core.drill import DrillFinding, DrillRemark, How
 from backup_pipeline.core.manifest import FileEntry, Manifest, SheetColumnEntry, TableEntry
 from backup_pipeline.core.relations import write_relation
 from backup_pipeline.core.restore.tables import source_of
-from backup_pipeline.core.secrets import looks_secret
+from backup_pipeline.core.text import looks_secret
 
 _HELD = "the backup holds it"
 

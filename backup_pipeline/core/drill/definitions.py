@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from backup_pipeline.core.drill.model import Amendment, DrillRemark
+from backup_pipeline.core.drill import Amendment, DrillRemark
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.plans import type_name

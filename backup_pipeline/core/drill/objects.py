@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+from backup_pipeline.core.drill import DrillFinding, DrillRemark, ObjectCount
 from backup_pipeline.core.drill.definitions import ServerNeeds
-from backup_pipeline.core.drill.model import DrillFinding, DrillRemark, ObjectCount
 from backup_pipeline.core.ports import Formats, RestoreTarget, Source, Store
 from backup_pipeline.core.restore.dump import Dump, DumpEntry, Token, items
 from backup_pipeline.core.restore.model import Name, SchemaSteps, TargetColumn

@@ -14,7 +14,7 @@ from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefus
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
 from backup_pipeline.core.restore.model import TableRestore
-from backup_pipeline.core.secrets import looks_secret
+from backup_pipeline.core.text import looks_secret
 
 Which = Literal["first", "second"]
 FIRST: Which = "first"

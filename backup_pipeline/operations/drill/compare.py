@@ -12,6 +12,17 @@ from backup_pipeline import __version__
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.comparison import NotComparableError
+from backup_pipeline.core.drill import (
+    Amendment,
+    DrillFinding,
+    DrillRemark,
+    Fault,
+    How,
+    InsertTrial,
+    Stages,
+    TableDrill,
+    permitted,
+)
 from backup_pipeline.core.drill.compare import (
     CSV,
     PARQUET,
@@ -24,17 +35,6 @@ from backup_pipeline.core.drill.compare import (
     with_other_program,
 )
 from backup_pipeline.core.drill.definitions import ServerNeeds, amended, beside, needs_of
-from backup_pipeline.core.drill.model import (
-    Amendment,
-    DrillFinding,
-    DrillRemark,
-    Fault,
-    How,
-    InsertTrial,
-    Stages,
-    TableDrill,
-    permitted,
-)
 from backup_pipeline.core.drill.objects import (
     Fingerprint,
     Fingerprints,

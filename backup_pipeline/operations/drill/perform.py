@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from backup_pipeline.core.alerts import Alert, Severity
-from backup_pipeline.core.drill.model import DrillReport, Fault, Injection, blind, found, unnoticed
+from backup_pipeline.core.drill import DrillReport, Fault, Injection, blind, found, unnoticed
 from backup_pipeline.core.drill.objects import OpenWorkshop
 from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from backup_pipeline.core.drill.model import (
+from backup_pipeline.core.drill import (
     DrillFinding,
     DrillRemark,
     DrillReport,

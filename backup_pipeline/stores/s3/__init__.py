@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backup_pipeline.core.errors import SettingsError, StoreError
-from backup_pipeline.core.secrets import redact_url
+from backup_pipeline.core.text import redact_url
 
 ALGORITHMS = ("AES256", "aws:kms", "aws:kms:dsse")
 

@@ -25,7 +25,7 @@ from backup_pipeline.core.errors import (
     StoreUnavailableError,
 )
 from backup_pipeline.core.ports.store import Protection
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.stores.s3 import Lock, S3Settings, is_aws
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backup_pipeline.core.catalog.secret_columns import secret_kind
-from backup_pipeline.core.secrets import looks_secret
+from backup_pipeline.core.text import looks_secret
 from backup_pipeline_tests.core.labelled_columns import HELD_OUT, TUNED, Labelled, labelled
 
 

@@ -33,7 +33,7 @@ from backup_pipeline.core.restore.model import (
     RestoreRequest,
 )
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
-from backup_pipeline.core.secrets import redact
+from backup_pipeline.core.text import redact
 from backup_pipeline.operations.restore import requests as life
 from backup_pipeline.operations.restore.requests import (
     Access,

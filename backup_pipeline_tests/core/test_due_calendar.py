@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.core.calendar import Day, calendar
-from backup_pipeline.core.due import due_row
+from backup_pipeline.core.due import Day, calendar, due_row
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.verification import Level, Verification

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.secrets import HIDDEN, looks_secret, redact, redact_url, url_secrets
+from backup_pipeline.core.text import HIDDEN, looks_secret, redact, redact_url, url_secrets
 from backup_pipeline_tests.core.encoded import encoded_somehow
 
 PW = "hunter2"
