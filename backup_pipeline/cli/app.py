@@ -27,7 +27,7 @@ from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.prune import prune
 from backup_pipeline.cli.purge_events import purge_events
 from backup_pipeline.cli.rebuild import rebuild
-from backup_pipeline.cli.restore.command import restore
+from backup_pipeline.cli.restore.command import RESTORE_HELP, restore
 from backup_pipeline.cli.restore.requests import restores_app
 from backup_pipeline.cli.stats import calendar, stats
 from backup_pipeline.cli.up import demo, serve, up
@@ -111,7 +111,7 @@ app.command()(stats)
 app.command()(download)
 app.command()(url)
 app.command()(copy)
-app.command()(restore)
+app.command(help=RESTORE_HELP)(restore)
 app.add_typer(restores_app)
 app.add_typer(alerts_app)
 app.add_typer(catalog_app)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import FromStore, OfCatalog, invoked_settings, opened, print_json, print_line
-from backup_pipeline.core.restore.requests import Which
+from backup_pipeline.core.restore.model import Which
 from backup_pipeline.presentation.terminal import note_console
 
 if TYPE_CHECKING:

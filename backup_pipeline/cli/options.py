@@ -18,7 +18,7 @@ import typer
 
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, UsageError
-from backup_pipeline.core.restore.requests import FIRST, SECOND, Which
+from backup_pipeline.core.restore.model import FIRST, SECOND, Which
 from backup_pipeline.core.retention.prune import Versions
 from backup_pipeline.core.text import acts
 from backup_pipeline.presentation.terminal import note_console

@@ -9,7 +9,7 @@ import typer
 
 from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, invoked_settings, print_json
 from backup_pipeline.core.errors import PartialError
-from backup_pipeline.core.restore.requests import SECOND, Which
+from backup_pipeline.core.restore.model import SECOND, Which
 from backup_pipeline.presentation.health import rebuild_document
 from backup_pipeline.presentation.terminal import draw, note_console, result_console
 

@@ -9,7 +9,7 @@ import typer
 
 from backup_pipeline.cli.options import Backup, FromStore, OfCatalog, Opened, opened, parse_duration, print_json
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
-from backup_pipeline.core.restore.requests import Which
+from backup_pipeline.core.restore.model import Which
 from backup_pipeline.core.verification import Level, VerifyReport, parse_sample
 from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.presentation.verification import verification_document

@@ -20,7 +20,7 @@ from backup_pipeline.core.manifest.outline import Outline, hidden, read_outline
 from backup_pipeline.core.names import MOST_DOCUMENT, Kind, parse_backup_id, whole
 from backup_pipeline.core.ports import Formats, Ledger, Store
 from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
-from backup_pipeline.core.restore.requests import FIRST, Which
+from backup_pipeline.core.restore.model import FIRST, Which
 from backup_pipeline.core.schedule import day_end, local_date
 from backup_pipeline.core.verification import has_failed
 from backup_pipeline.operations.streams import Ranges

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.restore.model import FIRST, Which
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import store_url
@@ -20,8 +21,8 @@ from backup_pipeline.wiring.ports import open_ports
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
 
-    from backup_pipeline.operations.restore.requests import Access
-    from backup_pipeline.wiring.restore import Target
+    from backup_pipeline.operations.restore.requests import TargetDatabase
+    from backup_pipeline.wiring.restore import NamedTarget
 
 
 class NoS3(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
@@ -102,10 +103,12 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
             yield ports
 
     @contextmanager
-    def open_restore(self, catalog: Catalog, target: "Target", *, second: bool = False) -> Iterator["Access"]:
-        """Everything a restore into `target` needs, closed at the end. Nothing connects before it is used."""
-        from backup_pipeline.wiring.restore import open_access
+    def open_restore(
+        self, catalog: Catalog, target: "NamedTarget", *, store: Which = FIRST
+    ) -> Iterator[tuple["TargetDatabase", Ports]]:
+        """The target of a restore, and the ports of one that reads `store`. Nothing connects before it is used."""
+        from backup_pipeline.wiring.restore import open_restore
 
         progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
-        with open_access(self.settings, target, catalog.catalog, s3=s3, progress=progress, second=second) as access:
-            yield access
+        with open_restore(self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store) as opened:
+            yield opened

@@ -1,8 +1,8 @@
-"""How the plan and the report of a restore look in the Dagster UI."""
+"""Restores in Dagster: a job that performs what was approved, with its plan and report in the event log."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -10,24 +10,18 @@ import dagster as dg
 from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import RestorePlan, RestoreRemark, RestoreReport
-from backup_pipeline.core.restore.requests import SECOND, RestoreRow, check_approved_plan, check_may_run, protected_name
-from backup_pipeline.operations.leases import Heartbeat
-from backup_pipeline.operations.restore.requests import (
-    Access,
-    check_refusals,
-    find_request,
-    perform,
-    plan_request,
-    tidy,
-)
+from backup_pipeline.core.restore.requests import RestoreRow, protected_name
+from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
+from backup_pipeline.operations.restore.sequence import Confirmation
+from backup_pipeline.operations.restore.sequence import restore as perform_restore
 from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG, RestoreConfig
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import restore_job_name, restore_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.markdown import bullets, plain
-from backup_pipeline.wiring.ports import is_dead_restore
-from backup_pipeline.wiring.restore import Target, target_of
+from backup_pipeline.wiring.restore import target_of
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 
@@ -101,11 +95,23 @@ def _record(report: RestoreReport, at: int) -> dg.TableRecord:
 
 
 @dataclass(frozen=True)
-class _Approved:
-    """A request that was approved, and the database it is for, as the settings know it."""
+class RunDoor:
+    """Shows a restore in the event log of its run. Whoever approved this very plan has confirmed what it changes."""
 
-    row: RestoreRow
-    target: Target
+    log: dg.DagsterLogManager
+    hide: Callable[[str], str]
+
+    def show(self, row: RestoreRow, plan: RestorePlan) -> None:
+        """Log the plan."""
+        self.log.info(self.hide(plan_markdown(plan)))
+
+    def confirm(self, row: RestoreRow, plan: RestorePlan) -> Confirmation:
+        """The approval confirms."""
+        return Confirmation(plan.confirm_name)
+
+    def watching(self, row: RestoreRow, progress: Progress) -> AbstractContextManager[Progress]:
+        """Nothing but what the ports' own progress tells."""
+        return nullcontext(progress)
 
 
 def restore_job(catalog: Catalog) -> dg.JobDefinition:
@@ -120,17 +126,18 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
         context: dg.OpExecutionContext, config: RestoreConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log):
-            approved = _approved(config.request, backups, catalog)
-        opened = backups.open_restore(catalog, approved.target, second=approved.row.store == SECOND)
-        with told_as_failure(context.log, approved.target.hide), opened as access:
-            run = replace(
-                access,
-                attended=False,
-                needs_approval=True,
-                run_id=context.run.run_id,
-                run_url=backups.run_url(context.run.run_id),
+            row = _approved(config.request, backups, catalog)
+            named = target_of(row, backups.settings, None, to_source=False)
+        opened = backups.open_restore(catalog, named, store=row.store)
+        with told_as_failure(context.log, named.hide), opened as (target, ports):
+            run_id = context.run.run_id
+            # Who wanted it, and who approved it, stand in the request.
+            caller = RestoreCaller(
+                DAGSTER, needs_approval=True, attended=False, run_id=run_id, run_url=backups.run_url(run_id)
             )
-            yield _restored(context, approved.row, run)
+            outcome = perform_restore(row, target, ports, caller, RunDoor(context.log, target.hide))
+            metadata = {**plan_metadata(outcome.plan, target.hide), **report_metadata(outcome.report, row.id)}
+            yield dg.Output(None, metadata=metadata)
 
     @dg.job(
         name=restore_job_name(catalog),
@@ -147,25 +154,11 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
     return job
 
 
-def _approved(number: int, backups: BackupResource, catalog: Catalog) -> _Approved:
-    """RefusedError unless the request is this catalog's and approved; UsageError when no setting knows its database."""
+def _approved(number: int, backups: BackupResource, catalog: Catalog) -> RestoreRow:
+    """RefusedError unless the request is this catalog's and approved."""
     with backups.open(catalog) as ports:
         row = find_request(number, ports.ledger)
-    if protected_name(row.catalog) != catalog.catalog:
-        message = f"Restore request {row.id} is of catalog {row.catalog}, not of {catalog.catalog}."
-        raise RefusedError(message, do=f"Run the job {protected_name(row.catalog)}_restore.")
-    check_may_run(row, needs_approval=True)
-    return _Approved(row, target_of(row, backups.settings, None, to_source=False))
-
-
-def _restored(context: dg.OpExecutionContext, row: RestoreRow, access: Access) -> dg.Output[None]:
-    tidy(access, partial(is_dead_restore, clock=access.clock))
-    plan = plan_request(row, access)
-    context.log.info(access.hide(plan_markdown(plan)))
-    check_refusals(plan)
-    check_approved_plan(row, plan.digest)
-    # Whoever approved this very plan has confirmed what it changes.
-    confirmed = replace(plan, request=replace(plan.request, confirm=plan.confirm_name))
-    with Heartbeat(lambda: access.ledger.restores.beat(row.id, access.clock()), f"restore request {row.id}"):
-        report = perform(row, confirmed, access, actor=DAGSTER)
-    return dg.Output(None, metadata={**plan_metadata(plan, access.hide), **report_metadata(report, row.id)})
+        if protected_name(row.catalog) != catalog.catalog:
+            message = f"Restore request {row.id} is of catalog {row.catalog}, not of {catalog.catalog}."
+            raise RefusedError(message, do=f"Run the job {protected_name(row.catalog)}_restore.")
+        return find_performable(number, ports.ledger, needs_approval=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore.model import (
+    SECOND,
     Action,
     RemarkSeverity,
     RestorePlan,
@@ -14,7 +15,7 @@ from backup_pipeline.core.restore.model import (
     RestoreReport,
     TableRestore,
 )
-from backup_pipeline.core.restore.requests import SECOND, RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.presentation.document import (
     Block,
     Item,

@@ -18,7 +18,7 @@ from backup_pipeline.core.comparison import Decoder
 from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
 from backup_pipeline.core.ports import Alerter, Clock, Ledger, Pinger, Ports
 from backup_pipeline.core.ports.people import Progress, Silence
-from backup_pipeline.core.restore.requests import FIRST, SECOND, RestoreRow, Which, is_abandoned
+from backup_pipeline.core.restore.model import FIRST, SECOND, Which
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.migrate import bring_up_to_date
@@ -92,7 +92,6 @@ def _key(name: str) -> tuple[Signal, str] | None:
 __all__ = [
     "is_alive_here",
     "is_dead",
-    "is_dead_restore",
     "open_ledger",
     "open_ports",
     "open_settings_store",
@@ -185,11 +184,6 @@ def open_decoder(spool: Path) -> Decoder:
 def is_dead(attempt: Attempt, clock: Clock = utc_now) -> bool:
     """Whether a running attempt has no living owner, seen from this machine now; `clock` is the ledger's."""
     return is_orphaned(attempt, now=clock(), host=socket.gethostname(), alive=alive)
-
-
-def is_dead_restore(row: RestoreRow, clock: Clock = utc_now) -> bool:
-    """Whether a running restore has no living owner, seen from this machine now."""
-    return is_abandoned(row, now=clock(), host=socket.gethostname(), alive=alive)
 
 
 def is_alive_here(owner: Owner) -> bool:

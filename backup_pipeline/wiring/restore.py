@@ -11,10 +11,10 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, SettingsError, UsageError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.core.restore.model import RestorePlan
+from backup_pipeline.core.restore.model import FIRST, SECOND, RestorePlan, Which
 from backup_pipeline.core.restore.requests import RestoreRow, protected_name
 from backup_pipeline.core.text import redact
-from backup_pipeline.operations.restore.requests import Access, Address, Safety
+from backup_pipeline.operations.restore.requests import Address, Safety, TargetDatabase
 from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.source import PostgresSource
@@ -32,8 +32,8 @@ _HOW = (
 
 
 @dataclass(frozen=True)
-class Target:
-    """A database to restore into. `url` may hold a password; `address` is fit for people and the ledger."""
+class NamedTarget:
+    """A database to restore into, as it was named. `url` may hold a password; `address` may be shown and kept."""
 
     address: Address
     url: str = field(repr=False)
@@ -44,18 +44,18 @@ class Target:
         return redact(text, *self.secrets)
 
 
-def named_target(url: str, *, name: str = "--target-url") -> Target:
+def named_target(url: str, *, name: str = "--target-url") -> NamedTarget:
     """The target that a person names; SettingsError, without its password, when that is no URL of a database."""
     endpoint = parse_endpoint(url, name=name)
-    return Target(Address(endpoint.address, endpoint.database), url, endpoint.secrets)
+    return NamedTarget(Address(endpoint.address, endpoint.database), url, endpoint.secrets)
 
 
-def source_target(settings: Settings, catalog: str) -> Target:
+def source_target(settings: Settings, catalog: str) -> NamedTarget:
     """The database that a catalog is backed up from; of a safety backup, the one it protects."""
     return named_target(owner_url(settings, protected_name(catalog)), name="The source's URL")
 
 
-def chosen_target(settings: Settings, catalog: str, url: str | None, *, to_source: bool) -> Target:
+def chosen_target(settings: Settings, catalog: str, url: str | None, *, to_source: bool) -> NamedTarget:
     """The one target that is named: by its URL, or as the source; UsageError when it is none or both."""
     if bool(url) == to_source:
         message = "Two targets are named." if url else "The restore has no target."
@@ -63,7 +63,7 @@ def chosen_target(settings: Settings, catalog: str, url: str | None, *, to_sourc
     return named_target(url) if url else source_target(settings, catalog)
 
 
-def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source: bool) -> Target:
+def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source: bool) -> NamedTarget:
     """The target of a request, whose password the ledger does not keep: `url`, or what the settings know of it.
 
     UsageError when it has to be named again; RefusedError when another one is named than the request is for.
@@ -79,29 +79,23 @@ def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source
 
 
 @contextmanager
-def open_access(
+def open_restore(
     settings: Settings,
-    target: Target,
+    target: NamedTarget,
     catalog: str,
     *,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-    second: bool = False,
-) -> Iterator[Access]:
-    """Everything a restore into `target` needs; nothing connects before it is used, and all is closed at the end.
+    store: Which = FIRST,
+) -> Iterator[tuple[TargetDatabase, Ports]]:
+    """The target, and the ports of a restore that reads `store`; nothing connects before it is used.
 
-    With `second` the backup is read from the second store; a safety backup goes to the first one all the same.
+    A safety backup goes to the first store whichever is read.
     """
     database = PostgresTarget(target.url, options=_options(settings))
     with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
-        yield Access(
-            ports=replace(ports, store=the_second(settings, noted_in(ports.ledger)).store) if second else ports,
-            target=database,
-            address=target.address,
-            safety=_safety(settings, database, ports),
-            hide=target.hide,
-            needs_approval=settings.restore_approval,
-        )
+        reading = replace(ports, store=the_second(settings, noted_in(ports.ledger)).store) if store == SECOND else ports
+        yield TargetDatabase(target.address, database, _safety(settings, database, ports), target.hide), reading
 
 
 def _options(settings: Settings) -> TargetOptions:
@@ -131,7 +125,7 @@ def _catalog_of(settings: Settings, name: str) -> Catalog | None:
         return None
 
 
-def _remembered(row: RestoreRow, settings: Settings) -> Target:
+def _remembered(row: RestoreRow, settings: Settings) -> NamedTarget:
     """The database of the request, where the settings know it: the catalog's source, or a named restore target."""
     for target in _known(settings, row.catalog):
         if _place(target.address.url) == _place(row.target):
@@ -141,7 +135,7 @@ def _remembered(row: RestoreRow, settings: Settings) -> Target:
     raise UsageError(message, do=do)
 
 
-def _known(settings: Settings, catalog: str) -> Iterator[Target]:
+def _known(settings: Settings, catalog: str) -> Iterator[NamedTarget]:
     """Named restore targets come first: their role may write."""
     for name, url in settings.restore_targets.items():
         yield named_target(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")

@@ -24,7 +24,7 @@ from backup_pipeline.core.verification import Level
 from backup_pipeline.formats.bundle import BundleReader
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.browse import Document, OpenBackup
-from backup_pipeline.operations.restore.perform import Fetching, plan_restore
+from backup_pipeline.operations.restore.transfer import Fetching, plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.stores.directory import DirectoryStore

@@ -39,7 +39,7 @@ from backup_pipeline.operations.copy import copy_backup, order_of
 from backup_pipeline.operations.download import AuditTrail, Destination, bundle_url, download_bundle, render_backup
 from backup_pipeline.operations.drill import DrillRequest, drill
 from backup_pipeline.operations.rebuild import RebuildRequest, plan_rebuild
-from backup_pipeline.operations.restore.perform import plan_restore
+from backup_pipeline.operations.restore.transfer import plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines

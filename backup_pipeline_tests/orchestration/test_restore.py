@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,14 +15,19 @@ import pytest
 from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.restore.model import Mode, RestoreRequest
-from backup_pipeline.core.restore.requests import FIRST, SECOND, RestoreChange, RestoreRow, RestoreStatus, Which
-from backup_pipeline.operations.restore.requests import approve, plan_request, reject, request
+from backup_pipeline.core.restore.model import FIRST, SECOND, Mode, RestoreRequest, Which
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.operations.restore import sequence, transfer
+from backup_pipeline.operations.restore.requests import RestoreCaller, approve, reject
+from backup_pipeline.operations.restore.sequence import request_restore
 from backup_pipeline.orchestration.config import RestoreConfig
 from backup_pipeline.orchestration.prune import PruneConfig
+from backup_pipeline.postgres.target import PostgresTargetSession
 from backup_pipeline.wiring.ports import open_ports
-from backup_pipeline.wiring.restore import named_target, open_access
+from backup_pipeline.wiring.restore import named_target, open_restore
 from backup_pipeline_tests.actors import KARIM, RAHIM
+from backup_pipeline_tests.cli.installation import executed
+from backup_pipeline_tests.operations.restore.conftest import KeptDoor
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure, tick
 
@@ -45,12 +51,10 @@ class Shop:
 
     def ask(self, *tables: str, mode: Mode = Mode.NEW, store: Which = FIRST, backup_id: str = "latest") -> int:
         """The number of a request with its plan, as `restore --ask` makes it; who asks is rahim."""
-        wish = RestoreRequest(backup_id, tables, mode, actor=RAHIM, reason="a test")
-        target = named_target(self.target)
-        with open_access(self.installation.settings, target, "shop", second=store == SECOND) as opened:
-            access = replace(opened, needs_approval=True)
-            row = request(wish, access, store=store)
-            plan_request(row, access)
+        request = RestoreRequest(backup_id, tables, mode, store=store, actor=RAHIM, reason="a test")
+        named = named_target(self.target)
+        with open_restore(self.installation.settings, named, "shop", store=store) as (target, ports):
+            row, _ = request_restore(request, target, ports, RestoreCaller(RAHIM), KeptDoor())
         return row.id
 
     def approve(self, number: int, by: str = "karim") -> int:
@@ -123,6 +127,69 @@ def test_an_approved_request_is_performed_with_plan_and_report(shop: Shop) -> No
     assert shop.installation.alerts() == []
     assert shop.password not in f"{shop.installation.event_log(result.run_id)} {row} {shop.installation.audits()}"
     assert "performed once" in _failure(shop, shop.perform(number))[0]
+
+
+STEPS = ["tidy", "check_may_run", "plan_request", "check_refusals", "check_approved_plan", "check_confirmed"]
+STEPS += ["find_request", "start", "run_restore", "end_well"]
+
+
+def _steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The steps of restores from now on, in their order."""
+    reached: list[str] = []
+
+    def spied(name: str) -> Callable[..., Any]:
+        step = getattr(sequence, name)
+
+        def run(*given: Any, **more: Any) -> Any:
+            reached.append(name)
+            return step(*given, **more)
+
+        return run
+
+    for name in STEPS:
+        monkeypatch.setattr(sequence, name, spied(name))
+    return reached
+
+
+def test_the_command_line_and_the_job_run_the_very_same_sequence(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    by_job, by_command = shop.approve(shop.ask("notes")), shop.approve(shop.ask("customers"))
+    reached = _steps(monkeypatch)
+    assert shop.perform(by_job).success
+    of_the_job = reached.copy()
+    reached.clear()
+    ended = executed(capfd, "restore", "--request", str(by_command))
+    assert ended.code == 0, ended.err
+    approval = ["check_may_run", "check_approved_plan"]
+    planned = ["tidy", "check_may_run", "plan_request", "check_refusals", *approval, "check_confirmed"]
+    assert of_the_job == reached == [*planned, "find_request", *approval, "start", "run_restore", "end_well"]
+    assert [row.status for row in shop.requests()] == [RestoreStatus.DONE, RestoreStatus.DONE]
+
+
+def test_refusals_and_confirmation_are_checked_once_before_and_once_under_the_lock(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shop.perform(shop.approve(shop.ask("customers"))).success
+    number = shop.approve(shop.ask("customers", mode=Mode.UPSERT))
+    reached: list[str] = []
+
+    def spied(place: object, name: str, shown: str) -> None:
+        step = getattr(place, name)
+
+        def run(*given: Any, **more: Any) -> Any:
+            reached.append(shown)
+            return step(*given, **more)
+
+        monkeypatch.setattr(place, name, run)
+
+    for module in (sequence, transfer):
+        spied(module, "check_refusals", "refusals")
+        spied(module, "check_confirmed", "confirmation")
+    spied(PostgresTargetSession, "lock", "lock")
+    spied(PostgresTargetSession, "restore", "restore")
+    assert shop.perform(number).success
+    assert reached == ["refusals", "confirmation", "lock", "refusals", "confirmation", "restore"]
 
 
 def test_what_nobody_approved_never_runs_whatever_the_setting_says(shop: Shop) -> None:

@@ -18,7 +18,7 @@ from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestorePlan, RestoreReport, RestoreRequest
-from backup_pipeline.operations.restore.perform import plan_restore, run_restore
+from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions

@@ -19,7 +19,7 @@ from backup_pipeline.core.errors import CanceledError, PreflightRefusedError, Ta
 from backup_pipeline.core.ports.people import Event, PageWritten, StageStarted, TableFinished
 from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.restore.perform import plan_restore, run_restore
+from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.postgres.target import PostgresTarget, PostgresTargetSession
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, run

@@ -8,7 +8,7 @@ import pytest
 
 from backup_pipeline.core.errors import LockedError, PreflightRefusedError
 from backup_pipeline.core.restore.model import Mode, RestoreReport
-from backup_pipeline.operations.restore.perform import run_restore
+from backup_pipeline.operations.restore.transfer import run_restore
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline_tests.restore.bench import SAFETY, Bench, back_up, everything, one, refusals, rows, run
 
@@ -120,7 +120,7 @@ def test_changing_rows_wants_the_name_of_the_database(shop: Bench, fresh_databas
     name = fresh_database.rpartition("/")[2]
     for mode in (Mode.REPLACE, Mode.UPSERT):
         assert shop.plan(fresh_database, mode).confirm_name == name
-        with pytest.raises(PreflightRefusedError, match="its name must be typed") as refused:
+        with pytest.raises(PreflightRefusedError, match="is not confirmed") as refused:
             shop.restore(fresh_database, mode, confirm=typed)
         assert f"--confirm {name}" in refused.value.do
     assert everything(fresh_database) == before
@@ -131,7 +131,7 @@ def test_rows_that_came_after_the_plan_want_a_confirmation_too(shop: Bench, fres
     plan = shop.plan(fresh_database, Mode.REPLACE)
     assert plan.confirm_name is None
     run(fresh_database, "INSERT INTO goods (id, name) VALUES (1, 'quick')")
-    with pytest.raises(PreflightRefusedError, match="its name must be typed"):
+    with pytest.raises(PreflightRefusedError, match="is not confirmed"):
         run_restore(plan, PostgresTarget(fresh_database), shop.ports, safety=shop.safety)
     assert rows(fresh_database, "SELECT name FROM goods") == [("quick",)]
 

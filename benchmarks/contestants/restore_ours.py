@@ -12,9 +12,9 @@ from pathlib import Path
 
 from backup_pipeline.core.restore.model import RestoreRequest
 from backup_pipeline.operations.browse import find_backup
-from backup_pipeline.operations.restore.perform import plan_restore, run_restore
+from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.restore import named_target, open_access
+from backup_pipeline.wiring.restore import named_target, open_restore
 from benchmarks.contestants.restore import restored
 from benchmarks.contestants.whole import environment
 
@@ -23,11 +23,11 @@ CATALOG = "bench_restore"
 
 def restore(home: Path, url: str, catalog: str, table: str) -> None:
     """Restore `table` of the newest backup of `catalog` into the database at `url`."""
-    with open_access(Settings(), named_target(url), catalog) as access:
-        newest = find_backup("latest", access.ports.ledger, catalog=catalog)
+    with open_restore(Settings(), named_target(url), catalog) as (target, ports):
+        newest = find_backup("latest", ports.ledger, catalog=catalog)
         request = RestoreRequest(newest.backup_id, (table,))
-        plan = plan_restore(request, access.target, access.ports)
-        report = run_restore(plan, access.target, access.ports, safety=None)
+        plan = plan_restore(request, target.database, ports)
+        report = run_restore(plan, target.database, ports, safety=None)
     (home / "fetched").write_text(str(report.bytes_fetched))
 
 

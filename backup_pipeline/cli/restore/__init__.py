@@ -1,1 +1,1 @@
-"""restore."""
+"""`restore` and `restores`: their options, and what a person sees."""

@@ -14,6 +14,7 @@ from rich.text import Text
 from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson, moment, opened, print_json
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore.model import (
+    SECOND,
     Action,
     RemarkSeverity,
     RestorePlan,
@@ -21,7 +22,7 @@ from backup_pipeline.core.restore.model import (
     RestoreReport,
     TableRestore,
 )
-from backup_pipeline.core.restore.requests import SECOND, RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.presentation.rows import restore_json
 from backup_pipeline.presentation.terminal import result_console
 

@@ -1,19 +1,28 @@
-"""What a restore is: what is asked for, what is decided about each table before anything is written, what was done."""
+"""The values of a restore: its request, its plan with what is decided about each table, its report, and the target."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from backup_pipeline.core.actor import NOBODY, Actor
 from backup_pipeline.core.relations import RelationKind
 
 Name = tuple[str, str]
 """A relation: schema and name."""
+
+Which = Literal["first", "second"]
+"""A store of the installation: the first, or the one that gets copies."""
+FIRST: Which = "first"
+SECOND: Which = "second"
+
+
+_OF_THE_ROW = frozenset({"actor", "safety_backup", "store"})
 
 
 class Mode(StrEnum):
@@ -52,7 +61,8 @@ class RestoreRequest:
 
     `into_schema` puts every table into that schema; `rename` maps a table to the name of the relation it goes to.
     `fill` gives a value, as text, to a column that the backup does not hold (`table.column` -> value), for new rows.
-    `confirm` is what the person typed: the name of the target's database.
+    `store` is the one that the backup is read from. Without a `safety_backup` rows are overwritten that nobody has any
+    more. `confirm` is what the person typed: the name of the target's database.
     """
 
     backup_id: str
@@ -61,6 +71,8 @@ class RestoreRequest:
     into_schema: str | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     fill: Mapping[str, str] = field(default_factory=dict)
+    safety_backup: bool = True
+    store: Which = FIRST
     confirm: str | None = None
     actor: Actor = NOBODY
     reason: str = ""
@@ -255,6 +267,10 @@ class RestorePlan:
         """Whether the person typed what must be typed, or nothing must."""
         return self.confirm_name is None or self.request.confirm == self.confirm_name
 
+    def confirmed_with(self, name: str | None) -> RestorePlan:
+        """The plan with the name that was given for it."""
+        return replace(self, request=replace(self.request, confirm=name))
+
     @property
     def bytes(self) -> int:
         """The bytes of the bundle's members that are needed."""
@@ -281,8 +297,9 @@ class RestorePlan:
     def as_json(self) -> dict[str, object]:
         """The plan as JSON values, without the DDL itself."""
         plan = asdict(self)
-        plan["request"]["requested_by"] = str(self.request.actor)
-        del plan["request"]["actor"]
+        # Which store is read, and whether a safety backup is made, stand in the request's row.
+        request = {name: value for name, value in plan["request"].items() if name not in _OF_THE_ROW}
+        plan["request"] = {**request, "requested_by": str(self.request.actor)}
         steps = plan.pop("steps")
         created = {"statements_before": len(steps["before"]), "statements_after": len(steps["after"])}
         more = {"digest": self.digest, "refused": self.refused, "bytes": self.bytes, "left_out": steps["left_out"]}

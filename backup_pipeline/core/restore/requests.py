@@ -6,19 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefusedError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
-from backup_pipeline.core.restore.model import TableRestore
+from backup_pipeline.core.restore.model import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
 from backup_pipeline.core.text import looks_secret
-
-Which = Literal["first", "second"]
-FIRST: Which = "first"
-SECOND: Which = "second"
 
 
 class RestoreStatus(StrEnum):
@@ -46,8 +42,8 @@ MOVES: dict[RestoreStatus, frozenset[RestoreStatus]] = {
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What was asked for, and where it stands."""
+class _RequestColumns:
+    """What is asked for, and where it stands."""
 
     backup_id: str
     catalog: str
@@ -68,8 +64,8 @@ class _Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Course:
-    """What becomes of it: who decided, when it ran, how it ended."""
+class _OutcomeColumns:
+    """Who decided, when it ran, how it ended."""
 
     decided_actor: Actor | None = None
     decided_at: datetime | None = None
@@ -85,7 +81,7 @@ class _Course:
 
 
 @dataclass(frozen=True)
-class RestoreRow(_Course, _Asked):
+class RestoreRow(_OutcomeColumns, _RequestColumns):
     """One row of `restore_requests`. Times are UTC.
 
     `id` is 0 until the ledger has given a number. `tables` are catalog names, none means all of the backup. `target`
@@ -98,9 +94,25 @@ class RestoreRow(_Course, _Asked):
         """When its owner was last known to live."""
         return self.heartbeat_at or self.started_at or self.created_at
 
+    @property
+    def request(self) -> RestoreRequest:
+        """What it asks for; not confirmed yet."""
+        return RestoreRequest(
+            backup_id=self.backup_id,
+            tables=self.tables,
+            mode=Mode(self.mode),
+            into_schema=self.into_schema,
+            rename=self.rename,
+            fill=self.fill,
+            safety_backup=self.safety_backup,
+            store=self.store,
+            actor=self.actor,
+            reason=self.reason,
+        )
+
 
 @dataclass(frozen=True)
-class RestoreChange(_Course):
+class RestoreChange(_OutcomeColumns):
     """What becomes of a request. What is None stays as it is; without a status only an open request may change."""
 
     status: RestoreStatus | None = None
@@ -124,8 +136,8 @@ def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
     if change.plan is not None and row.status is RestoreStatus.APPROVED:
         message = f"Restore request {row.id} is approved: the plan that was approved stands, and can not change."
         raise LedgerError(message, do="Reject it, and make a new request.")
-    told = {name.name: getattr(change, name.name) for name in fields(change)}
-    return replace(row, **{name: value for name, value in told.items() if value is not None})
+    values = {column.name: getattr(change, column.name) for column in fields(change)}
+    return replace(row, **{name: value for name, value in values.items() if value is not None})
 
 
 def check_may_begin(row: RestoreRow) -> None:
@@ -161,6 +173,29 @@ def check_approved_plan(row: RestoreRow, digest: str) -> None:
         f"would do now is another one, {digest[:12]}: the backup or the target is not what it was. Nothing was touched."
     )
     raise PreflightRefusedError(message, do="Make a new request, look at its plan, and have that one approved.")
+
+
+def check_refusals(plan: RestorePlan) -> None:
+    """Raise PreflightRefusedError, with the plan's first reason, when it is refused."""
+    if not plan.refused:
+        return
+    first = plan.refusals[0]
+    more = f" ({len(plan.refusals)} reasons in all)" if len(plan.refusals) > 1 else ""
+    about = f"{first.table}: " if first.table else ""
+    message = f"The restore is refused, and nothing was touched. {about}{first.message}{more}"
+    raise PreflightRefusedError(message, do=first.do)
+
+
+def check_confirmed(plan: RestorePlan, *, do: str = "") -> None:
+    """Raise PreflightRefusedError when the plan has to be confirmed and was not; `do` says how."""
+    if plan.confirmed:
+        return
+    given = f" ({plan.request.confirm!r} is not its name)" if plan.request.confirm else ""
+    message = (
+        f"The restore can change rows that database {plan.database} has now, and is not confirmed{given}. "
+        "Nothing was touched."
+    )
+    raise PreflightRefusedError(message, do=do or f"Look at the plan; then confirm with --confirm {plan.confirm_name}.")
 
 
 def _digest(row: RestoreRow) -> str:
@@ -248,19 +283,19 @@ def safety_catalog(catalog: str, tables: Sequence[TableRestore], database: Datab
 
 def _spec(table: TableRestore, relation: Relation, base: Catalog | None) -> TableSpec:
     known = base is not None and table.name in base.tables
-    said = base.tables[table.name] if base and known else TableSpec()
+    spec = base.tables[table.name] if base and known else TableSpec()
     there = {column.name for column in relation.columns}
-    kept_out = {column: why for column, why in said.exclude.items() if column in there}
+    kept_out = {column: why for column, why in spec.exclude.items() if column in there}
     kept_out |= dict.fromkeys(sorted(_not_shown(table, there) - set(kept_out)), _NOT_SHOWN)
-    open_secrets = {column for column in there - set(kept_out) if looks_secret(column) and not said.handles(column)}
+    open_secrets = {column for column in there - set(kept_out) if looks_secret(column) and not spec.handles(column)}
     kept_out |= dict.fromkeys(sorted(open_secrets), _OPEN_SECRET)
     return TableSpec(
         relation=write_relation(*table.target),
-        key=said.key if (there - set(kept_out)).issuperset(said.key) else (),
+        key=spec.key if (there - set(kept_out)).issuperset(spec.key) else (),
         sheet=base.sheet_of(table.name) if base and known else None,
         exclude=kept_out,
-        mask=tuple(column for column in said.mask if column in there and column not in kept_out),
-        allow={column: why for column, why in said.allow.items() if column in there and column not in kept_out},
+        mask=tuple(column for column in spec.mask if column in there and column not in kept_out),
+        allow={column: why for column, why in spec.allow.items() if column in there and column not in kept_out},
     )
 
 

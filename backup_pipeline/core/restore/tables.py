@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.layout import member_paths
@@ -105,20 +105,17 @@ def _new(place: Place, dump: Dump | None) -> Place:
     if place.source in dump.views:
         return _behind(place, plain_view(dump.views[place.source].sql))
     kind = place.entry.relation_kind
-    held = kind is None or kind in set(_TABLES)
-    return (
-        place
-        if held
-        else Place(place.entry, place.source, place.target, place.moved, obstacle=f"{place.entry.relation} is a {kind}")
-    )
+    if kind is None or kind in set(_TABLES):
+        return place
+    return replace(place, obstacle=f"{place.entry.relation} is a {kind}")
 
 
 def _behind(place: Place, view: PlainView | None) -> Place:
     """Into the table that the view shows."""
     if view is None:
-        shown = f"{'.'.join(place.target)} is a view that does more than show columns of one table"
-        return Place(place.entry, place.source, place.target, place.moved, obstacle=shown)
-    return Place(place.entry, place.source, view.base, place.moved, columns=view.columns)
+        shown = ".".join(place.target)
+        return replace(place, obstacle=f"{shown} is a view that does more than show columns of one table")
+    return replace(place, target=view.base, columns=view.columns)
 
 
 def shared(places: tuple[Place, ...]) -> Iterator[tuple[Name, list[str]]]:

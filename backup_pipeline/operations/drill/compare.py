@@ -65,7 +65,7 @@ from backup_pipeline.core.restore.tables import SequenceState, source_of
 from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.browse import opened_backup, place_of
 from backup_pipeline.operations.export import TableResult, export_tables
-from backup_pipeline.operations.restore.perform import Fetching, plan_restore, run_restore
+from backup_pipeline.operations.restore.transfer import Fetching, plan_restore, run_restore
 
 
 @dataclass(frozen=True)

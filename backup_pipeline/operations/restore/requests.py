@@ -1,4 +1,4 @@
-"""What a restore request reaches the world through."""
+"""Restore requests in the ledger: made, planned, decided about, begun, and ended honestly in every case."""
 
 from __future__ import annotations
 
@@ -23,22 +23,20 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.ports import Clock, Ledger, Ports, RestoreTarget
-from backup_pipeline.core.restore.model import Mode, RestorePlan, RestoreReport, RestoreRequest
+from backup_pipeline.core.ports import Ledger, Ports, RestoreTarget
+from backup_pipeline.core.restore.model import RestorePlan, RestoreReport, RestoreRequest
 from backup_pipeline.core.restore.requests import (
-    FIRST,
     MOVES,
     RestoreChange,
     RestoreRow,
     RestoreStatus,
-    Which,
-    check_approved_plan,
     check_decision,
     check_may_run,
+    is_abandoned,
 )
 from backup_pipeline.operations.alerting import no_row_alert, restore_alert, tell
 from backup_pipeline.operations.browse import bundle_place, find_sound_backup
-from backup_pipeline.operations.restore.perform import plan_restore, run_restore
+from backup_pipeline.operations.restore.transfer import plan_restore
 
 Safety = Callable[[RestoreRow, RestorePlan], str]
 """Backs up what the plan may overwrite; the id of that backup."""
@@ -53,32 +51,27 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Access:
-    """The ports of a restore, its target, and who runs it.
+class TargetDatabase:
+    """The database that a restore goes into. `hide` takes everything secret of it out of a text."""
 
-    `hide` takes everything secret of the target out of a text. `needs_approval` is the installation's rule. `attended`
-    says that a person waits for the answer: a refusal, which touches nothing, is then told to them alone.
-    """
-
-    ports: Ports
-    target: RestoreTarget
     address: Address
+    database: RestoreTarget
     safety: Safety
     hide: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class RestoreCaller:
+    """Who performs a restore, as the audit names them, and the installation's rule for it.
+
+    `attended` says that a person waits for the answer: a refusal, which touches nothing, is then told to them alone.
+    """
+
+    actor: Actor
     needs_approval: bool = False
     attended: bool = True
     run_id: str | None = None
     run_url: str | None = None
-
-    @property
-    def ledger(self) -> Ledger:
-        """Where the request's row is."""
-        return self.ports.ledger
-
-    @property
-    def clock(self) -> Clock:
-        """The present instant."""
-        return self.ports.clock
 
 
 logger = logging.getLogger(__name__)
@@ -90,18 +83,18 @@ _NEVER_BEGUN = CanceledError(
 
 
 @contextmanager
-def ended_when_it_fails(row: RestoreRow, access: Access) -> Iterator[None]:
+def ended_when_it_fails(row: RestoreRow, target: TargetDatabase, ports: Ports, caller: RestoreCaller) -> Iterator[None]:
     """Close the row as `failed`, or `canceled` when somebody stopped it, whatever comes out of the context."""
     try:
         yield
     except BackupError as error:
-        end_failed(row, error, access)
+        end_failed(row, error, target, ports, caller)
         raise
     except Exception as error:
-        end_failed(row, BackupError(in_our_words(error)), access)
+        end_failed(row, BackupError(in_our_words(error)), target, ports, caller)
         raise
     except BaseException:
-        end_failed(row, stopped(row), access)
+        end_failed(row, stopped(row), target, ports, caller)
         raise
 
 
@@ -116,30 +109,34 @@ def stopped(row: RestoreRow) -> CanceledError:
     )
 
 
-def end_failed(row: RestoreRow, error: BackupError, access: Access) -> None:
+def end_failed(
+    row: RestoreRow, error: BackupError, target: TargetDatabase, ports: Ports, caller: RestoreCaller
+) -> None:
     """Close the row with an error and alert, without anything secret.
 
     A person who waits is told of a refusal alone, and of what went wrong with the request before it was begun.
     """
     begun = row.status is RestoreStatus.RUNNING
-    told = PreflightRefusedError if begun else (PreflightRefusedError, UsageError, NotFoundError, CanceledError)
-    quiet = access.attended and isinstance(error, told)
+    answers = PreflightRefusedError if begun else (PreflightRefusedError, UsageError, NotFoundError, CanceledError)
+    quiet = caller.attended and isinstance(error, answers)
     kind = CanceledError if isinstance(error, CanceledError) else BackupError
-    hidden = kind(access.hide(error.what), do=access.hide(error.do))
-    _end(row, hidden, access.ports, run_url=access.run_url, quiet=quiet)
+    hidden = kind(target.hide(error.what), do=target.hide(error.do))
+    _end(row, hidden, ports, run_url=caller.run_url, quiet=quiet)
 
 
-def end_well(row: RestoreRow, report: RestoreReport, access: Access, *, actor: Actor) -> None:
+def end_well(
+    row: RestoreRow, report: RestoreReport, target: TargetDatabase, ports: Ports, caller: RestoreCaller
+) -> None:
     """Close the row as `done`. The rows are in the target whatever the ledger says: its trouble is only logged."""
-    told = hidden_json(report.as_json(), access.hide)
+    change = RestoreChange(
+        RestoreStatus.DONE, finished_at=ports.clock(), report=hidden_json(report.as_json(), target.hide)
+    )
     try:
-        access.ledger.restores.change(
-            row.id, RestoreChange(RestoreStatus.DONE, finished_at=access.clock(), report=told)
-        )
+        ports.ledger.restores.change(row.id, change)
         detail = {"seconds": round(report.seconds, 1), "safety_backup": report.safety_backup_id}
-        audit_restore(row, "done", actor, access.ports, **detail)
-    except LedgerError as trouble:
-        logger.warning("Restore request %s is done, but its row could not be closed: %s", row.id, trouble)
+        audit_restore(row, "done", caller.actor, ports, **detail)
+    except LedgerError as error:
+        logger.warning("Restore request %s is done, but its row could not be closed: %s", row.id, error)
 
 
 def end_restore_run(
@@ -164,35 +161,39 @@ def end_restore_run(
     return left
 
 
-def close_abandoned(ports: Ports, is_dead: Callable[[RestoreRow], bool]) -> Sequence[RestoreRow]:
+def close_abandoned(ports: Ports) -> Sequence[RestoreRow]:
     """End every restore whose owner is dead; those that were closed.
 
     One that was running is `failed`, and people are alerted. One that had not begun is `canceled`, without a word.
     """
-    open_ones = ports.ledger.restores.list(status=[RestoreStatus.REQUESTED, RestoreStatus.RUNNING])
-    dead = [row for row in open_ones if is_dead(row)]
+    unfinished = ports.ledger.restores.list(status=[RestoreStatus.REQUESTED, RestoreStatus.RUNNING])
+    now, host = ports.clock(), ports.owner.host
+    dead = [row for row in unfinished if is_abandoned(row, now=now, host=host, alive=ports.alive)]
     for row in dead:
         begun = row.status is RestoreStatus.RUNNING
         _end(row, _death(row) if begun else _NEVER_BEGUN, ports, quiet=not begun)
     return dead
 
 
-def tidy(access: Access, is_dead: Callable[[RestoreRow], bool]) -> Sequence[RestoreRow]:
-    """What every restore does first: close what was abandoned, and remove the files that dead processes left."""
-    closed = close_abandoned(access.ports, is_dead)
-    running = access.ledger.restores.list(status=[RestoreStatus.RUNNING])
-    spool = access.ports.spool / RESTORES
+def tidy(ports: Ports) -> Sequence[RestoreRow]:
+    """Close what was abandoned, and remove the files that dead processes left; the rows that were closed."""
+    closed = close_abandoned(ports)
+    running = ports.ledger.restores.list(status=[RestoreStatus.RUNNING])
+    spool = ports.spool / RESTORES
     for folder in spool.iterdir() if spool.is_dir() and not running else ():
         # A restore that begins at this very moment has a folder and not yet a running row here.
-        if access.clock() - datetime.fromtimestamp(folder.stat().st_mtime, UTC) > _LEFT_AFTER:
+        if ports.clock() - datetime.fromtimestamp(folder.stat().st_mtime, UTC) > _LEFT_AFTER:
             shutil.rmtree(folder, ignore_errors=True)
     return closed
 
 
 def audit_restore(row: RestoreRow, action: str, actor: Actor, ports: Ports, **detail: object) -> None:
     """Keep in the audit what became of a request; it stands with the backup that it restores."""
-    told = {"request": row.id, "target": row.target, **{name: value for name, value in detail.items() if value}}
-    ports.ledger.audit(AuditEvent(ports.clock(), actor, f"restore {action}", row.backup_id, told))
+    kept = {name: value for name, value in detail.items() if value}
+    event = AuditEvent(
+        ports.clock(), actor, f"restore {action}", row.backup_id, {"request": row.id, "target": row.target, **kept}
+    )
+    ports.ledger.audit(event)
 
 
 def hidden_json(value: Mapping[str, object], hide: Callable[[str], str]) -> dict[str, Any]:
@@ -236,37 +237,35 @@ def _death(row: RestoreRow) -> BackupError:
     )
 
 
-def request(wish: RestoreRequest, access: Access, *, safety_backup: bool = True, store: Which = FIRST) -> RestoreRow:
-    """Add the request's row, before anything but the ledger is connected; `wish.backup_id` may be `latest`.
-
-    `store` is the one that `access` reads, so that whoever performs the request later reads the same.
+def add_request(request: RestoreRequest, target: TargetDatabase, ports: Ports, caller: RestoreCaller) -> RestoreRow:
+    """Add the request's row, before anything but the ledger is connected; `request.backup_id` may be `latest`.
 
     UsageError or NotFoundError, without a row, when there is no such backup or it has no bundle.
     """
-    attempt = find_sound_backup(wish.backup_id, access.ledger, store=store)
+    attempt = find_sound_backup(request.backup_id, ports.ledger, store=request.store)
     bundle_place(attempt)
-    row = access.ledger.restores.add(
+    row = ports.ledger.restores.add(
         RestoreRow(
             backup_id=attempt.backup_id,
             catalog=attempt.catalog,
-            mode=wish.mode.value,
-            target=access.address.url,
-            database=access.address.database,
-            actor=wish.actor,
-            created_at=access.clock(),
-            tables=wish.tables,
-            into_schema=wish.into_schema,
-            rename=dict(wish.rename),
-            fill=dict(wish.fill),
-            safety_backup=safety_backup,
-            store=store,
-            reason=access.hide(wish.reason),
-            run_id=access.run_id,
-            owner=None if access.needs_approval else access.ports.owner,
+            mode=request.mode.value,
+            target=target.address.url,
+            database=target.address.database,
+            actor=request.actor,
+            created_at=ports.clock(),
+            tables=request.tables,
+            into_schema=request.into_schema,
+            rename=dict(request.rename),
+            fill=dict(request.fill),
+            safety_backup=request.safety_backup,
+            store=request.store,
+            reason=target.hide(request.reason),
+            run_id=caller.run_id,
+            owner=None if caller.needs_approval else ports.owner,
         )
     )
     detail = {"mode": row.mode, "tables": list(row.tables), "store": row.store, "reason": row.reason}
-    audit_restore(row, "requested", row.actor, access.ports, **detail)
+    audit_restore(row, "requested", row.actor, ports, **detail)
     return row
 
 
@@ -279,31 +278,24 @@ def find_request(number: int, ledger: Ledger) -> RestoreRow:
     return row
 
 
-def wish_of(row: RestoreRow) -> RestoreRequest:
-    """What the row asks for, as a restore takes it; not confirmed yet."""
-    return RestoreRequest(
-        backup_id=row.backup_id,
-        tables=row.tables,
-        mode=Mode(row.mode),
-        into_schema=row.into_schema,
-        rename=row.rename,
-        fill=row.fill,
-        actor=row.actor,
-        reason=row.reason,
-    )
+def find_performable(number: int, ledger: Ledger, *, needs_approval: bool) -> RestoreRow:
+    """The row of a request that may be performed now; NotFoundError, RefusedError or LockedError when it may not."""
+    row = find_request(number, ledger)
+    check_may_run(row, needs_approval=needs_approval)
+    return row
 
 
-def plan_request(row: RestoreRow, access: Access) -> RestorePlan:
+def plan_request(row: RestoreRow, target: TargetDatabase, ports: Ports) -> RestorePlan:
     """What the restore would do now: reads only, and is kept in the row, unless another one was approved."""
-    plan = plan_restore(wish_of(row), access.target, access.ports)
+    plan = plan_restore(row.request, target.database, ports)
     if row.status is RestoreStatus.APPROVED:
         return plan
-    access.ledger.restores.change(row.id, RestoreChange(plan=hidden_json(plan.as_json(), access.hide)))
+    ports.ledger.restores.change(row.id, RestoreChange(plan=hidden_json(plan.as_json(), target.hide)))
     return plan
 
 
 def approve(number: int, actor: Actor, ports: Ports, *, reason: str = "") -> RestoreRow:
-    """Approve a request, with the plan that stands in its row, in the name of `by`.
+    """Approve a request, with the plan that stands in its row, in the name of `actor`.
 
     RefusedError when it is `actor` who asked for it, or when it has no plan.
     """
@@ -317,63 +309,21 @@ def reject(number: int, actor: Actor, ports: Ports, *, reason: str) -> RestoreRo
     return _decide(find_request(number, ports.ledger), RestoreStatus.REJECTED, actor, reason, ports)
 
 
-def cancel(row: RestoreRow, why: str, access: Access) -> None:
+def cancel(row: RestoreRow, why: str, ports: Ports) -> None:
     """End a request that nobody wants any more. Nothing was touched, so nobody is alerted."""
-    change = RestoreChange(RestoreStatus.CANCELED, finished_at=access.clock(), error_message=why)
-    access.ledger.restores.change(row.id, change)
-    audit_restore(row, "canceled", row.actor, access.ports, reason=why)
+    change = RestoreChange(RestoreStatus.CANCELED, finished_at=ports.clock(), error_message=why)
+    ports.ledger.restores.change(row.id, change)
+    audit_restore(row, "canceled", row.actor, ports, reason=why)
 
 
-def perform(row: RestoreRow, plan: RestorePlan, access: Access, *, actor: Actor) -> RestoreReport:
-    """Carry out a request whose plan somebody has confirmed; its row says how it ended, in every case.
-
-    RefusedError when it may not run (not approved, approved for another plan, or over), when the plan is refused, or
-    not confirmed: then nothing is touched, and the row stays as it is. LockedError when another restore runs on the
-    target, or somebody keeps a table of it.
-    """
-    known = find_request(row.id, access.ledger)
-    check_may_run(known, needs_approval=access.needs_approval)
-    check_approved_plan(known, plan.digest)
-    check_refusals(plan)
-    check_confirmed(plan)
-    running = _start(row, access, actor)
-    safety = (lambda: access.safety(running, plan)) if row.safety_backup else None
-    with ended_when_it_fails(running, access):
-        report = run_restore(plan, access.target, access.ports, safety=safety)
-    end_well(running, report, access, actor=actor)
-    return report
-
-
-def check_refusals(plan: RestorePlan) -> None:
-    """Raise PreflightRefusedError, with the plan's first reason, when it is refused."""
-    if not plan.refused:
-        return
-    first = plan.refusals[0]
-    more = f" ({len(plan.refusals)} reasons in all)" if len(plan.refusals) > 1 else ""
-    about = f"{first.table}: " if first.table else ""
-    message = f"The restore is refused, and nothing was touched. {about}{first.message}{more}"
-    raise PreflightRefusedError(message, do=first.do)
-
-
-def check_confirmed(plan: RestorePlan, *, do: str = "") -> None:
-    """Raise PreflightRefusedError when the plan has to be confirmed and was not; `do` says how."""
-    if plan.confirmed:
-        return
-    given = f" ({plan.request.confirm!r} is not its name)" if plan.request.confirm else ""
-    message = (
-        f"The restore can change rows that database {plan.database} has now, and is not confirmed{given}. "
-        "Nothing was touched."
-    )
-    raise PreflightRefusedError(message, do=do or f"Read the plan, then confirm it with {plan.confirm_name!r}.")
-
-
-def _start(row: RestoreRow, access: Access, actor: Actor) -> RestoreRow:
-    now = access.clock()
+def start(row: RestoreRow, ports: Ports, caller: RestoreCaller) -> RestoreRow:
+    """The row as it is once it runs in this process."""
+    now = ports.clock()
     change = RestoreChange(
-        RestoreStatus.RUNNING, started_at=now, owner=access.ports.owner, heartbeat_at=now, run_id=access.run_id
+        RestoreStatus.RUNNING, started_at=now, owner=ports.owner, heartbeat_at=now, run_id=caller.run_id
     )
-    running = access.ledger.restores.change(row.id, change)
-    audit_restore(running, "started", actor, access.ports)
+    running = ports.ledger.restores.change(row.id, change)
+    audit_restore(running, "started", caller.actor, ports)
     return running
 
 

@@ -36,14 +36,14 @@ def safety_backup(wanted: SafetyRequest, ports: Ports) -> str:
     The source of `ports` is the restore's target. Raises what a backup raises: then nothing may be restored. Its row in
     the ledger says so, and people are alerted.
     """
-    request = _asked(wanted, ports)
+    request = _request(wanted, ports)
     with running_attempt(request, ports, stopped="The restore that it was for was stopped.") as work:
         _export(work)
         bundle_attempt(work)
     return work.attempt.backup_id
 
 
-def _asked(wanted: SafetyRequest, ports: Ports) -> Request:
+def _request(wanted: SafetyRequest, ports: Ports) -> Request:
     """The selective backup that protects what is there now."""
     with ports.source.snapshot(ports.progress) as snapshot:
         database = snapshot.database()

@@ -1,4 +1,4 @@
-"""Fetching what a restore needs from a bundle: only those members, by range, each compared before anybody uses it."""
+"""From a bundle into a target: planned by reading both, then fetched by range, compared, and written under a lock."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from backup_pipeline.core.restore.model import (
     TableRestore,
 )
 from backup_pipeline.core.restore.plan import broken_remarks, plan
+from backup_pipeline.core.restore.requests import check_confirmed, check_refusals
 from backup_pipeline.core.restore.tables import TablesBasis, bases, chosen, wanted_names
 from backup_pipeline.operations.browse import OpenBackup, check_unpinned, find_backup, opened_backup
 from backup_pipeline.operations.streams import WINDOW, Ranges, ahead
@@ -82,12 +83,12 @@ class Fetching:
         """Write a member to `path`; VerificationError when it is not what the manifest says."""
         self._window = min(WINDOW, file.bytes + _HEADERS)
         self._ranges = self._windows(self._window)
-        seen = hashlib.sha256()
+        digest = hashlib.sha256()
         with path.open("wb") as out:
             for chunk in bounded(self._bundle.stream(file.path), file.bytes, f"{self._key}!{file.path}"):
                 out.write(chunk)
-                seen.update(chunk)
-        self._compare(file.path, seen.hexdigest(), file.sha256)
+                digest.update(chunk)
+        self._compare(file.path, digest.hexdigest(), file.sha256)
 
     def _read(self, start: int, length: int) -> bytes:
         """No more than the window has: what a reader would like to have besides is another member's."""
@@ -201,11 +202,10 @@ def run_restore(
     `safety` backs up what the plan may overwrite and gives the id of that backup; it is called when the plan says
     `safety_backup`, before the first change, while the tables are locked against everybody who writes: it holds exactly
     what is replaced. None is somebody's decision to do without.
-    PreflightRefusedError when the plan is refused or not confirmed; LockedError when another restore runs there, or
-    somebody keeps a table; VerificationError when a file is damaged: each is fetched and compared before anything is
-    written.
+    PreflightRefusedError when the plan, as it is under the lock, is refused, not confirmed, or not the one that was
+    shown; LockedError when another restore runs there, or somebody keeps a table; VerificationError when a file is
+    damaged: each is fetched and compared before anything is written.
     """
-    check_allowed(plan)
     request = replace(plan.request, backup_id=plan.backup_id)
     started = ports.clock()
     with target.session() as session:
@@ -227,22 +227,10 @@ def _unvalidated(plan: RestorePlan) -> Iterator[str]:
     return (f"{remark.message} {remark.do}" for remark in broken_remarks(plan.broken))
 
 
-def check_allowed(plan: RestorePlan) -> None:
-    """PreflightRefusedError when the plan says no, or waits for a confirmation."""
-    if plan.refused:
-        first, more = plan.refusals[0], len(plan.refusals) - 1
-        also = f" ({more} more {'reason' if more == 1 else 'reasons'}: see the plan)" if more else ""
-        message = f"The restore into {plan.database} is refused: {first.message}{also}"
-        raise PreflightRefusedError(message, do=first.do)
-    if not plan.confirmed:
-        typed = f"{plan.request.confirm!r} was given" if plan.request.confirm else "nothing was"
-        message = f"The restore changes rows that are in {plan.database} now: its name must be typed, and {typed}."
-        raise PreflightRefusedError(message, do=f"Look at the plan; then confirm with --confirm {plan.confirm_name}.")
-
-
 def _same(shown: RestorePlan, plan: RestorePlan) -> RestorePlan:
     """The plan made anew, when it is what was shown; PreflightRefusedError when it says no, or does something else."""
-    check_allowed(plan)
+    check_refusals(plan)
+    check_confirmed(plan)
     if plan.digest != shown.digest:
         message = f"What the restore would do in {plan.database} is not what its plan showed: something changed there."
         raise PreflightRefusedError(message, do="Look at the plan again, then run the restore again.")
@@ -258,13 +246,13 @@ def _open(request: RestoreRequest, ports: Ports, amend: Amend) -> _Backup:
 
 def _plan(request: RestoreRequest, backup: _Backup, session: TargetSession, url: str, ports: Ports) -> RestorePlan:
     names = wanted_names(chosen(backup.manifest, request), request, backup.dump)
-    names |= {found.sequence for found in backup.manifest.sequences}
+    names |= {sequence.sequence for sequence in backup.manifest.sequences}
     facts = session.look(sorted(names))
     if more := bases(facts) - names:
         facts = session.look(sorted(names | more))
-    made = plan(TablesBasis(backup.manifest, backup.dump, facts, request), url, free_bytes(ports.spool / RESTORES))
-    backup.fetching.check_there(made)
-    return made
+    planned = plan(TablesBasis(backup.manifest, backup.dump, facts, request), url, free_bytes(ports.spool / RESTORES))
+    backup.fetching.check_there(planned)
+    return planned
 
 
 def _rows(table: TableRestore, place: Callable[[PackedFile], Path], ports: Ports) -> Iterator[bytes]:

@@ -1,0 +1,168 @@
+"""`restore` in a terminal: where its request and target come from, and what a person sees and types meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+
+from rich.text import Text
+
+from backup_pipeline.cli.options import Opened, print_json
+from backup_pipeline.cli.progress import shown_progress
+from backup_pipeline.cli.restore.command import RestoreOptions, same_command, undo_command
+from backup_pipeline.cli.restore.requests import print_asked, print_plan, print_report
+from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.restore.model import RestorePlan, RestoreRequest
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, check_refusals, protected_name
+from backup_pipeline.operations.browse import find_sound_backup
+from backup_pipeline.operations.restore.requests import (
+    RestoreCaller,
+    TargetDatabase,
+    find_performable,
+    find_request,
+    stopped,
+)
+from backup_pipeline.operations.restore.sequence import Confirmation, request_restore, restore
+from backup_pipeline.operations.restore.transfer import plan_restore
+from backup_pipeline.presentation.terminal import SafeConsole, note_console
+from backup_pipeline.wiring.embedded import source_ready
+from backup_pipeline.wiring.restore import chosen_target, open_restore, target_of
+
+
+@dataclass
+class TerminalDoor:
+    """Shows a restore in the terminal, and lets a person confirm it.
+
+    With `--json` nothing is asked or printed meanwhile; `unconfirmed` is the plan that was shown and does not run yet.
+    """
+
+    options: RestoreOptions
+    shown_target: str
+    unconfirmed: Mapping[str, object] | None = field(default=None, init=False)
+
+    def show(self, row: RestoreRow, plan: RestorePlan) -> None:
+        """Print the plan."""
+        plan = plan.confirmed_with(self.options.request.confirm)
+        self.unconfirmed = {"request": row.id, "plan": plan.as_json()}
+        if not self.options.as_json:
+            print_plan(plan, row, self.shown_target, safety_backup=row.safety_backup)
+
+    def confirm(self, row: RestoreRow, plan: RestorePlan) -> Confirmation:
+        """The name of `--confirm`, or the one that a person types at the terminal."""
+        name = self.options.request.confirm
+        if name is None and plan.confirm_name and sys.stdin.isatty() and not self.options.as_json:
+            name = _typed(plan.confirm_name)
+        command = same_command(self.options, plan.backup_id, self.shown_target, plan.confirm_name or "")
+        return Confirmation(name, do=f"Read the plan; if that is what you want, run: {command}")
+
+    @contextmanager
+    def watching(self, row: RestoreRow, progress: Progress) -> Iterator[Progress]:
+        """Show the progress; after Ctrl-C say what is true of the target."""
+        self.unconfirmed = None
+        try:
+            with shown_progress(SafeConsole(quiet=True) if self.options.as_json else note_console()) as shown:
+                yield shown
+        except KeyboardInterrupt:
+            note_console().print(stopped(replace(row, status=RestoreStatus.RUNNING)).what)
+            raise
+
+
+def carry_out(installation: Opened, options: RestoreOptions) -> None:
+    """Do what the options say, and print it; `RESTORE_HELP` is what a person is promised."""
+    settings = installation.settings
+    row = _request_of(installation, options)
+    if row is not None:
+        request: RestoreRequest | RestoreRow = row
+        catalog, store = row.catalog, row.store
+    else:
+        catalog, options = _resolved(installation, options)
+        request, store = options.request, options.request.store
+    with source_ready(settings, protected_name(catalog)) if options.to_source else nullcontext():
+        if row is not None:
+            named = target_of(row, settings, options.target_url, to_source=options.to_source)
+        else:
+            named = chosen_target(settings, catalog, options.target_url, to_source=options.to_source)
+        caller = RestoreCaller(installation.actor, needs_approval=settings.restore_approval)
+        with open_restore(settings, named, catalog, store=store) as (target, ports):
+            if options.dry_run:
+                _preview(options, request, target, ports)
+            elif isinstance(request, RestoreRequest) and options.ask:
+                _ask(options, request, target, ports, caller)
+            else:
+                _restore(options, request, target, ports, caller)
+
+
+def _request_of(installation: Opened, options: RestoreOptions) -> RestoreRow | None:
+    if options.number is None:
+        return None
+    if options.dry_run:
+        return find_request(options.number, installation.ledger)
+    return find_performable(options.number, installation.ledger, needs_approval=installation.settings.restore_approval)
+
+
+def _resolved(installation: Opened, options: RestoreOptions) -> tuple[str, RestoreOptions]:
+    """The catalog of the backup that is meant, and the options with its id in place of `latest`."""
+    request = options.request
+    attempt = find_sound_backup(request.backup_id, installation.ledger, catalog=options.catalog, store=request.store)
+    request = replace(request, backup_id=attempt.backup_id, actor=installation.actor)
+    return attempt.catalog, replace(options, request=request)
+
+
+def _preview(
+    options: RestoreOptions, request: RestoreRequest | RestoreRow, target: TargetDatabase, ports: Ports
+) -> None:
+    """Show the plan; touch nothing, and note nothing."""
+    row = request if isinstance(request, RestoreRow) else None
+    wanted = row.request if row else options.request
+    plan = plan_restore(wanted, target.database, ports)
+    if options.as_json:
+        print_json({"request": row.id if row else None, "plan": plan.as_json()})
+    else:
+        print_plan(plan, row, target.address.url, safety_backup=wanted.safety_backup)
+    check_refusals(plan)
+
+
+def _ask(
+    options: RestoreOptions, request: RestoreRequest, target: TargetDatabase, ports: Ports, caller: RestoreCaller
+) -> None:
+    door = TerminalDoor(options, target.address.url)
+    row, plan = request_restore(request, target, ports, caller, door)
+    if options.as_json:
+        print_json({"request": row.id, "plan": plan.as_json()})
+    else:
+        print_asked(row, plan)
+
+
+def _restore(
+    options: RestoreOptions,
+    request: RestoreRequest | RestoreRow,
+    target: TargetDatabase,
+    ports: Ports,
+    caller: RestoreCaller,
+) -> None:
+    door = TerminalDoor(options, target.address.url)
+    try:
+        outcome = restore(request, target, ports, caller, door)
+    except RefusedError:
+        # Where JSON is wanted, a refusal comes with the plan that it is about.
+        if options.as_json and door.unconfirmed:
+            print_json(door.unconfirmed)
+        raise
+    row, report = outcome.row, outcome.report
+    if options.as_json:
+        print_json({"request": row.id, "plan": outcome.plan.as_json(), "report": report.as_json()})
+    else:
+        print_report(row, report, undo=undo_command(options, report, target.address.url))
+
+
+def _typed(name: str) -> str | None:
+    console = SafeConsole(stderr=True, highlight=False)
+    console.print(Text.assemble("Type the name of the database, ", (name, "bold"), ", to go ahead: "), end="")
+    try:
+        return input().strip() or None
+    except EOFError:
+        return None
