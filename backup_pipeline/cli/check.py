@@ -20,8 +20,8 @@ from backup_pipeline.presentation.terminal import draw, note_console
 def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
     """The newest good copy of each catalog (of those `names`, or all); none where there is no second store."""
     from backup_pipeline.operations.due import second_ages as ages_of
+    from backup_pipeline.wiring.ports import watched
     from backup_pipeline.wiring.stores import open_second
-    from backup_pipeline.wiring.watch import watched
 
     if not invoked_settings().second_store:
         return ()
@@ -158,7 +158,8 @@ def _channels() -> Sequence[str]:
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
-    from backup_pipeline.wiring.watch import watch_all, watched
+    from backup_pipeline.operations.due import watch_all
+    from backup_pipeline.wiring.ports import watched
 
     with opened() as at:
         wanted, declared = watched(at.settings, names), watched(at.settings)

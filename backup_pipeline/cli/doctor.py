@@ -76,7 +76,7 @@ def _ready(stack: ExitStack) -> Settings:
 
 
 def _chosen(settings: Settings, names: Sequence[str] | None) -> Sequence[Catalog]:
-    from backup_pipeline.wiring.watch import watched
+    from backup_pipeline.wiring.ports import watched
 
     known = [catalog.catalog for catalog in watched(settings)]
     own = [name for name in (settings.catalog, *settings.source_urls) if name in known]

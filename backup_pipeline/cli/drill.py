@@ -10,7 +10,7 @@ import typer
 
 from backup_pipeline.cli.options import Backup, OfCatalog, Opened, opened, print_json
 from backup_pipeline.core.drill import DrillReport, Fault
-from backup_pipeline.core.errors import BackupError, StaleError
+from backup_pipeline.core.errors import BackupError
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.terminal import SafeConsole, draw, note_console
 
@@ -76,23 +76,10 @@ def drill(
 
 def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[DrillReport, BackupError | None]:
     from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.operations.drill import drill as drill_backup
-    from backup_pipeline.operations.drill import drill_with_fault
+    from backup_pipeline.operations.drill import drill_backup
     from backup_pipeline.wiring.drill import open_workshop
 
     console = SafeConsole(quiet=True) if as_json else note_console()
     with shown_progress(console) as progress:
         ports, workshop = replace(at.ports, progress=progress), partial(open_workshop, at.settings)
-        if request.fault is not None:
-            return drill_with_fault(request, ports, workshop)
-        report = drill_backup(request, ports, workshop)
-    return report, _drill_outcome(report)
-
-
-def _drill_outcome(report: DrillReport) -> BackupError | None:
-    """The error to end with: damage comes before age."""
-    if not report.passed:
-        return report.error()
-    if report.stale is not None:
-        return StaleError(report.stale, do="The backup itself can be restored. Run `backup-pipeline backup`.")
-    return None
+        return drill_backup(request, ports, workshop)

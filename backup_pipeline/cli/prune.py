@@ -49,22 +49,16 @@ def prune(
     it is locked, versioned or may not be deleted, and each object is told; 10 there is no such catalog; 11 somebody
     else writes the catalog; 21 the clock is wrong, or that of a backup was.
     """
-    from backup_pipeline.operations.prune.perform import prune as carry_out
-    from backup_pipeline.operations.prune.plan import plan_prune
+    from backup_pipeline.operations.prune.perform import prune_catalog
 
     with opened() as at:
-        ports, requests = at.ports, _requests(at, catalog, versions)
-        plans = [(request, plan_prune(request, ports)) for request in requests]
-        plans = [
-            (request, plan) for request, plan in plans if request is requests[0] or plan.verdicts or not plan.empty
-        ]
-        if not as_json:
-            for _, plan in plans:
-                draw(plan_document(plan))
-        reports = [carry_out(plan, request, ports) for request, plan in plans] if confirm else []
+        requests = _requests(at, catalog, versions)
+        plans, reports = prune_catalog(
+            requests, at.ports, confirmed=confirm, show=lambda plan: None if as_json else draw(plan_document(plan))
+        )
     if as_json:
-        print_json({"plans": [p.as_json() for _, p in plans], "reports": [report.as_json() for report in reports]})
-    _end([plan for _, plan in plans], reports, requests[0].catalog, told=as_json)
+        print_json({"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]})
+    _end(plans, reports, requests[0].catalog, told=as_json)
 
 
 def _requests(at: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:

@@ -61,8 +61,8 @@ def rebuild(
     from backup_pipeline.core.names import parse_backup_id
     from backup_pipeline.operations.rebuild import plan_rebuild
     from backup_pipeline.operations.rebuild import rebuild as carry_out
+    from backup_pipeline.wiring.embedded import empty_or_there
     from backup_pipeline.wiring.ports import open_ledger, ports_over
-    from backup_pipeline.wiring.rebuild import empty_or_there
 
     ids = [str(parse_backup_id(each)) for each in accept or ()]
     with empty_or_there(invoked_settings()) as settings, open_ledger(settings) as ledger:

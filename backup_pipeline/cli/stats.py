@@ -93,7 +93,7 @@ def _print_metrics() -> None:
     import sys
 
     from backup_pipeline.operations.stats import prometheus_text
-    from backup_pipeline.wiring.watch import metrics_now
+    from backup_pipeline.wiring.ports import metrics_now
 
     with opened() as at:
         text = prometheus_text(metrics_now(at.settings, at.ledger))
@@ -130,7 +130,7 @@ def calendar(
 
 def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:
     from backup_pipeline.operations.browse import calendar_of
-    from backup_pipeline.wiring.watch import watched
+    from backup_pipeline.wiring.ports import watched
 
     with opened() as at:
         now = at.clock()

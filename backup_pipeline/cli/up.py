@@ -127,8 +127,8 @@ def _summary(up: Up, settings: Settings) -> Iterator[str]:
 
 
 def _catalogs(settings: Settings) -> Iterator[str]:
-    from backup_pipeline.wiring.ports import open_ledger, ports_over
-    from backup_pipeline.wiring.watch import look_at_all, watched
+    from backup_pipeline.operations.due import look_at_all
+    from backup_pipeline.wiring.ports import open_ledger, ports_over, watched
 
     try:
         with open_ledger(settings) as ledger:

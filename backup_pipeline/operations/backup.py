@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +21,7 @@ from backup_pipeline.core.retention.rules import expiry
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.alerting import tell_success
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual, unusual_by_shape
-from backup_pipeline.operations.attempts import Work, check_date, end_failed, end_made
+from backup_pipeline.operations.attempts import Work, check_date, end_failed, end_made, is_dead
 from backup_pipeline.operations.browse import Document, kept_document, place_of, read_document
 from backup_pipeline.operations.bundle import make_bundle
 from backup_pipeline.operations.copy import CopyOrder, copy_after
@@ -176,7 +176,7 @@ def success_by_outline(document: Document[Outline], place: BackupPlace, now: dat
     )
 
 
-def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[Attempt]:
+def close_orphans(ports: Ports) -> Sequence[Attempt]:
     """End every running row whose owner is dead; those that were closed.
 
     A process that died after its manifest was in the store has made a backup, and its row becomes `success`: the
@@ -185,7 +185,7 @@ def close_orphans(ports: Ports, is_dead: Callable[[Attempt], bool]) -> Sequence[
     """
     closed = []
     for attempt in ports.ledger.list(status=[Status.RUNNING]):
-        if not is_dead(attempt):
+        if not is_dead(attempt, ports):
             continue
         try:
             if not _finished(attempt, ports):

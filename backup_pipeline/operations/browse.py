@@ -248,22 +248,15 @@ def find_sound_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None
     that is named by its id is a person's choice, and what is read of it is compared in any case. UsageError where the
     latest may be that of several catalogs and none is named: whose rows are meant is not guessed.
     """
-    if wanted == LATEST and catalog is None:
-        _check_one_catalog(ledger)
-    found = find_backup(wanted, ledger, catalog=catalog)
+    if wanted == LATEST:
+        found = _latest(ledger, catalog, guessed=False)
+    else:
+        found = find_backup(wanted, ledger, catalog=catalog)
     last = found.verification
     if wanted != LATEST or store != FIRST or last is None or last.passed:
         return found
     message = f"The newest full backup{_of(catalog)}, {found.backup_id}, did not verify on {last.at:%Y-%m-%d}."
     raise VerificationError(message, do=_instead(found, ledger))
-
-
-def _check_one_catalog(ledger: Ledger) -> None:
-    full = (row for row in ledger.list(status=sorted(GOOD)) if row.kind is Kind.FULL)
-    catalogs = sorted({row.catalog for row in full})
-    if len(catalogs) > 1:
-        message = f"`latest` may be a backup of {', '.join(catalogs)}."
-        raise UsageError(message, do="Say which with --catalog NAME, or name the backup by its id.")
 
 
 def _instead(lost: Attempt, ledger: Ledger) -> str:
@@ -312,8 +305,13 @@ def opened_unread(attempt: Attempt, store: Store) -> OpenBackup[StoredManifest |
     return open_unread(attempt, bundle_place(attempt), store)
 
 
-def _latest(ledger: Ledger, catalog: str | None) -> Attempt:
+def _latest(ledger: Ledger, catalog: str | None, *, guessed: bool = True) -> Attempt:
+    """The newest good full backup; without a `catalog` and where it may be of several, UsageError unless `guessed`."""
     rows = ledger.list(catalog=catalog, status=sorted(GOOD))
+    catalogs = sorted({row.catalog for row in rows if row.kind is Kind.FULL})
+    if len(catalogs) > 1 and not guessed:
+        message = f"`latest` may be a backup of {', '.join(catalogs)}."
+        raise UsageError(message, do="Say which with --catalog NAME, or name the backup by its id.")
     good = until_now(rows, ledger.now())
     full = next((attempt for attempt in good if attempt.kind is Kind.FULL), None)
     if full is not None:

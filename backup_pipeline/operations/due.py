@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Severity
@@ -22,10 +23,15 @@ from backup_pipeline.core.due import (
     settle,
     why_vanished,
 )
+from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.ports import Ledger, Ports
-from backup_pipeline.operations.alerting import tell
+from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
 
+logger = logging.getLogger(__name__)
+
+_DELIVERING = timedelta(seconds=5)
+"""Whoever watches has an answer to give."""
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -108,6 +114,50 @@ def overdue_alert(stands: Freshness, settled: Settlement) -> Alert:
         topic=FULL,
         failures=len(missed),
     )
+
+
+def watch_all(
+    catalogs: Sequence[Catalog], ports: Ports, *, declared: Sequence[Catalog] | None = None
+) -> Sequence[Freshness]:
+    """Account for each catalog, and say how it stands; of a ledger that may only be read the latter alone.
+
+    What is expected of catalogs that are not `declared` (default: `catalogs`) any more is ended. LedgerError when the
+    ledger can not be read either.
+    """
+    stands = [_stands(catalog, ports) for catalog in catalogs]
+    _end_vanished([one.catalog for one in (catalogs if declared is None else declared)], ports)
+    _deliver_due(ports)
+    return stands
+
+
+def _end_vanished(declared: Sequence[str], ports: Ports) -> None:
+    try:
+        end_vanished(declared, ports)
+    except LedgerError as trouble:
+        logger.warning("What is expected of catalogs that are gone is not ended: %s", trouble)
+
+
+def _deliver_due(ports: Ports) -> None:
+    """Alerts that did not reach people are tried again here too: Dagster's daemon may be down."""
+    try:
+        tell_unheard(ports)
+        deliver(ports, within=_DELIVERING)
+    except LedgerError as trouble:
+        logger.warning("Alerts that did not reach people could not be tried again: %s", trouble)
+
+
+def look_at_all(catalogs: Sequence[Catalog], ports: Ports) -> Sequence[Freshness]:
+    """How each catalog stands, only read."""
+    return [look(catalog, ports.ledger, ports.clock()) for catalog in catalogs]
+
+
+def _stands(catalog: Catalog, ports: Ports) -> Freshness:
+    try:
+        return account(catalog, ports).freshness
+    except LedgerError as trouble:
+        stands = look(catalog, ports.ledger, ports.clock())
+        logger.warning("What was due for %s is not written down: %s", catalog.catalog, trouble)
+        return stands
 
 
 def second_ages(catalogs: Sequence[Catalog], store: str, ledger: Ledger, now: datetime) -> Sequence[CopyAge]:

@@ -3,18 +3,17 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill import DrillReport, Fault
-from backup_pipeline.core.errors import BackupError, StaleError, UsageError
+from backup_pipeline.core.errors import UsageError
 from backup_pipeline.operations.browse import LATEST, find_backup
-from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
+from backup_pipeline.operations.drill import DrillRequest, drill_backup
 from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, refuse_variables
-from backup_pipeline.orchestration.due import tick_of, ticks_of
+from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_op
 from backup_pipeline.orchestration.resources import BackupResource
@@ -84,13 +83,11 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
                     run_id=context.run.run_id,
                     run_url=backups.run_url(context.run.run_id),
                 )
-                if fault:
-                    report, outcome = drill_with_fault(request, ports, workshop)
-                else:
-                    report, outcome = drill(request, ports, workshop), None
+                report, error = drill_backup(request, ports, workshop)
             context.log.info(markdown(drill_document(report)))
             yield dg.Output(None, metadata=dict(drill_metadata(report)))
-            _raise(report, outcome)
+            if error is not None:
+                raise error
 
     @dg.job(
         name=drill_job_name(catalog),
@@ -106,23 +103,14 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
 
 def drill_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
     """Launch the drill weekly in the catalog's timezone, on by default as the daily backup is."""
-
-    @dg.schedule(
+    return care_schedule(
+        catalog,
+        WEEKLY,
         name=f"{catalog.catalog}_drill_weekly",
-        **ticks_of(catalog, WEEKLY),
-        job_name=drill_job_name(catalog),
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        job=drill_job_name(catalog),
+        work="drill",
         description=f"Restore drill of {catalog.title or catalog.catalog} (Sundays 04:00, {catalog.timezone}).",
     )
-    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """A tick that comes late still drills: what is drilled is the newest backup there is then."""
-        due = tick_of(context, catalog, WEEKLY)
-        if isinstance(due, dg.SkipReason):
-            return due
-        tick = due.astimezone(ZoneInfo(catalog.timezone))
-        return dg.RunRequest(run_key=f"{catalog.catalog} drill {tick.isoformat()}")
-
-    return weekly
 
 
 def _fault(name: str) -> Fault | None:
@@ -130,13 +118,3 @@ def _fault(name: str) -> Fault | None:
         message = f"There is no fault {name!r}."
         raise UsageError(message, do=f"Use one of {', '.join(Fault)}, or none.")
     return Fault(name) if name else None
-
-
-def _raise(report: DrillReport, outcome: BackupError | None) -> None:
-    """Fail the run with what the report says; the ledger and people know already."""
-    if outcome is not None:
-        raise outcome
-    if not report.passed:
-        raise report.error()
-    if report.stale is not None:
-        raise StaleError(report.stale, do="The backup itself can be restored. Run the full backup.")

@@ -141,6 +141,31 @@ def tick_of(context: dg.ScheduleEvaluationContext, catalog: Catalog, cron: str) 
     return dg.SkipReason(f"Not due: it is {here:%H:%M} in {catalog.timezone}, and the schedule there is `{cron}`.")
 
 
+def care_schedule(
+    catalog: Catalog, cron: str, *, name: str, job: str, work: str, description: str
+) -> dg.ScheduleDefinition:
+    """Launch `job` by `cron` in the catalog's timezone, on by default; its run keys name `work`.
+
+    For what takes care of the backups that are there: a tick that comes late still does, as they are then.
+    """
+
+    @dg.schedule(
+        name=name,
+        **ticks_of(catalog, cron),
+        job_name=job,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
+    def care(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        due = tick_of(context, catalog, cron)
+        if isinstance(due, dg.SkipReason):
+            return due
+        tick = due.astimezone(ZoneInfo(catalog.timezone))
+        return dg.RunRequest(run_key=f"{catalog.catalog} {work} {tick.isoformat()}")
+
+    return care
+
+
 def daily_schedule(catalog: Catalog, cron: str, clock: Clock = utc_now) -> dg.ScheduleDefinition:
     """Launch the full backup by `cron` in the catalog's timezone, on by default; the partition is the tick's date."""
 

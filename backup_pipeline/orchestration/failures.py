@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import dagster as dg
 
@@ -17,7 +16,6 @@ from backup_pipeline.core.text import redact
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.restore.requests import close_abandoned
-from backup_pipeline.wiring.ports import is_dead
 
 EXIT_CODE = "exit code"
 WHAT_TO_DO = "what to do"
@@ -80,7 +78,7 @@ def close_what_died(instance: dg.DagsterInstance, ports: Ports) -> Sequence[str]
 
     The rows come first: of a backup the store decides what it is, and its run then only follows.
     """
-    attempts = close_orphans(ports, partial(is_dead, clock=ports.clock))
+    attempts = close_orphans(ports)
     restores = close_abandoned(ports)
     _end_runs(instance, {row.run_id for row in attempts} | {row.run_id for row in restores}, ports)
     return [attempt.backup_id for attempt in attempts] + [f"restore request {row.id}" for row in restores]

@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention.prune import PrunePlan
-from backup_pipeline.operations.prune.perform import PruneReport, prune
-from backup_pipeline.operations.prune.plan import PruneRequest, plan_prune, prune_requests
+from backup_pipeline.operations.prune.perform import PruneReport, prune_catalog
+from backup_pipeline.operations.prune.plan import prune_requests
 from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG
-from backup_pipeline.orchestration.due import tick_of, ticks_of
+from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import actor_of, prune_job_name, prune_op
 from backup_pipeline.orchestration.resources import BackupResource
@@ -59,11 +57,13 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
     ) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log), backups.open(catalog) as ports:
             requests = prune_requests(catalog, actor_of(context.run), backups.settings.prune_versions)
-            plans = list(_plans(requests, ports))
-            for _, plan in plans:
-                context.log.info(markdown(plan_document(plan)))
-            reports = [] if config.dry_run else [prune(plan, request, ports) for request, plan in plans]
-            yield dg.Output(None, metadata=dict(prune_metadata([plan for _, plan in plans], reports)))
+            plans, reports = prune_catalog(
+                requests,
+                ports,
+                confirmed=not config.dry_run,
+                show=lambda plan: context.log.info(markdown(plan_document(plan))),
+            )
+            yield dg.Output(None, metadata=dict(prune_metadata(plans, reports)))
             _raise(reports, context.log)
 
     @dg.job(
@@ -80,31 +80,14 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
 
 def prune_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
     """Launch the clean-up by `cron` in the catalog's timezone, on by default."""
-
-    @dg.schedule(
+    return care_schedule(
+        catalog,
+        cron,
         name=f"{catalog.catalog}_prune",
-        **ticks_of(catalog, cron),
-        job_name=prune_job_name(catalog),
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        job=prune_job_name(catalog),
+        work="prune",
         description=f"Clean-up of old backups of {catalog.title or catalog.catalog} ({cron}, {catalog.timezone}).",
     )
-    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """A tick that comes late still cleans up: the plan is that of its own present."""
-        due = tick_of(context, catalog, cron)
-        if isinstance(due, dg.SkipReason):
-            return due
-        tick = due.astimezone(ZoneInfo(catalog.timezone))
-        return dg.RunRequest(run_key=f"{catalog.catalog} prune {tick.isoformat()}")
-
-    return weekly
-
-
-def _plans(requests: Sequence[PruneRequest], ports: Ports) -> Iterator[tuple[PruneRequest, PrunePlan]]:
-    """The plan of the catalog, and that of its safety backups where there are any."""
-    for request in requests:
-        plan = plan_prune(request, ports)
-        if request is requests[0] or plan.verdicts or not plan.empty:
-            yield request, plan
 
 
 def _raise(reports: Sequence[PruneReport], log: dg.DagsterLogManager) -> None:

@@ -19,10 +19,10 @@ from backup_pipeline import __version__
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.text import redact
+from backup_pipeline.operations.due import look_at_all, watch_all
 from backup_pipeline.operations.stats import prometheus_text
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.ports import ports_over
-from backup_pipeline.wiring.watch import look_at_all, metrics_now, watch_all, watched
+from backup_pipeline.wiring.ports import metrics_now, ports_over, watched
 from backup_pipeline.wiring.web_gate import gated
 
 

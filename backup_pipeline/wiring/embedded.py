@@ -32,6 +32,24 @@ from backup_pipeline.wiring.private import close_folders, make_folder
 from backup_pipeline.wiring.stores import check_encryption
 
 
+@contextmanager
+def empty_or_there(settings: Settings) -> Iterator[Settings]:
+    """Settings whose ledger is there, with its tables, empty where it was lost; the embedded server for a moment.
+
+    LedgerError when the database is missing and may not be created. SettingsError for what can be seen to be wrong.
+    """
+    check_urls(settings)
+    check_encryption(settings)
+    if settings.ledger_url is not None:
+        SqlLedger.create(settings.ledger_url.get_secret_value()).close()
+        yield settings
+        return
+    with EmbeddedPostgres(postgres_home(settings)) as server:
+        server.ensure_database(LEDGER_DATABASE)
+        SqlLedger.create(server.url(LEDGER_DATABASE)).close()
+        yield settings.model_copy(update={"ledger_url": SecretStr(server.url(LEDGER_DATABASE))})
+
+
 def check_settings(settings: Settings) -> None:
     """SettingsError for what can be seen to be wrong before anything is made or started."""
     check_urls(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,15 +13,20 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from backup_pipeline.alerts import HttpPinger, PingUrls, alerter_for
+from backup_pipeline.catalogs import load_catalogs, named_catalog
 from backup_pipeline.core.alerts import NoPings, Signal
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.comparison import Decoder
-from backup_pipeline.core.ledger import Attempt, Owner, is_orphaned
-from backup_pipeline.core.ports import Alerter, Clock, Ledger, Pinger, Ports
+from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.metrics import Metric
+from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.restore.model import FIRST, SECOND, Which
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.migrate import bring_up_to_date
+from backup_pipeline.operations.stats import Places, all_metrics
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings, libpq_environment
 from backup_pipeline.stores import removals_of
@@ -30,6 +35,7 @@ from backup_pipeline.wiring.addresses import (
     LedgerClock,
     ledger_url,
     source_url,
+    store_url,
     utc_now,
     work_dir,
 )
@@ -91,7 +97,6 @@ def _key(name: str) -> tuple[Signal, str] | None:
 
 __all__ = [
     "is_alive_here",
-    "is_dead",
     "open_ledger",
     "open_ports",
     "open_settings_store",
@@ -150,6 +155,27 @@ def ports_over(
     )
 
 
+def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
+    """The catalogs of that name, all without any; NotFoundError for one that is not there."""
+    found = load_catalogs(settings.catalogs)
+    return [named_catalog(name, found, settings.catalogs) for name in names] if names else list(found.values())
+
+
+def metrics_now(settings: Settings, ledger: Ledger) -> Sequence[Metric]:
+    """Every metric; LedgerError when the ledger can not be read. A malformed catalog costs what is said of catalogs."""
+    second = open_second(settings)
+    places = Places(store_url(settings), second.url if second else None)
+    return all_metrics(ledger, places, _catalogs(settings), ledger.now())
+
+
+def _catalogs(settings: Settings) -> Sequence[Catalog]:
+    try:
+        return watched(settings)
+    except CatalogError as trouble:
+        logger.warning("How the catalogs stand is not among the metrics: %s", trouble)
+        return ()
+
+
 def open_source(settings: Settings, catalog: str) -> PostgresSource:
     """The source of a catalog."""
     return PostgresSource(source_url(settings, catalog), options=source_options(settings))
@@ -179,11 +205,6 @@ def open_decoder(spool: Path) -> Decoder:
     from backup_pipeline.formats.decoder import FileDecoder
 
     return FileDecoder(spool)
-
-
-def is_dead(attempt: Attempt, clock: Clock = utc_now) -> bool:
-    """Whether a running attempt has no living owner, seen from this machine now; `clock` is the ledger's."""
-    return is_orphaned(attempt, now=clock(), host=socket.gethostname(), alive=alive)
 
 
 def is_alive_here(owner: Owner) -> bool:

@@ -28,7 +28,7 @@ from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO, attempt_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import store as s3
-from backup_pipeline.wiring.ports import is_dead, open_ledger, open_ports, ports_over
+from backup_pipeline.wiring.ports import open_ledger, open_ports, ports_over
 from backup_pipeline_tests.actors import TESTER
 
 _LOG = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class BackUp:
         request = Request(catalog, Kind.FULL, tables, day, Trigger.MANUAL, TESTER, run_id=run_id)
         try:
             with open_ports(settings, CATALOG) as ports:
-                close_orphans(ports, is_dead)
+                close_orphans(ports)
             with open_ports(settings, CATALOG) as ports:
                 _export(request, ports)
             with open_ports(settings, CATALOG) as ports:
@@ -112,7 +112,7 @@ def _bundle(request: Request, world: Ports) -> None:
 def close_dead() -> Ended:
     """What the sensor and the next start do: close the rows of what died."""
     with open_ports(Settings(), CATALOG) as ports:
-        close_orphans(ports, is_dead)
+        close_orphans(ports)
     return Ended()
 
 

@@ -238,7 +238,7 @@ def test_a_run_that_died_before_it_told_is_told_when_its_row_is_closed(shop: Sho
     shop.heard.alerts.clear()
     running = replace(attempt, status=Status.RUNNING, warnings=(), finished_at=None)
     shop.ledger._rows[attempt.backup_id] = running
-    assert close_orphans(shop.ports(shop.url), lambda _: True) == [running]
+    assert close_orphans(replace(shop.ports(shop.url), alive=lambda _: False)) == [running]
     [alert] = shop.heard.alerts
     assert alert.tables == {"sold": "0 rows, usually 2,000 (median of 3 good backups): 100% fewer rows."}
     assert set(shop.held()) == {last}

@@ -19,7 +19,9 @@ def _closed(made: Made, spool: Path) -> Status:
     ledger = MemoryLedger()
     ledger.begin(replace(made.attempt, status=Status.RUNNING, finished_at=None))
     ports = Place(spool, made.store, ledger).ports("postgresql://nobody@127.0.0.1:1/none")
-    assert [attempt.backup_id for attempt in close_orphans(ports, lambda _: True)] == [made.attempt.backup_id]
+    assert [attempt.backup_id for attempt in close_orphans(replace(ports, alive=lambda _: False))] == [
+        made.attempt.backup_id
+    ]
     closed = ledger.get(made.attempt.backup_id)
     assert closed is not None
     return closed.status

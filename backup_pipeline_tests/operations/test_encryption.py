@@ -253,7 +253,7 @@ def test_a_dead_run_that_had_made_its_backup_is_closed_without_a_key(vault: Vaul
     for machine in (vault.server, vault.server.elsewhere("other", OWNER, ESCROW)):
         running = replace(vault.attempt, status=Status.RUNNING, finished_at=None, file_name=None, table_counts={})
         machine.ledger._rows[vault.attempt.backup_id] = running
-        assert close_orphans(machine.place.ports(shop_url), lambda _: True) == [running]
+        assert close_orphans(replace(machine.place.ports(shop_url), alive=lambda _: False)) == [running]
         closed = machine.ledger.get(vault.attempt.backup_id)
         assert closed is not None
         assert (closed.status.good, closed.sha256) == (True, vault.manifest.bundle.sha256)
@@ -276,7 +276,7 @@ def test_an_anomaly_of_a_dead_run_is_told_where_no_key_opens_its_manifest(
             dead, status=Status.RUNNING, finished_at=None, warnings=(), table_counts={}, record_count=None
         )
         ports = replace(other.place.ports(url), alerter=heard)
-        close_orphans(ports, lambda _: True)
+        close_orphans(replace(ports, alive=lambda _: False))
     [alert] = [one for one in heard.alerts if one.title.startswith("Unusual backup")]
     assert alert.tables == {"sold": "0 rows, usually 2,000 (median of 1 good backups): 100% fewer rows."}
     held, closed = other.ledger.get(last.backup_id), other.ledger.get(dead.backup_id)

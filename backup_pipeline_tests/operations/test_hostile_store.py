@@ -392,12 +392,12 @@ def test_a_run_that_died_is_no_backup_when_its_bundle_is_another_now(sealed_pair
     if "ciphertext" not in at.body():
         both_replaced(at)
         assert known.bundle_sha256 is not None
-        [closed] = close_orphans(replace(Place(tmp_path, at.store, ledger).ports(NOWHERE)), lambda _: True)
+        [closed] = close_orphans(replace(Place(tmp_path, at.store, ledger).ports(NOWHERE), alive=lambda _: False))
         row = ledger.get(closed.backup_id)
         assert row is not None
         assert row.status is Status.FAILED
     else:
-        [closed] = close_orphans(Place(tmp_path, at.store, ledger).ports(NOWHERE), lambda _: True)
+        [closed] = close_orphans(replace(Place(tmp_path, at.store, ledger).ports(NOWHERE), alive=lambda _: False))
         row = ledger.get(closed.backup_id)
         assert row is not None
         assert row.manifest_sha256 == at.newer.manifest_sha256

@@ -20,10 +20,10 @@ from backup_pipeline.core.due import settle
 from backup_pipeline.core.ledger import Outcome, Status
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.schedule import last_due
+from backup_pipeline.operations.due import watch_all
 from backup_pipeline.orchestration import due as overdue_module
 from backup_pipeline.orchestration.config import DUE_TAG
 from backup_pipeline.wiring.ports import ports_over
-from backup_pipeline.wiring.watch import watch_all
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.orchestration.installation import TIMEZONE, Installation
 from backup_pipeline_tests.watching import an_hour_ago

@@ -22,7 +22,7 @@ from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.orchestration.failures import close_what_died
 from backup_pipeline.orchestration.keys import OWNER_TAG, owner_tag
-from backup_pipeline.wiring.ports import is_dead, open_ports, this_owner
+from backup_pipeline.wiring.ports import open_ports, this_owner
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure, tick
@@ -85,7 +85,7 @@ def test_a_run_whose_row_somebody_else_closed_ends_too(installation: Installatio
         run, canceled = _started(instance), _started(instance)
         owner = _killed_process()
         _begin(installation, ports, run, owner)
-        close_orphans(ports, is_dead)
+        close_orphans(ports)
         _begin(installation, ports, canceled, owner)
         instance.report_run_canceling(canceled)
         assert len(close_what_died(instance, ports)) == 1

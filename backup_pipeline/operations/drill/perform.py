@@ -159,6 +159,22 @@ _SAID_BY_ITSELF = (VerificationError, DecryptError, NotFoundError, UsageError, C
 """Errors that say by their exit code what they are; any other means that the drill failed."""
 
 
+def drill_backup(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> tuple[DrillReport, BackupError | None]:
+    """Drill the backup, with the request's fault where it has one: the report, and the error to end with, if any.
+
+    Damage comes before age. The ledger has it and people know it by then. Raises what keeps it from being done.
+    """
+    if request.fault is not None:
+        return drill_with_fault(request, ports, workshop)
+    report = drill(request, ports, workshop)
+    if not report.passed:
+        return report, report.error()
+    if report.stale is not None:
+        again = "Run the full backup." if request.run_id else "Run `backup-pipeline backup`."
+        return report, StaleError(report.stale, do=f"The backup itself can be restored. {again}")
+    return report, None
+
+
 def drill(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> DrillReport:
     """Rehearse a restore of the backup; the ledger keeps what came out, and people hear of what is wrong.
 

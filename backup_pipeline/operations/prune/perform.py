@@ -6,7 +6,7 @@ whole. A manifest that is missing, with that audit row, is a removal to finish; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -39,6 +39,7 @@ from backup_pipeline.operations.prune.plan import (
     folder_of,
     held_in_store,
     orphaned_copies,
+    plan_prune,
 )
 
 
@@ -246,6 +247,22 @@ def prune_alert(catalog: str, error: BackupError, at: datetime, run_id: str, run
         at=at,
         topic="prune",
     )
+
+
+def prune_catalog(
+    requests: Sequence[PruneRequest], ports: Ports, *, confirmed: bool, show: Callable[[PrunePlan], None]
+) -> tuple[Sequence[PrunePlan], Sequence[PruneReport]]:
+    """Plan what the requests are about, and carry the plans out when that is `confirmed`; both.
+
+    All is planned, and given to `show`, before anything goes. A later request than the first, for safety backups, is
+    left out where there are none.
+    """
+    planned = [(request, plan_prune(request, ports)) for request in requests]
+    planned = [(each, plan) for each, plan in planned if each is requests[0] or plan.verdicts or not plan.empty]
+    plans = [plan for _, plan in planned]
+    for plan in plans:
+        show(plan)
+    return plans, [prune(plan, request, ports) for request, plan in planned] if confirmed else []
 
 
 def prune(plan: PrunePlan, request: PruneRequest, ports: Ports) -> PruneReport:
