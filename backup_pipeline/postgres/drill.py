@@ -88,7 +88,7 @@ class PostgresScratch:
     def server_version(self) -> str:
         """The server's version, as it says it."""
         with self._work() as work:
-            return str(work.ask(VERSION)[0]["version"])
+            return str(work.rows(VERSION)[0]["version"])
 
     def prepare(self, needs: ServerNeeds) -> None:
         """Make the roles and the extensions that definitions want, before anything of the backup is there.
@@ -97,10 +97,10 @@ class PostgresScratch:
         """
         with _connected(self._admin) as connection:
             work = TargetConnection(connection, self._admin, Silence())
-            known = {row["name"] for row in work.ask(ROLES)}
+            known = {row["name"] for row in work.rows(ROLES)}
             for role in sorted(needs.roles - known):
                 work.run(f"CREATE ROLE {identifier(role)} NOLOGIN", f"making role {role}")
-            there = {row["name"]: bool(row["trusted"]) for row in work.ask(AVAILABLE)}
+            there = {row["name"]: bool(row["trusted"]) for row in work.rows(AVAILABLE)}
             _refuse_extensions(needs, there)
             for extension in needs.extensions:
                 self._extend(work, extension)
@@ -114,31 +114,31 @@ class PostgresScratch:
             work.run(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}", doing)
         into = f" SCHEMA {identifier(schema)}" if schema is not None else ""
         work.run(f"CREATE EXTENSION IF NOT EXISTS {identifier(extension.name)}{into} CASCADE", doing)
-        for row in work.ask(MADE_BY_EXTENSIONS):
+        for row in work.rows(MADE_BY_EXTENSIONS):
             work.run(f"GRANT ALL ON {relation_sql((row['schema'], row['name']))} TO {owner}", doing)
-        for row in work.ask(OWN_SCHEMAS):
+        for row in work.rows(OWN_SCHEMAS):
             work.run(f"GRANT ALL ON SCHEMA {identifier(row['name'])} TO {owner}", doing)
 
     def objects(self) -> MadeObjects:
         """Everything that definitions make."""
         with self._work() as work:
             return MadeObjects(
-                relations=frozenset((row["schema"], row["name"]) for row in work.ask(RELATIONS)),
-                indexes={(row["schema"], row["name"]): row["valid"] for row in work.ask(INDEXES)},
+                relations=frozenset((row["schema"], row["name"]) for row in work.rows(RELATIONS)),
+                indexes={(row["schema"], row["name"]): row["valid"] for row in work.rows(INDEXES)},
                 constraints={
-                    (row["schema"], row["relation"], row["name"]): row["valid"] for row in work.ask(CONSTRAINTS)
+                    (row["schema"], row["relation"], row["name"]): row["valid"] for row in work.rows(CONSTRAINTS)
                 },
-                triggers=frozenset((row["schema"], row["relation"], row["name"]) for row in work.ask(TRIGGERS)),
+                triggers=frozenset((row["schema"], row["relation"], row["name"]) for row in work.rows(TRIGGERS)),
             )
 
     def numbered(self, tables: Sequence[Name]) -> Sequence[NumberedTable]:
         """Those of `tables` that have a column which a sequence feeds."""
         with self._work() as work:
-            parameters = {"oids": oids_of(work.ask, tables)}
-            fed = _grouped(work.ask(target_queries.SEQUENCES, parameters))
-            columns = _grouped(work.ask(target_queries.COLUMNS, parameters))
-            unique = _grouped(work.ask(UNIQUES, parameters))
-            named = {row["id"]: (row["schema"], row["name"]) for row in work.ask(NAMES, parameters)}
+            parameters = {"oids": oids_of(work.rows, tables)}
+            fed = _grouped(work.rows(target_queries.SEQUENCES, parameters))
+            columns = _grouped(work.rows(target_queries.COLUMNS, parameters))
+            unique = _grouped(work.rows(UNIQUES, parameters))
+            named = {row["id"]: (row["schema"], row["name"]) for row in work.rows(NAMES, parameters)}
             return [
                 NumberedTable(
                     name=named[oid],
@@ -154,7 +154,7 @@ class PostgresScratch:
     def standing(self, sequences: Sequence[Name]) -> Mapping[Name, SequenceState]:
         """Where those of the sequences stand that are there."""
         with self._work() as work:
-            return {name: _standing(work, name) for name in sequences_of(work.ask, sequences)}
+            return {name: _standing(work, name) for name in sequences_of(work.rows, sequences)}
 
     def insert(self, wanted: Insert) -> Inserted:
         """Insert the row, see what was drawn, and roll back."""
@@ -265,15 +265,15 @@ def _insert_sql(wanted: Insert) -> str:
 
 def _count(work: TargetConnection, table: str, column: str, value: object) -> int:
     named = f"SELECT count(*) AS n FROM {table} WHERE {identifier(column)}".replace("%", "%%")  # noqa: S608
-    return int(work.ask(f"{named} = %(value)s", {"value": value})[0]["n"])
+    return int(work.rows(f"{named} = %(value)s", {"value": value})[0]["n"])
 
 
 def _empty(work: TargetConnection, table: Name) -> bool:
-    return bool(work.ask(f"SELECT NOT EXISTS (SELECT FROM {relation_sql(table)}) AS empty")[0]["empty"])  # noqa: S608
+    return bool(work.rows(f"SELECT NOT EXISTS (SELECT FROM {relation_sql(table)}) AS empty")[0]["empty"])  # noqa: S608
 
 
 def _standing(work: TargetConnection, sequence: Name) -> SequenceState:
-    (row,) = work.ask(f"SELECT last_value, is_called FROM {relation_sql(sequence)}")  # noqa: S608
+    (row,) = work.rows(f"SELECT last_value, is_called FROM {relation_sql(sequence)}")  # noqa: S608
     return SequenceState(row["last_value"], row["is_called"])
 
 

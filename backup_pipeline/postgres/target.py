@@ -12,7 +12,7 @@ import psycopg
 from backup_pipeline.core.errors import BackupError, CanceledError, LockedError
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.restore.model import Name, RestorePlan, TableReport, TableRestore, TargetFacts
-from backup_pipeline.postgres import target_facts as ask
+from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, first_connection, parse_endpoint
 from backup_pipeline.postgres.restore.transaction import restore_in_transaction
 from backup_pipeline.postgres.session import WRITING, apply_sql, identifier, refuse_replica, relation_sql, timeouts
@@ -77,15 +77,15 @@ class PostgresTargetSession:
     def look(self, wanted: Sequence[Name]) -> TargetFacts:
         """What is there now, as one transaction shows it."""
         with self._target_errors("looking at the target"), self._transaction("REPEATABLE READ, READ ONLY"):
-            return facts(self._work.ask, wanted)
+            return facts(self._work.rows, wanted)
 
     def lock(self) -> None:
         """Keep other restores out until the session ends; LockedError, naming the holder, when one is under way."""
         with self._target_errors("locking the target"), self._transaction("READ COMMITTED, READ ONLY"):
-            self._holds_lock = self._work.ask(ask.TRY_LOCK, LOCK)[0]["held"]
+            self._holds_lock = self._work.rows(target_queries.TRY_LOCK, LOCK)[0]["held"]
             if self._holds_lock:
                 return
-            holders = self._work.ask(ask.HOLDER, LOCK)
+            holders = self._work.rows(target_queries.HOLDER, LOCK)
         holder = f"process {holders[0]['pid']} ({holders[0]['application_name']})" if holders else "another session"
         message = f"Another restore into {self.endpoint.database} is under way: {holder} holds its lock."
         raise LockedError(message, do="Wait until it ends; if nobody runs it, end it with pg_terminate_backend.")
@@ -123,7 +123,7 @@ class PostgresTargetSession:
         """End the connection, and with it its lock and whatever was not committed."""
         with suppress(psycopg.Error):
             if self._holds_lock:  # a pooler in session mode may keep the session for the next
-                self._connection.execute(ask.UNLOCK, LOCK)
+                self._connection.execute(target_queries.UNLOCK, LOCK)
         self._connection.close()
 
     def _begin(self, *, alone: bool) -> None:

@@ -15,7 +15,6 @@ from backup_pipeline.core.errors import BackupError, PreflightRefusedError, Targ
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.relations import RelationKind
 from backup_pipeline.core.restore.model import Name, TargetColumn, TargetFacts, TargetReference, TargetRelation
-from backup_pipeline.postgres import target_facts as ask
 from backup_pipeline.postgres.connection import Endpoint, UnsuitableConnectionError
 from backup_pipeline.postgres.errors import connection_lost, refusal_rule, refused_with, server_message, sqlstate_of
 from backup_pipeline.postgres.session import relation_sql
@@ -224,12 +223,12 @@ def own_rows(name: Name, kind: RelationKind | str) -> str:
 
 def oids_of(query: Query, wanted: Iterable[Name]) -> list[int]:
     """The ids of those relations that are there."""
-    return [row["id"] for row in query(ask.OIDS, _parameters(wanted))]
+    return [row["id"] for row in query(OIDS, _parameters(wanted))]
 
 
 def sequences_of(query: Query, wanted: Iterable[Name]) -> Mapping[Name, Row]:
     """Of those of the sequences that are there: how they count, and whether the role may set them."""
-    return {(row["schema"], row["name"]): row for row in query(ask.NAMED_SEQUENCES, _parameters(wanted))}
+    return {(row["schema"], row["name"]): row for row in query(NAMED_SEQUENCES, _parameters(wanted))}
 
 
 def _parameters(wanted: Iterable[Name]) -> Mapping[str, object]:
@@ -239,9 +238,9 @@ def _parameters(wanted: Iterable[Name]) -> Mapping[str, object]:
 
 def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
     """What the database has; about the relations `wanted` everything."""
-    server = query(ask.SERVER, {})[0]
+    server = query(SERVER, {})[0]
     parameters = {"oids": oids_of(query, wanted)}
-    schemas, extensions = query(ask.SCHEMAS, {}), query(ask.EXTENSIONS, {})
+    schemas, extensions = query(SCHEMAS, {}), query(EXTENSIONS, {})
     relations = _relations(query, parameters)
     return TargetFacts(
         database=server["database"],
@@ -249,19 +248,19 @@ def facts(query: Query, wanted: Iterable[Name]) -> TargetFacts:
         superuser=server["login"] if server["superuser"] else "",
         server_version=server["server_version"],
         relations=relations,
-        references=tuple(_reference(row) for row in query(ask.REFERENCES, parameters)),
+        references=tuple(_reference(row) for row in query(REFERENCES, parameters)),
         sequences={name: row["settable"] for name, row in sequences_of(query, wanted).items()},
-        taken=_names(query(ask.RELATION_NAMES, {})),
-        types=_names(query(ask.TYPE_NAMES, {})),
-        functions=_names(query(ask.FUNCTION_NAMES, {})),
+        taken=_names(query(RELATION_NAMES, {})),
+        types=_names(query(TYPE_NAMES, {})),
+        functions=_names(query(FUNCTION_NAMES, {})),
         schemas=frozenset(row["name"] for row in schemas),
         extensions=frozenset(row["name"] for row in extensions),
         homes={row["name"]: row["home"] for row in extensions},
-        available=frozenset(row["name"] for row in query(ask.AVAILABLE, {})),
+        available=frozenset(row["name"] for row in query(AVAILABLE, {})),
         creatable=frozenset(row["name"] for row in schemas if row["creatable"]),
-        roles=frozenset(row["name"] for row in query(ask.ROLES, {})),
-        callers=_callers(query(ask.CALLERS, parameters)),
-        search_path=query(ask.SEARCH_PATH, parameters)[0]["path"],
+        roles=frozenset(row["name"] for row in query(ROLES, {})),
+        callers=_callers(query(CALLERS, parameters)),
+        search_path=query(SEARCH_PATH, parameters)[0]["path"],
         may_create_schemas=server["may_create_schemas"],
         may_stage=server["may_stage"],
         empty=server["empty"],
@@ -276,10 +275,10 @@ def _read_only(server: Row) -> str | None:
 
 
 def _relations(query: Query, parameters: Mapping[str, object]) -> Mapping[Name, TargetRelation]:
-    columns = _by_relation(query(ask.COLUMNS, parameters))
-    keys = _by_relation(query(ask.KEYS, parameters))
-    uniques = _by_relation(query(ask.UNIQUES, parameters))
-    relations = (_relation(row, columns, (keys, uniques), query) for row in query(ask.RELATIONS, parameters))
+    columns = _by_relation(query(COLUMNS, parameters))
+    keys = _by_relation(query(KEYS, parameters))
+    uniques = _by_relation(query(UNIQUES, parameters))
+    relations = (_relation(row, columns, (keys, uniques), query) for row in query(RELATIONS, parameters))
     return {relation.name: relation for relation in relations}
 
 
@@ -428,11 +427,11 @@ class TargetConnection:
         with as_target_errors(self.endpoint, doing):
             return self.connection.execute(sql.encode()).rowcount
 
-    def ask(self, sql: str, parameters: Mapping[str, object] | None = None) -> Sequence[Row]:
+    def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> Sequence[Row]:
         """The rows of a query. Without parameters a percent sign is itself."""
         with as_target_errors(self.endpoint, "looking at the target"):
             return self.connection.execute(sql.encode(), parameters or None).fetchall()
 
     def number(self, sql: str) -> int:
         """The column `n` of the one row that a query gives."""
-        return int(self.ask(sql)[0]["n"])
+        return int(self.rows(sql)[0]["n"])

@@ -100,7 +100,7 @@ def _taken(work: TargetConnection, wanted: Sequence[Wanted], wait_s: float) -> b
 
 def _tried(work: TargetConnection, statements: Sequence[str], wait_s: float, doing: str) -> psycopg.Error | None:
     """Run the statements, none of which waits for a lock longer than `wait_s`; what was busy, and then none has run."""
-    before = work.ask("SELECT current_setting('lock_timeout') AS value")[0]["value"]
+    before = work.rows("SELECT current_setting('lock_timeout') AS value")[0]["value"]
     try:
         with work.connection.transaction():
             work.connection.execute(f"SET LOCAL lock_timeout = '{round(wait_s * 1000)}ms'".encode())
@@ -125,11 +125,11 @@ def _wait_s(work: TargetConnection, blockers: Sequence[Row]) -> float:
 def _blockers(work: TargetConnection, wanted: Sequence[Wanted]) -> Sequence[Row]:
     """Who holds what is in the way now, the longest first."""
     # What pg_stat_activity shows is kept for the length of a transaction, unless it is told to look again.
-    work.ask("SELECT pg_stat_clear_snapshot()")
+    work.rows("SELECT pg_stat_clear_snapshot()")
     return [
         row
         for lock in wanted
-        for row in work.ask(_BLOCKERS, {"modes": list(lock.hold.conflicts), "oids": list(lock.oids)})
+        for row in work.rows(_BLOCKERS, {"modes": list(lock.hold.conflicts), "oids": list(lock.oids)})
     ]
 
 

@@ -13,7 +13,7 @@ import psycopg
 from backup_pipeline.core.errors import PreflightRefusedError, TargetError
 from backup_pipeline.core.restore.model import Action, Name, RestorePlan, SequenceRestore, TableRestore, TargetRelation
 from backup_pipeline.core.restore.tables import SequenceLimits, SequenceState, state_after
-from backup_pipeline.postgres import target_facts as ask
+from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.restore import sql
 from backup_pipeline.postgres.restore.locks import LockHold, Wanted, take
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
@@ -125,11 +125,11 @@ class Guards:
         self._work = work
         self._tables = {table.target: table for table in plan.tables}
         self._broken = {(key.child, key.columns, key.parent) for key in plan.broken}
-        oids = oids_of(work.ask, self._tables)
-        references = work.ask(ask.REFERENCES, {"oids": oids})
+        oids = oids_of(work.rows, self._tables)
+        references = work.rows(target_queries.REFERENCES, {"oids": oids})
         self._inside = [row for row in references if _child(row) in self._tables and _parent(row) in self._tables]
         self._inbound = [row for row in references if _child(row) not in self._tables]
-        self._triggers = work.ask(ask.TRIGGERS, {"oids": oids})
+        self._triggers = work.rows(target_queries.TRIGGERS, {"oids": oids})
 
     def lock(self, kinds: dict[Name, str]) -> None:
         """Lock the tables, and those that refer to them: nobody else writes until the end, and everybody may read."""
@@ -149,7 +149,7 @@ class Guards:
 
     def _own(self, kinds: dict[Name, str], hold: LockHold) -> Wanted:
         names = sorted(self._tables)
-        return Wanted([own_rows(name, kinds[name]) for name in names], oids_of(self._work.ask, names), hold)
+        return Wanted([own_rows(name, kinds[name]) for name in names], oids_of(self._work.rows, names), hold)
 
     def refuse_losses(self, table: TableRestore, staging: str, rows: str) -> None:
         """PreflightRefusedError when rows of a table outside the restore would lose what they refer to."""
@@ -205,7 +205,7 @@ class Guards:
     def _orphaned(self, row: Row) -> PreflightRefusedError:
         child = own_rows((row["on_schema"], row["on_name"]), row["child_kind"])
         parent = relation_sql(_parent(row))
-        (orphans,) = self._work.ask(sql.orphans_sql(child, row["columns"], parent, row["target_columns"]))
+        (orphans,) = self._work.rows(sql.orphans_sql(child, row["columns"], parent, row["target_columns"]))
         where, key = ".".join(_child(row)), ", ".join(row["columns"])
         message = f"{orphans['n']:,} rows of {where} refer to rows of {'.'.join(_parent(row))} that would not be there"
         do = "The target is as it was. Restore both tables in the same mode, or use a backup of one instant."
@@ -214,8 +214,8 @@ class Guards:
 
 def kinds_of(work: TargetConnection, tables: Sequence[TableRestore]) -> dict[Name, str]:
     """The letter that says what each table is: `r`, or `p` when it is partitioned."""
-    oids = oids_of(work.ask, [table.target for table in tables])
-    rows = work.ask(ask.RELATIONS, {"oids": oids})
+    oids = oids_of(work.rows, [table.target for table in tables])
+    rows = work.rows(target_queries.RELATIONS, {"oids": oids})
     return {(row["schema"], row["name"]): row["kind"] for row in rows}
 
 
@@ -252,8 +252,8 @@ class Counters:
         self._others = others
         self._rows: list[tuple[TableRestore, Row]] = []
         for table in tables:
-            oids = oids_of(work.ask, [table.target])
-            self._rows += [(table, row) for row in work.ask(ask.SEQUENCES, {"oids": oids})]
+            oids = oids_of(work.rows, [table.target])
+            self._rows += [(table, row) for row in work.rows(target_queries.SEQUENCES, {"oids": oids})]
         for table, row in self._rows:
             if not row["settable"]:
                 raise _not_settable(table, _name(row))
@@ -272,7 +272,7 @@ class Counters:
 
     def _set_others(self, states: Mapping[Name, SequenceState]) -> None:
         """Those that were just made stand where the backup has them; the others never go back."""
-        there = sequences_of(self._work.ask, [sequence.sequence for sequence in self._others])
+        there = sequences_of(self._work.rows, [sequence.sequence for sequence in self._others])
         for sequence in (sequence for sequence in self._others if sequence.sequence in there):
             recorded = SequenceState(sequence.last_value, sequence.is_called)
             present = states.get(sequence.sequence) or self._present(sequence.sequence)
@@ -290,7 +290,7 @@ class Counters:
         return state_after([_recorded(table, row), present], self._furthest(table, row), _limits(row))
 
     def _present(self, name: Name) -> SequenceState:
-        (row,) = self._work.ask(f"SELECT last_value, is_called FROM {relation_sql(name)}")  # noqa: S608
+        (row,) = self._work.rows(f"SELECT last_value, is_called FROM {relation_sql(name)}")  # noqa: S608
         return SequenceState(row["last_value"], row["is_called"])
 
     def _furthest(self, table: TableRestore, row: Row) -> int | None:
@@ -300,7 +300,7 @@ class Counters:
         which = "max" if row["increment"] > 0 else "min"
         value = f"{which}({identifier(row['column'])})"
         within = f"trunc({value}::numeric)" if row["increment"] > 0 else f"floor({value}::numeric)"
-        (row,) = self._work.ask(f"SELECT {within} AS n FROM {relation_sql(table.target)}")  # noqa: S608
+        (row,) = self._work.rows(f"SELECT {within} AS n FROM {relation_sql(table.target)}")  # noqa: S608
         return None if row["n"] is None or not row["n"].is_finite() else int(row["n"])
 
 

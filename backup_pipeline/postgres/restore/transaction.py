@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import PreflightRefusedError, TargetError
 from backup_pipeline.core.ports.people import PageWritten, StageStarted, TableFinished, TableStarted
 from backup_pipeline.core.restore.columns import NUMBER, differs
 from backup_pipeline.core.restore.model import Action, Name, RestorePlan, TableReport, TableRestore
-from backup_pipeline.postgres import target_facts as ask
+from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.restore import sql
 from backup_pipeline.postgres.restore.locks import run_patiently
 from backup_pipeline.postgres.restore.merge import Counters, Guards, Merged, Staged, check_keys, kinds_of, merge
@@ -72,12 +72,12 @@ def load_in_place(work: TargetConnection, table: TableRestore, rows: Rows, *, fr
 
 def _type(work: TargetConnection, table: TableRestore, column: str) -> str:
     """The column's type, as SQL: a text that is computed does not become it by itself."""
-    [row] = work.ask(_TYPE, {"table": relation_sql(table.target), "column": column})
+    [row] = work.rows(_TYPE, {"table": relation_sql(table.target), "column": column})
     return str(row["pg_type"])
 
 
 def _default(work: TargetConnection, table: TableRestore, column: str) -> str | None:
-    rows = work.ask(_DEFAULT, {"table": relation_sql(table.target), "column": column})
+    rows = work.rows(_DEFAULT, {"table": relation_sql(table.target), "column": column})
     return rows[0]["expression"] if rows else None
 
 
@@ -117,7 +117,7 @@ def restore_in_transaction(
     `protect` is called when nobody else can write any more, before rows that are there are changed.
     """
     work.run(_SETTINGS, "beginning")
-    work.ask(_HOLDING)
+    work.rows(_HOLDING)
     _take_path(work, plan)
     if all(table.action is Action.CREATE for table in plan.tables):
         reports = _create(work, plan, rows)
@@ -171,7 +171,7 @@ def _run_dumped(work: TargetConnection, statements: Sequence[str], path: str) ->
 def _take_path(work: TargetConnection, plan: RestorePlan) -> None:
     """Our own search path, or the one that functions of the tables want while rows are written."""
     path = literal(plan.search_path or "pg_catalog")
-    work.ask(f"SELECT set_config('search_path', {path}, true)")
+    work.rows(f"SELECT set_config('search_path', {path}, true)")
 
 
 def _first_line(statement: str) -> str:
@@ -245,10 +245,10 @@ def _stage(work: TargetConnection, table: TableRestore, staging: str, rows: Rows
 
 def _staged(work: TargetConnection, plan: RestorePlan, guards: Guards, stagings: dict[str, str]) -> list[Staged]:
     names: list[Name] = [table.target for table in plan.tables]
-    now = facts(work.ask, names)
-    oids = oids_of(work.ask, names)
-    unique = {row["relation"]: int(row["n"]) for row in work.ask(ask.UNIQUE_INDEXES, {"oids": oids})}
-    ids = {(row["schema"], row["name"]): row["id"] for row in work.ask(ask.RELATIONS, {"oids": oids})}
+    now = facts(work.rows, names)
+    oids = oids_of(work.rows, names)
+    unique = {row["relation"]: int(row["n"]) for row in work.rows(target_queries.UNIQUE_INDEXES, {"oids": oids})}
+    ids = {(row["schema"], row["name"]): row["id"] for row in work.rows(target_queries.RELATIONS, {"oids": oids})}
     return [
         Staged(
             table=table,

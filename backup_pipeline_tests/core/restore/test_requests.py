@@ -8,16 +8,26 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.actor import command_line
-from backup_pipeline.core.errors import BackupError, LedgerError, LockedError, RefusedError, UsageError
+from backup_pipeline.core.errors import (
+    BackupError,
+    LedgerError,
+    LockedError,
+    PreflightRefusedError,
+    RefusedError,
+    UsageError,
+)
 from backup_pipeline.core.ledger import STALE_AFTER, Owner
+from backup_pipeline.core.restore.model import RemarkSeverity, RestorePlan, RestoreRemark, RestoreRequest
 from backup_pipeline.core.restore.requests import (
     MOVES,
     RestoreChange,
     RestoreStatus,
     after,
+    check_confirmed,
     check_decision,
     check_may_run,
     check_move,
+    check_refusals,
     is_abandoned,
 )
 from backup_pipeline_tests.actors import KARIM
@@ -127,3 +137,45 @@ def test_only_a_running_request_can_be_abandoned() -> None:
     assert not is_abandoned(running, now=later, host="here", alive=lambda _: True)
     assert is_abandoned(running, now=later, host="elsewhere", alive=lambda _: True)
     assert not is_abandoned(running, now=NOON + timedelta(seconds=1), host="elsewhere", alive=lambda _: True)
+
+
+PLAN = RestorePlan(RestoreRequest("b"), "b", "isp", NOON, "url", "isp", (), ())
+
+
+def test_the_first_refusal_is_told_and_how_many_there_are() -> None:
+    check_refusals(replace(PLAN, remarks=(RestoreRemark(RemarkSeverity.WARNING, "Look out."),)))
+    first = RestoreRemark(RemarkSeverity.REFUSAL, "orders refers to it.", "customers", do="Restore orders too.")
+    second = RestoreRemark(RemarkSeverity.REFUSAL, "It is read-only.")
+    with pytest.raises(PreflightRefusedError) as refused:
+        check_refusals(replace(PLAN, remarks=(first, second)))
+    assert refused.value.what == (
+        "The restore is refused, and nothing was touched. customers: orders refers to it. (2 reasons in all)"
+    )
+    assert refused.value.do == "Restore orders too."
+
+
+@pytest.mark.parametrize("name", [None, "", "ISP", "isp "])
+def test_only_the_name_of_the_database_confirms(name: str | None) -> None:
+    check_confirmed(PLAN.confirmed_with(name))  # nothing that is there can change
+    changing = replace(PLAN, confirm_name="isp")
+    check_confirmed(changing.confirmed_with("isp"))
+    with pytest.raises(PreflightRefusedError, match="not confirmed") as refused:
+        check_confirmed(changing.confirmed_with(name))
+    assert "--confirm isp" in refused.value.do
+    with pytest.raises(PreflightRefusedError) as refused:
+        check_confirmed(changing.confirmed_with(name), do="Type it.")
+    assert refused.value.do == "Type it."
+
+
+def test_a_row_asks_for_what_was_asked() -> None:
+    row = replace(ROW, tables=("goods",), rename={"goods": "wares"}, store="second", safety_backup=False)
+    asked = row.request
+    assert (asked.tables, asked.rename, asked.store, asked.safety_backup) == (row.tables, row.rename, "second", False)
+    assert (asked.backup_id, asked.actor, asked.confirm) == (row.backup_id, row.actor, None)
+
+
+def test_the_json_of_a_plan_has_no_other_names_than_before() -> None:
+    request = PLAN.as_json()["request"]
+    assert isinstance(request, dict)
+    names = {"backup_id", "tables", "mode", "into_schema", "rename", "fill", "confirm", "requested_by", "reason"}
+    assert set(request) == names
