@@ -7,9 +7,11 @@ they skip: once one of them has answered, Dagster shows it no further run until 
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 
 from backup_pipeline.core.alerts import Alert, Severity
-from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.anomalies import ANOMALY
+from backup_pipeline.core.catalog.model import BUNDLE, Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
@@ -17,7 +19,6 @@ from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.prune.perform import prune_alert
 from backup_pipeline.operations.restore.requests import end_restore_run
-from backup_pipeline.orchestration.checks import failed_checks
 from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG
 from backup_pipeline.orchestration.failures import close_what_died
 from backup_pipeline.orchestration.resources import BackupResource
@@ -175,3 +176,28 @@ def _checks_alert(
         run_url=run_url,
         tables=failed,
     )
+
+
+def failed_checks(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
+    """What each failed check of the run says, by `table, check`; without those of tables that were told already.
+
+    The run that makes a bundle tells its anomalies itself, and a table's other checks then say the same once more.
+    """
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    checks = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
+    failed = [check for check in checks if not check.passed]
+    with_bundle = any(_is_anomaly(check) and _asset(check) == BUNDLE for check in checks)
+    alerted = {_asset(check) for check in failed if _is_anomaly(check)} if with_bundle else set()
+    return {
+        f"{_asset(check)}, {check.check_name}": check.description or "failed"
+        for check in failed
+        if _asset(check) not in alerted
+    }
+
+
+def _is_anomaly(check: AssetCheckEvaluation) -> bool:
+    return check.check_name == ANOMALY
+
+
+def _asset(check: AssetCheckEvaluation) -> str:
+    return check.asset_key.path[-1]
