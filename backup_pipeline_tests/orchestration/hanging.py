@@ -26,10 +26,11 @@ from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup
 from backup_pipeline.settings import Settings
+from backup_pipeline_tests.actors import RAHIM
 leases.LIFE = timedelta(seconds=float(sys.argv[2]))
 catalog = load_catalog(Path(sys.argv[1]))
 today = local_date(datetime.now(UTC), "Asia/Dhaka")
-run_backup(RunOrder(catalog, (), today, "to be stopped", "rahim"), Settings(), Silence())
+run_backup(RunOrder(catalog, (), today, "to be stopped", RAHIM), Settings(), Silence())
 """
 _DONE = 3
 

@@ -170,7 +170,7 @@ from backup_pipeline.settings import Settings
 from backup_pipeline_tests.actors import TESTER
 catalog = load_catalog(Path(sys.argv[1]))
 today = local_date(datetime.now(UTC), "Asia/Dhaka")
-run_backup(RunOrder(catalog, (), today, "to be killed", "tester"), Settings(), Silence())
+run_backup(RunOrder(catalog, (), today, "to be killed", TESTER), Settings(), Silence())
 """
 
 
