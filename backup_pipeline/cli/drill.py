@@ -77,9 +77,9 @@ def drill(
 def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[DrillReport, BackupError | None]:
     from backup_pipeline.cli.progress import shown_progress
     from backup_pipeline.operations.drill import drill_backup
-    from backup_pipeline.wiring.drill import open_workshop
+    from backup_pipeline.wiring.drill import open_sandbox
 
     console = SafeConsole(quiet=True) if as_json else note_console()
     with shown_progress(console) as progress:
-        ports, workshop = replace(at.ports, progress=progress), partial(open_workshop, at.settings)
-        return drill_backup(request, ports, workshop)
+        ports, sandbox = replace(at.ports, progress=progress), partial(open_sandbox, at.settings)
+        return drill_backup(request, ports, sandbox)

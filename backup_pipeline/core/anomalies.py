@@ -107,7 +107,7 @@ class Shape(_Kept):
     @property
     def findings(self) -> tuple[AnomalyEntry, ...]:
         """Everything unusual about the backup, as its manifest has it."""
-        return (*(one for table in self.tables.values() for one in table.anomalies), *self.anomalies)
+        return (*(entry for table in self.tables.values() for entry in table.anomalies), *self.anomalies)
 
 
 def shape_of(manifest: Manifest) -> Shape:
@@ -170,7 +170,7 @@ class History:
             return Past()
         shape = self.tables.get(table)
         unreleased = self.open(shape.anomalies if shape else ())
-        seen = self._until(having[:trailing], {one.held for one in unreleased if one.kind in SIZES})
+        seen = self._until(having[:trailing], {entry.held for entry in unreleased if entry.kind in SIZES})
         return Past(
             rows=tuple(attempt.table_counts[table] for attempt in seen),
             bytes=tuple(attempt.table_bytes[table] for attempt in seen if table in attempt.table_bytes),
@@ -181,7 +181,7 @@ class History:
 
     def open(self, findings: Sequence[AnomalyEntry]) -> tuple[AnomalyEntry, ...]:
         """Those findings whose held backup is still held."""
-        return tuple(one for one in findings if one.held in self.held)
+        return tuple(entry for entry in findings if entry.held in self.held)
 
     def _until(self, attempts: Sequence[Attempt], doubted: set[str | None]) -> Sequence[Attempt]:
         """Those that are no newer than the oldest of the backups `doubted`, which show how it was."""
@@ -204,14 +204,14 @@ _NEXT = {
 def size_finding(table: str, kind: AnomalyKind, now: int, usual: int, backups: int) -> AnomalyEntry:
     """A table that is smaller or larger than usual, the median of so many `backups`."""
     unit = _UNITS[kind]
-    told = f"{now:,} {unit}, usually {usual:,} (median of {backups} good backups): {_change(now, usual, unit)}"
-    return finding(table, kind, told, now=now, usual=usual, short=_change(now, usual, unit))
+    text = f"{now:,} {unit}, usually {usual:,} (median of {backups} good backups): {_change(now, usual, unit)}"
+    return finding(table, kind, text, now=now, usual=usual, short=_change(now, usual, unit))
 
 
 def finding(
     table: str,
     kind: AnomalyKind,
-    told: str,
+    text: str,
     *,
     subject: str = "",
     now: int | str | None = None,
@@ -225,35 +225,35 @@ def finding(
         subject=subject,
         now=now,
         usual=usual,
-        change=short or told,
-        message=f"{told[0].upper()}{told[1:]}.",
+        change=short or text,
+        message=f"{text[0].upper()}{text[1:]}.",
         do=_NEXT.get(kind, _LOOK),
         severity="info" if kind in ADDITIONS else "warning",
     )
 
 
-def settled(one: AnomalyEntry, past: Past) -> AnomalyEntry:
+def settled(entry: AnomalyEntry, past: Past) -> AnomalyEntry:
     """The finding with the backup that it holds: the last one, or that of a finding not released yet.
 
     It is `standing` when a backup before told the same.
     """
-    return settled_against(one, past.open, past.backup_id)
+    return settled_against(entry, past.open, past.backup_id)
 
 
-def settled_against(one: AnomalyEntry, told: Sequence[AnomalyEntry], last: str | None) -> AnomalyEntry:
+def settled_against(entry: AnomalyEntry, earlier: Sequence[AnomalyEntry], last: str | None) -> AnomalyEntry:
     """The finding, where the findings `told` are not released yet and `last` is the backup before."""
-    same = _first(before for before in told if (before.kind, before.subject) == (one.kind, one.subject))
-    alike = same or _first(before for before in told if {one.kind, before.kind} <= SIZES)
+    same = _first(before for before in earlier if (before.kind, before.subject) == (entry.kind, entry.subject))
+    alike = same or _first(before for before in earlier if {entry.kind, before.kind} <= SIZES)
     held = alike.held if alike else last
-    return one.model_copy(update={"held": held, "standing": same is not None, "do": _step(one, held or "latest")})
+    return entry.model_copy(update={"held": held, "standing": same is not None, "do": _step(entry, held or "latest")})
 
 
-def _step(one: AnomalyEntry, held: str) -> str:
-    step = _NEXT.get(AnomalyKind(one.kind), _LOOK)
-    lost = isinstance(one.now, int) and isinstance(one.usual, int) and one.now < one.usual
-    if lost and one.kind in {AnomalyKind.ROWS, AnomalyKind.EMPTIED}:
+def _step(entry: AnomalyEntry, held: str) -> str:
+    step = _NEXT.get(AnomalyKind(entry.kind), _LOOK)
+    lost = isinstance(entry.now, int) and isinstance(entry.usual, int) and entry.now < entry.usual
+    if lost and entry.kind in {AnomalyKind.ROWS, AnomalyKind.EMPTIED}:
         step += _BACK
-    return step.format(held=held, table=one.table)
+    return step.format(held=held, table=entry.table)
 
 
 def _first(findings: Iterable[AnomalyEntry]) -> AnomalyEntry | None:
@@ -289,13 +289,13 @@ def judge_table(now: TableEntry, past: Past, rule: Anomalies) -> tuple[AnomalyEn
     """What is unusual about the table, by `rule`. A table that no good backup holds yet has nothing to differ from."""
     if past.backup_id is None or not rule.trailing:
         return ()
-    found = [*_sizes(now, past, rule), *_columns(now, past), *_keys(now, past)]
-    return tuple(settled(one, past) for one in found if AnomalyKind(one.kind) not in rule.allow)
+    findings = [*_sizes(now, past, rule), *_columns(now, past), *_keys(now, past)]
+    return tuple(settled(entry, past) for entry in findings if AnomalyKind(entry.kind) not in rule.allow)
 
 
 def anomaly_check(findings: Sequence[AnomalyEntry], past: Past) -> TableCheck:
     """The check of a table that tells its findings."""
-    message = " ".join(one.message for one in findings)
+    message = " ".join(entry.message for entry in findings)
     if not findings:
         message = f"As in the {len(past.rows)} good backups before." if past.rows else "No earlier good backup."
     return TableCheck(ANOMALY, not findings, blocking=False, message=message, numbers={"findings": len(findings)})
@@ -322,27 +322,27 @@ def _columns(now: TableEntry, past: Past) -> Iterator[AnomalyEntry]:
     """
     if past.shape is None:
         return
-    here, there = _types(now), past.shape.columns
-    back = {(one.subject, one.usual) for one in past.open}
-    for name, pg_type in here.items():
+    present, there = _types(now), past.shape.columns
+    back = {(entry.subject, entry.usual) for entry in past.open}
+    for name, pg_type in present.items():
         if there.get(name) == pg_type or (name, pg_type) in back:
             continue
         if name in there:
             yield _column(now, AnomalyKind.CHANGED_TYPE, name, pg_type, there[name])
         elif name not in past.shape.excluded:
             yield _column(now, AnomalyKind.NEW_COLUMN, name, pg_type, None)
-    for name in [name for name in there if name not in here and name not in now.excluded_columns]:
+    for name in [name for name in there if name not in present and name not in now.excluded_columns]:
         yield _column(now, AnomalyKind.VANISHED_COLUMN, name, None, there[name])
-    yield from (one for one in past.open if _still(one, here, now.excluded_columns))
+    yield from (entry for entry in past.open if _still(entry, present, now.excluded_columns))
 
 
-def _still(one: AnomalyEntry, here: Mapping[str, str], excluded: Mapping[str, str]) -> bool:
+def _still(entry: AnomalyEntry, present: Mapping[str, str], excluded: Mapping[str, str]) -> bool:
     """Whether a change of columns that was told before is still there."""
-    match one.kind:
+    match entry.kind:
         case AnomalyKind.NEW_COLUMN | AnomalyKind.CHANGED_TYPE:
-            return here.get(one.subject) == one.now
+            return present.get(entry.subject) == entry.now
         case AnomalyKind.VANISHED_COLUMN:
-            return one.subject not in here and one.subject not in excluded
+            return entry.subject not in present and entry.subject not in excluded
     return False
 
 
@@ -361,7 +361,7 @@ def _keys(now: TableEntry, past: Past) -> Iterator[AnomalyEntry]:
     if failed is None:
         return
     was_well = past.shape is not None and past.shape.unique
-    if was_well or any(one.kind == AnomalyKind.DUPLICATE_KEYS for one in past.open):
+    if was_well or any(entry.kind == AnomalyKind.DUPLICATE_KEYS for entry in past.open):
         change = failed.message.rstrip(".")
         yield finding(now.name, AnomalyKind.DUPLICATE_KEYS, change, usual="each key stands once")
 
@@ -395,16 +395,16 @@ def judge_backup(now: BackupContents, history: History, catalog: Catalog) -> tup
     before = history.full
     if before is None or not catalog.anomalies.trailing:
         return ()
-    told = history.open(before.anomalies)
-    found = list(_orphans(now, before, told, catalog))
+    earlier = history.open(before.anomalies)
+    findings = list(_orphans(now, before, earlier, catalog))
     if now.kind is Kind.FULL:
-        found += [
+        findings += [
             *_new_tables(now, before),
             *_vanished_tables(now, before),
-            *(o for o in told if _still_orphaned(o, now)),
+            *(entry for entry in earlier if _still_orphaned(entry, now)),
         ]
-    wanted = [one for one in found if AnomalyKind(one.kind) not in catalog.anomalies_of(one.table).allow]
-    return tuple(settled_against(one, _of(told, one.table), before.backup_id) for one in wanted)
+    wanted = [entry for entry in findings if AnomalyKind(entry.kind) not in catalog.anomalies_of(entry.table).allow]
+    return tuple(settled_against(entry, _of(earlier, entry.table), before.backup_id) for entry in wanted)
 
 
 def _new_tables(now: BackupContents, before: Shape) -> Iterator[AnomalyEntry]:
@@ -416,28 +416,28 @@ def _new_tables(now: BackupContents, before: Shape) -> Iterator[AnomalyEntry]:
 
 
 def _vanished_tables(now: BackupContents, before: Shape) -> Iterator[AnomalyEntry]:
-    here = {table.name for table in now.tables}
+    present = {table.name for table in now.tables}
     for name, table in before.tables.items():
-        if name not in here and not now.knows(table.relation):
-            told = f"table {table.relation} ({table.rows:,} rows) is not in the backup any more"
-            yield finding(name, AnomalyKind.VANISHED_TABLE, told, subject=table.relation, usual=table.rows)
+        if name not in present and not now.knows(table.relation):
+            text = f"table {table.relation} ({table.rows:,} rows) is not in the backup any more"
+            yield finding(name, AnomalyKind.VANISHED_TABLE, text, subject=table.relation, usual=table.rows)
 
 
-def _still_orphaned(one: AnomalyEntry, now: BackupContents) -> bool:
+def _still_orphaned(entry: AnomalyEntry, now: BackupContents) -> bool:
     """Whether what was told of a table before is still so."""
-    match one.kind:
+    match entry.kind:
         case AnomalyKind.NEW_TABLE:
-            return one.table in now.unlisted
+            return entry.table in now.unlisted
         case AnomalyKind.VANISHED_TABLE:
-            return not now.knows(one.subject) and all(table.name != one.table for table in now.tables)
+            return not now.knows(entry.subject) and all(table.name != entry.table for table in now.tables)
     return False
 
 
 def _orphans(
-    now: BackupContents, before: Shape, told: tuple[AnomalyEntry, ...], catalog: Catalog
+    now: BackupContents, before: Shape, earlier: tuple[AnomalyEntry, ...], catalog: Catalog
 ) -> Iterator[AnomalyEntry]:
     """Rows that refer to none, where there were none before, or far fewer; what was never counted is no change."""
-    open_before = {one.subject: one.usual for one in told if one.kind == AnomalyKind.ORPHANS}
+    open_before = {entry.subject: entry.usual for entry in earlier if entry.kind == AnomalyKind.ORPHANS}
     for reference, rows in now.orphans.items():
         table = reference.partition("(")[0]
         usual = open_before.get(reference, before.orphans.get(reference))
@@ -449,5 +449,5 @@ def _orphans(
             yield finding(table, AnomalyKind.ORPHANS, change, subject=reference, now=rows, usual=usual)
 
 
-def _of(told: tuple[AnomalyEntry, ...], table: str) -> tuple[AnomalyEntry, ...]:
-    return tuple(one for one in told if one.table == table)
+def _of(entries: tuple[AnomalyEntry, ...], table: str) -> tuple[AnomalyEntry, ...]:
+    return tuple(entry for entry in entries if entry.table == table)

@@ -137,11 +137,11 @@ def pointings(manifest: Manifest, tables: Sequence[str]) -> tuple[Pointing, ...]
     A table and a view of it, both referred to, are one target; one foreign key that is enforced makes it so.
     """
     chosen = [table for table in manifest.tables if table.name in tables]
-    found = [_pointing(manifest, table, reference) for table in chosen for reference in table.references]
+    candidates = [_pointing(manifest, table, reference) for table in chosen for reference in table.references]
     best: dict[str, Pointing] = {}
-    for one in found:
-        if one.enforced or str(one) not in best:
-            best[str(one)] = one
+    for pointing in candidates:
+        if pointing.enforced or str(pointing) not in best:
+            best[str(pointing)] = pointing
     return tuple(best.values())
 
 
@@ -160,21 +160,21 @@ def _shown(manifest: Manifest, table: TableEntry, source: SheetColumnEntry) -> S
 
 
 def _look_up(manifest: Manifest, table: TableEntry, source: SheetColumnEntry) -> Shown:
-    at, hops = table, []
+    current, hops = table, []
     for step in source.steps:
         target = _same_instant(table, _read_from(manifest, step.relation))
         if target.inherited:
             message = f"other tables inherit from {target.relation}, and their rows are not in its files"
             raise _UnknownError(message)
-        _need_comparable(at, step.from_columns, target, step.columns)
+        _need_comparable(current, step.from_columns, target, step.columns)
         hops.append(Hop(target.name, step.columns, step.from_columns))
-        at = target
-    value = _true_column(at, source.column)
+        current = target
+    value = _true_column(current, source.column)
     if source.joined and not _prints_as_in_postgresql(value):
         message = f"values of {value.pg_type} may be joined in another form"
         raise _UnknownError(message)
     if not source.joined and value.arrow_type != source.arrow_type:
-        message = f"{at.name}.{value.name} is {value.arrow_type}, the sheet shows {source.arrow_type}"
+        message = f"{current.name}.{value.name} is {value.arrow_type}, the sheet shows {source.arrow_type}"
         raise _UnknownError(message)
     return Shown(source.title, source.column, value.arrow_type, tuple(hops), source.joined)
 
@@ -199,11 +199,11 @@ def _target(manifest: Manifest, relation: tuple[str, str]) -> tuple[TableEntry, 
 
 
 def _read_from(manifest: Manifest, relation: tuple[str, str]) -> TableEntry:
-    found = next((table for table in manifest.tables if table.relation_id == relation), None)
-    if found is None:
+    match = next((table for table in manifest.tables if table.relation_id == relation), None)
+    if match is None:
         message = f"{'.'.join(relation)} is not in the backup"
         raise _UnknownError(message)
-    return found
+    return match
 
 
 def _same_instant(table: TableEntry, other: TableEntry) -> TableEntry:
@@ -228,20 +228,20 @@ def _need_comparable(table: TableEntry, columns: Sequence[str], other: TableEntr
 
 def _column(table: TableEntry, name: str) -> ColumnEntry:
     """The column, as it lies in the files."""
-    found = next((column for column in table.columns if column.name == name), None)
-    if found is None:
+    match = next((column for column in table.columns if column.name == name), None)
+    if match is None:
         message = f"{table.name}.{name} is not in the backup"
         raise _UnknownError(message)
-    return found
+    return match
 
 
 def _true_column(table: TableEntry, name: str) -> ColumnEntry:
     """The column, when its values are those of the database."""
-    found = _column(table, name)
-    if found.masked:
+    match = _column(table, name)
+    if match.masked:
         message = f"{table.name}.{name} is masked"
         raise _UnknownError(message)
-    return found
+    return match
 
 
 def _compare_alike(left: ColumnEntry, right: ColumnEntry) -> bool:

@@ -130,22 +130,22 @@ def judge_clock(
 def judge_room(topic: str, where: str, free: int, newest: int | None) -> Line:
     """Whether `free` bytes at `where` are room enough, the newest backup being `newest` bytes, where it is known."""
     needed = ROOM * newest if newest else _LITTLE
-    told = f"{where} has {_mib(free)} free"
+    message = f"{where} has {_mib(free)} free"
     because = (
         f"{ROOM} times the newest backup is {_mib(needed)}" if newest else "there is no backup yet to compare with"
     )
     if free >= needed:
-        return ok(topic, f"{told}; {because}")
+        return ok(topic, f"{message}; {because}")
     do = f"Free space there, or name a bigger disk; {_mib(needed)} are enough."
-    return problem(topic, f"{told}; {because}", do) if newest and free < newest else warning(topic, told, do)
+    return problem(topic, f"{message}; {because}", do) if newest and free < newest else warning(topic, message, do)
 
 
-def judge_age(topic: str, what: str, at: datetime | None, now: datetime, longest: timedelta, do: str) -> Line:
+def judge_age(topic: str, what: str, since: datetime | None, now: datetime, longest: timedelta, do: str) -> Line:
     """Whether what was done last `at` is not older than `longest`."""
-    if at is None:
+    if since is None:
         return warning(topic, f"{what}: never", do)
-    told = f"{what}: {age(at, now)}"
-    return ok(topic, told) if not is_future(at, now) and now - at <= longest else warning(topic, told, do)
+    message = f"{what}: {age(since, now)}"
+    return ok(topic, message) if not is_future(since, now) and now - since <= longest else warning(topic, message, do)
 
 
 def _mib(size: int) -> str:
@@ -239,15 +239,15 @@ def _version(topic: str, facts: SourceFacts) -> Line:
 
 def _rights(topic: str, facts: SourceFacts) -> Line:
     """Read-only is what the role may do, not what it does: a transaction of ours never writes."""
-    found = [*(f"is {power}" for power in facts.powers)]
+    powers = [*(f"is {power}" for power in facts.powers)]
     if facts.writable:
-        found.append(f"may write {_some(facts.writable)}")
+        powers.append(f"may write {_some(facts.writable)}")
     if facts.creates:
-        found.append(f"may create in {_some(facts.creates)}")
-    if not found:
+        powers.append(f"may create in {_some(facts.creates)}")
+    if not powers:
         return ok(topic, f"role {facts.role} may only read")
     do = _READER.replace("{role}", _quoted(facts.role))
-    what = f"role {facts.role} may more than read: it {', '.join(found)}"
+    what = f"role {facts.role} may more than read: it {', '.join(powers)}"
     if _SUPERUSER in facts.powers:
         what += "; reading a table can run functions of its owner, in an index, and they would have all rights"
     return warning(topic, what, do)
@@ -266,10 +266,10 @@ def _hidden(topic: str, facts: SourceFacts, wanted: Sequence[str]) -> Iterator[L
 
 
 def _filtered(topic: str, facts: SourceFacts, wanted: Sequence[str]) -> Iterator[Line]:
-    found = sorted(set(facts.filtered) & set(wanted))
-    if found:
+    tables = sorted(set(facts.filtered) & set(wanted))
+    if tables:
         do = f"ALTER ROLE {_quoted(facts.role)} BYPASSRLS; or let the catalog read a view of the table's owner."
-        what = f"row-level security hides rows of {_some(found)} from role {facts.role}: such a backup is refused"
+        what = f"row-level security hides rows of {_some(tables)} from role {facts.role}: such a backup is refused"
         yield problem(topic, what, do)
     else:
         yield ok(topic, "row-level security hides no rows from it")
@@ -321,10 +321,10 @@ def judge_snapshot_age(topic: str, took: timedelta | None) -> Line:
     """What the last backup cost the source: as long as its snapshot is open, vacuum removes nothing newer."""
     if took is None:
         return ok(topic, "no backup yet tells how long a snapshot is open")
-    told = f"the last backup took {took.total_seconds():.0f} seconds: at most so long vacuum waited for its snapshot"
+    message = f"the last backup took {took.total_seconds():.0f} seconds: at most so long vacuum waited for its snapshot"
     if took <= timedelta(hours=1):
-        return ok(topic, told)
-    return warning(topic, told, "Raise BACKUP_WORKERS, read a standby, or split the catalog.")
+        return ok(topic, message)
+    return warning(topic, message, "Raise BACKUP_WORKERS, read a standby, or split the catalog.")
 
 
 def _some(names: Sequence[str]) -> str:

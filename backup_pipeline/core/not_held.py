@@ -44,8 +44,11 @@ def uncertain(catalog: Catalog, database: Database) -> Sequence[Relation]:
         child for parent in _parents(catalog, database) for child in _unlisted_children(parent, listed, database)
     )
     settings = (relation for relation in database.relations.values() if _is_settings(relation, listed))
-    found = {relation.id: relation for relation in chain(children, settings)}
-    return sorted((one for one in found.values() if _countable(one)), key=lambda one: (one.total_bytes, one.id))
+    matches = {relation.id: relation for relation in chain(children, settings)}
+    return sorted(
+        (relation for relation in matches.values() if _countable(relation)),
+        key=lambda relation: (relation.total_bytes, relation.id),
+    )
 
 
 def not_held(catalog: Catalog, database: Database, rows: Rows) -> tuple[NotHeld, ...]:
@@ -75,14 +78,18 @@ def _parents(catalog: Catalog, database: Database) -> Iterator[Relation]:
 
 def _unlisted_children(parent: Relation, listed: set[tuple[str, str]], database: Database) -> list[Relation]:
     """What inherits from the table, at any depth, and is in no table of the catalog."""
-    found: dict[tuple[str, str], Relation] = {}
+    matches: dict[tuple[str, str], Relation] = {}
     todo = [parent.id]
     while todo:
         above = todo.pop()
-        below = [one for one in database.relations.values() if above in one.parents and one.id not in found]
-        found |= {one.id: one for one in below}
-        todo += [one.id for one in below]
-    return [one for one in found.values() if one.id not in listed and not one.is_partition]
+        below = [
+            relation
+            for relation in database.relations.values()
+            if above in relation.parents and relation.id not in matches
+        ]
+        matches |= {relation.id: relation for relation in below}
+        todo += [relation.id for relation in below]
+    return [relation for relation in matches.values() if relation.id not in listed and not relation.is_partition]
 
 
 def _is_settings(relation: Relation, listed: set[tuple[str, str]]) -> bool:
@@ -95,7 +102,7 @@ def _countable(relation: Relation) -> bool:
 
 
 def _large_objects(catalog: Catalog, database: Database) -> Iterator[NotHeld]:
-    found = database.large_objects
+    matches = database.large_objects
     columns = [
         f"{name}.{column.name}"
         for name in catalog.tables
@@ -109,13 +116,13 @@ def _large_objects(catalog: Catalog, database: Database) -> Iterator[NotHeld]:
     )
     reason = catalog.excluded_by_name(*LARGE_OBJECTS)
     decided = f" The catalog says: {reason}." if reason else ""
-    if found.count is None and columns:
+    if matches.count is None and columns:
         what = (
             f"Whether there are large objects the backup role may not see; they are not backed up.{pointing}{decided}"
         )
         yield NotHeld("large objects", what, do, warns=not reason)
-    elif found.count:
-        many = f"{found.count:,} large objects ({found.bytes:,} bytes)"
+    elif matches.count:
+        many = f"{matches.count:,} large objects ({matches.bytes:,} bytes)"
         yield NotHeld("large objects", f"{many} are not in the backup.{pointing}{decided}", do, warns=not reason)
 
 
@@ -124,7 +131,7 @@ def _children(catalog: Catalog, database: Database, rows: Rows) -> Iterator[NotH
     listed = _listed(catalog)
     for parent in dict.fromkeys(_parents(catalog, database)):
         lost = _unlisted_children(parent, listed, database)
-        left = [one for one in lost if catalog.excluded_by_name(*one.id) is None]
+        left = [relation for relation in lost if catalog.excluded_by_name(*relation.id) is None]
         if not left:
             continue
         what = (
@@ -141,8 +148,12 @@ def _children(catalog: Catalog, database: Database, rows: Rows) -> Iterator[NotH
 def _settings(catalog: Catalog, database: Database, rows: Rows) -> Iterator[NotHeld]:
     """Rows of extensions' tables that CREATE EXTENSION does not make again."""
     listed = _listed(catalog)
-    found = [one for one in database.relations.values() if _is_settings(one, listed) and rows.get(one.id, None) != 0]
-    for relation in sorted(found, key=lambda one: one.id):
+    matches = [
+        relation
+        for relation in database.relations.values()
+        if _is_settings(relation, listed) and rows.get(relation.id, None) != 0
+    ]
+    for relation in sorted(matches, key=lambda relation: relation.id):
         reason = catalog.excluded_reason(*relation.id)
         what = (
             f"{relation.full_name} belongs to extension {relation.extension}, and {_rows_of([relation], rows)} of it "
@@ -154,26 +165,36 @@ def _settings(catalog: Catalog, database: Database, rows: Rows) -> Iterator[NotH
 
 def _unread_sequences(catalog: Catalog, database: Database) -> Iterator[NotHeld]:
     """Sequences of which nothing but themselves tells where they stood."""
-    found = [one for one in other_sequences(catalog, database) if one.last_value is None and not one.feeds]
-    for one in found[:_SHOWN]:
-        name = ".".join(one.sequence)
+    matches = [
+        relation
+        for relation in other_sequences(catalog, database)
+        if relation.last_value is None and not relation.feeds
+    ]
+    for relation in matches[:_SHOWN]:
+        name = ".".join(relation.sequence)
         what = f"Where sequence {name} stands can not be read: after a restore it could give numbers a second time."
         yield NotHeld(name, what, f"GRANT SELECT ON SEQUENCE {name} TO the backup role.")
-    if len(found) > _SHOWN:
-        what = f"{len(found) - _SHOWN} more sequences can not be read."
+    if len(matches) > _SHOWN:
+        what = f"{len(matches) - _SHOWN} more sequences can not be read."
         yield NotHeld("sequences", what, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO the backup role.")
 
 
 def _foreign(catalog: Catalog, database: Database) -> Iterator[NotHeld]:
     """What lies on other servers: read from there, at another instant, or not at all."""
     listed = _listed(catalog)
-    foreign = [one for one in database.relations.values() if one.kind is RelationKind.FOREIGN]
-    tops = {one.id: _top(one, database) for one in foreign}
-    there = [one for one in foreign if one.id in listed or (one.is_partition and tops[one.id] in listed)]
+    foreign = [relation for relation in database.relations.values() if relation.kind is RelationKind.FOREIGN]
+    tops = {relation.id: _top(relation, database) for relation in foreign}
+    there = [
+        relation
+        for relation in foreign
+        if relation.id in listed or (relation.is_partition and tops[relation.id] in listed)
+    ]
     if there:
         what = f"Their rows come from other servers, not from the snapshot of this one: {_some(there)}."
         yield NotHeld("foreign tables", what, "Back up those servers themselves.", warns=False)
-    if beside := [one for one in foreign if one not in there and catalog.excluded_reason(*one.id) is None]:
+    if beside := [
+        relation for relation in foreign if relation not in there and catalog.excluded_reason(*relation.id) is None
+    ]:
         what = f"Foreign tables are not in the backup, their rows lie on other servers: {_some(beside)}."
         yield NotHeld("foreign tables", what, "Back up those servers themselves.", warns=False)
 
@@ -188,7 +209,7 @@ def _top(relation: Relation, database: Database) -> tuple[str, str]:
 
 def _rows_of(relations: Sequence[Relation], rows: Rows) -> str:
     """How many rows they hold together, as far as it is known."""
-    known = [count for one in relations if (count := rows.get(one.id)) is not None]
+    known = [count for relation in relations if (count := rows.get(relation.id)) is not None]
     if len(known) == len(relations):
         return f"{sum(known):,} rows"
     return f"at least {sum(known):,} rows" if sum(known) else "their rows"
@@ -196,4 +217,4 @@ def _rows_of(relations: Sequence[Relation], rows: Rows) -> str:
 
 def _some(relations: Sequence[Relation]) -> str:
     more = f" and {len(relations) - _SHOWN} more" if len(relations) > _SHOWN else ""
-    return ", ".join(sorted(one.full_name for one in relations)[:_SHOWN]) + more
+    return ", ".join(sorted(relation.full_name for relation in relations)[:_SHOWN]) + more

@@ -61,9 +61,9 @@ def last_due(line: str, timezone: str, now: datetime) -> datetime | None:
     fields, zone = _parse(line), ZoneInfo(timezone)
     today = now.astimezone(zone).date()
     for back in range(_DAYS):
-        found = [at for at in _instants(fields, today - timedelta(days=back), zone) if at <= now]
-        if found:
-            return found[-1]
+        instants = [instant for instant in _instants(fields, today - timedelta(days=back), zone) if instant <= now]
+        if instants:
+            return instants[-1]
     return None
 
 
@@ -73,7 +73,7 @@ def due_times(line: str, timezone: str, *, after: datetime, until: datetime) -> 
     first, last = after.astimezone(zone).date(), until.astimezone(zone).date()
     for ahead in range((last - first).days + 1):
         day = first + timedelta(days=ahead)
-        yield from (at for at in _instants(fields, day, zone) if after < at <= until)
+        yield from (instant for instant in _instants(fields, day, zone) if after < instant <= until)
 
 
 def next_due(line: str, timezone: str, now: datetime) -> datetime | None:
@@ -81,10 +81,10 @@ def next_due(line: str, timezone: str, now: datetime) -> datetime | None:
     return next(due_times(line, timezone, after=now, until=now + timedelta(days=_DAYS)), None)
 
 
-def is_due(line: str, timezone: str, at: datetime) -> bool:
+def is_due(line: str, timezone: str, instant: datetime) -> bool:
     """Whether `line` is due at that very instant."""
     zone = ZoneInfo(timezone)
-    return at in _instants(_parse(line), at.astimezone(zone).date(), zone)
+    return instant in _instants(_parse(line), instant.astimezone(zone).date(), zone)
 
 
 def scheduler_lines(line: str, timezone: str) -> tuple[Sequence[str], str]:
@@ -99,19 +99,21 @@ def scheduler_lines(line: str, timezone: str) -> tuple[Sequence[str], str]:
     fields, zone = _parse(line), ZoneInfo(timezone)
     walls = {hour * 60 + minute for hour in fields.hours for minute in fields.minutes}
     times = {wall - offset for wall in walls for offset in offsets}
-    minutes = {at % _DAY_MINUTES for at in times}
+    minutes = {minute % _DAY_MINUTES for minute in times}
     for change in changes:
         days = [change.astimezone(zone).date() + timedelta(days=shift) for shift in (-1, 0, 1)]
-        left_out = {at for day in days for at in _instants(fields.on_any_day(), day, zone)}
-        minutes |= {at.hour * 60 + at.minute for at in left_out}
-    weekdays = {(day + at // _DAY_MINUTES) % 7 for day in fields.weekdays for at in times} if fields.any_day else set()
+        left_out = {minute for day in days for minute in _instants(fields.on_any_day(), day, zone)}
+        minutes |= {minute.hour * 60 + minute.minute for minute in left_out}
+    weekdays = (
+        {(day + minute // _DAY_MINUTES) % 7 for day in fields.weekdays for minute in times} if fields.any_day else set()
+    )
     return _lines_of(minutes, weekdays or set(range(7))), "UTC"
 
 
 def _lines_of(minutes: set[int], weekdays: set[int]) -> Sequence[str]:
     """Lines for those minutes of the day, on those weekdays; hours with the same minutes share one."""
     on = "*" if len(weekdays) == 7 else _listed(weekdays)
-    by_hour = {hour: frozenset(at % 60 for at in minutes if at // 60 == hour) for hour in _HOURS}
+    by_hour = {hour: frozenset(minute % 60 for minute in minutes if minute // 60 == hour) for hour in _HOURS}
     hours = {same: [hour for hour in _HOURS if by_hour[hour] == same] for same in by_hour.values() if same}
     return [
         f"{_listed(same)} {'*' if len(own) == len(_HOURS) else _listed(own)} * * {on}" for same, own in hours.items()
@@ -126,13 +128,13 @@ def _listed(numbers: Iterable[int]) -> str:
 def _clock_changes(timezone: str) -> tuple[frozenset[int], tuple[datetime, ...]]:
     """The distances from UTC, in minutes, and the first instant of each that follows another, in the years of _SEEN."""
     zone, step = ZoneInfo(timezone), timedelta(hours=12)
-    at, end = (datetime(year, 1, 1, tzinfo=UTC) for year in _SEEN)
-    offsets, changes = {_offset(at, zone)}, []
-    while at < end:
-        if _offset(at + step, zone) != _offset(at, zone):
-            changes.append(_change_between(at, at + step, zone))
-            offsets.add(_offset(at + step, zone))
-        at += step
+    instant, end = (datetime(year, 1, 1, tzinfo=UTC) for year in _SEEN)
+    offsets, changes = {_offset(instant, zone)}, []
+    while instant < end:
+        if _offset(instant + step, zone) != _offset(instant, zone):
+            changes.append(_change_between(instant, instant + step, zone))
+            offsets.add(_offset(instant + step, zone))
+        instant += step
     return frozenset(offsets), tuple(changes)
 
 
@@ -145,8 +147,8 @@ def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> dateti
     return after
 
 
-def _offset(at: datetime, zone: ZoneInfo) -> int:
-    offset = at.astimezone(zone).utcoffset()
+def _offset(instant: datetime, zone: ZoneInfo) -> int:
+    offset = instant.astimezone(zone).utcoffset()
     return 0 if offset is None else offset // timedelta(minutes=1)
 
 
@@ -156,10 +158,12 @@ def _instants(fields: _Fields, day: date, zone: ZoneInfo) -> Sequence[datetime]:
     if not fields.on(day):
         return ()
     walls = (datetime.combine(day, time(hour, minute)) for hour in fields.hours for minute in fields.minutes)
-    return tuple(sorted({at for wall in walls for at in _at(wall, zone, every_hour=fields.every_hour)}))
+    return tuple(
+        sorted({instant for wall in walls for instant in _instants_of(wall, zone, every_hour=fields.every_hour)})
+    )
 
 
-def _at(wall: datetime, zone: ZoneInfo, *, every_hour: bool) -> Sequence[datetime]:
+def _instants_of(wall: datetime, zone: ZoneInfo, *, every_hour: bool) -> Sequence[datetime]:
     """When it is that time by the clocks of `zone`: see `last_due`."""
     first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if second.astimezone(zone).replace(tzinfo=None) == wall:
@@ -194,9 +198,9 @@ def _range(part: str, field: str) -> range:
     return range(least, most + 1, int(step or 1))
 
 
-def local_date(at: datetime, timezone: str) -> date:
+def local_date(instant: datetime, timezone: str) -> date:
     """The calendar date of the instant `at` in `timezone`."""
-    return at.astimezone(ZoneInfo(timezone)).date()
+    return instant.astimezone(ZoneInfo(timezone)).date()
 
 
 def day_end(day: date, timezone: str) -> datetime:
@@ -234,9 +238,9 @@ _SET_IT = "Set the clock that is wrong, and let both machines keep time by NTP (
 _DAY = timedelta(days=1)
 
 
-def is_future(at: datetime, now: datetime) -> bool:
+def is_future(instant: datetime, now: datetime) -> bool:
     """Whether `at` has not come yet, beyond what clocks may differ."""
-    return at > now + TOLERATED
+    return instant > now + TOLERATED
 
 
 def differing(ours: str, by: timedelta, theirs: str) -> str | None:

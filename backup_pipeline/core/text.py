@@ -73,7 +73,7 @@ def text_sql(text: str) -> str:
 
 def without_escapes(text: str) -> str:
     """The name or text that stands between the quotes of a `U&"…"`, quotes no longer doubled."""
-    return _ESCAPE.sub(lambda found: chr(int(found["long"] or found["short"] or "5c", 16)), text)
+    return _ESCAPE.sub(lambda match: chr(int(match["long"] or match["short"] or "5c", 16)), text)
 
 
 def _quoted(text: str, quote: str) -> str:

@@ -19,7 +19,7 @@ from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_o
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.wiring.drill import drilled_catalog, open_workshop
+from backup_pipeline.wiring.drill import drilled_catalog, open_sandbox
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 
@@ -72,7 +72,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
         with told_as_failure(context.log):
             refuse_variables(context.run.run_config)
             fault = _fault(config.inject)
-            workshop = partial(open_workshop, backups.settings)
+            sandbox = partial(open_sandbox, backups.settings)
             with backups.open(catalog) as ports:
                 request = DrillRequest(
                     attempt=find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog),
@@ -83,7 +83,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
                     run_id=context.run.run_id,
                     run_url=backups.run_url(context.run.run_id),
                 )
-                report, error = drill_backup(request, ports, workshop)
+                report, error = drill_backup(request, ports, sandbox)
             context.log.info(markdown(drill_document(report)))
             yield dg.Output(None, metadata=dict(drill_metadata(report)))
             if error is not None:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from backup_pipeline.core.drill.definitions import EXTENSIONS_BY_LIST, Extension, ServerNeeds
-from backup_pipeline.core.drill.objects import Insert, Inserted, MadeObjects, NumberedTable, UniqueIndex
+from backup_pipeline.core.drill.objects import DatabaseObjects, Insert, Inserted, NumberedTable, UniqueIndex
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.restore.model import Name, TargetColumn
@@ -119,10 +119,10 @@ class PostgresScratch:
         for row in work.rows(OWN_SCHEMAS):
             work.run(f"GRANT ALL ON SCHEMA {identifier(row['name'])} TO {owner}", doing)
 
-    def objects(self) -> MadeObjects:
+    def objects(self) -> DatabaseObjects:
         """Everything that definitions make."""
         with self._work() as work:
-            return MadeObjects(
+            return DatabaseObjects(
                 relations=frozenset((row["schema"], row["name"]) for row in work.rows(RELATIONS)),
                 indexes={(row["schema"], row["name"]): row["valid"] for row in work.rows(INDEXES)},
                 constraints={

@@ -79,7 +79,7 @@ def drilled_catalog(settings: Settings, name: str) -> Catalog | None:
 
 
 @contextmanager
-def open_workshop(settings: Settings) -> Iterator[DrillWorkshop]:
+def open_sandbox(settings: Settings) -> Iterator[DrillSandbox]:
     """A folder for one drill under the work directory; those that dead drills left are removed first."""
     parent = work_dir(settings).resolve() / DRILLS
     make_folder(parent)
@@ -89,14 +89,14 @@ def open_workshop(settings: Settings) -> Iterator[DrillWorkshop]:
         try:
             root.chmod(0o711)  # the scratch server may run as another user, who has to get through
             (root / _FILES).mkdir(0o700)
-            yield DrillWorkshop(root, settings)
+            yield DrillSandbox(root, settings)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
 
 @dataclass(frozen=True)
-class DrillWorkshop:
-    """The port `Workshop` in the folder `root`."""
+class DrillSandbox:
+    """The port `Sandbox` in the folder `root`."""
 
     root: Path
     settings: Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from backup_pipeline.core.drill.objects import MadeObjects
+from backup_pipeline.core.drill.objects import DatabaseObjects
 from backup_pipeline.core.verification import depth_of, has_failed
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
@@ -94,7 +94,7 @@ def test_an_old_backup_ends_with_22_when_all_else_is_well_and_json_has_it_all(
 def test_a_difference_ends_with_20_and_the_next_step(
     run: Run, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PostgresScratch, "objects", lambda _: MadeObjects())
+    monkeypatch.setattr(PostgresScratch, "objects", lambda _: DatabaseObjects())
     ended = run("drill")
     assert ended.code == 20
     assert "DIFFERENT: public.goods: schema.sql makes it (table), and it is not there." in ended.out

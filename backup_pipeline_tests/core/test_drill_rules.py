@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from backup_pipeline.core.drill import DrillFinding, DrillReport, Fault, How, Injection, Stages, found, unnoticed
+from backup_pipeline.core.drill import DrillFinding, DrillReport, Fault, How, Injection, Stages, noticed, unnoticed
 from backup_pipeline.core.drill.compare import Pair, judged, with_other_program
 from backup_pipeline.core.drill.definitions import alone, constant, nullable, roles
-from backup_pipeline.core.drill.objects import MadeObjects, NumberedTable, UniqueIndex, inspected, planned_insert
+from backup_pipeline.core.drill.objects import DatabaseObjects, NumberedTable, UniqueIndex, inspected, planned_insert
 from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
 from backup_pipeline.core.restore.dump import Dump, DumpEntry, split_dump
 from backup_pipeline.core.restore.model import SchemaSteps, TargetColumn
@@ -147,7 +147,7 @@ def test_equal_rows_in_other_bytes_are_a_finding_only_where_nothing_explains_it(
         "place on disk": replace(PAIR, again=entry(order="ctid")),
         "in one pass": replace(PAIR, before=entry(order="scan")),
         "sorts by the rules": replace(PAIR, before=entry(key=("name",))),
-        "made from the manifest": replace(PAIR, made="its table is made from the manifest"),
+        "made from the manifest": replace(PAIR, redefined="its table is made from the manifest"),
         "version 0.0.1": with_other_program(PAIR, ("0.0.1", "1.0"), ("0.2.0", "1.1")),
         "is masked": replace(PAIR, before=entry(columns=(COLUMNS[0], COLUMNS[1].model_copy(update={"masked": True})))),
     }
@@ -214,7 +214,7 @@ ALTER TABLE ONLY public.t
 
 CREATE INDEX t_at ON public.t USING btree (id);
 """
-MADE = MadeObjects(
+MADE = DatabaseObjects(
     relations=frozenset({("public", "t"), ("public", "t_id_seq")}),
     indexes={("public", "t_at"): True, ("public", "t_pkey"): True},
     constraints={("public", "t", "t_pkey"): True, ("public", "t", "positive"): True},
@@ -245,7 +245,7 @@ def test_every_object_is_counted_by_its_kind() -> None:
          "not valid"),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_not_valid_is_a_finding(made: MadeObjects, about: str, what: str) -> None:
+def test_what_is_missing_or_not_valid_is_a_finding(made: DatabaseObjects, about: str, what: str) -> None:
     split = split_dump(DUMP)
     [finding] = inspected(split, steps(split), made).findings
     assert finding.about == about
@@ -261,7 +261,7 @@ def test_a_fault_is_found_only_by_a_finding_about_it() -> None:
     assert unnoticed(REPORT, injection) is not None
     assert unnoticed(other, injection) is not None
     assert unnoticed(right, injection) is None
-    assert "sold: lacks a row." in found(right, injection).what
+    assert "sold: lacks a row." in noticed(right, injection).what
 
 
 def test_the_time_of_a_restore_is_what_was_measured() -> None:

@@ -14,7 +14,7 @@ from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.catalog.draft import draft_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill import DrillReport, Fault, TableDrill
-from backup_pipeline.core.drill.objects import Workshop
+from backup_pipeline.core.drill.objects import Sandbox
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.ports import Ports
@@ -22,7 +22,7 @@ from backup_pipeline.core.verification import depth_of, has_failed
 from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drill import open_workshop
+from backup_pipeline.wiring.drill import open_sandbox
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.operations.made import Place
 
@@ -57,8 +57,8 @@ class Rehearsing:
     def ports(self) -> Ports:
         return replace(self.place.ports(NOWHERE), alerter=self.alerter)
 
-    def workshop(self) -> AbstractContextManager[Workshop]:
-        return open_workshop(Settings(work_dir=self.work))
+    def open_sandbox(self) -> AbstractContextManager[Sandbox]:
+        return open_sandbox(Settings(work_dir=self.work))
 
     def request(self, **more: Any) -> DrillRequest:
         found = self.place.ledger.get(self.attempt.backup_id)
@@ -66,10 +66,10 @@ class Rehearsing:
         return replace(DrillRequest(found, TESTER, self.catalog), **more)
 
     def drill(self, **more: Any) -> DrillReport:
-        return drill(self.request(**more), self.ports(), self.workshop)
+        return drill(self.request(**more), self.ports(), self.open_sandbox)
 
     def inject(self, fault: Fault, **more: Any) -> tuple[DrillReport, BackupError]:
-        return drill_with_fault(self.request(fault=fault, **more), self.ports(), self.workshop)
+        return drill_with_fault(self.request(fault=fault, **more), self.ports(), self.open_sandbox)
 
     def level(self) -> tuple[int, bool]:
         found = self.place.ledger.get(self.attempt.backup_id)

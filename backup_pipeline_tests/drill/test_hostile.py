@@ -19,7 +19,7 @@ from backup_pipeline.core.drill.objects import Insert
 from backup_pipeline.embedded.launch import landlock_version
 from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drill import open_workshop
+from backup_pipeline.wiring.drill import open_sandbox
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted, said, table
 from backup_pipeline_tests.servers.hostile import ON_INSERT, PLACES, loot, make_hostile, places, ran_on_insert
 
@@ -85,7 +85,7 @@ def test_root_s_scratch_server_is_nobody_s_and_knows_nothing_of_our_environment(
     # Not tmp_path: pytest's directories are closed to other users.
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o711)
-        with open_workshop(Settings(work_dir=Path(directory))) as shop, shop.server(ServerNeeds(18)) as scratch:
+        with open_sandbox(Settings(work_dir=Path(directory))) as shop, shop.server(ServerNeeds(18)) as scratch:
             (server,) = (child for child in psutil.Process().children() if child.cwd().startswith(str(shop.root)))
             assert set(server.environ()) <= {"PATH", "LC_ALL", "TZ"}
             if "as user nobody" not in scratch.server:
@@ -98,7 +98,7 @@ def test_root_s_scratch_server_is_nobody_s_and_knows_nothing_of_our_environment(
 def test_not_even_a_superuser_of_the_scratch_server_gets_at_this_machine(tmp_path: Path, secret: Path) -> None:
     marker = tmp_path / "left"
     needs = ServerNeeds(18)
-    with open_workshop(Settings(work_dir=tmp_path / "work")) as shop, shop.server(needs) as scratch:
+    with open_sandbox(Settings(work_dir=tmp_path / "work")) as shop, shop.server(needs) as scratch:
         assert isinstance(scratch.database, PostgresScratch)
         with psycopg.connect(scratch.database._admin.conninfo("tests", 10), autocommit=True) as session:
             for attempt in (

@@ -14,7 +14,7 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.drill import drill
 from backup_pipeline.postgres.programs import find_binaries, installations
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drill import open_workshop
+from backup_pipeline.wiring.drill import open_sandbox
 from backup_pipeline_tests.drill.rehearsing import Rehearsing, backed_up, drafted, run, said
 from backup_pipeline_tests.servers.debian import need_extension, system_binaries, system_server
 from backup_pipeline_tests.servers.postgres import temporary_database
@@ -94,7 +94,7 @@ def _wheel() -> Path:
 
 
 def _drill_with(backup: Rehearsing, settings: Settings) -> None:
-    drill(backup.request(), backup.ports(), partial(open_workshop, settings))
+    drill(backup.request(), backup.ports(), partial(open_sandbox, settings))
 
 
 def test_a_folder_without_a_server_is_told_with_the_setting_that_names_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from backup_pipeline.core.drill.objects import MadeObjects
+from backup_pipeline.core.drill.objects import DatabaseObjects
 from backup_pipeline.core.verification import Level, depth_of, has_failed
 from backup_pipeline.orchestration.drill import DrillConfig
 from backup_pipeline.postgres.drill import PostgresScratch
@@ -53,7 +53,7 @@ def test_the_newest_backup_comes_back_and_the_run_says_so(shop: Installation) ->
 def test_a_difference_fails_the_run_and_people_hear_of_it_once(
     shop: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PostgresScratch, "objects", lambda _: MadeObjects())
+    monkeypatch.setattr(PostgresScratch, "objects", lambda _: DatabaseObjects())
     result = drilled(shop)
     assert not result.success
     assert "DIFFERENT" in metadata(result)["report"]

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drill import open_workshop
+from backup_pipeline.wiring.drill import open_sandbox
 from backup_pipeline_tests.orchestration.installation import until
 
 _KILLED = """
@@ -22,8 +22,8 @@ import sys
 from pathlib import Path
 from backup_pipeline.core.drill.definitions import ServerNeeds
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.drill import open_workshop
-with open_workshop(Settings(work_dir=Path(sys.argv[1]))) as shop, shop.server(ServerNeeds(18)) as scratch:
+from backup_pipeline.wiring.drill import open_sandbox
+with open_sandbox(Settings(work_dir=Path(sys.argv[1]))) as shop, shop.server(ServerNeeds(18)) as scratch:
     print(scratch.target.url, shop.root, flush=True)
     sys.stdin.read()
 """
@@ -36,7 +36,7 @@ def test_everything_is_gone_at_the_end_also_after_an_error(tmp_path: Path) -> No
 
 
 def _fail_in_workshop(work: Path) -> None:
-    with open_workshop(Settings(work_dir=work)) as shop:
+    with open_sandbox(Settings(work_dir=work)) as shop:
         assert shop.folder.stat().st_mode & 0o777 == 0o700
         shop.store("a").put("x/y", [b"1"])
         assert (shop.folder / "a" / "x" / "y").read_bytes() == b"1"
@@ -56,9 +56,9 @@ def test_the_server_of_a_killed_drill_ends_and_its_folder_goes_with_the_next(tmp
     until(lambda: not any(server.is_running() for server in servers), 30)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url, connect_timeout=3)
-    with open_workshop(Settings(work_dir=tmp_path)) as shop:
+    with open_sandbox(Settings(work_dir=tmp_path)) as shop:
         assert not Path(root).exists()
-        with open_workshop(Settings(work_dir=tmp_path)):
+        with open_sandbox(Settings(work_dir=tmp_path)):
             assert shop.folder.is_dir()  # another drill that lives is left alone
 
 
@@ -67,5 +67,5 @@ def test_a_folder_that_is_being_made_is_left_alone_for_a_minute(tmp_path: Path) 
     for folder in (new, old):
         folder.mkdir(parents=True)
     os.utime(old, (time.time() - 100, time.time() - 100))
-    with open_workshop(Settings(work_dir=tmp_path)):
+    with open_sandbox(Settings(work_dir=tmp_path)):
         assert (new.exists(), old.exists()) == (True, False)

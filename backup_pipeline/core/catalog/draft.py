@@ -60,12 +60,12 @@ def distinct(
     alike: Callable[[str], str] = str.casefold,
 ) -> str:
     """`name`, or `name` and the first number from 2 on with which it is like none of `taken`, which `alike` gave."""
-    found, number = name, 1
-    while alike(found) in taken:
+    candidate, number = name, 1
+    while alike(candidate) in taken:
         number += 1
         ending = f"{separator}{number}"
-        found = _cut(name, length - len(ending)) + ending
-    return found
+        candidate = _cut(name, length - len(ending)) + ending
+    return candidate
 
 
 _NAMES = (
@@ -101,7 +101,7 @@ _ID_ENDINGS = ("_id", "_uuid", "_fk", "id", "Id", "ID")
 def sheet_columns(relation: Relation, database: Database, excluded: Collection[str]) -> Mapping[str, str]:
     """The sheet's columns, title: source; empty (the catalog's default: all columns) when nothing is looked up."""
     shown = [column.name for column in relation.columns if column.name not in excluded]
-    look_ups = {name: found for name in shown if (found := _look_up(relation, name, database))}
+    look_ups = {name: look_up for name in shown if (look_up := _look_up(relation, name, database))}
     if not look_ups:
         return {}
     columns: dict[str, str] = {}
@@ -261,7 +261,7 @@ def _names(relations: Sequence[Relation], schema: str) -> dict[tuple[str, str], 
 
     A table whose own name will do gets it before another is given it.
     """
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+    names: dict[tuple[str, str], tuple[str, str]] = {}
     tables, sheets = {BUNDLE}, set[str]()
     for relation in sorted(relations, key=lambda r: _full(r, schema) != plain_name(r.name, fallback="table").lower()):
         full = _full(relation, schema)
@@ -270,8 +270,8 @@ def _names(relations: Sequence[Relation], schema: str) -> dict[tuple[str, str], 
         sheet = distinct(title, sheets, separator=" ", length=_SHEET_LENGTH, alike=sheet_file)
         tables.add(table.casefold())
         sheets.add(sheet_file(sheet))
-        found[relation.id] = (table, sheet)
-    return found
+        names[relation.id] = (table, sheet)
+    return names
 
 
 def _full(relation: Relation, schema: str) -> str:

@@ -101,15 +101,15 @@ class TableSpec(_Declared):
     def _one_decision_for_each_column(self) -> TableSpec:
         decided: dict[str, str] = {}
         for field, columns in (("exclude", self.exclude), ("mask", self.mask), ("allow", self.allow)):
-            for at, column in enumerate(columns):
+            for index, column in enumerate(columns):
                 if decided.setdefault(column, field) != field:
                     message = f"{column!r} stands under `{decided[column]}` too. Decide for one of the two"
-                    raise rules.contradiction((field, at if field == "mask" else column), message)
-        for at, column in enumerate(self.key):
+                    raise rules.contradiction((field, index if field == "mask" else column), message)
+        for index, column in enumerate(self.key):
             if decided.get(column, "allow") != "allow":
                 message = f"{column!r} is part of the key, but `{decided[column]}` keeps its values out of the files"
                 advice = f"Take it out of `{decided[column]}`, or name other columns that are unique together"
-                raise rules.contradiction(("key", at), f"{message}. {advice}")
+                raise rules.contradiction(("key", index), f"{message}. {advice}")
         return self
 
     def handles(self, column: str) -> bool:
@@ -179,10 +179,10 @@ class Catalog(_Declared):
     def _listed_or_excluded(self) -> Catalog:
         """A pattern may take in listed tables too; a plain name is meant for its table alone."""
         listed = {".".join(self.relation_of(name)): name for name in self.tables}
-        for at, rule in enumerate(self.excluded):
+        for index, rule in enumerate(self.excluded):
             if table := listed.get(self._pattern(rule)):
                 message = f"{rule.table!r} is what table {table!r} reads, so it is both listed and excluded"
-                raise rules.contradiction(("excluded", at, "table"), f"{message}. Decide for one of the two")
+                raise rules.contradiction(("excluded", index, "table"), f"{message}. Decide for one of the two")
         return self
 
     def _sheet_field(self, table: str) -> tuple[str, str, str]:

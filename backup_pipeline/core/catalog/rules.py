@@ -86,9 +86,9 @@ _CRON_NAMES = {
 _CRON_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?")
 
 
-def contradiction(at: tuple[str | int, ...], message: str) -> PydanticCustomError:
+def contradiction(loc: tuple[str | int, ...], message: str) -> PydanticCustomError:
     """The error of fields that do not go together; `at` leads to the one to correct, from the model that checks."""
-    return PydanticCustomError("contradiction", "{message}", {"message": message, "at": at})
+    return PydanticCustomError("contradiction", "{message}", {"message": message, "at": loc})
 
 
 def catalog_name(text: str) -> str:

@@ -191,13 +191,13 @@ def _key(name: _Name) -> str | None:
         return None
     if name.pair({"api", "access"}, {"key"}) and name.last == "id" and not name.is_uuid:
         return "key"
-    at = next((at for at, word in reversed(list(enumerate(name.words))) if word == "key"), None)
-    if at is None or not set(name.words[at + 1 :]) <= _BEHIND_KEY:
+    index = next((index for index, word in reversed(list(enumerate(name.words))) if word == "key"), None)
+    if index is None or not set(name.words[index + 1 :]) <= _BEHIND_KEY:
         return None
-    if name.words[at - 1] in _KEYS and at > 0:
+    if name.words[index - 1] in _KEYS and index > 0:
         return "key"
     holders = {"api", "access", "credential", "license", "licence", "certificate", "encryption", "signing", "jwk"}
-    return "key" if at == 0 and name.in_table(holders) else None
+    return "key" if index == 0 and name.in_table(holders) else None
 
 
 def _of_key_table(name: _Name) -> str | None:

@@ -94,7 +94,7 @@ def _options(entry: DumpEntry) -> Iterator[Token]:
 def _is_base_type(entry: DumpEntry) -> bool:
     """CREATE TYPE name; or CREATE TYPE name (INPUT = …): its values are read and shown by functions in C."""
     tokens = entry.tokens
-    opened = next((at for at, token in enumerate(tokens) if token.text in {"(", ";"}), None)
+    opened = next((index for index, token in enumerate(tokens) if token.text in {"(", ";"}), None)
     if opened is None or tokens[opened].text == ";":
         return opened is not None
     before = tokens[opened - 1]
@@ -289,12 +289,12 @@ class DrillReport:
 class Amendment:
     """What is different about the definitions in the scratch database, so that the backup can be restored by itself.
 
-    `fill` gives values to columns that the backup does not hold; `made` are tables of the backup whose definition is
-    made from the manifest or relaxed, with the reason.
+    `fill` gives values to columns that the backup does not hold; `redefined` are tables whose definition is made from
+    the manifest or relaxed, with the reason.
     """
 
     fill: Mapping[str, str] = field(default_factory=dict)
-    made: Mapping[str, str] = field(default_factory=dict)
+    redefined: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[DrillRemark, ...] = ()
 
 
@@ -324,7 +324,7 @@ def blind(injection: Injection, backup_id: str, why: str = "") -> BackupError:
     return BackupError(message, do=f"{injection.what} Report this: until it is found, no drill can be trusted.")
 
 
-def found(report: DrillReport, injection: Injection) -> VerificationError:
+def noticed(report: DrillReport, injection: Injection) -> VerificationError:
     """The error of a drill that found what was put in."""
     first = next(f for f in report.findings if injection.mark in f"{f.about} {f.message}")
     message = f"Injected fault {injection.fault} was FOUND, as it should be: {first}"

@@ -46,7 +46,7 @@ def comparable_titles(manifest: Manifest, entry: TableEntry) -> tuple[str, ...]:
 
 
 def _spec(manifest: Manifest, entry: TableEntry, catalog: Catalog | None) -> TableSpec:
-    said = catalog.tables.get(entry.name) if catalog else None
+    spec = catalog.tables.get(entry.name) if catalog else None
     masked = tuple(column.name for column in entry.columns if column.masked)
     there = {column.name for column in entry.columns}
     open_secrets = [name for name in there if looks_secret(name) and name not in masked]
@@ -55,8 +55,8 @@ def _spec(manifest: Manifest, entry: TableEntry, catalog: Catalog | None) -> Tab
         kind=_kind(entry),
         key=entry.key if there.issuperset(entry.key) else (),
         sheet=entry.sheet,
-        columns=dict(_columns(manifest, entry, said)),
-        references={column: to for column, to in said.references.items() if column in there} if said else {},
+        columns=dict(_columns(manifest, entry, spec)),
+        references={column: to for column, to in spec.references.items() if column in there} if spec else {},
         exclude=dict(entry.excluded_columns),
         mask=masked,
         allow=dict.fromkeys(open_secrets, _HELD),
@@ -71,9 +71,9 @@ def _kind(entry: TableEntry) -> Literal["view", "materialized view", "foreign ta
     return kinds.get(entry.relation_kind)
 
 
-def _columns(manifest: Manifest, entry: TableEntry, said: TableSpec | None) -> Iterator[tuple[str, str]]:
+def _columns(manifest: Manifest, entry: TableEntry, spec: TableSpec | None) -> Iterator[tuple[str, str]]:
     """The sheet's columns, in their order; none when the sheet shows the columns of the table, all of them."""
-    written: Mapping[str, str] = said.columns if said else {}
+    written: Mapping[str, str] = spec.columns if spec else {}
     titles = comparable_titles(manifest, entry)
     if not written and titles == tuple(column.name for column in entry.columns):
         return
@@ -94,15 +94,15 @@ _KIND = {PARQUET: "Parquet", CSV: "CSV"}
 class Pair:
     """A table of the backup, and the same table exported again from the scratch database.
 
-    `titles` are the sheet columns that can be compared. `made` says why its definition is another than the source's,
-    empty when it is the same. `restored` is false for a view that was computed anew. `other_program` says that files
+    `titles` are the sheet columns that can be compared. `redefined` says why its definition is not the source's, empty
+    when it is. `restored` is false for a view that was computed anew. `other_program` says that files
     were written by another version of this program, which may write other bytes for the same rows.
     """
 
     before: TableEntry
     again: TableEntry
     titles: tuple[str, ...]
-    made: str = ""
+    redefined: str = ""
     restored: bool = True
     other_program: str = ""
 
@@ -140,13 +140,13 @@ def judged(pair: Pair, parquet: How, sheet: How) -> Compared:
     A view that was computed anew is never a finding: what it shows, the tables behind it are compared for.
     """
     shape = tuple(_shape(pair))
-    told = (*shape, *_of_files(pair, PARQUET, parquet), *_of_files(pair, CSV, sheet))
-    remarks = (*(one for one in told if isinstance(one, DrillRemark)), *_left_out(pair))
-    findings = tuple(one for one in told if isinstance(one, DrillFinding))
+    notes = (*shape, *_of_files(pair, PARQUET, parquet), *_of_files(pair, CSV, sheet))
+    remarks = (*(note for note in notes if isinstance(note, DrillRemark)), *_left_out(pair))
+    findings = tuple(note for note in notes if isinstance(note, DrillFinding))
     if pair.restored:
         return Compared(parquet, sheet, findings, remarks)
     computed = tuple(
-        DrillRemark(one.about, f"{one.message} It is a view: its rows are computed anew.") for one in findings
+        DrillRemark(note.about, f"{note.message} It is a view: its rows are computed anew.") for note in findings
     )
     return Compared(parquet, sheet, (), (*computed, *remarks))
 
@@ -158,8 +158,8 @@ def why_other_bytes(pair: Pair, kind: str) -> str | None:
         return f"{', '.join(masked)} {'is' if len(masked) == 1 else 'are'} masked in the backup"
     if kind == CSV and pair.shown != pair.before.sheet_columns:
         return "not every column of the sheet can be made again"
-    if pair.made:
-        return pair.made
+    if pair.redefined:
+        return pair.redefined
     if (order := next((e.order for e in (pair.before, pair.again) if e.order != "key"), None)) is not None:
         return {"ctid": "its rows are read by their place on disk"}.get(order, "its rows are read in one pass")
     types = {column.name: column.pg_type for column in pair.before.columns}
@@ -175,11 +175,11 @@ def _shape(pair: Pair) -> Iterator[DrillFinding]:
         yield DrillFinding(name, f"{rows:,} rows are in the backup, {back:,} came back.", _next_step(name))
     again = {column.name: column for column in pair.again.columns}
     for column in pair.before.columns:
-        found = again.get(column.name)
-        if found is None:
+        match = again.get(column.name)
+        if match is None:
             yield DrillFinding(name, f"column {column.name} did not come back.", _next_step(name))
-        elif found.arrow_type != column.arrow_type and not column.masked:
-            what = f"column {column.name} was {column.arrow_type} and came back as {found.arrow_type}."
+        elif match.arrow_type != column.arrow_type and not column.masked:
+            what = f"column {column.name} was {column.arrow_type} and came back as {match.arrow_type}."
             yield DrillFinding(name, what, _next_step(name))
 
 

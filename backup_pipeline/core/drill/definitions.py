@@ -52,10 +52,10 @@ def alone(column: str, table: Name, dump: Dump) -> bool:
     of_table = [entry for entry in dump.entries if entry.belongs_to == table and entry.kind in _ENFORCING]
     if any(_names(column, entry.tokens) for entry in of_table):
         return False
-    made = dump.tables.get(table)
-    others = [item for item in items(made.tokens) if item[0].text != column] if made else []
-    own = next((item for item in items(made.tokens) if item[0].text == column), []) if made else []
-    checked = any(token.is_word("CHECK", "REFERENCES", "UNIQUE", "PRIMARY") for token in own)
+    table_ = dump.tables.get(table)
+    others = [item for item in items(table_.tokens) if item[0].text != column] if table_ else []
+    column_item = next((item for item in items(table_.tokens) if item[0].text == column), []) if table_ else []
+    checked = any(token.is_word("CHECK", "REFERENCES", "UNIQUE", "PRIMARY") for token in column_item)
     return not checked and not any(_names(column, item) for item in others)
 
 
@@ -69,14 +69,14 @@ def nullable(sql: str, column: str) -> str:
 def _not_null(sql: str, column: str) -> Iterator[tuple[int, int]]:
     """Where the column's NOT NULL stands, with the name of that constraint where it has one."""
     item = next((item for item in items(significant(sql)) if item[0].text == column), [])
-    for at in range(1, len(item) - 1):
-        if item[at].is_word("NOT") and item[at + 1].is_word("NULL"):
-            named = at > 2 and item[at - 2].is_word("CONSTRAINT")
-            yield item[at - 2 if named else at].start, item[at + 1].end
+    for index in range(1, len(item) - 1):
+        if item[index].is_word("NOT") and item[index + 1].is_word("NULL"):
+            named = index > 2 and item[index - 2].is_word("CONSTRAINT")
+            yield item[index - 2 if named else index].start, item[index + 1].end
 
 
-def _names(column: str, found: list[Token]) -> bool:
-    return any(token.is_name and token.text == column for token in found)
+def _names(column: str, tokens: list[Token]) -> bool:
+    return any(token.is_name and token.text == column for token in tokens)
 
 
 EXTENSIONS_BY_LIST = frozenset(
@@ -287,8 +287,10 @@ def _extensions(dump: Dump) -> Iterator[Extension]:
 
 def _schema(entry: DumpEntry) -> str | None:
     tokens = entry.tokens
-    at = next((at for at, token in enumerate(tokens) if token.is_word("SCHEMA")), None)
-    return tokens[at + 1].text if at is not None and at + 1 < len(tokens) and tokens[at + 1].is_name else None
+    index = next((index for index, token in enumerate(tokens) if token.is_word("SCHEMA")), None)
+    return (
+        tokens[index + 1].text if index is not None and index + 1 < len(tokens) and tokens[index + 1].is_name else None
+    )
 
 
 def roles(dump: Dump) -> frozenset[str]:
@@ -319,23 +321,24 @@ def amended(manifest: Manifest, dump: Dump | None) -> tuple[Dump, Amendment]:
     """The definitions to restore with, and what is different about them."""
     keys = with_broken_keys(dump or Dump(()), manifest)
     before = keys.dump
-    stand_ins = [found for entry in manifest.tables if (found := _stand_in(entry, before))]
+    stand_ins = [stand_in for entry in manifest.tables if (stand_in := _stand_in(entry, before))]
     with_tables, dropped = _with_stand_ins(before, stand_ins)
-    filled, fill, relaxed = _without_needs(manifest, with_tables, {one.entry.name for one in stand_ins})
-    told = [
-        DrillRemark(one.entry.name, f"{'.'.join(one.name)} is made from the manifest: {one.why}.") for one in stand_ins
+    filled, fill, relaxed = _without_needs(manifest, with_tables, {stand_in.entry.name for stand_in in stand_ins})
+    remarks = [
+        DrillRemark(stand_in.entry.name, f"{'.'.join(stand_in.name)} is made from the manifest: {stand_in.why}.")
+        for stand_in in stand_ins
     ]
-    told += [DrillRemark("schema.sql", text) for text in (*keys.lost, *dropped, *_unmade(manifest, with_tables))]
-    told += [DrillRemark(name.partition(".")[0], _filled(name, value)) for name, value in fill.items()]
-    told += [DrillRemark(table, why) for table, why in relaxed.items()]
-    made = {one.entry.name: "its table is made from the manifest" for one in stand_ins}
-    made |= dict.fromkeys(relaxed, "its definition is relaxed in the scratch database")
-    return filled, Amendment(fill, made, tuple(told))
+    remarks += [DrillRemark("schema.sql", text) for text in (*keys.lost, *dropped, *_unmade(manifest, with_tables))]
+    remarks += [DrillRemark(name.partition(".")[0], _filled(name, value)) for name, value in fill.items()]
+    remarks += [DrillRemark(table, why) for table, why in relaxed.items()]
+    redefined = {stand_in.entry.name: "its table is made from the manifest" for stand_in in stand_ins}
+    redefined |= dict.fromkeys(relaxed, "its definition is relaxed in the scratch database")
+    return filled, Amendment(fill, redefined, tuple(remarks))
 
 
 def _unmade(manifest: Manifest, dump: Dump) -> Iterator[str]:
     """Tables that the definitions leave out and the backup has no rows of."""
-    reasons = {found.table: found.reason for found in manifest.excluded}
+    reasons = {excluded.table: excluded.reason for excluded in manifest.excluded}
     for name in sorted(dump.left_out):
         full = ".".join(name)
         why = reasons.get(full) or reasons.get(name[1]) or "the catalog does not list it"
@@ -347,17 +350,19 @@ def _stand_in(entry: TableEntry, dump: Dump) -> _StandIn | None:
     source = source_of(entry)
     if source in dump.tables or _of_extension(entry, dump):
         return None
-    made = next((one for one in dump.entries if one.defines == source and one.kind in _COMPUTED), None)
-    if made is None:
+    definition = next(
+        (candidate for candidate in dump.entries if candidate.defines == source and candidate.kind in _COMPUTED), None
+    )
+    if definition is None:
         other = "it is a foreign table" if entry.relation_kind == "foreign table" else "schema.sql does not define it"
         return _StandIn(entry, source, {}, other)
-    view = plain_view(made.sql) if made.kind == "VIEW" else None
+    view = plain_view(definition.sql) if definition.kind == "VIEW" else None
     if view is not None and view.base in dump.tables:
         return None
     unread = "the backup role could not read it, so it is not in schema.sql"
     if view is not None and view.base in dump.left_out and _shows(entry, view):
         return _StandIn(entry, view.base, view.columns, unread)
-    if view is None and not made.mentions & dump.left_out:
+    if view is None and not definition.mentions & dump.left_out:
         return None  # it is computed from what is restored
     return _StandIn(entry, source, {}, "it is a view of what the backup role could not read")
 
@@ -365,8 +370,8 @@ def _stand_in(entry: TableEntry, dump: Dump) -> _StandIn | None:
 def _of_extension(entry: TableEntry, dump: Dump) -> bool:
     """Whether an extension that the definitions make brings the table."""
     return bool(entry.extension) and any(
-        one.kind == "EXTENSION" and one.tag == entry.extension and one.tag not in EXTENSIONS_BESIDE
-        for one in dump.entries
+        candidate.kind == "EXTENSION" and candidate.tag == entry.extension and candidate.tag not in EXTENSIONS_BESIDE
+        for candidate in dump.entries
     )
 
 
@@ -378,17 +383,19 @@ def _with_stand_ins(dump: Dump, stand_ins: Sequence[_StandIn]) -> tuple[Dump, li
     """The dump with a table and a key for each stand-in, without what does not fit them."""
     if not stand_ins:
         return dump, []
-    names = {one.name: one for one in stand_ins}
+    names = {stand_in.name: stand_in for stand_in in stand_ins}
     kept, dropped = [], []
     for entry in dump.entries:
         if reason := _misfit(entry, names):
             dropped.append(f"{entry.kind.lower()} {entry.tag} is left out: {reason}.")
         elif entry.defines not in names:
             kept.append(entry)
-    tables = [_table(one, dump) for one in stand_ins]
-    keys = [_key(one) for one in stand_ins if one.key and not any(c.masked for c in one.entry.columns)]
-    first = next((at for at, entry in enumerate(kept) if entry.kind in _RELATIONS | POST_DATA), len(kept))
-    behind = next((at for at, entry in enumerate(kept) if entry.kind in POST_DATA), len(kept))
+    tables = [_table(stand_in, dump) for stand_in in stand_ins]
+    keys = [
+        _key(stand_in) for stand_in in stand_ins if stand_in.key and not any(c.masked for c in stand_in.entry.columns)
+    ]
+    first = next((index for index, entry in enumerate(kept) if entry.kind in _RELATIONS | POST_DATA), len(kept))
+    behind = next((index for index, entry in enumerate(kept) if entry.kind in POST_DATA), len(kept))
     entries = (*kept[:first], *tables, *kept[first:behind], *keys, *kept[behind:])
     return Dump(entries, dump.left_out - names.keys()), dropped
 
@@ -407,25 +414,31 @@ def _misfit(entry: DumpEntry, stand_ins: Mapping[Name, _StandIn]) -> str | None:
 
 
 def _refers_to_key(entry: DumpEntry, parent: _StandIn) -> bool:
-    at = next(at for at, token in enumerate(entry.tokens) if token.is_word("REFERENCES"))
-    inside = [token.text for token in entry.tokens[at:]]
+    index = next(index for index, token in enumerate(entry.tokens) if token.is_word("REFERENCES"))
+    inside = [token.text for token in entry.tokens[index:]]
     columns = inside[inside.index("(") + 1 : inside.index(")")] if "(" in inside else []
     return [name for name in columns if name != ","] == list(parent.key)
 
 
-def _table(one: _StandIn, dump: Dump) -> DumpEntry:
-    columns = [f"    {_quoted(one.columns.get(c.name, c.name))} {_type(c.pg_type, dump)}" for c in one.entry.columns]
-    columns += [f"    {_quoted(one.columns[name])} text" for name in one.entry.excluded_columns if name in one.columns]
+def _table(stand_in: _StandIn, dump: Dump) -> DumpEntry:
+    columns = [
+        f"    {_quoted(stand_in.columns.get(c.name, c.name))} {_type(c.pg_type, dump)}" for c in stand_in.entry.columns
+    ]
+    columns += [
+        f"    {_quoted(stand_in.columns[name])} text"
+        for name in stand_in.entry.excluded_columns
+        if name in stand_in.columns
+    ]
     body = ",\n".join(columns)
-    return DumpEntry(one.name[1], "TABLE", one.name[0], f"CREATE TABLE {_full(one.name)} (\n{body}\n);")
+    return DumpEntry(stand_in.name[1], "TABLE", stand_in.name[0], f"CREATE TABLE {_full(stand_in.name)} (\n{body}\n);")
 
 
-def _key(one: _StandIn) -> DumpEntry:
+def _key(stand_in: _StandIn) -> DumpEntry:
     """Unique, not primary: nobody promised that the key is never NULL."""
-    columns = ", ".join(_quoted(name) for name in one.key)
-    name = _quoted(f"{one.name[1][:50]}_drill_key")
-    sql = f"ALTER TABLE ONLY {_full(one.name)}\n    ADD CONSTRAINT {name} UNIQUE ({columns});"
-    return DumpEntry(f"{one.name[1]} {one.name[1][:50]}_drill_key", "CONSTRAINT", one.name[0], sql)
+    columns = ", ".join(_quoted(name) for name in stand_in.key)
+    name = _quoted(f"{stand_in.name[1][:50]}_drill_key")
+    sql = f"ALTER TABLE ONLY {_full(stand_in.name)}\n    ADD CONSTRAINT {name} UNIQUE ({columns});"
+    return DumpEntry(f"{stand_in.name[1]} {stand_in.name[1][:50]}_drill_key", "CONSTRAINT", stand_in.name[0], sql)
 
 
 def _type(pg_type: str, dump: Dump) -> str:
@@ -450,17 +463,17 @@ def _without_needs(manifest: Manifest, dump: Dump, stand_ins: set[str]) -> tuple
                 fill[f"{entry.name}.{column.name}"] = value
                 continue
             dump = _relaxed(dump, target, column.name)
-            told = f"{'.'.join(target)}.{column.name} is not in the backup and has to be something of its own: "
-            relaxed[entry.name] = f"{relaxed.get(entry.name, '')}{told}the scratch table takes NULL there. "
+            reason = f"{'.'.join(target)}.{column.name} is not in the backup and has to be something of its own: "
+            relaxed[entry.name] = f"{relaxed.get(entry.name, '')}{reason}the scratch table takes NULL there. "
     return dump, fill, {name: text.strip() for name, text in relaxed.items()}
 
 
 def _needed(entry: TableEntry, dump: Dump) -> tuple[Name, list[TargetColumn]]:
     """Where a table's rows go, and the columns there without which no row can be made and which the backup lacks."""
-    at = place(entry, RestoreRequest("", mode=Mode.NEW), TargetFacts("", "", ""), dump)
-    held = {at.columns.get(column.name, column.name) for column in entry.columns if not column.masked}
-    columns = columns_of(at.target, dump) if not at.obstacle else ()
-    return at.target, [column for column in columns if column.name not in held and not column.makes_itself]
+    placement = place(entry, RestoreRequest("", mode=Mode.NEW), TargetFacts("", "", ""), dump)
+    backed_up = {placement.columns.get(column.name, column.name) for column in entry.columns if not column.masked}
+    columns = columns_of(placement.target, dump) if not placement.obstacle else ()
+    return placement.target, [column for column in columns if column.name not in backed_up and not column.makes_itself]
 
 
 def _relaxed(dump: Dump, table: Name, column: str) -> Dump:

@@ -113,7 +113,7 @@ _DO = "Look at the entry in schema.sql and at the scratch server's message; rest
 
 
 @dataclass(frozen=True)
-class MadeObjects:
+class DatabaseObjects:
     """What a database has: its relations and sequences, its indexes and constraints with whether each is valid."""
 
     relations: frozenset[Name] = frozenset()
@@ -143,23 +143,27 @@ class _Wanted:
         return ".".join(self.name)
 
 
-def inspected(dump: Dump, steps: SchemaSteps, made: MadeObjects) -> Inspected:
+def inspected(dump: Dump, steps: SchemaSteps, objects: DatabaseObjects) -> Inspected:
     """Every object that the entries of `dump` which were run (`steps`) make, looked for in `made`."""
     run = {*steps.before, *steps.after}
-    wanted = [one for entry in dump.entries if entry.sql in run for one in _wanted(entry)]
-    states = {one: _state(one, made) for one in wanted}
+    wanted = [expected for entry in dump.entries if entry.sql in run for expected in _wanted(entry)]
+    states = {expected: _state(expected, objects) for expected in wanted}
     findings = [
-        DrillFinding(str(one), _told(one, state), _DO) for one, state in states.items() if not _good(one, state)
+        DrillFinding(str(expected), _problem_of(expected, state), _DO)
+        for expected, state in states.items()
+        if not _good(expected, state)
     ]
     remarks = [
-        DrillRemark(str(one), "is not validated in the source (NOT VALID or NOT ENFORCED), and is not here.")
-        for one, state in states.items()
-        if one.not_valid and state is False
+        DrillRemark(str(expected), "is not validated in the source (NOT VALID or NOT ENFORCED), and is not here.")
+        for expected, state in states.items()
+        if expected.not_valid and state is False
     ]
-    counts = Counter(one.kind for one in wanted)
-    valid = Counter(one.kind for one, state in states.items() if state)
-    shown = tuple(ObjectCount(kind, counts[kind], valid[kind]) for kind in dict.fromkeys(one.kind for one in wanted))
-    return Inspected(shown, (*findings, *_invalid_indexes(made, wanted)), tuple(remarks))
+    counts = Counter(expected.kind for expected in wanted)
+    valid = Counter(expected.kind for expected, state in states.items() if state)
+    shown = tuple(
+        ObjectCount(kind, counts[kind], valid[kind]) for kind in dict.fromkeys(expected.kind for expected in wanted)
+    )
+    return Inspected(shown, (*findings, *_invalid_indexes(objects, wanted)), tuple(remarks))
 
 
 def _wanted(entry: DumpEntry) -> Iterator[_Wanted]:
@@ -181,41 +185,45 @@ def _checks(entry: DumpEntry) -> Iterator[_Wanted]:
 
 def _part_name(entry: DumpEntry) -> str | None:
     words = ("TRIGGER",) if entry.kind == "TRIGGER" else ("CONSTRAINT",)
-    at = next((at for at, token in enumerate(entry.tokens) if token.is_word(*words)), None)
-    return entry.tokens[at + 1].text if at is not None and at + 1 < len(entry.tokens) else None
+    index = next((index for index, token in enumerate(entry.tokens) if token.is_word(*words)), None)
+    return entry.tokens[index + 1].text if index is not None and index + 1 < len(entry.tokens) else None
 
 
-def _unchecked(found: list[Token]) -> bool:
+def _unchecked(tokens: list[Token]) -> bool:
     """Whether rows may break the constraint: NOT VALID, or (since PostgreSQL 18) NOT ENFORCED."""
-    return _words(found, "NOT", "VALID") or _words(found, "NOT", "ENFORCED")
+    return _words(tokens, "NOT", "VALID") or _words(tokens, "NOT", "ENFORCED")
 
 
-def _words(found: list[Token], first: str, second: str) -> bool:
-    return any(a.is_word(first) and b.is_word(second) for a, b in pairwise(found))
+def _words(tokens: list[Token], first: str, second: str) -> bool:
+    return any(a.is_word(first) and b.is_word(second) for a, b in pairwise(tokens))
 
 
-def _state(one: _Wanted, made: MadeObjects) -> bool | None:
+def _state(expected: _Wanted, objects: DatabaseObjects) -> bool | None:
     """Whether it is valid; None when it is not there."""
-    if len(one.name) == 2:
-        return made.indexes.get(one.name) if one.kind == "indexes" else (one.name in made.relations or None)
-    if one.kind == "triggers":
-        return one.name in made.triggers or None
-    return made.constraints.get(one.name)
+    if len(expected.name) == 2:
+        return (
+            objects.indexes.get(expected.name)
+            if expected.kind == "indexes"
+            else (expected.name in objects.relations or None)
+        )
+    if expected.kind == "triggers":
+        return expected.name in objects.triggers or None
+    return objects.constraints.get(expected.name)
 
 
-def _good(one: _Wanted, state: bool | None) -> bool:  # noqa: FBT001  # of three
-    return bool(state) or (state is False and one.not_valid)
+def _good(expected: _Wanted, state: bool | None) -> bool:  # noqa: FBT001  # of three
+    return bool(state) or (state is False and expected.not_valid)
 
 
-def _told(one: _Wanted, state: bool | None) -> str:  # noqa: FBT001  # of three
-    kind = one.kind.removesuffix("s")
+def _problem_of(expected: _Wanted, state: bool | None) -> str:  # noqa: FBT001  # of three
+    kind = expected.kind.removesuffix("s")
     return f"schema.sql makes it ({kind}), and it is not there." if state is None else f"it ({kind}) is not valid."
 
 
-def _invalid_indexes(made: MadeObjects, wanted: Iterable[_Wanted]) -> Iterator[DrillFinding]:
+def _invalid_indexes(objects: DatabaseObjects, wanted: Iterable[_Wanted]) -> Iterator[DrillFinding]:
     """Indexes behind keys, which no entry of their own makes."""
-    known = {one.name for one in wanted}
-    for name, valid in made.indexes.items():
+    known = {expected.name for expected in wanted}
+    for name, valid in objects.indexes.items():
         if not valid and name not in known:
             yield DrillFinding(".".join(name), "the index is not valid.", _DO)
 
@@ -252,7 +260,7 @@ class ScratchDatabase(Protocol):
         TargetError when the server has not got one of the extensions, or it is none that may be made.
         """
 
-    def objects(self) -> MadeObjects:
+    def objects(self) -> DatabaseObjects:
         """Everything that definitions make."""
 
     def numbered(self, tables: Sequence[Name]) -> Sequence[NumberedTable]:
@@ -280,7 +288,7 @@ class Scratch:
     """Which server it is, and what it may touch, for people."""
 
 
-class Workshop(Protocol):
+class Sandbox(Protocol):
     """A folder on this machine for one drill, removed at the end; if this process dies, by the next drill."""
 
     @property
@@ -304,5 +312,5 @@ class Workshop(Protocol):
         """
 
 
-OpenWorkshop = Callable[[], AbstractContextManager[Workshop]]
+OpenSandbox = Callable[[], AbstractContextManager[Sandbox]]
 """Makes the folder of one drill, and removes it at the end."""

@@ -41,8 +41,8 @@ from backup_pipeline.core.drill.objects import (
     Insert,
     Inserted,
     Inspected,
+    Sandbox,
     Scratch,
-    Workshop,
     inspected,
     planned_insert,
 )
@@ -114,23 +114,23 @@ class DrillWatch:
 
 
 @dataclass(frozen=True)
-class Bench:
+class DrillContext:
     """A drill at work: its request and ports, its folder, the copy of the backup there, and its watch."""
 
     request: DrillRequest
     ports: Ports
-    shop: Workshop
+    sandbox: Sandbox
     copy: Store
     watch: DrillWatch
 
     @property
     def inside(self) -> Ports:
         """The ports to work on the copy with, in the drill's own folder."""
-        return replace(self.ports, store=self.copy, spool=self.shop.folder)
+        return replace(self.ports, store=self.copy, spool=self.sandbox.folder)
 
     def folder(self, name: str) -> Path:
         """A folder of the drill's own."""
-        path = self.shop.folder / name
+        path = self.sandbox.folder / name
         path.mkdir(exist_ok=True)
         return path
 
@@ -139,7 +139,7 @@ class Bench:
 class DrillSubject:
     """The backup in the copy, once it is known to be whole."""
 
-    bench: Bench
+    context: DrillContext
     manifest: StoredManifest
 
 
@@ -171,9 +171,9 @@ class Definitions:
 
 def definitions_of(subject: DrillSubject) -> Definitions:
     """Read the copy's definitions and make them fit a drill; raises what reading them raises."""
-    bench, ports, manifest = subject.bench, subject.bench.ports, subject.manifest
-    opened = opened_backup(bench.request.attempt, bench.copy)
-    fetching = Fetching(opened, (bench.copy, ports.formats, ports.progress))
+    context, ports, manifest = subject.context, subject.context.ports, subject.manifest
+    opened = opened_backup(context.request.attempt, context.copy)
+    fetching = Fetching(opened, (context.copy, ports.formats, ports.progress))
     own = fetching.dump() or Dump(())
     allowed = permitted(own, {source_of(entry) for entry in manifest.tables})
     dump, amendment = amended(manifest, allowed.dump)
@@ -186,10 +186,10 @@ def definitions_of(subject: DrillSubject) -> Definitions:
 
 def restore_copy(subject: DrillSubject, scratch: Scratch, definitions: Definitions) -> Restored:
     """Restore the copy into the scratch database; raises what a restore raises."""
-    dump, amendment, ports = definitions.dump, definitions.amendment, subject.bench.inside
+    dump, amendment, ports = definitions.dump, definitions.amendment, subject.context.inside
     scratch.database.prepare(definitions.needs)
     wish = RestoreRequest(
-        subject.manifest.backup_id, mode=Mode.NEW, fill=amendment.fill, actor=subject.bench.request.actor
+        subject.manifest.backup_id, mode=Mode.NEW, fill=amendment.fill, actor=subject.context.request.actor
     )
     plan = plan_restore(wish, scratch.target, ports, amend=lambda _: dump)
     report = run_restore(plan, scratch.target, ports, safety=None, amend=lambda _: dump)
@@ -253,37 +253,37 @@ def export_again(subject: DrillSubject, scratch: Scratch) -> Mapping[str, TableR
     A table whose look-ups the database does not have (the catalog was changed since) is exported without any.
     """
     tables = tuple(entry.name for entry in subject.manifest.tables)
-    results = _export(subject, scratch, tables, drill_catalog(subject.manifest, subject.bench.request.catalog))
+    results = _export(subject, scratch, tables, drill_catalog(subject.manifest, subject.context.request.catalog))
     unfit = tuple(name for name, result in results.items() if isinstance(result.error, CatalogError))
-    if unfit and subject.bench.request.catalog is not None:
+    if unfit and subject.context.request.catalog is not None:
         results |= _export(subject, scratch, unfit, drill_catalog(subject.manifest, None))
     return results
 
 
 def exported_files(subject: DrillSubject, table: str) -> Path:
     """The folder of a table's files."""
-    return subject.bench.folder(EXPORTED) / subject.manifest.backup_id / table
+    return subject.context.folder(EXPORTED) / subject.manifest.backup_id / table
 
 
 def _export(
     subject: DrillSubject, scratch: Scratch, tables: tuple[str, ...], catalog: Catalog
 ) -> dict[str, TableResult]:
-    bench, attempt = subject.bench, subject.bench.request.attempt
+    context, attempt = subject.context, subject.context.request.attempt
     request = Request(
         catalog=catalog,
         kind=attempt.kind,
         tables=tables,
         day=subject.manifest.partition_date,
         type=attempt.type,
-        actor=bench.request.actor,
+        actor=context.request.actor,
         late=True,
     )
     ports = replace(
-        bench.inside,
+        context.inside,
         source=scratch.source,
-        formats=bench.shop.formats,
-        store=bench.shop.store("again"),
-        spool=bench.folder(EXPORTED),
+        formats=context.sandbox.formats,
+        store=context.sandbox.store("again"),
+        spool=context.folder(EXPORTED),
     )
     with closing(export_tables(Work(request, replace(attempt, late=True), ports))) as results:
         return {result.table: result for result in results}
@@ -304,9 +304,11 @@ class Comparing:
 
 def comparing(subject: DrillSubject, restored: Restored) -> Comparing:
     """Get ready to compare."""
-    bench, ports = subject.bench, subject.bench.ports
-    fetching = Fetching(opened_backup(bench.request.attempt, bench.copy), (bench.copy, ports.formats, ports.progress))
-    return Comparing(subject, restored, fetching, bench.shop.fingerprints(bench.folder("compare")))
+    context, ports = subject.context, subject.context.ports
+    fetching = Fetching(
+        opened_backup(context.request.attempt, context.copy), (context.copy, ports.formats, ports.progress)
+    )
+    return Comparing(subject, restored, fetching, context.sandbox.fingerprints(context.folder("compare")))
 
 
 def compare_table(entry: TableEntry, result: TableResult | None, at: Comparing) -> TableDrill:
@@ -334,7 +336,7 @@ def _pair(entry: TableEntry, again: TableEntry, at: Comparing, *, restored: bool
         before=entry,
         again=again,
         titles=comparable_titles(manifest, entry),
-        made=at.restored.amendment.made.get(entry.name, ""),
+        redefined=at.restored.amendment.redefined.get(entry.name, ""),
         restored=restored,
     )
     written = (manifest.pipeline_version, manifest.format_version)
@@ -389,7 +391,7 @@ def _of_sheets(files: list[Path], entry: TableEntry, pair: Pair, at: Comparing) 
 
 def _fetched(pair: Pair, kind: str, at: Comparing) -> list[Path]:
     """The backup's files of a format, fetched out of the copied bundle."""
-    folder = at.subject.bench.folder("compare") / pair.before.name
+    folder = at.subject.context.folder("compare") / pair.before.name
     folder.mkdir(exist_ok=True)
     paths = {sha256: path for path, sha256 in at.subject.manifest.entries.items()}
     found = []
@@ -401,7 +403,7 @@ def _fetched(pair: Pair, kind: str, at: Comparing) -> list[Path]:
 
 
 def _forget(pair: Pair, at: Comparing) -> None:
-    shutil.rmtree(at.subject.bench.folder("compare") / pair.before.name, ignore_errors=True)
+    shutil.rmtree(at.subject.context.folder("compare") / pair.before.name, ignore_errors=True)
 
 
 def _chunks(file: Path) -> Iterator[bytes]:

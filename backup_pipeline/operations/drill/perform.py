@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from backup_pipeline.core.alerts import Alert, Severity
-from backup_pipeline.core.drill import DrillReport, Fault, Injection, blind, found, unnoticed
-from backup_pipeline.core.drill.objects import OpenWorkshop
+from backup_pipeline.core.drill import DrillReport, Fault, Injection, blind, noticed, unnoticed
+from backup_pipeline.core.drill.objects import OpenSandbox
 from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import (
     BackupError,
@@ -159,14 +159,16 @@ _SAID_BY_ITSELF = (VerificationError, DecryptError, NotFoundError, UsageError, C
 """Errors that say by their exit code what they are; any other means that the drill failed."""
 
 
-def drill_backup(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> tuple[DrillReport, BackupError | None]:
+def drill_backup(
+    request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox
+) -> tuple[DrillReport, BackupError | None]:
     """Drill the backup, with the request's fault where it has one: the report, and the error to end with, if any.
 
     Damage comes before age. The ledger has it and people know it by then. Raises what keeps it from being done.
     """
     if request.fault is not None:
-        return drill_with_fault(request, ports, workshop)
-    report = drill(request, ports, workshop)
+        return drill_with_fault(request, ports, open_sandbox)
+    report = drill(request, ports, open_sandbox)
     if not report.passed:
         return report, report.error()
     if report.stale is not None:
@@ -175,7 +177,7 @@ def drill_backup(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) ->
     return report, None
 
 
-def drill(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> DrillReport:
+def drill(request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox) -> DrillReport:
     """Rehearse a restore of the backup; the ledger keeps what came out, and people hear of what is wrong.
 
     The report says what was found; `report.error()` is for whoever must fail on it. NotFoundError, which alerts nobody,
@@ -185,7 +187,7 @@ def drill(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> DrillR
     bundle_place(request.attempt)
     try:
         with reading(request.attempt.backup_id, "drill", request.actor, ports):
-            rehearsal = rehearse(request, ports, workshop)
+            rehearsal = rehearse(request, ports, open_sandbox)
     except BackupError as error:
         told = as_drill_error(error, request)
         record_failure(told, request, ports)
@@ -217,22 +219,24 @@ def _with_age(rehearsal: Rehearsal, request: DrillRequest, ports: Ports) -> Rehe
 _OLDER = timedelta(days=366)
 
 
-def drill_with_fault(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> tuple[DrillReport, BackupError]:
+def drill_with_fault(request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox) -> tuple[DrillReport, BackupError]:
     """Rehearse with the request's fault; the report, and the error with which the caller ends, whatever came out.
 
     VerificationError (StaleError for a stale one) when the fault was found, BackupError when the drill is blind.
     The backup in the store is only read; its row gets no level, and nobody is alerted.
     """
     bundle_place(request.attempt)
-    report, outcome = _stale(request, ports) if request.fault is Fault.STALE else _rehearsed(request, ports, workshop)
+    report, outcome = (
+        _stale(request, ports) if request.fault is Fault.STALE else _rehearsed(request, ports, open_sandbox)
+    )
     record_fault(report, request, ports, outcome)
     return report, outcome
 
 
-def _rehearsed(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> tuple[DrillReport, BackupError]:
+def _rehearsed(request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox) -> tuple[DrillReport, BackupError]:
     try:
         with reading(request.attempt.backup_id, "drill", request.actor, ports):
-            rehearsal = rehearse(request, ports, workshop)
+            rehearsal = rehearse(request, ports, open_sandbox)
     except VerificationError as error:
         raise as_drill_error(error, request) from error
     report, injection = rehearsal.report, rehearsal.injection
@@ -240,7 +244,7 @@ def _rehearsed(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> t
         why = " ".join(str(finding) for finding in report.findings)
         message = f"No fault was injected into the drill of backup {report.backup_id}, which is not good: {why}"
         raise BackupError(message, do="Drill it without --inject first.")
-    return report, unnoticed(report, injection) or found(report, injection)
+    return report, unnoticed(report, injection) or noticed(report, injection)
 
 
 def _stale(request: DrillRequest, ports: Ports) -> tuple[DrillReport, BackupError]:

@@ -19,7 +19,7 @@ from backup_pipeline.core.drill import (
     TableDrill,
     TableSeconds,
 )
-from backup_pipeline.core.drill.objects import OpenWorkshop, Scratch
+from backup_pipeline.core.drill.objects import OpenSandbox, Scratch
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.manifest import read_manifest
 from backup_pipeline.core.names import MOST_DOCUMENT, whole
@@ -29,7 +29,7 @@ from backup_pipeline.core.restore.model import RestoreReport
 from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.drill.compare import (
-    Bench,
+    DrillContext,
     DrillRequest,
     DrillSubject,
     DrillWatch,
@@ -47,10 +47,10 @@ from backup_pipeline.operations.export import TableResult
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 
 
-def verify_copy(bench: Bench) -> VerifyReport:
+def verify_copy(context: DrillContext) -> VerifyReport:
     """Verify the copy against its manifest, and against the ledger's row."""
     request = VerifyRequest(level=Level.REFERENCES)
-    return verify_backup(bench.request.place, request, bench.inside, row=bench.request.attempt)
+    return verify_backup(context.request.place, request, context.inside, row=context.request.attempt)
 
 
 def findings_of(report: VerifyReport) -> tuple[DrillFinding, ...]:
@@ -84,19 +84,19 @@ class _CopyPlace:
         return getattr(self._inner, name)
 
 
-def copy_backup(bench: Bench) -> None:
+def copy_backup(context: DrillContext) -> None:
     """Copy manifest and bundle, as far as they are there: what is missing or damaged, verifying the copy tells.
 
     StoreError when the store can not be read, or the copy not be written.
     """
-    place, store = bench.request.place, bench.ports.store
+    place, store = context.request.place, context.ports.store
     with suppress(NotFoundError, VerificationError):
         data = whole(store.stream(place.manifest), MOST_DOCUMENT, place.manifest)
-        bench.copy.put(place.manifest, [data])
+        context.copy.put(place.manifest, [data])
         bundle = read_manifest(store.opened(place.manifest, data), place.manifest).bundle
-        bench.ports.progress.tell(StageStarted("copying the backup here", bundle.bytes))
+        context.ports.progress.tell(StageStarted("copying the backup here", bundle.bytes))
         key = place.bundle(bundle.name)
-        bench.copy.put(key, _counted(store.stream(key), bench.ports.progress))
+        context.copy.put(key, _counted(store.stream(key), context.ports.progress))
 
 
 def _counted(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
@@ -108,15 +108,15 @@ def _counted(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
 _PARQUET = "parquet/"
 
 
-def damage_copy(bench: Bench) -> Injection | None:
+def damage_copy(context: DrillContext) -> Injection | None:
     """Put the request's fault into the copied bundle, where it belongs there; what was done."""
-    fault = bench.request.fault
+    fault = context.request.fault
     if fault not in {Fault.BITFLIP, Fault.DROP_FILE}:
         return None
-    folder = bench.folder("copy") / bench.request.place.prefix
+    folder = context.folder("copy") / context.request.place.prefix
     bundle = next(folder.glob("*.zip"), None)
     if bundle is None:
-        message = f"Backup {bench.request.attempt.backup_id} has no bundle in the store to make a damaged copy of."
+        message = f"Backup {context.request.attempt.backup_id} has no bundle in the store to make a damaged copy of."
         raise NotFoundError(message, do="`backup-pipeline verify` says more; drill another backup.")
     member = _largest(bundle)
     if fault is Fault.BITFLIP:
@@ -126,9 +126,9 @@ def damage_copy(bench: Bench) -> Injection | None:
     return Injection(fault, f"{member.filename} was taken out of the copied bundle.", bundle.name)
 
 
-def lose_row(bench: Bench, scratch: Scratch, report: RestoreReport) -> Injection | None:
+def lose_row(context: DrillContext, scratch: Scratch, report: RestoreReport) -> Injection | None:
     """Delete one row of the largest table of the scratch database, where the request says so; what was done."""
-    if bench.request.fault is not Fault.DROP_ROW:
+    if context.request.fault is not Fault.DROP_ROW:
         return None
     table = max(report.tables, key=lambda one: one.loaded)
     scratch.database.drop_row(table.target)
@@ -173,22 +173,22 @@ class Rehearsal:
     injection: Injection | None = None
 
 
-def rehearse(request: DrillRequest, ports: Ports, workshop: OpenWorkshop) -> Rehearsal:
+def rehearse(request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox) -> Rehearsal:
     """Go through all steps; a backup that does not verify is not restored. Leaves nothing behind.
 
     Raises what keeps a step from being done; that something is not as it was, is a finding.
     """
     watch = DrillWatch(ports.clock)
-    with watch.over("total"), workshop() as shop:
-        bench = Bench(request, ports, shop, copy_place(shop.store("copy"), ports.store), watch)
+    with watch.over("total"), open_sandbox() as sandbox:
+        context = DrillContext(request, ports, sandbox, copy_place(sandbox.store("copy"), ports.store), watch)
         with watch.over("fetch"):
-            copy_backup(bench)
-        injection = damage_copy(bench)
+            copy_backup(context)
+        injection = damage_copy(context)
         with watch.over("verify"):
-            verified = verify_copy(bench)
+            verified = verify_copy(context)
         report = _begun(request, verified)
         if verified.passed:
-            subject = DrillSubject(bench, stored_manifest(request.attempt, bench.copy))
+            subject = DrillSubject(context, stored_manifest(request.attempt, context.copy))
             report, lost = _restored_and_compared(subject, report)
             injection = injection or lost
     return Rehearsal(_timed(report, watch), verified, injection)
@@ -213,35 +213,35 @@ def _timed(report: DrillReport, watch: DrillWatch) -> DrillReport:
 
 
 def _restored_and_compared(subject: DrillSubject, report: DrillReport) -> tuple[DrillReport, Injection | None]:
-    bench = subject.bench
+    context = subject.context
     definitions = definitions_of(subject)
     with ExitStack() as serving:
-        with bench.watch.over("server"):
-            scratch = serving.enter_context(bench.shop.server(definitions.needs))
-        with bench.watch.over("restore"):
+        with context.watch.over("server"):
+            scratch = serving.enter_context(context.sandbox.server(definitions.needs))
+        with context.watch.over("restore"):
             restored = restore_copy(subject, scratch, definitions)
-        lost = lose_row(bench, scratch, restored.report)
-        with bench.watch.over("export"):
+        lost = lose_row(context, scratch, restored.report)
+        with context.watch.over("export"):
             results = export_again(subject, scratch)
-        with bench.watch.over("compare"):
+        with context.watch.over("compare"):
             tables = _compared(subject, restored, results)
-        with bench.watch.over("inspect"):
+        with context.watch.over("inspect"):
             report = _inspected(scratch, restored, report)
     return _with_tables(report, restored, tables, scratch), lost
 
 
 def _compared(subject: DrillSubject, restored: Restored, results: Mapping[str, TableResult]) -> list[TableDrill]:
-    bench = subject.bench
-    bench.ports.progress.tell(StageStarted("comparing table by table"))
+    context = subject.context
+    context.ports.progress.tell(StageStarted("comparing table by table"))
     at = comparing(subject, restored)
     loads = {table.name: table.seconds for table in restored.report.tables}
-    rate = bench.watch.seconds["fetch"] / max(subject.manifest.bundle.bytes, 1)
+    rate = context.watch.seconds["fetch"] / max(subject.manifest.bundle.bytes, 1)
     found = []
     for entry in subject.manifest.tables:
-        started = bench.ports.clock()
+        started = context.ports.clock()
         result = results.get(entry.name)
         table = compare_table(entry, result, at)
-        took = (bench.ports.clock() - started).total_seconds()
+        took = (context.ports.clock() - started).total_seconds()
         fetched = rate * sum(file.bytes for file in entry.files if file.format == "parquet")
         export = result.partition.table.seconds if result and result.partition else 0.0
         seconds = TableSeconds(round(fetched, 3), loads.get(entry.name, 0.0), export, round(took, 3))
