@@ -49,14 +49,14 @@ class Fetching:
         self._manifest = opened.manifest
         self._key, self._size = opened.key, opened.bundle.bytes
         check_unpinned(opened, self._store, formats, progress)
-        self._counting = _Counting(progress)
+        self._progress = _CountedProgress(progress)
         self._window, self._ranges = _SMALL, self._windows(_SMALL)
         self._bundle: OpenBundle = formats.open_bundle(self._read, self._size)
 
     @property
     def moved(self) -> int:
         """The bytes that came from the store so far."""
-        return self._counting.moved
+        return self._progress.moved
 
     def dump(self) -> Dump | None:
         """The backup's DDL; None when it has none."""
@@ -95,7 +95,7 @@ class Fetching:
         return self._ranges.some(start, min(length, self._window))
 
     def _windows(self, window: int) -> Ranges:
-        return Ranges(self._store, self._key, self._size, self._counting, window=window)
+        return Ranges(self._store, self._key, self._size, self._progress, window=window)
 
     def _compare(self, path: str, seen: str, stated: str) -> None:
         if seen != stated:
@@ -103,7 +103,7 @@ class Fetching:
             raise VerificationError(message, do=_OTHER)
 
 
-class _Counting:
+class _CountedProgress:
     """Progress that is passed on, and the bytes in it counted."""
 
     def __init__(self, progress: Progress) -> None:
@@ -152,7 +152,7 @@ class _Backup:
     fetching: Fetching
 
 
-class _Safety:
+class _SafetyBackup:
     """The safety backup of a restore, made at most once; `backup_id` is None while there is none."""
 
     def __init__(self, plan: RestorePlan, safety: Callable[[], str] | None, progress: Progress) -> None:
@@ -213,13 +213,13 @@ def run_restore(
         backup = _open(request, ports, amend)
         plan = _same(plan, _plan(request, backup, session, target.url, ports))
         ports.progress.tell(StageStarted("fetch", plan.bytes))
-        saved = _Safety(plan, safety, ports.progress)
+        protection = _SafetyBackup(plan, safety, ports.progress)
         with fetched(plan, backup.fetching, ports.spool / RESTORES) as place:
-            tables = session.restore(plan, lambda table: _rows(table, place, ports), ports.progress, saved.make)
+            tables = session.restore(plan, lambda table: _rows(table, place, ports), ports.progress, protection.make)
         ports.progress.tell(StageStarted("statistics"))
         notes = session.analyze([table.target for table in plan.tables])
     seconds = (ports.clock() - started).total_seconds()
-    return _report(plan, tables, (backup.fetching.moved, seconds), saved.backup_id, [*_unvalidated(plan), *notes])
+    return _report(plan, tables, (backup.fetching.moved, seconds), protection.backup_id, [*_unvalidated(plan), *notes])
 
 
 def _unvalidated(plan: RestorePlan) -> Iterator[str]:
@@ -275,7 +275,7 @@ def _report(
     plan: RestorePlan,
     tables: Sequence[TableReport],
     cost: tuple[int, float],
-    saved: str | None,
+    safety_backup_id: str | None,
     notes: Sequence[str],
 ) -> RestoreReport:
     fetched_bytes, seconds = cost
@@ -289,6 +289,6 @@ def _report(
         tables=tuple(tables),
         bytes_fetched=fetched_bytes,
         seconds=round(seconds, 3),
-        safety_backup_id=saved,
+        safety_backup_id=safety_backup_id,
         notes=tuple(notes),
     )
