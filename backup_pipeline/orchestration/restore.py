@@ -1,6 +1,6 @@
-"""Restores in Dagster: a job that performs what was approved, with its plan and report in the event log."""
+"""The job that performs an approved restore request of a catalog, with its plan and report in the UI."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.core.restore.model import RestorePlan, RestoreRemark, RestoreReport
+from backup_pipeline.core.restore.model import RestorePlan, RestoreReport, TableReport
 from backup_pipeline.core.restore.requests import RestoreRow, protected_name
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
 from backup_pipeline.operations.restore.sequence import Confirmation
@@ -20,19 +20,21 @@ from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG, Resto
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import restore_job_name, restore_op
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.presentation.markdown import bullets, plain
+from backup_pipeline.presentation.document import Hide
+from backup_pipeline.presentation.markdown import bullets, markdown
+from backup_pipeline.presentation.restore import plan_document
 from backup_pipeline.wiring.restore import target_of
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 
 
-def plan_metadata(plan: RestorePlan, hide: Callable[[str], str]) -> Metadata:
+def plan_metadata(row: RestoreRow, plan: RestorePlan, hide: Hide) -> Metadata:
     """What will happen, and what speaks against it; `hide` takes out what is secret."""
     return {
         "backup_id": plan.backup_id,
         "target": f"{plan.target}, database {plan.database}",
         "bytes_to_fetch": plan.bytes,
-        "plan": dg.MetadataValue.md(hide(plan_markdown(plan))),
+        "plan": dg.MetadataValue.md(plan_markdown(row, plan, hide)),
     }
 
 
@@ -47,39 +49,18 @@ def report_metadata(report: RestoreReport, request: int) -> Metadata:
         "bytes_fetched": report.bytes_fetched,
         "seconds": round(report.seconds, 3),
         "safety_backup": report.safety_backup_id or "none",
-        "restored": dg.MetadataValue.table([_record(report, at) for at in range(len(report.tables))]),
+        "restored": dg.MetadataValue.table(list(map(_record, report.tables))),
         "notes": dg.MetadataValue.md(bullets(report.notes)),
     }
 
 
-def plan_markdown(plan: RestorePlan) -> str:
-    """The plan as Markdown: the refusals first, then each table with its rows now and in the backup."""
-    return "\n".join(_lines(plan))
+def plan_markdown(row: RestoreRow, plan: RestorePlan, hide: Hide) -> str:
+    """The plan as Markdown; `hide` takes out what is secret."""
+    shown = plan_document(plan, plan.target, request=row.id, safety_backup=row.safety_backup, attended=False)
+    return markdown(shown, hide)
 
 
-def _lines(plan: RestorePlan) -> Iterator[str]:
-    yield f"Backup `{plan.backup_id}` ({plan.request.mode}) into database {plain(plan.database)}\n"
-    yield from (f"- **REFUSED** {_told(remark)}" for remark in plan.refusals)
-    yield "\n| table | goes to | what happens | rows now | rows in the backup |"
-    yield "|---|---|---|---:|---:|"
-    for table in plan.tables:
-        now = "not there" if table.rows_now is None else f"{table.rows_now:,}"
-        cells = (table.name, table.target_name, table.action.value, now, f"{table.rows_in_backup:,}")
-        yield "| " + " | ".join(map(plain, cells)) + " |"
-    yield ""
-    others = (remark for remark in plan.remarks if remark not in plan.refusals)
-    yield from (f"- {remark.severity}: {_told(remark)}" for remark in others)
-    if plan.confirm_name:
-        yield f"\nRows that are there in {plain(plan.database)} can change."
-
-
-def _told(remark: RestoreRemark) -> str:
-    about = f"{remark.table}: " if remark.table else ""
-    return plain(f"{about}{remark.message}") + (f" *What to do:* {plain(remark.do)}" if remark.do else "")
-
-
-def _record(report: RestoreReport, at: int) -> dg.TableRecord:
-    table = report.tables[at]
+def _record(table: TableReport) -> dg.TableRecord:
     return dg.TableRecord(
         {
             "table": table.name,
@@ -99,11 +80,11 @@ class RunDoor:
     """Shows a restore in the event log of its run. Whoever approved this very plan has confirmed what it changes."""
 
     log: dg.DagsterLogManager
-    hide: Callable[[str], str]
+    hide: Hide
 
     def show(self, row: RestoreRow, plan: RestorePlan) -> None:
         """Log the plan."""
-        self.log.info(self.hide(plan_markdown(plan)))
+        self.log.info(plan_markdown(row, plan, self.hide))
 
     def confirm(self, row: RestoreRow, plan: RestorePlan) -> Confirmation:
         """The approval confirms."""
@@ -136,7 +117,7 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
                 DAGSTER, needs_approval=True, attended=False, run_id=run_id, run_url=backups.run_url(run_id)
             )
             outcome = perform_restore(row, target, ports, caller, RunDoor(context.log, target.hide))
-            metadata = {**plan_metadata(outcome.plan, target.hide), **report_metadata(outcome.report, row.id)}
+            metadata = {**plan_metadata(row, outcome.plan, target.hide), **report_metadata(outcome.report, row.id)}
             yield dg.Output(None, metadata=metadata)
 
     @dg.job(

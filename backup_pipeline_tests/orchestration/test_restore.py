@@ -114,7 +114,7 @@ def test_an_approved_request_is_performed_with_plan_and_report(shop: Shop) -> No
     told = _metadata(result)
     assert (told["request"], told["rows_loaded"], told["rows_deleted"]) == (number, 1770, 0)
     assert told["bytes_fetched"] > 0
-    assert "| customers | public.customers | create | not there | 500 |" in told["plan"]
+    assert "| customers | public.customers | not there | 500 | is created, with the backup's rows |" in told["plan"]
     assert "| customers | public.customers |" in shop.installation.event_log(result.run_id)
     row = shop.row()
     assert (row.status, row.run_id, str(row.actor), str(row.decided_actor)) == (

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from rich.text import Text
 
-from backup_pipeline.cli.options import Opened, print_json
+from backup_pipeline.cli.options import Opened, print_json, print_line
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.cli.restore.command import RestoreOptions, same_command, undo_command
-from backup_pipeline.cli.restore.requests import print_asked, print_plan, print_report
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress
@@ -28,7 +27,8 @@ from backup_pipeline.operations.restore.requests import (
 )
 from backup_pipeline.operations.restore.sequence import Confirmation, request_restore, restore
 from backup_pipeline.operations.restore.transfer import plan_restore
-from backup_pipeline.presentation.terminal import SafeConsole, note_console
+from backup_pipeline.presentation.restore import asked_document, plan_document, report_document
+from backup_pipeline.presentation.terminal import SafeConsole, draw, note_console
 from backup_pipeline.wiring.embedded import source_ready
 from backup_pipeline.wiring.restore import chosen_target, open_restore, target_of
 
@@ -49,7 +49,7 @@ class TerminalDoor:
         plan = plan.confirmed_with(self.options.request.confirm)
         self.unconfirmed = {"request": row.id, "plan": plan.as_json()}
         if not self.options.as_json:
-            print_plan(plan, row, self.shown_target, safety_backup=row.safety_backup)
+            draw(plan_document(plan, self.shown_target, request=row.id, safety_backup=row.safety_backup))
 
     def confirm(self, row: RestoreRow, plan: RestorePlan) -> Confirmation:
         """The name of `--confirm`, or the one that a person types at the terminal."""
@@ -122,7 +122,8 @@ def _preview(
     if options.as_json:
         print_json({"request": row.id if row else None, "plan": plan.as_json()})
     else:
-        print_plan(plan, row, target.address.url, safety_backup=wanted.safety_backup)
+        number = row.id if row else None
+        draw(plan_document(plan, target.address.url, request=number, safety_backup=wanted.safety_backup))
     check_refusals(plan)
 
 
@@ -134,7 +135,7 @@ def _ask(
     if options.as_json:
         print_json({"request": row.id, "plan": plan.as_json()})
     else:
-        print_asked(row, plan)
+        draw(asked_document(row, plan))
 
 
 def _restore(
@@ -156,7 +157,8 @@ def _restore(
     if options.as_json:
         print_json({"request": row.id, "plan": outcome.plan.as_json(), "report": report.as_json()})
     else:
-        print_report(row, report, undo=undo_command(options, report, target.address.url))
+        print_line("")
+        draw(report_document(row.id, report, undo=undo_command(options, report, target.address.url)))
 
 
 def _typed(name: str) -> str | None:
