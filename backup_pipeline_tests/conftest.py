@@ -10,6 +10,7 @@ import pytest
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.servers.debian import system_server
+from backup_pipeline_tests.servers.ledgers import ledgers_of
 from backup_pipeline_tests.servers.moto_fixtures import lock_server, locked_bucket, plain_bucket
 from backup_pipeline_tests.servers.postgres import temporary_database, throwaway_server
 from backup_pipeline_tests.servers.swift_fixtures import s3_bucket, s3_proxy, s3_server
@@ -62,6 +63,25 @@ def ledger_template(postgres_server: EmbeddedPostgres) -> str:
     """The name of a database that holds an empty ledger, migrated once: copies of it take a tenth of the time."""
     SqlLedger.create(postgres_server.url("ledger_template")).close()
     return "ledger_template"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_ledgers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What fixtures of a session or a module make with `new_ledger` is there as long as its server."""
+    with ledgers_of(lambda: _template(request), drop=False):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_ledgers(request: pytest.FixtureRequest, session_ledgers: None) -> Iterator[None]:
+    """What a test makes with `new_ledger` is dropped with it."""
+    with ledgers_of(lambda: _template(request)):
+        yield
+
+
+def _template(request: pytest.FixtureRequest) -> tuple[EmbeddedPostgres, str]:
+    """Started and migrated only once a test makes a ledger."""
+    return request.getfixturevalue("postgres_server"), request.getfixturevalue("ledger_template")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 from backup_pipeline.core.alerts import REMIND_EVERY
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 
 
 @pytest.fixture
@@ -20,13 +19,10 @@ def remind_every() -> timedelta:
     return REMIND_EVERY
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def ledger(request: pytest.FixtureRequest, remind_every: timedelta) -> Ledger:
-    """A new, empty ledger of each kind."""
-    if request.param == "memory":
-        return MemoryLedger(remind_every=remind_every)
-    sql: SqlLedger = request.getfixturevalue("sql_ledger")
-    return sql
+@pytest.fixture
+def ledger(sql_ledger: SqlLedger) -> Ledger:
+    """A new, empty ledger, as its port has it."""
+    return sql_ledger
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every ledger promises: one suite over the ledger in memory and the one in PostgreSQL."""
+"""What the ledger promises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
 
@@ -44,7 +43,7 @@ def test_times_come_back_in_utc(ledger: Ledger) -> None:
     row = ledger.get("b1")
     assert row is not None
     assert row.created_at == NOON
-    assert isinstance(ledger, MemoryLedger) or row.created_at.tzinfo is UTC
+    assert row.created_at.tzinfo is UTC
 
 
 def test_a_backup_id_begins_once(ledger: Ledger) -> None:

@@ -1,10 +1,8 @@
-"""What every ledger promises of restore requests: one suite over the one in memory and the one in PostgreSQL."""
+"""What the ledger promises of restore requests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from typing import Any
@@ -13,22 +11,16 @@ import pytest
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.ports import Restores
+from backup_pipeline.core.ports import Ledger, Restores
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
-from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.actors import KARIM
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def restores(request: pytest.FixtureRequest) -> Iterator[Restores]:
-    if request.param == "memory":
-        yield MemoryLedger().restores
-        return
-    with closing(SqlLedger(request.getfixturevalue("fresh_ledger"))) as sql:
-        yield sql.restores
+@pytest.fixture
+def restores(ledger: Ledger) -> Restores:
+    return ledger.restores
 
 
 def _of(restores: Restores, number: int) -> RestoreRow:

@@ -6,7 +6,7 @@ import hashlib
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from backup_pipeline.core.layout import PartitionPlace, schema_key
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import FileEntry, TableEntry
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports import Formats, Ports, Store
+from backup_pipeline.core.ports import Formats, Ledger, Ports, Store
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.relations import write_relation
 from backup_pipeline.formats.files import FileFormats
@@ -29,9 +29,9 @@ from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.export import TableResult, export_tables
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline_tests.actors import TESTER
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 DAY = date(2026, 11, 21)
 CATALOG = "exact"
@@ -115,6 +115,7 @@ class Exporter:
     progress: Progress = Silence()  # noqa: RUF009  it has no state
     formats: Formats = FileFormats()  # noqa: RUF009  it has no state
     options: Mapping[str, Any] | None = None
+    ledger: Ledger = field(default_factory=new_ledger)
 
     def export(self, catalog: Catalog, tables: Sequence[str] = ()) -> Export:
         store = MemoryStore()
@@ -142,7 +143,7 @@ class Exporter:
             source=source,
             formats=self.formats,
             store=store,
-            ledger=MemoryLedger(),
+            ledger=self.ledger,
             progress=self.progress,
             spool=self.spool,
             workers=self.workers,

@@ -17,10 +17,10 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.memory import MB, peak
 from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.restore.bench import Bench, one
+from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 CATALOG = Catalog.model_validate({"catalog": "shop", "timezone": "UTC", "tables": {"notes": {}}})
@@ -36,7 +36,7 @@ def test_a_giant_takes_few_copies(
         session.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
         session.execute("INSERT INTO notes SELECT n, 'small' FROM generate_series(2, 100) n")
         session.execute("INSERT INTO notes VALUES (1, repeat('abcdefgh 12345,x', %s))", [size // 16])
-    place = Place(tmp_path / "spool", DirectoryStore(tmp_path / "store"), MemoryLedger())
+    place = Place(tmp_path / "spool", DirectoryStore(tmp_path / "store"), new_ledger())
     with peak() as taken:
         attempt = place.back_up(fresh_database, CATALOG)
     assert taken.bytes < 7 * size + _FIXED

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -16,29 +17,34 @@ from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ledger import is_orphaned
 from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.operations.leases import Heartbeat
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger_of
 
 OFTEN = timedelta(milliseconds=5)
 
 
-class _CountingLedger(MemoryLedger):
+class _CountingLedger(ScratchLedger):
     """A ledger that is away for its first `away` beats and tells when it was beaten `enough` times."""
 
-    def __init__(self, *, away: int = 0, enough: int = 3) -> None:
-        super().__init__()
-        self.beats = 0
+    beats, away, enough = 0, 0, 3
+
+    def __init__(self, url: str, **more: Any) -> None:
+        super().__init__(url, **more)
         self.beaten_enough = threading.Event()
-        self._away = away
-        self._enough = enough
 
     def beat(self, backup_id: str, now: datetime) -> None:
         self.beats += 1
-        if self.beats >= self._enough:
+        if self.beats >= self.enough:
             self.beaten_enough.set()
-        if self.beats <= self._away:
+        if self.beats <= self.away:
             raise LedgerUnavailableError("The ledger is away.", do="Wait.")
         super().beat(backup_id, now)
+
+
+def _counting(*, away: int = 0, enough: int = 3) -> _CountingLedger:
+    ledger = new_ledger_of(_CountingLedger)
+    ledger.away, ledger.enough = away, enough
+    return ledger
 
 
 def _now() -> datetime:
@@ -46,7 +52,7 @@ def _now() -> datetime:
 
 
 def test_a_heart_beats_again_and_again_with_the_clock_it_was_given() -> None:
-    ledger = _CountingLedger()
+    ledger = _counting()
     ledger.begin(attempt())
     times = iter(_now() + timedelta(days=day) for day in range(10**6))
     with Heartbeat(lambda: ledger.beat("b1", next(times)), "b1", every=OFTEN):
@@ -58,7 +64,7 @@ def test_a_heart_beats_again_and_again_with_the_clock_it_was_given() -> None:
 
 
 def test_it_goes_on_when_the_ledger_comes_back(caplog: pytest.LogCaptureFixture) -> None:
-    ledger = _CountingLedger(away=2, enough=4)
+    ledger = _counting(away=2, enough=4)
     ledger.begin(attempt())
     with caplog.at_level(logging.WARNING), Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=OFTEN):
         assert ledger.beaten_enough.wait(5)
@@ -69,14 +75,14 @@ def test_it_goes_on_when_the_ledger_comes_back(caplog: pytest.LogCaptureFixture)
 
 
 def test_it_stops_when_there_is_no_such_row(caplog: pytest.LogCaptureFixture) -> None:
-    ledger = _CountingLedger(enough=2)
+    ledger = _counting(enough=2)
     with Heartbeat(lambda: ledger.beat("b9", _now()), "b9", every=OFTEN):
         assert not ledger.beaten_enough.wait(0.2)
     assert "b9 is not in the ledger" in caplog.text
 
 
 def test_leaving_does_not_wait_for_the_next_beat_and_ends_the_thread() -> None:
-    ledger = _CountingLedger(enough=1)
+    ledger = _counting(enough=1)
     ledger.begin(attempt())
     started = time.monotonic()
     with Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=timedelta(hours=1)):
@@ -86,7 +92,7 @@ def test_leaving_does_not_wait_for_the_next_beat_and_ends_the_thread() -> None:
 
 
 def test_an_error_inside_the_context_comes_out_and_stops_the_heart() -> None:
-    ledger = _CountingLedger()
+    ledger = _counting()
     ledger.begin(attempt())
     with pytest.raises(ZeroDivisionError), Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=OFTEN):
         raise ZeroDivisionError
@@ -96,7 +102,7 @@ def test_an_error_inside_the_context_comes_out_and_stops_the_heart() -> None:
 
 
 def test_an_end_inside_the_context_keeps_the_last_heartbeat() -> None:
-    ledger = _CountingLedger()
+    ledger = _counting()
     ledger.begin(attempt())
     with Heartbeat(lambda: ledger.beat("b1", _now()), "b1", every=OFTEN):
         ledger.end("b1", outcome())

@@ -15,10 +15,10 @@ from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.operations.vault_fixtures import untouched_vault, vault
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 __all__ = ["untouched_vault", "vault"]
@@ -39,7 +39,7 @@ class Made:
     attempt: Attempt
     manifest: StoredManifest
     store: MemoryStore
-    ledger: MemoryLedger
+    ledger: ScratchLedger
 
     @property
     def place(self) -> BackupPlace:
@@ -51,16 +51,16 @@ class Made:
 
     def again(self) -> Made:
         """The same backup, in a store and a ledger of its own."""
-        store, ledger = MemoryStore(), MemoryLedger()
+        store, ledger = MemoryStore(), new_ledger()
         for stored in self.store.list(""):
             store.put(stored.key, [self.store.get(stored.key)])
-        ledger._rows[self.attempt.backup_id] = self.attempt
+        ledger.put(self.attempt)
         return Made(self.attempt, self.manifest, store, ledger)
 
 
 def backed_up(url: str, catalog: Catalog, spool: Path) -> Made:
     """A backup of the database at `url`."""
-    store, ledger = MemoryStore(), MemoryLedger()
+    store, ledger = MemoryStore(), new_ledger()
     place = Place(spool, store, ledger)
     return Made(place.back_up(url, catalog), place.manifest, store, ledger)
 

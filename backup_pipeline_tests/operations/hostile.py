@@ -16,8 +16,8 @@ from backup_pipeline.core.ports import Formats, Store
 from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_public_keys, parse_seal_key
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.stores.documents import SealedStore
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
 _CHECKSUM = "manifest_sha256"
 SECRET, PUBLIC = new_seal_key()
@@ -41,9 +41,9 @@ class Hostile:
         return self.wrap(self.raw)
 
     @property
-    def ledger(self) -> MemoryLedger:
-        ledger = MemoryLedger()
-        ledger._rows = {row.backup_id: row for row in (self.older, self.newer)}
+    def ledger(self) -> ScratchLedger:
+        ledger = new_ledger()
+        ledger.put(self.older, self.newer)
         return ledger
 
     def again(self) -> Hostile:

@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import Attempt, AuditEvent
+from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Store
@@ -21,9 +21,10 @@ from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.actors import TESTER
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Place:
 
     spool: Path
     store: Store = field(default_factory=MemoryStore)
-    ledger: Ledger = field(default_factory=MemoryLedger)
+    ledger: Ledger = field(default_factory=new_ledger)
     formats: Formats = field(default_factory=FileFormats)
 
     def ports(self, url: str) -> Ports:
@@ -79,13 +80,10 @@ def verify_ports(
 ) -> Ports:
     """Ports that look at the backups of `store`, and unpack into a new folder each time (in `folder`)."""
     work = folder or _WORK
-    given = {"progress": progress or Silence(), "ledger": ledger or MemoryLedger()}
+    given = {"progress": progress or Silence(), "ledger": ledger or new_ledger()}
     return ports_for_test(store=store, clock=clock, spool=work, **given)
 
 
-class MuteLedger(MemoryLedger):
+def mute_ledger() -> ScratchLedger:
     """A ledger that can not write down who did what."""
-
-    def audit(self, event: AuditEvent) -> None:
-        message = "the ledger is gone"
-        raise LedgerError(message)
+    return faulty(new_ledger(), audit=raising(LedgerError("the ledger is gone")))

@@ -21,9 +21,9 @@ from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored
 from backup_pipeline_tests.core.test_manifest import table as table_entry
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
 TABLES = ("goods", "sold")
 BUNDLE = "full_backup.zip"
@@ -75,7 +75,7 @@ class Shelved:
     now: datetime = NOW
     wish: PruneRequest = field(default_factory=lambda: PruneRequest("shop", TESTER, Retention(), "Asia/Dhaka"))
     store: Any = None
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    ledger: ScratchLedger = field(default_factory=new_ledger)
 
     def __post_init__(self) -> None:
         self.memory = MemoryStore(clock=lambda: self.now)
@@ -136,8 +136,7 @@ def keys_of(store: Store, prefix: str = "") -> list[str]:
 
 def add_row(ledger: Ledger, row: Attempt) -> None:
     """The row as it is, whatever way it came to be so."""
-    assert isinstance(ledger, MemoryLedger)
-    ledger._rows[row.backup_id] = row
+    ledger.adopt([row], [])
 
 
 def old(count: int, *, first: int = 40, **fields: Any) -> list[Attempt]:

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from backup_pipeline.core.alerts import CLAIM, GIVE_UP_AFTER, Alert, Delivery, OutboxEntry, Severity
+from backup_pipeline.core.alerts import CLAIM, GIVE_UP_AFTER, Alert, Delivery, Severity
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.alerting import deliver, tell
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryOutbox
+from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.ledger.attempts import NOON
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
 ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp", backup_id="b1")
 
@@ -28,7 +29,7 @@ class Town:
     heard: list[tuple[str, str]] = field(default_factory=list)
     tries: int = 0
     now: datetime = NOON
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    ledger: ScratchLedger = field(default_factory=new_ledger)
 
     @property
     def ports(self) -> Ports:
@@ -125,21 +126,10 @@ def test_a_channel_that_is_not_configured_any_more_is_said_to_be_so_and_given_up
     assert town.ledger.audits("b1")[0].detail["error"] == entry.last_error
 
 
-class _Away(MemoryOutbox):
-    def add(self, alert: Alert, channels: Sequence[str], now: datetime) -> Sequence[OutboxEntry]:
-        message = "The ledger is away."
-        raise LedgerUnavailableError(message)
-
-
-class _GoneMeanwhile(MemoryOutbox):
-    def settle(self, number: int, error: str | None, now: datetime) -> OutboxEntry:
-        message = "The ledger is away."
-        raise LedgerUnavailableError(message)
-
-
-@pytest.mark.parametrize("outbox", [_Away, _GoneMeanwhile])
-def test_without_the_ledger_people_are_told_all_the_same(outbox: type[MemoryOutbox]) -> None:
+@pytest.mark.parametrize("method", ["add", "settle"])
+def test_without_the_ledger_people_are_told_all_the_same(method: str) -> None:
     town = Town()
-    town.ledger.outbox = outbox()
+    away = raising(LedgerUnavailableError("The ledger is away."))
+    town.ledger = faulty(town.ledger, outbox=faulty(town.ledger.outbox, **{method: away}))
     assert tell(ALERT, town.ports) == [Delivery("mail"), Delivery("chat")]
     assert len(town.heard) == 2

@@ -22,10 +22,10 @@ from backup_pipeline.operations.anomalies import act_on_anomalies, load_history,
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.hold import hold_backup, release_backup
 from backup_pipeline_tests.actors import KARIM
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import Quiet
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.servers.ledgers import ScratchLedger
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 LOOSE = {"good_id": "goods.id"}
@@ -199,9 +199,13 @@ def test_the_newest_backup_that_has_the_table_is_held(shop: Shop) -> None:
     assert found.held == first
 
 
+def _forget_shapes(shop: Shop) -> None:
+    assert isinstance(shop.ledger, ScratchLedger)
+    shop.ledger.execute("DELETE FROM backup_shapes")
+
+
 def test_backups_from_before_shapes_were_kept_are_compared_by_their_manifests(shop: Shop) -> None:
-    assert isinstance(shop.ledger, MemoryLedger)
-    shop.ledger.shapes._shapes.clear()
+    _forget_shapes(shop)
     shop.next("ALTER TABLE goods DROP COLUMN price")
     assert [(one.table, one.kind) for one in shop.manifest.findings] == [("goods", "vanished_column")]
 
@@ -213,8 +217,7 @@ def test_a_machine_that_can_not_read_its_manifests_compares_all_the_same(shop: S
 
 
 def test_a_manifest_that_can_not_be_read_leaves_the_columns_alone_and_the_backup_good(shop: Shop) -> None:
-    assert isinstance(shop.ledger, MemoryLedger)
-    shop.ledger.shapes._shapes.clear()
+    _forget_shapes(shop)
     shop.store.delete([stored.key for stored in shop.store.list("") if stored.key.endswith("manifest.json")])
     assert shop.next("ALTER TABLE goods DROP COLUMN price").status is Status.SUCCESS
 
@@ -232,12 +235,11 @@ def test_a_hold_that_fails_is_told_and_the_backup_stays_good(shop: Shop, monkeyp
 
 def test_a_run_that_died_before_it_told_is_told_when_its_row_is_closed(shop: Shop) -> None:
     last = shop.ledger.list()[0].backup_id
-    assert isinstance(shop.ledger, MemoryLedger)
     attempt = shop.next("TRUNCATE sold")
     shop.release(last)
     shop.heard.alerts.clear()
     running = replace(attempt, status=Status.RUNNING, warnings=(), finished_at=None)
-    shop.ledger._rows[attempt.backup_id] = running
+    shop.ledger.adopt([running], [])
     assert close_orphans(replace(shop.ports(shop.url), alive=lambda _: False)) == [running]
     [alert] = shop.heard.alerts
     assert alert.tables == {"sold": "0 rows, usually 2,000 (median of 3 good backups): 100% fewer rows."}

@@ -10,21 +10,18 @@ from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError
 from backup_pipeline.core.ledger import Outcome, Status
 from backup_pipeline.operations.attempts import end_failed, end_made
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger_of
 
 ROW = attempt("20261120T180000Z-full-1f3a9c2e")
 GOOD = Outcome(Status.SUCCESS, datetime(2026, 11, 20, 18, 5, tzinfo=UTC), sha256="ab" * 32)
 
 
-class Away(MemoryLedger):
-    """A ledger that is away for the first ends; `written`: what was sent arrived all the same."""
+class Away(ScratchLedger):
+    """A ledger that is away for the first `times` ends; `written`: what was sent arrived all the same."""
 
-    def __init__(self, times: int, *, written: bool = False) -> None:
-        super().__init__()
-        self.times, self.written = times, written
-        self.begin(ROW)
+    times, written = 0, False
 
     def end(self, backup_id: str, outcome: Outcome) -> None:
         self.times -= 1
@@ -41,22 +38,29 @@ class Away(MemoryLedger):
         return row.status
 
 
+def _away(times: int, *, written: bool = False) -> Away:
+    ledger = new_ledger_of(Away)
+    ledger.begin(ROW)
+    ledger.times, ledger.written = times, written
+    return ledger
+
+
 def test_it_is_written_again_with_growing_pauses() -> None:
-    ledger, waited = Away(2), list[float]()
+    ledger, waited = _away(2), list[float]()
     end_made(ROW, GOOD, ledger, again_after=(1, 3, 9), pause=waited.append)
     assert ledger.status is Status.SUCCESS
     assert waited == [1, 3]
 
 
 def test_an_answer_that_got_lost_is_no_error() -> None:
-    ledger, waited = Away(1, written=True), list[float]()
+    ledger, waited = _away(1, written=True), list[float]()
     end_made(ROW, GOOD, ledger, pause=waited.append)
     assert ledger.status is Status.SUCCESS
     assert waited == []
 
 
 def test_a_ledger_that_stays_away_is_an_error_and_the_row_stays_open() -> None:
-    ledger = Away(9)
+    ledger = _away(9)
     with pytest.raises(LedgerUnavailableError):
         end_made(ROW, GOOD, ledger, again_after=(1,), pause=lambda _: None)
     assert ledger.times == 7
@@ -64,7 +68,7 @@ def test_a_ledger_that_stays_away_is_an_error_and_the_row_stays_open() -> None:
 
 
 def test_a_ledger_that_refuses_is_not_asked_again() -> None:
-    ledger = Away(0)
+    ledger = _away(0)
     ledger.end(ROW.backup_id, Outcome(Status.CANCELED, GOOD.finished_at))
     with pytest.raises(LedgerError):
         end_made(ROW, GOOD, ledger, pause=lambda _: pytest.fail("it waited"))
@@ -74,7 +78,7 @@ def test_a_ledger_that_refuses_is_not_asked_again() -> None:
 def test_what_is_in_the_store_is_never_written_down_as_failed(
     tmp_path_factory: pytest.TempPathFactory, there: bool, status: Status
 ) -> None:
-    place = Place(tmp_path_factory.mktemp("spool"), ledger=Away(0))
+    place = Place(tmp_path_factory.mktemp("spool"), ledger=_away(0))
     if there:
         place.store.put(place_of(ROW).manifest, [b"{}"])
     end_failed(ROW, LedgerError("it was away"), place.ports("postgresql://nowhere/db"))

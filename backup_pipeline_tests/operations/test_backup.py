@@ -9,14 +9,14 @@ import pytest
 
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.operations.backup import close_orphans
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.operations.conftest import Made
 from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 
 def _closed(made: Made, spool: Path) -> Status:
     """How the made backup's row ends when its process died before it closed the row."""
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     ledger.begin(replace(made.attempt, status=Status.RUNNING, finished_at=None))
     ports = Place(spool, made.store, ledger).ports("postgresql://nobody@127.0.0.1:1/none")
     assert [attempt.backup_id for attempt in close_orphans(replace(ports, alive=lambda _: False))] == [

@@ -13,9 +13,9 @@ from backup_pipeline.core.names import Kind
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import bundle_place, find_backup, find_sound_backup, stored_manifest
 from backup_pipeline_tests.core.retained import days
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.operations.conftest import Made
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 
 def add(made: Made, salt: str, **changed: object) -> Attempt:
@@ -27,7 +27,7 @@ def add(made: Made, salt: str, **changed: object) -> Attempt:
         **changed,
     }
     attempt = replace(older, **fields)  # type: ignore[arg-type]
-    made.ledger._rows[attempt.backup_id] = attempt
+    made.ledger.put(attempt)
     return attempt
 
 
@@ -72,7 +72,7 @@ def test_latest_of_a_catalog_is_of_that_catalog(made: Made) -> None:
 
 def test_latest_of_nothing_says_how_to_make_one() -> None:
     with pytest.raises(NotFoundError, match="no good full backup yet of catalog isp") as caught:
-        find_backup("latest", MemoryLedger(), catalog="isp")
+        find_backup("latest", new_ledger(), catalog="isp")
     assert "backup-pipeline backup" in caught.value.do
     assert "selective" not in caught.value.do
 
@@ -117,11 +117,11 @@ def test_a_damaged_manifest_is_a_failed_verification(made: Made) -> None:
 
 
 def test_the_latest_that_was_found_damaged_is_refused_and_the_last_sound_one_named() -> None:
-    ledger, (newest, older, oldest) = MemoryLedger(), days(3)
+    ledger, (newest, older, oldest) = new_ledger(), days(3)
     damaged = Verification(Level.BYTES, newest.created_at, passed=False)
     unreadable = Verification(None, older.created_at, passed=False)
     for row in (replace(newest, verification=damaged), replace(older, verification=unreadable), oldest):
-        ledger._rows[row.backup_id] = row
+        ledger.put(row)
     with pytest.raises(VerificationError, match=f"{newest.backup_id}, did not verify on ") as caught:
         find_sound_backup("latest", ledger, catalog="shop")
     assert f"nothing was found wrong with is {oldest.backup_id}" in caught.value.do
@@ -131,9 +131,9 @@ def test_the_latest_that_was_found_damaged_is_refused_and_the_last_sound_one_nam
 
 
 def test_the_latest_of_several_catalogs_is_not_guessed() -> None:
-    ledger, (newest, older) = MemoryLedger(), days(2)
+    ledger, (newest, older) = new_ledger(), days(2)
     for row in (newest, replace(older, catalog="other")):
-        ledger._rows[row.backup_id] = row
+        ledger.put(row)
     with pytest.raises(UsageError, match="`latest` may be a backup of other, shop") as caught:
         find_sound_backup("latest", ledger)
     assert "--catalog NAME" in caught.value.do

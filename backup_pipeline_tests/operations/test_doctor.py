@@ -25,12 +25,12 @@ from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.wrappers import RetryingStore
 from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.alerts.servers import free_port
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import NOBODY, now
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.test_s3_roles import Roles, roles
 from backup_pipeline_tests.operations.vault import ESCROW, OWNER, OWNER_SECRET, STRANGER_SECRET, VAULT, Vault, cipher_of
+from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.servers.moto_fixtures import LockServer
 from backup_pipeline_tests.servers.swift import SwiftServer
 
@@ -52,7 +52,7 @@ def left(store: Store) -> list[str]:
 
 
 def test_what_only_the_log_was_told_is_said() -> None:
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     assert states(list(outbox(ledger))) == [LineState.OK]
     ledger.threads.failing("shop", "full", now(), 1, heard=False)
     [told, _] = outbox(ledger)
@@ -241,7 +241,7 @@ def test_a_ledger_without_tables_tells_its_revision(fresh_database: str) -> None
 
 
 def test_who_holds_a_lease_is_told_and_whether_they_live() -> None:
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "free") == [LineState.OK]
     ledger.leases.acquire(Claim("shop", "b1", RAHIM, NOBODY), timedelta(minutes=1))
     assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "held by b1 (by rahim") == [LineState.OK]

@@ -23,7 +23,7 @@ from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import FaultyStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import MuteLedger
+from backup_pipeline_tests.operations.made import mute_ledger
 
 
 def audit(made: Made) -> AuditTrail:
@@ -133,7 +133,7 @@ def test_who_took_it_is_written_down(made: Made, tmp_path: Path) -> None:
 
 
 def test_nobody_gets_bytes_when_the_audit_can_not_be_written(made: Made, tmp_path: Path) -> None:
-    made.ledger = MuteLedger()
+    made.ledger = mute_ledger()
     store = FaultyStore(made.store)
     with pytest.raises(LedgerError):
         download(made, tmp_path, store=store)

@@ -39,11 +39,11 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import AuditTrail, Destination, render_backup
 from backup_pipeline.operations.streams import WINDOW
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.conftest import Made
-from backup_pipeline_tests.operations.made import MuteLedger, Place
+from backup_pipeline_tests.operations.made import Place, mute_ledger
+from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 CATALOG = Catalog.model_validate(
@@ -79,7 +79,7 @@ INSERT INTO payments SELECT n, n * 1.25, '2026-01-01'::timestamptz + n * interva
 
 @pytest.fixture(scope="module")
 def isp_backup(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    store, ledger = MemoryStore(), MemoryLedger()
+    store, ledger = MemoryStore(), new_ledger()
     place = Place(tmp_path_factory.mktemp("spool"), store, ledger)
     with temporary_database(postgres_server) as url:
         with psycopg.connect(url) as session:
@@ -357,7 +357,7 @@ def test_who_took_it_and_how_is_written_down(made: Made, out: Path) -> None:
 
 
 def test_nobody_gets_bytes_when_the_audit_can_not_be_written(made: Made, out: Path) -> None:
-    made.ledger = MuteLedger()
+    made.ledger = mute_ledger()
     store = FaultyStore(made.store)
     with pytest.raises(LedgerError):
         render(made, Rendering.XLSX, out, store=store)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,18 +17,19 @@ from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.alerting import tell_success, tell_unheard
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.due import account, end_vanished, look
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.values import catalog
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 SHOP = catalog({"goods": None})
+GONE = raising(LedgerUnavailableError("the ledger is gone"))
 
 
 @dataclass
@@ -101,52 +102,44 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World(MemoryLedger(), People(), tmp_path)
+    return World(new_ledger(), People(), tmp_path)
 
 
-@pytest.fixture
-def shared(fresh_ledger: str, tmp_path: Path) -> Iterator[World]:
-    """A ledger that several watchers can reach."""
-    ledger = SqlLedger(fresh_ledger)
-    yield World(ledger, People(), tmp_path)
-    ledger.close()
-
-
-def test_a_thread_that_only_the_log_knows_is_told_once_when_a_channel_is_set(shared: World) -> None:
-    shared.people.channels = (LOG_CHANNEL,)
-    shared.fail()
-    shared.now += MINUTE
-    shared.fail()
-    tell_unheard(shared.ports)
-    assert shared.people.titles == [f"Backup failed: shop for {local_date(shared.now, SHOP.timezone)}"]  # the log's
-    shared.people = People()
+def test_a_thread_that_only_the_log_knows_is_told_once_when_a_channel_is_set(world: World) -> None:
+    world.people.channels = (LOG_CHANNEL,)
+    world.fail()
+    world.now += MINUTE
+    world.fail()
+    tell_unheard(world.ports)
+    assert world.people.titles == [f"Backup failed: shop for {local_date(world.now, SHOP.timezone)}"]  # the log's
+    world.people = People()
     for _ in range(3):
-        tell_unheard(shared.ports)
-        shared.now += MINUTE
-    [alert] = shared.people.alerts
+        tell_unheard(world.ports)
+        world.now += MINUTE
+    [alert] = world.people.alerts
     assert alert.title == "Still: Backups of shop go wrong (full)"
     assert "2 failed or missed backups" in alert.what
     assert "Nobody was told until now" in alert.what
-    shared.fail()
-    assert len(shared.people.alerts) == 1
+    world.fail()
+    assert len(world.people.alerts) == 1
 
 
-def test_what_is_expected_of_a_catalog_that_vanished_is_ended_after_a_day_and_told_once(shared: World) -> None:
-    shared.at(MIDNIGHT - DAY / 2)
-    assert end_vanished(["shop"], shared.ports) == []
-    assert end_vanished(["other"], shared.ports) == []  # another installation may have it
-    shared.now += DAY - MINUTE
-    assert end_vanished(["other"], shared.ports) == []
-    shared.now += MINUTE
+def test_what_is_expected_of_a_catalog_that_vanished_is_ended_after_a_day_and_told_once(world: World) -> None:
+    world.at(MIDNIGHT - DAY / 2)
+    assert end_vanished(["shop"], world.ports) == []
+    assert end_vanished(["other"], world.ports) == []  # another installation may have it
+    world.now += DAY - MINUTE
+    assert end_vanished(["other"], world.ports) == []
+    world.now += MINUTE
     with ThreadPoolExecutor(4) as pool:
-        ended = [row for rows in pool.map(lambda _: end_vanished(["other"], shared.ports), range(8)) for row in rows]
+        ended = [row for rows in pool.map(lambda _: end_vanished(["other"], world.ports), range(8)) for row in rows]
     [row] = ended
     assert (row.status, row.due_at) == (Status.CANCELED, MIDNIGHT)
     assert "The catalog shop is no longer configured" in (row.error_message or "")
-    assert shared.ledger.get(row.backup_id) == row
-    assert shared.people.titles == ["Catalog shop is no longer backed up"]
-    shared.now += DAY
-    assert end_vanished(["other"], shared.ports) == []
+    assert world.ledger.get(row.backup_id) == row
+    assert world.people.titles == ["Catalog shop is no longer backed up"]
+    world.now += DAY
+    assert end_vanished(["other"], world.ports) == []
 
 
 def test_a_catalog_that_comes_back_is_expected_again(world: World) -> None:
@@ -203,14 +196,14 @@ def test_the_catch_up_run_ends_the_thread_with_its_own_true_date(world: World) -
 
 
 def test_a_storm_of_failures_is_one_thread_with_a_reminder_a_day(world: World) -> None:
-    for number in range(3 * 24 * 6):  # every ten minutes, for three days
-        world.now = MIDNIGHT + number * 10 * MINUTE
+    for number in range(3 * 24 * 2):  # every half an hour, for three days
+        world.now = MIDNIGHT + number * 30 * MINUTE
         world.fail()
     assert world.people.titles[0].startswith("Backup failed: shop for 2026-11-21")
     assert [title.partition(":")[0] for title in world.people.titles] == ["Backup failed", "Still", "Still"]
-    assert "145 failed or missed backups. Of them 143 were not told one by one." in world.people.alerts[1].what
+    assert "49 failed or missed backups. Of them 47 were not told one by one." in world.people.alerts[1].what
     held = [event for event in world.ledger.audits() if event.action == "alert held back"]
-    assert len(held) == 3 * 24 * 6 - 3
+    assert len(held) == 3 * 24 * 2 - 3
     assert held[0].backup_id is not None
     world.now += MINUTE
     world.succeed()
@@ -261,13 +254,13 @@ def test_a_run_that_is_still_under_way_after_its_grace_is_said_to_be(world: Worl
     assert (found.settlement.missed, found.settlement.catch_up) == ((), None)
 
 
-def test_of_watchers_that_meet_one_writes_and_one_alert_comes(shared: World) -> None:
-    shared.at(MIDNIGHT - DAY / 2)
-    shared.now = MIDNIGHT + DAY + DAY / 2
+def test_of_watchers_that_meet_one_writes_and_one_alert_comes(world: World) -> None:
+    world.at(MIDNIGHT - DAY / 2)
+    world.now = MIDNIGHT + DAY + DAY / 2
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: account(SHOP, shared.ports), range(8)))
-    assert [status for _, status in shared.statuses()] == [Status.EXPECTED, Status.MISSED, Status.MISSED]
-    assert shared.people.titles == ["Backup overdue: shop"]
+        list(threads.map(lambda _: account(SHOP, world.ports), range(8)))
+    assert [status for _, status in world.statuses()] == [Status.EXPECTED, Status.MISSED, Status.MISSED]
+    assert world.people.titles == ["Backup overdue: shop"]
 
 
 def test_looking_writes_nothing_and_tells_nobody(world: World) -> None:
@@ -300,12 +293,7 @@ def test_a_full_backup_pings_its_start_and_its_end_and_the_audit_says_what_becam
 
 
 def test_a_run_without_a_row_pings_its_failure(world: World) -> None:
-    class Gone(MemoryLedger):
-        def list(self, **_: object) -> list[Attempt]:
-            message = "the ledger is gone"
-            raise LedgerUnavailableError(message)
-
-    world.ledger = Gone()
+    world.ledger = faulty(world.ledger, list=GONE)
     request = Request(
         SHOP, Kind.FULL, ("goods",), local_date(world.now, SHOP.timezone), Trigger.AUTOMATIC, TESTER, run_id="r1"
     )
@@ -315,24 +303,10 @@ def test_a_run_without_a_row_pings_its_failure(world: World) -> None:
     assert world.people.titles == ["Backup failed: shop"]
 
 
-class _Down(MemoryLedger):
-    """A ledger whose threads can not be reached."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads = _DownThreads()  # type: ignore[assignment]
-
-
-class _DownThreads:
-    def failing(self, *_: object, **__: object) -> None:
-        message = "the ledger is gone"
-        raise LedgerUnavailableError(message)
-
-    recovered = failing
-
-
 def test_without_the_threads_nothing_is_held_back_and_no_backup_suffers(tmp_path: Path) -> None:
-    world = World(_Down(), People(), tmp_path)
+    ledger = new_ledger()
+    threads = faulty(ledger.threads, failing=GONE, recovered=GONE)
+    world = World(faulty(ledger, threads=threads), People(), tmp_path)
     world.fail()
     world.fail()
     assert len(world.people.alerts) == 2

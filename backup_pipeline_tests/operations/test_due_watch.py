@@ -6,11 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from backup_pipeline.core.alerts import OutboxEntry
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.due import watch_all
-from backup_pipeline_tests.doubles.ledgers import MemoryOutbox
+from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.operations.test_alerting import ALERT, Town
 
 
@@ -25,14 +24,9 @@ def test_the_watch_delivers_what_is_due() -> None:
     assert town.open() == []
 
 
-class _Broken(MemoryOutbox):
-    def claim(self, *_: object, **__: object) -> OutboxEntry | None:
-        message = "The ledger may only be read."
-        raise LedgerUnavailableError(message)
-
-
 def test_an_outbox_that_can_not_be_used_does_not_blind_the_watch(caplog: pytest.LogCaptureFixture) -> None:
     town = Town()
-    town.ledger.outbox = _Broken()
+    broken = raising(LedgerUnavailableError("The ledger may only be read."))
+    town.ledger = faulty(town.ledger, outbox=faulty(town.ledger.outbox, claim=broken))
     assert watch_all([], town.ports) == []
     assert "could not be tried again" in caplog.text

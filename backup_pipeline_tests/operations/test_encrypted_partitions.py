@@ -32,7 +32,7 @@ def rebundled(machine: Machine, shop_url: str) -> Attempt:
     """A bundle made of the partitions that are there."""
     ports = machine.place.ports(shop_url)
     tables = tuple(VAULT.tables)
-    day = next(iter(machine.ledger._rows.values())).partition_date
+    day = machine.ledger.list()[-1].partition_date
     request = Request(VAULT, Kind.FULL, tables, day, type=Trigger.MANUAL, actor=TESTER, reads=False)
     attempt = begin(request, ports)
     try:

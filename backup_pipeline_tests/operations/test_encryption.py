@@ -32,7 +32,6 @@ from backup_pipeline.operations.copy import copy_backup, order_of
 from backup_pipeline.operations.download import AuditTrail, Destination, check_key, download_bundle, render_backup
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline_tests.actors import TESTER
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import Quiet, now
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
@@ -50,6 +49,7 @@ from backup_pipeline_tests.operations.vault import (
     cipher_of,
     every_byte,
 )
+from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 
@@ -196,7 +196,7 @@ def test_one_table_is_fetched_and_decrypted_alone(vault: Vault) -> None:
 def test_its_plain_files_are_those_of_a_backup_that_is_not_encrypted(
     vault: Vault, shop_url: str, tmp_path: Path
 ) -> None:
-    plain = Place(tmp_path / "plain", MemoryStore(), MemoryLedger())
+    plain = Place(tmp_path / "plain", MemoryStore(), new_ledger())
     plain.back_up(shop_url, VAULT)
     sums = [
         {(file.name, file.sha256) for table in m.tables for file in table.files}
@@ -252,7 +252,7 @@ def test_a_rendering_needs_the_key(vault: Vault, tmp_path: Path) -> None:
 def test_a_dead_run_that_had_made_its_backup_is_closed_without_a_key(vault: Vault, shop_url: str) -> None:
     for machine in (vault.server, vault.server.elsewhere("other", OWNER, ESCROW)):
         running = replace(vault.attempt, status=Status.RUNNING, finished_at=None, file_name=None, table_counts={})
-        machine.ledger._rows[vault.attempt.backup_id] = running
+        machine.ledger.put(running)
         assert close_orphans(replace(machine.place.ports(shop_url), alive=lambda _: False)) == [running]
         closed = machine.ledger.get(vault.attempt.backup_id)
         assert closed is not None
@@ -264,16 +264,16 @@ def test_an_anomaly_of_a_dead_run_is_told_where_no_key_opens_its_manifest(
 ) -> None:
     """Killed between manifest and row end, and closed by another machine, without a key."""
     heard = Heard()
-    server = Machine(MemoryStore(), MemoryLedger(), tmp_path / "server", cipher_of(OWNER), [])
+    server = Machine(MemoryStore(), new_ledger(), tmp_path / "server", cipher_of(OWNER), [])
     with temporary_database(postgres_server) as url, psycopg.connect(url, autocommit=True) as session:
         session.execute(SHOP_SQL)
         last = server.place.back_up(url, VAULT)
         session.execute("TRUNCATE sold")
         dead = server.place.back_up(url, VAULT)
         other = server.elsewhere("other", OWNER)
-        other.ledger._rows[last.backup_id] = replace(last, hold=None)
-        other.ledger._rows[dead.backup_id] = replace(
-            dead, status=Status.RUNNING, finished_at=None, warnings=(), table_counts={}, record_count=None
+        other.ledger.put(replace(last, hold=None))
+        other.ledger.put(
+            replace(dead, status=Status.RUNNING, finished_at=None, warnings=(), table_counts={}, record_count=None)
         )
         ports = replace(other.place.ports(url), alerter=heard)
         close_orphans(replace(ports, alive=lambda _: False))

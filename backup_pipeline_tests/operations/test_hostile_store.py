@@ -45,7 +45,6 @@ from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.actors import TESTER
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP
@@ -67,6 +66,7 @@ from backup_pipeline_tests.operations.hostile import (
 )
 from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.operations.vault import OWNER, OWNER_SECRET, cipher_of
+from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
 from backup_pipeline_tests.servers.swift import SwiftServer
 
@@ -88,7 +88,7 @@ class Signing(SealedStore):
 @contextmanager
 def two_backups(url: str, folder: Path, *, encrypted: bool, keys: Ed25519Keys) -> Iterator[Hostile]:
     """A store with two backups of one date, made with seals of `keys`."""
-    raw, ledger = MemoryStore(), MemoryLedger()
+    raw, ledger = MemoryStore(), new_ledger()
     cipher = cipher_of(OWNER, keys=[OWNER_SECRET]) if encrypted else None
     formats = EncryptedFormats(FileFormats(), cipher) if cipher else FileFormats()
 
@@ -271,7 +271,7 @@ def test_a_rebuild_takes_nothing_over_that_a_seal_contradicts(sealed_pair: Hosti
     forge(at)
     accepted = frozenset({at.newer.backup_id})
     request = RebuildRequest(TESTER, seals=True, accepted=accepted)
-    plan = plan_rebuild(request, ports_for_test(store=at.store, ledger=MemoryLedger()))
+    plan = plan_rebuild(request, ports_for_test(store=at.store, ledger=new_ledger()))
     kinds = {change.backup_id: change.kind for change in plan.changes}
     assert kinds == {at.older.backup_id: ChangeKind.ADD, at.newer.backup_id: ChangeKind.PROBLEM}
 
@@ -279,7 +279,7 @@ def test_a_rebuild_takes_nothing_over_that_a_seal_contradicts(sealed_pair: Hosti
 def test_a_rebuild_asks_a_person_about_what_has_no_seal(sealed_pair: Hostile) -> None:
     at = sealed_pair.again()
     at.write(at.body(), keep_seal=False)
-    request, ports = RebuildRequest(TESTER, seals=True), ports_for_test(store=at.store, ledger=MemoryLedger())
+    request, ports = RebuildRequest(TESTER, seals=True), ports_for_test(store=at.store, ledger=new_ledger())
     [asked] = plan_rebuild(request, ports).problems
     assert f"--accept {at.newer.backup_id}" in asked.reason
     accepted = replace(request, accepted=frozenset({at.newer.backup_id}))
@@ -318,7 +318,7 @@ def test_a_manifest_that_differs_from_the_one_in_the_bundle_is_noticed_without_i
 
 def _tables_then_bundle(url: str, folder: Path, forge: Callable[[MemoryStore, Place], None]) -> None:
     """The tables by one run, then forged, then the bundle by another run that has no files of the first."""
-    raw, ledger = MemoryStore(), MemoryLedger()
+    raw, ledger = MemoryStore(), new_ledger()
     place = Place(folder / "first", SealedStore(raw, KEYS), ledger)
     place.back_up(url, SHOP, tables=("goods", "sold"), bundle=False)
     forge(raw, place)
@@ -377,7 +377,7 @@ def test_a_run_takes_nobody_elses_word_for_the_partitions_it_made(database: str,
             body = json.loads(data)
             return sealed({n: v for n, v in body.items() if n != "manifest_sha256"} | {"unlisted": ["forged"]})
 
-    place = Place(tmp_path, Lying(), MemoryLedger())
+    place = Place(tmp_path, Lying(), new_ledger())
     place.back_up(database, SHOP)
     assert place.manifest.unlisted == ()
 
@@ -387,7 +387,7 @@ def test_a_run_that_died_is_no_backup_when_its_bundle_is_another_now(sealed_pair
     ledger = at.ledger
     known = shape_of(stored_manifest(at.newer, at.store))
     unknown: dict[str, Any] = dict.fromkeys(("sha256", "manifest_sha256", "seal_key", "file_size_bytes"))
-    ledger._rows[at.newer.backup_id] = replace(at.newer, status=Status.RUNNING, **unknown)
+    ledger.put(replace(at.newer, status=Status.RUNNING, **unknown))
     ledger.shapes.put(known)
     if "ciphertext" not in at.body():
         both_replaced(at)
@@ -408,7 +408,7 @@ def test_a_run_that_died_is_no_backup_when_its_bundle_is_another_now(sealed_pair
 def test_a_bucket_is_no_better_than_a_folder(database: str, tmp_path: Path, s3_server: SwiftServer, guard: str) -> None:
     bucket = S3Store(s3_server.make_bucket(f"hostile-{guard}"), "", s3_server.settings)
     store: Store = SealedStore(bucket, KEYS) if guard == "seal" else bucket
-    place = Place(tmp_path / "spool", store, MemoryLedger())
+    place = Place(tmp_path / "spool", store, new_ledger())
     row = place.back_up(database, SHOP)
     at = Hostile(MemoryStore(), lambda raw: raw, FileFormats(), row, row)
     for stored in bucket.list(""):
@@ -417,7 +417,7 @@ def test_a_bucket_is_no_better_than_a_folder(database: str, tmp_path: Path, s3_s
     for key in (at.bundle, at.place.manifest):
         bucket.put(key, [at.raw.get(key)])
     known = at.lost_ledger().newer if guard == "seal" else row
-    audit = AuditTrail(MemoryLedger(), now, TESTER)
+    audit = AuditTrail(new_ledger(), now, TESTER)
     with pytest.raises(VerificationError):
         download_bundle(known, Destination(tmp_path / "out"), store=store, audit=audit, progress=Silence())
     assert not (tmp_path / "out").exists()

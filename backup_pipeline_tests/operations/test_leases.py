@@ -13,19 +13,21 @@ import pytest
 
 from backup_pipeline.core.alerts import Severity
 from backup_pipeline.core.errors import CanceledError, LeaseHeldError, LeaseLostError, LedgerUnavailableError
-from backup_pipeline.core.leases import LIFE, Claim, Lease
+from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ports, Snapshot, Source
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.operations.alerting import failure_alert
 from backup_pipeline.operations.leases import HeldLease, guarded, lease_of, take
 from backup_pipeline_tests.actors import KARIM, RAHIM
-from backup_pipeline_tests.doubles.ledgers import MemoryLeases, MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HERE = Claim("shop", "b2", KARIM, Owner("here", 2, 2.0))
 NEIGHBOUR = Claim("shop", "b1", RAHIM, Owner("here", 1, 1.0))
 STRANGER = replace(NEIGHBOUR, owner=Owner("elsewhere", 1, 1.0))
@@ -35,13 +37,10 @@ STRANGER = replace(NEIGHBOUR, owner=Owner("elsewhere", 1, 1.0))
 class World:
     """A ledger whose clock stands still until somebody pauses; `living` processes are alive."""
 
-    now: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)
     living: bool = True
     pauses: int = 0
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
-
-    def __post_init__(self) -> None:
-        self.ledger.leases = MemoryLeases(lambda: self.now)
+    ledger: ScratchLedger = field(default_factory=lambda: new_ledger(at=NOON))
+    now: datetime = NOON
 
     @property
     def ports(self) -> Ports:
@@ -52,7 +51,11 @@ class World:
 
     def pause(self, seconds: float) -> None:
         self.pauses += 1
-        self.now += timedelta(seconds=seconds)
+        self.sleep(timedelta(seconds=seconds))
+
+    def sleep(self, time: timedelta) -> None:
+        self.now += time
+        self.ledger.set_clock(self.now)
 
     def seconds(self) -> float:
         return self.now.timestamp()
@@ -109,7 +112,7 @@ def test_a_stranger_that_gives_a_sign_of_life_refuses() -> None:
 def test_a_lease_that_was_taken_over_is_lost_for_good_and_says_by_whom() -> None:
     world = World()
     lease = world.held()
-    world.now += LIFE
+    world.sleep(LIFE)
     world.ledger.leases.acquire(STRANGER, LIFE)
     stopped: list[str] = []
     with lease.stopping(lambda: stopped.append("once")):
@@ -132,23 +135,16 @@ def test_whoever_begins_to_read_after_the_loss_is_stopped_at_once() -> None:
         assert stopped == ["at once"]
 
 
-class _Away(MemoryLeases):
-    """Leases of a ledger that can not be reached."""
-
-    def renew(self, lease: Lease, life: timedelta) -> Lease | None:
-        message = "The ledger is away."
-        raise LedgerUnavailableError(message)
-
-
 def test_a_ledger_that_is_away_stops_nobody_until_the_lease_is_over() -> None:
     world = World()
-    world.ledger.leases = _Away(lambda: world.now)
+    away = raising(LedgerUnavailableError("The ledger is away."))
+    world.ledger = faulty(world.ledger, leases=faulty(world.ledger.leases, renew=away))
     lease = world.held()
-    world.now += LIFE - timedelta(seconds=1)
+    world.sleep(LIFE - timedelta(seconds=1))
     with pytest.raises(LedgerUnavailableError):
         lease.beat()
     lease.check(ask=True)
-    world.now += timedelta(seconds=1)
+    world.sleep(timedelta(seconds=1))
     with pytest.raises(LeaseLostError, match="could not be renewed for 90 s"):
         lease.check()
     with pytest.raises(LeaseLostError):
@@ -158,7 +154,7 @@ def test_a_ledger_that_is_away_stops_nobody_until_the_lease_is_over() -> None:
 def test_a_lease_nobody_took_meanwhile_goes_on() -> None:
     world = World()
     lease = world.held()
-    world.now += 3 * LIFE  # the process was stopped, or the machine slept
+    world.sleep(3 * LIFE)  # the process was stopped, or the machine slept
     lease.check()
     held = world.ledger.leases.get("shop")
     assert held is not None
@@ -198,7 +194,7 @@ class _Reading:
 
 def _lost(world: World) -> HeldLease:
     lease = world.held()
-    world.now += LIFE
+    world.sleep(LIFE)
     world.ledger.leases.acquire(STRANGER, LIFE)
     return lease
 
@@ -229,7 +225,7 @@ def test_a_bundle_in_the_making_stops_with_the_lease(tmp_path: Path) -> None:
 
     def chunks() -> Iterator[bytes]:
         yield b"1"
-        world.now += LIFE
+        world.sleep(LIFE)
         world.ledger.leases.acquire(STRANGER, LIFE)
         yield b"2"
 

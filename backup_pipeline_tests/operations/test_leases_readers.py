@@ -23,9 +23,10 @@ from backup_pipeline.operations.leases import readers, reading
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, days
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger, MemoryReadings
+from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.operations.shelved import Shelved, old
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 LONG = timedelta(minutes=5)
 
@@ -88,13 +89,9 @@ def test_a_running_restore_counts_as_long_as_it_gives_signs(shop: Shelved) -> No
 
 
 def test_a_ledger_that_can_not_be_written_keeps_nobody_from_reading(caplog: pytest.LogCaptureFixture) -> None:
-    class Away(MemoryReadings):
-        def begin(self, reading: Reading, life: timedelta) -> Reading:
-            message = "It is away."
-            raise LedgerUnavailableError(message)
-
-    ledger = MemoryLedger()
-    ledger.readings = Away()
+    whole = new_ledger()
+    away = raising(LedgerUnavailableError("It is away."))
+    ledger = faulty(whole, readings=faulty(whole.readings, begin=away))
     with reading("b1", "download", RAHIM, _ports(ledger)):
         pass
     assert "download reads b1 is not noted" in caplog.text

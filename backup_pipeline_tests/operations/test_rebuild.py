@@ -23,11 +23,11 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
 from backup_pipeline.operations.rebuild import RebuildReport, RebuildRequest, plan_rebuild, rebuild
 from backup_pipeline_tests.actors import RAHIM, TESTER
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP, Made
 from backup_pipeline_tests.operations.vault import STRANGER_SECRET, Vault
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 DEEP = Verification(Level.CONTENTS, datetime(2026, 11, 21, tzinfo=UTC))
 RULES = SHOP.model_copy(update={"retention": Retention.model_validate({"manual": {"keep_within": "90 days"}})})
@@ -75,7 +75,7 @@ def row_in(ledger: Ledger, backup_id: str) -> Attempt:
 
 
 def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
-    ports = ports_of(made.store, MemoryLedger())
+    ports = ports_of(made.store, new_ledger())
     plan = ports.plan()
     assert kinds(plan) == [ChangeKind.ADD]
     assert ports.ledger.list() == []
@@ -103,7 +103,7 @@ def test_an_empty_ledger_becomes_what_it_was(made: Made) -> None:
 
 
 def test_a_second_rebuild_has_nothing_to_do(made: Made) -> None:
-    ports = ports_of(made.store, MemoryLedger())
+    ports = ports_of(made.store, new_ledger())
     rebuilt(ports)
     before = row_in(ports.ledger, made.attempt.backup_id)
     plan = rebuilt(ports)
@@ -121,7 +121,7 @@ def test_a_row_that_agrees_is_not_changed_and_its_manifest_not_even_read(made: M
 @pytest.mark.parametrize("status", [Status.FAILED, Status.RUNNING, Status.DELETED, Status.MISSED])
 def test_a_row_that_denies_a_backup_is_corrected(made: Made, status: Status) -> None:
     wrong = replace(made.attempt, status=status, error_message="lost", due_at=now(), record_count=None, sha256=None)
-    made.ledger._rows[wrong.backup_id] = wrong
+    made.ledger.put(wrong)
     plan = rebuilt(ports_of(made.store, made.ledger))
     assert kinds(plan) == [ChangeKind.CORRECT]
     row = row_in(made.ledger, wrong.backup_id)
@@ -131,26 +131,26 @@ def test_a_row_that_denies_a_backup_is_corrected(made: Made, status: Status) -> 
 
 
 def test_a_due_time_is_known_again_and_belongs_to_one_row(made: Made) -> None:
-    at, ledger = made.attempt.started_at.astimezone(ZoneInfo(SHOP.timezone)), MemoryLedger()
+    at, ledger = made.attempt.started_at.astimezone(ZoneInfo(SHOP.timezone)), new_ledger()
     due = at.replace(second=0, microsecond=0)
     scheduled = {"shop": SHOP.model_copy(update={"schedule": f"{at.minute} {at.hour} * * *"})}
     rebuilt(ports_of(made.store, ledger, catalogs=scheduled))
     assert row_in(ledger, made.attempt.backup_id).due_at == due
-    other = MemoryLedger()
+    other = new_ledger()
     older = replace(made.attempt, backup_id="20261001T000000Z-full-00000001", status=Status.MISSED, due_at=due)
-    other._rows[older.backup_id] = older
+    other.put(older)
     rebuilt(ports_of(made.store, other, catalogs=scheduled))
     assert row_in(other, made.attempt.backup_id).due_at is None
 
 
 def test_a_backup_that_is_being_made_is_left_alone(made: Made) -> None:
-    made.ledger._rows[made.attempt.backup_id] = replace(made.attempt, status=Status.RUNNING)
+    made.ledger.put(replace(made.attempt, status=Status.RUNNING))
     assert rebuilt(ports_of(made.store, made.ledger, alive=True)).changes == ()
 
 
 def test_a_manifest_that_contradicts_the_row_is_told_and_not_taken_over(made: Made) -> None:
     other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, verification=DEEP)
-    made.ledger._rows[other.backup_id] = other
+    made.ledger.put(other)
     plan = rebuilt(ports_of(made.store, made.ledger))
     [change] = plan.changes
     assert (change.kind, plan.empty) == (ChangeKind.PROBLEM, True)
@@ -161,7 +161,7 @@ def test_a_manifest_that_contradicts_the_row_is_told_and_not_taken_over(made: Ma
 
 def test_a_person_may_accept_it_and_its_verification_begins_anew(made: Made) -> None:
     other = replace(made.attempt, file_size_bytes=1, sha256="0" * 64, manifest_sha256="1" * 64, verification=DEEP)
-    made.ledger._rows[other.backup_id] = other
+    made.ledger.put(other)
     [change] = rebuilt(ports_of(made.store, made.ledger, accepted=frozenset({other.backup_id}))).changes
     assert change.kind is ChangeKind.CORRECT
     row = row_in(made.ledger, other.backup_id)
@@ -171,7 +171,7 @@ def test_a_person_may_accept_it_and_its_verification_begins_anew(made: Made) -> 
 
 def test_what_the_row_lacks_is_filled_in_and_what_was_verified_stays(made: Made) -> None:
     poor = replace(made.attempt, record_count=None, table_counts={}, verification=DEEP)
-    made.ledger._rows[poor.backup_id] = poor
+    made.ledger.put(poor)
     [change] = rebuilt(ports_of(made.store, made.ledger)).changes
     assert (change.kind, change.reason.partition(": ")[2]) == (ChangeKind.CORRECT, "record_count")
     row = row_in(made.ledger, poor.backup_id)
@@ -180,20 +180,20 @@ def test_what_the_row_lacks_is_filled_in_and_what_was_verified_stays(made: Made)
 
 def test_a_deleted_backup_whose_folder_holds_something_else_now_is_not_taken_for_it(made: Made) -> None:
     deleted = replace(made.attempt, status=Status.DELETED, sha256="0" * 64)
-    made.ledger._rows[deleted.backup_id] = deleted
+    made.ledger.put(deleted)
     [change] = rebuilt(ports_of(made.store, made.ledger)).changes
     assert (change.kind, row_in(made.ledger, deleted.backup_id)) == (ChangeKind.PROBLEM, deleted)
 
 
 def test_what_nothing_vouches_for_is_said_to_be_so(made: Made) -> None:
-    [change] = ports_of(made.store, MemoryLedger()).plan().changes
+    [change] = ports_of(made.store, new_ledger()).plan().changes
     assert "nothing vouches for it" in change.reason
 
 
 def test_a_hold_outlives_the_ledger(made: Made) -> None:
     until = now() + timedelta(days=10)
     hold_backup(made.attempt, Hold(RAHIM, "the audit", until), ports_for_test(store=made.store, ledger=made.ledger))
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     rebuilt(ports_of(made.store, ledger))
     hold = row_in(ledger, made.attempt.backup_id).hold
     assert hold is not None
@@ -216,7 +216,7 @@ def test_a_hold_that_the_row_lacks_is_put_back_one_that_is_over_is_not(made: Mad
 def two(made: Made) -> tuple[Made, Attempt]:
     """The backup, and an older one that only the ledger knows."""
     older = replace(made.attempt, backup_id="20261001T000000Z-full-00000001")
-    made.ledger._rows[older.backup_id] = older
+    made.ledger.put(older)
     return made, older
 
 
@@ -262,14 +262,14 @@ def test_what_is_no_backup_gets_no_row(made: Made, damage: str) -> None:
         made.store.put(made.bundle, [b"PK"])
     else:
         made.store.put(made.place.manifest.replace(made.attempt.backup_id, "20261001T000000Z-full-00000001"), [b"{}"])
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     plan = rebuilt(ports_of(made.store, ledger))
     assert len(plan.problems) == 1
     assert len(ledger.list()) == (1 if damage == "elsewhere" else 0)
 
 
 def test_a_row_that_moved_since_the_plan_is_left_to_the_next_rebuild(made: Made) -> None:
-    ports = ports_of(made.store, MemoryLedger())
+    ports = ports_of(made.store, new_ledger())
     plan = ports.plan()
     mine = replace(made.attempt, status=Status.RUNNING)
     ports.ledger.begin(mine)
@@ -289,11 +289,11 @@ def test_a_backup_that_came_back_since_the_plan_is_not_called_gone(two: tuple[Ma
 
 def test_copies_in_the_second_store_are_known_again_and_alone_they_are_enough(made: Made) -> None:
     second = Second("s3://far", made.store)
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     rebuilt(ports_of(made.store, ledger, second=second))
     [copy] = ledger.copies.list()
     assert (copy.store, copy.good, copy.bytes) == ("s3://far", True, made.manifest.bundle.bytes)
-    fresh = MemoryLedger()
+    fresh = new_ledger()
     plan = rebuilt(ports_of(made.store, fresh, second=second, from_second=True))
     assert kinds(plan) == [ChangeKind.ADD]
     assert len(fresh.copies.list()) == 1
@@ -302,7 +302,7 @@ def test_copies_in_the_second_store_are_known_again_and_alone_they_are_enough(ma
 
 
 def test_an_encrypted_backup_is_known_without_a_key_and_counted_with_one(vault: Vault) -> None:
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     ports = ports_of(vault.server.elsewhere("stranger", keys=[STRANGER_SECRET]).store, ledger)
     rebuilt(ports)
     row = row_in(ledger, vault.attempt.backup_id)
@@ -323,8 +323,8 @@ def test_thousands_of_manifests_are_read_side_by_side(made: Made) -> None:
         place = replace(made.place, backup_id=backup_id)
         made.store.put(place.bundle(manifest.bundle.name), [bundle])
         made.store.put(place.manifest, [seal(manifest)])
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     began = now()
     plan = rebuilt(ports_of(made.store, ledger))
     assert len(plan.changes) == len(ledger.list()) == 961
-    assert now() - began < timedelta(seconds=20)
+    assert now() - began < timedelta(seconds=60)

@@ -36,7 +36,6 @@ from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, ver
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import Made, backed_up
 from backup_pipeline_tests.operations.forging import (
@@ -50,6 +49,7 @@ from backup_pipeline_tests.operations.forging import (
     with_value,
 )
 from backup_pipeline_tests.operations.made import Place, verify_ports
+from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
 from backup_pipeline_tests.servers.swift import SwiftServer
 
@@ -415,7 +415,7 @@ def test_a_look_up_of_what_is_not_in_the_backup_leaves_the_other_columns_compare
     library_url: str, tmp_path: Path
 ) -> None:
     part = LIBRARY.model_copy(update={"tables": {name: LIBRARY.tables[name] for name in ("customers", "orders")}})
-    store, ledger = MemoryStore(), MemoryLedger()
+    store, ledger = MemoryStore(), new_ledger()
     place = Place(tmp_path, store, ledger)
     made = Made(place.back_up(library_url, part), place.manifest, store, ledger)
     report = verify(made)

@@ -19,9 +19,9 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.documents import EncryptedStore, WrittenOutlines
 from backup_pipeline_tests.actors import TESTER
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.made import Place, verify_ports
+from backup_pipeline_tests.servers.ledgers import ScratchLedger
 
 OWNER_SECRET, OWNER = new_identity()
 ESCROW_SECRET, ESCROW = new_identity()
@@ -41,7 +41,7 @@ class Machine:
     """A machine with its own settings in front of the one store: whom it encrypts to, which keys it has."""
 
     raw: MemoryStore
-    ledger: MemoryLedger
+    ledger: ScratchLedger
     home: Path
     cipher: AgeCipher
     used: list[tuple[str, str]]

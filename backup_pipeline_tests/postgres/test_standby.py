@@ -17,11 +17,11 @@ from backup_pipeline.core.ports import Snapshot
 from backup_pipeline.postgres.doctor import examine_source
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.core.values import catalog
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL
 from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.servers.standby import Streaming, streaming
 
 EXTRA = """
@@ -50,7 +50,7 @@ def _told(facts: SourceFacts) -> list[tuple[str, str]]:
 
 
 def _shop(servers: Streaming, home: Path) -> Place:
-    place = Place(home, MemoryStore(), MemoryLedger())
+    place = Place(home, MemoryStore(), new_ledger())
     assert servers.standby_url("shop") != servers.primary_url("shop")
     return place
 

@@ -10,7 +10,6 @@ import pytest
 from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import Mode
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.vault import (
@@ -21,6 +20,7 @@ from backup_pipeline_tests.operations.vault import (
     cipher_of,
 )
 from backup_pipeline_tests.restore.bench import Bench, everything, one, run
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ByKey(Bench):
 @pytest.fixture
 def bench(fresh_database: str, tmp_path: Path) -> ByKey:
     run(fresh_database, SHOP_SQL)
-    server = Machine(MemoryStore(), MemoryLedger(), tmp_path / "server", cipher_of(OWNER), [])
+    server = Machine(MemoryStore(), new_ledger(), tmp_path / "server", cipher_of(OWNER), [])
     attempt = server.place.back_up(fresh_database, VAULT)
     return ByKey(server.place, attempt, tmp_path / "restore", machine=server.owner)
 

@@ -23,6 +23,7 @@ from backup_pipeline.operations.restore.transfer import plan_restore, run_restor
 from backup_pipeline.postgres.target import PostgresTarget, PostgresTargetSession
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, run
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 SHOP = """
 CREATE TABLE goods (id serial PRIMARY KEY, name text);
@@ -94,14 +95,15 @@ _CHILD = """
 import os, pickle, signal, sys
 from pathlib import Path
 from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.restore.bench import Bench
 from backup_pipeline_tests.restore.test_interrupted import At
 given = pickle.loads(Path(sys.argv[1]).read_bytes())
-place = Place(Path(given["spool"]))
+place = Place(Path(given["spool"]), ledger=SqlLedger(given["ledger"]))
 for key, data in given["objects"].items():
     place.store.put(key, [data])
-place.ledger._rows[given["attempt"].backup_id] = given["attempt"]
+place.ledger.adopt([given["attempt"]], [])
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 bench = Bench(place, given["attempt"], Path(given["spool"]), progress=At(sys.argv[2], die))
 bench.restore(sys.argv[3], Mode(sys.argv[4]))
@@ -121,7 +123,8 @@ def test_this_program_is_killed(
     assert isinstance(store, MemoryStore)
     objects = {found.key: store.get(found.key) for found in store.list("")}
     given = tmp_path / "given.pickle"
-    given.write_bytes(pickle.dumps({"objects": objects, "attempt": shop.attempt, "spool": str(tmp_path / "child")}))
+    child = {"objects": objects, "attempt": shop.attempt, "spool": str(tmp_path / "child"), "ledger": new_ledger().url}
+    given.write_bytes(pickle.dumps(child))
     command = [sys.executable, "-c", _CHILD, str(given), stage, url, mode.value]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == -9, done.stderr

@@ -12,10 +12,12 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from backup_pipeline.core.errors import LedgerUnavailableError
+from backup_pipeline.core.ports import Ledger
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.app import metrics_router
 from backup_pipeline_tests.core.entries import good
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import faulty, raising
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 TOKEN = {"Authorization": "Bearer open sesame"}
 
@@ -26,13 +28,13 @@ def ask(
     token: str | None = None,
     host: str = "127.0.0.1",
     headers: Mapping[str, str] | None = None,
-    ledger: MemoryLedger | None = None,
+    ledger: Ledger | None = None,
 ) -> tuple[int, str]:
     """Status and text of /metrics over a ledger with two backups, asked from `host`."""
-    own = ledger or MemoryLedger()
-    own._rows |= {row.backup_id: row for row in (good(0, {"orders": 5}), good(1, {"orders": 7}))}
+    own = new_ledger()
+    own.put(good(0, {"orders": 5}), good(1, {"orders": 7}))
     app = FastAPI()
-    app.include_router(metrics_router(Settings(home=home, metrics_token=token), own))
+    app.include_router(metrics_router(Settings(home=home, metrics_token=token), ledger or own))
     found = asyncio.run(_get(app, host, headers))
     assert found.headers["content-type"].startswith("text/plain")
     return found.status_code, found.text
@@ -75,12 +77,8 @@ def test_only_those_who_may_are_told(
 
 
 def test_a_ledger_that_is_away_is_said_and_not_taken_for_zero(tmp_path: Path) -> None:
-    class Away(MemoryLedger):
-        def list(self, **_: object) -> list[object]:  # type: ignore[override]
-            message = "the ledger postgresql://me:hush@db/x is away"
-            raise LedgerUnavailableError(message)
-
-    status, text = ask(tmp_path, ledger=Away())
+    away = raising(LedgerUnavailableError("the ledger postgresql://me:hush@db/x is away"))
+    status, text = ask(tmp_path, ledger=faulty(new_ledger(), list=away))
     assert status == 503
     assert "is away" in text
     assert "hush" not in text

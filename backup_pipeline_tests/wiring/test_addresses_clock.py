@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from backup_pipeline.core.errors import LedgerUnavailableError
+from backup_pipeline.core.ports import Ledger
 from backup_pipeline.wiring.addresses import LedgerClock
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
+from backup_pipeline_tests.doubles.ledgers import faulty
 
 TRUTH = datetime(2026, 11, 21, tzinfo=UTC)
 YEARS = timedelta(days=1000)
@@ -17,7 +19,7 @@ class Ticking:
 
     def __init__(self, ahead: timedelta) -> None:
         self.seconds, self.ahead, self.asked, self.down = 0.0, ahead, 0, False
-        self.clock = LedgerClock(MemoryLedger(clock=self._ledger), self._machine, lambda: self.seconds)
+        self.clock = LedgerClock(faulty(cast(Ledger, None), now=self._ledger), self._machine, lambda: self.seconds)
 
     def _ledger(self) -> datetime:
         self.asked += 1

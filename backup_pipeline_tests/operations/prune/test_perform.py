@@ -26,10 +26,10 @@ from backup_pipeline.operations.hold import DeleteRequest, delete_backup, hold_b
 from backup_pipeline.operations.prune.perform import prune
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.core.retained import NOW, backup, days
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import NOBODY
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
 from backup_pipeline_tests.operations.shelved import Shelved, add_row, keys_of, old, sizes, with_status
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger_of
 
 DAY = timedelta(days=1)
 
@@ -89,12 +89,10 @@ def test_pruning_again_finds_nothing_to_do(shop: Shelved) -> None:
     assert (again.removed, again.days, again.debris, again.partial) == ((), (), 0, False)
 
 
-class CountingLedger(MemoryLedger):
+class CountingLedger(ScratchLedger):
     """A ledger that kills at the `at`th write; 0: never. `writes` counts them."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes, self.at = 0, 0
+    writes, at = 0, 0
 
     def _count(self) -> None:
         self.writes += 1
@@ -111,7 +109,7 @@ class CountingLedger(MemoryLedger):
 
 
 def _crashing() -> tuple[Shelved, CountingLedger]:
-    ledger = CountingLedger()
+    ledger = new_ledger_of(CountingLedger)
     shop = Shelved(ledger=ledger)
     shop.add(*days(5), *old(2))
     return shop, ledger

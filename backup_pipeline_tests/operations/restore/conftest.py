@@ -20,10 +20,10 @@ from backup_pipeline.operations.restore import requests, sequence
 from backup_pipeline.operations.restore.requests import Address, RestoreCaller, TargetDatabase
 from backup_pipeline.operations.restore.sequence import Confirmation
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.doubles.ledgers import MemoryLedger
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 ID = "20261121T120000Z-full-00000001"
 SECRET = "hush-hush"
@@ -113,7 +113,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 @pytest.fixture
 def ports(tmp_path: Path) -> Ports:
-    ledger = MemoryLedger()
+    ledger = new_ledger()
     ledger.begin(attempt(ID))
     ledger.end(ID, outcome())
     return ports_for_test(store=MemoryStore(), ledger=ledger, alerter=KeptAlerts(), clock=lambda: AT, spool=tmp_path)
