@@ -46,8 +46,8 @@ def note_end(attempt: Attempt, ports: Ports) -> None:
     try:
         row = ports.ledger.get(attempt.backup_id) or attempt
         error = (row.error_message or "").partition("\n")[0]
-        told: dict[str, object] = {"status": row.status.value, "rows": row.record_count, "error": error}
-        detail = {name: value for name, value in told.items() if value not in ("", None)}
+        facts: dict[str, object] = {"status": row.status.value, "rows": row.record_count, "error": error}
+        detail = {name: value for name, value in facts.items() if value not in ("", None)}
         ports.ledger.audit(AuditEvent(ports.clock(), row.actor, ENDED, row.backup_id, detail))
     except (LedgerError, SettingsError) as trouble:
         logger.warning("How backup %s ended is not in the audit: %s", attempt.backup_id, trouble)
@@ -275,10 +275,10 @@ def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
     Nothing is sent while its thread is known to people (`operations.threads`). What did not reach a channel is tried
     again later (`operations.outbox`).
     """
-    told = is_told(alert, ports)
-    if told is None:
+    due = is_told(alert, ports)
+    if due is None:
         return ()
-    alert = told
+    alert = due
     deliveries = send(alert, ports)
     try:
         for delivery in deliveries:

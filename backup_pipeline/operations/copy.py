@@ -119,11 +119,11 @@ def _put(key: str, sha256: str, read: Callable[[], Iterator[bytes]], ports: Port
         return
     where = f"{ports.store.url}/{key}"
     second.keep(key, _compared(read(), sha256, where, ports), replace=there)
-    found = _sha256(second, key, ports)
-    if found != sha256:
+    seen = _sha256(second, key, ports)
+    if seen != sha256:
         with suppress(BackupError):
             second.delete([key])
-        message = f"{second.url}/{key} did not come back as it was written: its SHA-256 is {found}, not {sha256}."
+        message = f"{second.url}/{key} did not come back as it was written: its SHA-256 is {seen}, not {sha256}."
         raise VerificationError(message, do="Copy it again; if it repeats, look at the second store.")
 
 
@@ -172,8 +172,8 @@ def _failed(row: Copy, error: BackupError, order: CopyOrder, ports: Ports) -> Co
 
 
 def _audit(row: Copy, order: CopyOrder, ports: Ports, detail: dict[str, object]) -> None:
-    told = {"store": row.store, "status": str(row.status), **detail}
-    ports.ledger.audit(AuditEvent(ports.clock(), order.actor, "copy", row.backup_id, told))
+    facts = {"store": row.store, "status": str(row.status), **detail}
+    ports.ledger.audit(AuditEvent(ports.clock(), order.actor, "copy", row.backup_id, facts))
 
 
 def copy_alert(row: Copy, error: BackupError, attempt: Attempt) -> Alert:
@@ -218,8 +218,8 @@ def copy_after(order: CopyOrder, ports: Ports) -> str | None:
         return f"It was not copied to {ports.second.url}: {error.what}"
     if row.status is CopyStatus.GOOD:
         return None
-    told = (row.error_message or "").partition("\n")[0].removesuffix(".")
-    return f"It was not copied to {row.store}: {told}. `backup-pipeline copy --missing` tries again."
+    reason = (row.error_message or "").partition("\n")[0].removesuffix(".")
+    return f"It was not copied to {row.store}: {reason}. `backup-pipeline copy --missing` tries again."
 
 
 def missing_copies(ports: Ports, catalog: str | None = None) -> Sequence[CopyDecision]:
@@ -251,7 +251,7 @@ def verify_copy(attempt: Attempt, request: VerifyRequest, ports: Ports, *, actor
     with reading(attempt.backup_id, "verify", actor, ports):
         report = verify_backup(place, request, ports, row=attempt)
     now = ports.clock()
-    findings = [f"{found.object}: {found.message}" for found in report.findings]
+    findings = [f"{finding.object}: {finding.message}" for finding in report.findings]
     detail = {"store": second.url, "reached": report.reached, "findings": findings}
     ports.ledger.audit(AuditEvent(now, actor, "verify", attempt.backup_id, detail))
     ended = _after(row or _unknown(attempt, second, now), attempt, report, now)

@@ -125,7 +125,7 @@ def watch_all(
     ledger can not be read either.
     """
     stands = [_stands(catalog, ports) for catalog in catalogs]
-    _end_vanished([one.catalog for one in (catalogs if declared is None else declared)], ports)
+    _end_vanished([catalog.catalog for catalog in (catalogs if declared is None else declared)], ports)
     _deliver_due(ports)
     return stands
 

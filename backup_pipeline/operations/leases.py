@@ -93,7 +93,7 @@ class HeldLease:
 
     def beat(self) -> None:
         """Renew it. LeaseLostError when it is another's, or could not be renewed for longer than its life."""
-        asked = self._seconds()
+        asked_at = self._seconds()
         try:
             renewed = self._leases.renew(self.lease, self._life)
         except LedgerError as error:
@@ -103,7 +103,7 @@ class HeldLease:
             raise self._lose(why) from error
         if renewed is None:
             raise self._lose(self._taken())
-        self._renewed = asked
+        self._renewed = asked_at
 
     def check(self, *, ask: bool = False) -> None:
         """Raise LeaseLostError unless the lease is ours: by what we know, or, with `ask`, by the ledger.
@@ -308,8 +308,8 @@ _WAITING = (RestoreStatus.REQUESTED, RestoreStatus.APPROVED)
 def claims(ports: Ports) -> Mapping[str, str]:
     """What to say of each backup that something reads, or that a restore request waits for."""
     waiting = ports.ledger.restores.list(status=_WAITING)
-    told = {row.backup_id: f"restore request {row.id} is {row.status}: it reads this backup" for row in waiting}
-    return {**told, **readers(ports)}
+    waiting_for = {row.backup_id: f"restore request {row.id} is {row.status}: it reads this backup" for row in waiting}
+    return {**waiting_for, **readers(ports)}
 
 
 def readers(ports: Ports) -> Mapping[str, str]:

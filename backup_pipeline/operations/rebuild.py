@@ -80,9 +80,9 @@ def plan_rebuild(request: RebuildRequest, ports: Ports) -> RebuildPlan:
     The store is listed first: a backup that is made meanwhile has its row before its manifest. LedgerError or
     StoreError when one of the two can not be read.
     """
-    found = tuple(ports.store.list(backups_prefix(request.catalog) if request.catalog else ""))
+    objects = tuple(ports.store.list(backups_prefix(request.catalog) if request.catalog else ""))
     rows = ports.ledger.list(catalog=request.catalog)
-    folders = dict(_folders(found, {row.backup_id: row.partition_date for row in rows}))
+    folders = dict(_folders(objects, {row.backup_id: row.partition_date for row in rows}))
     dead = partial(is_dead, ports=ports)
     known = KnownRows(
         dict(_begun(rows, folders, ports)),
@@ -98,10 +98,12 @@ def plan_rebuild(request: RebuildRequest, ports: Ports) -> RebuildPlan:
     return replace(plan, changes=changes, copies=tuple(_uncopied(plan, rows, seen, ports)))
 
 
-def _folders(found: Iterable[StoredObject], days: Mapping[str, date]) -> Iterator[tuple[str, tuple[str, Folder]]]:
+def _folders(
+    stored_objects: Iterable[StoredObject], days: Mapping[str, date]
+) -> Iterator[tuple[str, tuple[str, Folder]]]:
     """The folders that hold a manifest, with their catalog, by backup id."""
     objects: dict[str, list[StoredObject]] = {}
-    for stored in found:
+    for stored in stored_objects:
         parts = stored.key.split("/")
         if len(parts) == _FOLDER_PARTS and parts[1] == "backups":
             objects.setdefault(parts[0], []).append(stored)
@@ -138,7 +140,7 @@ def _look(
 ) -> Iterator[Seen]:
     """Every backup in the store; the manifests that must be read are read side by side."""
 
-    def one(item: tuple[str, Folder]) -> Seen:
+    def seen(item: tuple[str, Folder]) -> Seen:
         catalog, folder = item
         row = rows.get(folder.backup_id)
         hold = _hold(folder, ports) if row is None or row.hold is None else None
@@ -149,7 +151,7 @@ def _look(
         return replace(_read(catalog, folder, request, ports), hold=hold)
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="rebuild") as pool:
-        yield from pool.map(one, folders.values())
+        yield from pool.map(seen, folders.values())
 
 
 def _read(catalog: str, folder: Folder, request: RebuildRequest, ports: Ports) -> Seen:
@@ -158,22 +160,22 @@ def _read(catalog: str, folder: Folder, request: RebuildRequest, ports: Ports) -
         document = read_document(place, ports.store)
     except (VerificationError, NotFoundError) as error:
         return Seen(catalog, folder, problem=f"its manifest can not be read: {error.what} {error.do}".strip())
-    found = document.manifest
-    key = place.bundle(found.bundle.name)
+    manifest = document.manifest
+    key = place.bundle(manifest.bundle.name)
     size = next((stored.size for stored in folder.objects if stored.key == key), None)
-    if size != found.bundle.bytes:
-        lies = "is missing" if size is None else f"has {size} bytes of {found.bundle.bytes}"
+    if size != manifest.bundle.bytes:
+        lies = "is missing" if size is None else f"has {size} bytes of {manifest.bundle.bytes}"
         return Seen(catalog, folder, problem=f"its bundle {ports.store.url}/{key} {lies}: it is no backup any more")
-    row = replace(row_of(found, document.sha256, key, ports.clock()), seal_key=document.seal_key)
-    shape = shape_of(found) if isinstance(found, StoredManifest) else None
-    return Seen(catalog, folder, replace(row, expires_at=_expiry(found, row, request)), shape=shape)
+    row = replace(row_of(manifest, document.sha256, key, ports.clock()), seal_key=document.seal_key)
+    shape = shape_of(manifest) if isinstance(manifest, StoredManifest) else None
+    return Seen(catalog, folder, replace(row, expires_at=_expiry(manifest, row, request)), shape=shape)
 
 
-def _expiry(found: StoredManifest | Outline, row: Attempt, request: RebuildRequest) -> datetime | None:
-    known = request.rules(found.catalog)
+def _expiry(manifest: StoredManifest | Outline, row: Attempt, request: RebuildRequest) -> datetime | None:
+    known = request.rules(manifest.catalog)
     if known is None or row.snapshot_at is None or row.finished_at is None:
         return None
-    rule = known.retention.of(found.type)
+    rule = known.retention.of(manifest.type)
     return expiry(rule, at=row.snapshot_at, finished=row.finished_at, timezone=known.timezone)
 
 
@@ -210,7 +212,7 @@ def _uncopied(plan: RebuildPlan, rows: Sequence[Attempt], seen: Sequence[Seen], 
 def _there(store: Store, catalogs: Iterable[str]) -> Mapping[str, int]:
     """The sizes of what lies in a store of those catalogs; nothing when it does not answer, for it may be down."""
     try:
-        return {found.key: found.size for name in catalogs for found in store.list(backups_prefix(name))}
+        return {stored.key: stored.size for name in catalogs for stored in store.list(backups_prefix(name))}
     except BackupError:
         return {}
 
@@ -296,6 +298,6 @@ def _event(change: Change, request: RebuildRequest, ports: Ports) -> AuditEvent:
 
 def _in_short(report: RebuildReport) -> dict[str, object]:
     counts = {kind.value: sum(change.kind is kind for change in report.written) for kind in ChangeKind}
-    told = {name: count for name, count in counts.items() if count}
+    written = {name: count for name, count in counts.items() if count}
     problems = [f"{change.backup_id}: {change.reason}" for change in report.plan.problems]
-    return {"store": report.plan.store, **told, "copies": report.copies, "problems": problems}
+    return {"store": report.plan.store, **written, "copies": report.copies, "problems": problems}

@@ -50,21 +50,21 @@ def overdue_sensor(
         context: dg.SensorEvaluationContext, backups: BackupResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         """What goes wrong with one catalog is told, and keeps none of the others from being looked at."""
-        told, launched = [], False
+        messages, launched = [], False
         for catalog in catalogs.values():
             try:
                 with backups.open(catalog) as ports:
-                    found = account(catalog, ports)
+                    state = account(catalog, ports)
             except BackupError as error:
-                told.append(f"{catalog.catalog}: not known. {error.what}")
+                messages.append(f"{catalog.catalog}: not known. {error.what}")
                 continue
-            told += [found.freshness.what, *found.settlement.reasons]
-            for request in _catch_up(catalog, found, context.instance):
+            messages += [state.freshness.what, *state.settlement.reasons]
+            for request in _catch_up(catalog, state, context.instance):
                 launched = True
                 yield request
-        told += _ended(catalogs, backups)
+        messages += _ended(catalogs, backups)
         if not launched:  # Dagster takes either of the two
-            yield dg.SkipReason(" ".join(told))
+            yield dg.SkipReason(" ".join(messages))
 
     return backup_overdue
 
@@ -77,21 +77,21 @@ def _ended(catalogs: Mapping[str, Catalog], backups: BackupResource) -> Sequence
         return [f"Whether a catalog vanished is not known. {error.what}"]
 
 
-def _catch_up(catalog: Catalog, found: Account, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
+def _catch_up(catalog: Catalog, state: Account, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
     """The one run for all that was missed, or for one that failed, for the date that it is now.
 
     Dagster launches a run key once.
     """
-    due = found.settlement.catch_up
-    day = local_date(found.freshness.at, catalog.timezone).isoformat()
+    due = state.settlement.catch_up
+    day = local_date(state.freshness.at, catalog.timezone).isoformat()
     if due is None or _is_under_way(catalog, instance) or not daily_partitions(catalog).has_partition_key(day):
         return
-    reason = f"{_why(found)}, with the rows of now."
+    reason = f"{_why(state)}, with the rows of now."
     config = {"reason": reason}
     yield dg.RunRequest(
         job_name=full_job(catalog),
         partition_key=day,
-        run_key=f"{_KEYS[found.settlement.failed is not None]} {catalog.catalog} {due.astimezone(UTC).isoformat()}",
+        run_key=f"{_KEYS[state.settlement.failed is not None]} {catalog.catalog} {due.astimezone(UTC).isoformat()}",
         tags={CATCH_UP_TAG: due.astimezone(UTC).isoformat()},
         run_config={"ops": {tables_op(catalog): {"config": config}, bundle_op(catalog): {"config": config}}},
     )
@@ -103,10 +103,10 @@ def _is_under_way(catalog: Catalog, instance: dg.DagsterInstance) -> bool:
     return instance.get_runs_count(runs) > 0
 
 
-def _why(found: Account) -> str:
-    if found.settlement.failed is not None:
-        return f"Tries again after {found.settlement.failed.backup_id} failed"
-    return f"Makes up for {_missed(found.freshness.missed)}"
+def _why(state: Account) -> str:
+    if state.settlement.failed is not None:
+        return f"Tries again after {state.settlement.failed.backup_id} failed"
+    return f"Makes up for {_missed(state.freshness.missed)}"
 
 
 def _missed(dues: Sequence[datetime]) -> str:
@@ -137,8 +137,8 @@ def tick_of(context: dg.ScheduleEvaluationContext, catalog: Catalog, cron: str) 
     at = context.scheduled_execution_time.astimezone(UTC)
     if is_due(cron, catalog.timezone, at):
         return at
-    here = at.astimezone(ZoneInfo(catalog.timezone))
-    return dg.SkipReason(f"Not due: it is {here:%H:%M} in {catalog.timezone}, and the schedule there is `{cron}`.")
+    local = at.astimezone(ZoneInfo(catalog.timezone))
+    return dg.SkipReason(f"Not due: it is {local:%H:%M} in {catalog.timezone}, and the schedule there is `{cron}`.")
 
 
 def care_schedule(

@@ -44,8 +44,8 @@ def alerts_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
             yield dg.SkipReason(str(error))
             return
         good = sum(entry.delivered_at is not None for entry in tried)
-        told = f"{good} alerts delivered, {len(tried) - good} not." if tried else "No alert is due."
-        yield dg.SkipReason(told)
+        message = f"{good} alerts delivered, {len(tried) - good} not." if tried else "No alert is due."
+        yield dg.SkipReason(message)
 
     return backup_alerts
 

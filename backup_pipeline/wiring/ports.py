@@ -157,8 +157,8 @@ def ports_over(
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
     """The catalogs of that name, all without any; NotFoundError for one that is not there."""
-    found = load_catalogs(settings.catalogs)
-    return [named_catalog(name, found, settings.catalogs) for name in names] if names else list(found.values())
+    declared = load_catalogs(settings.catalogs)
+    return [named_catalog(name, declared, settings.catalogs) for name in names] if names else list(declared.values())
 
 
 def metrics_now(settings: Settings, ledger: Ledger) -> Sequence[Metric]:

@@ -91,7 +91,7 @@ class DrillRequest:
 
 
 @dataclass
-class DrillWatch:
+class Stopwatch:
     """How long each stage of a drill takes."""
 
     clock: Clock
@@ -121,7 +121,7 @@ class DrillContext:
     ports: Ports
     sandbox: Sandbox
     copy: Store
-    watch: DrillWatch
+    watch: Stopwatch
 
     @property
     def inside(self) -> Ports:
@@ -156,8 +156,8 @@ class Restored:
     def remarks(self) -> tuple[DrillRemark, ...]:
         """What is worth knowing: how the scratch database differs, and what the plan warned of."""
         warned = (remark for remark in self.plan.remarks if remark.severity is RemarkSeverity.WARNING)
-        told = tuple(DrillRemark(remark.table or "the whole", remark.message) for remark in warned)
-        return (*self.amendment.remarks, *told)
+        warnings = tuple(DrillRemark(remark.table or "the whole", remark.message) for remark in warned)
+        return (*self.amendment.remarks, *warnings)
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Comparing:
+class TableComparison:
     """What comparing needs: the backup, what was restored, the way to the backup's files, and fingerprints."""
 
     subject: DrillSubject
@@ -302,22 +302,22 @@ class Comparing:
     fingerprints: Fingerprints
 
 
-def comparing(subject: DrillSubject, restored: Restored) -> Comparing:
+def comparing(subject: DrillSubject, restored: Restored) -> TableComparison:
     """Get ready to compare."""
     context, ports = subject.context, subject.context.ports
     fetching = Fetching(
         opened_backup(context.request.attempt, context.copy), (context.copy, ports.formats, ports.progress)
     )
-    return Comparing(subject, restored, fetching, context.sandbox.fingerprints(context.folder("compare")))
+    return TableComparison(subject, restored, fetching, context.sandbox.fingerprints(context.folder("compare")))
 
 
-def compare_table(entry: TableEntry, result: TableResult | None, at: Comparing) -> TableDrill:
+def compare_table(entry: TableEntry, result: TableResult | None, comparison: TableComparison) -> TableDrill:
     """What became of one table."""
-    held = {table.name for table in at.restored.plan.tables}
+    held = {table.name for table in comparison.restored.plan.tables}
     if result is None or result.partition is None:
         return _not_exported(entry, result, restored=entry.name in held)
-    pair = _pair(entry, result.partition.table, at, restored=entry.name in held)
-    compared = judged(pair, _parquet(pair, at), _sheets(pair, at))
+    pair = _pair(entry, result.partition.table, comparison, restored=entry.name in held)
+    compared = judged(pair, _parquet(pair, comparison), _sheets(pair, comparison))
     return TableDrill(
         name=entry.name,
         rows=entry.row_count,
@@ -330,13 +330,13 @@ def compare_table(entry: TableEntry, result: TableResult | None, at: Comparing) 
     )
 
 
-def _pair(entry: TableEntry, again: TableEntry, at: Comparing, *, restored: bool) -> Pair:
-    manifest = at.subject.manifest
+def _pair(entry: TableEntry, again: TableEntry, comparison: TableComparison, *, restored: bool) -> Pair:
+    manifest = comparison.subject.manifest
     pair = Pair(
         before=entry,
         again=again,
         titles=comparable_titles(manifest, entry),
-        redefined=at.restored.amendment.redefined.get(entry.name, ""),
+        redefined=comparison.restored.amendment.redefined.get(entry.name, ""),
         restored=restored,
     )
     written = (manifest.pipeline_version, manifest.format_version)
@@ -353,19 +353,19 @@ def _not_exported(entry: TableEntry, result: TableResult | None, *, restored: bo
     return replace(lost, remarks=(DrillRemark(entry.name, f"{message} It is a view, and holds no rows of its own."),))
 
 
-def _parquet(pair: Pair, at: Comparing) -> How:
+def _parquet(pair: Pair, comparison: TableComparison) -> How:
     if same_bytes(pair, PARQUET):
         return How.BYTES
     if pair.before.row_count != pair.again.row_count:
         return How.DIFFERENT
-    before = _fetched(pair, PARQUET, at)
-    again = [exported_files(at.subject, pair.again.name) / file.name for file in files_of(pair.again, PARQUET)]
-    of_before, of_again = (at.fingerprints.of_parquet(files, pair.columns) for files in (before, again))
-    _forget(pair, at)
+    before = _fetched(pair, PARQUET, comparison)
+    again = [exported_files(comparison.subject, pair.again.name) / file.name for file in files_of(pair.again, PARQUET)]
+    of_before, of_again = (comparison.fingerprints.of_parquet(files, pair.columns) for files in (before, again))
+    _forget(pair, comparison)
     return How.FINGERPRINT if of_before == of_again else How.DIFFERENT
 
 
-def _sheets(pair: Pair, at: Comparing) -> How:
+def _sheets(pair: Pair, comparison: TableComparison) -> How:
     """Not compared where nothing can be made again, and where a record is too large to be read."""
     if same_bytes(pair, CSV):
         return How.BYTES
@@ -373,37 +373,37 @@ def _sheets(pair: Pair, at: Comparing) -> How:
         return How.NOT_COMPARED
     if pair.before.row_count != pair.again.row_count:
         return How.DIFFERENT
-    before = _fetched(pair, CSV, at)
-    again = [exported_files(at.subject, pair.again.name) / file.name for file in files_of(pair.again, CSV)]
+    before = _fetched(pair, CSV, comparison)
+    again = [exported_files(comparison.subject, pair.again.name) / file.name for file in files_of(pair.again, CSV)]
     try:
-        of_before = _of_sheets(before, pair.before, pair, at)
-        of_again = _of_sheets(again, pair.again, pair, at)
+        of_before = _of_sheets(before, pair.before, pair, comparison)
+        of_again = _of_sheets(again, pair.again, pair, comparison)
     except NotComparableError:
         return How.NOT_COMPARED
     finally:
-        _forget(pair, at)
+        _forget(pair, comparison)
     return How.FINGERPRINT if of_before == of_again else How.DIFFERENT
 
 
-def _of_sheets(files: list[Path], entry: TableEntry, pair: Pair, at: Comparing) -> Fingerprint:
-    return at.fingerprints.of_sheets([_chunks(file) for file in files], entry.sheet_columns, pair.shown)
+def _of_sheets(files: list[Path], entry: TableEntry, pair: Pair, comparison: TableComparison) -> Fingerprint:
+    return comparison.fingerprints.of_sheets([_chunks(file) for file in files], entry.sheet_columns, pair.shown)
 
 
-def _fetched(pair: Pair, kind: str, at: Comparing) -> list[Path]:
+def _fetched(pair: Pair, kind: str, comparison: TableComparison) -> list[Path]:
     """The backup's files of a format, fetched out of the copied bundle."""
-    folder = at.subject.context.folder("compare") / pair.before.name
+    folder = comparison.subject.context.folder("compare") / pair.before.name
     folder.mkdir(exist_ok=True)
-    paths = {sha256: path for path, sha256 in at.subject.manifest.entries.items()}
-    found = []
+    paths = {sha256: path for path, sha256 in comparison.subject.manifest.entries.items()}
+    fetched = []
     for file in files_of(pair.before, kind):
         packed = PackedFile(paths.get(file.sha256, file.name), file.rows, file.bytes, file.sha256)
-        at.fetching.fetch(packed, folder / file.name)
-        found.append(folder / file.name)
-    return found
+        comparison.fetching.fetch(packed, folder / file.name)
+        fetched.append(folder / file.name)
+    return fetched
 
 
-def _forget(pair: Pair, at: Comparing) -> None:
-    shutil.rmtree(at.subject.context.folder("compare") / pair.before.name, ignore_errors=True)
+def _forget(pair: Pair, comparison: TableComparison) -> None:
+    shutil.rmtree(comparison.subject.context.folder("compare") / pair.before.name, ignore_errors=True)
 
 
 def _chunks(file: Path) -> Iterator[bytes]:

@@ -50,7 +50,7 @@ def record(rehearsal: Rehearsal, request: DrillRequest, ports: Ports) -> None:
     report = rehearsal.report
     if not report.passed:
         tell(_found_alert(report, request), ports)
-    _audit(request, ports, _told(report))
+    _audit(request, ports, _facts(report))
     before = request.attempt.verification
     now = ports.clock()
     kept = Verification(Level.RESTORED, now) if report.passed else newly_verified(before, _with_drill(rehearsal), now)
@@ -60,7 +60,7 @@ def record(rehearsal: Rehearsal, request: DrillRequest, ports: Ports) -> None:
 
 def record_fault(report: DrillReport, request: DrillRequest, ports: Ports, outcome: BackupError) -> None:
     """Keep in the audit that a fault was injected and what came of it; no level, no alert."""
-    _audit(request, ports, {"outcome": outcome.what, **_told(report)}, action=f"{ACTION} with injected fault")
+    _audit(request, ports, {"outcome": outcome.what, **_facts(report)}, action=f"{ACTION} with injected fault")
 
 
 def record_failure(error: BackupError, request: DrillRequest, ports: Ports) -> None:
@@ -99,11 +99,11 @@ _AGAIN = "Correct the cause, and run `backup-pipeline drill` again: until then n
 
 
 def _audit(request: DrillRequest, ports: Ports, detail: Mapping[str, object], *, action: str = ACTION) -> None:
-    told = {**detail, "run_id": request.run_id} if request.run_id else dict(detail)
-    ports.ledger.audit(AuditEvent(ports.clock(), request.actor, action, request.attempt.backup_id, told))
+    facts = {**detail, "run_id": request.run_id} if request.run_id else dict(detail)
+    ports.ledger.audit(AuditEvent(ports.clock(), request.actor, action, request.attempt.backup_id, facts))
 
 
-def _told(report: DrillReport) -> dict[str, object]:
+def _facts(report: DrillReport) -> dict[str, object]:
     """What the audit says: for people in short, and the whole as `report`."""
     short = {
         "passed": report.passed,
@@ -121,14 +121,14 @@ def _with_drill(rehearsal: Rehearsal) -> VerifyReport:
     verified, report = rehearsal.verified, rehearsal.report
     if not verified.passed:
         return verified
-    findings = tuple(Finding(Level.RESTORED, found.about, found.message) for found in report.findings)
+    findings = tuple(Finding(Level.RESTORED, finding.about, finding.message) for finding in report.findings)
     level = LevelReport(Level.RESTORED, tuple(table.name for table in report.tables), findings=findings)
     return replace(verified, wanted=Level.RESTORED, levels=(*verified.levels, level))
 
 
 def _found_alert(report: DrillReport, request: DrillRequest) -> Alert:
     error = report.error()
-    tables = {found.about: found.message for found in report.findings}
+    tables = {finding.about: finding.message for finding in report.findings}
     return _alert(request, f"Drill failed: {report.catalog}", error.what, error.do, tables)
 
 
@@ -189,12 +189,12 @@ def drill(request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox) -> Dri
         with reading(request.attempt.backup_id, "drill", request.actor, ports):
             rehearsal = rehearse(request, ports, open_sandbox)
     except BackupError as error:
-        told = as_drill_error(error, request)
-        record_failure(told, request, ports)
-        raise told from error
+        failed = as_drill_error(error, request)
+        record_failure(failed, request, ports)
+        raise failed from error
     except Exception as error:
-        told = as_drill_error(BackupError(in_our_words(error)), request)
-        record_failure(told, request, ports)
+        failed = as_drill_error(BackupError(in_our_words(error)), request)
+        record_failure(failed, request, ports)
         raise
     rehearsal = _with_age(rehearsal, request, ports)
     record(rehearsal, request, ports)

@@ -32,8 +32,8 @@ from backup_pipeline.operations.drill.compare import (
     DrillContext,
     DrillRequest,
     DrillSubject,
-    DrillWatch,
     Restored,
+    Stopwatch,
     compare_sequences,
     compare_table,
     comparing,
@@ -56,12 +56,13 @@ def verify_copy(context: DrillContext) -> VerifyReport:
 def findings_of(report: VerifyReport) -> tuple[DrillFinding, ...]:
     """What verification found, as findings of the drill."""
     do = "Do not rely on it: use another backup, and make a new one now."
-    return tuple(DrillFinding(found.object, f"level {found.level}: {found.message}", do) for found in report.findings)
+    findings = report.findings
+    return tuple(DrillFinding(each.object, f"level {each.level}: {each.message}", do) for each in findings)
 
 
 def remarks_of(report: VerifyReport) -> tuple[DrillRemark, ...]:
     """What else verification saw."""
-    return tuple(DrillRemark(told.object.rpartition("!")[2], told.message) for told in report.remarks)
+    return tuple(DrillRemark(remark.object.rpartition("!")[2], remark.message) for remark in report.remarks)
 
 
 def copy_place(inner: Store, original: Store) -> Store:
@@ -120,8 +121,8 @@ def damage_copy(context: DrillContext) -> Injection | None:
         raise NotFoundError(message, do="`backup-pipeline verify` says more; drill another backup.")
     member = _largest(bundle)
     if fault is Fault.BITFLIP:
-        at = _flip(bundle, member)
-        return Injection(fault, f"One bit of byte {at:,} of the copied bundle was turned over.", bundle.name)
+        offset = _flip(bundle, member)
+        return Injection(fault, f"One bit of byte {offset:,} of the copied bundle was turned over.", bundle.name)
     _drop(bundle, member.filename)
     return Injection(fault, f"{member.filename} was taken out of the copied bundle.", bundle.name)
 
@@ -143,13 +144,13 @@ def _largest(bundle: Path) -> zipfile.ZipInfo:
 
 def _flip(bundle: Path, member: zipfile.ZipInfo) -> int:
     """Turn over a bit in the middle of a member's bytes; which byte it is in."""
-    at = member.header_offset + member.compress_size // 2
+    offset = member.header_offset + member.compress_size // 2
     with bundle.open("r+b") as file:
-        file.seek(at)
+        file.seek(offset)
         byte = file.read(1)[0]
-        file.seek(at)
+        file.seek(offset)
         file.write(bytes([byte ^ 1]))
-    return at
+    return offset
 
 
 def _drop(bundle: Path, member: str) -> None:
@@ -178,7 +179,7 @@ def rehearse(request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox) -> 
 
     Raises what keeps a step from being done; that something is not as it was, is a finding.
     """
-    watch = DrillWatch(ports.clock)
+    watch = Stopwatch(ports.clock)
     with watch.over("total"), open_sandbox() as sandbox:
         context = DrillContext(request, ports, sandbox, copy_place(sandbox.store("copy"), ports.store), watch)
         with watch.over("fetch"):
@@ -207,7 +208,7 @@ def _begun(request: DrillRequest, verified: VerifyReport) -> DrillReport:
     )
 
 
-def _timed(report: DrillReport, watch: DrillWatch) -> DrillReport:
+def _timed(report: DrillReport, watch: Stopwatch) -> DrillReport:
     total = watch.seconds.pop("total")
     return replace(report, stages=watch.stages, seconds=round(total, 3))
 
@@ -233,20 +234,20 @@ def _restored_and_compared(subject: DrillSubject, report: DrillReport) -> tuple[
 def _compared(subject: DrillSubject, restored: Restored, results: Mapping[str, TableResult]) -> list[TableDrill]:
     context = subject.context
     context.ports.progress.tell(StageStarted("comparing table by table"))
-    at = comparing(subject, restored)
+    comparison = comparing(subject, restored)
     loads = {table.name: table.seconds for table in restored.report.tables}
     rate = context.watch.seconds["fetch"] / max(subject.manifest.bundle.bytes, 1)
-    found = []
+    tables = []
     for entry in subject.manifest.tables:
         started = context.ports.clock()
         result = results.get(entry.name)
-        table = compare_table(entry, result, at)
+        table = compare_table(entry, result, comparison)
         took = (context.ports.clock() - started).total_seconds()
         fetched = rate * sum(file.bytes for file in entry.files if file.format == "parquet")
         export = result.partition.table.seconds if result and result.partition else 0.0
         seconds = TableSeconds(round(fetched, 3), loads.get(entry.name, 0.0), export, round(took, 3))
-        found.append(replace(table, seconds=seconds))
-    return found
+        tables.append(replace(table, seconds=seconds))
+    return tables
 
 
 def _inspected(scratch: Scratch, restored: Restored, report: DrillReport) -> DrillReport:

@@ -93,12 +93,12 @@ def remove_backup(attempt: Attempt, to: Status, removal: Removal, request: Prune
     removals = ports.removals(ports.store)
     locked = removals.locked([stored.key for stored in folder.objects])
     if locked:
-        _note(row, NOT_REMOVED, request, ports, why=why, left=_said(locked))
+        _note(row, NOT_REMOVED, request, ports, why=why, left=_messages(locked))
         return Removed(row.backup_id, row.status, left=tuple(locked), kept="locked by the store; it stays whole")
     _note(row, REMOVING, request, ports, to=to.value, why=why)
     pointers = removals.remove(folder.pointers, versions)
     if denied := [left for left in pointers if not left.hidden]:
-        _note(row, NOT_REMOVED, request, ports, why=why, left=_said(denied))
+        _note(row, NOT_REMOVED, request, ports, why=why, left=_messages(denied))
         return Removed(row.backup_id, row.status, left=tuple(denied), kept="the store refused; it stays whole")
     return _finish(row, folder, to, why, (*pointers, *removals.remove(folder.data, versions)), request, ports)
 
@@ -118,7 +118,7 @@ def _finish(  # a row, what it becomes and why
     gone = [stored for stored in folder.objects if stored.key not in stays]
     ports.ledger.end(row.backup_id, Outcome(to, ports.clock(), warnings=_warnings(row, left)))
     size = sum(stored.size for stored in gone)
-    _note(row, to.value, request, ports, why=why, objects=len(gone), bytes=size, left=_said(left))
+    _note(row, to.value, request, ports, why=why, objects=len(gone), bytes=size, left=_messages(left))
     return Removed(row.backup_id, to, objects=len(gone), bytes=size, left=left)
 
 
@@ -136,17 +136,17 @@ def _successor_lost(successor: Attempt | None, ports: Ports) -> str:
 
 
 def _warnings(row: Attempt, left: Sequence[Left]) -> tuple[str, ...]:
-    told = [f"Of {each.key} something is left in the store. {each.message}" for each in left]
-    return (*row.warnings, *told) if told else ()
+    warnings = [f"Of {each.key} something is left in the store. {each.message}" for each in left]
+    return (*row.warnings, *warnings) if warnings else ()
 
 
-def _said(left: Sequence[Left]) -> list[str]:
+def _messages(left: Sequence[Left]) -> list[str]:
     return [f"{each.key}: {each.message}" for each in left]
 
 
 def _note(row: Attempt, action: str, request: PruneRequest, ports: Ports, **detail: object) -> None:
-    told = {name: value for name, value in detail.items() if value not in ("", [], None)}
-    ports.ledger.audit(AuditEvent(ports.clock(), request.actor, action, row.backup_id, told))
+    facts = {name: value for name, value in detail.items() if value not in ("", [], None)}
+    ports.ledger.audit(AuditEvent(ports.clock(), request.actor, action, row.backup_id, facts))
 
 
 def remove_copies(request: PruneRequest, ports: Ports) -> Iterator[Left]:
@@ -327,7 +327,7 @@ def _sweep(plan: PrunePlan, request: PruneRequest, ports: Ports) -> Iterator[Lef
     removals = ports.removals(ports.store)
     for debris in plan.debris:
         yield from removals.remove(debris.folder.data, request.versions)
-    yield from removals.remove([found.key for found in plan.hidden], Versions.REMOVE)
+    yield from removals.remove([stored.key for stored in plan.hidden], Versions.REMOVE)
     for unfinished in plan.unfinished:
         left = removals.discard(unfinished)
         if left is not None:
@@ -344,10 +344,10 @@ def _note_expiry(plan: PrunePlan, removed: tuple[Removed, ...], ports: Ports) ->
 
 def _essence(plan: PrunePlan) -> dict[str, object]:
     """The plan as the audit keeps it: what goes and why; of what stays, the number."""
-    told = plan.as_json()
+    facts = plan.as_json()
     going = [verdict.as_json() for verdict in plan.removed]
     days = [day.day.isoformat() for day in plan.removed_days]
-    return {**told, "backups": going, "kept": len(plan.verdicts) - len(going), "partitions": days}
+    return {**facts, "backups": going, "kept": len(plan.verdicts) - len(going), "partitions": days}
 
 
 def _in_short(report: PruneReport) -> dict[str, object]:

@@ -70,7 +70,7 @@ def lost_at_a_glance(rows: Sequence[Attempt], folders: Mapping[str, Folder]) -> 
         folder = folders.get(row.backup_id)
         if not row.kind.bundled or not row.status.good or folder is None or not row.file_path:
             continue
-        size = next((found.size for found in folder.objects if found.key == row.file_path), None)
+        size = next((stored.size for stored in folder.objects if stored.key == row.file_path), None)
         if size is None:
             yield row.backup_id, "its bundle is not in the store"
         elif size != row.file_size_bytes:
@@ -174,10 +174,10 @@ def _proven_plan(
         alone = {
             each.attempt.backup_id: _ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
         }
-        found = dict(_unproven(plan, proofs, basis))
-        if not found and not alone:
+        unproven = dict(_unproven(plan, proofs, basis))
+        if not unproven and not alone:
             return replace(plan, successors=dict(_successors(plan, proofs, basis)))
-        broken, basis = {**broken, **found}, replace(basis, claims={**alone, **basis.claims})
+        broken, basis = {**broken, **unproven}, replace(basis, claims={**alone, **basis.claims})
 
 
 def _kept(plan: PrunePlan) -> Sequence[Attempt]:
@@ -259,7 +259,7 @@ def _look_at_store(request: PruneRequest, rows: Sequence[Attempt], ports: Ports)
     folders = sorted_folders(catalog, ports.store.list(backups_prefix(catalog)), days)
     held = {name: why for name, each in folders.items() if (why := held_in_store(each, known.get(name), ports))}
     objects = (
-        found for prefix in (schema_prefix(catalog), tables_prefix(catalog)) for found in ports.store.list(prefix)
+        stored for prefix in (schema_prefix(catalog), tables_prefix(catalog)) for stored in ports.store.list(prefix)
     )
     return StoreFacts(
         folders=folders,
@@ -292,6 +292,6 @@ def _locked(plan: PrunePlan, facts: StoreFacts, ports: Ports) -> Iterator[tuple[
     for verdict in plan.removed:
         folder = facts.folders.get(verdict.attempt.backup_id)
         if folder is not None and (
-            found := ports.removals(ports.store).locked([stored.key for stored in folder.objects])
+            left := ports.removals(ports.store).locked([stored.key for stored in folder.objects])
         ):
-            yield folder.backup_id, tuple(found)
+            yield folder.backup_id, tuple(left)

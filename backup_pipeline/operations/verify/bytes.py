@@ -110,14 +110,16 @@ def sampled(manifest: StoredManifest, request: VerifyRequest) -> tuple[tuple[Tab
     return tables, str(request.sample) if len(tables) < len(names) else ""
 
 
-def opened_bundle(at: VerifySubject, ports: Ports, level: Level, stage: str) -> tuple[OpenBundle | None, LevelReport]:
+def opened_bundle(
+    subject: VerifySubject, ports: Ports, level: Level, stage: str
+) -> tuple[OpenBundle | None, LevelReport]:
     """The bundle, or None and the report that says why it can not be opened."""
-    ports.progress.tell(StageStarted(stage, at.size))
-    ranges = Ranges(ports.store, at.key, at.size, ports.progress)
+    ports.progress.tell(StageStarted(stage, subject.size))
+    ranges = Ranges(ports.store, subject.key, subject.size, ports.progress)
     try:
-        return ports.formats.open_bundle(ranges.read, at.size), LevelReport(level, ())
+        return ports.formats.open_bundle(ranges.read, subject.size), LevelReport(level, ())
     except (NotFoundError, VerificationError) as error:
-        return None, LevelReport(level, (at.key,), findings=(Finding(level, at.key, error.what),))
+        return None, LevelReport(level, (subject.key,), findings=(Finding(level, subject.key, error.what),))
 
 
 class Hashed:
@@ -157,49 +159,52 @@ def member_problem(bundle: OpenBundle, name: str, sha256: str | None, most: int 
 _STAGE = "bytes"
 
 
-def whole_bytes(at: StoredBytes, ports: Ports) -> LevelReport:
+def whole_bytes(stored: StoredBytes, ports: Ports) -> LevelReport:
     """The bundle, read whole, compared with the manifest's SHA-256."""
-    ports.progress.tell(StageStarted(_STAGE, at.size))
+    ports.progress.tell(StageStarted(_STAGE, stored.size))
     seen, read = hashlib.sha256(), 0
     try:
-        for chunk in ports.store.stream(at.key):
-            if at.deadline.over():
-                why = f"{at.deadline}, {read:,} of {at.size:,} bytes read"
-                return LevelReport(Level.BYTES, (), (at.key,), why)
+        for chunk in ports.store.stream(stored.key):
+            if stored.deadline.over():
+                why = f"{stored.deadline}, {read:,} of {stored.size:,} bytes read"
+                return LevelReport(Level.BYTES, (), (stored.key,), why)
             seen.update(chunk)
             read += len(chunk)
             ports.progress.tell(BytesMoved(len(chunk)))
     except NotFoundError as error:
-        return _found(at, error.what)
-    if seen.hexdigest() == at.sha256:
-        return LevelReport(Level.BYTES, (at.key,))
-    return _found(at, f"has the SHA-256 {seen.hexdigest()}; the manifest says {at.sha256}.")
+        return _damaged(stored, error.what)
+    if seen.hexdigest() == stored.sha256:
+        return LevelReport(Level.BYTES, (stored.key,))
+    return _damaged(stored, f"has the SHA-256 {seen.hexdigest()}; the manifest says {stored.sha256}.")
 
 
-def entry_bytes(at: VerifySubject, ports: Ports) -> LevelReport:
+def entry_bytes(subject: VerifySubject, ports: Ports) -> LevelReport:
     """The entries of the sample's tables, each compared with its SHA-256; the others are left out."""
-    bundle, damage = opened_bundle(at, ports, Level.BYTES, _STAGE)
+    bundle, damage = opened_bundle(subject, ports, Level.BYTES, _STAGE)
     if bundle is None:
         return damage
     looked, findings = [], []
-    left, why = [at.member(name) for table in at.left_out() for name in _names(at, table.name)], at.sample
-    for name in (name for table in at.tables for name in _names(at, table.name)):
-        if at.deadline.over():
-            left, why = [*left, at.member(name)], f"{at.sample}, {at.deadline}"
+    left, why = (
+        [subject.member(name) for table in subject.left_out() for name in _names(subject, table.name)],
+        subject.sample,
+    )
+    for name in (name for table in subject.tables for name in _names(subject, table.name)):
+        if subject.deadline.over():
+            left, why = [*left, subject.member(name)], f"{subject.sample}, {subject.deadline}"
             continue
-        looked.append(at.member(name))
-        if problem := member_problem(bundle, name, at.manifest.entries[name]):
-            findings.append(Finding(Level.BYTES, at.member(name), problem))
+        looked.append(subject.member(name))
+        if problem := member_problem(bundle, name, subject.manifest.entries[name]):
+            findings.append(Finding(Level.BYTES, subject.member(name), problem))
     return LevelReport(Level.BYTES, tuple(looked), tuple(left), why, tuple(findings))
 
 
-def _names(at: VerifySubject, table: str) -> Iterator[str]:
-    entry = next(entry for entry in at.manifest.tables if entry.name == table)
-    yield from (name for kind in ("parquet", "csv") for _, name in at.files(entry, kind) if name)
+def _names(subject: VerifySubject, table: str) -> Iterator[str]:
+    entry = next(entry for entry in subject.manifest.tables if entry.name == table)
+    yield from (name for kind in ("parquet", "csv") for _, name in subject.files(entry, kind) if name)
 
 
-def _found(at: StoredBytes, message: str) -> LevelReport:
-    return LevelReport(Level.BYTES, (at.key,), findings=(Finding(Level.BYTES, at.key, message),))
+def _damaged(stored: StoredBytes, message: str) -> LevelReport:
+    return LevelReport(Level.BYTES, (stored.key,), findings=(Finding(Level.BYTES, stored.key, message),))
 
 
 _UNPINNED = (

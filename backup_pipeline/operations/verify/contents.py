@@ -45,16 +45,16 @@ class Fetched:
 class ParquetFiles:
     """The Parquet files of `at` under `folder`. For one thread."""
 
-    def __init__(self, at: VerifySubject, bundle: OpenBundle, folder: Path) -> None:
-        self._at, self._bundle, self._folder = at, bundle, folder
+    def __init__(self, subject: VerifySubject, bundle: OpenBundle, folder: Path) -> None:
+        self._subject, self._bundle, self._folder = subject, bundle, folder
         self._here: dict[str, tuple[Fetched, ...]] = {}
         self._bad: set[str] = set()
 
     def fetch(self, table: str) -> tuple[Fetched, ...]:
         """The table's files."""
         if table not in self._here:
-            entry = next(entry for entry in self._at.manifest.tables if entry.name == table)
-            files = self._at.files(entry, "parquet")
+            entry = next(entry for entry in self._subject.manifest.tables if entry.name == table)
+            files = self._subject.files(entry, "parquet")
             self._here[table] = tuple(self._fetch(table, number, *file) for number, file in enumerate(files))
             if any(fetched.problem for fetched in self._here[table]):
                 self.distrust(table)
@@ -169,99 +169,101 @@ class SheetCheck:
 _OLD = "the manifest of format 1.0 names no references"
 
 
-def references(at: VerifySubject, parquet: ParquetFiles, ports: Ports, decoder: Decoder) -> LevelReport:
+def references(subject: VerifySubject, parquet: ParquetFiles, ports: Ports, decoder: Decoder) -> LevelReport:
     """Every reference of the tables looked at, followed where that is possible; where it is not, a remark says why."""
     ports.progress.tell(StageStarted("references"))
-    told: list[Finding | Remark] = []
-    looked, left, why = [], [at.member(f"parquet/{table.name}") for table in at.left_out()], [at.sample]
-    old = [at.member(f"parquet/{table.name}") for table in at.tables if table.relation_id is None]
+    notes: list[Finding | Remark] = []
+    looked, left, why = [], [subject.member(f"parquet/{table.name}") for table in subject.left_out()], [subject.sample]
+    old = [subject.member(f"parquet/{table.name}") for table in subject.tables if table.relation_id is None]
     left, why = [*left, *old], [*why, _OLD if old else ""]
-    for pointing in pointings(at.manifest, [table.name for table in at.tables]):
+    for pointing in pointings(subject.manifest, [table.name for table in subject.tables]):
         if pointing.why_not is not None:
-            told.append(_remark(at, pointing, f"was not followed: {pointing.why_not}."))
-        elif at.deadline.over():
-            left, why = [*left, str(pointing)], [*why, str(at.deadline)]
+            notes.append(_remark(subject, pointing, f"was not followed: {pointing.why_not}."))
+        elif subject.deadline.over():
+            left, why = [*left, str(pointing)], [*why, str(subject.deadline)]
         elif (damaged := parquet.damaged((pointing.table, pointing.target))) is not None:
-            told.append(_remark(at, pointing, f"was not followed: something is wrong with {damaged}."))
+            notes.append(_remark(subject, pointing, f"was not followed: something is wrong with {damaged}."))
         else:
             looked.append(str(pointing))
-            found = decoder.orphans(pointing, parquet.paths(pointing.table), parquet.paths(pointing.target))
-            told += [_told(at, pointing, found)] if found.rows else []
-    findings = tuple(one for one in told if isinstance(one, Finding))
-    remarks = tuple(one for one in told if isinstance(one, Remark))
+            orphans = decoder.orphans(pointing, parquet.paths(pointing.table), parquet.paths(pointing.target))
+            notes += [_orphans_note(subject, pointing, orphans)] if orphans.rows else []
+    findings = tuple(note for note in notes if isinstance(note, Finding))
+    remarks = tuple(note for note in notes if isinstance(note, Remark))
     reasons = ", ".join(dict.fromkeys(reason for reason in why if reason))
     return LevelReport(Level.REFERENCES, tuple(looked), tuple(left), reasons, findings, remarks)
 
 
-def _told(at: VerifySubject, pointing: Pointing, found: Orphans) -> Finding | Remark:
-    keys = "; ".join(_key(pointing, example) for example in found.examples)
-    message = f"has {found.rows:,} rows that refer to no row of {pointing.target}: {keys}{_more(found)}."
-    if at.manifest.broken.get(str(pointing)) == found.rows:
-        told = f"{message} The source itself broke this key, as the backup says; a restore makes it NOT VALID."
-        return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), told)
-    if pointing.enforced and not _uncounted_and_whole(at, pointing, found):
-        return Finding(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), message)
+def _orphans_note(subject: VerifySubject, pointing: Pointing, orphans: Orphans) -> Finding | Remark:
+    keys = "; ".join(_key(pointing, example) for example in orphans.examples)
+    message = f"has {orphans.rows:,} rows that refer to no row of {pointing.target}: {keys}{_more(orphans)}."
+    if subject.manifest.broken.get(str(pointing)) == orphans.rows:
+        explained = f"{message} The source itself broke this key, as the backup says; a restore makes it NOT VALID."
+        return Remark(Level.REFERENCES, subject.member(f"parquet/{pointing.table}"), explained)
+    if pointing.enforced and not _uncounted_and_whole(subject, pointing, orphans):
+        return Finding(Level.REFERENCES, subject.member(f"parquet/{pointing.table}"), message)
     if pointing.enforced:
-        told = f"{message} All {found.targets:,} rows of {pointing.target} are here: the source itself broke this key."
-        return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), told)
-    return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), f"{message} The database allows it.")
+        explained = (
+            f"{message} All {orphans.targets:,} rows of {pointing.target} are here: the source itself broke this key."
+        )
+        return Remark(Level.REFERENCES, subject.member(f"parquet/{pointing.table}"), explained)
+    return Remark(Level.REFERENCES, subject.member(f"parquet/{pointing.table}"), f"{message} The database allows it.")
 
 
-def _uncounted_and_whole(at: VerifySubject, pointing: Pointing, found: Orphans) -> bool:
+def _uncounted_and_whole(subject: VerifySubject, pointing: Pointing, orphans: Orphans) -> bool:
     """Whether rows that lead nowhere were so in the source, though the backup did not count them: it was too large.
 
     As many different keys as the target table had rows in the snapshot are all the keys that there were.
     """
-    rows = {table.name: table.row_count for table in at.manifest.tables}
+    rows = {table.name: table.row_count for table in subject.manifest.tables}
     counted = rows[pointing.table] + rows[pointing.target] <= CHEAP_ROWS
-    return not counted and found.targets == rows[pointing.target]
+    return not counted and orphans.targets == rows[pointing.target]
 
 
 def _key(pointing: Pointing, example: tuple[str, ...]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in zip(pointing.columns, example, strict=True))
 
 
-def _more(found: Orphans) -> str:
-    return "; …" if found.rows > len(found.examples) else ""
+def _more(orphans: Orphans) -> str:
+    return "; …" if orphans.rows > len(orphans.examples) else ""
 
 
-def _remark(at: VerifySubject, pointing: Pointing, message: str) -> Remark:
-    return Remark(Level.REFERENCES, at.member(f"parquet/{pointing.table}"), f"{pointing} {message}")
+def _remark(subject: VerifySubject, pointing: Pointing, message: str) -> Remark:
+    return Remark(Level.REFERENCES, subject.member(f"parquet/{pointing.table}"), f"{pointing} {message}")
 
 
 class Contents:
     """The contents of the bundle of `at`, with the Parquet files in `folder` for as long as they are needed."""
 
-    def __init__(self, at: VerifySubject, bundle: OpenBundle, folder: Path, ports: Ports) -> None:
-        self._at, self._bundle = at, bundle
+    def __init__(self, subject: VerifySubject, bundle: OpenBundle, folder: Path, ports: Ports) -> None:
+        self._subject, self._bundle = subject, bundle
         self.decoder = ports.decoder(folder)
-        self.parquet = ParquetFiles(at, bundle, folder)
+        self.parquet = ParquetFiles(subject, bundle, folder)
         self._names = Counter(bundle.names())
         self._looked: list[str] = []
-        self._left: list[str] = [name for table in at.left_out() for name in self._members(table)]
-        self._why = at.sample
+        self._left: list[str] = [name for table in subject.left_out() for name in self._members(table)]
+        self._why = subject.sample
 
     def report(self, *, keep: bool) -> LevelReport:
         """Look at everything. With `keep` the Parquet files stay that references lead from and to."""
-        told = [*self._archive(), *self._single_members()]
-        columns = {table.name: shown_columns(self._at.manifest, table) for table in self._at.tables}
+        notes = [*self._archive(), *self._single_members()]
+        columns = {table.name: shown_columns(self._subject.manifest, table) for table in self._subject.tables}
         kept = self._for_references() if keep else set()
-        for number, table in enumerate(self._at.tables):
-            if self._at.deadline.over():
-                self._stop(self._at.tables[number:])
+        for number, table in enumerate(self._subject.tables):
+            if self._subject.deadline.over():
+                self._stop(self._subject.tables[number:])
                 break
-            told += self._table(table, columns[table.name])
-            later = {name for t in self._at.tables[number + 1 :] for name in _needed(t, columns[t.name])}
+            notes += self._table(table, columns[table.name])
+            later = {name for t in self._subject.tables[number + 1 :] for name in _needed(t, columns[t.name])}
             self.parquet.keep_only(later | kept)
-        findings = tuple(one for one in told if isinstance(one, Finding))
-        remarks = tuple(one for one in told if isinstance(one, Remark))
-        left = tuple(self._at.member(name) for name in self._left)
-        looked = tuple(self._at.member(name) for name in dict.fromkeys(self._looked))
+        findings = tuple(note for note in notes if isinstance(note, Finding))
+        remarks = tuple(note for note in notes if isinstance(note, Remark))
+        left = tuple(self._subject.member(name) for name in self._left)
+        looked = tuple(self._subject.member(name) for name in dict.fromkeys(self._looked))
         return LevelReport(Level.CONTENTS, looked, left, self._why, findings, remarks)
 
     def _archive(self) -> _Told:
         """Nothing is missing, extra, or there twice."""
-        wanted = {*self._at.manifest.entries, MANIFEST_PATH, README_PATH}
+        wanted = {*self._subject.manifest.entries, MANIFEST_PATH, README_PATH}
         yield from (self._finding(name, "is missing.") for name in sorted(wanted - self._names.keys()))
         for name, count in self._names.items():
             if name not in wanted:
@@ -271,13 +273,13 @@ class Contents:
 
     def _single_members(self) -> _Told:
         """The members that belong to no table: manifest, README, schema."""
-        of_tables = {name for table in self._at.manifest.tables for name in self._members(table)}
-        entries = {**self._at.manifest.entries, MANIFEST_PATH: None, README_PATH: None}
+        of_tables = {name for table in self._subject.manifest.tables for name in self._members(table)}
+        entries = {**self._subject.manifest.entries, MANIFEST_PATH: None, README_PATH: None}
         for name in (name for name in entries if name not in of_tables and name in self._names):
             self._looked.append(name)
             problem = member_problem(self._bundle, name, entries[name], MOST_DOCUMENT)
             if name == MANIFEST_PATH and not problem:
-                problem = _inner_problem(whole(self._bundle.stream(name), MOST_DOCUMENT, name), self._at.manifest)
+                problem = _inner_problem(whole(self._bundle.stream(name), MOST_DOCUMENT, name), self._subject.manifest)
             if name == SCHEMA_PATH and not problem:
                 problem = _schema_problem(whole(self._bundle.stream(name), MOST_SCHEMA, name))
             if problem:
@@ -288,7 +290,7 @@ class Contents:
         yield from found
         if found:
             self.parquet.distrust(table.name)
-        sheet = SheetCheck(self._at, self._bundle, self.parquet, self.decoder)
+        sheet = SheetCheck(self._subject, self._bundle, self.parquet, self.decoder)
         yield from sheet.told(table, columns, self._names.keys())
         self._looked += [name for name in self._members(table) if name in self._names]
 
@@ -307,18 +309,18 @@ class Contents:
             yield self._finding(f"parquet/{table.name}", message)
 
     def _for_references(self) -> set[str]:
-        followed = pointings(self._at.manifest, [table.name for table in self._at.tables])
+        followed = pointings(self._subject.manifest, [table.name for table in self._subject.tables])
         return {name for one in followed if one.why_not is None for name in (one.table, one.target)}
 
     def _members(self, table: TableEntry) -> list[str]:
-        return [name for kind in ("parquet", "csv") for _, name in self._at.files(table, kind) if name]
+        return [name for kind in ("parquet", "csv") for _, name in self._subject.files(table, kind) if name]
 
     def _stop(self, tables: tuple[TableEntry, ...]) -> None:
         self._left += [name for table in tables for name in self._members(table)]
-        self._why = ", ".join(why for why in (self._why, str(self._at.deadline)) if why)
+        self._why = ", ".join(why for why in (self._why, str(self._subject.deadline)) if why)
 
     def _finding(self, name: str, message: str) -> Finding:
-        return Finding(Level.CONTENTS, self._at.member(name), message)
+        return Finding(Level.CONTENTS, self._subject.member(name), message)
 
 
 def _needed(table: TableEntry, columns: tuple[Shown, ...]) -> set[str]:

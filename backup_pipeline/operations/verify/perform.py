@@ -57,8 +57,8 @@ def verify_backup(
         key, until = place.bundle(manifest.bundle.name), _deadline(request, ports, started)
         levels = [seen, whole_bytes(StoredBytes(key, size, manifest.bundle.sha256, until), ports)]
     elif isinstance(manifest, StoredManifest) and size is not None:
-        at = _subject(place, manifest, size, request, ports, started)
-        levels, sample = [seen, *_deeper(at, request, ports)], at.sample or None
+        subject = _subject(place, manifest, size, request, ports, started)
+        levels, sample = [seen, *_deeper(subject, request, ports)], subject.sample or None
     return VerifyReport(
         backup_id=place.backup_id,
         place=f"{ports.store.url}/{place.prefix}",
@@ -87,30 +87,30 @@ def _deadline(request: VerifyRequest, ports: Ports, started: datetime) -> Deadli
     return Deadline(ports.clock, until, request.max_duration)
 
 
-def _check_key(at: VerifySubject, ports: Ports) -> None:
+def _check_key(subject: VerifySubject, ports: Ports) -> None:
     """DecryptError before much is read, when no key here opens an encrypted backup; damage the levels find."""
     with suppress(NotFoundError, VerificationError):
-        ranges = Ranges(ports.store, at.key, at.size, ports.progress, window=_LITTLE)
-        for _ in ports.formats.open_bundle(ranges.read, at.size).stream(MANIFEST_PATH):
+        ranges = Ranges(ports.store, subject.key, subject.size, ports.progress, window=_LITTLE)
+        for _ in ports.formats.open_bundle(ranges.read, subject.size).stream(MANIFEST_PATH):
             pass
 
 
-def _deeper(at: VerifySubject, request: VerifyRequest, ports: Ports) -> Iterator[LevelReport]:
-    if at.manifest.encryption is not None and request.level >= Level.CONTENTS:
-        _check_key(at, ports)
+def _deeper(subject: VerifySubject, request: VerifyRequest, ports: Ports) -> Iterator[LevelReport]:
+    if subject.manifest.encryption is not None and request.level >= Level.CONTENTS:
+        _check_key(subject, ports)
     if request.level >= Level.BYTES:
-        yield entry_bytes(at, ports) if at.sample else whole_bytes(at.stored, ports)
+        yield entry_bytes(subject, ports) if subject.sample else whole_bytes(subject.stored, ports)
     if request.level < Level.CONTENTS:
         return
-    bundle, damage = opened_bundle(at, ports, Level.CONTENTS, "contents")
+    bundle, damage = opened_bundle(subject, ports, Level.CONTENTS, "contents")
     if bundle is None:
         yield damage
         return
     with _folder(ports.spool / VERIFICATIONS) as folder:
-        contents = Contents(at, bundle, folder, ports)
+        contents = Contents(subject, bundle, folder, ports)
         yield contents.report(keep=request.level >= Level.REFERENCES)
         if request.level >= Level.REFERENCES:
-            yield references(at, contents.parquet, ports, contents.decoder)
+            yield references(subject, contents.parquet, ports, contents.decoder)
 
 
 @contextmanager
@@ -143,5 +143,5 @@ def verify_attempt(attempt: Attempt, request: VerifyRequest, ports: Ports, *, ac
 
 def _detail(report: VerifyReport) -> dict[str, object]:
     level = None if report.level is None else report.level.value
-    findings = [f"{found.object}: {found.message}" for found in report.findings]
+    findings = [f"{finding.object}: {finding.message}" for finding in report.findings]
     return {"level": level, "reached": report.reached, "findings": findings}
