@@ -108,7 +108,7 @@ def check(
     nagios: Annotated[
         bool, typer.Option("--nagios", help="One line with performance data, and Nagios's exit codes 0 to 3.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: how each catalog states.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: how each catalog stands.")] = False,
 ) -> None:
     """Say whether every backup that should exist does: by each catalog's schedule and grace, and the ledger's rows.
 
