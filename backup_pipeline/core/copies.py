@@ -126,8 +126,8 @@ def copy_age(catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime
     Too old is what is older than the catalog's schedule promises, its grace included; no copy at all is too old as soon
     as one is `promised`: there is a backup, or one should be there.
     """
-    made = (copy for copy in _full(catalog.catalog, store, copies) if not is_future(copy.made_at, now))
-    newest = max(made, key=lambda copy: copy.made_at, default=None)
+    past = (copy for copy in _full(catalog.catalog, store, copies) if not is_future(copy.made_at, now))
+    newest = max(past, key=lambda copy: copy.made_at, default=None)
     if newest is None:
         lacking = _none(store, catalog) if catalog.schedule and promised else None
         return CopyAge(catalog.catalog, store, None, None, lacking)

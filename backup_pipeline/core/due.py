@@ -324,16 +324,16 @@ def _state(catalog: Catalog, newest: Attempt | None, rows: Sequence[Attempt], no
 
 
 def _more(missed: Sequence[datetime], failed: int, running: Attempt | None) -> list[str]:
-    told = []
+    sentences = []
     if missed:
         days = "backup was missed" if len(missed) == 1 else "backups were missed"
         span = f"{missed[0]:%Y-%m-%d %H:%M}" + (f" to {missed[-1]:%Y-%m-%d %H:%M}" if len(missed) > 1 else "")
-        told.append(f"{len(missed)} {days}, due {span} UTC.")
+        sentences.append(f"{len(missed)} {days}, due {span} UTC.")
     if failed:
-        told.append(f"{failed} {'attempt' if failed == 1 else 'attempts'} failed since.")
+        sentences.append(f"{failed} {'attempt' if failed == 1 else 'attempts'} failed since.")
     if running is not None:
-        told.append(f"One is running since {running.started_at:%Y-%m-%d %H:%M} UTC: {running.backup_id}.")
-    return told
+        sentences.append(f"One is running since {running.started_at:%Y-%m-%d %H:%M} UTC: {running.backup_id}.")
+    return sentences
 
 
 class Day(StrEnum):

@@ -71,7 +71,9 @@ class KnownStates:
 
 def metrics_of(known: KnownStates) -> tuple[Metric, ...]:
     """Every metric. Labels are catalogs, tables, stores and statuses: never a backup, a person or a business."""
-    return tuple(Metric(name, kind, said, labels, tuple(of(known))) for name, kind, said, labels, of in _METRICS)
+    return tuple(
+        Metric(name, kind, help_text, labels, tuple(of(known))) for name, kind, help_text, labels, of in _METRICS
+    )
 
 
 def _catalogs(known: KnownStates) -> Sequence[str]:
@@ -93,26 +95,25 @@ def _last_success(known: KnownStates) -> Iterator[MetricSample]:
     for catalog, newest in _newest(known):
         labels = {"catalog": catalog, "destination": known.destination}
         yield MetricSample(labels, (newest.snapshot_at or newest.started_at).timestamp())
-    made: dict[tuple[str, str], float] = {}
+    copied_at: dict[tuple[str, str], float] = {}
     for copy in known.copies:
         if copy.good and parse_backup_id(copy.backup_id).kind is Kind.FULL and not is_future(copy.made_at, known.now):
-            at = (copy.catalog, copy.store)
-            made[at] = max(made.get(at, 0.0), copy.made_at.timestamp())
-    yield from (
-        MetricSample({"catalog": catalog, "destination": store}, at) for (catalog, store), at in sorted(made.items())
-    )
+            place = (copy.catalog, copy.store)
+            copied_at[place] = max(copied_at.get(place, 0.0), copy.made_at.timestamp())
+    for (catalog, store), seconds in sorted(copied_at.items()):
+        yield MetricSample({"catalog": catalog, "destination": store}, seconds)
 
 
 def _ages(known: KnownStates) -> Iterator[MetricSample]:
-    for one in known.standings:
-        if one.age_s is not None:
-            yield MetricSample({"catalog": one.catalog, "destination": one.destination}, one.age_s)
+    for standing in known.standings:
+        if standing.age_s is not None:
+            yield MetricSample({"catalog": standing.catalog, "destination": standing.destination}, standing.age_s)
 
 
 def _fresh(known: KnownStates) -> Iterator[MetricSample]:
-    for one in known.standings:
-        if one.fresh is not None:
-            yield MetricSample({"catalog": one.catalog, "destination": one.destination}, one.fresh)
+    for standing in known.standings:
+        if standing.fresh is not None:
+            yield MetricSample({"catalog": standing.catalog, "destination": standing.destination}, standing.fresh)
 
 
 def _last_verified(known: KnownStates) -> Iterator[MetricSample]:
@@ -179,7 +180,7 @@ def _restore(known: KnownStates) -> Iterator[MetricSample]:
     newest: dict[str, RestoreRow] = {}
     for row in known.restores:
         if row.status is RestoreStatus.DONE and row.started_at and row.finished_at:
-            newest[row.catalog] = max(newest.get(row.catalog, row), row, key=lambda one: one.id)
+            newest[row.catalog] = max(newest.get(row.catalog, row), row, key=lambda standing: standing.id)
     for catalog, row in sorted(newest.items()):
         if row.started_at and row.finished_at:
             yield MetricSample({"catalog": catalog}, (row.finished_at - row.started_at).total_seconds())

@@ -132,8 +132,8 @@ class KnownRows:
 
 def agrees(row: Attempt, folder: Folder) -> bool:
     """Whether a good row needs no look at the manifest: its bundle lies there with its size, and its rows are known."""
-    there = any((found.key, found.size) == (row.file_path, row.file_size_bytes) for found in folder.objects)
-    return there and row.record_count is not None
+    bundled = any((stored.key, stored.size) == (row.file_path, row.file_size_bytes) for stored in folder.objects)
+    return bundled and row.record_count is not None
 
 
 def is_made_now(row: Attempt, dead: Callable[[Attempt], bool]) -> bool:
@@ -144,11 +144,11 @@ def is_made_now(row: Attempt, dead: Callable[[Attempt], bool]) -> bool:
 def make_rebuild(store: str, rows: Sequence[Attempt], seen: Sequence[Seen], known: KnownRows) -> RebuildPlan:
     """The plan of making the ledger, whose rows of any status are `rows`, what the store is."""
     before = {row.backup_id: row for row in rows}
-    found = [(one, _settled(before.get(one.folder.backup_id), one, known)) for one in seen]
+    settled = [(manifest, _settled(before.get(manifest.folder.backup_id), manifest, known)) for manifest in seen]
     lost = _lost(rows, seen, known) if known.whole else ()
-    changes = [*(change for _, change in found if change is not None), *lost]
+    changes = [*(change for _, change in settled if change is not None), *lost]
     changes.sort(key=lambda change: (change.catalog, change.backup_id))
-    return RebuildPlan(store, tuple(changes), agree=sum(change is None for _, change in found))
+    return RebuildPlan(store, tuple(changes), agree=sum(change is None for _, change in settled))
 
 
 def _settled(before: Attempt | None, seen: Seen, known: KnownRows) -> Change | None:
@@ -180,9 +180,9 @@ def _refused(before: Attempt | None, seen: Seen, known: KnownRows) -> str:
     return f"{_NO_SEAL}. {do}" if known.seals and seen.row.seal_key is None and not vouched else ""
 
 
-def _contradictions(before: Attempt, said: Attempt) -> list[str]:
+def _contradictions(before: Attempt, stored: Attempt) -> list[str]:
     """What both know, and do not say alike. Names and places count too: they say which bytes are meant."""
-    pairs = ((name, getattr(before, name), getattr(said, name)) for name in _COMPARED)
+    pairs = ((name, getattr(before, name), getattr(stored, name)) for name in _COMPARED)
     return [name for name, ours, theirs in pairs if None not in {ours, theirs} and ours != theirs]
 
 
@@ -194,32 +194,32 @@ def _why_added(seen: Seen, known: KnownRows) -> str:
     return f"its manifest is in the store, and it has no row{held}{closed}; {vouched}"
 
 
-def _why_corrected(before: Attempt, said: Attempt | None) -> str:
+def _why_corrected(before: Attempt, stored: Attempt | None) -> str:
     """What the manifest says otherwise than the row; nothing where they agree, or the manifest was not read."""
-    if said is None:
+    if stored is None:
         return ""
     if not before.status.good:
         vouched = "" if before.sha256 is not None else f"; {_UNVOUCHED}"
         return f"the ledger says {before.status}, and its manifest is in the store{vouched}"
-    pairs = ((name, getattr(before, name), getattr(said, name)) for name in _COMPARED)
+    pairs = ((name, getattr(before, name), getattr(stored, name)) for name in _COMPARED)
     differing = [name for name, ours, theirs in pairs if theirs is not None and ours != theirs]
     return f"the row does not say what the manifest says: {', '.join(differing)}" if differing else ""
 
 
 def _joined(before: Attempt, seen: Seen) -> Attempt:
     """The row as the manifest has it, with what only the ledger knew: who runs it, its due time, its hold."""
-    said = seen.row
-    if said is None:
+    stored = seen.row
+    if stored is None:
         return before
     kept = ("created_at", "owner", "heartbeat_at", "tables_wanted", "due_at", "business", "hold")
-    told = {name: getattr(before, name) for name in kept}
-    same = before.sha256 is not None and not _contradictions(before, said)
+    kept_values = {name: getattr(before, name) for name in kept}
+    same = before.sha256 is not None and not _contradictions(before, stored)
     if before.status.good and same:  # a verification and the warnings of a good row are as true as before
-        told |= {name: getattr(before, name) for name in ("status", "verification", "warnings")}
+        kept_values |= {name: getattr(before, name) for name in ("status", "verification", "warnings")}
     if seen.shape is None:  # an outline names nobody
-        told |= {"actor": before.actor, "reason": before.reason, "table_counts": before.table_counts}
-        told |= {"table_bytes": before.table_bytes, "record_count": before.record_count}
-    return _held(replace(said, **told), seen.hold)
+        kept_values |= {"actor": before.actor, "reason": before.reason, "table_counts": before.table_counts}
+        kept_values |= {"table_bytes": before.table_bytes, "record_count": before.record_count}
+    return _held(replace(stored, **kept_values), seen.hold)
 
 
 def _held(row: Attempt, hold: Hold | None) -> Attempt:
@@ -230,10 +230,10 @@ def _held(row: Attempt, hold: Hold | None) -> Attempt:
 
 def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: KnownRows) -> Iterator[Change]:
     """What becomes of good rows whose manifest is not in the store."""
-    there = {one.folder.backup_id for one in seen}
-    catalogs = {one.catalog for one in seen}
+    present = {manifest.folder.backup_id for manifest in seen}
+    catalogs = {manifest.catalog for manifest in seen}
     for row in rows:
-        if row.status.good and row.kind.bundled and row.backup_id not in there:
+        if row.status.good and row.kind.bundled and row.backup_id not in present:
             yield _loss(row, known, any_left=row.catalog in catalogs)
 
 
@@ -273,59 +273,59 @@ def with_dues(
     Without them the schedule would take for missed what was made.
     """
     taken = {(row.catalog, row.due_at) for row in rows}
-    found = []
+    dated = []
     for change in sorted(changes, key=lambda change: (change.catalog, change.backup_id)):
         due = due_of(change.after) if change.kind is ChangeKind.ADD and change.after is not None else None
         if due is not None and change.after is not None and (change.catalog, due) not in taken:
             taken.add((change.catalog, due))
-            found.append(replace(change, after=replace(change.after, due_at=due)))
+            dated.append(replace(change, after=replace(change.after, due_at=due)))
         else:
-            found.append(change)
-    return tuple(found)
+            dated.append(change)
+    return tuple(dated)
 
 
 UNCOUNTED = "Its manifest is encrypted, and no key here opens it: its rows are not counted in the ledger."
 
 
-def row_of(found: StoredManifest | Outline, sha256: str, key: str, now: datetime) -> Attempt:
+def row_of(document: StoredManifest | Outline, sha256: str, key: str, now: datetime) -> Attempt:
     """The row of a backup whose manifest is `found`, of the SHA-256 `sha256`, and whose bundle lies at `key` `now`.
 
     Nobody knows any more how deep it was verified: it says level 0, present.
     """
     return Attempt(
-        backup_id=found.backup_id,
-        catalog=found.catalog,
-        kind=found.kind,
-        type=found.type,
-        status=Status(found.status),
-        partition_date=found.partition_date,
-        created_at=found.started_at,
-        started_at=found.started_at,
-        finished_at=found.finished_at,
-        late=found.late,
-        run_id=found.run_id,
-        consistent=found.consistent,
-        file_name=found.bundle.name,
+        backup_id=document.backup_id,
+        catalog=document.catalog,
+        kind=document.kind,
+        type=document.type,
+        status=Status(document.status),
+        partition_date=document.partition_date,
+        created_at=document.started_at,
+        started_at=document.started_at,
+        finished_at=document.finished_at,
+        late=document.late,
+        run_id=document.run_id,
+        consistent=document.consistent,
+        file_name=document.bundle.name,
         file_path=key,
-        file_size_bytes=found.bundle.bytes,
-        sha256=found.bundle.sha256,
+        file_size_bytes=document.bundle.bytes,
+        sha256=document.bundle.sha256,
         manifest_sha256=sha256,
         verification=Verification(Level.PRESENT, now),
-        **(_read(found) if isinstance(found, StoredManifest) else _sealed(found)),
+        **(_read(document) if isinstance(document, StoredManifest) else _sealed(document)),
     )
 
 
-def _read(found: StoredManifest) -> dict[str, Any]:
+def _read(manifest: StoredManifest) -> dict[str, Any]:
     return {
-        "actor": parse_actor(found.created_by),
-        "reason": found.reason,
-        "snapshot_at": found.snapshot.taken_at,
-        "record_count": found.totals.rows,
-        "table_counts": {table.name: table.row_count for table in found.tables},
-        "table_bytes": {table.name: table.bytes for table in found.tables},
-        "warnings": found.warnings,
+        "actor": parse_actor(manifest.created_by),
+        "reason": manifest.reason,
+        "snapshot_at": manifest.snapshot.taken_at,
+        "record_count": manifest.totals.rows,
+        "table_counts": {table.name: table.row_count for table in manifest.tables},
+        "table_bytes": {table.name: table.bytes for table in manifest.tables},
+        "warnings": manifest.warnings,
     }
 
 
-def _sealed(found: Outline) -> dict[str, Any]:
-    return {"actor": NOBODY, "snapshot_at": found.snapshot_at, "warnings": (UNCOUNTED,)}
+def _sealed(outline: Outline) -> dict[str, Any]:
+    return {"actor": NOBODY, "snapshot_at": outline.snapshot_at, "warnings": (UNCOUNTED,)}

@@ -177,16 +177,16 @@ def _growth(good: Sequence[Attempt], there: Sequence[Attempt]) -> dict[str, Grow
     newest: dict[str, Attempt] = {}
     for row in sorted([*good, *there], key=taken):
         newest |= dict.fromkeys(row.table_counts, row)
-    found = {
+    growth = {
         table: Growth(
             rows=row.table_counts[table],
             bytes=row.table_bytes.get(table),
-            rows_per_day=_slope_of(good, table, lambda one: one.table_counts),
-            bytes_per_day=_slope_of(good, table, lambda one: one.table_bytes),
+            rows_per_day=_slope_of(good, table, lambda attempt: attempt.table_counts),
+            bytes_per_day=_slope_of(good, table, lambda attempt: attempt.table_bytes),
         )
         for table, row in newest.items()
     }
-    return dict(sorted(found.items(), key=lambda item: (-item[1].rows, item[0])))
+    return dict(sorted(growth.items(), key=lambda item: (-item[1].rows, item[0])))
 
 
 def _slope_of(good: Sequence[Attempt], table: str, of: Callable[[Attempt], Mapping[str, int]]) -> float | None:

@@ -133,8 +133,10 @@ def _files(table: TableEntry, spool: Path) -> list[Path]:
     """The table's Parquet files on this machine; none when one is missing."""
     files = [file for file in table.files if file.format == "parquet"]
     paths = [spool / table.name / file.name for file in files]
-    here = all(path.is_file() and path.stat().st_size == file.bytes for path, file in zip(paths, files, strict=True))
-    return paths if here else []
+    complete = all(
+        path.is_file() and path.stat().st_size == file.bytes for path, file in zip(paths, files, strict=True)
+    )
+    return paths if complete else []
 
 
 def with_anomalies(manifest: Manifest, catalog: Catalog, history: History) -> Manifest:
@@ -146,12 +148,12 @@ def with_anomalies(manifest: Manifest, catalog: Catalog, history: History) -> Ma
         {entry.table: entry.reason for entry in manifest.excluded},
         manifest.orphans,
     )
-    found = judge_backup(now, history, catalog)
-    if not found:
+    findings = judge_backup(now, history, catalog)
+    if not findings:
         return manifest
-    warnings = (*manifest.warnings, *(f"{one.table}: {one.message}" for one in found))
-    told = {"anomalies": found, "warnings": warnings, "status": Status.SUCCESS_WITH_WARNINGS.value}
-    return manifest.model_copy(update=told)
+    warnings = (*manifest.warnings, *(f"{finding.table}: {finding.message}" for finding in findings))
+    update = {"anomalies": findings, "warnings": warnings, "status": Status.SUCCESS_WITH_WARNINGS.value}
+    return manifest.model_copy(update=update)
 
 
 @dataclass(frozen=True)
@@ -177,16 +179,16 @@ def keep_shape(manifest: Manifest, ports: Ports) -> None:
         logger.warning("The shape of backup %s is not kept: %s", manifest.backup_id, error)
 
 
-def act_on_anomalies(found: Unusual, ports: Ports, run_url: str | None = None) -> None:
+def act_on_anomalies(outcome: Unusual, ports: Ports, run_url: str | None = None) -> None:
     """Of each finding that is new, hold the backup it names, and alert.
 
     Called when the manifest is in the store, and again by whoever ends the row of a run that died: doing it twice does
     no more than a second alert. What fails here is logged and told, and never changes the backup's status.
     """
-    new = [one for one in found.findings if not one.standing]
+    new = [finding for finding in outcome.findings if not finding.standing]
     if new:
-        problems = list(_hold(found.backup_id, new, ports))
-        tell(anomaly_alert(found, new, problems, run_url), ports)
+        problems = list(_hold(outcome.backup_id, new, ports))
+        tell(anomaly_alert(outcome, new, problems, run_url), ports)
 
 
 def unusual(manifest: Manifest) -> Unusual:
@@ -196,55 +198,57 @@ def unusual(manifest: Manifest) -> Unusual:
     return Unusual(*named, taken, manifest.findings)
 
 
-def unusual_by_shape(found: Outline, shape: Shape) -> Unusual:
+def unusual_by_shape(outline: Outline, shape: Shape) -> Unusual:
     """The same of one whose manifest no key here opens, from what the ledger kept of it."""
     return Unusual(
-        found.backup_id, found.catalog, found.partition_date, found.run_id, found.snapshot_at, shape.findings
+        outline.backup_id, outline.catalog, outline.partition_date, outline.run_id, outline.snapshot_at, shape.findings
     )
 
 
 def anomaly_alert(
-    found: Unusual, findings: Sequence[AnomalyEntry], problems: Sequence[str] = (), run_url: str | None = None
+    outcome: Unusual, findings: Sequence[AnomalyEntry], problems: Sequence[str] = (), run_url: str | None = None
 ) -> Alert:
     """What people are told: each table, what is now against what is usual, and what to do next."""
-    held = sorted({one.held for one in findings if one.held})
-    names = ", ".join(dict.fromkeys(one.table for one in findings))
+    held = sorted({finding.held for finding in findings if finding.held})
+    names = ", ".join(dict.fromkeys(finding.table for finding in findings))
     kept = f" {' and '.join(held)} {'are' if len(held) > 1 else 'is'} held until somebody releases it." if held else ""
-    steps = " ".join(dict.fromkeys(one.do for one in findings))
+    steps = " ".join(dict.fromkeys(finding.do for finding in findings))
     release = f" If it is meant to be so: `backup-pipeline release {held[0]}`." if held else ""
     return Alert(
-        severity=Severity.INFO if all(one.severity == "info" for one in findings) else Severity.WARNING,
-        title=f"Unusual backup: {found.catalog} for {found.partition_date}: {names}",
+        severity=Severity.INFO if all(finding.severity == "info" for finding in findings) else Severity.WARNING,
+        title=f"Unusual backup: {outcome.catalog} for {outcome.partition_date}: {names}",
         what=" ".join(["The backup is there and whole, but not as usual." + kept, *problems]),
         do=f"{steps}{release}",
-        catalog=found.catalog,
-        backup_id=found.backup_id,
-        run_id=found.run_id,
+        catalog=outcome.catalog,
+        backup_id=outcome.backup_id,
+        run_id=outcome.run_id,
         run_url=run_url,
-        at=found.taken_at,
+        at=outcome.taken_at,
         tables=_by_table(findings),
     )
 
 
 def _by_table(findings: Sequence[AnomalyEntry]) -> dict[str, str]:
     tables: dict[str, str] = {}
-    for one in findings:
-        tables[one.table] = f"{tables[one.table]} {one.message}" if one.table in tables else one.message
+    for finding in findings:
+        tables[finding.table] = (
+            f"{tables[finding.table]} {finding.message}" if finding.table in tables else finding.message
+        )
     return tables
 
 
 def _hold(backup_id: str, findings: Sequence[AnomalyEntry], ports: Ports) -> Iterator[str]:
     """Hold what the findings name, unless it is held for ever already; a sentence for each that could not be."""
-    for held in sorted({one.held for one in findings if one.held}):
-        about = "; ".join(f"{one.table}: {one.change}" for one in findings if one.held == held)
+    for held in sorted({finding.held for finding in findings if finding.held}):
+        about = "; ".join(f"{finding.table}: {finding.change}" for finding in findings if finding.held == held)
         try:
-            _hold_one(held, f"anomaly in {backup_id}: {about}", ports)
+            _hold_backup(held, f"anomaly in {backup_id}: {about}", ports)
         except BackupError as error:
             logger.warning("Backup %s could not be held: %s", held, error)
             yield f"{held} could NOT be held: {error.what}"
 
 
-def _hold_one(held: str, reason: str, ports: Ports) -> None:
+def _hold_backup(held: str, reason: str, ports: Ports) -> None:
     """A hold without an end stays whose it is; one that would end is replaced, and its words are kept."""
     row = ports.ledger.get(held)
     if row is None or not row.status.good:

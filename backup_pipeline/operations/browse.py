@@ -120,13 +120,13 @@ def read_whole_document(place: BackupPlace, store: Store) -> Document[StoredMani
 def read_document(place: BackupPlace, store: Store) -> Document[StoredManifest | Outline]:
     """The manifest at `place` or, when no key here opens it, its outline; errors as in `read_whole_document`."""
     data, where = _read(place, store)
-    found: StoredManifest | Outline
+    manifest: StoredManifest | Outline
     try:
-        found = read_manifest(store.opened(place.manifest, data), where)
+        manifest = read_manifest(store.opened(place.manifest, data), where)
     except DecryptError:
-        found = read_outline(data, where)
-    _check_place(found, place, where)
-    return Document(data, found)
+        manifest = read_outline(data, where)
+    _check_place(manifest, place, where)
+    return Document(data, manifest)
 
 
 def kept_document(manifest: StoredManifest, place: BackupPlace, store: Store) -> Document[StoredManifest]:
@@ -135,11 +135,11 @@ def kept_document(manifest: StoredManifest, place: BackupPlace, store: Store) ->
     Of an encrypted one the outline is compared: no key is used here.
     """
     data, where = _read(place, store)
-    found = hidden(data, where) or read_manifest(data, where)
+    stored = hidden(data, where) or read_manifest(data, where)
     same = (
-        found.backup_id == manifest.backup_id and found.bundle == manifest.bundle
-        if isinstance(found, Outline)
-        else found == manifest
+        stored.backup_id == manifest.backup_id and stored.bundle == manifest.bundle
+        if isinstance(stored, Outline)
+        else stored == manifest
     )
     if not same:
         message = f"{where} did not come back from the store as it was written."
@@ -196,10 +196,10 @@ def _read(place: BackupPlace, store: Store) -> tuple[bytes, str]:
         raise NotFoundError(message, do="Check that BACKUP_STORE is the store it was made in.") from error
 
 
-def _check_place(found: StoredManifest | Outline, place: BackupPlace, where: str) -> None:
-    said = (found.catalog, found.partition_date, found.backup_id)
-    if said != (place.catalog, place.day, place.backup_id):
-        message = f"{where} describes another backup: {', '.join(str(part) for part in said)}."
+def _check_place(document: StoredManifest | Outline, place: BackupPlace, where: str) -> None:
+    identity = (document.catalog, document.partition_date, document.backup_id)
+    if identity != (place.catalog, place.day, place.backup_id):
+        message = f"{where} describes another backup: {', '.join(str(part) for part in identity)}."
         raise VerificationError(message, do=DISTRUST)
 
 
@@ -234,11 +234,11 @@ def find_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None) -> A
     """
     if wanted == LATEST:
         return _latest(ledger, catalog)
-    found = ledger.get(str(parse_backup_id(wanted)))
-    if found is None or (catalog is not None and found.catalog != catalog):
+    attempt = ledger.get(str(parse_backup_id(wanted)))
+    if attempt is None or (catalog is not None and attempt.catalog != catalog):
         message = f"There is no backup {wanted}{_of(catalog)}."
         raise NotFoundError(message, do="`backup-pipeline list` shows those that are there.")
-    return found
+    return attempt
 
 
 def find_sound_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None, store: Which = FIRST) -> Attempt:
@@ -249,14 +249,14 @@ def find_sound_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None
     latest may be that of several catalogs and none is named: whose rows are meant is not guessed.
     """
     if wanted == LATEST:
-        found = _latest(ledger, catalog, guessed=False)
+        attempt = _latest(ledger, catalog, guessed=False)
     else:
-        found = find_backup(wanted, ledger, catalog=catalog)
-    last = found.verification
+        attempt = find_backup(wanted, ledger, catalog=catalog)
+    last = attempt.verification
     if wanted != LATEST or store != FIRST or last is None or last.passed:
-        return found
-    message = f"The newest full backup{_of(catalog)}, {found.backup_id}, did not verify on {last.at:%Y-%m-%d}."
-    raise VerificationError(message, do=_instead(found, ledger))
+        return attempt
+    message = f"The newest full backup{_of(catalog)}, {attempt.backup_id}, did not verify on {last.at:%Y-%m-%d}."
+    raise VerificationError(message, do=_instead(attempt, ledger))
 
 
 def _instead(lost: Attempt, ledger: Ledger) -> str:

@@ -40,16 +40,16 @@ _LOOK = "Look at what it names; with --debug of another command there is a trace
 
 def examine(checks: Sequence[Examination], patience: timedelta = PATIENCE) -> Sequence[Line]:
     """The lines of all checks, in their order. One that has not ended within `patience` is left to itself, and told."""
-    found: list[list[Line]] = [[] for _ in checks]
-    futures = [_start(check, lines) for check, lines in zip(checks, found, strict=True)]
+    lines_by_check: list[list[Line]] = [[] for _ in checks]
+    futures = [_start(check, lines) for check, lines in zip(checks, lines_by_check, strict=True)]
     wait(futures, timeout=patience.total_seconds())
-    for check, future, lines in zip(checks, futures, found, strict=True):
+    for check, future, lines in zip(checks, futures, lines_by_check, strict=True):
         if not future.done():
             what = f"no answer within {patience.total_seconds():.0f} seconds"
             lines.append(problem(check.topic, what, "Look whether it is reachable from here, and not overloaded."))
         elif not lines:
             lines.append(skipped(check.topic, "nothing to look at"))
-    return [line for lines in found for line in tuple(lines)]
+    return [line for lines in lines_by_check for line in tuple(lines)]
 
 
 def _start(check: Examination, lines: list[Line]) -> Future[None]:
@@ -122,8 +122,8 @@ def channels(alerter: Alerter, catalog: str, now: datetime, *, send: bool) -> It
     if not send:
         yield ok("alerts", f"channels: {', '.join(names)} (`doctor --send` tries them)")
         return
-    said = "This is a trial of the doctor. Backups tell you here when something fails."
-    for delivery in alerter.send(Alert(Severity.INFO, "A trial message", said, "Nothing.", catalog, at=now)):
+    sentence = "This is a trial of the doctor. Backups tell you here when something fails."
+    for delivery in alerter.send(Alert(Severity.INFO, "A trial message", sentence, "Nothing.", catalog, at=now)):
         if delivery.error:
             do = "Correct this URL in BACKUP_ALERT_URLS."
             yield problem("alerts", f"{delivery.channel} did not take the message: {delivery.error}", do)
@@ -258,12 +258,12 @@ class Trial:
             "gives a range of it": lambda: self._range(key) == _BYTES[_FIRST : _FIRST + _LENGTH],
             "lists it": lambda: key in {found.key for found in self.store.list(FOLDER)},
         }
-        for said, step in steps.items():
+        for does, step in steps.items():
             try:
                 done, why, do = step(), "it came back otherwise than it was written", "Look at the store."
             except BackupError as error:
                 done, why, do = False, error.what, error.do
-            yield ok(self.topic, f"it {said}") if done else problem(self.topic, f"not so that it {said}: {why}", do)
+            yield (ok(self.topic, f"it {does}") if done else problem(self.topic, f"not so that it {does}: {why}", do))
 
     def _range(self, key: str) -> bytes:
         return b"".join(self.store.stream(key, start=_FIRST, length=_LENGTH))
@@ -302,11 +302,11 @@ class Trial:
             yield ok(self.topic, "it deletes")
 
     def _left(self) -> Sequence[str]:
-        found = []
+        left = []
         for key in self._written:
             try:
                 if self.store.head(key) is not None:
-                    found.append(key)
+                    left.append(key)
             except BackupError:
                 continue  # a store that does not answer has been told of
-        return found
+        return left

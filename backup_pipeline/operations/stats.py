@@ -63,11 +63,11 @@ def catalog_statistics(
 
 def stored_bytes(store: Store, catalog: str) -> Mapping[str, int]:
     """What lies in the store, listed object by object, by folder: bundles and manifests, partitions, schemas."""
-    found: dict[str, int] = {}
+    bytes_by_folder: dict[str, int] = {}
     for stored in store.list(f"{catalog}/"):
         folder = stored.key.split("/")[1]
-        found[folder] = found.get(folder, 0) + stored.size
-    return found
+        bytes_by_folder[folder] = bytes_by_folder.get(folder, 0) + stored.size
+    return bytes_by_folder
 
 
 def all_metrics(ledger: Ledger, places: Places, catalogs: Sequence[Catalog], now: datetime) -> tuple[Metric, ...]:
@@ -95,13 +95,13 @@ def _newest_restore(ledger: Ledger, catalog: str) -> Sequence[RestoreRow]:
 
 def _standings(ledger: Ledger, places: Places, catalogs: Sequence[Catalog], now: datetime) -> Iterator[Standing]:
     for catalog in catalogs:
-        one = look(catalog, ledger, now)
-        promised = one.state in {DueState.FRESH, DueState.OVERDUE}
-        yield Standing(one.catalog, places.first, one.age_s, not one.overdue if promised else None)
+        state = look(catalog, ledger, now)
+        promised = state.state in {DueState.FRESH, DueState.OVERDUE}
+        yield Standing(state.catalog, places.first, state.age_s, not state.overdue if promised else None)
         if places.second is not None:
             [second] = second_ages([catalog], places.second, ledger, now)
             age = second.age.total_seconds() if second.age else None
-            yield Standing(one.catalog, places.second, age, second.stale is None if promised else None)
+            yield Standing(state.catalog, places.second, age, second.stale is None if promised else None)
 
 
 def _kept_by(catalog: Catalog) -> Keep:

@@ -52,9 +52,9 @@ def alone(column: str, table: Name, dump: Dump) -> bool:
     of_table = [entry for entry in dump.entries if entry.belongs_to == table and entry.kind in _ENFORCING]
     if any(_names(column, entry.tokens) for entry in of_table):
         return False
-    table_ = dump.tables.get(table)
-    others = [item for item in items(table_.tokens) if item[0].text != column] if table_ else []
-    column_item = next((item for item in items(table_.tokens) if item[0].text == column), []) if table_ else []
+    definition = dump.tables.get(table)
+    others = [item for item in items(definition.tokens) if item[0].text != column] if definition else []
+    column_item = next((item for item in items(definition.tokens) if item[0].text == column), []) if definition else []
     checked = any(token.is_word("CHECK", "REFERENCES", "UNIQUE", "PRIMARY") for token in column_item)
     return not checked and not any(_names(column, item) for item in others)
 
@@ -323,15 +323,15 @@ def amended(manifest: Manifest, dump: Dump | None) -> tuple[Dump, Amendment]:
     before = keys.dump
     stand_ins = [stand_in for entry in manifest.tables if (stand_in := _stand_in(entry, before))]
     with_tables, dropped = _with_stand_ins(before, stand_ins)
-    filled, fill, relaxed = _without_needs(manifest, with_tables, {stand_in.entry.name for stand_in in stand_ins})
+    filled, fill, relaxed = _without_needs(manifest, with_tables, {table.entry.name for table in stand_ins})
     remarks = [
-        DrillRemark(stand_in.entry.name, f"{'.'.join(stand_in.name)} is made from the manifest: {stand_in.why}.")
-        for stand_in in stand_ins
+        DrillRemark(table.entry.name, f"{'.'.join(table.name)} is made from the manifest: {table.why}.")
+        for table in stand_ins
     ]
     remarks += [DrillRemark("schema.sql", text) for text in (*keys.lost, *dropped, *_unmade(manifest, with_tables))]
     remarks += [DrillRemark(name.partition(".")[0], _filled(name, value)) for name, value in fill.items()]
-    remarks += [DrillRemark(table, why) for table, why in relaxed.items()]
-    redefined = {stand_in.entry.name: "its table is made from the manifest" for stand_in in stand_ins}
+    remarks += [DrillRemark(name, why) for name, why in relaxed.items()]
+    redefined = {table.entry.name: "its table is made from the manifest" for table in stand_ins}
     redefined |= dict.fromkeys(relaxed, "its definition is relaxed in the scratch database")
     return filled, Amendment(fill, redefined, tuple(remarks))
 
@@ -350,9 +350,7 @@ def _stand_in(entry: TableEntry, dump: Dump) -> _StandIn | None:
     source = source_of(entry)
     if source in dump.tables or _of_extension(entry, dump):
         return None
-    definition = next(
-        (candidate for candidate in dump.entries if candidate.defines == source and candidate.kind in _COMPUTED), None
-    )
+    definition = next((item for item in dump.entries if item.defines == source and item.kind in _COMPUTED), None)
     if definition is None:
         other = "it is a foreign table" if entry.relation_kind == "foreign table" else "schema.sql does not define it"
         return _StandIn(entry, source, {}, other)
@@ -370,8 +368,8 @@ def _stand_in(entry: TableEntry, dump: Dump) -> _StandIn | None:
 def _of_extension(entry: TableEntry, dump: Dump) -> bool:
     """Whether an extension that the definitions make brings the table."""
     return bool(entry.extension) and any(
-        candidate.kind == "EXTENSION" and candidate.tag == entry.extension and candidate.tag not in EXTENSIONS_BESIDE
-        for candidate in dump.entries
+        item.kind == "EXTENSION" and item.tag == entry.extension and item.tag not in EXTENSIONS_BESIDE
+        for item in dump.entries
     )
 
 
@@ -391,9 +389,7 @@ def _with_stand_ins(dump: Dump, stand_ins: Sequence[_StandIn]) -> tuple[Dump, li
         elif entry.defines not in names:
             kept.append(entry)
     tables = [_table(stand_in, dump) for stand_in in stand_ins]
-    keys = [
-        _key(stand_in) for stand_in in stand_ins if stand_in.key and not any(c.masked for c in stand_in.entry.columns)
-    ]
+    keys = [_key(table) for table in stand_ins if table.key and not any(c.masked for c in table.entry.columns)]
     first = next((index for index, entry in enumerate(kept) if entry.kind in _RELATIONS | POST_DATA), len(kept))
     behind = next((index for index, entry in enumerate(kept) if entry.kind in POST_DATA), len(kept))
     entries = (*kept[:first], *tables, *kept[first:behind], *keys, *kept[behind:])
@@ -420,25 +416,20 @@ def _refers_to_key(entry: DumpEntry, parent: _StandIn) -> bool:
     return [name for name in columns if name != ","] == list(parent.key)
 
 
-def _table(stand_in: _StandIn, dump: Dump) -> DumpEntry:
-    columns = [
-        f"    {_quoted(stand_in.columns.get(c.name, c.name))} {_type(c.pg_type, dump)}" for c in stand_in.entry.columns
-    ]
-    columns += [
-        f"    {_quoted(stand_in.columns[name])} text"
-        for name in stand_in.entry.excluded_columns
-        if name in stand_in.columns
-    ]
+def _table(table: _StandIn, dump: Dump) -> DumpEntry:
+    named, entry = table.columns, table.entry
+    columns = [f"    {_quoted(named.get(c.name, c.name))} {_type(c.pg_type, dump)}" for c in entry.columns]
+    columns += [f"    {_quoted(named[name])} text" for name in entry.excluded_columns if name in named]
     body = ",\n".join(columns)
-    return DumpEntry(stand_in.name[1], "TABLE", stand_in.name[0], f"CREATE TABLE {_full(stand_in.name)} (\n{body}\n);")
+    return DumpEntry(table.name[1], "TABLE", table.name[0], f"CREATE TABLE {_full(table.name)} (\n{body}\n);")
 
 
-def _key(stand_in: _StandIn) -> DumpEntry:
+def _key(table: _StandIn) -> DumpEntry:
     """Unique, not primary: nobody promised that the key is never NULL."""
-    columns = ", ".join(_quoted(name) for name in stand_in.key)
-    name = _quoted(f"{stand_in.name[1][:50]}_drill_key")
-    sql = f"ALTER TABLE ONLY {_full(stand_in.name)}\n    ADD CONSTRAINT {name} UNIQUE ({columns});"
-    return DumpEntry(f"{stand_in.name[1]} {stand_in.name[1][:50]}_drill_key", "CONSTRAINT", stand_in.name[0], sql)
+    columns = ", ".join(_quoted(name) for name in table.key)
+    name = _quoted(f"{table.name[1][:50]}_drill_key")
+    sql = f"ALTER TABLE ONLY {_full(table.name)}\n    ADD CONSTRAINT {name} UNIQUE ({columns});"
+    return DumpEntry(f"{table.name[1]} {table.name[1][:50]}_drill_key", "CONSTRAINT", table.name[0], sql)
 
 
 def _type(pg_type: str, dump: Dump) -> str:
