@@ -148,4 +148,4 @@ def test_only_the_bytes_of_the_table_are_fetched(fresh_database: str, empty_data
     bundle = bench.place.manifest.bundle.bytes
     assert bundle > 3_000_000
     assert report.bytes_fetched < 600_000
-    assert list((tmp_path / "restore").iterdir()) == []
+    assert list(bench.spool.iterdir()) == []
