@@ -260,8 +260,3 @@ def _prints_as_in_postgresql(column: ColumnEntry) -> bool:
     if column.arrow_type == "string":
         return not _PADDED.fullmatch(column.pg_type)
     return column.arrow_type in _INTEGERS | {"bool", "uuid"}
-
-
-def parquet_tables(columns: Sequence[Shown], own: str) -> Mapping[str, None]:
-    """The tables whose Parquet files the columns need, the sheet's own first."""
-    return dict.fromkeys([own, *(hop.table for column in columns for hop in column.hops)])

@@ -16,7 +16,6 @@ from backup_pipeline.core.errors import RefusedError, SourceError, SourceUnavail
 from backup_pipeline.core.text import redact, redact_url, url_secrets
 
 BACKUP_ROLE = "isp_backup"
-SECRET_MARK = "s3cr3t-"  # noqa: S105 — what every secret of the demo starts with, so that a test can look for a leak
 DEFAULT_ANCHOR = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LARGEST_SCALE = 1000.0
 

@@ -14,7 +14,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from backup_pipeline.core.actor import Actor, command_line
 from backup_pipeline.core.errors import BackupError, SettingsError
-from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.demo import BACKUP_ROLE
 from backup_pipeline.embedded.cluster import Connection, read_role_password, running
@@ -145,11 +144,6 @@ def store_url(settings: Settings) -> str:
 def work_dir(settings: Settings) -> Path:
     """Where files are made before they go to the store."""
     return settings.work_dir or settings.home / "work"
-
-
-def restore_dir(settings: Settings) -> Path:
-    """Where restores keep what they have fetched, apart from the files of backups."""
-    return work_dir(settings) / RESTORES
 
 
 def uses_embedded(settings: Settings) -> bool:

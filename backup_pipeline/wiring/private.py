@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE
@@ -77,8 +77,3 @@ def _close(folder: Path, mode: int, *, quiet: bool = False) -> None:
     folder.chmod(before & ~_OTHERS | mode)
     if before & _OTHERS & ~_PASS and not quiet:
         logger.warning("The folder %s was open to others (mode %o); it is for its owner only now.", folder, before)
-
-
-def open_to_others(folders: Sequence[Path]) -> Sequence[Path]:
-    """Those of the folders in which others may read or write."""
-    return [folder for folder in folders if folder.is_dir() and S_IMODE(folder.stat().st_mode) & _OTHERS & ~_PASS]

@@ -253,12 +253,6 @@ def the_second(settings: Settings, used: KeyUsed | None = None) -> Second:
     return Second(second.url, encrypted_store(second.store, settings, used))
 
 
-def stores_of(settings: Settings) -> tuple[Store, ...]:
-    """Every store that holds backups of this installation, the first one first."""
-    first = open_settings_store(settings)
-    return (first, the_second(settings).store) if settings.second_store else (first,)
-
-
 def plain_second(settings: Settings) -> Store:
     """The second store with the bytes as they lie there, asked once. SettingsError where none is set."""
     url = settings.second_store or ""

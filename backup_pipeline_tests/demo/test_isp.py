@@ -18,7 +18,6 @@ from backup_pipeline.demo import (
     APPLICATION_TABLES,
     BACKUP_ROLE,
     EXPORTED_TABLES,
-    SECRET_MARK,
     IspSummary,
     create_isp,
     isp_exists,
@@ -29,6 +28,7 @@ from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.servers.postgres import temporary_database
 
 SCALE = 0.02
+SECRET_MARK = "s3cr3t-"
 PASSWORD = "not: a/secret@all"
 SAFE_VIEWS = ("employees_safe", "payroll_safe", "mikrotik_users_safe", "routers_safe")
 ALL_TABLES = EXPORTED_TABLES + APPLICATION_TABLES
