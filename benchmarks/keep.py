@@ -27,11 +27,11 @@ def keep_burden(folder: Path, burden: Burden) -> None:
 
 def read_results(folder: Path) -> Results:
     """Everything that was kept in `folder`; pydantic's ValidationError for a file that is no result."""
-    found = [_RACE.validate_json(path.read_bytes()) for path in folder.glob("*.json") if path.name != _BURDEN_FILE]
-    found.sort(key=lambda race: (ORDER.index(race.name) if race.name in ORDER else len(ORDER), race.name))
+    kept = [_RACE.validate_json(path.read_bytes()) for path in folder.glob("*.json") if path.name != _BURDEN_FILE]
+    kept.sort(key=lambda race: (ORDER.index(race.name) if race.name in ORDER else len(ORDER), race.name))
     burden = folder / _BURDEN_FILE
     return Results(
-        races={race.name: race for race in found},
+        races={race.name: race for race in kept},
         burden=_BURDEN.validate_json(burden.read_bytes()) if burden.is_file() else None,
     )
 

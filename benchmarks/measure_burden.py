@@ -42,19 +42,21 @@ def measure_burden(bench: Bench) -> Burden:
     _run([str(pgbench), "-i", "-q", "-s", str(SCALE), url], _PREPARED_WITHIN_S)
     rounds: Mapping[int, list[_Round]] = {workers: [] for workers in WORKERS}
     for _ in range(bench.arena.rounds):
-        for workers, found in rounds.items():
-            found.append(_once(bench, pgbench, url, workers))
-    return Burden(bench.facts, _how(pgbench, bench), tuple(load(workers, found) for workers, found in rounds.items()))
+        for workers, results in rounds.items():
+            results.append(_once(bench, pgbench, url, workers))
+    return Burden(
+        bench.facts, _how(pgbench, bench), tuple(load(workers, results) for workers, results in rounds.items())
+    )
 
 
 def load(workers: int, rounds: Sequence[_Round]) -> Load:
     """The medians; at least one round."""
     return Load(
         workers=workers,
-        tps=round(statistics.median(one.felt.tps for one in rounds), 1),
-        latency_ms=round(statistics.median(one.felt.latency_ms for one in rounds), 3),
-        p95_ms=round(statistics.median(one.felt.p95_ms for one in rounds), 3),
-        exported_per_s=round(statistics.median(one.exported_per_s for one in rounds)),
+        tps=round(statistics.median(measured.felt.tps for measured in rounds), 1),
+        latency_ms=round(statistics.median(measured.felt.latency_ms for measured in rounds), 3),
+        p95_ms=round(statistics.median(measured.felt.p95_ms for measured in rounds), 3),
+        exported_per_s=round(statistics.median(measured.exported_per_s for measured in rounds)),
         rounds=len(rounds),
     )
 
@@ -67,13 +69,13 @@ def _once(bench: Bench, pgbench: Path, url: str, workers: int) -> _Round:
     logs.mkdir()
     words = ("-c", CLIENTS, "-j", THREADS, "-T", bench.seconds, "--log", f"--log-prefix={logs}/log")
     with _exporting(bench, url, workers) as exported:
-        said = _run([str(pgbench), *map(str, words), url], bench.seconds + _PREPARED_WITHIN_S)
-    found = _Round(felt(said, [path.read_text() for path in logs.iterdir()]), exported.rows_per_s)
+        summary = _run([str(pgbench), *map(str, words), url], bench.seconds + _PREPARED_WITHIN_S)
+    measured = _Round(felt(summary, [path.read_text() for path in logs.iterdir()]), exported.rows_per_s)
     say(
-        f"  {workers} workers: {found.felt.tps:8.0f} tps {found.felt.latency_ms:7.2f} ms"
-        f" {found.exported_per_s:9.0f} rows/s"
+        f"  {workers} workers: {measured.felt.tps:8.0f} tps {measured.felt.latency_ms:7.2f} ms"
+        f" {measured.exported_per_s:9.0f} rows/s"
     )
-    return found
+    return measured
 
 
 @dataclass
@@ -93,14 +95,14 @@ def _exporting(bench: Bench, url: str, workers: int) -> Iterator[_Exported]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         if process.stdout is None or process.stdout.readline().strip() != "exporting":
-            message = "the export beside pgbench did not begin; what it said stands above"
+            message = "the export beside pgbench did not begin; what it printed stands above"
             raise RuntimeError(message)
         yield exported
-        said, _ = process.communicate("stop\n", timeout=60)
+        printed, _ = process.communicate("stop\n", timeout=60)
         if process.returncode:
-            message = f"the export beside pgbench ended with code {process.returncode}; what it said stands above"
+            message = f"the export beside pgbench ended with code {process.returncode}; what it printed stands above"
             raise RuntimeError(message)
-        exported.rows_per_s = float(said)
+        exported.rows_per_s = float(printed)
     finally:
         process.kill()
         process.wait()

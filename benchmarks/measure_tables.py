@@ -46,5 +46,5 @@ def _peers(course: Course, peers: Peers, *, slow: bool) -> Iterator[Contestant]:
 def _not_run(bench: Bench) -> dict[str, str]:
     absent = bench.peers.absent
     missing = {name: absent[package] for name, _, _, package, _ in _PEERS if package and package in absent}
-    asked = {name: "not asked for (`--slow`)" for name, _, _, _, is_slow in _PEERS if is_slow and not bench.slow}
-    return {**asked, **missing}
+    slow = {name: "not asked for (`--slow`)" for name, _, _, _, is_slow in _PEERS if is_slow and not bench.slow}
+    return {**slow, **missing}

@@ -21,11 +21,13 @@ class Felt:
     p95_ms: float
 
 
-def felt(said: str, logs: Iterable[str]) -> Felt:
+def felt(summary: str, logs: Iterable[str]) -> Felt:
     """The numbers in pgbench's summary and its transaction logs; ValueError when they are not there."""
-    tps, latency = _TPS.search(said), _LATENCY.search(said)
+    tps, latency = _TPS.search(summary), _LATENCY.search(summary)
     times = sorted(int(line.split()[_TIME_FIELD]) for log in logs for line in log.splitlines() if line)
     if not tps or not latency or not times:
-        message = f"pgbench did not say what was expected: {said[-500:]!r}, and {len(times)} transactions in its logs"
+        message = (
+            f"pgbench did not say what was expected: {summary[-500:]!r}, and {len(times)} transactions in its logs"
+        )
         raise ValueError(message)
     return Felt(float(tps[1]), float(latency[1]), times[min(int(len(times) * 0.95), len(times) - 1)] / 1000)

@@ -52,7 +52,7 @@ def report(results: Results) -> str:
 
 def verdict_table(results: Results) -> Sequence[str]:
     """The lines of the table of wishes."""
-    rows = [f"| {one.wish} | {one.measured or '–'} | {one.word} |" for one in verdicts(results)]
+    rows = [f"| {verdict.wish} | {verdict.measured or '–'} | {verdict.word} |" for verdict in verdicts(results)]
     return ["| wanted | measured | |", "|---|---|---|", *rows]
 
 
@@ -65,10 +65,10 @@ def _lines(results: Results) -> Iterator[str]:
         yield from ("## The burden on the source", "", *_burden(results.burden))
 
 
-def _machines(found: Sequence[tuple[str, Facts]]) -> Iterator[str]:
+def _machines(all_facts: Sequence[tuple[str, Facts]]) -> Iterator[str]:
     """One item for each set of facts, with the parts that were measured so."""
     parts: dict[str, list[str]] = {}
-    for name, facts in found:
+    for name, facts in all_facts:
         machine, versions = (
             ", ".join(f"{key} {value}" for key, value in of.items()) for of in (facts.machine, facts.versions)
         )
@@ -91,18 +91,18 @@ def _timings(race: Race) -> Iterator[str]:
     base = race.of(OURS) or race.of(BARE) or race.timings[0]
     yield f"| who | writes | rows | median s | fastest – slowest | against {base.who} | rows/s | peak MiB | rounds |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
-    for one in race.timings:
+    for row in race.timings:
         yield (
-            f"| {one.who} | {one.writes} | {one.rows:,} | {one.median:.2f} | {one.fastest:.2f} – {one.slowest:.2f}"
-            f" | {one.median / base.median:.2f} × | {one.rows / one.median:,.0f} | {one.peak_mib:.0f} | {one.rounds} |"
+            f"| {row.who} | {row.writes} | {row.rows:,} | {row.median:.2f} | {row.fastest:.2f} – {row.slowest:.2f}"
+            f" | {row.median / base.median:.2f} × | {row.rows / row.median:,.0f} | {row.peak_mib:.0f} | {row.rounds} |"
         )
 
 
 def _bars(timings: Sequence[Timing]) -> Iterator[str]:
     longest = max(timing.median for timing in timings)
     width = max(len(timing.who) for timing in timings)
-    for one in timings:
-        yield f"{one.who:{width}} {'█' * max(round(_BAR * one.median / longest), 1)} {one.median:.2f} s"
+    for timing in timings:
+        yield f"{timing.who:{width}} {'█' * max(round(_BAR * timing.median / longest), 1)} {timing.median:.2f} s"
 
 
 def _burden(burden: Burden) -> Iterator[str]:

@@ -59,27 +59,27 @@ class ContestantError(Exception):
 
 def compete(contestants: Sequence[Contestant], arena: Arena) -> tuple[tuple[Timing, ...], Mapping[str, str]]:
     """Time every contestant, in turn: the timings, and why some have none. ContestantError when one of ours fails."""
-    found: dict[str, list[tuple[float, float]]] = {contestant.name: [] for contestant in contestants}
+    measured: dict[str, list[tuple[float, float]]] = {contestant.name: [] for contestant in contestants}
     absent: dict[str, str] = {}
     for number in range(arena.rounds):
         for contestant in contestants:
             if contestant.name in absent or (contestant.slow and number):
                 continue
             try:
-                found[contestant.name].append(run_once(contestant, arena))
+                measured[contestant.name].append(run_once(contestant, arena))
             except ContestantError as error:
                 if not contestant.peer:
                     raise
                 absent[contestant.name] = str(error)
     timings = (
-        timing(contestant, found[contestant.name]) for contestant in contestants if contestant.name not in absent
+        timing(contestant, measured[contestant.name]) for contestant in contestants if contestant.name not in absent
     )
     return tuple(timings), absent
 
 
-def timing(contestant: Contestant, found: Sequence[tuple[float, float]]) -> Timing:
+def timing(contestant: Contestant, measured: Sequence[tuple[float, float]]) -> Timing:
     """The median of the seconds, and the largest peak; at least one round."""
-    seconds = [time for time, _ in found]
+    seconds = [time for time, _ in measured]
     return Timing(
         who=contestant.name,
         writes=contestant.writes,
@@ -87,8 +87,8 @@ def timing(contestant: Contestant, found: Sequence[tuple[float, float]]) -> Timi
         median=round(statistics.median(seconds), 3),
         fastest=round(min(seconds), 3),
         slowest=round(max(seconds), 3),
-        peak_mib=round(max(peak for _, peak in found), 1),
-        rounds=len(found),
+        peak_mib=round(max(peak for _, peak in measured), 1),
+        rounds=len(measured),
     )
 
 
@@ -99,8 +99,8 @@ def run_once(contestant: Contestant, arena: Arena) -> tuple[float, float]:
     course = contestant.course
     command = [*contestant.command, course.url, course.table, str(arena.folder)]
     try:
-        said = _bounded(command, contestant, {"BENCH_PSQL": str(arena.psql)})
-        result = _result(said)
+        output = _bounded(command, contestant, {"BENCH_PSQL": str(arena.psql)})
+        result = _result(output)
     except ContestantError as error:
         reason = redact(str(error), urlsplit(course.url).password or "")
         raise ContestantError(f"{contestant.name} on {course.table}: {reason}") from None
@@ -116,11 +116,11 @@ def run_once(contestant: Contestant, arena: Arena) -> tuple[float, float]:
     return result["seconds"], result["peak_mib"]
 
 
-def _result(said: str) -> Any:
+def _result(output: str) -> Any:
     try:
-        return json.loads(said.strip().rpartition("\n")[2])
+        return json.loads(output.strip().rpartition("\n")[2])
     except ValueError:
-        raise ContestantError(f"it did not print its seconds, but {said[-200:]!r}") from None
+        raise ContestantError(f"it did not print its seconds, but {output[-200:]!r}") from None
 
 
 def _bounded(command: Sequence[str], contestant: Contestant, more: Mapping[str, str]) -> str:
@@ -134,7 +134,7 @@ def _bounded(command: Sequence[str], contestant: Contestant, more: Mapping[str, 
         start_new_session=True,
     ) as process:
         try:
-            said, complained = process.communicate(timeout=contestant.limit_s)
+            output, complained = process.communicate(timeout=contestant.limit_s)
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)  # it is not reaped yet, so the group is still its own
             if isinstance(error, subprocess.TimeoutExpired):
@@ -143,7 +143,7 @@ def _bounded(command: Sequence[str], contestant: Contestant, more: Mapping[str, 
     if process.returncode:
         lines = [line.strip() for line in complained.splitlines() if line.strip()]
         raise ContestantError(_last(lines, contestant) or f"it ended with code {process.returncode}")
-    return said
+    return output
 
 
 def _last(lines: Sequence[str], contestant: Contestant) -> str:

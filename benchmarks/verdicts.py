@@ -69,14 +69,14 @@ def _scale(results: Results) -> tuple[Timing | None, Timing | None]:
 
 
 def _ratio(
-    wish: str, one: Timing | None, other: Timing | None, limit: float, rows: int = FULL_ROWS, *, strict: bool = False
+    wish: str, ours: Timing | None, other: Timing | None, limit: float, rows: int = FULL_ROWS, *, strict: bool = False
 ) -> Verdict:
-    """Whether `one` takes at most (`strict`: less than) `limit` times the seconds of `other`."""
-    if one is None or other is None:
+    """Whether `ours` takes at most (`strict`: less than) `limit` times the seconds of `other`."""
+    if ours is None or other is None:
         return Verdict(wish, "", None)
-    ratio = one.median / other.median
-    measured = f"{one.median:.2f} s / {other.median:.2f} s = {ratio:.2f} ×"
-    if short := _short(rows, one, other):
+    ratio = ours.median / other.median
+    measured = f"{ours.median:.2f} s / {other.median:.2f} s = {ratio:.2f} ×"
+    if short := _short(rows, ours, other):
         return Verdict(wish, f"{measured}, {short}", None)
     return Verdict(wish, measured, ratio < limit if strict else ratio <= limit)
 
@@ -90,8 +90,8 @@ def _short(rows: int, *timings: Timing) -> str:
 
 
 def _below_duckdb(what: str, results: Results, race: str, rows: int) -> Verdict:
-    one, other = _timing(results, race, OURS), _timing(results, race, DUCKDB)
-    return _ratio(f"{what}: faster than DuckDB's two scans", one, other, 1.0, rows, strict=True)
+    ours, other = _timing(results, race, OURS), _timing(results, race, DUCKDB)
+    return _ratio(f"{what}: faster than DuckDB's two scans", ours, other, 1.0, rows, strict=True)
 
 
 def _single(
@@ -107,23 +107,23 @@ def _single(
 
 def _peak(what: str, timing: Timing | None, rows: int) -> Verdict:
     wish = f"peak memory at {what}: at most {PEAK_MIB:.0f} MiB"
-    return _single(wish, timing, rows, PEAK_MIB, lambda found: found.peak_mib, "MiB")
+    return _single(wish, timing, rows, PEAK_MIB, lambda measured: measured.peak_mib, "MiB")
 
 
 def _per_row(small: Timing | None, large: Timing | None) -> Verdict:
     wish = "ten times the rows: at most 15 % more time per row"
     if small is None or large is None:
         return Verdict(wish, "", None)
-    one, ten = (timing.median / timing.rows * 1e6 for timing in (small, large))
-    measured = f"{ten:.2f} µs / {one:.2f} µs = {ten / one:.2f} ×"
+    single, tenfold = (timing.median / timing.rows * 1e6 for timing in (small, large))
+    measured = f"{tenfold:.2f} µs / {single:.2f} µs = {tenfold / single:.2f} ×"
     if short := _short(FULL_ROWS, small, large):
         return Verdict(wish, f"{measured}, {short}", None)
-    return Verdict(wish, measured, ten / one <= PER_ROW)
+    return Verdict(wish, measured, tenfold / single <= PER_ROW)
 
 
 def _fixed(empty: Timing | None) -> Verdict:
     wish = f"the whole backup of an empty database: at most {EMPTY_S:.0f} s"
-    return _single(wish, empty, 0, EMPTY_S, lambda found: found.median, "s")
+    return _single(wish, empty, 0, EMPTY_S, lambda measured: measured.median, "s")
 
 
 def _burden(results: Results) -> Verdict:

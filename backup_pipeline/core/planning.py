@@ -47,7 +47,7 @@ def references_of(catalog: Catalog, table: str, relation: Relation) -> tuple[For
 def sequences_of(catalog: Catalog, table: str, relation: Relation, database: Database) -> tuple[ColumnSequence, ...]:
     """The sequences of `relation`, then those of the base tables it stands for: a view has none."""
     bases = [base for name in covered_by(catalog, table) if (base := database.get(name))]
-    return tuple(dict.fromkeys(sequence for at in (relation, *bases) for sequence in at.sequences))
+    return tuple(dict.fromkeys(sequence for source in (relation, *bases) for sequence in source.sequences))
 
 
 def other_sequences(catalog: Catalog, database: Database) -> tuple[DatabaseSequence, ...]:
@@ -76,15 +76,15 @@ def resolve_look_up(
     if isinstance(source, Back):
         return _back(catalog, table, relation, source, database)
     steps: list[Step] = []
-    at = relation
+    current = relation
     for key in source.keys:
-        _need(at, key, f"A look-up of table {table} goes through")
-        step = _step(catalog, table, at, key)
+        _need(current, key, f"A look-up of table {table} goes through")
+        step = _step(catalog, table, current, key)
         steps.append(step)
-        at = _target(catalog, step.relation, f"{table}.{key}", database)
+        current = _target(catalog, step.relation, f"{table}.{key}", database)
         for name in step.columns:
-            _need(at, name, f"The look-up {table}.{key} compares with")
-    column = _shown(catalog, at, source.column, table)
+            _need(current, name, f"The look-up {table}.{key} compares with")
+    column = _shown(catalog, current, source.column, table)
     return LookUp(tuple(steps), column, arrow_type_of(column))
 
 
@@ -105,20 +105,22 @@ def _key_behind(key: tuple[str, ...], relation: Relation, target: Relation, back
     return declared[0] if declared else key
 
 
-def _step(catalog: Catalog, table: str, at: Relation, key: str) -> Step:
+def _step(catalog: Catalog, table: str, current: Relation, key: str) -> Step:
     """One hop: as the catalog declares it for the relation at hand (this table's word first), else a foreign key."""
-    names = sorted((name for name in catalog.tables if catalog.relation_of(name) == at.id), key=lambda n: n != table)
+    names = sorted(
+        (name for name in catalog.tables if catalog.relation_of(name) == current.id), key=lambda n: n != table
+    )
     declared = next((reference for name in names if (reference := catalog.tables[name].references.get(key))), None)
     if declared:
         relation, column = split_reference(declared)
         return Step(catalog.qualify(relation), (column,), (key,))
-    for foreign in at.foreign_keys:
+    for foreign in current.foreign_keys:
         if foreign.columns == (key,):
             return Step(foreign.target, foreign.target_columns, (key,))
-    message = f"The look-up through {at.full_name}.{key} leads nowhere: there is no foreign key on that column."
+    message = f"The look-up through {current.full_name}.{key} leads nowhere: there is no foreign key on that column."
     raise CatalogError(
         message,
-        do=f"Declare it in the catalog, under `references` of the table that reads {at.full_name}: "
+        do=f"Declare it in the catalog, under `references` of the table that reads {current.full_name}: "
         f"`{key}: other_table.id`.",
     )
 

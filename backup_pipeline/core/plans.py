@@ -59,34 +59,34 @@ class TypeName:
 def type_name(text: str) -> TypeName:
     """The type that `text` names, as format_type prints it; ValueError when it is anything else."""
     parts = list(tokens(text)) if len(text) <= _LONGEST else []
-    name, at = name_at(parts, 0)
-    if not 1 <= len(name) <= 2 or at != 2 * len(name) - 1:
+    name, place = name_at(parts, 0)
+    if not 1 <= len(name) <= 2 or place != 2 * len(name) - 1:
         raise _no_type(text)
-    words, limits, at = _words_and_limits(text, parts, at)
+    words, limits, place = _words_and_limits(text, parts, place)
     arrays = 0
-    while [token.text for token in parts[at : at + 2]] == ["[", "]"]:
-        arrays, at = arrays + 1, at + 2
+    while [token.text for token in parts[place : place + 2]] == ["[", "]"]:
+        arrays, place = arrays + 1, place + 2
     quoted = len(name) == 1 and parts[0].kind is TokenKind.NAME
     more = "" if quoted or len(name) > 1 else _MORE.get(name[0], "")
-    if at != len(parts) or (words and not re.fullmatch(more, words)):
+    if place != len(parts) or (words and not re.fullmatch(more, words)):
         raise _no_type(text)
     return TypeName(name, quoted, words, limits, arrays)
 
 
-def _words_and_limits(text: str, parts: list[Token], at: int) -> tuple[str, str, int]:
+def _words_and_limits(text: str, parts: list[Token], place: int) -> tuple[str, str, int]:
     """The words behind the name, and the limits among them; the place of the next token."""
     words: list[str] = []
     limits = ""
-    while at < len(parts) and parts[at].text != "[":
-        if parts[at].kind is TokenKind.WORD:
-            words.append(parts[at].text)
-            at += 1
+    while place < len(parts) and parts[place].text != "[":
+        if parts[place].kind is TokenKind.WORD:
+            words.append(parts[place].text)
+            place += 1
             continue
-        end = next((place for place in range(at, len(parts)) if parts[place].text == ")"), None)
-        if end is None or limits or not _LIMITS.fullmatch(text[parts[at].start : parts[end].end]):
+        end = next((closing for closing in range(place, len(parts)) if parts[closing].text == ")"), None)
+        if end is None or limits or not _LIMITS.fullmatch(text[parts[place].start : parts[end].end]):
             raise _no_type(text)
-        limits, at = text[parts[at].start : parts[end].end], end + 1
-    return " ".join(words), limits, at
+        limits, place = text[parts[place].start : parts[end].end], end + 1
+    return " ".join(words), limits, place
 
 
 def _no_type(text: str) -> ValueError:

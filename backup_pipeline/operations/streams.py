@@ -69,19 +69,19 @@ class Ranges:
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes from `start`, `length` of them; fewer when the object ends before."""
-        at = start - self._start
-        if at < 0 or at + length > len(self._held):
+        offset = start - self._start
+        if offset < 0 or offset + length > len(self._held):
             self._fetch(start, max(length, self._window))
-            at = 0
-        return self._held[at : at + length]
+            offset = 0
+        return self._held[offset : offset + length]
 
     def some(self, start: int, length: int) -> bytes:
         """At most `length` bytes from `start`, as many as the window holds: none is read twice on the way through."""
-        at = start - self._start
-        if not 0 <= at < len(self._held):
+        offset = start - self._start
+        if not 0 <= offset < len(self._held):
             self._fetch(start, max(length, self._window))
-            at = 0
-        return self._held[at : at + length]
+            offset = 0
+        return self._held[offset : offset + length]
 
     def _fetch(self, start: int, length: int) -> None:
         length = max(0, min(length, self._size - start))

@@ -208,7 +208,7 @@ class PostgresSnapshot:
         self._guard = threading.Lock()
         self._holder.watch(self._lost)
         self._locks = LockWatch(
-            self._slow, self._now, lambda told: progress.tell(Waiting(told)), options.lock_timeout_s
+            self._slow, self._now, lambda message: progress.tell(Waiting(message)), options.lock_timeout_s
         )
 
     def database(self) -> Database:

@@ -25,8 +25,8 @@ def export(url: str, table: str, folder: Path) -> int:
 
 
 def _copy(connection: Any, table: str, folder: Path, kind: str) -> int:
-    found = connection.execute(f"COPY {table} TO '{folder}/out.{kind.lower()}' (FORMAT {kind})").fetchone()
-    return int(found[0])
+    row = connection.execute(f"COPY {table} TO '{folder}/out.{kind.lower()}' (FORMAT {kind})").fetchone()
+    return int(row[0])
 
 
 if __name__ == "__main__":
