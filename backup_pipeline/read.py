@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from backup_pipeline.core.errors import UsageError
+from backup_pipeline.formats.tables import as_pandas
+from backup_pipeline.operations.read import ReadRequest
+from backup_pipeline.operations.read import read_partition as read
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import utc_now
+from backup_pipeline.wiring.stores import open_formats, open_settings_store
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-    from backup_pipeline.settings import Settings
 
 Form = Literal["pandas", "arrow"]
 _FORMS = ("pandas", "arrow")
@@ -65,22 +69,13 @@ def read_partition(
     date; VerificationError when the stored bytes are not those that were written; DecryptError without the key;
     LockedError when a backup replaced the partition meanwhile; UsageError for arguments that can not be.
     """
-    from backup_pipeline.operations.read import ReadRequest
-    from backup_pipeline.operations.read import read_partition as read
-    from backup_pipeline.wiring.addresses import utc_now
-    from backup_pipeline.wiring.stores import open_formats, open_settings_store
-
     if as_ not in _FORMS:
         message = f"A table can not be read as {as_!r}."
         raise UsageError(message, do=f"Use one of {', '.join(_FORMS)}.")
     request = ReadRequest(catalog, table, _day(date))
     settings = _settings(store, identity_file)
     rows = read(request, store=open_settings_store(settings), formats=open_formats(settings), clock=utc_now)
-    if as_ == "arrow":
-        return rows
-    from backup_pipeline.formats.tables import as_pandas
-
-    return as_pandas(rows)
+    return rows if as_ == "arrow" else as_pandas(rows)
 
 
 def _day(given: dt.date | str | None) -> dt.date | None:
@@ -95,8 +90,6 @@ def _day(given: dt.date | str | None) -> dt.date | None:
 
 
 def _settings(store: str | None, identity_file: Path | str | None) -> Settings:
-    from backup_pipeline.settings import Settings
-
     given: dict[str, object] = {}
     if store is not None:
         given["store"] = store

@@ -23,6 +23,7 @@ MOST_WITH_A_PREFIX = 3  # files `restore_*.py` of one folder; more are a folder 
 MOST_LINES = 500  # unless the first lines say why
 MOST_LINES_OF_A_FUNCTION = 50
 MOST_PLACES_OF_SETTINGS = 6  # entry points that make `Settings`
+LAZILY = "lazily"  # the one way to put an import off: `with lazily():` (backup_pipeline/lazy.py)
 REASON = "Long because"  # how the first lines of a longer file begin to say why
 FIRST_LINES = 12
 
@@ -56,6 +57,8 @@ def broken_limits(package: Sequence[Module]) -> Iterator[str]:
     yield from _long_functions(package)
     yield from _names_of_two_classes(package)
     yield from _places_of_settings(package)
+    yield from _imports_in_functions(package)
+    yield from _names_imported_lazily(package)
 
 
 def _crowded_folders(package: Sequence[Module]) -> Iterator[str]:
@@ -102,6 +105,35 @@ def _places_of_settings(package: Sequence[Module]) -> Iterator[str]:
     places = [place for module in package for place in _calls_of(module, "Settings")]
     if len(places) > MOST_PLACES_OF_SETTINGS:
         yield f"Settings are made at {len(places)} places; at most {MOST_PLACES_OF_SETTINGS}: {', '.join(places)}."
+
+
+def _imports_in_functions(package: Sequence[Module]) -> Iterator[str]:
+    for module in package:
+        lines = {
+            node.lineno
+            for function in ast.walk(module.tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        for line in sorted(lines):
+            yield f"{module.path}:{line}: an import inside a function; put it at the top, or below `with {LAZILY}():`."
+
+
+def _names_imported_lazily(package: Sequence[Module]) -> Iterator[str]:
+    """A name out of a module has that module loaded at once."""
+    for module in package:
+        for node in _lazy_imports(module):
+            folder = Path(*(node.module or "").split("."))
+            for name in node.names if str(folder).startswith(PACKAGE) else ():
+                if not (folder / name.name).is_dir() and not (folder / f"{name.name}.py").is_file():
+                    yield f"{module.path}:{node.lineno}: {name.name} is no module; name its module in `{LAZILY}`."
+
+
+def _lazy_imports(module: Module) -> Iterator[ast.ImportFrom]:
+    for block in module.tree.body:
+        if isinstance(block, ast.With) and ast.unparse(block.items[0]) == f"{LAZILY}()":
+            yield from (node for node in block.body if isinstance(node, ast.ImportFrom))
 
 
 def _calls_of(module: Module, name: str) -> Iterator[str]:

@@ -17,6 +17,11 @@ from backup_pipeline.core.alerts import LOG_CHANNEL, Alert, Delivery, Signal
 from backup_pipeline.core.errors import in_our_words
 from backup_pipeline.core.ports import Alerter
 from backup_pipeline.core.text import redact
+from backup_pipeline.lazy import lazily
+
+with lazily():
+    from backup_pipeline.alerts import channels
+
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +49,7 @@ def alerter_for(urls: Sequence[str], *, timeout: timedelta) -> Alerter:
     """The alerter of these Apprise URLs; without any, one that writes alerts into the log."""
     if not urls:
         return LogAlerter()
-    from backup_pipeline.alerts.channels import AppriseAlerter
-
-    return AppriseAlerter(urls, timeout=timeout)
+    return channels.AppriseAlerter(urls, timeout=timeout)
 
 
 _LONGEST_BODY = 1000

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, invoked_settings, opened, print_json
-from backup_pipeline.core.errors import BackupError, PartialError
+from backup_pipeline.core.alerts import Alert, Severity, reaching
+from backup_pipeline.core.errors import BackupError, PartialError, SettingsError
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.document import document, line
 from backup_pipeline.presentation.health import deliveries_document, outbox_document
 from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
     from backup_pipeline.core.alerts import Delivery
+
+with lazily():
+    from backup_pipeline.operations import alerting
+    from backup_pipeline.wiring import ports
+
 
 alerts_app = typer.Typer(
     name="alerts",
@@ -64,10 +71,7 @@ def list_alerts(
 
 def _nothing_waits(at: Opened) -> str:
     """What to say when no alert waits for a channel: without one, none ever does, and nobody is told."""
-    from backup_pipeline.core.alerts import reaching
-    from backup_pipeline.wiring.ports import open_settings_alerter
-
-    if reaching(open_settings_alerter(at.settings).channels):
+    if reaching(ports.open_settings_alerter(at.settings).channels):
         return "Every alert was delivered."
     return "No alert reaches anybody: BACKUP_ALERT_URLS is not set, so alerts go into the log alone."
 
@@ -84,10 +88,8 @@ def retry(*, as_json: _JSON = False) -> None:
 
     Exit codes: 0 nothing is left to deliver; 1 nothing could be delivered, or the ledger can not be read; 3 some could.
     """
-    from backup_pipeline.operations.alerting import deliver
-
     with opened() as at:
-        tried = deliver(at.ports, early=True)
+        tried = alerting.deliver(at.ports, early=True)
         left = at.ledger.outbox.list()
     if as_json:
         print_json(tried)
@@ -112,17 +114,13 @@ def send_test(*, as_json: _JSON = False) -> None:
 
     Exit codes: 0 every channel took it; 1 none did; 2 a setting is wrong, or no channel is set; 3 some did.
     """
-    from backup_pipeline.core.alerts import Alert, Severity, reaching
-    from backup_pipeline.core.errors import SettingsError
-    from backup_pipeline.wiring.ports import open_settings_alerter, utc_now
-
     settings = invoked_settings()
-    alerter = open_settings_alerter(settings)
+    alerter = ports.open_settings_alerter(settings)
     if not reaching(alerter.channels):
         message = "There is no channel: BACKUP_ALERT_URLS is not set."
         raise SettingsError(message, do="Set it to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…")
     said = "This is a test. Backups tell you here when something fails."
-    alert = Alert(Severity.INFO, "A test message", said, "Nothing.", settings.catalog, at=utc_now())
+    alert = Alert(Severity.INFO, "A test message", said, "Nothing.", settings.catalog, at=ports.utc_now())
     deliveries = alerter.send(alert)
     if as_json:
         print_json(deliveries)

@@ -16,9 +16,13 @@ import typer
 from rich.console import Console
 
 from backup_pipeline.cli.options import RunFailedError, chosen_catalog, invoked_settings
+from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
+from backup_pipeline.core.layout import BackupPlace
+from backup_pipeline.core.schedule import local_date
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.backup import made_document
 from backup_pipeline.presentation.document import size
 from backup_pipeline.presentation.terminal import SafeConsole, draw
@@ -26,6 +30,14 @@ from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from backup_pipeline.core.manifest import StoredManifest
+
+with lazily():
+    import dagster as dg
+
+    from backup_pipeline.operations import alerting, browse
+    from backup_pipeline.orchestration import failures, launch
+    from backup_pipeline.wiring import addresses, embedded
+    from backup_pipeline.wiring import ports as wiring_ports
 
 
 @dataclass(frozen=True)
@@ -83,20 +95,16 @@ def backup(
 
 
 def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
-    from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.core.schedule import local_date
-    from backup_pipeline.orchestration.launch import RunOrder, run_backup
-    from backup_pipeline.wiring.addresses import os_user
-    from backup_pipeline.wiring.embedded import prepared
-
-    with prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
+    with embedded.prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
         now = _close_what_died(ready, wish.catalog)
         day = _date(wish.day) if wish.day else local_date(now, wish.catalog.timezone)
-        order = RunOrder(wish.catalog, wish.tables, day, wish.reason, os_user(), late=wish.late, now=now)
+        order = launch.RunOrder(
+            wish.catalog, wish.tables, day, wish.reason, addresses.os_user(), late=wish.late, now=now
+        )
         # What is logged inside a step is in its compute log; here it would stand twice, or not at all.
         logging.getLogger("backup_pipeline").addHandler(logging.NullHandler())
         with shown_progress(console) as progress:
-            result = run_backup(order, ready, progress)
+            result = launch.run_backup(order, ready, progress)
         if not result.success:
             _show_alerts(console, ready, result.run_id)
             raise RunFailedError(result.error, do=result.what_to_do, exit_code=result.exit_code)
@@ -105,9 +113,7 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
 
 def _show_alerts(console: Console, settings: Settings, run_id: str) -> None:
     """Who was told of the failure, and who could not be: from the audit, as Dagster keeps a step's own output."""
-    from backup_pipeline.wiring.ports import open_ledger
-
-    with open_ledger(settings) as ledger:
+    with wiring_ports.open_ledger(settings) as ledger:
         attempt = ledger.of_run(run_id)
         events = ledger.audits(attempt.backup_id) if attempt else ()
     for event in events:
@@ -134,36 +140,27 @@ def _date(text: str) -> date:
 
 def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupError) -> None:
     """Without its ledger a backup does not even begin, so nothing else would tell anybody."""
-    from backup_pipeline.operations.alerting import no_row_alert
-    from backup_pipeline.wiring.ports import open_settings_alerter, utc_now
-
-    open_settings_alerter(settings).send(no_row_alert(catalog.catalog, error, utc_now()))
+    wiring_ports.open_settings_alerter(settings).send(
+        alerting.no_row_alert(catalog.catalog, error, wiring_ports.utc_now())
+    )
 
 
 def _close_what_died(settings: Settings, catalog: Catalog) -> datetime:
     """The present, by the ledger's clock, as nobody else has to know it here."""
-    import dagster as dg
-
-    from backup_pipeline.orchestration.failures import close_what_died
-    from backup_pipeline.wiring.ports import open_ports
-
-    with open_ports(settings, catalog.catalog) as ports, dg.DagsterInstance.get() as instance:
-        close_what_died(instance, ports)
+    with wiring_ports.open_ports(settings, catalog.catalog) as ports, dg.DagsterInstance.get() as instance:
+        failures.close_what_died(instance, ports)
         return ports.clock()
 
 
 def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredManifest:
-    from backup_pipeline.operations.browse import stored_manifest
-    from backup_pipeline.wiring.ports import open_ports
-
-    with open_ports(settings, catalog.catalog) as ports:
+    with wiring_ports.open_ports(settings, catalog.catalog) as ports:
         attempt = ports.ledger.of_run(run_id)
         if attempt is None:
             message = "The run ended well but left no row in the ledger."
             raise RunFailedError(message, do="Report this.", exit_code=1)
         # The row knows more than the manifest: what became of the copy in the second store.
         known = {"status": attempt.status, "warnings": attempt.warnings}
-        return stored_manifest(attempt, ports.store).model_copy(update=known)
+        return browse.stored_manifest(attempt, ports.store).model_copy(update=known)
 
 
 def _tables(catalog: Catalog, wanted: list[str]) -> tuple[str, ...]:
@@ -182,8 +179,6 @@ def _terminal() -> Iterator[Console]:
 
 
 def _as_json(manifest: StoredManifest) -> dict[str, object]:
-    from backup_pipeline.core.layout import BackupPlace
-
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
     return {
         "message_type": "summary",
@@ -204,12 +199,10 @@ def _as_json(manifest: StoredManifest) -> dict[str, object]:
 
 def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
     """Where it can be found."""
-    from backup_pipeline.core.layout import BackupPlace
-    from backup_pipeline.wiring.addresses import store_url
-
     place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    store = addresses.store_url(settings)
     return {
-        "Bundle": f"{store_url(settings)}/{place.bundle(manifest.bundle.name)} ({size(manifest.bundle.bytes)})",
-        "Manifest": f"{store_url(settings)}/{place.manifest}",
+        "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({size(manifest.bundle.bytes)})",
+        "Manifest": f"{store}/{place.manifest}",
         "UI": f"{settings.dagster_url}/runs/{manifest.run_id} (start it with `make up`)",
     }

@@ -12,12 +12,20 @@ import typer
 from backup_pipeline.cli.options import invoked_settings, print_json, print_line
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, UsageError
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.catalogs import catalog_document, check_document
 from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.catalogs import CatalogReport
+
+with lazily():
+    from backup_pipeline import catalogs as catalog_files
+    from backup_pipeline.operations import catalogs as operations_catalogs
+    from backup_pipeline.postgres import source as postgres_source
+    from backup_pipeline.wiring import embedded, ports
+
 
 catalog_app = typer.Typer(
     name="catalog",
@@ -131,13 +139,12 @@ def init(
     Exit codes: 0 written; 1 the database can not be read; 2 wrong request; 10 there is no table to back up; 21 the file
     is there already.
     """
-    from backup_pipeline.operations.catalogs import init_catalog
-    from backup_pipeline.postgres.source import PostgresSource
-
     if out is not None and out.exists() and not force:
         message = f"{out} is there already."
         raise RefusedError(message, do="Choose another name, or overwrite it with --force.")
-    result = init_catalog(PostgresSource(source or _source(invoked_settings())), name=name, timezone=timezone)
+    result = operations_catalogs.init_catalog(
+        postgres_source.PostgresSource(source or _source(invoked_settings())), name=name, timezone=timezone
+    )
     if out is None:
         print_line(result.text.rstrip("\n"))
     else:
@@ -167,27 +174,20 @@ def _write(out: Path, text: str) -> None:
 
 
 def _chosen(settings: Settings, target: str | None) -> Mapping[str, Catalog]:
-    from backup_pipeline.catalogs import load_catalog, load_catalogs, named_catalog
-
     if target is not None and (target.endswith((".yaml", ".yml")) or "/" in target):
-        catalog = load_catalog(Path(target))
+        catalog = catalog_files.load_catalog(Path(target))
         return {catalog.catalog: catalog}
-    catalogs = load_catalogs(settings.catalogs)
+    catalogs = catalog_files.load_catalogs(settings.catalogs)
     if target is None:
         return catalogs
-    return {target: named_catalog(target, catalogs, settings.catalogs)}
+    return {target: catalog_files.named_catalog(target, catalogs, settings.catalogs)}
 
 
 def _compare(settings: Settings, catalog: Catalog, source: str | None) -> CatalogReport:
-    from backup_pipeline.operations.catalogs import check_catalog
-    from backup_pipeline.postgres.source import PostgresSource
-    from backup_pipeline.wiring.embedded import source_ready
-    from backup_pipeline.wiring.ports import open_source
-
     if source is not None:
-        return check_catalog(catalog, PostgresSource(source))
-    with source_ready(settings, catalog.catalog):
-        return check_catalog(catalog, open_source(settings, catalog.catalog))
+        return operations_catalogs.check_catalog(catalog, postgres_source.PostgresSource(source))
+    with embedded.source_ready(settings, catalog.catalog):
+        return operations_catalogs.check_catalog(catalog, ports.open_source(settings, catalog.catalog))
 
 
 def _tell_offline(catalogs: Mapping[str, Catalog], *, as_json: bool) -> None:

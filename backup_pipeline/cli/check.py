@@ -8,26 +8,28 @@ from typing import Annotated
 import typer
 
 from backup_pipeline.cli.options import invoked_settings, opened, print_json, print_line
+from backup_pipeline.core.alerts import reaching
 from backup_pipeline.core.copies import CopyAge
-from backup_pipeline.core.due import DueState, Freshness
-from backup_pipeline.core.errors import BackupError, LedgerError, in_our_words
+from backup_pipeline.core.due import DO, DueState, Freshness
+from backup_pipeline.core.errors import BackupError, LedgerError, StaleError, in_our_words
 from backup_pipeline.core.text import redact, visible
 from backup_pipeline.core.verification import age
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.health import freshness_document
 from backup_pipeline.presentation.terminal import draw, note_console
+
+with lazily():
+    from backup_pipeline.operations import due
+    from backup_pipeline.wiring import ports, stores
 
 
 def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
     """The newest good copy of each catalog (of those `names`, or all); none where there is no second store."""
-    from backup_pipeline.operations.due import second_ages as ages_of
-    from backup_pipeline.wiring.ports import watched
-    from backup_pipeline.wiring.stores import open_second
-
     if not invoked_settings().second_store:
         return ()
     with opened() as at:
-        second = open_second(at.settings)
-        return ages_of(watched(at.settings, names), second.url if second else "", at.ledger, at.clock())
+        second = stores.open_second(at.settings)
+        return due.second_ages(ports.watched(at.settings, names), second.url if second else "", at.ledger, at.clock())
 
 
 def ages_as_json(copy: CopyAge) -> Mapping[str, object]:
@@ -151,26 +153,17 @@ def check(
 
 def _channels() -> Sequence[str]:
     """The channels that reach somebody."""
-    from backup_pipeline.core.alerts import reaching
-    from backup_pipeline.wiring.ports import open_settings_alerter
-
-    return reaching(open_settings_alerter(invoked_settings()).channels)
+    return reaching(ports.open_settings_alerter(invoked_settings()).channels)
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
-    from backup_pipeline.operations.due import watch_all
-    from backup_pipeline.wiring.ports import watched
-
     with opened() as at:
-        wanted, declared = watched(at.settings, names), watched(at.settings)
-        return watch_all(wanted, at.ports, declared=declared)
+        wanted, declared = ports.watched(at.settings, names), ports.watched(at.settings)
+        return due.watch_all(wanted, at.ports, declared=declared)
 
 
 def _raise_overdue(states: Sequence[Freshness]) -> None:
     """The error of all that is overdue."""
-    from backup_pipeline.core.due import DO
-    from backup_pipeline.core.errors import StaleError
-
     overdue = [each.what for each in states if each.overdue]
     if overdue:
         raise StaleError(" ".join(overdue), do=DO)

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import BackupsOf, Opened, PerhapsBackup, opened, print_json
+from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.backup import copies_document, decisions_document
 from backup_pipeline.presentation.rows import copy_json
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ports import Ports
+
+with lazily():
+    from backup_pipeline.operations import browse
+    from backup_pipeline.operations import copy as operations_copy
+    from backup_pipeline.wiring import ports as wiring_ports
 
 
 def copy(
@@ -62,32 +69,24 @@ def copy(
 
 @contextmanager
 def _ports(at: Opened) -> Iterator[Ports]:
-    from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.wiring.ports import open_ports
-
     with (
         shown_progress(note_console()) as progress,
-        open_ports(at.settings, at.settings.catalog, progress=progress) as ports,
+        wiring_ports.open_ports(at.settings, at.settings.catalog, progress=progress) as ports,
     ):
         yield ports
 
 
 def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None) -> Sequence[CopyDecision]:
-    from backup_pipeline.operations.browse import bundle_place, find_backup
-    from backup_pipeline.operations.copy import missing_copies, second_of
-
-    second_of(ports)
+    operations_copy.second_of(ports)
     if not backup:
-        return missing_copies(ports, catalog)
-    attempt = find_backup(backup, at.ledger, catalog=catalog)
-    bundle_place(attempt)
+        return operations_copy.missing_copies(ports, catalog)
+    attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
+    browse.bundle_place(attempt)
     return [CopyDecision(attempt, wanted=True, reason="it was asked for")]
 
 
 def _copied(at: Opened, ports: Ports, decisions: Sequence[CopyDecision]) -> Iterator[Copy]:
-    from backup_pipeline.operations.copy import copy_missing
-
-    return copy_missing(decisions, ports, actor=at.actor)
+    return operations_copy.copy_missing(decisions, ports, actor=at.actor)
 
 
 def _print_plan(decisions: Sequence[CopyDecision], *, as_json: bool) -> None:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import invoked_settings, print_json
+from backup_pipeline.core.doctor import problems
+from backup_pipeline.core.errors import NotFoundError
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
@@ -16,6 +19,12 @@ from backup_pipeline.settings import Settings
 if TYPE_CHECKING:
     from backup_pipeline.core.catalog.model import Catalog
     from backup_pipeline.core.doctor import Line
+
+with lazily():
+    from backup_pipeline.operations import doctor as operations_doctor
+    from backup_pipeline.orchestration import instance
+    from backup_pipeline.wiring import addresses, embedded, ports
+    from backup_pipeline.wiring import doctor as wiring_doctor
 
 
 def doctor(
@@ -46,15 +55,12 @@ def doctor(
 
     Exit codes: 0 no problem, warnings allowed; 1 a problem; 2 a setting or a catalog is wrong; 10 no such catalog.
     """
-    from backup_pipeline.core.doctor import problems
-    from backup_pipeline.operations.doctor import examine
-    from backup_pipeline.wiring.addresses import os_user
-    from backup_pipeline.wiring.doctor import checks_of
-
     with ExitStack() as stack:
         settings = _ready(stack)
-        checks = checks_of(settings, _chosen(settings, catalog), send=send, actor=os_user(), dagster=_dagster)
-        lines = examine(checks)
+        checks = wiring_doctor.checks_of(
+            settings, _chosen(settings, catalog), send=send, actor=addresses.os_user(), dagster=_dagster
+        )
+        lines = operations_doctor.examine(checks)
     if as_json:
         print_json(lines)
     else:
@@ -65,26 +71,18 @@ def doctor(
 
 def _ready(stack: ExitStack) -> Settings:
     """The settings; the embedded PostgreSQL is started for a moment, where it is the ledger's and was set up."""
-    from backup_pipeline.core.errors import NotFoundError
-    from backup_pipeline.wiring.embedded import ledger_ready
-
     settings = invoked_settings()
     try:
-        return stack.enter_context(ledger_ready(settings))
+        return stack.enter_context(embedded.ledger_ready(settings))
     except NotFoundError:  # nothing was ever set up: each check says what it lacks
         return settings
 
 
 def _chosen(settings: Settings, names: Sequence[str] | None) -> Sequence[Catalog]:
-    from backup_pipeline.wiring.ports import watched
-
-    known = [catalog.catalog for catalog in watched(settings)]
+    known = [catalog.catalog for catalog in ports.watched(settings)]
     own = [name for name in (settings.catalog, *settings.source_urls) if name in known]
-    return watched(settings, list(dict.fromkeys(names or own or known[:1])))
+    return ports.watched(settings, list(dict.fromkeys(names or own or known[:1])))
 
 
 def _dagster() -> Iterable[Line]:
-    from backup_pipeline.orchestration.instance import examine_dagster
-    from backup_pipeline.wiring.addresses import utc_now
-
-    return examine_dagster(utc_now())
+    return instance.examine_dagster(addresses.utc_now())

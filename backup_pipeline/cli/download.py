@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from backup_pipeline.cli.options import Backup, FromStore, OfCatalog, Opened, moment, opened, parse_duration, print_line
+from backup_pipeline.cli.progress import shown_progress
+from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.restore.model import Which
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import note_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt
     from backup_pipeline.operations.download import Destination
+
+with lazily():
+    from backup_pipeline.operations import browse, leases
+    from backup_pipeline.operations import download as operations_download
+    from backup_pipeline.wiring import stores
 
 
 def download(
@@ -54,12 +62,9 @@ def download(
     such backup, or it has no bundle; 12 it is encrypted, and no key here opens it (the ZIP comes without); 20 the
     stored bytes are not the manifest's; 21 a file is there already.
     """
-    from backup_pipeline.operations.browse import find_sound_backup
-    from backup_pipeline.operations.download import Destination
-
     with opened(catalog) as at:
-        attempt = find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
-        path = _taken(at, attempt, form, Destination(to, force), store)
+        attempt = browse.find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
+        path = _taken(at, attempt, form, operations_download.Destination(to, force), store)
     print_line(str(path))
 
 
@@ -87,33 +92,27 @@ def url(
     Exit codes: 0 printed; 1 failed; 2 wrong id or time; 10 there is no such backup, or it has no bundle; 20 ledger,
     manifest and stored bytes are not the same; 21 the store has no URLs.
     """
-    from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.operations.browse import find_sound_backup
-    from backup_pipeline.operations.download import bundle_url
-
     time = parse_duration(expires)
     with opened(catalog) as at:
-        attempt = find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
+        attempt = browse.find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
         audit = at.audit()
         where = at.store(store)
         with shown_progress(note_console()) as progress:
-            signed, bundle = bundle_url(attempt, store=where, audit=audit, expires=time, progress=progress)
+            signed, bundle = operations_download.bundle_url(
+                attempt, store=where, audit=audit, expires=time, progress=progress
+            )
     print_line(signed)
     note_console().print(f"Good until {moment(audit.clock() + time)}, for whoever has it. Its SHA-256 must be:")
     note_console().print(bundle.sha256, soft_wrap=True)
 
 
 def _taken(at: Opened, attempt: Attempt, form: str, to: Destination, which: Which) -> Path:
-    from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.core.layout import Rendering
-    from backup_pipeline.operations.download import download_bundle, render_backup
-    from backup_pipeline.operations.leases import reading
-    from backup_pipeline.wiring.stores import open_formats
-
     store, audit = at.store(which), at.audit()
-    with shown_progress(note_console()) as progress, reading(attempt.backup_id, "download", at.actor, at.ports):
+    with shown_progress(note_console()) as progress, leases.reading(attempt.backup_id, "download", at.actor, at.ports):
         if form == "zip":
-            return download_bundle(attempt, to, store=store, audit=audit, progress=progress)
+            return operations_download.download_bundle(attempt, to, store=store, audit=audit, progress=progress)
         kind = Rendering(form)
-        formats = open_formats(at.settings)
-        return render_backup(attempt, kind, to, store=store, formats=formats, audit=audit, progress=progress)
+        formats = stores.open_formats(at.settings)
+        return operations_download.render_backup(
+            attempt, kind, to, store=store, formats=formats, audit=audit, progress=progress
+        )

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import Backup, OfCatalog, Opened, opened, print_json
+from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.terminal import SafeConsole, draw, note_console
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.drill import DrillRequest
+
+with lazily():
+    from backup_pipeline.operations import browse
+    from backup_pipeline.operations import drill as operations_drill
+    from backup_pipeline.wiring import drill as wiring_drill
 
 
 _LATEST = "latest"
@@ -57,14 +64,10 @@ def drill(
     is different, or an injected fault was found; 22 all is well, but the newest backup is older than its schedule
     allows.
     """
-    from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.drill import DrillRequest
-    from backup_pipeline.wiring.drill import drilled_catalog
-
     with opened(catalog) as at:
-        attempt = find_backup(backup, at.ledger, catalog=catalog)
-        known = drilled_catalog(at.settings, attempt.catalog)
-        request = DrillRequest(attempt, at.actor, known, newest=backup == _LATEST, fault=inject)
+        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
+        known = wiring_drill.drilled_catalog(at.settings, attempt.catalog)
+        request = operations_drill.DrillRequest(attempt, at.actor, known, newest=backup == _LATEST, fault=inject)
         report, outcome = _drilled(at, request, as_json=as_json)
     if as_json:
         print_json({**report.as_json(), "outcome": outcome.what if outcome else None})
@@ -75,11 +78,7 @@ def drill(
 
 
 def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[DrillReport, BackupError | None]:
-    from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.operations.drill import drill_backup
-    from backup_pipeline.wiring.drill import open_sandbox
-
     console = SafeConsole(quiet=True) if as_json else note_console()
     with shown_progress(console) as progress:
-        ports, sandbox = replace(at.ports, progress=progress), partial(open_sandbox, at.settings)
-        return drill_backup(request, ports, sandbox)
+        ports, sandbox = replace(at.ports, progress=progress), partial(wiring_drill.open_sandbox, at.settings)
+        return operations_drill.drill_backup(request, ports, sandbox)

@@ -8,14 +8,23 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from backup_pipeline.cli.options import AuditReason, Backup, EarlierVersions, OfCatalog, Opened, opened
+from backup_pipeline.cli.options import AuditReason, Backup, EarlierVersions, OfCatalog, Opened, opened, parse_duration
 from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.ledger import Hold
+from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.retention.prune import Versions
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.prune import left_document
 from backup_pipeline.presentation.terminal import draw, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.prune.plan import PruneRequest
+
+with lazily():
+    from backup_pipeline import catalogs as catalog_files
+    from backup_pipeline.operations import browse
+    from backup_pipeline.operations import hold as operations_hold
+    from backup_pipeline.operations.prune import plan
 
 
 def hold(
@@ -41,14 +50,10 @@ def hold(
     Exit codes: 0 held; 1 store or ledger can not be written; 2 no reason, or a time that is over; 10 there is no such
     backup, or it has no bundle.
     """
-    from backup_pipeline.core.ledger import Hold
-    from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.hold import hold_backup
-
     with opened(catalog) as at:
-        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
         held = Hold(at.actor, reason, _until(at, attempt.catalog, until, at.clock()))
-        hold_backup(attempt, held, at.ports)
+        operations_hold.hold_backup(attempt, held, at.ports)
     result_console().print(f"Backup {attempt.backup_id} is {held}.", markup=False, soft_wrap=True)
 
 
@@ -66,20 +71,15 @@ def release(
 
     Exit codes: 0 released, or it was not held; 1 store or ledger can not be written; 10 there is no such backup.
     """
-    from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.hold import release_backup
-
     with opened(catalog) as at:
-        attempt = find_backup(backup, at.ledger, catalog=catalog)
-        held = release_backup(attempt, at.ports, actor=at.actor, reason=reason)
+        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
+        held = operations_hold.release_backup(attempt, at.ports, actor=at.actor, reason=reason)
     said = "is released: the rules count for it again" if held else "was not held"
     result_console().print(f"Backup {attempt.backup_id} {said}.", markup=False, soft_wrap=True)
 
 
 def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime | None:
     """The end of the date `text` in the timezone of the catalog, or so long from now."""
-    from backup_pipeline.cli.options import parse_duration
-
     if text is None:
         return None
     try:
@@ -95,10 +95,9 @@ def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime |
 
 
 def _timezone(at: Opened, name: str) -> str:
-    from backup_pipeline.catalogs import load_catalogs
-    from backup_pipeline.operations.prune.plan import prune_request
-
-    return prune_request(name, load_catalogs(at.settings.catalogs), at.actor, at.settings.prune_versions).timezone
+    return plan.prune_request(
+        name, catalog_files.load_catalogs(at.settings.catalogs), at.actor, at.settings.prune_versions
+    ).timezone
 
 
 def delete(
@@ -122,24 +121,17 @@ def delete(
     locked, versioned or may not be deleted; 10 there is no such backup; 11 it is being made or read, or somebody writes
     the catalog; 21 it is protected, or not confirmed.
     """
-    from backup_pipeline.core.names import parse_backup_id
-    from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.hold import DeleteRequest, delete_backup, left_error
-
     with opened() as at:
-        attempt = find_backup(str(parse_backup_id(backup, latest=False)), at.ledger)
-        request = DeleteRequest(attempt, _rules(at, attempt.catalog, versions), confirm, reason)
-        removed = delete_backup(request, at.ports)
+        attempt = browse.find_backup(str(parse_backup_id(backup, latest=False)), at.ledger)
+        request = operations_hold.DeleteRequest(attempt, _rules(at, attempt.catalog, versions), confirm, reason)
+        removed = operations_hold.delete_backup(request, at.ports)
     draw(left_document(removed.left))
     if removed.left or removed.kept:
-        raise left_error(removed)
+        raise operations_hold.left_error(removed)
     said = f"Backup {attempt.backup_id} is deleted: {removed.objects} objects, {removed.bytes:,} bytes."
     result_console().print(said, markup=False, soft_wrap=True)
 
 
 def _rules(at: Opened, name: str, versions: Versions | None) -> PruneRequest:
-    from backup_pipeline.catalogs import load_catalogs
-    from backup_pipeline.operations.prune.plan import prune_request
-
-    catalogs, versions = load_catalogs(at.settings.catalogs), versions or at.settings.prune_versions
-    return prune_request(name, catalogs, at.actor, versions)
+    catalogs, versions = catalog_files.load_catalogs(at.settings.catalogs), versions or at.settings.prune_versions
+    return plan.prune_request(name, catalogs, at.actor, versions)

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import FromStore, OfCatalog, invoked_settings, opened, print_json, print_line
+from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.restore.model import Which
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import note_console
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.download import KeyCheck
     from backup_pipeline.settings import Settings
+
+with lazily():
+    from backup_pipeline.formats import keys
+    from backup_pipeline.operations import browse, download
+    from backup_pipeline.wiring import addresses, stores
+
 
 key_app = typer.Typer(
     name="key",
@@ -42,12 +50,8 @@ def new(
 
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
-    from backup_pipeline.formats.keys import new_identity
-    from backup_pipeline.operations.download import write_key
-    from backup_pipeline.wiring.addresses import utc_now
-
-    secret, recipient = new_identity()
-    write_key(to, secret, recipient, utc_now())
+    secret, recipient = keys.new_identity()
+    download.write_key(to, secret, recipient, addresses.utc_now())
     print_line(recipient)
     note_console().print(f"The private key is in {to}. Whoever loses it loses the backups: keep a copy elsewhere.")
 
@@ -71,12 +75,8 @@ def seal(
 
     Exit codes: 0 made; 1 the file can not be written; 21 a file is there already: a key is never overwritten.
     """
-    from backup_pipeline.formats.keys import new_seal_key
-    from backup_pipeline.operations.download import write_key
-    from backup_pipeline.wiring.addresses import utc_now
-
-    secret, public = new_seal_key()
-    write_key(to, secret, public, utc_now())
+    secret, public = keys.new_seal_key()
+    download.write_key(to, secret, public, addresses.utc_now())
     print_line(public)
     note_console().print(f"The private key is in {to}. Set BACKUP_SEAL_KEY_FILE to it where backups are made.")
 
@@ -130,10 +130,7 @@ def _with_identity(settings: Settings, identity: Path | None) -> Settings:
 
 
 def _print_holders(settings: Settings) -> None:
-    from backup_pipeline.core.errors import DecryptError
-    from backup_pipeline.wiring.stores import open_cipher
-
-    holders = open_cipher(settings).holders
+    holders = stores.open_cipher(settings).holders
     if not holders:
         message = "No key is set here."
         raise DecryptError(message, do="Name its file with --identity, or set BACKUP_AGE_IDENTITY_FILE.")
@@ -142,11 +139,7 @@ def _print_holders(settings: Settings) -> None:
 
 
 def _checked(backup: str, settings: Settings, catalog: str | None, store: Which) -> KeyCheck:
-    from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.download import check_key
-    from backup_pipeline.wiring.stores import open_cipher
-
-    cipher = open_cipher(settings)
+    cipher = stores.open_cipher(settings)
     with opened(catalog) as at:
-        attempt = find_backup(backup, at.ledger, catalog=catalog)
-        return check_key(attempt, at.store(store), cipher, at.audit())
+        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
+        return download.check_key(attempt, at.store(store), cipher, at.audit())

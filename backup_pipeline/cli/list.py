@@ -16,7 +16,10 @@ from backup_pipeline.cli.options import (
     opened,
     print_json,
 )
+from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import parse_backup_id
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.backup import audit_document, backup_document, backups_document
 from backup_pipeline.presentation.rows import attempt_json, copy_json
 from backup_pipeline.presentation.terminal import draw, note_console
@@ -24,6 +27,9 @@ from backup_pipeline.presentation.terminal import draw, note_console
 if TYPE_CHECKING:
     from backup_pipeline.core.manifest import StoredManifest
     from backup_pipeline.core.ports import Ledger
+
+with lazily():
+    from backup_pipeline.operations import browse
 
 
 def audit(
@@ -60,14 +66,11 @@ def audit(
 
 
 def _wanted(backup: str | None, ledger: Ledger, catalog: str | None) -> str | None:
-    from backup_pipeline.core.names import parse_backup_id
-    from backup_pipeline.operations.browse import LATEST, find_backup
-
     if backup is None:
         return None
-    if backup != LATEST:
+    if backup != browse.LATEST:
         return str(parse_backup_id(backup))
-    return find_backup(backup, ledger, catalog=catalog).backup_id
+    return browse.find_backup(backup, ledger, catalog=catalog).backup_id
 
 
 def list_backups(
@@ -131,10 +134,8 @@ def show(
 
     Exit codes: 0 shown; 1 the ledger can not be read; 2 that is no backup id; 10 there is no such backup.
     """
-    from backup_pipeline.operations.browse import find_backup
-
     with opened(catalog) as at:
-        attempt = find_backup(backup, at.ledger, catalog=catalog)
+        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
         audits = list(reversed(at.ledger.audits(attempt.backup_id)))
         copies = at.ledger.copies.list(backup_id=attempt.backup_id)
         manifest, problem = _manifest(at, attempt)
@@ -150,10 +151,7 @@ def show(
 
 def _manifest(at: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:
     """The manifest, or why there is none to be had: what the ledger knows is worth showing all the same."""
-    from backup_pipeline.core.errors import BackupError
-    from backup_pipeline.operations.browse import stored_manifest
-
     try:
-        return stored_manifest(attempt, at.store()), None
+        return browse.stored_manifest(attempt, at.store()), None
     except BackupError as error:
         return None, error.what

@@ -19,8 +19,10 @@ import typer
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, UsageError
 from backup_pipeline.core.restore.model import FIRST, SECOND, Which
+from backup_pipeline.core.restore.requests import protected_name
 from backup_pipeline.core.retention.prune import Versions
 from backup_pipeline.core.text import acts
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import note_console
 from backup_pipeline.settings import Settings
 
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
     from backup_pipeline.core.catalog.model import Catalog
     from backup_pipeline.core.ports import Ledger, Ports, Store
     from backup_pipeline.ledger.backups import SqlLedger
-    from backup_pipeline.operations.download import AuditTrail
-    from backup_pipeline.wiring.addresses import LedgerClock
+
+with lazily():
+    from backup_pipeline import catalogs
+    from backup_pipeline.operations import download
+    from backup_pipeline.wiring import addresses, embedded, stores
+    from backup_pipeline.wiring import ports as wiring_ports
 
 
 _NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
@@ -119,20 +125,15 @@ def invoked_settings() -> Settings:
 
 def chosen_catalog(settings: Settings, name: str | None) -> Catalog:
     """The catalog of that name, else the one of the settings; NotFoundError when there is none."""
-    from backup_pipeline.catalogs import load_catalogs, named_catalog
-
     wanted = settings.catalog if name is None else name
-    return named_catalog(wanted, load_catalogs(settings.catalogs), settings.catalogs)
+    return catalogs.named_catalog(wanted, catalogs.load_catalogs(settings.catalogs), settings.catalogs)
 
 
 def check_known(settings: Settings, ledger: Ledger, name: str | None) -> None:
     """NotFoundError unless the catalog is declared, or the ledger knows it: it may have been declared once."""
     if name is None or ledger.list(catalog=name, limit=1):
         return
-    from backup_pipeline.catalogs import load_catalogs, named_catalog
-    from backup_pipeline.core.restore.requests import protected_name
-
-    named_catalog(protected_name(name), load_catalogs(settings.catalogs), settings.catalogs)
+    catalogs.named_catalog(protected_name(name), catalogs.load_catalogs(settings.catalogs), settings.catalogs)
 
 
 @dataclass(frozen=True)
@@ -143,48 +144,34 @@ class Opened:
     ledger: SqlLedger
 
     @cached_property
-    def clock(self) -> LedgerClock:
+    def clock(self) -> addresses.LedgerClock:
         """The present, as the ledger has it."""
-        from backup_pipeline.wiring.addresses import LedgerClock
-
-        return LedgerClock(self.ledger)
+        return addresses.LedgerClock(self.ledger)
 
     @property
     def actor(self) -> Actor:
         """Who asks, as the audit will name them."""
-        from backup_pipeline.wiring.addresses import os_user
-
-        return os_user()
+        return addresses.os_user()
 
     def store(self, which: Which = FIRST) -> Store:
         """The store of the backups: the first, or the second.
 
         Of the second is said on stderr that it is read: what comes may be older than what the first one has.
         """
-        from backup_pipeline.wiring.stores import noted_in
-
         if which == SECOND:
-            from backup_pipeline.wiring.stores import the_second
-
-            second = the_second(self.settings, noted_in(self.ledger))
+            second = stores.the_second(self.settings, stores.noted_in(self.ledger))
             note_console().print(f"From the second store, {second.url}.", markup=False)
             return second.store
-        from backup_pipeline.wiring.stores import open_settings_store
-
-        return open_settings_store(self.settings, used=noted_in(self.ledger))
+        return stores.open_settings_store(self.settings, used=stores.noted_in(self.ledger))
 
     @cached_property
     def ports(self) -> Ports:
         """Everything that operations reach the world through; nobody watches their progress."""
-        from backup_pipeline.wiring.ports import ports_over
+        return wiring_ports.ports_over(self.ledger, self.settings)
 
-        return ports_over(self.ledger, self.settings)
-
-    def audit(self) -> AuditTrail:
+    def audit(self) -> download.AuditTrail:
         """Where it is written down that somebody took a backup out."""
-        from backup_pipeline.operations.download import AuditTrail
-
-        return AuditTrail(self.ledger, self.clock, self.actor)
+        return download.AuditTrail(self.ledger, self.clock, self.actor)
 
 
 @contextmanager
@@ -195,10 +182,7 @@ def opened(catalog: str | None = None) -> Iterator[Opened]:
 
     NotFoundError where `catalog` is neither declared nor in the ledger.
     """
-    from backup_pipeline.wiring.embedded import ledger_ready
-    from backup_pipeline.wiring.ports import open_current_ledger
-
-    with ledger_ready(invoked_settings()) as settings, open_current_ledger(settings) as ledger:
+    with embedded.ledger_ready(invoked_settings()) as settings, wiring_ports.open_current_ledger(settings) as ledger:
         check_known(settings, ledger, catalog)
         yield Opened(settings, ledger)
 

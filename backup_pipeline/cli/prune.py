@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import EarlierVersions, Opened, PlanAsJson, opened, print_json
+from backup_pipeline.cli.options import EarlierVersions, Opened, PlanAsJson, chosen_catalog, opened, print_json
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.retention.prune import PrunePlan, Versions
+from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.prune.perform import PruneReport
 from backup_pipeline.presentation.prune import plan_document, report_document
 from backup_pipeline.presentation.terminal import draw, note_console
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup_pipeline.operations.prune.plan import PruneRequest
+
+with lazily():
+    from backup_pipeline.operations.prune import perform
+    from backup_pipeline.operations.prune import plan as prune_plan
 
 
 def prune(
@@ -49,11 +54,9 @@ def prune(
     it is locked, versioned or may not be deleted, and each object is told; 10 there is no such catalog; 11 somebody
     else writes the catalog; 21 the clock is wrong, or that of a backup was.
     """
-    from backup_pipeline.operations.prune.perform import prune_catalog
-
     with opened() as at:
         requests = _requests(at, catalog, versions)
-        plans, reports = prune_catalog(
+        plans, reports = perform.prune_catalog(
             requests, at.ports, confirmed=confirm, show=lambda plan: None if as_json else draw(plan_document(plan))
         )
     if as_json:
@@ -62,10 +65,9 @@ def prune(
 
 
 def _requests(at: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:
-    from backup_pipeline.cli.options import chosen_catalog
-    from backup_pipeline.operations.prune.plan import prune_requests
-
-    return prune_requests(chosen_catalog(at.settings, name), at.actor, versions or at.settings.prune_versions)
+    return prune_plan.prune_requests(
+        chosen_catalog(at.settings, name), at.actor, versions or at.settings.prune_versions
+    )
 
 
 def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, told: bool) -> None:

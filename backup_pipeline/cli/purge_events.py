@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import invoked_settings, print_json
+from backup_pipeline.cli.options import invoked_settings, parse_duration, print_json
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.document import Minute, document, line, size, text_of
 from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from backup_pipeline.orchestration.purge import PurgePlan
+
+with lazily():
+    import dagster as dg
+
+    from backup_pipeline.orchestration import purge
+    from backup_pipeline.wiring import addresses, embedded
 
 
 def purge_events(
@@ -38,17 +46,11 @@ def purge_events(
 
     Exit codes: 0 done, or shown; 1 Dagster's storage can not be read; 2 wrong request; 10 nothing was ever set up here.
     """
-    import dagster as dg
-
-    from backup_pipeline.orchestration.purge import plan_purge, purge
-    from backup_pipeline.wiring.addresses import utc_now
-    from backup_pipeline.wiring.embedded import dagster_ready
-
     settings = invoked_settings()
     age = _age(older_than, settings)
-    with dagster_ready(settings), dg.DagsterInstance.get() as instance:
-        plan = plan_purge(instance, age, utc_now())
-        removed = purge(instance, plan) if confirm else 0
+    with embedded.dagster_ready(settings), dg.DagsterInstance.get() as instance:
+        plan = purge.plan_purge(instance, age, addresses.utc_now())
+        removed = purge.purge(instance, plan) if confirm else 0
     if as_json:
         print_json({"ended_before": plan.before, "runs": plan.runs, "events": plan.events, "removed": removed})
         return
@@ -56,10 +58,6 @@ def purge_events(
 
 
 def _age(older_than: str, settings: Settings) -> timedelta:
-    from datetime import timedelta
-
-    from backup_pipeline.cli.options import parse_duration
-
     return parse_duration(older_than) if older_than else timedelta(days=settings.keep_events_days)
 
 

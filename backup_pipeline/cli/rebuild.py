@@ -9,13 +9,22 @@ import typer
 
 from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, invoked_settings, print_json
 from backup_pipeline.core.errors import PartialError
+from backup_pipeline.core.layout import backups_prefix
+from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.restore.model import SECOND, Which
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.health import rebuild_document
 from backup_pipeline.presentation.terminal import draw, note_console, result_console
 
 if TYPE_CHECKING:
     from backup_pipeline.core.rebuild import RebuildPlan
-    from backup_pipeline.operations.rebuild import RebuildReport, RebuildRequest
+    from backup_pipeline.operations.rebuild import RebuildReport
+
+with lazily():
+    from backup_pipeline import catalogs
+    from backup_pipeline.operations import rebuild as operations_rebuild
+    from backup_pipeline.wiring import embedded, stores
+    from backup_pipeline.wiring import ports as wiring_ports
 
 
 def rebuild(
@@ -57,39 +66,30 @@ def rebuild(
     Exit codes: 0 shown, or written; 1 store or ledger can not be read or written; 2 wrong request; 3 something can
     not be settled, and each is told; 10 there is no such catalog.
     """
-    from backup_pipeline.core.layout import backups_prefix
-    from backup_pipeline.core.names import parse_backup_id
-    from backup_pipeline.operations.rebuild import plan_rebuild
-    from backup_pipeline.operations.rebuild import rebuild as carry_out
-    from backup_pipeline.wiring.embedded import empty_or_there
-    from backup_pipeline.wiring.ports import open_ledger, ports_over
-
     ids = [str(parse_backup_id(each)) for each in accept or ()]
-    with empty_or_there(invoked_settings()) as settings, open_ledger(settings) as ledger:
-        ports = ports_over(ledger, settings, store=store)
+    with embedded.empty_or_there(invoked_settings()) as settings, wiring_ports.open_ledger(settings) as ledger:
+        ports = wiring_ports.ports_over(ledger, settings, store=store)
         request = _request(Opened(settings, ledger), catalog, ids, store)
         if catalog is not None and not any(ports.store.list(backups_prefix(catalog))):
             check_known(settings, ledger, catalog)
-        plan = plan_rebuild(request, ports)
+        plan = operations_rebuild.plan_rebuild(request, ports)
         if not as_json:
             draw(rebuild_document(plan))
-        report = carry_out(plan, request, ports) if confirm else None
+        report = operations_rebuild.rebuild(plan, request, ports) if confirm else None
     if as_json:
         print_json({"plan": plan.as_json(), "report": report.as_json() if report else None})
     _end(plan, report, told=as_json)
 
 
-def _request(at: Opened, catalog: str | None, accepted: Sequence[str], store: Which) -> RebuildRequest:
-    from backup_pipeline.catalogs import load_catalogs
-    from backup_pipeline.operations.rebuild import RebuildRequest
-    from backup_pipeline.wiring.stores import open_seal_keys
-
-    return RebuildRequest(
+def _request(
+    at: Opened, catalog: str | None, accepted: Sequence[str], store: Which
+) -> operations_rebuild.RebuildRequest:
+    return operations_rebuild.RebuildRequest(
         actor=at.actor,
         catalog=catalog,
-        catalogs=load_catalogs(at.settings.catalogs),
+        catalogs=catalogs.load_catalogs(at.settings.catalogs),
         from_second=store == SECOND,
-        seals=bool(open_seal_keys(at.settings).accepted),
+        seals=bool(stores.open_seal_keys(at.settings).accepted),
         accepted=frozenset(accepted),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +14,19 @@ from backup_pipeline.core.due import Calendar
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.statistics import Statistics
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.document import document, joined, line
 from backup_pipeline.presentation.statistics import calendar_document, statistics_document
 from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
     from backup_pipeline.core.catalog.model import Catalog
+
+with lazily():
+    from backup_pipeline import catalogs
+    from backup_pipeline.operations import browse
+    from backup_pipeline.operations import stats as operations_stats
+    from backup_pipeline.wiring import ports
 
 
 def stats(
@@ -68,35 +77,28 @@ def stats(
 
 
 def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
-    from dataclasses import replace
-
-    from backup_pipeline.operations.stats import catalog_statistics, counted_rows, stored_bytes
-
     now = at.clock()
-    rows = counted_rows(at.ledger, catalog=wanted, now=now, days=days)
+    rows = operations_stats.counted_rows(at.ledger, catalog=wanted, now=now, days=days)
     names = sorted({row.catalog for row in rows if row.status is not Status.EXPECTED})
     if wanted is not None and not names:
         message = f"There is no backup of catalog {wanted}."
         raise NotFoundError(message, do="`backup-pipeline stats` without --catalog shows those that have backups.")
     declared = _declared(at)
-    found = [catalog_statistics(rows, name, declared.get(name), now=now, days=days) for name in names]
-    return [replace(one, stored=stored_bytes(at.store(), one.catalog)) for one in found] if measure else found
+    found = [operations_stats.catalog_statistics(rows, name, declared.get(name), now=now, days=days) for name in names]
+    return (
+        [replace(one, stored=operations_stats.stored_bytes(at.store(), one.catalog)) for one in found]
+        if measure
+        else found
+    )
 
 
 def _declared(at: Opened) -> dict[str, Catalog]:
-    from backup_pipeline.catalogs import load_catalogs
-
-    return load_catalogs(at.settings.catalogs)
+    return catalogs.load_catalogs(at.settings.catalogs)
 
 
 def _print_metrics() -> None:
-    import sys
-
-    from backup_pipeline.operations.stats import prometheus_text
-    from backup_pipeline.wiring.ports import metrics_now
-
     with opened() as at:
-        text = prometheus_text(metrics_now(at.settings, at.ledger))
+        text = operations_stats.prometheus_text(ports.metrics_now(at.settings, at.ledger))
     sys.stdout.write(text)
 
 
@@ -129,12 +131,9 @@ def calendar(
 
 
 def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:
-    from backup_pipeline.operations.browse import calendar_of
-    from backup_pipeline.wiring.ports import watched
-
     with opened() as at:
         now = at.clock()
-        return [calendar_of(catalog, at.ledger, now, days=days) for catalog in watched(at.settings, names)]
+        return [browse.calendar_of(catalog, at.ledger, now, days=days) for catalog in ports.watched(at.settings, names)]
 
 
 def _plain(calendar: Calendar) -> dict[str, object]:

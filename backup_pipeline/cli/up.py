@@ -9,12 +9,19 @@ import typer
 
 from backup_pipeline.cli.options import invoked_settings, opened
 from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.verification import age
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import SafeConsole, note_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from backup_pipeline.core.due import Freshness
     from backup_pipeline.wiring.processes import Up
+
+with lazily():
+    from backup_pipeline.operations import due
+    from backup_pipeline.web import app
+    from backup_pipeline.wiring import embedded, ports, processes
 
 
 def demo(
@@ -34,11 +41,11 @@ def demo(
 
     Exit codes: 0 created, or there already; 1 failed; 2 wrong request.
     """
-    from backup_pipeline.wiring.embedded import demo_database
-
     console = SafeConsole(stderr=True)
     settings = invoked_settings()
-    created = demo_database(settings, lambda line: console.print(line, highlight=False), scale=scale, again=again)
+    created = embedded.demo_database(
+        settings, lambda line: console.print(line, highlight=False), scale=scale, again=again
+    )
     if not created:
         console.print("The demo database is there already; --again makes it anew.", highlight=False)
 
@@ -64,13 +71,10 @@ def serve(
 
     Exit codes: 0 stopped by Ctrl-C; 1 the ledger can not be opened; 2 wrong request, or the port is taken.
     """
-    from backup_pipeline.web.app import serve_console
-    from backup_pipeline.wiring.processes import refuse_taken_port
-
-    refuse_taken_port(host, port)
+    processes.refuse_taken_port(host, port)
     with opened() as at:
         note_console().print(f"Freshness: http://{host}:{port}/healthz/freshness  (Ctrl-C stops)", markup=False)
-        serve_console(at.settings, at.ledger, host, port)
+        app.serve_console(at.settings, at.ledger, host, port)
 
 
 def up(
@@ -99,22 +103,19 @@ def up(
     Exit codes: 0 stopped by Ctrl-C; 1 something did not start, or ended by itself; 2 wrong request, or a port is taken;
     11 another one runs in this home.
     """
-    from backup_pipeline.wiring.embedded import check_settings, prepared
-    from backup_pipeline.wiring.processes import Addresses, Up, only_one, run_dagster
-
     console = SafeConsole(stderr=True)
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    settings, at = invoked_settings(), Addresses(host, port, console_port)
-    check_settings(settings)
-    with only_one(settings.home, {"ui": at.ui}) as lock:
+    settings, at = invoked_settings(), processes.Addresses(host, port, console_port)
+    embedded.check_settings(settings)
+    with processes.only_one(settings.home, {"ui": at.ui}) as lock:
         at.check_free()
-        with prepared(settings, tell) as ready:
+        with embedded.prepared(settings, tell) as ready:
             tell("Starting Dagster.")
-            started = Up(at, settings.home, lock)
-            run_dagster(started, tell, lambda: tell("\n".join(_summary(started, ready))))
+            started = processes.Up(at, settings.home, lock)
+            processes.run_dagster(started, tell, lambda: tell("\n".join(_summary(started, ready))))
 
 
 def _summary(up: Up, settings: Settings) -> Iterator[str]:
@@ -127,12 +128,9 @@ def _summary(up: Up, settings: Settings) -> Iterator[str]:
 
 
 def _catalogs(settings: Settings) -> Iterator[str]:
-    from backup_pipeline.operations.due import look_at_all
-    from backup_pipeline.wiring.ports import open_ledger, ports_over, watched
-
     try:
-        with open_ledger(settings) as ledger:
-            stands = look_at_all(watched(settings), ports_over(ledger, settings))
+        with ports.open_ledger(settings) as ledger:
+            stands = due.look_at_all(ports.watched(settings), ports.ports_over(ledger, settings))
     except BackupError as error:
         yield f"Backups      not known: {error.what}"
         return
@@ -140,8 +138,6 @@ def _catalogs(settings: Settings) -> Iterator[str]:
 
 
 def _stand(one: Freshness) -> str:
-    from backup_pipeline.core.verification import age
-
     newest = f"newest {age(one.newest_at, one.at)}" if one.newest_at else "none yet"
     following = f"next {one.next_due:%Y-%m-%d %H:%M} UTC" if one.next_due else "no schedule"
     return f"{one.catalog}: {newest}, {following}" + (", OVERDUE" if one.overdue else "")

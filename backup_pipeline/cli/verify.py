@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import Backup, FromStore, OfCatalog, Opened, opened, parse_duration, print_json
+from backup_pipeline.cli.progress import shown_progress
+from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
 from backup_pipeline.core.restore.model import Which
 from backup_pipeline.core.verification import Level, VerifyReport, parse_sample
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.presentation.verification import verification_document
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt
     from backup_pipeline.operations.verify import VerifyRequest
+
+with lazily():
+    from backup_pipeline import catalogs
+    from backup_pipeline.operations import browse, copy
+    from backup_pipeline.operations import verify as operations_verify
+    from backup_pipeline.wiring import addresses
 
 
 _CHECKED = (Level.PRESENT, Level.BYTES, Level.CONTENTS, Level.REFERENCES)
@@ -90,14 +99,13 @@ def parse_level(text: str) -> Level:
     raise UsageError(message, do=f"Use one of {names}. Level 4 (restored) is what a restore drill gives a backup.")
 
 
-def _request(level: str, sample: str | None, seed: str | None, max_duration: str | None) -> VerifyRequest:
-    from backup_pipeline.operations.verify import VerifyRequest
-    from backup_pipeline.wiring.addresses import utc_now
-
-    return VerifyRequest(
+def _request(
+    level: str, sample: str | None, seed: str | None, max_duration: str | None
+) -> operations_verify.VerifyRequest:
+    return operations_verify.VerifyRequest(
         level=parse_level(level),
         sample=parse_sample(sample) if sample else None,
-        seed=seed or f"{utc_now():%Y-%m-%d}",
+        seed=seed or f"{addresses.utc_now():%Y-%m-%d}",
         max_duration=parse_duration(max_duration) if max_duration else None,
     )
 
@@ -105,25 +113,17 @@ def _request(level: str, sample: str | None, seed: str | None, max_duration: str
 def _verified(
     at: Opened, backup: str, catalog: str | None, request: VerifyRequest, store: Which
 ) -> tuple[Attempt, VerifyReport]:
-    from backup_pipeline.cli.progress import shown_progress
-    from backup_pipeline.operations.browse import find_backup
-    from backup_pipeline.operations.copy import verify_copy
-    from backup_pipeline.operations.verify import verify_attempt
-
-    attempt = find_backup(backup, at.ledger, catalog=catalog)
+    attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
     with shown_progress(note_console()) as progress:
         ports = replace(at.ports, store=at.store(store), progress=progress)
-        verify_one = verify_copy if store == "second" else verify_attempt
+        verify_one = copy.verify_copy if store == "second" else operations_verify.verify_attempt
         return attempt, verify_one(attempt, request, ports, actor=at.actor)
 
 
 def _stale(at: Opened, attempt: Attempt) -> StaleError | None:
     """Whether the newest backup is too old; a catalog that is not there any more promises nothing."""
-    from backup_pipeline.catalogs import load_catalogs
-    from backup_pipeline.core.due import staleness
-
     try:
-        catalog = load_catalogs(at.settings.catalogs)[attempt.catalog]
+        catalog = catalogs.load_catalogs(at.settings.catalogs)[attempt.catalog]
     except (CatalogError, KeyError) as error:
         why = error.what if isinstance(error, BackupError) else f"it is not in {at.settings.catalogs}."
         note_console().print(

@@ -27,7 +27,12 @@ from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.readme import readme_text
 from backup_pipeline.formats.sheet import SheetWriter
 from backup_pipeline.formats.streams import use_jemalloc
-from backup_pipeline.formats.tables import copy_rows
+from backup_pipeline.formats.tables import copy_rows, read_rows
+from backup_pipeline.lazy import lazily
+
+with lazily():
+    from backup_pipeline.formats import xlsx
+
 
 _PAGES_WAITING = 2
 """How many pages a writer may be behind: this, and the size of a page, bound the memory."""
@@ -147,9 +152,7 @@ class FileFormats:
         """Write the backup that `manifest` describes and `bundle` holds into `target`, in the form `kind`."""
         match kind:
             case Rendering.XLSX:
-                from backup_pipeline.formats.xlsx import write_xlsx
-
-                write_xlsx(target, bundle_sheets(manifest, bundle))
+                xlsx.write_xlsx(target, bundle_sheets(manifest, bundle))
             case Rendering.CSV:
                 target.writelines(combined_csv(bundle_sheets(manifest, bundle)))
             case Rendering.JSON:
@@ -165,6 +168,4 @@ class FileFormats:
 
     def rows(self, files: Iterable[tuple[FileEntry, bytes]], table: TableEntry, where: str) -> pa.Table:
         """The rows of the plain Parquet `files` of `table`, as they were written."""
-        from backup_pipeline.formats.tables import read_rows
-
         return read_rows(files, table, where)

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import date
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,11 @@ from backup_pipeline.core.plans import DAYS_BEFORE_2000, US_BEFORE_2000
 from backup_pipeline.core.restore.columns import JSONB
 from backup_pipeline.formats.parquet import arrow_type
 from backup_pipeline.formats.sheet import far_texts, is_far
+from backup_pipeline.lazy import lazily
 from backup_pipeline.native import library
 
-if TYPE_CHECKING:
-    import pandas as pd
+with lazily():
+    import pandas as pd  # takes longer to load than most tables to read
 
 
 _LENGTH, _FIELDS = 4, 2
@@ -354,8 +355,6 @@ def as_pandas(rows: pa.Table) -> pd.DataFrame:
     times with one of a year that Python has not (after 9999), which could not even be printed. `attrs` are the
     metadata of the schema.
     """
-    import pandas as pd  # takes longer to load than most tables to read; who wants Arrow needs none of it
-
     columns = [_for_pandas(column) for column in rows.columns]
     shown = pa.Table.from_arrays(columns, names=rows.column_names)
     frame: pd.DataFrame = shown.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)

@@ -17,7 +17,14 @@ from sqlalchemy.exc import DBAPIError
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports import Clock
+from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger.connect import CONNECT_SECONDS, ledger_engine, ledger_errors, ledger_url, sqlstate
+
+with lazily():
+    from alembic import command
+    from alembic import config as alembic_config
+    from alembic import util as alembic_util
+
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -188,16 +195,12 @@ def _readonly(connection: Connection) -> tuple[str, ...]:
 
 def run_migrations(connection: Connection) -> None:
     """Migrate up to the newest revision; LedgerError when the ledger is at one that this code does not know."""
-    from alembic import command  # loaded only where a ledger is behind
-    from alembic.config import Config
-    from alembic.util import CommandError
-
-    config = Config()
+    config = alembic_config.Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
-    except CommandError as error:
+    except alembic_util.CommandError as error:
         found = current_revision(connection)
         message = f"The ledger is at revision {found}, which this version of the code does not know."
         newer = "Install the newer version of backup-pipeline that migrated it."

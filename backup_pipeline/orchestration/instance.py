@@ -24,10 +24,15 @@ from dagster_postgres import DagsterPostgresStorage
 
 from backup_pipeline.core.doctor import Line, ok, problem, warning
 from backup_pipeline.core.errors import UsageError
+from backup_pipeline.lazy import lazily
 from backup_pipeline.orchestration.keys import OWNER_TAG, read_owner_tag
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import is_alive_here
 from backup_pipeline.wiring.private import close_dagster
+
+with lazily():
+    from dagster_aws.s3 import compute_log_manager
+
 
 _S3_PREFIX = "dagster"
 
@@ -72,9 +77,7 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
         close_dagster(home)
         if settings.compute_log_bucket is None:
             return LocalComputeLogManager(base_dir=str(home / "compute_logs"), inst_data=inst_data)
-        from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
-
-        return S3ComputeLogManager(
+        return compute_log_manager.S3ComputeLogManager(
             bucket=settings.compute_log_bucket,
             prefix=_S3_PREFIX,
             endpoint_url=settings.s3_endpoint_url,

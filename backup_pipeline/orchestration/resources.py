@@ -13,6 +13,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.restore.model import FIRST, Which
+from backup_pipeline.lazy import lazily
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import store_url
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.restore.requests import TargetDatabase
     from backup_pipeline.wiring.restore import NamedTarget
 
+with lazily():
+    from dagster_aws import s3 as dagster_s3
+
+    from backup_pipeline.wiring import restore
+
 
 class NoS3(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
     """The store of this installation is a directory."""
@@ -33,9 +39,7 @@ def s3_resource(settings: Settings) -> "S3Resource | NoS3":
     """S3 as the settings say; credentials come from the usual AWS chain and never stand in Dagster's config."""
     if not store_url(settings).startswith("s3:"):
         return NoS3()
-    from dagster_aws.s3 import S3Resource
-
-    return S3Resource(endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region)
+    return dagster_s3.S3Resource(endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region)
 
 
 def s3_settings_of(resource: Any) -> S3Settings | None:
@@ -107,8 +111,6 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         self, catalog: Catalog, target: "NamedTarget", *, store: Which = FIRST
     ) -> Iterator[tuple["TargetDatabase", Ports]]:
         """The target of a restore, and the ports of one that reads `store`. Nothing connects before it is used."""
-        from backup_pipeline.wiring.restore import open_restore
-
         progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
-        with open_restore(self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store) as opened:
-            yield opened
+        with restore.open_restore(self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store) as it:
+            yield it

@@ -10,10 +10,16 @@ from backup_pipeline.core.errors import SettingsError, StoreError
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.retention.prune import Removals
 from backup_pipeline.core.text import redact_url
+from backup_pipeline.lazy import lazily
 from backup_pipeline.stores.directory import DirectoryRemovals, DirectoryStore, PlainRemovals
 from backup_pipeline.stores.keys import check_key
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.stores.wrappers import innermost
+
+with lazily():
+    from backup_pipeline.stores.s3 import administration
+    from backup_pipeline.stores.s3 import store as s3_store
+
 
 ALLOWED = "file:///absolute/path or s3://bucket/prefix"
 
@@ -30,9 +36,7 @@ def open_store(url: str, s3: S3Settings) -> Store:
         case "file":
             return DirectoryStore(_path(url))
         case "s3":
-            from backup_pipeline.stores.s3.store import S3Store  # boto3 is loaded only where it is used
-
-            return S3Store(parts.netloc, _prefix(url), s3)
+            return s3_store.S3Store(parts.netloc, _prefix(url), s3)
     raise _refusal(url, f"the scheme {parts.scheme!r} is unknown" if parts.scheme else "it has no scheme")
 
 
@@ -61,21 +65,15 @@ def removals_of(store: Store) -> Removals:
     inner = innermost(store)
     if isinstance(inner, DirectoryStore):
         return DirectoryRemovals(store, inner.root)
-    from backup_pipeline.stores.s3.administration import S3Removals
-    from backup_pipeline.stores.s3.store import S3Store
-
-    if isinstance(inner, S3Store):
-        return S3Removals(inner.bucket, inner.prefix, inner.settings)
+    if isinstance(inner, s3_store.S3Store):
+        return administration.S3Removals(inner.bucket, inner.prefix, inner.settings)
     return PlainRemovals(store)
 
 
 def bucket_of(store: Store) -> Bucket | None:
     """How the bucket behind `store` is examined; None where there is no bucket."""
-    from backup_pipeline.stores.s3.administration import ExaminedBucket
-    from backup_pipeline.stores.s3.store import S3Store
-
     inner = innermost(store)
-    return ExaminedBucket(inner) if isinstance(inner, S3Store) else None
+    return administration.ExaminedBucket(inner) if isinstance(inner, s3_store.S3Store) else None
 
 
 def folder_of(store: Store) -> str | None:

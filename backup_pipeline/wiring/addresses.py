@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import threading
 import time
@@ -27,8 +28,6 @@ def os_user() -> Actor:
 
     Not what USER, LOGNAME or an option say: whoever approves a restore, holds a backup or takes one out is this one.
     """
-    import pwd  # not on every system; the others have no such names
-
     uid = os.geteuid()
     try:
         return command_line(pwd.getpwuid(uid).pw_name)

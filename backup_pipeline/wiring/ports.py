@@ -23,6 +23,7 @@ from backup_pipeline.core.metrics import Metric
 from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.restore.model import FIRST, SECOND, Which
+from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.migrate import bring_up_to_date
@@ -49,6 +50,9 @@ from backup_pipeline.wiring.stores import (
     s3_settings,
     the_second,
 )
+
+with lazily():
+    from backup_pipeline.formats import decoder
 
 
 @contextmanager
@@ -202,9 +206,7 @@ def open_settings_alerter(settings: Settings) -> Alerter:
 
 def open_decoder(spool: Path) -> Decoder:
     """What decodes a backup's files; what does not fit into memory goes into files under `spool`."""
-    from backup_pipeline.formats.decoder import FileDecoder
-
-    return FileDecoder(spool)
+    return decoder.FileDecoder(spool)
 
 
 def is_alive_here(owner: Owner) -> bool:

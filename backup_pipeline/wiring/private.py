@@ -9,7 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE
 
+from backup_pipeline.lazy import lazily
 from backup_pipeline.settings import Settings
+
+with lazily():
+    from backup_pipeline.wiring import addresses
+
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +45,12 @@ def close_folders(settings: Settings) -> None:
 
     An earlier version, or somebody's own hand, may have made them. What lies in them is closed by them.
     """
-    from backup_pipeline.wiring.addresses import work_dir
-
     home = settings.home
     ours = [home / "dagster", *([] if settings.store else [home / "store"])]
-    for folder, mode in [(home, folder_mode()), (work_dir(settings), folder_mode()), *((one, 0o700) for one in ours)]:
-        _close(folder, mode)
+    for folder in (home, addresses.work_dir(settings)):
+        _close(folder, folder_mode())
+    for folder in ours:
+        _close(folder, 0o700)
 
 
 def make_folder(folder: Path) -> None:

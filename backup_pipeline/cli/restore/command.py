@@ -19,6 +19,11 @@ from backup_pipeline.cli.options import (
 )
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.restore.model import FIRST, Mode, RestoreReport, RestoreRequest
+from backup_pipeline.lazy import lazily
+
+with lazily():
+    from backup_pipeline.cli.restore import terminal
+
 
 Tables = Annotated[list[str] | None, typer.Option("--table", "-T", help="Only this table; may be given several times.")]
 TargetUrl = Annotated[
@@ -237,7 +242,5 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
         )
     options = RestoreOptions(wanted, catalog, request, target_url, to_source, dry_run, ask, as_json)
     check_options(options)
-    from backup_pipeline.cli.restore.terminal import carry_out
-
     with opened(catalog) as installation:
-        carry_out(installation, options)
+        terminal.carry_out(installation, options)

@@ -8,9 +8,14 @@ import typer
 
 from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson, opened, print_json
 from backup_pipeline.core.restore.requests import RestoreStatus
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.restore import request_document, requests_document
 from backup_pipeline.presentation.rows import restore_json
 from backup_pipeline.presentation.terminal import draw, result_console
+
+with lazily():
+    from backup_pipeline.operations.restore import requests
+
 
 restores_app = typer.Typer(
     name="restores",
@@ -73,10 +78,8 @@ def show(
 
     Exit codes: 0 shown; 1 the ledger can not be read; 10 there is no such request.
     """
-    from backup_pipeline.operations.restore.requests import find_request
-
     with opened() as at:
-        row = find_request(number, at.ledger)
+        row = requests.find_request(number, at.ledger)
         audits = [event for event in reversed(at.ledger.audits(row.backup_id)) if event.detail.get("request") == row.id]
     if as_json:
         print_json({"request": restore_json(row), "audit": audits})
@@ -103,10 +106,8 @@ def approve(
     Exit codes: 0 approved; 1 it can not be approved any more; 10 there is no such request; 21 the same person asked
     for it.
     """
-    from backup_pipeline.operations.restore.requests import approve as approve_request
-
     with opened() as at:
-        row = approve_request(number, at.actor, at.ports, reason=reason)
+        row = requests.approve(number, at.actor, at.ports, reason=reason)
     line = (
         f"Restore request {row.id} is approved by {row.decided_actor}. Now: backup-pipeline restore --request {row.id}"
     )
@@ -127,10 +128,8 @@ def reject(
 
     Exit codes: 0 rejected; 1 it has begun or ended; 2 no reason; 10 there is no such request.
     """
-    from backup_pipeline.operations.restore.requests import reject as reject_request
-
     with opened() as at:
-        row = reject_request(number, at.actor, at.ports, reason=reason)
+        row = requests.reject(number, at.actor, at.ports, reason=reason)
     result_console().print(
         f"Restore request {row.id} is rejected by {row.decided_actor}.", markup=False, soft_wrap=True
     )
