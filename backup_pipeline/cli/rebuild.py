@@ -27,14 +27,17 @@ with lazily():
     from backup_pipeline.wiring import ports as wiring_ports
 
 
+Accepted = Annotated[
+    list[str] | None,
+    typer.Option(help="Take the manifest of this backup for right, whatever the ledger says; several times."),
+]
+
+
 def rebuild(
     *,
     catalog: Annotated[str | None, typer.Option(help="Only this catalog; default: all that lie in the store.")] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Write it, rather than only say so.")] = False,
-    accept: Annotated[
-        list[str] | None,
-        typer.Option(help="Take the manifest of this backup for right, whatever the ledger says; several times."),
-    ] = None,
+    accept: Accepted = None,
     store: FromStore = "first",
     as_json: PlanAsJson = False,
 ) -> None:
@@ -78,7 +81,7 @@ def rebuild(
         report = operations_rebuild.rebuild(plan, request, ports) if confirm else None
     if as_json:
         print_json({"plan": plan.as_json(), "report": report.as_json() if report else None})
-    _end(plan, report, told=as_json)
+    _end(plan, report, quiet=as_json)
 
 
 def _request(
@@ -94,12 +97,12 @@ def _request(
     )
 
 
-def _end(plan: RebuildPlan, report: RebuildReport | None, *, told: bool) -> None:
+def _end(plan: RebuildPlan, report: RebuildReport | None, *, quiet: bool) -> None:
     """Say what was done, or what to do next; PartialError when something could not be settled."""
-    if report is not None and not told:
-        said = f"Rows written: {len(report.written)}; copies noted: {report.copies}."
-        result_console().print(said, markup=False, soft_wrap=True)
-    if report is None and not plan.empty and not told:
+    if report is not None and not quiet:
+        written = f"Rows written: {len(report.written)}; copies noted: {report.copies}."
+        result_console().print(written, markup=False, soft_wrap=True)
+    if report is None and not plan.empty and not quiet:
         note_console().print("Nothing was written. To do it: backup-pipeline rebuild --confirm", markup=False)
     if report is not None and report.moved:
         what = f"{len(report.moved)} rows were changed by somebody else meanwhile: {report.moved[0].backup_id}."

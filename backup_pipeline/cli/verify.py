@@ -31,19 +31,23 @@ with lazily():
 _CHECKED = (Level.PRESENT, Level.BYTES, Level.CONTENTS, Level.REFERENCES)
 
 
+Depth = Annotated[str, typer.Option(help="How deep: 0 or present, 1 or bytes, 2 or contents, 3 or references.")]
+Share = Annotated[
+    str | None, typer.Option(help="Only a share of the tables, 10%, or a part of them, 2/7: the second of seven.")
+]
+Seed = Annotated[
+    str | None, typer.Option(help="Which tables a share is: the same seed, the same ones; default: the date.")
+]
+TimeLimit = Annotated[str | None, typer.Option(help="Stop after 90s, 30m, 2h; what is left is said.")]
+
+
 def verify(  # noqa: PLR0913  # options are arguments to Typer
     backup: Backup,
     *,
-    level: Annotated[
-        str, typer.Option(help="How deep: 0 or present, 1 or bytes, 2 or contents, 3 or references.")
-    ] = "2",
-    sample: Annotated[
-        str | None, typer.Option(help="Only a share of the tables, 10%, or a part of them, 2/7: the second of seven.")
-    ] = None,
-    seed: Annotated[
-        str | None, typer.Option(help="Which tables a share is: the same seed, the same ones; default: the date.")
-    ] = None,
-    max_duration: Annotated[str | None, typer.Option(help="Stop after 90s, 30m, 2h; what is left is said.")] = None,
+    level: Depth = "2",
+    sample: Share = None,
+    seed: Seed = None,
+    max_duration: TimeLimit = None,
     catalog: OfCatalog = None,
     store: FromStore = "first",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
