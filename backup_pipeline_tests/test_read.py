@@ -22,6 +22,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import DecryptError, SettingsError, UsageError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.ports import Formats, Store
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats
 from backup_pipeline.formats.files import FileFormats
@@ -184,7 +185,7 @@ def test_an_encrypted_file_that_was_changed_gives_nothing(
 ) -> None:
     cipher, raw = cipher_of(OWNER), DirectoryStore(tmp_path / "store")
     day = lab.back_up(EncryptedStore(raw, cipher, WrittenOutlines(None)), EncryptedFormats(FileFormats(), cipher))
-    key = PartitionPlace("lab", "kinds", day).file("part-00000.parquet.age")
+    key = PartitionPlace(Scope("lab"), "kinds", day).file("part-00000.parquet.age")
     raw.put(key, [cipher.encrypted(b"rows of somebody else")])  # anybody can encrypt to a public key
     settings.setenv("BACKUP_AGE_IDENTITY", OWNER_SECRET)
     with pytest.raises(VerificationError, match=r"part-00000.parquet.age is damaged: its SHA-256"):
@@ -200,7 +201,7 @@ def test_a_file_that_was_changed_gives_nothing(
     lab: Lab, settings: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     store = DirectoryStore(tmp_path / "store")
-    key = PartitionPlace("lab", "kinds", lab.back_up(store)).file("part-00000.parquet")
+    key = PartitionPlace(Scope("lab"), "kinds", lab.back_up(store)).file("part-00000.parquet")
     store.put(key, [change(store.get(key))])
     with pytest.raises(VerificationError, match=r"part-00000\.parquet (is damaged|has more bytes)") as caught:
         read_partition("lab", "kinds")
@@ -209,7 +210,7 @@ def test_a_file_that_was_changed_gives_nothing(
 
 def test_a_missing_file_is_no_shorter_table(lab: Lab, settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
-    store.delete([PartitionPlace("lab", "kinds", lab.back_up(store)).file("part-00000.parquet")])
+    store.delete([PartitionPlace(Scope("lab"), "kinds", lab.back_up(store)).file("part-00000.parquet")])
     with pytest.raises(VerificationError, match=r"part-00000\.parquet is missing"):
         read_partition("lab", "kinds")
 

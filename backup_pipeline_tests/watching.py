@@ -16,6 +16,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import settle
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.schedule import last_due, local_date
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import Webhook, free_port, http_server
@@ -58,7 +59,7 @@ class Watched:
     def backed_up(self, at: datetime) -> Attempt:
         """A good full backup that began at that time, of the day it then was where the catalog is."""
         day = local_date(at, self.catalog.timezone)
-        row = attempt(f"good at {at:%F %T}", catalog="shop", created_at=at, started_at=at, partition_date=day)
+        row = attempt(f"good at {at:%F %T}", scope=Scope("shop"), created_at=at, started_at=at, partition_date=day)
         self.ledger.begin(row)
         counts = {"goods": 500, "sold": 2000}
         self.ledger.end(

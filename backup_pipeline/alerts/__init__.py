@@ -38,7 +38,7 @@ class LogAlerter:
         logger.error(
             "[backup %s] %s\n%s\nNobody was told: BACKUP_ALERT_URLS is not set. Set it to Apprise URLs, such as "
             "mailtos://user:password@smtp.example.com?to=ops@example.com.",
-            alert.catalog,
+            alert.scope,
             alert.title,
             alert.body(),
         )

@@ -135,7 +135,7 @@ logging.getLogger("urllib3.connectionpool").addFilter(lambda record: not str(rec
 
 def title_of(alert: Alert) -> str:
     """`[backup isp] FAILED: customers could not be read`, on one line: it becomes the subject of a mail."""
-    return visible(" ".join(f"[backup {alert.catalog}] {_WORDS[alert.severity]}: {alert.title}".split()))
+    return visible(" ".join(f"[backup {alert.scope}] {_WORDS[alert.severity]}: {alert.title}".split()))
 
 
 class AppriseAlerter:

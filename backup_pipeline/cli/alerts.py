@@ -10,9 +10,11 @@ import typer
 from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, invoked_settings, opened, print_json
 from backup_pipeline.core.alerts import Alert, Severity, reaching
 from backup_pipeline.core.errors import BackupError, PartialError, SettingsError
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.document import document, line
 from backup_pipeline.presentation.health import deliveries_document, outbox_document
+from backup_pipeline.presentation.rows import entry_json
 from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def list_alerts(
         entries = at.ledger.outbox.list(undelivered=not delivered, limit=limit)
         nothing = "There are no alerts." if delivered else _nothing_waits(at)
     if as_json:
-        print_json(entries)
+        print_json([entry_json(entry) for entry in entries])
         return
     draw(outbox_document(entries) if entries else document(line(nothing)))
 
@@ -92,7 +94,7 @@ def retry(*, as_json: _JSON = False) -> None:
         tried = alerting.deliver(at.ports, early=True)
         left = at.ledger.outbox.list()
     if as_json:
-        print_json(tried)
+        print_json([entry_json(entry) for entry in tried])
     else:
         draw(outbox_document(tried) if tried else document(line("There is nothing to deliver.")))
     if left:
@@ -120,7 +122,7 @@ def send_test(*, as_json: _JSON = False) -> None:
         message = "There is no channel: BACKUP_ALERT_URLS is not set."
         raise SettingsError(message, do="Set it to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…")
     said = "This is a test. Backups tell you here when something fails."
-    alert = Alert(Severity.INFO, "A test message", said, "Nothing.", settings.catalog, at=ports.utc_now())
+    alert = Alert(Severity.INFO, "A test message", said, "Nothing.", Scope(settings.catalog), at=ports.utc_now())
     deliveries = alerter.send(alert)
     if as_json:
         print_json(deliveries)

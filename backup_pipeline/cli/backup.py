@@ -22,6 +22,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError, UsageError
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.backup import made_document
 from backup_pipeline.presentation.document import size
@@ -141,7 +142,7 @@ def _date(text: str) -> date:
 def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupError) -> None:
     """Without its ledger a backup does not even begin, so nothing else would tell anybody."""
     wiring_ports.open_settings_alerter(settings).send(
-        alerting.no_row_alert(catalog.catalog, error, wiring_ports.utc_now())
+        alerting.no_row_alert(Scope(catalog.catalog), error, wiring_ports.utc_now())
     )
 
 
@@ -179,7 +180,7 @@ def _terminal() -> Iterator[Console]:
 
 
 def _as_json(manifest: StoredManifest) -> dict[str, object]:
-    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     return {
         "message_type": "summary",
         "backup_id": manifest.backup_id,
@@ -199,7 +200,7 @@ def _as_json(manifest: StoredManifest) -> dict[str, object]:
 
 def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
     """Where it can be found."""
-    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     store = addresses.store_url(settings)
     return {
         "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({size(manifest.bundle.bytes)})",

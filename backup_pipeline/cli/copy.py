@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import BackupsOf, Opened, PerhapsBackup, opened, print_json
+from backup_pipeline.cli.options import BackupsOf, Opened, PerhapsBackup, named_scope, opened, print_json
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
@@ -79,7 +79,7 @@ def _ports(at: Opened) -> Iterator[Ports]:
 def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None) -> Sequence[CopyDecision]:
     operations_copy.second_of(ports)
     if not backup:
-        return operations_copy.missing_copies(ports, catalog)
+        return operations_copy.missing_copies(ports, named_scope(catalog))
     attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
     browse.bundle_place(attempt)
     return [CopyDecision(attempt, wanted=True, reason="it was asked for")]

@@ -66,7 +66,7 @@ def drill(
     """
     with opened(catalog) as at:
         attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
-        known = wiring_drill.drilled_catalog(at.settings, attempt.catalog)
+        known = wiring_drill.drilled_catalog(at.settings, attempt.scope.catalog)
         request = operations_drill.DrillRequest(attempt, at.actor, known, newest=backup == _LATEST, fault=inject)
         report, outcome = _drilled(at, request, as_json=as_json)
     if as_json:

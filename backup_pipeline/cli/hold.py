@@ -13,6 +13,7 @@ from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ledger import Hold
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.retention.prune import Versions
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.prune import left_document
 from backup_pipeline.presentation.terminal import draw, result_console
@@ -52,7 +53,7 @@ def hold(
     """
     with opened(catalog) as at:
         attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
-        held = Hold(at.actor, reason, _until(at, attempt.catalog, until, at.clock()))
+        held = Hold(at.actor, reason, _until(at, attempt.scope, until, at.clock()))
         operations_hold.hold_backup(attempt, held, at.ports)
     result_console().print(f"Backup {attempt.backup_id} is {held}.", markup=False, soft_wrap=True)
 
@@ -78,7 +79,7 @@ def release(
     result_console().print(f"Backup {attempt.backup_id} {said}.", markup=False, soft_wrap=True)
 
 
-def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime | None:
+def _until(at: Opened, scope: Scope, text: str | None, now: datetime) -> datetime | None:
     """The end of the date `text` in the timezone of the catalog, or so long from now."""
     if text is None:
         return None
@@ -90,13 +91,13 @@ def _until(at: Opened, name: str, text: str | None, now: datetime) -> datetime |
         except UsageError:
             message = f"{text!r} is neither a date nor a time."
             raise UsageError(message, do="Write a date such as 2027-06-30, or 90d.") from None
-    midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(_timezone(at, name)))
+    midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(_timezone(at, scope)))
     return midnight.astimezone(UTC)
 
 
-def _timezone(at: Opened, name: str) -> str:
+def _timezone(at: Opened, scope: Scope) -> str:
     return plan.prune_request(
-        name, catalog_files.load_catalogs(at.settings.catalogs), at.actor, at.settings.prune_versions
+        scope, catalog_files.load_catalogs(at.settings.catalogs), at.actor, at.settings.prune_versions
     ).timezone
 
 
@@ -123,7 +124,7 @@ def delete(
     """
     with opened() as at:
         attempt = browse.find_backup(str(parse_backup_id(backup, latest=False)), at.ledger)
-        request = operations_hold.DeleteRequest(attempt, _rules(at, attempt.catalog, versions), confirm, reason)
+        request = operations_hold.DeleteRequest(attempt, _rules(at, attempt.scope, versions), confirm, reason)
         removed = operations_hold.delete_backup(request, at.ports)
     draw(left_document(removed.left))
     if removed.left or removed.kept:
@@ -132,6 +133,6 @@ def delete(
     result_console().print(said, markup=False, soft_wrap=True)
 
 
-def _rules(at: Opened, name: str, versions: Versions | None) -> PruneRequest:
+def _rules(at: Opened, scope: Scope, versions: Versions | None) -> PruneRequest:
     catalogs, versions = catalog_files.load_catalogs(at.settings.catalogs), versions or at.settings.prune_versions
-    return plan.prune_request(name, catalogs, at.actor, versions)
+    return plan.prune_request(scope, catalogs, at.actor, versions)

@@ -13,6 +13,7 @@ from backup_pipeline.cli.options import (
     OfCatalog,
     Opened,
     RowsAsJson,
+    named_scope,
     opened,
     print_json,
 )
@@ -102,8 +103,8 @@ def list_backups(
     was ever set up here.
     """
     with opened(catalog) as at:
-        rows = at.ledger.list(catalog=catalog, status=status or (), limit=limit)
-        copies = at.ledger.copies.list(catalog=catalog)
+        rows = at.ledger.list(scope=named_scope(catalog), status=status or (), limit=limit)
+        copies = at.ledger.copies.list(scope=named_scope(catalog))
         undelivered, now = len(at.ledger.outbox.list()), at.clock()
     if as_json:
         print_json([attempt_json(row, copies) for row in rows])

@@ -19,8 +19,8 @@ import typer
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, UsageError
 from backup_pipeline.core.restore.model import FIRST, SECOND, Which
-from backup_pipeline.core.restore.requests import protected_name
 from backup_pipeline.core.retention.prune import Versions
+from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.text import acts
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import note_console
@@ -131,9 +131,12 @@ def chosen_catalog(settings: Settings, name: str | None) -> Catalog:
 
 def check_known(settings: Settings, ledger: Ledger, name: str | None) -> None:
     """NotFoundError unless the catalog is declared, or the ledger knows it: it may have been declared once."""
-    if name is None or ledger.list(catalog=name, limit=1):
+    scope = named_scope(name)
+    if name is None or (scope is not None and ledger.list(scope=scope, limit=1)):
         return
-    catalogs.named_catalog(protected_name(name), catalogs.load_catalogs(settings.catalogs), settings.catalogs)
+    catalogs.named_catalog(
+        scope.catalog if scope else name, catalogs.load_catalogs(settings.catalogs), settings.catalogs
+    )
 
 
 @dataclass(frozen=True)
@@ -197,3 +200,11 @@ def parse_duration(text: str) -> timedelta:
         message = f"{text!r} is not a time."
         raise UsageError(message, do="Write a number and s, m, h or d: 90s, 30m, 1h, 7d.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def named_scope(name: str | None) -> Scope | None:
+    """The scope that `--catalog` names; None without one, and for a name that can be none."""
+    try:
+        return parse_scope(name) if name is not None else None
+    except ValueError:
+        return None

@@ -61,7 +61,7 @@ def prune(
         )
     if as_json:
         print_json({"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]})
-    _end(plans, reports, requests[0].catalog, told=as_json)
+    _end(plans, reports, str(requests[0].scope), told=as_json)
 
 
 def _requests(at: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import FromStore, Opened, PlanAsJson, check_known, invoked_settings, print_json
+from backup_pipeline.cli.options import (
+    FromStore,
+    Opened,
+    PlanAsJson,
+    check_known,
+    invoked_settings,
+    named_scope,
+    print_json,
+)
 from backup_pipeline.core.errors import PartialError
-from backup_pipeline.core.layout import backups_prefix
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.restore.model import SECOND, Which
 from backup_pipeline.lazy import lazily
@@ -73,7 +80,7 @@ def rebuild(
     with embedded.empty_or_there(invoked_settings()) as settings, wiring_ports.open_ledger(settings) as ledger:
         ports = wiring_ports.ports_over(ledger, settings, store=store)
         request = _request(Opened(settings, ledger), catalog, ids, store)
-        if catalog is not None and not any(ports.store.list(backups_prefix(catalog))):
+        if catalog is not None and not any(ports.store.list(f"{request.scope.folder}/") if request.scope else ()):
             check_known(settings, ledger, catalog)
         plan = operations_rebuild.plan_rebuild(request, ports)
         if not as_json:
@@ -89,7 +96,7 @@ def _request(
 ) -> operations_rebuild.RebuildRequest:
     return operations_rebuild.RebuildRequest(
         actor=at.actor,
-        catalog=catalog,
+        scope=named_scope(catalog),
         catalogs=catalogs.load_catalogs(at.settings.catalogs),
         from_second=store == SECOND,
         seals=bool(stores.open_seal_keys(at.settings).accepted),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import Opened, opened, print_json
+from backup_pipeline.cli.options import Opened, named_scope, opened, print_json
 from backup_pipeline.core.due import Calendar
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ledger import Status
@@ -78,15 +78,21 @@ def stats(
 
 def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
     now = at.clock()
-    rows = operations_stats.counted_rows(at.ledger, catalog=wanted, now=now, days=days)
-    names = sorted({row.catalog for row in rows if row.status is not Status.EXPECTED})
-    if wanted is not None and not names:
+    rows = operations_stats.counted_rows(at.ledger, scope=named_scope(wanted), now=now, days=days)
+    scopes = sorted({row.scope for row in rows if row.status is not Status.EXPECTED}, key=str)
+    if wanted is not None and not scopes:
         message = f"There is no backup of catalog {wanted}."
         raise NotFoundError(message, do="`backup-pipeline stats` without --catalog shows those that have backups.")
     declared = _declared(at)
-    found = [operations_stats.catalog_statistics(rows, name, declared.get(name), now=now, days=days) for name in names]
+    found = [
+        operations_stats.catalog_statistics(rows, scope, declared.get(str(scope)), now=now, days=days)
+        for scope in scopes
+    ]
     return (
-        [replace(one, stored=operations_stats.stored_bytes(at.store(), one.catalog)) for one in found]
+        [
+            replace(statistics, stored=operations_stats.stored_bytes(at.store(), scope))
+            for statistics, scope in zip(found, scopes, strict=True)
+        ]
         if measure
         else found
     )

@@ -127,11 +127,11 @@ def _verified(
 def _stale(at: Opened, attempt: Attempt) -> StaleError | None:
     """Whether the newest backup is too old; a catalog that is not there any more promises nothing."""
     try:
-        catalog = catalogs.load_catalogs(at.settings.catalogs)[attempt.catalog]
+        catalog = catalogs.load_catalogs(at.settings.catalogs)[str(attempt.scope)]
     except (CatalogError, KeyError) as error:
         why = error.what if isinstance(error, BackupError) else f"it is not in {at.settings.catalogs}."
         note_console().print(
-            f"Whether it is new enough is not known: the catalog {attempt.catalog} can not be read: {why}"
+            f"Whether it is new enough is not known: the catalog {attempt.scope} can not be read: {why}"
         )
         return None
     return staleness(catalog, attempt.created_at, at.clock())

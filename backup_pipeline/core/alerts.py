@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.text import visible, visible_lines
 
 LOG_CHANNEL = "log"
@@ -31,7 +32,7 @@ class Severity(StrEnum):
 class Alert:
     """One message to people. `tables` maps each table concerned to what happened to it.
 
-    `topic` is the thread of the catalog that it belongs to (`core.threads`), empty for one that is always told;
+    `topic` is the thread of its scope that it belongs to, empty for one that is always told;
     `failures` counts what it tells of, 0 when nothing new went wrong.
     """
 
@@ -39,7 +40,7 @@ class Alert:
     title: str
     what: str
     do: str
-    catalog: str
+    scope: Scope
     backup_id: str | None = None
     run_id: str | None = None
     run_url: str | None = None
@@ -55,7 +56,7 @@ class Alert:
         lines += [""] if self.tables else []
         lines += [f"What to do: {visible_lines(self.do)}", ""]
         facts = {
-            "Catalog": self.catalog,
+            "Catalog": str(self.scope),
             "Backup": self.backup_id,
             "Time": self.at.isoformat(timespec="seconds") if self.at else None,
             "Run": self.run_url or self.run_id,
@@ -144,16 +145,26 @@ def told_late(entry: OutboxEntry) -> Alert:
 
 def alert_json(alert: Alert) -> dict[str, Any]:
     """The alert as JSON."""
-    told = {name: getattr(alert, name) for name in _FIELDS}
+    same = {name: getattr(alert, name) for name in _FIELDS if name != "scope"}
     at = alert.at.isoformat() if alert.at else None
-    return {**told, "severity": alert.severity.value, "at": at, "tables": dict(alert.tables)}
+    return {
+        **same,
+        "catalog": alert.scope.key,
+        "severity": alert.severity.value,
+        "at": at,
+        "tables": dict(alert.tables),
+    }
 
 
 def alert_of(told: Mapping[str, Any]) -> Alert:
     """The alert that `alert_json` wrote, also in an earlier version; what a later one added is left out."""
     known = {name: value for name, value in told.items() if name in _FIELDS}
     at = told.get("at")
-    known |= {"severity": Severity(told["severity"]), "at": datetime.fromisoformat(at) if at else None}
+    known |= {
+        "scope": parse_scope(told["catalog"]),
+        "severity": Severity(told["severity"]),
+        "at": datetime.fromisoformat(at) if at else None,
+    }
     return Alert(**known)
 
 
@@ -172,13 +183,13 @@ class Say(StrEnum):
 
 @dataclass(frozen=True)
 class Thread:
-    """What goes wrong again and again in a catalog. `opened_at` is None while nothing is wrong.
+    """What goes wrong again and again in a scope. `opened_at` is None while nothing is wrong.
 
     `failures` counts them since then; `told` of them were known to people at `told_at`. `heard`: it was told to
     somebody, and not to the program's own log alone.
     """
 
-    catalog: str
+    scope: Scope
     topic: str
     opened_at: datetime | None = None
     failures: int = 0
@@ -204,7 +215,7 @@ def failing(thread: Thread, now: datetime, failures: int, remind_every: timedelt
     count = thread.failures + failures
     told = count if heard else 0
     if thread.opened_at is None:
-        fresh = Thread(thread.catalog, thread.topic, now, failures, told=told, told_at=now, heard=heard)
+        fresh = Thread(thread.scope, thread.topic, now, failures, told=told, told_at=now, heard=heard)
         return ThreadStep(thread, fresh, Say.FIRST)
     unheard = heard and not thread.heard
     if thread.told_at is None or now - thread.told_at >= remind_every or unheard:
@@ -217,7 +228,7 @@ def recovered(thread: Thread) -> ThreadStep:
     """The thread once it went well again."""
     if thread.opened_at is None:
         return ThreadStep(thread, thread, Say.NOTHING)
-    return ThreadStep(thread, Thread(thread.catalog, thread.topic), Say.RECOVERY)
+    return ThreadStep(thread, Thread(thread.scope, thread.topic), Say.RECOVERY)
 
 
 class Signal(StrEnum):

@@ -13,6 +13,7 @@ from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ledger import Attempt, Owner
 from backup_pipeline.core.names import Kind, parse_backup_id
 from backup_pipeline.core.schedule import is_future
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Verification, has_failed, in_short
 
 GIVEN_UP_AFTER = timedelta(hours=12)
@@ -36,7 +37,7 @@ class Copy:
     """
 
     backup_id: str
-    catalog: str
+    scope: Scope
     store: str
     status: CopyStatus
     at: datetime
@@ -126,7 +127,7 @@ def copy_age(catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime
     Too old is what is older than the catalog's schedule promises, its grace included; no copy at all is too old as soon
     as one is `promised`: there is a backup, or one should be there.
     """
-    past = (copy for copy in _full(catalog.catalog, store, copies) if not is_future(copy.made_at, now))
+    past = (copy for copy in _full(Scope(catalog.catalog), store, copies) if not is_future(copy.made_at, now))
     newest = max(past, key=lambda copy: copy.made_at, default=None)
     if newest is None:
         lacking = _none(store, catalog) if catalog.schedule and promised else None
@@ -139,10 +140,10 @@ def copy_age(catalog: Catalog, store: str, copies: Sequence[Copy], now: datetime
 _FILL = "Run `backup-pipeline copy --missing`; `backup-pipeline list` shows what was copied."
 
 
-def _full(catalog: str, store: str, copies: Sequence[Copy]) -> Iterator[Copy]:
+def _full(scope: Scope, store: str, copies: Sequence[Copy]) -> Iterator[Copy]:
     for copy in copies:
         full = parse_backup_id(copy.backup_id).kind is Kind.FULL
-        if full and copy.good and (copy.catalog, copy.store) == (catalog, store):
+        if full and copy.good and (copy.scope, copy.store) == (scope, store):
             yield copy
 
 

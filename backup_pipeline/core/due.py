@@ -14,6 +14,7 @@ from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ledger import Attempt, Status, is_missed, of_future, until_now
 from backup_pipeline.core.names import Kind, Trigger, new_backup_id
 from backup_pipeline.core.schedule import day_end, due_times, is_future, last_due, local_date, next_due
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, depth_of, has_failed
 
 
@@ -131,7 +132,7 @@ def due_row(catalog: Catalog, due: datetime) -> Attempt:
     salt = zlib.crc32(f"{catalog.catalog} {due.isoformat()}".encode())
     return Attempt(
         backup_id=str(new_backup_id(due, FULL, salt)),
-        catalog=catalog.catalog,
+        scope=Scope(catalog.catalog),
         kind=FULL,
         type=Trigger.AUTOMATIC,
         status=Status.EXPECTED,

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from backup_pipeline.core.manifest import FileEntry, TableEntry
 from backup_pipeline.core.names import safe_file_name
+from backup_pipeline.core.scope import BUSINESSES, Scope, parse_scope
 
 MANIFEST_NAME = "manifest.json"
 HOLD_NAME = "hold.json"
@@ -26,14 +27,14 @@ RESTORES = "restores"
 class PartitionPlace:
     """The folder of one table's files for one date."""
 
-    catalog: str
+    scope: Scope
     table: str
     day: date
 
     @property
     def prefix(self) -> str:
         """The folder's key, with its closing slash."""
-        return f"{self.catalog}/tables/{self.table}/backup_date={self.day.isoformat()}/"
+        return f"{tables_prefix(self.scope)}{self.table}/backup_date={self.day.isoformat()}/"
 
     @property
     def record(self) -> str:
@@ -49,14 +50,14 @@ class PartitionPlace:
 class BackupPlace:
     """The folder of one backup: its bundle, and its manifest."""
 
-    catalog: str
+    scope: Scope
     day: date
     backup_id: str
 
     @property
     def prefix(self) -> str:
         """The folder's key, with its closing slash."""
-        return f"{backups_prefix(self.catalog)}backup_date={self.day.isoformat()}/{self.backup_id}/"
+        return f"{backups_prefix(self.scope)}backup_date={self.day.isoformat()}/{self.backup_id}/"
 
     @property
     def manifest(self) -> str:
@@ -73,24 +74,34 @@ class BackupPlace:
         return self.prefix + name
 
 
-def backups_prefix(catalog: str) -> str:
-    """The folder of all backups of a catalog."""
-    return f"{catalog}/backups/"
+def backups_prefix(scope: Scope) -> str:
+    """The folder of all backups of a scope."""
+    return f"{scope.folder}/backups/"
 
 
-def tables_prefix(catalog: str) -> str:
-    """The folder of all partitions of a catalog."""
-    return f"{catalog}/tables/"
+def tables_prefix(scope: Scope) -> str:
+    """The folder of all partitions of a scope."""
+    return f"{scope.folder}/tables/"
 
 
-def schema_prefix(catalog: str) -> str:
-    """The folder of the schemas of all dates of a catalog."""
-    return f"{catalog}/schema/"
+def schema_prefix(scope: Scope) -> str:
+    """The folder of the schemas of all dates of a scope."""
+    return f"{scope.folder}/schema/"
 
 
-def schema_key(catalog: str, day: date) -> str:
+def schema_key(scope: Scope, day: date) -> str:
     """The key of the schema of a date, beside its partitions."""
-    return f"{catalog}/schema/backup_date={day.isoformat()}/schema.sql"
+    return f"{scope.folder}/schema/backup_date={day.isoformat()}/schema.sql"
+
+
+def split_key(key: str) -> tuple[Scope, str] | None:
+    """The scope that a key of a store belongs to, and the rest behind its folder; None for one that is none of ours."""
+    parts = key.split("/")
+    depth = 3 if parts[1:2] == [BUSINESSES] else 1
+    try:
+        return parse_scope("/".join(parts[:depth])), "/".join(parts[depth:])
+    except ValueError:
+        return None
 
 
 def is_schema(key: str) -> bool:

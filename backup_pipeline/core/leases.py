@@ -11,6 +11,7 @@ from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import LeaseHeldError, LeaseLostError, UsageError
 from backup_pipeline.core.ledger import STALE_AFTER, Owner
 from backup_pipeline.core.names import parse_backup_id
+from backup_pipeline.core.scope import Scope
 
 LIFE = STALE_AFTER
 """A lease that was not renewed for so long is anybody's."""
@@ -20,12 +21,12 @@ RENEWALS = 9
 
 @dataclass(frozen=True)
 class Claim:
-    """Who wants to write `name`: `holder` is the work (a backup id), `actor` who wants it, `owner` the process.
+    """Who wants to write in `scope`: `holder` is the work (a backup id), `actor` who wants it, `owner` the process.
 
     No two works have the same `holder`, also in one process.
     """
 
-    name: str
+    scope: Scope
     holder: str
     actor: Actor
     owner: Owner
@@ -84,7 +85,7 @@ def renewal_interval(life: timedelta) -> timedelta:
 
 def held_error(lease: Lease) -> LeaseHeldError:
     """The refusal that names the holder."""
-    message = f"Catalog {lease.claim.name} is being written by {described(lease)}. Nothing was read."
+    message = f"Catalog {lease.claim.scope} is being written by {described(lease)}. Nothing was read."
     do = (
         f"Wait until it has ended{_look_at(lease.claim.holder)}, then run again. If it dies, its lease ends by itself: "
         f"without a further sign of life at {lease.expires_at:%H:%M:%S} UTC."
@@ -102,7 +103,7 @@ def _look_at(holder: str) -> str:
 def lost_error(lease: Lease, why: str) -> LeaseLostError:
     """The error of a writer that may not write any more."""
     message = (
-        f"{lease.claim.holder} may not write catalog {lease.claim.name} any more: {why} Nothing more is published."
+        f"{lease.claim.holder} may not write catalog {lease.claim.scope} any more: {why} Nothing more is published."
     )
     return LeaseLostError(message, do="Run the backup again, once nobody else writes the catalog.")
 

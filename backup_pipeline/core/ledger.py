@@ -13,6 +13,7 @@ from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import ClockError, LedgerError, VerificationError
 from backup_pipeline.core.names import MOST_NOTE, Kind, Trigger
 from backup_pipeline.core.schedule import in_words, is_future
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Verification
 
 
@@ -121,7 +122,7 @@ class Attempt:
     """
 
     backup_id: str
-    catalog: str
+    scope: Scope
     kind: Kind
     type: Trigger
     status: Status
@@ -131,7 +132,6 @@ class Attempt:
     actor: Actor
     reason: str = ""
     late: bool = False
-    business: str | None = None
     run_id: str | None = None
     owner: Owner | None = None
     heartbeat_at: datetime | None = None

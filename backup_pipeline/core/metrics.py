@@ -13,6 +13,7 @@ from backup_pipeline.core.ledger import Attempt, Status, until_now
 from backup_pipeline.core.names import Kind, parse_backup_id
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.schedule import is_future
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import bundles
 
 Labels = Mapping[str, str]
@@ -61,7 +62,7 @@ class KnownStates:
     """
 
     attempts: Sequence[Attempt]
-    ends: Mapping[tuple[str, Status], int]
+    ends: Mapping[tuple[Scope, Status], int]
     copies: Sequence[Copy]
     restores: Sequence[RestoreRow]
     standings: Sequence[Standing]
@@ -76,19 +77,21 @@ def metrics_of(known: KnownStates) -> tuple[Metric, ...]:
     )
 
 
-def _catalogs(known: KnownStates) -> Sequence[str]:
-    named = {row.catalog for row in known.attempts} | {catalog for catalog, _ in known.ends}
-    return sorted(named | {standing.catalog for standing in known.standings})
+def _scopes(known: KnownStates) -> Sequence[Scope]:
+    """Those of whole catalogs: a label for each business would be one for each customer."""
+    named = {row.scope for row in known.attempts} | {scope for scope, _ in known.ends}
+    named |= {Scope(standing.catalog) for standing in known.standings}
+    return sorted((scope for scope in named if scope.business is None), key=str)
 
 
 def _newest(known: KnownStates) -> Iterator[tuple[str, Attempt]]:
     """The newest good full backup of each catalog that has one."""
-    for catalog in _catalogs(known):
+    for scope in _scopes(known):
         there = until_now(bundles(known.attempts), known.now)
-        own = (row for row in there if row.catalog == catalog and row.kind is Kind.FULL)
+        own = (row for row in there if row.scope == scope and row.kind is Kind.FULL)
         newest = max(own, key=lambda row: (row.created_at, row.backup_id), default=None)
         if newest is not None:
-            yield catalog, newest
+            yield str(scope), newest
 
 
 def _last_success(known: KnownStates) -> Iterator[MetricSample]:
@@ -98,7 +101,7 @@ def _last_success(known: KnownStates) -> Iterator[MetricSample]:
     copied_at: dict[tuple[str, str], float] = {}
     for copy in known.copies:
         if copy.good and parse_backup_id(copy.backup_id).kind is Kind.FULL and not is_future(copy.made_at, known.now):
-            place = (copy.catalog, copy.store)
+            place = (str(copy.scope), copy.store)
             copied_at[place] = max(copied_at.get(place, 0.0), copy.made_at.timestamp())
     for (catalog, store), seconds in sorted(copied_at.items()):
         yield MetricSample({"catalog": catalog, "destination": store}, seconds)
@@ -118,12 +121,12 @@ def _fresh(known: KnownStates) -> Iterator[MetricSample]:
 
 def _last_verified(known: KnownStates) -> Iterator[MetricSample]:
     """A verification that found something is none."""
-    for catalog in _catalogs(known):
-        own = [row.verification for row in bundles(known.attempts) if row.catalog == catalog]
+    for scope in _scopes(known):
+        own = [row.verification for row in bundles(known.attempts) if row.scope == scope]
         times = [verification.at for verification in own if verification is not None and verification.passed]
         passed = [at.timestamp() for at in times if not is_future(at, known.now)]
         if passed:
-            yield MetricSample({"catalog": catalog}, max(passed))
+            yield MetricSample({"catalog": str(scope)}, max(passed))
 
 
 def _of_newest(of: Callable[[Attempt], float | None]) -> Callable[[KnownStates], Iterator[MetricSample]]:
@@ -154,25 +157,25 @@ def _table_bytes(known: KnownStates) -> Iterator[MetricSample]:
 
 def _runs(known: KnownStates) -> Iterator[MetricSample]:
     """Every status of every catalog, also those that never were: a series that appears late hides its first event."""
-    for catalog in _catalogs(known):
+    for scope in _scopes(known):
         for status in _ENDS:
-            yield MetricSample({"catalog": catalog, "status": str(status)}, known.ends.get((catalog, status), 0))
+            yield MetricSample({"catalog": str(scope), "status": str(status)}, known.ends.get((scope, status), 0))
 
 
 def _missed(known: KnownStates) -> Iterator[MetricSample]:
-    for catalog in _catalogs(known):
-        yield MetricSample({"catalog": catalog}, known.ends.get((catalog, Status.MISSED), 0))
+    for scope in _scopes(known):
+        yield MetricSample({"catalog": str(scope)}, known.ends.get((scope, Status.MISSED), 0))
 
 
 def _held(known: KnownStates) -> Iterator[MetricSample]:
-    held = Counter(r.catalog for r in bundles(known.attempts) if r.hold is not None and r.hold.lasts(known.now))
-    yield from (MetricSample({"catalog": catalog}, held[catalog]) for catalog in _catalogs(known))
+    held = Counter(r.scope for r in bundles(known.attempts) if r.hold is not None and r.hold.lasts(known.now))
+    yield from (MetricSample({"catalog": str(scope)}, held[scope]) for scope in _scopes(known))
 
 
 def _stored(known: KnownStates) -> Iterator[MetricSample]:
-    for catalog in _catalogs(known):
-        own = [row for row in bundles(known.attempts) if row.catalog == catalog]
-        yield MetricSample({"catalog": catalog}, sum(row.file_size_bytes or 0 for row in own))
+    for scope in _scopes(known):
+        own = [row for row in bundles(known.attempts) if row.scope == scope]
+        yield MetricSample({"catalog": str(scope)}, sum(row.file_size_bytes or 0 for row in own))
 
 
 def _restore(known: KnownStates) -> Iterator[MetricSample]:
@@ -180,7 +183,7 @@ def _restore(known: KnownStates) -> Iterator[MetricSample]:
     newest: dict[str, RestoreRow] = {}
     for row in known.restores:
         if row.status is RestoreStatus.DONE and row.started_at and row.finished_at:
-            newest[row.catalog] = max(newest.get(row.catalog, row), row, key=lambda standing: standing.id)
+            newest[str(row.scope)] = max(newest.get(str(row.scope), row), row, key=lambda standing: standing.id)
     for catalog, row in sorted(newest.items()):
         if row.started_at and row.finished_at:
             yield MetricSample({"catalog": catalog}, (row.finished_at - row.started_at).total_seconds())

@@ -15,6 +15,7 @@ from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.retention.prune import Folder
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 
 _COMPARED = ("file_name", "file_path", "file_size_bytes", "sha256", "manifest_sha256", "record_count")
@@ -44,7 +45,7 @@ class Seen:
     a `problem`, could not be; `shape` is None where no key here opens the manifest.
     """
 
-    catalog: str
+    scope: Scope
     folder: Folder
     row: Attempt | None = None
     hold: Hold | None = None
@@ -58,7 +59,7 @@ class Change:
 
     kind: ChangeKind
     backup_id: str
-    catalog: str
+    scope: Scope
     reason: str
     before: Attempt | None = None
     after: Attempt | None = None
@@ -69,7 +70,7 @@ class Change:
         return {
             "kind": self.kind.value,
             "backup_id": self.backup_id,
-            "catalog": self.catalog,
+            "catalog": str(self.scope),
             "reason": self.reason,
             "status_before": self.before.status.value if self.before else None,
             "status_after": self.after.status.value if self.after else None,
@@ -157,15 +158,15 @@ def _settled(before: Attempt | None, seen: Seen, known: KnownRows) -> Change | N
     if before is not None and is_made_now(before, known.dead):
         return None
     if problem := seen.problem or _refused(before, seen, known):
-        return Change(ChangeKind.PROBLEM, backup_id, seen.catalog, problem, before)
+        return Change(ChangeKind.PROBLEM, backup_id, seen.scope, problem, before)
     if before is None:
         after = _held(seen.row, seen.hold) if seen.row else None
-        return Change(ChangeKind.ADD, backup_id, seen.catalog, _why_added(seen, known), None, after, seen.shape)
+        return Change(ChangeKind.ADD, backup_id, seen.scope, _why_added(seen, known), None, after, seen.shape)
     if reason := _why_corrected(before, seen.row):
-        return Change(ChangeKind.CORRECT, backup_id, seen.catalog, reason, before, _joined(before, seen), seen.shape)
+        return Change(ChangeKind.CORRECT, backup_id, seen.scope, reason, before, _joined(before, seen), seen.shape)
     if seen.hold is not None and before.hold is None:
         reason = "its hold.json is in the store, and the ledger does not know of a hold"
-        return Change(ChangeKind.HOLD, backup_id, seen.catalog, reason, before, _held(before, seen.hold))
+        return Change(ChangeKind.HOLD, backup_id, seen.scope, reason, before, _held(before, seen.hold))
     return None
 
 
@@ -231,10 +232,10 @@ def _held(row: Attempt, hold: Hold | None) -> Attempt:
 def _lost(rows: Sequence[Attempt], seen: Sequence[Seen], known: KnownRows) -> Iterator[Change]:
     """What becomes of good rows whose manifest is not in the store."""
     present = {manifest.folder.backup_id for manifest in seen}
-    catalogs = {manifest.catalog for manifest in seen}
+    scopes = {backup.scope for backup in seen}
     for row in rows:
         if row.status.good and row.kind.bundled and row.backup_id not in present:
-            yield _loss(row, known, any_left=row.catalog in catalogs)
+            yield _loss(row, known, any_left=row.scope in scopes)
 
 
 def _loss(row: Attempt, known: KnownRows, *, any_left: bool) -> Change:
@@ -246,14 +247,14 @@ def _loss(row: Attempt, known: KnownRows, *, any_left: bool) -> Change:
         problem = f"it is not in the store, but its copy in {where} is good: use it with --store second"
     elif not any_left:
         problem = (
-            f"no backup of {row.catalog} at all is in the store: is BACKUP_STORE the right one? Nothing is changed."
+            f"no backup of {row.scope} at all is in the store: is BACKUP_STORE the right one? Nothing is changed."
             " If they are lost, `backup-pipeline delete` each of them"
         )
     if problem:
-        return Change(ChangeKind.PROBLEM, row.backup_id, row.catalog, problem, row)
+        return Change(ChangeKind.PROBLEM, row.backup_id, row.scope, problem, row)
     reason = f"the ledger says {row.status}, and it has no manifest in the store: somebody else removed it"
     after = replace(row, status=Status.DELETED, error_message=GONE_MESSAGE)
-    return Change(ChangeKind.GONE, row.backup_id, row.catalog, reason, row, after)
+    return Change(ChangeKind.GONE, row.backup_id, row.scope, reason, row, after)
 
 
 GONE_MESSAGE = "It was not in the store any more when the ledger was rebuilt; nobody removed it with this program."
@@ -272,12 +273,12 @@ def with_dues(
 
     Without them the schedule would take for missed what was made.
     """
-    taken = {(row.catalog, row.due_at) for row in rows}
+    taken = {(row.scope, row.due_at) for row in rows}
     dated = []
-    for change in sorted(changes, key=lambda change: (change.catalog, change.backup_id)):
+    for change in sorted(changes, key=lambda change: (change.scope, change.backup_id)):
         due = due_of(change.after) if change.kind is ChangeKind.ADD and change.after is not None else None
-        if due is not None and change.after is not None and (change.catalog, due) not in taken:
-            taken.add((change.catalog, due))
+        if due is not None and change.after is not None and (change.scope, due) not in taken:
+            taken.add((change.scope, due))
             dated.append(replace(change, after=replace(change.after, due_at=due)))
         else:
             dated.append(change)
@@ -294,7 +295,7 @@ def row_of(document: StoredManifest | Outline, sha256: str, key: str, now: datet
     """
     return Attempt(
         backup_id=document.backup_id,
-        catalog=document.catalog,
+        scope=document.scope,
         kind=document.kind,
         type=document.type,
         status=Status(document.status),

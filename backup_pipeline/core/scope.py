@@ -77,3 +77,10 @@ def parse_scope(key: str) -> Scope:
         raise ValueError(message)
     purpose = Purpose.SAFETY if folder.endswith(_BEFORE_RESTORE) else Purpose.BACKUP
     return Scope(folder.removesuffix(_BEFORE_RESTORE), business=business if slash else None, purpose=purpose)
+
+
+def described_scope(catalog: str, business: str | None, purpose: Purpose) -> Scope:
+    """The scope that a document describes: one of before 1.5 has the folder of a safety backup as its catalog."""
+    if catalog.endswith(_BEFORE_RESTORE):
+        return replace(parse_scope(catalog), business=business)
+    return Scope(catalog, business=business, purpose=purpose)

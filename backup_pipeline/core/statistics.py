@@ -11,6 +11,7 @@ from math import ceil
 from statistics import median, median_low
 
 from backup_pipeline.core.ledger import Attempt, Status, until_now
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 
 _GONE = frozenset({Status.EXPIRED, Status.DELETED})
@@ -86,9 +87,9 @@ class Statistics:
     stored: Mapping[str, int] | None = None
 
 
-def statistics_of(catalog: str, rows: Sequence[Attempt], *, now: datetime, days: int) -> Statistics:
-    """The statistics of the rows of one catalog, without a forecast; `rows` may hold those of others."""
-    own = sorted((row for row in rows if row.catalog == catalog), key=lambda row: (row.created_at, row.backup_id))
+def statistics_of(scope: Scope, rows: Sequence[Attempt], *, now: datetime, days: int) -> Statistics:
+    """The statistics of the rows of one scope, without a forecast; `rows` may hold those of others."""
+    own = sorted((row for row in rows if row.scope == scope), key=lambda row: (row.created_at, row.backup_id))
     past = until_now(own, now)
     begun = (row for row in past if row.status is not Status.EXPECTED)
     recent = [row for row in begun if row.created_at > now - timedelta(days=days)]
@@ -97,7 +98,7 @@ def statistics_of(catalog: str, rows: Sequence[Attempt], *, now: datetime, days:
     good = [row for row in recent if _was_good(row)]
     judged = len(good) + sum(ends[status] for status in _WENT_WRONG)
     return Statistics(
-        catalog=catalog,
+        catalog=str(scope),
         at=now,
         days=days,
         backups=len(there),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from backup_pipeline.core.alerts import (
     recovered,
     settled,
 )
+from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.ledger.connect import no_such_entry
 from backup_pipeline.ledger.tables import alert_outbox as outbox
 from backup_pipeline.ledger.tables import alert_threads, storable, utc
@@ -117,14 +118,14 @@ class SqlThreads:
         self._transaction = transaction
         self._remind_every = remind_every
 
-    def failing(self, catalog: str, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
+    def failing(self, scope: Scope, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
         """Add `failures`; what people are told of them."""
         every = self._remind_every
-        return self._change(catalog, topic, lambda thread: failing(thread, now, failures, every, heard=heard))
+        return self._change(scope, topic, lambda thread: failing(thread, now, failures, every, heard=heard))
 
-    def recovered(self, catalog: str, topic: str) -> ThreadStep:
+    def recovered(self, scope: Scope, topic: str) -> ThreadStep:
         """Close the thread; whether people are told."""
-        return self._change(catalog, topic, recovered)
+        return self._change(scope, topic, recovered)
 
     def list(self) -> Sequence[Thread]:
         """The threads that are open, the oldest first."""
@@ -132,17 +133,22 @@ class SqlThreads:
         with self._transaction() as connection:
             return [_thread_of(row) for row in connection.execute(query).mappings()]
 
-    def _change(self, catalog: str, topic: str, step: Callable[[Thread], ThreadStep]) -> ThreadStep:
+    def _change(self, scope: Scope, topic: str, step: Callable[[Thread], ThreadStep]) -> ThreadStep:
         """One step under the row's lock, so that of two that happen at once the second sees the first."""
-        here = (alert_threads.c.catalog == catalog, alert_threads.c.topic == topic)
-        empty = insert_or_skip(alert_threads).values(asdict(Thread(catalog, topic))).on_conflict_do_nothing()
+        here = (alert_threads.c.scope == scope.key, alert_threads.c.topic == topic)
+        empty = insert_or_skip(alert_threads).values(_thread_columns(Thread(scope, topic))).on_conflict_do_nothing()
         with self._transaction() as connection:
             connection.execute(empty)
             found = connection.execute(select(alert_threads).where(*here).with_for_update()).mappings().one()
             taken = step(_thread_of(found))
-            connection.execute(update(alert_threads).where(*here).values(asdict(taken.after)))
+            connection.execute(update(alert_threads).where(*here).values(_thread_columns(taken.after)))
         return taken
 
 
 def _thread_of(row: RowMapping) -> Thread:
-    return Thread(**{field.name: utc(row[field.name]) for field in fields(Thread)})
+    values = {field.name: utc(row[field.name]) for field in fields(Thread)}
+    return Thread(**(values | {"scope": parse_scope(row["scope"])}))
+
+
+def _thread_columns(thread: Thread) -> dict[str, Any]:
+    return {**{field.name: getattr(thread, field.name) for field in fields(Thread)}, "scope": thread.scope.key}

@@ -20,6 +20,7 @@ from backup_pipeline.core.due import FULL, KnownDues, Settlement, why_dropped
 from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Hold, Outcome, Status, after
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.schedule import TOLERATED
+from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.connect import (
@@ -44,9 +45,12 @@ from backup_pipeline.ledger.tables import (
     backup_shapes,
     due_accounts,
     hold_columns,
+    is_of,
     outcome_row,
     owner_columns,
     owner_of,
+    scope_columns,
+    scope_of,
     storable,
     utc,
     verification_columns,
@@ -88,7 +92,7 @@ class SqlDues:
     def abandon(self, catalog: str, why: str, *, idle_since: datetime, now: datetime) -> Sequence[Attempt]:
         """Cancel what is expected of a catalog that nobody has accounted for since `idle_since`."""
         account = select(due_accounts.c.accounted_until).where(due_accounts.c.catalog == catalog).with_for_update()
-        expected = update(backup_logs).where(_ROW.catalog == catalog, _ROW.status == Status.EXPECTED)
+        expected = update(backup_logs).where(is_of(backup_logs, Scope(catalog)), _ROW.status == Status.EXPECTED)
         told = expected.values(status=Status.CANCELED, finished_at=now, error_message=why).returning(*_ROW)
         with self._transaction() as connection:
             until = utc(connection.execute(account).scalar_one_or_none())
@@ -110,13 +114,13 @@ class SqlDues:
 
     def since(self, catalog: str, at: datetime) -> Sequence[Attempt]:
         """The rows that were created, or due, at `at` or later, newest first."""
-        query = select(backup_logs).where(_ROW.catalog == catalog, _from(at)).order_by(*_NEWEST_FIRST)
+        query = select(backup_logs).where(is_of(backup_logs, Scope(catalog)), _from(at)).order_by(*_NEWEST_FIRST)
         with self._transaction() as connection:
             return [attempt_of(row) for row in connection.execute(query).mappings()]
 
     def newest_good(self, catalog: str, now: datetime) -> Attempt | None:
         """The newest good full backup that is not of the future."""
-        wanted = (_ROW.catalog == catalog, _ROW.kind == FULL, _ROW.status.in_(sorted(GOOD)))
+        wanted = (is_of(backup_logs, Scope(catalog)), _ROW.kind == FULL, _ROW.status.in_(sorted(GOOD)))
         query = select(backup_logs).where(*wanted, _ROW.created_at <= now + TOLERATED).order_by(*_NEWEST_FIRST).limit(1)
         with self._transaction() as connection:
             found = connection.execute(query).mappings().one_or_none()
@@ -128,7 +132,7 @@ def _from(at: datetime) -> ColumnElement[bool]:
 
 
 def _known(connection: Connection, catalog: str, since: datetime) -> Sequence[Attempt]:
-    wanted = and_(_ROW.catalog == catalog, or_(_ROW.status == Status.EXPECTED, _from(since)))
+    wanted = and_(is_of(backup_logs, Scope(catalog)), or_(_ROW.status == Status.EXPECTED, _from(since)))
     found = connection.execute(select(backup_logs).where(wanted).order_by(*_NEWEST_FIRST)).mappings()
     return [attempt_of(row) for row in found]
 
@@ -206,26 +210,27 @@ class SqlTallies:
     def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._transaction = transaction
 
-    def ends(self) -> Mapping[tuple[str, Status], int]:
-        """The attempts of each catalog that ended in a status."""
+    def ends(self) -> Mapping[tuple[Scope, Status], int]:
+        """The attempts of each scope that ended in a status."""
         with self._transaction() as connection:
             found = connection.execute(select(tallies)).mappings().all()
-        return {(row["catalog"], Status(row["ended_as"])): row["attempts"] for row in found}
+        return {(parse_scope(row["scope"]), Status(row["ended_as"])): row["attempts"] for row in found}
 
 
-_SAME_NAME = tuple(field.name for field in fields(Copy) if field.name not in {"owner", "verification"})
+_SAME_NAME = tuple(field.name for field in fields(Copy) if field.name not in {"owner", "scope", "verification"})
 
 
 def copy_columns(copy: Copy) -> dict[str, Any]:
     """The columns of `copy`."""
     same = {name: storable(getattr(copy, name)) for name in _SAME_NAME}
-    return same | owner_columns(copy.owner) | verification_columns(copy.verification)
+    return same | scope_columns(copy.scope) | owner_columns(copy.owner) | verification_columns(copy.verification)
 
 
 def copy_of(found: RowMapping) -> Copy:
     """The copy that a row of `backup_copies` holds, its times in UTC."""
     values = {name: utc(found[name]) for name in _SAME_NAME}
     values |= {"status": CopyStatus(found["status"]), "owner": owner_of(found), "verification": verification_of(found)}
+    values |= {"scope": scope_of(found)}
     return Copy(**values)
 
 
@@ -257,13 +262,15 @@ class SqlCopies:
         self,
         *,
         backup_id: str | None = None,
-        catalog: str | None = None,
+        scope: Scope | None = None,
         store: str | None = None,
         status: CopyStatus | None = None,
     ) -> Sequence[Copy]:
-        """Rows, the newest backup first: of one backup, catalog, store and status, or of all."""
+        """Rows, the newest backup first: of one backup, scope, store and status, or of all."""
         query = select(backup_copies).order_by(backup_copies.c.backup_id.desc(), backup_copies.c.store)
-        wanted = {"backup_id": backup_id, "catalog": catalog, "store": store, "status": status}
+        wanted = {"backup_id": backup_id, "store": store, "status": status}
+        if scope is not None:
+            query = query.where(is_of(backup_copies, scope))
         for name, value in wanted.items():
             if value is not None:
                 query = query.where(backup_copies.c[name] == value)
@@ -365,10 +372,10 @@ class SqlLedger:
         """The newest row that belongs to a Dagster run."""
         return self._first(select(backup_logs).where(backup_logs.c.run_id == run_id))
 
-    def last_good(self, catalog: str, before: datetime | None = None) -> Attempt | None:
-        """The newest good full or selective backup of `catalog` with counted tables, created before `before`."""
+    def last_good(self, scope: Scope, before: datetime | None = None) -> Attempt | None:
+        """The newest good full or selective backup of `scope` with counted tables, created before `before`."""
         query = select(backup_logs).where(
-            backup_logs.c.catalog == catalog,
+            is_of(backup_logs, scope),
             backup_logs.c.status.in_(sorted(GOOD)),
             backup_logs.c.kind.in_(_BUNDLES),
             backup_logs.c.table_counts != {},
@@ -378,15 +385,15 @@ class SqlLedger:
     def list(
         self,
         *,
-        catalog: str | None = None,
+        scope: Scope | None = None,
         status: Sequence[Status] = (),
         since: datetime | None = None,
         limit: int | None = None,
     ) -> Sequence[Attempt]:
-        """Rows, newest first: of one catalog or all, with one of `status` or any, at most `limit`."""
+        """Rows, newest first: of one scope or all, with one of `status` or any, at most `limit`."""
         query = select(backup_logs)
-        if catalog is not None:
-            query = query.where(backup_logs.c.catalog == catalog)
+        if scope is not None:
+            query = query.where(is_of(backup_logs, scope))
         if status:
             query = query.where(backup_logs.c.status.in_(list(status)))
         if since is not None:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from backup_pipeline.core.actor import parse_actor
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.leases import Claim, Lease, Reading
+from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.ledger.tables import actor_column, leases, owner_columns, owner_of, storable, utc
 from backup_pipeline.ledger.tables import backup_readings as readings
 
@@ -35,10 +36,10 @@ class SqlLeases:
         for _ in range(_ATTEMPTS):
             with self._transaction() as connection:
                 taken = connection.execute(_taking(claim, life, over)).mappings().one_or_none()
-            held = _lease_of(taken) if taken is not None else self.get(claim.name)
+            held = _lease_of(taken) if taken is not None else self.get(claim.scope)
             if held is not None:  # else whoever held it gave it back in between
                 return held
-        message = f"The lease of {claim.name} changes hands faster than it can be asked for."
+        message = f"The lease of {claim.scope} changes hands faster than it can be asked for."
         raise LedgerUnavailableError(message, do="Run it again.")
 
     def renew(self, lease: Lease, life: timedelta) -> Lease | None:
@@ -53,9 +54,9 @@ class SqlLeases:
         with self._transaction() as connection:
             connection.execute(_ours(lease).values(released_at=_NOW))
 
-    def get(self, name: str) -> Lease | None:
-        """The lease of `name`, also an expired one that nobody took; None when it is nobody's."""
-        query = select(leases).where(leases.c.name == name, leases.c.released_at.is_(None))
+    def get(self, scope: Scope) -> Lease | None:
+        """The lease of `scope`, also an expired one that nobody took; None when it is nobody's."""
+        query = select(leases).where(leases.c.name == scope.key, leases.c.released_at.is_(None))
         with self._transaction() as connection:
             found = connection.execute(query).mappings().one_or_none()
         return _lease_of(found) if found is not None else None
@@ -79,7 +80,7 @@ def _taking(claim: Claim, life: timedelta, over: int | None) -> Any:
         "released_at": None,
     }
     free = or_(leases.c.released_at.is_not(None), leases.c.expires_at <= _NOW, leases.c.token == over)
-    added = upsert(leases).values(name=claim.name, token=1, **columns)
+    added = upsert(leases).values(name=claim.scope.key, token=1, **columns)
     return added.on_conflict_do_update(
         index_elements=[leases.c.name], set_={**columns, "token": leases.c.token + 1}, where=free
     ).returning(*leases.c)
@@ -87,14 +88,14 @@ def _taking(claim: Claim, life: timedelta, over: int | None) -> Any:
 
 def _ours(lease: Lease) -> Any:
     return update(leases).where(
-        leases.c.name == lease.claim.name, leases.c.token == lease.token, leases.c.released_at.is_(None)
+        leases.c.name == lease.claim.scope.key, leases.c.token == lease.token, leases.c.released_at.is_(None)
     )
 
 
 def _lease_of(row: RowMapping) -> Lease:
     owner = owner_of(row)
     assert owner is not None  # noqa: S101  # its columns are NOT NULL
-    claim = Claim(row["name"], row["holder"], parse_actor(row["actor"]), owner, row["run_id"])
+    claim = Claim(parse_scope(row["name"]), row["holder"], parse_actor(row["actor"]), owner, row["run_id"])
     return Lease(claim, row["token"], *(utc(row[name]) for name in ("acquired_at", "heartbeat_at", "expires_at")))
 
 

@@ -12,10 +12,21 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from backup_pipeline.core.actor import parse_actor
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.connect import no_such_restore
-from backup_pipeline.ledger.tables import actor_column, owner_columns, owner_of, restore_requests, storable, utc
+from backup_pipeline.ledger.tables import (
+    actor_column,
+    is_of,
+    owner_columns,
+    owner_of,
+    restore_requests,
+    scope_columns,
+    scope_of,
+    storable,
+    utc,
+)
 
-_OTHER = {"owner", "actor", "decided_actor"}
+_OTHER = {"owner", "scope", "actor", "decided_actor"}
 _SAME_NAME = tuple(field.name for field in fields(RestoreRow) if field.name not in _OTHER)
 
 
@@ -23,7 +34,7 @@ def restore_columns(row: RestoreRow) -> dict[str, Any]:
     """The columns of `row`, but for its number, which the database gives."""
     decided = {"decided_actor": storable(str(row.decided_actor)) if row.decided_actor else None}
     same = {name: storable(getattr(row, name)) for name in _SAME_NAME if name != "id"}
-    return same | actor_column(row.actor) | decided | owner_columns(row.owner)
+    return same | scope_columns(row.scope) | actor_column(row.actor) | decided | owner_columns(row.owner)
 
 
 def restore_of(found: RowMapping) -> RestoreRow:
@@ -31,7 +42,11 @@ def restore_of(found: RowMapping) -> RestoreRow:
     values = {name: utc(found[name]) for name in _SAME_NAME}
     values |= {"status": RestoreStatus(found["status"]), "tables": tuple(found["tables"]), "owner": owner_of(found)}
     decided = found["decided_actor"]
-    values |= {"actor": parse_actor(found["actor"]), "decided_actor": parse_actor(decided) if decided else None}
+    values |= {
+        "scope": scope_of(found),
+        "actor": parse_actor(found["actor"]),
+        "decided_actor": parse_actor(decided) if decided else None,
+    }
     return RestoreRow(**values)
 
 
@@ -83,15 +98,15 @@ class SqlRestores:
     def list(
         self,
         *,
-        catalog: str | None = None,
+        scope: Scope | None = None,
         status: Sequence[RestoreStatus] = (),
         run_id: str | None = None,
         limit: int | None = None,
     ) -> Sequence[RestoreRow]:
-        """Rows, newest first: of one catalog or all, with one of `status` or any, of one run or any."""
+        """Rows, newest first: of one scope or all, with one of `status` or any, of one run or any."""
         query = select(restore_requests).order_by(restore_requests.c.id.desc()).limit(limit)
-        if catalog is not None:
-            query = query.where(restore_requests.c.catalog == catalog)
+        if scope is not None:
+            query = query.where(is_of(restore_requests, scope))
         if status:
             query = query.where(restore_requests.c.status.in_(list(status)))
         if run_id is not None:

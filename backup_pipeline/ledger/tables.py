@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     Double,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    and_,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -32,6 +34,7 @@ from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Owner, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.restore.requests import RestoreStatus
+from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.core.verification import Level, Verification
 
 metadata = MetaData()
@@ -40,6 +43,15 @@ _INSTANT = DateTime(timezone=True)
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
 _COPY_STATUSES = ", ".join(f"'{status}'" for status in CopyStatus)
 _RESTORE_STATUSES = ", ".join(f"'{status}'" for status in RestoreStatus)
+
+
+def _scope_columns() -> tuple[Column[Any], ...]:
+    return (
+        Column("catalog", Text, nullable=False),
+        Column("business", Text),
+        Column("purpose", Text, nullable=False, server_default=Purpose.BACKUP.value),
+    )
+
 
 backup_logs = Table(
     "backup_logs",
@@ -55,8 +67,7 @@ backup_logs = Table(
     Column("created_at", _INSTANT, nullable=False),
     # What was asked, by whom.
     Column("backup_id", Text, nullable=False, unique=True),
-    Column("catalog", Text, nullable=False),
-    Column("business", Text),
+    *_scope_columns(),
     Column("kind", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
@@ -130,7 +141,7 @@ backup_shapes = Table(
 backup_tallies = Table(  # a trigger of backup_logs counts
     "backup_tallies",
     metadata,
-    Column("catalog", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),  # its key
     Column("ended_as", Text, primary_key=True),
     Column("attempts", BigInteger, nullable=False),
 )
@@ -157,7 +168,7 @@ restore_requests = Table(
     Column("id", Integer, Identity(always=True), primary_key=True),
     # What was asked, by whom.
     Column("backup_id", Text, nullable=False),
-    Column("catalog", Text, nullable=False),
+    *_scope_columns(),
     Column("tables", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("mode", Text, nullable=False),
     Column("into_schema", Text),
@@ -198,7 +209,7 @@ backup_copies = Table(
     metadata,
     Column("backup_id", Text, primary_key=True),
     Column("store", Text, primary_key=True),
-    Column("catalog", Text, nullable=False),
+    *_scope_columns(),
     Column("status", Text, nullable=False),
     Column("at", _INSTANT, nullable=False),
     Column("finished_at", _INSTANT),
@@ -262,7 +273,7 @@ due_accounts = Table(
 alert_threads = Table(
     "alert_threads",
     metadata,
-    Column("catalog", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),  # its key
     Column("topic", Text, primary_key=True),
     Column("opened_at", _INSTANT),
     Column("failures", Integer, nullable=False),
@@ -273,7 +284,7 @@ alert_threads = Table(
 
 
 _SAME_NAME = tuple(
-    field.name for field in fields(Attempt) if field.name not in {"owner", "actor", "verification", "hold"}
+    field.name for field in fields(Attempt) if field.name not in {"scope", "owner", "actor", "verification", "hold"}
 )
 _OUTCOME = tuple(field.name for field in fields(Outcome) if field.name != "verification")
 
@@ -282,6 +293,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
     """The columns of `attempt`."""
     return (
         {name: storable(getattr(attempt, name)) for name in _SAME_NAME}
+        | scope_columns(attempt.scope)
         | actor_column(attempt.actor)
         | owner_columns(attempt.owner)
         | hold_columns(attempt.hold)
@@ -299,6 +311,7 @@ def attempt_of(row: RowMapping) -> Attempt:
     """The attempt that a row of `backup_logs` holds, its times in UTC."""
     values = {name: utc(row[name]) for name in _SAME_NAME}
     values |= {
+        "scope": scope_of(row),
         "kind": Kind(row["kind"]),
         "type": Trigger(row["type"]),
         "status": Status(row["status"]),
@@ -321,6 +334,22 @@ def audit_of(row: RowMapping) -> AuditEvent:
     """The event that a row of `backup_audit` holds, its time in UTC."""
     values = {field.name: utc(row[field.name]) for field in fields(AuditEvent)}
     return AuditEvent(**(values | {"actor": parse_actor(row["actor"])}))
+
+
+def scope_columns(scope: Scope) -> dict[str, Any]:
+    """The columns that say what a row is about."""
+    return {"catalog": scope.catalog, "business": scope.business, "purpose": scope.purpose.value}
+
+
+def scope_of(row: RowMapping) -> Scope:
+    """What a row is about."""
+    return Scope(row["catalog"], business=row["business"], purpose=Purpose(row["purpose"]))
+
+
+def is_of(table: Table, scope: Scope) -> ColumnElement[bool]:
+    """Whether a row of `table` is about `scope`."""
+    business = table.c.business.is_not_distinct_from(scope.business)
+    return and_(table.c.catalog == scope.catalog, table.c.purpose == scope.purpose.value, business)
 
 
 def actor_column(actor: Actor) -> dict[str, Any]:

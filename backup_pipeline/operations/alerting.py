@@ -35,6 +35,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.scope import Scope
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def is_told(alert: Alert, ports: Ports) -> Alert | None:
         return alert
     try:
         heard = bool(reaching(ports.alerter.channels))
-        step = ports.ledger.threads.failing(alert.catalog, alert.topic, ports.clock(), alert.failures, heard=heard)
+        step = ports.ledger.threads.failing(alert.scope, alert.topic, ports.clock(), alert.failures, heard=heard)
         if step.say is Say.NOTHING and alert.failures:
             _audit_held_back(alert, step, ports)
     except (LedgerError, SettingsError) as trouble:
@@ -74,21 +75,21 @@ def is_told(alert: Alert, ports: Ports) -> Alert | None:
     return _reminder(alert, step) if step.say is Say.REMINDER else alert
 
 
-def recovery(catalog: str, topic: str, backup_id: str, ports: Ports) -> Alert | None:
+def recovery(scope: Scope, topic: str, backup_id: str, ports: Ports) -> Alert | None:
     """What people are told once a backup of this kind went well again; None when nothing was wrong."""
     try:
-        step = ports.ledger.threads.recovered(catalog, topic)
+        step = ports.ledger.threads.recovered(scope, topic)
     except (LedgerError, SettingsError) as trouble:
-        logger.warning("Whether backups of %s had failed before is not known: %s", catalog, trouble)
+        logger.warning("Whether backups of %s had failed before is not known: %s", scope, trouble)
         return None
     if step.say is not Say.RECOVERY or step.before.opened_at is None:
         return None
     return Alert(
         severity=Severity.INFO,
-        title=f"Backups work again: {catalog}",
+        title=f"Backups work again: {scope}",
         what=f"A good {topic} backup is there, {_after(step)}.",
         do="Nothing. What was missed before stays missed: `backup-pipeline calendar` shows it.",
-        catalog=catalog,
+        scope=scope,
         backup_id=backup_id,
         at=ports.clock(),
     )
@@ -98,10 +99,10 @@ def unheard_alert(thread: Thread) -> Alert:
     """What people are told of a thread that only the log knows, once there is a channel."""
     return Alert(
         severity=Severity.FAILURE,
-        title=f"Backups of {thread.catalog} go wrong ({thread.topic})",
+        title=f"Backups of {thread.scope} go wrong ({thread.topic})",
         what="Nobody was told until now, because no alert channel was set.",
         do="`backup-pipeline check` says how the catalog stands, `backup-pipeline list` what was tried.",
-        catalog=thread.catalog,
+        scope=thread.scope,
         topic=thread.topic,
         failures=0,
     )
@@ -210,10 +211,10 @@ def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -
         tables = {table: reason.what for table, reason in error.failed.items()}
     return Alert(
         severity=Severity.WARNING if canceled or refused else Severity.FAILURE,
-        title=f"Backup {ended}: {attempt.catalog} for {attempt.partition_date}",
+        title=f"Backup {ended}: {attempt.scope} for {attempt.partition_date}",
         what=what,
         do=known.do or "Look at the run's log, correct the cause, and run the backup again.",
-        catalog=attempt.catalog,
+        scope=attempt.scope,
         backup_id=attempt.backup_id,
         run_id=attempt.run_id,
         run_url=run_url,
@@ -224,7 +225,7 @@ def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -
 
 
 def no_row_alert(
-    catalog: str,
+    scope: Scope,
     error: BackupError,
     at: datetime,
     run_id: str | None = None,
@@ -235,10 +236,10 @@ def no_row_alert(
     """What people are told of a run that has no row in the ledger, because the ledger could not be written."""
     return Alert(
         severity=Severity.FAILURE,
-        title=f"{what} failed: {catalog}",
+        title=f"{what} failed: {scope}",
         what=f"The run has no row in the ledger. {error.what}",
         do=error.do,
-        catalog=catalog,
+        scope=scope,
         run_id=run_id,
         run_url=run_url,
         at=at,
@@ -251,10 +252,10 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
     canceled = isinstance(error, CanceledError)
     return Alert(
         severity=Severity.WARNING if canceled else Severity.FAILURE,
-        title=f"Restore {'canceled' if canceled else 'failed'}: {row.catalog} into {row.database} (request {row.id})",
+        title=f"Restore {'canceled' if canceled else 'failed'}: {row.scope} into {row.database} (request {row.id})",
         what=error.what,
         do=error.do or f"Look at it with `backup-pipeline restores show {row.id}`, correct the cause, and ask again.",
-        catalog=row.catalog,
+        scope=row.scope,
         backup_id=row.backup_id,
         run_id=row.run_id,
         run_url=run_url,
@@ -296,7 +297,7 @@ def ping(signal: Signal, attempt: Attempt, ports: Ports, text: str = "") -> None
     """
     if attempt.kind != FULL:
         return
-    sent = ports.pinger.ping(signal, attempt.catalog, text or f"{signal}: backup {attempt.backup_id}")
+    sent = ports.pinger.ping(signal, str(attempt.scope), text or f"{signal}: backup {attempt.backup_id}")
     if sent is None:
         return
     detail = {"signal": signal.value, "url": sent.channel, "error": sent.error}
@@ -306,16 +307,16 @@ def ping(signal: Signal, attempt: Attempt, ports: Ports, text: str = "") -> None
         logger.warning("The %s ping of backup %s is not in the audit: %s", signal, attempt.backup_id, trouble)
 
 
-def ping_without_row(catalog: str, kind: Kind, error: BackupError, ports: Ports) -> None:
+def ping_without_row(scope: Scope, kind: Kind, error: BackupError, ports: Ports) -> None:
     """The fail ping of a run that has no row, because the ledger could not be written."""
     if kind == FULL:
-        ports.pinger.ping(Signal.FAIL, catalog, error.what)
+        ports.pinger.ping(Signal.FAIL, str(scope), error.what)
 
 
 def tell_success(attempt: Attempt, ports: Ports) -> None:
     """Note the good end, ping, and where backups of this kind had failed, tell once that they work again."""
     note_end(attempt, ports)
     ping(Signal.SUCCESS, attempt, ports)
-    alert = recovery(attempt.catalog, attempt.kind, attempt.backup_id, ports)
+    alert = recovery(attempt.scope, attempt.kind, attempt.backup_id, ports)
     if alert is not None:
         tell(alert, ports)

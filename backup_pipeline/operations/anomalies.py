@@ -19,6 +19,7 @@ from backup_pipeline.core.manifest import AnomalyEntry, Manifest, TableEntry
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.hold import hold_backup
@@ -33,7 +34,7 @@ _SHAPES = 5
 
 def load_history(attempt: Attempt, ports: Ports) -> History:
     """The good backups of the catalog before `attempt`; LedgerError when the ledger can not be read."""
-    rows = ports.ledger.list(catalog=attempt.catalog, status=sorted(GOOD), limit=_ROWS)
+    rows = ports.ledger.list(scope=attempt.scope, status=sorted(GOOD), limit=_ROWS)
     before = [row for row in rows if _comparable(row, attempt)]
     now = ports.clock()
     full = next((row for row in before if row.kind is Kind.FULL), None)
@@ -48,7 +49,7 @@ def load_history(attempt: Attempt, ports: Ports) -> History:
 def _comparable(row: Attempt, attempt: Attempt) -> bool:
     """Whether the row is of an earlier backup of the same rows: one without counted tables has no bundle."""
     earlier = row.created_at < attempt.created_at and row.backup_id != attempt.backup_id
-    return earlier and bool(row.table_counts) and row.business == attempt.business
+    return earlier and bool(row.table_counts) and row.scope == attempt.scope
 
 
 def _tables(before: Sequence[Attempt], ports: Ports) -> Iterator[tuple[str, TableShape]]:
@@ -161,7 +162,7 @@ class Unusual:
     """A backup, and what is unusual about it."""
 
     backup_id: str
-    catalog: str
+    scope: Scope
     partition_date: date
     run_id: str | None
     taken_at: datetime
@@ -194,14 +195,14 @@ def act_on_anomalies(outcome: Unusual, ports: Ports, run_url: str | None = None)
 def unusual(manifest: Manifest) -> Unusual:
     """What is unusual about a backup whose manifest can be read."""
     taken = manifest.snapshot.taken_at
-    named = (manifest.backup_id, manifest.catalog, manifest.partition_date, manifest.run_id)
+    named = (manifest.backup_id, manifest.scope, manifest.partition_date, manifest.run_id)
     return Unusual(*named, taken, manifest.findings)
 
 
 def unusual_by_shape(outline: Outline, shape: Shape) -> Unusual:
     """The same of one whose manifest no key here opens, from what the ledger kept of it."""
     return Unusual(
-        outline.backup_id, outline.catalog, outline.partition_date, outline.run_id, outline.snapshot_at, shape.findings
+        outline.backup_id, outline.scope, outline.partition_date, outline.run_id, outline.snapshot_at, shape.findings
     )
 
 
@@ -216,10 +217,10 @@ def anomaly_alert(
     release = f" If it is meant to be so: `backup-pipeline release {held[0]}`." if held else ""
     return Alert(
         severity=Severity.INFO if all(finding.severity == "info" for finding in findings) else Severity.WARNING,
-        title=f"Unusual backup: {outcome.catalog} for {outcome.partition_date}: {names}",
+        title=f"Unusual backup: {outcome.scope} for {outcome.partition_date}: {names}",
         what=" ".join(["The backup is there and whole, but not as usual." + kept, *problems]),
         do=f"{steps}{release}",
-        catalog=outcome.catalog,
+        scope=outcome.scope,
         backup_id=outcome.backup_id,
         run_id=outcome.run_id,
         run_url=run_url,

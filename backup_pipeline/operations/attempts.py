@@ -29,6 +29,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Status, is
 from backup_pipeline.core.names import Kind, Trigger, new_backup_id
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import check_difference, is_future, is_late, local_date
+from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import failure_alert, no_row_alert, note_end, ping, ping_without_row, tell
 from backup_pipeline.operations.leases import Heartbeat, guarded, lease_of, take_for
@@ -83,7 +84,7 @@ class Request:
     """What somebody asked for: which catalog, tables and date, who, why, and whether a late backup is meant.
 
     `reads` is false when the source is not read (a bundle of partitions that are there): any date will do then.
-    `due_at` is the due time that it was started for, where whoever started it knows.
+    `due_at` is the due time that it was started for, where whoever started it knows. With a `business` its rows alone.
     """
 
     catalog: Catalog
@@ -98,6 +99,13 @@ class Request:
     run_id: str | None = None
     run_url: str | None = None
     due_at: datetime | None = None
+    business: str | None = None
+    purpose: Purpose = Purpose.BACKUP
+
+    @property
+    def scope(self) -> Scope:
+        """What it is about."""
+        return Scope(self.catalog.catalog, business=self.business, purpose=self.purpose)
 
 
 @dataclass(frozen=True)
@@ -133,8 +141,8 @@ def begin(request: Request, ports: Ports) -> Attempt:
             return before
         attempt = _add_row(request, ports)
     except (LedgerError, SettingsError) as error:
-        ping_without_row(request.catalog.catalog, request.kind, error, ports)
-        tell(no_row_alert(request.catalog.catalog, error, ports.clock(), request.run_id, request.run_url), ports)
+        ping_without_row(request.scope, request.kind, error, ports)
+        tell(no_row_alert(request.scope, error, ports.clock(), request.run_id, request.run_url), ports)
         raise
     ping(Signal.START, attempt, ports)
     try:
@@ -191,7 +199,7 @@ def _running(request: Request, ports: Ports) -> Attempt | None:
     """The row that an earlier step of the same run began; one run may hold several catalogs, each with its own row."""
     if request.run_id is None:
         return None
-    rows = ports.ledger.list(catalog=request.catalog.catalog, status=[Status.RUNNING])
+    rows = ports.ledger.list(scope=request.scope, status=[Status.RUNNING])
     return next((row for row in rows if row.run_id == request.run_id), None)
 
 
@@ -199,7 +207,7 @@ def _add_row(request: Request, ports: Ports) -> Attempt:
     now = ports.clock()
     attempt = Attempt(
         backup_id=str(new_backup_id(now, request.kind, ports.salt())),
-        catalog=request.catalog.catalog,
+        scope=request.scope,
         kind=request.kind,
         type=request.type,
         status=Status.RUNNING,
@@ -274,7 +282,7 @@ def end_failed(
 
 
 def _is_made(attempt: Attempt, ports: Ports) -> bool:
-    place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+    place = BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
     with suppress(StoreError):
         return ports.store.head(place.manifest) is not None
     return False
@@ -301,7 +309,7 @@ def end_run(run_id: str, catalog: str, error: BackupError, ports: Ports, *, run_
         logger.warning("The row of run %s can not be read: %s", run_id, trouble)
         known, left = False, []
     if not known:
-        tell(no_row_alert(catalog, error, ports.clock(), run_id, run_url), ports)
+        tell(no_row_alert(Scope(catalog), error, ports.clock(), run_id, run_url), ports)
     for attempt in left:
         end_failed(attempt, error, ports, run_url=run_url)
     return bool(left) or not known

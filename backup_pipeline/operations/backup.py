@@ -38,7 +38,7 @@ def export_attempt(work: Work) -> Generator[TableResult]:
     request, attempt, ports = work.request, work.attempt, work.ports
     clean_spool(ports)
     ports.store.check()  # before hours are spent on reading what can not be stored
-    last = ports.ledger.last_good(attempt.catalog, before=attempt.created_at)
+    last = ports.ledger.last_good(attempt.scope, before=attempt.created_at)
     work = replace(
         work,
         attempt=replace(attempt, late=check_date(request, ports)),
@@ -132,7 +132,7 @@ def _end_copied(
 def success(document: Document[StoredManifest], ports: Ports, checked: Level) -> Outcome:
     """The good end of a backup whose manifest is in the store, just now checked there up to the level `checked`."""
     manifest = document.manifest
-    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     now = ports.clock()
     return Outcome(
         status=Status(manifest.status),
@@ -200,7 +200,7 @@ def close_orphans(ports: Ports) -> Sequence[Attempt]:
 
 
 def _finished(attempt: Attempt, ports: Ports) -> bool:
-    place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+    place = BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
     try:
         document = read_document(place, ports.store)
         manifest = document.manifest

@@ -22,6 +22,7 @@ from backup_pipeline.core.ports import Formats, Ledger, Store
 from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
 from backup_pipeline.core.restore.model import FIRST, Which
 from backup_pipeline.core.schedule import day_end, local_date
+from backup_pipeline.core.scope import parse_scope
 from backup_pipeline.core.verification import has_failed
 from backup_pipeline.operations.streams import Ranges
 
@@ -197,8 +198,8 @@ def _read(place: BackupPlace, store: Store) -> tuple[bytes, str]:
 
 
 def _check_place(document: StoredManifest | Outline, place: BackupPlace, where: str) -> None:
-    identity = (document.catalog, document.partition_date, document.backup_id)
-    if identity != (place.catalog, place.day, place.backup_id):
+    identity = (document.scope, document.partition_date, document.backup_id)
+    if identity != (place.scope, place.day, place.backup_id):
         message = f"{where} describes another backup: {', '.join(str(part) for part in identity)}."
         raise VerificationError(message, do=DISTRUST)
 
@@ -235,7 +236,7 @@ def find_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None) -> A
     if wanted == LATEST:
         return _latest(ledger, catalog)
     attempt = ledger.get(str(parse_backup_id(wanted)))
-    if attempt is None or (catalog is not None and attempt.catalog != catalog):
+    if attempt is None or (catalog is not None and str(attempt.scope) != catalog):
         message = f"There is no backup {wanted}{_of(catalog)}."
         raise NotFoundError(message, do="`backup-pipeline list` shows those that are there.")
     return attempt
@@ -260,7 +261,7 @@ def find_sound_backup(wanted: str, ledger: Ledger, *, catalog: str | None = None
 
 
 def _instead(lost: Attempt, ledger: Ledger) -> str:
-    good = (row for row in ledger.list(catalog=lost.catalog, status=sorted(GOOD)) if row.kind is Kind.FULL)
+    good = (row for row in ledger.list(scope=lost.scope, status=sorted(GOOD)) if row.kind is Kind.FULL)
     older = (row for row in good if row.created_at < lost.created_at)
     sound = next((row for row in older if not has_failed(row.verification)), None)
     again = f"`backup-pipeline verify {lost.backup_id}` says so"
@@ -287,7 +288,7 @@ def bundle_place(attempt: Attempt) -> BackupPlace:
 
 def place_of(attempt: Attempt) -> BackupPlace:
     """Where the attempt's backup lies, if it made one."""
-    return BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+    return BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
 
 
 def stored_manifest(attempt: Attempt, store: Store) -> StoredManifest:
@@ -307,8 +308,8 @@ def opened_unread(attempt: Attempt, store: Store) -> OpenBackup[StoredManifest |
 
 def _latest(ledger: Ledger, catalog: str | None, *, guessed: bool = True) -> Attempt:
     """The newest good full backup; without a `catalog` and where it may be of several, UsageError unless `guessed`."""
-    rows = ledger.list(catalog=catalog, status=sorted(GOOD))
-    catalogs = sorted({row.catalog for row in rows if row.kind is Kind.FULL})
+    rows = ledger.list(scope=parse_scope(catalog) if catalog is not None else None, status=sorted(GOOD))
+    catalogs = sorted({str(row.scope) for row in rows if row.kind is Kind.FULL})
     if len(catalogs) > 1 and not guessed:
         message = f"`latest` may be a backup of {', '.join(catalogs)}."
         raise UsageError(message, do="Say which with --catalog NAME, or name the backup by its id.")

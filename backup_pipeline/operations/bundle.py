@@ -61,7 +61,7 @@ def make_bundle(work: Work) -> StoredManifest:
     check_alike(partitions, ports.formats.recipients)
     schema = _schema(partitions, work)
     manifest = _with_findings(_manifest(partitions, schema, work), work)
-    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
     members = [
         bytes_member(MANIFEST_PATH, local, seal(manifest)),
@@ -82,7 +82,7 @@ def _partitions(work: Work) -> list[PartitionRecord]:
     partitions: list[PartitionRecord] = []
     missing: list[str] = []
     for table in work.request.tables:
-        place = PartitionPlace(work.attempt.catalog, table, work.attempt.partition_date)
+        place = PartitionPlace(work.attempt.scope, table, work.attempt.partition_date)
         try:
             partitions.append(load_partition(place, work.ports.store, work.folder))
         except NotFoundError:
@@ -95,7 +95,7 @@ def _partitions(work: Work) -> list[PartitionRecord]:
 
 def _schema(partitions: Sequence[PartitionRecord], work: Work) -> bytes:
     """The schema of the date; VerificationError unless it is that of the newest run among the partitions."""
-    store, key = work.ports.store, schema_key(work.attempt.catalog, work.attempt.partition_date)
+    store, key = work.ports.store, schema_key(work.attempt.scope, work.attempt.partition_date)
     schema = store.get(key)
     newest = max(partitions, key=lambda partition: partition.table.snapshot.taken_at, default=None)
     if newest is not None and newest.schema_sha256 not in {None, hashlib.sha256(schema).hexdigest()}:
@@ -121,7 +121,9 @@ def _manifest(partitions: Sequence[PartitionRecord], schema: bytes, work: Work) 
     warnings = (*early, *_warnings(partitions, latest, consistent=consistent, late=late))
     return Manifest(
         backup_id=attempt.backup_id,
-        catalog=catalog.catalog,
+        catalog=attempt.scope.catalog,
+        business=attempt.scope.business,
+        purpose=attempt.scope.purpose,
         title=catalog.title,
         kind=attempt.kind,
         type=attempt.type,
@@ -199,7 +201,7 @@ def _with_findings(manifest: Manifest, work: Work) -> Manifest:
 def _file_members(partitions: Sequence[PartitionRecord], work: Work) -> Iterator[Member]:
     """The files of the partitions, from this machine or the store, as members of the bundle."""
     for partition in partitions:
-        place = PartitionPlace(work.attempt.catalog, partition.table.name, work.attempt.partition_date)
+        place = PartitionPlace(work.attempt.scope, partition.table.name, work.attempt.partition_date)
         for file, path in member_paths(partition.table, partition.sheet_file):
             stored = file.stored
             yield Member(

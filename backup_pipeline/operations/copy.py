@@ -25,6 +25,7 @@ from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.ports import Ports, Second, Store
 from backup_pipeline.core.ports.people import BytesMoved, StageStarted
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, VerifyReport, newly_verified
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import bundle_place, open_unread, place_of
@@ -72,7 +73,7 @@ def copy_backup(order: CopyOrder, ports: Ports) -> Copy:
     second = second_of(ports)
     row = Copy(
         backup_id=order.attempt.backup_id,
-        catalog=order.attempt.catalog,
+        scope=order.attempt.scope,
         store=second.url,
         status=CopyStatus.COPYING,
         at=ports.clock(),
@@ -159,7 +160,7 @@ def _good(row: Copy, total: int, order: CopyOrder, ports: Ports) -> Copy:
     )
     ports.ledger.copies.put(ended)
     _audit(ended, order, ports, {"bytes": total})
-    if ports.ledger.threads.recovered(ended.catalog, TOPIC).say is Say.RECOVERY:
+    if ports.ledger.threads.recovered(ended.scope, TOPIC).say is Say.RECOVERY:
         tell(recovered_alert(ended), ports)
     return ended
 
@@ -180,10 +181,10 @@ def copy_alert(row: Copy, error: BackupError, attempt: Attempt) -> Alert:
     """What people are told of a copy that failed."""
     return Alert(
         severity=Severity.WARNING,
-        title=f"Copy to the second store failed: {row.catalog} for {attempt.partition_date}",
+        title=f"Copy to the second store failed: {row.scope} for {attempt.partition_date}",
         what=f"The backup is good in the first store, but it is not in {row.store}. {error.what}",
         do=f"{error.do or 'Correct the cause.'} Then run `backup-pipeline copy --missing`.",
-        catalog=row.catalog,
+        scope=row.scope,
         backup_id=row.backup_id,
         run_id=attempt.run_id,
         at=row.at,
@@ -195,10 +196,10 @@ def recovered_alert(row: Copy) -> Alert:
     """What people are told once a copy went well after others had failed."""
     return Alert(
         severity=Severity.INFO,
-        title=f"Copies to the second store work again: {row.catalog}",
+        title=f"Copies to the second store work again: {row.scope}",
         what=f"Backup {row.backup_id} is in {row.store}, and every byte of it was compared there.",
         do="See that no older one is missing: `backup-pipeline copy --missing --dry-run`.",
-        catalog=row.catalog,
+        scope=row.scope,
         backup_id=row.backup_id,
         at=row.at,
     )
@@ -222,11 +223,11 @@ def copy_after(order: CopyOrder, ports: Ports) -> str | None:
     return f"It was not copied to {row.store}: {reason}. `backup-pipeline copy --missing` tries again."
 
 
-def missing_copies(ports: Ports, catalog: str | None = None) -> Sequence[CopyDecision]:
+def missing_copies(ports: Ports, scope: Scope | None = None) -> Sequence[CopyDecision]:
     """What is to be done about each good backup, with the reason; nothing is touched."""
     url = second_of(ports).url
-    attempts = ports.ledger.list(catalog=catalog, status=sorted(GOOD))
-    copies = ports.ledger.copies.list(catalog=catalog, store=url)
+    attempts = ports.ledger.list(scope=scope, status=sorted(GOOD))
+    copies = ports.ledger.copies.list(scope=scope, store=url)
     return decide_copies(attempts, copies, now=ports.clock(), host=ports.owner.host, alive=ports.alive)
 
 
@@ -261,7 +262,7 @@ def verify_copy(attempt: Attempt, request: VerifyRequest, ports: Ports, *, actor
 
 
 def _unknown(attempt: Attempt, second: Second, now: datetime) -> Copy:
-    return Copy(attempt.backup_id, attempt.catalog, second.url, CopyStatus.FAILED, now)
+    return Copy(attempt.backup_id, attempt.scope, second.url, CopyStatus.FAILED, now)
 
 
 def _after(row: Copy, attempt: Attempt, report: VerifyReport, now: datetime) -> Copy:

@@ -30,6 +30,7 @@ from backup_pipeline.core.leases import described
 from backup_pipeline.core.ledger import GOOD, Attempt, Owner, until_now
 from backup_pipeline.core.ports import Alerter, Clock, Ledger, Store, StoredObject
 from backup_pipeline.core.schedule import is_future
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import has_failed
 from backup_pipeline.operations.download import AuditTrail, check_key
 from backup_pipeline.operations.due import look
@@ -78,7 +79,7 @@ _FEWEST_RECIPIENTS = 2
 
 def newest_good(ledger: Ledger, catalog: str) -> Attempt | None:
     """The newest good backup with a bundle."""
-    rows = until_now(ledger.list(catalog=catalog, status=sorted(GOOD)), ledger.now())
+    rows = until_now(ledger.list(scope=Scope(catalog), status=sorted(GOOD)), ledger.now())
     return next((row for row in rows if row.kind.bundled), None)
 
 
@@ -87,7 +88,7 @@ def leases(
 ) -> Iterator[Line]:
     """Who writes each catalog now."""
     for catalog in catalogs:
-        lease, topic = ledger.leases.get(catalog.catalog), f"lease {catalog.catalog}"
+        lease, topic = ledger.leases.get(Scope(catalog.catalog)), f"lease {catalog.catalog}"
         if lease is None or lease.expires_at <= now:
             yield ok(topic, "free: nobody writes the catalog")
         elif alive(lease.claim.owner):
@@ -99,7 +100,7 @@ def leases(
 
 def outbox(ledger: Ledger) -> Iterator[Line]:
     """The alerts that did not reach people."""
-    if unheard := [f"{thread.catalog} ({thread.topic})" for thread in ledger.threads.list() if not thread.heard]:
+    if unheard := [f"{thread.scope} ({thread.topic})" for thread in ledger.threads.list() if not thread.heard]:
         do = "Set BACKUP_ALERT_URLS: what is open is then told once (`backup-pipeline check`, or Dagster's sensor)."
         yield warning("alerts", f"only the log was told of what goes wrong with {', '.join(unheard)}", do)
     left = ledger.outbox.list(limit=1000)
@@ -123,7 +124,7 @@ def channels(alerter: Alerter, catalog: str, now: datetime, *, send: bool) -> It
         yield ok("alerts", f"channels: {', '.join(names)} (`doctor --send` tries them)")
         return
     sentence = "This is a trial of the doctor. Backups tell you here when something fails."
-    for delivery in alerter.send(Alert(Severity.INFO, "A trial message", sentence, "Nothing.", catalog, at=now)):
+    for delivery in alerter.send(Alert(Severity.INFO, "A trial message", sentence, "Nothing.", Scope(catalog), at=now)):
         if delivery.error:
             do = "Correct this URL in BACKUP_ALERT_URLS."
             yield problem("alerts", f"{delivery.channel} did not take the message: {delivery.error}", do)
@@ -165,7 +166,7 @@ def _drilled(ledger: Ledger, catalog: str, now: datetime) -> datetime | None:
     for event in ledger.audits(limit=_AUDITS):
         if event.action == "drill" and event.backup_id and not is_future(event.at, now) and event.detail.get("passed"):
             row = ledger.get(event.backup_id)
-            if row is not None and row.catalog == catalog:
+            if row is not None and row.scope == Scope(catalog):
                 return event.at
     return None
 

@@ -26,6 +26,7 @@ from backup_pipeline.core.due import (
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
 
 logger = logging.getLogger(__name__)
@@ -70,13 +71,13 @@ def end_vanished(declared: Collection[str], ports: Ports) -> Sequence[Attempt]:
     Another installation may declare them: as long as anybody accounts for a catalog, it is left alone.
     """
     now = ports.clock()
-    waiting = {row.catalog for row in ports.ledger.list(status=[Status.EXPECTED])} - set(declared)
+    waiting = {row.scope.catalog for row in ports.ledger.list(status=[Status.EXPECTED])} - set(declared)
     ended = [
         row
         for name in sorted(waiting)
         for row in ports.ledger.dues.abandon(name, why_vanished(name), idle_since=now - GIVEN_UP_AFTER, now=now)
     ]
-    for name in dict.fromkeys(row.catalog for row in ended):
+    for name in dict.fromkeys(row.scope.catalog for row in ended):
         tell(_vanished_alert(name, now), ports)
     return ended
 
@@ -87,7 +88,7 @@ def _vanished_alert(name: str, now: datetime) -> Alert:
         title=f"Catalog {name} is no longer backed up",
         what=f"{why_vanished(name)} Nothing is expected of it any more.",
         do="If that is not meant, put its file back (BACKUP_CATALOGS). Its backups stay; nothing prunes them.",
-        catalog=name,
+        scope=Scope(name),
         at=now,
     )
 
@@ -109,7 +110,7 @@ def overdue_alert(stands: Freshness, settled: Settlement) -> Alert:
         title=f"Backup {'overdue' if stands.overdue else 'missed'}: {stands.catalog}",
         what=late + plan,
         do=DO,
-        catalog=stands.catalog,
+        scope=Scope(stands.catalog),
         at=stands.at,
         topic=FULL,
         failures=len(missed),
@@ -169,6 +170,6 @@ def second_ages(catalogs: Sequence[Catalog], store: str, ledger: Ledger, now: da
 
 
 def _age(catalog: Catalog, store: str, ledger: Ledger, now: datetime) -> CopyAge:
-    copies = ledger.copies.list(catalog=catalog.catalog, store=store, status=CopyStatus.GOOD)
+    copies = ledger.copies.list(scope=Scope(catalog.catalog), store=store, status=CopyStatus.GOOD)
     promised = bool(copies) or look(catalog, ledger, now).state is not DueState.WAITING
     return copy_age(catalog, store, copies, now, promised=promised)

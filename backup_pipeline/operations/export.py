@@ -140,7 +140,7 @@ def publish_partition(partition: PartitionRecord, work: Work) -> None:
     Its record stays in the work folder too: who bundles the files that lie there, takes nobody else's word for them.
     """
     table, store = partition.table, work.ports.store
-    folder, place = work.folder / table.name, PartitionPlace(partition.catalog, table.name, partition.partition_date)
+    folder, place = work.folder / table.name, PartitionPlace(partition.scope, table.name, partition.partition_date)
     _clear(place, store)
     for file in (file.stored for file in table.files):
         stored = store.put_file(place.file(file.name), folder / file.name)
@@ -188,8 +188,8 @@ def load_partition(place: PartitionPlace, store: Store, spool: Path | None = Non
         message = f"Table {place.table} has no partition for {place.day} in {store.url}."
         raise NotFoundError(message, do=f"Materialize the table {place.table} for that date.") from error
     record = read_partition(data, f"{store.url}/{place.record}")
-    described = (record.catalog, record.table.name, record.partition_date)
-    if described != (place.catalog, place.table, place.day):
+    described = (record.scope, record.table.name, record.partition_date)
+    if described != (place.scope, place.table, place.day):
         message = f"{store.url}/{place.record} describes another partition: {', '.join(map(str, described))}."
         raise VerificationError(message, do=f"Materialize the table {place.table} again for that date.")
     return record
@@ -201,7 +201,7 @@ def _look(snapshot: Snapshot, work: Work, note: str) -> SourceView:
     plan = plan_catalog(catalog, database)
     missing = find_not_held(catalog, database, snapshot)
     schema = snapshot.schema_sql().encode()
-    work.ports.store.put(schema_key(catalog.catalog, work.request.day), [schema])
+    work.ports.store.put(schema_key(work.attempt.scope, work.request.day), [schema])
     return SourceView(snapshot, plan, missing, hashlib.sha256(schema).hexdigest(), note)
 
 
@@ -312,7 +312,9 @@ def _with_anomalies(table: TableEntry, work: Work) -> tuple[TableEntry, TableChe
 def _partition(table: TableEntry, plan: TablePlan, view: SourceView, work: Work) -> PartitionRecord:
     catalog, file = work.request.catalog, plan.sheet.file
     return PartitionRecord(
-        catalog=catalog.catalog,
+        catalog=work.attempt.scope.catalog,
+        business=work.attempt.scope.business,
+        purpose=work.attempt.scope.purpose,
         partition_date=work.request.day,
         late=work.attempt.late,
         sheet_file=local_name(file, table.snapshot.taken_at, catalog.timezone) if file else None,

@@ -144,7 +144,7 @@ def _rest(attempt: Attempt, rules: PruneRequest, ports: Ports) -> Removed:
 
 
 def _reasons(attempt: Attempt, rules: PruneRequest, ports: Ports, proofs: Proofs) -> tuple[str, ...]:
-    rows = ports.ledger.list(catalog=attempt.catalog)
+    rows = ports.ledger.list(scope=attempt.scope)
     basis = basis_of(rules, ports)
     held = held_in_store(folder_of(attempt, ports.store), attempt, ports)
     claims = {attempt.backup_id: held} if held else {}
@@ -157,7 +157,7 @@ def _proven_successor(
 ) -> tuple[Attempt | None, Mapping[str, str]]:
     """The backup that stays in its place, found whole in the store; and those that were found not to be, with why."""
     broken: dict[str, str] = {}
-    rows = ports.ledger.list(catalog=attempt.catalog) if attempt.status.good else ()
+    rows = ports.ledger.list(scope=attempt.scope) if attempt.status.good else ()
     for row in successors(attempt, rows, basis_of(rules, ports)):
         why = proofs.whole(row)
         if not why:

@@ -50,7 +50,7 @@ def take(
             return held
         if decision.step is LeaseStep.REFUSE:
             raise held_error(held)
-        logger.warning("Catalog %s is leased to %s. %s", claim.name, described(held), decision.reason)
+        logger.warning("Catalog %s is leased to %s. %s", claim.scope, described(held), decision.reason)
         if decision.step is LeaseStep.WAIT:
             waiting()
             pause(LOOK_EVERY_S)
@@ -59,7 +59,7 @@ def take(
 
 def take_for(attempt: Attempt, ports: Ports) -> Lease:
     """Take the lease of the attempt's catalog; while this waits, the attempt's row shows that its owner is alive."""
-    claim = Claim(attempt.catalog, attempt.backup_id, attempt.actor, ports.owner, attempt.run_id)
+    claim = Claim(attempt.scope, attempt.backup_id, attempt.actor, ports.owner, attempt.run_id)
     return take(claim, ports, waiting=lambda: ports.ledger.beat(attempt.backup_id, ports.clock()))
 
 
@@ -117,7 +117,7 @@ class HeldLease:
             try:
                 self.beat()
             except LedgerError as error:
-                logger.warning("The lease of catalog %s is taken for ours: %s", self.lease.claim.name, error)
+                logger.warning("The lease of catalog %s is taken for ours: %s", self.lease.claim.scope, error)
 
     @contextmanager
     def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
@@ -137,7 +137,7 @@ class HeldLease:
 
     def _taken(self) -> str:
         try:
-            now = self._leases.get(self.lease.claim.name)
+            now = self._leases.get(self.lease.claim.scope)
         except LedgerError:
             now = None
         return f"its lease was taken over by {described(now)}." if now else "its lease was not renewed in time."
@@ -150,16 +150,16 @@ class HeldLease:
             try:
                 stop()
             except Exception:  # what can not be stopped still can not publish
-                logger.exception("Catalog %s: reading could not be stopped.", self.lease.claim.name)
+                logger.exception("Catalog %s: reading could not be stopped.", self.lease.claim.scope)
         return lost_error(self.lease, self._lost)
 
 
 def lease_of(attempt: Attempt, ledger: Ledger) -> HeldLease:
     """The lease that the attempt was begun under; LeaseLostError when it does not hold it any more."""
-    lease = ledger.leases.get(attempt.catalog)
+    lease = ledger.leases.get(attempt.scope)
     if lease is None or lease.claim.holder != attempt.backup_id:
         by = f" {described(lease)} has it." if lease else ""
-        message = f"{attempt.backup_id} may not write catalog {attempt.catalog} any more: it has no lease.{by}"
+        message = f"{attempt.backup_id} may not write catalog {attempt.scope} any more: it has no lease.{by}"
         raise LeaseLostError(message, do="Run the backup again, once nobody else writes the catalog.")
     return HeldLease(lease, ledger.leases)
 

@@ -14,8 +14,9 @@ from backup_pipeline.core.errors import BackupError, LockedError, NotFoundError,
 from backup_pipeline.core.keys import recipients_of
 from backup_pipeline.core.layout import PARTITION_NAME, PartitionPlace, tables_prefix
 from backup_pipeline.core.manifest import FileEntry, PartitionRecord
-from backup_pipeline.core.names import catalog_folder, table_folder, whole
+from backup_pipeline.core.names import table_folder, whole
 from backup_pipeline.core.ports import Clock, Formats, Store
+from backup_pipeline.core.scope import parse_scope
 from backup_pipeline.operations.export import load_partition
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ReadRequest:
     day: date | None = None
 
     def __post_init__(self) -> None:
-        for check, name in ((catalog_folder, self.catalog), (table_folder, self.table)):
+        for check, name in ((parse_scope, self.catalog), (table_folder, self.table)):
             try:
                 check(name)
             except ValueError as error:
@@ -75,7 +76,7 @@ def read_partition(request: ReadRequest, *, store: Store, formats: Formats, cloc
 
 def _origin(record: PartitionRecord) -> dict[str, str]:
     return {
-        "catalog": record.catalog,
+        "catalog": str(record.scope),
         "table": record.table.name,
         "partition_date": record.partition_date.isoformat(),
         "snapshot_at": record.table.snapshot.taken_at.isoformat(),
@@ -85,7 +86,7 @@ def _origin(record: PartitionRecord) -> dict[str, str]:
 
 def _place(request: ReadRequest, store: Store, clock: Clock) -> PartitionPlace:
     day = request.day or _newest(request, store, (clock() + _AHEAD).date())
-    return PartitionPlace(request.catalog, request.table, day)
+    return PartitionPlace(parse_scope(request.catalog), request.table, day)
 
 
 def _newest(request: ReadRequest, store: Store, latest: date) -> date:
@@ -105,7 +106,7 @@ def dates_of(catalog: str, table: str, store: Store) -> tuple[date, ...]:
 
 
 def _partitions(catalog: str, store: Store, below: str = "") -> Iterator[tuple[str, date]]:
-    prefix = tables_prefix(catalog)
+    prefix = tables_prefix(parse_scope(catalog))
     for stored in store.list(prefix + below):
         if match := _RECORD.fullmatch(stored.key.removeprefix(prefix)):
             try:
@@ -117,10 +118,10 @@ def _partitions(catalog: str, store: Store, below: str = "") -> Iterator[tuple[s
 def _record(place: PartitionPlace, store: Store) -> PartitionRecord:
     if store.head(place.record) is not None:
         return load_partition(place, store)
-    days = dates_of(place.catalog, place.table, store)
+    days = dates_of(str(place.scope), place.table, store)
     if not days:
-        raise _unknown(place.catalog, place.table, store)
-    message = f"Table {place.table} of catalog {place.catalog} has no partition of {place.day} in {store.url}."
+        raise _unknown(str(place.scope), place.table, store)
+    message = f"Table {place.table} of catalog {place.scope} has no partition of {place.day} in {store.url}."
     raise NotFoundError(message, do=f"It has those of {_newest_of(days)}.")
 
 

@@ -14,7 +14,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.due import FULL, due_at_start
 from backup_pipeline.core.errors import BackupError, NotFoundError, UsageError, VerificationError
-from backup_pipeline.core.layout import BackupPlace, backups_prefix
+from backup_pipeline.core.layout import BackupPlace, backups_prefix, split_key
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Status, read_hold
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
@@ -33,23 +33,22 @@ from backup_pipeline.core.rebuild import (
     row_of,
     with_dues,
 )
-from backup_pipeline.core.restore.requests import protected_name
 from backup_pipeline.core.retention.prune import Folder, sorted_folders
 from backup_pipeline.core.retention.rules import expiry
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.attempts import is_dead
 from backup_pipeline.operations.browse import place_of, read_document
 from backup_pipeline.operations.prune.plan import removal_begun
 
 _READERS = 8
-_FOLDER_PARTS = 5  # catalog, backups, date, backup id, name
 _UNKNOWN = Hold(NOBODY, "its hold.json is in the store; the ledger that knew who held it, and why, was lost")
 
 
 @dataclass(frozen=True)
 class RebuildRequest:
-    """What is rebuilt, and by whom: one `catalog`, or all that lie in the store.
+    """What is rebuilt, and by whom: a `scope`, its businesses too, or all that lies in the store.
 
     `catalogs` are those that are declared: they say when a backup expires, and which due time it was for. `from_second`
     says that the store which is read is the second one: no more is concluded of it than what it holds. `seals` and
@@ -57,19 +56,20 @@ class RebuildRequest:
     """
 
     actor: Actor
-    catalog: str | None = None
+    scope: Scope | None = None
     catalogs: Mapping[str, Catalog] = field(default_factory=dict)
     from_second: bool = False
     seals: bool = False
     accepted: frozenset[str] = frozenset()
 
-    def rules(self, name: str) -> Catalog | None:
-        """The catalog by whose rules the backups filed under `name` go; None where it is not declared."""
-        return self.catalogs.get(name) or self.catalogs.get(protected_name(name))
+    def includes(self, scope: Scope) -> bool:
+        """Whether backups of `scope` are among what is rebuilt."""
+        own = self.scope
+        return own is None or scope == own or (own.business is None and replace(scope, business=None) == own)
 
     def due(self, row: Attempt) -> datetime | None:
         """The due time that a full backup of its own day was for."""
-        known = self.catalogs.get(row.catalog)
+        known = self.catalogs.get(row.scope.catalog) if row.scope == Scope(row.scope.catalog) else None
         whole = row.kind == FULL and known and row.partition_date == local_date(row.started_at, known.timezone)
         return due_at_start(known, row.started_at) if known and whole else None
 
@@ -80,8 +80,8 @@ def plan_rebuild(request: RebuildRequest, ports: Ports) -> RebuildPlan:
     The store is listed first: a backup that is made meanwhile has its row before its manifest. LedgerError or
     StoreError when one of the two can not be read.
     """
-    objects = tuple(ports.store.list(backups_prefix(request.catalog) if request.catalog else ""))
-    rows = ports.ledger.list(catalog=request.catalog)
+    objects = tuple(ports.store.list(f"{request.scope.folder}/" if request.scope else ""))
+    rows = [row for row in ports.ledger.list() if request.includes(row.scope)]
     folders = dict(_folders(objects, {row.backup_id: row.partition_date for row in rows}))
     dead = partial(is_dead, ports=ports)
     known = KnownRows(
@@ -100,17 +100,17 @@ def plan_rebuild(request: RebuildRequest, ports: Ports) -> RebuildPlan:
 
 def _folders(
     stored_objects: Iterable[StoredObject], days: Mapping[str, date]
-) -> Iterator[tuple[str, tuple[str, Folder]]]:
-    """The folders that hold a manifest, with their catalog, by backup id."""
-    objects: dict[str, list[StoredObject]] = {}
+) -> Iterator[tuple[str, tuple[Scope, Folder]]]:
+    """The folders that hold a manifest, with what they are backups of, by backup id."""
+    objects: dict[Scope, list[StoredObject]] = {}
     for stored in stored_objects:
-        parts = stored.key.split("/")
-        if len(parts) == _FOLDER_PARTS and parts[1] == "backups":
-            objects.setdefault(parts[0], []).append(stored)
-    for name, own in objects.items():
-        for backup_id, folder in sorted_folders(name, own, days).items():
+        scope, rest = split_key(stored.key) or (None, "")
+        if scope is not None and rest.startswith("backups/"):
+            objects.setdefault(scope, []).append(stored)
+    for scope, own in objects.items():
+        for backup_id, folder in sorted_folders(scope, own, days).items():
             if folder.has_manifest and _is_id(backup_id):
-                yield backup_id, (name, folder)
+                yield backup_id, (scope, folder)
 
 
 def _is_id(text: str) -> bool:
@@ -122,7 +122,7 @@ def _is_id(text: str) -> bool:
 
 
 def _begun(
-    rows: Sequence[Attempt], folders: Mapping[str, tuple[str, Folder]], ports: Ports
+    rows: Sequence[Attempt], folders: Mapping[str, tuple[Scope, Folder]], ports: Ports
 ) -> Iterator[tuple[str, Status]]:
     """The removals that were begun and not finished, as the audit has them."""
     for row in rows:
@@ -132,58 +132,58 @@ def _begun(
 
 
 def _copies(request: RebuildRequest, ports: Ports) -> Mapping[str, Copy]:
-    return good_copies([copy for copy in ports.ledger.copies.list() if request.catalog in (None, copy.catalog)])
+    return good_copies([copy for copy in ports.ledger.copies.list() if request.includes(copy.scope)])
 
 
 def _look(
-    folders: Mapping[str, tuple[str, Folder]], rows: Mapping[str, Attempt], request: RebuildRequest, ports: Ports
+    folders: Mapping[str, tuple[Scope, Folder]], rows: Mapping[str, Attempt], request: RebuildRequest, ports: Ports
 ) -> Iterator[Seen]:
     """Every backup in the store; the manifests that must be read are read side by side."""
 
-    def seen(item: tuple[str, Folder]) -> Seen:
-        catalog, folder = item
+    def seen(item: tuple[Scope, Folder]) -> Seen:
+        scope, folder = item
         row = rows.get(folder.backup_id)
-        hold = _hold(folder, ports) if row is None or row.hold is None else None
+        hold = _hold(scope, folder, ports) if row is None or row.hold is None else None
         if row is not None and (
             is_made_now(row, partial(is_dead, ports=ports)) or (row.status.good and agrees(row, folder))
         ):
-            return Seen(catalog, folder, hold=hold)
-        return replace(_read(catalog, folder, request, ports), hold=hold)
+            return Seen(scope, folder, hold=hold)
+        return replace(_read(scope, folder, request, ports), hold=hold)
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="rebuild") as pool:
         yield from pool.map(seen, folders.values())
 
 
-def _read(catalog: str, folder: Folder, request: RebuildRequest, ports: Ports) -> Seen:
-    place = BackupPlace(catalog, folder.day, folder.backup_id)
+def _read(scope: Scope, folder: Folder, request: RebuildRequest, ports: Ports) -> Seen:
+    place = BackupPlace(scope, folder.day, folder.backup_id)
     try:
         document = read_document(place, ports.store)
     except (VerificationError, NotFoundError) as error:
-        return Seen(catalog, folder, problem=f"its manifest can not be read: {error.what} {error.do}".strip())
+        return Seen(scope, folder, problem=f"its manifest can not be read: {error.what} {error.do}".strip())
     manifest = document.manifest
     key = place.bundle(manifest.bundle.name)
     size = next((stored.size for stored in folder.objects if stored.key == key), None)
     if size != manifest.bundle.bytes:
         lies = "is missing" if size is None else f"has {size} bytes of {manifest.bundle.bytes}"
-        return Seen(catalog, folder, problem=f"its bundle {ports.store.url}/{key} {lies}: it is no backup any more")
+        return Seen(scope, folder, problem=f"its bundle {ports.store.url}/{key} {lies}: it is no backup any more")
     row = replace(row_of(manifest, document.sha256, key, ports.clock()), seal_key=document.seal_key)
     shape = shape_of(manifest) if isinstance(manifest, StoredManifest) else None
-    return Seen(catalog, folder, replace(row, expires_at=_expiry(manifest, row, request)), shape=shape)
+    return Seen(scope, folder, replace(row, expires_at=_expiry(manifest, row, request)), shape=shape)
 
 
 def _expiry(manifest: StoredManifest | Outline, row: Attempt, request: RebuildRequest) -> datetime | None:
-    known = request.rules(manifest.catalog)
+    known = request.catalogs.get(manifest.scope.catalog)
     if known is None or row.snapshot_at is None or row.finished_at is None:
         return None
     rule = known.retention.of(manifest.type)
     return expiry(rule, at=row.snapshot_at, finished=row.finished_at, timezone=known.timezone)
 
 
-def _hold(folder: Folder, ports: Ports) -> Hold | None:
+def _hold(scope: Scope, folder: Folder, ports: Ports) -> Hold | None:
     """The hold that lies beside the manifest; one that can not be read holds until somebody releases it."""
     if not folder.has_hold:
         return None
-    key = BackupPlace(folder.pointers[0].partition("/")[0], folder.day, folder.backup_id).hold
+    key = BackupPlace(scope, folder.day, folder.backup_id).hold
     try:
         hold = replace(_UNKNOWN, until=read_hold(ports.store.get(key), f"{ports.store.url}/{key}"))
     except VerificationError:
@@ -202,17 +202,17 @@ def _uncopied(plan: RebuildPlan, rows: Sequence[Attempt], seen: Sequence[Seen], 
     after |= {change.backup_id: change.after for change in plan.writes if change.after is not None}
     wanted = [row for backup_id, row in after.items() if backup_id not in known and row.status.good and row.file_path]
     if wanted:
-        there = _there(ports.second.store, {row.catalog for row in wanted})
+        there = _there(ports.second.store, {row.scope for row in wanted})
         for row in wanted:
             manifest = place_of(row).manifest
             if there.get(row.file_path or "") == row.file_size_bytes and manifest in there:
                 yield _copy(row, ports.second.url, ports.clock())
 
 
-def _there(store: Store, catalogs: Iterable[str]) -> Mapping[str, int]:
-    """The sizes of what lies in a store of those catalogs; nothing when it does not answer, for it may be down."""
+def _there(store: Store, scopes: Iterable[Scope]) -> Mapping[str, int]:
+    """The sizes of what lies in a store of those scopes; nothing when it does not answer, for it may be down."""
     try:
-        return {stored.key: stored.size for name in catalogs for stored in store.list(backups_prefix(name))}
+        return {stored.key: stored.size for scope in scopes for stored in store.list(backups_prefix(scope))}
     except BackupError:
         return {}
 
@@ -220,7 +220,7 @@ def _there(store: Store, catalogs: Iterable[str]) -> Mapping[str, int]:
 def _copy(row: Attempt, url: str, now: datetime) -> Copy:
     return Copy(
         backup_id=row.backup_id,
-        catalog=row.catalog,
+        scope=row.scope,
         store=url,
         status=CopyStatus.GOOD,
         at=row.started_at,

@@ -19,6 +19,7 @@ from backup_pipeline.core.metrics import KnownStates, Metric, Standing, metrics_
 from backup_pipeline.core.ports import Ledger, Store
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.retention.rules import RetentionBasis, plan_retention
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import Keep, Statistics, forecast, keep_all, statistics_of
 from backup_pipeline.operations.due import look, second_ages
 
@@ -34,38 +35,38 @@ class Places:
 _YOUNG = "There is none before backups are two days apart."
 
 
-def counted_rows(ledger: Ledger, *, catalog: str | None, now: datetime, days: int) -> Sequence[Attempt]:
+def counted_rows(ledger: Ledger, *, scope: Scope | None, now: datetime, days: int) -> Sequence[Attempt]:
     """The rows that statistics are made of, newest first: what is there, and what was tried in the last `days`.
 
     What is over and gone is not read, however much there is of it.
     """
-    there = ledger.list(catalog=catalog, status=sorted(GOOD))
-    tried = ledger.list(catalog=catalog, since=now - timedelta(days=days))
+    there = ledger.list(scope=scope, status=sorted(GOOD))
+    tried = ledger.list(scope=scope, since=now - timedelta(days=days))
     rows = {row.backup_id: row for row in (*there, *tried)}
     return sorted(rows.values(), key=lambda row: (row.created_at, row.backup_id), reverse=True)
 
 
 def catalog_statistics(
-    rows: Sequence[Attempt], name: str, declared: Catalog | None, *, now: datetime, days: int
+    rows: Sequence[Attempt], scope: Scope, declared: Catalog | None, *, now: datetime, days: int
 ) -> Statistics:
     """The statistics of the `counted_rows` of a catalog, with a forecast by its retention.
 
     `declared` is None when it is gone.
     """
-    own = [row for row in rows if row.catalog == name]
+    own = [row for row in rows if row.scope == scope]
     past = until_now(own, now)
-    plain = statistics_of(name, own, now=now, days=days)
+    plain = statistics_of(scope, own, now=now, days=days)
     ahead = forecast(past, now=now, days=days, keep=_kept_by(declared) if declared else keep_all)
     rule = "what retention leaves of them" if declared else "nothing is removed: no catalog of that name is declared"
     basis = f"backups as often, and growing, as in the last {days} days; {rule}" if ahead else _YOUNG
     return replace(plain, forecast=ahead, forecast_basis=basis)
 
 
-def stored_bytes(store: Store, catalog: str) -> Mapping[str, int]:
+def stored_bytes(store: Store, scope: Scope) -> Mapping[str, int]:
     """What lies in the store, listed object by object, by folder: bundles and manifests, partitions, schemas."""
     bytes_by_folder: dict[str, int] = {}
-    for stored in store.list(f"{catalog}/"):
-        folder = stored.key.split("/")[1]
+    for stored in store.list(f"{scope.folder}/"):
+        folder = stored.key.removeprefix(f"{scope.folder}/").split("/")[0]
         bytes_by_folder[folder] = bytes_by_folder.get(folder, 0) + stored.size
     return bytes_by_folder
 
@@ -81,7 +82,9 @@ def all_metrics(ledger: Ledger, places: Places, catalogs: Sequence[Catalog], now
         attempts=attempts,
         ends=ends,
         copies=ledger.copies.list(status=CopyStatus.GOOD),
-        restores=[row for name in sorted({name for name, _ in ends}) for row in _newest_restore(ledger, name)],
+        restores=[
+            row for scope in sorted({scope for scope, _ in ends}, key=str) for row in _newest_restore(ledger, scope)
+        ],
         standings=tuple(_standings(ledger, places, catalogs, now)),
         destination=places.first,
         now=now,
@@ -89,8 +92,8 @@ def all_metrics(ledger: Ledger, places: Places, catalogs: Sequence[Catalog], now
     return metrics_of(known)
 
 
-def _newest_restore(ledger: Ledger, catalog: str) -> Sequence[RestoreRow]:
-    return ledger.restores.list(catalog=catalog, status=[RestoreStatus.DONE], limit=1)
+def _newest_restore(ledger: Ledger, scope: Scope) -> Sequence[RestoreRow]:
+    return ledger.restores.list(scope=scope, status=[RestoreStatus.DONE], limit=1)
 
 
 def _standings(ledger: Ledger, places: Places, catalogs: Sequence[Catalog], now: datetime) -> Iterator[Standing]:

@@ -15,6 +15,7 @@ from backup_pipeline.core.errors import BackupError, ExportFailedError, LedgerEr
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace
 from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
 from backup_pipeline.operations.browse import calendar_of
@@ -294,7 +295,7 @@ def table_metadata(result: TableResult, store_url: str) -> Metadata:
         message = f"table {result.table} was not exported: nothing to show"
         raise ValueError(message)
     table = result.partition.table
-    place = PartitionPlace(result.partition.catalog, table.name, result.partition.partition_date)
+    place = PartitionPlace(result.partition.scope, table.name, result.partition.partition_date)
     return {
         "dagster/row_count": table.row_count,
         "dagster/size_bytes": table.bytes,
@@ -317,7 +318,7 @@ def table_metadata(result: TableResult, store_url: str) -> Metadata:
 
 def bundle_metadata(manifest: StoredManifest, store_url: str) -> Metadata:
     """What the bundle's materialization shows."""
-    place = BackupPlace(manifest.catalog, manifest.partition_date, manifest.backup_id)
+    place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     return {
         "dagster/row_count": manifest.totals.rows,
         "dagster/size_bytes": manifest.bundle.bytes,
@@ -391,9 +392,9 @@ _TABLES = 30
 def statistics_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapping[str, dg.MarkdownMetadataValue]:
     """Totals, growth and forecast as tables; nothing when the ledger can not be read: the backup is there anyway."""
     try:
-        rows = counted_rows(ledger, catalog=catalog.catalog, now=now, days=_DAYS)
+        rows = counted_rows(ledger, scope=Scope(catalog.catalog), now=now, days=_DAYS)
     except LedgerError as error:
         logger.warning("There are no statistics of %s: %s", catalog.catalog, error)
         return {}
-    statistics = catalog_statistics(rows, catalog.catalog, catalog, now=now, days=_DAYS)
+    statistics = catalog_statistics(rows, Scope(catalog.catalog), catalog, now=now, days=_DAYS)
     return {"statistics": dg.MetadataValue.md(markdown(statistics_document(statistics, most=_TABLES)))}

@@ -19,6 +19,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, in_our_words
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.orchestration.failures import failure
@@ -230,7 +231,7 @@ def _tell(catalogs: Mapping[str, Catalog], backups: BackupResource, error: Backu
         title="Dagster's event log could not be purged",
         what=error.what,
         do=error.do,
-        catalog=catalog.catalog,
+        scope=Scope(catalog.catalog),
         run_id=run_id,
         run_url=backups.run_url(run_id),
         at=utc_now(),

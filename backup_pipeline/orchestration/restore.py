@@ -12,7 +12,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import RestorePlan, RestoreReport, TableReport
-from backup_pipeline.core.restore.requests import RestoreRow, protected_name
+from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
 from backup_pipeline.operations.restore.sequence import Confirmation
 from backup_pipeline.operations.restore.sequence import restore as perform_restore
@@ -139,7 +139,7 @@ def _approved(number: int, backups: BackupResource, catalog: Catalog) -> Restore
     """RefusedError unless the request is this catalog's and approved."""
     with backups.open(catalog) as ports:
         row = find_request(number, ports.ledger)
-        if protected_name(row.catalog) != catalog.catalog:
-            message = f"Restore request {row.id} is of catalog {row.catalog}, not of {catalog.catalog}."
-            raise RefusedError(message, do=f"Run the job {protected_name(row.catalog)}_restore.")
+        if row.scope.catalog != catalog.catalog:
+            message = f"Restore request {row.id} is of catalog {row.scope}, not of {catalog.catalog}."
+            raise RefusedError(message, do=f"Run the job {row.scope.catalog}_restore.")
         return find_performable(number, ports.ledger, needs_approval=True)

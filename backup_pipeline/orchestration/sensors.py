@@ -13,6 +13,7 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomalies import ANOMALY
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
 from backup_pipeline.operations.attempts import end_run
@@ -150,7 +151,7 @@ def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupRes
         elif DRILL_TAG in run.tags:
             end_drill_run(run.run_id, catalog.catalog, error, ports, run_url=url)
         elif PRUNE_TAG in run.tags:
-            tell(prune_alert(catalog.catalog, error, ports.clock(), run.run_id, url), ports)
+            tell(prune_alert(Scope(catalog.catalog), error, ports.clock(), run.run_id, url), ports)
         else:
             end_run(run.run_id, catalog.catalog, error, ports, run_url=url)
 
@@ -170,7 +171,7 @@ def _checks_alert(
         title=f"Backup checks failed: {catalog.catalog}",
         what=f"The backup is there, but {len(failed)} of its checks failed.",
         do="Compare with the earlier backups before the next one replaces them in people's minds.",
-        catalog=catalog.catalog,
+        scope=Scope(catalog.catalog),
         backup_id=backup_id,
         run_id=run_id,
         run_url=run_url,

@@ -160,7 +160,7 @@ _LIST = (
 def _listed(row: Attempt, now: datetime, copy: str) -> Mapping[str, Part]:
     return {
         "ID (UTC)": row.backup_id,
-        "Catalog": row.catalog,
+        "Catalog": str(row.scope),
         "Kind": row.kind,
         "Date": row.partition_date,
         "Status": Span(row.status.replace("_", " "), _STATUSES.get(row.status, Tone.PLAIN)),
@@ -223,7 +223,7 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
         yield "Hold", Span(str(attempt.hold), Tone.STRONG if attempt.hold.lasts(now) else Tone.QUIET)
     if attempt.expires_at is not None and attempt.status.good:
         yield "Expires", f"{text_of(attempt.expires_at)} at the earliest"
-    yield "Catalog", attempt.catalog
+    yield "Catalog", str(attempt.scope)
     yield "Date", attempt.partition_date
     yield "Marks", _marks(attempt, now)
     yield "Kind", f"{attempt.kind}, {attempt.type}"

@@ -138,10 +138,10 @@ _CHANGES = {
 def rebuild_document(plan: RebuildPlan) -> ReportDocument:
     """A row for each change and copy, then how many backups agree."""
     changes: list[tuple[Part, ...]] = [
-        (Span(change.kind, _CHANGES[change.kind]), change.backup_id, change.catalog, change.reason)
+        (Span(change.kind, _CHANGES[change.kind]), change.backup_id, str(change.scope), change.reason)
         for change in plan.changes
     ]
-    copies = [(Span("copy", Tone.GOOD), copy.backup_id, copy.catalog, f"in {copy.store}") for copy in plan.copies]
+    copies = [(Span("copy", Tone.GOOD), copy.backup_id, str(copy.scope), f"in {copy.store}") for copy in plan.copies]
     rows = (*changes, *copies)
     table = [Table((*texts("", "", ""), prose("")), rows)] if rows else []
     return document(*table, line(f"{plan.store}: {plan.agree} backups agree with the ledger."))

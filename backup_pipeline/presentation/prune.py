@@ -37,7 +37,7 @@ _COLUMNS = (*texts("", "ID (UTC)", "Type", "Date"), *numbers("Size"), prose("Why
 def plan_document(plan: PrunePlan) -> ReportDocument:
     """Each backup with what becomes of it and why, then partitions, debris, remarks, and what can not go now."""
     going = len(plan.removed)
-    head = f"Catalog {plan.catalog}: backups that stay {len(plan.verdicts) - going}, that go {going}"
+    head = f"Catalog {plan.scope}: backups that stay {len(plan.verdicts) - going}, that go {going}"
     backups = [Table(_COLUMNS, tuple(_row(verdict, plan) for verdict in plan.verdicts))] if plan.verdicts else []
     left = (each for objects in plan.locked.values() for each in objects)
     return document(line(f"{head}; {size(plan.bytes)} in all."), *backups, *_others(plan), _left(left))
@@ -48,7 +48,7 @@ def report_document(report: PruneReport) -> ReportDocument:
     gone = [each for each in report.removed if not each.kept]
     counts = f"backups {len(gone)}, dates of partitions {len(report.days)}, leftovers {report.debris}"
     kept = (item(f"{each.backup_id} stays: {each.kept}.") for each in report.removed if each.kept)
-    head = line(f"Catalog {report.plan.catalog}: removed {counts}; {size(report.bytes)}.")
+    head = line(f"Catalog {report.plan.scope}: removed {counts}; {size(report.bytes)}.")
     return document(head, *kept, _left(report.left))
 
 

@@ -243,7 +243,7 @@ def _facts(row: RestoreRow) -> Iterator[tuple[str, Part]]:
     yield "Status", Span(row.status, _STATUSES.get(row.status, Tone.PLAIN))
     yield "Error", Span(row.error_message, Tone.WRONG)
     yield "Backup", row.backup_id
-    yield "Catalog", row.catalog
+    yield "Catalog", str(row.scope)
     yield "Tables", ", ".join(row.tables) or "all of the backup"
     yield "Mode", row.mode
     yield "Into", f"database {row.database}, {row.target}"

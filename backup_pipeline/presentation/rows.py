@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from backup_pipeline.core.alerts import OutboxEntry, alert_json
 from backup_pipeline.core.copies import Copy
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Verification
 
 
 def attempt_json(row: Attempt, copies: Sequence[Copy] | None = None) -> dict[str, object]:
     """A row of `backup_logs`; with those of `copies` that are its own, when they are given."""
     hold = row.hold
-    kept = {name: value for name, value in vars(row).items() if name not in {"actor", "verification", "hold"}}
+    kept = {name: value for name, value in vars(row).items() if name not in {"scope", "actor", "verification", "hold"}}
     shown = {
         **kept,
+        "business": None,
+        **_scope_json(row.scope),
         "created_by": str(row.actor),
         **_verification_json(row.verification),
         "held_until": hold.until if hold else None,
@@ -29,15 +34,25 @@ def attempt_json(row: Attempt, copies: Sequence[Copy] | None = None) -> dict[str
 
 def copy_json(copy: Copy) -> dict[str, object]:
     """A row of `backup_copies`."""
-    kept = {name: value for name, value in vars(copy).items() if name != "verification"}
-    return {**kept, **_verification_json(copy.verification)}
+    kept = {name: value for name, value in vars(copy).items() if name not in {"scope", "verification"}}
+    return {**kept, **_scope_json(copy.scope), **_verification_json(copy.verification)}
 
 
 def restore_json(row: RestoreRow) -> dict[str, object]:
     """A row of `restore_requests`."""
-    kept = {name: value for name, value in vars(row).items() if name not in {"actor", "decided_actor"}}
+    kept = {name: value for name, value in vars(row).items() if name not in {"scope", "actor", "decided_actor"}}
     decided = str(row.decided_actor) if row.decided_actor else None
-    return {**kept, "requested_by": str(row.actor), "decided_by": decided}
+    return {**kept, **_scope_json(row.scope), "requested_by": str(row.actor), "decided_by": decided}
+
+
+def entry_json(entry: OutboxEntry) -> dict[str, object]:
+    """A row of `alert_outbox`."""
+    return {**vars(entry), "alert": alert_json(entry.alert)}
+
+
+def _scope_json(scope: Scope) -> dict[str, object]:
+    catalog: dict[str, object] = {"catalog": str(replace(scope, business=None))}
+    return catalog if scope.business is None else {**catalog, "business": scope.business}
 
 
 def _verification_json(verification: Verification | None) -> dict[str, object]:

@@ -21,7 +21,6 @@ from backup_pipeline.core.drill.objects import Fingerprints, Scratch
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.layout import DRILLS
 from backup_pipeline.core.ports import Formats, Store
-from backup_pipeline.core.restore.requests import protected_name
 from backup_pipeline.embedded import EmbeddedPostgres, Enclosure
 from backup_pipeline.embedded.cluster import Home, open_lock, try_lock
 from backup_pipeline.embedded.launch import landlock_version
@@ -71,9 +70,9 @@ _THROWAWAY = {
 
 
 def drilled_catalog(settings: Settings, name: str) -> Catalog | None:
-    """The catalog of that name, or the one whose tables a safety backup holds; None when it is not there any more."""
+    """The catalog of that name; None when it is not there any more."""
     try:
-        return load_catalogs(settings.catalogs).get(protected_name(name))
+        return load_catalogs(settings.catalogs).get(name)
     except CatalogError:
         return None
 

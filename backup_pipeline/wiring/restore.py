@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import CatalogError, RefusedError, SettingsErro
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import FIRST, SECOND, RestorePlan, Which
-from backup_pipeline.core.restore.requests import RestoreRow, protected_name
+from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.restore.requests import Address, Safety, TargetDatabase
 from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
@@ -51,8 +51,8 @@ def named_target(url: str, *, name: str = "--target-url") -> NamedTarget:
 
 
 def source_target(settings: Settings, catalog: str) -> NamedTarget:
-    """The database that a catalog is backed up from; of a safety backup, the one it protects."""
-    return named_target(owner_url(settings, protected_name(catalog)), name="The source's URL")
+    """The database that a catalog is backed up from."""
+    return named_target(owner_url(settings, catalog), name="The source's URL")
 
 
 def chosen_target(settings: Settings, catalog: str, url: str | None, *, to_source: bool) -> NamedTarget:
@@ -69,7 +69,7 @@ def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source
     UsageError when it has to be named again; RefusedError when another one is named than the request is for.
     """
     if url or to_source:
-        target = chosen_target(settings, row.catalog, url, to_source=to_source)
+        target = chosen_target(settings, row.scope.catalog, url, to_source=to_source)
     else:
         target = _remembered(row, settings)
     if _place(target.address.url) != _place(row.target):
@@ -109,7 +109,7 @@ def _safety(settings: Settings, database: PostgresTarget, ports: Ports) -> Safet
     def backed_up(row: RestoreRow, plan: RestorePlan) -> str:
         # Of several servers that the URL may mean, the one that the restore holds locked.
         source = PostgresSource(database.reached, options=source_options(settings))
-        wanted = SafetyRequest(plan, row.id, row.actor, _catalog_of(settings, row.catalog))
+        wanted = SafetyRequest(plan, row.id, row.actor, _catalog_of(settings, row.scope.catalog))
         return safety_backup(wanted, replace(ports, source=source))
 
     return backed_up
@@ -118,7 +118,7 @@ def _safety(settings: Settings, database: PostgresTarget, ports: Ports) -> Safet
 def _catalog_of(settings: Settings, name: str) -> Catalog | None:
     """The catalog of that name; None where this installation has no such file."""
     try:
-        return load_catalogs(settings.catalogs).get(protected_name(name))
+        return load_catalogs(settings.catalogs).get(name)
     except CatalogError:
         if settings.catalogs.is_dir() and any(settings.catalogs.glob("*.yaml")):
             raise
@@ -127,7 +127,7 @@ def _catalog_of(settings: Settings, name: str) -> Catalog | None:
 
 def _remembered(row: RestoreRow, settings: Settings) -> NamedTarget:
     """The database of the request, where the settings know it: the catalog's source, or a named restore target."""
-    for target in _known(settings, row.catalog):
+    for target in _known(settings, row.scope.catalog):
         if _place(target.address.url) == _place(row.target):
             return target
     message = f"Restore request {row.id} goes into {row.target}, and the ledger keeps no password."

@@ -17,6 +17,7 @@ from backup_pipeline.alerts import LogAlerter, alerter_for
 from backup_pipeline.alerts.channels import TIMEOUT, AppriseAlerter, title_of
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.ports import Alerter
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.alerts.servers import Mailbox, Webhook, free_port, http_server, smtp_server, stalling_server
 
 ALERT = Alert(
@@ -24,7 +25,7 @@ ALERT = Alert(
     title="customers could not be read — গ্রাহক",
     what="The backup of isp failed: 1 of 24 tables. <b>&amp; বাংলা</b>",
     do="Look at the grants of customers,\nthen run it again.",
-    catalog="isp",
+    scope=Scope("isp"),
     backup_id="20261120T180000Z-full-1f3a9c2e",
     run_url="http://127.0.0.1:3000/runs/1",
     at=datetime(2026, 11, 20, 18, 0, 5, tzinfo=UTC),
@@ -88,7 +89,7 @@ def test_a_webhook_gets_title_body_and_type(webhook: Webhook) -> None:
     ],
 )
 def test_the_severity_is_in_title_and_type(webhook: Webhook, severity: Severity, word: str, kind: str) -> None:
-    alert = Alert(severity=severity, title="two\nlines", what="w", do="d", catalog="isp")
+    alert = Alert(severity=severity, title="two\nlines", what="w", do="d", scope=Scope("isp"))
     AppriseAlerter([f"json://127.0.0.1:{webhook.port}"]).send(alert)
     assert [(body["title"], body["type"]) for body in webhook.bodies] == [(f"[backup isp] {word}: two lines", kind)]
 

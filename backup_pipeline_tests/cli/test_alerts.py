@@ -10,13 +10,14 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import Webhook, free_port, http_server
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.doubles.ports import now
 
-ALERT = Alert(Severity.FAILURE, "Backup failed: books", "It broke.", "Mend it.", "books")
+ALERT = Alert(Severity.FAILURE, "Backup failed: books", "It broke.", "Mend it.", Scope("books"))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from backup_pipeline.core.due import due_row, freshness
 from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.names import Kind, new_backup_id
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.cli.installation import Ended, executed
 from backup_pipeline_tests.core.values import catalog
@@ -84,7 +85,9 @@ def test_nagios_gets_one_line_and_its_own_codes(here: Watched, run: RunHere) -> 
         r"\| shop_age=\d+s shop_missed=3 shop_failed=0\n",
         ended.out,
     )
-    here.ledger.begin(attempt("running", catalog="shop", created_at=datetime.now(UTC), started_at=datetime.now(UTC)))
+    here.ledger.begin(
+        attempt("running", scope=Scope("shop"), created_at=datetime.now(UTC), started_at=datetime.now(UTC))
+    )
     ended = run("check", "--nagios")
     assert ended.code == 1
     assert ended.out.startswith("BACKUP WARNING - ")
@@ -120,7 +123,7 @@ def test_the_second_store_s_age_is_told_without_a_catalog_too(
     assert (ended.code, "There is no good copy of a full backup of catalog shop" in ended.out) == (1, True)
     assert ended.out.endswith("shop_second_age=U shop_second_stale=1\n")
     made = str(new_backup_id(datetime.now(UTC), Kind.FULL, 1))
-    here.ledger.copies.put(Copy(made, "shop", "file:///mnt/nas", CopyStatus.GOOD, datetime.now(UTC)))
+    here.ledger.copies.put(Copy(made, Scope("shop"), "file:///mnt/nas", CopyStatus.GOOD, datetime.now(UTC)))
     ended = run("check", "--nagios")
     assert ended.code == 0
     assert re.search(r"shop_second_age=\d+s shop_second_stale=0\n$", ended.out)

@@ -12,6 +12,7 @@ import pytest
 
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.ports import Store
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of
@@ -205,7 +206,7 @@ def test_while_somebody_else_writes_the_catalog_nothing_is_pruned(
     from backup_pipeline.core.leases import LIFE, Claim
     from backup_pipeline.ledger.connect import this_owner
 
-    lease = ledger.leases.acquire(Claim("shop", "some backup", KARIM, this_owner()), LIFE)
+    lease = ledger.leases.acquire(Claim(Scope("shop"), "some backup", KARIM, this_owner()), LIFE)
     try:
         ended = run("prune", "--catalog", "shop", "--confirm")
     finally:

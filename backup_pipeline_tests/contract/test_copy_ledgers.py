@@ -11,6 +11,7 @@ import pytest
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Copies, Ledger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.copies import FULL, SECOND, a_copy
 
@@ -52,10 +53,10 @@ def test_the_same_backup_may_be_in_several_stores(copies: Copies) -> None:
 
 
 def test_the_newest_backup_comes_first_and_a_catalog_can_be_chosen(copies: Copies) -> None:
-    older, newer, other = a_copy(), a_copy(backup_id=NEWER), a_copy(backup_id=FULL[:-1] + "f", catalog="shop")
+    older, newer, other = a_copy(), a_copy(backup_id=NEWER), a_copy(backup_id=FULL[:-1] + "f", scope=Scope("shop"))
     for copy in (older, newer, other):
         copies.put(copy)
-    assert list(copies.list(catalog="isp")) == [newer, older]
+    assert list(copies.list(scope=Scope("isp"))) == [newer, older]
     assert list(copies.list()) == [newer, other, older]
 
 

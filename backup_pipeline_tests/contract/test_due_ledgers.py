@@ -12,6 +12,7 @@ from backup_pipeline.core.due import KnownDues, Settlement, due_row, settle
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
@@ -27,11 +28,11 @@ def _settle(ledger: Ledger, now: datetime) -> Settlement:
 
 
 def _run(backup_id: str, due: datetime | None, at: datetime) -> Attempt:
-    return attempt(backup_id, catalog="shop", due_at=due, created_at=at, started_at=at)
+    return attempt(backup_id, scope=Scope("shop"), due_at=due, created_at=at, started_at=at)
 
 
 def _shown(ledger: Ledger) -> list[tuple[datetime | None, Status]]:
-    return [(row.due_at, row.status) for row in ledger.list(catalog="shop")]
+    return [(row.due_at, row.status) for row in ledger.list(scope=Scope("shop"))]
 
 
 def test_the_next_due_time_is_expected_and_then_missed_for_good(ledger: Ledger) -> None:
@@ -75,7 +76,7 @@ def test_what_decide_is_shown_is_what_there_is_since_then(ledger: Ledger) -> Non
 
     ledger.begin(_run("old", None, MIDNIGHT - 3 * DAY))
     ledger.begin(_run("new", None, MIDNIGHT))
-    ledger.begin(attempt("other", catalog="isp", created_at=MIDNIGHT))
+    ledger.begin(attempt("other", scope=Scope("isp"), created_at=MIDNIGHT))
     ledger.dues.settle("shop", look, since=MIDNIGHT - DAY, now=MIDNIGHT)
     ledger.dues.settle("shop", look, since=MIDNIGHT + DAY, now=MIDNIGHT + DAY)
     assert [known.accounted_until for known in shown] == [None, MIDNIGHT]
@@ -130,7 +131,7 @@ def test_of_many_runs_at_once_one_has_the_due_time(ledger: Ledger) -> None:
     with ThreadPoolExecutor(4) as threads:
         began = list(threads.map(ledger.dues.take, runs))
     assert sorted(run.due_at is None for run in began) == [False] + [True] * 5
-    assert len(ledger.list(catalog="shop", status=[Status.RUNNING])) == 6
+    assert len(ledger.list(scope=Scope("shop"), status=[Status.RUNNING])) == 6
 
 
 def test_a_run_without_a_due_time_begins_as_ever(ledger: Ledger) -> None:
@@ -152,7 +153,7 @@ def test_rows_since_are_those_created_or_due_since(ledger: Ledger) -> None:
     ledger.begin(_run("old", None, MIDNIGHT - DAY))
     _settle(ledger, MIDNIGHT - DAY / 2)
     ledger.begin(_run("new", None, MIDNIGHT - timedelta(hours=1)))
-    ledger.begin(attempt("other", catalog="isp"))
+    ledger.begin(attempt("other", scope=Scope("isp")))
     found = ledger.dues.since("shop", MIDNIGHT - timedelta(hours=1))
     assert [row.due_at or row.backup_id for row in found] == [MIDNIGHT, "new"]
 
@@ -168,15 +169,15 @@ def test_the_newest_good_is_a_full_backup_and_no_row_that_is_only_due(ledger: Le
             ("failed", "full", Status.FAILED),
         ]
     ):
-        ledger.begin(attempt(backup_id, catalog="shop", kind=kind, minutes=minutes))
+        ledger.begin(attempt(backup_id, scope=Scope("shop"), kind=kind, minutes=minutes))
         ledger.end(backup_id, outcome(status, table_counts={"goods": 1}))
-    ledger.begin(attempt("running", catalog="shop", minutes=9))
+    ledger.begin(attempt("running", scope=Scope("shop"), minutes=9))
     now = MIDNIGHT + 5 * DAY
     ledger.dues.settle("shop", lambda known: settle(SHOP, known, now), since=now, now=now)
     newest = ledger.dues.newest_good("shop", LATER)
     assert newest is not None
     assert newest.backup_id == "newest"
-    compared = ledger.last_good("shop")
+    compared = ledger.last_good(Scope("shop"))
     assert compared is not None
     assert compared.backup_id == "selective"
     assert ledger.dues.newest_good("isp", LATER) is None
@@ -184,7 +185,7 @@ def test_the_newest_good_is_a_full_backup_and_no_row_that_is_only_due(ledger: Le
 
 def test_the_newest_good_is_none_that_a_clock_which_was_ahead_has_dated(ledger: Ledger) -> None:
     for backup_id, at in (("of today", MIDNIGHT), ("of the future", MIDNIGHT + 900 * DAY)):
-        ledger.begin(attempt(backup_id, catalog="shop", created_at=at, started_at=at))
+        ledger.begin(attempt(backup_id, scope=Scope("shop"), created_at=at, started_at=at))
         ledger.end(backup_id, outcome(Status.SUCCESS, table_counts={"goods": 1}))
     newest = ledger.dues.newest_good("shop", MIDNIGHT + DAY)
     assert newest is not None

@@ -10,28 +10,29 @@ from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ledger import Owner, Status
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 
 LONG = timedelta(minutes=5)
 OVER = timedelta(0)
-MINE = Claim("isp", "b1", RAHIM, Owner("host", 4711, 1795252163.77), "run-1")
-OTHER = Claim("isp", "b2", command_line("করিম"), Owner("elsewhere", 1, 2.0))
+MINE = Claim(Scope("isp"), "b1", RAHIM, Owner("host", 4711, 1795252163.77), "run-1")
+OTHER = Claim(Scope("isp"), "b2", command_line("করিম"), Owner("elsewhere", 1, 2.0))
 
 
 def test_a_free_lease_is_granted_as_it_was_asked_for(ledger: Ledger) -> None:
-    assert ledger.leases.get("isp") is None
+    assert ledger.leases.get(Scope("isp")) is None
     lease = ledger.leases.acquire(MINE, LONG)
     assert lease.claim == MINE
     assert lease.acquired_at == lease.heartbeat_at or lease.heartbeat_at - lease.acquired_at < timedelta(seconds=1)
     assert timedelta(0) <= lease.expires_at - lease.acquired_at - LONG < timedelta(seconds=1)
-    assert ledger.leases.get("isp") == lease
+    assert ledger.leases.get(Scope("isp")) == lease
 
 
 def test_whoever_comes_second_sees_the_holder(ledger: Ledger) -> None:
     mine = ledger.leases.acquire(MINE, LONG)
     assert ledger.leases.acquire(OTHER, LONG) == mine
-    assert ledger.leases.acquire(replace(OTHER, name="shop"), LONG).claim.name == "shop"
+    assert ledger.leases.acquire(replace(OTHER, scope=Scope("shop")), LONG).claim.scope == Scope("shop")
 
 
 def test_an_expired_lease_is_anybody_s_and_the_token_grows(ledger: Ledger) -> None:
@@ -41,7 +42,7 @@ def test_an_expired_lease_is_anybody_s_and_the_token_grows(ledger: Ledger) -> No
     assert others.token > mine.token
     assert ledger.leases.renew(mine, LONG) is None
     ledger.leases.release(mine)
-    assert ledger.leases.get("isp") == others
+    assert ledger.leases.get(Scope("isp")) == others
 
 
 def test_an_expired_lease_that_nobody_took_can_still_be_renewed(ledger: Ledger) -> None:
@@ -66,7 +67,7 @@ def test_a_lease_can_be_taken_over_from_the_holder_that_was_seen_and_no_other(le
 def test_a_lease_given_back_is_free_and_its_token_stays_used(ledger: Ledger) -> None:
     mine = ledger.leases.acquire(MINE, LONG)
     ledger.leases.release(mine)
-    assert ledger.leases.get("isp") is None
+    assert ledger.leases.get(Scope("isp")) is None
     assert ledger.leases.renew(mine, LONG) is None
     assert ledger.leases.acquire(OTHER, LONG).token > mine.token
 
@@ -76,9 +77,9 @@ def test_ending_a_row_gives_back_its_lease_and_no_other(ledger: Ledger) -> None:
         ledger.begin(attempt(number))
     mine = ledger.leases.acquire(MINE, LONG)
     ledger.end("b2", outcome(Status.FAILED))
-    assert ledger.leases.get("isp") == mine
+    assert ledger.leases.get(Scope("isp")) == mine
     ledger.end("b1", outcome(Status.SUCCESS))
-    assert ledger.leases.get("isp") is None
+    assert ledger.leases.get(Scope("isp")) is None
 
 
 def test_of_many_that_ask_at_once_one_gets_it(ledger: Ledger) -> None:

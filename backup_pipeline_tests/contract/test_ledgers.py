@@ -14,6 +14,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Outcome, Owner, Status
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
@@ -27,7 +28,7 @@ def test_an_attempt_comes_back_as_it_was_written(ledger: Ledger) -> None:
     written = attempt(
         reason="before the ‘upgrade’; বাংলা",
         late=True,
-        business="b-7",
+        scope=Scope("isp", business="b-7"),
         run_id="run-1",
         owner=Owner("host", 4711, 1795252163.77),
         heartbeat_at=NOON,
@@ -140,7 +141,7 @@ def test_a_beat_moves_the_heartbeat_of_a_running_row_only(ledger: Ledger) -> Non
 
 def test_rows_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
     for backup_id, catalog, minutes in [("a", "isp", 0), ("c", "isp", 2), ("b", "retail", 1), ("d", "isp", 2)]:
-        ledger.begin(attempt(backup_id, catalog=catalog, minutes=minutes))
+        ledger.begin(attempt(backup_id, scope=Scope(catalog), minutes=minutes))
     ledger.end("a", outcome())
     ledger.end("c", outcome(Status.FAILED))
 
@@ -149,10 +150,10 @@ def test_rows_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
 
     assert ids() == ["d", "c", "b", "a"]
     assert ids(limit=2) == ["d", "c"]
-    assert ids(catalog="isp") == ["d", "c", "a"]
+    assert ids(scope=Scope("isp")) == ["d", "c", "a"]
     assert ids(status=[Status.RUNNING]) == ["d", "b"]
-    assert ids(catalog="isp", status=[Status.SUCCESS, Status.FAILED]) == ["c", "a"]
-    assert ids(catalog="nothing") == []
+    assert ids(scope=Scope("isp"), status=[Status.SUCCESS, Status.FAILED]) == ["c", "a"]
+    assert ids(scope=Scope("nothing")) == []
 
 
 def test_the_newest_row_of_a_run_is_found(ledger: Ledger) -> None:
@@ -173,17 +174,17 @@ def test_the_last_good_backup_is_one_that_can_be_compared_with(ledger: Ledger) -
         ("failed", {}, outcome(Status.FAILED, table_counts=counted)),
         ("uncounted", {}, outcome()),
         ("tables", {"kind": Kind.TABLES}, outcome(table_counts=counted)),
-        ("elsewhere", {"catalog": "retail"}, outcome(table_counts=counted)),
+        ("elsewhere", {"scope": Scope("retail")}, outcome(table_counts=counted)),
     ]
     for minutes, (backup_id, fields, end) in enumerate(cases):
         ledger.begin(attempt(backup_id, minutes=minutes, **fields))
         ledger.end(backup_id, end)
     ledger.begin(attempt("running", minutes=20))
-    newest, older = ledger.last_good("isp"), ledger.last_good("isp", NOON + timedelta(minutes=1))
+    newest, older = ledger.last_good(Scope("isp")), ledger.last_good(Scope("isp"), NOON + timedelta(minutes=1))
     assert newest is not None
     assert older is not None
     assert (newest.backup_id, older.backup_id) == ("best", "oldest")
-    assert ledger.last_good("isp", NOON) is None
+    assert ledger.last_good(Scope("isp"), NOON) is None
 
 
 def test_audit_rows_are_kept_newest_first(ledger: Ledger) -> None:

@@ -11,11 +11,12 @@ import pytest
 from backup_pipeline.core.alerts import CLAIM, GIVE_UP_AFTER, Alert, Severity
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports import Ledger, Outbox
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.ledger.attempts import NOON
 
 MAIL, CHAT = "mailtos://rahim@smtp.example.com", "slack://T…/"
 ALERT = Alert(
-    Severity.FAILURE, "Backup failed: ‘isp’", "It broke.", "Mend it.", "isp", "b1", at=NOON, tables={"a": "b"}
+    Severity.FAILURE, "Backup failed: ‘isp’", "It broke.", "Mend it.", Scope("isp"), "b1", at=NOON, tables={"a": "b"}
 )
 MINUTE = timedelta(minutes=1)
 

@@ -13,6 +13,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ledger, Restores
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish
@@ -137,7 +138,7 @@ def test_only_a_running_restore_has_a_heart(restores: Restores) -> None:
 
 def test_rows_are_listed_newest_first_and_filtered(restores: Restores) -> None:
     first = restores.add(wish(run_id="r1"))
-    second = restores.add(wish(catalog="retail"))
+    second = restores.add(wish(scope=Scope("retail")))
     third = restores.add(wish())
     restores.change(third.id, RestoreChange(RestoreStatus.CANCELED))
 
@@ -146,7 +147,7 @@ def test_rows_are_listed_newest_first_and_filtered(restores: Restores) -> None:
 
     assert ids() == [third.id, second.id, first.id]
     assert ids(limit=1) == [third.id]
-    assert ids(catalog="isp") == [third.id, first.id]
+    assert ids(scope=Scope("isp")) == [third.id, first.id]
     assert ids(status=[RestoreStatus.REQUESTED]) == [second.id, first.id]
     assert ids(run_id="r1") == [first.id]
-    assert ids(catalog="nothing") == []
+    assert ids(scope=Scope("nothing")) == []

@@ -8,6 +8,7 @@ from datetime import timedelta
 from backup_pipeline.core.due import KnownDues, Settlement, due_row
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 
@@ -21,7 +22,7 @@ def _ended(ledger: Ledger, backup_id: str, *ends: Status) -> None:
 
 
 def _due(backup_id: str) -> Attempt:
-    return replace(due_row(SHOP, NOON), backup_id=backup_id, catalog="isp")
+    return replace(due_row(SHOP, NOON), backup_id=backup_id, scope=Scope("isp"))
 
 
 def test_an_attempt_counts_once_it_has_ended(ledger: Ledger) -> None:
@@ -30,7 +31,7 @@ def test_an_attempt_counts_once_it_has_ended(ledger: Ledger) -> None:
     assert ledger.tallies.ends() == {}
     ledger.beat("b1", NOON)
     ledger.end("b1", outcome(Status.SUCCESS))
-    assert ledger.tallies.ends() == {("isp", Status.SUCCESS): 1}
+    assert ledger.tallies.ends() == {(Scope("isp"), Status.SUCCESS): 1}
 
 
 def test_what_became_of_its_backup_changes_nothing(ledger: Ledger) -> None:
@@ -38,7 +39,7 @@ def test_what_became_of_its_backup_changes_nothing(ledger: Ledger) -> None:
     _ended(ledger, "b2", Status.SUCCESS_WITH_WARNINGS)
     _ended(ledger, "b3", Status.SUCCESS)
     ledger.hold("b3", None)
-    assert ledger.tallies.ends() == {("isp", Status.SUCCESS): 2, ("isp", Status.SUCCESS_WITH_WARNINGS): 1}
+    assert ledger.tallies.ends() == {(Scope("isp"), Status.SUCCESS): 2, (Scope("isp"), Status.SUCCESS_WITH_WARNINGS): 1}
 
 
 def test_a_due_time_counts_when_it_was_missed_and_not_before(ledger: Ledger) -> None:
@@ -52,11 +53,11 @@ def test_a_due_time_counts_when_it_was_missed_and_not_before(ledger: Ledger) -> 
     assert ledger.tallies.ends() == {}
     decided((), (_due("due"),))
     decided((), (replace(_due("never-expected"), due_at=NOON + timedelta(days=1)),))
-    assert ledger.tallies.ends() == {("isp", Status.MISSED): 2}
+    assert ledger.tallies.ends() == {(Scope("isp"), Status.MISSED): 2}
 
 
 def test_what_a_rebuild_writes_counts_too(ledger: Ledger) -> None:
     found = [replace(attempt(f"b{n}"), status=Status.SUCCESS, sha256="x") for n in range(3)]
     ledger.adopt(found, ())
     ledger.adopt(found, ())
-    assert ledger.tallies.ends() == {("isp", Status.SUCCESS): 3}
+    assert ledger.tallies.ends() == {(Scope("isp"), Status.SUCCESS): 3}

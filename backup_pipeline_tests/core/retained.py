@@ -12,6 +12,7 @@ from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, Verdict, plan_retention
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 
 DHAKA = ZoneInfo("Asia/Dhaka")
@@ -23,7 +24,7 @@ def backup(at: datetime, *, salt: int = 0, **fields: Any) -> Attempt:
     """A good, verified, automatic full backup of the instant `at`."""
     given: dict[str, Any] = {
         "backup_id": f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-full-{salt:08x}",
-        "catalog": "shop",
+        "scope": Scope("shop"),
         "kind": Kind.FULL,
         "type": Trigger.AUTOMATIC,
         "status": Status.SUCCESS,

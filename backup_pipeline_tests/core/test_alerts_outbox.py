@@ -23,9 +23,10 @@ from backup_pipeline.core.alerts import (
     told_late,
     wait_after,
 )
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.ledger.attempts import NOON
 
-ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp")
+ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", Scope("isp"))
 ENTRY = claimed(OutboxEntry(1, ALERT, "mailto://ops", created_at=NOON, next_try_at=NOON), NOON)
 MINUTE = timedelta(minutes=1)
 

@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_pipeline.core.alerts import Say, Thread, ThreadStep, failing, recovered
+from backup_pipeline.core.scope import Scope
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(hours=24)
-QUIET = Thread("isp", "full")
+QUIET = Thread(Scope("isp"), "full")
 
 
 def test_the_first_failure_is_told_at_once() -> None:
     step = failing(QUIET, NOON, 1, DAY)
-    assert step == ThreadStep(QUIET, Thread("isp", "full", NOON, failures=1, told=1, told_at=NOON), Say.FIRST)
+    assert step == ThreadStep(QUIET, Thread(Scope("isp"), "full", NOON, failures=1, told=1, told_at=NOON), Say.FIRST)
 
 
 def test_what_follows_within_the_interval_is_counted_and_not_told() -> None:

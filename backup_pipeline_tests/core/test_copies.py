@@ -12,6 +12,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, Copy, CopyStatus, copy_age, decide_copies
 from backup_pipeline.core.ledger import Attempt, Owner, Status
 from backup_pipeline.core.names import Kind
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.ledger.copies import FULL, SECOND, a_copy
@@ -101,7 +102,7 @@ def test_a_second_store_that_fell_behind_is_stale_and_says_what_to_do() -> None:
         {"status": CopyStatus.FAILED},
         {"verification": Verification(Level.PRESENT, NOW, passed=False)},
         {"store": "file:///other"},
-        {"catalog": "shop"},
+        {"scope": Scope("shop")},
         {"backup_id": "20261120T180000Z-selective-1f3a9c2e"},
     ],
 )

@@ -12,11 +12,12 @@ from backup_pipeline.core.layout import (
     schema_key,
     sheet_name,
 )
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.stores.keys import check_key, check_prefix
 
 DAY = date(2026, 11, 21)
-BACKUP = BackupPlace("isp", DAY, "20261120T180000Z-full-1f3a9c2e")
-PARTITION = PartitionPlace("isp", "customers", DAY)
+BACKUP = BackupPlace(Scope("isp"), DAY, "20261120T180000Z-full-1f3a9c2e")
+PARTITION = PartitionPlace(Scope("isp"), "customers", DAY)
 
 
 def test_a_bundle_and_its_manifest_lie_under_date_and_id() -> None:
@@ -24,7 +25,7 @@ def test_a_bundle_and_its_manifest_lie_under_date_and_id() -> None:
     assert BACKUP.prefix == folder
     assert BACKUP.manifest == folder + "manifest.json"
     assert BACKUP.bundle("full_backup_2026-11-21_00-00.zip") == folder + "full_backup_2026-11-21_00-00.zip"
-    assert BACKUP.prefix.startswith(backups_prefix("isp"))
+    assert BACKUP.prefix.startswith(backups_prefix(Scope("isp")))
 
 
 def test_a_partition_lies_under_table_and_date() -> None:
@@ -36,11 +37,11 @@ def test_a_partition_lies_under_table_and_date() -> None:
 
 
 def test_a_year_before_1000_keeps_four_digits() -> None:
-    assert "backup_date=0999-01-01" in PartitionPlace("isp", "t", date(999, 1, 1)).prefix
+    assert "backup_date=0999-01-01" in PartitionPlace(Scope("isp"), "t", date(999, 1, 1)).prefix
 
 
 def test_a_table_and_another_that_starts_with_its_name_do_not_share_a_folder() -> None:
-    other = PartitionPlace("isp", "customers_old", DAY)
+    other = PartitionPlace(Scope("isp"), "customers_old", DAY)
     assert not other.record.startswith(PARTITION.prefix)
 
 
@@ -51,7 +52,7 @@ def test_no_two_places_are_the_same_and_every_store_can_hold_them() -> None:
         PARTITION.record,
         PARTITION.file(parquet_name(0)),
         PARTITION.file(sheet_name(0)),
-        schema_key("isp", DAY),
+        schema_key(Scope("isp"), DAY),
     ]
     assert len(set(keys)) == len(keys)
     assert [check_key(key) for key in keys] == keys

@@ -9,12 +9,13 @@ import pytest
 
 from backup_pipeline.core.leases import LIFE, Claim, Lease, LeaseStep, decide, held_error, renewal_interval
 from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON
 
 HERE = Owner("here", 4711, 1.0)
-MINE = Claim("shop", "b2", KARIM, replace(HERE, pid=1))
-NEIGHBOUR = Lease(Claim("shop", "b1", RAHIM, HERE), 7, NOON, NOON, NOON + LIFE)
+MINE = Claim(Scope("shop"), "b2", KARIM, replace(HERE, pid=1))
+NEIGHBOUR = Lease(Claim(Scope("shop"), "b1", RAHIM, HERE), 7, NOON, NOON, NOON + LIFE)
 STRANGER = replace(NEIGHBOUR, claim=replace(NEIGHBOUR.claim, owner=Owner("elsewhere", 4711, 1.0)))
 LATER = timedelta(seconds=10)
 

@@ -14,6 +14,7 @@ from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.metrics import KnownStates, Standing, metrics_of
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import ended_as
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.stats import prometheus_text
@@ -25,7 +26,7 @@ OLD = good(0, {"orders": 5}, warnings=("one",))
 NEW = good(1, {"orders": 7, "পেমেন্ট": 0}, table_bytes={"orders": 70}, hold=Hold(KARIM, "audit"))
 RESTORE = RestoreRow(
     "b0",
-    "isp",
+    Scope("isp"),
     "new",
     "postgresql://x",
     "x",
@@ -56,9 +57,9 @@ def series(
     return found
 
 
-def _ends(attempts: Sequence[Attempt]) -> Mapping[tuple[str, Status], int]:
-    ends = ((row.catalog, ended_as(row)) for row in attempts)
-    return Counter((catalog, end) for catalog, end in ends if end is not None)
+def _ends(attempts: Sequence[Attempt]) -> Mapping[tuple[Scope, Status], int]:
+    ends = ((row.scope, ended_as(row)) for row in attempts)
+    return Counter((scope, end) for scope, end in ends if end is not None)
 
 
 def test_each_destination_has_an_age_and_says_whether_it_is_fresh() -> None:
@@ -116,7 +117,7 @@ def test_a_verification_that_found_something_is_none() -> None:
 
 def test_a_second_destination_has_a_series_of_its_own() -> None:
     made = "20261120T180000Z-full-1f3a9c2e"
-    copy = Copy(made, "isp", THERE, CopyStatus.GOOD, AT, verification=Verification(Level.BYTES, AT))
+    copy = Copy(made, Scope("isp"), THERE, CopyStatus.GOOD, AT, verification=Verification(Level.BYTES, AT))
     older = replace(copy, backup_id="20261119T180000Z-full-1f3a9c2e")
     bad = replace(copy, backup_id="20261121T180000Z-full-1f3a9c2e", status=CopyStatus.FAILED)
     found = series(NEW, copies=(bad, copy, older))
@@ -136,7 +137,7 @@ def test_an_empty_ledger_has_every_metric_and_no_value() -> None:
 
 
 def test_labels_never_name_a_backup_a_person_or_a_business() -> None:
-    tenant = replace(NEW, business="b-7", actor=KARIM)
+    tenant = replace(NEW, scope=Scope("isp", business="b-7"), actor=KARIM)
     text = prometheus_text(metrics_of(KnownStates((tenant,), _ends((tenant,)), (), (), (), HERE, AT)))
     assert "b-7" not in text
     assert "karim" not in text

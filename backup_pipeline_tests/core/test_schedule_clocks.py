@@ -14,6 +14,7 @@ from backup_pipeline.core.ledger import Attempt, Hold, Status, check_rows, is_mi
 from backup_pipeline.core.metrics import KnownStates, metrics_of
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, objections
 from backup_pipeline.core.schedule import check_difference, differing, in_words
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import statistics_of
 from backup_pipeline.core.verification import Level, Verification, age
 from backup_pipeline_tests.actors import KARIM
@@ -99,7 +100,7 @@ def test_metrics_tell_of_the_newest_that_is_not_of_the_future() -> None:
 
 def test_statistics_and_the_second_store_leave_the_future_out() -> None:
     big = replace(AHEAD, file_size_bytes=10**9)
-    counted = statistics_of("shop", [big, OF_TODAY], now=NOW, days=30)
+    counted = statistics_of(Scope("shop"), [big, OF_TODAY], now=NOW, days=30)
     assert counted.sizes is not None
     assert (counted.backups, counted.attempts) == (2, 1)
     assert counted.sizes.newest == OF_TODAY.file_size_bytes
@@ -115,4 +116,4 @@ def test_lengths_of_time_in_words() -> None:
 
 
 def _copy(row: Attempt, at: datetime) -> Copy:
-    return Copy(row.backup_id, row.catalog, "s3://second", CopyStatus.GOOD, at, finished_at=at)
+    return Copy(row.backup_id, row.scope, "s3://second", CopyStatus.GOOD, at, finished_at=at)

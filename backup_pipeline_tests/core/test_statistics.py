@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import (
     forecast,
     percentile,
@@ -40,7 +41,7 @@ def test_what_is_there_is_counted_by_type_kind_and_size() -> None:
         good(3, {"orders": 5}, type=Trigger.MANUAL, kind=Kind.SELECTIVE, file_size_bytes=7, hold=Hold(KARIM, "")),
     ]
     rows += [good(4, {}, kind=Kind.TABLES), replace(good(5, {"orders": 1}), status=Status.DELETED)]
-    found = statistics_of("isp", rows, now=NOW, days=90)
+    found = statistics_of(Scope("isp"), rows, now=NOW, days=90)
     assert (found.backups, found.held) == (4, 1)
     assert (found.by_type, found.by_kind) == ({"automatic": 3, "manual": 1}, {"full": 3, "selective": 1})
     assert found.sizes is not None
@@ -55,24 +56,24 @@ def test_the_success_rate_leaves_out_what_runs_is_expected_or_was_canceled() -> 
         for n in range(count)
     ]
     rows.append(replace(good(0, {}), status=Status.DELETED, backup_id="gone"))  # it was good in its time
-    found = statistics_of("isp", rows, now=NOW + timedelta(days=9), days=90)
+    found = statistics_of(Scope("isp"), rows, now=NOW + timedelta(days=9), days=90)
     assert found.success_rate == pytest.approx(7 / 10)
     assert found.ends == {"success": 7, "failed": 2, "missed": 1, "canceled": 5}
 
 
 def test_what_is_only_expected_is_no_attempt() -> None:
     expected = replace(good(7, {}), status=Status.EXPECTED, sha256=None, backup_id="expected")
-    assert statistics_of("isp", [*days(3), expected], now=NOW, days=90).attempts == 3
+    assert statistics_of(Scope("isp"), [*days(3), expected], now=NOW, days=90).attempts == 3
 
 
 def test_other_catalogs_and_older_days_do_not_count() -> None:
-    rows = [*days(3), *(replace(row, catalog="retail") for row in days(5))]
-    found = statistics_of("isp", rows, now=AT + timedelta(days=3), days=2)
+    rows = [*days(3), *(replace(row, scope=Scope("retail")) for row in days(5))]
+    found = statistics_of(Scope("isp"), rows, now=AT + timedelta(days=3), days=2)
     assert (found.backups, found.attempts) == (3, 1)
 
 
 def test_growth_is_told_per_table_and_day() -> None:
-    found = statistics_of("isp", days(10), now=NOW, days=90)
+    found = statistics_of(Scope("isp"), days(10), now=NOW, days=90)
     orders = found.tables["orders"]
     assert (orders.rows, orders.bytes, orders.rows_per_day, orders.bytes_per_day) == (1900, 5000, 100.0, 0.0)
 
@@ -80,7 +81,7 @@ def test_growth_is_told_per_table_and_day() -> None:
 def test_a_few_odd_backups_do_not_move_the_growth() -> None:
     rows = days(14)
     rows[0], rows[8] = good(0, {"orders": 9_000}), good(8, {"orders": 9_000_000})
-    slope = statistics_of("isp", rows, now=NOW + timedelta(days=9), days=90).tables["orders"].rows_per_day
+    slope = statistics_of(Scope("isp"), rows, now=NOW + timedelta(days=9), days=90).tables["orders"].rows_per_day
     assert slope == pytest.approx(100, rel=0.1)
 
 
@@ -102,7 +103,7 @@ def test_a_slope_lies_between_the_steepest_steps(values: list[int]) -> None:
 def test_little_is_not_called_a_slope() -> None:
     assert robust_slope([(AT, 1.0), (AT + timedelta(days=1), 2.0)]) is None
     assert robust_slope([(AT + timedelta(hours=n), float(n)) for n in range(20)]) is None
-    assert statistics_of("isp", [], now=NOW, days=90).success_rate is None
+    assert statistics_of(Scope("isp"), [], now=NOW, days=90).success_rate is None
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
@@ -116,7 +117,7 @@ def test_durations_are_those_of_good_backups() -> None:
     rows = days(20)
     rows[4] = replace(rows[4], finished_at=rows[4].started_at + timedelta(seconds=600))
     rows.append(replace(good(21, {}), status=Status.FAILED, finished_at=AT + timedelta(days=99)))
-    found = statistics_of("isp", rows, now=NOW + timedelta(days=20), days=90)
+    found = statistics_of(Scope("isp"), rows, now=NOW + timedelta(days=20), days=90)
     assert found.durations is not None
     assert (found.durations.median, found.durations.p95) == (30.0, 30.0)
 
@@ -131,18 +132,18 @@ def test_without_retention_every_backup_to_come_is_kept_and_grows() -> None:
 
 def test_retention_removes_what_it_will_have_removed() -> None:
     shop = catalog({"orders": None}, retention={"automatic": {"keep_within": "7 days", "min_keep": 3}})
-    rows = [replace(row, catalog="shop") for row in days(10)]
-    found = catalog_statistics(rows, "shop", shop, now=AT + timedelta(days=9), days=90)
+    rows = [replace(row, scope=Scope("shop")) for row in days(10)]
+    found = catalog_statistics(rows, Scope("shop"), shop, now=AT + timedelta(days=9), days=90)
     assert [ahead.backups for ahead in found.forecast] == [pytest.approx(8, abs=1)] * 3
     assert found.forecast[0].bytes < found.forecast[2].bytes < 60_000
     assert "retention" in found.forecast_basis
-    plain = catalog_statistics(rows, "shop", None, now=AT + timedelta(days=9), days=90)
+    plain = catalog_statistics(rows, Scope("shop"), None, now=AT + timedelta(days=9), days=90)
     assert plain.forecast[2].backups == 375
 
 
 def test_one_day_of_backups_forecasts_nothing() -> None:
     assert forecast(days(1), now=NOW, days=90) == ()
-    assert catalog_statistics(days(1), "isp", None, now=NOW, days=90).forecast == ()
+    assert catalog_statistics(days(1), Scope("isp"), None, now=NOW, days=90).forecast == ()
 
 
 def test_very_many_backups_are_forecast_only_as_far_as_they_were_imagined() -> None:

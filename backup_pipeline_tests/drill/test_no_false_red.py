@@ -119,7 +119,7 @@ class Counting(Place):
 
 def verified(made: Rehearsing) -> VerifyReport:
     attempt = made.attempt
-    place = BackupPlace(attempt.catalog, attempt.partition_date, attempt.backup_id)
+    place = BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
     return verify_backup(place, VerifyRequest(Level.REFERENCES), verify_ports(made.place.store))
 
 

@@ -24,6 +24,7 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Formats, Ledger, Ports, Store
 from backup_pipeline.core.ports.people import Progress, Silence
 from backup_pipeline.core.relations import write_relation
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.export import TableResult, export_tables
@@ -74,13 +75,13 @@ class Export:
 
     def published(self, table: str) -> list[str]:
         """Whatever the store has of the table."""
-        return [found.key for found in self.store.list(PartitionPlace(CATALOG, table, DAY).prefix)]
+        return [found.key for found in self.store.list(PartitionPlace(Scope(CATALOG), table, DAY).prefix)]
 
     def schema_sql(self) -> str:
-        return self.store.get(schema_key(CATALOG, DAY)).decode()
+        return self.store.get(schema_key(Scope(CATALOG), DAY)).decode()
 
     def _read(self, table: str, file: FileEntry) -> bytes:
-        data = self.store.get(PartitionPlace(CATALOG, table, DAY).file(file.name))
+        data = self.store.get(PartitionPlace(Scope(CATALOG), table, DAY).file(file.name))
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file.bytes, file.sha256)
         return data
 
@@ -124,7 +125,7 @@ class Exporter:
         now = datetime.now(UTC)
         attempt = Attempt(
             backup_id="test",
-            catalog=CATALOG,
+            scope=Scope(CATALOG),
             kind=Kind.TABLES,
             type=Trigger.MANUAL,
             status=Status.RUNNING,

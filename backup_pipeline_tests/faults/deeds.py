@@ -17,6 +17,7 @@ from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level
 from backup_pipeline.ledger import connect as patience
 from backup_pipeline.operations import attempts as end_made
@@ -123,7 +124,7 @@ def verify_all() -> Ended:
     good: list[str] = []
     with open_ledger(settings) as ledger:
         ports = ports_over(ledger, settings)
-        for row in ledger.list(catalog=CATALOG):
+        for row in ledger.list(scope=Scope(CATALOG)):
             if not row.status.good:
                 continue
             report = verify_attempt(row, VerifyRequest(Level.CONTENTS), ports, actor=TESTER)

@@ -7,6 +7,7 @@ from typing import Any
 
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.actors import TESTER
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -16,7 +17,7 @@ def attempt(backup_id: str = "b1", *, minutes: int = 0, **fields: Any) -> Attemp
     """A running attempt of `isp`, created `minutes` after noon."""
     at = NOON + timedelta(minutes=minutes)
     given: dict[str, Any] = {
-        "catalog": "isp",
+        "scope": Scope("isp"),
         "kind": Kind.FULL,
         "type": Trigger.MANUAL,
         "status": Status.RUNNING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backup_pipeline.core.copies import Copy, CopyStatus
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.ledger.attempts import NOON
 
@@ -16,7 +17,7 @@ def a_copy(**fields: Any) -> Copy:
     """A good copy of a full backup of `isp` in the second store, verified at noon."""
     given: dict[str, Any] = {
         "backup_id": FULL,
-        "catalog": "isp",
+        "scope": Scope("isp"),
         "store": SECOND,
         "status": CopyStatus.GOOD,
         "at": NOON,

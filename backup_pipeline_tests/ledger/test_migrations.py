@@ -62,7 +62,7 @@ def test_upgrading_again_keeps_every_row(fresh_database: str) -> None:
 def test_a_ledger_of_the_first_revision_gets_what_is_missing_and_keeps_its_rows(fresh_database: str) -> None:
     _upgrade_to("r0007", fresh_database)
     row = attempt()
-    told = (row.backup_id, row.catalog, row.kind, row.type, row.status, row.partition_date, row.created_at)
+    told = (row.backup_id, row.scope.catalog, row.kind, row.type, row.status, row.partition_date, row.created_at)
     columns = "backup_id, catalog, kind, type, status, partition_date, created_at, started_at, created_by"
     with psycopg.connect(fresh_database) as connection:
         values = [*told, row.started_at, str(row.actor)]

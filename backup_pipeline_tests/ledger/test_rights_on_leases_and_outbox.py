@@ -13,13 +13,14 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 
-CLAIM = Claim("isp", "b1", RAHIM, Owner("host", 1, 1.0))
-ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp")
+CLAIM = Claim(Scope("isp"), "b1", RAHIM, Owner("host", 1, 1.0))
+ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", Scope("isp"))
 TABLES = ("leases", "alert_outbox")
 
 
@@ -36,7 +37,7 @@ def url(fresh_ledger: str) -> str:
 def test_a_member_manages_both_and_takes_nothing_away(url: str, group: str) -> None:
     member = as_login(url, new_login(url, member_of=group))
     with closing(SqlLedger(member)) as ledger:
-        lease = ledger.leases.get("isp")
+        lease = ledger.leases.get(Scope("isp"))
         assert lease is not None
         assert ledger.leases.renew(lease, LIFE) is not None
         ledger.leases.release(lease)
@@ -73,7 +74,7 @@ def test_a_role_with_table_grants_still_sees_and_changes_nothing(url: str) -> No
         grant = sql.SQL("GRANT ALL ON leases, alert_outbox TO {}")
         session.execute(grant.format(sql.Identifier(stranger)))
     with closing(SqlLedger(as_login(url, stranger))) as ledger:
-        assert ledger.leases.get("isp") is None
+        assert ledger.leases.get(Scope("isp")) is None
         assert ledger.outbox.list() == []
         assert ledger.outbox.claim(NOON + timedelta(days=1), early=True) is None
         with pytest.raises(LedgerError, match="row-level security"):

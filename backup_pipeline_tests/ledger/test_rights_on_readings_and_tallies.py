@@ -11,6 +11,7 @@ from psycopg import sql
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.leases import LIFE, Reading
 from backup_pipeline.core.ledger import Owner, Status
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
@@ -39,7 +40,7 @@ def test_a_member_notes_what_it_reads_and_its_attempts_count(url: str, group: st
         ledger.readings.end(begun.number)
         ledger.begin(attempt("b2"))
         ledger.end("b2", outcome(Status.FAILED))
-        assert ledger.tallies.ends() == {("isp", Status.SUCCESS): 1, ("isp", Status.FAILED): 1}
+        assert ledger.tallies.ends() == {(Scope("isp"), Status.SUCCESS): 1, (Scope("isp"), Status.FAILED): 1}
     for statement in ("DELETE FROM backup_tallies", "TRUNCATE backup_tallies", "TRUNCATE backup_readings"):
         with psycopg.connect(member) as session, pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute(statement.encode())

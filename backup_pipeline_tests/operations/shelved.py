@@ -14,6 +14,7 @@ from backup_pipeline.core.manifest import PartitionRecord, StoredBundle, seal
 from backup_pipeline.core.ports import Ledger, Ports, Store, StoredObject
 from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.prune.perform import PruneReport, prune
 from backup_pipeline.operations.prune.plan import PruneRequest, plan_prune
@@ -39,7 +40,9 @@ def manifest_of(row: Attempt) -> bytes:
     taken = row.snapshot_at or row.started_at
     fields: dict[str, Any] = {
         "backup_id": row.backup_id,
-        "catalog": row.catalog,
+        "catalog": row.scope.catalog,
+        "business": row.scope.business,
+        "purpose": row.scope.purpose,
         "kind": row.kind,
         "partition_date": row.partition_date,
         "snapshot": snapshot().model_copy(update={"taken_at": taken}),
@@ -52,7 +55,9 @@ def manifest_of(row: Attempt) -> bytes:
 def record_of(place: PartitionPlace) -> bytes:
     """A record of a partition without files."""
     entry = table_entry(name=place.table, files=())
-    return seal(PartitionRecord(catalog=place.catalog, partition_date=place.day, table=entry))
+    scope = place.scope
+    named = {"catalog": scope.catalog, "business": scope.business, "purpose": scope.purpose}
+    return seal(PartitionRecord.model_validate({**named, "partition_date": place.day, "table": entry}))
 
 
 def filed(row: Attempt) -> Attempt:
@@ -73,7 +78,7 @@ class Shelved:
     """Everything of one test; the clock stands still unless a test moves it."""
 
     now: datetime = NOW
-    wish: PruneRequest = field(default_factory=lambda: PruneRequest("shop", TESTER, Retention(), "Asia/Dhaka"))
+    wish: PruneRequest = field(default_factory=lambda: PruneRequest(Scope("shop"), TESTER, Retention(), "Asia/Dhaka"))
     store: Any = None
     ledger: ScratchLedger = field(default_factory=new_ledger)
 
@@ -101,10 +106,10 @@ class Shelved:
         if manifest and row.kind != "tables":
             self.store.put(place.manifest, [manifest_of(row)])
         for table in TABLES if partitions else ():
-            folder = PartitionPlace(row.catalog, table, row.partition_date)
+            folder = PartitionPlace(row.scope, table, row.partition_date)
             self.store.put(folder.file("part-00000.parquet"), [b"p"])
             self.store.put(folder.record, [record_of(folder)])
-        self.store.put(schema_key(row.catalog, row.partition_date), [b"-- ddl"])
+        self.store.put(schema_key(row.scope, row.partition_date), [b"-- ddl"])
         self.now = present
 
     def plan(self) -> PrunePlan:

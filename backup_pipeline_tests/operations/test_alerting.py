@@ -11,13 +11,14 @@ import pytest
 from backup_pipeline.core.alerts import CLAIM, GIVE_UP_AFTER, Alert, Delivery, Severity
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import deliver, tell
 from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
-ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", "isp", backup_id="b1")
+ALERT = Alert(Severity.FAILURE, "Backup failed: isp", "It broke.", "Mend it.", Scope("isp"), backup_id="b1")
 
 
 @dataclass

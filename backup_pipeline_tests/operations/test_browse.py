@@ -10,6 +10,7 @@ import pytest
 from backup_pipeline.core.errors import NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import bundle_place, find_backup, find_sound_backup, stored_manifest
 from backup_pipeline_tests.core.retained import days
@@ -66,7 +67,7 @@ def test_latest_is_the_newest_good_one_also_with_warnings(made: Made) -> None:
 
 
 def test_latest_of_a_catalog_is_of_that_catalog(made: Made) -> None:
-    add(made, "f0000004", catalog="isp")
+    add(made, "f0000004", scope=Scope("isp"))
     assert find_backup("latest", made.ledger, catalog="shop") == made.attempt
 
 
@@ -78,8 +79,8 @@ def test_latest_of_nothing_says_how_to_make_one() -> None:
 
 
 def test_where_all_good_ones_are_selective_the_advice_names_the_newest_by_its_id(made: Made) -> None:
-    add(made, "f0000006", kind=Kind.SELECTIVE, catalog="isp", created_at=now() - timedelta(seconds=30))
-    newest = add(made, "f0000007", kind=Kind.SELECTIVE, catalog="isp", created_at=now())
+    add(made, "f0000006", kind=Kind.SELECTIVE, scope=Scope("isp"), created_at=now() - timedelta(seconds=30))
+    newest = add(made, "f0000007", kind=Kind.SELECTIVE, scope=Scope("isp"), created_at=now())
     with pytest.raises(NotFoundError, match="no good full backup") as caught:
         find_backup("latest", made.ledger, catalog="isp")
     assert f"by its id, {newest.backup_id}" in caught.value.do
@@ -132,7 +133,7 @@ def test_the_latest_that_was_found_damaged_is_refused_and_the_last_sound_one_nam
 
 def test_the_latest_of_several_catalogs_is_not_guessed() -> None:
     ledger, (newest, older) = new_ledger(), days(2)
-    for row in (newest, replace(older, catalog="other")):
+    for row in (newest, replace(older, scope=Scope("other"))):
         ledger.put(row)
     with pytest.raises(UsageError, match="`latest` may be a backup of other, shop") as caught:
         find_sound_backup("latest", ledger)

@@ -16,6 +16,7 @@ from backup_pipeline.core.doctor import Examination, Line, LineState, judge_sour
 from backup_pipeline.core.errors import SourceError, SourceUnavailableError, StoreDeniedError, StoreUnavailableError
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ports import Store
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
 from backup_pipeline.operations.download import AuditTrail
@@ -54,10 +55,10 @@ def left(store: Store) -> list[str]:
 def test_what_only_the_log_was_told_is_said() -> None:
     ledger = new_ledger()
     assert states(list(outbox(ledger))) == [LineState.OK]
-    ledger.threads.failing("shop", "full", now(), 1, heard=False)
+    ledger.threads.failing(Scope("shop"), "full", now(), 1, heard=False)
     [told, _] = outbox(ledger)
     assert (told.state, told.what) == (LineState.WARNING, "only the log was told of what goes wrong with shop (full)")
-    ledger.threads.failing("shop", "full", now(), 0)
+    ledger.threads.failing(Scope("shop"), "full", now(), 0)
     assert states(list(outbox(ledger))) == [LineState.OK]
 
 
@@ -243,7 +244,7 @@ def test_a_ledger_without_tables_tells_its_revision(fresh_database: str) -> None
 def test_who_holds_a_lease_is_told_and_whether_they_live() -> None:
     ledger = new_ledger()
     assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "free") == [LineState.OK]
-    ledger.leases.acquire(Claim("shop", "b1", RAHIM, NOBODY), timedelta(minutes=1))
+    ledger.leases.acquire(Claim(Scope("shop"), "b1", RAHIM, NOBODY), timedelta(minutes=1))
     assert states(list(leases([SHOP], ledger, now(), lambda _: True)), "held by b1 (by rahim") == [LineState.OK]
     assert states(list(leases([SHOP], ledger, now(), lambda _: False)), "is gone") == [LineState.WARNING]
 

@@ -10,6 +10,7 @@ from backup_pipeline.core.errors import LockedError, RefusedError, StoreDeniedEr
 from backup_pipeline.core.ledger import Attempt, Hold, Status, seal_hold
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup, left_error
@@ -66,7 +67,7 @@ def test_one_that_only_the_store_knows_to_be_held_stays(shop: Shelved) -> None:
 
 def test_one_that_a_restore_reads_stays(shop: Shelved) -> None:
     row = days(6)[3]
-    shop.ledger.restores.add(RestoreRow(row.backup_id, "shop", "new", "postgresql://t", "db", RAHIM, NOW))
+    shop.ledger.restores.add(RestoreRow(row.backup_id, Scope("shop"), "new", "postgresql://t", "db", RAHIM, NOW))
     assert "restore request 1 is requested" in _refusal(shop, row)
 
 

@@ -17,6 +17,7 @@ from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ports, Snapshot, Source
 from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import failure_alert
 from backup_pipeline.operations.leases import HeldLease, guarded, lease_of, take
 from backup_pipeline_tests.actors import KARIM, RAHIM
@@ -28,8 +29,8 @@ from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-HERE = Claim("shop", "b2", KARIM, Owner("here", 2, 2.0))
-NEIGHBOUR = Claim("shop", "b1", RAHIM, Owner("here", 1, 1.0))
+HERE = Claim(Scope("shop"), "b2", KARIM, Owner("here", 2, 2.0))
+NEIGHBOUR = Claim(Scope("shop"), "b1", RAHIM, Owner("here", 1, 1.0))
 STRANGER = replace(NEIGHBOUR, owner=Owner("elsewhere", 1, 1.0))
 
 
@@ -156,20 +157,20 @@ def test_a_lease_nobody_took_meanwhile_goes_on() -> None:
     lease = world.held()
     world.sleep(3 * LIFE)  # the process was stopped, or the machine slept
     lease.check()
-    held = world.ledger.leases.get("shop")
+    held = world.ledger.leases.get(Scope("shop"))
     assert held is not None
     assert held.expires_at == world.now + LIFE
 
 
 def test_the_lease_of_an_attempt_is_the_one_it_was_begun_under() -> None:
     world = World()
-    row = attempt("b2", catalog="shop")
+    row = attempt("b2", scope=Scope("shop"))
     with pytest.raises(LeaseLostError, match="it has no lease"):
         lease_of(row, world.ledger)
     world.ledger.leases.acquire(HERE, LIFE)
     assert lease_of(row, world.ledger).lease.claim == HERE
     with pytest.raises(LeaseLostError, match="b2"):
-        lease_of(attempt("b1", catalog="shop"), world.ledger)
+        lease_of(attempt("b1", scope=Scope("shop")), world.ledger)
 
 
 @dataclass
@@ -261,7 +262,7 @@ def test_readers_that_somebody_canceled_are_just_canceled(tmp_path: Path) -> Non
 
 def test_of_a_refusal_people_are_warned() -> None:
     world = World()
-    row = attempt("b2", catalog="shop")
+    row = attempt("b2", scope=Scope("shop"))
     with pytest.raises(LeaseHeldError) as refused:
         take(HERE, _with(world, NEIGHBOUR).ports)
     alert = failure_alert(row, refused.value, None)

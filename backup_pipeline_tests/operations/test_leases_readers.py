@@ -16,6 +16,7 @@ from backup_pipeline.core.leases import Reading
 from backup_pipeline.core.ledger import STALE_AFTER, Owner, Status
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import this_owner
 from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup
@@ -79,7 +80,7 @@ def test_a_deletion_is_refused_with_exit_code_11_and_names_the_reader(shop: Shel
 
 def test_a_running_restore_counts_as_long_as_it_gives_signs(shop: Shelved) -> None:
     row = days(6)[3]
-    request = RestoreRow(row.backup_id, "shop", "new", "postgresql://t", "db", RAHIM, NOW)
+    request = RestoreRow(row.backup_id, Scope("shop"), "new", "postgresql://t", "db", RAHIM, NOW)
     number = shop.ledger.restores.add(request).id
     shop.ledger.restores.change(number, RestoreChange(RestoreStatus.RUNNING, started_at=NOW, heartbeat_at=NOW))
     with pytest.raises(LockedError, match=f"restore request {number} is running"):

@@ -16,6 +16,7 @@ from backup_pipeline.core.errors import LockedError, NotFoundError, Verification
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.manifest import PartitionRecord, read_partition, seal
 from backup_pipeline.core.ports import Store
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.formats import decoder
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.read import ReadRequest, dates_of
@@ -34,7 +35,7 @@ def rows_of(store: Store, table: str = "goods", day: date | None = None, *, cata
 
 def filed(made: Made, day: date, change: Callable[[pa.Table], pa.Table] = lambda rows: rows, **fields: Any) -> None:
     """The goods of the backup once more, of another date, with other rows and a record that fits or does not."""
-    old, new = (PartitionPlace("shop", "goods", d) for d in (made.attempt.partition_date, day))
+    old, new = (PartitionPlace(Scope("shop"), "goods", d) for d in (made.attempt.partition_date, day))
     record = read_partition(made.store.get(old.record), "TEST")
     data = with_rows(made.store.get(old.file(PART)), change)
     made.store.put(new.file(PART), [data])
@@ -66,7 +67,7 @@ def test_a_partition_of_the_future_is_never_the_newest(made: Made) -> None:
     filed(made, future, lambda rows: rows.slice(0, 3))
     assert rows_of(made.store).num_rows == 500
     assert rows_of(made.store, day=future).num_rows == 3
-    made.store.delete([PartitionPlace("shop", "goods", made.attempt.partition_date).record])
+    made.store.delete([PartitionPlace(Scope("shop"), "goods", made.attempt.partition_date).record])
     with pytest.raises(NotFoundError, match=rf"only partitions of the future in .*: {future}\."):
         rows_of(made.store)
 
@@ -99,7 +100,7 @@ def test_many_dates_are_told_by_the_newest(made: Made) -> None:
 
 def test_a_record_of_another_partition_is_none_of_this_one(made: Made) -> None:
     day = made.attempt.partition_date
-    goods, sold = (PartitionPlace("shop", table, day) for table in ("goods", "sold"))
+    goods, sold = (PartitionPlace(Scope("shop"), table, day) for table in ("goods", "sold"))
     made.store.put(goods.record, [made.store.get(sold.record)])
     with pytest.raises(VerificationError, match="describes another partition: shop, sold"):
         rows_of(made.store)
@@ -115,7 +116,7 @@ def test_a_record_of_another_partition_is_none_of_this_one(made: Made) -> None:
 def test_a_file_of_another_shape_is_not_given_back(
     made: Made, change: Callable[[pa.Table], pa.Table], message: str
 ) -> None:
-    place = PartitionPlace("shop", "goods", made.attempt.partition_date)
+    place = PartitionPlace(Scope("shop"), "goods", made.attempt.partition_date)
     out = io.BytesIO()
     pq.write_table(change(pq.read_table(io.BytesIO(made.store.get(place.file(PART))))), out)
     record = described(read_partition(made.store.get(place.record), "TEST"), out.getvalue(), place.day)

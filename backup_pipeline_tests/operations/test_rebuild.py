@@ -18,6 +18,7 @@ from backup_pipeline.core.manifest import StoredManifest, seal
 from backup_pipeline.core.ports import Ledger, Ports, Second, Store
 from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
 from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, depth_of
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import hold_backup
@@ -231,7 +232,7 @@ def test_a_row_whose_backup_is_gone_says_so(two: tuple[Made, Attempt]) -> None:
 
 def test_a_good_copy_elsewhere_keeps_the_row_of_a_lost_backup(two: tuple[Made, Attempt]) -> None:
     made, older = two
-    made.ledger.copies.put(Copy(older.backup_id, "shop", "s3://far", CopyStatus.GOOD, now(), verification=DEEP))
+    made.ledger.copies.put(Copy(older.backup_id, Scope("shop"), "s3://far", CopyStatus.GOOD, now(), verification=DEEP))
     [problem] = rebuilt(ports_of(made.store, made.ledger)).problems
     assert "s3://far" in problem.reason
     assert row_in(made.ledger, older.backup_id) == older

@@ -15,6 +15,7 @@ from sqlalchemy import event
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.stats import Places, all_metrics, catalog_statistics, counted_rows
@@ -55,7 +56,7 @@ def ledger(url: str) -> Iterator[SqlLedger]:
         row = attempt(f"20261121T0{number}0000Z-full-00000000", created_at=at, started_at=at)
         made.begin(row)
         made.end(row.backup_id, outcome(end))
-        made.copies.put(Copy(row.backup_id, "isp", "file:///second", CopyStatus.GOOD, at))
+        made.copies.put(Copy(row.backup_id, Scope("isp"), "file:///second", CopyStatus.GOOD, at))
     made.begin(attempt("running", created_at=NOW, started_at=NOW))
     done = made.restores.add(wish())
     made.restores.change(done.id, RestoreChange(RestoreStatus.RUNNING, started_at=NOW))
@@ -103,11 +104,11 @@ def _looked_at(node: Any) -> Iterator[int]:
 
 def test_what_is_long_over_is_not_read_for_statistics(ledger: SqlLedger, url: str) -> None:
     with _asked(ledger) as queries:
-        rows = counted_rows(ledger, catalog="isp", now=NOW, days=90)
-        everybody = counted_rows(ledger, catalog=None, now=NOW, days=90)
+        rows = counted_rows(ledger, scope=Scope("isp"), now=NOW, days=90)
+        everybody = counted_rows(ledger, scope=None, now=NOW, days=90)
     assert [row.status for row in rows] == [Status.RUNNING, Status.SUCCESS, Status.FAILED]
     assert everybody == rows
-    found = catalog_statistics(rows, "isp", None, now=NOW, days=90)
+    found = catalog_statistics(rows, Scope("isp"), None, now=NOW, days=90)
     assert (found.backups, found.attempts, found.success_rate) == (1, 3, 0.5)
     assert len(queries) == 4
     assert _rows_read(url, queries) < 100

@@ -20,6 +20,7 @@ from backup_pipeline.core.due import settle
 from backup_pipeline.core.ledger import Outcome, Status
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.schedule import last_due
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.due import watch_all
 from backup_pipeline.orchestration import due as overdue_module
 from backup_pipeline.orchestration.config import DUE_TAG
@@ -111,7 +112,7 @@ def test_a_night_that_failed_is_tried_again_once(installation: Installation, mon
     _watched_at(installation, due - HOUR)
     now, ledger = datetime.now(UTC), installation.ledger
     failed = replace(
-        attempt("failed", catalog="shop", type=Trigger.AUTOMATIC, due_at=due, created_at=now),
+        attempt("failed", scope=Scope("shop"), type=Trigger.AUTOMATIC, due_at=due, created_at=now),
         started_at=now,
         partition_date=now.date(),
     )

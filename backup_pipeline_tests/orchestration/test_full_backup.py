@@ -19,6 +19,7 @@ import pytest
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import StoredManifest, read_inner_manifest
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.launch import RunResult
 from backup_pipeline.wiring.ports import open_ports
@@ -282,11 +283,11 @@ def test_two_catalogs_in_one_run_have_a_row_and_a_bundle_each(installation: Inst
             .execute_in_process(instance=instance, asset_selection=keys, partition_key=installation.today.isoformat())
         )
     assert result.success
-    rows = {attempt.catalog: attempt for attempt in installation.attempts()}
-    assert set(rows) == {"shop", "branch"}
+    rows = {attempt.scope: attempt for attempt in installation.attempts()}
+    assert set(rows) == {Scope("shop"), Scope("branch")}
     assert all(attempt.status.good and attempt.run_id == result.run_id for attempt in rows.values())
-    assert dict(rows["branch"].table_counts) == {"customers": 500}
-    assert dict(rows["shop"].table_counts) == ROWS
+    assert dict(rows[Scope("branch")].table_counts) == {"customers": 500}
+    assert dict(rows[Scope("shop")].table_counts) == ROWS
 
 
 def test_the_steps_of_a_catalog_share_their_row_and_another_catalog_in_the_run_has_its_own(
@@ -299,7 +300,7 @@ def test_the_steps_of_a_catalog_share_their_row_and_another_catalog_in_the_run_h
     with open_ports(installation.settings, "shop") as ports:
         first, other, again = (begin(request, ports) for request in (shop, branch, shop))
     assert again.backup_id == first.backup_id != other.backup_id
-    assert (first.catalog, other.catalog) == ("shop", "branch")
+    assert (first.scope, other.scope) == (Scope("shop"), Scope("branch"))
 
 
 def test_checks_without_their_assets_are_refused_with_what_to_do(installation: Installation) -> None:

@@ -15,6 +15,7 @@ from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.leases import Claim, Lease, held_error
 from backup_pipeline.core.ledger import Attempt, Owner, Status
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.export import load_partition
 from backup_pipeline.orchestration.failures import failure
@@ -28,7 +29,7 @@ from backup_pipeline_tests.orchestration.installation import TABLES, Installatio
 def _writers(installation: Installation) -> Set[str]:
     """Whose partitions the store holds."""
     day, store = installation.today, installation.store
-    return {load_partition(PartitionPlace("shop", table, day), store).table.exported_by for table in TABLES}
+    return {load_partition(PartitionPlace(Scope("shop"), table, day), store).table.exported_by for table in TABLES}
 
 
 def _row(installation: Installation, backup_id: str) -> Attempt:
@@ -74,7 +75,7 @@ def test_a_holder_on_a_host_that_went_down_is_waited_for_and_then_succeeded(inst
 
 
 def test_a_refusal_is_nothing_that_dagster_tries_again() -> None:
-    claim = Claim("shop", "b1", RAHIM, Owner("elsewhere", 4711, 1.0))
+    claim = Claim(Scope("shop"), "b1", RAHIM, Owner("elsewhere", 4711, 1.0))
     error = held_error(Lease(claim, 1, NOON, NOON, NOON))
     assert failure(error).allow_retries is False
     assert failure(error).metadata["exit code"].value == 11

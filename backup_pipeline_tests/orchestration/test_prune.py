@@ -14,6 +14,7 @@ from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
@@ -101,7 +102,7 @@ def test_a_safety_backup_of_a_restore_goes_by_the_rule_of_manual_ones(installati
         moved = replace(
             row,
             backup_id=row.backup_id.replace("-full-", "-selective-"),
-            catalog="shop_before_restore",
+            scope=Scope("shop").safety,
             kind=Kind.SELECTIVE,
             type=Trigger.MANUAL,
             status=Status.RUNNING,

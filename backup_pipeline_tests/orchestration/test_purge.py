@@ -14,6 +14,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from backup_pipeline.cli import main
 from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.orchestration import purge as purging
 from backup_pipeline.orchestration.purge import PURGE_JOB, plan_purge, purge
 from backup_pipeline.wiring.addresses import utc_now
@@ -141,7 +142,7 @@ def test_the_weekly_job_purges_and_tells_people_when_it_can_not(
 ) -> None:
     installation.run("notes")
     with closing(installation.ledger) as ledger:
-        [told, late] = ledger.outbox.add(Alert(Severity.INFO, "t", "w", "d", "shop"), ["a", "b"], utc_now())
+        [told, late] = ledger.outbox.add(Alert(Severity.INFO, "t", "w", "d", Scope("shop")), ["a", "b"], utc_now())
         ledger.outbox.settle(told.id, None, utc_now())
     installation.configure(BACKUP_KEEP_EVENTS_DAYS="1")
     job = installation.definitions().resolve_job_def(PURGE_JOB)

@@ -17,6 +17,7 @@ from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.restore.model import FIRST, SECOND, Mode, RestoreRequest, Which
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.restore import sequence, transfer
 from backup_pipeline.operations.restore.requests import RestoreCaller, approve, reject
 from backup_pipeline.operations.restore.sequence import request_restore
@@ -277,7 +278,7 @@ def test_replacing_what_was_approved_leaves_a_safety_backup(shop: Shop) -> None:
     assert shop.rows("SELECT count(*) FROM customers WHERE name LIKE 'Customer %'") == [(500,)]
     safe = _metadata(result)["safety_backup"]
     assert shop.installation.attempt().backup_id == safe
-    assert shop.installation.attempt().catalog == "shop_before_restore"
+    assert shop.installation.attempt().scope == Scope("shop").safety
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import AuditEvent, Status
 from backup_pipeline.core.manifest import CheckEntry
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.presentation.backup import audit_document, backup_document, made_document, summary_document
 from backup_pipeline.presentation.document import ReportDocument
 from backup_pipeline.presentation.markdown import markdown
@@ -41,7 +42,7 @@ EVENTS = (
 
 def everything(**changed: object) -> ReportDocument:
     """The document of a good backup with all that belongs to it."""
-    copy = Copy("b1", "isp", "s3://second", CopyStatus.FAILED, NOON, error_message="no route")
+    copy = Copy("b1", Scope("isp"), "s3://second", CopyStatus.FAILED, NOON, error_message="no route")
     return backup_document(replace(GOOD, **changed), MANIFEST, None, EVENTS, NOON + timedelta(days=1), (copy,))  # type: ignore[arg-type]
 
 

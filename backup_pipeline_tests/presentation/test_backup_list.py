@@ -8,6 +8,7 @@ import pytest
 
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.presentation.backup import backups_document
 from backup_pipeline_tests.actors import RAHIM
@@ -20,7 +21,7 @@ SELECTIVE = "20261120T180000Z-selective-1f3a9c2e"
 def attempt(backup_id: str = SELECTIVE, **changed: object) -> Attempt:
     fields = {
         "backup_id": backup_id,
-        "catalog": "isp_customers",
+        "scope": Scope("isp_customers"),
         "kind": Kind.SELECTIVE,
         "type": Trigger.MANUAL,
         "status": Status.SUCCESS_WITH_WARNINGS,

@@ -11,6 +11,7 @@ from backup_pipeline.core.due import DueState, Freshness
 from backup_pipeline.core.errors import CatalogError, StaleError
 from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.rebuild import Change, ChangeKind, RebuildPlan
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.catalogs import CatalogReport
 from backup_pipeline.presentation.backup import copies_document, decisions_document
 from backup_pipeline.presentation.catalogs import catalog_document, check_document
@@ -28,8 +29,8 @@ from backup_pipeline_tests.presentation.drawing import in_terminal
 
 AT = datetime(2026, 11, 20, 18, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-COPIED = Copy("b1", "shop", "s3://second", CopyStatus.GOOD, AT, bytes=1200)
-LOST = Copy("b2", "shop", "s3://second", CopyStatus.FAILED, AT, error_message="no route\nWhat to do: wait")
+COPIED = Copy("b1", Scope("shop"), "s3://second", CopyStatus.GOOD, AT, bytes=1200)
+LOST = Copy("b2", Scope("shop"), "s3://second", CopyStatus.FAILED, AT, error_message="no route\nWhat to do: wait")
 DECISIONS = (
     CopyDecision(attempt("b1"), wanted=True, reason="it was never copied"),
     CopyDecision(attempt("b2"), wanted=False, reason="it is there"),
@@ -74,7 +75,7 @@ def test_each_catalog_has_a_row_and_its_copies_a_line() -> None:
 
 
 def test_an_alert_that_waits_says_when_it_is_tried_again() -> None:
-    alert = Alert(Severity.INFO, "Backup [failed]", "It failed.", "Look.", "shop")
+    alert = Alert(Severity.INFO, "Backup [failed]", "It failed.", "Look.", Scope("shop"))
     waiting = OutboxEntry(7, alert, "json://x", AT, AT + HOUR, 3, last_error="HTTP 500. And more.")
     delivered = OutboxEntry(8, alert, "json://x", AT, AT, 1, delivered_at=AT + HOUR)
     given_up = OutboxEntry(9, alert, "json://x", AT, AT, 9, last_error="HTTP 500.", given_up_at=AT + HOUR)
@@ -147,7 +148,7 @@ def test_a_catalog_beside_its_database() -> None:
 
 
 def test_a_rebuild_has_a_row_for_each_change_and_copy() -> None:
-    change = Change(ChangeKind.PROBLEM, "b1", "shop", "its manifest can [not] be read")
+    change = Change(ChangeKind.PROBLEM, "b1", Scope("shop"), "its manifest can [not] be read")
     plan = RebuildPlan("s3://store", (change,), (COPIED,), agree=4)
     assert lines(rebuild_document(plan)) == [
         "problem b1 shop its manifest can [not] be read",

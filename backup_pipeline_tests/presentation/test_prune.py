@@ -9,6 +9,7 @@ from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.retention.prune import DayVerdict, Debris, Folder, Left, PrunePlan, Unfinished, Why
 from backup_pipeline.core.retention.rules import Verdict
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.prune.perform import PruneReport, Removed
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.prune import left_document, plan_document, report_document
@@ -20,7 +21,7 @@ KEPT, GONE, LOCKED = (good(number, {"orders": 5}, file_size_bytes=1200) for numb
 LEFT = Left("backups/a|b", Why.LOCKED, "is locked until 2027.", "Wait.")
 OBJECTS = (StoredObject("tables/x", 500, AT),)
 PLAN = PrunePlan(
-    "shop",
+    Scope("shop"),
     AT,
     (
         Verdict(KEPT, removed=False, reasons=("the newest", "keep_last: 1")),
@@ -66,7 +67,7 @@ def test_a_page_has_the_same_rows() -> None:
 
 
 def test_a_report_counts_what_went_and_names_what_stays() -> None:
-    place = BackupPlace("shop", date(2026, 11, 20), "b3")
+    place = BackupPlace(Scope("shop"), date(2026, 11, 20), "b3")
     removed = (Removed("b1", Status.EXPIRED, 2, 700), Removed("b2", Status.SUCCESS, kept="somebody reads it"))
     report = PruneReport(PLAN, removed, (), 0, (LEFT, Left(place.manifest, Why.DENIED, "may not.", "")))
     lines = in_terminal(report_document(report)).splitlines()

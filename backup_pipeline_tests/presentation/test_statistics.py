@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import Growth
 from backup_pipeline.operations.stats import catalog_statistics
 from backup_pipeline.presentation.document import text_of
@@ -16,7 +17,7 @@ from backup_pipeline_tests.core.entries import AT
 from backup_pipeline_tests.core.test_statistics import days
 from backup_pipeline_tests.presentation.drawing import in_terminal
 
-STATISTICS = catalog_statistics(days(10), "isp", None, now=AT + timedelta(days=10), days=90)
+STATISTICS = catalog_statistics(days(10), Scope("isp"), None, now=AT + timedelta(days=10), days=90)
 
 
 def test_a_page_of_markdown_has_a_line_for_each_table() -> None:

@@ -63,7 +63,7 @@ def test_one_target_has_to_be_named(settings: Settings) -> None:
     assert chosen_target(settings, "isp", "postgresql://db/x", to_source=False).address.database == "x"
 
 
-@pytest.mark.parametrize("catalog", ["isp", "isp_before_restore"])
+@pytest.mark.parametrize("catalog", ["isp"])
 def test_the_source_is_that_of_the_catalog_also_for_a_safety_backup(settings: Settings, catalog: str) -> None:
     urls = {"isp": SecretStr("postgresql://reader@other/isp")}
     target = chosen_target(settings.model_copy(update={"source_urls": urls}), catalog, None, to_source=True)

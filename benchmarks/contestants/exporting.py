@@ -70,7 +70,7 @@ def main(url: str, folder: Path, workers: int) -> None:
     request = Request(catalog, Kind.TABLES, tuple(tables), day, type=Trigger.MANUAL, actor=TESTER)
     attempt = Attempt(
         backup_id="burden",
-        catalog=catalog.catalog,
+        scope=request.scope,
         kind=request.kind,
         type=request.type,
         status=Status.RUNNING,

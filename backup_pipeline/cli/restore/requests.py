@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson, opened, print_json
+from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson, named_scope, opened, print_json
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.restore import request_document, requests_document
@@ -52,7 +52,7 @@ def list_restores(
     Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request.
     """
     with opened(catalog) as at:
-        rows = at.ledger.restores.list(catalog=catalog, status=status or (), limit=limit)
+        rows = at.ledger.restores.list(scope=named_scope(catalog), status=status or (), limit=limit)
     if as_json:
         print_json([restore_json(row) for row in rows])
         return

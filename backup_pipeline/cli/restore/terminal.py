@@ -16,7 +16,7 @@ from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import RestorePlan, RestoreRequest
-from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, check_refusals, protected_name
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, check_refusals
 from backup_pipeline.operations.browse import find_sound_backup
 from backup_pipeline.operations.restore.requests import (
     RestoreCaller,
@@ -77,11 +77,11 @@ def carry_out(installation: Opened, options: RestoreOptions) -> None:
     row = _request_of(installation, options)
     if row is not None:
         request: RestoreRequest | RestoreRow = row
-        catalog, store = row.catalog, row.store
+        catalog, store = row.scope.catalog, row.store
     else:
         catalog, options = _resolved(installation, options)
         request, store = options.request, options.request.store
-    with source_ready(settings, protected_name(catalog)) if options.to_source else nullcontext():
+    with source_ready(settings, catalog) if options.to_source else nullcontext():
         if row is not None:
             named = target_of(row, settings, options.target_url, to_source=options.to_source)
         else:
@@ -109,7 +109,7 @@ def _resolved(installation: Opened, options: RestoreOptions) -> tuple[str, Resto
     request = options.request
     attempt = find_sound_backup(request.backup_id, installation.ledger, catalog=options.catalog, store=request.store)
     request = replace(request, backup_id=attempt.backup_id, actor=installation.actor)
-    return attempt.catalog, replace(options, request=request)
+    return attempt.scope.catalog, replace(options, request=request)
 
 
 def _preview(

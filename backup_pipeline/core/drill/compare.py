@@ -25,8 +25,8 @@ def drill_catalog(manifest: Manifest, catalog: Catalog | None) -> Catalog:
     to look up. How a look-up goes only `catalog` says; without it there are none.
     """
     return Catalog(
-        catalog=manifest.catalog,
-        title=f"{manifest.catalog}, restored in a drill",
+        catalog=manifest.scope.catalog,
+        title=f"{manifest.scope}, restored in a drill",
         timezone=manifest.timezone,
         schedule=None,
         shrinkage=Shrinkage(ratio=0),

@@ -20,6 +20,7 @@ from backup_pipeline.core.names import (
     table_folder,
 )
 from backup_pipeline.core.plans import type_name
+from backup_pipeline.core.scope import Purpose, Scope, business_folder, described_scope
 
 
 def _backup_id(text: str) -> str:
@@ -36,6 +37,7 @@ def _type(text: str) -> str:
 
 BackupIdText = Annotated[str, AfterValidator(_backup_id)]
 CatalogName = Annotated[str, AfterValidator(catalog_folder)]
+BusinessKey = Annotated[str, AfterValidator(business_folder)]
 TableName = Annotated[str, AfterValidator(table_folder)]
 FileName = Annotated[str, AfterValidator(file_name)]
 BundlePath = Annotated[str, AfterValidator(bundle_path)]
@@ -244,6 +246,8 @@ class PartitionRecord(WrittenManifest):
 
     format_version: str = FORMAT_VERSION
     catalog: CatalogName
+    business: BusinessKey | None = Field(default=None, description="whose rows alone it has; since 1.5")
+    purpose: Purpose = Field(default=Purpose.BACKUP, description="since 1.5")
     partition_date: date
     late: bool = False
     sheet_file: FileName | None = None
@@ -254,6 +258,11 @@ class PartitionRecord(WrittenManifest):
     not_held: tuple[NotHeldEntry, ...] = ()
     encryption: EncryptionEntry | None = None
     schema_sha256: str | None = Field(default=None, description="of the schema.sql of its run; None before 1.4")
+
+    @property
+    def scope(self) -> Scope:
+        """What it is a partition of."""
+        return described_scope(self.catalog, self.business, self.purpose)
 
 
 class Totals(WrittenManifest):
@@ -278,6 +287,8 @@ class Manifest(WrittenManifest):
     format_version: str = FORMAT_VERSION
     backup_id: BackupIdText
     catalog: CatalogName
+    business: BusinessKey | None = Field(default=None, description="whose rows alone it has; since 1.5")
+    purpose: Purpose = Field(default=Purpose.BACKUP, description="since 1.5")
     title: str = ""
     kind: Kind
     type: Trigger
@@ -306,6 +317,11 @@ class Manifest(WrittenManifest):
     encryption: EncryptionEntry | None = None
     pipeline_version: str
     run_id: str | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What it is a backup of."""
+        return described_scope(self.catalog, self.business, self.purpose)
 
     @property
     def findings(self) -> tuple[AnomalyEntry, ...]:

@@ -17,8 +17,9 @@ from backup_pipeline.core.manifest import (
     unsealed,
     validated,
 )
-from backup_pipeline.core.manifest.documents import BackupIdText, CatalogName, Timezone, WrittenManifest
+from backup_pipeline.core.manifest.documents import BackupIdText, BusinessKey, CatalogName, Timezone, WrittenManifest
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Purpose, Scope, described_scope
 
 _IS_BACKUP = "backup_id"
 
@@ -32,6 +33,8 @@ class Outline(WrittenManifest):
     format_version: str = FORMAT_VERSION
     backup_id: BackupIdText
     catalog: CatalogName
+    business: BusinessKey | None = None
+    purpose: Purpose = Purpose.BACKUP
     kind: Kind
     type: Trigger
     status: str
@@ -48,12 +51,19 @@ class Outline(WrittenManifest):
     encryption: EncryptionEntry
     ciphertext: str
 
+    @property
+    def scope(self) -> Scope:
+        """What it is a backup of."""
+        return described_scope(self.catalog, self.business, self.purpose)
+
 
 class PartitionOutline(WrittenManifest):
     """A partition as anybody may know it; `ciphertext` is its whole record."""
 
     format_version: str = FORMAT_VERSION
     catalog: CatalogName
+    business: BusinessKey | None = None
+    purpose: Purpose = Purpose.BACKUP
     partition_date: date
     encryption: EncryptionEntry
     ciphertext: str
@@ -65,6 +75,8 @@ def outline(manifest: StoredManifest, recipients: tuple[str, ...], ciphertext: s
         format_version=manifest.format_version,
         backup_id=manifest.backup_id,
         catalog=manifest.catalog,
+        business=manifest.business,
+        purpose=manifest.purpose,
         kind=manifest.kind,
         type=manifest.type,
         status=manifest.status,
@@ -89,6 +101,8 @@ def partition_outline(record: PartitionRecord, recipients: tuple[str, ...], ciph
     written = PartitionOutline(
         format_version=record.format_version,
         catalog=record.catalog,
+        business=record.business,
+        purpose=record.purpose,
         partition_date=record.partition_date,
         encryption=EncryptionEntry(recipients=recipients),
         ciphertext=ciphertext,

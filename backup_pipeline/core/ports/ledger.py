@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.leases import Claim, Lease, Reading
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+    from backup_pipeline.core.scope import Scope
     from backup_pipeline.core.verification import Verification
 
 
@@ -30,11 +31,11 @@ class Copies(Protocol):
         self,
         *,
         backup_id: str | None = None,
-        catalog: str | None = None,
+        scope: Scope | None = None,
         store: str | None = None,
         status: CopyStatus | None = None,
     ) -> Sequence[Copy]:
-        """Rows, the newest backup first: of one backup, catalog, store and status, or of all."""
+        """Rows, the newest backup first: of one backup, scope, store and status, or of all."""
 
 
 class Dues(Protocol):
@@ -83,8 +84,8 @@ class Leases(Protocol):
     def release(self, lease: Lease) -> None:
         """Give the lease back; nothing happens when it is another's by now."""
 
-    def get(self, name: str) -> Lease | None:
-        """The lease of `name`, also an expired one that nobody took; None when it is nobody's."""
+    def get(self, scope: Scope) -> Lease | None:
+        """The lease of `scope`, also an expired one that nobody took; None when it is nobody's."""
 
 
 class Outbox(Protocol):
@@ -146,7 +147,7 @@ class Restores(Protocol):
     def list(
         self,
         *,
-        catalog: str | None = None,
+        scope: Scope | None = None,
         status: Sequence[RestoreStatus] = (),
         run_id: str | None = None,
         limit: int | None = None,
@@ -167,8 +168,8 @@ class Shapes(Protocol):
 class Tallies(Protocol):
     """How many attempts ended how, since there is a ledger. Every failure is a LedgerError."""
 
-    def ends(self) -> Mapping[tuple[str, Status], int]:
-        """The attempts of each catalog that ended in a status, also those whose backup is gone by now.
+    def ends(self) -> Mapping[tuple[Scope, Status], int]:
+        """The attempts of each scope that ended in a status, also those whose backup is gone by now.
 
         The cost does not grow with the attempts.
         """
@@ -177,10 +178,10 @@ class Tallies(Protocol):
 class Threads(Protocol):
     """The threads of alerts of a ledger. Every failure is a LedgerError."""
 
-    def failing(self, catalog: str, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
+    def failing(self, scope: Scope, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
         """Add `failures` to a thread, or that it goes on; whether people are told, or, unless `heard`, the log."""
 
-    def recovered(self, catalog: str, topic: str) -> ThreadStep:
+    def recovered(self, scope: Scope, topic: str) -> ThreadStep:
         """Close a thread; whether people are told: of many that close it at once, one tells."""
 
     def list(self) -> Sequence[Thread]:
@@ -256,15 +257,15 @@ class Ledger(Protocol):
     def list(
         self,
         *,
-        catalog: str | None = None,
+        scope: Scope | None = None,
         status: Sequence[Status] = (),
         since: datetime | None = None,
         limit: int | None = None,
     ) -> Sequence[Attempt]:
-        """Rows, newest first: of one catalog, with one of `status`, created after `since`, at most `limit`."""
+        """Rows, newest first: of one scope, with one of `status`, created after `since`, at most `limit`."""
 
-    def last_good(self, catalog: str, before: datetime | None = None) -> Attempt | None:
-        """The newest good backup of `catalog` with counted tables, created before `before`: what to compare with.
+    def last_good(self, scope: Scope, before: datetime | None = None) -> Attempt | None:
+        """The newest good backup of `scope` with counted tables, created before `before`: what to compare with.
 
         Kinds `full` and `selective` only: a `tables` run makes no bundle, so it is no backup.
         """

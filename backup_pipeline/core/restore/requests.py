@@ -14,6 +14,7 @@ from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefus
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
 from backup_pipeline.core.restore.model import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import looks_secret
 
 
@@ -46,7 +47,7 @@ class _RequestColumns:
     """What is asked for, and where it stands."""
 
     backup_id: str
-    catalog: str
+    scope: Scope
     mode: str
     target: str
     database: str
@@ -238,24 +239,9 @@ def _person(actor: Actor) -> str:
     return " ".join(actor.name.split()).casefold()
 
 
-SUFFIX = "_before_restore"
-_LONGEST = 40
 _OPEN_SECRET = "looks like a secret, and no catalog says that it may leave the database"  # noqa: S105
 _NOT_SHOWN = "not in the backup, which was read from something else than this table: a safe view may hide it"
 _UNTOUCHED = "not touched by the restore"
-
-
-def safety_name(catalog: str) -> str:
-    """The catalog that safety backups of `catalog` are filed under.
-
-    It is one of its own: the partitions of a date, and what the next backup is compared with, stay the source's.
-    """
-    return catalog.removesuffix(SUFFIX)[: _LONGEST - len(SUFFIX)] + SUFFIX
-
-
-def protected_name(catalog: str) -> str:
-    """The catalog whose tables a backup of `catalog` holds: itself, or the one it is a safety backup of."""
-    return catalog.removesuffix(SUFFIX)
 
 
 def safety_catalog(catalog: str, tables: Sequence[TableRestore], database: Database, base: Catalog | None) -> Catalog:
@@ -266,7 +252,7 @@ def safety_catalog(catalog: str, tables: Sequence[TableRestore], database: Datab
     and a name that looks like a secret which nobody has dealt with.
     """
     return Catalog(
-        catalog=safety_name(catalog),
+        catalog=catalog,
         title=f"{catalog}, before a restore",
         timezone=base.timezone if base else "UTC",
         schedule=None,

@@ -13,6 +13,7 @@ from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.retention.rules import RetentionBasis, Verdict, plan_retention
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.scope import Scope
 
 
 class Why(StrEnum):
@@ -146,7 +147,7 @@ class StoreFacts:
 
 
 def sorted_folders(
-    catalog: str, found: Iterable[StoredObject], days: Mapping[str, date] | None = None
+    scope: Scope, found: Iterable[StoredObject], days: Mapping[str, date] | None = None
 ) -> Mapping[str, Folder]:
     """The folders of backups among the objects below `backups/`; what has another shape is not ours, and left out.
 
@@ -155,7 +156,7 @@ def sorted_folders(
     """
     objects: dict[tuple[str, date], list[StoredObject]] = {}
     for stored in found:
-        parts = stored.key.removeprefix(backups_prefix(catalog)).split("/")
+        parts = stored.key.removeprefix(backups_prefix(scope)).split("/")
         day = _day(parts[0])
         if len(parts) == 3 and day is not None:  # date, backup id, name
             objects.setdefault((parts[1], day), []).append(stored)
@@ -166,11 +167,11 @@ def sorted_folders(
     }
 
 
-def sorted_days(catalog: str, found: Iterable[StoredObject]) -> Mapping[date, tuple[StoredObject, ...]]:
+def sorted_days(scope: Scope, found: Iterable[StoredObject]) -> Mapping[date, tuple[StoredObject, ...]]:
     """The objects of each date among those below `tables/` and `schema/`."""
     objects: dict[date, list[StoredObject]] = {}
     for stored in found:
-        if not stored.key.startswith((tables_prefix(catalog), schema_prefix(catalog))):
+        if not stored.key.startswith((tables_prefix(scope), schema_prefix(scope))):
             continue
         days = [day for part in stored.key.split("/")[:-1] if (day := _day(part)) is not None]
         if len(days) == 1:
@@ -234,7 +235,7 @@ class PrunePlan:
     stays whole.
     """
 
-    catalog: str
+    scope: Scope
     made_at: datetime
     verdicts: tuple[Verdict, ...]
     successors: Mapping[str, Attempt] = field(default_factory=dict)
@@ -273,7 +274,7 @@ class PrunePlan:
     def as_json(self) -> dict[str, object]:
         """The plan as JSON."""
         return {
-            "catalog": self.catalog,
+            "catalog": str(self.scope),
             "made_at": self.made_at.isoformat(),
             "backups": [verdict.as_json() for verdict in self.verdicts],
             "begun": sorted(self.begun),
@@ -294,8 +295,8 @@ class PrunePlan:
         }
 
 
-def make_plan(catalog: str, rows: Sequence[Attempt], facts: StoreFacts, basis: RetentionBasis) -> PrunePlan:
-    """The plan of pruning `catalog`, whose rows of any status are `rows`.
+def make_plan(scope: Scope, rows: Sequence[Attempt], facts: StoreFacts, basis: RetentionBasis) -> PrunePlan:
+    """The plan of pruning `scope`, whose rows of any status are `rows`.
 
     A backup counts when its row is good and its manifest is in the store. Where only one of the two is there, nothing
     is removed, and a remark says so.
@@ -304,14 +305,14 @@ def make_plan(catalog: str, rows: Sequence[Attempt], facts: StoreFacts, basis: R
     verdicts = plan_retention(there, replace(basis, claims={**facts.held, **basis.claims}))
     debris = tuple(_debris(rows, facts, basis))
     return PrunePlan(
-        catalog=catalog,
+        scope=scope,
         made_at=basis.now,
         verdicts=verdicts,
         begun=facts.begun,
         days=tuple(_days(rows, _going(verdicts, facts, debris), facts, basis)),
         debris=debris,
         unfinished=tuple(_unfinished(rows, facts, basis)),
-        hidden=tuple(_hidden(catalog, rows, facts)),
+        hidden=tuple(_hidden(scope, rows, facts)),
         remarks=tuple(_remarks(rows, facts, basis)),
     )
 
@@ -374,15 +375,15 @@ def _unfinished(rows: Sequence[Attempt], facts: StoreFacts, basis: RetentionBasi
             yield found
 
 
-def _hidden(catalog: str, rows: Sequence[Attempt], facts: StoreFacts) -> Iterator[StoredObject]:
+def _hidden(scope: Scope, rows: Sequence[Attempt], facts: StoreFacts) -> Iterator[StoredObject]:
     """What was removed on purpose: what somebody else deleted may be wanted back, and stays."""
     gone = {row.backup_id for row in rows if row.status in GONE}
     dates = {row.partition_date for row in rows if row.status in GONE} - set(facts.days)
     dates -= {row.partition_date for row in rows if row.status.good or row.status is Status.RUNNING}
-    for backup_id, folder in sorted_folders(catalog, facts.hidden).items():
+    for backup_id, folder in sorted_folders(scope, facts.hidden).items():
         if backup_id in gone:
             yield from folder.objects
-    for day, objects in sorted_days(catalog, facts.hidden).items():
+    for day, objects in sorted_days(scope, facts.hidden).items():
         if day in dates:
             yield from objects
 

@@ -16,6 +16,7 @@ from backup_pipeline.core.catalog import rules as catalog_rules
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.schedule import is_future
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, depth_of, has_failed
 
 FOREVER = "forever"
@@ -161,9 +162,9 @@ def taken_at(row: Attempt) -> datetime:
 
 def groups(good: Sequence[Attempt]) -> Sequence[list[Attempt]]:
     """The backups that one rule counts together, in the order they came."""
-    found: dict[tuple[str | None, Kind, Trigger], list[Attempt]] = {}
+    found: dict[tuple[Scope, Kind, Trigger], list[Attempt]] = {}
     for row in good:
-        found.setdefault((row.business, row.kind, row.type), []).append(row)
+        found.setdefault((row.scope, row.kind, row.type), []).append(row)
     return list(found.values())
 
 
@@ -289,9 +290,7 @@ def objections(wanted: Attempt, rows: Sequence[Attempt], basis: RetentionBasis) 
     group = next(group for group in groups(good) if good[at] in group)
     left = [row for row in group if row != good[at] and counts(row, basis)]
     if is_future(taken_at(good[at]), basis.now):
-        others = [
-            row for row in good if counts(row, basis) and (row.kind, row.business) == (wanted.kind, wanted.business)
-        ]
+        others = [row for row in good if counts(row, basis) and (row.kind, row.scope) == (wanted.kind, wanted.scope)]
         return (*_claimed(good[at], basis), *(() if others else ("the only good backup",)))
     found = list(_guards(at, good, basis))
     if counts(good[at], basis) and len(left) < rule.min_keep:
@@ -359,7 +358,7 @@ def _stands_in(newer: Attempt, row: Attempt, basis: RetentionBasis) -> bool:
 
 def replaces(newer: Attempt, row: Attempt, basis: RetentionBasis) -> bool:
     """Whether people who lose `row` still have the later `newer`, if it is good: it has all of the tables."""
-    if newer.business != row.business or taken_at(newer) > basis.now:
+    if newer.scope != row.scope or taken_at(newer) > basis.now:
         return False
     if row.kind is Kind.FULL:
         return newer.kind is Kind.FULL

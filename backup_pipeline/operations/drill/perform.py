@@ -25,6 +25,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import (
     Finding,
     Level,
@@ -86,7 +87,7 @@ def end_drill_run(
         title=_title(catalog, error),
         what=error.what,
         do=error.do or _AGAIN,
-        catalog=catalog,
+        scope=Scope(catalog),
         run_id=run_id,
         run_url=run_url,
         at=ports.clock(),
@@ -133,7 +134,7 @@ def _found_alert(report: DrillReport, request: DrillRequest) -> Alert:
 
 
 def _failed_alert(error: BackupError, request: DrillRequest) -> Alert:
-    return _alert(request, _title(request.attempt.catalog, error), error.what, error.do or _AGAIN, {})
+    return _alert(request, _title(str(request.attempt.scope), error), error.what, error.do or _AGAIN, {})
 
 
 def _title(catalog: str, error: BackupError) -> str:
@@ -146,7 +147,7 @@ def _alert(request: DrillRequest, title: str, what: str, do: str, tables: Mappin
         title=title,
         what=what,
         do=do,
-        catalog=request.attempt.catalog,
+        scope=request.attempt.scope,
         backup_id=request.attempt.backup_id,
         run_id=request.run_id,
         run_url=request.run_url,
@@ -253,7 +254,7 @@ def _stale(request: DrillRequest, ports: Ports) -> tuple[DrillReport, BackupErro
     injection = Injection(Fault.STALE, f"The backup was taken for one that began {old:%Y-%m-%d %H:%M} UTC.", "")
     report = DrillReport(
         backup_id=request.attempt.backup_id,
-        catalog=request.attempt.catalog,
+        catalog=str(request.attempt.scope),
         snapshot_at=request.attempt.snapshot_at,
         verified="not verified",
         bytes=0,

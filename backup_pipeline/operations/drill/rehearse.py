@@ -198,7 +198,7 @@ def rehearse(request: DrillRequest, ports: Ports, open_sandbox: OpenSandbox) -> 
 def _begun(request: DrillRequest, verified: VerifyReport) -> DrillReport:
     return DrillReport(
         backup_id=request.attempt.backup_id,
-        catalog=request.attempt.catalog,
+        catalog=str(request.attempt.scope),
         snapshot_at=request.attempt.snapshot_at,
         verified=verified.reached,
         bytes=verified.bytes,

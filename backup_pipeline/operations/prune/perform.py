@@ -29,6 +29,7 @@ from backup_pipeline.core.retention.prune import (
     records_first,
     sorted_folders,
 )
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.leases import HeldLease, claims, leased
 from backup_pipeline.operations.prune.plan import (
@@ -163,8 +164,8 @@ def remove_copies(request: PruneRequest, ports: Ports) -> Iterator[Left]:
 def _remove_copy(copy: Copy, store: Store, request: PruneRequest, ports: Ports) -> Iterator[Left]:
     row = ports.ledger.get(copy.backup_id)
     assert row is not None  # noqa: S101  # it was there a moment ago, and rows never go
-    prefix = f"{backups_prefix(copy.catalog)}backup_date={row.partition_date.isoformat()}/{copy.backup_id}/"
-    folder = sorted_folders(copy.catalog, store.list(prefix)).get(copy.backup_id)
+    prefix = f"{backups_prefix(copy.scope)}backup_date={row.partition_date.isoformat()}/{copy.backup_id}/"
+    folder = sorted_folders(copy.scope, store.list(prefix)).get(copy.backup_id)
     keys = [stored.key for stored in folder.objects] if folder else []
     removals = ports.removals(store)
     left = list(removals.locked(keys))
@@ -181,7 +182,7 @@ def _remove_copy(copy: Copy, store: Store, request: PruneRequest, ports: Ports) 
 
 def catalog_lease(request: PruneRequest, ports: Ports) -> AbstractContextManager[HeldLease]:
     """The lease of the catalog for a prune or a deletion: other writers are kept out for as long as it lasts."""
-    return leased(Claim(request.catalog, f"prune {token_hex(4)}", request.actor, ports.owner), ports)
+    return leased(Claim(request.scope, f"prune {token_hex(4)}", request.actor, ports.owner), ports)
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class PruneReport:
             message = f"Backup {kept.backup_id} stays: {kept.kept}."
             return PartialError(message, do="Prune again: the plan is another one now.")
         first = self.left[0]
-        what = f"{len(self.left)} objects of catalog {self.plan.catalog} stay, in whole or in part."
+        what = f"{len(self.left)} objects of catalog {self.plan.scope} stay, in whole or in part."
         return PartialError(f"{what} {first.key}: {first.message}", do=first.do)
 
     def as_json(self) -> dict[str, object]:
@@ -234,14 +235,14 @@ class PruneReport:
         }
 
 
-def prune_alert(catalog: str, error: BackupError, at: datetime, run_id: str, run_url: str | None) -> Alert:
+def prune_alert(scope: Scope, error: BackupError, at: datetime, run_id: str, run_url: str | None) -> Alert:
     """What people are told of a clean-up that failed, or could not remove everything."""
     return Alert(
         severity=Severity.WARNING,
-        title=f"Clean-up of old backups failed: {catalog}",
+        title=f"Clean-up of old backups failed: {scope}",
         what=error.what,
-        do=error.do or f"Run `backup-pipeline prune --catalog {catalog}`: it says what is left to do.",
-        catalog=catalog,
+        do=error.do or f"Run `backup-pipeline prune --catalog {scope}`: it says what is left to do.",
+        scope=scope,
         run_id=run_id,
         run_url=run_url,
         at=at,
@@ -308,7 +309,7 @@ def _remove_days(
     """Remove the partitions of dates, but for those whose backup stayed after all, or that somebody makes anew."""
     kept = {each.backup_id for each in removed if each.kept}
     busy = {verdict.attempt.partition_date for verdict in plan.removed if verdict.attempt.backup_id in kept}
-    busy |= {row.partition_date for row in ports.ledger.list(catalog=request.catalog, status=[Status.RUNNING])}
+    busy |= {row.partition_date for row in ports.ledger.list(scope=request.scope, status=[Status.RUNNING])}
     days = [day for day in plan.removed_days if day.day not in busy]
     return [day.day for day in days], [left for day in days for left in _remove_day(day, request, ports)]
 
@@ -352,7 +353,7 @@ def _essence(plan: PrunePlan) -> dict[str, object]:
 
 def _in_short(report: PruneReport) -> dict[str, object]:
     return {
-        "catalog": report.plan.catalog,
+        "catalog": str(report.plan.scope),
         "removed": [each.backup_id for each in report.removed if not each.kept],
         "partitions": len(report.days),
         "debris": report.debris,

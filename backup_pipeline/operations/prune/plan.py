@@ -15,12 +15,11 @@ from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
-from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_prefix, tables_prefix
+from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_prefix, split_key, tables_prefix
 from backup_pipeline.core.ledger import Attempt, Status, check_rows, read_hold
 from backup_pipeline.core.ports import Ledger, Ports, Store
 from backup_pipeline.core.ports.people import Silence
 from backup_pipeline.core.rebuild import GONE_MESSAGE
-from backup_pipeline.core.restore.requests import protected_name, safety_name
 from backup_pipeline.core.retention.prune import (
     GONE,
     Folder,
@@ -35,6 +34,7 @@ from backup_pipeline.core.retention.prune import (
 )
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, successors
 from backup_pipeline.core.schedule import check_difference
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import check_bytes, open_unread, place_of
 from backup_pipeline.operations.export import load_partition
 from backup_pipeline.operations.leases import claims
@@ -90,7 +90,7 @@ def _look(row: Attempt, store: Store) -> None:
         open_unread(row, place_of(row), store)
         return
     for table in row.tables_wanted:
-        load_partition(PartitionPlace(row.catalog, table, row.partition_date), store)
+        load_partition(PartitionPlace(row.scope, table, row.partition_date), store)
 
 
 def _hash(row: Attempt, store: Store) -> None:
@@ -98,7 +98,7 @@ def _hash(row: Attempt, store: Store) -> None:
         check_bytes(open_unread(row, place_of(row), store), store, Silence())
         return
     for table in row.tables_wanted:
-        place = PartitionPlace(row.catalog, table, row.partition_date)
+        place = PartitionPlace(row.scope, table, row.partition_date)
         for file in (file.stored for file in load_partition(place, store).table.files):
             seen = hashlib.sha256()
             for chunk in store.stream(place.file(file.name)):
@@ -122,9 +122,9 @@ _HELD = "held: its hold.json is in the store, and the ledger does not know why. 
 
 @dataclass(frozen=True)
 class PruneRequest:
-    """What is pruned, and by whom: the backups filed under `catalog`, by its rules and in its timezone."""
+    """What is pruned, and by whom: the backups of `scope`, by its rules and in its timezone."""
 
-    catalog: str
+    scope: Scope
     actor: Actor
     retention: Retention = field(default_factory=Retention)
     timezone: str = "UTC"
@@ -133,17 +133,17 @@ class PruneRequest:
 
 def prune_requests(catalog: Catalog, actor: Actor, versions: Versions) -> tuple[PruneRequest, PruneRequest]:
     """What a prune of a catalog is about: its backups, and the safety backups that restores of it made."""
-    names = (catalog.catalog, safety_name(catalog.catalog))
-    first, safety = (PruneRequest(name, actor, catalog.retention, catalog.timezone, versions) for name in names)
-    return first, safety
+    scope = Scope(catalog.catalog)
+    first = PruneRequest(scope, actor, catalog.retention, catalog.timezone, versions)
+    return first, replace(first, scope=scope.safety)
 
 
-def prune_request(name: str, catalogs: Mapping[str, Catalog], actor: Actor, versions: Versions) -> PruneRequest:
-    """What is said of the backups filed under `name`, be it a catalog's own, that of its safety backups, or unknown."""
-    known = catalogs.get(name) or catalogs.get(protected_name(name))
+def prune_request(scope: Scope, catalogs: Mapping[str, Catalog], actor: Actor, versions: Versions) -> PruneRequest:
+    """What is said of the backups of `scope`, whose catalog may be unknown."""
+    known = catalogs.get(scope.catalog)
     if known is None:
-        return PruneRequest(name, actor, versions=versions)
-    return PruneRequest(name, actor, known.retention, known.timezone, versions)
+        return PruneRequest(scope, actor, versions=versions)
+    return PruneRequest(scope, actor, known.retention, known.timezone, versions)
 
 
 def plan_prune(request: PruneRequest, ports: Ports) -> PrunePlan:
@@ -151,7 +151,7 @@ def plan_prune(request: PruneRequest, ports: Ports) -> PrunePlan:
 
     ClockError when the ledger contradicts the clock that ages are reckoned by.
     """
-    rows = ports.ledger.list(catalog=request.catalog)
+    rows = ports.ledger.list(scope=request.scope)
     basis = basis_of(request, ports)
     check_rows(rows, basis.now)
     facts = _look_at_store(request, rows, ports)
@@ -170,7 +170,7 @@ def _proven_plan(
     proofs, broken = Proofs(ports.store), dict(lost_at_a_glance(rows, facts.folders))
     while True:
         basis = replace(basis, broken=broken)
-        plan = make_plan(request.catalog, rows, facts, basis)
+        plan = make_plan(request.scope, rows, facts, basis)
         alone = {
             each.attempt.backup_id: _ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
         }
@@ -211,10 +211,10 @@ def orphaned_copies(request: PruneRequest, ports: Ports) -> Iterator[Copy]:
     """
     if ports.second is None:
         return
-    rows = ports.ledger.list(catalog=request.catalog, status=sorted(GONE))
+    rows = ports.ledger.list(scope=request.scope, status=sorted(GONE))
     gone = {row.backup_id for row in rows}
     lost = {row.backup_id for row in rows if row.error_message == GONE_MESSAGE}
-    for copy in ports.ledger.copies.list(catalog=request.catalog, store=ports.second.url):
+    for copy in ports.ledger.copies.list(scope=request.scope, store=ports.second.url):
         if (
             copy.backup_id in gone
             and copy.backup_id not in lost
@@ -234,7 +234,7 @@ def basis_of(request: PruneRequest, ports: Ports) -> RetentionBasis:
 
 def folder_of(attempt: Attempt, store: Store) -> Folder:
     """What lies in the store in the folder of one backup; possibly nothing."""
-    prefix = f"{backups_prefix(attempt.catalog)}backup_date={attempt.partition_date.isoformat()}/{attempt.backup_id}/"
+    prefix = f"{backups_prefix(attempt.scope)}backup_date={attempt.partition_date.isoformat()}/{attempt.backup_id}/"
     return Folder(attempt.backup_id, attempt.partition_date, tuple(store.list(prefix)))
 
 
@@ -253,22 +253,28 @@ def held_in_store(folder: Folder, row: Attempt | None, ports: Ports) -> str | No
 
 
 def _look_at_store(request: PruneRequest, rows: Sequence[Attempt], ports: Ports) -> StoreFacts:
-    catalog = request.catalog
+    scope = request.scope
     known = {row.backup_id: row for row in rows}
     days = {row.backup_id: row.partition_date for row in rows}
-    folders = sorted_folders(catalog, ports.store.list(backups_prefix(catalog)), days)
+    folders = sorted_folders(scope, ports.store.list(backups_prefix(scope)), days)
     held = {name: why for name, each in folders.items() if (why := held_in_store(each, known.get(name), ports))}
-    objects = (
-        stored for prefix in (schema_prefix(catalog), tables_prefix(catalog)) for stored in ports.store.list(prefix)
-    )
+    objects = (stored for prefix in (schema_prefix(scope), tables_prefix(scope)) for stored in ports.store.list(prefix))
+    removals = ports.removals(ports.store)
+    hidden = removals.hidden(f"{scope.folder}/") if request.versions is Versions.REMOVE else ()
     return StoreFacts(
         folders=folders,
-        days=sorted_days(catalog, objects),
-        unfinished=tuple(ports.removals(ports.store).unfinished(f"{catalog}/")),
+        days=sorted_days(scope, objects),
+        unfinished=tuple(each for each in removals.unfinished(f"{scope.folder}/") if _is_in(each.key, scope)),
         held=held,
         begun=dict(_begun(lacking(rows, folders), ports.ledger)),
-        hidden=tuple(ports.removals(ports.store).hidden(f"{catalog}/")) if request.versions is Versions.REMOVE else (),
+        hidden=tuple(each for each in hidden if _is_in(each.key, scope)),
     )
+
+
+def _is_in(key: str, scope: Scope) -> bool:
+    """Whether a key is of this scope: the folder of a catalog holds those of its businesses, too."""
+    placed = split_key(key)
+    return placed is not None and placed[0] == scope
 
 
 def _begun(rows: Sequence[Attempt], ledger: Ledger) -> Iterator[tuple[str, Status]]:

@@ -34,6 +34,7 @@ from backup_pipeline.core.restore.requests import (
     check_may_run,
     is_abandoned,
 )
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import no_row_alert, restore_alert, tell
 from backup_pipeline.operations.browse import bundle_place, find_sound_backup
 from backup_pipeline.operations.restore.transfer import plan_restore
@@ -153,7 +154,7 @@ def end_restore_run(
         logger.warning("The restore request of run %s can not be read: %s", run_id, trouble)
         rows = ()
     if not rows:
-        tell(no_row_alert(catalog, error, ports.clock(), run_id, run_url, what="Restore"), ports)
+        tell(no_row_alert(Scope(catalog), error, ports.clock(), run_id, run_url, what="Restore"), ports)
     waits = {RestoreStatus.REQUESTED, RestoreStatus.APPROVED} if needs_approval else set()
     left = [row for row in rows if MOVES[row.status] and row.status not in waits]
     for row in left:
@@ -247,7 +248,7 @@ def add_request(request: RestoreRequest, target: TargetDatabase, ports: Ports, c
     row = ports.ledger.restores.add(
         RestoreRow(
             backup_id=attempt.backup_id,
-            catalog=attempt.catalog,
+            scope=attempt.scope,
             mode=request.mode.value,
             target=target.address.url,
             database=target.address.database,

@@ -13,6 +13,7 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import RestorePlan
 from backup_pipeline.core.restore.requests import safety_catalog
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.scope import parse_scope
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 
@@ -47,7 +48,8 @@ def _request(wanted: SafetyRequest, ports: Ports) -> Request:
     """The selective backup that protects what is there now."""
     with ports.source.snapshot(ports.progress) as snapshot:
         database = snapshot.database()
-    catalog = safety_catalog(wanted.plan.catalog, wanted.plan.tables, database, wanted.base)
+    scope = parse_scope(wanted.plan.catalog).safety
+    catalog = safety_catalog(scope.catalog, wanted.plan.tables, database, wanted.base)
     return Request(
         catalog=catalog,
         kind=Kind.SELECTIVE,
@@ -56,6 +58,8 @@ def _request(wanted: SafetyRequest, ports: Ports) -> Request:
         type=Trigger.MANUAL,
         actor=wanted.actor,
         reason=f"before restore {wanted.number}",
+        business=scope.business,
+        purpose=scope.purpose,
     )
 
 

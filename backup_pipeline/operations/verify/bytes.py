@@ -255,8 +255,8 @@ def _report(looked_at: tuple[str, ...], *findings: Finding, remarks: tuple[Remar
 
 
 def _misplaced(place: BackupPlace, manifest: StoredManifest | Outline) -> Iterator[Finding]:
-    said = (manifest.catalog, manifest.partition_date, manifest.backup_id)
-    if said != (place.catalog, place.day, place.backup_id):
+    said = (manifest.scope, manifest.partition_date, manifest.backup_id)
+    if said != (place.scope, place.day, place.backup_id):
         message = "describes another backup: " + ", ".join(str(part) for part in said) + "."
         yield Finding(Level.PRESENT, place.manifest, message)
 

@@ -8,7 +8,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.relations import Column, Database, Relation, RelationKind
 from backup_pipeline.core.restore.model import Action, LoadedColumn, Name, TableRestore
-from backup_pipeline.core.restore.requests import protected_name, safety_catalog, safety_name
+from backup_pipeline.core.restore.requests import safety_catalog
 
 
 def _relation(schema: str, name: str, *columns: str) -> Relation:
@@ -57,7 +57,7 @@ OTHER = _table("other", ("public", "other"), "id")
 def test_it_follows_the_catalog_where_the_target_still_has_the_columns() -> None:
     payments = _table("payments", ("rescued", "My.payments"), "id", source=("public", "payments"))
     catalog = safety_catalog("isp", [CUSTOMERS, payments], DATABASE, BASE)
-    assert (catalog.catalog, catalog.timezone, catalog.schedule) == ("isp_before_restore", "Asia/Dhaka", None)
+    assert (catalog.catalog, catalog.timezone, catalog.schedule) == ("isp", "Asia/Dhaka", None)
     customers = catalog.tables["customers"]
     assert set(customers.exclude) == {"password", "api_token"}
     assert (customers.mask, customers.key, customers.sheet) == (("notes",), ("id",), "Customers")
@@ -91,9 +91,3 @@ def test_without_a_catalog_it_takes_everything_but_what_looks_like_a_secret() ->
 def test_a_table_that_is_not_there_needs_no_protection() -> None:
     catalog = safety_catalog("isp", [_table("gone", ("public", "gone"), "id"), OTHER], DATABASE, BASE)
     assert list(catalog.tables) == ["other"]
-
-
-def test_safety_backups_have_a_catalog_of_their_own_that_leads_back() -> None:
-    assert safety_name("isp") == safety_name("isp_before_restore") == "isp_before_restore"
-    assert protected_name("isp_before_restore") == protected_name("isp") == "isp"
-    assert len(safety_name("a" * 40)) == 40

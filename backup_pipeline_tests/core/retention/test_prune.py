@@ -18,6 +18,7 @@ from backup_pipeline.core.retention.prune import (
     sorted_days,
     sorted_folders,
 )
+from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.core.retained import NOW, backup, basis, days
 
 OLD = NOW - timedelta(hours=5)
@@ -28,12 +29,12 @@ def stored(*keys: str) -> list[StoredObject]:
 
 
 def plan(*rows: Attempt, facts: StoreFacts) -> PrunePlan:
-    return make_plan("shop", rows, facts, basis())
+    return make_plan(Scope("shop"), rows, facts, basis())
 
 
 def test_folders_are_told_apart_and_what_has_another_shape_is_left_alone() -> None:
     found = sorted_folders(
-        "shop",
+        Scope("shop"),
         stored(
             "shop/backups/backup_date=2026-11-21/a/full.zip",
             "shop/backups/backup_date=2026-11-21/a/hold.json",
@@ -54,7 +55,7 @@ def test_folders_are_told_apart_and_what_has_another_shape_is_left_alone() -> No
 
 def test_days_are_those_of_partitions_and_schemas_alone() -> None:
     found = sorted_days(
-        "shop",
+        Scope("shop"),
         stored(
             "shop/tables/goods/backup_date=2026-11-21/partition.json",
             "shop/schema/backup_date=2026-11-21/schema.sql",

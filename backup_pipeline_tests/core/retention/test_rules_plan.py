@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.retention.rules import Retention, RetentionBasis, objections, plan_retention
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, depth_of, has_failed
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import DHAKA, NOW, backup, basis, days, kept, plan
@@ -218,7 +219,7 @@ def test_partitions_without_a_bundle_replace_no_bundle() -> None:
 
 
 def test_each_business_has_its_own_newest_backup() -> None:
-    rows = [backup(NOW - (40 + n) * 24 * HOUR, business=f"b{n % 3}", salt=n) for n in range(9)]
+    rows = [backup(NOW - (40 + n) * 24 * HOUR, scope=Scope("shop", business=f"b{n % 3}"), salt=n) for n in range(9)]
     found = plan(rows, keep_within="1 day", min_keep=0)
     assert [each.removed for each in found.values()] == [False] * 3 + [True] * 6
 

@@ -21,6 +21,7 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Second
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.retention.prune import Why
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import DeleteRequest, delete_backup, hold_backup
 from backup_pipeline.operations.prune.perform import prune
@@ -327,7 +328,7 @@ def test_a_hold_that_can_not_be_read_holds(shop: Shelved) -> None:
 
 
 def _request(shop: Shelved, row: Attempt) -> int:
-    asked = RestoreRow(row.backup_id, "shop", "new", "postgresql://target", "db", RAHIM, NOW)
+    asked = RestoreRow(row.backup_id, Scope("shop"), "new", "postgresql://target", "db", RAHIM, NOW)
     return shop.ledger.restores.add(asked).id
 
 
@@ -402,7 +403,7 @@ def test_copies_go_with_their_backups_and_a_copy_that_stays_is_tried_again(shop:
     for row in shop.ledger.list():
         for key in shop.stored(place_of(row).prefix):
             second.put(key, [b"copy"])
-        shop.ledger.copies.put(Copy(row.backup_id, "shop", "file:///second", CopyStatus.GOOD, NOW))
+        shop.ledger.copies.put(Copy(row.backup_id, Scope("shop"), "file:///second", CopyStatus.GOOD, NOW))
     ports = replace(shop.ports, second=Second("file:///second", second))
     second.on("delete", StoreFault(times=1, error=StoreDeniedError("no", do="ask")))
     report = prune(shop.plan(), shop.wish, ports)
@@ -417,7 +418,7 @@ def test_copies_go_with_their_backups_and_a_copy_that_stays_is_tried_again(shop:
 
 def test_only_one_writes_a_catalog_at_a_time(shop: Shelved) -> None:
     row, leases, before = days(5)[3], shop.ledger.leases, shop.stored()
-    held = leases.acquire(Claim("shop", "a backup", KARIM, NOBODY), LIFE)
+    held = leases.acquire(Claim(Scope("shop"), "a backup", KARIM, NOBODY), LIFE)
     with pytest.raises(LockedError, match="written by a backup"):
         prune(shop.plan(), shop.wish, shop.ports)
     with pytest.raises(LockedError, match="written by a backup"):
@@ -426,7 +427,7 @@ def test_only_one_writes_a_catalog_at_a_time(shop: Shelved) -> None:
     leases.release(held)
     delete_backup(DeleteRequest(row, shop.wish, row.backup_id), shop.ports)
     shop.prune()
-    assert leases.get("shop") is None, "given back"
+    assert leases.get(Scope("shop")) is None, "given back"
 
 
 def test_a_prune_that_loses_its_lease_removes_nothing_more(shop: Shelved, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Second
 from backup_pipeline.core.rebuild import GONE_MESSAGE
 from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import DeleteRequest, delete_backup
 from backup_pipeline.operations.prune.perform import prune
@@ -52,7 +53,7 @@ def with_another_manifest(shop: Shelved, row: Attempt) -> None:
 
 def under_another_date(shop: Shelved, row: Attempt) -> None:
     """Its files lie under a later date, and are gone where they belong."""
-    there = BackupPlace(row.catalog, row.partition_date + timedelta(days=1), row.backup_id)
+    there = BackupPlace(row.scope, row.partition_date + timedelta(days=1), row.backup_id)
     for stored in list(shop.memory.list(place_of(row).prefix)):
         shop.memory.put(there.prefix + stored.key.rpartition("/")[2], [shop.memory.get(stored.key)])
         shop.memory.delete([stored.key])
@@ -67,7 +68,7 @@ Loss = Callable[[Shelved, Attempt], None]
 @pytest.fixture
 def two() -> Shelved:
     """The backup of today, and one that the rule lets go: the only other one there is."""
-    shop = Shelved(wish=PruneRequest("shop", TESTER, RULE, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest(Scope("shop"), TESTER, RULE, "Asia/Dhaka"))
     shop.add(NEWEST, OLD)
     return shop
 
@@ -125,7 +126,7 @@ def test_a_successor_that_is_lost_between_plan_and_removal_keeps_it(two: Shelved
 @pytest.mark.parametrize("lose", AT_ONCE)
 def test_what_is_lost_takes_no_place_in_a_count(lose: Loss) -> None:
     rule = Retention.model_validate({"automatic": {"keep_last": 2, "min_keep": 0}})
-    shop = Shelved(wish=PruneRequest("shop", TESTER, rule, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest(Scope("shop"), TESTER, rule, "Asia/Dhaka"))
     rows = days(4)
     shop.add(*rows)
     lose(shop, rows[1])
@@ -147,7 +148,7 @@ def test_partitions_stand_in_only_while_their_files_are_there() -> None:
         backup(NOW - timedelta(days=back), salt=back, kind=Kind.TABLES, tables_wanted=("goods",), table_counts={})
         for back in (1, 40)
     )
-    shop = Shelved(wish=PruneRequest("shop", TESTER, RULE, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest(Scope("shop"), TESTER, RULE, "Asia/Dhaka"))
     shop.add(newer, older)
     assert [each.attempt for each in shop.plan().removed] == [older]
     shop.memory.delete([f"shop/tables/goods/backup_date={newer.partition_date}/partition.json"])
@@ -158,7 +159,7 @@ def test_a_selective_backup_stays_when_what_replaces_it_goes_too() -> None:
     narrow = replace(NEWEST, table_counts={"goods": 1})
     wide, chosen = old(2)
     chosen = replace(chosen, kind=Kind.SELECTIVE, backup_id=chosen.backup_id.replace("full", "selective"))
-    shop = Shelved(wish=PruneRequest("shop", TESTER, RULE, "Asia/Dhaka"))
+    shop = Shelved(wish=PruneRequest(Scope("shop"), TESTER, RULE, "Asia/Dhaka"))
     shop.add(narrow, wide, chosen)
     assert [each.attempt.backup_id for each in shop.plan().removed] == [wide.backup_id]
 
@@ -180,13 +181,13 @@ def test_the_copy_of_a_backup_that_somebody_else_removed_survives(two: Shelved) 
     second = MemoryStore()
     for stored in two.memory.list(place_of(OLD).prefix):
         second.put(stored.key, [two.memory.get(stored.key)])
-    two.ledger.copies.put(Copy(OLD.backup_id, "shop", "s3://second", CopyStatus.GOOD, NOW))
+    two.ledger.copies.put(Copy(OLD.backup_id, Scope("shop"), "s3://second", CopyStatus.GOOD, NOW))
     ports = replace(two.ports, second=Second("s3://second", second))
     prune(two.plan(), two.wish, ports)
     assert len(list(second.list(""))) == 2
 
 
 def test_a_copy_of_the_files_under_another_date_hides_nothing(two: Shelved) -> None:
-    there = BackupPlace("shop", NEWEST.partition_date + timedelta(days=900), NEWEST.backup_id)
+    there = BackupPlace(Scope("shop"), NEWEST.partition_date + timedelta(days=900), NEWEST.backup_id)
     two.memory.put(there.manifest, [b"{}"])
     assert [each.attempt.backup_id for each in two.plan().removed] == [OLD.backup_id]

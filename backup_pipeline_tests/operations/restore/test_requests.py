@@ -14,6 +14,7 @@ from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import RemarkSeverity, RestoreRemark
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.restore.requests import (
     RestoreCaller,
     TargetDatabase,
@@ -33,7 +34,7 @@ DEAD = Owner("test", 2, 0.0)
 
 def test_the_row_comes_before_anything_connects(requested: Requests) -> None:
     row = requested.add(tables=("customers",), reason="a wrong UPDATE")
-    assert (row.status, row.backup_id, row.catalog, row.database) == (RestoreStatus.REQUESTED, ID, "isp", "isp")
+    assert (row.status, row.backup_id, row.scope, row.database) == (RestoreStatus.REQUESTED, ID, Scope("isp"), "isp")
     assert (row.tables, row.mode, row.reason, row.created_at) == (("customers",), "replace", "a wrong UPDATE", AT)
     assert requested.row(row.id) == row
     assert requested.actions == ["restore requested"]

@@ -12,6 +12,7 @@ import pytest
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.restore.model import Action, LoadedColumn, Name, RestorePlan, RestoreRequest, TableRestore
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
 from backup_pipeline_tests.actors import RAHIM
@@ -53,7 +54,7 @@ def test_the_tables_of_the_target_are_in_the_store_as_they_are_now(
     )
     backup_id = safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), place.ports(fresh_database))
     row = _row(place, backup_id)
-    assert (row.status, row.kind, row.catalog) == (Status.SUCCESS, "selective", "shop_before_restore")
+    assert (row.status, row.kind, row.scope) == (Status.SUCCESS, "selective", Scope("shop").safety)
     assert (row.reason, row.actor) == ("before restore 7", RAHIM)
     assert row.table_counts == {"goods": 500, "sold": 7}
     manifest = stored_manifest(row, made.store)
@@ -63,7 +64,7 @@ def test_the_tables_of_the_target_are_in_the_store_as_they_are_now(
     sold = next(table for table in manifest.tables if table.name == "sold")
     assert (sold.relation, [column.name for column in sold.columns]) == ("rescued.sold", ["id", "at"])
     assert {stored.key for stored in made.store.list("shop/")} == partitions  # the catalog's own are as they were
-    assert made.ledger.last_good("shop") == made.attempt
+    assert made.ledger.last_good(Scope("shop")) == made.attempt
 
 
 def test_one_that_fails_says_so_in_its_row_and_stops_the_restore(
@@ -80,5 +81,5 @@ def test_one_that_fails_says_so_in_its_row_and_stops_the_restore(
     store = type("Full", (type(made.store),), {"put_file": full, "put": full})()
     with pytest.raises(BackupError, match="The store is full"):
         safety_backup(SafetyRequest(plan, 7, RAHIM, SHOP), replace(place.ports(fresh_database), store=store))
-    [row] = made.ledger.list(catalog="shop_before_restore")
+    [row] = made.ledger.list(scope=Scope("shop").safety)
     assert (row.status, "The store is full" in str(row.error_message)) == (Status.FAILED, True)
