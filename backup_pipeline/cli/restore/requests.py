@@ -51,8 +51,8 @@ def list_restores(
 
     Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request.
     """
-    with opened(catalog) as at:
-        rows = at.ledger.restores.list(scope=named_scope(catalog), status=status or (), limit=limit)
+    with opened(catalog) as installation:
+        rows = installation.ledger.restores.list(scope=named_scope(catalog), status=status or (), limit=limit)
     if as_json:
         print_json([restore_json(row) for row in rows])
         return
@@ -78,9 +78,13 @@ def show(
 
     Exit codes: 0 shown; 1 the ledger can not be read; 10 there is no such request.
     """
-    with opened() as at:
-        row = requests.find_request(number, at.ledger)
-        audits = [event for event in reversed(at.ledger.audits(row.backup_id)) if event.detail.get("request") == row.id]
+    with opened() as installation:
+        row = requests.find_request(number, installation.ledger)
+        audits = [
+            event
+            for event in reversed(installation.ledger.audits(row.backup_id))
+            if event.detail.get("request") == row.id
+        ]
     if as_json:
         print_json({"request": restore_json(row), "audit": audits})
         return
@@ -106,8 +110,8 @@ def approve(
     Exit codes: 0 approved; 1 it can not be approved any more; 10 there is no such request; 21 the same person asked
     for it.
     """
-    with opened() as at:
-        row = requests.approve(number, at.actor, at.ports, reason=reason)
+    with opened() as installation:
+        row = requests.approve(number, installation.actor, installation.ports, reason=reason)
     line = (
         f"Restore request {row.id} is approved by {row.decided_actor}. Now: backup-pipeline restore --request {row.id}"
     )
@@ -128,8 +132,8 @@ def reject(
 
     Exit codes: 0 rejected; 1 it has begun or ended; 2 no reason; 10 there is no such request.
     """
-    with opened() as at:
-        row = requests.reject(number, at.actor, at.ports, reason=reason)
+    with opened() as installation:
+        row = requests.reject(number, installation.actor, installation.ports, reason=reason)
     result_console().print(
         f"Restore request {row.id} is rejected by {row.decided_actor}.", markup=False, soft_wrap=True
     )
