@@ -148,7 +148,7 @@ def make_rebuild(store: str, rows: Sequence[Attempt], seen: Sequence[Seen], know
     settled = [(manifest, _settled(before.get(manifest.folder.backup_id), manifest, known)) for manifest in seen]
     lost = _lost(rows, seen, known) if known.whole else ()
     changes = [*(change for _, change in settled if change is not None), *lost]
-    changes.sort(key=lambda change: (change.catalog, change.backup_id))
+    changes.sort(key=lambda change: (str(change.scope), change.backup_id))
     return RebuildPlan(store, tuple(changes), agree=sum(change is None for _, change in settled))
 
 
@@ -275,7 +275,7 @@ def with_dues(
     """
     taken = {(row.scope, row.due_at) for row in rows}
     dated = []
-    for change in sorted(changes, key=lambda change: (change.scope, change.backup_id)):
+    for change in sorted(changes, key=lambda change: (str(change.scope), change.backup_id)):
         due = due_of(change.after) if change.kind is ChangeKind.ADD and change.after is not None else None
         if due is not None and change.after is not None and (change.scope, due) not in taken:
             taken.add((change.scope, due))

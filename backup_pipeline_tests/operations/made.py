@@ -45,13 +45,23 @@ class Place:
             spool=self.spool,
         )
 
-    def back_up(self, url: str, catalog: Catalog, *, tables: tuple[str, ...] = (), bundle: bool = True) -> Attempt:
+    def back_up(
+        self,
+        url: str,
+        catalog: Catalog,
+        *,
+        tables: tuple[str, ...] = (),
+        bundle: bool = True,
+        business: str | None = None,
+    ) -> Attempt:
         """A backup of `catalog` (or the partitions of `tables`, without a bundle); its row as it ended."""
         ports = self.ports(url)
         wanted = tables or tuple(catalog.tables)
         kind = Kind.FULL if bundle else Kind.TABLES
         day = local_date(now(), catalog.timezone)
-        request = Request(catalog, kind, wanted, day, type=Trigger.MANUAL, actor=TESTER, reason="a test")
+        request = Request(
+            catalog, kind, wanted, day, type=Trigger.MANUAL, actor=TESTER, reason="a test", business=business
+        )
         attempt = begin(request, ports)
         work = Work(request, attempt, ports)
         for result in export_attempt(work):

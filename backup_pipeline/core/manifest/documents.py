@@ -45,7 +45,7 @@ Timezone = Annotated[str, AfterValidator(timezone_name)]
 PgType = Annotated[str, AfterValidator(_type)]
 
 
-FORMAT_VERSION = "1.4"
+FORMAT_VERSION = "1.5"
 
 
 class WrittenManifest(BaseModel):
