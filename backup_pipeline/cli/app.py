@@ -35,7 +35,7 @@ from backup_pipeline.cli.verify import verify
 from backup_pipeline.core.errors import BackupError, in_our_words
 from backup_pipeline.core.text import redact
 from backup_pipeline.presentation.terminal import note_console
-from backup_pipeline.wiring.private import owner_only
+from backup_pipeline.wiring.folders import owner_only
 
 INTERRUPTED = 130
 EXIT_CODES: Mapping[int, str] = {

@@ -21,9 +21,10 @@ from backup_pipeline.operations.backup import bundle_attempt, end_tables, export
 from backup_pipeline.operations.browse import calendar_of
 from backup_pipeline.operations.export import TableResult
 from backup_pipeline.operations.stats import catalog_statistics, counted_rows
-from backup_pipeline.orchestration.config import CATALOG_TAG, BackupConfig
 from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alone
 from backup_pipeline.orchestration.keys import (
+    CATALOG_TAG,
+    BackupConfig,
     bundle_key,
     bundle_op,
     daily_partitions,

@@ -12,10 +12,16 @@ from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.drill import DrillRequest, drill_backup
-from backup_pipeline.orchestration.config import CATALOG_TAG, DRILL_TAG, refuse_variables
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.keys import actor_of, drill_job_name, drill_op
+from backup_pipeline.orchestration.keys import (
+    CATALOG_TAG,
+    DRILL_TAG,
+    actor_of,
+    drill_job_name,
+    drill_op,
+    refuse_variables,
+)
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown

@@ -13,8 +13,7 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.core.schedule import is_due, local_date, scheduler_lines
 from backup_pipeline.operations.due import Account, account, end_vanished
-from backup_pipeline.orchestration.config import CATCH_UP_TAG, DUE_TAG
-from backup_pipeline.orchestration.keys import bundle_op, daily_partitions, full_job, tables_op
+from backup_pipeline.orchestration.keys import CATCH_UP_TAG, DUE_TAG, bundle_op, daily_partitions, full_job, tables_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.wiring.addresses import utc_now
 

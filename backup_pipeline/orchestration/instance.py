@@ -27,8 +27,8 @@ from backup_pipeline.core.errors import UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.orchestration.keys import OWNER_TAG, read_owner_tag
 from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.folders import close_dagster
 from backup_pipeline.wiring.ports import is_alive_here
-from backup_pipeline.wiring.private import close_dagster
 
 with lazily():
     from dagster_aws.s3 import compute_log_manager

@@ -15,10 +15,12 @@ from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.schedule import is_late
 from backup_pipeline.orchestration.backup import backup_definitions
-from backup_pipeline.orchestration.config import SCOPE_TAG, SELECTED, USER_TAG
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
 from backup_pipeline.orchestration.keys import (
     OWNER_TAG,
+    SCOPE_TAG,
+    SELECTED,
+    USER_TAG,
     bundle_key,
     bundle_op,
     daily_partitions,

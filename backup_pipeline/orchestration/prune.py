@@ -10,10 +10,9 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.operations.prune.perform import PruneReport, prune_catalog
 from backup_pipeline.operations.prune.plan import prune_requests
-from backup_pipeline.orchestration.config import CATALOG_TAG, PRUNE_TAG
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.keys import actor_of, prune_job_name, prune_op
+from backup_pipeline.orchestration.keys import CATALOG_TAG, PRUNE_TAG, actor_of, prune_job_name, prune_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.document import joined
 from backup_pipeline.presentation.markdown import markdown

@@ -16,9 +16,8 @@ from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
 from backup_pipeline.operations.restore.sequence import Confirmation
 from backup_pipeline.operations.restore.sequence import restore as perform_restore
-from backup_pipeline.orchestration.config import CATALOG_TAG, RESTORE_TAG, RestoreConfig
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.keys import restore_job_name, restore_op
+from backup_pipeline.orchestration.keys import CATALOG_TAG, RESTORE_TAG, RestoreConfig, restore_job_name, restore_op
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.presentation.document import Hide
 from backup_pipeline.presentation.markdown import bullets, markdown

@@ -34,8 +34,8 @@ from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.wiring.addresses import work_dir
+from backup_pipeline.wiring.folders import make_folder
 from backup_pipeline.wiring.ports import source_options
-from backup_pipeline.wiring.private import make_folder
 
 _DATABASE, _OWNER = "drill", "drill"
 _LOCK, _FILES, _POSTGRES, _SOCKET = "drill.lock", "files", "postgres", "socket"

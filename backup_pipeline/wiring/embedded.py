@@ -28,7 +28,7 @@ from backup_pipeline.wiring.addresses import (
     postgres_home,
     uses_embedded,
 )
-from backup_pipeline.wiring.private import close_folders, make_folder
+from backup_pipeline.wiring.folders import close_folders, make_folder
 from backup_pipeline.wiring.stores import check_encryption
 
 

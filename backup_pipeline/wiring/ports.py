@@ -40,7 +40,7 @@ from backup_pipeline.wiring.addresses import (
     utc_now,
     work_dir,
 )
-from backup_pipeline.wiring.private import close_folders
+from backup_pipeline.wiring.folders import close_folders
 from backup_pipeline.wiring.stores import (
     made_later,
     noted_in,

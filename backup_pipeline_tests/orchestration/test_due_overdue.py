@@ -23,7 +23,7 @@ from backup_pipeline.core.schedule import last_due
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.due import watch_all
 from backup_pipeline.orchestration import due as overdue_module
-from backup_pipeline.orchestration.config import DUE_TAG
+from backup_pipeline.orchestration.keys import DUE_TAG
 from backup_pipeline.wiring.ports import ports_over
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.orchestration.installation import TIMEZONE, Installation

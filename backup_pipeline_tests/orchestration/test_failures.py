@@ -19,9 +19,8 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.backup import close_orphans
-from backup_pipeline.orchestration.config import CATALOG_TAG
 from backup_pipeline.orchestration.failures import close_what_died
-from backup_pipeline.orchestration.keys import OWNER_TAG, owner_tag
+from backup_pipeline.orchestration.keys import CATALOG_TAG, OWNER_TAG, owner_tag
 from backup_pipeline.wiring.ports import open_ports, this_owner
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation

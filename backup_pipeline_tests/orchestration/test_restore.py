@@ -21,7 +21,7 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.restore import sequence, transfer
 from backup_pipeline.operations.restore.requests import RestoreCaller, approve, reject
 from backup_pipeline.operations.restore.sequence import request_restore
-from backup_pipeline.orchestration.config import RestoreConfig
+from backup_pipeline.orchestration.keys import RestoreConfig
 from backup_pipeline.orchestration.prune import PruneConfig
 from backup_pipeline.postgres.target import PostgresTargetSession
 from backup_pipeline.wiring.ports import open_ports

@@ -17,7 +17,7 @@ from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports.people import Event, StageStarted
 from backup_pipeline.operations.attempts import Request, begin
-from backup_pipeline.orchestration.config import CATALOG_TAG
+from backup_pipeline.orchestration.keys import CATALOG_TAG
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation, until

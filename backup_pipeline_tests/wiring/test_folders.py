@@ -12,7 +12,7 @@ import pytest
 
 from backup_pipeline.cli import main
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.private import close_dagster, close_folders, folder_mode, make_folder, owner_only
+from backup_pipeline.wiring.folders import close_dagster, close_folders, folder_mode, make_folder, owner_only
 from backup_pipeline_tests.reachable import open_to_others
 
 
