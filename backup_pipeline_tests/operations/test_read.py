@@ -17,7 +17,7 @@ from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.manifest import PartitionRecord, read_partition, seal
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.formats import decoder
+from backup_pipeline.formats import tables as decoder
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.read import ReadRequest, dates_of
 from backup_pipeline.operations.read import read_partition as read

@@ -31,7 +31,7 @@ from backup_pipeline.core.verification import (
     parse_sample,
 )
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.formats import decoder as inspect_parquet
+from backup_pipeline.formats import tables as inspect_parquet
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3.store import S3Store
