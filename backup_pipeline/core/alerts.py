@@ -135,7 +135,7 @@ def wait_after(attempts: int) -> timedelta:
     return min(FIRST_WAIT * (1 << doublings), LONGEST_WAIT)
 
 
-def told_late(entry: OutboxEntry) -> Alert:
+def delayed(entry: OutboxEntry) -> Alert:
     """The alert as it is sent when the first attempt did not reach anybody: it says since when it waits."""
     if entry.attempts <= 1:
         return entry.alert
@@ -156,13 +156,13 @@ def alert_json(alert: Alert) -> dict[str, Any]:
     }
 
 
-def alert_of(told: Mapping[str, Any]) -> Alert:
+def alert_of(document: Mapping[str, Any]) -> Alert:
     """The alert that `alert_json` wrote, also in an earlier version; what a later one added is left out."""
-    known = {name: value for name, value in told.items() if name in _FIELDS}
-    at = told.get("at")
+    known = {name: value for name, value in document.items() if name in _FIELDS}
+    at = document.get("at")
     known |= {
-        "scope": parse_scope(told["catalog"]),
-        "severity": Severity(told["severity"]),
+        "scope": parse_scope(document["catalog"]),
+        "severity": Severity(document["severity"]),
         "at": datetime.fromisoformat(at) if at else None,
     }
     return Alert(**known)
@@ -185,17 +185,17 @@ class Say(StrEnum):
 class Thread:
     """What goes wrong again and again in a scope. `opened_at` is None while nothing is wrong.
 
-    `failures` counts them since then; `told` of them were known to people at `told_at`. `heard`: it was told to
-    somebody, and not to the program's own log alone.
+    `failures` counts them since then; people were notified of so many, at `notified_at`. `reached`: somebody was, and
+    not the program's own log alone.
     """
 
     scope: Scope
     topic: str
     opened_at: datetime | None = None
     failures: int = 0
-    told: int = 0
-    told_at: datetime | None = None
-    heard: bool = True
+    notified: int = 0
+    notified_at: datetime | None = None
+    reached: bool = True
 
 
 @dataclass(frozen=True)
@@ -207,19 +207,27 @@ class ThreadStep:
     say: Say
 
 
-def failing(thread: Thread, now: datetime, failures: int, remind_every: timedelta, *, heard: bool = True) -> ThreadStep:
+def failing(
+    thread: Thread, now: datetime, failures: int, remind_every: timedelta, *, reachable: bool = True
+) -> ThreadStep:
     """The thread after `failures` more; 0 when nothing new went wrong, but what did is not over yet.
 
-    `heard`: there is a channel besides the log. Whoever has such a channel for the first time is told at once.
+    `reachable`: there is a channel besides the log. Whoever has such a channel for the first time is told at once.
     """
     count = thread.failures + failures
-    told = count if heard else 0
+    notified = count if reachable else 0
     if thread.opened_at is None:
-        fresh = Thread(thread.scope, thread.topic, now, failures, told=told, told_at=now, heard=heard)
+        fresh = Thread(thread.scope, thread.topic, now, failures, notified=notified, notified_at=now, reached=reachable)
         return ThreadStep(thread, fresh, Say.FIRST)
-    unheard = heard and not thread.heard
-    if thread.told_at is None or now - thread.told_at >= remind_every or unheard:
-        after = replace(thread, failures=count, told=told or thread.told, told_at=now, heard=heard or thread.heard)
+    unreached = reachable and not thread.reached
+    if thread.notified_at is None or now - thread.notified_at >= remind_every or unreached:
+        after = replace(
+            thread,
+            failures=count,
+            notified=notified or thread.notified,
+            notified_at=now,
+            reached=reachable or thread.reached,
+        )
         return ThreadStep(thread, after, Say.REMINDER)
     return ThreadStep(thread, replace(thread, failures=count), Say.NOTHING)
 

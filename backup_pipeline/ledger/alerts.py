@@ -118,10 +118,10 @@ class SqlThreads:
         self._transaction = transaction
         self._remind_every = remind_every
 
-    def failing(self, scope: Scope, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
+    def failing(self, scope: Scope, topic: str, now: datetime, failures: int, *, reachable: bool = True) -> ThreadStep:
         """Add `failures`; what people are told of them."""
         every = self._remind_every
-        return self._change(scope, topic, lambda thread: failing(thread, now, failures, every, heard=heard))
+        return self._change(scope, topic, lambda thread: failing(thread, now, failures, every, reachable=reachable))
 
     def recovered(self, scope: Scope, topic: str) -> ThreadStep:
         """Close the thread; whether people are told."""

@@ -277,9 +277,9 @@ alert_threads = Table(
     Column("topic", Text, primary_key=True),
     Column("opened_at", _INSTANT),
     Column("failures", Integer, nullable=False),
-    Column("told", Integer, nullable=False),
-    Column("told_at", _INSTANT),
-    Column("heard", Boolean, nullable=False, server_default=text("true")),
+    Column("notified", Integer, nullable=False),
+    Column("notified_at", _INSTANT),
+    Column("reached", Boolean, nullable=False, server_default=text("true")),
 )
 
 

@@ -17,8 +17,8 @@ from backup_pipeline.core.alerts import (
     Signal,
     Thread,
     ThreadStep,
+    delayed,
     reaching,
-    told_late,
 )
 from backup_pipeline.core.due import FULL
 from backup_pipeline.core.errors import (
@@ -63,8 +63,10 @@ def is_told(alert: Alert, ports: Ports) -> Alert | None:
     if not alert.topic:
         return alert
     try:
-        heard = bool(reaching(ports.alerter.channels))
-        step = ports.ledger.threads.failing(alert.scope, alert.topic, ports.clock(), alert.failures, heard=heard)
+        reachable = bool(reaching(ports.alerter.channels))
+        step = ports.ledger.threads.failing(
+            alert.scope, alert.topic, ports.clock(), alert.failures, reachable=reachable
+        )
         if step.say is Say.NOTHING and alert.failures:
             _audit_held_back(alert, step, ports)
     except (LedgerError, SettingsError) as trouble:
@@ -95,7 +97,7 @@ def recovery(scope: Scope, topic: str, backup_id: str, ports: Ports) -> Alert | 
     )
 
 
-def unheard_alert(thread: Thread) -> Alert:
+def unreached_alert(thread: Thread) -> Alert:
     """What people are told of a thread that only the log knows, once there is a channel."""
     return Alert(
         severity=Severity.FAILURE,
@@ -109,7 +111,7 @@ def unheard_alert(thread: Thread) -> Alert:
 
 
 def _reminder(alert: Alert, step: ThreadStep) -> Alert:
-    untold = step.after.failures - step.before.told
+    untold = step.after.failures - step.before.notified
     held = untold - alert.failures
     more = f" Of them {held} {'was' if held == 1 else 'were'} not told one by one." if held else ""
     opened = step.after.opened_at
@@ -130,7 +132,7 @@ def _times(failures: int) -> str:
 
 
 def _audit_held_back(alert: Alert, step: ThreadStep, ports: Ports) -> None:
-    detail = {"title": alert.title, "failures": step.after.failures, "told": step.after.told}
+    detail = {"title": alert.title, "failures": step.after.failures, "told": step.after.notified}
     ports.ledger.audit(AuditEvent(ports.clock(), PROGRAM, "alert held back", alert.backup_id, detail))
 
 
@@ -183,7 +185,7 @@ def _noted(alert: Alert, ports: Ports) -> Sequence[OutboxEntry]:
 
 def _error_of(entry: OutboxEntry, ports: Ports) -> str | None:
     """Send one entry to its channel; what went wrong, or None."""
-    for delivery in ports.alerter.send(told_late(entry), [entry.channel]):
+    for delivery in ports.alerter.send(delayed(entry), [entry.channel]):
         return delivery.error
     return "This channel is not configured any more (BACKUP_ALERT_URLS)."
 
@@ -263,11 +265,11 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
     )
 
 
-def tell_unheard(ports: Ports) -> None:
+def tell_unreached(ports: Ports) -> None:
     """Tell people of the open threads that only the log knows, each once, where there is a channel by now."""
     for thread in ports.ledger.threads.list():
-        if not thread.heard and reaching(ports.alerter.channels):
-            tell(replace(unheard_alert(thread), at=ports.clock()), ports)
+        if not thread.reached and reaching(ports.alerter.channels):
+            tell(replace(unreached_alert(thread), at=ports.clock()), ports)
 
 
 def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:

@@ -15,8 +15,15 @@ from backup_pipeline.core.keys import seal_in
 from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace
 from backup_pipeline.core.ledger import GOOD, Attempt, Status, until_now
 from backup_pipeline.core.manifest import StoredBundle, StoredManifest, read_inner_manifest, read_manifest
-from backup_pipeline.core.manifest.agreement import DISTRUST, disagreements, inner_disagreement, is_pinned
-from backup_pipeline.core.manifest.outline import Outline, hidden, read_outline
+from backup_pipeline.core.manifest.outline import (
+    DISTRUST,
+    Outline,
+    disagreements,
+    hidden,
+    inner_disagreement,
+    is_pinned,
+    read_outline,
+)
 from backup_pipeline.core.names import MOST_DOCUMENT, Kind, parse_backup_id, whole
 from backup_pipeline.core.ports import Formats, Ledger, Store
 from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted

@@ -100,9 +100,9 @@ def leases(
 
 def outbox(ledger: Ledger) -> Iterator[Line]:
     """The alerts that did not reach people."""
-    if unheard := [f"{thread.scope} ({thread.topic})" for thread in ledger.threads.list() if not thread.heard]:
+    if unreached := [f"{thread.scope} ({thread.topic})" for thread in ledger.threads.list() if not thread.reached]:
         do = "Set BACKUP_ALERT_URLS: what is open is then told once (`backup-pipeline check`, or Dagster's sensor)."
-        yield warning("alerts", f"only the log was told of what goes wrong with {', '.join(unheard)}", do)
+        yield warning("alerts", f"only the log was told of what goes wrong with {', '.join(unreached)}", do)
     left = ledger.outbox.list(limit=1000)
     if not left:
         yield ok("alerts", "no alert waits to be delivered")

@@ -27,7 +27,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
+from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _end_vanished(declared: Sequence[str], ports: Ports) -> None:
 def _deliver_due(ports: Ports) -> None:
     """Alerts that did not reach people are tried again here too: Dagster's daemon may be down."""
     try:
-        tell_unheard(ports)
+        tell_unreached(ports)
         deliver(ports, within=_DELIVERING)
     except LedgerError as trouble:
         logger.warning("Alerts that did not reach people could not be tried again: %s", trouble)

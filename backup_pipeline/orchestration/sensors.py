@@ -15,7 +15,7 @@ from backup_pipeline.core.catalog.model import BUNDLE, Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
-from backup_pipeline.operations.alerting import deliver, tell, tell_unheard
+from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.prune.perform import prune_alert
@@ -39,7 +39,7 @@ def alerts_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     def backup_alerts(backups: BackupResource) -> Iterator[dg.SkipReason]:
         try:
             with backups.open(next(iter(catalogs.values()))) as ports:
-                tell_unheard(ports)
+                tell_unreached(ports)
                 tried = deliver(ports)
         except (LedgerError, SettingsError) as error:  # the next tick tries again
             yield dg.SkipReason(str(error))

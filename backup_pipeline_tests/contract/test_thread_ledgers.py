@@ -42,10 +42,10 @@ def test_a_thread_goes_its_course_and_others_are_not_touched(threads: Threads) -
 
 
 def test_what_only_the_log_knows_is_remembered_as_that(threads: Threads) -> None:
-    assert threads.failing(Scope("isp"), "full", NOON, 1, heard=False).say is Say.FIRST
-    assert [thread.heard for thread in threads.list()] == [False]
+    assert threads.failing(Scope("isp"), "full", NOON, 1, reachable=False).say is Say.FIRST
+    assert [thread.reached for thread in threads.list()] == [False]
     assert threads.failing(Scope("isp"), "full", NOON, 0).say is Say.REMINDER
-    assert [thread.heard for thread in threads.list()] == [True]
+    assert [thread.reached for thread in threads.list()] == [True]
     assert threads.failing(Scope("isp"), "full", NOON, 0).say is Say.NOTHING
 
 
@@ -59,7 +59,7 @@ def test_of_many_that_fail_at_once_one_is_told_and_all_are_counted(threads: Thre
         said = [step.say for step in pool.map(lambda _: threads.failing(Scope("isp"), "full", NOON, 1), range(12))]
     assert said.count(Say.FIRST) == 1
     assert said.count(Say.NOTHING) == 11
-    assert threads.list() == [Thread(Scope("isp"), "full", NOON, failures=12, told=1, told_at=NOON)]
+    assert threads.list() == [Thread(Scope("isp"), "full", NOON, failures=12, notified=1, notified_at=NOON)]
 
 
 def test_of_many_that_recover_at_once_one_is_told(threads: Threads) -> None:

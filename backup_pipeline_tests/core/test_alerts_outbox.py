@@ -19,8 +19,8 @@ from backup_pipeline.core.alerts import (
     alert_json,
     alert_of,
     claimed,
+    delayed,
     settled,
-    told_late,
     wait_after,
 )
 from backup_pipeline.core.scope import Scope
@@ -73,8 +73,8 @@ def test_before_its_time_only_a_person_tries() -> None:
 
 
 def test_a_late_alert_says_that_it_is_late() -> None:
-    assert told_late(ENTRY) == ALERT
-    again = told_late(claimed(ENTRY, NOON + MINUTE))
+    assert delayed(ENTRY) == ALERT
+    again = delayed(claimed(ENTRY, NOON + MINUTE))
     assert "It broke." in again.what
     assert "this alert is of 2026-11-21 12:00 UTC, attempt 2" in again.what
 

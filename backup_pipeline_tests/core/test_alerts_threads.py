@@ -18,35 +18,42 @@ QUIET = Thread(Scope("isp"), "full")
 
 def test_the_first_failure_is_told_at_once() -> None:
     step = failing(QUIET, NOON, 1, DAY)
-    assert step == ThreadStep(QUIET, Thread(Scope("isp"), "full", NOON, failures=1, told=1, told_at=NOON), Say.FIRST)
+    assert step == ThreadStep(
+        QUIET, Thread(Scope("isp"), "full", NOON, failures=1, notified=1, notified_at=NOON), Say.FIRST
+    )
 
 
 def test_what_follows_within_the_interval_is_counted_and_not_told() -> None:
     first = failing(QUIET, NOON, 1, DAY).after
     step = failing(first, NOON + DAY - timedelta(seconds=1), 3, DAY)
-    assert (step.say, step.after.failures, step.after.told) == (Say.NOTHING, 4, 1)
+    assert (step.say, step.after.failures, step.after.notified) == (Say.NOTHING, 4, 1)
 
 
 def test_after_the_interval_people_are_reminded_with_the_count() -> None:
     first = failing(QUIET, NOON, 1, DAY).after
     step = failing(failing(first, NOON, 5, DAY).after, NOON + DAY, 0, DAY)
-    assert (step.say, step.after.failures, step.after.told, step.after.told_at) == (Say.REMINDER, 6, 6, NOON + DAY)
+    assert (step.say, step.after.failures, step.after.notified, step.after.notified_at) == (
+        Say.REMINDER,
+        6,
+        6,
+        NOON + DAY,
+    )
 
 
 def test_what_only_the_log_knows_is_told_at_once_when_there_is_somebody_to_tell() -> None:
-    first = failing(QUIET, NOON, 1, DAY, heard=False).after
-    assert (first.told, first.heard) == (0, False)
-    still = failing(first, NOON + timedelta(minutes=1), 2, DAY, heard=False)
+    first = failing(QUIET, NOON, 1, DAY, reachable=False).after
+    assert (first.notified, first.reached) == (0, False)
+    still = failing(first, NOON + timedelta(minutes=1), 2, DAY, reachable=False)
     assert still.say is Say.NOTHING  # nor is the log told each time
     step = failing(still.after, NOON + timedelta(minutes=2), 0, DAY)
-    assert (step.say, step.after.failures, step.after.told, step.after.heard) == (Say.REMINDER, 3, 3, True)
+    assert (step.say, step.after.failures, step.after.notified, step.after.reached) == (Say.REMINDER, 3, 3, True)
     assert failing(step.after, NOON + timedelta(minutes=3), 0, DAY).say is Say.NOTHING
 
 
 def test_a_channel_that_is_gone_again_takes_nothing_back() -> None:
     heard = failing(QUIET, NOON, 1, DAY).after
-    later = failing(heard, NOON + DAY, 4, DAY, heard=False).after
-    assert (later.told, later.heard, later.failures) == (1, True, 5)
+    later = failing(heard, NOON + DAY, 4, DAY, reachable=False).after
+    assert (later.notified, later.reached, later.failures) == (1, True, 5)
 
 
 def test_the_end_is_told_once_and_what_begins_after_it_is_new() -> None:
@@ -74,7 +81,7 @@ def test_any_course_is_one_thread_of_alerts(happenings: list[Happening]) -> None
         thread = step.after
         if step.say is not Say.NOTHING:
             told.append((now, step.say))
-        assert thread.told <= thread.failures
+        assert thread.notified <= thread.failures
     for (before, first), (after, second) in pairwise(told):
         assert (first, second) != (Say.RECOVERY, Say.REMINDER)
         assert (first is Say.RECOVERY) == (second is Say.FIRST)

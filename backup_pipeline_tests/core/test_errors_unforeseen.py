@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 import backup_pipeline
 from backup_pipeline.core.errors import VerificationError, in_our_words, wanted
 from backup_pipeline.core.manifest import Totals
-from backup_pipeline.core.manifest.sealing import validated
+from backup_pipeline.core.manifest.documents import validated
 
 PACKAGE = Path(backup_pipeline.__file__).parent
 _TRANSLATORS = {Path("core/errors.py"), Path("catalogs/__init__.py")}

@@ -55,7 +55,7 @@ def left(store: Store) -> list[str]:
 def test_what_only_the_log_was_told_is_said() -> None:
     ledger = new_ledger()
     assert states(list(outbox(ledger))) == [LineState.OK]
-    ledger.threads.failing(Scope("shop"), "full", now(), 1, heard=False)
+    ledger.threads.failing(Scope("shop"), "full", now(), 1, reachable=False)
     [told, _] = outbox(ledger)
     assert (told.state, told.what) == (LineState.WARNING, "only the log was told of what goes wrong with shop (full)")
     ledger.threads.failing(Scope("shop"), "full", now(), 0)

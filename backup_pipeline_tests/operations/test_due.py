@@ -17,7 +17,7 @@ from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.operations.alerting import tell_success, tell_unheard
+from backup_pipeline.operations.alerting import tell_success, tell_unreached
 from backup_pipeline.operations.attempts import Request, begin, end_failed
 from backup_pipeline.operations.due import account, end_vanished, look
 from backup_pipeline_tests.actors import TESTER
@@ -110,11 +110,11 @@ def test_a_thread_that_only_the_log_knows_is_told_once_when_a_channel_is_set(wor
     world.fail()
     world.now += MINUTE
     world.fail()
-    tell_unheard(world.ports)
+    tell_unreached(world.ports)
     assert world.people.titles == [f"Backup failed: shop for {local_date(world.now, SHOP.timezone)}"]  # the log's
     world.people = People()
     for _ in range(3):
-        tell_unheard(world.ports)
+        tell_unreached(world.ports)
         world.now += MINUTE
     [alert] = world.people.alerts
     assert alert.title == "Still: Backups of shop go wrong (full)"

@@ -19,11 +19,11 @@ from pydantic_core import PydanticCustomError
 from backup_pipeline.core.names import (
     FORBIDDEN_IN_FILE_NAMES,
     LONGEST_FILE_NAME,
-    catalog_folder,
     table_folder,
     windows_device,
 )
 from backup_pipeline.core.relations import split_reference, split_relation
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import acts
 
 _PLAIN = r"(?:[A-Za-z_]|[^\x00-\x7f\s])(?:[A-Za-z0-9_$]|[^\x00-\x7f\s])*"  # as PostgreSQL: Bangla needs no quotes
@@ -93,7 +93,7 @@ def contradiction(loc: tuple[str | int, ...], message: str) -> PydanticCustomErr
 
 def catalog_name(text: str) -> str:
     """A catalog's name is a folder in the store and a group in Dagster."""
-    return catalog_folder(text)
+    return Scope(text).catalog
 
 
 def table_name(text: str) -> str:

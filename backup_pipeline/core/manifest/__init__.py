@@ -4,6 +4,7 @@ Every number in them was counted on the way out, never assumed. Times are UTC.
 """
 
 from backup_pipeline.core.manifest.documents import (
+    CIPHERTEXT,
     FORMAT_VERSION,
     AnomalyEntry,
     CheckEntry,
@@ -25,9 +26,6 @@ from backup_pipeline.core.manifest.documents import (
     StoredManifest,
     TableEntry,
     Totals,
-)
-from backup_pipeline.core.manifest.sealing import (
-    CIPHERTEXT,
     read_inner_manifest,
     read_manifest,
     read_partition,

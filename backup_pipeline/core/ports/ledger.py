@@ -178,8 +178,8 @@ class Tallies(Protocol):
 class Threads(Protocol):
     """The threads of alerts of a ledger. Every failure is a LedgerError."""
 
-    def failing(self, scope: Scope, topic: str, now: datetime, failures: int, *, heard: bool = True) -> ThreadStep:
-        """Add `failures` to a thread, or that it goes on; whether people are told, or, unless `heard`, the log."""
+    def failing(self, scope: Scope, topic: str, now: datetime, failures: int, *, reachable: bool = True) -> ThreadStep:
+        """Add `failures` to a thread, or that it goes on; whether people are told, or, unless `reachable`, the log."""
 
     def recovered(self, scope: Scope, topic: str) -> ThreadStep:
         """Close a thread; whether people are told: of many that close it at once, one tells."""

@@ -11,8 +11,7 @@ from backup_pipeline.core.errors import DecryptError, NotFoundError, Verificatio
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import FileEntry, StoredManifest, TableEntry, read_manifest
-from backup_pipeline.core.manifest.agreement import disagreements, is_pinned
-from backup_pipeline.core.manifest.outline import Outline, read_outline
+from backup_pipeline.core.manifest.outline import Outline, disagreements, is_pinned, read_outline
 from backup_pipeline.core.names import MOST_DOCUMENT, bounded
 from backup_pipeline.core.names import whole as joined
 from backup_pipeline.core.ports import Clock, OpenBundle, Ports, Store

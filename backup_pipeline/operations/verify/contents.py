@@ -22,7 +22,7 @@ from backup_pipeline.core.comparison import (
 from backup_pipeline.core.errors import BackupError, DiskFullError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import MANIFEST_PATH, README_PATH, SCHEMA_PATH
 from backup_pipeline.core.manifest import FileEntry, StoredManifest, TableEntry, read_inner_manifest
-from backup_pipeline.core.manifest.agreement import inner_disagreement
+from backup_pipeline.core.manifest.outline import inner_disagreement
 from backup_pipeline.core.names import MOST_DOCUMENT, MOST_SCHEMA, whole
 from backup_pipeline.core.ports import OpenBundle, Ports
 from backup_pipeline.core.ports.people import StageStarted

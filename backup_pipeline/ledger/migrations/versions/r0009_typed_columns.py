@@ -2,7 +2,7 @@
 
 What it is about: `catalog`, `business` and `purpose`. The rows of safety backups had a catalog of their own that ends in
 `_before_restore`; now they have the catalog's and the purpose `safety`. `backup_tallies` and `alert_threads` name the
-whole as one key, which is the text that they had.
+whole as one key, which is the text that they had. A thread says of how much, and when, people were `notified`.
 
 Who acts is `actor` in every table, in place of `created_by`, `requested_by`, `held_by` of leases and `reader`. Where a
 row knows two, the second has what it did in front: `held_actor`, `decided_actor`.
@@ -30,6 +30,9 @@ _RENAMED = (
     ("backup_readings", "reader", "actor"),
     ("backup_tallies", "catalog", "scope"),
     ("alert_threads", "catalog", "scope"),
+    ("alert_threads", "told", "notified"),
+    ("alert_threads", "told_at", "notified_at"),
+    ("alert_threads", "heard", "reached"),
 )
 _SCOPED = ("backup_logs", "restore_requests", "backup_copies")
 _VERIFIED = ("backup_logs", "backup_copies")
