@@ -1,0 +1,139 @@
+"""What the materializations of tables and bundles show in Dagster."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.layout import BackupPlace, PartitionPlace
+from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
+from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.operations.browse import calendar_of
+from backup_pipeline.operations.export import TableResult
+from backup_pipeline.operations.stats import catalog_statistics, counted_rows
+from backup_pipeline.presentation.backup import summary_document
+from backup_pipeline.presentation.markdown import bullets, markdown
+from backup_pipeline.presentation.statistics import calendar_document, statistics_document
+
+logger = logging.getLogger(__name__)
+
+Metadata = Mapping[str, dg.MetadataValue[Any] | dg.TableSchema | int | float | str]
+
+
+def table_metadata(result: TableResult, store_url: str) -> Metadata:
+    """What a table's materialization shows; the numbers are plotted over the dates.
+
+    No rows: whoever may open Dagster's UI may not therefore read the customers, and its event log is in no retention.
+    """
+    if result.partition is None:
+        message = f"table {result.table} was not exported: nothing to show"
+        raise ValueError(message)
+    table = result.partition.table
+    place = PartitionPlace(result.partition.scope, table.name, result.partition.partition_date)
+    return {
+        "dagster/row_count": table.row_count,
+        "dagster/size_bytes": table.bytes,
+        "dagster/column_schema": _column_schema(table),
+        "dagster/table_name": table.relation,
+        "dagster/uri": f"{store_url}/{place.prefix}",
+        "rows": table.row_count,
+        "parquet_bytes": _bytes(table, "parquet"),
+        "csv_bytes": _bytes(table, "csv"),
+        "seconds": table.seconds,
+        "rows_per_second": round(table.row_count / table.seconds, 1) if table.seconds else 0.0,
+        "snapshot_at": dg.MetadataValue.timestamp(table.snapshot.taken_at),
+        "snapshot_id": table.snapshot.id,
+        "late": result.partition.late,
+        "sheet": table.sheet,
+        "files": dg.MetadataValue.path(f"{store_url}/{place.prefix}"),
+        "notes": dg.MetadataValue.md(bullets(table.notes)),
+    }
+
+
+def bundle_metadata(manifest: StoredManifest, store_url: str) -> Metadata:
+    """What the bundle's materialization shows."""
+    place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
+    return {
+        "dagster/row_count": manifest.totals.rows,
+        "dagster/size_bytes": manifest.bundle.bytes,
+        "dagster/uri": f"{store_url}/{place.bundle(manifest.bundle_name)}",
+        "rows": manifest.totals.rows,
+        "bundle_bytes": manifest.bundle.bytes,
+        "tables": manifest.totals.tables,
+        "seconds": round((manifest.finished_at - manifest.started_at).total_seconds(), 3),
+        "backup_id": manifest.backup_id,
+        "consistent": manifest.consistent,
+        "late": manifest.late,
+        "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot.taken_at),
+        "bundle": dg.MetadataValue.path(f"{store_url}/{place.bundle(manifest.bundle_name)}"),
+        "sha256": manifest.bundle.sha256,
+        "manifest": dg.MetadataValue.md(markdown(summary_document(manifest))),
+        "warnings": dg.MetadataValue.md(bullets(manifest.warnings)),
+        "contents": _contents(manifest),
+    }
+
+
+def _bytes(table: TableEntry, kind: str) -> int:
+    return sum(file.bytes for file in table.files if file.format == kind)
+
+
+def _column_schema(table: TableEntry) -> dg.TableSchema:
+    return dg.TableSchema(columns=[_column(column, table.key) for column in table.columns])
+
+
+def _column(column: ColumnEntry, key: tuple[str, ...]) -> dg.TableColumn:
+    tags = {"key": ""} if column.name in key else {}
+    return dg.TableColumn(
+        name=column.name,
+        type=column.pg_type,
+        description="masked as [ENCRYPTED]" if column.masked else f"Arrow: {column.arrow_type}",
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=(column.name,) == key),
+        tags=tags,
+    )
+
+
+def _contents(manifest: StoredManifest) -> dg.TableMetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "table": table.name,
+                "sheet": table.sheet,
+                "rows": table.row_count,
+                "bytes": table.bytes,
+                "seconds": table.seconds,
+                "parquet sha256": next(file.sha256[:12] for file in table.files if file.format == "parquet"),
+            }
+        )
+        for table in manifest.tables
+    ]
+    return dg.MetadataValue.table(records)
+
+
+def calendar_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapping[str, dg.MarkdownMetadataValue]:
+    """Each table and day as a table; nothing when the ledger can not be read: the backup is there all the same."""
+    try:
+        return {"calendar": dg.MetadataValue.md(markdown(calendar_document(calendar_of(catalog, ledger, now))))}
+    except LedgerError as error:
+        logger.warning("There is no calendar of %s: %s", catalog.catalog, error)
+        return {}
+
+
+_DAYS = 90
+_TABLES = 30
+"""Tables on a page of statistics."""
+
+
+def statistics_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapping[str, dg.MarkdownMetadataValue]:
+    """Totals, growth and forecast as tables; nothing when the ledger can not be read: the backup is there anyway."""
+    try:
+        rows = counted_rows(ledger, scope=Scope(catalog.catalog), now=now, days=_DAYS)
+    except LedgerError as error:
+        logger.warning("There are no statistics of %s: %s", catalog.catalog, error)
+        return {}
+    statistics = catalog_statistics(rows, Scope(catalog.catalog), catalog, now=now, days=_DAYS)
+    return {"statistics": dg.MetadataValue.md(markdown(statistics_document(statistics, most=_TABLES)))}

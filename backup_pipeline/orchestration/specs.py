@@ -1,0 +1,46 @@
+"""What Dagster's graph says of a catalog: an asset a table, and the bundle downstream of them."""
+
+import dagster as dg
+
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.orchestration.keys import bundle_key, daily_partitions, table_key
+
+
+def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
+    """An asset per table."""
+    return [
+        dg.AssetSpec(
+            table_key(catalog, table),
+            description=_description(catalog, table),
+            group_name=catalog.catalog,
+            kinds={"postgres", "parquet", "csv"},
+            owners=list(catalog.owners),
+            partitions_def=daily_partitions(catalog),
+            tags={"catalog": catalog.catalog},
+        )
+        for table in catalog.tables
+    ]
+
+
+def bundle_spec(catalog: Catalog) -> dg.AssetSpec:
+    """The asset of the bundle, downstream of every table."""
+    return dg.AssetSpec(
+        bundle_key(catalog),
+        deps=[table_key(catalog, table) for table in catalog.tables],
+        description=(
+            f"{catalog.title or catalog.catalog}: every table of a date as one ZIP with its manifest, in the store, "
+            "checked there, and a row in `backup_logs`."
+        ),
+        group_name=catalog.catalog,
+        kinds={"s3", "zip"},
+        owners=list(catalog.owners),
+        partitions_def=daily_partitions(catalog),
+        tags={"catalog": catalog.catalog},
+    )
+
+
+def _description(catalog: Catalog, table: str) -> str:
+    spec = catalog.tables[table]
+    schema, name = catalog.relation_of(table)
+    text = spec.description or f"The table {table}."
+    return f"{text}\n\nRead from `{schema}.{name}` into Parquet and the sheet *{catalog.sheet_of(table)}*."
