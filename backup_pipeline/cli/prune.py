@@ -11,7 +11,7 @@ from backup_pipeline.cli.options import EarlierVersions, Opened, PlanAsJson, cho
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.retention.prune import PrunePlan, Versions
 from backup_pipeline.lazy import lazily
-from backup_pipeline.operations.prune.perform import PruneReport
+from backup_pipeline.operations.prune import PruneReport
 from backup_pipeline.presentation.prune import plan_document, report_document
 from backup_pipeline.presentation.terminal import draw, note_console
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.prune.plan import PruneRequest
 
 with lazily():
-    from backup_pipeline.operations.prune import perform
+    from backup_pipeline.operations import prune as operations_prune
     from backup_pipeline.operations.prune import plan as prune_plan
 
 
@@ -56,7 +56,7 @@ def prune(
     """
     with opened() as at:
         requests = _requests(at, catalog, versions)
-        plans, reports = perform.prune_catalog(
+        plans, reports = operations_prune.prune_catalog(
             requests, at.ports, confirmed=confirm, show=lambda plan: None if as_json else draw(plan_document(plan))
         )
     if as_json:

@@ -20,7 +20,7 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention.rules import objections, successors
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import readers
-from backup_pipeline.operations.prune.perform import Removal, Removed, catalog_lease, remove_backup, remove_copies
+from backup_pipeline.operations.prune import Removal, Removed, catalog_lease, remove_backup, remove_copies
 from backup_pipeline.operations.prune.plan import Proofs, PruneRequest, basis_of, folder_of, held_in_store
 
 

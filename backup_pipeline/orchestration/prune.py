@@ -8,7 +8,7 @@ from pydantic import Field
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.retention.prune import PrunePlan
-from backup_pipeline.operations.prune.perform import PruneReport, prune_catalog
+from backup_pipeline.operations.prune import PruneReport, prune_catalog
 from backup_pipeline.operations.prune.plan import prune_requests
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure

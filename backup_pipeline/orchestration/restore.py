@@ -13,9 +13,9 @@ from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import RestorePlan, RestoreReport, TableReport
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.operations.restore import Confirmation
+from backup_pipeline.operations.restore import restore as perform_restore
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
-from backup_pipeline.operations.restore.sequence import Confirmation
-from backup_pipeline.operations.restore.sequence import restore as perform_restore
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import CATALOG_TAG, RESTORE_TAG, RestoreConfig, restore_job_name, restore_op
 from backup_pipeline.orchestration.resources import BackupResource

@@ -18,7 +18,7 @@ from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.drill import end_drill_run
-from backup_pipeline.operations.prune.perform import prune_alert
+from backup_pipeline.operations.prune import prune_alert
 from backup_pipeline.operations.restore.requests import end_restore_run
 from backup_pipeline.orchestration.failures import close_what_died
 from backup_pipeline.orchestration.keys import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG

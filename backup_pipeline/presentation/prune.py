@@ -29,7 +29,7 @@ from backup_pipeline.presentation.document import (
 )
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.prune.perform import PruneReport
+    from backup_pipeline.operations.prune import PruneReport
 
 _COLUMNS = (*texts("", "ID (UTC)", "Type", "Date"), *numbers("Size"), prose("Why"))
 

@@ -14,8 +14,8 @@ from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import FIRST, SECOND, RestorePlan, Which
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.text import redact
+from backup_pipeline.operations.restore import SafetyRequest, safety_backup
 from backup_pipeline.operations.restore.requests import Address, Safety, TargetDatabase
-from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions

@@ -21,7 +21,7 @@ from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import this_owner
 from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup
 from backup_pipeline.operations.leases import readers, reading
-from backup_pipeline.operations.prune.perform import prune
+from backup_pipeline.operations.prune import prune
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, days
 from backup_pipeline_tests.doubles.ledgers import faulty, raising

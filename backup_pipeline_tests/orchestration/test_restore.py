@@ -18,9 +18,9 @@ from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.restore.model import FIRST, SECOND, Mode, RestoreRequest, Which
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.operations.restore import sequence, transfer
+from backup_pipeline.operations import restore
+from backup_pipeline.operations.restore import request_restore, transfer
 from backup_pipeline.operations.restore.requests import RestoreCaller, approve, reject
-from backup_pipeline.operations.restore.sequence import request_restore
 from backup_pipeline.orchestration.keys import RestoreConfig
 from backup_pipeline.orchestration.prune import PruneConfig
 from backup_pipeline.postgres.target import PostgresTargetSession
@@ -139,7 +139,7 @@ def _steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     reached: list[str] = []
 
     def spied(name: str) -> Callable[..., Any]:
-        step = getattr(sequence, name)
+        step = getattr(restore, name)
 
         def run(*given: Any, **more: Any) -> Any:
             reached.append(name)
@@ -148,7 +148,7 @@ def _steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return run
 
     for name in STEPS:
-        monkeypatch.setattr(sequence, name, spied(name))
+        monkeypatch.setattr(restore, name, spied(name))
     return reached
 
 
@@ -184,7 +184,7 @@ def test_refusals_and_confirmation_are_checked_once_before_and_once_under_the_lo
 
         monkeypatch.setattr(place, name, run)
 
-    for module in (sequence, transfer):
+    for module in (restore, transfer):
         spied(module, "check_refusals", "refusals")
         spied(module, "check_confirmed", "confirmation")
     spied(PostgresTargetSession, "lock", "lock")

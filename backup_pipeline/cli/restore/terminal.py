@@ -18,6 +18,7 @@ from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import RestorePlan, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, check_refusals
 from backup_pipeline.operations.browse import find_sound_backup
+from backup_pipeline.operations.restore import Confirmation, request_restore, restore
 from backup_pipeline.operations.restore.requests import (
     RestoreCaller,
     TargetDatabase,
@@ -25,7 +26,6 @@ from backup_pipeline.operations.restore.requests import (
     find_request,
     stopped,
 )
-from backup_pipeline.operations.restore.sequence import Confirmation, request_restore, restore
 from backup_pipeline.operations.restore.transfer import plan_restore
 from backup_pipeline.presentation.restore import asked_document, plan_document, report_document
 from backup_pipeline.presentation.terminal import SafeConsole, draw, note_console

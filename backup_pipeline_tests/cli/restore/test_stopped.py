@@ -85,7 +85,7 @@ def test_ctrl_c_before_it_begins_touches_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    place = "operations.restore.sequence.plan_request" if at == "plan" else "cli.restore.terminal.TerminalDoor.confirm"
+    place = "operations.restore.plan_request" if at == "plan" else "cli.restore.terminal.TerminalDoor.confirm"
     monkeypatch.setattr(f"backup_pipeline.{place}", stop)
     ended = run("restore", "latest", "--target-url", damaged.url, "-T", "goods", "--mode", "replace")
     assert ended.code == 130

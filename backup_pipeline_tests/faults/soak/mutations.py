@@ -12,9 +12,9 @@ from backup_pipeline.core.retention import rules as retention_plan
 from backup_pipeline.core.verification import Level, LevelReport
 from backup_pipeline.operations import backup as back_up
 from backup_pipeline.operations import bundle
+from backup_pipeline.operations import prune as remove_backup
+from backup_pipeline.operations import verify as verify_backup
 from backup_pipeline.operations.attempts import Work
-from backup_pipeline.operations.prune import perform as remove_backup
-from backup_pipeline.operations.verify import perform as verify_backup
 from backup_pipeline.operations.verify.bytes import StoredBytes
 
 

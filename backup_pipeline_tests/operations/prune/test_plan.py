@@ -19,7 +19,7 @@ from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import DeleteRequest, delete_backup
-from backup_pipeline.operations.prune.perform import prune
+from backup_pipeline.operations.prune import prune
 from backup_pipeline.operations.prune.plan import PruneRequest
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup, days

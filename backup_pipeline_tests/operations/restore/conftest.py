@@ -16,9 +16,9 @@ from backup_pipeline.core.ports.people import Progress
 from backup_pipeline.core.restore.model import Mode, RestorePlan, RestoreRemark, RestoreReport, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.text import redact
-from backup_pipeline.operations.restore import requests, sequence
+from backup_pipeline.operations import restore
+from backup_pipeline.operations.restore import Confirmation, requests
 from backup_pipeline.operations.restore.requests import Address, RestoreCaller, TargetDatabase
-from backup_pipeline.operations.restore.sequence import Confirmation
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
@@ -107,7 +107,7 @@ class Nowhere:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     engine = Engine()
     monkeypatch.setattr(requests, "plan_restore", engine.plan)
-    monkeypatch.setattr(sequence, "run_restore", engine.run)
+    monkeypatch.setattr(restore, "run_restore", engine.run)
     return engine
 
 

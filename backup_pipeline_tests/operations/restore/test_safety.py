@@ -14,7 +14,7 @@ from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.restore.model import Action, LoadedColumn, Name, RestorePlan, RestoreRequest, TableRestore
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import stored_manifest
-from backup_pipeline.operations.restore.safety import SafetyRequest, safety_backup
+from backup_pipeline.operations.restore import SafetyRequest, safety_backup
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.operations.conftest import SHOP, SHOP_SQL, Made
 from backup_pipeline_tests.operations.made import Place

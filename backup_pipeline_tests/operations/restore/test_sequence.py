@@ -19,8 +19,8 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestoreRemark, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
+from backup_pipeline.operations.restore import request_restore, restore
 from backup_pipeline.operations.restore.requests import TargetDatabase, approve, plan_request, reject
-from backup_pipeline.operations.restore.sequence import request_restore, restore
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.doubles.ports import NOBODY
 from backup_pipeline_tests.operations.restore.conftest import AT, BY_RAHIM, ID, SECRET, Engine, KeptDoor, Requests
