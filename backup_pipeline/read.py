@@ -78,21 +78,21 @@ def read_partition(
     return rows if as_ == "arrow" else as_pandas(rows)
 
 
-def _day(given: dt.date | str | None) -> dt.date | None:
+def _day(date: dt.date | str | None) -> dt.date | None:
     """A date as it is, or as people write it; UsageError for a time: of which zone would its date be?"""
-    if given is None or (isinstance(given, dt.date) and not isinstance(given, dt.datetime)):
-        return given
+    if date is None or (isinstance(date, dt.date) and not isinstance(date, dt.datetime)):
+        return date
     try:
-        return dt.datetime.strptime(str(given), "%Y-%m-%d").date()  # noqa: DTZ007  a date has no zone
+        return dt.datetime.strptime(str(date), "%Y-%m-%d").date()  # noqa: DTZ007  a date has no zone
     except ValueError:
-        message = f"{str(given)!r} is not a date."
+        message = f"{str(date)!r} is not a date."
         raise UsageError(message, do="Write it as 2026-11-21: the date of the backup in its catalog's zone.") from None
 
 
 def _settings(store: str | None, identity_file: Path | str | None) -> Settings:
-    given: dict[str, object] = {}
+    changes: dict[str, object] = {}
     if store is not None:
-        given["store"] = store
+        changes["store"] = store
     if identity_file is not None:
-        given |= {"age_identity_file": Path(identity_file).expanduser(), "age_identity": None}
-    return Settings().model_copy(update=given)
+        changes |= {"age_identity_file": Path(identity_file).expanduser(), "age_identity": None}
+    return Settings().model_copy(update=changes)

@@ -157,8 +157,8 @@ def libpq_environment() -> Mapping[str, str]:
     That is what its libraries read: authorities, Kerberos, and the home folder with certificates and keys. PG*
     variables are none of it: they are in the connection string by then.
     """
-    kept = ("HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "OPENSSL_MODULES", "LD_LIBRARY_PATH")
-    return {name: value for name, value in os.environ.items() if name in kept or name.startswith("KRB5")}
+    names = ("HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "OPENSSL_MODULES", "LD_LIBRARY_PATH")
+    return {name: value for name, value in os.environ.items() if name in names or name.startswith("KRB5")}
 
 
 def _named_urls(prefix: str) -> dict[str, SecretStr]:

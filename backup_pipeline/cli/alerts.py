@@ -62,18 +62,18 @@ def list_alerts(
 
     Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request.
     """
-    with opened() as at:
-        entries = at.ledger.outbox.list(undelivered=not delivered, limit=limit)
-        nothing = "There are no alerts." if delivered else _nothing_waits(at)
+    with opened() as installation:
+        entries = installation.ledger.outbox.list(undelivered=not delivered, limit=limit)
+        nothing = "There are no alerts." if delivered else _nothing_waits(installation)
     if as_json:
         print_json([entry_json(entry) for entry in entries])
         return
     draw(outbox_document(entries) if entries else document(line(nothing)))
 
 
-def _nothing_waits(at: Opened) -> str:
+def _nothing_waits(installation: Opened) -> str:
     """What to say when no alert waits for a channel: without one, none ever does, and nobody is told."""
-    if reaching(ports.open_settings_alerter(at.settings).channels):
+    if reaching(ports.open_settings_alerter(installation.settings).channels):
         return "Every alert was delivered."
     return "No alert reaches anybody: BACKUP_ALERT_URLS is not set, so alerts go into the log alone."
 
@@ -90,17 +90,17 @@ def retry(*, as_json: _JSON = False) -> None:
 
     Exit codes: 0 nothing is left to deliver; 1 nothing could be delivered, or the ledger can not be read; 3 some could.
     """
-    with opened() as at:
-        tried = alerting.deliver(at.ports, early=True)
-        left = at.ledger.outbox.list()
+    with opened() as installation:
+        tried = alerting.deliver(installation.ports, early=True)
+        undelivered = installation.ledger.outbox.list()
     if as_json:
         print_json([entry_json(entry) for entry in tried])
     else:
         draw(outbox_document(tried) if tried else document(line("There is nothing to deliver.")))
-    if left:
+    if undelivered:
         good = sum(entry.delivered_at is not None for entry in tried)
         kind = PartialError if good else BackupError
-        message = f"{good} alerts were delivered, {len(left)} are not."
+        message = f"{good} alerts were delivered, {len(undelivered)} are not."
         raise kind(message, do=_CHECK_URLS)
 
 
@@ -121,8 +121,8 @@ def send_test(*, as_json: _JSON = False) -> None:
     if not reaching(alerter.channels):
         message = "There is no channel: BACKUP_ALERT_URLS is not set."
         raise SettingsError(message, do="Set it to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…")
-    said = "This is a test. Backups tell you here when something fails."
-    alert = Alert(Severity.INFO, "A test message", said, "Nothing.", Scope(settings.catalog), at=ports.utc_now())
+    text = "This is a test. Backups tell you here when something fails."
+    alert = Alert(Severity.INFO, "A test message", text, "Nothing.", Scope(settings.catalog), at=ports.utc_now())
     deliveries = alerter.send(alert)
     if as_json:
         print_json(deliveries)

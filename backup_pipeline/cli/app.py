@@ -153,14 +153,14 @@ def _everywhere(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit code (see `exit_codes`). Errors are told on stderr, never raised."""
     gc.set_threshold(_COLLECT_AFTER)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in given
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
     try:
         # Standalone, Typer prints wrong options itself, in colours; where JSON is wanted we do.
         with owner_only():
-            ended = app(given, prog_name=PROGRAM, standalone_mode=not as_json)
+            code = app(words, prog_name=PROGRAM, standalone_mode=not as_json)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except Exception as error:  # noqa: BLE001  # whatever it is, people get one line and scripts an exit code
-        return tell_failure(error, as_json=as_json, debug="--debug" in given)
-    return ended if isinstance(ended, int) else 0
+        return tell_failure(error, as_json=as_json, debug="--debug" in words)
+    return code if isinstance(code, int) else 0

@@ -42,7 +42,7 @@ with lazily():
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Selection:
     catalog: Catalog
     tables: tuple[str, ...]
     day: str
@@ -82,12 +82,12 @@ def backup(
     """
     settings = invoked_settings()
     spec = chosen_catalog(settings, catalog)
-    wish = _Wish(spec, _tables(spec, table or []), day, reason, late)
+    selection = _Selection(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:
         try:
-            manifest = _run(settings, wish, SafeConsole(quiet=True) if as_json else console)
+            manifest = _run(settings, selection, SafeConsole(quiet=True) if as_json else console)
         except (LedgerError, SettingsError) as error:
-            _alert_without_ledger(settings, wish.catalog, error)
+            _alert_without_ledger(settings, selection.catalog, error)
             raise
         if as_json:
             sys.stdout.write(json.dumps(_as_json(manifest)) + "\n")
@@ -95,12 +95,18 @@ def backup(
         draw(made_document(manifest, _where(manifest, settings)), console)
 
 
-def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
+def _run(settings: Settings, selection: _Selection, console: Console) -> StoredManifest:
     with embedded.prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
-        now = _close_what_died(ready, wish.catalog)
-        day = _date(wish.day) if wish.day else local_date(now, wish.catalog.timezone)
+        now = _close_what_died(ready, selection.catalog)
+        day = _date(selection.day) if selection.day else local_date(now, selection.catalog.timezone)
         order = launch.RunOrder(
-            wish.catalog, wish.tables, day, wish.reason, addresses.os_user(), late=wish.late, now=now
+            selection.catalog,
+            selection.tables,
+            day,
+            selection.reason,
+            addresses.os_user(),
+            late=selection.late,
+            now=now,
         )
         # What is logged inside a step is in its compute log; here it would stand twice, or not at all.
         logging.getLogger("backup_pipeline").addHandler(logging.NullHandler())
@@ -109,7 +115,7 @@ def _run(settings: Settings, wish: _Wish, console: Console) -> StoredManifest:
         if not result.success:
             _show_alerts(console, ready, result.run_id)
             raise RunFailedError(result.error, do=result.what_to_do, exit_code=result.exit_code)
-        return _manifest_of(ready, wish.catalog, result.run_id)
+        return _manifest_of(ready, selection.catalog, result.run_id)
 
 
 def _show_alerts(console: Console, settings: Settings, run_id: str) -> None:
@@ -160,16 +166,16 @@ def _manifest_of(settings: Settings, catalog: Catalog, run_id: str) -> StoredMan
             message = "The run ended well but left no row in the ledger."
             raise RunFailedError(message, do="Report this.", exit_code=1)
         # The row knows more than the manifest: what became of the copy in the second store.
-        known = {"status": attempt.status, "warnings": attempt.warnings}
-        return browse.stored_manifest(attempt, ports.store).model_copy(update=known)
+        changes = {"status": attempt.status, "warnings": attempt.warnings}
+        return browse.stored_manifest(attempt, ports.store).model_copy(update=changes)
 
 
-def _tables(catalog: Catalog, wanted: list[str]) -> tuple[str, ...]:
-    unknown = [table for table in wanted if table not in catalog.tables]
+def _tables(catalog: Catalog, names: list[str]) -> tuple[str, ...]:
+    unknown = [table for table in names if table not in catalog.tables]
     if unknown:
         message = f"Catalog {catalog.catalog} has no table {', '.join(unknown)}."
         raise UsageError(message, do=f"It has: {', '.join(catalog.tables)}.")
-    return tuple(dict.fromkeys(wanted))
+    return tuple(dict.fromkeys(names))
 
 
 @contextmanager

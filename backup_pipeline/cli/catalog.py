@@ -207,6 +207,6 @@ def _described(report: CatalogReport) -> dict[str, object]:
         "excluded": dict(report.excluded),
         "unlisted": report.unlisted,
         "unreadable": report.unreadable,
-        "not_held": [asdict(found) for found in report.not_held],
+        "not_held": [asdict(column) for column in report.not_held],
         "refused": report.refused.what if report.refused else None,
     }

@@ -27,9 +27,14 @@ def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
     """The newest good copy of each catalog (of those `names`, or all); none where there is no second store."""
     if not invoked_settings().second_store:
         return ()
-    with opened() as at:
-        second = stores.open_second(at.settings)
-        return due.second_ages(ports.watched(at.settings, names), second.url if second else "", at.ledger, at.clock())
+    with opened() as installation:
+        second = stores.open_second(installation.settings)
+        return due.second_ages(
+            ports.watched(installation.settings, names),
+            second.url if second else "",
+            installation.ledger,
+            installation.clock(),
+        )
 
 
 def ages_as_json(copy: CopyAge) -> Mapping[str, object]:
@@ -157,9 +162,9 @@ def _channels() -> Sequence[str]:
 
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
-    with opened() as at:
-        wanted, declared = ports.watched(at.settings, names), ports.watched(at.settings)
-        return due.watch_all(wanted, at.ports, declared=declared)
+    with opened() as installation:
+        wanted, declared = ports.watched(installation.settings, names), ports.watched(installation.settings)
+        return due.watch_all(wanted, installation.ports, declared=declared)
 
 
 def _raise_overdue(states: Sequence[Freshness]) -> None:

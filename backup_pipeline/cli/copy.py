@@ -54,12 +54,12 @@ def copy(
     if bool(backup) == missing:
         message = "Say which backup, or --missing." if not backup else "An ID and --missing do not go together."
         raise UsageError(message, do="Run `backup-pipeline copy ID`, or `backup-pipeline copy --missing`.")
-    with opened(catalog) as at, _ports(at) as ports:
-        decisions = _decisions(at, ports, backup, catalog)
+    with opened(catalog) as installation, _ports(installation) as ports:
+        decisions = _decisions(installation, ports, backup, catalog)
         if dry_run:
             _print_plan(decisions, as_json=as_json)
             return
-        rows = [*_copied(at, ports, decisions)]
+        rows = [*_copied(installation, ports, decisions)]
     if as_json:
         print_json([copy_json(row) for row in rows])
     else:
@@ -68,25 +68,25 @@ def copy(
 
 
 @contextmanager
-def _ports(at: Opened) -> Iterator[Ports]:
+def _ports(installation: Opened) -> Iterator[Ports]:
     with (
         shown_progress(note_console()) as progress,
-        wiring_ports.open_ports(at.settings, at.settings.catalog, progress=progress) as ports,
+        wiring_ports.open_ports(installation.settings, installation.settings.catalog, progress=progress) as ports,
     ):
         yield ports
 
 
-def _decisions(at: Opened, ports: Ports, backup: str | None, catalog: str | None) -> Sequence[CopyDecision]:
+def _decisions(installation: Opened, ports: Ports, backup: str | None, catalog: str | None) -> Sequence[CopyDecision]:
     operations_copy.second_of(ports)
     if not backup:
         return operations_copy.missing_copies(ports, named_scope(catalog))
-    attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
+    attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
     browse.bundle_place(attempt)
     return [CopyDecision(attempt, wanted=True, reason="it was asked for")]
 
 
-def _copied(at: Opened, ports: Ports, decisions: Sequence[CopyDecision]) -> Iterator[Copy]:
-    return operations_copy.copy_missing(decisions, ports, actor=at.actor)
+def _copied(installation: Opened, ports: Ports, decisions: Sequence[CopyDecision]) -> Iterator[Copy]:
+    return operations_copy.copy_missing(decisions, ports, actor=installation.actor)
 
 
 def _print_plan(decisions: Sequence[CopyDecision], *, as_json: bool) -> None:

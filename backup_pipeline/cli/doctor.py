@@ -79,9 +79,9 @@ def _ready(stack: ExitStack) -> Settings:
 
 
 def _chosen(settings: Settings, names: Sequence[str] | None) -> Sequence[Catalog]:
-    known = [catalog.catalog for catalog in ports.watched(settings)]
-    own = [name for name in (settings.catalog, *settings.source_urls) if name in known]
-    return ports.watched(settings, list(dict.fromkeys(names or own or known[:1])))
+    declared = [catalog.catalog for catalog in ports.watched(settings)]
+    configured = [name for name in (settings.catalog, *settings.source_urls) if name in declared]
+    return ports.watched(settings, list(dict.fromkeys(names or configured or declared[:1])))
 
 
 def _dagster() -> Iterable[Line]:

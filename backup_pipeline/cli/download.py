@@ -62,9 +62,9 @@ def download(
     such backup, or it has no bundle; 12 it is encrypted, and no key here opens it (the ZIP comes without); 20 the
     stored bytes are not the manifest's; 21 a file is there already.
     """
-    with opened(catalog) as at:
-        attempt = browse.find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
-        path = _taken(at, attempt, form, operations_download.Destination(to, force), store)
+    with opened(catalog) as installation:
+        attempt = browse.find_sound_backup(backup, installation.ledger, catalog=catalog, store=store)
+        path = _taken(installation, attempt, form, operations_download.Destination(to, force), store)
     print_line(str(path))
 
 
@@ -93,10 +93,10 @@ def url(
     manifest and stored bytes are not the same; 21 the store has no URLs.
     """
     time = parse_duration(expires)
-    with opened(catalog) as at:
-        attempt = browse.find_sound_backup(backup, at.ledger, catalog=catalog, store=store)
-        audit = at.audit()
-        where = at.store(store)
+    with opened(catalog) as installation:
+        attempt = browse.find_sound_backup(backup, installation.ledger, catalog=catalog, store=store)
+        audit = installation.audit()
+        where = installation.store(store)
         with shown_progress(note_console()) as progress:
             signed, bundle = operations_download.bundle_url(
                 attempt, store=where, audit=audit, expires=time, progress=progress
@@ -106,13 +106,16 @@ def url(
     note_console().print(bundle.sha256, soft_wrap=True)
 
 
-def _taken(at: Opened, attempt: Attempt, form: str, to: Destination, which: Which) -> Path:
-    store, audit = at.store(which), at.audit()
-    with shown_progress(note_console()) as progress, leases.reading(attempt.backup_id, "download", at.actor, at.ports):
+def _taken(installation: Opened, attempt: Attempt, form: str, to: Destination, which: Which) -> Path:
+    store, audit = installation.store(which), installation.audit()
+    with (
+        shown_progress(note_console()) as progress,
+        leases.reading(attempt.backup_id, "download", installation.actor, installation.ports),
+    ):
         if form == "zip":
             return operations_download.download_bundle(attempt, to, store=store, audit=audit, progress=progress)
         kind = Rendering(form)
-        formats = stores.open_formats(at.settings)
+        formats = stores.open_formats(installation.settings)
         return operations_download.render_backup(
             attempt, kind, to, store=store, formats=formats, audit=audit, progress=progress
         )

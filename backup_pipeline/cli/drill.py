@@ -64,11 +64,13 @@ def drill(
     is different, or an injected fault was found; 22 all is well, but the newest backup is older than its schedule
     allows.
     """
-    with opened(catalog) as at:
-        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
-        known = wiring_drill.drilled_catalog(at.settings, attempt.scope.catalog)
-        request = operations_drill.DrillRequest(attempt, at.actor, known, newest=backup == _LATEST, fault=inject)
-        report, outcome = _drilled(at, request, as_json=as_json)
+    with opened(catalog) as installation:
+        attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
+        declared = wiring_drill.drilled_catalog(installation.settings, attempt.scope.catalog)
+        request = operations_drill.DrillRequest(
+            attempt, installation.actor, declared, newest=backup == _LATEST, fault=inject
+        )
+        report, outcome = _drilled(installation, request, as_json=as_json)
     if as_json:
         print_json({**report.as_json(), "outcome": outcome.what if outcome else None})
     else:
@@ -77,8 +79,9 @@ def drill(
         raise outcome
 
 
-def _drilled(at: Opened, request: DrillRequest, *, as_json: bool) -> tuple[DrillReport, BackupError | None]:
+def _drilled(installation: Opened, request: DrillRequest, *, as_json: bool) -> tuple[DrillReport, BackupError | None]:
     console = SafeConsole(quiet=True) if as_json else note_console()
     with shown_progress(console) as progress:
-        ports, sandbox = replace(at.ports, progress=progress), partial(wiring_drill.open_sandbox, at.settings)
+        ports = replace(installation.ports, progress=progress)
+        sandbox = partial(wiring_drill.open_sandbox, installation.settings)
         return operations_drill.drill_backup(request, ports, sandbox)

@@ -51,10 +51,10 @@ def hold(
     Exit codes: 0 held; 1 store or ledger can not be written; 2 no reason, or a time that is over; 10 there is no such
     backup, or it has no bundle.
     """
-    with opened(catalog) as at:
-        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
-        held = Hold(at.actor, reason, _until(at, attempt.scope, until, at.clock()))
-        operations_hold.hold_backup(attempt, held, at.ports)
+    with opened(catalog) as installation:
+        attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
+        held = Hold(installation.actor, reason, _until(installation, attempt.scope, until, installation.clock()))
+        operations_hold.hold_backup(attempt, held, installation.ports)
     result_console().print(f"Backup {attempt.backup_id} is {held}.", markup=False, soft_wrap=True)
 
 
@@ -72,14 +72,14 @@ def release(
 
     Exit codes: 0 released, or it was not held; 1 store or ledger can not be written; 10 there is no such backup.
     """
-    with opened(catalog) as at:
-        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
-        held = operations_hold.release_backup(attempt, at.ports, actor=at.actor, reason=reason)
-    said = "is released: the rules count for it again" if held else "was not held"
-    result_console().print(f"Backup {attempt.backup_id} {said}.", markup=False, soft_wrap=True)
+    with opened(catalog) as installation:
+        attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
+        held = operations_hold.release_backup(attempt, installation.ports, actor=installation.actor, reason=reason)
+    message = "is released: the rules count for it again" if held else "was not held"
+    result_console().print(f"Backup {attempt.backup_id} {message}.", markup=False, soft_wrap=True)
 
 
-def _until(at: Opened, scope: Scope, text: str | None, now: datetime) -> datetime | None:
+def _until(installation: Opened, scope: Scope, text: str | None, now: datetime) -> datetime | None:
     """The end of the date `text` in the timezone of the catalog, or so long from now."""
     if text is None:
         return None
@@ -91,13 +91,16 @@ def _until(at: Opened, scope: Scope, text: str | None, now: datetime) -> datetim
         except UsageError:
             message = f"{text!r} is neither a date nor a time."
             raise UsageError(message, do="Write a date such as 2027-06-30, or 90d.") from None
-    midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(_timezone(at, scope)))
+    midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(_timezone(installation, scope)))
     return midnight.astimezone(UTC)
 
 
-def _timezone(at: Opened, scope: Scope) -> str:
+def _timezone(installation: Opened, scope: Scope) -> str:
     return plan.prune_request(
-        scope, catalog_files.load_catalogs(at.settings.catalogs), at.actor, at.settings.prune_versions
+        scope,
+        catalog_files.load_catalogs(installation.settings.catalogs),
+        installation.actor,
+        installation.settings.prune_versions,
     ).timezone
 
 
@@ -122,17 +125,18 @@ def delete(
     locked, versioned or may not be deleted; 10 there is no such backup; 11 it is being made or read, or somebody writes
     the catalog; 21 it is protected, or not confirmed.
     """
-    with opened() as at:
-        attempt = browse.find_backup(str(parse_backup_id(backup, latest=False)), at.ledger)
-        request = operations_hold.DeleteRequest(attempt, _rules(at, attempt.scope, versions), confirm, reason)
-        removed = operations_hold.delete_backup(request, at.ports)
+    with opened() as installation:
+        attempt = browse.find_backup(str(parse_backup_id(backup, latest=False)), installation.ledger)
+        request = operations_hold.DeleteRequest(attempt, _rules(installation, attempt.scope, versions), confirm, reason)
+        removed = operations_hold.delete_backup(request, installation.ports)
     draw(left_document(removed.left))
     if removed.left or removed.kept:
         raise operations_hold.left_error(removed)
-    said = f"Backup {attempt.backup_id} is deleted: {removed.objects} objects, {removed.bytes:,} bytes."
-    result_console().print(said, markup=False, soft_wrap=True)
+    message = f"Backup {attempt.backup_id} is deleted: {removed.objects} objects, {removed.bytes:,} bytes."
+    result_console().print(message, markup=False, soft_wrap=True)
 
 
-def _rules(at: Opened, scope: Scope, versions: Versions | None) -> PruneRequest:
-    catalogs, versions = catalog_files.load_catalogs(at.settings.catalogs), versions or at.settings.prune_versions
-    return plan.prune_request(scope, catalogs, at.actor, versions)
+def _rules(installation: Opened, scope: Scope, versions: Versions | None) -> PruneRequest:
+    settings = installation.settings
+    catalogs = catalog_files.load_catalogs(settings.catalogs)
+    return plan.prune_request(scope, catalogs, installation.actor, versions or settings.prune_versions)

@@ -112,15 +112,15 @@ def check(
     if backup is None:
         _print_holders(settings)
         return
-    found = _checked(backup, settings, catalog, store)
+    checked = _checked(backup, settings, catalog, store)
     if as_json:
-        print_json(found)
+        print_json(checked)
         return
-    if found.opened_by is None:
-        print_line(f"Backup {found.backup_id} is not encrypted.")
+    if checked.opened_by is None:
+        print_line(f"Backup {checked.backup_id} is not encrypted.")
         return
-    print_line(f"The key of {found.opened_by} opens backup {found.backup_id}.")
-    note_console().print(f"It is encrypted to: {', '.join(found.recipients)}")
+    print_line(f"The key of {checked.opened_by} opens backup {checked.backup_id}.")
+    note_console().print(f"It is encrypted to: {', '.join(checked.recipients)}")
 
 
 def _with_identity(settings: Settings, identity: Path | None) -> Settings:
@@ -140,6 +140,6 @@ def _print_holders(settings: Settings) -> None:
 
 def _checked(backup: str, settings: Settings, catalog: str | None, store: Which) -> KeyCheck:
     cipher = stores.open_cipher(settings)
-    with opened(catalog) as at:
-        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
-        return download.check_key(attempt, at.store(store), cipher, at.audit())
+    with opened(catalog) as installation:
+        attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
+        return download.check_key(attempt, installation.store(store), cipher, installation.audit())

@@ -58,8 +58,8 @@ def audit(
 
     Exit codes: 0 shown; 1 the ledger can not be read; 2 wrong request; 10 there is no such backup.
     """
-    with opened(catalog) as at:
-        events = at.ledger.audits(_wanted(backup, at.ledger, catalog), limit=limit)
+    with opened(catalog) as installation:
+        events = installation.ledger.audits(_wanted(backup, installation.ledger, catalog), limit=limit)
     if as_json:
         print_json(events)
     else:
@@ -102,15 +102,15 @@ def list_backups(
     Exit codes: 0 listed, also when there is nothing to list; 1 the ledger can not be read; 2 wrong request; 10 nothing
     was ever set up here.
     """
-    with opened(catalog) as at:
-        rows = at.ledger.list(scope=named_scope(catalog), status=status or (), limit=limit)
-        copies = at.ledger.copies.list(scope=named_scope(catalog))
-        undelivered, now = len(at.ledger.outbox.list()), at.clock()
+    with opened(catalog) as installation:
+        rows = installation.ledger.list(scope=named_scope(catalog), status=status or (), limit=limit)
+        copies = installation.ledger.copies.list(scope=named_scope(catalog))
+        undelivered, now = len(installation.ledger.outbox.list()), installation.clock()
     if as_json:
         print_json([attempt_json(row, copies) for row in rows])
         return
 
-    second = at.settings.second_store
+    second = installation.settings.second_store
     draw(backups_document(rows, now, copies, second.rstrip("/") if second else None))
     if undelivered:
         note_console().print(f"Alerts that did not reach people: {undelivered}. `backup-pipeline alerts` lists them.")
@@ -135,12 +135,12 @@ def show(
 
     Exit codes: 0 shown; 1 the ledger can not be read; 2 that is no backup id; 10 there is no such backup.
     """
-    with opened(catalog) as at:
-        attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
-        audits = list(reversed(at.ledger.audits(attempt.backup_id)))
-        copies = at.ledger.copies.list(backup_id=attempt.backup_id)
-        manifest, problem = _manifest(at, attempt)
-        now = at.clock()
+    with opened(catalog) as installation:
+        attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
+        audits = list(reversed(installation.ledger.audits(attempt.backup_id)))
+        copies = installation.ledger.copies.list(backup_id=attempt.backup_id)
+        manifest, problem = _manifest(installation, attempt)
+        now = installation.clock()
     if as_json:
         described = manifest.model_dump(mode="json") if manifest else None
         rows = {"backup": attempt_json(attempt), "copies": [copy_json(copy) for copy in copies]}
@@ -150,9 +150,9 @@ def show(
     draw(backup_document(attempt, manifest, problem, audits, now, copies))
 
 
-def _manifest(at: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:
+def _manifest(installation: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:
     """The manifest, or why there is none to be had: what the ledger knows is worth showing all the same."""
     try:
-        return browse.stored_manifest(attempt, at.store()), None
+        return browse.stored_manifest(attempt, installation.store()), None
     except BackupError as error:
         return None, error.what

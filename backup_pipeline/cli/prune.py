@@ -54,19 +54,24 @@ def prune(
     it is locked, versioned or may not be deleted, and each object is told; 10 there is no such catalog; 11 somebody
     else writes the catalog; 21 the clock is wrong, or that of a backup was.
     """
-    with opened() as at:
-        requests = _requests(at, catalog, versions)
+    with opened() as installation:
+        requests = _requests(installation, catalog, versions)
         plans, reports = operations_prune.prune_catalog(
-            requests, at.ports, confirmed=confirm, show=lambda plan: None if as_json else draw(plan_document(plan))
+            requests,
+            installation.ports,
+            confirmed=confirm,
+            show=lambda plan: None if as_json else draw(plan_document(plan)),
         )
     if as_json:
         print_json({"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]})
     _end(plans, reports, str(requests[0].scope), told=as_json)
 
 
-def _requests(at: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:
+def _requests(installation: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:
     return prune_plan.prune_requests(
-        chosen_catalog(at.settings, name), at.actor, versions or at.settings.prune_versions
+        chosen_catalog(installation.settings, name),
+        installation.actor,
+        versions or installation.settings.prune_versions,
     )
 
 
@@ -80,7 +85,7 @@ def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: st
     partial = [report for report in reports if report.partial]
     if partial:
         raise partial[0].error()
-    locked = [left for plan in plans for found in plan.locked.values() for left in found]
+    locked = [kept for plan in plans for versions in plan.locked.values() for kept in versions]
     if locked and not reports:
         what = f"{len(locked)} objects could not be removed now. {locked[0].key}: {locked[0].message}"
         raise PartialError(what, do=locked[0].do)

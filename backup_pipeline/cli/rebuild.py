@@ -92,14 +92,14 @@ def rebuild(
 
 
 def _request(
-    at: Opened, catalog: str | None, accepted: Sequence[str], store: Which
+    installation: Opened, catalog: str | None, accepted: Sequence[str], store: Which
 ) -> operations_rebuild.RebuildRequest:
     return operations_rebuild.RebuildRequest(
-        actor=at.actor,
+        actor=installation.actor,
         scope=named_scope(catalog),
-        catalogs=catalogs.load_catalogs(at.settings.catalogs),
+        catalogs=catalogs.load_catalogs(installation.settings.catalogs),
         from_second=store == SECOND,
-        seals=bool(stores.open_seal_keys(at.settings).accepted),
+        seals=bool(stores.open_seal_keys(installation.settings).accepted),
         accepted=frozenset(accepted),
     )
 

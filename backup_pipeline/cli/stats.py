@@ -66,8 +66,8 @@ def stats(
     if prometheus:
         _print_metrics()
         return
-    with opened(catalog) as at:
-        gathered = _gathered(at, catalog, days, measure=measure)
+    with opened(catalog) as installation:
+        gathered = _gathered(installation, catalog, days, measure=measure)
     if as_json:
         print_json(gathered)
     elif gathered:
@@ -76,35 +76,35 @@ def stats(
         draw(document(line("There are no backups to count.")))
 
 
-def _gathered(at: Opened, wanted: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
-    now = at.clock()
-    rows = operations_stats.counted_rows(at.ledger, scope=named_scope(wanted), now=now, days=days)
+def _gathered(installation: Opened, name: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
+    now = installation.clock()
+    rows = operations_stats.counted_rows(installation.ledger, scope=named_scope(name), now=now, days=days)
     scopes = sorted({row.scope for row in rows if row.status is not Status.EXPECTED}, key=str)
-    if wanted is not None and not scopes:
-        message = f"There is no backup of catalog {wanted}."
+    if name is not None and not scopes:
+        message = f"There is no backup of catalog {name}."
         raise NotFoundError(message, do="`backup-pipeline stats` without --catalog shows those that have backups.")
-    declared = _declared(at)
-    found = [
+    declared = _declared(installation)
+    counted = [
         operations_stats.catalog_statistics(rows, scope, declared.get(str(scope)), now=now, days=days)
         for scope in scopes
     ]
     return (
         [
-            replace(statistics, stored=operations_stats.stored_bytes(at.store(), scope))
-            for statistics, scope in zip(found, scopes, strict=True)
+            replace(statistics, stored=operations_stats.stored_bytes(installation.store(), scope))
+            for statistics, scope in zip(counted, scopes, strict=True)
         ]
         if measure
-        else found
+        else counted
     )
 
 
-def _declared(at: Opened) -> dict[str, Catalog]:
-    return catalogs.load_catalogs(at.settings.catalogs)
+def _declared(installation: Opened) -> dict[str, Catalog]:
+    return catalogs.load_catalogs(installation.settings.catalogs)
 
 
 def _print_metrics() -> None:
-    with opened() as at:
-        text = operations_stats.prometheus_text(ports.metrics_now(at.settings, at.ledger))
+    with opened() as installation:
+        text = operations_stats.prometheus_text(ports.metrics_now(installation.settings, installation.ledger))
     sys.stdout.write(text)
 
 
@@ -137,9 +137,12 @@ def calendar(
 
 
 def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:
-    with opened() as at:
-        now = at.clock()
-        return [browse.calendar_of(catalog, at.ledger, now, days=days) for catalog in ports.watched(at.settings, names)]
+    with opened() as installation:
+        now = installation.clock()
+        return [
+            browse.calendar_of(catalog, installation.ledger, now, days=days)
+            for catalog in ports.watched(installation.settings, names)
+        ]
 
 
 def _plain(calendar: Calendar) -> dict[str, object]:

@@ -72,9 +72,9 @@ def serve(
     Exit codes: 0 stopped by Ctrl-C; 1 the ledger can not be opened; 2 wrong request, or the port is taken.
     """
     processes.refuse_taken_port(host, port)
-    with opened() as at:
+    with opened() as installation:
         note_console().print(f"Freshness: http://{host}:{port}/healthz/freshness  (Ctrl-C stops)", markup=False)
-        app.serve_console(at.settings, at.ledger, host, port)
+        app.serve_console(installation.settings, installation.ledger, host, port)
 
 
 def up(
@@ -108,20 +108,20 @@ def up(
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    settings, at = invoked_settings(), processes.Addresses(host, port, console_port)
+    settings, addresses = invoked_settings(), processes.Addresses(host, port, console_port)
     embedded.check_settings(settings)
-    with processes.only_one(settings.home, {"ui": at.ui}) as lock:
-        at.check_free()
+    with processes.only_one(settings.home, {"ui": addresses.ui}) as lock:
+        addresses.check_free()
         with embedded.prepared(settings, tell) as ready:
             tell("Starting Dagster.")
-            started = processes.Up(at, settings.home, lock)
+            started = processes.Up(addresses, settings.home, lock)
             processes.run_dagster(started, tell, lambda: tell("\n".join(_summary(started, ready))))
 
 
 def _summary(up: Up, settings: Settings) -> Iterator[str]:
     """What a person wants to know of what runs now."""
-    yield f"Dagster UI   {up.at.ui}"
-    yield f"Health       {up.at.console}/healthz/freshness, and {up.at.console}/metrics for Prometheus"
+    yield f"Dagster UI   {up.addresses.ui}"
+    yield f"Health       {up.addresses.console}/healthz/freshness, and {up.addresses.console}/metrics for Prometheus"
     yield f"Logs         {up.logs}: code, web, daemon, console"
     yield from _catalogs(settings)
     yield "Stop         Ctrl-C stops everything"
@@ -130,14 +130,14 @@ def _summary(up: Up, settings: Settings) -> Iterator[str]:
 def _catalogs(settings: Settings) -> Iterator[str]:
     try:
         with ports.open_ledger(settings) as ledger:
-            stands = due.look_at_all(ports.watched(settings), ports.ports_over(ledger, settings))
+            states = due.look_at_all(ports.watched(settings), ports.ports_over(ledger, settings))
     except BackupError as error:
         yield f"Backups      not known: {error.what}"
         return
-    yield from (f"Backups      {_stand(one)}" for one in stands)
+    yield from (f"Backups      {_state(freshness)}" for freshness in states)
 
 
-def _stand(one: Freshness) -> str:
-    newest = f"newest {age(one.newest_at, one.at)}" if one.newest_at else "none yet"
-    following = f"next {one.next_due:%Y-%m-%d %H:%M} UTC" if one.next_due else "no schedule"
-    return f"{one.catalog}: {newest}, {following}" + (", OVERDUE" if one.overdue else "")
+def _state(freshness: Freshness) -> str:
+    newest = f"newest {age(freshness.newest_at, freshness.at)}" if freshness.newest_at else "none yet"
+    following = f"next {freshness.next_due:%Y-%m-%d %H:%M} UTC" if freshness.next_due else "no schedule"
+    return f"{freshness.catalog}: {newest}, {following}" + (", OVERDUE" if freshness.overdue else "")

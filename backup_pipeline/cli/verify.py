@@ -80,9 +80,9 @@ def verify(  # noqa: PLR0913  # options are arguments to Typer
     is older than its schedule allows.
     """
     request = _request(level, sample, seed, max_duration)
-    with opened(catalog) as at:
-        attempt, report = _verified(at, backup, catalog, request, store)
-        stale = _stale(at, attempt) if backup == "latest" else None
+    with opened(catalog) as installation:
+        attempt, report = _verified(installation, backup, catalog, request, store)
+        stale = _stale(installation, attempt) if backup == "latest" else None
     if as_json:
         print_json({**report.as_json(), "stale": stale.what if stale else None})
     else:
@@ -115,23 +115,23 @@ def _request(
 
 
 def _verified(
-    at: Opened, backup: str, catalog: str | None, request: VerifyRequest, store: Which
+    installation: Opened, backup: str, catalog: str | None, request: VerifyRequest, store: Which
 ) -> tuple[Attempt, VerifyReport]:
-    attempt = browse.find_backup(backup, at.ledger, catalog=catalog)
+    attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
     with shown_progress(note_console()) as progress:
-        ports = replace(at.ports, store=at.store(store), progress=progress)
+        ports = replace(installation.ports, store=installation.store(store), progress=progress)
         verify_one = copy.verify_copy if store == "second" else operations_verify.verify_attempt
-        return attempt, verify_one(attempt, request, ports, actor=at.actor)
+        return attempt, verify_one(attempt, request, ports, actor=installation.actor)
 
 
-def _stale(at: Opened, attempt: Attempt) -> StaleError | None:
+def _stale(installation: Opened, attempt: Attempt) -> StaleError | None:
     """Whether the newest backup is too old; a catalog that is not there any more promises nothing."""
     try:
-        catalog = catalogs.load_catalogs(at.settings.catalogs)[str(attempt.scope)]
+        catalog = catalogs.load_catalogs(installation.settings.catalogs)[str(attempt.scope)]
     except (CatalogError, KeyError) as error:
-        why = error.what if isinstance(error, BackupError) else f"it is not in {at.settings.catalogs}."
+        why = error.what if isinstance(error, BackupError) else f"it is not in {installation.settings.catalogs}."
         note_console().print(
             f"Whether it is new enough is not known: the catalog {attempt.scope} can not be read: {why}"
         )
         return None
-    return staleness(catalog, attempt.created_at, at.clock())
+    return staleness(catalog, attempt.created_at, installation.clock())

@@ -74,8 +74,8 @@ def remove_events(instance: dg.DagsterInstance, run: OldRun) -> int:
     removed = 0
     for place in _places(storage, run.run_id):
         with place as connection:
-            gone = sa.delete(SqlEventLogStorageTable).where(_removable(run.run_id, went_well=run.went_well))
-            removed += connection.execute(gone).rowcount
+            deletion = sa.delete(SqlEventLogStorageTable).where(_removable(run.run_id, went_well=run.went_well))
+            removed += connection.execute(deletion).rowcount
     if isinstance(storage, SqliteEventLogStorage):
         _shrink(Path(storage.path_for_shard(run.run_id)))
     return removed
@@ -99,8 +99,8 @@ def _counted(storage: SqlEventLogStorage, run_id: str, *, went_well: bool) -> tu
     events = size = 0
     for place in _places(storage, run_id):
         with place as connection:
-            found = connection.execute(query.where(_removable(run_id, went_well=went_well))).one()
-            events, size = events + found[0], size + found[1]
+            row = connection.execute(query.where(_removable(run_id, went_well=went_well))).one()
+            events, size = events + row[0], size + row[1]
     return events, size
 
 

@@ -112,5 +112,7 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     ) -> Iterator[tuple["TargetDatabase", Ports]]:
         """The target of a restore, and the ports of one that reads `store`. Nothing connects before it is used."""
         progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
-        with restore.open_restore(self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store) as it:
-            yield it
+        with restore.open_restore(
+            self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store
+        ) as access:
+            yield access

@@ -56,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--workspace", required=True, type=Path)
     parser.add_argument("--code-socket", required=True, type=Path)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with suppress(KeyboardInterrupt):
-        serve_ui(Settings(), given.host, given.port, given.workspace, given.code_socket)
+        serve_ui(Settings(), options.host, options.port, options.workspace, options.code_socket)
 
 
 def _wait_for(code_socket: Path) -> None:

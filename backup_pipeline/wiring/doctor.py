@@ -73,8 +73,8 @@ def disks(settings: Settings, catalogs: Sequence[Catalog], ledger: Ledger, store
     places = {"the work directory": str(work_dir(settings)), "the store": store}
     for name, place in places.items():
         if place is not None:
-            there = _existing(Path(place))
-            yield judge_room("disk", f"{name} ({place})", shutil.disk_usage(there).free, newest)
+            folder = _existing(Path(place))
+            yield judge_room("disk", f"{name} ({place})", shutil.disk_usage(folder).free, newest)
 
 
 def _newest_bytes(catalogs: Sequence[Catalog], ledger: Ledger) -> int | None:
@@ -167,8 +167,8 @@ def _source(settings: Settings, catalog: Catalog) -> Iterator[Line]:
     topic = f"source {catalog.catalog}"
     url = source_url(settings, catalog.catalog)
     facts = examine_source(url, utc_now, connect_timeout_s=settings.connect_timeout_s)
-    wanted = [".".join(catalog.relation_of(name)) for name in catalog.tables]
-    yield from judge_source(topic, facts, wanted)
+    relations = [".".join(catalog.relation_of(name)) for name in catalog.tables]
+    yield from judge_source(topic, facts, relations)
     yield judge_clock(topic, "the source", facts.before, facts.now, facts.after)
     yield _dump(topic, settings, catalog)
     yield from _fit(topic, settings, catalog)
@@ -215,8 +215,8 @@ def _ledger(settings: Settings) -> Iterator[Line]:
     yield judge_clock("ledger", "the ledger", facts.before, facts.now, facts.after)
 
 
-def _store(topic: str, open_it: Callable[[], Store], *, locks: bool) -> Iterator[Line]:
-    store = open_it()
+def _store(topic: str, open_store: Callable[[], Store], *, locks: bool) -> Iterator[Line]:
+    store = open_store()
     yield from Trial(topic, store, utc_now, token_hex(6), bucket_of(store), locks).run()
 
 

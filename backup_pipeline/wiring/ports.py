@@ -42,11 +42,11 @@ from backup_pipeline.wiring.addresses import (
 )
 from backup_pipeline.wiring.folders import close_folders
 from backup_pipeline.wiring.stores import (
-    made_later,
     noted_in,
     open_formats,
     open_second,
     open_settings_store,
+    opened_later,
     s3_settings,
     the_second,
 )
@@ -120,7 +120,7 @@ def open_ports(
     people are alerted.
     """
     with ExitStack() as opened:
-        ledger = made_later(lambda: opened.enter_context(open_ledger(settings)))
+        ledger = opened_later(lambda: opened.enter_context(open_ledger(settings)))
         yield ports_over(ledger, settings, catalog, s3=s3, progress=progress)
 
 
@@ -137,9 +137,9 @@ def ports_over(
     close_folders(settings)
     clock, used = LedgerClock(ledger), noted_in(ledger)
     return Ports(
-        source=made_later(lambda: open_source(settings, catalog or settings.catalog)),
-        formats=made_later(lambda: open_formats(settings)),
-        store=made_later(
+        source=opened_later(lambda: open_source(settings, catalog or settings.catalog)),
+        formats=opened_later(lambda: open_formats(settings)),
+        store=opened_later(
             lambda: the_second(settings, used).store if store == SECOND else open_settings_store(settings, s3, used)
         ),
         ledger=ledger,

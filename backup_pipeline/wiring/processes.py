@@ -57,8 +57,8 @@ class Child:
                 # The child keeps its descriptor, which writes at the end, wherever that then is.
                 before = self.log.with_suffix(".log.1")
                 before.unlink(missing_ok=True)
-                with _appending(before) as kept:
-                    os.write(kept, self.log.read_bytes()[-_LOG_LIMIT:])
+                with _appending(before) as former:
+                    os.write(former, self.log.read_bytes()[-_LOG_LIMIT:])
                 os.truncate(self.log, 0)
 
 
@@ -217,9 +217,9 @@ def only_one(home: Path, about: Mapping[str, Any]) -> Iterator[int]:
 
 def _read(descriptor: int) -> Mapping[str, Any]:
     with suppress(ValueError):
-        found = json.loads(os.pread(descriptor, 4096, 0))
-        if isinstance(found, dict):
-            return found
+        record = json.loads(os.pread(descriptor, 4096, 0))
+        if isinstance(record, dict):
+            return record
     return {}
 
 
@@ -288,7 +288,7 @@ class Addresses:
 class Up:
     """Where `up` runs: its addresses, its home, and the descriptor of the home's lock."""
 
-    at: Addresses
+    addresses: Addresses
     home: Path
     lock: int
 
@@ -304,16 +304,16 @@ def run_dagster(up: Up, tell: Callable[[str], None], ready: Callable[[], None]) 
     `ready` is called when the UI answers. BackupError when one of them ends by itself, but for the code server, which
     is started again.
     """
-    stop, at = threading.Event(), up.at
+    stop, addresses = threading.Event(), up.addresses
     with _signals(stop), _code_socket(up.home) as (socket_path, workspace), family(up.logs, up.lock) as running:
         if (server := running_server(up.home / "postgres")) is not None and server.owner == os.getpid():
             running.guard(server.pid)
         code = running.start(CODE, _code_command(socket_path), whole_group=True)
-        running.start(CONSOLE, _console_command(at))
-        running.start(WEB, _web_command(at, workspace, socket_path))
+        running.start(CONSOLE, _console_command(addresses))
+        running.start(WEB, _web_command(addresses, workspace, socket_path))
         if _wait(running, stop, lambda: listens(socket_path), "The code server does not answer"):
             running.start(DAEMON, [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)])
-            if _wait(running, stop, lambda: _answers(f"{at.ui}/server_info"), f"{at.ui} does not answer"):
+            if _wait(running, stop, lambda: _answers(f"{addresses.ui}/server_info"), f"{addresses.ui} does not answer"):
                 ready()
                 _watch(running, code, stop, tell)
         ended = [child for child in running.children if child.ended is not None]
@@ -361,8 +361,8 @@ def _ended_by_itself(child: Child) -> BackupError:
 
 def _last_words(child: Child, lines: int = 8) -> str:
     with suppress(OSError):
-        said = child.log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
-        return "\nIts last words:\n" + "\n".join(f"  {line}" for line in said[-lines:]) if said else ""
+        lines_of_log = child.log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
+        return "\nIts last words:\n" + "\n".join(f"  {line}" for line in lines_of_log[-lines:]) if lines_of_log else ""
     return ""
 
 
@@ -372,13 +372,13 @@ def _code_command(socket_path: Path) -> Sequence[str]:
     return [sys.executable, "-m", "dagster", "code-server", "start", "-m", "backup_pipeline.definitions", *where]
 
 
-def _web_command(at: Addresses, workspace: Path, socket_path: Path) -> Sequence[str]:
-    where = ["--host", at.host, "--port", str(at.port), "--workspace", str(workspace)]
+def _web_command(addresses: Addresses, workspace: Path, socket_path: Path) -> Sequence[str]:
+    where = ["--host", addresses.host, "--port", str(addresses.port), "--workspace", str(workspace)]
     return [sys.executable, "-m", "backup_pipeline.orchestration.web_server", *where, "--code-socket", str(socket_path)]
 
 
-def _console_command(at: Addresses) -> Sequence[str]:
-    where = ["--host", at.host, "--port", str(at.console_port)]
+def _console_command(addresses: Addresses) -> Sequence[str]:
+    where = ["--host", addresses.host, "--port", str(addresses.console_port)]
     return [sys.executable, "-m", "backup_pipeline.cli", "serve", *where]
 
 

@@ -45,8 +45,8 @@ def lock_of(prefix: str, mode: str | None, days: int | None, url: str) -> Lock |
     if mode is None and days is None:
         return None
     if mode is None or days is None:
-        there, missing = ("DAYS", "MODE") if mode is None else ("MODE", "DAYS")
-        message = f"{prefix}_{there} is set, but {prefix}_{missing} is not."
+        present, missing = ("DAYS", "MODE") if mode is None else ("MODE", "DAYS")
+        message = f"{prefix}_{present} is set, but {prefix}_{missing} is not."
         raise SettingsError(message, do="Set both: a mode, governance or compliance, and a number of days. Or neither.")
     if not url.startswith("s3://"):
         message = f"{prefix}_MODE is set, but only a store in S3 can lock objects; this one is not."
@@ -62,17 +62,17 @@ class _Later:
 
     def __init__(self, make: Callable[[], object]) -> None:
         self._make = make
-        self._made: object | None = None
+        self._port: object | None = None
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         with self._lock:
-            if self._made is None:
-                self._made = self._make()
-        return getattr(self._made, name)
+            if self._port is None:
+                self._port = self._make()
+        return getattr(self._port, name)
 
 
-def made_later(make: Callable[[], T]) -> T:
+def opened_later(make: Callable[[], T]) -> T:
     """What `make` makes, made when it is used: what is not used loads no clients and complains of no settings."""
     return cast(T, _Later(make))
 
@@ -238,7 +238,7 @@ def open_second(settings: Settings) -> Second | None:
     One whose settings are wrong says so when it is used.
     """
     url = settings.second_store
-    return Second(redact_url(url).rstrip("/"), made_later(lambda: retrying(plain_second(settings)))) if url else None
+    return Second(redact_url(url).rstrip("/"), opened_later(lambda: retrying(plain_second(settings)))) if url else None
 
 
 def the_second(settings: Settings, used: KeyUsed | None = None) -> Second:

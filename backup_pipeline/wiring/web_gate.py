@@ -215,8 +215,8 @@ async def _refuse(scope: Scope, send: Send, refused: Refusal) -> None:
 def _closed(send: Send) -> Send:
     async def closed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            there = {name.lower() for name, _ in message.get("headers", ())}
-            more = [(name, value) for name, value in _CLOSED if name not in there]
+            present = {name.lower() for name, _ in message.get("headers", ())}
+            more = [(name, value) for name, value in _CLOSED if name not in present]
             message = {**message, "headers": [*message.get("headers", ()), *more]}
         await send(message)
 
