@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import CatalogError, NotFoundError
-from backup_pipeline.core.retention.rules import ManualRule, Retention, Rule
+from backup_pipeline.core.retention import ManualRule, Retention, Rule
 
 Loc = tuple[str, ...]
 _MOST_BYTES = 8 << 20

@@ -10,7 +10,7 @@ import typer
 from backup_pipeline.cli.options import Backup, FromStore, OfCatalog, Opened, moment, opened, parse_duration, print_line
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.layout import Rendering
-from backup_pipeline.core.restore.model import Which
+from backup_pipeline.core.restore import Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import note_console
 

@@ -9,7 +9,7 @@ import typer
 
 from backup_pipeline.cli.options import FromStore, OfCatalog, invoked_settings, opened, print_json, print_line
 from backup_pipeline.core.errors import DecryptError
-from backup_pipeline.core.restore.model import Which
+from backup_pipeline.core.restore import Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import note_console
 

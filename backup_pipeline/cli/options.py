@@ -18,7 +18,7 @@ import typer
 
 from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, UsageError
-from backup_pipeline.core.restore.model import FIRST, SECOND, Which
+from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.core.retention.prune import Versions
 from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.text import acts

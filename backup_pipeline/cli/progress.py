@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from backup_pipeline.core.ports.people import (
+from backup_pipeline.core.ports import (
     BytesMoved,
     Event,
     PageWritten,

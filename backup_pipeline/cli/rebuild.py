@@ -18,7 +18,7 @@ from backup_pipeline.cli.options import (
 )
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.names import parse_backup_id
-from backup_pipeline.core.restore.model import SECOND, Which
+from backup_pipeline.core.restore import SECOND, Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.health import rebuild_document
 from backup_pipeline.presentation.terminal import draw, note_console, result_console

@@ -11,7 +11,7 @@ from backup_pipeline.cli.options import Backup, FromStore, OfCatalog, Opened, op
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
-from backup_pipeline.core.restore.model import Which
+from backup_pipeline.core.restore import Which
 from backup_pipeline.core.verification import Level, VerifyReport, parse_sample
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console

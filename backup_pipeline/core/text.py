@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.restore.model import Name
+    from backup_pipeline.core.restore import Name
 
 
 _JOINERS = "\u200c\u200d"

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.plans import type_name
-from backup_pipeline.core.restore.model import Name, PlainColumn, PlainTable
+from backup_pipeline.core.restore import Name, PlainColumn, PlainTable
 from backup_pipeline.core.restore.recovery import Lines, RecoveredSequence, RecoveredTable, Recovery, recovery
 from backup_pipeline.core.text import full_name_sql, name_sql, text_sql, visible
 

@@ -17,7 +17,7 @@ from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.retention.rules import expiry
+from backup_pipeline.core.retention import expiry
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.alerting import tell_success
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual, unusual_by_shape

@@ -25,9 +25,8 @@ from backup_pipeline.core.manifest.outline import (
     read_outline,
 )
 from backup_pipeline.core.names import MOST_DOCUMENT, Kind, parse_backup_id, whole
-from backup_pipeline.core.ports import Formats, Ledger, Store
-from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
-from backup_pipeline.core.restore.model import FIRST, Which
+from backup_pipeline.core.ports import BytesMoved, Formats, Ledger, Progress, StageStarted, Store
+from backup_pipeline.core.restore import FIRST, Which
 from backup_pipeline.core.schedule import day_end, local_date
 from backup_pipeline.core.scope import parse_scope
 from backup_pipeline.core.verification import has_failed

@@ -35,8 +35,7 @@ from backup_pipeline.core.manifest import (
     seal,
 )
 from backup_pipeline.core.names import bundle_template, local_name
-from backup_pipeline.core.ports import Ports, Store
-from backup_pipeline.core.ports.people import BytesMoved, StageStarted
+from backup_pipeline.core.ports import BytesMoved, Ports, StageStarted, Store
 from backup_pipeline.core.restore.dump import dump_problem
 from backup_pipeline.core.restore.plan import broken_warnings
 from backup_pipeline.core.schedule import differing

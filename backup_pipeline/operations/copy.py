@@ -23,8 +23,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
-from backup_pipeline.core.ports import Ports, Second, Store
-from backup_pipeline.core.ports.people import BytesMoved, StageStarted
+from backup_pipeline.core.ports import BytesMoved, Ports, Second, StageStarted, Store
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, VerifyReport, newly_verified
 from backup_pipeline.operations.alerting import tell

@@ -20,8 +20,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.manifest.outline import Outline, hidden
 from backup_pipeline.core.names import MOST_DOCUMENT, whole
-from backup_pipeline.core.ports import Clock, Formats, Ledger, Store
-from backup_pipeline.core.ports.people import Progress, Silence, StageStarted
+from backup_pipeline.core.ports import Clock, Formats, Ledger, Progress, Silence, StageStarted, Store
 from backup_pipeline.operations.browse import (
     bundle_place,
     check_bytes,

@@ -34,8 +34,17 @@ from backup_pipeline.core.names import local_name
 from backup_pipeline.core.not_held import COUNTED, NotHeld, not_held, uncertain
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan, NotNativeError, TablePlan
-from backup_pipeline.core.ports import Ports, Snapshot, Store, TableWriter
-from backup_pipeline.core.ports.people import PageWritten, StageStarted, TableFinished, TableStarted, Waiting
+from backup_pipeline.core.ports import (
+    PageWritten,
+    Ports,
+    Snapshot,
+    StageStarted,
+    Store,
+    TableFinished,
+    TableStarted,
+    TableWriter,
+    Waiting,
+)
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.schedule import check_difference
 from backup_pipeline.operations.attempts import Work

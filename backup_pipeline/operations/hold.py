@@ -17,7 +17,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ledger import MOVES, Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.retention.rules import objections, successors
+from backup_pipeline.core.retention import objections, successors
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import readers
 from backup_pipeline.operations.prune import Removal, Removed, catalog_lease, remove_backup, remove_copies

@@ -19,8 +19,7 @@ from backup_pipeline.core.copies import GIVEN_UP_AFTER, CopyStatus
 from backup_pipeline.core.errors import CanceledError, LeaseLostError, LedgerError
 from backup_pipeline.core.leases import Claim, Lease, LeaseStep, Reading, decide, described, held_error, lost_error
 from backup_pipeline.core.ledger import STALE_AFTER, Attempt
-from backup_pipeline.core.ports import Leases, Ledger, Ports, Snapshot, Source, Store, StoredObject
-from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.ports import Leases, Ledger, Ports, Progress, Snapshot, Source, Store, StoredObject
 from backup_pipeline.core.restore.requests import RestoreStatus
 
 LOOK_EVERY_S = 2.0

@@ -33,8 +33,8 @@ from backup_pipeline.core.rebuild import (
     row_of,
     with_dues,
 )
+from backup_pipeline.core.retention import expiry
 from backup_pipeline.core.retention.prune import Folder, sorted_folders
-from backup_pipeline.core.retention.rules import expiry
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification

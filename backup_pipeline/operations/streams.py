@@ -7,8 +7,7 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
-from backup_pipeline.core.ports import Store
-from backup_pipeline.core.ports.people import BytesMoved, Progress
+from backup_pipeline.core.ports import BytesMoved, Progress, Store
 
 T = TypeVar("T")
 _END = object()

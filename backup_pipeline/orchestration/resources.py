@@ -10,9 +10,8 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Progress, Silence
-from backup_pipeline.core.restore.model import FIRST, Which
+from backup_pipeline.core.ports import Ports, Progress, Silence
+from backup_pipeline.core.restore import FIRST, Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import S3Settings

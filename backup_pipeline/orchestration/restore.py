@@ -10,8 +10,8 @@ import dagster as dg
 from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
-from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.core.restore.model import RestorePlan, RestoreReport, TableReport
+from backup_pipeline.core.ports import Progress
+from backup_pipeline.core.restore import RestorePlan, RestoreReport, TableReport
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.operations.restore import Confirmation
 from backup_pipeline.operations.restore import restore as perform_restore

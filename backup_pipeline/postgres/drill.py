@@ -13,8 +13,8 @@ from psycopg.rows import dict_row
 from backup_pipeline.core.drill.definitions import EXTENSIONS_BY_LIST, Extension, ServerNeeds
 from backup_pipeline.core.drill.objects import DatabaseObjects, Insert, Inserted, NumberedTable, UniqueIndex
 from backup_pipeline.core.errors import TargetError
-from backup_pipeline.core.ports.people import Silence
-from backup_pipeline.core.restore.model import Name, TargetColumn
+from backup_pipeline.core.ports import Silence
+from backup_pipeline.core.restore import Name, TargetColumn
 from backup_pipeline.core.restore.tables import SequenceState
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, parse_endpoint

@@ -19,8 +19,7 @@ from backup_pipeline.core.doctor import DumpFacts, Release
 from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
 from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.core.ports import Page
-from backup_pipeline.core.ports.people import Progress, Silence, Waiting
+from backup_pipeline.core.ports import Page, Progress, Silence, Waiting
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.postgres.connection import Endpoint, Patience, Session, first_connection, parse_endpoint
 from backup_pipeline.postgres.dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import psycopg
 
 from backup_pipeline.core.errors import BackupError, CanceledError, LockedError
-from backup_pipeline.core.ports.people import Progress, Silence
-from backup_pipeline.core.restore.model import Name, RestorePlan, TableReport, TableRestore, TargetFacts
+from backup_pipeline.core.ports import Progress, Silence
+from backup_pipeline.core.restore import Name, RestorePlan, TableReport, TableRestore, TargetFacts
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, first_connection, parse_endpoint
 from backup_pipeline.postgres.restore.transaction import restore_in_transaction

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 
 from backup_pipeline.core.errors import BackupError, PreflightRefusedError, TargetError, TargetUnavailableError
-from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.relations import RelationKind
-from backup_pipeline.core.restore.model import Name, TargetColumn, TargetFacts, TargetReference, TargetRelation
+from backup_pipeline.core.restore import Name, TargetColumn, TargetFacts, TargetReference, TargetRelation
 from backup_pipeline.postgres.connection import Endpoint, UnsuitableConnectionError
 from backup_pipeline.postgres.errors import connection_lost, refusal_rule, refused_with, server_message, sqlstate_of
 from backup_pipeline.postgres.session import relation_sql

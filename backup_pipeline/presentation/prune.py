@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from backup_pipeline.core.retention import Verdict
 from backup_pipeline.core.retention.prune import Left, PrunePlan
-from backup_pipeline.core.retention.rules import Verdict
 from backup_pipeline.presentation.document import (
     Bytes,
     Checks,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     SECOND,
     Action,
     RemarkSeverity,

@@ -20,9 +20,8 @@ from backup_pipeline.core.comparison import Decoder
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.metrics import Metric
-from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports
-from backup_pipeline.core.ports.people import Progress, Silence
-from backup_pipeline.core.restore.model import FIRST, SECOND, Which
+from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports, Progress, Silence
+from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.connect import alive, this_owner

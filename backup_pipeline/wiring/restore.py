@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, SettingsError, UsageError
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.core.restore.model import FIRST, SECOND, RestorePlan, Which
+from backup_pipeline.core.ports import Ports, Progress
+from backup_pipeline.core.restore import FIRST, SECOND, RestorePlan, Which
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.restore import SafetyRequest, safety_backup

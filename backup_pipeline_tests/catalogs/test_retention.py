@@ -8,7 +8,7 @@ import pytest
 
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.errors import CatalogError
-from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.retention import Retention
 
 HEAD = "catalog: shop\ntimezone: Asia/Dhaka\ntables: {goods: }\n"
 

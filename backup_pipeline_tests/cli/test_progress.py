@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from backup_pipeline.cli.progress import shown_progress
-from backup_pipeline.core.ports.people import PageWritten, TableFinished, TableStarted, Waiting
+from backup_pipeline.core.ports import PageWritten, TableFinished, TableStarted, Waiting
 
 EVENTS = (
     TableStarted("customers", 2, "Customers & [friends]"),

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.retention.rules import Retention, RetentionBasis, Verdict, plan_retention
+from backup_pipeline.core.retention import Retention, RetentionBasis, Verdict, plan_retention
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification

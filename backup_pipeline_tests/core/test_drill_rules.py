@@ -11,8 +11,8 @@ from backup_pipeline.core.drill.compare import Pair, judged, with_other_program
 from backup_pipeline.core.drill.definitions import alone, constant, nullable, roles
 from backup_pipeline.core.drill.objects import DatabaseObjects, NumberedTable, UniqueIndex, inspected, planned_insert
 from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
+from backup_pipeline.core.restore import SchemaSteps, TargetColumn
 from backup_pipeline.core.restore.dump import Dump, DumpEntry, split_dump
-from backup_pipeline.core.restore.model import SchemaSteps, TargetColumn
 
 SNAPSHOT = {"id": "1", "taken_at": "2026-11-20T18:00:00Z", "lsn": "0/1", "server_version": "18", "database": "d"}
 REPORT = DrillReport("20261120T180000Z-full-1f3a9c2e", "shop", None, "level 3 (references)", 0)

@@ -10,8 +10,7 @@ from typing import Any
 
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Ports, Silence
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.stores import removals_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted, run
 from backup_pipeline_tests.restore.bench import back_up, everything
 

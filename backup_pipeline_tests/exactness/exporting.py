@@ -21,8 +21,7 @@ from backup_pipeline.core.layout import PartitionPlace, schema_key
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import FileEntry, TableEntry
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports import Formats, Ledger, Ports, Store
-from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.ports import Formats, Ledger, Ports, Progress, Silence, Store
 from backup_pipeline.core.relations import write_relation
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.formats.files import FileFormats

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import SourceError
-from backup_pipeline.core.ports.people import Event, PageWritten, TableStarted
+from backup_pipeline.core.ports import Event, PageWritten, TableStarted
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, catalog_of
 from backup_pipeline_tests.exactness.loading import assert_round_trip, session
 

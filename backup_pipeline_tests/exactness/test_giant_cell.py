@@ -9,8 +9,8 @@ import pytest
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.layout import Rendering
-from backup_pipeline.core.ports.people import Silence
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.ports import Silence
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import place_of

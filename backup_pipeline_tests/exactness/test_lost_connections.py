@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import CanceledError, SnapshotLostError
-from backup_pipeline.core.ports.people import Event, PageWritten
+from backup_pipeline.core.ports import Event, PageWritten
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, public
 from backup_pipeline_tests.exactness.loading import assert_round_trip, session

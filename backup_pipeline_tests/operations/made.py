@@ -13,8 +13,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Store
-from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Progress, Silence, Store
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.attempts import Request, Work, begin

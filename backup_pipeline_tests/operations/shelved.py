@@ -12,8 +12,8 @@ from backup_pipeline.core.layout import PartitionPlace, schema_key
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import PartitionRecord, StoredBundle, seal
 from backup_pipeline.core.ports import Ledger, Ports, Store, StoredObject
+from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.retention.prune import PrunePlan
-from backup_pipeline.core.retention.rules import Retention
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.prune import PruneReport, prune

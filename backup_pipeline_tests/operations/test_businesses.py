@@ -12,7 +12,7 @@ import pytest
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.rebuild import ChangeKind
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.retention.prune import Versions
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level

@@ -16,8 +16,7 @@ from backup_pipeline.core.errors import (
     UsageError,
     VerificationError,
 )
-from backup_pipeline.core.ports import Store
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Silence, Store
 from backup_pipeline.operations.download import AuditTrail, Destination, bundle_url, download_bundle
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import now

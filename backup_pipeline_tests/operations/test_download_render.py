@@ -31,8 +31,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.manifest import Manifest
-from backup_pipeline.core.ports import Formats, OpenBundle, Store
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Formats, OpenBundle, Silence, Store
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.browse import place_of

@@ -20,8 +20,7 @@ from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.core.ports import Second, TableWriter
-from backup_pipeline.core.ports.people import Event, Silence, StageStarted
+from backup_pipeline.core.ports import Event, Second, Silence, StageStarted, TableWriter
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.encrypted import EncryptedFormats

@@ -17,9 +17,9 @@ import pytest
 from backup_pipeline.core.errors import BackupError, StoreError, VerificationError
 from backup_pipeline.core.manifest import read_manifest, sealed, unsealed
 from backup_pipeline.core.names import MOST_DIRECTORY, MOST_DOCUMENT, MOST_PARTS
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Silence
+from backup_pipeline.core.restore import Mode, RestoreRequest
 from backup_pipeline.core.restore import dump as restore_tokens
-from backup_pipeline.core.restore.model import Mode, RestoreRequest
 from backup_pipeline.core.verification import Level
 from backup_pipeline.formats.bundle import BundleReader
 from backup_pipeline.formats.files import FileFormats

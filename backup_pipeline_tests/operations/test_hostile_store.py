@@ -21,10 +21,9 @@ from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import StoredBundle, sealed
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports import Second, Store
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Second, Silence, Store
 from backup_pipeline.core.rebuild import ChangeKind
-from backup_pipeline.core.restore.model import RestoreRequest
+from backup_pipeline.core.restore import RestoreRequest
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres

@@ -15,8 +15,7 @@ from backup_pipeline.core.alerts import Severity
 from backup_pipeline.core.errors import CanceledError, LeaseHeldError, LeaseLostError, LedgerUnavailableError
 from backup_pipeline.core.leases import LIFE, Claim
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.ports import Ports, Snapshot, Source
-from backup_pipeline.core.ports.people import Progress
+from backup_pipeline.core.ports import Ports, Progress, Snapshot, Source
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import failure_alert
 from backup_pipeline.operations.leases import HeldLease, guarded, lease_of, take

@@ -17,7 +17,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Status, seal_
 from backup_pipeline.core.manifest import StoredManifest, seal
 from backup_pipeline.core.ports import Ledger, Ports, Second, Store
 from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
-from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, depth_of
 from backup_pipeline.operations.browse import place_of

@@ -13,7 +13,7 @@ import pytest
 
 from backup_pipeline.core.errors import StoreDeniedError
 from backup_pipeline.core.ledger import Attempt, Status
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Silence
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.download import AuditTrail, Destination, download_bundle
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup

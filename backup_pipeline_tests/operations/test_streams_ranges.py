@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.ports.people import BytesMoved, Event, Silence
+from backup_pipeline.core.ports import BytesMoved, Event, Silence
 from backup_pipeline.operations.streams import Ranges
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore
 

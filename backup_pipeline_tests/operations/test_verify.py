@@ -9,8 +9,7 @@ import pytest
 from backup_pipeline.core.errors import NotFoundError, StoreUnavailableError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.manifest import Manifest, seal
-from backup_pipeline.core.ports import Store
-from backup_pipeline.core.ports.people import BytesMoved, Event
+from backup_pipeline.core.ports import BytesMoved, Event, Store
 from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
 from backup_pipeline_tests.actors import RAHIM

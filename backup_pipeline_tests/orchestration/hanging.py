@@ -23,7 +23,7 @@ from pathlib import Path
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core import leases
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup
 from backup_pipeline.settings import Settings
 from backup_pipeline_tests.actors import RAHIM

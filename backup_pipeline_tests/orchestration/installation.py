@@ -21,8 +21,7 @@ from backup_pipeline.catalogs import load_catalog, load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, read_manifest
-from backup_pipeline.core.ports import Store
-from backup_pipeline.core.ports.people import Progress, Silence
+from backup_pipeline.core.ports import Progress, Silence, Store
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.orchestration.definitions import assemble

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.core.ports.people import Event, StageStarted
+from backup_pipeline.core.ports import Event, StageStarted
 from backup_pipeline.core.text import url_secrets
 from backup_pipeline.orchestration.launch import RunResult
 from backup_pipeline_tests.alerts.servers import free_port
@@ -189,7 +189,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup
 from backup_pipeline.settings import Settings
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(Settings().work_dir)], check=True)

@@ -15,7 +15,7 @@ import pytest
 from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.restore.model import FIRST, SECOND, Mode, RestoreRequest, Which
+from backup_pipeline.core.restore import FIRST, SECOND, Mode, RestoreRequest, Which
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations import restore

@@ -15,7 +15,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports.people import Event, StageStarted
+from backup_pipeline.core.ports import Event, StageStarted
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.keys import CATALOG_TAG
 from backup_pipeline.wiring.ports import open_ports
@@ -164,7 +164,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup
 from backup_pipeline.settings import Settings
 from backup_pipeline_tests.actors import TESTER

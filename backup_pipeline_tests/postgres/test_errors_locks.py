@@ -13,7 +13,7 @@ import pytest
 
 from backup_pipeline.core.errors import SourceUnavailableError
 from backup_pipeline.core.planning import plan_table
-from backup_pipeline.core.ports.people import Event, TableStarted, Waiting
+from backup_pipeline.core.ports import Event, TableStarted, Waiting
 from backup_pipeline.postgres import errors as lock_watch
 from backup_pipeline.postgres.errors import first_words
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions

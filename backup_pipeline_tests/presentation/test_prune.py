@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.ports import StoredObject
+from backup_pipeline.core.retention import Verdict
 from backup_pipeline.core.retention.prune import DayVerdict, Debris, Folder, Left, PrunePlan, Unfinished, Why
-from backup_pipeline.core.retention.rules import Verdict
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.prune import PruneReport, Removed
 from backup_pipeline.presentation.markdown import markdown

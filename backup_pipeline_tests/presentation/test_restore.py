@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     Action,
     Mode,
     RemarkSeverity,

@@ -15,9 +15,8 @@ from backup_pipeline.core.catalog.draft import draft_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Progress, Silence
-from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestorePlan, RestoreReport, RestoreRequest
+from backup_pipeline.core.ports import Ports, Progress, Silence
+from backup_pipeline.core.restore import Mode, RemarkSeverity, RestorePlan, RestoreReport, RestoreRequest
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.postgres.source import PostgresSource

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup

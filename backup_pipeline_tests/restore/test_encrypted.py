@@ -9,7 +9,7 @@ import pytest
 
 from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.conftest import SHOP_SQL
 from backup_pipeline_tests.operations.vault import (

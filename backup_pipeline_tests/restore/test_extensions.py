@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.drill.rehearsing import backed_up
 from backup_pipeline_tests.restore.bench import back_up, back_up_catalog, one, refusals, rows, run

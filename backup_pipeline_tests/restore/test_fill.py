@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline_tests.restore.bench import Bench, back_up, one, refusals, rows, run, warnings
 
 KEYS = """

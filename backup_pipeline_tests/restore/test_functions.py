@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline_tests.drill.rehearsing import backed_up, drafted
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, rows, run, warnings

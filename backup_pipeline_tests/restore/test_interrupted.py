@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from backup_pipeline.core.errors import CanceledError, PreflightRefusedError, TargetError, TargetUnavailableError
-from backup_pipeline.core.ports.people import Event, PageWritten, StageStarted, TableFinished
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.ports import Event, PageWritten, StageStarted, TableFinished
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.postgres.target import PostgresTarget, PostgresTargetSession
@@ -94,7 +94,7 @@ def test_the_server_ends_the_session(shop: Bench, fresh_database: str, stage: st
 _CHILD = """
 import os, pickle, signal, sys
 from pathlib import Path
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.restore.bench import Bench

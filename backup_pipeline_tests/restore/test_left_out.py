@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline_tests.ledger.logins import as_login, new_login
 from backup_pipeline_tests.restore.bench import back_up_catalog, one, run, warnings
 from backup_pipeline_tests.restore.by_hand import unpacked

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.errors import LockedError, PreflightRefusedError
-from backup_pipeline.core.restore.model import Mode, RestoreReport
+from backup_pipeline.core.restore import Mode, RestoreReport
 from backup_pipeline.operations.restore.transfer import run_restore
 from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline_tests.restore.bench import SAFETY, Bench, back_up, everything, one, refusals, rows, run

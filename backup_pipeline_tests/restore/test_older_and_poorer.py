@@ -11,7 +11,7 @@ import pytest
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.errors import PreflightRefusedError
 from backup_pipeline.core.manifest import StoredManifest, seal
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.demo import create_isp
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.settings import BUILT_IN_CATALOGS

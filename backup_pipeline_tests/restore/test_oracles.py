@@ -8,7 +8,7 @@ import pytest
 
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.errors import PreflightRefusedError
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.demo import create_isp
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.restore.bench import back_up, back_up_catalog, everything, one, refusals, run

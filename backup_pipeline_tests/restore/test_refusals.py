@@ -18,8 +18,8 @@ from backup_pipeline.core.errors import (
     UsageError,
     VerificationError,
 )
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.restore.dump import Dump, DumpEntry
-from backup_pipeline.core.restore.model import Mode
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.restore.transfer import plan_restore
 from backup_pipeline.postgres.target import PostgresTarget

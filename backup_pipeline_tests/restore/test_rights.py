@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestorePlan
+from backup_pipeline.core.restore import Mode, RemarkSeverity, RestorePlan
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.postgres.target import PostgresTarget, TargetOptions

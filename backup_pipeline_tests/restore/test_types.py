@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline_tests.exactness.kinds import GROUPS, OUR_OWN_SQL
 from backup_pipeline_tests.exactness.test_types import fill
 from backup_pipeline_tests.restore.bench import back_up, dump, everything, run

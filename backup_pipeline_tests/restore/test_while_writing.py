@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backup_pipeline.core.errors import BackupError, LockedError
-from backup_pipeline.core.restore.model import Mode
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import bundle_place, stored_manifest
 from backup_pipeline.operations.restore import SafetyRequest, safety_backup

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports.people import Event, PageWritten
+from backup_pipeline.core.ports import Event, PageWritten
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.export import export_tables

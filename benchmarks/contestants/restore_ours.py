@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from backup_pipeline.core.restore.model import RestoreRequest
+from backup_pipeline.core.restore import RestoreRequest
 from backup_pipeline.operations.browse import find_backup
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.settings import Settings

@@ -18,7 +18,7 @@ from backup_pipeline.cli.options import (
     opened,
 )
 from backup_pipeline.core.errors import UsageError
-from backup_pipeline.core.restore.model import FIRST, Mode, RestoreReport, RestoreRequest
+from backup_pipeline.core.restore import FIRST, Mode, RestoreReport, RestoreRequest
 from backup_pipeline.lazy import lazily
 
 with lazily():

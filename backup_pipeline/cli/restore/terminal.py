@@ -13,9 +13,8 @@ from backup_pipeline.cli.options import Opened, print_json, print_line
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.cli.restore.command import RestoreOptions, same_command, undo_command
 from backup_pipeline.core.errors import RefusedError
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.core.restore.model import RestorePlan, RestoreRequest
+from backup_pipeline.core.ports import Ports, Progress
+from backup_pipeline.core.restore import RestorePlan, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, check_refusals
 from backup_pipeline.operations.browse import find_sound_backup
 from backup_pipeline.operations.restore import Confirmation, request_restore, restore

@@ -17,7 +17,7 @@ from backup_pipeline.core.catalog import rules
 from backup_pipeline.core.catalog.rules import BUNDLE, AnomalyKind, Through, parse_sheet_source
 from backup_pipeline.core.names import same_file, sheet_file
 from backup_pipeline.core.relations import RelationKind, split_relation
-from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.text import looks_secret
 
 __all__ = ["BUNDLE", "Anomalies", "Catalog", "Excluded", "Shrinkage", "TableSpec"]

@@ -13,8 +13,8 @@ from enum import StrEnum
 from itertools import pairwise
 
 from backup_pipeline.core.errors import BackupError, VerificationError
+from backup_pipeline.core.restore import Name
 from backup_pipeline.core.restore.dump import Dump, DumpEntry, Token
-from backup_pipeline.core.restore.model import Name
 
 _KINDS = frozenset(
     {

@@ -10,6 +10,7 @@ from backup_pipeline.core.drill import Amendment, DrillRemark
 from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.plans import type_name
+from backup_pipeline.core.restore import Mode, Name, RestoreRequest, TargetColumn, TargetFacts
 from backup_pipeline.core.restore.ddl import roles_of
 from backup_pipeline.core.restore.dump import (
     POST_DATA,
@@ -23,7 +24,6 @@ from backup_pipeline.core.restore.dump import (
     qualified_at,
     significant,
 )
-from backup_pipeline.core.restore.model import Mode, Name, RestoreRequest, TargetColumn, TargetFacts
 from backup_pipeline.core.restore.plan import with_broken_keys
 from backup_pipeline.core.restore.tables import place, source_of
 

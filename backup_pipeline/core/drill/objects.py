@@ -13,8 +13,8 @@ from typing import Protocol
 from backup_pipeline.core.drill import DrillFinding, DrillRemark, ObjectCount
 from backup_pipeline.core.drill.definitions import ServerNeeds
 from backup_pipeline.core.ports import Formats, RestoreTarget, Source, Store
+from backup_pipeline.core.restore import Name, SchemaSteps, TargetColumn
 from backup_pipeline.core.restore.dump import Dump, DumpEntry, Token, items
-from backup_pipeline.core.restore.model import Name, SchemaSteps, TargetColumn
 from backup_pipeline.core.restore.tables import SequenceState
 
 

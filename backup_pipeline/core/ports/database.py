@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from backup_pipeline.core.manifest import SnapshotEntry
     from backup_pipeline.core.plans import TablePlan
-    from backup_pipeline.core.ports.people import Progress
+    from backup_pipeline.core.ports import Progress
     from backup_pipeline.core.relations import Database, Relation
-    from backup_pipeline.core.restore.model import Name, RestorePlan, TableReport, TableRestore, TargetFacts
+    from backup_pipeline.core.restore import Name, RestorePlan, TableReport, TableRestore, TargetFacts
 
 
 @dataclass(frozen=True)

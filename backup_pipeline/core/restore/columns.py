@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from backup_pipeline.core.manifest import ColumnEntry, TableEntry
-from backup_pipeline.core.restore.dump import Dump, qualified_at, significant
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     LoadedColumn,
     Name,
     PlainColumn,
@@ -26,6 +25,7 @@ from backup_pipeline.core.restore.model import (
     TargetFacts,
     TargetRelation,
 )
+from backup_pipeline.core.restore.dump import Dump, qualified_at, significant
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """What a binary COPY begins with: its signature, no flags, no extension."""

@@ -13,8 +13,7 @@ from itertools import pairwise
 
 from backup_pipeline.core.manifest import OtherSequenceEntry
 from backup_pipeline.core.names import Kind
-from backup_pipeline.core.restore.dump import POST_DATA, Dump, DumpEntry, TokenKind
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     Action,
     Mode,
     Name,
@@ -25,6 +24,7 @@ from backup_pipeline.core.restore.model import (
     TableRestore,
     TargetFacts,
 )
+from backup_pipeline.core.restore.dump import POST_DATA, Dump, DumpEntry, TokenKind
 from backup_pipeline.core.restore.tables import TablesBasis
 
 _FUNCTIONS = {"FUNCTION", "PROCEDURE"}

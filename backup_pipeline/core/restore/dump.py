@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from backup_pipeline.core.names import MOST_SCHEMA, MOST_TOKENS
-from backup_pipeline.core.restore.model import Name, TargetColumn
+from backup_pipeline.core.restore import Name, TargetColumn
 from backup_pipeline.core.text import without_escapes
 
 # The order matters: a word swallows the dollars inside it, and what a quote begins ends with its own quote.

@@ -13,19 +13,7 @@ from backup_pipeline.core.comparison import pointings
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.relations import RelationKind
-from backup_pipeline.core.restore.columns import plain_remarks, plain_table
-from backup_pipeline.core.restore.ddl import (
-    beside,
-    create_roles_sql,
-    other_sequences,
-    reads_of,
-    roles_of,
-    schema_of,
-    search_path,
-    whole_schema,
-)
-from backup_pipeline.core.restore.dump import Dump, DumpEntry
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     Action,
     BrokenKey,
     Mode,
@@ -38,6 +26,18 @@ from backup_pipeline.core.restore.model import (
     TargetFacts,
     TargetReference,
 )
+from backup_pipeline.core.restore.columns import plain_remarks, plain_table
+from backup_pipeline.core.restore.ddl import (
+    beside,
+    create_roles_sql,
+    other_sequences,
+    reads_of,
+    roles_of,
+    schema_of,
+    search_path,
+    whole_schema,
+)
+from backup_pipeline.core.restore.dump import Dump, DumpEntry
 from backup_pipeline.core.restore.tables import Place, TablesBasis, chosen, decide, place, shared, source_of
 
 _NOT_VALID = " NOT VALID"

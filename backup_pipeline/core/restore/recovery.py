@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from backup_pipeline.core.manifest import Manifest, TableEntry
-from backup_pipeline.core.restore.columns import plain_table
-from backup_pipeline.core.restore.ddl import create_roles_sql, roles_of
-from backup_pipeline.core.restore.dump import Dump, DumpEntry, columns_of, refuse_commands, split_dump
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     LoadedColumn,
     Name,
     PlainTable,
@@ -19,6 +16,9 @@ from backup_pipeline.core.restore.model import (
     TableRestore,
     TargetFacts,
 )
+from backup_pipeline.core.restore.columns import plain_table
+from backup_pipeline.core.restore.ddl import create_roles_sql, roles_of
+from backup_pipeline.core.restore.dump import Dump, DumpEntry, columns_of, refuse_commands, split_dump
 from backup_pipeline.core.restore.plan import plan
 from backup_pipeline.core.restore.tables import TablesBasis, source_of
 

@@ -13,7 +13,7 @@ from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shr
 from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefusedError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
-from backup_pipeline.core.restore.model import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
+from backup_pipeline.core.restore import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import looks_secret
 

@@ -9,9 +9,7 @@ from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.layout import member_paths
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.relations import RelationKind
-from backup_pipeline.core.restore.columns import ColumnsPlan, fill_remarks, plain_columns, plan_columns
-from backup_pipeline.core.restore.dump import Dump, PlainView, columns_of, plain_view
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     Action,
     Mode,
     Name,
@@ -25,6 +23,8 @@ from backup_pipeline.core.restore.model import (
     TargetFacts,
     TargetRelation,
 )
+from backup_pipeline.core.restore.columns import ColumnsPlan, fill_remarks, plain_columns, plan_columns
+from backup_pipeline.core.restore.dump import Dump, PlainView, columns_of, plain_view
 
 _TABLES = {RelationKind.TABLE, RelationKind.PARTITIONED}
 

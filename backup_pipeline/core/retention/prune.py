@@ -11,7 +11,7 @@ from typing import Protocol
 from backup_pipeline.core.layout import HOLD_NAME, MANIFEST_NAME, backups_prefix, schema_prefix, tables_prefix
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.ports import StoredObject
-from backup_pipeline.core.retention.rules import RetentionBasis, Verdict, plan_retention
+from backup_pipeline.core.retention import RetentionBasis, Verdict, plan_retention
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Scope
 

@@ -51,8 +51,7 @@ from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import FORMAT_VERSION, StoredManifest, TableEntry
 from backup_pipeline.core.ports import Clock, Ports, Store
-from backup_pipeline.core.restore.dump import Dump
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.restore import (
     Mode,
     Name,
     PackedFile,
@@ -61,6 +60,7 @@ from backup_pipeline.core.restore.model import (
     RestoreReport,
     RestoreRequest,
 )
+from backup_pipeline.core.restore.dump import Dump
 from backup_pipeline.core.restore.tables import SequenceState, source_of
 from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.browse import opened_backup, place_of

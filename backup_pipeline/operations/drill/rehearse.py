@@ -23,9 +23,8 @@ from backup_pipeline.core.drill.objects import OpenSandbox, Scratch
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.manifest import read_manifest
 from backup_pipeline.core.names import MOST_DOCUMENT, whole
-from backup_pipeline.core.ports import Ports, Store
-from backup_pipeline.core.ports.people import BytesMoved, Progress, StageStarted
-from backup_pipeline.core.restore.model import RestoreReport
+from backup_pipeline.core.ports import BytesMoved, Ports, Progress, StageStarted, Store
+from backup_pipeline.core.restore import RestoreReport
 from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.drill.compare import (

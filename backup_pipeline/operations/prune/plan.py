@@ -17,9 +17,9 @@ from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_prefix, split_key, tables_prefix
 from backup_pipeline.core.ledger import Attempt, Status, check_rows, read_hold
-from backup_pipeline.core.ports import Ledger, Ports, Store
-from backup_pipeline.core.ports.people import Silence
+from backup_pipeline.core.ports import Ledger, Ports, Silence, Store
 from backup_pipeline.core.rebuild import GONE_MESSAGE
+from backup_pipeline.core.retention import Retention, RetentionBasis, successors
 from backup_pipeline.core.retention.prune import (
     GONE,
     Folder,
@@ -32,7 +32,6 @@ from backup_pipeline.core.retention.prune import (
     sorted_days,
     sorted_folders,
 )
-from backup_pipeline.core.retention.rules import Retention, RetentionBasis, successors
 from backup_pipeline.core.schedule import check_difference
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import check_bytes, open_unread, place_of

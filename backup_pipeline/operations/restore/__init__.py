@@ -15,9 +15,8 @@ from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.core.restore.model import RestorePlan, RestoreReport, RestoreRequest
+from backup_pipeline.core.ports import Ports, Progress
+from backup_pipeline.core.restore import RestorePlan, RestoreReport, RestoreRequest
 from backup_pipeline.core.restore.requests import (
     RestoreRow,
     check_approved_plan,

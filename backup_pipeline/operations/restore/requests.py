@@ -24,7 +24,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Ledger, Ports, RestoreTarget
-from backup_pipeline.core.restore.model import RestorePlan, RestoreReport, RestoreRequest
+from backup_pipeline.core.restore import RestorePlan, RestoreReport, RestoreRequest
 from backup_pipeline.core.restore.requests import (
     MOVES,
     RestoreChange,

@@ -15,11 +15,19 @@ from backup_pipeline.core.errors import DiskFullError, PreflightRefusedError, Ve
 from backup_pipeline.core.layout import RESTORES, SCHEMA_PATH
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import MOST_SCHEMA, bounded, whole
-from backup_pipeline.core.ports import Formats, OpenBundle, Ports, RestoreTarget, Store, TargetSession
-from backup_pipeline.core.ports.people import BytesMoved, Event, Progress, StageStarted
-from backup_pipeline.core.restore.columns import COPY_HEADER, COPY_TRAILER
-from backup_pipeline.core.restore.dump import Dump, split_dump
-from backup_pipeline.core.restore.model import (
+from backup_pipeline.core.ports import (
+    BytesMoved,
+    Event,
+    Formats,
+    OpenBundle,
+    Ports,
+    Progress,
+    RestoreTarget,
+    StageStarted,
+    Store,
+    TargetSession,
+)
+from backup_pipeline.core.restore import (
     PackedFile,
     RestorePlan,
     RestoreReport,
@@ -27,6 +35,8 @@ from backup_pipeline.core.restore.model import (
     TableReport,
     TableRestore,
 )
+from backup_pipeline.core.restore.columns import COPY_HEADER, COPY_TRAILER
+from backup_pipeline.core.restore.dump import Dump, split_dump
 from backup_pipeline.core.restore.plan import broken_remarks, plan
 from backup_pipeline.core.restore.requests import check_confirmed, check_refusals
 from backup_pipeline.core.restore.tables import TablesBasis, bases, chosen, wanted_names

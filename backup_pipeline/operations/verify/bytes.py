@@ -14,8 +14,7 @@ from backup_pipeline.core.manifest import FileEntry, StoredManifest, TableEntry,
 from backup_pipeline.core.manifest.outline import Outline, disagreements, is_pinned, read_outline
 from backup_pipeline.core.names import MOST_DOCUMENT, bounded
 from backup_pipeline.core.names import whole as joined
-from backup_pipeline.core.ports import Clock, OpenBundle, Ports, Store
-from backup_pipeline.core.ports.people import BytesMoved, StageStarted
+from backup_pipeline.core.ports import BytesMoved, Clock, OpenBundle, Ports, StageStarted, Store
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark, Sample
 from backup_pipeline.operations.browse import Document
 from backup_pipeline.operations.streams import Ranges

@@ -24,8 +24,7 @@ from backup_pipeline.core.layout import MANIFEST_PATH, README_PATH, SCHEMA_PATH
 from backup_pipeline.core.manifest import FileEntry, StoredManifest, TableEntry, read_inner_manifest
 from backup_pipeline.core.manifest.outline import inner_disagreement
 from backup_pipeline.core.names import MOST_DOCUMENT, MOST_SCHEMA, whole
-from backup_pipeline.core.ports import OpenBundle, Ports
-from backup_pipeline.core.ports.people import StageStarted
+from backup_pipeline.core.ports import OpenBundle, Ports, StageStarted
 from backup_pipeline.core.restore.dump import dump_problem
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark
 from backup_pipeline.operations.anomalies import CHEAP_ROWS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import psycopg
 
 from backup_pipeline.core.errors import PreflightRefusedError, TargetError
-from backup_pipeline.core.restore.model import Action, Name, RestorePlan, SequenceRestore, TableRestore, TargetRelation
+from backup_pipeline.core.restore import Action, Name, RestorePlan, SequenceRestore, TableRestore, TargetRelation
 from backup_pipeline.core.restore.tables import SequenceLimits, SequenceState, state_after
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.restore import sql

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from backup_pipeline.core.plans import type_name
+from backup_pipeline.core.restore import Name, PlainTable, TableRestore
 from backup_pipeline.core.restore.columns import NUMBER, RANDOM
-from backup_pipeline.core.restore.model import Name, PlainTable, TableRestore
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
 
 

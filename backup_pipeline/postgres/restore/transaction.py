@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from backup_pipeline.core.errors import PreflightRefusedError, TargetError
-from backup_pipeline.core.ports.people import PageWritten, StageStarted, TableFinished, TableStarted
+from backup_pipeline.core.ports import PageWritten, StageStarted, TableFinished, TableStarted
+from backup_pipeline.core.restore import Action, Name, RestorePlan, TableReport, TableRestore
 from backup_pipeline.core.restore.columns import NUMBER, differs
-from backup_pipeline.core.restore.model import Action, Name, RestorePlan, TableReport, TableRestore
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.restore import sql
 from backup_pipeline.postgres.restore.locks import run_patiently

@@ -17,7 +17,7 @@ from backup_pipeline.core.errors import (
     UsageError,
 )
 from backup_pipeline.core.ledger import STALE_AFTER, Owner
-from backup_pipeline.core.restore.model import RemarkSeverity, RestorePlan, RestoreRemark, RestoreRequest
+from backup_pipeline.core.restore import RemarkSeverity, RestorePlan, RestoreRemark, RestoreRequest
 from backup_pipeline.core.restore.requests import (
     MOVES,
     RestoreChange,

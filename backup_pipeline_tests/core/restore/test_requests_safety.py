@@ -7,7 +7,7 @@ import pytest
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.relations import Column, Database, Relation, RelationKind
-from backup_pipeline.core.restore.model import Action, LoadedColumn, Name, TableRestore
+from backup_pipeline.core.restore import Action, LoadedColumn, Name, TableRestore
 from backup_pipeline.core.restore.requests import safety_catalog
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from backup_pipeline.core.names import Trigger
-from backup_pipeline.core.retention.rules import FOREVER, ManualRule, Retention, Rule, expiry, kept_until
+from backup_pipeline.core.retention import FOREVER, ManualRule, Retention, Rule, expiry, kept_until
 from backup_pipeline_tests.core.values import INSTANTS
 
 DHAKA = ZoneInfo("Asia/Dhaka")

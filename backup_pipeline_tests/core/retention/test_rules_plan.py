@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.retention.rules import Retention, RetentionBasis, objections, plan_retention
+from backup_pipeline.core.retention import Retention, RetentionBasis, objections, plan_retention
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, depth_of, has_failed
 from backup_pipeline_tests.actors import RAHIM

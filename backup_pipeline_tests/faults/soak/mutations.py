@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from backup_pipeline.core import retention as retention_plan
 from backup_pipeline.core.ports import Ports, Store, StoredObject
-from backup_pipeline.core.retention import rules as retention_plan
 from backup_pipeline.core.verification import Level, LevelReport
 from backup_pipeline.operations import backup as back_up
 from backup_pipeline.operations import bundle

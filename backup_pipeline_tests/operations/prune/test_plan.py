@@ -15,7 +15,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Second
 from backup_pipeline.core.rebuild import GONE_MESSAGE
-from backup_pipeline.core.retention.rules import Retention
+from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.hold import DeleteRequest, delete_backup

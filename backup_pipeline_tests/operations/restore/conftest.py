@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.core.alerts import Alert, Delivery
-from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.people import Progress
-from backup_pipeline.core.restore.model import Mode, RestorePlan, RestoreRemark, RestoreReport, RestoreRequest
+from backup_pipeline.core.ports import Ports, Progress
+from backup_pipeline.core.restore import Mode, RestorePlan, RestoreRemark, RestoreReport, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations import restore

@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import BackupError, NotFoundError, PreflightRef
 from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.restore.model import RemarkSeverity, RestoreRemark
+from backup_pipeline.core.restore import RemarkSeverity, RestoreRemark
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.restore.requests import (

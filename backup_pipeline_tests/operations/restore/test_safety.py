@@ -11,7 +11,7 @@ import pytest
 
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, Status
-from backup_pipeline.core.restore.model import Action, LoadedColumn, Name, RestorePlan, RestoreRequest, TableRestore
+from backup_pipeline.core.restore import Action, LoadedColumn, Name, RestorePlan, RestoreRequest, TableRestore
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.restore import SafetyRequest, safety_backup

@@ -17,7 +17,7 @@ from backup_pipeline.core.errors import (
     TargetError,
 )
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.restore.model import Mode, RemarkSeverity, RestoreRemark, RestoreRequest
+from backup_pipeline.core.restore import Mode, RemarkSeverity, RestoreRemark, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.operations.restore import request_restore, restore
 from backup_pipeline.operations.restore.requests import TargetDatabase, approve, plan_request, reject
