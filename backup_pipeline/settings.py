@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backup_pipeline.core.errors import SettingsError, wanted
 from backup_pipeline.core.retention.prune import Versions
@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="names, by spaces, under which people reach our web pages, such as a proxy's"
     )
+    automation: Literal["running", "stopped"] = Field(
+        default="stopped", description="whether schedules and sensors that nobody switched run; `up` runs them"
+    )
     work_dir: Path | None = Field(default=None, description="files in the making; default: BACKUP_HOME/work")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="where people find the Dagster UI")
     dagster_home: Path | None = Field(default=None, validation_alias="DAGSTER_HOME", description="Dagster's own folder")
@@ -136,6 +139,11 @@ class Settings(BaseSettings):
             message = f"{variable} is wrong: it wants {wanted(first)}."
             raise SettingsError(message, do="Correct it; docs/configuration.md lists every setting.") from None
 
+    def updated(self, **values: object) -> Settings:
+        """These settings with other values, read as those of the environment are."""
+        kept = {name: getattr(self, name) for name in type(self).model_fields if name not in values}
+        return given_settings(**kept, **values)
+
     def source_url_of(self, catalog: str) -> SecretStr | None:
         """The source of one catalog: `BACKUP_SOURCE_URL_<CATALOG>` where set, else `BACKUP_SOURCE_URL`."""
         return self.source_urls.get(catalog) or self.source_url
@@ -144,6 +152,20 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
+
+
+class _GivenSettings(Settings):
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **_others: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def given_settings(**values: object) -> Settings:
+    """Settings of these values and the built-in defaults: nothing of the environment counts."""
+    named: dict[str, Any] = {"source_urls": {}, "ping_urls": {}, "restore_targets": {}}
+    return _GivenSettings(**{**named, **values})
 
 
 def set_environment(values: Mapping[str, str]) -> None:

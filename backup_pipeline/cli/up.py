@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.verification import age
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import SafeConsole, note_console
-from backup_pipeline.settings import Settings
+from backup_pipeline.settings import Settings, set_environment
 
 if TYPE_CHECKING:
     from backup_pipeline.core.due import Freshness
@@ -114,6 +114,8 @@ def up(
         addresses.check_free()
         with embedded.prepared(settings, tell) as ready:
             tell("Starting Dagster.")
+            if "automation" not in settings.model_fields_set:  # what starts everything starts the schedules, too
+                set_environment({"BACKUP_AUTOMATION": "running"})
             started = processes.Up(addresses, settings.home, lock)
             processes.run_dagster(started, tell, lambda: tell("\n".join(_summary(started, ready))))
 

@@ -37,7 +37,7 @@ from backup_pipeline.orchestration.metadata import (
     statistics_metadata,
     table_metadata,
 )
-from backup_pipeline.orchestration.resources import BackupResource, s3_resource
+from backup_pipeline.orchestration.resources import BackupResource, installed, resource_key, with_backups
 from backup_pipeline.orchestration.specs import bundle_spec, table_specs
 from backup_pipeline.settings import Settings
 
@@ -57,6 +57,7 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
         can_subset=True,
         pool=f"source_{catalog.catalog}",
     )
+    @with_backups(catalog)
     def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[_Event]:
         refuse_checks_alone(context)
         yield from backups.whole(_export(context, request_of(context, config, catalog, backups, reads=True), backups))
@@ -112,6 +113,7 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
         check_specs=bundle_check_specs(catalog),
         can_subset=True,
     )
+    @with_backups(catalog)
     def bundle(
         context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource
     ) -> Iterator[dg.MaterializeResult[None]]:
@@ -135,19 +137,15 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return bundle
 
 
-def backup_definitions(catalog: Catalog, settings: Settings) -> dg.Definitions:
+def full_backup_definitions(catalog: Catalog, settings: Settings) -> dg.Definitions:
     """The catalog's assets and the job of its full backup, without schedules, sensors and other jobs."""
-    return dg.Definitions(assets=assets_of(catalog), jobs=[full_backup_job(catalog)], resources=resources(settings))
+    resources = {resource_key(catalog.catalog): installed(settings)}
+    return dg.Definitions(assets=assets_of(catalog), jobs=[full_backup_job(catalog)], resources=resources)
 
 
 def assets_of(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
     """The tables and the bundle."""
     return [tables_asset(catalog), bundle_asset(catalog)]
-
-
-def resources(settings: Settings) -> dict[str, BackupResource]:
-    """What assets, jobs and sensors ask for by name."""
-    return {"backups": BackupResource(s3=s3_resource(settings), settings=settings)}
 
 
 def full_backup_job(catalog: Catalog) -> "UnresolvedAssetJobDefinition":

@@ -10,10 +10,10 @@ from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
 from backup_pipeline.operations.copy import copy_missing, missing_copies
 from backup_pipeline.orchestration.failures import failure
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.keys import Automation
+from backup_pipeline.orchestration.resources import Backups, with_backups
 from backup_pipeline.presentation.backup import copies_document
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import utc_now
 
 COPY_JOB = "copy_missing_backups"
@@ -21,23 +21,22 @@ _EVERY_S = 60
 
 
 def copying(
-    catalogs: Mapping[str, Catalog], settings: Settings
+    catalogs: Mapping[str, Catalog], automation: Automation
 ) -> tuple[Sequence[dg.JobDefinition], Sequence[dg.SensorDefinition]]:
-    """The job and its sensor; none where there is no second store."""
-    if not settings.second_store:
-        return (), ()
-    return (copies_job(catalogs),), (copies_sensor(catalogs),)
+    """The job and its sensor."""
+    return (copies_job(catalogs, automation),), (copies_sensor(catalogs, automation),)
 
 
-def copies_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
+def copies_job(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.JobDefinition:
     """Copy every good backup, of whichever catalog, that has no good copy in the second store."""
 
     @dg.op(
-        name="backups_copied",
+        name=automation.named("backups_copied"),
         out=dg.Out(dg.Nothing),
         description="Each backup is hashed as it passes, and read back from the second store. The newest come first.",
     )
-    def backups_copied(context: dg.OpExecutionContext, backups: BackupResource) -> Iterator[dg.Output[None]]:
+    @with_backups(*catalogs, each=True)
+    def backups_copied(context: dg.OpExecutionContext, backups: Backups) -> Iterator[dg.Output[None]]:
         rows: list[Copy] = []
         try:
             with backups.open(next(iter(catalogs.values()))) as ports:
@@ -54,7 +53,7 @@ def copies_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
         )
 
     @dg.job(
-        name=COPY_JOB,
+        name=automation.named(COPY_JOB),
         description="Fill the gaps of the second store. A sensor starts it, at most once an hour.",
         executor_def=dg.in_process_executor,
     )
@@ -64,17 +63,18 @@ def copies_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
     return job
 
 
-def copies_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+def copies_sensor(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.SensorDefinition:
     """One sensor for all catalogs."""
 
     @dg.sensor(
-        name="backup_copies",
-        job_name=COPY_JOB,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        name=automation.named("backup_copies"),
+        job_name=automation.named(COPY_JOB),
+        default_status=automation.sensor,
         minimum_interval_seconds=_EVERY_S,
         description="Starts copying when a good backup has no good copy in the second store; once an hour at most.",
     )
-    def backup_copies(backups: BackupResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    @with_backups(*catalogs, each=True)
+    def backup_copies(backups: Backups) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:
             with backups.open(next(iter(catalogs.values()))) as ports:
                 decisions = missing_copies(ports)
@@ -83,7 +83,7 @@ def copies_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
             return
         missing = [each.attempt.backup_id for each in decisions if each.wanted]
         if missing:
-            yield dg.RunRequest(run_key=f"{COPY_JOB} {utc_now():%Y-%m-%dT%H}")
+            yield dg.RunRequest(run_key=f"{automation.named(COPY_JOB)} {utc_now():%Y-%m-%dT%H}")
         else:
             yield dg.SkipReason("Every good backup has its copy.")
 

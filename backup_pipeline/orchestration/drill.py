@@ -17,12 +17,13 @@ from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     DRILL_TAG,
+    Automation,
     actor_of,
     drill_job_name,
     drill_op,
     refuse_variables,
 )
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.resources import BackupResource, with_backups
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.wiring.drill import drilled_catalog, open_sandbox
@@ -72,6 +73,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
         description="The backup restored into a scratch PostgreSQL, exported again, and compared table by table.",
     )
+    @with_backups(catalog)
     def drilled(
         context: dg.OpExecutionContext, config: DrillConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
@@ -107,11 +109,12 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
     return job
 
 
-def drill_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
-    """Launch the drill weekly in the catalog's timezone, on by default as the daily backup is."""
+def drill_schedule(catalog: Catalog, automation: Automation) -> dg.ScheduleDefinition:
+    """Launch the drill weekly in the catalog's timezone."""
     return care_schedule(
         catalog,
         WEEKLY,
+        automation,
         name=f"{catalog.catalog}_drill_weekly",
         job=drill_job_name(catalog),
         work="drill",

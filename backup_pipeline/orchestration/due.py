@@ -13,8 +13,16 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.core.schedule import is_due, local_date, scheduler_lines
 from backup_pipeline.operations.due import Account, account, end_vanished
-from backup_pipeline.orchestration.keys import CATCH_UP_TAG, DUE_TAG, bundle_op, daily_partitions, full_job, tables_op
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.keys import (
+    CATCH_UP_TAG,
+    DUE_TAG,
+    Automation,
+    bundle_op,
+    daily_partitions,
+    full_job,
+    tables_op,
+)
+from backup_pipeline.orchestration.resources import Backups, with_backups
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:
@@ -34,19 +42,22 @@ _KEYS = {False: "catch-up", True: "try again"}
 
 
 def overdue_sensor(
-    catalogs: Mapping[str, Catalog], jobs: "Sequence[dg.JobDefinition | UnresolvedAssetJobDefinition]"
+    catalogs: Mapping[str, Catalog],
+    jobs: "Sequence[dg.JobDefinition | UnresolvedAssetJobDefinition]",
+    automation: Automation,
 ) -> dg.SensorDefinition:
     """One sensor for all catalogs; `jobs` are their full backups, which it may launch."""
 
     @dg.sensor(
-        name=OVERDUE,
+        name=automation.named(OVERDUE),
         jobs=jobs,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=automation.sensor,
         minimum_interval_seconds=_EVERY_S,
         description="Notes each backup that was due and did not come, alerts, and launches one run to make up for it.",
     )
+    @with_backups(*catalogs, each=True)
     def backup_overdue(
-        context: dg.SensorEvaluationContext, backups: BackupResource
+        context: dg.SensorEvaluationContext, backups: Backups
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         """What goes wrong with one catalog is told, and keeps none of the others from being looked at."""
         messages, launched = [], False
@@ -68,7 +79,7 @@ def overdue_sensor(
     return backup_overdue
 
 
-def _ended(catalogs: Mapping[str, Catalog], backups: BackupResource) -> Sequence[str]:
+def _ended(catalogs: Mapping[str, Catalog], backups: Backups) -> Sequence[str]:
     try:
         with backups.open(next(iter(catalogs.values()))) as ports:
             return [row.error_message or "" for row in end_vanished(list(catalogs), ports)]
@@ -141,9 +152,9 @@ def tick_of(context: dg.ScheduleEvaluationContext, catalog: Catalog, cron: str) 
 
 
 def care_schedule(
-    catalog: Catalog, cron: str, *, name: str, job: str, work: str, description: str
+    catalog: Catalog, cron: str, automation: Automation, *, name: str, job: str, work: str, description: str
 ) -> dg.ScheduleDefinition:
-    """Launch `job` by `cron` in the catalog's timezone, on by default; its run keys name `work`.
+    """Launch `job` by `cron` in the catalog's timezone; its run keys name `work`.
 
     For what takes care of the backups that are there: a tick that comes late still does, as they are then.
     """
@@ -152,7 +163,7 @@ def care_schedule(
         name=name,
         **ticks_of(catalog, cron),
         job_name=job,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=automation.schedule,
         description=description,
     )
     def care(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -165,14 +176,16 @@ def care_schedule(
     return care
 
 
-def daily_schedule(catalog: Catalog, cron: str, clock: Clock = utc_now) -> dg.ScheduleDefinition:
-    """Launch the full backup by `cron` in the catalog's timezone, on by default; the partition is the tick's date."""
+def daily_schedule(
+    catalog: Catalog, cron: str, automation: Automation, clock: Clock = utc_now
+) -> dg.ScheduleDefinition:
+    """Launch the full backup by `cron` in the catalog's timezone; the partition is the tick's date."""
 
     @dg.schedule(
         name=f"{catalog.catalog}_daily",
         **ticks_of(catalog, cron),
         job_name=full_job(catalog),
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=automation.schedule,
         description=f"Full backup of {catalog.title or catalog.catalog} ({cron}, {catalog.timezone}).",
     )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

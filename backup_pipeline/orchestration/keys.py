@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Set
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +70,35 @@ class RestoreConfig(dg.Config):
     request: int = Field(
         gt=0, description="The number of a restore request that was approved: `backup-pipeline restores`."
     )
+
+
+@dataclass(frozen=True)
+class Automation:
+    """Whether schedules and sensors run where nobody has switched them, and what stands before the sensors' names.
+
+    One set of sensors watches all catalogs of an installation. Where several sets stand in a project of somebody's,
+    each has its catalog's name before its own.
+    """
+
+    running: bool = False
+    prefix: str = ""
+
+    @property
+    def schedule(self) -> dg.DefaultScheduleStatus:
+        """What a schedule is by default."""
+        return dg.DefaultScheduleStatus.RUNNING if self.running else dg.DefaultScheduleStatus.STOPPED
+
+    @property
+    def sensor(self) -> dg.DefaultSensorStatus:
+        """What a sensor is by default."""
+        return dg.DefaultSensorStatus.RUNNING if self.running else dg.DefaultSensorStatus.STOPPED
+
+    def named(self, name: str) -> str:
+        """The name of a sensor or job that stands once for all catalogs of a set."""
+        return f"{self.prefix}_{name}" if self.prefix else name
+
+
+STOPPED = Automation()
 
 
 def table_key(catalog: Catalog, table: str) -> dg.AssetKey:

@@ -14,7 +14,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.schedule import is_late
-from backup_pipeline.orchestration.backup import backup_definitions
+from backup_pipeline.orchestration.backup import full_backup_definitions
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
 from backup_pipeline.orchestration.keys import (
     OWNER_TAG,
@@ -68,7 +68,7 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     """
     catalog = order.catalog
     _refuse_impossible_date(order)
-    job = backup_definitions(catalog, settings).resolve_job_def(full_job(catalog))
+    job = full_backup_definitions(catalog, settings).resolve_job_def(full_job(catalog))
     chosen = order.tables or tuple(catalog.tables)
     token, by = watcher.set(progress), person.set(order.actor)
     try:

@@ -12,8 +12,8 @@ from backup_pipeline.operations.prune import PruneReport, prune_catalog
 from backup_pipeline.operations.prune.plan import prune_requests
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.keys import CATALOG_TAG, PRUNE_TAG, actor_of, prune_job_name, prune_op
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.keys import CATALOG_TAG, PRUNE_TAG, Automation, actor_of, prune_job_name, prune_op
+from backup_pipeline.orchestration.resources import BackupResource, with_backups
 from backup_pipeline.presentation.document import joined
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.prune import left_document, plan_document
@@ -51,6 +51,7 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
         description="The plan with a reason for each backup, then what was removed. The audit has both.",
     )
+    @with_backups(catalog)
     def pruned(
         context: dg.OpExecutionContext, config: PruneConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
@@ -77,11 +78,12 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
     return job
 
 
-def prune_schedule(catalog: Catalog, cron: str) -> dg.ScheduleDefinition:
-    """Launch the clean-up by `cron` in the catalog's timezone, on by default."""
+def prune_schedule(catalog: Catalog, cron: str, automation: Automation) -> dg.ScheduleDefinition:
+    """Launch the clean-up by `cron` in the catalog's timezone."""
     return care_schedule(
         catalog,
         cron,
+        automation,
         name=f"{catalog.catalog}_prune",
         job=prune_job_name(catalog),
         work="prune",

@@ -23,7 +23,8 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.orchestration.failures import failure
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.keys import Automation
+from backup_pipeline.orchestration.resources import Backups, with_backups
 from backup_pipeline.wiring.addresses import utc_now
 
 _PAGE = 200
@@ -176,7 +177,8 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
     """
 
     @dg.op(name="purged_events", out=dg.Out(dg.Nothing), description="Runs, events and bytes stand in the metadata.")
-    def purged(context: dg.OpExecutionContext, backups: BackupResource) -> dg.Output[None]:
+    @with_backups(*catalogs, each=True)
+    def purged(context: dg.OpExecutionContext, backups: Backups) -> dg.Output[None]:
         try:
             plan = plan_purge(context.instance, backups.events_kept, utc_now())
             removed = purge(context.instance, plan)
@@ -206,25 +208,25 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
     return job
 
 
-def _forget_delivered(catalogs: Mapping[str, Catalog], backups: BackupResource, before: datetime) -> int:
+def _forget_delivered(catalogs: Mapping[str, Catalog], backups: Backups, before: datetime) -> int:
     """Remove alerts that were delivered long ago from the ledger's outbox; the audit keeps that they were."""
     with backups.open(next(iter(catalogs.values()))) as ports:
         return ports.ledger.outbox.forget(before)
 
 
-def purge_schedule() -> dg.ScheduleDefinition:
-    """Sundays, when little else runs; on by default."""
+def purge_schedule(automation: Automation) -> dg.ScheduleDefinition:
+    """Sundays, when little else runs."""
     return dg.ScheduleDefinition(
         name=f"{PURGE_JOB}_weekly",
         cron_schedule=_WEEKLY,
         job_name=PURGE_JOB,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=automation.schedule,
         description="The event log would grow without end.",
     )
 
 
-def _tell(catalogs: Mapping[str, Catalog], backups: BackupResource, error: BackupError, run_id: str) -> None:
+def _tell(catalogs: Mapping[str, Catalog], backups: Backups, error: BackupError, run_id: str) -> None:
     catalog = next(iter(catalogs.values()))
     alert = Alert(
         severity=Severity.WARNING,

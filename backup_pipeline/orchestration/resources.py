@@ -1,19 +1,21 @@
 """The resource through which assets and sensors reach the world: the ports of a catalog."""
 
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+import inspect
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ports import Ports, Progress, Silence
 from backup_pipeline.core.restore import FIRST, Which
 from backup_pipeline.lazy import lazily
-from backup_pipeline.settings import Settings
+from backup_pipeline.settings import Settings, given_settings
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import store_url
 from backup_pipeline.wiring.ports import open_ports
@@ -42,7 +44,7 @@ def s3_resource(settings: Settings) -> "S3Resource | NoS3":
 
 
 def s3_settings_of(resource: Any) -> S3Settings | None:
-    """The settings of `s3_resource` as the store takes them; None where there are none."""
+    """The settings of `s3_resource` as the store takes them; None where there are none, and the fields say it."""
     if isinstance(resource, NoS3):
         return None
     return S3Settings(
@@ -61,15 +63,54 @@ watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 """Who watches the runs of this process; the command line sets it."""
 
 
-class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
-    """Opens the ports of a catalog, and says what runs need to know of the installation.
+_SECRET: dict[str, Any] = {"dagster__is_secret": True}
 
-    `s3` says how S3 is reached; everything else are the settings of the process that loaded the definitions.
+
+class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
+    """The database, the ledger and the store of a catalog's backups: opens its ports, and says what runs need to know.
+
+    A field that is not given is as the settings of the installation have it (`defaults`); without those, as their
+    built-in default is. Every field takes `dg.EnvVar`. `s3` is an S3Resource of dagster-aws, for credentials of its
+    own; without it they come from the usual AWS chain.
     """
 
+    source_url: str | None = Field(
+        default=None,
+        description="The database that is backed up, by a role that may only read.",
+        json_schema_extra=_SECRET,
+    )
+    ledger_url: str | None = Field(
+        default=None, description="The database that holds backup_logs.", json_schema_extra=_SECRET
+    )
+    store: str | None = Field(default=None, description="Where backups go: file:///path or s3://bucket/prefix.")
+    s3_endpoint_url: str | None = Field(default=None, description="Of an S3 store other than AWS.")
+    s3_region: str | None = Field(default=None, description="The region of the bucket.")
+    second_store: str | None = Field(default=None, description="Where each backup is copied to, after the store.")
+    workers: int | None = Field(default=None, ge=1, le=32, description="Tables read side by side.")
+    work_dir: str | None = Field(default=None, description="The folder of files in the making.")
+    age_recipients: str | None = Field(
+        default=None, description="age recipients that backups are encrypted to, by spaces."
+    )
+    alert_urls: str | None = Field(
+        default=None, description="Apprise URLs of who is alerted, by spaces.", json_schema_extra=_SECRET
+    )
+    dagster_url: str | None = Field(default=None, description="Where people find the Dagster UI.")
     s3: dg.ResourceDependency[Any]
-    settings: dg.ResourceDependency[Settings]
+    defaults: dg.ResourceDependency[Settings]
     _unfinished: ExitStack = PrivateAttr(default_factory=ExitStack)
+
+    def __init__(self, **values: Any) -> None:
+        # Dagster gives a nested resource no default of its own.
+        super().__init__(**{"s3": NoS3(), "defaults": given_settings(), **values})
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings that hold here: the fields that are given, then `defaults`."""
+        fields = set(type(self).model_fields) - {"s3", "defaults"}
+        given = {name: value for name in fields if (value := getattr(self, name)) is not None}
+        if "source_url" in given:
+            given["source_urls"] = {}  # of this catalog nothing else may be meant
+        return self.defaults.updated(**given) if given else self.defaults
 
     @property
     def restores_wait(self) -> bool:
@@ -80,6 +121,11 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     def events_kept(self) -> timedelta:
         """How long the event log of a run is kept whole."""
         return timedelta(days=self.settings.keep_events_days)
+
+    @property
+    def copies(self) -> bool:
+        """Whether backups are copied into a second store; also before variables of the environment are read."""
+        return bool(self.second_store or self.defaults.second_store)
 
     def run_url(self, run_id: str) -> str:
         """The page of a run in the Dagster UI."""
@@ -115,3 +161,76 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
             self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store
         ) as access:
             yield access
+
+
+def installed(settings: Settings) -> BackupResource:
+    """The resource of an installation that its settings describe; what is no secret of them stands in the UI."""
+    shown = {name: getattr(settings, name) for name in ("store", "second_store", "workers", "dagster_url")}
+    return BackupResource(s3=s3_resource(settings), defaults=settings, **shown)
+
+
+def resource_key(catalog: str) -> str:
+    """The name by which Dagster knows the resource of a catalog: those of a project of somebody's stand beside it."""
+    return f"{catalog}_backups"
+
+
+class Backups(dict[str, BackupResource]):
+    """The resources of several catalogs, by their names."""
+
+    def open(self, catalog: Catalog) -> AbstractContextManager[Ports]:
+        """The ports of `catalog`, by its own resource."""
+        return self[catalog.catalog].open(catalog)
+
+    @property
+    def shared(self) -> BackupResource:
+        """Any of them: for what is the same in a whole installation."""
+        return next(iter(self.values()))
+
+    def run_url(self, run_id: str) -> str:
+        """The page of a run in the Dagster UI."""
+        return self.shared.run_url(run_id)
+
+    @property
+    def restores_wait(self) -> bool:
+        """Whether a restore needs the approval of another person than who asked for it."""
+        return self.shared.restores_wait
+
+    @property
+    def events_kept(self) -> timedelta:
+        """How long the event log of a run is kept whole."""
+        return self.shared.events_kept
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_backups(*catalogs: Catalog | str, each: bool = False) -> Callable[[F], F]:
+    """Give the decorated function, as its parameter `backups`, the resource of the catalog; with `each`, `Backups`.
+
+    Dagster takes a parameter's name for the key of the resource. A catalog has a key of its own, so the function is
+    shown to Dagster with a parameter of that name for each catalog.
+    """
+    names = [catalog if isinstance(catalog, str) else catalog.catalog for catalog in catalogs]
+    keys = {resource_key(name): name for name in names}
+
+    def decorate(function: F) -> F:
+        def given(values: dict[str, Any]) -> dict[str, Any]:
+            resources = Backups({name: values.pop(key) for key, name in keys.items()})
+            return {**values, "backups": resources if each else resources.shared}
+
+        @wraps(function)
+        def answered(*args: Any, **values: Any) -> Any:
+            return function(*args, **given(values))
+
+        @wraps(function)
+        def yielded(*args: Any, **values: Any) -> Iterator[Any]:
+            yield from function(*args, **given(values))
+
+        called: Any = yielded if inspect.isgeneratorfunction(function) else answered
+        shown = inspect.signature(function)
+        others = [parameter for name, parameter in shown.parameters.items() if name != "backups"]
+        mine = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=BackupResource) for key in keys]
+        called.__signature__ = shown.replace(parameters=[*others, *mine])
+        return cast(F, called)
+
+    return decorate

@@ -18,7 +18,7 @@ from backup_pipeline.operations.restore import restore as perform_restore
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import CATALOG_TAG, RESTORE_TAG, RestoreConfig, restore_job_name, restore_op
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.resources import BackupResource, with_backups
 from backup_pipeline.presentation.document import Hide
 from backup_pipeline.presentation.markdown import bullets, markdown
 from backup_pipeline.presentation.restore import plan_document
@@ -102,6 +102,7 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
         description="The plan that was approved, then one transaction or nothing. `restore_requests` says how it went.",
     )
+    @with_backups(catalog)
     def restore(
         context: dg.OpExecutionContext, config: RestoreConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:

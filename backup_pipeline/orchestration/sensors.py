@@ -21,22 +21,23 @@ from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.prune import prune_alert
 from backup_pipeline.operations.restore.requests import end_restore_run
 from backup_pipeline.orchestration.failures import close_what_died
-from backup_pipeline.orchestration.keys import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.keys import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG, Automation
+from backup_pipeline.orchestration.resources import Backups, with_backups
 
 _EVERY_S = 30
 
 
-def alerts_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+def alerts_sensor(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.SensorDefinition:
     """One sensor for the alerts of all catalogs."""
 
     @dg.sensor(
-        name="backup_alerts",
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        name=automation.named("backup_alerts"),
+        default_status=automation.sensor,
         minimum_interval_seconds=_EVERY_S,
         description="Delivers the alerts of the outbox that are due: a channel that was away is told once it is back.",
     )
-    def backup_alerts(backups: BackupResource) -> Iterator[dg.SkipReason]:
+    @with_backups(*catalogs, each=True)
+    def backup_alerts(backups: Backups) -> Iterator[dg.SkipReason]:
         try:
             with backups.open(next(iter(catalogs.values()))) as ports:
                 tell_unreached(ports)
@@ -51,23 +52,22 @@ def alerts_sensor(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     return backup_alerts
 
 
-_RUNNING = dg.DefaultSensorStatus.RUNNING
-
-
-def build_sensors(catalogs: Mapping[str, Catalog]) -> Sequence[dg.SensorDefinition]:
+def build_sensors(catalogs: Mapping[str, Catalog], automation: Automation) -> Sequence[dg.SensorDefinition]:
     """One set of sensors for all catalogs."""
-    return [_failed(catalogs), _canceled(catalogs), _checks(catalogs), _orphans(catalogs), alerts_sensor(catalogs)]
+    makers = (_failed, _canceled, _checks, _orphans, alerts_sensor)
+    return [make(catalogs, automation) for make in makers]
 
 
-def _failed(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+def _failed(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
-        name="backup_failed",
-        default_status=_RUNNING,
+        name=automation.named("backup_failed"),
+        default_status=automation.sensor,
         minimum_interval_seconds=_EVERY_S,
         monitor_all_code_locations=True,
         description="Closes the ledger row of a failed run that could not close it itself, and alerts.",
     )
-    def backup_failed(context: dg.RunFailureSensorContext, backups: BackupResource) -> None:
+    @with_backups(*catalogs, each=True)
+    def backup_failed(context: dg.RunFailureSensorContext, backups: Backups) -> None:
         """A run that closed its own row has alerted already: `end_run` then does nothing."""
         if context.dagster_run.tags.get("dagster/will_retry") == "true":
             return
@@ -78,32 +78,34 @@ def _failed(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     return backup_failed
 
 
-def _canceled(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+def _canceled(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.CANCELED,
-        name="backup_canceled",
-        default_status=_RUNNING,
+        name=automation.named("backup_canceled"),
+        default_status=automation.sensor,
         minimum_interval_seconds=_EVERY_S,
         monitor_all_code_locations=True,
         description="Closes the ledger row of a canceled run that could not close it itself, and alerts.",
     )
-    def backup_canceled(context: dg.RunStatusSensorContext, backups: BackupResource) -> None:
+    @with_backups(*catalogs, each=True)
+    def backup_canceled(context: dg.RunStatusSensorContext, backups: Backups) -> None:
         error = CanceledError("The run was canceled.", do="Run the backup again if its date still wants one.")
         _end(catalogs, context.dagster_run, backups, error)
 
     return backup_canceled
 
 
-def _checks(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+def _checks(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
-        name="backup_checks_failed",
-        default_status=_RUNNING,
+        name=automation.named("backup_checks_failed"),
+        default_status=automation.sensor,
         minimum_interval_seconds=_EVERY_S,
         monitor_all_code_locations=True,
         description="Alerts when a check failed in a run that went well otherwise: Dagster calls such a run a success.",
     )
-    def checks_failed(context: dg.RunStatusSensorContext, backups: BackupResource) -> None:
+    @with_backups(*catalogs, each=True)
+    def checks_failed(context: dg.RunStatusSensorContext, backups: Backups) -> None:
         catalog = _catalog_of(catalogs, context.dagster_run)
         failed = failed_checks(context.instance, context.dagster_run.run_id) if catalog else {}
         if catalog is None or not failed:
@@ -117,14 +119,15 @@ def _checks(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     return checks_failed
 
 
-def _orphans(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
+def _orphans(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.SensorDefinition:
     @dg.sensor(
-        name="backup_orphans",
-        default_status=_RUNNING,
+        name=automation.named("backup_orphans"),
+        default_status=automation.sensor,
         minimum_interval_seconds=_EVERY_S,
         description="Closes the ledger rows of runs that died without a word, and alerts; Dagster is told, too.",
     )
-    def backup_orphans(context: dg.SensorEvaluationContext, backups: BackupResource) -> Iterator[dg.SkipReason]:
+    @with_backups(*catalogs, each=True)
+    def backup_orphans(context: dg.SensorEvaluationContext, backups: Backups) -> Iterator[dg.SkipReason]:
         catalog = next(iter(catalogs.values()))
         try:
             with backups.open(catalog) as ports:
@@ -138,7 +141,7 @@ def _orphans(catalogs: Mapping[str, Catalog]) -> dg.SensorDefinition:
     return backup_orphans
 
 
-def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: BackupResource, error: BackupError) -> None:
+def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: Backups, error: BackupError) -> None:
     catalog = _catalog_of(catalogs, run)
     if catalog is None:
         return

@@ -26,7 +26,7 @@ from backup_pipeline.core.schedule import local_date
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.launch import RunOrder, RunResult, run_backup
-from backup_pipeline.orchestration.resources import BackupResource, s3_resource
+from backup_pipeline.orchestration.resources import BackupResource, installed
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.stores import open_settings_store
 from backup_pipeline_tests.actors import TESTER
@@ -152,7 +152,7 @@ class Installation:
 
     def resource(self) -> BackupResource:
         """What sensors get."""
-        return BackupResource(s3=s3_resource(self.settings), settings=self.settings)
+        return installed(self.settings)
 
     def run_job(
         self, name: str, *selection: str, instance: dg.DagsterInstance, **more: Any

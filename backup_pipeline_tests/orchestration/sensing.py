@@ -33,7 +33,7 @@ def _tell(installation: Installation, run_id: str, sensor: str, kind: dg.Dagster
             dagster_event=events[-1],
             dagster_instance=instance,
             dagster_run=run,
-            resources={"backups": installation.resource()},
+            resources={"shop_backups": installation.resource()},
         )
         definition = installation.definitions().resolve_sensor_def(sensor)
         with context.for_run_failure() if kind is dg.DagsterEventType.RUN_FAILURE else context as ready:
@@ -50,7 +50,7 @@ def tick(installation: Installation, sensor: str, cursor: str | None = None) -> 
             cursor=cursor,
             repository_def=definitions.get_repository_def(),
             repository_name="__repository__",  # as the daemon has it; a run of the command line has none
-            resources={"backups": installation.resource()},
+            resources={"shop_backups": installation.resource()},
         ) as context,
     ):
         data = definitions.resolve_sensor_def(sensor).evaluate_tick(context)

@@ -188,6 +188,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from backup_pipeline.catalogs import load_catalog
+from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.ports import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup
@@ -195,7 +196,7 @@ from backup_pipeline.settings import Settings
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(Settings().work_dir)], check=True)
 catalog = load_catalog(Path(sys.argv[1]))
 today = local_date(datetime.now(UTC), "Asia/Dhaka")
-result = run_backup(RunOrder(catalog, (), today, "", "tester"), Settings(), Silence())
+result = run_backup(RunOrder(catalog, (), today, "", command_line("tester")), Settings(), Silence())
 print(result.run_id, result.exit_code, result.error, "|", result.what_to_do)
 left = [path for path in Settings().work_dir.rglob("*") if path.is_file()]
 print("left:", left)

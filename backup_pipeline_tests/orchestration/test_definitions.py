@@ -115,7 +115,15 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
         "backup_alerts",
         "backup_overdue",
     }
-    assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
+
+
+@pytest.mark.parametrize("automation", ["running", "stopped"])
+def test_nothing_starts_by_itself_unless_automation_is_asked_for(automation: str) -> None:
+    settings = Settings(catalogs=BUILT_IN_CATALOGS, automation=automation)
+    repository = assemble(load_catalogs(BUILT_IN_CATALOGS), settings).get_repository_def()
+    switched = [sensor.default_status.value for sensor in repository.sensor_defs]
+    switched += [schedule.default_status.value for schedule in repository.schedule_defs]
+    assert switched == [automation.upper()] * 13
 
 
 def _bare(tmp_path: Path) -> Mapping[str, str]:

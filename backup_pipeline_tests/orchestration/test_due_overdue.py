@@ -55,7 +55,7 @@ def _tick(installation: Installation) -> tuple[Sequence[dg.RunRequest], str]:
         dg.build_sensor_context(
             instance=instance,
             repository_def=definitions.get_repository_def(),
-            resources={"backups": installation.resource()},
+            resources={"shop_backups": installation.resource()},
         ) as context,
     ):
         data = definitions.resolve_sensor_def("backup_overdue").evaluate_tick(context)

@@ -15,7 +15,7 @@ from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.due import daily_schedule
-from backup_pipeline.orchestration.keys import daily_partitions
+from backup_pipeline.orchestration.keys import STOPPED, daily_partitions
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline_tests.core.zones import Zone, changing
 
@@ -35,7 +35,7 @@ def _tick(
 ) -> dg.RunRequest:
     """A tick that is due `at`, and comes then or `now`."""
     isp = catalog or load_catalogs(BUILT_IN_CATALOGS)["isp"]
-    schedule = daily_schedule(isp, str(isp.schedule), clock=lambda: now or at)
+    schedule = daily_schedule(isp, str(isp.schedule), STOPPED, clock=lambda: now or at)
     context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=definitions.get_repository_def())
     with dg.partition_loading_context(effective_dt=at):
         [request] = schedule.evaluate_tick(context).run_requests or []
@@ -157,7 +157,7 @@ def _dates_around(change: datetime, zone: ZoneInfo) -> Sequence[date]:
 
 
 def _tried(catalog: Catalog, definitions: dg.Definitions, at: datetime) -> Sequence[dg.RunRequest]:
-    schedule = daily_schedule(catalog, str(catalog.schedule), clock=lambda: at)
+    schedule = daily_schedule(catalog, str(catalog.schedule), STOPPED, clock=lambda: at)
     context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=definitions.get_repository_def())
     with dg.partition_loading_context(effective_dt=at):
         requests = schedule.evaluate_tick(context).run_requests or []
