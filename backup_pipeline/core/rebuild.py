@@ -212,7 +212,7 @@ def _joined(before: Attempt, seen: Seen) -> Attempt:
     stored = seen.row
     if stored is None:
         return before
-    kept = ("created_at", "owner", "heartbeat_at", "tables_wanted", "due_at", "business", "hold")
+    kept = ("created_at", "owner", "heartbeat_at", "tables_wanted", "due_at", "hold")
     kept_values = {name: getattr(before, name) for name in kept}
     same = before.sha256 is not None and not _contradictions(before, stored)
     if before.status.good and same:  # a verification and the warnings of a good row are as true as before
