@@ -131,10 +131,21 @@ def _row_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
     sizes = np.zeros(table.num_rows, dtype=np.int64)
     for column in table.columns:
         if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-            sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy()
+            sizes += np.concatenate([_text_bytes(chunk) for chunk in column.chunks])
         else:
             sizes += (column.type.bit_width + 7) // 8
     return sizes
+
+
+def _text_bytes(texts: pa.Array) -> npt.NDArray[np.int32]:
+    """The bytes of each text, of a NULL none.
+
+    Read off the offsets: `pc.fill_null` has pyarrow load pandas, which took a fifth of a small export's CPU.
+    """
+    if not len(texts):
+        return np.zeros(0, np.int32)
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return np.diff(ends)
 
 
 class PartsWriter(ABC):

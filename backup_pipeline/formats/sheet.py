@@ -38,8 +38,11 @@ def is_far(values: pa.Array) -> pa.BooleanArray | None:
         limit, number = _FAR_DAYS, pa.int32()
     else:
         return None
-    far = pc.greater_equal(values.view(number), limit)
-    return pc.fill_null(far, False) if pc.any(far).as_py() else None  # noqa: FBT003  a value, not a flag
+    numbers = values.view(number)
+    latest = pc.max(numbers).as_py()
+    if latest is None or latest < limit:
+        return None
+    return pc.fill_null(pc.greater_equal(numbers, limit), False)  # noqa: FBT003  a value, not a flag
 
 
 def far_texts(values: pa.Array, timezone: str, *, fractions: bool = False) -> pa.StringArray:
@@ -81,7 +84,7 @@ def harmless(texts: pa.StringArray) -> pa.StringArray:
     guarded = pc.and_not(dangerous, pc.match_substring_regex(texts, _NUMBER))
     if not pc.any(guarded).as_py():
         return texts
-    return pc.if_else(guarded, pc.binary_join_element_wise(GUARD, texts, ""), texts)
+    return pc.if_else(guarded, pc.binary_join_element_wise(_array_of(GUARD)[0], texts, _array_of("")[0]), texts)
 
 
 def unguarded(text: str) -> str | None:
@@ -92,7 +95,13 @@ def unguarded(text: str) -> str | None:
     if not text.startswith(GUARD):
         return None
     bare = text.removeprefix(GUARD)
-    return bare if harmless(pa.array([bare], pa.string()))[0].as_py() == text else None
+    return bare if harmless(_array_of(bare))[0].as_py() == text else None
+
+
+def _array_of(text: str) -> pa.StringArray:
+    """`text` as an array, made of its bytes: for a Python value pyarrow loads pandas, half a second of CPU."""
+    data = text.encode()
+    return pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(data)], np.int32)), pa.py_buffer(data))
 
 
 def _any_suspect(texts: pa.StringArray) -> bool:
@@ -269,12 +278,12 @@ def _hexadecimal(values: pa.BinaryArray) -> pa.LargeStringArray:
         return values.cast(pa.string()).cast(pa.large_string())
     digits = _HEX[np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]].view(np.uint8)
     bare = pa.LargeStringArray.from_buffers(len(values), pa.py_buffer((ends - ends[0]) * 2), pa.py_buffer(digits))
-    prefix = pa.scalar("\\x", pa.large_string())
-    return _where_valid(values, pc.binary_join_element_wise(prefix, bare, pa.scalar("", pa.large_string())))
+    prefix, joint = _array_of("\\x").cast(bare.type)[0], _array_of("").cast(bare.type)[0]
+    return _where_valid(values, pc.binary_join_element_wise(prefix, bare, joint))
 
 
 def _where_valid(values: pa.Array, texts: pa.Array) -> pa.Array:
-    return texts if not values.null_count else pc.if_else(values.is_valid(), texts, None)
+    return texts if not values.null_count else pc.if_else(values.is_valid(), texts, pa.nulls(1, texts.type)[0])
 
 
 BOM = b"\xef\xbb\xbf"
@@ -291,7 +300,7 @@ def csv_header(titles: Iterable[str]) -> bytes:
 
 def csv_title(title: str) -> str:
     """`title` as a cell: harmless, and quoted where it must be."""
-    text: str = harmless(pa.array([title], pa.string()))[0].as_py()
+    text: str = harmless(_array_of(title))[0].as_py()
     return '"' + text.replace('"', '""') + '"' if not text or set(text) & set('",\r\n') else text
 
 
