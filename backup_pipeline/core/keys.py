@@ -78,7 +78,7 @@ def check_alike(partitions: Sequence[PartitionRecord], recipients: Sequence[str]
     Else a backup would hold files that its keys do not open, or some that anybody can read.
     """
     wanted = set(recipients)
-    other = [one.table.name for one in partitions if set(recipients_of(one)) != wanted]
+    other = [each.table.name for each in partitions if set(recipients_of(each)) != wanted]
     if other:
         now = f"encrypted to {', '.join(recipients)}" if recipients else "not encrypted"
         message = f"The partitions of {', '.join(other)} are encrypted otherwise than backups are now: {now}."
@@ -150,11 +150,11 @@ def with_seal(data: bytes, where: str, keys: SealKeys) -> bytes:
 
 def seal_in(data: bytes, where: str) -> KeySeal | None:
     """The seal of the document in `data`, unchecked; None without one. VerificationError for a damaged document."""
-    found = unsealed(data, where).get(SEAL)
-    if found is None:
+    seal = unsealed(data, where).get(SEAL)
+    if seal is None:
         return None
     try:
-        return KeySeal.model_validate(found)
+        return KeySeal.model_validate(seal)
     except ValidationError as error:
         message = f"{where} has a seal that is none."
         raise VerificationError(message, do=_FORGED) from error

@@ -83,8 +83,8 @@ def seal_hold(backup_id: str, until: datetime | None) -> bytes:
 
     Not who and why: nothing about people or customers stands readable in the store.
     """
-    told = {"backup_id": backup_id, "until": until.isoformat() if until else None}
-    return json.dumps(told, indent=1).encode()
+    document = {"backup_id": backup_id, "until": until.isoformat() if until else None}
+    return json.dumps(document, indent=1).encode()
 
 
 def read_hold(data: bytes, where: str) -> datetime | None:
@@ -196,10 +196,10 @@ def after(attempt: Attempt, outcome: Outcome) -> Attempt:
     The first end keeps its time: a backup that is deleted later still says when it was finished.
     """
     check_move(attempt.backup_id, attempt.status, outcome.status)
-    told: dict[str, Any] = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
-    told = {name: value for name, value in told.items() if value is not None and value != ()}
-    told["finished_at"] = attempt.finished_at or outcome.finished_at
-    return replace(attempt, **told)
+    changed: dict[str, Any] = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
+    changed = {name: value for name, value in changed.items() if value is not None and value != ()}
+    changed["finished_at"] = attempt.finished_at or outcome.finished_at
+    return replace(attempt, **changed)
 
 
 def is_orphaned(attempt: Attempt, *, now: datetime, host: str, alive: Callable[[Owner], bool]) -> bool:

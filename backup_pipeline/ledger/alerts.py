@@ -50,17 +50,17 @@ class SqlOutbox:
     def claim(self, now: datetime, *, without: Collection[str] = (), early: bool = False) -> OutboxEntry | None:
         """Take the oldest undelivered entry that is due, or `early` any that nobody else has, to deliver it."""
         with self._transaction() as connection:
-            found = connection.execute(_free(now, without, early=early)).mappings().one_or_none()
-            return _written(connection, claimed(_entry_of(found), now)) if found is not None else None
+            row = connection.execute(_free(now, without, early=early)).mappings().one_or_none()
+            return _written(connection, claimed(_entry_of(row), now)) if row is not None else None
 
     def settle(self, number: int, error: str | None, now: datetime) -> OutboxEntry:
         """Write down what became of an attempt."""
-        row = select(outbox).where(outbox.c.id == number).with_for_update()
+        query = select(outbox).where(outbox.c.id == number).with_for_update()
         with self._transaction() as connection:
-            found = connection.execute(row).mappings().one_or_none()
-            if found is None:
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
                 raise no_such_entry(number)
-            return _written(connection, settled(_entry_of(found), error, now))
+            return _written(connection, settled(_entry_of(row), error, now))
 
     def forget(self, before: datetime) -> int:
         """Remove what was delivered before that time; how many."""
@@ -96,8 +96,8 @@ def _written(connection: Connection, entry: OutboxEntry) -> OutboxEntry:
 
 
 def _columns(entry: OutboxEntry) -> dict[str, Any]:
-    told = {"alert": storable(alert_json(entry.alert))}
-    return told | {name: storable(getattr(entry, name)) for name in _SAME_NAME}
+    alert = {"alert": storable(alert_json(entry.alert))}
+    return alert | {name: storable(getattr(entry, name)) for name in _SAME_NAME}
 
 
 def _entry_of(row: RowMapping) -> OutboxEntry:
@@ -135,13 +135,13 @@ class SqlThreads:
 
     def _change(self, scope: Scope, topic: str, step: Callable[[Thread], ThreadStep]) -> ThreadStep:
         """One step under the row's lock, so that of two that happen at once the second sees the first."""
-        here = (alert_threads.c.scope == scope.key, alert_threads.c.topic == topic)
+        own = (alert_threads.c.scope == scope.key, alert_threads.c.topic == topic)
         empty = insert_or_skip(alert_threads).values(_thread_columns(Thread(scope, topic))).on_conflict_do_nothing()
         with self._transaction() as connection:
             connection.execute(empty)
-            found = connection.execute(select(alert_threads).where(*here).with_for_update()).mappings().one()
-            taken = step(_thread_of(found))
-            connection.execute(update(alert_threads).where(*here).values(_thread_columns(taken.after)))
+            row = connection.execute(select(alert_threads).where(*own).with_for_update()).mappings().one()
+            taken = step(_thread_of(row))
+            connection.execute(update(alert_threads).where(*own).values(_thread_columns(taken.after)))
         return taken
 
 

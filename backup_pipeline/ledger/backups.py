@@ -83,7 +83,7 @@ class SqlDues:
             until = utc(connection.execute(locked).scalar_one())
             plan = decide(KnownDues(until, tuple(_known(connection, catalog, min(since, until or since)))))
             expected = [row for row in plan.expected if _add(connection, row)]
-            missed = [found for row in plan.missed if (found := _miss(connection, row, now)) is not None]
+            missed = [missing for row in plan.missed if (missing := _miss(connection, row, now)) is not None]
             for row in plan.dropped:
                 _drop(connection, row, now)
             connection.execute(update(due_accounts).where(account).values(accounted_until=now))
@@ -93,12 +93,12 @@ class SqlDues:
         """Cancel what is expected of a catalog that nobody has accounted for since `idle_since`."""
         account = select(due_accounts.c.accounted_until).where(due_accounts.c.catalog == catalog).with_for_update()
         expected = update(backup_logs).where(is_of(backup_logs, Scope(catalog)), _ROW.status == Status.EXPECTED)
-        told = expected.values(status=Status.CANCELED, finished_at=now, error_message=why).returning(*_ROW)
+        canceled = expected.values(status=Status.CANCELED, finished_at=now, error_message=why).returning(*_ROW)
         with self._transaction() as connection:
             until = utc(connection.execute(account).scalar_one_or_none())
             if until is not None and until > idle_since:
                 return []
-            return [attempt_of(row) for row in connection.execute(told).mappings()]
+            return [attempt_of(row) for row in connection.execute(canceled).mappings()]
 
     def take(self, attempt: Attempt) -> Attempt:
         """Begin the attempt, in the row of its due time where that is still expected."""
@@ -123,8 +123,8 @@ class SqlDues:
         wanted = (is_of(backup_logs, Scope(catalog)), _ROW.kind == FULL, _ROW.status.in_(sorted(GOOD)))
         query = select(backup_logs).where(*wanted, _ROW.created_at <= now + TOLERATED).order_by(*_NEWEST_FIRST).limit(1)
         with self._transaction() as connection:
-            found = connection.execute(query).mappings().one_or_none()
-        return attempt_of(found) if found is not None else None
+            row = connection.execute(query).mappings().one_or_none()
+        return attempt_of(row) if row is not None else None
 
 
 def _from(at: datetime) -> ColumnElement[bool]:
@@ -133,8 +133,8 @@ def _from(at: datetime) -> ColumnElement[bool]:
 
 def _known(connection: Connection, catalog: str, since: datetime) -> Sequence[Attempt]:
     wanted = and_(is_of(backup_logs, Scope(catalog)), or_(_ROW.status == Status.EXPECTED, _from(since)))
-    found = connection.execute(select(backup_logs).where(wanted).order_by(*_NEWEST_FIRST)).mappings()
-    return [attempt_of(row) for row in found]
+    rows = connection.execute(select(backup_logs).where(wanted).order_by(*_NEWEST_FIRST)).mappings()
+    return [attempt_of(row) for row in rows]
 
 
 def _add(connection: Connection, row: Attempt) -> bool:
@@ -149,15 +149,15 @@ def _is_written(connection: Connection, added: Insert) -> bool:
 def _miss(connection: Connection, row: Attempt, now: datetime) -> Attempt | None:
     """The row as `missed`, added where there is none yet; None when somebody has begun it meanwhile."""
     missed = replace(row, status=Status.MISSED, finished_at=now)
-    told = {"status": Status.MISSED, "finished_at": now, "error_message": row.error_message}
-    written = _unless_begun(insert(backup_logs).values(attempt_row(missed)), told, now).returning(*backup_logs.c)
-    found = connection.execute(written).mappings().one_or_none()
-    return attempt_of(found) if found is not None else None
+    values = {"status": Status.MISSED, "finished_at": now, "error_message": row.error_message}
+    written = _unless_begun(insert(backup_logs).values(attempt_row(missed)), values, now).returning(*backup_logs.c)
+    stored = connection.execute(written).mappings().one_or_none()
+    return attempt_of(stored) if stored is not None else None
 
 
 def _drop(connection: Connection, row: Attempt, now: datetime) -> None:
-    here = update(backup_logs).where(_ROW.backup_id == row.backup_id, _ROW.status == Status.EXPECTED)
-    connection.execute(here.values(status=Status.CANCELED, finished_at=now, error_message=why_dropped(row)))
+    expected = update(backup_logs).where(_ROW.backup_id == row.backup_id, _ROW.status == Status.EXPECTED)
+    connection.execute(expected.values(status=Status.CANCELED, finished_at=now, error_message=why_dropped(row)))
 
 
 def _over(attempt: Attempt) -> Insert:
@@ -188,18 +188,18 @@ class SqlShapes:
 
     def put(self, shape: Shape) -> None:
         """Keep the shape of a backup, in place of one kept before."""
-        told = storable(shape.model_dump(mode="json"))
-        written = insert(backup_shapes).values(backup_id=shape.backup_id, shape=told)
+        document = storable(shape.model_dump(mode="json"))
+        written = insert(backup_shapes).values(backup_id=shape.backup_id, shape=document)
         with self._transaction() as connection:
-            connection.execute(written.on_conflict_do_update(index_elements=["backup_id"], set_={"shape": told}))
+            connection.execute(written.on_conflict_do_update(index_elements=["backup_id"], set_={"shape": document}))
 
     def get(self, backup_id: str) -> Shape | None:
         """The shape of a backup; None where none was kept, or one that this version can not read."""
         query = select(backup_shapes.c.shape).where(backup_shapes.c.backup_id == backup_id)
         with self._transaction() as connection:
-            found = connection.scalar(query)
+            document = connection.scalar(query)
         try:
-            return Shape.model_validate(found) if found is not None else None
+            return Shape.model_validate(document) if document is not None else None
         except ValidationError:
             return None
 
@@ -213,8 +213,8 @@ class SqlTallies:
     def ends(self) -> Mapping[tuple[Scope, Status], int]:
         """The attempts of each scope that ended in a status."""
         with self._transaction() as connection:
-            found = connection.execute(select(tallies)).mappings().all()
-        return {(parse_scope(row["scope"]), Status(row["ended_as"])): row["attempts"] for row in found}
+            rows = connection.execute(select(tallies)).mappings().all()
+        return {(parse_scope(row["scope"]), Status(row["ended_as"])): row["attempts"] for row in rows}
 
 
 _SAME_NAME = tuple(field.name for field in fields(Copy) if field.name not in {"owner", "scope", "verification"})
@@ -226,11 +226,11 @@ def copy_columns(copy: Copy) -> dict[str, Any]:
     return same | scope_columns(copy.scope) | owner_columns(copy.owner) | verification_columns(copy.verification)
 
 
-def copy_of(found: RowMapping) -> Copy:
+def copy_of(row: RowMapping) -> Copy:
     """The copy that a row of `backup_copies` holds, its times in UTC."""
-    values = {name: utc(found[name]) for name in _SAME_NAME}
-    values |= {"status": CopyStatus(found["status"]), "owner": owner_of(found), "verification": verification_of(found)}
-    values |= {"scope": scope_of(found)}
+    values = {name: utc(row[name]) for name in _SAME_NAME}
+    values |= {"status": CopyStatus(row["status"]), "owner": owner_of(row), "verification": verification_of(row)}
+    values |= {"scope": scope_of(row)}
     return Copy(**values)
 
 
@@ -334,22 +334,24 @@ class SqlLedger:
 
     def beat(self, backup_id: str, now: datetime) -> None:
         """Move the heartbeat of a running attempt to `now`; one that has ended keeps its last."""
-        beaten = update(backup_logs).where(backup_logs.c.backup_id == backup_id, backup_logs.c.status == Status.RUNNING)
+        running = update(backup_logs).where(
+            backup_logs.c.backup_id == backup_id, backup_logs.c.status == Status.RUNNING
+        )
         with self._transaction() as connection:
-            if connection.execute(beaten.values(heartbeat_at=now)).rowcount:
+            if connection.execute(running.values(heartbeat_at=now)).rowcount:
                 return
         if self.get(backup_id) is None:
             raise not_there(backup_id)
 
     def end(self, backup_id: str, outcome: Outcome) -> None:
         """Write `outcome` into the row, under its lock; LedgerError for a move that `statuses` does not allow."""
-        row = select(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        query = select(backup_logs).where(backup_logs.c.backup_id == backup_id)
         with self._transaction() as connection:
-            found = connection.execute(row.with_for_update()).mappings().one_or_none()
-            if found is None:
+            row = connection.execute(query.with_for_update()).mappings().one_or_none()
+            if row is None:
                 raise not_there(backup_id)
-            changed = outcome_row(after(attempt_of(found), outcome))
-            connection.execute(update(backup_logs).where(backup_logs.c.id == found["id"]).values(changed))
+            changed = outcome_row(after(attempt_of(row), outcome))
+            connection.execute(update(backup_logs).where(backup_logs.c.id == row["id"]).values(changed))
             release_of(connection, backup_id)
 
     def verified(self, backup_id: str, verification: Verification) -> None:

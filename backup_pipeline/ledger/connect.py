@@ -92,8 +92,8 @@ def _not_reached(error: SQLAlchemyError, words: str, url: str) -> LedgerError:
 
 def _missing_database(words: str) -> str:
     """The name of the database that the server says it has not got, else nothing."""
-    found = _MISSING_DATABASE.search(words)
-    return found["name"].replace('"', '""') if found else ""
+    missing = _MISSING_DATABASE.search(words)
+    return missing["name"].replace('"', '""') if missing else ""
 
 
 def _words(error: SQLAlchemyError, url: str) -> str:

@@ -46,8 +46,8 @@ class SqlLeases:
         """Extend the lease; None when it is another's by now, or nobody's."""
         extended = _ours(lease).values(heartbeat_at=_NOW, expires_at=_NOW + life).returning(*leases.c)
         with self._transaction() as connection:
-            found = connection.execute(extended).mappings().one_or_none()
-        return _lease_of(found) if found is not None else None
+            row = connection.execute(extended).mappings().one_or_none()
+        return _lease_of(row) if row is not None else None
 
     def release(self, lease: Lease) -> None:
         """Give the lease back; nothing happens when it is another's by now."""
@@ -58,8 +58,8 @@ class SqlLeases:
         """The lease of `scope`, also an expired one that nobody took; None when it is nobody's."""
         query = select(leases).where(leases.c.name == scope.key, leases.c.released_at.is_(None))
         with self._transaction() as connection:
-            found = connection.execute(query).mappings().one_or_none()
-        return _lease_of(found) if found is not None else None
+            row = connection.execute(query).mappings().one_or_none()
+        return _lease_of(row) if row is not None else None
 
 
 def release_of(connection: Connection, holder: str) -> None:
@@ -110,9 +110,9 @@ class SqlReadings:
 
     def begin(self, reading: Reading, life: timedelta) -> Reading:
         """Note a reading; with its number."""
-        told = {"backup_id": reading.backup_id, "work": reading.work, **actor_column(reading.actor)}
+        columns = {"backup_id": reading.backup_id, "work": reading.work, **actor_column(reading.actor)}
         times = {"began_at": _NOW, "expires_at": _NOW + life}
-        added = insert(readings).values(**told, **owner_columns(reading.owner), **times).returning(*readings.c)
+        added = insert(readings).values(**columns, **owner_columns(reading.owner), **times).returning(*readings.c)
         with self._transaction() as connection:
             connection.execute(delete(readings).where(readings.c.expires_at <= _NOW))
             return _reading_of(connection.execute(added).mappings().one())

@@ -42,8 +42,8 @@ def current_revision(connection: Connection) -> str | None:
     there = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": VERSION_TABLE}).scalar_one()
     if not there:
         return None
-    found: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608 - a constant
-    return found
+    revision: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608 - a constant
+    return revision
 
 
 _LOCK = int.from_bytes(b"ledger", "big")
@@ -181,8 +181,8 @@ def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
             before = clock()
             now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
             after = clock()
-            found, readonly = current_revision(connection), _readonly(connection)
-            return LedgerFacts(found, head_revision(), readonly, before, now, after)
+            revision, readonly = current_revision(connection), _readonly(connection)
+            return LedgerFacts(revision, head_revision(), readonly, before, now, after)
     finally:
         engine.dispose()
 
@@ -201,8 +201,8 @@ def run_migrations(connection: Connection) -> None:
     try:
         command.upgrade(config, "head")
     except alembic_util.CommandError as error:
-        found = current_revision(connection)
-        message = f"The ledger is at revision {found}, which this version of the code does not know."
+        revision = current_revision(connection)
+        message = f"The ledger is at revision {revision}, which this version of the code does not know."
         newer = "Install the newer version of backup-pipeline that migrated it."
         older = "It is older than version 0.1: name a new database, and fill it with backup-pipeline rebuild."
-        raise LedgerError(message, do=older if found and found < head_revision() else newer) from error
+        raise LedgerError(message, do=older if revision and revision < head_revision() else newer) from error

@@ -37,14 +37,14 @@ def restore_columns(row: RestoreRow) -> dict[str, Any]:
     return same | scope_columns(row.scope) | actor_column(row.actor) | decided | owner_columns(row.owner)
 
 
-def restore_of(found: RowMapping) -> RestoreRow:
+def restore_of(row: RowMapping) -> RestoreRow:
     """The request that a row of `restore_requests` holds, its times in UTC."""
-    values = {name: utc(found[name]) for name in _SAME_NAME}
-    values |= {"status": RestoreStatus(found["status"]), "tables": tuple(found["tables"]), "owner": owner_of(found)}
-    decided = found["decided_actor"]
+    values = {name: utc(row[name]) for name in _SAME_NAME}
+    values |= {"status": RestoreStatus(row["status"]), "tables": tuple(row["tables"]), "owner": owner_of(row)}
+    decided = row["decided_actor"]
     values |= {
-        "scope": scope_of(found),
-        "actor": parse_actor(found["actor"]),
+        "scope": scope_of(row),
+        "actor": parse_actor(row["actor"]),
         "decided_actor": parse_actor(decided) if decided else None,
     }
     return RestoreRow(**values)
@@ -68,12 +68,12 @@ class SqlRestores:
 
     def change(self, number: int, change: RestoreChange) -> RestoreRow:
         """Write `change` into the row, under its lock; LedgerError for a move that is not allowed."""
-        row = select(restore_requests).where(restore_requests.c.id == number)
+        query = select(restore_requests).where(restore_requests.c.id == number)
         with self._transaction() as connection:
-            found = connection.execute(row.with_for_update()).mappings().one_or_none()
-            if found is None:
+            row = connection.execute(query.with_for_update()).mappings().one_or_none()
+            if row is None:
                 raise no_such_restore(number)
-            changed = after(restore_of(found), change)
+            changed = after(restore_of(row), change)
             connection.execute(
                 update(restore_requests).where(restore_requests.c.id == number).values(restore_columns(changed))
             )
@@ -92,8 +92,8 @@ class SqlRestores:
         """The row of a number."""
         query = select(restore_requests).where(restore_requests.c.id == number)
         with self._transaction() as connection:
-            found = connection.execute(query).mappings().one_or_none()
-        return restore_of(found) if found is not None else None
+            row = connection.execute(query).mappings().one_or_none()
+        return restore_of(row) if row is not None else None
 
     def list(
         self,

@@ -65,7 +65,7 @@ backup_logs = Table(
     Column("status", Text, nullable=False),
     Column("error_message", Text),
     Column("created_at", _INSTANT, nullable=False),
-    # What was asked, by whom.
+    # What is requested, by whom.
     Column("backup_id", Text, nullable=False, unique=True),
     *_scope_columns(),
     Column("kind", Text, nullable=False),
@@ -166,7 +166,7 @@ restore_requests = Table(
     "restore_requests",
     metadata,
     Column("id", Integer, Identity(always=True), primary_key=True),
-    # What was asked, by whom.
+    # What is requested, by whom.
     Column("backup_id", Text, nullable=False),
     *_scope_columns(),
     Column("tables", JSONB, nullable=False, server_default=text("'[]'::jsonb")),

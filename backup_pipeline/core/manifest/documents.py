@@ -329,7 +329,7 @@ class Manifest(WrittenManifest):
     @property
     def findings(self) -> tuple[AnomalyEntry, ...]:
         """Everything unusual about the backup: its tables' anomalies, and its own."""
-        return (*(one for table in self.tables for one in table.anomalies), *self.anomalies)
+        return (*(entry for table in self.tables for entry in table.anomalies), *self.anomalies)
 
 
 class StoredBundle(WrittenManifest):

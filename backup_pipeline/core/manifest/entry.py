@@ -61,17 +61,20 @@ def table_entry(
     )
 
 
-def other_sequence(found: DatabaseSequence) -> OtherSequenceEntry:
+def other_sequence(sequence: DatabaseSequence) -> OtherSequenceEntry:
     """The manifest's entry of a sequence that numbers no column of the catalog's tables."""
     return OtherSequenceEntry(
-        sequence=found.sequence, last_value=found.last_value, is_called=found.is_called, cycles=found.cycles
+        sequence=sequence.sequence,
+        last_value=sequence.last_value,
+        is_called=sequence.is_called,
+        cycles=sequence.cycles,
     )
 
 
-def not_held_entry(found: NotHeld) -> NotHeldEntry:
+def not_held_entry(missing: NotHeld) -> NotHeldEntry:
     """The manifest's entry of something that is not in the backup."""
-    severity: Literal["warning", "info"] = "warning" if found.warns else "info"
-    return NotHeldEntry(about=found.about, message=found.message, do=found.do, severity=severity)
+    severity: Literal["warning", "info"] = "warning" if missing.warns else "info"
+    return NotHeldEntry(about=missing.about, message=missing.message, do=missing.do, severity=severity)
 
 
 def rows_of(files: Sequence[FileEntry], kind: str) -> int:
@@ -101,20 +104,19 @@ def _references(plan: TablePlan) -> tuple[ReferenceEntry, ...]:
 
 def _sequences(plan: TablePlan) -> tuple[SequenceEntry, ...]:
     return tuple(
-        SequenceEntry(
-            sequence=found.sequence, column=found.column, last_value=found.last_value, is_called=found.is_called
-        )
-        for found in plan.sequences
+        SequenceEntry(sequence=each.sequence, column=each.column, last_value=each.last_value, is_called=each.is_called)
+        for each in plan.sequences
     )
 
 
 def _sheet_column(shown: SheetColumn) -> SheetColumnEntry:
-    found = shown.look_up
-    if found is None:
+    look_up = shown.look_up
+    if look_up is None:
         return SheetColumnEntry(title=shown.title, column=shown.field)
     steps = tuple(
-        StepEntry(relation=step.relation, columns=step.columns, from_columns=step.from_columns) for step in found.steps
+        StepEntry(relation=step.relation, columns=step.columns, from_columns=step.from_columns)
+        for step in look_up.steps
     )
     return SheetColumnEntry(
-        title=shown.title, column=found.column.name, arrow_type=found.arrow_type, steps=steps, joined=found.joined
+        title=shown.title, column=look_up.column.name, arrow_type=look_up.arrow_type, steps=steps, joined=look_up.joined
     )

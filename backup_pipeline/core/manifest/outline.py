@@ -142,13 +142,17 @@ DISTRUST = (
 """What to do about a backup whose parts contradict each other."""
 
 
-def disagreements(row: Attempt, found: StoredManifest | Outline, sha256: str, seal_key: str | None) -> tuple[str, ...]:
-    """What the manifest `found`, which lies in the store with that SHA-256 and seal, says otherwise than the row.
+def disagreements(
+    row: Attempt, manifest: StoredManifest | Outline, sha256: str, seal_key: str | None
+) -> tuple[str, ...]:
+    """What the manifest, which lies in the store with that SHA-256 and seal, says otherwise than the row.
 
     What the row does not know is not compared: one of an attempt that runs knows nothing yet. That the manifest is of
     this backup at all, its place says.
     """
-    differing = [f"{name}: the manifest says {theirs}, the ledger {ours}" for name, ours, theirs in _pairs(row, found)]
+    differing = [
+        f"{name}: the manifest says {theirs}, the ledger {ours}" for name, ours, theirs in _pairs(row, manifest)
+    ]
     if row.manifest_sha256 not in {None, sha256}:
         differing.append(f"manifest.json has the SHA-256 {sha256}, the ledger says {row.manifest_sha256}")
     if row.seal_key not in {None, seal_key}:
@@ -171,16 +175,16 @@ def inner_disagreement(inner: Manifest, outer: StoredManifest) -> str | None:
     return f"differs from the manifest beside the bundle in: {', '.join(differ)}."
 
 
-def _pairs(row: Attempt, found: StoredManifest | Outline) -> Iterator[tuple[str, object, object]]:
+def _pairs(row: Attempt, manifest: StoredManifest | Outline) -> Iterator[tuple[str, object, object]]:
     """Whatever both know and do not say alike: name, the row's, the manifest's."""
-    whole = found if isinstance(found, StoredManifest) else None
-    taken_at = found.snapshot.taken_at if isinstance(found, StoredManifest) else found.snapshot_at
+    whole = manifest if isinstance(manifest, StoredManifest) else None
+    taken_at = manifest.snapshot.taken_at if isinstance(manifest, StoredManifest) else manifest.snapshot_at
     pairs: dict[str, tuple[object, object]] = {
-        "kind": (row.kind, found.kind),
+        "kind": (row.kind, manifest.kind),
         "snapshot": (row.snapshot_at, taken_at),
-        "bundle": (row.file_name, found.bundle.name),
-        "bundle's bytes": (row.file_size_bytes, found.bundle.bytes),
-        "bundle's SHA-256": (row.sha256, found.bundle.sha256),
+        "bundle": (row.file_name, manifest.bundle.name),
+        "bundle's bytes": (row.file_size_bytes, manifest.bundle.bytes),
+        "bundle's SHA-256": (row.sha256, manifest.bundle.sha256),
         "rows": (row.record_count, whole.totals.rows if whole else None),
     }
     for name, (ours, theirs) in pairs.items():
