@@ -12,9 +12,6 @@ from backup_pipeline.core.alerts import Alert, Severity, reaching
 from backup_pipeline.core.errors import BackupError, PartialError, SettingsError
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.document import document, line
-from backup_pipeline.presentation.health import deliveries_document, outbox_document
-from backup_pipeline.presentation.rows import entry_json
 from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline.operations import alerting
+    from backup_pipeline.presentation import document as reports
+    from backup_pipeline.presentation import health, rows
     from backup_pipeline.wiring import ports
 
 
@@ -66,9 +65,9 @@ def list_alerts(
         entries = installation.ledger.outbox.list(undelivered=not delivered, limit=limit)
         nothing = "There are no alerts." if delivered else _nothing_waits(installation)
     if as_json:
-        print_json([entry_json(entry) for entry in entries])
+        print_json([rows.entry_json(entry) for entry in entries])
         return
-    draw(outbox_document(entries) if entries else document(line(nothing)))
+    draw(health.outbox_document(entries) if entries else reports.document(reports.line(nothing)))
 
 
 def _nothing_waits(installation: Opened) -> str:
@@ -94,9 +93,9 @@ def retry(*, as_json: _JSON = False) -> None:
         tried = alerting.deliver(installation.ports, early=True)
         undelivered = installation.ledger.outbox.list()
     if as_json:
-        print_json([entry_json(entry) for entry in tried])
+        print_json([rows.entry_json(entry) for entry in tried])
     else:
-        draw(outbox_document(tried) if tried else document(line("There is nothing to deliver.")))
+        draw(health.outbox_document(tried) if tried else reports.document(reports.line("There is nothing to deliver.")))
     if undelivered:
         good = sum(entry.delivered_at is not None for entry in tried)
         kind = PartialError if good else BackupError
@@ -127,7 +126,7 @@ def send_test(*, as_json: _JSON = False) -> None:
     if as_json:
         print_json(deliveries)
     else:
-        draw(deliveries_document(deliveries))
+        draw(health.deliveries_document(deliveries))
     _check_all_took_it(deliveries)
 
 

@@ -24,8 +24,6 @@ from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.backup import made_document
-from backup_pipeline.presentation.document import size
 from backup_pipeline.presentation.terminal import SafeConsole, draw
 from backup_pipeline.settings import Settings
 
@@ -37,6 +35,8 @@ with lazily():
 
     from backup_pipeline.operations import alerting, browse
     from backup_pipeline.orchestration import failures, launch
+    from backup_pipeline.presentation import backup as presentation_backup
+    from backup_pipeline.presentation import document
     from backup_pipeline.wiring import addresses, embedded
     from backup_pipeline.wiring import ports as wiring_ports
 
@@ -92,7 +92,7 @@ def backup(
         if as_json:
             sys.stdout.write(json.dumps(_as_json(manifest)) + "\n")
             return
-        draw(made_document(manifest, _where(manifest, settings)), console)
+        draw(presentation_backup.made_document(manifest, _where(manifest, settings)), console)
 
 
 def _run(settings: Settings, selection: _Selection, console: Console) -> StoredManifest:
@@ -209,7 +209,7 @@ def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
     place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     store = addresses.store_url(settings)
     return {
-        "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({size(manifest.bundle.bytes)})",
+        "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({document.size(manifest.bundle.bytes)})",
         "Manifest": f"{store}/{place.manifest}",
         "UI": f"{settings.dagster_url}/runs/{manifest.run_id} (start it with `make up`)",
     }

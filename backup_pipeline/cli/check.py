@@ -15,11 +15,11 @@ from backup_pipeline.core.errors import BackupError, LedgerError, StaleError, in
 from backup_pipeline.core.text import redact, visible
 from backup_pipeline.core.verification import age
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.health import freshness_document
 from backup_pipeline.presentation.terminal import draw, note_console
 
 with lazily():
     from backup_pipeline.operations import due
+    from backup_pipeline.presentation import health
     from backup_pipeline.wiring import ports, stores
 
 
@@ -148,7 +148,7 @@ def check(
         ages = [ages_as_json(copy) for copy in second]
         print_json({"fresh": fresh, "catalogs": states, "second_store": ages, "channels": channels})
     else:
-        draw(freshness_document(states, second))
+        draw(health.freshness_document(states, second))
         if not channels:
             note_console().print(_NOBODY, markup=False, soft_wrap=True)
     _raise_overdue(states)

@@ -13,8 +13,6 @@ from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError, UsageError
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.backup import copies_document, decisions_document
-from backup_pipeline.presentation.rows import copy_json
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import copy as operations_copy
+    from backup_pipeline.presentation import backup as presentation_backup
+    from backup_pipeline.presentation import rows as presentation_rows
     from backup_pipeline.wiring import ports as wiring_ports
 
 
@@ -61,9 +61,9 @@ def copy(
             return
         rows = [*_copied(installation, ports, decisions)]
     if as_json:
-        print_json([copy_json(row) for row in rows])
+        print_json([presentation_rows.copy_json(row) for row in rows])
     else:
-        draw(copies_document(rows, decisions))
+        draw(presentation_backup.copies_document(rows, decisions))
     _raise_failures(rows)
 
 
@@ -94,7 +94,7 @@ def _print_plan(decisions: Sequence[CopyDecision], *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
     else:
-        draw(decisions_document(decisions))
+        draw(presentation_backup.decisions_document(decisions))
 
 
 def _raise_failures(rows: Sequence[Copy]) -> None:

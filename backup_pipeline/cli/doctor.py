@@ -12,7 +12,6 @@ from backup_pipeline.cli.options import invoked_settings, print_json
 from backup_pipeline.core.doctor import problems
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import doctor as operations_doctor
     from backup_pipeline.orchestration import instance
+    from backup_pipeline.presentation import health
     from backup_pipeline.wiring import addresses, embedded, ports
     from backup_pipeline.wiring import doctor as wiring_doctor
 
@@ -64,7 +64,7 @@ def doctor(
     if as_json:
         print_json(lines)
     else:
-        draw(doctor_document(lines))
+        draw(health.doctor_document(lines))
     if problems(lines):
         raise typer.Exit(1)
 

@@ -13,7 +13,6 @@ from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.terminal import SafeConsole, draw, note_console
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import drill as operations_drill
+    from backup_pipeline.presentation import drill as presentation_drill
     from backup_pipeline.wiring import drill as wiring_drill
 
 
@@ -74,7 +74,7 @@ def drill(
     if as_json:
         print_json({**report.as_json(), "outcome": outcome.what if outcome else None})
     else:
-        draw(drill_document(report))
+        draw(presentation_drill.drill_document(report))
     if outcome is not None:
         raise outcome
 

@@ -15,7 +15,6 @@ from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.retention.prune import Versions
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.prune import left_document
 from backup_pipeline.presentation.terminal import draw, result_console
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import hold as operations_hold
     from backup_pipeline.operations.prune import plan
+    from backup_pipeline.presentation import prune
 
 
 def hold(
@@ -129,7 +129,7 @@ def delete(
         attempt = browse.find_backup(str(parse_backup_id(backup, latest=False)), installation.ledger)
         request = operations_hold.DeleteRequest(attempt, _rules(installation, attempt.scope, versions), confirm, reason)
         removed = operations_hold.delete_backup(request, installation.ports)
-    draw(left_document(removed.left))
+    draw(prune.left_document(removed.left))
     if removed.left or removed.kept:
         raise operations_hold.left_error(removed)
     message = f"Backup {attempt.backup_id} is deleted: {removed.objects} objects, {removed.bytes:,} bytes."

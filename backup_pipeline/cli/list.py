@@ -21,8 +21,6 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.backup import audit_document, backup_document, backups_document
-from backup_pipeline.presentation.rows import attempt_json, copy_json
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline.operations import browse
+    from backup_pipeline.presentation import backup as presentation_backup
+    from backup_pipeline.presentation import rows as presentation_rows
 
 
 def audit(
@@ -63,7 +63,7 @@ def audit(
     if as_json:
         print_json(events)
     else:
-        draw(audit_document(events))
+        draw(presentation_backup.audit_document(events))
 
 
 def _wanted(backup: str | None, ledger: Ledger, catalog: str | None) -> str | None:
@@ -107,11 +107,11 @@ def list_backups(
         copies = installation.ledger.copies.list(scope=named_scope(catalog))
         undelivered, now = len(installation.ledger.outbox.list()), installation.clock()
     if as_json:
-        print_json([attempt_json(row, copies) for row in rows])
+        print_json([presentation_rows.attempt_json(row, copies) for row in rows])
         return
 
     second = installation.settings.second_store
-    draw(backups_document(rows, now, copies, second.rstrip("/") if second else None))
+    draw(presentation_backup.backups_document(rows, now, copies, second.rstrip("/") if second else None))
     if undelivered:
         note_console().print(f"Alerts that did not reach people: {undelivered}. `backup-pipeline alerts` lists them.")
 
@@ -143,11 +143,14 @@ def show(
         now = installation.clock()
     if as_json:
         described = manifest.model_dump(mode="json") if manifest else None
-        rows = {"backup": attempt_json(attempt), "copies": [copy_json(copy) for copy in copies]}
+        rows = {
+            "backup": presentation_rows.attempt_json(attempt),
+            "copies": [presentation_rows.copy_json(copy) for copy in copies],
+        }
         print_json({**rows, "manifest": described, "manifest_error": problem, "audit": audits})
         return
 
-    draw(backup_document(attempt, manifest, problem, audits, now, copies))
+    draw(presentation_backup.backup_document(attempt, manifest, problem, audits, now, copies))
 
 
 def _manifest(installation: Opened, attempt: Attempt) -> tuple[StoredManifest | None, str | None]:

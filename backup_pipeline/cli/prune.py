@@ -11,18 +11,18 @@ from backup_pipeline.cli.options import EarlierVersions, Opened, PlanAsJson, cho
 from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.retention.prune import PrunePlan, Versions
 from backup_pipeline.lazy import lazily
-from backup_pipeline.operations.prune import PruneReport
-from backup_pipeline.presentation.prune import plan_document, report_document
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backup_pipeline.operations.prune import PruneReport
     from backup_pipeline.operations.prune.plan import PruneRequest
 
 with lazily():
     from backup_pipeline.operations import prune as operations_prune
     from backup_pipeline.operations.prune import plan as prune_plan
+    from backup_pipeline.presentation import prune as presentation_prune
 
 
 def prune(
@@ -60,7 +60,7 @@ def prune(
             requests,
             installation.ports,
             confirmed=confirm,
-            show=lambda plan: None if as_json else draw(plan_document(plan)),
+            show=lambda plan: None if as_json else draw(presentation_prune.plan_document(plan)),
         )
     if as_json:
         print_json({"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]})
@@ -78,7 +78,7 @@ def _requests(installation: Opened, name: str | None, versions: Versions | None)
 def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, told: bool) -> None:
     """Say what was done, or what to do next; raise PartialError when something stays."""
     for report in reports if not told else ():
-        draw(report_document(report))
+        draw(presentation_prune.report_document(report))
     if not reports and any(not plan.empty for plan in plans) and not told:
         command = f"backup-pipeline prune --catalog {catalog} --confirm"
         note_console().print(f"Nothing was removed. To do it: {command}", markup=False)

@@ -9,7 +9,6 @@ import typer
 
 from backup_pipeline.cli.options import invoked_settings, parse_duration, print_json
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.document import Minute, document, line, size, text_of
 from backup_pipeline.presentation.terminal import draw
 from backup_pipeline.settings import Settings
 
@@ -22,6 +21,7 @@ with lazily():
     import dagster as dg
 
     from backup_pipeline.orchestration import purge
+    from backup_pipeline.presentation import document as reports
     from backup_pipeline.wiring import addresses, embedded
 
 
@@ -62,9 +62,15 @@ def _age(older_than: str, settings: Settings) -> timedelta:
 
 
 def _show(plan: PurgePlan, removed: int, *, confirmed: bool) -> None:
-    ended = f"of {len(plan.runs)} runs that ended before {text_of(Minute(plan.before))}, and their compute logs"
+    before = reports.text_of(reports.Minute(plan.before))
+    ended = f"of {len(plan.runs)} runs that ended before {before}, and their compute logs"
     if confirmed:
-        draw(document(line(f"Removed {removed:,} events ({size(plan.bytes)}) {ended}.")))
+        draw(reports.document(reports.line(f"Removed {removed:,} events ({reports.size(plan.bytes)}) {ended}.")))
         return
-    hint = [line("Nothing was removed: add --confirm.")] if plan.runs else []
-    draw(document(line(f"Would remove {plan.events:,} events ({size(plan.bytes)}) {ended}."), *hint))
+    hint = [reports.line("Nothing was removed: add --confirm.")] if plan.runs else []
+    draw(
+        reports.document(
+            reports.line(f"Would remove {plan.events:,} events ({reports.size(plan.bytes)}) {ended}."),
+            *hint,
+        )
+    )

@@ -20,7 +20,6 @@ from backup_pipeline.core.errors import PartialError
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.restore import SECOND, Which
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.health import rebuild_document
 from backup_pipeline.presentation.terminal import draw, note_console, result_console
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline.operations import rebuild as operations_rebuild
+    from backup_pipeline.presentation import health
     from backup_pipeline.wiring import embedded, stores
     from backup_pipeline.wiring import ports as wiring_ports
 
@@ -84,7 +84,7 @@ def rebuild(
             check_known(settings, ledger, catalog)
         plan = operations_rebuild.plan_rebuild(request, ports)
         if not as_json:
-            draw(rebuild_document(plan))
+            draw(health.rebuild_document(plan))
         report = operations_rebuild.rebuild(plan, request, ports) if confirm else None
     if as_json:
         print_json({"plan": plan.as_json(), "report": report.as_json() if report else None})

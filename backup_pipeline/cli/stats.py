@@ -15,8 +15,6 @@ from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.statistics import Statistics
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.document import document, joined, line
-from backup_pipeline.presentation.statistics import calendar_document, statistics_document
 from backup_pipeline.presentation.terminal import draw
 
 if TYPE_CHECKING:
@@ -26,6 +24,8 @@ with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import stats as operations_stats
+    from backup_pipeline.presentation import document as reports
+    from backup_pipeline.presentation import statistics as presentation_statistics
     from backup_pipeline.wiring import ports
 
 
@@ -71,9 +71,9 @@ def stats(
     if as_json:
         print_json(gathered)
     elif gathered:
-        draw(joined(map(statistics_document, gathered)))
+        draw(reports.joined(map(presentation_statistics.statistics_document, gathered)))
     else:
-        draw(document(line("There are no backups to count.")))
+        draw(reports.document(reports.line("There are no backups to count.")))
 
 
 def _gathered(installation: Opened, name: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
@@ -133,7 +133,7 @@ def calendar(
     if as_json:
         print_json([_plain(each) for each in shown])
         return
-    draw(joined(map(calendar_document, shown)))
+    draw(reports.joined(map(presentation_statistics.calendar_document, shown)))
 
 
 def _calendars(names: Sequence[str], days: int) -> Sequence[Calendar]:

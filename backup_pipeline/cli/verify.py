@@ -15,7 +15,6 @@ from backup_pipeline.core.restore import Which
 from backup_pipeline.core.verification import Level, VerifyReport, parse_sample
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
-from backup_pipeline.presentation.verification import verification_document
 
 if TYPE_CHECKING:
     from backup_pipeline.core.ledger import Attempt
@@ -25,6 +24,7 @@ with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline.operations import browse, copy
     from backup_pipeline.operations import verify as operations_verify
+    from backup_pipeline.presentation import verification
     from backup_pipeline.wiring import addresses
 
 
@@ -86,7 +86,7 @@ def verify(  # noqa: PLR0913  # options are arguments to Typer
     if as_json:
         print_json({**report.as_json(), "stale": stale.what if stale else None})
     else:
-        draw(verification_document(report))
+        draw(verification.verification_document(report))
     if not report.passed:
         raise report.error()
     if stale is not None:

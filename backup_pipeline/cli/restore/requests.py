@@ -9,12 +9,12 @@ import typer
 from backup_pipeline.cli.options import LedgerReason, Limit, RowsAsJson, named_scope, opened, print_json
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.restore import request_document, requests_document
-from backup_pipeline.presentation.rows import restore_json
 from backup_pipeline.presentation.terminal import draw, result_console
 
 with lazily():
     from backup_pipeline.operations.restore import requests
+    from backup_pipeline.presentation import restore
+    from backup_pipeline.presentation import rows as presentation_rows
 
 
 restores_app = typer.Typer(
@@ -54,10 +54,10 @@ def list_restores(
     with opened(catalog) as installation:
         rows = installation.ledger.restores.list(scope=named_scope(catalog), status=status or (), limit=limit)
     if as_json:
-        print_json([restore_json(row) for row in rows])
+        print_json([presentation_rows.restore_json(row) for row in rows])
         return
 
-    draw(requests_document(rows))
+    draw(restore.requests_document(rows))
 
 
 @restores_app.command()
@@ -86,9 +86,9 @@ def show(
             if event.detail.get("request") == row.id
         ]
     if as_json:
-        print_json({"request": restore_json(row), "audit": audits})
+        print_json({"request": presentation_rows.restore_json(row), "audit": audits})
         return
-    draw(request_document(row, audits))
+    draw(restore.request_document(row, audits))
 
 
 @restores_app.command()
