@@ -8,8 +8,9 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import date
 from enum import IntEnum
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.core.errors import UsageError, VerificationError
 from backup_pipeline.core.manifest import ColumnEntry, FileEntry, TableEntry
 from backup_pipeline.core.plans import DAYS_BEFORE_2000, US_BEFORE_2000
 from backup_pipeline.core.restore.columns import JSONB
@@ -26,7 +27,11 @@ from backup_pipeline.formats.sheet import far_texts, is_far
 from backup_pipeline.lazy import lazily
 from backup_pipeline.native import library
 
+if TYPE_CHECKING:
+    import polars as pl
+
 with lazily():
+    import duckdb
     import pandas as pd  # takes longer to load than most tables to read
 
 
@@ -359,6 +364,25 @@ def as_pandas(rows: pa.Table) -> pd.DataFrame:
     shown = pa.Table.from_arrays(columns, names=rows.column_names)
     frame: pd.DataFrame = shown.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
     frame.attrs = {name.decode(): value.decode() for name, value in (rows.schema.metadata or {}).items()}
+    return frame
+
+
+def as_relation(rows: pa.Table, timezone: str) -> duckdb.DuckDBPyRelation:
+    """The rows as a relation of a DuckDB database in memory whose times are shown in `timezone`."""
+    database = duckdb.connect(config={"python_enable_replacements": "false", "autoinstall_known_extensions": "false"})
+    database.execute(f"SET TimeZone = '{timezone}'")
+    return database.from_arrow(rows)
+
+
+def as_polars(rows: pa.Table) -> pl.DataFrame:
+    """The rows as a DataFrame of polars; UUIDs, and times that Python has not, as text. UsageError without polars."""
+    try:
+        polars = import_module("polars")
+    except ModuleNotFoundError as error:
+        message = "polars is not installed."
+        raise UsageError(message, do="Install it (pip install polars), or ask for a pandas.DataFrame.") from error
+    columns = [_for_pandas(column) for column in rows.columns]
+    frame: pl.DataFrame = polars.from_arrow(pa.Table.from_arrays(columns, names=rows.column_names))
     return frame
 
 

@@ -37,7 +37,8 @@ from backup_pipeline.orchestration.metadata import (
     statistics_metadata,
     table_metadata,
 )
-from backup_pipeline.orchestration.resources import BackupResource, installed, resource_key, with_backups
+from backup_pipeline.orchestration.read import resources_of
+from backup_pipeline.orchestration.resources import BackupResource, installed, with_backups
 from backup_pipeline.orchestration.specs import bundle_spec, table_specs
 from backup_pipeline.settings import Settings
 
@@ -139,7 +140,7 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 def full_backup_definitions(catalog: Catalog, settings: Settings) -> dg.Definitions:
     """The catalog's assets and the job of its full backup, without schedules, sensors and other jobs."""
-    resources = {resource_key(catalog.catalog): installed(settings)}
+    resources = resources_of({catalog.catalog: installed(settings)})
     return dg.Definitions(assets=assets_of(catalog), jobs=[full_backup_job(catalog)], resources=resources)
 
 

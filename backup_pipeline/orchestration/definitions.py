@@ -15,7 +15,8 @@ from backup_pipeline.orchestration.due import daily_schedule, overdue_sensor
 from backup_pipeline.orchestration.keys import Automation, full_job
 from backup_pipeline.orchestration.prune import prune_job, prune_schedule
 from backup_pipeline.orchestration.purge import purge_job, purge_schedule
-from backup_pipeline.orchestration.resources import BackupResource, installed, resource_key
+from backup_pipeline.orchestration.read import resources_of
+from backup_pipeline.orchestration.resources import BackupResource, installed
 from backup_pipeline.orchestration.restore import restore_job
 from backup_pipeline.orchestration.sensors import build_sensors
 from backup_pipeline.settings import Settings
@@ -63,7 +64,7 @@ def definitions_of(
         jobs=[*jobs, *copy_jobs],
         schedules=[schedule for catalog in every for schedule in schedules_of(catalog, automation)],
         sensors=[*build_sensors(catalogs, automation), overdue, *copy_sensors],
-        resources={resource_key(name): resource for name, resource in resources.items()},
+        resources=resources_of(resources),
     )
 
 

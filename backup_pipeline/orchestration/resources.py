@@ -147,8 +147,14 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     @contextmanager
     def open(self, catalog: Catalog) -> Iterator[Ports]:
         """The ports of `catalog`, closed at the end. Nothing connects before it is used."""
+        with self.open_named(catalog.catalog) as ports:
+            yield ports
+
+    @contextmanager
+    def open_named(self, catalog: str) -> Iterator[Ports]:
+        """As `open`, for who needs the catalog's name alone."""
         progress = watcher.get() or Silence()
-        with open_ports(self.settings, catalog.catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
+        with open_ports(self.settings, catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
             yield ports
 
     @contextmanager

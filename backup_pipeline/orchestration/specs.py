@@ -4,22 +4,24 @@ import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.keys import bundle_key, daily_partitions, table_key
+from backup_pipeline.orchestration.read import of_table
 
 
 def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
     """An asset per table."""
-    return [
-        dg.AssetSpec(
-            table_key(catalog, table),
-            description=_description(catalog, table),
-            group_name=catalog.catalog,
-            kinds={"postgres", "parquet", "csv"},
-            owners=list(catalog.owners),
-            partitions_def=daily_partitions(catalog),
-            tags={"catalog": catalog.catalog},
-        )
-        for table in catalog.tables
-    ]
+    return [of_table(_table_spec(catalog, table), catalog.catalog, table) for table in catalog.tables]
+
+
+def _table_spec(catalog: Catalog, table: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        table_key(catalog, table),
+        description=_description(catalog, table),
+        group_name=catalog.catalog,
+        kinds={"postgres", "parquet", "csv"},
+        owners=list(catalog.owners),
+        partitions_def=daily_partitions(catalog),
+        tags={"catalog": catalog.catalog},
+    )
 
 
 def bundle_spec(catalog: Catalog) -> dg.AssetSpec:
