@@ -24,8 +24,7 @@ from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.ports import Formats, Store
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.formats.encrypted import EncryptedFormats
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_seal_key
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines

@@ -24,8 +24,7 @@ from backup_pipeline.cli.hold import delete, hold, release
 from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.list import audit, list_backups, show
 from backup_pipeline.cli.options import forget_settings, json_text
-from backup_pipeline.cli.prune import prune
-from backup_pipeline.cli.purge_events import purge_events
+from backup_pipeline.cli.prune import prune, purge_events
 from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore.command import RESTORE_HELP, restore
 from backup_pipeline.cli.restore.requests import restores_app

@@ -23,7 +23,7 @@ with lazily():
     from backup_pipeline import catalogs as catalog_files
     from backup_pipeline.operations import catalogs as operations_catalogs
     from backup_pipeline.postgres import source as postgres_source
-    from backup_pipeline.presentation import catalogs as presentation_catalogs
+    from backup_pipeline.presentation import health as presentation_catalogs
     from backup_pipeline.wiring import embedded, ports
 
 

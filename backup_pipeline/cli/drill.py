@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import drill as operations_drill
-    from backup_pipeline.presentation import drill as presentation_drill
+    from backup_pipeline.presentation import verification as presentation_drill
     from backup_pipeline.wiring import drill as wiring_drill
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from backup_pipeline.wiring.processes import Up
 
 with lazily():
+    from backup_pipeline import web
     from backup_pipeline.operations import due
-    from backup_pipeline.web import app
     from backup_pipeline.wiring import embedded, ports, processes
 
 
@@ -74,7 +74,7 @@ def serve(
     processes.refuse_taken_port(host, port)
     with opened() as installation:
         note_console().print(f"Freshness: http://{host}:{port}/healthz/freshness  (Ctrl-C stops)", markup=False)
-        app.serve_console(installation.settings, installation.ledger, host, port)
+        web.serve_console(installation.settings, installation.ledger, host, port)
 
 
 def up(

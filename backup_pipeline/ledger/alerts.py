@@ -25,7 +25,7 @@ from backup_pipeline.core.alerts import (
     settled,
 )
 from backup_pipeline.core.scope import Scope, parse_scope
-from backup_pipeline.ledger.connect import no_such_entry
+from backup_pipeline.ledger import no_such_entry
 from backup_pipeline.ledger.tables import alert_outbox as outbox
 from backup_pipeline.ledger.tables import alert_threads, storable, utc
 

@@ -22,15 +22,8 @@ from backup_pipeline.core.names import Kind
 from backup_pipeline.core.schedule import TOLERATED
 from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.verification import Verification
+from backup_pipeline.ledger import already_there, check_begins, ensure_database, ledger_engine, ledger_errors, not_there
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
-from backup_pipeline.ledger.connect import (
-    already_there,
-    check_begins,
-    ensure_database,
-    ledger_engine,
-    ledger_errors,
-    not_there,
-)
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.restores import SqlRestores

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.lazy import lazily
-from backup_pipeline.ledger.connect import CONNECT_SECONDS, ledger_engine, ledger_errors, ledger_url, sqlstate
+from backup_pipeline.ledger import CONNECT_SECONDS, ledger_engine, ledger_errors, ledger_url, sqlstate
 
 with lazily():
     from alembic import command

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from backup_pipeline.core.actor import parse_actor
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.ledger.connect import no_such_restore
+from backup_pipeline.ledger import no_such_restore
 from backup_pipeline.ledger.tables import (
     actor_column,
     is_of,

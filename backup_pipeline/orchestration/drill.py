@@ -24,8 +24,8 @@ from backup_pipeline.orchestration.keys import (
     refuse_variables,
 )
 from backup_pipeline.orchestration.resources import BackupResource, with_backups
-from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
+from backup_pipeline.presentation.verification import drill_document
 from backup_pipeline.wiring.drill import drilled_catalog, open_sandbox
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]

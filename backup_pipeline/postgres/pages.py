@@ -31,8 +31,7 @@ from backup_pipeline.postgres.page_sql import (
     page_sql,
     probe_sql,
 )
-from backup_pipeline.postgres.session import literal, relation_sql
-from backup_pipeline.postgres.worker import Worker, Workers
+from backup_pipeline.postgres.session import Worker, Workers, literal, relation_sql
 
 _GROWTH = 8
 # A usual number, for the first range. The server's estimate would be better, and would change with every ANALYZE.

@@ -32,13 +32,14 @@ from backup_pipeline.postgres.session import (
     BEGIN,
     DUMPING,
     KNOWN,
+    Worker,
+    Workers,
     apply_sql,
     literal,
     refuse_hidden_damage,
     session_settings,
     startup_options,
 )
-from backup_pipeline.postgres.worker import Worker, Workers
 
 _OPEN = """
 SELECT pg_export_snapshot() AS id, current_database() AS database,

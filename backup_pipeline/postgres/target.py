@@ -14,7 +14,7 @@ from backup_pipeline.core.ports import Progress, Silence
 from backup_pipeline.core.restore import Name, RestorePlan, TableReport, TableRestore, TargetFacts
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, first_connection, parse_endpoint
-from backup_pipeline.postgres.restore.transaction import restore_in_transaction
+from backup_pipeline.postgres.restore import restore_in_transaction
 from backup_pipeline.postgres.session import WRITING, apply_sql, identifier, refuse_replica, relation_sql, timeouts
 from backup_pipeline.postgres.target_facts import TargetConnection, as_target_errors, connect_error, facts
 

@@ -12,7 +12,7 @@ from backup_pipeline.core.retention.prune import Removals
 from backup_pipeline.core.text import redact_url
 from backup_pipeline.lazy import lazily
 from backup_pipeline.stores.directory import DirectoryRemovals, DirectoryStore, PlainRemovals
-from backup_pipeline.stores.keys import check_key
+from backup_pipeline.stores.files import check_key
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.stores.wrappers import innermost
 

@@ -20,7 +20,11 @@ from backup_pipeline.core.retention.prune import Left, Unfinished, Versions, Why
 from backup_pipeline.stores.files import (
     FILE_MODE,
     NO_LINK,
+    STAGING,
     about_file,
+    check_document,
+    check_key,
+    check_prefix,
     discard_leftover,
     explain,
     file_mode,
@@ -30,11 +34,12 @@ from backup_pipeline.stores.files import (
     make_root,
     open_file,
     opened,
+    span,
     status,
+    taken,
     walk,
     write_all,
 )
-from backup_pipeline.stores.keys import STAGING, check_document, check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError
 from backup_pipeline.core.ports import Store, StoredObject
 from backup_pipeline.core.ports.store import Protection
-from backup_pipeline.stores.keys import span
+from backup_pipeline.stores.files import span
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

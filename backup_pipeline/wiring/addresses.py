@@ -18,7 +18,7 @@ from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.demo import BACKUP_ROLE
 from backup_pipeline.embedded.cluster import Connection, read_role_password, running
-from backup_pipeline.ledger.connect import ledger_url as checked_ledger_url
+from backup_pipeline.ledger import ledger_url as checked_ledger_url
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.settings import Settings
 

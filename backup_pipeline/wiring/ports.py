@@ -23,8 +23,8 @@ from backup_pipeline.core.metrics import Metric
 from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports, Progress, Silence
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
+from backup_pipeline.ledger import alive, this_owner
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.connect import alive, this_owner
 from backup_pipeline.ledger.migrate import bring_up_to_date
 from backup_pipeline.operations.stats import Places, all_metrics
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions

@@ -18,8 +18,7 @@ from backup_pipeline.core.keys import Cipher
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Formats, Ledger, Second, Store
 from backup_pipeline.core.text import redact_url
-from backup_pipeline.formats.encrypted import EncryptedFormats
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import (
     AgeCipher,
     Ed25519Keys,

@@ -11,8 +11,7 @@ import pytest
 
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.formats.encrypted import EncryptedFormats
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_recipients
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.stores.directory import DirectoryStore

@@ -204,7 +204,7 @@ def test_while_somebody_else_writes_the_catalog_nothing_is_pruned(
     run: Run, rows: list[Attempt], ledger: SqlLedger
 ) -> None:
     from backup_pipeline.core.leases import LIFE, Claim
-    from backup_pipeline.ledger.connect import this_owner
+    from backup_pipeline.ledger import this_owner
 
     lease = ledger.leases.acquire(Claim(Scope("shop"), "some backup", KARIM, this_owner()), LIFE)
     try:

@@ -13,7 +13,7 @@ from backup_pipeline.core.layout import (
     sheet_name,
 )
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.stores.keys import check_key, check_prefix
+from backup_pipeline.stores.files import check_key, check_prefix
 
 DAY = date(2026, 11, 21)
 BACKUP = BackupPlace(Scope("isp"), DAY, "20261120T180000Z-full-1f3a9c2e")

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.ports import Clock, Store, StoredObject
 from backup_pipeline.core.ports.store import Protection
-from backup_pipeline.stores.keys import check_key, check_prefix, span, taken
+from backup_pipeline.stores.files import check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20
 Operation = Literal["put", "put_file", "get", "stream", "head", "list", "delete", "sign", "check"]

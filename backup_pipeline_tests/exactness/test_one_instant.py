@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.postgres import worker
+from backup_pipeline.postgres import session as postgres_session
 from backup_pipeline_tests.exactness.exporting import Export, Exporter, public
 from backup_pipeline_tests.exactness.loading import session
 
@@ -107,7 +107,7 @@ def test_every_invariant_holds_in_every_run(exporter: Exporter) -> None:
 
 
 def test_without_the_shared_snapshot_the_invariants_break(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "join_sql", lambda _: "SELECT 1")
+    monkeypatch.setattr(postgres_session, "join_sql", lambda _: "SELECT 1")
     seen: list[str] = []
     with writers(exporter.url):
         for _ in range(RUNS):

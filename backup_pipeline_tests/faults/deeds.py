@@ -11,6 +11,7 @@ import botocore.session
 import dagster as dg
 from botocore.loaders import create_loader
 
+from backup_pipeline import ledger as patience
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
@@ -19,7 +20,6 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level
-from backup_pipeline.ledger import connect as patience
 from backup_pipeline.operations import attempts as end_made
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, close_orphans, export_attempt

@@ -11,8 +11,7 @@ from backup_pipeline.core.errors import DecryptError, NotFoundError, Verificatio
 from backup_pipeline.core.layout import Member, bytes_member
 from backup_pipeline.core.ports import OpenBundle
 from backup_pipeline.formats.bundle import bundle_chunks
-from backup_pipeline.formats.encrypted import EncryptedFormats
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_identities, parse_recipients
 
 SECRET, PUBLIC = new_identity()

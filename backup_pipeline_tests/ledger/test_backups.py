@@ -31,7 +31,7 @@ def test_an_end_waits_for_another_and_then_sees_what_it_did(fresh_database: str)
 
 
 def test_a_row_locked_for_too_long_is_worth_waiting_for(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backup_pipeline.ledger.connect.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("backup_pipeline.ledger.LOCK_TIMEOUT", "50ms")
     upgrade(fresh_database)
     with closing(SqlLedger(fresh_database)) as ledger, psycopg.connect(fresh_database) as other:
         ledger.begin(attempt())

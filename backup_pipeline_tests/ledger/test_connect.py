@@ -11,8 +11,8 @@ from psycopg import sql
 
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Status
+from backup_pipeline.ledger import ensure_database
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.connect import ensure_database
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.ledger.attempts import attempt, outcome

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from backup_pipeline import ledger as patience
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.ledger import connect as patience
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.faults.fault import After, Before, Fault, Moment, Stall
 from backup_pipeline_tests.faults.proxy import FaultProxy

@@ -15,7 +15,7 @@ import pytest
 
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ledger import is_orphaned
-from backup_pipeline.ledger.connect import alive, this_owner
+from backup_pipeline.ledger import alive, this_owner
 from backup_pipeline.operations.leases import Heartbeat
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger_of
@@ -122,7 +122,7 @@ def test_another_process_with_the_same_pid_is_not_the_owner() -> None:
 
 def test_a_process_is_dead_once_killed_also_before_its_parent_has_noticed() -> None:
     program = (
-        "from backup_pipeline.ledger.connect import this_owner; o = this_owner(); print(o.pid, o.started, flush=True);"
+        "from backup_pipeline.ledger import this_owner; o = this_owner(); print(o.pid, o.started, flush=True);"
         "import threading; threading.Event().wait()"
     )
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

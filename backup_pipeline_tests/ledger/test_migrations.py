@@ -24,9 +24,8 @@ from backup_pipeline.core.actor import CATCH_UP
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Hold
 from backup_pipeline.core.verification import Level, Verification
-from backup_pipeline.ledger import migrations
+from backup_pipeline.ledger import ensure_database, ledger_url
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.connect import ensure_database, ledger_url
 from backup_pipeline.ledger.migrate import MIGRATIONS, VERSION_TABLE, head_revision, require_roles, upgrade
 from backup_pipeline.ledger.tables import metadata
 from backup_pipeline_tests.actors import RAHIM
@@ -104,7 +103,7 @@ def test_a_verification_that_was_text_is_read_as_what_it_meant(
 def _upgrade_to(revision: str, url: str) -> None:
     """As an older version of the code left it."""
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("script_location", str(MIGRATIONS))
     engine = create_engine(ledger_url(url))
     with engine.begin() as connection:
         config.attributes["connection"] = connection

@@ -23,8 +23,7 @@ from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Event, Second, Silence, StageStarted, TableWriter
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.formats.encrypted import EncryptedFormats
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.browse import place_of, read_document, stored_manifest
 from backup_pipeline.operations.copy import copy_backup, order_of

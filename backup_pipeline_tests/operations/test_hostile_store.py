@@ -28,8 +28,7 @@ from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileFingerprints
-from backup_pipeline.formats.encrypted import EncryptedFormats
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import Ed25519Keys
 from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import bundle_attempt, close_orphans

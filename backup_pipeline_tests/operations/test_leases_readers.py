@@ -17,8 +17,8 @@ from backup_pipeline.core.ledger import STALE_AFTER, Owner, Status
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import Scope
+from backup_pipeline.ledger import this_owner
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.connect import this_owner
 from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup
 from backup_pipeline.operations.leases import readers, reading
 from backup_pipeline.operations.prune import prune

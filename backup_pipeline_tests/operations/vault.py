@@ -12,8 +12,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.verification import Level, VerifyReport
-from backup_pipeline.formats.encrypted import EncryptedFormats
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_identities, parse_recipients
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt

@@ -27,7 +27,7 @@ from dagster_postgres import PostgresRunStorage
 
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.ledger.connect import this_owner
+from backup_pipeline.ledger import this_owner
 from backup_pipeline.orchestration.instance import SupervisedRunLauncher, psycopg2_url
 from backup_pipeline.orchestration.keys import OWNER_TAG, owner_tag, read_owner_tag
 from backup_pipeline.settings import PROJECT

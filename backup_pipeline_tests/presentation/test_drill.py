@@ -17,8 +17,8 @@ from backup_pipeline.core.drill import (
     TableDrill,
     TableSeconds,
 )
-from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
+from backup_pipeline.presentation.verification import drill_document
 from backup_pipeline_tests.presentation.drawing import in_terminal
 
 TABLES = (

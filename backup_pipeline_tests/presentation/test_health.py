@@ -14,9 +14,10 @@ from backup_pipeline.core.rebuild import Change, ChangeKind, RebuildPlan
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.catalogs import CatalogReport
 from backup_pipeline.presentation.backup import copies_document, decisions_document
-from backup_pipeline.presentation.catalogs import catalog_document, check_document
 from backup_pipeline.presentation.document import ReportDocument
 from backup_pipeline.presentation.health import (
+    catalog_document,
+    check_document,
     deliveries_document,
     freshness_document,
     outbox_document,

@@ -14,7 +14,7 @@ from backup_pipeline.alerts import place_of
 from backup_pipeline.cli.app import tell_failure
 from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.core.text import redact, redact_url
-from backup_pipeline.ledger.connect import ledger_error, ledger_url
+from backup_pipeline.ledger import ledger_error, ledger_url
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.errors import connect_error, query_error
 from backup_pipeline.stores import open_store

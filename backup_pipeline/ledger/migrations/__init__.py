@@ -1,1 +1,0 @@
-"""The ledger's migrations: Alembic's environment and the revisions."""
