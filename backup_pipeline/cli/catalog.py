@@ -23,7 +23,7 @@ with lazily():
     from backup_pipeline import catalogs as catalog_files
     from backup_pipeline.operations import catalogs as operations_catalogs
     from backup_pipeline.postgres import source as postgres_source
-    from backup_pipeline.presentation import health as presentation_catalogs
+    from backup_pipeline.presentation import health as presentation_health
     from backup_pipeline.wiring import embedded, ports
 
 
@@ -79,7 +79,7 @@ def check(
         print_json([{**_described(report), "fits": report.fits} for report in reports])
     else:
         for report in reports:
-            draw(presentation_catalogs.check_document(report))
+            draw(presentation_health.check_document(report))
     wrong = [report.catalog for report in reports if not report.fits]
     if wrong:
         message = f"Catalogs that do not fit their database: {', '.join(wrong)}."
@@ -108,7 +108,7 @@ def show(
     if as_json:
         print_json(catalog.model_dump(mode="json", by_alias=True))
         return
-    draw(presentation_catalogs.catalog_document(catalog))
+    draw(presentation_health.catalog_document(catalog))
 
 
 @catalog_app.command()

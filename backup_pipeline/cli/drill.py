@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import drill as operations_drill
-    from backup_pipeline.presentation import verification as presentation_drill
+    from backup_pipeline.presentation import verification as presentation_verification
     from backup_pipeline.wiring import drill as wiring_drill
 
 
@@ -74,7 +74,7 @@ def drill(
     if as_json:
         print_json({**report.as_json(), "outcome": outcome.what if outcome else None})
     else:
-        draw(presentation_drill.drill_document(report))
+        draw(presentation_verification.drill_document(report))
     if outcome is not None:
         raise outcome
 
