@@ -87,9 +87,10 @@ def list_backups(
     Marks: *late* rows were read after the date they are filed under; *mixed* tables show different instants; *sealed*
     manifests carry a signature (docs/integrity.md); a row *of the future* was dated by a clock that was ahead: it is
     neither fresh nor the newest; *copied* or *NOT copied* to the second store, where there is one. Kinds: a *selective*
-    backup holds chosen tables only, *tables* has no bundle. The date is that of the catalog's timezone, the time in an
-    id is UTC. Verified is the deepest level that was reached, and how long ago. Expires is when the rules let it go at
-    the earliest (empty: never, or by count), or *held*. Reasons and errors are cut to fit: `show` tells them whole.
+    backup holds chosen tables only; *tables*, of earlier versions, has no bundle. The date is that of the catalog's
+    timezone, the time in an id is UTC. Verified is the deepest level that was reached, and how long ago. Expires is
+    when the rules let it go at the earliest (empty: never, or by count), or *held*. Reasons and errors are cut to fit:
+    `show` tells them whole.
 
     Examples:
 

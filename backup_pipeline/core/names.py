@@ -156,7 +156,7 @@ class Kind(StrEnum):
     SELECTIVE = "selective"
     """A bundle of chosen tables."""
     TABLES = "tables"
-    """Partitions only, no bundle."""
+    """Partitions only, no bundle: rows of earlier versions. Every backup has a bundle since."""
 
     @property
     def bundled(self) -> bool:

@@ -78,14 +78,6 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def end_tables(work: Work) -> None:
-    """End an attempt that was for tables only."""
-    attempt, ports = work.attempt, work.ports
-    end_made(attempt, Outcome(status=Status.SUCCESS, finished_at=ports.clock()), ports.ledger)
-    shutil.rmtree(work.folder, ignore_errors=True)
-    tell_success(attempt, ports)
-
-
 def bundle_attempt(work: Work) -> StoredManifest:
     """Bundle the request's tables, and end the attempt: the ledger says success after the store gave the bundle back.
 

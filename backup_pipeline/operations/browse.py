@@ -284,8 +284,13 @@ def bundle_place(attempt: Attempt) -> BackupPlace:
     if attempt.status.good and attempt.kind.bundled:
         return place_of(attempt)
     if attempt.status.good:
-        message = f"Backup {attempt.backup_id} exported single tables ({', '.join(attempt.tables_wanted)}); no bundle."
-    elif attempt.status in {Status.DELETED, Status.EXPIRED}:
+        names = ", ".join(attempt.tables_wanted)
+        message = (
+            f"Backup {attempt.backup_id} exported single tables ({names}); an earlier version made no bundle of them."
+        )
+        do = f"Take a later one; what {attempt.partition_date} has of them now, its partitions hold (`read_partition`)."
+        raise NotFoundError(message, do=do)
+    if attempt.status in {Status.DELETED, Status.EXPIRED}:
         message = f"Backup {attempt.backup_id} is {attempt.status}: its bundle is gone."
     else:
         message = f"Backup {attempt.backup_id} is {attempt.status}: it has no bundle."

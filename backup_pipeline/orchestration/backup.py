@@ -9,8 +9,9 @@ import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
+from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.operations.attempts import Request
-from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
+from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.export import TableResult
 from backup_pipeline.orchestration.checks import (
     bundle_check_results,
@@ -30,6 +31,7 @@ from backup_pipeline.orchestration.keys import (
     table_key,
     tables_job,
     tables_op,
+    with_bundle,
 )
 from backup_pipeline.orchestration.metadata import (
     bundle_metadata,
@@ -69,7 +71,8 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
 def _export(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[_Event]:
     """Events for each table as it ends; an error naming every failed table at the end.
 
-    A step that does not yield an asset and does not raise is a success to Dagster, so what came is counted.
+    A step that does not yield an asset and does not raise is a success to Dagster, so what came is counted. Where the
+    run is for tables alone, they get a bundle of their own here: a backup that can be restored, like any other.
     """
     selected = {key.path[-1] for key in context.selected_asset_keys}
     tables = tuple(table for table in request.catalog.tables if table in selected)
@@ -90,8 +93,18 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
             yield failed_table_check(key, result.error)
         if failed:
             raise ExportFailedError(failed, len(tables))
-        if request.kind == "tables":
-            end_tables(work)
+        if not with_bundle(context, request.catalog):
+            _log_bundle(bundle_attempt(work), context.log)
+
+
+def _log_bundle(manifest: StoredManifest, log: dg.DagsterLogManager) -> None:
+    for warning in manifest.warnings:
+        log.warning(warning)
+    size, totals = manifest.bundle.bytes, manifest.totals
+    log.info(
+        f"Backup {manifest.backup_id} ({manifest.kind}) is in the store: {totals.tables} tables, {totals.rows:,} rows, "
+        f"{size:,} bytes. Look at it with `backup-pipeline show {manifest.backup_id}`."
+    )
 
 
 def _materialization(key: dg.AssetKey, result: TableResult, store_url: str) -> dg.MaterializeResult[None]:
@@ -122,8 +135,7 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
         request = request_of(context, config, catalog, backups, reads=False)
         with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as work:
             manifest = bundle_attempt(work)
-            for warning in manifest.warnings:
-                context.log.warning(warning)
+            _log_bundle(manifest, context.log)
             yield dg.MaterializeResult(
                 asset_key=bundle_key(catalog),
                 metadata={
@@ -162,11 +174,11 @@ def full_backup_job(catalog: Catalog) -> "UnresolvedAssetJobDefinition":
 
 
 def tables_only_job(catalog: Catalog) -> "UnresolvedAssetJobDefinition":
-    """Tables without a bundle: choose one or several in the launchpad's asset selection to rerun just those."""
+    """A selective backup: choose one or several tables in the launchpad's asset selection to rerun just those."""
     return dg.define_asset_job(
         tables_job(catalog),
         selection=dg.AssetSelection.assets(*(table_key(catalog, table) for table in catalog.tables)),
-        description="Export tables again, one or several (asset selection), without a bundle.",
+        description="Export tables again, one or several (asset selection), as a selective backup with its own bundle.",
         tags={CATALOG_TAG: catalog.catalog},
         executor_def=dg.in_process_executor,
     )

@@ -209,6 +209,11 @@ def run_assets(context: dg.AssetExecutionContext) -> Set[dg.AssetKey]:
     return set(context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys)
 
 
+def with_bundle(context: dg.AssetExecutionContext, catalog: Catalog) -> bool:
+    """Whether the run has the bundle's asset, which ends the backup; else the step of the tables does."""
+    return bundle_key(catalog) in run_assets(context)
+
+
 def bundle_tables(context: dg.AssetExecutionContext, catalog: Catalog) -> tuple[str, ...]:
     """The tables that the run's bundle holds: all, or those of the run when it says so.
 
@@ -227,16 +232,19 @@ def _tables_among(keys: Set[dg.AssetKey], catalog: Catalog) -> tuple[str, ...]:
 def request_of(
     context: dg.AssetExecutionContext, config: BackupConfig, catalog: Catalog, backups: BackupResource, *, reads: bool
 ) -> Request:
-    """The run as a request; `reads` says whether this step reads the source. A Failure where config asks too much."""
+    """The run as a request; `reads` says whether this step reads the source. A Failure where config asks too much.
+
+    A run of tables without the bundle's asset is a selective backup of them.
+    """
     with told_as_failure(context.log):
         refuse_variables(context.run.run_config)
     tags = context.run.tags
-    with_bundle = bundle_key(catalog) in run_assets(context)
-    kind = Kind.TABLES if not with_bundle else Kind.SELECTIVE if tags.get(SCOPE_TAG) == SELECTED else Kind.FULL
+    bundled = with_bundle(context, catalog)
+    kind = Kind.FULL if bundled and tags.get(SCOPE_TAG) != SELECTED else Kind.SELECTIVE
     return Request(
         catalog=catalog,
         kind=kind,
-        tables=bundle_tables(context, catalog) if with_bundle else _tables_among(run_assets(context), catalog),
+        tables=bundle_tables(context, catalog) if bundled else _tables_among(run_assets(context), catalog),
         day=context.partition_time_window.start.date(),
         type=Trigger.AUTOMATIC if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else Trigger.MANUAL,
         actor=actor_of(context.run),

@@ -48,6 +48,7 @@ def table_metadata(result: TableResult, store_url: str) -> Metadata:
         "rows_per_second": round(table.row_count / table.seconds, 1) if table.seconds else 0.0,
         "snapshot_at": dg.MetadataValue.timestamp(table.snapshot.taken_at),
         "snapshot_id": table.snapshot.id,
+        "backup_id": table.exported_by,
         "late": result.partition.late,
         "sheet": table.sheet,
         "files": dg.MetadataValue.path(f"{store_url}/{place.prefix}"),

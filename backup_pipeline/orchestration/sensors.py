@@ -11,7 +11,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomalies import ANOMALY
-from backup_pipeline.core.catalog.model import BUNDLE, Catalog
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
@@ -185,22 +185,17 @@ def _checks_alert(
 def failed_checks(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
     """What each failed check of the run says, by `table, check`; without those of tables that were told already.
 
-    The run that makes a bundle tells its anomalies itself, and a table's other checks then say the same once more.
+    Who makes a backup tells its anomalies, and a table's other checks then say the same once more.
     """
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     checks = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
     failed = [check for check in checks if not check.passed]
-    with_bundle = any(_is_anomaly(check) and _asset(check) == BUNDLE for check in checks)
-    alerted = {_asset(check) for check in failed if _is_anomaly(check)} if with_bundle else set()
+    alerted = {_asset(check) for check in failed if check.check_name == ANOMALY}
     return {
         f"{_asset(check)}, {check.check_name}": check.description or "failed"
         for check in failed
         if _asset(check) not in alerted
     }
-
-
-def _is_anomaly(check: AssetCheckEvaluation) -> bool:
-    return check.check_name == ANOMALY
 
 
 def _asset(check: AssetCheckEvaluation) -> str:

@@ -10,14 +10,14 @@ from tempfile import mkdtemp
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Progress, Silence, Store
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.attempts import Request, Work, begin
-from backup_pipeline.operations.backup import bundle_attempt, end_tables, export_attempt
+from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ledgers import faulty, raising
@@ -53,7 +53,7 @@ class Place:
         bundle: bool = True,
         business: str | None = None,
     ) -> Attempt:
-        """A backup of `catalog` (or the partitions of `tables`, without a bundle); its row as it ended."""
+        """A backup of `catalog` (or the partitions of `tables`, as an earlier version left them); its row as it ended."""
         ports = self.ports(url)
         wanted = tables or tuple(catalog.tables)
         kind = Kind.FULL if bundle else Kind.TABLES
@@ -69,7 +69,8 @@ class Place:
         if bundle:
             self.manifest: StoredManifest = bundle_attempt(work)
         else:
-            end_tables(work)
+            ports.ledger.end(attempt.backup_id, Outcome(status=Status.SUCCESS, finished_at=ports.clock()))
+            shutil.rmtree(work.folder)
         found = self.ledger.get(attempt.backup_id)
         assert found is not None
         return found

@@ -238,14 +238,17 @@ def test_nothing_is_left_in_the_working_folder_and_nobody_was_alerted(backup: Ba
     assert datetime.now(UTC) - backup.manifest.finished_at < timedelta(minutes=10)
 
 
-def test_tables_alone_make_partitions_and_no_bundle(installation: Installation) -> None:
+def test_tables_alone_have_a_bundle_of_their_own(installation: Installation) -> None:
     with installation.instance() as instance:
         result = installation.run_job("shop_tables_only", "notes", "orders", instance=instance)
     assert result.success
     attempt = installation.attempt()
-    assert (attempt.kind, attempt.status) == ("tables", Status.SUCCESS)
+    assert attempt.kind == "selective"
+    assert attempt.status.good
     assert attempt.tables_wanted == ("orders", "notes")
-    assert installation.backups() == []
+    assert dict(attempt.table_counts) == {"orders": 1200, "notes": 70}
+    assert [table.name for table in installation.manifest().tables] == ["orders", "notes"]
+    assert attempt.file_path in installation.backups()
     today = {installation.today.isoformat()}
     assert installation.materialized() == {
         "customers": set(),
