@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 
 from backup_pipeline.cli.options import invoked_settings, print_json, print_line
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import CatalogError, RefusedError, UsageError
+from backup_pipeline.core.errors import BackupError, CatalogError, RefusedError, UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.settings import Settings
@@ -143,7 +144,10 @@ def init(
         message = f"{out} is there already."
         raise RefusedError(message, do="Choose another name, or overwrite it with --force.")
     result = operations_catalogs.init_catalog(
-        postgres_source.PostgresSource(source or _source(invoked_settings())), name=name, timezone=timezone
+        postgres_source.PostgresSource(source or _source(invoked_settings())),
+        name=name,
+        timezone=timezone,
+        instead=_there(out),
     )
     if out is None:
         print_line(result.text.rstrip("\n"))
@@ -163,6 +167,15 @@ def _source(settings: Settings) -> str:
         message = "No database is given."
         raise UsageError(message, do="Give its URL with --source or in BACKUP_SOURCE_URL.")
     return settings.source_url.get_secret_value()
+
+
+def _there(out: Path | None) -> Catalog | None:
+    """The catalog in the file that is to be written; None for a file that is not there, or holds none."""
+    if out is None:
+        return None
+    with suppress(BackupError, OSError):
+        return catalog_files.load_catalog(out)
+    return None
 
 
 def _write(out: Path, text: str) -> None:

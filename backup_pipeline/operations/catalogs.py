@@ -15,6 +15,7 @@ from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan
 from backup_pipeline.core.ports import Source
 from backup_pipeline.core.relations import Database
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline.operations.export import find_not_held
 
 
@@ -82,14 +83,16 @@ class InitResult:
     plan: CatalogPlan
 
 
-def init_catalog(source: Source, *, name: str | None = None, timezone: str = "UTC") -> InitResult:
-    """Describe every table of `source`; nothing is written.
+def init_catalog(
+    source: Source, *, name: str | None = None, timezone: str = "UTC", instead: Catalog | None = None
+) -> InitResult:
+    """Describe every table of `source`; nothing is written. Its days begin today, or with those of the one it replaces.
 
     UsageError for a `name` or `timezone` that is none, NotFoundError when no table can be read, SourceError when the
     database says no.
     """
     with source.snapshot() as snapshot:
-        database = snapshot.database()
+        database, now = snapshot.database(), snapshot.entry.taken_at
     try:
         draft = draft_catalog(database, name=name, timezone=timezone)
     except ValidationError as error:
@@ -97,4 +100,6 @@ def init_catalog(source: Source, *, name: str | None = None, timezone: str = "UT
         message = f"{first['loc'][0]}: {wanted(first)} (given: {first['input']!r})."
         do = "A name has lower-case letters, digits and underscores; a timezone is an IANA name such as Asia/Dhaka."
         raise UsageError(message, do=do) from None
+    start = instead.start_date if instead else local_date(now, timezone).isoformat()
+    draft = replace(draft, catalog=draft.catalog.model_copy(update={"start_date": start}))
     return InitResult(draft.catalog, draft_yaml(draft), plan_catalog(draft.catalog, database))

@@ -100,10 +100,10 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
 def _log_bundle(manifest: StoredManifest, log: dg.DagsterLogManager) -> None:
     for warning in manifest.warnings:
         log.warning(warning)
-    size, totals = manifest.bundle.bytes, manifest.totals
+    backup_id, totals = manifest.backup_id, manifest.totals
     log.info(
-        f"Backup {manifest.backup_id} ({manifest.kind}) is in the store: {totals.tables} tables, {totals.rows:,} rows, "
-        f"{size:,} bytes. Look at it with `backup-pipeline show {manifest.backup_id}`."
+        "Backup %s (%s) is in the store: %d tables, %d rows, %d bytes. Look at it with `backup-pipeline show %s`.",
+        *(backup_id, manifest.kind, totals.tables, totals.rows, manifest.bundle.bytes, backup_id),
     )
 
 

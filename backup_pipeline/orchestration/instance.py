@@ -6,6 +6,7 @@ Uses names that are private to Dagster: its version is pinned, and a contract te
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster._config import UserConfigSchema
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.base_storage import DagsterStorage
@@ -22,11 +24,14 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.doctor import Line, ok, problem, warning
-from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.errors import CatalogError, UsageError
 from backup_pipeline.lazy import lazily
+from backup_pipeline.orchestration.days import refuse_backfill
 from backup_pipeline.orchestration.keys import OWNER_TAG, read_owner_tag
 from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import utc_now
 from backup_pipeline.wiring.folders import close_dagster
 from backup_pipeline.wiring.ports import is_alive_here
 
@@ -55,8 +60,8 @@ class EnvStorage(DagsterStorage, ConfigurableClass):
         if url is None:
             home = _dagster_home(settings)
             close_dagster(home)
-            return DagsterSqliteStorage.from_local(base_dir=str(home), inst_data=inst_data)
-        return _pooled(DagsterPostgresStorage(psycopg2_url(url.get_secret_value()), inst_data=inst_data))
+            return _refusing(DagsterSqliteStorage.from_local(base_dir=str(home), inst_data=inst_data))
+        return _refusing(_pooled(DagsterPostgresStorage(psycopg2_url(url.get_secret_value()), inst_data=inst_data)))
 
 
 class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
@@ -120,6 +125,25 @@ def _pooled(storage: DagsterPostgresStorage) -> DagsterPostgresStorage:
     """`storage` with connections that stay open: by default each event of a run connects anew, half of a run's time."""
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
         part.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
+    return storage
+
+
+def _refusing(storage: DagsterStorage) -> DagsterStorage:
+    """`storage` that takes no backfill over days that are over: refused here, none of its runs is ever made.
+
+    Every way to launch one ends here: the UI, GraphQL, the command line, the daemon. A catalog that can not be read
+    refuses nothing; its runs do.
+    """
+    runs = storage.run_storage
+    add = runs.add_backfill
+
+    def add_backfill(partition_backfill: PartitionBackfill) -> None:
+        with suppress(CatalogError):
+            catalogs = load_catalogs(_settings().catalogs).values()
+            refuse_backfill(partition_backfill, catalogs, utc_now())
+        add(partition_backfill)
+
+    runs.add_backfill = add_backfill  # type: ignore[method-assign]  # of this one storage, whatever its class
     return storage
 
 

@@ -179,9 +179,14 @@ def read_owner_tag(value: str) -> Owner | None:
     return Owner(host, int(pid), float(started))
 
 
+EARLIEST = "2026-01-01"
+"""Where partitions begin as long as neither the catalog nor the installation knows its first day: before any backup."""
+
+
 def daily_partitions(catalog: Catalog) -> dg.DailyPartitionsDefinition:
     """Every date from the catalog's start to today, today included: `end_offset=1` opens it at 00:00."""
-    return dg.DailyPartitionsDefinition(start_date=catalog.start_date, timezone=catalog.timezone, end_offset=1)
+    start = catalog.start_date or EARLIEST
+    return dg.DailyPartitionsDefinition(start_date=start, timezone=catalog.timezone, end_offset=1)
 
 
 _SCHEDULE_TAG = "dagster/schedule_name"

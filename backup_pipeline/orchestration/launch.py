@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import dagster as dg
@@ -15,8 +15,10 @@ from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.schedule import is_late
 from backup_pipeline.orchestration.backup import full_backup_definitions
+from backup_pipeline.orchestration.days import dated_catalog
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
 from backup_pipeline.orchestration.keys import (
+    EARLIEST,
     OWNER_TAG,
     SCOPE_TAG,
     SELECTED,
@@ -66,6 +68,7 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     KeyboardInterrupt (Ctrl-C) stops the SQL at once, ends the run and its ledger row as canceled, and comes out.
     RefusedError, before anything ran, for a date that no run can have: one that lies ahead, or before the catalog's.
     """
+    order = replace(order, catalog=dated_catalog(order.catalog, settings.dagster_home))
     catalog = order.catalog
     _refuse_impossible_date(order)
     job = full_backup_definitions(catalog, settings).resolve_job_def(full_job(catalog))
@@ -97,7 +100,8 @@ def _refuse_impossible_date(order: RunOrder) -> None:
     if daily_partitions(catalog).has_partition_key(order.day.isoformat()):
         return
     is_late(order.day, now=order.now or utc_now(), timezone=catalog.timezone, grace=timedelta(), late=True)
-    message = f"The partition {order.day} lies before the first one of catalog {catalog.catalog}, {catalog.start_date}."
+    first = catalog.start_date or EARLIEST
+    message = f"The partition {order.day} lies before the first one of catalog {catalog.catalog}, {first}."
     raise RefusedError(message, do="Run a later date, or set an earlier `start_date` in the catalog.")
 
 

@@ -53,7 +53,7 @@ class Place:
         bundle: bool = True,
         business: str | None = None,
     ) -> Attempt:
-        """A backup of `catalog` (or the partitions of `tables`, as an earlier version left them); its row as it ended."""
+        """A backup of `catalog` (or the partitions of `tables`, as earlier versions left them); its row as it ended."""
         ports = self.ports(url)
         wanted = tables or tuple(catalog.tables)
         kind = Kind.FULL if bundle else Kind.TABLES

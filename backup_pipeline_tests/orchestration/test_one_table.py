@@ -1,4 +1,4 @@
-"""Somebody clicks *Materialize* on one table: what the run makes is a backup, from `list` to a restore and `rebuild`."""
+"""Somebody clicks *Materialize* on one table: what the run makes is a backup, from `list` to restore and `rebuild`."""
 
 from __future__ import annotations
 

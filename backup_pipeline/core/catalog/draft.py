@@ -316,7 +316,7 @@ _HEAD = (
     "the sheets, of the dates, of the schedule), the sheets, and what counts as secret. docs/catalog.md explains every "
     "field."
 )
-_TOP = ("catalog", "title", "timezone", "schema", "schedule")
+_TOP = ("catalog", "title", "timezone", "schema", "schedule", "start_date")
 _TABLE = ("relation", "sheet", "description", "columns", "exclude", "allow")
 
 
@@ -329,7 +329,7 @@ def _lines(draft: Draft) -> Iterator[str]:
     catalog = draft.catalog
     yield from _comment(_HEAD)
     declared = catalog.model_dump(by_alias=True)
-    yield from _block({name: declared[name] for name in _TOP})
+    yield from _block({name: declared[name] for name in _TOP if name != "start_date" or catalog.start_date})
     yield ""
     yield "tables:"
     for name, spec in catalog.tables.items():

@@ -125,8 +125,8 @@ class Catalog(_Declared):
     timezone: Annotated[str, AfterValidator(rules.timezone_name)]
     schema_: str = Field(default="public", alias="schema", min_length=1)
     schedule: Annotated[str, AfterValidator(rules.cron)] | None = "0 0 * * *"
-    start_date: Annotated[str, AfterValidator(rules.day)] = Field(
-        default="2026-01-01", description="the first partition"
+    start_date: Annotated[str, AfterValidator(rules.day)] | None = Field(
+        default=None, description="the first partition; None: the day of the installation's first backup"
     )
     bundle_name: Annotated[str, AfterValidator(rules.zip_name)] = "full_backup_%Y-%m-%d_%H-%M.zip"
     grace_minutes: int = Field(default=120, ge=0, le=24 * 60)

@@ -42,7 +42,7 @@ def test_the_shortest_catalog_has_every_default(write: Path) -> None:
     assert (shop.schema_, shop.schedule, shop.start_date, shop.grace_minutes) == (
         "public",
         "0 0 * * *",
-        "2026-01-01",
+        None,
         120,
     )
     assert shop.relation_of("customers") == ("public", "customers")
