@@ -20,6 +20,7 @@ from backup_pipeline.orchestration.checks import (
     failed_table_check,
     table_check_specs,
 )
+from backup_pipeline.orchestration.days import refuse_days
 from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alone
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
@@ -43,6 +44,7 @@ from backup_pipeline.orchestration.read import resources_of
 from backup_pipeline.orchestration.resources import BackupResource, installed, with_backups
 from backup_pipeline.orchestration.specs import bundle_spec, table_specs
 from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -63,6 +65,7 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
     @with_backups(catalog)
     def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[_Event]:
         refuse_checks_alone(context)
+        refuse_days(context, catalog, utc_now(), late=config.late)
         yield from backups.whole(_export(context, request_of(context, config, catalog, backups, reads=True), backups))
 
     return export
@@ -132,6 +135,7 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         refuse_checks_alone(context)
+        refuse_days(context, catalog, utc_now(), late=True)  # it reads no source: any one day will do
         request = request_of(context, config, catalog, backups, reads=False)
         with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as work:
             manifest = bundle_attempt(work)

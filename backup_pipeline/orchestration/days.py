@@ -18,7 +18,8 @@ from dagster._core.execution.backfill import PartitionBackfill
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError, in_our_words
 from backup_pipeline.core.schedule import is_late, local_date
-from backup_pipeline.orchestration.keys import bundle_key, full_job, table_key, tables_job, tables_op
+from backup_pipeline.orchestration.failures import told_as_failure
+from backup_pipeline.orchestration.keys import REFUSED_TAG, bundle_key, full_job, table_key, tables_job, tables_op
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,33 @@ def _materialized(catalog: Catalog, instance: dg.DagsterInstance) -> Iterator[st
 
 def _today(catalog: Catalog, now: datetime) -> str:
     return local_date(now, catalog.timezone).isoformat()
+
+
+_BACKFILL_TAG = "dagster/backfill"
+
+
+def refuse_days(context: dg.AssetExecutionContext, catalog: Catalog, now: datetime, *, late: bool) -> None:
+    """A Failure for a run of several days, and for one of a backfill whose day is over.
+
+    Nothing is begun, no row is written, and nobody is alerted: who launched it sees it. An instance with our storage
+    takes no such backfill (`refuse_backfill`); this is for any other.
+    """
+    days = [date.fromisoformat(name) for name in context.partition_keys]
+    with told_as_failure(context.log):
+        try:
+            _check_days(days, catalog, now, backfill=_BACKFILL_TAG in context.run.tags, late=late)
+        except RefusedError:
+            context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: "true"})
+            raise
+
+
+def _check_days(days: Sequence[date], catalog: Catalog, now: datetime, *, backfill: bool, late: bool) -> None:
+    if len(days) > 1:
+        message = f"This run is for {len(days)} days, {days[0]} to {days[-1]}: a backup is of one."
+        raise RefusedError(message, do=f"Materialize {_today(catalog, now)} alone. Nothing was done.")
+    if backfill:
+        grace = timedelta(minutes=catalog.grace_minutes)
+        is_late(days[0], now=now, timezone=catalog.timezone, grace=grace, late=late)
 
 
 def refuse_backfill(wish: PartitionBackfill, catalogs: Collection[Catalog], now: datetime) -> None:

@@ -33,6 +33,8 @@ DRILL_TAG = "backup_pipeline/drill"
 """On the runs that drill: the audit says how they end, and `backup_logs` the level."""
 PRUNE_TAG = "backup_pipeline/prune"
 """On the runs that remove old backups: the audit says how they end."""
+REFUSED_TAG = "backup_pipeline/refused"
+"""On a run that was refused before anything began: nobody is alerted, because whoever launched it sees it."""
 RESTORE_TAG = "backup_pipeline/restore"
 """On the runs that restore: how they end is for `restore_requests`, not for `backup_logs`."""
 

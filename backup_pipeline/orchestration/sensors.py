@@ -21,7 +21,7 @@ from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.prune import prune_alert
 from backup_pipeline.operations.restore.requests import end_restore_run
 from backup_pipeline.orchestration.failures import close_what_died
-from backup_pipeline.orchestration.keys import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, RESTORE_TAG, Automation
+from backup_pipeline.orchestration.keys import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, REFUSED_TAG, RESTORE_TAG, Automation
 from backup_pipeline.orchestration.resources import Backups, with_backups
 
 _EVERY_S = 30
@@ -143,7 +143,7 @@ def _orphans(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Sens
 
 def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: Backups, error: BackupError) -> None:
     catalog = _catalog_of(catalogs, run)
-    if catalog is None:
+    if catalog is None or REFUSED_TAG in run.tags:
         return
     url = backups.run_url(run.run_id)
     with backups.open(catalog) as ports:

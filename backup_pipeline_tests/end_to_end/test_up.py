@@ -135,8 +135,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="module")
 def up(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Everything, started once for this file, whose tests follow each other."""
-    with install() as installation, _started(installation, tmp_path_factory.mktemp("up") / "home") as started:
-        yield started
+    with install() as installation:
+        branch = installation.catalog_file.read_text().replace("catalog: shop", "catalog: branch").split("  orders:")[0]
+        dated = branch.replace(
+            "grace_minutes: 0", f"grace_minutes: 0\nschedule: null\nstart_date: {installation.past(3)}"
+        )
+        installation.catalog_file.with_name("branch.yaml").write_text(dated)
+        with _started(installation, tmp_path_factory.mktemp("up") / "home") as started:
+            yield started
 
 
 LAUNCH = """mutation { launchPipelineExecution(executionParams: { mode: "default", runConfigData: "{}", selector: {
@@ -240,8 +246,43 @@ def test_one_table_is_rerun_from_the_ui(up: Up) -> None:
     assert up.ui.ended(run_id) == "SUCCESS"
     attempt = up.attempt(run_id)
     assert attempt is not None
-    assert (attempt.status, attempt.kind, attempt.tables_wanted) == (Status.SUCCESS, "tables", ("notes",))
+    assert (attempt.kind, attempt.tables_wanted, attempt.record_count) == ("selective", ("notes",), 70)
+    assert attempt.status.good
+    assert attempt.file_size_bytes
     assert len(up.processes("code-server")) == len(up.processes("grpc")) == 1  # for web server and daemon
+
+
+def test_partitions_begin_with_the_installation_or_where_the_catalog_says(up: Up) -> None:
+    today = up.installation.today.isoformat()
+    assert up.ui.partitions("shop/notes")[-1] == up.ui.partitions("shop/bundle")[0] == today
+    assert up.ui.partitions("branch/customers") == [up.installation.past(back).isoformat() for back in (3, 2, 1, 0)]
+
+
+def test_a_backfill_over_days_that_are_over_is_refused_before_it_runs(up: Up) -> None:
+    days = [up.installation.past(back).isoformat() for back in (3, 2, 1, 0)]
+    before, alerts = up.ui.launched(), up.installation.alerts()
+    answer = up.ui.backfill(days, "branch/customers", "branch/bundle")
+    assert answer["__typename"] == "PythonError"
+    assert f"3 days, {days[0]} to {days[2]}, are over (it is {days[3]} in Asia/Dhaka)" in answer["message"]
+    assert f"Materialize {days[3]} alone" in answer["message"]
+    assert up.ui.launched() == before
+    assert up.installation.alerts() == alerts
+
+
+def test_a_backfill_of_today_and_a_late_one_run(up: Up) -> None:
+    """The daemon looks for backfills every half minute, so both are launched at once."""
+    today, yesterday = up.installation.today, up.installation.past()
+    late = json.dumps({"ops": {"branch_tables": {"config": {"late": True}}}})
+    launched = {
+        today: up.ui.backfill([today.isoformat()], "shop/notes"),
+        yesterday: up.ui.backfill([yesterday.isoformat()], "branch/customers", config=late),
+    }
+    for day, answer in launched.items():
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        [run_id] = up.ui.backfill_ended(answer["backfillId"])
+        attempt = up.attempt(run_id)
+        assert attempt is not None
+        assert (attempt.partition_date, attempt.late, attempt.status.good) == (day, day != today, True)
 
 
 def test_every_daemon_is_alive(up: Up) -> None:

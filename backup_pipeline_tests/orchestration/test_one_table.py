@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.core.verification import Level
+from backup_pipeline.core.verification import Level, depth_of
 from backup_pipeline_tests.cli.conftest import as_user
 from backup_pipeline_tests.orchestration.installation import Installation
 
@@ -104,6 +104,4 @@ def test_a_single_table_takes_nothing_from_the_full_backups(installation: Instal
     assert not installation.manifest().consistent
     kinds = {attempt.backup_id: attempt.kind for attempt in installation.attempts()}
     assert (kinds[full.backup_id], kinds[single]) == ("full", "selective")
-    assert all(
-        attempt.verification and attempt.verification.level >= Level.BYTES for attempt in installation.attempts()
-    )
+    assert {depth_of(attempt.verification) for attempt in installation.attempts()} == {Level.BYTES}
