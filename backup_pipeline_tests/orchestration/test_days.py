@@ -16,6 +16,7 @@ from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.orchestration.days import FIRST_DAYS, dated, dated_catalog, note_first_days
 from backup_pipeline.orchestration.keys import EARLIEST, daily_partitions
 from backup_pipeline_tests.orchestration.installation import Installation
+from backup_pipeline_tests.orchestration.sensing import tell_of_failure
 
 
 def _home(installation: Installation) -> Path:
@@ -161,3 +162,27 @@ def test_catalogs_that_can_not_be_read_refuse_nothing(installation: Installation
     with installation.instance() as instance:
         instance.add_backfill(_of_job("shop_full_backup", [yesterday]))
         assert instance.get_backfills_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"dagster/backfill": "abc", "dagster/partition": -1}, "is over"),
+        ({"dagster/asset_partition_range_start": -2, "dagster/asset_partition_range_end": 0}, "This run is for 3 days"),
+    ],
+)
+def test_where_the_storage_is_not_ours_such_a_run_begins_nothing_and_alerts_nobody(
+    installation: Installation, tags: Mapping[str, str | int], words: str
+) -> None:
+    written = {
+        name: value if isinstance(value, str) else installation.past(-value).isoformat() for name, value in tags.items()
+    }
+    with installation.instance() as instance:
+        result = installation.run_job("shop_full_backup", instance=instance, partition_key=None, tags=written)
+    assert not result.success
+    [(message, _)] = installation.step_failures(result.run_id)
+    assert words in message
+    tell_of_failure(installation, result.run_id)
+    assert installation.attempts() == []
+    assert installation.store_keys() == []
+    assert installation.alerts() == []
