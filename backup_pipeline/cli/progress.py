@@ -22,20 +22,7 @@ from backup_pipeline.core.ports import (
     TableStarted,
     Waiting,
 )
-
-_STAGES = {
-    "snapshot": "opening the snapshot",
-    "bundle": "bundling into the store",
-    "check": "reading the bundle back",
-    "bytes": "reading the bundle",
-    "contents": "decoding its contents",
-    "references": "following references",
-    "fetch": "fetching the tables from the store",
-    "load": "loading the rows",
-    "statistics": "making statistics",
-    "download": "downloading the bundle",
-    "render": "rendering the bundle",
-}
+from backup_pipeline.presentation.progress import stage_name, table_name
 
 
 class LinesProgress:
@@ -49,14 +36,14 @@ class LinesProgress:
         """Print the events that end something."""
         match event:
             case StageStarted():
-                self._print(f"{_STAGES.get(event.stage, event.stage)} ...")
+                self._print(f"{stage_name(event)} ...")
             case Waiting():
                 self._print(event.message)
             case TableFinished(error=None):
                 numbers = f"{event.rows:,} rows, {decimal(event.bytes)}, {event.seconds:.1f} s"
-                self._print(f"{_label(event)}: {numbers}")
+                self._print(f"{table_name(event)}: {numbers}")
             case TableFinished():
-                self._print(f"{_label(event)}: FAILED: {event.error}")
+                self._print(f"{table_name(event)}: FAILED: {event.error}")
 
     def _print(self, line: str) -> None:
         with self._lock:
@@ -95,7 +82,7 @@ class LiveProgress:
         self._rows[event.table] = 0
         self._started[event.table] = time.monotonic()
         total = event.estimated_rows if event.estimated_rows > 0 else None
-        self._tasks[event.table] = self._bars.add_task(escape(_label(event)), total=total, numbers="")
+        self._tasks[event.table] = self._bars.add_task(escape(table_name(event)), total=total, numbers="")
 
     def _page(self, event: PageWritten) -> None:
         rows = self._rows[event.table] = self._rows.get(event.table, 0) + event.rows
@@ -106,14 +93,14 @@ class LiveProgress:
     def _finish(self, event: TableFinished) -> None:
         self._remove(event.table)
         if event.error:
-            self._bars.console.print(Text.assemble(("✗", "red"), f" {_label(event)}: {event.error}"))
+            self._bars.console.print(Text.assemble(("✗", "red"), f" {table_name(event)}: {event.error}"))
             return
         numbers = f"{event.rows:>12,} rows  {decimal(event.bytes):>9}  {event.seconds:>6.1f} s"
-        self._bars.console.print(Text.assemble(("✓", "green"), f" {_label(event):<32}{numbers}"))
+        self._bars.console.print(Text.assemble(("✓", "green"), f" {table_name(event):<32}{numbers}"))
 
     def _stage(self, event: StageStarted) -> None:
         self._remove("stage")
-        name = _STAGES.get(event.stage, event.stage)
+        name = stage_name(event)
         self._tasks["stage"] = self._bars.add_task(name, total=event.total_bytes or None, numbers="")
 
     def _remove(self, name: str) -> None:
@@ -125,11 +112,6 @@ class LiveProgress:
             stage = self._tasks.pop("stage", None)
             if stage is not None:
                 self._bars.remove_task(stage)
-
-
-def _label(event: TableStarted | TableFinished) -> str:
-    """The table as the database and the catalog call it, and the title of its sheet, which the files are called by."""
-    return f"{event.table} ({event.sheet})" if event.sheet not in {"", event.table} else event.table
 
 
 @contextmanager

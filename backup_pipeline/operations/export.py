@@ -209,6 +209,7 @@ def _look(snapshot: Snapshot, work: Work, note: str) -> SourceView:
     catalog, database = work.request.catalog, snapshot.database()
     plan = plan_catalog(catalog, database)
     missing = find_not_held(catalog, database, snapshot)
+    work.ports.progress.tell(StageStarted("schema"))
     schema = snapshot.schema_sql().encode()
     work.ports.store.put(schema_key(work.attempt.scope, work.request.day), [schema])
     return SourceView(snapshot, plan, missing, hashlib.sha256(schema).hexdigest(), note)

@@ -81,7 +81,7 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
     tables = tuple(table for table in request.catalog.tables if table in selected)
     failed = {table: BackupError("it was not exported, and no error came.", do="Report this.") for table in tables}
     with (
-        backups.open(request.catalog) as ports,
+        backups.open(request.catalog, context.log) as ports,
         attempt_of(request, ports, context.log) as work,
         closing(export_attempt(replace(work, request=replace(request, tables=tables)))) as results,
     ):
@@ -137,7 +137,7 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
         refuse_checks_alone(context)
         refuse_days(context, catalog, utc_now(), late=True)  # it reads no source: any one day will do
         request = request_of(context, config, catalog, backups, reads=False)
-        with backups.open(catalog) as ports, attempt_of(request, ports, context.log) as work:
+        with backups.open(catalog, context.log) as ports, attempt_of(request, ports, context.log) as work:
             manifest = bundle_attempt(work)
             _log_bundle(manifest, context.log)
             yield dg.MaterializeResult(

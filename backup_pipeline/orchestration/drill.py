@@ -81,7 +81,7 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
             refuse_variables(context.run.run_config)
             fault = _fault(config.inject)
             sandbox = partial(open_sandbox, backups.settings)
-            with backups.open(catalog) as ports:
+            with backups.open(catalog, context.log) as ports:
                 request = DrillRequest(
                     attempt=find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog),
                     actor=actor_of(context.run),

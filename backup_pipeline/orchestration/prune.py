@@ -55,7 +55,7 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
     def pruned(
         context: dg.OpExecutionContext, config: PruneConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
-        with told_as_failure(context.log), backups.open(catalog) as ports:
+        with told_as_failure(context.log), backups.open(catalog, context.log) as ports:
             requests = prune_requests(catalog, actor_of(context.run), backups.settings.prune_versions)
             plans, reports = prune_catalog(
                 requests,

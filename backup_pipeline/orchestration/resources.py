@@ -12,9 +12,11 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.ports import Ports, Progress, Silence
+from backup_pipeline.core.ports import Event, Ports, Progress, Silence, StageStarted, Waiting
 from backup_pipeline.core.restore import FIRST, Which
+from backup_pipeline.core.text import redact
 from backup_pipeline.lazy import lazily
+from backup_pipeline.presentation.progress import stage_name
 from backup_pipeline.settings import Settings, given_settings
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import store_url
@@ -30,6 +32,29 @@ with lazily():
     from dagster_aws import s3 as dagster_s3
 
     from backup_pipeline.wiring import restore
+
+
+class StepLog:
+    """The port `Progress` of a run from Dagster's UI: each stage, and whatever the run waits for, in the run's log.
+
+    Not what becomes of each table: their materializations show that, and a line costs a transaction.
+    """
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+
+    def tell(self, event: Event) -> None:
+        """Write a line when a stage begins, and when the run stands still."""
+        match event:
+            case StageStarted():
+                self._log.info(f"{stage_name(event).capitalize()}.")
+            case Waiting():
+                self._log.warning(redact(event.message))
+
+
+def _watching(log: dg.DagsterLogManager | None) -> Progress:
+    """Who watches: the command line, else the run's own log, where there is a run."""
+    return watcher.get() or (StepLog(log) if log else Silence())
 
 
 class NoS3(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
@@ -145,24 +170,27 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         self._unfinished.close()
 
     @contextmanager
-    def open(self, catalog: Catalog) -> Iterator[Ports]:
-        """The ports of `catalog`, closed at the end. Nothing connects before it is used."""
-        with self.open_named(catalog.catalog) as ports:
+    def open(self, catalog: Catalog, log: dg.DagsterLogManager | None = None) -> Iterator[Ports]:
+        """The ports of `catalog`, closed at the end. Nothing connects before it is used.
+
+        With a step's `log` it shows each stage of the work, and what it waits for.
+        """
+        with self.open_named(catalog.catalog, log) as ports:
             yield ports
 
     @contextmanager
-    def open_named(self, catalog: str) -> Iterator[Ports]:
+    def open_named(self, catalog: str, log: dg.DagsterLogManager | None = None) -> Iterator[Ports]:
         """As `open`, for who needs the catalog's name alone."""
-        progress = watcher.get() or Silence()
-        with open_ports(self.settings, catalog, s3=s3_settings_of(self.s3), progress=progress) as ports:
+        s3, progress = s3_settings_of(self.s3), _watching(log)
+        with open_ports(self.settings, catalog, s3=s3, progress=progress) as ports:
             yield ports
 
     @contextmanager
     def open_restore(
-        self, catalog: Catalog, target: "NamedTarget", *, store: Which = FIRST
+        self, catalog: Catalog, target: "NamedTarget", log: dg.DagsterLogManager, *, store: Which = FIRST
     ) -> Iterator[tuple["TargetDatabase", Ports]]:
         """The target of a restore, and the ports of one that reads `store`. Nothing connects before it is used."""
-        progress, s3 = watcher.get() or Silence(), s3_settings_of(self.s3)
+        s3, progress = s3_settings_of(self.s3), _watching(log)
         with restore.open_restore(
             self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store
         ) as access:
@@ -183,9 +211,9 @@ def resource_key(catalog: str) -> str:
 class Backups(dict[str, BackupResource]):
     """The resources of several catalogs, by their names."""
 
-    def open(self, catalog: Catalog) -> AbstractContextManager[Ports]:
+    def open(self, catalog: Catalog, log: dg.DagsterLogManager | None = None) -> AbstractContextManager[Ports]:
         """The ports of `catalog`, by its own resource."""
-        return self[catalog.catalog].open(catalog)
+        return self[catalog.catalog].open(catalog, log)
 
     @property
     def shared(self) -> BackupResource:

@@ -109,7 +109,7 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
         with told_as_failure(context.log):
             row = _approved(config.request, backups, catalog)
             named = target_of(row, backups.settings, None, to_source=False)
-        opened = backups.open_restore(catalog, named, store=row.store)
+        opened = backups.open_restore(catalog, named, context.log, store=row.store)
         with told_as_failure(context.log, named.hide), opened as (target, ports):
             run_id = context.run.run_id
             # Who wanted it, and who approved it, stand in the request.
