@@ -297,9 +297,9 @@ def load_catalog(path: Path) -> Catalog:
 
 
 def load_catalogs(folder: Path) -> dict[str, Catalog]:
-    """Every catalog in `folder`, by name; CatalogError when there is none, or two share a name."""
+    """Every catalog in `folder`, by name; CatalogError when there is none, or two share a name. A file is one."""
     catalogs: dict[str, tuple[Path, Catalog]] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for path in [folder] if folder.is_file() else sorted(folder.glob("*.yaml")):
         catalog = load_catalog(path)
         if catalog.catalog in catalogs:
             message = f"{path} and {catalogs[catalog.catalog][0]} are both named {catalog.catalog!r}."

@@ -1,5 +1,6 @@
 """The backup of a catalog in Dagster: an asset a table, exported in one step, the bundle, and jobs."""
 
+import inspect
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -21,10 +22,12 @@ from backup_pipeline.orchestration.checks import (
     table_check_specs,
 )
 from backup_pipeline.orchestration.days import refuse_days
-from backup_pipeline.orchestration.failures import attempt_of, refuse_checks_alone
+from backup_pipeline.orchestration.failures import WHAT_TO_DO, attempt_of, refuse_checks_alone
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     BackupConfig,
+    Event,
+    PlacedCatalog,
     bundle_key,
     bundle_op,
     full_job,
@@ -42,14 +45,12 @@ from backup_pipeline.orchestration.metadata import (
 )
 from backup_pipeline.orchestration.read import resources_of
 from backup_pipeline.orchestration.resources import BackupResource, installed, with_backups
-from backup_pipeline.orchestration.specs import bundle_spec, table_specs
+from backup_pipeline.orchestration.specs import bundle_spec, placed_specs, table_specs
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-
-_Event = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 
 def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -57,28 +58,29 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=tables_op(catalog),
-        specs=table_specs(catalog),
+        specs=placed_specs(catalog, table_specs(catalog)),
         check_specs=table_check_specs(catalog),
         can_subset=True,
         pool=f"source_{catalog.catalog}",
     )
     @with_backups(catalog)
-    def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[_Event]:
+    def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[Event]:
         refuse_checks_alone(context)
         refuse_days(context, catalog, utc_now(), late=config.late)
-        yield from backups.whole(_export(context, request_of(context, config, catalog, backups, reads=True), backups))
+        request = request_of(context, config, catalog, backups, reads=True)
+        yield from backups.whole(_performed(catalog, context, _export(context, request, backups)))
 
     return export
 
 
-def _export(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[_Event]:
+def _export(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[Event]:
     """Events for each table as it ends; an error naming every failed table at the end.
 
     A step that does not yield an asset and does not raise is a success to Dagster, so what came is counted. Where the
     run is for tables alone, they get a bundle of their own here: a backup that can be restored, like any other.
     """
-    selected = {key.path[-1] for key in context.selected_asset_keys}
-    tables = tuple(table for table in request.catalog.tables if table in selected)
+    selected = context.selected_asset_keys
+    tables = tuple(table for table in request.catalog.tables if table_key(request.catalog, table) in selected)
     failed = {table: BackupError("it was not exported, and no error came.", do="Report this.") for table in tables}
     with (
         backups.open(request.catalog, context.log) as ports,
@@ -126,32 +128,51 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
     # Without can_subset Dagster refuses a run that names the asset but not its check.
     @dg.multi_asset(
         name=bundle_op(catalog),
-        specs=[bundle_spec(catalog)],
+        specs=placed_specs(catalog, [bundle_spec(catalog)]),
         check_specs=bundle_check_specs(catalog),
         can_subset=True,
     )
     @with_backups(catalog)
-    def bundle(
-        context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    def bundle(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[Event]:
         refuse_checks_alone(context)
         refuse_days(context, catalog, utc_now(), late=True)  # it reads no source: any one day will do
         request = request_of(context, config, catalog, backups, reads=False)
-        with backups.open(catalog, context.log) as ports, attempt_of(request, ports, context.log) as work:
-            manifest = bundle_attempt(work)
-            _log_bundle(manifest, context.log)
-            yield dg.MaterializeResult(
-                asset_key=bundle_key(catalog),
-                metadata={
-                    **bundle_metadata(manifest, ports.store.url),
-                    **calendar_metadata(catalog, ports.ledger, ports.clock()),
-                    **statistics_metadata(catalog, ports.ledger, ports.clock()),
-                },
-                check_results=list(bundle_check_results(manifest)),
-                data_version=dg.DataVersion(manifest.bundle.sha256[:32]),
-            )
+        yield from _performed(catalog, context, _bundle(context, request, backups))
 
     return bundle
+
+
+def _bundle(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[Event]:
+    catalog = request.catalog
+    with backups.open(catalog, context.log) as ports, attempt_of(request, ports, context.log) as work:
+        manifest = bundle_attempt(work)
+        _log_bundle(manifest, context.log)
+        yield dg.MaterializeResult(
+            asset_key=bundle_key(catalog),
+            metadata={
+                **bundle_metadata(manifest, ports.store.url),
+                **calendar_metadata(catalog, ports.ledger, ports.clock()),
+                **statistics_metadata(catalog, ports.ledger, ports.clock()),
+            },
+            check_results=list(bundle_check_results(manifest)),
+            data_version=dg.DataVersion(manifest.bundle.sha256[:32]),
+        )
+
+
+def _performed(catalog: Catalog, context: dg.AssetExecutionContext, step: Generator[Event]) -> Generator[Event]:
+    """The events of a step, passed on by the `execute` of whoever has placed the catalog in a project of his.
+
+    A Failure where it did not let the step come to its end: Dagster would call the run a success.
+    """
+    execute = catalog.execute if isinstance(catalog, PlacedCatalog) else None
+    if execute is None:
+        yield from step
+        return
+    with closing(step):
+        yield from execute(context, step)
+        if next(step, None) is not None or inspect.getgeneratorstate(step) != inspect.GEN_CLOSED:
+            message = "The `execute` of this project's component did not pass on every event of the step."
+            raise dg.Failure(message, {WHAT_TO_DO: "Iterate over all that it is given."}, allow_retries=False)
 
 
 def full_backup_definitions(catalog: Catalog, settings: Settings) -> dg.Definitions:

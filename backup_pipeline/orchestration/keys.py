@@ -1,13 +1,13 @@
 """The names by which Dagster knows a catalog's things, the tags and the config of runs, and a run as a request."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from backup_pipeline.core.actor import CATCH_UP, DAGSTER, SCHEDULE, Actor
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog
@@ -103,14 +103,56 @@ class Automation:
 STOPPED = Automation()
 
 
+Event = dg.MaterializeResult[None] | dg.AssetCheckResult
+Execute = Callable[[dg.AssetExecutionContext, Iterator[Event]], Iterator[Event]]
+
+
+class PlacedCatalog(Catalog):
+    """A catalog in a project of somebody's, who names and describes its assets, and has a say in how they are made.
+
+    `specs` are the assets by table (and `bundle`), as they stand there; `execute` passes on the events of a step.
+    """
+
+    _specs: Mapping[str, dg.AssetSpec] = PrivateAttr(default_factory=dict)
+    _execute: Execute | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, catalog: Catalog, specs: Mapping[str, dg.AssetSpec], execute: Execute | None) -> "PlacedCatalog":
+        """`catalog` with these assets; those of them that are upstream of others keep being it by their new keys."""
+        placed = cls.model_construct(catalog.model_fields_set, **dict(catalog))
+        placed._specs, placed._execute = specs, execute
+        return placed
+
+    @property
+    def specs(self) -> Mapping[str, dg.AssetSpec]:
+        """The assets by table, and `bundle`."""
+        return self._specs
+
+    @property
+    def execute(self) -> Execute | None:
+        """What passes on the events of a step; None: they go their way."""
+        return self._execute
+
+
+def asset_key(catalog: Catalog, name: str) -> dg.AssetKey:
+    """The asset of a table, or of the `bundle`."""
+    spec = catalog.specs.get(name) if isinstance(catalog, PlacedCatalog) else None
+    return spec.key if spec else dg.AssetKey([catalog.catalog, name])
+
+
 def table_key(catalog: Catalog, table: str) -> dg.AssetKey:
     """The asset of a table."""
-    return dg.AssetKey([catalog.catalog, table])
+    return asset_key(catalog, table)
 
 
 def bundle_key(catalog: Catalog) -> dg.AssetKey:
     """The asset of the bundle."""
-    return dg.AssetKey([catalog.catalog, BUNDLE])
+    return asset_key(catalog, BUNDLE)
+
+
+def owned_keys(catalog: Catalog) -> Set[dg.AssetKey]:
+    """Every asset of the catalog."""
+    return {asset_key(catalog, name) for name in (*catalog.tables, BUNDLE)}
 
 
 def tables_op(catalog: Catalog) -> str:

@@ -1,7 +1,7 @@
 """The resource through which assets and sensors reach the world: the ports of a catalog."""
 
 import inspect
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -91,6 +91,19 @@ watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 _SECRET: dict[str, Any] = {"dagster__is_secret": True}
 
 
+_SECRETS = ("source_url", "ledger_url", "alert_urls")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not isinstance(value, dg.EnvVar)
+
+
+def _updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    # A source of this resource is the source of its catalog, whatever else is set for that.
+    sources: dict[str, Any] = {"source_urls": {}} if "source_url" in given else {}
+    return settings.updated(**given, **sources)
+
+
 class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
     """The database, the ledger and the store of a catalog's backups: opens its ports, and says what runs need to know.
 
@@ -120,22 +133,31 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         default=None, description="Apprise URLs of who is alerted, by spaces.", json_schema_extra=_SECRET
     )
     dagster_url: str | None = Field(default=None, description="Where people find the Dagster UI.")
+    create_ledger: bool = Field(
+        default=False, description="Make the ledger's database and tables where they are missing."
+    )
     s3: dg.ResourceDependency[Any]
     defaults: dg.ResourceDependency[Settings]
     _unfinished: ExitStack = PrivateAttr(default_factory=ExitStack)
 
     def __init__(self, **values: Any) -> None:
+        """Of fields; a URL with a password in it that is given as such goes into `defaults`.
+
+        Dagster would keep it in its storage and show it in the launchpad: of `dg.EnvVar` it shows the name.
+        """
         # Dagster gives a nested resource no default of its own.
-        super().__init__(**{"s3": NoS3(), "defaults": given_settings(), **values})
+        every: dict[str, Any] = {"s3": NoS3(), "defaults": given_settings(), **values}
+        literal = {name: every.pop(name) for name in _SECRETS if _is_text(every.get(name))}
+        if literal:
+            every["defaults"] = _updated(every["defaults"], literal)
+        super().__init__(**every)
 
     @cached_property
     def settings(self) -> Settings:
         """The settings that hold here: the fields that are given, then `defaults`."""
-        fields = set(type(self).model_fields) - {"s3", "defaults"}
+        fields = set(type(self).model_fields) - {"create_ledger", "s3", "defaults"}
         given = {name: value for name in fields if (value := getattr(self, name)) is not None}
-        if "source_url" in given:
-            given["source_urls"] = {}  # of this catalog nothing else may be meant
-        return self.defaults.updated(**given) if given else self.defaults
+        return _updated(self.defaults, given) if given else self.defaults
 
     @property
     def restores_wait(self) -> bool:
@@ -182,7 +204,7 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     def open_named(self, catalog: str, log: dg.DagsterLogManager | None = None) -> Iterator[Ports]:
         """As `open`, for who needs the catalog's name alone."""
         s3, progress = s3_settings_of(self.s3), _watching(log)
-        with open_ports(self.settings, catalog, s3=s3, progress=progress) as ports:
+        with open_ports(self.settings, catalog, s3=s3, progress=progress, create=self.create_ledger) as ports:
             yield ports
 
     @contextmanager

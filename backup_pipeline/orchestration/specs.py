@@ -1,10 +1,38 @@
 """What Dagster's graph says of a catalog: an asset a table, and the bundle downstream of them."""
 
+from collections.abc import Callable, Sequence
+
 import dagster as dg
 
-from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.orchestration.keys import bundle_key, daily_partitions, table_key
+from backup_pipeline.core.catalog.model import BUNDLE, Catalog
+from backup_pipeline.orchestration.keys import Execute, PlacedCatalog, bundle_key, daily_partitions, table_key
 from backup_pipeline.orchestration.read import of_table
+
+
+def placed(
+    catalog: Catalog, described: Callable[[dg.AssetSpec, str], dg.AssetSpec], execute: Execute | None = None
+) -> PlacedCatalog:
+    """The catalog as it stands in a project of somebody's.
+
+    `described` gets the spec of each asset with its table (or `bundle`), and may change what it likes of it, its key
+    too; what is upstream in the catalog stays upstream by its new key.
+    """
+    specs = dict(zip((*catalog.tables, BUNDLE), [*table_specs(catalog), bundle_spec(catalog)], strict=True))
+    changed = {name: described(spec, name) for name, spec in specs.items()}
+    keys = {spec.key: changed[name].key for name, spec in specs.items()}
+    moved = {
+        name: spec.replace_attributes(deps=[keys.get(dep.asset_key, dep) for dep in spec.deps])
+        for name, spec in changed.items()
+    }
+    return PlacedCatalog.of(catalog, moved, execute)
+
+
+def placed_specs(catalog: Catalog, specs: Sequence[dg.AssetSpec]) -> Sequence[dg.AssetSpec]:
+    """`specs` as whoever has placed the catalog in a project of his describes them."""
+    if not isinstance(catalog, PlacedCatalog):
+        return specs
+    known = {spec.key: spec for spec in catalog.specs.values()}
+    return [known.get(spec.key, spec) for spec in specs]
 
 
 def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -109,17 +110,34 @@ __all__ = [
 ]
 
 
+@cache
+def _create_once(url: str) -> None:
+    """The ledger's database and tables: looked at once in the life of this process."""
+    SqlLedger.create(url).close()
+
+
 @contextmanager
 def open_ports(
-    settings: Settings, catalog: str, *, s3: S3Settings | None = None, progress: Progress | None = None
+    settings: Settings,
+    catalog: str,
+    *,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+    create: bool = False,
 ) -> Iterator[Ports]:
     """Everything an operation on `catalog` needs. Nothing connects before it is used; all is closed at the end.
 
     A source, store or ledger whose settings are wrong raises when it is used: what can be written down then is, and
-    people are alerted.
+    people are alerted. With `create` the ledger's database and tables are made where they are missing.
     """
+
+    def ledger_at_first_use(opened: ExitStack) -> Ledger:
+        if create:
+            _create_once(ledger_url(settings))
+        return opened.enter_context(open_ledger(settings))
+
     with ExitStack() as opened:
-        ledger = opened_later(lambda: opened.enter_context(open_ledger(settings)))
+        ledger = opened_later(lambda: ledger_at_first_use(opened))
         yield ports_over(ledger, settings, catalog, s3=s3, progress=progress)
 
 

@@ -119,7 +119,7 @@ def _catalog_of(settings: Settings, name: str) -> Catalog | None:
     try:
         return load_catalogs(settings.catalogs).get(name)
     except CatalogError:
-        if settings.catalogs.is_dir() and any(settings.catalogs.glob("*.yaml")):
+        if settings.catalogs.is_file() or any(settings.catalogs.glob("*.yaml")):
             raise
         return None
 
