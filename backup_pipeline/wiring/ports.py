@@ -10,24 +10,22 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from backup_pipeline.alerts import HttpPinger, PingUrls, alerter_for
-from backup_pipeline.catalogs import load_catalogs, named_catalog
 from backup_pipeline.core.alerts import NoPings, Signal
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.comparison import Decoder
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.metrics import Metric
 from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports, Progress, Silence
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger import alive, this_owner
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import bring_up_to_date
-from backup_pipeline.operations.stats import Places, all_metrics
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
 from backup_pipeline.settings import Settings, libpq_environment
 from backup_pipeline.stores import removals_of
@@ -51,8 +49,13 @@ from backup_pipeline.wiring.stores import (
     the_second,
 )
 
+if TYPE_CHECKING:
+    from backup_pipeline.core.metrics import Metric
+
 with lazily():
+    from backup_pipeline import catalogs
     from backup_pipeline.formats import decoder
+    from backup_pipeline.operations import stats
 
 
 @contextmanager
@@ -178,15 +181,19 @@ def ports_over(
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
     """The catalogs of that name, all without any; NotFoundError for one that is not there."""
-    declared = load_catalogs(settings.catalogs)
-    return [named_catalog(name, declared, settings.catalogs) for name in names] if names else list(declared.values())
+    declared = catalogs.load_catalogs(settings.catalogs)
+    return (
+        [catalogs.named_catalog(name, declared, settings.catalogs) for name in names]
+        if names
+        else list(declared.values())
+    )
 
 
 def metrics_now(settings: Settings, ledger: Ledger) -> Sequence[Metric]:
     """Every metric; LedgerError when the ledger can not be read. A malformed catalog costs what is said of catalogs."""
     second = open_second(settings)
-    places = Places(store_url(settings), second.url if second else None)
-    return all_metrics(ledger, places, _catalogs(settings), ledger.now())
+    places = stats.Places(store_url(settings), second.url if second else None)
+    return stats.all_metrics(ledger, places, _catalogs(settings), ledger.now())
 
 
 def _catalogs(settings: Settings) -> Sequence[Catalog]:
