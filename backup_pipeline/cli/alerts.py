@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from backup_pipeline.core.alerts import Delivery
 
 with lazily():
+    from backup_pipeline import presentation as reports
     from backup_pipeline.operations import alerting
-    from backup_pipeline.presentation import document as reports
-    from backup_pipeline.presentation import health, rows
+    from backup_pipeline.presentation import backup as presentation_backup
+    from backup_pipeline.presentation import health
     from backup_pipeline.wiring import ports
 
 
@@ -65,7 +66,7 @@ def list_alerts(
         entries = installation.ledger.outbox.list(undelivered=not delivered, limit=limit)
         nothing = "There are no alerts." if delivered else _nothing_waits(installation)
     if as_json:
-        print_json([rows.entry_json(entry) for entry in entries])
+        print_json([presentation_backup.entry_json(entry) for entry in entries])
         return
     draw(health.outbox_document(entries) if entries else reports.document(reports.line(nothing)))
 
@@ -93,7 +94,7 @@ def retry(*, as_json: _JSON = False) -> None:
         tried = alerting.deliver(installation.ports, early=True)
         undelivered = installation.ledger.outbox.list()
     if as_json:
-        print_json([rows.entry_json(entry) for entry in tried])
+        print_json([presentation_backup.entry_json(entry) for entry in tried])
     else:
         draw(health.outbox_document(tried) if tried else reports.document(reports.line("There is nothing to deliver.")))
     if undelivered:

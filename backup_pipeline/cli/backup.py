@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 with lazily():
     import dagster as dg
 
+    from backup_pipeline import presentation as reports
     from backup_pipeline.operations import alerting, browse
     from backup_pipeline.orchestration import failures, launch
     from backup_pipeline.presentation import backup as presentation_backup
-    from backup_pipeline.presentation import document
     from backup_pipeline.wiring import addresses, embedded
     from backup_pipeline.wiring import ports as wiring_ports
 
@@ -209,7 +209,7 @@ def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
     place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     store = addresses.store_url(settings)
     return {
-        "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({document.size(manifest.bundle.bytes)})",
+        "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({reports.size(manifest.bundle.bytes)})",
         "Manifest": f"{store}/{place.manifest}",
         "UI": f"{settings.dagster_url}/runs/{manifest.run_id} (start it with `make up`)",
     }

@@ -22,7 +22,6 @@ with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import copy as operations_copy
     from backup_pipeline.presentation import backup as presentation_backup
-    from backup_pipeline.presentation import rows as presentation_rows
     from backup_pipeline.wiring import ports as wiring_ports
 
 
@@ -61,7 +60,7 @@ def copy(
             return
         rows = [*_copied(installation, ports, decisions)]
     if as_json:
-        print_json([presentation_rows.copy_json(row) for row in rows])
+        print_json([presentation_backup.copy_json(row) for row in rows])
     else:
         draw(presentation_backup.copies_document(rows, decisions))
     _raise_failures(rows)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.presentation import backup as presentation_backup
-    from backup_pipeline.presentation import rows as presentation_rows
 
 
 def audit(
@@ -108,7 +107,7 @@ def list_backups(
         copies = installation.ledger.copies.list(scope=named_scope(catalog))
         undelivered, now = len(installation.ledger.outbox.list()), installation.clock()
     if as_json:
-        print_json([presentation_rows.attempt_json(row, copies) for row in rows])
+        print_json([presentation_backup.attempt_json(row, copies) for row in rows])
         return
 
     second = installation.settings.second_store
@@ -145,8 +144,8 @@ def show(
     if as_json:
         described = manifest.model_dump(mode="json") if manifest else None
         rows = {
-            "backup": presentation_rows.attempt_json(attempt),
-            "copies": [presentation_rows.copy_json(copy) for copy in copies],
+            "backup": presentation_backup.attempt_json(attempt),
+            "copies": [presentation_backup.copy_json(copy) for copy in copies],
         }
         print_json({**rows, "manifest": described, "manifest_error": problem, "audit": audits})
         return

@@ -22,7 +22,7 @@ from backup_pipeline.core.ports import (
     TableStarted,
     Waiting,
 )
-from backup_pipeline.presentation.progress import stage_name, table_name
+from backup_pipeline.presentation import stage_name, table_name
 
 
 class LinesProgress:

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 with lazily():
     import dagster as dg
 
+    from backup_pipeline import presentation as reports
     from backup_pipeline.operations import prune as operations_prune
     from backup_pipeline.operations.prune import plan as prune_plan
     from backup_pipeline.orchestration import purge
-    from backup_pipeline.presentation import document as reports
     from backup_pipeline.presentation import prune as presentation_prune
     from backup_pipeline.wiring import addresses, embedded
 

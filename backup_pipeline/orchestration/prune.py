@@ -14,7 +14,7 @@ from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import CATALOG_TAG, PRUNE_TAG, Automation, actor_of, prune_job_name, prune_op
 from backup_pipeline.orchestration.resources import BackupResource, with_backups
-from backup_pipeline.presentation.document import joined
+from backup_pipeline.presentation import joined
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.prune import left_document, plan_document
 

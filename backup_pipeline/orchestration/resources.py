@@ -16,7 +16,7 @@ from backup_pipeline.core.ports import Event, Ports, Progress, Silence, StageSta
 from backup_pipeline.core.restore import FIRST, Which
 from backup_pipeline.core.text import redact
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.progress import stage_name
+from backup_pipeline.presentation import stage_name
 from backup_pipeline.settings import Settings, given_settings
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import store_url

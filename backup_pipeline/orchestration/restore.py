@@ -19,7 +19,7 @@ from backup_pipeline.operations.restore.requests import RestoreCaller, find_perf
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import CATALOG_TAG, RESTORE_TAG, RestoreConfig, restore_job_name, restore_op
 from backup_pipeline.orchestration.resources import BackupResource, with_backups
-from backup_pipeline.presentation.document import Hide
+from backup_pipeline.presentation import Hide
 from backup_pipeline.presentation.markdown import bullets, markdown
 from backup_pipeline.presentation.restore import plan_document
 from backup_pipeline.wiring.restore import target_of

@@ -15,7 +15,7 @@ from backup_pipeline.core.due import DueState, Freshness
 from backup_pipeline.core.rebuild import RebuildPlan
 from backup_pipeline.core.text import first_sentence
 from backup_pipeline.core.verification import age, ago
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Checks,
     Item,
     Minute,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from backup_pipeline.core.text import visible
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Block,
     Bytes,
     Checks,

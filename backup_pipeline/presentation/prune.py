@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.core.retention import Verdict
 from backup_pipeline.core.retention.prune import Left, PrunePlan
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Bytes,
     Checks,
     Item,

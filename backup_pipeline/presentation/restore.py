@@ -16,7 +16,7 @@ from backup_pipeline.core.restore import (
     TableRestore,
 )
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Block,
     Item,
     Minute,

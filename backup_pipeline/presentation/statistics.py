@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from backup_pipeline.core.due import Calendar, Day
 from backup_pipeline.core.statistics import Growth, Statistics
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Block,
     Bytes,
     DayGrid,

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from backup_pipeline.core.text import visible_lines
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Block,
     Checks,
     DayGrid,

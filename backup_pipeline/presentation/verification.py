@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from backup_pipeline.core.drill import DrillReport, How, TableDrill
 from backup_pipeline.core.verification import LevelReport, VerifyReport
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Block,
     Item,
     Note,

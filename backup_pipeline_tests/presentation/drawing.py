@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from backup_pipeline.presentation.document import Hide, ReportDocument, shown_whole
+from backup_pipeline.presentation import Hide, ReportDocument, shown_whole
 from backup_pipeline.presentation.terminal import SafeConsole, draw
 
 

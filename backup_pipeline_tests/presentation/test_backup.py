@@ -9,8 +9,8 @@ from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import AuditEvent, Status
 from backup_pipeline.core.manifest import CheckEntry
 from backup_pipeline.core.scope import Scope
+from backup_pipeline.presentation import ReportDocument
 from backup_pipeline.presentation.backup import audit_document, backup_document, made_document, summary_document
-from backup_pipeline.presentation.document import ReportDocument
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.test_manifest import stored, table

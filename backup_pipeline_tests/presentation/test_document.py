@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from backup_pipeline.core.text import acts
-from backup_pipeline.presentation.document import (
+from backup_pipeline.presentation import (
     Bytes,
     Checks,
     DayGrid,

@@ -13,8 +13,8 @@ from backup_pipeline.core.not_held import NotHeld
 from backup_pipeline.core.rebuild import Change, ChangeKind, RebuildPlan
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.catalogs import CatalogReport
+from backup_pipeline.presentation import ReportDocument
 from backup_pipeline.presentation.backup import copies_document, decisions_document
-from backup_pipeline.presentation.document import ReportDocument
 from backup_pipeline.presentation.health import (
     catalog_document,
     check_document,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backup_pipeline.presentation.document import Table, document, texts
+from backup_pipeline.presentation import Table, document, texts
 from backup_pipeline.presentation.markdown import bullets, markdown, plain
 
 

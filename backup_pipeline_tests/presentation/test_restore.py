@@ -20,7 +20,7 @@ from backup_pipeline.core.restore import (
     TableRestore,
 )
 from backup_pipeline.core.restore.requests import RestoreStatus
-from backup_pipeline.presentation.document import ReportDocument
+from backup_pipeline.presentation import ReportDocument
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.restore import (
     asked_document,

@@ -13,8 +13,8 @@ from backup_pipeline.presentation.terminal import draw, result_console
 
 with lazily():
     from backup_pipeline.operations.restore import requests
+    from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.presentation import restore
-    from backup_pipeline.presentation import rows as presentation_rows
 
 
 restores_app = typer.Typer(
@@ -54,7 +54,7 @@ def list_restores(
     with opened(catalog) as installation:
         rows = installation.ledger.restores.list(scope=named_scope(catalog), status=status or (), limit=limit)
     if as_json:
-        print_json([presentation_rows.restore_json(row) for row in rows])
+        print_json([presentation_backup.restore_json(row) for row in rows])
         return
 
     draw(restore.requests_document(rows))
@@ -86,7 +86,7 @@ def show(
             if event.detail.get("request") == row.id
         ]
     if as_json:
-        print_json({"request": presentation_rows.restore_json(row), "audit": audits})
+        print_json({"request": presentation_backup.restore_json(row), "audit": audits})
         return
     draw(restore.request_document(row, audits))
 
