@@ -269,6 +269,7 @@ def test_a_backfill_over_days_that_are_over_is_refused_before_it_runs(up: Up) ->
     assert up.installation.alerts() == alerts
 
 
+@pytest.mark.slow
 def test_a_backfill_of_today_and_a_late_one_run(up: Up) -> None:
     """The daemon looks for backfills every half minute, so both are launched at once."""
     today, yesterday = up.installation.today, up.installation.past()
