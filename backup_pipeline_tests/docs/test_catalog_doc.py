@@ -43,7 +43,7 @@ def test_the_parts_of_a_field_are_named(model: type[BaseModel]) -> None:
         assert re.search(rf"\b{name}\b", section("Fields of the file")), name
 
 
-@pytest.mark.parametrize("name", ["schema", "schedule", "start_date", "bundle_name", "grace_minutes"])
+@pytest.mark.parametrize("name", ["schema", "schedule", "bundle_name", "grace_minutes"])
 def test_the_defaults_are_those_of_the_code(name: str) -> None:
     (row,) = (line for line in section("Fields of the file").splitlines() if line.startswith(f"| `{name}` |"))
     field = next(f for n, f in Catalog.model_fields.items() if (f.alias or n) == name)
