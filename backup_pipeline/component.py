@@ -17,6 +17,7 @@ from backup_pipeline.orchestration.keys import Event
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.specs import placed
 from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import utc_now
 
 Automation = Literal["running", "stopped"]
 
@@ -62,7 +63,7 @@ class BackupScaffolder(dg.Scaffolder[Any]):
         dg.scaffold_component(request, attributes)
         catalog = (request.target_path.parent if request.append else request.target_path) / "catalog.yaml"
         if not catalog.exists():
-            catalog.write_text(_CATALOG, encoding="utf-8")
+            catalog.write_text(f"{_CATALOG}start_date: '{utc_now():%Y-%m-%d}'\n", encoding="utf-8")
 
 
 _CATALOG = """\

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from backup_pipeline.catalogs import load_catalog
+from backup_pipeline.core.schedule import local_date
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 
@@ -95,6 +98,20 @@ def test_init_overwrites_only_when_forced(run: Run, tmp_path: Path) -> None:
     assert run("catalog", "init", "--out", "mine.yaml").code == 21
     assert (tmp_path / "mine.yaml").read_text() == "precious"
     assert run("catalog", "init", "--out", "mine.yaml", "--force").code == 0
+
+
+def test_its_days_begin_today_and_writing_it_anew_moves_no_day(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    assert run("catalog", "init", "--out", "mine.yaml", "--timezone", "Asia/Dhaka").code == 0
+    days = {local_date(datetime.now(UTC) + timedelta(minutes=-by), "Asia/Dhaka").isoformat() for by in (0, 5)}
+    drafted = load_catalog(path)
+    assert drafted.start_date in days
+    for start in ("2026-02-03", None):
+        before = path.read_text().replace(f"start_date: '{drafted.start_date}'\n", "")
+        path.write_text(before + (f"start_date: '{start}'\n" if start else ""))
+        assert run("catalog", "init", "--out", "mine.yaml", "--force").code == 0
+        assert load_catalog(path).start_date == start
+        path.write_text(path.read_text().replace(f"start_date: '{start}'\n", ""))
 
 
 def test_init_into_a_folder_that_is_not_there_ends_with_2(run: Run) -> None:
