@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from backup_pipeline.core.actor import command_line
+from backup_pipeline.core.scope import command_line
 
 RAHIM, KARIM, TESTER = command_line("rahim"), command_line("karim"), command_line("tester")

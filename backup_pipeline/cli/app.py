@@ -26,8 +26,7 @@ from backup_pipeline.cli.list import audit, list_backups, show
 from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.prune import prune, purge_events
 from backup_pipeline.cli.rebuild import rebuild
-from backup_pipeline.cli.restore.command import RESTORE_HELP, restore
-from backup_pipeline.cli.restore.requests import restores_app
+from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
 from backup_pipeline.cli.stats import calendar, stats
 from backup_pipeline.cli.up import demo, serve, up
 from backup_pipeline.cli.verify import verify

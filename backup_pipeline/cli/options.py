@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, UsageError
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.core.retention.prune import Versions
-from backup_pipeline.core.scope import Scope, parse_scope
+from backup_pipeline.core.scope import Actor, Scope, parse_scope
 from backup_pipeline.core.text import acts
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import note_console

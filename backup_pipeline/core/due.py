@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import StaleError
 from backup_pipeline.core.ledger import Attempt, Status, is_missed, of_future, until_now
 from backup_pipeline.core.names import Kind, Trigger, new_backup_id
 from backup_pipeline.core.schedule import day_end, due_times, is_future, last_due, local_date, next_due
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import SCHEDULE, Scope
 from backup_pipeline.core.verification import Level, depth_of, has_failed
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import LeaseHeldError, LeaseLostError, UsageError
 from backup_pipeline.core.ledger import STALE_AFTER, Owner
 from backup_pipeline.core.names import parse_backup_id
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Actor, Scope
 
 LIFE = STALE_AFTER
 """A lease that was not renewed for so long is anybody's."""

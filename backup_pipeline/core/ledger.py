@@ -9,11 +9,10 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import ClockError, LedgerError, VerificationError
 from backup_pipeline.core.names import MOST_NOTE, Kind, Trigger
 from backup_pipeline.core.schedule import in_words, is_future
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.core.verification import Verification
 
 

@@ -8,14 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from backup_pipeline.core.actor import NOBODY, parse_actor
 from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.retention.prune import Folder
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import NOBODY, Scope, parse_actor
 from backup_pipeline.core.verification import Level, Verification
 
 _COMPARED = ("file_name", "file_path", "file_size_bytes", "sha256", "manifest_sha256", "record_count")

@@ -10,9 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from backup_pipeline.core.actor import parse_actor
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Scope, parse_actor
 from backup_pipeline.ledger import no_such_restore
 from backup_pipeline.ledger.tables import (
     actor_column,

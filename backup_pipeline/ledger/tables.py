@@ -29,12 +29,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from backup_pipeline.core.actor import Actor, parse_actor
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Owner, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.restore.requests import RestoreStatus
-from backup_pipeline.core.scope import Purpose, Scope
+from backup_pipeline.core.scope import Actor, Purpose, Scope, parse_actor
 from backup_pipeline.core.verification import Level, Verification
 
 metadata = MetaData()

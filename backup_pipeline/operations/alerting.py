@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import (
     Alert,
     Delivery,
@@ -35,7 +34,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore.requests import RestoreRow
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import PROGRAM, Scope
 
 logger = logging.getLogger(__name__)
 

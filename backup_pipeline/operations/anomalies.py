@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
-from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomalies import BackupContents, History, Shape, TableShape, judge_backup, shape_of
 from backup_pipeline.core.catalog.model import Catalog
@@ -19,7 +18,7 @@ from backup_pipeline.core.manifest import AnomalyEntry, Manifest, TableEntry
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import PROGRAM, Scope
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.hold import hold_backup

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.alerts import Delivery, Signal
 from backup_pipeline.core.anomalies import History
 from backup_pipeline.core.catalog.model import Catalog
@@ -29,7 +28,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Status, is
 from backup_pipeline.core.names import Kind, Trigger, new_backup_id
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import check_difference, is_future, is_late, local_date
-from backup_pipeline.core.scope import Purpose, Scope
+from backup_pipeline.core.scope import Actor, Purpose, Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import failure_alert, no_row_alert, note_end, ping, ping_without_row, tell
 from backup_pipeline.operations.leases import Heartbeat, guarded, lease_of, take_for

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.alerts import Alert, Say, Severity
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus, decide_copies
 from backup_pipeline.core.errors import (
@@ -24,7 +23,7 @@ from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.ports import BytesMoved, Ports, Second, StageStarted, Store
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.core.verification import Level, Verification, VerifyReport, newly_verified
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import bundle_place, open_unread, place_of

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import BackupError, DecryptError, DiskFullError, RefusedError, UsageError
 from backup_pipeline.core.keys import Cipher, no_key
 from backup_pipeline.core.layout import Rendering
@@ -21,6 +20,7 @@ from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.manifest.outline import Outline, hidden
 from backup_pipeline.core.names import MOST_DOCUMENT, whole
 from backup_pipeline.core.ports import Clock, Formats, Ledger, Progress, Silence, StageStarted, Store
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.browse import (
     bundle_place,
     check_bytes,

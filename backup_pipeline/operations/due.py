@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import CopyAge, CopyStatus, copy_age
@@ -26,7 +25,7 @@ from backup_pipeline.core.due import (
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.ports import Ledger, Ports
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import PROGRAM, Scope
 from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import (
     BackupError,
     LockedError,
@@ -18,6 +17,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ledger import MOVES, Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention import objections, successors
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import readers
 from backup_pipeline.operations.prune import Removal, Removed, catalog_lease, remove_backup, remove_copies

@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from backup_pipeline.core import leases as rules
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, CopyStatus
 from backup_pipeline.core.errors import CanceledError, LeaseLostError, LedgerError
 from backup_pipeline.core.leases import Claim, Lease, LeaseStep, Reading, decide, described, held_error, lost_error
 from backup_pipeline.core.ledger import STALE_AFTER, Attempt
 from backup_pipeline.core.ports import Leases, Ledger, Ports, Progress, Snapshot, Source, Store, StoredObject
 from backup_pipeline.core.restore.requests import RestoreStatus
+from backup_pipeline.core.scope import Actor
 
 LOOK_EVERY_S = 2.0
 EVERY = timedelta(seconds=10)

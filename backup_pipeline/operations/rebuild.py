@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 
-from backup_pipeline.core.actor import NOBODY, Actor
 from backup_pipeline.core.anomalies import shape_of
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
@@ -36,7 +35,7 @@ from backup_pipeline.core.rebuild import (
 from backup_pipeline.core.retention import expiry
 from backup_pipeline.core.retention.prune import Folder, sorted_folders
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import NOBODY, Actor, Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.attempts import is_dead
 from backup_pipeline.operations.browse import place_of, read_document

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
+from backup_pipeline.core.scope import DAGSTER
 from backup_pipeline.operations.copy import copy_missing, missing_copies
 from backup_pipeline.orchestration.failures import failure
 from backup_pipeline.orchestration.keys import Automation

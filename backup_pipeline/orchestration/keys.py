@@ -9,12 +9,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from backup_pipeline.core.actor import CATCH_UP, DAGSTER, SCHEDULE, Actor
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog
 from backup_pipeline.core.due import FULL
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import CATCH_UP, DAGSTER, SCHEDULE, Actor
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.resources import BackupResource

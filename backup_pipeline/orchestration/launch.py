@@ -9,11 +9,11 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.schedule import is_late
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.orchestration.backup import full_backup_definitions
 from backup_pipeline.orchestration.days import dated_catalog
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO

@@ -7,12 +7,12 @@ from typing import Any
 
 import dagster as dg
 
-from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.restore import RestorePlan, RestoreReport, TableReport
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.scope import DAGSTER
 from backup_pipeline.operations.restore import Confirmation
 from backup_pipeline.operations.restore import restore as perform_restore
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from backup_pipeline.core.actor import Actor, command_line
 from backup_pipeline.core.errors import BackupError, SettingsError
 from backup_pipeline.core.ports import Clock, Ledger
+from backup_pipeline.core.scope import Actor, command_line
 from backup_pipeline.demo import BACKUP_ROLE
 from backup_pipeline.embedded.cluster import Connection, read_role_password, running
 from backup_pipeline.ledger import ledger_url as checked_ledger_url

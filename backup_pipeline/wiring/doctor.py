@@ -11,7 +11,6 @@ from pathlib import Path
 from secrets import token_hex
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.doctor import (
     Examination,
@@ -29,6 +28,7 @@ from backup_pipeline.core.doctor import (
 )
 from backup_pipeline.core.errors import BackupError, LedgerError
 from backup_pipeline.core.ports import Ledger, Store
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import examine_ledger
 from backup_pipeline.operations.catalogs import check_catalog

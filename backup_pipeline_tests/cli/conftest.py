@@ -12,11 +12,11 @@ import psycopg
 import pytest
 import yaml
 
-from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import command_line
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.attempts import Request, begin, end_failed

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from backup_pipeline.core.actor import NOBODY
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Hold, Owner, Status
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import NOBODY
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.actors import RAHIM

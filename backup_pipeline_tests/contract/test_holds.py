@@ -7,10 +7,10 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Hold, Status
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.scope import command_line
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 

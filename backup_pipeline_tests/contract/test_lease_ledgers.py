@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
-from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.leases import Claim
 from backup_pipeline.core.ledger import Owner, Status
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Scope, command_line
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Outcome, Owner, Status
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import SCHEDULE, Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.retention import Retention, RetentionBasis, Verdict, plan_retention
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import SCHEDULE, Scope
 from backup_pipeline.core.verification import Level, Verification
 
 DHAKA = ZoneInfo("Asia/Dhaka")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backup_pipeline.core.actor import (
+from backup_pipeline.core.scope import (
     CATCH_UP,
     DAGSTER,
     NOBODY,

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.anomalies import History, Past, anomaly_check, judge_table, table_shape, unusual
 from backup_pipeline.core.catalog.model import Anomalies
 from backup_pipeline.core.catalog.rules import AnomalyKind
 from backup_pipeline.core.ledger import Hold
 from backup_pipeline.core.manifest import AnomalyEntry, TableEntry
+from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline_tests.core.entries import COLUMNS, good, history, past, table
 
 RULE = Anomalies()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.core.actor import SCHEDULE
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import KnownDues, Settlement, due_at_start, due_row, settle, start_deadline
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.schedule import due_times
+from backup_pipeline.core.scope import SCHEDULE
 from backup_pipeline_tests.core.values import catalog as catalog_of
 
 MIDNIGHT = datetime(2026, 11, 20, 18, tzinfo=UTC)  # in Dhaka, where the catalog is

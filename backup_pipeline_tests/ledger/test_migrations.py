@@ -20,9 +20,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
 
-from backup_pipeline.core.actor import CATCH_UP
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Hold
+from backup_pipeline.core.scope import CATCH_UP
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger import ensure_database, ledger_url
 from backup_pipeline.ledger.backups import SqlLedger

@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Delivery, Severity
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.ports import Ports, Store, StoredObject
+from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual

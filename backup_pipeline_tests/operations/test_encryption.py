@@ -12,7 +12,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.errors import DecryptError
@@ -21,6 +20,7 @@ from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Event, Second, Silence, StageStarted, TableWriter
+from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.files import EncryptedFormats, FileFormats

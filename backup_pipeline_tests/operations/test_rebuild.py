@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from backup_pipeline.core.actor import NOBODY as UNKNOWN
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.manifest import StoredManifest, seal
 from backup_pipeline.core.ports import Ledger, Ports, Second, Store
 from backup_pipeline.core.rebuild import ChangeKind, RebuildPlan
 from backup_pipeline.core.retention import Retention
+from backup_pipeline.core.scope import NOBODY as UNKNOWN
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, depth_of
 from backup_pipeline.operations.browse import place_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from backup_pipeline.core.actor import PROGRAM
 from backup_pipeline.core.anomalies import ANOMALY
 from backup_pipeline.core.ledger import Hold, Status
+from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_success
 

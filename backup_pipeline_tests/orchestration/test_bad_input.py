@@ -188,7 +188,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from backup_pipeline.catalogs import load_catalog
-from backup_pipeline.core.actor import command_line
+from backup_pipeline.core.scope import command_line
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.ports import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup

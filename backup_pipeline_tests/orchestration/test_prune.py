@@ -11,10 +11,9 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from backup_pipeline.catalogs import load_catalogs
-from backup_pipeline.core.actor import DAGSTER
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import DAGSTER, Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings

@@ -12,12 +12,11 @@ import dagster as dg
 import psycopg
 import pytest
 
-from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.restore import FIRST, SECOND, Mode, RestoreRequest, Which
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Scope, command_line
 from backup_pipeline.operations import restore
 from backup_pipeline.operations.restore import request_restore, transfer
 from backup_pipeline.operations.restore.requests import RestoreCaller, approve, reject

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from backup_pipeline.cli.options import Opened, print_json, print_line
 from backup_pipeline.cli.progress import shown_progress
-from backup_pipeline.cli.restore.command import RestoreOptions, same_command, undo_command
+from backup_pipeline.cli.restore import RestoreOptions, same_command, undo_command
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Ports, Progress
 from backup_pipeline.core.restore import RestorePlan, RestoreRequest

@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from backup_pipeline.core.actor import NOBODY, Actor
 from backup_pipeline.core.relations import RelationKind
+from backup_pipeline.core.scope import NOBODY, Actor
 
 Name = tuple[str, str]
 """A relation: schema and name."""

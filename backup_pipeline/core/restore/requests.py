@@ -8,13 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefusedError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
 from backup_pipeline.core.restore import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.core.text import looks_secret
 
 

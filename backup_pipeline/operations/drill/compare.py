@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backup_pipeline import __version__
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.comparison import NotComparableError
 from backup_pipeline.core.drill import (
@@ -62,6 +61,7 @@ from backup_pipeline.core.restore import (
 )
 from backup_pipeline.core.restore.dump import Dump
 from backup_pipeline.core.restore.tables import SequenceState, source_of
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.attempts import Request, Work
 from backup_pipeline.operations.browse import opened_backup, place_of
 from backup_pipeline.operations.export import TableResult, export_tables

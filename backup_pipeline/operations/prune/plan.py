@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import NotFoundError, VerificationError
@@ -33,7 +32,7 @@ from backup_pipeline.core.retention.prune import (
     sorted_folders,
 )
 from backup_pipeline.core.schedule import check_difference
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.operations.browse import check_bytes, open_unread, place_of
 from backup_pipeline.operations.export import load_partition
 from backup_pipeline.operations.leases import claims

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.names import Kind, Trigger
@@ -26,7 +25,7 @@ from backup_pipeline.core.restore.requests import (
     safety_catalog,
 )
 from backup_pipeline.core.schedule import local_date
-from backup_pipeline.core.scope import parse_scope
+from backup_pipeline.core.scope import Actor, parse_scope
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.leases import Heartbeat

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backup_pipeline.core.actor import PROGRAM, Actor
 from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
@@ -34,7 +33,7 @@ from backup_pipeline.core.restore.requests import (
     check_may_run,
     is_abandoned,
 )
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import PROGRAM, Actor, Scope
 from backup_pipeline.operations.alerting import no_row_alert, restore_alert, tell
 from backup_pipeline.operations.browse import bundle_place, find_sound_backup
 from backup_pipeline.operations.restore.transfer import plan_restore

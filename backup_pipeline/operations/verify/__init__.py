@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from backup_pipeline.core.actor import Actor
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import MANIFEST_PATH, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, newly_verified
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import reading

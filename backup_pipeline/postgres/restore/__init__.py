@@ -14,9 +14,8 @@ from backup_pipeline.core.restore import Action, Name, RestorePlan, TableReport,
 from backup_pipeline.core.restore.columns import NUMBER, differs
 from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.restore import sql
-from backup_pipeline.postgres.restore.locks import run_patiently
 from backup_pipeline.postgres.restore.merge import Counters, Guards, Merged, Staged, check_keys, kinds_of, merge
-from backup_pipeline.postgres.restore.sql import copy_sql, fill_sql
+from backup_pipeline.postgres.restore.sql import copy_sql, fill_sql, run_patiently
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
 from backup_pipeline.postgres.target_facts import TargetConnection, facts, oids_of, own_rows, target_error
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import (
     BackupError,
     LedgerError,
@@ -30,6 +29,7 @@ from backup_pipeline.core.restore.requests import (
     check_refusals,
     is_abandoned,
 )
+from backup_pipeline.core.scope import command_line
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.restores import wish

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from backup_pipeline.core.actor import command_line
 from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
@@ -19,6 +18,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore import Mode, RemarkSeverity, RestoreRemark, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.scope import command_line
 from backup_pipeline.operations.restore import request_restore, restore
 from backup_pipeline.operations.restore.requests import TargetDatabase, approve, plan_request, reject
 from backup_pipeline_tests.actors import KARIM, RAHIM
