@@ -42,7 +42,8 @@ def _text_or_variable(context: dg.ResolutionContext, value: str | None) -> str |
     return resolved
 
 
-Text = Annotated[str | None, dg.Resolver(_text_or_variable, model_field_type=str, inject_before_resolve=False)]
+# Any: pydantic would make plain text of a variable, its name taken for its value.
+Text = Annotated[Any, dg.Resolver(_text_or_variable, model_field_type=str | None, inject_before_resolve=False)]
 Translation = Annotated[
     TranslationFn[BackupAsset] | None,
     TranslationFnResolver[BackupAsset](lambda asset: {"table": asset.name, "catalog": asset.catalog.catalog}),

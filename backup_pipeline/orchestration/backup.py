@@ -11,6 +11,7 @@ import dagster as dg
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.export import TableResult
@@ -84,7 +85,7 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
     failed = {table: BackupError("it was not exported, and no error came.", do="Report this.") for table in tables}
     with (
         backups.open(request.catalog, context.log) as ports,
-        attempt_of(request, ports, context.log) as work,
+        attempt_of(request, _of_run(context, ports), context.log) as work,
         closing(export_attempt(replace(work, request=replace(request, tables=tables)))) as results,
     ):
         for result in results:
@@ -144,7 +145,10 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 def _bundle(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[Event]:
     catalog = request.catalog
-    with backups.open(catalog, context.log) as ports, attempt_of(request, ports, context.log) as work:
+    with (
+        backups.open(catalog, context.log) as ports,
+        attempt_of(request, _of_run(context, ports), context.log) as work,
+    ):
         manifest = bundle_attempt(work)
         _log_bundle(manifest, context.log)
         yield dg.MaterializeResult(
@@ -157,6 +161,20 @@ def _bundle(context: dg.AssetExecutionContext, request: Request, backups: Backup
             check_results=list(bundle_check_results(manifest)),
             data_version=dg.DataVersion(manifest.bundle.sha256[:32]),
         )
+
+
+_ONE_PROCESS = {"in_process", "execute_in_process_executor"}
+
+
+def _of_run(context: dg.AssetExecutionContext, ports: Ports) -> Ports:
+    """`ports` whose owner lives as long as the run.
+
+    Where each step is a process (or a pod) of its own, the attempt outlives the process that began it: nobody may take
+    it for dead by that. Its owner then is on no host that anybody could look at, and its heartbeat alone counts.
+    """
+    if context.job_def.executor_def.name in _ONE_PROCESS:
+        return ports
+    return replace(ports, owner=replace(ports.owner, host=f"{ports.owner.host}, run {context.run.run_id}"))
 
 
 def _performed(catalog: Catalog, context: dg.AssetExecutionContext, step: Generator[Event]) -> Generator[Event]:
