@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import Field
 
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration import definitions
+from backup_pipeline.orchestration.internals import TranslationFn, TranslationFnResolver
 from backup_pipeline.orchestration.keys import Event
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.specs import placed

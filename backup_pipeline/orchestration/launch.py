@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import dagster as dg
-from dagster._core.execution.plan.objects import ErrorSource
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
@@ -17,6 +16,7 @@ from backup_pipeline.core.scope import Actor
 from backup_pipeline.orchestration.backup import full_backup_definitions
 from backup_pipeline.orchestration.days import dated_catalog
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
+from backup_pipeline.orchestration.internals import ErrorSource
 from backup_pipeline.orchestration.keys import (
     EARLIEST,
     OWNER_TAG,

@@ -7,7 +7,6 @@ they skip: once one of them has answered, Dagster shows it no further run until 
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomalies import ANOMALY
@@ -198,5 +197,5 @@ def failed_checks(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str
     }
 
 
-def _asset(check: AssetCheckEvaluation) -> str:
+def _asset(check: dg.AssetCheckEvaluation) -> str:
     return check.asset_key.path[-1]
