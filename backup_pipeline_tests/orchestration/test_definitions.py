@@ -9,10 +9,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from backup_pipeline.catalogs import load_catalogs
+from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.definitions import configured_catalogs
 from backup_pipeline.orchestration.definitions import assemble
-from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT, Settings
+from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT, Settings, given_settings
 from backup_pipeline_tests.environment import kept_environment
 
 ISP = [
@@ -124,6 +127,14 @@ def test_nothing_starts_by_itself_unless_automation_is_asked_for(automation: str
     switched = [sensor.default_status.value for sensor in repository.sensor_defs]
     switched += [schedule.default_status.value for schedule in repository.schedule_defs]
     assert switched == [automation.upper()] * 13
+
+
+def test_the_catalogs_of_the_demo_are_there_only_where_nothing_else_is_configured() -> None:
+    own = SecretStr("postgresql://backup@db/shop")
+    assert set(configured_catalogs(given_settings())) == {"isp", "isp_customers"}
+    assert set(configured_catalogs(given_settings(source_urls={"isp": own}))) == {"isp"}
+    with pytest.raises(SettingsError, match="BACKUP_SOURCE_URL_SHOP is set, but no catalog"):
+        configured_catalogs(given_settings(source_urls={"shop": own}))
 
 
 def _bare(tmp_path: Path) -> Mapping[str, str]:
