@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     )
     work_dir: Path | None = Field(default=None, description="files in the making; default: BACKUP_HOME/work")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="where people find the Dagster UI")
+    code_location: str = Field(
+        default="backup_pipeline", min_length=1, description="the code location that runs of the command line are of"
+    )
     dagster_home: Path | None = Field(default=None, validation_alias="DAGSTER_HOME", description="Dagster's own folder")
     dagster_pg_url: SecretStr | None = Field(
         default=None, validation_alias="DAGSTER_PG_URL", description="PostgreSQL for Dagster's storage; else SQLite"

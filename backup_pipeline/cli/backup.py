@@ -35,7 +35,7 @@ with lazily():
 
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import alerting, browse
-    from backup_pipeline.orchestration import failures, launch
+    from backup_pipeline.orchestration import launch, sensors
     from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.wiring import addresses, embedded
     from backup_pipeline.wiring import ports as wiring_ports
@@ -155,7 +155,7 @@ def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupErr
 def _close_what_died(settings: Settings, catalog: Catalog) -> datetime:
     """The present, by the ledger's clock, as nobody else has to know it here."""
     with wiring_ports.open_ports(settings, catalog.catalog) as ports, dg.DagsterInstance.get() as instance:
-        failures.close_what_died(instance, ports)
+        sensors.close_what_died(instance, {catalog.catalog: catalog}, ports)
         return ports.clock()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.cli.options import (
     EarlierVersions,
     Opened,
@@ -117,10 +118,11 @@ def purge_events(
     confirm: Annotated[bool, typer.Option("--confirm", help="Remove them, rather than only say so.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
 ) -> None:
-    """Remove events of old finished runs from Dagster's event log, and the logs that their steps wrote.
+    """Remove events of old finished runs of ours from Dagster's event log, and the logs that their steps wrote.
 
-    What assets' history is made of stays: materializations, observations, checks, how each run began and ended, and
-    why a step failed. The runs stay too. A job of Dagster does the same every Sunday.
+    Runs in which somebody else's assets or jobs had a part are left alone. What assets' history is made of stays:
+    materializations, observations, checks, how each run began and ended, and why a step failed. The runs stay too. A
+    job of Dagster does the same every Sunday.
 
     Examples:
 
@@ -133,7 +135,7 @@ def purge_events(
     settings = invoked_settings()
     age = _age(older_than, settings)
     with embedded.dagster_ready(settings), dg.DagsterInstance.get() as instance:
-        plan = purge.plan_purge(instance, age, addresses.utc_now())
+        plan = purge.plan_purge(instance, load_catalogs(settings.catalogs), age, addresses.utc_now())
         removed = purge.purge(instance, plan) if confirm else 0
     if as_json:
         print_json({"ended_before": plan.before, "runs": plan.runs, "events": plan.events, "removed": removed})

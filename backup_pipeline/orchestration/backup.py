@@ -44,14 +44,12 @@ from backup_pipeline.orchestration.metadata import (
     statistics_metadata,
     table_metadata,
 )
-from backup_pipeline.orchestration.read import resources_of
-from backup_pipeline.orchestration.resources import BackupResource, installed, with_backups
+from backup_pipeline.orchestration.resources import BackupResource, with_backups
 from backup_pipeline.orchestration.specs import bundle_spec, placed_specs, table_specs
-from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:
-    from backup_pipeline.orchestration.internals import UnresolvedAssetJobDefinition
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 
 def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -191,12 +189,6 @@ def _performed(catalog: Catalog, context: dg.AssetExecutionContext, step: Genera
         if next(step, None) is not None or inspect.getgeneratorstate(step) != inspect.GEN_CLOSED:
             message = "The `execute` of this project's component did not pass on every event of the step."
             raise dg.Failure(message, {WHAT_TO_DO: "Iterate over all that it is given."}, allow_retries=False)
-
-
-def full_backup_definitions(catalog: Catalog, settings: Settings) -> dg.Definitions:
-    """The catalog's assets and the job of its full backup, without schedules, sensors and other jobs."""
-    resources = resources_of({catalog.catalog: installed(settings)})
-    return dg.Definitions(assets=assets_of(catalog), jobs=[full_backup_job(catalog)], resources=resources)
 
 
 def assets_of(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:

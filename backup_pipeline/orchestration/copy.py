@@ -10,7 +10,7 @@ from backup_pipeline.core.errors import BackupError, LedgerError, SettingsError
 from backup_pipeline.core.scope import DAGSTER
 from backup_pipeline.operations.copy import copy_missing, missing_copies
 from backup_pipeline.orchestration.failures import failure
-from backup_pipeline.orchestration.keys import Automation
+from backup_pipeline.orchestration.keys import CARE_TAG, Automation
 from backup_pipeline.orchestration.resources import Backups, with_backups
 from backup_pipeline.presentation.backup import copies_document
 from backup_pipeline.presentation.markdown import markdown
@@ -55,6 +55,7 @@ def copies_job(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Jo
     @dg.job(
         name=automation.named(COPY_JOB),
         description="Fill the gaps of the second store. A sensor starts it, at most once an hour.",
+        tags={CARE_TAG: "copies"},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

@@ -12,6 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._config import UserConfigSchema
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.compute_log_manager import ComputeLogManager
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from backup_pipeline.catalogs import load_catalogs
@@ -19,18 +29,6 @@ from backup_pipeline.core.doctor import Line, ok, problem, warning
 from backup_pipeline.core.errors import CatalogError, UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.orchestration.days import refuse_backfill
-from backup_pipeline.orchestration.internals import (
-    CheckRunHealthResult,
-    ComputeLogManager,
-    ConfigurableClass,
-    ConfigurableClassData,
-    DagsterSqliteStorage,
-    DagsterStorage,
-    DagsterUserCodeUnreachableError,
-    LocalComputeLogManager,
-    PartitionBackfill,
-    WorkerStatus,
-)
 from backup_pipeline.orchestration.keys import OWNER_TAG, read_owner_tag
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
@@ -48,7 +46,7 @@ class EnvStorage(DagsterStorage, ConfigurableClass):
     """Runs, events and schedules in the PostgreSQL of DAGSTER_PG_URL where that is set, else in SQLite."""
 
     @classmethod
-    def config_type(cls) -> Mapping[str, Any]:
+    def config_type(cls) -> UserConfigSchema:
         """No configuration: the environment says it."""
         return {}
 
@@ -70,7 +68,7 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
     """Compute logs in the S3 bucket BACKUP_COMPUTE_LOG_BUCKET where that is set, else in DAGSTER_HOME."""
 
     @classmethod
-    def config_type(cls) -> Mapping[str, Any]:
+    def config_type(cls) -> UserConfigSchema:
         """No configuration: the environment says it."""
         return {}
 
@@ -95,7 +93,7 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
         )
 
 
-class SupervisedRunLauncher(dg.DefaultRunLauncher):
+class SupervisedRunLauncher(DefaultRunLauncher):
     """Dagster's own launcher, which also notices a run whose process is gone.
 
     Without it a run stays STARTED for ever when its host went down, and holds its pool (dagster-io/dagster#4319). A
@@ -110,7 +108,8 @@ class SupervisedRunLauncher(dg.DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the process that executes `run` still lives."""
-        owner = read_owner_tag(run.tags.get(OWNER_TAG, ""))
+        # A run that is executed again has the tags of the one before, and a process of its own.
+        owner = None if run.parent_run_id else read_owner_tag(run.tags.get(OWNER_TAG, ""))
         if owner is not None:
             return _health(alive=is_alive_here(owner))
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]  # Dagster's own

@@ -1,6 +1,6 @@
 """The names by which Dagster knows a catalog's things, the tags and the config of runs, and a run as a request."""
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +25,8 @@ SELECTED = "selected"
 USER_TAG = "user"
 """Who launched a run, as Dagster's UI shows it. Whoever launches one can write it: the ledger does not believe it."""
 CATALOG_TAG = "backup_pipeline/catalog"
+CARE_TAG = "backup_pipeline/care"
+"""On the runs that take care of all catalogs at once, and belong to none: what of."""
 DUE_TAG = "backup_pipeline/due"
 """On the runs that a schedule launches: the due time that they are for (ISO 8601, UTC)."""
 CATCH_UP_TAG = "backup_pipeline/catch_up"
@@ -150,9 +152,28 @@ def bundle_key(catalog: Catalog) -> dg.AssetKey:
     return asset_key(catalog, BUNDLE)
 
 
-def owned_keys(catalog: Catalog) -> Set[dg.AssetKey]:
-    """Every asset of the catalog."""
-    return {asset_key(catalog, name) for name in (*catalog.tables, BUNDLE)}
+def owned_assets(catalog: Catalog) -> Mapping[dg.AssetKey, str]:
+    """The assets that are the catalog's, exactly: the table of each, or `bundle`."""
+    return {asset_key(catalog, name): name for name in (*catalog.tables, BUNDLE)}
+
+
+def catalogs_of_run(run: dg.DagsterRun, catalogs: Mapping[str, Catalog], assets: Set[dg.AssetKey]) -> Sequence[Catalog]:
+    """The catalogs that a run is for: by its tag, else those of which it was to make `assets`.
+
+    Beside ours stand the assets, jobs and runs of other people, under names that may begin as ours do.
+    """
+    named = run.tags.get(CATALOG_TAG)
+    if named is not None:
+        return [catalogs[named]] if named in catalogs else []
+    return [catalog for catalog in catalogs.values() if not assets.isdisjoint(owned_assets(catalog))]
+
+
+def is_all_ours(run: dg.DagsterRun, catalogs: Mapping[str, Catalog]) -> bool:
+    """Whether nothing in a run is anybody else's: its job is ours, or each of the assets chosen for it."""
+    if CATALOG_TAG in run.tags:
+        return run.tags[CATALOG_TAG] in catalogs
+    owned = {key for catalog in catalogs.values() for key in owned_assets(catalog)}
+    return CARE_TAG in run.tags or (bool(run.asset_selection) and set(run.asset_selection or ()) <= owned)
 
 
 def tables_op(catalog: Catalog) -> str:

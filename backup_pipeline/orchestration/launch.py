@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.plan.objects import ErrorSource
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.errors import BackupError, RefusedError
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.schedule import is_late
 from backup_pipeline.core.scope import Actor
-from backup_pipeline.orchestration.backup import full_backup_definitions
+from backup_pipeline.orchestration.backup import assets_of, full_backup_job
 from backup_pipeline.orchestration.days import dated_catalog
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
-from backup_pipeline.orchestration.internals import ErrorSource
 from backup_pipeline.orchestration.keys import (
     EARLIEST,
     OWNER_TAG,
@@ -32,7 +37,8 @@ from backup_pipeline.orchestration.keys import (
     table_key,
     tables_op,
 )
-from backup_pipeline.orchestration.resources import watcher
+from backup_pipeline.orchestration.read import resources_of
+from backup_pipeline.orchestration.resources import installed, watcher
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
 from backup_pipeline.wiring.ports import this_owner
@@ -69,21 +75,19 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     RefusedError, before anything ran, for a date that no run can have: one that lies ahead, or before the catalog's.
     """
     order = replace(order, catalog=dated_catalog(order.catalog, settings.dagster_home))
-    catalog = order.catalog
     _refuse_impossible_date(order)
-    job = full_backup_definitions(catalog, settings).resolve_job_def(full_job(catalog))
-    chosen = order.tables or tuple(catalog.tables)
+    job = _job(order.catalog, settings)
     token, by = watcher.set(progress), person.set(order.actor)
     try:
         with dg.DagsterInstance.get() as instance:
-            result = job.execute_in_process(
+            run = instance.create_run_for_job(
+                job,
                 run_config=_run_config(order),
-                instance=instance,
-                partition_key=order.day.isoformat(),
-                asset_selection=[*(table_key(catalog, table) for table in chosen), bundle_key(catalog)],
-                tags=_tags(order),
-                raise_on_error=False,
+                asset_selection=_assets(order),
+                tags=_tags(order, job),
+                remote_job_origin=_origin(job, settings),
             )
+            result = execute_run(InMemoryJob(job), run, instance)
             if _interrupted(result.all_events):
                 instance.report_run_canceled(result.dagster_run, message="Stopped by hand.")
                 raise KeyboardInterrupt
@@ -93,6 +97,37 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     if result.success:
         return RunResult(result.run_id, success=True)
     return _failed(result.run_id, result.all_events)
+
+
+def _job(catalog: Catalog, settings: Settings) -> dg.JobDefinition:
+    """The full backup of the catalog as its code location has it: the UI compares, and warns of a run of another.
+
+    A job of Dagster has the resources of all its definitions, so those of the other catalogs belong to it.
+    """
+    names = {catalog.catalog}
+    with suppress(BackupError):  # a mistake in another catalog stops no backup of this one
+        names |= set(load_catalogs(settings.catalogs))
+    resources = resources_of({name: installed(settings) for name in sorted(names)})
+    definitions = dg.Definitions(assets=assets_of(catalog), jobs=[full_backup_job(catalog)], resources=resources)
+    return definitions.resolve_job_def(full_job(catalog))
+
+
+_REPOSITORY = "__repository__"
+"""What Dagster calls the definitions of a code location."""
+
+
+def _origin(job: dg.JobDefinition, settings: Settings) -> RemoteJobOrigin:
+    """Where the UI finds the job of a run: without it, it shows the run under no job, and runs it again with a warning.
+
+    By name alone: who serves the code location differs from one start of the UI to the next.
+    """
+    location = RegisteredCodeLocationOrigin(settings.code_location)
+    return RemoteRepositoryOrigin(location, _REPOSITORY).get_job_origin(job.name)
+
+
+def _assets(order: RunOrder) -> Set[dg.AssetKey]:
+    chosen = order.tables or tuple(order.catalog.tables)
+    return frozenset({*(table_key(order.catalog, table) for table in chosen), bundle_key(order.catalog)})
 
 
 def _refuse_impossible_date(order: RunOrder) -> None:
@@ -113,8 +148,9 @@ def _run_config(order: RunOrder) -> Mapping[str, object]:
     }
 
 
-def _tags(order: RunOrder) -> dict[str, str]:
-    tags = {OWNER_TAG: owner_tag(this_owner()), USER_TAG: str(order.actor)}
+def _tags(order: RunOrder, job: dg.JobDefinition) -> dict[str, str]:
+    partition = job.get_tags_for_partition_key(order.day.isoformat(), selected_asset_keys=_assets(order))
+    tags = {**job.run_tags, **partition, OWNER_TAG: owner_tag(this_owner()), USER_TAG: str(order.actor)}
     return {**tags, SCOPE_TAG: SELECTED} if order.tables else tags
 
 

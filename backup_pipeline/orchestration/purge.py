@@ -10,6 +10,11 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.events import EVENT_TYPE_TO_PIPELINE_RUN_STATUS, FAILURE_EVENTS
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
@@ -18,19 +23,11 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.orchestration.failures import failure
-from backup_pipeline.orchestration.internals import (
-    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
-    FAILURE_EVENTS,
-    SqlEventLogStorage,
-    SqlEventLogStorageTable,
-    SqliteEventLogStorage,
-)
-from backup_pipeline.orchestration.keys import Automation
+from backup_pipeline.orchestration.keys import CARE_TAG, Automation, is_all_ours
 from backup_pipeline.orchestration.resources import Backups, with_backups
 from backup_pipeline.wiring.addresses import utc_now
 
 _PAGE = 200
-_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _BUSY_S = 30.0
 _EVENTS = SqlEventLogStorageTable.c
 _HISTORY = {
@@ -56,16 +53,19 @@ class OldRun:
     bytes: int
 
 
-def old_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[OldRun]:
-    """The finished runs that ended before `before` and still have something to remove, oldest first."""
+def old_runs(instance: dg.DagsterInstance, catalogs: Mapping[str, Catalog], before: datetime) -> Iterator[OldRun]:
+    """The finished runs of ours alone that ended before `before` and still have something to remove, oldest first.
+
+    A run in which an asset or a job of somebody else had a part is for them to keep.
+    """
     storage = _storage(instance)
-    filters = dg.RunsFilter(statuses=_FINISHED, created_before=before)
+    filters = dg.RunsFilter(statuses=FINISHED_STATUSES, created_before=before)
     cursor: str | None = None
     while records := instance.get_run_records(filters, limit=_PAGE, ascending=True, cursor=cursor):
         cursor = records[-1].dagster_run.run_id
         for record in records:
             ended, run = _ended_at(record), record.dagster_run
-            if ended < before:
+            if ended < before and is_all_ours(run, catalogs):
                 events, size = _counted(storage, run.run_id, went_well=run.is_success)
                 if events:
                     yield OldRun(run.run_id, run.job_name, ended, run.is_success, events, size)
@@ -161,10 +161,12 @@ class PurgePlan:
         return sum(run.bytes for run in self.runs)
 
 
-def plan_purge(instance: dg.DagsterInstance, older_than: timedelta, now: datetime) -> PurgePlan:
-    """What a purge of runs that ended longer ago than `older_than` would remove. Reads only."""
+def plan_purge(
+    instance: dg.DagsterInstance, catalogs: Mapping[str, Catalog], older_than: timedelta, now: datetime
+) -> PurgePlan:
+    """What a purge of the catalogs' runs that ended longer ago than `older_than` would remove. Reads only."""
     before = now - older_than
-    return PurgePlan(before, tuple(old_runs(instance, before)))
+    return PurgePlan(before, tuple(old_runs(instance, catalogs, before)))
 
 
 def purge(instance: dg.DagsterInstance, plan: PurgePlan) -> int:
@@ -183,7 +185,7 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
     @with_backups(*catalogs, each=True)
     def purged(context: dg.OpExecutionContext, backups: Backups) -> dg.Output[None]:
         try:
-            plan = plan_purge(context.instance, backups.events_kept, utc_now())
+            plan = plan_purge(context.instance, catalogs, backups.events_kept, utc_now())
             removed = purge(context.instance, plan)
             alerts = _forget_delivered(catalogs, backups, plan.before)
         except Exception as error:  # noqa: BLE001  # told here: a job without a catalog is not the failure sensor's
@@ -202,7 +204,8 @@ def purge_job(catalogs: Mapping[str, Catalog]) -> dg.JobDefinition:
 
     @dg.job(
         name=PURGE_JOB,
-        description="Remove events of old runs that no page of the UI needs; materializations and checks stay.",
+        description="Remove events of our old runs that no page of the UI needs; materializations and checks stay.",
+        tags={CARE_TAG: "events"},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

@@ -1,10 +1,11 @@
 """The sensors: a run that failed, was canceled, died without a word, or whose checks failed, is told to people.
 
-They watch every code location, because a run of the command line belongs to none. They answer nothing, not even why
-they skip: once one of them has answered, Dagster shows it no further run until its next tick.
+They watch every code location, because a run of the command line may be of another one than theirs, and leave alone
+what is not ours (`catalogs_of_run`). They answer nothing, not even why they skip: once one of them has answered,
+Dagster shows it no further run until its next tick.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -12,15 +13,28 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomalies import ANOMALY
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
+from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 from backup_pipeline.operations.attempts import end_run
+from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.prune import prune_alert
-from backup_pipeline.operations.restore.requests import end_restore_run
-from backup_pipeline.orchestration.failures import close_what_died
-from backup_pipeline.orchestration.keys import CATALOG_TAG, DRILL_TAG, PRUNE_TAG, REFUSED_TAG, RESTORE_TAG, Automation
+from backup_pipeline.operations.restore.requests import close_abandoned, end_restore_run
+from backup_pipeline.orchestration.checks import bundle_check_specs, table_check_specs
+from backup_pipeline.orchestration.keys import (
+    CATALOG_TAG,
+    DRILL_TAG,
+    PRUNE_TAG,
+    REFUSED_TAG,
+    RESTORE_TAG,
+    Automation,
+    catalogs_of_run,
+    is_all_ours,
+    owned_assets,
+)
 from backup_pipeline.orchestration.resources import Backups, with_backups
 
 _EVERY_S = 30
@@ -72,7 +86,7 @@ def _failed(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Senso
             return
         reason = redact(context.failure_event.message or "The run failed.")
         error = BackupError(reason, do="Open the run, correct the cause, and run the backup again.")
-        _end(catalogs, context.dagster_run, backups, error)
+        _end(catalogs, context, backups, error)
 
     return backup_failed
 
@@ -89,7 +103,7 @@ def _canceled(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Sen
     @with_backups(*catalogs, each=True)
     def backup_canceled(context: dg.RunStatusSensorContext, backups: Backups) -> None:
         error = CanceledError("The run was canceled.", do="Run the backup again if its date still wants one.")
-        _end(catalogs, context.dagster_run, backups, error)
+        _end(catalogs, context, backups, error)
 
     return backup_canceled
 
@@ -105,15 +119,15 @@ def _checks(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Senso
     )
     @with_backups(*catalogs, each=True)
     def checks_failed(context: dg.RunStatusSensorContext, backups: Backups) -> None:
-        catalog = _catalog_of(catalogs, context.dagster_run)
-        failed = failed_checks(context.instance, context.dagster_run.run_id) if catalog else {}
-        if catalog is None or not failed:
-            return
-        with backups.open(catalog) as ports:
-            attempt = ports.ledger.of_run(context.dagster_run.run_id)
-            backup_id = attempt.backup_id if attempt else None
-            url = backups.run_url(context.dagster_run.run_id)
-            tell(_checks_alert(catalog, failed, context.dagster_run.run_id, url, backup_id), ports)
+        run = context.dagster_run
+        for catalog in _catalogs_of(catalogs, run, context.instance):
+            failed = failed_checks(context.instance, run.run_id, catalog)
+            if not failed:
+                continue
+            with backups.open(catalog) as ports:
+                attempt = ports.ledger.of_run(run.run_id)
+                backup_id = attempt.backup_id if attempt else None
+                tell(_checks_alert(catalog, failed, run.run_id, backups.run_url(run.run_id), backup_id), ports)
 
     return checks_failed
 
@@ -130,7 +144,7 @@ def _orphans(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Sens
         catalog = next(iter(catalogs.values()))
         try:
             with backups.open(catalog) as ports:
-                closed = close_what_died(context.instance, ports)
+                closed = close_what_died(context.instance, catalogs, ports)
         except SettingsError as error:
             yield dg.SkipReason(str(error))
             return
@@ -140,29 +154,37 @@ def _orphans(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Sens
     return backup_orphans
 
 
-def _end(catalogs: Mapping[str, Catalog], run: dg.DagsterRun, backups: Backups, error: BackupError) -> None:
-    catalog = _catalog_of(catalogs, run)
-    if catalog is None or REFUSED_TAG in run.tags:
+def _end(
+    catalogs: Mapping[str, Catalog], context: dg.RunStatusSensorContext, backups: Backups, error: BackupError
+) -> None:
+    if REFUSED_TAG in context.dagster_run.tags:
         return
+    for catalog in _catalogs_of(catalogs, context.dagster_run, context.instance):
+        with backups.open(catalog) as ports:
+            _end_run_of(catalog, context.dagster_run, backups, error, ports)
+
+
+def _end_run_of(catalog: Catalog, run: dg.DagsterRun, backups: Backups, error: BackupError, ports: Ports) -> None:
     url = backups.run_url(run.run_id)
-    with backups.open(catalog) as ports:
-        if RESTORE_TAG in run.tags:
-            end_restore_run(
-                run.run_id, catalog.catalog, error, ports, needs_approval=backups.restores_wait, run_url=url
-            )
-        elif DRILL_TAG in run.tags:
-            end_drill_run(run.run_id, catalog.catalog, error, ports, run_url=url)
-        elif PRUNE_TAG in run.tags:
-            tell(prune_alert(Scope(catalog.catalog), error, ports.clock(), run.run_id, url), ports)
-        else:
-            end_run(run.run_id, catalog.catalog, error, ports, run_url=url)
+    if RESTORE_TAG in run.tags:
+        end_restore_run(run.run_id, catalog.catalog, error, ports, needs_approval=backups.restores_wait, run_url=url)
+    elif DRILL_TAG in run.tags:
+        end_drill_run(run.run_id, catalog.catalog, error, ports, run_url=url)
+    elif PRUNE_TAG in run.tags:
+        tell(prune_alert(Scope(catalog.catalog), error, ports.clock(), run.run_id, url), ports)
+    else:
+        end_run(run.run_id, catalog.catalog, error, ports, run_url=url)
 
 
-def _catalog_of(catalogs: Mapping[str, Catalog], run: dg.DagsterRun) -> Catalog | None:
-    """The catalog of a run: by its tag, else by the key prefix of its assets."""
-    named = run.tags.get(CATALOG_TAG)
-    prefixes = {key.path[0] for key in run.asset_selection or ()}
-    return catalogs.get(named or next(iter(prefixes), ""))
+def _catalogs_of(
+    catalogs: Mapping[str, Catalog], run: dg.DagsterRun, instance: dg.DagsterInstance
+) -> Sequence[Catalog]:
+    """The catalogs that a run is for; a run without a selection is for what was planned when it was launched."""
+    if CATALOG_TAG in run.tags or run.asset_selection:
+        return catalogs_of_run(run, catalogs, run.asset_selection or frozenset())
+    planned = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    events = [entry.dagster_event for entry in planned if entry.dagster_event]
+    return catalogs_of_run(run, catalogs, {event.asset_key for event in events if event.asset_key})
 
 
 def _checks_alert(
@@ -181,21 +203,63 @@ def _checks_alert(
     )
 
 
-def failed_checks(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
-    """What each failed check of the run says, by `table, check`; without those of tables that were told already.
+def failed_checks(instance: dg.DagsterInstance, run_id: str, catalog: Catalog) -> Mapping[str, str]:
+    """What each failed check of the catalog says, by `table, check`; without those of tables that were told already.
 
-    Who makes a backup tells its anomalies, and a table's other checks then say the same once more.
+    A backup tells its anomalies itself, and a table's other checks then say the same once more. A check that somebody
+    else has put on our tables is for him to alert of.
     """
+    names = owned_assets(catalog)
+    ours = {spec.key for spec in (*table_check_specs(catalog), *bundle_check_specs(catalog))}
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    checks = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
+    events = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
+    checks = [check for check in events if check.asset_check_key in ours]
     failed = [check for check in checks if not check.passed]
-    alerted = {_asset(check) for check in failed if check.check_name == ANOMALY}
+    alerted = {check.asset_key for check in failed if check.check_name == ANOMALY}
     return {
-        f"{_asset(check)}, {check.check_name}": check.description or "failed"
+        f"{names[check.asset_key]}, {check.check_name}": check.description or "failed"
         for check in failed
-        if _asset(check) not in alerted
+        if check.asset_key not in alerted
     }
 
 
-def _asset(check: dg.AssetCheckEvaluation) -> str:
-    return check.asset_key.path[-1]
+_GONE = "The process that ran it is gone (killed, out of memory, or the machine is down). The ledger says what is left."
+_ENDLESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def close_what_died(instance: dg.DagsterInstance, catalogs: Mapping[str, Catalog], ports: Ports) -> Sequence[str]:
+    """Close the rows of dead backups and restores, and the runs of Dagster that are all ours; what was closed.
+
+    The rows come first: of a backup the store decides what it is, and its run then only follows. A run in which
+    somebody else's assets are made goes on without ours: its own executor says how it ends.
+    """
+    attempts = close_orphans(ports)
+    restores = close_abandoned(ports)
+    _end_runs(instance, {row.run_id for row in attempts} | {row.run_id for row in restores}, catalogs, ports)
+    return [attempt.backup_id for attempt in attempts] + [f"restore request {row.id}" for row in restores]
+
+
+def _end_runs(
+    instance: dg.DagsterInstance, dead: Collection[str | None], catalogs: Mapping[str, Catalog], ports: Ports
+) -> None:
+    for run in instance.get_runs(dg.RunsFilter(statuses=_ENDLESS)):
+        ours = CATALOG_TAG in run.tags or is_all_ours(run, catalogs)
+        if not ours or (run.run_id not in dead and not _is_orphaned(run.run_id, ports)):
+            continue
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message=_GONE)
+        else:
+            instance.report_run_failed(run, _GONE)
+
+
+def _is_orphaned(run_id: str, ports: Ports) -> bool:
+    """Whether the process of the run is gone, though its row was closed by somebody else."""
+    owner = _owner_of(run_id, ports.ledger)
+    return owner is not None and not ports.alive(owner)
+
+
+def _owner_of(run_id: str, ledger: Ledger) -> Owner | None:
+    attempt = ledger.of_run(run_id)
+    if attempt is not None:
+        return attempt.owner
+    return next((row.owner for row in ledger.restores.list(run_id=run_id, limit=1)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,19 @@ _BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results 
 _RUNS = "{ runsOrError { ... on Runs { results { runId } } } }"
 _PARTITIONS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) {
   ... on AssetNode { partitionKeys } } }"""
+
+
+_JOB = """query($at: RepositorySelector!, $job: PipelineSelector!, $name: String!, $run: ID!, $tags: [ExecutionTag!]) {
+  repositoryOrError(repositorySelector: $at) { ... on Repository { jobs { name runs(limit: 1) { runId } } } }
+  pipelineOrError(params: $job) { ... on Pipeline { pipelineSnapshotId } }
+  runsOrError(filter: { pipelineName: $name, tags: $tags }, limit: 1) { ... on Runs { results { runId } } }
+  overview: repositoryOrError(repositorySelector: $at) { ... on Repository { jobs { name runs { runId } } } }
+  runOrError(runId: $run) { ... on Run { pipelineSnapshotId parentPipelineSnapshotId hasReExecutePermission
+    repositoryOrigin { repositoryName repositoryLocationName } } } }"""
+_AGAIN = """mutation($p: ReexecutionParams!) { launchPipelineReexecution(reexecutionParams: $p) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+LOCATION = "backup_pipeline"
+_AT = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
 _ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
@@ -54,8 +67,7 @@ class Ui:
     def materialize(self, day: str, *assets: str) -> str:
         """Launch a run for `assets`, as "Materialize selected" does; its id."""
         selector = {
-            "repositoryLocationName": "backup_pipeline",
-            "repositoryName": "__repository__",
+            **_AT,
             "pipelineName": "__ASSET_JOB",
             "assetSelection": [{"path": asset.split("/")} for asset in assets],
             "assetCheckSelection": [],
@@ -92,6 +104,31 @@ class Ui:
     def partitions(self, asset: str) -> list[str]:
         node = self.ask(_PARTITIONS, key={"path": asset.split("/")})["assetNodeOrError"]
         return [str(key) for key in node["partitionKeys"]]
+
+    def job(self, name: str, run_id: str) -> Mapping[str, Any]:
+        """What the pages of a job and of one of its runs show, and by what the button to execute it again decides."""
+        label = {"key": ".dagster/repository", "value": f"__repository__@{LOCATION}"}
+        job = {**_AT, "pipelineName": name}
+        data = self.ask(_JOB, at=_AT, job=job, name=name, run=run_id, tags=[label])
+        run = data["runOrError"]
+        [latest] = [each["runs"] for each in data["repositoryOrError"]["jobs"] if each["name"] == name]
+        [every] = [each["runs"] for each in data["overview"]["jobs"] if each["name"] == name]
+        return {
+            "latest of the job": latest[0]["runId"] if latest else None,
+            "latest of the code location": next((each["runId"] for each in data["runsOrError"]["results"]), None),
+            "in Overview": [each["runId"] for each in every],
+            "may be executed again": run["hasReExecutePermission"],
+            "location of the run": run["repositoryOrigin"],
+            "version of the run": run["parentPipelineSnapshotId"] or run["pipelineSnapshotId"],
+            "version loaded": data["pipelineOrError"]["pipelineSnapshotId"],
+        }
+
+    def execute_again(self, run_id: str) -> str:
+        """Launch all of a run once more; the id of the new one."""
+        params = {"parentRunId": run_id, "strategy": "ALL_STEPS"}
+        launched = self.ask(_AGAIN, p=params)["launchPipelineReexecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
 
     def status(self, run_id: str) -> str:
         return str(self.ask(_STATUS, run=run_id)["runOrError"]["status"])

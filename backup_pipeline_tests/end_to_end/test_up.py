@@ -25,7 +25,7 @@ from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.embedded import running
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import free_port
-from backup_pipeline_tests.end_to_end.graphql import Ui
+from backup_pipeline_tests.end_to_end.graphql import LOCATION, Ui
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import Installation, until
 from backup_pipeline_tests.orchestration.test_instance import DAEMONS
@@ -92,17 +92,20 @@ class Up:
             return session.execute(query).fetchone() != (0,)
 
 
+def _environment(home: Path) -> Mapping[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in {"BACKUP_LEDGER_URL", "DAGSTER_HOME"}}
+    return kept | {"BACKUP_HOME": str(home), "BACKUP_STORE": (home / "store").as_uri()}
+
+
 @contextmanager
 def _begun(installation: Installation, home: Path) -> Iterator[Up]:
     """`up`, as it has just been started."""
     port, console_port = free_port(), free_port()
-    environment = {k: v for k, v in os.environ.items() if k not in {"BACKUP_LEDGER_URL", "DAGSTER_HOME"}}
-    environment |= {"BACKUP_HOME": str(home), "BACKUP_STORE": (home / "store").as_uri()}
     home.mkdir(exist_ok=True)
     with (home / "said.txt").open("wb") as said:
         process = subprocess.Popen(
             python(UP, "up", "--port", str(port), "--console-port", str(console_port)),
-            env=environment,
+            env=_environment(home),
             stdout=said,
             stderr=said,
             start_new_session=True,
@@ -284,6 +287,26 @@ def test_a_backfill_of_today_and_a_late_one_run(up: Up) -> None:
         attempt = up.attempt(run_id)
         assert attempt is not None
         assert (attempt.partition_date, attempt.late, attempt.status.good) == (day, day != today, True)
+
+
+def test_a_run_of_the_command_line_stands_among_its_job_s_and_is_executed_again_without_a_warning(up: Up) -> None:
+    command = python(UP, "backup", "--catalog", "shop", "--table", "notes", "--json")
+    ended = subprocess.run(command, env=_environment(up.home), capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    run_id = json.loads(ended.stdout)["run_id"]
+    seen = up.ui.job("shop_full_backup", run_id)
+    assert seen["latest of the job"] == seen["latest of the code location"] == run_id
+    assert run_id in seen["in Overview"]
+    assert seen["may be executed again"]
+    # Where these two differ from the loaded job, the button warns of another version.
+    assert seen["location of the run"] == {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
+    assert seen["version of the run"] == seen["version loaded"]
+    again = up.ui.execute_again(run_id)
+    assert up.ui.ended(again) == "SUCCESS"
+    attempt = up.attempt(again)
+    assert attempt is not None
+    assert (attempt.kind, attempt.tables_wanted) == ("selective", ("notes",))
+    assert str(attempt.actor) == "dagster"
 
 
 def test_every_daemon_is_alive(up: Up) -> None:

@@ -101,6 +101,10 @@ class Installation:
         return load_catalog(self.catalog_file)
 
     @property
+    def catalogs(self) -> Mapping[str, Catalog]:
+        return {self.catalog.catalog: self.catalog}
+
+    @property
     def today(self) -> date:
         return local_date(datetime.now(UTC), TIMEZONE)
 
@@ -144,7 +148,7 @@ class Installation:
         return run_backup(order, self.settings, progress or Silence())
 
     def definitions(self) -> dg.Definitions:
-        return assemble({self.catalog.catalog: self.catalog}, self.settings)
+        return assemble(self.catalogs, self.settings)
 
     def all_definitions(self) -> dg.Definitions:
         """Of every catalog in the folder."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import dagster as dg
 import psutil
+from dagster._core.launcher.base import WorkerStatus
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
@@ -19,15 +20,15 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.backup import close_orphans
-from backup_pipeline.orchestration.failures import close_what_died
 from backup_pipeline.orchestration.keys import CATALOG_TAG, OWNER_TAG, owner_tag
+from backup_pipeline.orchestration.sensors import close_what_died
 from backup_pipeline.wiring.ports import open_ports, this_owner
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure, tick
 
 
-def _killed_process() -> Owner:
+def killed_process() -> Owner:
     """A process that was there, and was killed."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         owner = Owner(socket.gethostname(), process.pid, psutil.Process(process.pid).create_time())
@@ -55,12 +56,12 @@ def _status(installation: Installation, run: dg.DagsterRun) -> dg.DagsterRunStat
     return found.status
 
 
-def test_a_run_of_a_killed_process_ends_in_the_ledger_and_in_dagster_and_is_told_once(
+def test_a_run_of_akilled_process_ends_in_the_ledger_and_in_dagster_and_is_told_once(
     installation: Installation,
 ) -> None:
     with installation.instance() as instance, open_ports(installation.settings, "shop") as ports:
         run = _started(instance)
-        _begin(installation, ports, run, _killed_process())
+        _begin(installation, ports, run, killed_process())
     tick(installation, "backup_orphans")
     assert _status(installation, run) is dg.DagsterRunStatus.FAILURE
     assert installation.attempt().status is Status.FAILED
@@ -82,19 +83,19 @@ def test_a_living_run_is_left_alone(installation: Installation) -> None:
 def test_a_run_whose_row_somebody_else_closed_ends_too(installation: Installation) -> None:
     with installation.instance() as instance, open_ports(installation.settings, "shop") as ports:
         run, canceled = _started(instance), _started(instance)
-        owner = _killed_process()
+        owner = killed_process()
         _begin(installation, ports, run, owner)
         close_orphans(ports)
         _begin(installation, ports, canceled, owner)
         instance.report_run_canceling(canceled)
-        assert len(close_what_died(instance, ports)) == 1
+        assert len(close_what_died(instance, installation.catalogs, ports)) == 1
     assert _status(installation, run) is dg.DagsterRunStatus.FAILURE
     assert _status(installation, canceled) is dg.DagsterRunStatus.CANCELED
 
 
 def test_run_monitoring_notices_a_killed_command_line_without_the_ledger(installation: Installation) -> None:
     with installation.instance() as instance:
-        run = _started(instance, **{OWNER_TAG: owner_tag(_killed_process())})
+        run = _started(instance, **{OWNER_TAG: owner_tag(killed_process())})
         alive = _started(instance, **{OWNER_TAG: owner_tag(this_owner())})
         for one in (run, alive):
             record = instance.get_run_record_by_id(one.run_id)
@@ -102,3 +103,22 @@ def test_run_monitoring_notices_a_killed_command_line_without_the_ledger(install
             monitor_started_run(instance, cast(Any, None), record, logging.getLogger(__name__))
     assert _status(installation, run) is dg.DagsterRunStatus.FAILURE
     assert _status(installation, alive) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_executed_again_in_the_ui_is_not_looked_for_in_the_process_of_the_first(
+    installation: Installation,
+) -> None:
+    """It has the tags of the first, whose process has ended long ago."""
+    gone = {OWNER_TAG: owner_tag(killed_process())}
+    with installation.instance() as instance:
+        first = _started(instance, **gone)
+        again = create_run_for_test(
+            instance,
+            job_name=first.job_name,
+            tags=dict(first.tags),
+            parent_run_id=first.run_id,
+            root_run_id=first.run_id,
+        )
+        launcher = instance.run_launcher
+        assert launcher.check_run_worker_health(first).status is WorkerStatus.NOT_FOUND
+        assert launcher.check_run_worker_health(again).status is WorkerStatus.UNKNOWN  # no server has launched it here

@@ -76,14 +76,14 @@ def test_old_runs_lose_their_steps_and_keep_their_history(installation: Installa
     with installation.instance() as instance:
         before, size = _history(instance), _bytes(instance, good)
         kinds = {run: _kinds(installation, run) for run in (good, failed)}
-        plan = plan_purge(instance, NOTHING, utc_now())
+        plan = plan_purge(instance, installation.catalogs, NOTHING, utc_now())
         assert {run.run_id for run in plan.runs} == {good, failed}
         assert _history(instance) == before  # a plan changes nothing
         assert purge(instance, plan) == plan.events > 0
     with installation.instance() as instance:
         assert _history(instance) == before
         assert _bytes(instance, good) < size
-        assert plan_purge(instance, NOTHING, utc_now()).runs == ()
+        assert plan_purge(instance, installation.catalogs, NOTHING, utc_now()).runs == ()
         statuses = [instance.get_run_by_id(run) for run in (good, failed)]
     assert [run.status.value for run in statuses if run] == ["SUCCESS", "FAILURE"]
     left = {run: _kinds(installation, run) for run in (good, failed)}
@@ -101,7 +101,7 @@ def test_the_compute_logs_of_old_runs_go_and_those_of_others_stay(installation: 
     first = installation.run("notes").run_id
     with installation.instance() as instance:
         assert _logs_of(installation, first)
-        plan = plan_purge(instance, NOTHING, utc_now())
+        plan = plan_purge(instance, installation.catalogs, NOTHING, utc_now())
         second = installation.run("notes").run_id
         purge(instance, plan)
     assert not _logs_of(installation, first)
@@ -113,8 +113,8 @@ def test_young_and_unfinished_runs_keep_everything(installation: Installation, s
     with installation.instance() as instance:
         started = create_run_for_test(instance, job_name="x", status=dg.DagsterRunStatus.STARTED)
         instance.report_engine_event("it goes on", started)
-        assert plan_purge(instance, timedelta(minutes=5), utc_now()).runs == ()
-        [found] = plan_purge(instance, NOTHING, utc_now()).runs
+        assert plan_purge(instance, installation.catalogs, timedelta(minutes=5), utc_now()).runs == ()
+        [found] = plan_purge(instance, installation.catalogs, NOTHING, utc_now()).runs
     assert found.run_id == run_id
 
 
