@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import Field
 
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration import definitions
+from backup_pipeline.orchestration.internals import TranslationFn, TranslationFnResolver
 from backup_pipeline.orchestration.keys import Event
 from backup_pipeline.orchestration.resources import BackupResource
 from backup_pipeline.orchestration.specs import placed
@@ -123,7 +123,7 @@ class BackupComponent(dg.Component, dg.Resolvable, dg.Model):
             catalog, lambda spec, name: self.get_asset_spec(spec, BackupAsset(catalog, name)), self.execute
         )
         values = {name: getattr(self, name) for name in _SHARED if getattr(self, name) is not None}
-        resource = resource_of(catalog_file, values, Settings())
+        resource = resource_of(catalog_file, values)
         return definitions.backup_definitions(described, resource, running=self.automation == "running")
 
 
@@ -139,11 +139,11 @@ def backup_definitions(
     `settings`, or else the variables BACKUP_…, have it.
     """
     file = Path(catalog).resolve()
-    resource = resource_of(file, fields, settings or Settings())
+    resource = resource_of(file, fields, settings)
     return definitions.backup_definitions(load_catalog(file), resource, running=automation == "running")
 
 
-def resource_of(catalog_file: Path, fields: Mapping[str, Any], settings: Settings) -> BackupResource:
+def resource_of(catalog_file: Path, fields: Mapping[str, Any], settings: Settings | None = None) -> BackupResource:
     """The resource of the catalog in this file, whose ledger is made where it is missing."""
-    defaults = settings.updated(catalogs=catalog_file)  # other files of its folder are no catalogs
+    defaults = (settings or Settings()).updated(catalogs=catalog_file)  # other files of its folder are no catalogs
     return BackupResource(**{"create_ledger": True, "defaults": defaults, **fields})

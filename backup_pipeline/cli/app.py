@@ -25,6 +25,7 @@ from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.list import audit, list_backups, show
 from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.prune import prune, purge_events
+from backup_pipeline.cli.query import query
 from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
 from backup_pipeline.cli.stats import calendar, stats
@@ -109,6 +110,7 @@ app.command()(stats)
 app.command()(download)
 app.command()(url)
 app.command()(copy)
+app.command()(query)
 app.command(help=RESTORE_HELP)(restore)
 app.add_typer(restores_app)
 app.add_typer(alerts_app)

@@ -376,7 +376,7 @@ def _values(column: pa.Array) -> list[object]:
     if pa.types.is_int64(kind) or pa.types.is_time(kind):
         return list(column.cast(pa.string()).to_pylist())
     if pa.types.is_floating(kind):
-        return [_finite(value) for value in column.to_pylist()]
+        return [finite(value) for value in column.to_pylist()]
     return list(bytes_as_text(column).to_pylist())
 
 
@@ -387,7 +387,8 @@ def _iso(column: pa.Array) -> list[object]:
     return [None if text is None else text.replace(" ", "T").removesuffix("Z") + zone for text in texts.to_pylist()]
 
 
-def _finite(value: float | None) -> object:
+def finite(value: float | None) -> object:
+    """A number as JSON can have it: what is not finite is a text."""
     if value is None or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")

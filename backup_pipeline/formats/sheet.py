@@ -45,11 +45,18 @@ def is_far(values: pa.Array) -> pa.BooleanArray | None:
     return pc.fill_null(pc.greater_equal(numbers, limit), False)  # noqa: FBT003  a value, not a flag
 
 
-def far_texts(values: pa.Array, timezone: str, *, fractions: bool = False) -> pa.StringArray:
-    """`values` (dates, or timestamps in µs) in the form of `cells`, with µs if `fractions`; right in any year AD."""
+def far_texts(values: pa.Array, timezone: str, *, fractions: bool = False, offset: bool = False) -> pa.StringArray:
+    """`values` (dates, or timestamps in µs) in the form of `cells`, with µs if `fractions`; right in any year AD.
+
+    With `offset` instants end with how far their local time is from UTC.
+    """
     day_only = pa.types.is_date32(values.type)
     numbers = values.view(pa.int32() if day_only else pa.int64()).to_pylist()
-    form = "-%m-%d" if day_only else f"-%m-%d %H:%M:%S{'.%f' if fractions else ''}"
+    form = (
+        "-%m-%d"
+        if day_only
+        else f"-%m-%d %H:%M:%S{'.%f' if fractions else ''}{'%z' if offset and values.type.tz else ''}"
+    )
     unit = US_PER_DAY if day_only else 1
     zone = ZoneInfo(timezone) if not day_only and values.type.tz else UTC
     texts = (None if number is None else _text(number * unit, zone, form) for number in numbers)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.errors import BackupError, NotFoundError, StoreError, VerificationError
-from backup_pipeline.core.layout import DRILLS, RESTORES, VERIFICATIONS, BackupPlace
+from backup_pipeline.core.layout import DRILLS, QUERIES, RESTORES, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
@@ -63,7 +63,7 @@ def clean_spool(ports: Ports) -> None:
     """Remove the files in the making of attempts that do not run any more."""
     running = {attempt.backup_id for attempt in ports.ledger.list(status=[Status.RUNNING])}
     for folder in ports.spool.iterdir() if ports.spool.is_dir() else ():
-        if folder.is_dir() and folder.name not in {*running, DRILLS, RESTORES, VERIFICATIONS}:
+        if folder.is_dir() and folder.name not in {*running, DRILLS, QUERIES, RESTORES, VERIFICATIONS}:
             shutil.rmtree(folder, ignore_errors=True)
 
 

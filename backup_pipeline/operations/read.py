@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -14,7 +15,7 @@ from backup_pipeline.core.errors import BackupError, LockedError, NotFoundError,
 from backup_pipeline.core.keys import recipients_of
 from backup_pipeline.core.layout import PARTITION_NAME, PartitionPlace, tables_prefix
 from backup_pipeline.core.manifest import FileEntry, PartitionRecord
-from backup_pipeline.core.names import table_folder, whole
+from backup_pipeline.core.names import bounded, table_folder
 from backup_pipeline.core.ports import Clock, Formats, Store
 from backup_pipeline.core.scope import parse_scope
 from backup_pipeline.operations.export import load_partition
@@ -61,12 +62,24 @@ def read_partition(request: ReadRequest, *, store: Store, formats: Formats, cloc
     a backup replaced the partition meanwhile. What a file takes in memory is what it has in bytes, decrypted, and its
     rows.
     """
-    place = _place(request, store, clock)
-    record = _record(place, store)
-    try:
-        files = ((file, _plain(file, record, place, store, formats)) for file in _parquet(record))
+    place, record = stored_partition(request, store=store, clock=clock)
+    with replacing_explained(place, record, store):
+        files = ((file, b"".join(plain_chunks(file, record, place, store, formats))) for file in parquet_files(record))
         rows = formats.rows(files, record.table, f"{store.url}/{place.prefix}")
         return rows.replace_schema_metadata({**(rows.schema.metadata or {}), **_origin(record)})
+
+
+def stored_partition(request: ReadRequest, *, store: Store, clock: Clock) -> tuple[PartitionPlace, PartitionRecord]:
+    """The partition that is asked for, and its record, whose seal is checked; errors as in `read_partition`."""
+    place = _place(request, store, clock)
+    return place, _record(place, store)
+
+
+@contextmanager
+def replacing_explained(place: PartitionPlace, record: PartitionRecord, store: Store) -> Iterator[None]:
+    """A VerificationError comes out as a LockedError where a backup replaced the partition meanwhile."""
+    try:
+        yield
     except VerificationError as error:
         if not _is_replaced(record, place, store):
             raise
@@ -127,7 +140,7 @@ def _record(place: PartitionPlace, store: Store) -> PartitionRecord:
 
 def _unknown(catalog: str, table: str, store: Store) -> BackupError:
     """The error of a table without any partition, with the tables or catalogs that there are."""
-    tables = sorted({name for name, _ in _partitions(catalog, store)})
+    tables = table_names(catalog, store)
     if tables:
         message = f"Catalog {catalog} has no partition of a table {table} in {store.url}."
         return NotFoundError(message, do=f"There are its tables {', '.join(tables[:_NAMES])}.")
@@ -147,29 +160,36 @@ def _newest_of(days: Sequence[date]) -> str:
     return f"{', '.join(map(str, days[-_DATES:]))}{f' and {before:,} before' if before > 0 else ''}"
 
 
-def _parquet(record: PartitionRecord) -> Iterator[FileEntry]:
+def table_names(catalog: str, store: Store) -> tuple[str, ...]:
+    """The tables of a catalog that have partitions."""
+    return tuple(sorted({name for name, _ in _partitions(catalog, store)}))
+
+
+def parquet_files(record: PartitionRecord) -> Iterator[FileEntry]:
+    """Those of its files that are read."""
     return (file for file in record.table.files if file.format == "parquet")
 
 
-def _plain(file: FileEntry, record: PartitionRecord, place: PartitionPlace, store: Store, formats: Formats) -> bytes:
-    """The plain bytes of a file; VerificationError unless they, and those that lie in the store, are the record's."""
+def plain_chunks(
+    file: FileEntry, record: PartitionRecord, place: PartitionPlace, store: Store, formats: Formats
+) -> Iterator[bytes]:
+    """The plain bytes of a file; at their end VerificationError unless they, and the stored ones, are the record's."""
     key = place.file(file.stored.name)
     where = f"{store.url}/{key}"
-    lies = hashlib.sha256()
+    lies, plain = hashlib.sha256(), hashlib.sha256()
     try:
         chunks = _seen(store.stream(key), lies.update)
         if file.encrypted is not None:
             chunks = formats.decrypted(chunks, where, recipients_of(record))
-        data = whole(chunks, file.bytes, where)
+        yield from _seen(bounded(chunks, file.bytes, where), plain.update)
     except NotFoundError as error:
         message = f"{where} is missing; the partition's record names it."
         raise VerificationError(message, do=_instead(place)) from error
-    if (lies.hexdigest(), hashlib.sha256(data).hexdigest()) != (file.stored.sha256, file.sha256):
+    if (lies.hexdigest(), plain.hexdigest()) != (file.stored.sha256, file.sha256):
         message = (
             f"{where} is damaged: its SHA-256 is {lies.hexdigest()}; the partition's record says {file.stored.sha256}."
         )
         raise VerificationError(message, do=_instead(place))
-    return data
 
 
 def _instead(place: PartitionPlace) -> str:

@@ -49,7 +49,7 @@ from backup_pipeline.orchestration.specs import bundle_spec, placed_specs, table
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+    from backup_pipeline.orchestration.internals import UnresolvedAssetJobDefinition
 
 
 def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:

@@ -11,15 +11,18 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.execution.backfill import PartitionBackfill
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError, in_our_words
 from backup_pipeline.core.schedule import is_late, local_date
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import REFUSED_TAG, bundle_key, full_job, table_key, tables_job, tables_op
+
+if TYPE_CHECKING:
+    from backup_pipeline.orchestration.internals import PartitionBackfill
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from backup_pipeline.orchestration.sensors import build_sensors
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+    from backup_pipeline.orchestration.internals import UnresolvedAssetJobDefinition
 
 
 def assemble(catalogs: Mapping[str, Catalog], settings: Settings) -> dg.Definitions:

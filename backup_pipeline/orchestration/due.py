@@ -26,7 +26,7 @@ from backup_pipeline.orchestration.resources import Backups, with_backups
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+    from backup_pipeline.orchestration.internals import UnresolvedAssetJobDefinition
 
 
 OVERDUE = "backup_overdue"

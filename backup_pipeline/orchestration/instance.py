@@ -9,19 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._config import UserConfigSchema
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.execution.backfill import PartitionBackfill
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.storage.base_storage import DagsterStorage
-from dagster._core.storage.compute_log_manager import ComputeLogManager
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from backup_pipeline.catalogs import load_catalogs
@@ -29,11 +19,25 @@ from backup_pipeline.core.doctor import Line, ok, problem, warning
 from backup_pipeline.core.errors import CatalogError, UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.orchestration.days import refuse_backfill
+from backup_pipeline.orchestration.internals import (
+    CheckRunHealthResult,
+    ComputeLogManager,
+    ConfigurableClass,
+    ConfigurableClassData,
+    DagsterSqliteStorage,
+    DagsterStorage,
+    DagsterUserCodeUnreachableError,
+    LocalComputeLogManager,
+    WorkerStatus,
+)
 from backup_pipeline.orchestration.keys import OWNER_TAG, read_owner_tag
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
 from backup_pipeline.wiring.folders import close_dagster
 from backup_pipeline.wiring.ports import is_alive_here
+
+if TYPE_CHECKING:
+    from backup_pipeline.orchestration.internals import PartitionBackfill
 
 with lazily():
     from dagster_aws.s3 import compute_log_manager
@@ -46,7 +50,7 @@ class EnvStorage(DagsterStorage, ConfigurableClass):
     """Runs, events and schedules in the PostgreSQL of DAGSTER_PG_URL where that is set, else in SQLite."""
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
+    def config_type(cls) -> Mapping[str, Any]:
         """No configuration: the environment says it."""
         return {}
 
@@ -68,7 +72,7 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
     """Compute logs in the S3 bucket BACKUP_COMPUTE_LOG_BUCKET where that is set, else in DAGSTER_HOME."""
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
+    def config_type(cls) -> Mapping[str, Any]:
         """No configuration: the environment says it."""
         return {}
 
@@ -93,7 +97,7 @@ class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):
         )
 
 
-class SupervisedRunLauncher(DefaultRunLauncher):
+class SupervisedRunLauncher(dg.DefaultRunLauncher):
     """Dagster's own launcher, which also notices a run whose process is gone.
 
     Without it a run stays STARTED for ever when its host went down, and holds its pool (dagster-io/dagster#4319). A

@@ -8,10 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
-from dagster._core.execution.plan.objects import ErrorSource
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
@@ -22,6 +18,14 @@ from backup_pipeline.core.scope import Actor
 from backup_pipeline.orchestration.backup import assets_of, full_backup_job
 from backup_pipeline.orchestration.days import dated_catalog
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
+from backup_pipeline.orchestration.internals import (
+    ErrorSource,
+    InMemoryJob,
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+    execute_run,
+)
 from backup_pipeline.orchestration.keys import (
     EARLIEST,
     OWNER_TAG,

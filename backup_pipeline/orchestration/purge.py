@@ -10,11 +10,6 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.events import EVENT_TYPE_TO_PIPELINE_RUN_STATUS, FAILURE_EVENTS
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log import SqlEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
@@ -23,11 +18,19 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.internals import (
+    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
+    FAILURE_EVENTS,
+    SqlEventLogStorage,
+    SqlEventLogStorageTable,
+    SqliteEventLogStorage,
+)
 from backup_pipeline.orchestration.keys import CARE_TAG, Automation, is_all_ours
 from backup_pipeline.orchestration.resources import Backups, with_backups
 from backup_pipeline.wiring.addresses import utc_now
 
 _PAGE = 200
+_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _BUSY_S = 30.0
 _EVENTS = SqlEventLogStorageTable.c
 _HISTORY = {
@@ -59,7 +62,7 @@ def old_runs(instance: dg.DagsterInstance, catalogs: Mapping[str, Catalog], befo
     A run in which an asset or a job of somebody else had a part is for them to keep.
     """
     storage = _storage(instance)
-    filters = dg.RunsFilter(statuses=FINISHED_STATUSES, created_before=before)
+    filters = dg.RunsFilter(statuses=_FINISHED, created_before=before)
     cursor: str | None = None
     while records := instance.get_run_records(filters, limit=_PAGE, ascending=True, cursor=cursor):
         cursor = records[-1].dagster_run.run_id

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import dagster as dg
 import uvicorn
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster._utils.log import configure_loggers
-from dagster_webserver.app import create_app_from_workspace_process_context
-from dagster_webserver.version import __version__
 
+from backup_pipeline.orchestration.internals import (
+    WorkspaceFileTarget,
+    WorkspaceProcessContext,
+    configure_loggers,
+    create_app_from_workspace_process_context,
+    webserver_version,
+)
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.processes import listens
 from backup_pipeline.wiring.web_gate import gated
@@ -44,7 +46,7 @@ def serve_ui(settings: Settings, host: str, port: int, workspace: Path, code_soc
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
         target = WorkspaceFileTarget([str(workspace)])
-        with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
+        with WorkspaceProcessContext(instance, version=webserver_version, workspace_load_target=target) as context:
             application = create_app_from_workspace_process_context(context, "", _LIVE_DATA_MS)
             uvicorn.run(gated(application, host, settings), host=host, port=port, log_level="warning")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from backup_pipeline.core.alerts import OutboxEntry, alert_json
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
@@ -38,6 +39,9 @@ from backup_pipeline.presentation import (
     text_of,
     texts,
 )
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations.query import Answer
 
 _STATUSES = {
     Status.SUCCESS: Tone.GOOD,
@@ -319,6 +323,30 @@ def _copied(copy: Copy, reason: str) -> Item:
         return item(f"{copy.backup_id}: ", Span("copied", Tone.GOOD), text)
     error = (copy.error_message or "").partition("\n")[0]
     return item(f"{copy.backup_id}: ", Span("NOT copied", Tone.FAILURE), f" to {copy.store}: {error}")
+
+
+_LONGEST_CELL = 200
+
+
+def result_document(answer: Answer, most: int, timezone: str) -> ReportDocument:
+    """The first rows of a query, and what they are of."""
+    rows = answer.rows.first(most + 1)
+    columns = tuple(TableColumn(column.name, right=column.number, wrap=Wrap.ALWAYS) for column in answer.rows.columns)
+    cells = tuple(tuple(_cell(text) for text in row) for row in rows[:most])
+    shown = f"The first {most:,} rows; --rows, --csv, --json or --to FILE give more."
+    count = shown if len(rows) > most else f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}."
+    zone = f" Times in {timezone}."
+    instants: dict[datetime, list[str]] = {}
+    for source in answer.sources:
+        instants.setdefault(source.entry.snapshot.taken_at, []).append(source.entry.name)
+    as_of = "; ".join(f"{', '.join(names)} as of {text_of(at)}" for at, names in instants.items())
+    return document(Table(columns, cells), line(Span(f"{count} {as_of}.{zone}", Tone.QUIET)))
+
+
+def _cell(text: str | None) -> Span:
+    if text is None:
+        return Span("NULL", Tone.QUIET)
+    return Span(text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…")
 
 
 # As JSON, for programs: names that stay when fields and columns get others.

@@ -21,6 +21,7 @@ from backup_pipeline.core.comparison import Decoder
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports, Progress, Silence
+from backup_pipeline.core.ports.files import Queries
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger import alive, this_owner
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline import catalogs
-    from backup_pipeline.formats import decoder
+    from backup_pipeline.formats import decoder, query
     from backup_pipeline.operations import stats
 
 
@@ -231,6 +232,11 @@ def open_settings_alerter(settings: Settings) -> Alerter:
 def open_decoder(spool: Path) -> Decoder:
     """What decodes a backup's files; what does not fit into memory goes into files under `spool`."""
     return decoder.FileDecoder(spool)
+
+
+def open_queries() -> Queries:
+    """What runs SQL over a backup's tables."""
+    return query.DuckQueries()
 
 
 def is_alive_here(owner: Owner) -> bool:

@@ -170,3 +170,12 @@ def test_people_are_told_when_others_may_read_the_key(run: Run, keys: Keys, capl
     run("key", "check", "--identity", str(keys.strange))
     assert f"chmod 600 {keys.strange}" in caplog.text
     keys.strange.chmod(0o600)
+
+
+def test_a_query_takes_the_key(run: Run, run_with: RunWith, keys: Keys) -> None:
+    for options in (("--catalog", "shop"), ("--as-of", keys.attempt.backup_id)):
+        without = run("query", "SELECT max(id) AS most FROM goods", "--json", *options)
+        assert without.code == 12, without.err
+        assert PUBLIC in without.err
+        ended = run_with(keys.environment, "query", "SELECT max(id) AS most FROM goods", "--json", *options)
+        assert json.loads(ended.out) == [{"most": 500}], ended.err

@@ -18,6 +18,8 @@ from backup_pipeline_tests.cli.installation import Installation
         ("verify", ("verify", "latest"), "backup_pipeline.operations.verify.verify_attempt"),
         ("download", ("download", "latest"), "backup_pipeline.operations.download.download_bundle"),
         ("download", ("download", "latest", "--as", "json"), "backup_pipeline.operations.download.render_backup"),
+        ("query", ("query", "FROM goods", "--catalog", "shop"), "backup_pipeline.formats.query.DuckQueries.rows"),
+        ("query", ("query", "FROM goods", "--as-of", "latest"), "backup_pipeline.formats.query.DuckQueries.rows"),
         ("drill", ("drill",), "backup_pipeline.operations.drill.drill"),
     ],
 )

@@ -217,7 +217,7 @@ def test_no_password_stands_in_what_dagster_keeps() -> None:
     )
 
     @dg.asset(required_resource_keys={"shop_backups"})
-    def mine(context: dg.AssetExecutionContext) -> None: ...
+    def mine() -> None: ...
 
     definitions = dg.Definitions(assets=[mine], resources={"shop_backups": literal})
     repository: Any = definitions.get_repository_def()

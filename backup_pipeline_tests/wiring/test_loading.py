@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-SLOW = {"alembic.command", "apprise", "boto3", "botocore", "dagster_aws", "duckdb", "fsspec", "openpyxl", "pandas"}
+SLOW = {"alembic.command", "apprise", "boto3", "botocore", "dagster_aws", "duckdb", "fsspec", "openpyxl", "pandas"} | {
+    "dagster._core.execution.backfill",
+    "dagster._core.workspace.context",
+}
 """Each takes a tenth of a second or more, and a backup of keyed tables into a folder begins without it."""
 
 PROGRAM = """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -85,4 +88,64 @@ class Formats(Protocol):
         """The rows of the plain Parquet `files` of `table`, one after the other, exact; `where` they lie.
 
         VerificationError when one can not be decoded, claims to take all memory, or is not what its entry says.
+        """
+
+
+class ResultForm(StrEnum):
+    """A form in which the rows of a query are written."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    """A column of a query's rows: its name, and whether it holds numbers."""
+
+    name: str
+    number: bool
+
+
+@dataclass(frozen=True)
+class FetchedTable:
+    """A table to be queried: what it is, and its plain Parquet files."""
+
+    entry: TableEntry
+    files: Sequence[Path]
+
+
+class QueryRows(Protocol):
+    """The rows that a query gives, to be taken once."""
+
+    @property
+    def columns(self) -> Sequence[ResultColumn]:
+        """Their columns."""
+
+    def first(self, most: int) -> Sequence[Sequence[str | None]]:
+        """The first rows as texts, `most` of them; None is NULL."""
+
+    def write(self, form: ResultForm, target: BinaryIO, *, mark: bool = False) -> int:
+        """Write all rows into `target`, in flat memory; how many there are. `mark`: a CSV begins with Excel's."""
+
+
+class Queries(Protocol):
+    """SQL over the tables of a backup, which can neither change anything nor reach anything else.
+
+    What comes in is of strangers: RefusedError for SQL that is no single SELECT, or reaches for files, settings or
+    the network; UsageError, in the words of the engine, for SQL that it does not understand.
+    """
+
+    def names(self, sql: str) -> Collection[str]:
+        """The tables that the SQL names, as it writes them."""
+
+    def check(self, sql: str, tables: Sequence[TableEntry], timezone: str) -> None:
+        """Whether the SQL can be run over these tables, without their rows."""
+
+    def rows(
+        self, sql: str, tables: Sequence[FetchedTable], timezone: str, spool: Path
+    ) -> AbstractContextManager[QueryRows]:
+        """Its rows, times in `timezone`. In bounded memory; what is too much for that goes into the folder `spool`.
+
+        VerificationError for a file that has not the columns of its table; DiskFullError.
         """

@@ -212,7 +212,7 @@ def decide(place: Place, basis: TablesBasis) -> tuple[TableRestore, tuple[Restor
         ignored=columns.ignored,
         filled=columns.filled,
         sequences=_sequences(place),
-        files=_files(place.entry, basis.manifest),
+        files=packed_files(place.entry, basis.manifest),
         triggers=there.triggers if there else (),
         extension=not place.moved and by_extension(place.entry, basis.dump, basis.facts),
     )
@@ -272,7 +272,8 @@ def _sequences(place: Place) -> tuple[RecordedSequence, ...]:
     )
 
 
-def _files(entry: TableEntry, manifest: Manifest) -> tuple[PackedFile, ...]:
+def packed_files(entry: TableEntry, manifest: Manifest) -> tuple[PackedFile, ...]:
+    """The Parquet files of a table as members of its bundle."""
     packed = ((file, path) for file, path in member_paths(entry, None) if file.format == "parquet")
     return tuple(
         PackedFile(path, file.rows, file.bytes, manifest.entries.get(path, file.sha256)) for file, path in packed
