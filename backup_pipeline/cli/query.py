@@ -65,7 +65,7 @@ def query(  # noqa: PLR0913  # Typer's: a parameter an option
 
         backup-pipeline query "FROM payments WHERE amount > 5000" --as-of latest --to /tmp/large.csv
 
-        backup-pipeline query "SELECT * FROM customers WHERE id = 17" --as-of 2026-11-21 --json
+        backup-pipeline query "SELECT name, price FROM packages ORDER BY price" --as-of 2026-11-21 --json
 
     Exit codes: 0 answered; 1 failed, no room or no memory; 2 the SQL or an option is wrong; 10 there is no such table,
     date or backup; 11 a backup replaced the partition meanwhile; 12 it is encrypted, and no key here opens it; 20 the

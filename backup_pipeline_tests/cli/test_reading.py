@@ -15,12 +15,12 @@ from backup_pipeline_tests.cli.installation import Installation
 @pytest.mark.parametrize(
     ("work", "command", "reads"),
     [
-        ("verify", ("verify", "latest"), "backup_pipeline.operations.verify.verify_attempt"),
+        ("verify", ("verify", "latest"), "backup_pipeline.operations.verify.verify_backup"),
         ("download", ("download", "latest"), "backup_pipeline.operations.download.download_bundle"),
         ("download", ("download", "latest", "--as", "json"), "backup_pipeline.operations.download.render_backup"),
         ("query", ("query", "FROM goods", "--catalog", "shop"), "backup_pipeline.formats.query.DuckQueries.rows"),
         ("query", ("query", "FROM goods", "--as-of", "latest"), "backup_pipeline.formats.query.DuckQueries.rows"),
-        ("drill", ("drill",), "backup_pipeline.operations.drill.drill"),
+        ("drill", ("drill",), "backup_pipeline.operations.drill.rehearse"),
     ],
 )
 def test_who_reads_is_noted_and_a_deletion_refused_with_11(
