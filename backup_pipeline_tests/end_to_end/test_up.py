@@ -169,6 +169,19 @@ def test_it_says_what_a_person_wants_to_know(up: Up) -> None:
     assert set(up.logs()) == {"code", "web", "daemon", "console"}
 
 
+AUTOMATION = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+  schedules { name scheduleState { status } } sensors { name sensorState { status } } } } } }"""
+
+
+def test_what_it_starts_runs_its_schedules_and_sensors(up: Up) -> None:
+    """They are stopped by default, and nothing of this installation asks for them but `up`."""
+    [loaded] = up.ui.ask(AUTOMATION)["repositoriesOrError"]["nodes"]
+    states = {each["name"]: each["scheduleState"]["status"] for each in loaded["schedules"]}
+    states |= {each["name"]: each["sensorState"]["status"] for each in loaded["sensors"]}
+    assert {"shop_daily", "backup_failed", "backup_overdue"} <= set(states)
+    assert set(states.values()) == {"RUNNING"}
+
+
 def test_a_page_of_another_site_launches_nothing(up: Up) -> None:
     """One link, one form, one script or one name bound to 127.0.0.1 would be enough, without the gate."""
     host, ours = f"127.0.0.1:{up.port}", f"http://127.0.0.1:{up.port}"
