@@ -9,8 +9,10 @@ import dagster as dg
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.orchestration.days import dated, note_first_days
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
+from backup_pipeline.wiring.addresses import utc_now
 
 
 def configured_catalogs(settings: Settings) -> Mapping[str, Catalog]:
@@ -30,4 +32,6 @@ def configured_catalogs(settings: Settings) -> Mapping[str, Catalog]:
 
 
 _settings = Settings()
-defs: dg.Definitions = assemble(configured_catalogs(_settings), _settings)
+_catalogs = configured_catalogs(_settings)
+note_first_days(_catalogs.values(), _settings.dagster_home, utc_now())
+defs: dg.Definitions = assemble(dated(_catalogs, _settings.dagster_home), _settings)
