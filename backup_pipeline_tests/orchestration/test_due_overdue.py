@@ -231,6 +231,7 @@ def _watch(installation: Installation, now: datetime) -> Sequence[str]:
 
 @pytest.fixture
 def every_minute(installation: Installation) -> Installation:
+    installation.configure(BACKUP_AUTOMATION="running")
     installation.edit_catalog("grace_minutes: 0", 'grace_minutes: 0\nschedule: "* * * * *"')
     return installation
 

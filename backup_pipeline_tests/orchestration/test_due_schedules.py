@@ -27,7 +27,7 @@ def catalog() -> Catalog:
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS))
+    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS, automation="running"))
 
 
 def _tick(
@@ -42,7 +42,7 @@ def _tick(
     return request
 
 
-def test_it_is_on_by_default_at_midnight_in_dhaka(definitions: dg.Definitions) -> None:
+def test_it_is_on_at_midnight_in_dhaka_where_automation_runs(definitions: dg.Definitions) -> None:
     schedule = definitions.resolve_schedule_def("isp_daily")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 0 * * *", "Asia/Dhaka")

@@ -121,10 +121,10 @@ def test_a_safety_backup_of_a_restore_goes_by_the_rule_of_manual_ones(installati
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS))
+    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS, automation="running"))
 
 
-def test_it_runs_by_default_on_sundays_at_three_in_dhaka(definitions: dg.Definitions) -> None:
+def test_it_runs_on_sundays_at_three_in_dhaka_where_automation_runs(definitions: dg.Definitions) -> None:
     schedule = definitions.resolve_schedule_def("isp_prune")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert schedule.job_name == "isp_prune"
