@@ -199,9 +199,10 @@ def assets_of(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
 def full_backup_job(catalog: Catalog) -> "UnresolvedAssetJobDefinition":
     """Every table from one snapshot, then the bundle."""
     keys = [*(table_key(catalog, table) for table in catalog.tables), bundle_key(catalog)]
+    checks = [spec.key for spec in (*table_check_specs(catalog), *bundle_check_specs(catalog))]
     return dg.define_asset_job(
         full_job(catalog),
-        selection=dg.AssetSelection.assets(*keys),
+        selection=dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
         description=f"The full backup of {catalog.title or catalog.catalog}: every table, the bundle, the ledger row.",
         tags={CATALOG_TAG: catalog.catalog},
         executor_def=dg.in_process_executor,

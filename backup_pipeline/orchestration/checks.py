@@ -1,14 +1,42 @@
-"""The checks of tables and bundles in Dagster: what they are, and what came of them."""
+"""The checks of tables and bundles in Dagster: those of a backup while it is made, and the proofs of one that is there.
 
-from collections.abc import Iterator
+A proof says what a verification or a drill came to, wherever that ran.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from typing import Any, Literal
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from pydantic import Field
 
 from backup_pipeline.core.anomalies import ANOMALY, KEY_UNIQUE, READABLE, ROW_COUNT, SHRINKAGE, TableCheck
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.drill import DrillReport
 from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import StoredManifest
-from backup_pipeline.orchestration.keys import bundle_key, table_key
+from backup_pipeline.core.verification import Level, VerifyReport
+from backup_pipeline.operations.browse import LATEST, find_backup
+from backup_pipeline.operations.drill import DrillRequest, drill_backup
+from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
+from backup_pipeline.orchestration.failures import told_as_failure
+from backup_pipeline.orchestration.keys import (
+    actor_of,
+    bundle_key,
+    refuse_variables,
+    restores_op,
+    table_key,
+    verified_op,
+)
+from backup_pipeline.orchestration.resources import BackupResource, with_backups
+from backup_pipeline.presentation.drill import drill_document
+from backup_pipeline.presentation.markdown import markdown
+from backup_pipeline.presentation.verification import verification_document
+from backup_pipeline.wiring.drill import drilled_catalog, open_sandbox
 
 _TABLE_CHECKS = {
     ROW_COUNT: "As many rows written, to Parquet and to CSV, as `count(*)` finds in the same snapshot.",
@@ -77,4 +105,201 @@ def failed_table_check(key: dg.AssetKey, error: BackupError) -> dg.AssetCheckRes
         severity=dg.AssetCheckSeverity.ERROR,
         description=error.what,
         metadata={"what to do": error.do or "Correct the cause, then run this table again."},
+    )
+
+
+VERIFIED, RESTORES = "verified", "restores"
+PROOFS = {
+    VERIFIED: "The newest backup was read back from the store and compared with its manifest, as deep as is said.",
+    RESTORES: "The newest backup was restored into a scratch PostgreSQL, exported again, and came back as it was.",
+}
+
+Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What became known of a backup, as a check of its bundle tells it; `run_id` is that of the run that made it."""
+
+    check: str
+    passed: bool
+    backup_id: str
+    day: date
+    run_id: str | None
+    description: str
+    metadata: Metadata
+
+
+def verification_proof(report: VerifyReport, attempt: Attempt, now: datetime) -> Proof:
+    """What a verification says of the backup of `attempt`."""
+    found = f"{report.reached}, on {now:%Y-%m-%d %H:%M} UTC.{'' if report.passed else f' {report.error().what}'}"
+    return Proof(
+        VERIFIED,
+        report.passed,
+        attempt.backup_id,
+        attempt.partition_date,
+        attempt.run_id,
+        f"Backup {attempt.backup_id} of {attempt.partition_date}: {found}",
+        {
+            "backup_id": attempt.backup_id,
+            "level": -1 if report.level is None else report.level.value,
+            "verified_at": dg.MetadataValue.timestamp(now),
+            "objects": report.objects,
+            "bytes": report.bytes,
+            "seconds": round(report.seconds, 3),
+            "findings": len(report.findings),
+            "report": dg.MetadataValue.md(markdown(verification_document(report))),
+        },
+    )
+
+
+def drill_proofs(report: DrillReport, attempt: Attempt, now: datetime) -> Sequence[Proof]:
+    """What a drill says: that the backup restores, or not; and how deep it was verified before, where all was well.
+
+    Nothing for a drill into which a fault was put.
+    """
+    if report.injected is not None:
+        return ()
+    known = (attempt.backup_id, attempt.partition_date, attempt.run_id)
+    when = _about(attempt, now)
+    came = f"{len(report.tables)} tables with {report.rows:,} rows came back as they were" if report.passed else ""
+    restores = Proof(
+        RESTORES, report.passed, *known, f"{when}: {came or report.error().what}.", {
+            **drill_metadata(report), "level": Level.RESTORED.value, "drilled_at": dg.MetadataValue.timestamp(now)
+        }
+    )  # fmt: skip
+    if not report.passed:
+        return (restores,)
+    described = f"{when}: {report.verified}, in a drill."
+    facts: Metadata = {
+        "backup_id": attempt.backup_id,
+        "level": Level.REFERENCES.value,
+        "verified_at": dg.MetadataValue.timestamp(now),
+        "bytes": report.bytes,
+    }
+    return (restores, Proof(VERIFIED, report.passed, *known, described, facts))
+
+
+def _about(attempt: Attempt, now: datetime) -> str:
+    return f"Backup {attempt.backup_id} of {attempt.partition_date}, on {now:%Y-%m-%d %H:%M} UTC"
+
+
+def drill_metadata(report: DrillReport) -> Metadata:
+    """What was seen; the numbers are plotted over the runs."""
+    return {
+        "backup_id": report.backup_id,
+        "passed": dg.MetadataValue.bool(report.passed),
+        "findings": len(report.findings),
+        "tables": len(report.tables),
+        "rows": report.rows,
+        "bundle_bytes": report.bytes,
+        "seconds": report.seconds,
+        "restore_seconds": report.stages.restore,
+        "predicted_restore_seconds": report.predicted_restore_seconds or 0.0,
+        "stale": report.stale or "no",
+        "report": dg.MetadataValue.md(markdown(drill_document(report))),
+    }
+
+
+def evaluation(proof: Proof, catalog: Catalog, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
+    """The proof as an evaluation of the check, of the materialization that it is about where that is known."""
+    return dg.AssetCheckEvaluation(
+        asset_key=bundle_key(catalog),
+        check_name=proof.check,
+        passed=proof.passed,
+        description=proof.description,
+        metadata=proof.metadata,
+        partition=proof.day.isoformat(),
+        target_materialization_data=_materialization_of(proof, catalog, instance),
+    )
+
+
+_LOOKED_AT = 50
+"""Materializations of a date that are looked through for the run of a backup."""
+
+
+def _materialization_of(
+    proof: Proof, catalog: Catalog, instance: dg.DagsterInstance
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    wanted = dg.AssetRecordsFilter(asset_key=bundle_key(catalog), asset_partitions=[proof.day.isoformat()])
+    for record in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records:
+        if record.run_id == proof.run_id:
+            return AssetCheckEvaluationTargetMaterializationData(
+                storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+            )
+    return None
+
+
+class VerifiedConfig(dg.Config):
+    """How deep the newest backup is looked into."""
+
+    level: Literal["present", "bytes", "contents", "references"] = Field(
+        default="contents",
+        description="`present`: manifest and size. `bytes`: SHA-256 of the bundle. `contents`: every file is decoded "
+        "and compared with the manifest. `references`: no row refers to a row that is missing.",
+    )
+
+
+def proofs_of(catalog: Catalog) -> Sequence[dg.AssetChecksDefinition]:
+    """The checks of the bundle that can be executed by themselves: each looks at the newest good full backup."""
+    return [_verified(catalog), _restores(catalog)]
+
+
+def _spec(catalog: Catalog, check: str) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(check, asset=bundle_key(catalog), description=PROOFS[check])
+
+
+# Each yields nothing in a run that makes a bundle: who materializes it asks for no drill, and the UI names all
+# checks of an asset that it materializes. An asset_check must answer, one that can be a subset need not.
+
+
+def _verified(catalog: Catalog) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name=verified_op(catalog), specs=[_spec(catalog, VERIFIED)], can_subset=True)
+    @with_backups(catalog)
+    def verified(
+        context: dg.AssetCheckExecutionContext, config: VerifiedConfig, backups: BackupResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        if _makes_a_bundle(context, catalog):
+            return
+        with told_as_failure(context.log):
+            refuse_variables(context.run.run_config)
+            with backups.open(catalog) as ports:
+                attempt = find_backup(LATEST, ports.ledger, catalog=catalog.catalog)
+                request = VerifyRequest(Level[config.level.upper()])
+                report = verify_attempt(attempt, request, ports, actor=actor_of(context.run))
+                proof = verification_proof(report, attempt, ports.clock())
+        yield _result(proof)
+
+    return verified
+
+
+def _restores(catalog: Catalog) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name=restores_op(catalog), specs=[_spec(catalog, RESTORES)], can_subset=True)
+    @with_backups(catalog)
+    def restores(context: dg.AssetCheckExecutionContext, backups: BackupResource) -> Iterator[dg.AssetCheckResult]:
+        if _makes_a_bundle(context, catalog):
+            return
+        with told_as_failure(context.log), backups.open(catalog) as ports:
+            request = DrillRequest(
+                attempt=find_backup(LATEST, ports.ledger, catalog=catalog.catalog),
+                actor=actor_of(context.run),
+                catalog=drilled_catalog(backups.settings, catalog.catalog),
+                newest=True,
+                run_id=context.run.run_id,
+                run_url=backups.run_url(context.run.run_id),
+            )
+            report, _ = drill_backup(request, ports, partial(open_sandbox, backups.settings))
+            proof, *_ = drill_proofs(report, request.attempt, ports.clock())
+        yield _result(proof)
+
+    return restores
+
+
+def _makes_a_bundle(context: dg.AssetCheckExecutionContext, catalog: Catalog) -> bool:
+    return bundle_key(catalog) in (context.run.asset_selection or ())
+
+
+def _result(proof: Proof) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=proof.check, passed=proof.passed, description=proof.description, metadata=proof.metadata
     )

@@ -9,6 +9,7 @@ import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.backup import assets_of, full_backup_job, tables_only_job
+from backup_pipeline.orchestration.checks import proofs_of
 from backup_pipeline.orchestration.copy import copying
 from backup_pipeline.orchestration.drill import drill_job, drill_schedule
 from backup_pipeline.orchestration.due import daily_schedule, overdue_sensor
@@ -61,6 +62,7 @@ def definitions_of(
     copy_jobs, copy_sensors = copying(catalogs, automation) if copied else ((), ())
     return dg.Definitions(
         assets=[asset for catalog in every for asset in assets_of(catalog)],
+        asset_checks=[check for catalog in every for check in proofs_of(catalog)],
         jobs=[*jobs, *copy_jobs],
         schedules=[schedule for catalog in every for schedule in schedules_of(catalog, automation)],
         sensors=[*build_sensors(catalogs, automation), overdue, *copy_sensors],

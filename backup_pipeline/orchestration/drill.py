@@ -1,17 +1,17 @@
 """The weekly drill of a catalog: what the command line's `drill` does, with its report in the UI."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.drill import DrillReport, Fault
-from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.drill import Fault
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.drill import DrillRequest, drill_backup
+from backup_pipeline.orchestration.checks import drill_metadata, drill_proofs, evaluation
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import (
@@ -28,26 +28,6 @@ from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.verification import drill_document
 from backup_pipeline.wiring.drill import drilled_catalog, open_sandbox
 
-Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
-
-
-def drill_metadata(report: DrillReport) -> Metadata:
-    """What was seen; the numbers are plotted over the runs."""
-    return {
-        "backup_id": report.backup_id,
-        "passed": dg.MetadataValue.bool(report.passed),
-        "findings": len(report.findings),
-        "tables": len(report.tables),
-        "rows": report.rows,
-        "bundle_bytes": report.bytes,
-        "seconds": report.seconds,
-        "restore_seconds": report.stages.restore,
-        "predicted_restore_seconds": report.predicted_restore_seconds or 0.0,
-        "stale": report.stale or "no",
-        "report": dg.MetadataValue.md(markdown(drill_document(report))),
-    }
-
-
 WEEKLY = "0 4 * * 0"
 """Sundays at four, in the catalog's timezone: long after the daily backup."""
 
@@ -56,11 +36,11 @@ class DrillConfig(dg.Config):
     """Which backup is drilled, and whether a fault is put into a copy of it."""
 
     backup_id: str = Field(default=LATEST, description="A backup id, or `latest`: the newest good full one.")
-    inject: str = Field(
+    inject: Literal["", "bitflip", "drop-row", "drop-file", "stale"] = Field(
         default="",
         description=(
-            "bitflip, drop-row, drop-file or stale: try the drill itself. The run then fails, as it should; no level "
-            "is recorded and nobody is alerted."
+            "A fault that is put into a copy, to try the drill itself. The run then fails, as it should; no level is "
+            "recorded and nobody is alerted."
         ),
     )
 
@@ -76,10 +56,9 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
     @with_backups(catalog)
     def drilled(
         context: dg.OpExecutionContext, config: DrillConfig, backups: BackupResource
-    ) -> Iterator[dg.Output[None]]:
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         with told_as_failure(context.log):
             refuse_variables(context.run.run_config)
-            fault = _fault(config.inject)
             sandbox = partial(open_sandbox, backups.settings)
             with backups.open(catalog, context.log) as ports:
                 request = DrillRequest(
@@ -87,11 +66,13 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
                     actor=actor_of(context.run),
                     catalog=drilled_catalog(backups.settings, catalog.catalog),
                     newest=config.backup_id == LATEST,
-                    fault=fault,
+                    fault=Fault(config.inject) if config.inject else None,
                     run_id=context.run.run_id,
                     run_url=backups.run_url(context.run.run_id),
                 )
                 report, error = drill_backup(request, ports, sandbox)
+                for proof in drill_proofs(report, request.attempt, ports.clock()):
+                    yield evaluation(proof, catalog, context.instance)
             context.log.info(markdown(drill_document(report)))
             yield dg.Output(None, metadata=dict(drill_metadata(report)))
             if error is not None:
@@ -120,10 +101,3 @@ def drill_schedule(catalog: Catalog, automation: Automation) -> dg.ScheduleDefin
         work="drill",
         description=f"Restore drill of {catalog.title or catalog.catalog} (Sundays 04:00, {catalog.timezone}).",
     )
-
-
-def _fault(name: str) -> Fault | None:
-    if name and name not in set(Fault):
-        message = f"There is no fault {name!r}."
-        raise UsageError(message, do=f"Use one of {', '.join(Fault)}, or none.")
-    return Fault(name) if name else None

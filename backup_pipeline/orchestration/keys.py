@@ -211,6 +211,16 @@ def drill_job_name(catalog: Catalog) -> str:
     return f"{catalog.catalog}_drill"
 
 
+def verified_op(catalog: Catalog) -> str:
+    """The step that verifies the newest backup."""
+    return f"{catalog.catalog}_bundle_verified"
+
+
+def restores_op(catalog: Catalog) -> str:
+    """The step that drills the newest backup."""
+    return f"{catalog.catalog}_bundle_restores"
+
+
 def prune_op(catalog: Catalog) -> str:
     """The step that removes old backups."""
     return f"{catalog.catalog}_pruned"
