@@ -171,6 +171,11 @@ class Opened:
         """Everything that operations reach the world through; nobody watches their progress."""
         return wiring_ports.ports_over(self.ledger, self.settings)
 
+    @property
+    def has_dagster(self) -> bool:
+        """Whether there is a Dagster that may be told what became known of a backup."""
+        return (self.settings.dagster_home or self.settings.home / "dagster").is_dir()
+
     def audit(self) -> download.AuditTrail:
         """Where it is written down that somebody took a backup out."""
         return download.AuditTrail(self.ledger, self.clock, self.actor)
@@ -187,6 +192,12 @@ def opened(catalog: str | None = None) -> Iterator[Opened]:
     with embedded.ledger_ready(invoked_settings()) as settings, wiring_ports.open_current_ledger(settings) as ledger:
         check_known(settings, ledger, catalog)
         yield Opened(settings, ledger)
+
+
+def note_unreported(why: str | None) -> None:
+    """Say on stderr why Dagster does not show what became known of a backup; nothing where it does."""
+    if why is not None:
+        note_console().print(f"Dagster does not show it: {why}", markup=False, soft_wrap=True)
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

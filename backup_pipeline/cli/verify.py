@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import Backup, FromStore, OfCatalog, Opened, opened, parse_duration, print_json
+from backup_pipeline.cli.options import (
+    Backup,
+    FromStore,
+    OfCatalog,
+    Opened,
+    opened,
+    parse_duration,
+    print_json,
+)
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError

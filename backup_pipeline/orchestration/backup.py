@@ -18,12 +18,14 @@ from backup_pipeline.operations.export import TableResult
 from backup_pipeline.orchestration.checks import (
     bundle_check_results,
     bundle_check_specs,
+    bundle_checked_again,
     check_results,
     failed_table_check,
     table_check_specs,
+    tables_checked_again,
 )
 from backup_pipeline.orchestration.days import refuse_days
-from backup_pipeline.orchestration.failures import WHAT_TO_DO, attempt_of, refuse_checks_alone
+from backup_pipeline.orchestration.failures import WHAT_TO_DO, attempt_of
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     BackupConfig,
@@ -64,7 +66,9 @@ def tables_asset(catalog: Catalog) -> dg.AssetsDefinition:
     )
     @with_backups(catalog)
     def export(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[Event]:
-        refuse_checks_alone(context)
+        if not context.selected_asset_keys:
+            yield from tables_checked_again(context, catalog, backups)
+            return
         refuse_days(context, catalog, utc_now(), late=config.late)
         request = request_of(context, config, catalog, backups, reads=True)
         yield from backups.whole(_performed(catalog, context, _export(context, request, backups)))
@@ -133,7 +137,9 @@ def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
     )
     @with_backups(catalog)
     def bundle(context: dg.AssetExecutionContext, config: BackupConfig, backups: BackupResource) -> Iterator[Event]:
-        refuse_checks_alone(context)
+        if not context.selected_asset_keys:
+            yield from bundle_checked_again(context, catalog, backups)
+            return
         refuse_days(context, catalog, utc_now(), late=True)  # it reads no source: any one day will do
         request = request_of(context, config, catalog, backups, reads=False)
         yield from _performed(catalog, context, _bundle(context, request, backups))

@@ -3,7 +3,7 @@
 A proof says what a verification or a drill came to, wherever that ran.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -18,11 +18,14 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.drill import DrillReport
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.manifest import StoredManifest
-from backup_pipeline.core.verification import Level, VerifyReport
-from backup_pipeline.operations.browse import LATEST, find_backup
+from backup_pipeline.core.manifest import PartitionRecord, StoredManifest
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.text import first_sentence, redact
+from backup_pipeline.core.verification import Level, LevelReport, VerifyReport
+from backup_pipeline.operations.browse import LATEST, find_backup, stored_manifest
 from backup_pipeline.operations.drill import DrillRequest, drill_backup
-from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
+from backup_pipeline.operations.read import ReadRequest
+from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_partition
 from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import (
     actor_of,
@@ -36,7 +39,9 @@ from backup_pipeline.orchestration.resources import BackupResource, with_backups
 from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.verification import verification_document
+from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import drilled_catalog, open_sandbox
+from backup_pipeline.wiring.embedded import dagster_ready
 
 _TABLE_CHECKS = {
     ROW_COUNT: "As many rows written, to Parquet and to CSV, as `count(*)` finds in the same snapshot.",
@@ -106,6 +111,58 @@ def failed_table_check(key: dg.AssetKey, error: BackupError) -> dg.AssetCheckRes
         description=error.what,
         metadata={"what to do": error.do or "Correct the cause, then run this table again."},
     )
+
+
+def tables_checked_again(
+    context: dg.AssetExecutionContext, catalog: Catalog, backups: BackupResource
+) -> Sequence[dg.AssetCheckResult]:
+    """The selected checks of tables, without an export: of the newest partition of each, read back from the store.
+
+    Files that still are those that were written are what the checks looked at then.
+    """
+    results: list[dg.AssetCheckResult] = []
+    with told_as_failure(context.log), backups.open(catalog) as ports:
+        for table in catalog.tables:
+            key = table_key(catalog, table)
+            wanted = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
+            if wanted:
+                record, report = verify_partition(ReadRequest(catalog.catalog, table), ports)
+                results += _checked_again(key, wanted, record, report)
+    return results
+
+
+def _checked_again(
+    key: dg.AssetKey, wanted: Set[str], record: PartitionRecord, report: LevelReport
+) -> Iterator[dg.AssetCheckResult]:
+    damage = " ".join(f"{finding.object} {finding.message}" for finding in report.findings)
+    read = damage or f"The files of {record.partition_date} were read back, and are those that were written."
+    known = {check.name: check for check in record.table.checks}
+    for name in sorted(wanted):
+        then = known.get(name)
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=name,
+            passed=not damage and then is not None and then.passed,
+            severity=dg.AssetCheckSeverity.ERROR if damage else dg.AssetCheckSeverity.WARN,
+            description=f"{read} {then.message if then else 'This check was not made then.'}",
+            metadata={"files": len(report.looked_at), "backup_id": record.table.exported_by},
+        )
+
+
+def bundle_checked_again(
+    context: dg.AssetExecutionContext, catalog: Catalog, backups: BackupResource
+) -> Sequence[dg.AssetCheckResult]:
+    """The selected checks of the bundle, without making one: of the newest good full backup, read from the store."""
+    wanted = {check.name for check in context.selected_asset_check_keys}
+    with told_as_failure(context.log), backups.open(catalog) as ports:
+        attempt = find_backup(LATEST, ports.ledger, catalog=catalog.catalog)
+        report = verify_attempt(attempt, VerifyRequest(Level.BYTES), ports, actor=actor_of(context.run))
+        if not report.passed:
+            return [
+                dg.AssetCheckResult(check_name=name, passed=False, description=report.error().what) for name in wanted
+            ]
+        manifest = stored_manifest(attempt, ports.store)
+    return [result for result in bundle_check_results(manifest) if result.check_name in wanted]
 
 
 VERIFIED, RESTORES = "verified", "restores"
@@ -199,6 +256,33 @@ def drill_metadata(report: DrillReport) -> Metadata:
         "stale": report.stale or "no",
         "report": dg.MetadataValue.md(markdown(drill_document(report))),
     }
+
+
+def report_verification(report: VerifyReport, attempt: Attempt, settings: Settings, now: datetime) -> str | None:
+    """`report_proofs` of a verification that ran outside of Dagster."""
+    return report_proofs([verification_proof(report, attempt, now)], attempt, settings)
+
+
+def report_drill(report: DrillReport, attempt: Attempt, settings: Settings, now: datetime) -> str | None:
+    """`report_proofs` of a drill that ran outside of Dagster."""
+    return report_proofs(drill_proofs(report, attempt, now), attempt, settings)
+
+
+def report_proofs(proofs: Sequence[Proof], attempt: Attempt, settings: Settings) -> str | None:
+    """Tell Dagster what became known of a backup without a run of its own; why not, when it can not be reached.
+
+    Nothing for a backup that is no asset: of a catalog that is not there any more, or of one business.
+    """
+    catalog = drilled_catalog(settings, attempt.scope.catalog)
+    if catalog is None or attempt.scope != Scope(catalog.catalog):
+        return None
+    try:
+        with dagster_ready(settings), dg.DagsterInstance.get() as instance:
+            for proof in proofs:
+                instance.report_runless_asset_event(evaluation(proof, catalog, instance))
+    except Exception as error:  # noqa: BLE001  # whatever Dagster's storage says: the proof itself is in the ledger
+        return redact(first_sentence(str(error)) or type(error).__name__)
+    return None
 
 
 def evaluation(proof: Proof, catalog: Catalog, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:

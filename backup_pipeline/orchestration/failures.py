@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster._core.errors import DagsterUserCodeProcessError
+from dagster_shared.error import SerializableErrorInfo
 
 from backup_pipeline.core.alerts import Delivery
 from backup_pipeline.core.errors import BackupError, ExportFailedError, in_our_words
@@ -49,6 +51,19 @@ def told_as_failure(
         raise failure(BackupError(in_our_words(error)), hide) from None
 
 
+class StepFailedError(dg.Failure, DagsterUserCodeProcessError):
+    """A failure of which Dagster shows our words alone: what failed, and what to do.
+
+    Of every exception it writes the stack, which is its own way to the step and ours to the error, and the UI shows
+    that below the message. Only of an error that comes from another process does it take the account that comes along.
+    """
+
+    def __init__(self, error: BackupError, metadata: Mapping[str, str | int], *, allow_retries: bool) -> None:
+        dg.Failure.__init__(self, error.what, metadata, allow_retries)
+        account = f"{error.what}\nWhat to do: {error.do}\n" if error.do else f"{error.what}\n"
+        self.user_code_process_error_infos = [SerializableErrorInfo(account, [], None)]
+
+
 def failure(error: BackupError, hide: Callable[[str], str] = redact, *, retried: bool = True) -> dg.Failure:
     """The error as Dagster shows it: what failed, what to do, and each failed table."""
     metadata: dict[str, str | int] = {EXIT_CODE: error.exit_code}
@@ -56,11 +71,5 @@ def failure(error: BackupError, hide: Callable[[str], str] = redact, *, retried:
         metadata[WHAT_TO_DO] = hide(error.do)
     if isinstance(error, ExportFailedError):
         metadata |= {f"table {table}": hide(reason.what) for table, reason in error.failed.items()}
-    return dg.Failure(description=hide(error.what), metadata=metadata, allow_retries=retried and error.transient)
-
-
-def refuse_checks_alone(context: dg.AssetExecutionContext) -> None:
-    """Raise a Failure for a run of checks without their assets: the UI offers it, but they look at what is made."""
-    if not context.selected_asset_keys:
-        message = "A check runs together with its asset. Materialize the asset."
-        raise dg.Failure(message, allow_retries=False)
+    shown = BackupError(hide(error.what), do=hide(error.do))
+    return StepFailedError(shown, metadata, allow_retries=retried and error.transient)

@@ -23,7 +23,7 @@ from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.prune import prune_alert
 from backup_pipeline.operations.restore.requests import close_abandoned, end_restore_run
-from backup_pipeline.orchestration.checks import bundle_check_specs, table_check_specs
+from backup_pipeline.orchestration.checks import VERIFIED, bundle_check_specs, table_check_specs
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     DRILL_TAG,
@@ -31,6 +31,7 @@ from backup_pipeline.orchestration.keys import (
     REFUSED_TAG,
     RESTORE_TAG,
     Automation,
+    bundle_key,
     catalogs_of_run,
     is_all_ours,
     owned_assets,
@@ -206,11 +207,12 @@ def _checks_alert(
 def failed_checks(instance: dg.DagsterInstance, run_id: str, catalog: Catalog) -> Mapping[str, str]:
     """What each failed check of the catalog says, by `table, check`; without those of tables that were told already.
 
-    A backup tells its anomalies itself, and a table's other checks then say the same once more. A check that somebody
-    else has put on our tables is for him to alert of.
+    A backup tells its anomalies itself, and a table's other checks then say the same once more; so does a drill. A check
+    that somebody else has put on our tables is for him to alert of.
     """
     names = owned_assets(catalog)
-    ours = {spec.key for spec in (*table_check_specs(catalog), *bundle_check_specs(catalog))}
+    own = (*table_check_specs(catalog), *bundle_check_specs(catalog))
+    ours = {*(spec.key for spec in own), dg.AssetCheckKey(bundle_key(catalog), VERIFIED)}
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     events = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
     checks = [check for check in events if check.asset_check_key in ours]

@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.layout import MANIFEST_PATH, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent
-from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.manifest import PartitionRecord, StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, newly_verified
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import reading
+from backup_pipeline.operations.read import ReadRequest, stored_partition
 from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify.bytes import (
     Deadline,
@@ -37,7 +38,7 @@ from backup_pipeline.operations.verify.bytes import (
 )
 from backup_pipeline.operations.verify.contents import Contents, references
 
-__all__ = ["VerifyRequest", "verify_attempt", "verify_backup"]
+__all__ = ["VerifyRequest", "verify_attempt", "verify_backup", "verify_partition"]
 
 _LITTLE = 256 << 10
 _ABANDONED = timedelta(days=2)
@@ -144,6 +145,22 @@ def verify_attempt(attempt: Attempt, request: VerifyRequest, ports: Ports, *, ac
     if kept is not None:
         ports.ledger.verified(attempt.backup_id, kept)
     return report
+
+
+def verify_partition(request: ReadRequest, ports: Ports) -> tuple[PartitionRecord, LevelReport]:
+    """Read every file of a table's partition, and compare it with its record: whether it still is what was written.
+
+    NotFoundError when there is no such partition; VerificationError when its record was changed.
+    """
+    place, record = stored_partition(request, store=ports.store, clock=ports.clock)
+    files = [file.stored for file in record.table.files]
+    without_end = Deadline(ports.clock, None, None)
+    reports = [
+        whole_bytes(StoredBytes(place.file(file.name), file.bytes, file.sha256, without_end), ports) for file in files
+    ]
+    looked_at = tuple(key for report in reports for key in report.looked_at)
+    findings = tuple(finding for report in reports for finding in report.findings)
+    return record, LevelReport(Level.BYTES, looked_at, findings=findings)
 
 
 def _detail(report: VerifyReport) -> dict[str, object]:
