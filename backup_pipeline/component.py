@@ -119,11 +119,14 @@ class BackupComponent(dg.Component, dg.Resolvable, dg.Model):
         folder = context.path.parent if context.path.is_file() else context.path
         catalog_file = (folder / self.catalog).resolve()
         catalog = load_catalog(catalog_file)
-        described = placed(
-            catalog, lambda spec, name: self.get_asset_spec(spec, BackupAsset(catalog, name)), self.execute
-        )
         values = {name: getattr(self, name) for name in _SHARED if getattr(self, name) is not None}
         resource = resource_of(catalog_file, values)
+        described = placed(
+            catalog,
+            lambda spec, name: self.get_asset_spec(spec, BackupAsset(catalog, name)),
+            self.execute,
+            in_s3=resource.in_s3,
+        )
         return definitions.backup_definitions(described, resource, running=self.automation == "running")
 
 

@@ -132,6 +132,7 @@ _REASON = "a reason of at least 3 letters"
 _SHRINKAGE = "a mapping such as {ratio: 0.5, floor: 100}"
 _COUNT = "a whole number, 0 or more"
 _ANOMALIES = "a mapping such as {ratio: 0.5, floor_rows: 100}"
+_SAMPLE = "a whole number from 0 to 20"
 _COLUMN = "the name of a column"
 _HOW_MANY = "a whole number from 0 to 10000"
 _RULE = {
@@ -157,6 +158,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "grace_minutes": "a whole number from 0 to 1440",
         "shrinkage": _SHRINKAGE,
         "anomalies": _ANOMALIES,
+        "sample_rows": _SAMPLE,
         "retention": "a mapping such as {automatic: {keep_within: 30 days}, manual: {keep_within: forever}}",
         "owners": "a list of e-mail addresses and teams, such as [team:data]",
         "views": "a list of views that look-ups may read, such as [customers_safe]",
@@ -178,6 +180,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "allow": "a mapping `column: reason`",
         "shrinkage": _SHRINKAGE,
         "anomalies": _ANOMALIES,
+        "sample_rows": _SAMPLE,
     },
     Excluded: {"table": "the name of a table, or a pattern such as tmp_*", "reason": _REASON},
     Shrinkage: {"ratio": "a number from 0 to 1", "floor": _COUNT},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import Backup, OfCatalog, Opened, opened, print_json
+from backup_pipeline.cli.options import Backup, OfCatalog, Opened, note_unreported, opened, print_json
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import drill as operations_drill
+    from backup_pipeline.orchestration import checks
     from backup_pipeline.presentation import verification as presentation_verification
     from backup_pipeline.wiring import drill as wiring_drill
 
@@ -71,6 +72,9 @@ def drill(
             attempt, installation.actor, declared, newest=backup == _LATEST, fault=inject
         )
         report, outcome = _drilled(installation, request, as_json=as_json)
+        if installation.has_dagster:
+            clock, settings = installation.clock, installation.settings
+            note_unreported(checks.report_drill(report, attempt, settings, clock()))
     if as_json:
         print_json({**report.as_json(), "outcome": outcome.what if outcome else None})
     else:

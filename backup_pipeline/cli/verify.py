@@ -12,6 +12,7 @@ from backup_pipeline.cli.options import (
     FromStore,
     OfCatalog,
     Opened,
+    note_unreported,
     opened,
     parse_duration,
     print_json,
@@ -19,7 +20,7 @@ from backup_pipeline.cli.options import (
 from backup_pipeline.cli.progress import shown_progress
 from backup_pipeline.core.due import staleness
 from backup_pipeline.core.errors import BackupError, CatalogError, StaleError, UsageError
-from backup_pipeline.core.restore import Which
+from backup_pipeline.core.restore import FIRST, Which
 from backup_pipeline.core.verification import Level, VerifyReport, parse_sample
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
@@ -32,6 +33,7 @@ with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline.operations import browse, copy
     from backup_pipeline.operations import verify as operations_verify
+    from backup_pipeline.orchestration import checks
     from backup_pipeline.presentation import verification
     from backup_pipeline.wiring import addresses
 
@@ -91,6 +93,9 @@ def verify(  # noqa: PLR0913  # options are arguments to Typer
     with opened(catalog) as installation:
         attempt, report = _verified(installation, backup, catalog, request, store)
         stale = _stale(installation, attempt) if backup == "latest" else None
+        if installation.has_dagster and store == FIRST:
+            clock, settings = installation.clock, installation.settings
+            note_unreported(checks.report_verification(report, attempt, settings, clock()))
     if as_json:
         print_json({**report.as_json(), "stale": stale.what if stale else None})
     else:

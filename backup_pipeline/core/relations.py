@@ -84,6 +84,7 @@ class Column:
     identity: bool = False
     readable: bool = True
     output: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True)

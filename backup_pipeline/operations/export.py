@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from backup_pipeline.core.anomalies import TableCheck, anomaly_check, judge_table, key_unique, row_count, shrinkage
 from backup_pipeline.core.catalog.model import Catalog
@@ -49,17 +50,29 @@ from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.schedule import check_difference
 from backup_pipeline.operations.attempts import Work
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 logger = logging.getLogger(__name__)
+
+
+SampleRow = Mapping[str, str | None]
+"""Some columns of a row, as text that is cut."""
 
 
 @dataclass(frozen=True)
 class TableResult:
-    """What became of one table: its partition and its checks, or the error."""
+    """What became of one table: its partition and its checks, or the error.
+
+    `plan` is how it was read; `sample` rows of it for whoever looks on, where the catalog wants that.
+    """
 
     table: str
     partition: PartitionRecord | None
     checks: tuple[TableCheck, ...] = ()
     error: BackupError | None = None
+    plan: TablePlan | None = None
+    sample: tuple[SampleRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,7 @@ def export_table(plan: TablePlan, view: SourceView, work: Work) -> TableResult:
     ports, started = work.ports, work.ports.clock()
     plan = replace(plan, notes=(*plan.notes, view.note)) if view.note else plan
     ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows, plan.sheet.name))
-    plan, files = _write_files(plan, view.snapshot, work)
+    plan, files, sample = _write_files(plan, view.snapshot, work)
     checks = _checks(plan, files, view.snapshot, work)
     for check in checks:
         if check.blocking and not check.passed:
@@ -140,7 +153,7 @@ def export_table(plan: TablePlan, view: SourceView, work: Work) -> TableResult:
     partition = _partition(table, plan, view, work)
     publish_partition(partition, work)
     ports.progress.tell(TableFinished(table.name, table.sheet, table.row_count, table.bytes, _seconds(started, ports)))
-    return TableResult(table.name, partition, (*checks, unusual))
+    return TableResult(table.name, partition, (*checks, unusual), plan=plan, sample=sample)
 
 
 def publish_partition(partition: PartitionRecord, work: Work) -> None:
@@ -268,12 +281,15 @@ def _again(outdated: Mapping[str, BackupError], work: Work) -> Iterator[TableRes
         yield _failed(table, error, work)
 
 
-def _write_files(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[TablePlan, tuple[FileEntry, ...]]:
+Written = tuple[tuple[FileEntry, ...], tuple[SampleRow, ...]]
+
+
+def _write_files(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[TablePlan, *Written]:
     """Write the table's files; begin again when a value wants its column as text, or when the connection was lost."""
     restarts = 0
     while True:
         try:
-            return plan, _write_once(plan, snapshot, work)
+            return plan, *_write_once(plan, snapshot, work)
         except NotNativeError as error:
             plan = plan.as_text(error.column, error.value)
         except BackupError as error:
@@ -283,19 +299,38 @@ def _write_files(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[Table
         work.ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows, plan.sheet.name))
 
 
-def _write_once(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[FileEntry, ...]:
+def _write_once(plan: TablePlan, snapshot: Snapshot, work: Work) -> Written:
     folder = work.folder / plan.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     writer: TableWriter = work.ports.formats.writer(plan, folder, work.request.catalog.timezone)
+    left, sample = _sample_rows(plan, work), list[SampleRow]()
     try:
         for page in snapshot.read(plan):
             writer.write(page.rows)
+            if len(sample) < left:
+                sample += _sampled(plan, page.rows, left - len(sample))
             work.ports.progress.tell(PageWritten(plan.name, page.rows.num_rows, writer.bytes_written))
-        return writer.close()
+        return writer.close(), tuple(sample)
     except BaseException:
         writer.abort()
         raise
+
+
+_CELL = 80
+"""Letters of a value in a sample."""
+
+
+def _sample_rows(plan: TablePlan, work: Work) -> int:
+    """How many rows may be shown: none of a backup that is encrypted, whatever the catalog wants."""
+    return 0 if work.ports.formats.recipients else work.request.catalog.sample_rows_of(plan.name)
+
+
+def _sampled(plan: TablePlan, rows: pa.Table, most: int) -> Iterator[SampleRow]:
+    """The first rows, without the columns that are masked."""
+    shown = [index for index, column in enumerate(plan.columns) if not column.masked]
+    for row in rows.slice(0, most).select(shown).to_pylist():
+        yield {name: None if value is None else str(value)[:_CELL] for name, value in row.items()}
 
 
 def _checks(plan: TablePlan, files: tuple[FileEntry, ...], snapshot: Snapshot, work: Work) -> tuple[TableCheck, ...]:

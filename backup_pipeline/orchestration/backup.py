@@ -43,11 +43,12 @@ from backup_pipeline.orchestration.keys import (
 from backup_pipeline.orchestration.metadata import (
     bundle_metadata,
     calendar_metadata,
+    source_observation,
     statistics_metadata,
     table_metadata,
 )
 from backup_pipeline.orchestration.resources import BackupResource, with_backups
-from backup_pipeline.orchestration.specs import bundle_spec, placed_specs, table_specs
+from backup_pipeline.orchestration.specs import bundle_spec, placed_specs, source_specs, table_specs
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
             key = table_key(request.catalog, result.table)
             if result.error is None:
                 del failed[result.table]
+                if observed := source_observation(request.catalog, result):
+                    context.log_event(observed)
                 yield _materialization(key, result, ports.store.url)
                 continue
             failed[result.table] = result.error
@@ -125,13 +128,13 @@ def _materialization(key: dg.AssetKey, result: TableResult, store_url: str) -> d
     )
 
 
-def bundle_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def bundle_asset(catalog: Catalog, *, in_s3: bool) -> dg.AssetsDefinition:
     """The asset that bundles the newest partitions of a date, stores them with a manifest, and ends the ledger row."""
 
     # Without can_subset Dagster refuses a run that names the asset but not its check.
     @dg.multi_asset(
         name=bundle_op(catalog),
-        specs=placed_specs(catalog, [bundle_spec(catalog)]),
+        specs=placed_specs(catalog, [bundle_spec(catalog, in_s3=in_s3)]),
         check_specs=bundle_check_specs(catalog),
         can_subset=True,
     )
@@ -158,7 +161,7 @@ def _bundle(context: dg.AssetExecutionContext, request: Request, backups: Backup
         yield dg.MaterializeResult(
             asset_key=bundle_key(catalog),
             metadata={
-                **bundle_metadata(manifest, ports.store.url),
+                **bundle_metadata(manifest, ports.store.url, backups.run_url(context.run.run_id)),
                 **calendar_metadata(catalog, ports.ledger, ports.clock()),
                 **statistics_metadata(catalog, ports.ledger, ports.clock()),
             },
@@ -197,9 +200,9 @@ def _performed(catalog: Catalog, context: dg.AssetExecutionContext, step: Genera
             raise dg.Failure(message, {WHAT_TO_DO: "Iterate over all that it is given."}, allow_retries=False)
 
 
-def assets_of(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
-    """The tables and the bundle."""
-    return [tables_asset(catalog), bundle_asset(catalog)]
+def assets_of(catalog: Catalog, *, in_s3: bool) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
+    """What is read, the tables, and the bundle, which lies in S3 or in a directory."""
+    return [*source_specs(catalog), tables_asset(catalog), bundle_asset(catalog, in_s3=in_s3)]
 
 
 def full_backup_job(catalog: Catalog) -> "UnresolvedAssetJobDefinition":

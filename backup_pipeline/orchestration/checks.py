@@ -36,9 +36,8 @@ from backup_pipeline.orchestration.keys import (
     verified_op,
 )
 from backup_pipeline.orchestration.resources import BackupResource, with_backups
-from backup_pipeline.presentation.drill import drill_document
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.verification import verification_document
+from backup_pipeline.presentation.verification import drill_document, verification_document
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import drilled_catalog, open_sandbox
 from backup_pipeline.wiring.embedded import dagster_ready
@@ -286,14 +285,16 @@ def report_proofs(proofs: Sequence[Proof], attempt: Attempt, settings: Settings)
 
 
 def evaluation(proof: Proof, catalog: Catalog, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
-    """The proof as an evaluation of the check, of the materialization that it is about where that is known."""
+    """The proof as an evaluation of the check, of the materialization that it is about where that is known.
+
+    It has no partition: the check then would stand as passed for the newest backup when an older one was looked at.
+    """
     return dg.AssetCheckEvaluation(
         asset_key=bundle_key(catalog),
         check_name=proof.check,
         passed=proof.passed,
         description=proof.description,
         metadata=proof.metadata,
-        partition=proof.day.isoformat(),
         target_materialization_data=_materialization_of(proof, catalog, instance),
     )
 

@@ -61,7 +61,9 @@ def definitions_of(
     copied = any(resource.copies for resource in resources.values())
     copy_jobs, copy_sensors = copying(catalogs, automation) if copied else ((), ())
     return dg.Definitions(
-        assets=[asset for catalog in every for asset in assets_of(catalog)],
+        assets=[
+            asset for name, catalog in catalogs.items() for asset in assets_of(catalog, in_s3=resources[name].in_s3)
+        ],
         asset_checks=[check for catalog in every for check in proofs_of(catalog)],
         jobs=[*jobs, *copy_jobs],
         schedules=[schedule for catalog in every for schedule in schedules_of(catalog, automation)],

@@ -51,7 +51,7 @@ def told_as_failure(
         raise failure(BackupError(in_our_words(error)), hide) from None
 
 
-class StepFailedError(dg.Failure, DagsterUserCodeProcessError):
+class StepFailedError(DagsterUserCodeProcessError, dg.Failure):
     """A failure of which Dagster shows our words alone: what failed, and what to do.
 
     Of every exception it writes the stack, which is its own way to the step and ours to the error, and the UI shows
@@ -59,9 +59,11 @@ class StepFailedError(dg.Failure, DagsterUserCodeProcessError):
     """
 
     def __init__(self, error: BackupError, metadata: Mapping[str, str | int], *, allow_retries: bool) -> None:
-        dg.Failure.__init__(self, error.what, metadata, allow_retries)
         account = f"{error.what}\nWhat to do: {error.do}\n" if error.do else f"{error.what}\n"
-        self.user_code_process_error_infos = [SerializableErrorInfo(account, [], None)]
+        infos = [SerializableErrorInfo(account, [], None)]
+        super().__init__(  # type: ignore[no-untyped-call]  # Dagster's own
+            error.what, metadata, allow_retries, user_code_process_error_infos=infos
+        )
 
 
 def failure(error: BackupError, hide: Callable[[str], str] = redact, *, retried: bool = True) -> dg.Failure:

@@ -147,6 +147,11 @@ def table_key(catalog: Catalog, table: str) -> dg.AssetKey:
     return asset_key(catalog, table)
 
 
+def source_key(catalog: Catalog, table: str) -> dg.AssetKey:
+    """The asset of what a table is read from: somebody else makes it, in the database."""
+    return dg.AssetKey([catalog.catalog, *catalog.relation_of(table)])
+
+
 def bundle_key(catalog: Catalog) -> dg.AssetKey:
     """The asset of the bundle."""
     return asset_key(catalog, BUNDLE)

@@ -174,6 +174,11 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         """Whether backups are copied into a second store; also before variables of the environment are read."""
         return bool(self.second_store or self.defaults.second_store)
 
+    @property
+    def in_s3(self) -> bool:
+        """Whether the store is in S3, as far as that is known before variables of the environment are read."""
+        return (self.store or store_url(self.defaults)).startswith("s3:")
+
     def run_url(self, run_id: str) -> str:
         """The page of a run in the Dagster UI."""
         return f"{self.settings.dagster_url.rstrip('/')}/runs/{run_id}"

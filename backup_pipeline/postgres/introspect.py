@@ -122,7 +122,8 @@ SELECT a.attrelid::int8 AS relation, a.attnum AS number, a.attname AS name, a.at
            AND k.conkey[1] = a.attnum) AS nullable,
        a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity,
        has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable,
-       NOT coalesce(l.collisdeterministic, true) AS nondeterministic
+       NOT coalesce(l.collisdeterministic, true) AS nondeterministic,
+       coalesce(col_description(a.attrelid, a.attnum), '') AS comment
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE a.attnum > 0 AND NOT a.attisdropped AND {_OURS} ORDER BY 1, 2"""  # noqa: S608
@@ -271,6 +272,7 @@ def _column(row: Row, types: Mapping[int, Row]) -> Column:
         readable=row["readable"],
         output="" if base["builtin"] else base["output"] if base["id"] == row["type"] else "format",
         nondeterministic=row["nondeterministic"],
+        comment=row["comment"],
     )
 
 

@@ -27,6 +27,7 @@ ColumnName = Annotated[str, StringConstraints(strip_whitespace=False)]  # a blan
 RelationName = Annotated[str, AfterValidator(rules.relation)]
 Reference = Annotated[str, AfterValidator(rules.reference)]
 SheetPath = Annotated[str, AfterValidator(rules.sheet_source)]
+SampleRows = Annotated[int, Field(ge=0, le=20)]
 TableName = Annotated[str, AfterValidator(rules.table_name)]
 
 
@@ -85,6 +86,7 @@ class TableSpec(_Declared):
     allow: Mapping[ColumnName, Reason] = Field(default={}, description="columns that only look like secrets")
     shrinkage: Shrinkage | None = None
     anomalies: Anomalies | None = None
+    sample_rows: SampleRows | None = Field(default=None, description="the catalog's sample_rows, another one here")
 
     @model_validator(mode="after")
     def _no_secret_on_a_sheet(self) -> TableSpec:
@@ -132,6 +134,7 @@ class Catalog(_Declared):
     grace_minutes: int = Field(default=120, ge=0, le=24 * 60)
     shrinkage: Shrinkage = Shrinkage()
     anomalies: Anomalies = Anomalies()
+    sample_rows: SampleRows = Field(default=0, description="rows of each table that Dagster shows; 0 shows none")
     retention: Retention = Retention()
     owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
     views: tuple[RelationName, ...] = Field(default=(), description="views that look-ups may read")
@@ -240,6 +243,11 @@ class Catalog(_Declared):
     def shrinkage_of(self, table: str) -> Shrinkage:
         """The shrinkage rule of `table`."""
         return self.tables[table].shrinkage or self.shrinkage
+
+    def sample_rows_of(self, table: str) -> int:
+        """How many rows of `table` Dagster may show."""
+        own = self.tables[table].sample_rows
+        return self.sample_rows if own is None else own
 
     def anomalies_of(self, table: str) -> Anomalies:
         """What is unusual for `table`: its own fields where it gives them, else those of the file."""
