@@ -72,9 +72,6 @@ def drill(
             attempt, installation.actor, declared, newest=backup == _LATEST, fault=inject
         )
         report, outcome = _drilled(installation, request, as_json=as_json)
-        if installation.has_dagster:
-            clock, settings = installation.clock, installation.settings
-            note_unreported(checks.report_drill(report, attempt, settings, clock()))
     if as_json:
         print_json({**report.as_json(), "outcome": outcome.what if outcome else None})
     else:
@@ -88,4 +85,8 @@ def _drilled(installation: Opened, request: DrillRequest, *, as_json: bool) -> t
     with shown_progress(console) as progress:
         ports = replace(installation.ports, progress=progress)
         sandbox = partial(wiring_drill.open_sandbox, installation.settings)
-        return operations_drill.drill_backup(request, ports, sandbox)
+        report, outcome = operations_drill.drill_backup(request, ports, sandbox)
+    if installation.has_dagster:
+        settings, now = installation.settings, installation.clock()
+        note_unreported(checks.report_drill(report, request.attempt, settings, now))
+    return report, outcome

@@ -93,9 +93,6 @@ def verify(  # noqa: PLR0913  # options are arguments to Typer
     with opened(catalog) as installation:
         attempt, report = _verified(installation, backup, catalog, request, store)
         stale = _stale(installation, attempt) if backup == "latest" else None
-        if installation.has_dagster and store == FIRST:
-            clock, settings = installation.clock, installation.settings
-            note_unreported(checks.report_verification(report, attempt, settings, clock()))
     if as_json:
         print_json({**report.as_json(), "stale": stale.what if stale else None})
     else:
@@ -134,7 +131,11 @@ def _verified(
     with shown_progress(note_console()) as progress:
         ports = replace(installation.ports, store=installation.store(store), progress=progress)
         verify_one = copy.verify_copy if store == "second" else operations_verify.verify_attempt
-        return attempt, verify_one(attempt, request, ports, actor=installation.actor)
+        report = verify_one(attempt, request, ports, actor=installation.actor)
+    if installation.has_dagster and store == FIRST:
+        settings, now = installation.settings, installation.clock()
+        note_unreported(checks.report_verification(report, attempt, settings, now))
+    return attempt, report
 
 
 def _stale(installation: Opened, attempt: Attempt) -> StaleError | None:
