@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Literal
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from pydantic import Field
 
 from backup_pipeline.core.anomalies import ANOMALY, KEY_UNIQUE, READABLE, ROW_COUNT, SHRINKAGE, TableCheck
@@ -27,6 +26,7 @@ from backup_pipeline.operations.drill import DrillRequest, drill_backup
 from backup_pipeline.operations.read import ReadRequest
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_partition
 from backup_pipeline.orchestration.failures import told_as_failure
+from backup_pipeline.orchestration.internals import AssetCheckEvaluationTargetMaterializationData
 from backup_pipeline.orchestration.keys import (
     actor_of,
     bundle_key,

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeProcessError
-from dagster_shared.error import SerializableErrorInfo
 
 from backup_pipeline.core.alerts import Delivery
 from backup_pipeline.core.errors import BackupError, ExportFailedError, in_our_words
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
+from backup_pipeline.orchestration.internals import DagsterUserCodeProcessError, SerializableErrorInfo
 
 EXIT_CODE = "exit code"
 WHAT_TO_DO = "what to do"

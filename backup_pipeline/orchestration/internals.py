@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 if TYPE_CHECKING:
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+        AssetCheckEvaluationTargetMaterializationData,
+    )
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-    from dagster._core.errors import DagsterUserCodeUnreachableError
+    from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
     from dagster._core.events import EVENT_TYPE_TO_PIPELINE_RUN_STATUS, FAILURE_EVENTS
     from dagster._core.execution.api import execute_run
     from dagster._core.execution.backfill import PartitionBackfill
@@ -35,18 +38,21 @@ if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClass, ConfigurableClassData
     from dagster._utils.log import configure_loggers
     from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+    from dagster_shared.error import SerializableErrorInfo
     from dagster_webserver.app import create_app_from_workspace_process_context
     from dagster_webserver.version import __version__ as webserver_version
 
 __all__ = [
     "EVENT_TYPE_TO_PIPELINE_RUN_STATUS",
     "FAILURE_EVENTS",
+    "AssetCheckEvaluationTargetMaterializationData",
     "CheckRunHealthResult",
     "ComputeLogManager",
     "ConfigurableClass",
     "ConfigurableClassData",
     "DagsterSqliteStorage",
     "DagsterStorage",
+    "DagsterUserCodeProcessError",
     "DagsterUserCodeUnreachableError",
     "ErrorSource",
     "InMemoryJob",
@@ -55,6 +61,7 @@ __all__ = [
     "RegisteredCodeLocationOrigin",
     "RemoteJobOrigin",
     "RemoteRepositoryOrigin",
+    "SerializableErrorInfo",
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "SqliteEventLogStorage",
@@ -74,6 +81,7 @@ _CORE = "dagster._core"
 _STORAGE = f"{_CORE}.storage"
 _COMPONENT, _RUN = "`translation` of BackupComponent", "backups run by the command line"
 _HOME, _LAUNCHER, _PURGE = "the storage of dagster.yaml", "the run launcher of dagster.yaml", "purging the event log"
+_PROOFS, _FAILURES = "the checks `verified` and `restores`", "failures without a stack"
 _UI, _BACKFILLS, _TYPES = "the web server of `up`", "refusing backfills of past days", "annotations"
 
 NEEDED = {
@@ -86,6 +94,12 @@ NEEDED = {
     "RemoteRepositoryOrigin": (f"{_CORE}.remote_origin", _RUN),
     "execute_run": (f"{_CORE}.execution.api", _RUN),
     "PartitionBackfill": (f"{_CORE}.execution.backfill", _BACKFILLS),
+    "AssetCheckEvaluationTargetMaterializationData": (
+        f"{_CORE}.definitions.asset_checks.asset_check_evaluation",
+        _PROOFS,
+    ),
+    "DagsterUserCodeProcessError": (f"{_CORE}.errors", _FAILURES),
+    "SerializableErrorInfo": ("dagster_shared.error", _FAILURES),
     "UnresolvedAssetJobDefinition": (f"{_CORE}.definitions.unresolved_asset_job_definition", _TYPES),
     "CheckRunHealthResult": (f"{_CORE}.launcher.base", _LAUNCHER),
     "WorkerStatus": (f"{_CORE}.launcher.base", _LAUNCHER),

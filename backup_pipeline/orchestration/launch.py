@@ -111,8 +111,12 @@ def _job(catalog: Catalog, settings: Settings) -> dg.JobDefinition:
     names = {catalog.catalog}
     with suppress(BackupError):  # a mistake in another catalog stops no backup of this one
         names |= set(load_catalogs(settings.catalogs))
-    resources = resources_of({name: installed(settings) for name in sorted(names)})
-    definitions = dg.Definitions(assets=assets_of(catalog), jobs=[full_backup_job(catalog)], resources=resources)
+    resource = installed(settings)
+    definitions = dg.Definitions(
+        assets=assets_of(catalog, in_s3=resource.in_s3),
+        jobs=[full_backup_job(catalog)],
+        resources=resources_of(dict.fromkeys(sorted(names), resource)),
+    )
     return definitions.resolve_job_def(full_job(catalog))
 
 

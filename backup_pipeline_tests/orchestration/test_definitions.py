@@ -56,32 +56,46 @@ def definitions() -> dg.Definitions:
 def test_every_table_and_bundle_is_an_asset_in_the_group_of_its_catalog(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     assert len(ISP) == 24
-    assert {tuple(key.path) for key in graph.get_all_asset_keys()} == KEYS
-    assert all(graph.get(key).group_name == key.path[0] for key in graph.get_all_asset_keys())
+    assert {tuple(key.path) for key in graph.materializable_asset_keys} == KEYS
+    assert all(graph.get(key).group_name == key.path[0] for key in graph.materializable_asset_keys)
 
 
 def test_assets_carry_kinds_owners_descriptions_and_daily_partitions_in_dhaka(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    for key in graph.get_all_asset_keys():
+    for key in graph.materializable_asset_keys:
         node = graph.get(key)
-        assert node.kinds == ({"s3", "zip"} if key.path[-1] == "bundle" else {"postgres", "parquet", "csv"})
+        assert node.kinds == ({"zip"} if key.path[-1] == "bundle" else {"postgres", "parquet", "csv"})
         assert node.owners == ["team:data"]
         assert node.description
         assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
         assert (node.partitions_def.timezone, node.partitions_def.end_offset) == ("Asia/Dhaka", 1)
 
 
-def test_the_bundle_is_downstream_of_every_table_and_tables_of_nothing(definitions: dg.Definitions) -> None:
+def test_the_kind_of_the_bundle_says_s3_for_a_store_in_s3_alone() -> None:
+    settings = Settings(catalogs=BUILT_IN_CATALOGS, store="s3://a-bucket/backups")
+    graph = assemble(load_catalogs(BUILT_IN_CATALOGS), settings).resolve_asset_graph()
+    assert graph.get(dg.AssetKey(["isp", "bundle"])).kinds == {"s3", "zip"}
+
+
+def test_the_bundle_is_downstream_of_every_table_and_each_table_of_what_it_is_read_from(
+    definitions: dg.Definitions,
+) -> None:
     graph = definitions.resolve_asset_graph()
     bundle = dg.AssetKey(["isp", "bundle"])
     assert {key.path[-1] for key in graph.get(bundle).parent_keys} == set(ISP)
-    assert all(not graph.get(dg.AssetKey(["isp", table])).parent_keys for table in ISP)
+    for table in ISP:
+        [source] = graph.get(dg.AssetKey(["isp", table])).parent_keys
+        node = graph.get(source)
+        assert (source.path[:2], node.group_name) == (["isp", "public"], "isp_source")
+        assert (node.is_materializable, node.is_executable) == (False, False)
+        assert "postgres" in node.kinds
+        assert source.path[-1] in str(node.description)
 
 
-def test_every_table_has_its_four_checks_and_every_bundle_two(definitions: dg.Definitions) -> None:
+def test_every_table_and_every_bundle_has_its_four_checks(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_asset_graph().asset_check_keys
     expected = {(path, name) for path in KEYS if path[1] != "bundle" for name in CHECKS}
-    of_bundle = ("readable_from_store", "anomaly")
+    of_bundle = ("readable_from_store", "anomaly", "verified", "restores")
     expected |= {((catalog, "bundle"), name) for catalog in ("isp", "isp_customers") for name in of_bundle}
     assert {((key.asset_key.path[0], key.asset_key.path[1]), key.name) for key in keys} == expected
 
