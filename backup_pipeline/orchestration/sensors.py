@@ -121,7 +121,7 @@ def _checks(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Senso
     @with_backups(*catalogs, each=True)
     def checks_failed(context: dg.RunStatusSensorContext, backups: Backups) -> None:
         run = context.dagster_run
-        for catalog in _catalogs_of(catalogs, run, context.instance):
+        for catalog in _catalogs_of(catalogs, run, context.instance) or _checked(catalogs, run):
             failed = failed_checks(context.instance, run.run_id, catalog)
             if not failed:
                 continue
@@ -188,6 +188,11 @@ def _catalogs_of(
     return catalogs_of_run(run, catalogs, {event.asset_key for event in events if event.asset_key})
 
 
+def _checked(catalogs: Mapping[str, Catalog], run: dg.DagsterRun) -> Sequence[Catalog]:
+    """The catalogs of which a run was to execute checks by themselves."""
+    return catalogs_of_run(run, catalogs, {check.asset_key for check in run.asset_check_selection or ()})
+
+
 def _checks_alert(
     catalog: Catalog, failed: Mapping[str, str], run_id: str, run_url: str, backup_id: str | None
 ) -> Alert:
@@ -207,8 +212,8 @@ def _checks_alert(
 def failed_checks(instance: dg.DagsterInstance, run_id: str, catalog: Catalog) -> Mapping[str, str]:
     """What each failed check of the catalog says, by `table, check`; without those of tables that were told already.
 
-    A backup tells its anomalies itself, and a table's other checks then say the same once more; so does a drill. A check
-    that somebody else has put on our tables is for him to alert of.
+    A backup tells its anomalies itself, and a table's other checks then say the same once more. So does a drill tell
+    what it found. A check that somebody else has put on our tables is for him to alert of.
     """
     names = owned_assets(catalog)
     own = (*table_check_specs(catalog), *bundle_check_specs(catalog))

@@ -13,6 +13,7 @@ from backup_pipeline.cli import main
 from backup_pipeline.core.verification import Level, depth_of
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import Installation
+from backup_pipeline_tests.orchestration.sensing import tell_of_success
 
 BUNDLE = dg.AssetKey(["shop", "bundle"])
 
@@ -101,6 +102,10 @@ def test_damage_fails_the_checks_that_look_at_it(shop: Installation) -> None:
     with damaged(bundle), damaged(partition):
         assert not executed(shop, "bundle", "readable_from_store")["readable_from_store"].passed
         assert not executed(shop, "bundle", "verified")["verified"].passed
+        with shop.instance() as instance:
+            [run] = instance.get_runs(limit=1)
+        tell_of_success(shop, run.run_id)
+        assert "Backup checks failed: shop" in shop.alerts()[-1]
         counted = executed(shop, "orders", "row_count")["row_count"]
     assert (counted.passed, counted.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "SHA-256" in str(counted.description)
