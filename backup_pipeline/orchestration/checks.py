@@ -381,10 +381,8 @@ def _restores(catalog: Catalog) -> dg.AssetChecksDefinition:
 
 
 def _makes_a_bundle(context: dg.AssetCheckExecutionContext, catalog: Catalog) -> bool:
-    run = context.run
-    if run.asset_selection is None:  # all that its job has, or checks alone
-        return not run.asset_check_selection
-    return bundle_key(catalog) in run.asset_selection
+    layer = context.op_execution_context.job_def.asset_layer
+    return bundle_key(catalog) in (context.run.asset_selection or layer.executable_asset_keys)
 
 
 def _result(proof: Proof) -> dg.AssetCheckResult:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import create_run_for_test
 
 from backup_pipeline.cli import main
 from backup_pipeline.core.verification import Level, depth_of
+from backup_pipeline.orchestration.internals import InMemoryJob, execute_run
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_success
@@ -32,10 +34,12 @@ def executed(shop: Installation, asset: str, *checks: str) -> Mapping[str, dg.As
     keys = {dg.AssetCheckKey(dg.AssetKey(["shop", asset]), check) for check in checks}
     only = job.get_subset(asset_check_selection=keys)
     with shop.instance() as instance:
-        result = only.execute_in_process(instance=instance, raise_on_error=False)
-    assert result.success
+        run = create_run_for_test(instance, job_name=only.name, asset_check_selection=frozenset(keys))
+        assert execute_run(InMemoryJob(only), run, instance).success
+        entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     assert len(shop.attempts()) == 1  # nothing was backed up
-    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+    events = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
+    return {evaluation.check_name: evaluation for evaluation in events}
 
 
 def latest(shop: Installation, check: str) -> dg.AssetCheckEvaluation:
