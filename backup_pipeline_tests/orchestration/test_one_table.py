@@ -52,7 +52,7 @@ def test_it_is_listed_shown_downloaded_verified_restored_and_found_again(
     # A later backup of the same date takes the partition's place, and takes nothing from the earlier one.
     installation.sql("DELETE FROM notes WHERE body NOT LIKE '%\"7\"%'")
     assert installation.run().success
-    assert _newest(installation, "notes").metadata["rows"].value == 1
+    assert _newest(installation, "notes").metadata["dagster/row_count"].value == 1
 
     [row] = [row for row in json.loads(run("list", "--json").out) if row["backup_id"] == backup_id]
     assert (row["kind"], row["status"], row["record_count"]) == ("selective", "success_with_warnings", 70)
