@@ -270,9 +270,12 @@ def _look_at_store(request: PruneRequest, rows: Sequence[Attempt], ports: Ports)
 
 
 def _is_in(key: str, scope: Scope) -> bool:
-    """Whether a key is of this scope: the folder of a catalog holds those of its businesses, too."""
+    """Whether a key is of this scope: the folder of a catalog holds those of its businesses, too.
+
+    One beside the catalogs' folders is the store's own, such as the upload of a trial: whoever prunes has it.
+    """
     placed = split_key(key)
-    return placed is not None and placed[0] == scope
+    return not key.startswith(f"{scope.folder}/") or (placed is not None and placed[0] == scope)
 
 
 def _begun(rows: Sequence[Attempt], ledger: Ledger) -> Iterator[tuple[str, Status]]:
