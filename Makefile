@@ -43,11 +43,12 @@ test: $(STAMP)  ## Run the tests
 test-all: $(STAMP)  ## Run the tests, those of full size too
 	@$(PYTEST) $(TESTS) $(ARGS)
 
-check: $(STAMP)  ## Format, lint, types, layers, definitions
+check: $(STAMP)  ## Format, lint, types, layers, limits of the tree, definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python tools/house.py
 	@$(BIN)/backup-pipeline catalog check --offline
 
 fix: $(STAMP)  ## Format, and correct what ruff can
