@@ -98,7 +98,7 @@ def test_an_injected_fault_fails_the_run_and_nobody_is_alerted(shop: Installatio
 def test_every_sunday_at_four_where_the_catalog_lives(installation: Installation) -> None:
     installation.configure(BACKUP_AUTOMATION="running")
     schedule = installation.definitions().resolve_schedule_def("shop_drill_weekly")
-    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING  # until somebody wants automation
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     start = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
     ticks = schedule_execution_time_iterator(start, str(schedule.cron_schedule), schedule.execution_timezone)
     first = next(ticks).astimezone(UTC)
