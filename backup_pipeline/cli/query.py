@@ -105,8 +105,8 @@ def _request(sql: str, as_of: date | str | None, catalog: str | None, at: Opened
         attempt = browse.find_sound_backup(as_of, at.ledger, catalog=catalog)
         backup = browse.opened_backup(attempt, ports.store)
         fetching = transfer.Fetching(backup, (ports.store, ports.formats, ports.progress))
-        shelf = operations_query.Bundled(backup, fetching)
-        return operations_query.QueryRequest(sql, shelf, backup.manifest.timezone)
+        tables = operations_query.Bundled(backup, fetching)
+        return operations_query.QueryRequest(sql, tables, backup.manifest.timezone)
     name = catalog or at.settings.catalog
     where = (ports.store, ports.formats, at.clock, ports.progress)
     return operations_query.QueryRequest(sql, operations_query.Partitions(name, as_of, where), _zone(name, at))

@@ -71,7 +71,7 @@ class QuerySource:
         return sum(file.bytes for file in self.entry.files if file.format == "parquet")
 
 
-class Shelf(Protocol):
+class QueriedTables(Protocol):
     """The tables that a query can be about."""
 
     def names(self) -> Collection[str]:
@@ -158,7 +158,7 @@ class QueryRequest:
     """The SQL, the tables that it can be about, and the zone in which it sees times."""
 
     sql: str
-    shelf: Shelf
+    tables: QueriedTables
     timezone: str
 
 
@@ -171,7 +171,7 @@ def answered(request: QueryRequest, queries: Queries, ports: Ports, audit: Audit
     not only read the tables; UsageError for SQL that is wrong; NotFoundError for a table that is not there;
     VerificationError, DecryptError; DiskFullError.
     """
-    sources = _sources(queries.names(request.sql), request.shelf)
+    sources = _sources(queries.names(request.sql), request.tables)
     queries.check(request.sql, [source.entry for source in sources], request.timezone)
     with ExitStack() as kept:
         for backup_id in dict.fromkeys(source.backup_id for source in sources):
@@ -186,12 +186,12 @@ def answered(request: QueryRequest, queries: Queries, ports: Ports, audit: Audit
             yield Answer(rows, sources)
 
 
-def _sources(names: Collection[str], shelf: Shelf) -> Sequence[QuerySource]:
+def _sources(names: Collection[str], tables: QueriedTables) -> Sequence[QuerySource]:
     """The tables that the SQL names. As in SQL, a name without its capitals will do where there is one table of it."""
     if not names:
         message = "The query names no table."
-        raise UsageError(message, do=f"There are the tables {', '.join(sorted(shelf.names())[:_NAMES])}.")
-    sources = [shelf.source(name) for name in sorted({_meant(name, shelf) for name in names})]
+        raise UsageError(message, do=f"There are the tables {', '.join(sorted(tables.names())[:_NAMES])}.")
+    sources = [tables.source(name) for name in sorted({_meant(name, tables) for name in names})]
     by_sql: dict[str, str] = {}
     for name in (source.entry.name for source in sources):
         other = by_sql.setdefault(name.casefold(), name)
@@ -201,16 +201,16 @@ def _sources(names: Collection[str], shelf: Shelf) -> Sequence[QuerySource]:
     return sources
 
 
-def _meant(name: str, shelf: Shelf) -> str:
-    if isinstance(shelf, Partitions) and shelf.has(name):
+def _meant(name: str, tables: QueriedTables) -> str:
+    if isinstance(tables, Partitions) and tables.has(name):
         return name  # without a list of all tables
-    there = shelf.names()
+    there = tables.names()
     if name in there:
         return name
     alike = [other for other in there if other.casefold() == name.casefold()]
     if len(alike) == 1:
         return alike[0]
-    raise _unknown(name, f"Catalog {shelf.catalog}" if isinstance(shelf, Partitions) else "The backup", there)
+    raise _unknown(name, f"Catalog {tables.catalog}" if isinstance(tables, Partitions) else "The backup", there)
 
 
 def _unknown(name: str, whose: str, there: Collection[str]) -> NotFoundError:
