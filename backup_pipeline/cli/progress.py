@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from backup_pipeline.core.ports import (
@@ -22,7 +22,14 @@ from backup_pipeline.core.ports import (
     TableStarted,
     Waiting,
 )
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation import stage_name, table_name
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+with lazily():
+    from rich import progress as rich_progress
 
 
 class LinesProgress:
@@ -121,11 +128,11 @@ def shown_progress(console: Console) -> Iterator[LiveProgress | LinesProgress]:
         yield LinesProgress(console)
         return
     columns = (
-        TextColumn("  {task.description:<32}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        rich_progress.TextColumn("  {task.description:<32}"),
+        rich_progress.BarColumn(bar_width=24),
+        rich_progress.TextColumn("{task.fields[numbers]}"),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+    with rich_progress.Progress(*columns, console=console, transient=True) as bars:
         yield LiveProgress(bars)

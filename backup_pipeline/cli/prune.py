@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.cli.options import (
     EarlierVersions,
     Opened,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 with lazily():
     import dagster as dg
 
+    from backup_pipeline import catalogs as catalog_files
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import prune as operations_prune
     from backup_pipeline.operations.prune import plan as prune_plan
@@ -135,7 +135,7 @@ def purge_events(
     settings = invoked_settings()
     age = _age(older_than, settings)
     with embedded.dagster_ready(settings), dg.DagsterInstance.get() as instance:
-        plan = purge.plan_purge(instance, load_catalogs(settings.catalogs), age, addresses.utc_now())
+        plan = purge.plan_purge(instance, catalog_files.load_catalogs(settings.catalogs), age, addresses.utc_now())
         removed = purge.purge(instance, plan) if confirm else 0
     if as_json:
         print_json({"ended_before": plan.before, "runs": plan.runs, "events": plan.events, "removed": removed})
