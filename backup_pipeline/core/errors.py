@@ -35,7 +35,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -195,8 +197,23 @@ class LedgerUnavailableError(LedgerError):
     transient = True
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The errors of the operating system that mean that a disk, or somebody's share of it, is full."""
+
+
 class DiskFullError(BackupError):
     """There is no room for the files in the making."""
+
+
+@contextmanager
+def full_disk_explained(message: str) -> Iterator[None]:
+    """A full disk comes out as DiskFullError with this `message`; any other error as it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DiskFullError(message, do="Make room, or set BACKUP_WORK_DIR to a larger disk.") from error
 
 
 class ExportFailedError(BackupError):

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from isal import isal_zlib
 
-from backup_pipeline.core.errors import BackupError, DiskFullError
+from backup_pipeline.core.errors import NO_ROOM, BackupError, DiskFullError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ROOM = NO_ROOM | {errno.EFBIG}
 
 
 class HashingFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from backup_pipeline.core.errors import BackupError, DecryptError, DiskFullError, RefusedError, UsageError
+from backup_pipeline.core.errors import NO_ROOM, BackupError, DecryptError, DiskFullError, RefusedError, UsageError
 from backup_pipeline.core.keys import Cipher, no_key
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Attempt, AuditEvent
@@ -95,7 +94,7 @@ def _os_errors_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in NO_ROOM:
             message = f"There is no room for {path}: {error.strerror}."
             raise DiskFullError(
                 message, do="Make room, also for temporary files (TMPDIR), or choose another place with --to."

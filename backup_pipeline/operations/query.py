@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from backup_pipeline.core.errors import DiskFullError, NotFoundError, UsageError
+from backup_pipeline.core.errors import NotFoundError, UsageError, full_disk_explained
 from backup_pipeline.core.layout import QUERIES
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
@@ -240,12 +239,5 @@ def _folder(spool: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        message = f"There is no room in {folder} for the tables of the query."
-        raise DiskFullError(message, do="Make room, or set BACKUP_WORK_DIR to a larger disk.") from error
+def _room(folder: Path) -> AbstractContextManager[None]:
+    return full_disk_explained(f"There is no room in {folder} for the tables of the query.")

@@ -34,6 +34,7 @@ from backup_pipeline.orchestration.keys import (
     restores_op,
     table_key,
     verified_op,
+    with_bundle,
 )
 from backup_pipeline.orchestration.resources import BackupResource, with_backups
 from backup_pipeline.presentation.markdown import markdown
@@ -344,7 +345,7 @@ def _verified(catalog: Catalog) -> dg.AssetChecksDefinition:
     def verified(
         context: dg.AssetCheckExecutionContext, config: VerifiedConfig, backups: BackupResource
     ) -> Iterator[dg.AssetCheckResult]:
-        if _makes_a_bundle(context, catalog):
+        if with_bundle(context.op_execution_context, catalog):
             return
         with told_as_failure(context.log):
             refuse_variables(context.run.run_config)
@@ -362,7 +363,7 @@ def _restores(catalog: Catalog) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=restores_op(catalog), specs=[_spec(catalog, RESTORES)], can_subset=True)
     @with_backups(catalog)
     def restores(context: dg.AssetCheckExecutionContext, backups: BackupResource) -> Iterator[dg.AssetCheckResult]:
-        if _makes_a_bundle(context, catalog):
+        if with_bundle(context.op_execution_context, catalog):
             return
         with told_as_failure(context.log), backups.open(catalog) as ports:
             request = DrillRequest(
@@ -378,11 +379,6 @@ def _restores(catalog: Catalog) -> dg.AssetChecksDefinition:
         yield _result(proof)
 
     return restores
-
-
-def _makes_a_bundle(context: dg.AssetCheckExecutionContext, catalog: Catalog) -> bool:
-    layer = context.op_execution_context.job_def.asset_layer
-    return bundle_key(catalog) in (context.run.asset_selection or layer.executable_asset_keys)
 
 
 def _result(proof: Proof) -> dg.AssetCheckResult:

@@ -289,12 +289,12 @@ def actor_of(run: dg.DagsterRun) -> Actor:
     return SCHEDULE if _SCHEDULE_TAG in run.tags else DAGSTER
 
 
-def run_assets(context: dg.AssetExecutionContext) -> Set[dg.AssetKey]:
+def run_assets(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Set[dg.AssetKey]:
     """The assets that the whole run is for, not only this step."""
     return set(context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys)
 
 
-def with_bundle(context: dg.AssetExecutionContext, catalog: Catalog) -> bool:
+def with_bundle(context: dg.AssetExecutionContext | dg.OpExecutionContext, catalog: Catalog) -> bool:
     """Whether the run has the bundle's asset, which ends the backup; else the step of the tables does."""
     return bundle_key(catalog) in run_assets(context)
 

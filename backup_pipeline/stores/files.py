@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_IRGRP, S_ISGID, S_ISLNK, S_ISREG
 
-from backup_pipeline.core.errors import BackupError, DiskFullError, RefusedError, StoreDeniedError, StoreError
+from backup_pipeline.core.errors import NO_ROOM, BackupError, DiskFullError, RefusedError, StoreDeniedError, StoreError
 from backup_pipeline.core.names import MOST_DOCUMENT
 from backup_pipeline.core.ports import StoredObject
 
@@ -192,7 +192,6 @@ def _link_error(name: str) -> OSError:
     return OSError(errno.ELOOP, "It is a link, and a store has none", name)
 
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES, errno.EEXIST, errno.ENOENT}
 """Why a file can not have a second name there; where the reason is the file itself, reading it says so."""
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}

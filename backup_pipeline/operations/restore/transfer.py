@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backup_pipeline.core.errors import DiskFullError, PreflightRefusedError, VerificationError
+from backup_pipeline.core.errors import PreflightRefusedError, VerificationError, full_disk_explained
 from backup_pipeline.core.layout import RESTORES, SCHEMA_PATH
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import MOST_SCHEMA, bounded, whole
@@ -132,7 +131,7 @@ def fetched(plan: RestorePlan, fetching: Fetching, spool: Path) -> Iterator[Call
 
     Gives where each file lies. DiskFullError when there is no room.
     """
-    try:
+    with full_disk_explained(f"There is no room in {spool} for the backup's files ({plan.bytes:,} bytes)."):
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="restore-", dir=spool, ignore_cleanup_errors=True) as folder:
             files = [file for table in plan.tables for file in table.files]
@@ -140,11 +139,6 @@ def fetched(plan: RestorePlan, fetching: Fetching, spool: Path) -> Iterator[Call
             for file in files:
                 fetching.fetch(file, places[file.path])
             yield lambda file: places[file.path]
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        message = f"There is no room in {spool} for the backup's files ({plan.bytes:,} bytes)."
-        raise DiskFullError(message, do="Make room, or set BACKUP_WORK_DIR to a larger disk.") from error
 
 
 def free_bytes(spool: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from backup_pipeline.core.comparison import (
     pointings,
     shown_columns,
 )
-from backup_pipeline.core.errors import BackupError, DiskFullError, NotFoundError, VerificationError
+from backup_pipeline.core.errors import NO_ROOM, BackupError, DiskFullError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import MANIFEST_PATH, README_PATH, SCHEMA_PATH
 from backup_pipeline.core.manifest import FileEntry, StoredManifest, TableEntry, read_inner_manifest
 from backup_pipeline.core.manifest.outline import inner_disagreement
@@ -95,7 +94,7 @@ class ParquetFiles:
 def _no_room(folder: Path, error: OSError) -> BackupError:
     message = f"A file of the bundle can not be kept in {folder}: {error.strerror or error}."
     do = "Make room there, or set BACKUP_WORK_DIR to a larger disk."
-    return (DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else BackupError)(message, do=do)
+    return (DiskFullError if error.errno in NO_ROOM else BackupError)(message, do=do)
 
 
 _Told = Iterator[Finding | Remark]
