@@ -94,8 +94,8 @@ class Partitions:
 
     def has(self, name: str) -> bool:
         """Whether there is a table of exactly this name; UsageError where it can be none's."""
-        asked = ReadRequest(self.catalog, name)
-        return bool(dates_of(asked.catalog, asked.table, self.ports[0]))
+        request = ReadRequest(self.catalog, name)
+        return bool(dates_of(request.catalog, request.table, self.ports[0]))
 
     def source(self, name: str) -> QuerySource:
         """The partition of a table; its record's seal is checked. Errors as in `read_partition`."""

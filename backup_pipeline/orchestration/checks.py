@@ -189,14 +189,14 @@ class Proof:
 
 def verification_proof(report: VerifyReport, attempt: Attempt, now: datetime) -> Proof:
     """What a verification says of the backup of `attempt`."""
-    found = f"{report.reached}, on {now:%Y-%m-%d %H:%M} UTC.{'' if report.passed else f' {report.error().what}'}"
+    outcome = f"{report.reached}, on {now:%Y-%m-%d %H:%M} UTC.{'' if report.passed else f' {report.error().what}'}"
     return Proof(
         VERIFIED,
         report.passed,
         attempt.backup_id,
         attempt.partition_date,
         attempt.run_id,
-        f"Backup {attempt.backup_id} of {attempt.partition_date}: {found}",
+        f"Backup {attempt.backup_id} of {attempt.partition_date}: {outcome}",
         {
             "backup_id": attempt.backup_id,
             "level": -1 if report.level is None else report.level.value,

@@ -135,8 +135,8 @@ class _Asked:
         request, ports = ReadRequest(self.catalog, self.table, day), self.ports
         rows = read_partition(request, store=ports.store, formats=ports.formats, clock=ports.clock)
         about = {name.decode(): value.decode() for name, value in rows.schema.metadata.items()}
-        said = f"{rows.num_rows:,} rows of {day}, snapshot of {about['snapshot_at']}, backup {about['backup_id']}"
-        self.context.log.info("Input %s: %s; compared with the SHA-256 of the record.", self.context.name, said)
+        origin = f"{rows.num_rows:,} rows of {day}, snapshot of {about['snapshot_at']}, backup {about['backup_id']}"
+        self.context.log.info("Input %s: %s; compared with the SHA-256 of the record.", self.context.name, origin)
         return rows
 
     def _there(self, days: Sequence[date]) -> Sequence[date]:
