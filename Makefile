@@ -58,7 +58,9 @@ fix: $(STAMP)  ## Format, and correct what ruff can
 bench: $(STAMP)  ## Measure; the report goes to benchmarks/
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: $(STAMP)  ## Make requirements.lock anew from pyproject.toml
+# Not after `setup`: until the lock is made anew, a dependency that was just added is missing there.
+lock:  ## Make requirements.lock anew from pyproject.toml
+	@test -x $(BIN)/uv || $(MAKE) setup
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --group dev pyproject.toml --output-file requirements.lock
 
