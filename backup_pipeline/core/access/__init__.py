@@ -1,0 +1,114 @@
+"""Who may do what in the console: roles, permissions, and a person with the businesses that are theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.scope import Actor, ActorKind
+
+
+class Role(StrEnum):
+    """What a person is; each is a database role too (`database_role`), whose policies are the last wall."""
+
+    VIEWER = "viewer"
+    BUSINESS_ADMIN = "business_admin"
+    ADMIN = "admin"
+    SUPER_ADMIN = "super_admin"
+
+    @property
+    def database_role(self) -> str:
+        """The role of PostgreSQL as which a person's SQL runs; the two administrators are those of the sources."""
+        return {Role.VIEWER: "backup_viewer", Role.BUSINESS_ADMIN: "backup_business_admin"}.get(self, self.value)
+
+    @property
+    def title(self) -> str:
+        """In words: `super admin`."""
+        return self.value.replace("_", " ")
+
+
+class Permission(StrEnum):
+    """What a person may be allowed to do."""
+
+    SEE = "see"
+    RUN_BACKUP = "run_backup"
+    DOWNLOAD = "download"
+    REQUEST_RESTORE = "request_restore"
+    HOLD = "hold"
+    VERIFY = "verify"
+    DRILL = "drill"
+    HANDLE_ALERTS = "handle_alerts"
+    SEE_AUDIT = "see_audit"
+    APPROVE = "approve"
+    DELETE = "delete"
+    PRUNE = "prune"
+    MANAGE_PAYMENTS = "manage_payments"
+    MANAGE_USERS = "manage_users"
+    MANAGE_KEYS = "manage_keys"
+    MANAGE_SETTINGS = "manage_settings"
+
+
+_OWN = frozenset({Permission.SEE, Permission.RUN_BACKUP, Permission.DOWNLOAD, Permission.REQUEST_RESTORE})
+_CARE = frozenset(
+    {Permission.HOLD, Permission.VERIFY, Permission.DRILL, Permission.HANDLE_ALERTS, Permission.SEE_AUDIT}
+)
+PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.VIEWER: frozenset({Permission.SEE}),
+    Role.BUSINESS_ADMIN: _OWN,
+    Role.ADMIN: _OWN | _CARE,
+    Role.SUPER_ADMIN: frozenset(Permission),
+}
+"""What each role may; a viewer's switches add running and downloading, a business_admin's businesses narrow it."""
+
+FRESH_LOGIN = frozenset({Permission.APPROVE, Permission.DELETE, Permission.MANAGE_KEYS, Permission.MANAGE_USERS})
+"""What asks for the password again: whoever finds a browser open shall not do it."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A person who may sign in. `number` is the ledger's; names are compared without case.
+
+    `may_run` and `may_download` are a viewer's switches. `businesses` are those of a business_admin. A user with a
+    `disabled_at` can not sign in. `second_factor` says whether one is set up.
+    """
+
+    number: int
+    name: str
+    role: Role
+    created_at: datetime
+    may_run: bool = False
+    may_download: bool = False
+    businesses: tuple[str, ...] = ()
+    second_factor: bool = False
+    disabled_at: datetime | None = None
+    last_login_at: datetime | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts, as ledger and audit name them."""
+        return Actor(ActorKind.PERSON, self.name)
+
+    @property
+    def sees_every_business(self) -> bool:
+        """Whether no business is hidden."""
+        return self.role is not Role.BUSINESS_ADMIN
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the person may do it at all; of what, `sees` says."""
+        switched = (permission is Permission.RUN_BACKUP and self.may_run) or (
+            permission is Permission.DOWNLOAD and self.may_download
+        )
+        return self.disabled_at is None and (switched or permission in PERMISSIONS[self.role])
+
+    def sees(self, business: str | None) -> bool:
+        """Whether what belongs to `business` (None: to the whole catalog) exists for the person."""
+        return self.sees_every_business or business in self.businesses
+
+
+def check_permission(user: User, permission: Permission) -> None:
+    """RefusedError unless the person may do it."""
+    if not user.may(permission):
+        message = f"{user.name} ({user.role.title}) may not {permission.replace('_', ' ')}."
+        raise RefusedError(message, do="Ask a super admin for it: page Users, or `backup-pipeline user set`.")
