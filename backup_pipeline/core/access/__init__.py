@@ -24,8 +24,8 @@ class Role(StrEnum):
         return {Role.VIEWER: "backup_viewer", Role.BUSINESS_ADMIN: "backup_business_admin"}.get(self, self.value)
 
     @property
-    def title(self) -> str:
-        """In words: `super admin`."""
+    def in_words(self) -> str:
+        """For people: `super admin`."""
         return self.value.replace("_", " ")
 
 
@@ -110,5 +110,5 @@ class User:
 def check_permission(user: User, permission: Permission) -> None:
     """RefusedError unless the person may do it."""
     if not user.may(permission):
-        message = f"{user.name} ({user.role.title}) may not {permission.replace('_', ' ')}."
+        message = f"{user.name} ({user.role.in_words}) may not {permission.replace('_', ' ')}."
         raise RefusedError(message, do="Ask a super admin for it: page Users, or `backup-pipeline user set`.")
