@@ -9,6 +9,7 @@ import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline_tests.servers.browser import chromium
 from backup_pipeline_tests.servers.debian import system_server
 from backup_pipeline_tests.servers.ledgers import ledgers_of
 from backup_pipeline_tests.servers.moto_fixtures import lock_server, locked_bucket, plain_bucket
@@ -17,6 +18,7 @@ from backup_pipeline_tests.servers.swift_fixtures import s3_bucket, s3_proxy, s3
 from backup_pipeline_tests.servers.tls import TlsServer, tls_server
 
 __all__ = [
+    "chromium",
     "fresh_database",
     "fresh_ledger",
     "ledger_template",
@@ -34,7 +36,17 @@ __all__ = [
 
 HERE = Path(__file__).parent
 
-LONGEST_FIRST = ("end_to_end", "faults", "orchestration", "drill", "cli", "restore", "exactness", "operations")
+LONGEST_FIRST = (
+    "end_to_end",
+    "browser",
+    "faults",
+    "orchestration",
+    "drill",
+    "cli",
+    "restore",
+    "exactness",
+    "operations",
+)
 """Packages by how long a file of theirs takes: what begins last is then short, and no worker waits for another."""
 
 
