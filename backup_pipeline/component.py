@@ -12,10 +12,10 @@ from pydantic import Field
 from backup_pipeline.catalogs import load_catalog
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration import definitions
+from backup_pipeline.orchestration.assets import placed
 from backup_pipeline.orchestration.internals import TranslationFn, TranslationFnResolver
 from backup_pipeline.orchestration.keys import Event
 from backup_pipeline.orchestration.resources import BackupResource
-from backup_pipeline.orchestration.specs import placed
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
 

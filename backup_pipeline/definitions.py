@@ -9,8 +9,8 @@ import dagster as dg
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import SettingsError
-from backup_pipeline.orchestration.days import dated, note_first_days
 from backup_pipeline.orchestration.definitions import assemble
+from backup_pipeline.orchestration.due import dated, note_first_days
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline.wiring.addresses import utc_now
 

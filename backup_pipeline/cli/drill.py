@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import drill as operations_drill
-    from backup_pipeline.orchestration import checks
+    from backup_pipeline.orchestration import verification as proofs
     from backup_pipeline.presentation import verification as presentation_verification
     from backup_pipeline.wiring import drill as wiring_drill
 
@@ -88,5 +88,5 @@ def _drilled(installation: Opened, request: DrillRequest, *, as_json: bool) -> t
         report, outcome = operations_drill.drill_backup(request, ports, sandbox)
     if installation.has_dagster:
         settings, now = installation.settings, installation.clock()
-        note_unreported(checks.report_drill(report, request.attempt, settings, now))
+        note_unreported(proofs.report_drill(report, request.attempt, settings, now))
     return report, outcome

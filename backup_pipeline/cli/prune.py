@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from backup_pipeline.operations.prune import PruneReport
     from backup_pipeline.operations.prune.plan import PruneRequest
-    from backup_pipeline.orchestration.purge import PurgePlan
+    from backup_pipeline.orchestration.retention import PurgePlan
 
 with lazily():
     import dagster as dg
@@ -39,7 +39,7 @@ with lazily():
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import prune as operations_prune
     from backup_pipeline.operations.prune import plan as prune_plan
-    from backup_pipeline.orchestration import purge
+    from backup_pipeline.orchestration import retention as purge
     from backup_pipeline.presentation import prune as presentation_prune
     from backup_pipeline.wiring import addresses, embedded
 

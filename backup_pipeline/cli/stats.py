@@ -24,7 +24,7 @@ with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import browse
-    from backup_pipeline.operations import stats as operations_stats
+    from backup_pipeline.operations import statistics as operations_stats
     from backup_pipeline.presentation import statistics as presentation_statistics
     from backup_pipeline.wiring import ports
 

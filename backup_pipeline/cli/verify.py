@@ -33,7 +33,7 @@ with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline.operations import browse, copy
     from backup_pipeline.operations import verify as operations_verify
-    from backup_pipeline.orchestration import checks
+    from backup_pipeline.orchestration import verification as proofs
     from backup_pipeline.presentation import verification
     from backup_pipeline.wiring import addresses
 
@@ -134,7 +134,7 @@ def _verified(
         report = verify_one(attempt, request, ports, actor=installation.actor)
     if installation.has_dagster and store == FIRST:
         settings, now = installation.settings, installation.clock()
-        note_unreported(checks.report_verification(report, attempt, settings, now))
+        note_unreported(proofs.report_verification(report, attempt, settings, now))
     return attempt, report
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from backup_pipeline.core.catalog.draft import draft_catalog, draft_yaml
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, UsageError, wanted
-from backup_pipeline.core.not_held import NotHeld
+from backup_pipeline.core.manifest.entry import NotHeld
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan
 from backup_pipeline.core.ports import Source

@@ -30,9 +30,17 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.keys import encryption_entry
 from backup_pipeline.core.layout import PARTITION_NAME, PartitionPlace, schema_key
 from backup_pipeline.core.manifest import CheckEntry, FileEntry, PartitionRecord, TableEntry, read_partition, seal
-from backup_pipeline.core.manifest.entry import not_held_entry, other_sequence, rows_of, table_entry
+from backup_pipeline.core.manifest.entry import (
+    COUNTED,
+    NotHeld,
+    not_held,
+    not_held_entry,
+    other_sequence,
+    rows_of,
+    table_entry,
+    uncertain,
+)
 from backup_pipeline.core.names import local_name
-from backup_pipeline.core.not_held import COUNTED, NotHeld, not_held, uncertain
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan, NotNativeError, TablePlan
 from backup_pipeline.core.ports import (

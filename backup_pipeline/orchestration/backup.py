@@ -15,16 +15,18 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.export import TableResult
-from backup_pipeline.orchestration.checks import (
-    bundle_check_results,
-    bundle_check_specs,
-    bundle_checked_again,
-    check_results,
-    failed_table_check,
-    table_check_specs,
-    tables_checked_again,
+from backup_pipeline.orchestration.assets import (
+    bundle_metadata,
+    bundle_spec,
+    calendar_metadata,
+    placed_specs,
+    source_observation,
+    source_specs,
+    statistics_metadata,
+    table_metadata,
+    table_specs,
 )
-from backup_pipeline.orchestration.days import refuse_days
+from backup_pipeline.orchestration.due import refuse_days
 from backup_pipeline.orchestration.failures import WHAT_TO_DO, attempt_of
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
@@ -40,15 +42,16 @@ from backup_pipeline.orchestration.keys import (
     tables_op,
     with_bundle,
 )
-from backup_pipeline.orchestration.metadata import (
-    bundle_metadata,
-    calendar_metadata,
-    source_observation,
-    statistics_metadata,
-    table_metadata,
-)
 from backup_pipeline.orchestration.resources import BackupResource, with_backups
-from backup_pipeline.orchestration.specs import bundle_spec, placed_specs, source_specs, table_specs
+from backup_pipeline.orchestration.verification import (
+    bundle_check_results,
+    bundle_check_specs,
+    bundle_checked_again,
+    check_results,
+    failed_table_check,
+    table_check_specs,
+    tables_checked_again,
+)
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:

@@ -9,17 +9,15 @@ import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.backup import assets_of, full_backup_job, tables_only_job
-from backup_pipeline.orchestration.checks import proofs_of
 from backup_pipeline.orchestration.copy import copying
-from backup_pipeline.orchestration.drill import drill_job, drill_schedule
 from backup_pipeline.orchestration.due import daily_schedule, overdue_sensor
 from backup_pipeline.orchestration.keys import Automation, full_job
-from backup_pipeline.orchestration.prune import prune_job, prune_schedule
-from backup_pipeline.orchestration.purge import purge_job, purge_schedule
 from backup_pipeline.orchestration.read import resources_of
 from backup_pipeline.orchestration.resources import BackupResource, installed
 from backup_pipeline.orchestration.restore import restore_job
+from backup_pipeline.orchestration.retention import prune_job, prune_schedule, purge_job, purge_schedule
 from backup_pipeline.orchestration.sensors import build_sensors
+from backup_pipeline.orchestration.verification import drill_job, drill_schedule, proofs_of
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.doctor import Line, ok, problem, warning
 from backup_pipeline.core.errors import CatalogError, UsageError
 from backup_pipeline.lazy import lazily
-from backup_pipeline.orchestration.days import refuse_backfill
+from backup_pipeline.orchestration.due import refuse_backfill
 from backup_pipeline.orchestration.internals import (
     CheckRunHealthResult,
     ComputeLogManager,

@@ -16,7 +16,7 @@ from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.schedule import is_late
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.orchestration.backup import assets_of, full_backup_job
-from backup_pipeline.orchestration.days import dated_catalog
+from backup_pipeline.orchestration.due import dated_catalog
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
 from backup_pipeline.orchestration.internals import (
     ErrorSource,

@@ -23,7 +23,6 @@ from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.prune import prune_alert
 from backup_pipeline.operations.restore.requests import close_abandoned, end_restore_run
-from backup_pipeline.orchestration.checks import VERIFIED, bundle_check_specs, table_check_specs
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     DRILL_TAG,
@@ -37,6 +36,7 @@ from backup_pipeline.orchestration.keys import (
     owned_assets,
 )
 from backup_pipeline.orchestration.resources import Backups, with_backups
+from backup_pipeline.orchestration.verification import VERIFIED, bundle_check_specs, table_check_specs
 
 _EVERY_S = 30
 

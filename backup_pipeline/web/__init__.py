@@ -20,7 +20,7 @@ from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.due import look_at_all, watch_all
-from backup_pipeline.operations.stats import prometheus_text
+from backup_pipeline.operations.statistics import prometheus_text
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import metrics_now, ports_over, watched
 from backup_pipeline.wiring.web_gate import gated

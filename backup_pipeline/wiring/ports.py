@@ -51,12 +51,12 @@ from backup_pipeline.wiring.stores import (
 )
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.metrics import Metric
+    from backup_pipeline.core.statistics import Metric
 
 with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline.formats import decoder, query
-    from backup_pipeline.operations import stats
+    from backup_pipeline.operations import statistics as stats
 
 
 @contextmanager

@@ -11,11 +11,10 @@ from backup_pipeline.core.copies import Copy, CopyStatus, copy_age
 from backup_pipeline.core.due import DueState, freshness
 from backup_pipeline.core.errors import ClockError
 from backup_pipeline.core.ledger import Attempt, Hold, Status, check_rows, is_missed, until_now
-from backup_pipeline.core.metrics import KnownStates, metrics_of
 from backup_pipeline.core.retention import Retention, RetentionBasis, objections
 from backup_pipeline.core.schedule import check_difference, differing, in_words
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.core.statistics import statistics_of
+from backup_pipeline.core.statistics import KnownStates, metrics_of, statistics_of
 from backup_pipeline.core.verification import Level, Verification, age
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.retained import NOW, backup

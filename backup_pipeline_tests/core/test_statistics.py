@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.core.statistics import (
-    forecast,
-    percentile,
-    robust_slope,
-    statistics_of,
-)
-from backup_pipeline.operations.stats import catalog_statistics
+from backup_pipeline.core.statistics import forecast, percentile, robust_slope, statistics_of
+from backup_pipeline.operations.statistics import catalog_statistics
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.entries import AT, good
 from backup_pipeline_tests.core.values import catalog

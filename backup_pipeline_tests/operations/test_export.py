@@ -14,7 +14,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.doctor import Line, LineState
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.core.not_held import NotHeld
+from backup_pipeline.core.manifest.entry import NotHeld
 from backup_pipeline.core.restore import Mode, RemarkSeverity
 from backup_pipeline.operations.catalogs import check_catalog
 from backup_pipeline.postgres.source import PostgresSource

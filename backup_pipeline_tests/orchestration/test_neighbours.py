@@ -13,7 +13,7 @@ from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.orchestration.keys import CATALOG_TAG
-from backup_pipeline.orchestration.purge import plan_purge, purge
+from backup_pipeline.orchestration.retention import plan_purge, purge
 from backup_pipeline.wiring.addresses import utc_now
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.actors import TESTER

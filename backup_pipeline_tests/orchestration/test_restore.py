@@ -21,7 +21,7 @@ from backup_pipeline.operations import restore
 from backup_pipeline.operations.restore import request_restore, transfer
 from backup_pipeline.operations.restore.requests import RestoreCaller, approve, reject
 from backup_pipeline.orchestration.keys import RestoreConfig
-from backup_pipeline.orchestration.prune import PruneConfig
+from backup_pipeline.orchestration.retention import PruneConfig
 from backup_pipeline.postgres.target import PostgresTargetSession
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline.wiring.restore import named_target, open_restore

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.formats.keys import new_identity
-from backup_pipeline.orchestration.specs import freshness_policy
+from backup_pipeline.orchestration.assets import freshness_policy
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import SHOP_YAML, Installation
 

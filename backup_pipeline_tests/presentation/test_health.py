@@ -9,7 +9,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyAge, CopyDecision, CopyStatus
 from backup_pipeline.core.due import DueState, Freshness
 from backup_pipeline.core.errors import CatalogError, StaleError
-from backup_pipeline.core.not_held import NotHeld
+from backup_pipeline.core.manifest.entry import NotHeld
 from backup_pipeline.core.rebuild import Change, ChangeKind, RebuildPlan
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.catalogs import CatalogReport

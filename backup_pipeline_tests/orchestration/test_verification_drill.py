@@ -11,7 +11,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from backup_pipeline.core.drill.objects import DatabaseObjects
 from backup_pipeline.core.verification import Level, depth_of, has_failed
-from backup_pipeline.orchestration.drill import DrillConfig
+from backup_pipeline.orchestration.verification import DrillConfig
 from backup_pipeline.postgres.drill import PostgresScratch
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure

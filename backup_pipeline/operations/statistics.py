@@ -15,12 +15,21 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.due import DueState
 from backup_pipeline.core.ledger import GOOD, Attempt, Status, until_now
-from backup_pipeline.core.metrics import KnownStates, Metric, Standing, metrics_of
 from backup_pipeline.core.ports import Ledger, Store
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.retention import RetentionBasis, plan_retention
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.core.statistics import Keep, Statistics, forecast, keep_all, statistics_of
+from backup_pipeline.core.statistics import (
+    Keep,
+    KnownStates,
+    Metric,
+    Standing,
+    Statistics,
+    forecast,
+    keep_all,
+    metrics_of,
+    statistics_of,
+)
 from backup_pipeline.operations.due import look, second_ages
 
 

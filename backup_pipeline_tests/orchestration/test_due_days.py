@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemotePartitionSetOrigin, RemoteRepositoryOrigin
 
 from backup_pipeline.core.errors import RefusedError
-from backup_pipeline.orchestration.days import FIRST_DAYS, dated, dated_catalog, note_first_days
+from backup_pipeline.orchestration.due import FIRST_DAYS, dated, dated_catalog, note_first_days
 from backup_pipeline.orchestration.keys import EARLIEST, daily_partitions
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure

@@ -11,13 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Attempt, Hold, Status
-from backup_pipeline.core.metrics import KnownStates, Standing, metrics_of
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.core.statistics import ended_as
+from backup_pipeline.core.statistics import KnownStates, Standing, ended_as, metrics_of
 from backup_pipeline.core.verification import Level, Verification
-from backup_pipeline.operations.stats import prometheus_text
+from backup_pipeline.operations.statistics import prometheus_text
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.entries import AT, good
 

@@ -15,8 +15,8 @@ from dagster._core.test_utils import create_run_for_test
 from backup_pipeline.cli import main
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.orchestration import purge as purging
-from backup_pipeline.orchestration.purge import PURGE_JOB, plan_purge, purge
+from backup_pipeline.orchestration import retention as purging
+from backup_pipeline.orchestration.retention import PURGE_JOB, plan_purge, purge
 from backup_pipeline.wiring.addresses import utc_now
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
 
