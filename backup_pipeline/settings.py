@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     )
     work_dir: Path | None = Field(default=None, description="files in the making; default: BACKUP_HOME/work")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="where people find the Dagster UI")
+    dagster_api_url: str | None = Field(
+        default=None, description="where the console reaches Dagster's web server; else BACKUP_DAGSTER_URL"
+    )
     code_location: str = Field(
         default="backup_pipeline", min_length=1, description="the code location that runs of the command line are of"
     )

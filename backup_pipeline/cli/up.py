@@ -116,6 +116,9 @@ def up(
             tell("Starting Dagster.")
             if "automation" not in settings.model_fields_set:  # what starts everything starts the schedules, too
                 set_environment({"BACKUP_AUTOMATION": "running"})
+            for name in ("dagster_url", "dagster_api_url"):
+                if name not in settings.model_fields_set:  # the console and its links find the server of this one
+                    set_environment({f"BACKUP_{name.upper()}": addresses.ui})
             started = processes.Up(addresses, settings.home, lock)
             processes.run_dagster(started, tell, lambda: tell("\n".join(_summary(started, ready))))
 

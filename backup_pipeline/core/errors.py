@@ -27,6 +27,8 @@
     │   └── StoreUnavailableError    transient: no answer, 503, throttled
     ├── LedgerError              1   the ledger said no
     │   └── LedgerUnavailableError   transient: unreachable, restarting, too many connections
+    ├── DagsterAwayError         1   transient: Dagster's web server does not answer, or not in time
+    │   └── LaunchUnsureError        a launch was sent, and no answer came: look before anything is sent again
     ├── DiskFullError            1   no room for the files in the making
     └── ExportFailedError        3   some tables failed (when all did: the first one's code)
 
@@ -195,6 +197,16 @@ class LedgerUnavailableError(LedgerError):
     """The ledger can not be reached now: no answer, restarting, too many connections."""
 
     transient = True
+
+
+class DagsterAwayError(BackupError):
+    """Dagster's web server does not answer, or not in time; nothing was launched."""
+
+    transient = True
+
+
+class LaunchUnsureError(DagsterAwayError):
+    """A launch was sent to Dagster, and no answer came: there may be a run. Look before anything is sent again."""
 
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})

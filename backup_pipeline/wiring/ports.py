@@ -22,6 +22,7 @@ from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports, Progress, Silence
 from backup_pipeline.core.ports.files import Queries
+from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger import alive, this_owner
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.statistics import Metric
 
 with lazily():
-    from backup_pipeline import catalogs
+    from backup_pipeline import catalogs, runs
     from backup_pipeline.formats import decoder, query
     from backup_pipeline.operations import statistics as stats
 
@@ -178,6 +179,17 @@ def ports_over(
         pinger=open_settings_pinger(settings),
         alive=is_alive_here,
     )
+
+
+@contextmanager
+def open_launcher(settings: Settings) -> Iterator[Launcher]:
+    """Dagster from outside, closed at the end. Nothing connects before it is used."""
+    url = settings.dagster_api_url or settings.dagster_url
+    launcher = runs.GraphQLLauncher(runs.DagsterAddress(url, settings.code_location))
+    try:
+        yield launcher
+    finally:
+        launcher.close()
 
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:

@@ -2,137 +2,38 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
-import psycopg
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Status
 from backup_pipeline.embedded import running
-from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.alerts.servers import free_port
-from backup_pipeline_tests.end_to_end.graphql import LOCATION, Ui
+from backup_pipeline_tests.end_to_end.graphql import LOCATION
+from backup_pipeline_tests.end_to_end.running_up import UP, Up, begun, started, up_environment
 from backup_pipeline_tests.orchestration.conftest import Install
-from backup_pipeline_tests.orchestration.installation import Installation, until
+from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.orchestration.test_instance import DAEMONS
 from backup_pipeline_tests.servers.parents import python
 
-UP = "from backup_pipeline.cli.app import main; sys.exit(main(sys.argv[1:]))"
 SLOW = (
     "DROP VIEW totals; CREATE VIEW totals AS"
     " SELECT n AS customer_id, 1 AS amount, pg_sleep(CASE n WHEN 5 THEN 600 ELSE 0 END)::text AS orders"
     " FROM generate_series(1, 10) AS n"
 )
 GONE_WITHIN_S = 2.0
-
-
-@dataclass(frozen=True)
-class Up:
-    """What runs: the process, its UI, and where its embedded PostgreSQL lives."""
-
-    process: subprocess.Popen[bytes]
-    ui: Ui
-    home: Path
-    installation: Installation
-    port: int
-    console_port: int
-
-    def send(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
-        """Status and body of a request, with these headers alone; an underscore stands for a hyphen."""
-        port = self.console_port if path.startswith(("/healthz", "/metrics")) else self.port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        try:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body.encode() or None, named)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
-        finally:
-            connection.close()
-
-    def logs(self) -> Mapping[str, str]:
-        return {path.stem: path.read_text() for path in (self.home / "logs").glob("*.log")}
-
-    def processes(self, word: str) -> list[psutil.Process]:
-        """Those that it started, however far down, with that word in their command."""
-        found = []
-        for member in psutil.Process(self.process.pid).children(recursive=True):
-            with suppress(psutil.Error):  # it ended meanwhile
-                found += [member] if word in member.cmdline() else []
-        return found
-
-    def attempt(self, run_id: str) -> Attempt | None:
-        server = running(self.home / "postgres")
-        assert server is not None
-        ledger = SqlLedger(server.url("backup_ledger"))
-        try:
-            return ledger.of_run(run_id)
-        finally:
-            ledger.close()
-
-    def sleeping(self) -> bool:
-        query = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
-            " AND query LIKE '%totals%' AND pid <> pg_backend_pid()"
-        )
-        with psycopg.connect(self.installation.source_url) as session:
-            return session.execute(query).fetchone() != (0,)
-
-
-def _environment(home: Path) -> Mapping[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in {"BACKUP_LEDGER_URL", "DAGSTER_HOME"}}
-    return kept | {"BACKUP_HOME": str(home), "BACKUP_STORE": (home / "store").as_uri()}
-
-
-@contextmanager
-def _begun(installation: Installation, home: Path) -> Iterator[Up]:
-    """`up`, as it has just been started."""
-    port, console_port = free_port(), free_port()
-    home.mkdir(exist_ok=True)
-    with (home / "said.txt").open("wb") as said:
-        process = subprocess.Popen(
-            python(UP, "up", "--port", str(port), "--console-port", str(console_port)),
-            env=_environment(home),
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-    try:
-        yield Up(process, Ui(f"http://127.0.0.1:{port}"), home, installation, port, console_port)
-    finally:
-        _end(process)
-
-
-@contextmanager
-def _started(installation: Installation, home: Path) -> Iterator[Up]:
-    with _begun(installation, home) as up:
-        until(lambda: "Ctrl-C stops" in (home / "said.txt").read_text() or up.process.poll() is not None, 120)
-        assert up.process.poll() is None, (home / "said.txt").read_text()
-        yield up
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """For a test that failed: nothing of ours outlives it."""
-    if process.poll() is None:
-        family = [*psutil.Process(process.pid).children(recursive=True)]
-        process.kill()
-        process.wait()
-        for member in family:
-            if member.is_running():
-                member.kill()
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +45,8 @@ def up(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[U
             "grace_minutes: 0", f"grace_minutes: 0\nschedule: null\nstart_date: {installation.past(3)}"
         )
         installation.catalog_file.with_name("branch.yaml").write_text(dated)
-        with _started(installation, tmp_path_factory.mktemp("up") / "home") as started:
-            yield started
+        with started(installation, tmp_path_factory.mktemp("up") / "home") as running_up:
+            yield running_up
 
 
 LAUNCH = """mutation { launchPipelineExecution(executionParams: { mode: "default", runConfigData: "{}", selector: {
@@ -304,7 +205,9 @@ def test_a_backfill_of_today_and_a_late_one_run(up: Up) -> None:
 
 def test_a_run_of_the_command_line_stands_among_its_job_s_and_is_executed_again_without_a_warning(up: Up) -> None:
     command = python(UP, "backup", "--catalog", "shop", "--table", "notes", "--json")
-    ended = subprocess.run(command, env=_environment(up.home), capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        command, env=up_environment(up.home), capture_output=True, text=True, timeout=120, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     run_id = json.loads(ended.stdout)["run_id"]
     seen = up.ui.job("shop_full_backup", run_id)
@@ -345,7 +248,7 @@ def test_one_ctrl_c_leaves_nothing_running(up: Up) -> None:
 
 
 def test_killed_while_it_starts_it_leaves_nothing_running(install: Install, tmp_path: Path) -> None:
-    with install() as installation, _begun(installation, tmp_path / "home") as up:
+    with install() as installation, begun(installation, tmp_path / "home") as up:
         until(lambda: len(psutil.Process(up.process.pid).children(recursive=True)) >= 8, 60)
         _kill_and_see_all_gone(up)
 
@@ -353,7 +256,7 @@ def test_killed_while_it_starts_it_leaves_nothing_running(install: Install, tmp_
 @pytest.mark.slow
 def test_the_code_server_is_started_again_when_it_dies(install: Install, tmp_path: Path) -> None:
     launched: list[str] = []
-    with install() as installation, _started(installation, tmp_path / "home") as up:
+    with install() as installation, started(installation, tmp_path / "home") as up:
         [server] = up.processes("code-server")
         server.kill()
         until(lambda: "is started again" in (up.home / "said.txt").read_text(), 20)
@@ -373,7 +276,7 @@ def test_killed_while_a_backup_runs_it_leaves_nothing_running_and_starts_again(
 ) -> None:
     with install() as installation:
         installation.sql(SLOW)
-        with _started(installation, tmp_path / "home") as up:
+        with started(installation, tmp_path / "home") as up:
             run_id = up.ui.materialize(installation.today.isoformat(), "shop/totals")
             until(up.sleeping, 60)
             codes = {process.pid for process in [*up.processes("code-server"), *up.processes("grpc")]}
@@ -381,7 +284,7 @@ def test_killed_while_a_backup_runs_it_leaves_nothing_running_and_starts_again(
             assert {process.pid for process in [*up.processes("code-server"), *up.processes("grpc")]} == codes
             _kill_and_see_all_gone(up)
         assert not up.sleeping()
-        with _started(installation, tmp_path / "home") as again:
+        with started(installation, tmp_path / "home") as again:
             until(lambda: again.ui.status(run_id) in {"FAILURE", "CANCELED"}, 90)
 
 
@@ -389,13 +292,13 @@ def test_killed_while_a_backup_runs_it_leaves_nothing_running_and_starts_again(
 def test_ctrl_c_cancels_the_backup_that_runs(install: Install, tmp_path: Path) -> None:
     with install() as installation:
         installation.sql(SLOW)
-        with _started(installation, tmp_path / "home") as up:
+        with started(installation, tmp_path / "home") as up:
             run_id = up.ui.materialize(installation.today.isoformat(), "shop/totals")
             until(up.sleeping, 60)
             up.process.send_signal(signal.SIGINT)
             assert up.process.wait(60) == 0
             assert not up.sleeping()
-        with _started(installation, tmp_path / "home") as again:
+        with started(installation, tmp_path / "home") as again:
             assert again.ui.status(run_id) == "FAILURE"  # Dagster's word for a run that nobody terminated in its UI
             attempt = again.attempt(run_id)
             assert attempt is not None
