@@ -180,13 +180,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """Who did what to which backup, when, and why."""
+    """Who did what to which backup, when, and why.
+
+    From where: the address, the number of the session and the id of the request. The ledger adds them where a person
+    in the console acts.
+    """
 
     at: datetime
     actor: Actor
     action: str
     backup_id: str | None = None
     detail: Mapping[str, object] = field(default_factory=dict)
+    address: str | None = None
+    session: int | None = None
+    request_id: str | None = None
 
 
 def after(attempt: Attempt, outcome: Outcome) -> Attempt:

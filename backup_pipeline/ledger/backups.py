@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy as shallow_copy
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import IntegrityError
 
+from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.alerts import REMIND_EVERY
 from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.copies import Copy, CopyStatus
@@ -23,6 +25,7 @@ from backup_pipeline.core.schedule import TOLERATED
 from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger import already_there, check_begins, ensure_database, ledger_engine, ledger_errors, not_there
+from backup_pipeline.ledger.access import become
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
 from backup_pipeline.ledger.migrate import upgrade
@@ -289,15 +292,30 @@ class SqlLedger:
     def __init__(self, url: str, *, remind_every: timedelta = REMIND_EVERY) -> None:
         self._url = url
         self._engine = ledger_engine(url)
+        self._remind_every = remind_every
+        self._identity: PersonIdentity | None = None
+        self._open_parts()
+
+    def _open_parts(self) -> None:
         self.restores = SqlRestores(self._transaction)
         self.dues = SqlDues(self._transaction)
-        self.threads = SqlThreads(self._transaction, remind_every)
+        self.threads = SqlThreads(self._transaction, self._remind_every)
         self.leases = SqlLeases(self._transaction)
         self.outbox = SqlOutbox(self._transaction)
         self.copies = SqlCopies(self._transaction)
         self.shapes = SqlShapes(self._transaction)
         self.readings = SqlReadings(self._transaction)
         self.tallies = SqlTallies(self._transaction)
+
+    def as_person(self, identity: PersonIdentity) -> Self:
+        """This ledger, over the same connections, for one person: each transaction has that person's role and no more.
+
+        LedgerError, naming the grant, where the user of the URL may not become that role.
+        """
+        other = shallow_copy(self)
+        other._identity = identity
+        other._open_parts()
+        return other
 
     @classmethod
     def create(cls, url: str) -> SqlLedger:
@@ -419,6 +437,8 @@ class SqlLedger:
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with ledger_errors(self._url), self._engine.begin() as connection:
+            if self._identity is not None:
+                become(connection, self._identity)
             yield connection
 
     def _set(self, backup_id: str, values: Mapping[str, object]) -> None:

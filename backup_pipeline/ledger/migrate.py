@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -112,13 +113,56 @@ def require_roles(connection: Connection, *, writer: str = WRITER, people: Seque
         _join(connection, writer)
 
 
+CONSOLE = "backup_pipeline_console"
+"""As whom the console asks before it knows for whom; it may become each of `CONSOLE_PEOPLE`, and inherits from none."""
+
+CONSOLE_PEOPLE = ("backup_viewer", "backup_business_admin", *PEOPLE)
+
+
+def require_console_roles(connection: Connection) -> None:
+    """Leave the console's roles existing; where this user may, `CONSOLE` may become each, and this user `CONSOLE`.
+
+    LedgerError with all the statements an administrator must run, when a role is missing that the user may not make. A
+    ledger whose console nobody uses needs no membership; `grants_of_console` are said to whoever lacks them.
+    """
+    missing = [role for role in (*CONSOLE_PEOPLE, CONSOLE) if not _exists(connection, role)]
+    options = {CONSOLE: " NOINHERIT"}
+    statements = "; ".join(f"CREATE ROLE {role} NOLOGIN{options.get(role, '')}" for role in missing)
+    for role in missing:
+        try:
+            _create(connection, role, options.get(role, ""))
+        except LedgerError as error:
+            user = str(connection.scalar(text("SELECT current_user")))
+            do = f"Let an administrator run: {statements}; {grants_of_console(user)}; then start again."
+            raise LedgerError(error.what, do=do) from error
+    for role in CONSOLE_PEOPLE:
+        _grant_if_allowed(connection, role, CONSOLE)
+    _grant_if_allowed(connection, CONSOLE, str(connection.scalar(text("SELECT current_user"))))
+
+
+def grants_of_console(user: str) -> str:
+    """The statements that let `user` serve the console."""
+    quoted = user.replace('"', '""')
+    return f'GRANT {", ".join(CONSOLE_PEOPLE)} TO {CONSOLE}; GRANT {CONSOLE} TO "{quoted}"'
+
+
+def _grant_if_allowed(connection: Connection, role: str, member: str) -> None:
+    # Since 16 a member may be one that may only give the role away.
+    privilege = "SET" if (connection.dialect.server_version_info or (0,)) >= (16,) else "MEMBER"
+    there = text(f"SELECT pg_has_role(:member, :role, '{privilege}')")
+    if connection.scalar(there, {"member": member, "role": role}):
+        return
+    with suppress(DBAPIError), connection.begin_nested():
+        connection.exec_driver_sql(f"GRANT {_quoted(connection, role)} TO {_quoted(connection, member)}")
+
+
 def _exists(connection: Connection, role: str) -> bool:
     query = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
     return bool(connection.scalar(query, {"role": role}))
 
 
-def _create(connection: Connection, role: str) -> None:
-    statement = f"CREATE ROLE {_quoted(connection, role)} NOLOGIN"
+def _create(connection: Connection, role: str, options: str = "") -> None:
+    statement = f"CREATE ROLE {_quoted(connection, role)} NOLOGIN{options}"
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(statement)

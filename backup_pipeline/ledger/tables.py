@@ -44,7 +44,8 @@ _COPY_STATUSES = ", ".join(f"'{status}'" for status in CopyStatus)
 _RESTORE_STATUSES = ", ".join(f"'{status}'" for status in RestoreStatus)
 
 
-def _scope_columns() -> tuple[Column[Any], ...]:
+def plain_scope_columns() -> tuple[Column[Any], ...]:
+    """New columns that say what a row is about."""
     return (
         Column("catalog", Text, nullable=False),
         Column("business", Text),
@@ -66,7 +67,7 @@ backup_logs = Table(
     Column("created_at", _INSTANT, nullable=False),
     # What is requested, by whom.
     Column("backup_id", Text, nullable=False, unique=True),
-    *_scope_columns(),
+    *plain_scope_columns(),
     Column("kind", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
@@ -127,6 +128,13 @@ backup_audit = Table(
     Column("action", Text, nullable=False),
     Column("backup_id", Text),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    # From where; a trigger sets it where a writer does not.
+    Column("address", Text),
+    Column("session", BigInteger),
+    Column("request_id", Text),
+    # The chain, by a trigger: the SHA-256 of the row before, and of this one with it.
+    Column("previous", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
     Index("backup_audit_of_backup", "backup_id", "id"),
 )
 
@@ -167,7 +175,7 @@ restore_requests = Table(
     Column("id", Integer, Identity(always=True), primary_key=True),
     # What is requested, by whom.
     Column("backup_id", Text, nullable=False),
-    *_scope_columns(),
+    *plain_scope_columns(),
     Column("tables", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("mode", Text, nullable=False),
     Column("into_schema", Text),
@@ -208,7 +216,7 @@ backup_copies = Table(
     metadata,
     Column("backup_id", Text, primary_key=True),
     Column("store", Text, primary_key=True),
-    *_scope_columns(),
+    *plain_scope_columns(),
     Column("status", Text, nullable=False),
     Column("at", _INSTANT, nullable=False),
     Column("finished_at", _INSTANT),

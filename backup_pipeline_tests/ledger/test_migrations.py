@@ -26,8 +26,8 @@ from backup_pipeline.core.scope import CATCH_UP
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger import ensure_database, ledger_url
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline.ledger.console_tables import metadata
 from backup_pipeline.ledger.migrate import MIGRATIONS, VERSION_TABLE, head_revision, require_roles, upgrade
-from backup_pipeline.ledger.tables import metadata
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.ledger.logins import as_login, new_login

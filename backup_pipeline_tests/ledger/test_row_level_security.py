@@ -13,6 +13,7 @@ from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ledger import AuditEvent, Status
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline.ledger.migrate import CONSOLE, CONSOLE_PEOPLE
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt, outcome
 from backup_pipeline_tests.ledger.copies import a_copy
@@ -172,7 +173,7 @@ def test_a_writer_that_is_no_owner_finds_the_ledger_up_to_date(ledger_of_one: st
 
 
 def _make_roles(superuser_url: str) -> None:
-    for role in ("admin", "super_admin", "backup_pipeline_writer"):
+    for role in (*CONSOLE_PEOPLE, CONSOLE, "backup_pipeline_writer"):
         create = sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role))
         with psycopg.connect(superuser_url) as connection:
             if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from backup_pipeline.core.access.sessions import PersonIdentity
     from backup_pipeline.core.alerts import Alert, OutboxEntry, Thread, ThreadStep
     from backup_pipeline.core.anomalies import Shape
     from backup_pipeline.core.copies import Copy, CopyStatus
@@ -226,6 +227,9 @@ class Ledger(Protocol):
     @property
     def tallies(self) -> Tallies:
         """How many attempts ended how."""
+
+    def as_person(self, identity: PersonIdentity) -> Ledger:
+        """This ledger for one person: nothing that it reads or writes is more than that person may."""
 
     def now(self) -> datetime:
         """The present by the ledger's own clock, in UTC."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
+from backup_pipeline.ledger.console_tables import metadata
 from backup_pipeline.ledger.migrate import VERSION_TABLE
-from backup_pipeline.ledger.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE

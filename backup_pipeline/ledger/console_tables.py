@@ -1,0 +1,210 @@
+"""The console's tables as this version of the code reads and writes them; a migration makes them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from backup_pipeline.core.access import Role
+from backup_pipeline.core.access.sessions import LinkPurpose
+from backup_pipeline.ledger.tables import metadata, plain_scope_columns
+
+__all__ = [
+    "console_sessions",
+    "dagster_outbox",
+    "download_links",
+    "login_failures",
+    "metadata",
+    "one_time_links",
+    "realtime_events",
+    "run_progress",
+    "run_requests",
+    "system_settings",
+    "users",
+]
+
+_INSTANT = DateTime(timezone=True)
+_RUN_STATUSES = "'requested', 'launched', 'running', 'done', 'failed', 'canceled', 'refused'"
+
+
+def _listed(names: type[Role] | type[LinkPurpose]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("may_run", Boolean, nullable=False, server_default=text("false")),
+    Column("may_download", Boolean, nullable=False, server_default=text("false")),
+    Column("businesses", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("actor", Text, nullable=False),  # who added the user
+    Column("disabled_at", _INSTANT),
+    Column("last_login_at", _INSTANT),
+    # What a user proves to be: Argon2id; sealed with the console's own key; SHA-256; the provider's issuer and subject.
+    Column("password_hash", Text),
+    Column("password_at", _INSTANT),
+    Column("totp_secret", Text),
+    Column("totp_at", _INSTANT),  # since when it is asked for
+    Column("totp_step", BigInteger),  # of the newest code that was used
+    Column("recovery_codes", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("oidc_subject", Text, unique=True),
+    CheckConstraint(f"role IN ({_listed(Role)})", name="users_role_check"),
+    Index("users_name", func.lower(text("name")), unique=True),
+)
+
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("seen_at", _INSTANT, nullable=False),
+    Column("password_at", _INSTANT, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("address", Text, nullable=False, server_default=""),
+    Column("agent", Text, nullable=False, server_default=""),
+    Column("factors", Text, nullable=False, server_default="password"),
+    Column("ended_at", _INSTANT),
+    Column("ended_why", Text),
+    Index("console_sessions_of_user", "user_id", "id"),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", _INSTANT, nullable=False),
+)
+
+one_time_links = Table(
+    "one_time_links",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    Column("purpose", Text, nullable=False),
+    Column("user_id", BigInteger),
+    Column("actor", Text, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("used_at", _INSTANT),
+    CheckConstraint(f"purpose IN ({_listed(LinkPurpose)})", name="one_time_links_purpose_check"),
+)
+
+download_links = Table(
+    "download_links",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    Column("backup_id", Text, nullable=False),
+    *plain_scope_columns(),
+    Column("rendering", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("user_id", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("revoked_at", _INSTANT),
+    Column("used_at", _INSTANT),
+    Column("uses", Integer, nullable=False, server_default=text("0")),
+    Index("download_links_of_backup", "backup_id", "id"),
+)
+
+run_requests = Table(
+    "run_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # the form's own: two clicks are one row
+    *plain_scope_columns(),
+    Column("verb", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("actor", Text, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("run_id", Text),
+    Column("launched_at", _INSTANT),
+    Column("started_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    Column("alerted_at", _INSTANT),
+    Column("error_message", Text),
+    Column("command", Text, nullable=False, server_default=""),
+    Column("result", JSONB(none_as_null=True)),
+    CheckConstraint(f"status IN ({_RUN_STATUSES})", name="run_requests_status_check"),
+    Index("run_requests_catalog", "catalog", text("created_at DESC")),
+    Index("run_requests_run", "run_id"),
+    Index("run_requests_open", "created_at", postgresql_where=text("status IN ('requested', 'launched', 'running')")),
+)
+
+run_progress = Table(
+    "run_progress",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    *plain_scope_columns(),
+    Column("stage", Text, nullable=False, server_default=""),
+    Column("table_name", Text, nullable=False, server_default=""),
+    Column("tables_done", Integer, nullable=False, server_default=text("0")),
+    Column("tables_total", Integer),
+    Column("rows", BigInteger, nullable=False, server_default=text("0")),
+    Column("estimated_rows", BigInteger),
+    Column("bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("total_bytes", BigInteger),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("started_at", _INSTANT, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("finished_at", _INSTANT),
+)
+
+realtime_events = Table(
+    "realtime_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", _INSTANT, nullable=False, server_default=func.clock_timestamp()),
+    Column("kind", Text, nullable=False),
+    Column("catalog", Text),
+    Column("business", Text),
+    Column("subject", Text, nullable=False, server_default=""),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Index("realtime_events_at", "at"),
+)
+
+dagster_outbox = Table(
+    "dagster_outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("catalog", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("sent_at", _INSTANT),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+)
+
+system_settings = Table(
+    "system_settings",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("actor", Text, nullable=False),
+)
