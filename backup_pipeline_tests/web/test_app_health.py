@@ -22,7 +22,8 @@ from backup_pipeline import __version__
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import Settings
-from backup_pipeline.web import Watchman, create_app
+from backup_pipeline.web import create_app
+from backup_pipeline.web.health import Watchman
 from backup_pipeline.wiring.ports import ports_over
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.installation import until

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.settings import Settings
-from backup_pipeline.web import metrics_router
+from backup_pipeline.web.health import metrics_router
 from backup_pipeline_tests.core.entries import good
 from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.servers.ledgers import new_ledger

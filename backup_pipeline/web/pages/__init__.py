@@ -1,0 +1,8 @@
+"""The pages, a router a subject."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+ROUTERS: tuple[APIRouter, ...] = ()
+"""Every page of the console; a new subject is added here, and to `rendering.NAV` where people are to find it."""
