@@ -27,8 +27,8 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_seal_key
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.stores.wrappers import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.operations.vault import OWNER, OWNER_SECRET, STRANGER_SECRET, cipher_of

@@ -12,25 +12,18 @@ import typer
 from rich.text import Text
 
 from backup_pipeline import __version__
-from backup_pipeline.cli.alerts import alerts_app
-from backup_pipeline.cli.backup import backup
+from backup_pipeline.cli.backup import backup, copy
 from backup_pipeline.cli.catalog import catalog_app
-from backup_pipeline.cli.check import check
-from backup_pipeline.cli.copy import copy
-from backup_pipeline.cli.doctor import doctor
-from backup_pipeline.cli.download import download, url
-from backup_pipeline.cli.drill import drill
-from backup_pipeline.cli.hold import delete, hold, release
+from backup_pipeline.cli.download import download, query, url
+from backup_pipeline.cli.health import alerts_app, check, doctor
 from backup_pipeline.cli.key import key_app
-from backup_pipeline.cli.list import audit, list_backups, show
+from backup_pipeline.cli.list import audit, calendar, list_backups, show, stats
 from backup_pipeline.cli.options import forget_settings, json_text
-from backup_pipeline.cli.prune import prune, purge_events
-from backup_pipeline.cli.query import query
 from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
-from backup_pipeline.cli.stats import calendar, stats
+from backup_pipeline.cli.retention import delete, hold, prune, purge_events, release
 from backup_pipeline.cli.up import demo, serve, up
-from backup_pipeline.cli.verify import verify
+from backup_pipeline.cli.verification import drill, verify
 from backup_pipeline.core.errors import BackupError, in_our_words
 from backup_pipeline.core.text import redact
 from backup_pipeline.presentation.terminal import note_console

@@ -22,7 +22,11 @@ from backup_pipeline.embedded.cluster import (
     LOOPBACK,
     SUPERUSER,
     Connection,
+    Dependent,
     Home,
+    Limits,
+    ProcessUser,
+    choose_identity,
     hand_over,
     open_lock,
     open_log,
@@ -32,7 +36,6 @@ from backup_pipeline.embedded.cluster import (
     try_lock,
     write_connection,
 )
-from backup_pipeline.embedded.supervise import Dependent, Limits, ProcessUser, choose_identity
 from backup_pipeline.postgres.programs import Binaries, find_binaries
 
 __all__ = ["Connection", "EmbeddedPostgres", "Enclosure", "running"]

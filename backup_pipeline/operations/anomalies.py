@@ -21,7 +21,7 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.scope import PROGRAM, Scope
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.browse import stored_manifest
-from backup_pipeline.operations.hold import hold_backup
+from backup_pipeline.operations.retention.hold import hold_backup
 
 logger = logging.getLogger(__name__)
 

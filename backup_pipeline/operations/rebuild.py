@@ -39,7 +39,7 @@ from backup_pipeline.core.scope import NOBODY, Actor, Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.attempts import is_dead
 from backup_pipeline.operations.browse import place_of, read_document
-from backup_pipeline.operations.prune.plan import removal_begun
+from backup_pipeline.operations.retention.plan import removal_begun
 
 _READERS = 8
 _UNKNOWN = Hold(NOBODY, "its hold.json is in the store; the ledger that knew who held it, and why, was lost")

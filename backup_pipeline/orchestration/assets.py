@@ -30,8 +30,8 @@ from backup_pipeline.orchestration.keys import (
 )
 from backup_pipeline.orchestration.read import of_table
 from backup_pipeline.presentation.backup import summary_document
+from backup_pipeline.presentation.health import calendar_document, statistics_document
 from backup_pipeline.presentation.markdown import bullets, markdown
-from backup_pipeline.presentation.statistics import calendar_document, statistics_document
 
 
 def placed(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.orchestration.backup import assets_of, full_backup_job, tables_only_job
-from backup_pipeline.orchestration.copy import copying
+from backup_pipeline.orchestration.backup import assets_of, copying, full_backup_job, tables_only_job
 from backup_pipeline.orchestration.due import daily_schedule, overdue_sensor
 from backup_pipeline.orchestration.keys import Automation, full_job
 from backup_pipeline.orchestration.read import resources_of

@@ -19,8 +19,8 @@ from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
-from backup_pipeline.operations.prune import PruneReport, prune_catalog
-from backup_pipeline.operations.prune.plan import prune_requests
+from backup_pipeline.operations.retention import PruneReport, prune_catalog
+from backup_pipeline.operations.retention.plan import prune_requests
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.failures import failure, told_as_failure
 from backup_pipeline.orchestration.internals import (
@@ -43,7 +43,7 @@ from backup_pipeline.orchestration.keys import (
 from backup_pipeline.orchestration.resources import BackupResource, Backups, with_backups
 from backup_pipeline.presentation import joined
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.prune import left_document, plan_document
+from backup_pipeline.presentation.retention import left_document, plan_document
 from backup_pipeline.wiring.addresses import utc_now
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]

@@ -21,8 +21,8 @@ from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.drill import end_drill_run
-from backup_pipeline.operations.prune import prune_alert
 from backup_pipeline.operations.restore.requests import close_abandoned, end_restore_run
+from backup_pipeline.operations.retention import prune_alert
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     DRILL_TAG,

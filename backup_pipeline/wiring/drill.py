@@ -22,9 +22,8 @@ from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.layout import DRILLS
 from backup_pipeline.core.ports import Formats, Store
 from backup_pipeline.embedded import EmbeddedPostgres, Enclosure
-from backup_pipeline.embedded.cluster import Home, open_lock, try_lock
+from backup_pipeline.embedded.cluster import Home, Limits, ProcessUser, choose_identity, open_lock, stranger, try_lock
 from backup_pipeline.embedded.launch import landlock_version
-from backup_pipeline.embedded.supervise import Limits, ProcessUser, choose_identity, stranger
 from backup_pipeline.formats.decoder import FileFingerprints
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.postgres.drill import PostgresScratch, make_owner, own_public_schema

@@ -24,7 +24,7 @@ from urllib.request import urlopen
 
 from backup_pipeline.core.errors import BackupError, LockedError, UsageError
 from backup_pipeline.embedded.cluster import running as running_server
-from backup_pipeline.embedded.supervise import tied
+from backup_pipeline.embedded.cluster import tied
 
 _GUARD = Path(__file__).with_name("process_guard.py")
 _STOPPED_WITHIN_S = 30.0

@@ -30,9 +30,8 @@ from backup_pipeline.formats.keys import (
 )
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores import open_store
-from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3 import Lock, LockMode, S3Settings, ServerSide
-from backup_pipeline.stores.wrappers import RetryingStore
+from backup_pipeline.stores.wrappers import EncryptedStore, RetryingStore, SealedStore, WrittenOutlines
 from backup_pipeline.wiring.addresses import os_user, store_url
 
 

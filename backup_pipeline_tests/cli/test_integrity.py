@@ -16,7 +16,7 @@ from backup_pipeline.formats.keys import Ed25519Keys, parse_seal_key
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.documents import SealedStore
+from backup_pipeline.stores.wrappers import SealedStore
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 from backup_pipeline_tests.operations.conftest import SHOP

@@ -15,7 +15,7 @@ from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_recipients
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.documents import EncryptedStore, WrittenOutlines
+from backup_pipeline.stores.wrappers import EncryptedStore, WrittenOutlines
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Ended, Installation
 from backup_pipeline_tests.operations.conftest import SHOP

@@ -16,7 +16,7 @@ from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.wiring import addresses as clock
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
-from backup_pipeline_tests.cli.test_prune import aged
+from backup_pipeline_tests.cli.test_retention import aged
 
 YEARS = timedelta(days=1000)
 

@@ -23,9 +23,8 @@ from backup_pipeline.formats.keys import (
     parse_seal_key,
 )
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
-from backup_pipeline.stores.wrappers import RetryingStore
+from backup_pipeline.stores.wrappers import EncryptedStore, RetryingStore, SealedStore, WrittenOutlines
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.servers.swift import SwiftServer
 

@@ -17,8 +17,7 @@ import pytest
 
 from backup_pipeline.core.errors import BackupError, LockedError, SettingsError, UsageError
 from backup_pipeline.embedded import EmbeddedPostgres, running
-from backup_pipeline.embedded.cluster import Home, open_log
-from backup_pipeline.embedded.supervise import Dependent, choose_identity
+from backup_pipeline.embedded.cluster import Dependent, Home, choose_identity, open_log
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.servers.parents import HOLD_A_SERVER, parent, says, tell
 from backup_pipeline_tests.servers.postgres import THROWAWAY, temporary_database

@@ -23,8 +23,8 @@ from backup_pipeline.core.verification import Level
 from backup_pipeline.operations import attempts as end_made
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, close_orphans, export_attempt
-from backup_pipeline.operations.prune import prune
-from backup_pipeline.operations.prune.plan import plan_prune, prune_requests
+from backup_pipeline.operations.retention import prune
+from backup_pipeline.operations.retention.plan import plan_prune, prune_requests
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO, attempt_of
 from backup_pipeline.settings import Settings

@@ -15,7 +15,7 @@ from backup_pipeline.core.manifest import sealed
 from backup_pipeline.core.ports import Formats, Store
 from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_public_keys, parse_seal_key
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.stores.documents import SealedStore
+from backup_pipeline.stores.wrappers import SealedStore
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 

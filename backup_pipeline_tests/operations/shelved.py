@@ -16,8 +16,8 @@ from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.retention.prune import PrunePlan
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.prune import PruneReport, prune
-from backup_pipeline.operations.prune.plan import PruneRequest, plan_prune
+from backup_pipeline.operations.retention import PruneReport, prune
+from backup_pipeline.operations.retention.plan import PruneRequest, plan_prune
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup
 from backup_pipeline_tests.core.test_manifest import snapshot, stored

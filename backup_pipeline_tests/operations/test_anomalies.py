@@ -20,7 +20,7 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.operations.anomalies import act_on_anomalies, load_history, unusual
 from backup_pipeline.operations.backup import close_orphans
-from backup_pipeline.operations.hold import hold_backup, release_backup
+from backup_pipeline.operations.retention.hold import hold_backup, release_backup
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.doubles.ports import Quiet
 from backup_pipeline_tests.operations.conftest import SHOP_SQL

@@ -18,8 +18,8 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import find_backup, stored_manifest
-from backup_pipeline.operations.prune.plan import PruneRequest, plan_prune
 from backup_pipeline.operations.rebuild import RebuildRequest, plan_rebuild, rebuild
+from backup_pipeline.operations.retention.plan import PruneRequest, plan_prune
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ports import ports_for_test

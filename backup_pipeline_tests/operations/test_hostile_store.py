@@ -40,8 +40,8 @@ from backup_pipeline.operations.rebuild import RebuildRequest, plan_rebuild
 from backup_pipeline.operations.restore.transfer import plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline.stores.documents import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.stores.wrappers import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore

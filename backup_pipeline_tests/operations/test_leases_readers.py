@@ -19,9 +19,9 @@ from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, Res
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger import this_owner
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup
 from backup_pipeline.operations.leases import readers, reading
-from backup_pipeline.operations.prune import prune
+from backup_pipeline.operations.retention import prune
+from backup_pipeline.operations.retention.hold import DeleteRequest, check_deletable, delete_backup
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, days
 from backup_pipeline_tests.doubles.ledgers import faulty, raising

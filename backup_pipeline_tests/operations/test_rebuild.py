@@ -21,8 +21,8 @@ from backup_pipeline.core.scope import NOBODY as UNKNOWN
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification, depth_of
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import hold_backup
 from backup_pipeline.operations.rebuild import RebuildReport, RebuildRequest, plan_rebuild, rebuild
+from backup_pipeline.operations.retention.hold import hold_backup
 from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore

@@ -16,7 +16,7 @@ from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_identities, parse_recipients
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
-from backup_pipeline.stores.documents import EncryptedStore, WrittenOutlines
+from backup_pipeline.stores.wrappers import EncryptedStore, WrittenOutlines
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.made import Place, verify_ports

@@ -17,7 +17,7 @@ from backup_pipeline.core.scope import DAGSTER, Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
-from backup_pipeline_tests.cli.test_prune import FILES, aged
+from backup_pipeline_tests.cli.test_retention import FILES, aged
 from backup_pipeline_tests.ledger.attempts import outcome
 from backup_pipeline_tests.operations.shelved import BUNDLE, bundle_of, filed, manifest_of
 from backup_pipeline_tests.orchestration.installation import Installation

@@ -11,7 +11,8 @@ from unittest import mock
 
 import pytest
 
-from backup_pipeline.embedded import EmbeddedPostgres, supervise
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.embedded import cluster as supervise
 from backup_pipeline_tests.servers.debian import system_binaries, system_server
 
 LOCALE = "de_DE.UTF-8"

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from backup_pipeline.embedded.supervise import Dependent, choose_identity
+from backup_pipeline.embedded.cluster import Dependent, choose_identity
 from backup_pipeline_tests.alerts.servers import free_port
 
 _PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")

@@ -9,7 +9,7 @@ import pytest
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.formats.keys import new_seal_key
 from backup_pipeline.settings import Settings
-from backup_pipeline.stores.documents import SealedStore
+from backup_pipeline.stores.wrappers import SealedStore
 from backup_pipeline.wiring.stores import check_encryption, open_seal_keys, sealed_store
 from backup_pipeline_tests.doubles.stores import MemoryStore
 

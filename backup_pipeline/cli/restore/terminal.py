@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from rich.text import Text
 
-from backup_pipeline.cli.options import Opened, print_json, print_line
-from backup_pipeline.cli.progress import shown_progress
+from backup_pipeline.cli.options import Opened, print_json, print_line, shown_progress
 from backup_pipeline.cli.restore import RestoreOptions, same_command, undo_command
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Ports, Progress

@@ -22,7 +22,7 @@ from pathlib import Path
 PATIENCE_S = 150
 _READY = (
     "backup_pipeline.cli.app",
-    "backup_pipeline.cli.progress",
+    "backup_pipeline.cli.options",
     "backup_pipeline.orchestration.failures",
     "backup_pipeline.orchestration.launch",
     "backup_pipeline.wiring.ports",

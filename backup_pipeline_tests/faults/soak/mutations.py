@@ -12,7 +12,7 @@ from backup_pipeline.core.ports import Ports, Store, StoredObject
 from backup_pipeline.core.verification import Level, LevelReport
 from backup_pipeline.operations import backup as back_up
 from backup_pipeline.operations import bundle
-from backup_pipeline.operations import prune as remove_backup
+from backup_pipeline.operations import retention as remove_backup
 from backup_pipeline.operations import verify as verify_backup
 from backup_pipeline.operations.attempts import Work
 from backup_pipeline.operations.verify.bytes import StoredBytes

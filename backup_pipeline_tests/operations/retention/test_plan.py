@@ -18,9 +18,9 @@ from backup_pipeline.core.rebuild import GONE_MESSAGE
 from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import DeleteRequest, delete_backup
-from backup_pipeline.operations.prune import prune
-from backup_pipeline.operations.prune.plan import PruneRequest
+from backup_pipeline.operations.retention import prune
+from backup_pipeline.operations.retention.hold import DeleteRequest, delete_backup
+from backup_pipeline.operations.retention.plan import PruneRequest
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.stores import MemoryStore

@@ -11,8 +11,8 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import Growth
 from backup_pipeline.operations.statistics import catalog_statistics
 from backup_pipeline.presentation import text_of
+from backup_pipeline.presentation.health import per_day, statistics_document
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.statistics import per_day, statistics_document
 from backup_pipeline_tests.core.entries import AT
 from backup_pipeline_tests.core.test_statistics import days
 from backup_pipeline_tests.presentation.drawing import in_terminal

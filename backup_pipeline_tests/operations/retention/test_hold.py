@@ -10,7 +10,7 @@ import pytest
 from backup_pipeline.core.errors import NotFoundError, StoreDeniedError, UsageError, VerificationError
 from backup_pipeline.core.ledger import Hold, Status, read_hold, seal_hold
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import hold_backup, release_backup
+from backup_pipeline.operations.retention.hold import hold_backup, release_backup
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.core.retained import NOW, days
 from backup_pipeline_tests.doubles.stores import StoreFault

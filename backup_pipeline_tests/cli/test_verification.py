@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.cli.verify import parse_level
+from backup_pipeline.cli.verification import parse_level
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.verification import Level
 from backup_pipeline.ledger.backups import SqlLedger

@@ -10,9 +10,9 @@ from backup_pipeline.core.ports import StoredObject
 from backup_pipeline.core.retention import Verdict
 from backup_pipeline.core.retention.prune import DayVerdict, Debris, Folder, Left, PrunePlan, Unfinished, Why
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.operations.prune import PruneReport, Removed
+from backup_pipeline.operations.retention import PruneReport, Removed
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.prune import left_document, plan_document, report_document
+from backup_pipeline.presentation.retention import left_document, plan_document, report_document
 from backup_pipeline_tests.core.entries import good
 from backup_pipeline_tests.presentation.drawing import in_terminal
 

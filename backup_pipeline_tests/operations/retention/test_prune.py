@@ -23,8 +23,8 @@ from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, Res
 from backup_pipeline.core.retention.prune import Why
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import DeleteRequest, delete_backup, hold_backup
-from backup_pipeline.operations.prune import prune
+from backup_pipeline.operations.retention import prune
+from backup_pipeline.operations.retention.hold import DeleteRequest, delete_backup, hold_backup
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.ports import NOBODY

@@ -13,7 +13,7 @@ from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import DeleteRequest, check_deletable, delete_backup, left_error
+from backup_pipeline.operations.retention.hold import DeleteRequest, check_deletable, delete_backup, left_error
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW, backup, days
 from backup_pipeline_tests.doubles.stores import StoreFault

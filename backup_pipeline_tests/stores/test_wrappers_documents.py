@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.stores.documents import WrittenOutlines
+from backup_pipeline.stores.wrappers import WrittenOutlines
 
 
 def test_a_document_is_known_by_what_lies_in_the_store(tmp_path: Path) -> None:

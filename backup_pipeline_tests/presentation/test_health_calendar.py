@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from backup_pipeline.core.due import Calendar, Day
+from backup_pipeline.presentation.health import calendar_document
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.statistics import calendar_document
 from backup_pipeline_tests.presentation.drawing import in_terminal
 
 FIRST = date(2026, 11, 20)

@@ -13,8 +13,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres, running
-from backup_pipeline.embedded.cluster import Home
-from backup_pipeline.embedded.supervise import ProcessUser, choose_identity, run_dependent
+from backup_pipeline.embedded.cluster import Home, ProcessUser, choose_identity, run_dependent
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.servers.parents import HOLD_A_SERVER, parent, python, says, tell
 from backup_pipeline_tests.servers.postgres import THROWAWAY
@@ -117,7 +116,7 @@ def test_an_ordinary_user_stays_who_he_is(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.embedded.supervise import choose_identity
+from backup_pipeline.embedded.cluster import choose_identity
 from backup_pipeline.postgres.programs import find_binaries
 with EmbeddedPostgres(Path(sys.argv[1]), options={"fsync": "off"}) as server:
     print(os.geteuid(), choose_identity(find_binaries().tool("postgres")).mode, server.connection.accepts())

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from backup_pipeline.cli.progress import shown_progress
+from backup_pipeline.cli.options import shown_progress
 from backup_pipeline.core.ports import PageWritten, TableFinished, TableStarted, Waiting
 
 EVENTS = (

@@ -11,9 +11,9 @@ from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.retention.prune import Left, Why
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.hold import DeleteRequest, delete_backup, left_error
-from backup_pipeline.operations.prune import prune
-from backup_pipeline.operations.prune.plan import plan_prune
+from backup_pipeline.operations.retention import prune
+from backup_pipeline.operations.retention.hold import DeleteRequest, delete_backup, left_error
+from backup_pipeline.operations.retention.plan import plan_prune
 from backup_pipeline.stores.directory import PlainRemovals
 from backup_pipeline.stores.s3 import Lock, LockMode
 from backup_pipeline.stores.s3.store import S3Store

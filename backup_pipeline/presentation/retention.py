@@ -29,7 +29,8 @@ from backup_pipeline.presentation import (
 )
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.prune import PruneReport
+    from backup_pipeline.operations.retention import PruneReport
+
 
 _COLUMNS = (*texts("", "ID (UTC)", "Type", "Date"), *numbers("Size"), prose("Why"))
 

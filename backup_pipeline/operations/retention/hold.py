@@ -20,8 +20,8 @@ from backup_pipeline.core.retention import objections, successors
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import readers
-from backup_pipeline.operations.prune import Removal, Removed, catalog_lease, remove_backup, remove_copies
-from backup_pipeline.operations.prune.plan import Proofs, PruneRequest, basis_of, folder_of, held_in_store
+from backup_pipeline.operations.retention import Removal, Removed, catalog_lease, remove_backup, remove_copies
+from backup_pipeline.operations.retention.plan import Proofs, PruneRequest, basis_of, folder_of, held_in_store
 
 
 def hold_backup(attempt: Attempt, hold: Hold, ports: Ports) -> None:

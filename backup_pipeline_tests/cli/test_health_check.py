@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.cli.check import nagios_line
+from backup_pipeline.cli.health import nagios_line
 from backup_pipeline.core.copies import Copy, CopyAge, CopyStatus
 from backup_pipeline.core.due import due_row, freshness
 from backup_pipeline.core.errors import StaleError

@@ -32,7 +32,7 @@ from backup_pipeline.core.retention.prune import (
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.leases import HeldLease, claims, leased
-from backup_pipeline.operations.prune.plan import (
+from backup_pipeline.operations.retention.plan import (
     NOT_REMOVED,
     REMOVING,
     Proofs,
