@@ -1,4 +1,4 @@
-"""The home of an embedded PostgreSQL on disk, and its child processes: never root, and never alive longer than this one.
+"""The home of an embedded PostgreSQL on disk, and its child processes: never root, never alive longer than this one.
 
 <home>/server.lock       held by the server and its children for as long as one of them lives
 <home>/cluster/data      the data directory
