@@ -222,3 +222,13 @@ class RealtimeEvent:
     business: str | None
     subject: str
     detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A decision about a backup, for the history of an asset in Dagster: the key as a path, the partition."""
+
+    catalog: str
+    asset: tuple[str, ...]
+    message: str
+    partition: str | None = None

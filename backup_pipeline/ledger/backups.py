@@ -27,6 +27,7 @@ from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger import already_there, check_begins, ensure_database, ledger_engine, ledger_errors, not_there
 from backup_pipeline.ledger.access import become
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
+from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.restores import SqlRestores
@@ -306,6 +307,10 @@ class SqlLedger:
         self.shapes = SqlShapes(self._transaction)
         self.readings = SqlReadings(self._transaction)
         self.tallies = SqlTallies(self._transaction)
+        self.run_requests = SqlRunRequests(self._transaction)
+        self.progress = SqlProgress(self._transaction)
+        self.events = SqlEvents(self._transaction)
+        self.observations = SqlObservations(self._transaction)
 
     def as_person(self, identity: PersonIdentity) -> Self:
         """This ledger, over the same connections, for one person: each transaction has that person's role and no more.

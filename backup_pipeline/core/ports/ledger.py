@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.due import KnownDues, Settlement
     from backup_pipeline.core.leases import Claim, Lease, Reading
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
+    from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.scope import Scope
     from backup_pipeline.core.verification import Verification
@@ -227,6 +228,22 @@ class Ledger(Protocol):
     @property
     def tallies(self) -> Tallies:
         """How many attempts ended how."""
+
+    @property
+    def run_requests(self) -> RunRequests:
+        """The runs that people asked for."""
+
+    @property
+    def progress(self) -> ProgressRows:
+        """How far runs are."""
+
+    @property
+    def events(self) -> Events:
+        """What happened."""
+
+    @property
+    def observations(self) -> Observations:
+        """What Dagster is yet to be told."""
 
     def as_person(self, identity: PersonIdentity) -> Ledger:
         """This ledger for one person: nothing that it reads or writes is more than that person may."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         CodeLocation,
         DaemonState,
         JobOrder,
+        Observation,
         RealtimeEvent,
         RequestChange,
         RequestStatus,
@@ -70,6 +71,9 @@ class RunRequests(Protocol):
     def change(self, request: UUID, change: RequestChange) -> RunRequest:
         """Write `change` into the row, and give it back. A move that is not allowed leaves the row as it is."""
 
+    def take(self, request: UUID, now: datetime, again_after: timedelta) -> bool:
+        """Whether the caller may send it to Dagster: of all who ask at once one, and the next not before a while."""
+
     def claim(self, request: UUID, run_id: str, now: datetime) -> RunRequest | None:
         """Let a run begin for the request: the row, `running`, with this run in it.
 
@@ -112,3 +116,19 @@ class Events(Protocol):
 
     def forget(self, before: datetime) -> int:
         """Remove older ones; how many."""
+
+
+class Observations(Protocol):
+    """What Dagster is yet to be told, in the order in which it happened. Every failure is a LedgerError."""
+
+    def add(self, observation: Observation, now: datetime) -> None:
+        """Note it, to be sent."""
+
+    def claim(self) -> tuple[int, Observation] | None:
+        """The oldest that was not sent, with its number; None when there is none. What failed often is left out."""
+
+    def settle(self, number: int, error: str | None, now: datetime, *, away: bool = False) -> None:
+        """Write down that it was sent, or why not. That Dagster was `away` does not count as a try."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove older ones, sent or given up; how many."""
