@@ -127,6 +127,10 @@ class PreflightRefusedError(RefusedError):
     """A restore would go wrong, or is not confirmed: the target is as it was."""
 
 
+class StalePlanError(PreflightRefusedError):
+    """What would be done is not what somebody saw, or approved, any more."""
+
+
 class ClockError(RefusedError):
     """Clocks differ so much that no date, no age and no due time can be relied on; nothing was touched."""
 

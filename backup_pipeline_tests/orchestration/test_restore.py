@@ -19,7 +19,8 @@ from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, Res
 from backup_pipeline.core.scope import Scope, command_line
 from backup_pipeline.operations import restore
 from backup_pipeline.operations.restore import request_restore, transfer
-from backup_pipeline.operations.restore.requests import RestoreCaller, approve, reject
+from backup_pipeline.operations.restore.decisions import approve, reject
+from backup_pipeline.operations.restore.requests import RestoreCaller
 from backup_pipeline.orchestration.keys import RestoreConfig
 from backup_pipeline.orchestration.retention import PruneConfig
 from backup_pipeline.postgres.target import PostgresTargetSession

@@ -29,7 +29,7 @@ from backup_pipeline.presentation.terminal import draw, result_console
 
 with lazily():
     from backup_pipeline.cli.restore import terminal
-    from backup_pipeline.operations.restore import requests
+    from backup_pipeline.operations.restore import decisions, requests
     from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.presentation import restore as presentation_restore
 
@@ -349,7 +349,7 @@ def approve(
     for it.
     """
     with opened() as installation:
-        row = requests.approve(number, installation.actor, installation.ports, reason=reason)
+        row = decisions.approve(number, installation.actor, installation.ports, reason=reason)
     line = (
         f"Restore request {row.id} is approved by {row.decided_actor}. Now: backup-pipeline restore --request {row.id}"
     )
@@ -371,7 +371,7 @@ def reject(
     Exit codes: 0 rejected; 1 it has begun or ended; 2 no reason; 10 there is no such request.
     """
     with opened() as installation:
-        row = requests.reject(number, installation.actor, installation.ports, reason=reason)
+        row = decisions.reject(number, installation.actor, installation.ports, reason=reason)
     result_console().print(
         f"Restore request {row.id} is rejected by {row.decided_actor}.", markup=False, soft_wrap=True
     )

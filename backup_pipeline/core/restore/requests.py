@@ -9,7 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
-from backup_pipeline.core.errors import LedgerError, LockedError, PreflightRefusedError, RefusedError, UsageError
+from backup_pipeline.core.errors import (
+    LedgerError,
+    LockedError,
+    PreflightRefusedError,
+    RefusedError,
+    StalePlanError,
+    UsageError,
+)
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
 from backup_pipeline.core.restore import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
@@ -113,9 +120,14 @@ class RestoreRow(_OutcomeColumns, _RequestColumns):
 
 @dataclass(frozen=True)
 class RestoreChange(_OutcomeColumns):
-    """What becomes of a request. What is None stays as it is; without a status only an open request may change."""
+    """What becomes of a request. What is None stays as it is; without a status only an open request may change.
+
+    `of_plan` is the digest of the plan that whoever decides has seen: where another one stands in the row by then,
+    nothing changes.
+    """
 
     status: RestoreStatus | None = None
+    of_plan: str | None = None
 
 
 def check_move(number: int, before: RestoreStatus, after: RestoreStatus) -> None:
@@ -127,7 +139,10 @@ def check_move(number: int, before: RestoreStatus, after: RestoreStatus) -> None
 
 
 def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
-    """The row once `change` is written; LedgerError when its status may not move there, or when it has ended."""
+    """The row once `change` is written; LedgerError when its status may not move there, or when it has ended.
+
+    StalePlanError when the change is about another plan than the row's.
+    """
     if change.status is not None:
         check_move(row.id, row.status, change.status)
     elif not MOVES[row.status]:
@@ -136,7 +151,8 @@ def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
     if change.plan is not None and row.status is RestoreStatus.APPROVED:
         message = f"Restore request {row.id} is approved: the plan that was approved stands, and can not change."
         raise LedgerError(message, do="Reject it, and make a new request.")
-    values = {column.name: getattr(change, column.name) for column in fields(change)}
+    check_seen_plan(row, change.of_plan)
+    values = {column.name: getattr(change, column.name) for column in fields(change) if column.name != "of_plan"}
     return replace(row, **{name: value for name, value in values.items() if value is not None})
 
 
@@ -147,32 +163,48 @@ def check_may_begin(row: RestoreRow) -> None:
         raise LedgerError(message, do="Begin it as requested, then move it.")
 
 
-def check_decision(row: RestoreRow, actor: Actor) -> None:
+def check_seen_plan(row: RestoreRow, digest: str | None) -> None:
+    """Raise StalePlanError when somebody decides about the plan `digest`, and the row has another one by now."""
+    if digest is None or digest_of(row) == digest:
+        return
+    message = (
+        f"The plan is stale: restore request {row.id} was looked at with the plan {digest[:12]}, and has the plan "
+        f"{digest_of(row)[:12] or 'of an older version'} now. Nothing was decided."
+    )
+    raise StalePlanError(message, do="Look at the plan that it has now, then decide.")
+
+
+def check_decision(row: RestoreRow, actor: Actor, *, alone: bool = False) -> None:
     """Raise RefusedError when whoever asked for the restore would approve it, UsageError when nobody is named.
 
-    RefusedError too for a request without a plan: there is nothing that the approval would be for.
+    Who is `alone`, because nobody else may approve anything, approves their own requests too. RefusedError as well for
+    a request without a plan: there is nothing that the approval would be for.
     """
     if not _person(actor):
         message = f"Nobody is named who approves restore request {row.id}."
         raise UsageError(message, do="Run it as a user of the operating system that has a name.")
-    if _person(actor) == _person(row.actor):
+    if not alone and _person(actor) == _person(row.actor):
         message = f"Restore request {row.id} was made by {row.actor}, who can not approve it too."
-        do = f"Let another user of the machine do it: `sudo -u NAME backup-pipeline restores approve {row.id}`."
+        do = (
+            "Let another super admin approve it in the console, or another user of the machine: "
+            f"`sudo -u NAME backup-pipeline restores approve {row.id}`."
+        )
         raise RefusedError(message, do=do)
-    if row.status is RestoreStatus.REQUESTED and not _digest(row):
+    if row.status is RestoreStatus.REQUESTED and not digest_of(row):
         message = f"Restore request {row.id} has no plan that could be approved."
         raise RefusedError(message, do="Reject it, and make a new one: `backup-pipeline restore … --ask`.")
 
 
 def check_approved_plan(row: RestoreRow, digest: str) -> None:
-    """Raise PreflightRefusedError when the request was approved, but not for the plan that has this digest."""
-    if row.status is not RestoreStatus.APPROVED or _digest(row) == digest:
+    """Raise StalePlanError when the request was approved, but not for the plan that has this digest."""
+    if row.status is not RestoreStatus.APPROVED or digest_of(row) == digest:
         return
     message = (
-        f"Restore request {row.id} was approved for the plan {_digest(row)[:12] or 'of an older version'}, and what it "
-        f"would do now is another one, {digest[:12]}: the backup or the target is not what it was. Nothing was touched."
+        f"The plan is stale: restore request {row.id} was approved for the plan "
+        f"{digest_of(row)[:12] or 'of an older version'}, and what it would do now is another one, {digest[:12]}: the "
+        "backup or the target is not what it was. Nothing was touched."
     )
-    raise PreflightRefusedError(message, do="Make a new request, look at its plan, and have that one approved.")
+    raise StalePlanError(message, do="Make a new request, look at its plan, and have that one approved.")
 
 
 def check_refusals(plan: RestorePlan) -> None:
@@ -198,7 +230,8 @@ def check_confirmed(plan: RestorePlan, *, do: str = "") -> None:
     raise PreflightRefusedError(message, do=do or f"Look at the plan; then confirm with --confirm {plan.confirm_name}.")
 
 
-def _digest(row: RestoreRow) -> str:
+def digest_of(row: RestoreRow) -> str:
+    """The digest of the plan that stands in the row; empty without one."""
     return str((row.plan or {}).get("digest", ""))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from backup_pipeline.core.errors import (
     BackupError,
@@ -29,7 +29,6 @@ from backup_pipeline.core.restore.requests import (
     RestoreChange,
     RestoreRow,
     RestoreStatus,
-    check_decision,
     check_may_run,
     is_abandoned,
 )
@@ -48,6 +47,18 @@ class Address:
 
     url: str
     database: str
+
+
+class Goal(Protocol):
+    """A database that a restore is to go into: a named one, or one that can be connected to."""
+
+    @property
+    def address(self) -> Address:
+        """Where it is, for people."""
+
+    @property
+    def hide(self) -> Callable[[str], str]:
+        """Takes everything secret of it out of a text."""
 
 
 @dataclass(frozen=True)
@@ -237,10 +248,17 @@ def _death(row: RestoreRow) -> BackupError:
     )
 
 
-def add_request(request: RestoreRequest, target: TargetDatabase, ports: Ports, caller: RestoreCaller) -> RestoreRow:
+def add_request(
+    request: RestoreRequest,
+    target: Goal,
+    ports: Ports,
+    caller: RestoreCaller,
+    plan: Mapping[str, object] | None = None,
+) -> RestoreRow:
     """Add the request's row, before anything but the ledger is connected; `request.backup_id` may be `latest`.
 
-    UsageError or NotFoundError, without a row, when there is no such backup or it has no bundle.
+    With the `plan`, as JSON, where it was made before. UsageError or NotFoundError, without a row, when there is no
+    such backup or it has no bundle.
     """
     attempt = find_sound_backup(request.backup_id, ports.ledger, store=request.store)
     bundle_place(attempt)
@@ -261,6 +279,7 @@ def add_request(request: RestoreRequest, target: TargetDatabase, ports: Ports, c
             store=request.store,
             reason=target.hide(request.reason),
             run_id=caller.run_id,
+            plan=hidden_json(plan, target.hide) if plan is not None else None,
             owner=None if caller.needs_approval else ports.owner,
         )
     )
@@ -294,21 +313,6 @@ def plan_request(row: RestoreRow, target: TargetDatabase, ports: Ports) -> Resto
     return plan
 
 
-def approve(number: int, actor: Actor, ports: Ports, *, reason: str = "") -> RestoreRow:
-    """Approve a request, with the plan that stands in its row, in the name of `actor`.
-
-    RefusedError when it is `actor` who asked for it, or when it has no plan.
-    """
-    row = find_request(number, ports.ledger)
-    check_decision(row, actor)
-    return _decide(row, RestoreStatus.APPROVED, actor, reason, ports)
-
-
-def reject(number: int, actor: Actor, ports: Ports, *, reason: str) -> RestoreRow:
-    """Reject a request that has not begun, approved or not; who asked for it may take it back so."""
-    return _decide(find_request(number, ports.ledger), RestoreStatus.REJECTED, actor, reason, ports)
-
-
 def cancel(row: RestoreRow, why: str, ports: Ports) -> None:
     """End a request that nobody wants any more. Nothing was touched, so nobody is alerted."""
     change = RestoreChange(RestoreStatus.CANCELED, finished_at=ports.clock(), error_message=why)
@@ -325,11 +329,3 @@ def start(row: RestoreRow, ports: Ports, caller: RestoreCaller) -> RestoreRow:
     running = ports.ledger.restores.change(row.id, change)
     audit_restore(running, "started", caller.actor, ports)
     return running
-
-
-def _decide(row: RestoreRow, status: RestoreStatus, actor: Actor, reason: str, ports: Ports) -> RestoreRow:
-    change = RestoreChange(status, decided_actor=actor, decided_at=ports.clock(), decision_reason=reason)
-    decided = ports.ledger.restores.change(row.id, change)
-    plan = (decided.plan or {}).get("digest") if status is RestoreStatus.APPROVED else None
-    audit_restore(decided, status.value, actor, ports, reason=reason, plan=plan)
-    return decided

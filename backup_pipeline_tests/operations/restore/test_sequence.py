@@ -20,7 +20,8 @@ from backup_pipeline.core.restore import Mode, RemarkSeverity, RestoreRemark, Re
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import command_line
 from backup_pipeline.operations.restore import request_restore, restore
-from backup_pipeline.operations.restore.requests import TargetDatabase, approve, plan_request, reject
+from backup_pipeline.operations.restore.decisions import approve, reject
+from backup_pipeline.operations.restore.requests import TargetDatabase, plan_request
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.doubles.ports import NOBODY
 from backup_pipeline_tests.operations.restore.conftest import AT, BY_RAHIM, ID, SECRET, Engine, KeptDoor, Requests

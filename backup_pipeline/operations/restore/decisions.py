@@ -1,0 +1,96 @@
+"""What people decide about a restore: to ask for the plan that they have seen, to approve, reject or take it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backup_pipeline.core.errors import RefusedError, UsageError
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.restore import RestorePlan
+from backup_pipeline.core.restore.requests import (
+    RestoreChange,
+    RestoreRow,
+    RestoreStatus,
+    check_confirmed,
+    check_decision,
+    check_refusals,
+    digest_of,
+)
+from backup_pipeline.core.scope import Actor
+from backup_pipeline.operations.restore.requests import (
+    Goal,
+    RestoreCaller,
+    add_request,
+    audit_restore,
+    cancel,
+    find_request,
+)
+
+
+@dataclass(frozen=True)
+class AskedRestore:
+    """What somebody asks for who has seen a plan: the plan, and the same as it was kept (JSON, with its digest).
+
+    `plan.request.confirm` is what the person typed.
+    """
+
+    plan: RestorePlan
+    kept: Mapping[str, Any]
+
+
+def ask_for_approval(asked: AskedRestore, goal: Goal, ports: Ports, caller: RestoreCaller) -> RestoreRow:
+    """Make a request with the plan that somebody has seen, for another person to approve. Nothing is connected.
+
+    It does what the plan says and nothing else: whoever performs it plans anew, and stops where that differs.
+    PreflightRefusedError for a plan that is refused, or that was not confirmed by the database's name.
+    """
+    check_refusals(asked.plan)
+    check_confirmed(asked.plan, do=f"Type {asked.plan.confirm_name} to ask for it.")
+    if not asked.kept.get("digest"):
+        message = "The plan has no digest: nobody could approve it."
+        raise UsageError(message, do="Make the plan again.")
+    return add_request(asked.plan.request, goal, ports, replace(caller, needs_approval=True), asked.kept)
+
+
+def approve(  # who, what, and what they knew
+    number: int, actor: Actor, ports: Ports, *, reason: str = "", of_plan: str | None = None, alone: bool = False
+) -> RestoreRow:
+    """Approve a request, with the plan that stands in its row, in the name of `actor`.
+
+    `of_plan` is the digest of the plan that `actor` has looked at; StalePlanError when the row has another one by now.
+    `alone`: nobody else may approve anything. RefusedError when it is `actor` who asked for it and somebody else could
+    decide, or when it has no plan.
+    """
+    row = find_request(number, ports.ledger)
+    check_decision(row, actor, alone=alone)
+    seen = of_plan if of_plan is not None else digest_of(row)
+    return _decide(row, RestoreChange(RestoreStatus.APPROVED, of_plan=seen), actor, reason, ports)
+
+
+def reject(number: int, actor: Actor, ports: Ports, *, reason: str) -> RestoreRow:
+    """Reject a request that has not begun, approved or not; who asked for it may take it back so."""
+    row = find_request(number, ports.ledger)
+    return _decide(row, RestoreChange(RestoreStatus.REJECTED), actor, reason, ports)
+
+
+def take_back(number: int, actor: Actor, ports: Ports, *, reason: str = "") -> RestoreRow:
+    """End a request of one's own that nobody has decided about; RefusedError for one of somebody else."""
+    row = find_request(number, ports.ledger)
+    if row.actor != actor:
+        message = f"Restore request {row.id} was made by {row.actor}: only they can take it back."
+        raise RefusedError(message, do="A super admin can reject it.")
+    cancel(row, f"Taken back. {reason}".strip(), ports)
+    return find_request(number, ports.ledger)
+
+
+def _decide(row: RestoreRow, change: RestoreChange, actor: Actor, reason: str, ports: Ports) -> RestoreRow:
+    now = ports.clock()
+    change = replace(change, decided_actor=actor, decided_at=now, decision_reason=reason)
+    decided = ports.ledger.restores.change(row.id, change)
+    approved = change.status is RestoreStatus.APPROVED
+    alone = actor == row.actor if approved else None
+    plan = digest_of(decided) if approved else None
+    audit_restore(decided, str(change.status), actor, ports, reason=reason, plan=plan, by_who_asked=alone)
+    return decided
