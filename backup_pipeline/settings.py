@@ -86,6 +86,19 @@ class Settings(BaseSettings):
     ping_method: Literal["GET", "POST"] = Field(default="GET", description="how those URLs are asked")
     ping_timeout_s: float = Field(default=5, gt=0, allow_inf_nan=False, description="how long one ping may take")
     alert_timeout_s: float = Field(default=15, gt=0, allow_inf_nan=False, description="how long one channel may take")
+    console_url: str | None = Field(
+        default=None, pattern=r"https?://[^/\s]+/?", description="where people find the console, such as a proxy's URL"
+    )
+    console_key: SecretStr | None = Field(
+        default=None, description="seals second factors in the ledger; else console.key in BACKUP_HOME"
+    )
+    oidc_issuer: str | None = Field(default=None, description="the provider of identities that people sign in at")
+    oidc_client_id: str | None = Field(default=None, description="what that provider knows the console as")
+    oidc_client_secret: SecretStr | None = Field(default=None, description="the secret it gave the console")
+    oidc_roles: str = Field(
+        default="", description="groups that are roles, by spaces: backup-admins=super_admin staff=viewer"
+    )
+    oidc_claim: str = Field(default="groups", description="the claim of the identity token that lists those groups")
     metrics_token: SecretStr | None = Field(default=None, description="what /metrics asks for; else only this machine")
     workers: int = Field(
         default_factory=lambda: default_workers(os.cpu_count() or 1),

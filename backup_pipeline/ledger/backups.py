@@ -25,7 +25,7 @@ from backup_pipeline.core.schedule import TOLERATED
 from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger import already_there, check_begins, ensure_database, ledger_engine, ledger_errors, not_there
-from backup_pipeline.ledger.access import become
+from backup_pipeline.ledger.access import SqlAccess, become
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
@@ -298,6 +298,7 @@ class SqlLedger:
         self._open_parts()
 
     def _open_parts(self) -> None:
+        self.access = SqlAccess(self._transaction)
         self.restores = SqlRestores(self._transaction)
         self.dues = SqlDues(self._transaction)
         self.threads = SqlThreads(self._transaction, self._remind_every)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from backup_pipeline.core.errors import RefusedError
-from backup_pipeline.core.scope import Actor, ActorKind
+from backup_pipeline.core.errors import RefusedError, UsageError
+from backup_pipeline.core.scope import Actor, ActorKind, business_folder
 
 
 class Role(StrEnum):
@@ -112,3 +113,95 @@ def check_permission(user: User, permission: Permission) -> None:
     if not user.may(permission):
         message = f"{user.name} ({user.role.in_words}) may not {permission.replace('_', ' ')}."
         raise RefusedError(message, do="Ask a super admin for it: page Users, or `backup-pipeline user set`.")
+
+
+LONGEST_NAME = 100
+
+
+def checked_name(text: str) -> str:
+    """`text` as a user's name, without the spaces around; UsageError when it can be none."""
+    name = " ".join(text.split())
+    if not name or len(name) > LONGEST_NAME or not name.isprintable() or ":" in name:
+        message = (
+            f"{text[:LONGEST_NAME]!r} is no user's name: 1 to {LONGEST_NAME} characters that can be seen, no colon"
+        )
+        raise UsageError(message + ".", do="An e-mail address is a good name.")
+    return name
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """A user to be added; the name is a checked one, the businesses are keys that `Scope` takes."""
+
+    name: str
+    role: Role
+    may_run: bool = False
+    may_download: bool = False
+    businesses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_businesses(self.role, self.businesses)
+
+
+@dataclass(frozen=True)
+class UserChange:
+    """What is to be different of a user; None leaves it as it is."""
+
+    role: Role | None = None
+    may_run: bool | None = None
+    may_download: bool | None = None
+    businesses: tuple[str, ...] | None = None
+    disabled: bool | None = None
+
+
+def changed_user(user: User, change: UserChange, now: datetime) -> User:
+    """`user` as it will be; UsageError when that can not be. A user that is disabled already keeps its time."""
+    role = change.role or user.role
+    kept = user.businesses if role is Role.BUSINESS_ADMIN else ()
+    businesses = kept if change.businesses is None else change.businesses
+    check_businesses(role, businesses)
+    disabled_at = user.disabled_at
+    if change.disabled is not None:
+        disabled_at = (disabled_at or now) if change.disabled else None
+    return replace(
+        user,
+        role=role,
+        may_run=user.may_run if change.may_run is None else change.may_run,
+        may_download=user.may_download if change.may_download is None else change.may_download,
+        businesses=businesses,
+        disabled_at=disabled_at,
+    )
+
+
+def check_businesses(role: Role, businesses: Sequence[str]) -> None:
+    """UsageError unless a business_admin has businesses, and nobody else."""
+    for business in businesses:
+        try:
+            business_folder(business)
+        except ValueError as error:
+            message = f"{error}."
+            raise UsageError(message) from None
+    if role is Role.BUSINESS_ADMIN and not businesses:
+        message = "A business admin needs a business."
+        raise UsageError(message, do="Name at least one.")
+    if role is not Role.BUSINESS_ADMIN and businesses:
+        message = f"Whoever is {role.in_words} sees every business: none can be named."
+        raise UsageError(message, do="Name none.")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a user proves to be somebody with, as the ledger keeps it: nothing that could be used to sign in.
+
+    `password_hash` is Argon2id, `totp_secret` sealed with the console's own key, `recovery_codes` are digests.
+    `totp_at` is since when one-time passwords are asked for (None: set up, but never tried), `totp_step` the newest
+    that was used. `oidc_subject` is who the user is at the provider of identities.
+    """
+
+    password_hash: str | None = None
+    password_at: datetime | None = None
+    totp_secret: str | None = None
+    totp_at: datetime | None = None
+    totp_step: int | None = None
+    recovery_codes: tuple[str, ...] = ()
+    oidc_subject: str | None = None

@@ -24,7 +24,9 @@ INVITATION = timedelta(hours=48)
 """How long an invited user has to choose a password."""
 
 FREE_FAILURES = 3
-"""So many wrong passwords cost nothing: people mistype."""
+"""So many wrong passwords for one account cost nothing: people mistype."""
+FREE_FAILURES_OF_ADDRESS = 12
+"""And so many from one address, where many people may sit."""
 LONGEST_DELAY = timedelta(minutes=15)
 FORGOTTEN_AFTER = timedelta(hours=24)
 """Failures so long ago no longer count."""
@@ -88,15 +90,16 @@ class Failures:
         """Until when no further try is looked at; None when one is."""
         if now >= self.last_at + FORGOTTEN_AFTER:
             return None
-        until = self.last_at + delay(self.failures)
+        free = FREE_FAILURES_OF_ADDRESS if self.key.startswith("address:") else FREE_FAILURES
+        until = self.last_at + delay(self.failures, free)
         return until if now < until else None
 
 
-def delay(failures: int) -> timedelta:
+def delay(failures: int, free: int = FREE_FAILURES) -> timedelta:
     """How long the next try has to wait after so many failures: it doubles, from a second on."""
-    if failures < FREE_FAILURES:
+    if failures < free:
         return timedelta()
-    return min(timedelta(seconds=2 ** min(failures - FREE_FAILURES, 20)), LONGEST_DELAY)
+    return min(timedelta(seconds=2 ** min(failures - free, 20)), LONGEST_DELAY)
 
 
 def account_key(name: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.due import KnownDues, Settlement
     from backup_pipeline.core.leases import Claim, Lease, Reading
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
+    from backup_pipeline.core.ports.access import Access
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.scope import Scope
@@ -244,6 +245,10 @@ class Ledger(Protocol):
     @property
     def observations(self) -> Observations:
         """What Dagster is yet to be told."""
+
+    @property
+    def access(self) -> Access:
+        """Who may sign in: for the console itself, or a person, whom `as_person` names."""
 
     def as_person(self, identity: PersonIdentity) -> Ledger:
         """This ledger for one person: nothing that it reads or writes is more than that person may."""

@@ -1,0 +1,130 @@
+"""The port to who may sign in: users, what they prove to be themselves with, sessions, failures and links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.access import Credentials, NewUser, User, UserChange
+    from backup_pipeline.core.access.sessions import OneTimeLink, Session
+    from backup_pipeline.core.scope import Actor
+
+
+class Users(Protocol):
+    """The users of a ledger, as far as whoever asks may see them. Every failure is a LedgerError."""
+
+    def list(self) -> Sequence[User]:
+        """All, by name."""
+
+    def get(self, number: int) -> User | None:
+        """The user of that number."""
+
+    def named(self, name: str) -> User | None:
+        """The user of that name, without case."""
+
+    def of_subject(self, subject: str) -> User | None:
+        """The user who is `subject` at the provider of identities."""
+
+    def add(self, user: NewUser, actor: Actor, now: datetime) -> User:
+        """Add the user; UsageError when the name is taken."""
+
+    def change(self, number: int, change: UserChange, now: datetime) -> User:
+        """Write the change, and give the user back.
+
+        NotFoundError when there is none; RefusedError when it would leave no super_admin who can sign in: of two that
+        disable each other at once, one is refused.
+        """
+
+    def credentials(self, number: int) -> Credentials:
+        """What the user proves to be somebody with; NotFoundError when there is none."""
+
+    def set_credentials(self, number: int, credentials: Credentials) -> None:
+        """Write all of it, in place of what there was."""
+
+    def use_step(self, number: int, step: int) -> bool:
+        """Note that the one-time password of a step was used; False when it, or a later one, was before."""
+
+    def use_recovery_code(self, number: int, code: str) -> bool:
+        """Take a recovery code, given as its digest, away; False when there is none such."""
+
+    def signed_in(self, number: int, now: datetime) -> None:
+        """Note when the user last signed in."""
+
+
+class Sessions(Protocol):
+    """Who is signed in. Every failure is a LedgerError."""
+
+    def begin(self, session: Session, token: str) -> Session:
+        """Add a session under the digest of its token; with its number."""
+
+    def of_token(self, token: str) -> tuple[Session, User] | None:
+        """The session under that digest and its user, also when it is over."""
+
+    def seen(self, number: int, now: datetime) -> None:
+        """Note that it is used."""
+
+    def renew(self, number: int, token: str, now: datetime, factors: str) -> None:
+        """Note that the password was given again, and keep the session under another token."""
+
+    def list(self, user: int | None = None) -> Sequence[Session]:
+        """Those that were not ended, of one user or all that may be seen, newest first."""
+
+    def end(self, why: str, now: datetime, *, number: int | None = None, user: int | None = None) -> int:
+        """End one session, or all of a user, or that one if it is that user's; how many ended."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove those that were over before; how many."""
+
+
+class Tries(Protocol):
+    """How often in a row it went wrong. Every failure is a LedgerError."""
+
+    def begin(self, keys: Sequence[str], now: datetime) -> datetime | None:
+        """Count a try for each key as failed, before it is looked at; or, where one has to wait, until when.
+
+        Of many at once each sees what the others counted: nobody has more tries by being quick.
+        """
+
+    def succeeded(self, account: str, address: str) -> None:
+        """The try went well: the account has no failures any more, and the address one fewer."""
+
+
+class Links(Protocol):
+    """Links that work once. Every failure is a LedgerError."""
+
+    def add(self, link: OneTimeLink, token: str, actor: Actor) -> OneTimeLink:
+        """Keep a link under the digest of its token; with its number. Those of the same purpose and user end."""
+
+    def of_token(self, token: str) -> OneTimeLink | None:
+        """The link under that digest."""
+
+    def use(self, number: int, now: datetime) -> bool:
+        """Note that it was used; False when it was before, or is too old: of two at once, one gets True."""
+
+
+class Access(Protocol):
+    """Who may sign in, and who has."""
+
+    @property
+    def users(self) -> Users:
+        """The users."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """Who is signed in."""
+
+    @property
+    def tries(self) -> Tries:
+        """How often in a row it went wrong."""
+
+    @property
+    def links(self) -> Links:
+        """Links that work once."""
+
+    def setting(self, key: str) -> object:
+        """A setting of the system, as JSON; None where there is none."""
+
+    def set_setting(self, key: str, value: object, actor: Actor, now: datetime) -> None:
+        """Write a setting of the system."""

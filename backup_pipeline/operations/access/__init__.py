@@ -1,0 +1,206 @@
+"""Signing in and out: who somebody is, found out once, and kept under a token that only that browser has.
+
+Whatever is wrong looks the same and takes the same time: nobody learns here who has an account. A try counts as failed
+before it is looked at (`Tries.begin`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+from backup_pipeline.core.access import Credentials, Role, User
+from backup_pipeline.core.access.sessions import LONGEST, Session, account_key, address_key, digest
+from backup_pipeline.core.errors import LockedError, RefusedError
+from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ports import Clock, Ledger
+from backup_pipeline.core.ports.access import Access
+from backup_pipeline.core.scope import Actor, ActorKind
+from backup_pipeline.operations.access.passwords import hash_password, verify_password
+from backup_pipeline.operations.access.second_factor import is_right_code
+
+SECOND_FACTOR_ROLES = "second_factor_roles"
+"""The setting of the system that lists the roles whose people have to have a second factor."""
+LOCAL_LOGIN = "local_login"
+"""The setting of the system that is false where people sign in at a provider of identities only."""
+
+_STRANGER = Actor(ActorKind.UNKNOWN, "nobody who signed in")
+_MOST_AGENT = 200
+
+
+class Sealer(Protocol):
+    """Keeps a text so that the ledger alone does not give it away."""
+
+    def seal(self, text: str) -> str:
+        """What the ledger keeps."""
+
+    def unseal(self, sealed: str) -> str:
+        """The text; RefusedError when it was sealed with another key."""
+
+
+@dataclass(frozen=True)
+class AccessPorts:
+    """What signing in and the care for users need: the ledger for whoever asks, a clock, a seal, and randomness."""
+
+    ledger: Ledger
+    clock: Clock
+    sealer: Sealer
+    new_token: Callable[[], str] = field(default=lambda: secrets.token_urlsafe(32))
+
+    @property
+    def access(self) -> Access:
+        """Who may sign in."""
+        return self.ledger.access
+
+    def audit(self, actor: Actor, action: str, **detail: object) -> None:
+        """Add an audit row."""
+        self.ledger.audit(AuditEvent(self.clock(), actor, action, detail=detail))
+
+
+class WrongLoginError(RefusedError):
+    """The name, the password or the code is wrong: which, nobody is told."""
+
+
+class TooManyTriesError(LockedError):
+    """So many tries went wrong that the next one has to wait, for `seconds`."""
+
+    def __init__(self, until: datetime, now: datetime) -> None:
+        self.seconds = max(1, round((until - now).total_seconds()))
+        wait = f"{self.seconds} s" if self.seconds < 120 else f"{round(self.seconds / 60)} minutes"
+        super().__init__("Too many tries went wrong.", do=f"Try again in {wait}.")
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """What somebody typed, and from where. `code` is of the second factor, a recovery code included."""
+
+    name: str
+    password: str
+    code: str = ""
+    address: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who signed in, with the token that the browser gets; only its digest is kept."""
+
+    user: User
+    session: Session
+    token: str
+
+
+def sign_in(request: SignIn, ports: AccessPorts) -> SignedIn:
+    """Begin a session. WrongLoginError, or TooManyTriesError where the next try has to wait; both are the same for all.
+
+    RefusedError where people sign in elsewhere.
+    """
+    check_local_login(ports)
+    user = ports.access.users.named(request.name.strip())
+    factors = _prove(user, request, ports)
+    if user is None or factors is None:
+        known = {"account": user.name} if user is not None else {}
+        ports.audit(_STRANGER, "sign_in_failed", **known)
+        message = "The name, the password or the code is wrong."
+        raise WrongLoginError(message)
+    return begin_session(user, factors, request, ports)
+
+
+def check_local_login(ports: AccessPorts) -> None:
+    """RefusedError where people sign in at the provider of identities only."""
+    if ports.access.setting(LOCAL_LOGIN) is False:
+        message = "People sign in at the provider of identities here."
+        raise RefusedError(message, do="Take the button for it; the command line still manages users.")
+
+
+def _prove(user: User | None, request: SignIn, ports: AccessPorts) -> str | None:
+    """By what the user was proven to be it; None when not."""
+    now = ports.clock()
+    account, address = account_key(request.name), address_key(request.address)
+    until = ports.access.tries.begin([account, address], now)
+    if until is not None:
+        raise TooManyTriesError(until, now)
+    known = ports.access.users.credentials(user.number) if user else Credentials()
+    right, anew = verify_password(request.password, known.password_hash)
+    if user is None or user.disabled_at is not None or not right:
+        return None
+    factors = "password"
+    if known.totp_at is not None:
+        if not is_right_code(user, known, request.code, ports):
+            return None
+        factors = "password+totp"
+    ports.access.tries.succeeded(account, address)
+    if anew is not None:
+        ports.access.users.set_credentials(
+            user.number, replace(ports.access.users.credentials(user.number), password_hash=anew)
+        )
+    return factors
+
+
+def begin_session(user: User, factors: str, request: SignIn, ports: AccessPorts) -> SignedIn:
+    """A new session, under a new token, for a user who was proven to be it."""
+    now, token = ports.clock(), ports.new_token()
+    session = Session(
+        number=0,
+        user=user.number,
+        created_at=now,
+        seen_at=now,
+        password_at=now,
+        expires_at=now + LONGEST,
+        address=request.address,
+        agent=request.agent[:_MOST_AGENT],
+        factors=factors,
+    )
+    begun = ports.access.sessions.begin(session, digest(token))
+    ports.access.users.signed_in(user.number, now)
+    ports.audit(user.actor, "sign_in", user=user.name, by=factors, session=begun.number)
+    return SignedIn(user, begun, token)
+
+
+def sign_out(user: User, session: Session, ports: AccessPorts) -> None:
+    """End the session: its token is worth nothing from now on."""
+    ports.access.sessions.end("signed out", ports.clock(), number=session.number)
+    ports.audit(user.actor, "sign_out", session=session.number)
+
+
+def confirm_password(user: User, session: Session, request: SignIn, ports: AccessPorts) -> str:
+    """The password again, for what `FRESH_LOGIN` lists; the session's new token. Errors as of `sign_in`."""
+    factors = _prove(user, replace(request, name=user.name), ports)
+    if factors is None:
+        ports.audit(user.actor, "confirm_failed", session=session.number)
+        message = "The password or the code is wrong."
+        raise WrongLoginError(message)
+    token = ports.new_token()
+    ports.access.sessions.renew(session.number, digest(token), ports.clock(), factors)
+    ports.audit(user.actor, "confirm_password", session=session.number)
+    return token
+
+
+def needs_second_factor(user: User, ports: AccessPorts) -> bool:
+    """Whether the user's role has to have a second factor, and the user has none."""
+    return not user.second_factor and user.role in second_factor_roles(ports)
+
+
+def second_factor_roles(ports: AccessPorts) -> frozenset[Role]:
+    """The roles that have to have a second factor."""
+    listed = ports.access.setting(SECOND_FACTOR_ROLES)
+    return frozenset(Role(name) for name in listed if name in {*Role}) if isinstance(listed, list) else frozenset()
+
+
+__all__ = [
+    "AccessPorts",
+    "SignIn",
+    "SignedIn",
+    "TooManyTriesError",
+    "WrongLoginError",
+    "begin_session",
+    "check_local_login",
+    "confirm_password",
+    "hash_password",
+    "needs_second_factor",
+    "sign_in",
+    "sign_out",
+]

@@ -1,0 +1,112 @@
+"""What signing in needs of this installation: the ledger as the console, and the key that seals second factors."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from backup_pipeline.core.access.sessions import PersonIdentity
+from backup_pipeline.core.errors import RefusedError, SettingsError
+from backup_pipeline.core.ports import Clock, Ledger
+from backup_pipeline.lazy import lazily
+from backup_pipeline.operations.access import AccessPorts
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import LedgerClock
+from backup_pipeline.wiring.folders import make_folder
+
+with lazily():
+    from cryptography import fernet
+
+    from backup_pipeline.wiring import ports as wiring_ports
+
+_KEY_FILE = "console.key"
+
+
+@dataclass(frozen=True)
+class ConsoleSealer:
+    """Seals with BACKUP_CONSOLE_KEY, or with the key in BACKUP_HOME, which is made when it is first needed."""
+
+    settings: Settings
+
+    def seal(self, text: str) -> str:
+        """What the ledger keeps."""
+        return self._fernet().encrypt(text.encode()).decode()
+
+    def unseal(self, sealed: str) -> str:
+        """The text; RefusedError when it was sealed with another key."""
+        try:
+            return self._fernet().decrypt(sealed.encode()).decode()
+        except fernet.InvalidToken as error:
+            message = "The second factor was set up with another key of the console than this one has."
+            raise RefusedError(
+                message,
+                do="Set BACKUP_CONSOLE_KEY as where it was set up, or take the second factor away: "
+                "`backup-pipeline user set NAME --no-second-factor`.",
+            ) from error
+
+    def _fernet(self) -> fernet.Fernet:
+        given = self.settings.console_key
+        secret = given.get_secret_value() if given else _key_of(self.settings.home)
+        return fernet.Fernet(base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()))
+
+
+def _key_of(home: Path) -> str:
+    """The key in a file of BACKUP_HOME, for its owner only; of two that make it at once one is kept."""
+    path = home / _KEY_FILE
+    if not path.is_file():
+        make_folder(home)
+        draft = home / f".{_KEY_FILE}.{secrets.token_hex(4)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    key = path.read_text("utf-8").strip()
+    if not key:
+        message = f"{path} is empty: second factors were sealed with what it held."
+        raise SettingsError(message, do="Put it back from a copy, or remove it and set second factors up again.")
+    return key
+
+
+def access_ports(settings: Settings, ledger: Ledger, clock: Clock) -> AccessPorts:
+    """What an operation on users and sessions needs, over a ledger for whoever asks."""
+    return AccessPorts(ledger, clock, ConsoleSealer(settings))
+
+
+@contextmanager
+def open_access(settings: Settings) -> Iterator[AccessPorts]:
+    """As the console itself, for the command line: whoever has the ledger's URL may do everything."""
+    with wiring_ports.open_current_ledger(settings) as ledger:
+        yield access_ports(settings, ledger.as_person(PersonIdentity()), LedgerClock(ledger))
+
+
+def is_secure_way(settings: Settings, scheme: str, host: str | None) -> bool:
+    """Whether a password may travel so: encrypted, on this machine alone, or as the operator decided.
+
+    `host` is the name under which the browser knows the console.
+    """
+    if scheme == "https" or is_loopback(host):
+        return True
+    return settings.console_url is not None and urlsplit(settings.console_url).hostname == host
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether it is this machine, and nobody else's."""
+    if host is None:
+        return False
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
