@@ -1,7 +1,7 @@
 """Who asks: the cookie is a session, the session is a user, and the user's SQL runs as the user's own role.
 
 A route that shows anything depends on `signed_in`, or on `allowed` or `fresh` with the permission it takes. What
-belongs to a business that the visitor does not see is not there for the visitor: the ledger answers as for an unknown id.
+belongs to a business that the visitor does not see is not there: the ledger answers as for an unknown id.
 """
 
 from __future__ import annotations
@@ -125,10 +125,10 @@ def fresh(permission: Permission) -> Callable[[Request, Visitor], Visitor]:
     if permission not in FRESH_LOGIN:
         message = f"{permission} is not among FRESH_LOGIN"
         raise ValueError(message)
+    may = Depends(allowed(permission))
 
-    def visitor_who_just_confirmed(
-        request: Request, visitor: Annotated[Visitor, Depends(allowed(permission))]
-    ) -> Visitor:
+    # As a default, not in the annotation: as a text it would be looked up where `permission` is not known.
+    def visitor_who_just_confirmed(request: Request, visitor: Visitor = may) -> Visitor:
         if not visitor.session.is_fresh(visitor.ports.clock()):
             raise _led_to(CONFIRM, request)
         return visitor

@@ -18,7 +18,7 @@ from backup_pipeline.core.errors import LockedError, RefusedError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.ports.access import Access
-from backup_pipeline.core.scope import Actor, ActorKind
+from backup_pipeline.core.scope import NOBODY, Actor
 from backup_pipeline.operations.access.passwords import hash_password, verify_password
 from backup_pipeline.operations.access.second_factor import is_right_code
 
@@ -27,7 +27,7 @@ SECOND_FACTOR_ROLES = "second_factor_roles"
 LOCAL_LOGIN = "local_login"
 """The setting of the system that is false where people sign in at a provider of identities only."""
 
-_STRANGER = Actor(ActorKind.UNKNOWN, "nobody who signed in")
+
 _MOST_AGENT = 200
 
 
@@ -103,7 +103,7 @@ def sign_in(request: SignIn, ports: AccessPorts) -> SignedIn:
     factors = _prove(user, request, ports)
     if user is None or factors is None:
         known = {"account": user.name} if user is not None else {}
-        ports.audit(_STRANGER, "sign_in_failed", **known)
+        ports.audit(NOBODY, "sign_in_failed", **known)
         message = "The name, the password or the code is wrong."
         raise WrongLoginError(message)
     return begin_session(user, factors, request, ports)

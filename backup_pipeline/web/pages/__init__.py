@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-ROUTERS: tuple[APIRouter, ...] = ()
+from backup_pipeline.web.pages import login
+
+ROUTERS: tuple[APIRouter, ...] = (login.router,)
 """Every page of the console; a new subject is added here, and to `rendering.NAV` where people are to find it."""

@@ -1,0 +1,154 @@
+"""Signing in and out, and the password again before what can not be undone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import Response
+
+from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.operations.access import (
+    LOCAL_LOGIN,
+    SignIn,
+    TooManyTriesError,
+    WrongLoginError,
+    confirm_password,
+    sign_in,
+    sign_out,
+)
+from backup_pipeline.settings import Settings
+from backup_pipeline.web.people import (
+    Visitor,
+    address_of,
+    console_access,
+    current_session,
+    drop_session,
+    keep_session,
+    signed_in,
+)
+from backup_pipeline.web.rendering import local_path, page, redirect
+from backup_pipeline.wiring.access import is_secure_way
+
+router = APIRouter()
+
+_Text = Annotated[str, Form(max_length=1_000)]
+
+
+@router.get("/login")
+def login_page(request: Request, next: str = "/") -> Response:  # noqa: A002  # the name in the address
+    """The form; whoever has signed in already goes on."""
+    if current_session(request) is not None:
+        return redirect(request, local_path(next))
+    return _login_form(request, next)
+
+
+@router.post("/login")
+def log_in(
+    request: Request,
+    name: _Text = "",
+    password: _Text = "",
+    code: _Text = "",
+    next: _Text = "/",  # noqa: A002
+) -> Response:
+    """A new session under a new token; one that this browser had before is over."""
+    check_way(request)
+    access = console_access(request)
+    try:
+        begun = sign_in(SignIn(name, password, code, address_of(request), agent_of(request)), access)
+    except TooManyTriesError as error:
+        return _login_form(request, next, name, f"{error.what} {error.do}", 429, error.seconds)
+    except WrongLoginError as error:
+        return _login_form(request, next, name, error.what, 401)
+    end_earlier(request)
+    answer = redirect(request, local_path(next))
+    keep_session(request, answer, begun.token)
+    return answer
+
+
+@router.post("/logout")
+def log_out(request: Request) -> Response:
+    """End the session, if there is one."""
+    end_earlier(request)
+    answer = redirect(request, "/login", "You have signed out.")
+    drop_session(request, answer)
+    return answer
+
+
+@router.get("/confirm")
+def confirm_page(
+    request: Request,
+    visitor: Annotated[Visitor, Depends(signed_in)],
+    next: str = "/",  # noqa: A002
+) -> Response:
+    """The form for the password, before what can not be undone."""
+    return _confirm_form(request, visitor, next)
+
+
+@router.post("/confirm")
+def confirm(
+    request: Request,
+    visitor: Annotated[Visitor, Depends(signed_in)],
+    password: _Text = "",
+    code: _Text = "",
+    next: _Text = "/",  # noqa: A002
+) -> Response:
+    """Note that the password was given; the session gets a new token."""
+    typed = SignIn(visitor.user.name, password, code, address_of(request), agent_of(request))
+    try:
+        token = confirm_password(visitor.user, visitor.session, typed, console_access(request))
+    except TooManyTriesError as error:
+        return _confirm_form(request, visitor, next, f"{error.what} {error.do}", 429, error.seconds)
+    except WrongLoginError as error:
+        return _confirm_form(request, visitor, next, error.what, 401)
+    answer = redirect(request, local_path(next))
+    keep_session(request, answer, token)
+    return answer
+
+
+def check_way(request: Request) -> None:
+    """RefusedError where a password would travel readable by others."""
+    settings: Settings = request.app.state.settings
+    if not is_secure_way(settings, request.url.scheme, request.url.hostname):
+        message = "Nobody signs in over plain HTTP from another machine: the password could be read on its way."
+        raise RefusedError(
+            message,
+            do="Come over https, through a proxy that says so (X-Forwarded-Proto), or through a tunnel to this "
+            "machine; whoever runs the server may decide otherwise with BACKUP_CONSOLE_URL.",
+        )
+
+
+def end_earlier(request: Request) -> None:
+    """End the session of this browser, if it has one."""
+    known = current_session(request)
+    if known is not None:
+        session, user = known
+        sign_out(user, session, console_access(request))
+
+
+def agent_of(request: Request) -> str:
+    """What the browser says it is."""
+    return request.headers.get("user-agent", "")
+
+
+def _login_form(
+    request: Request, where: str, name: str = "", problem: str = "", status: int = 200, wait: int = 0
+) -> Response:
+    settings: Settings = request.app.state.settings
+    local = console_access(request).access.setting(LOCAL_LOGIN) is not False
+    values = {"next": local_path(where), "name": name, "problem": problem, "local": local, "oidc": settings.oidc_issuer}
+    return _waiting(page(request, "login.html", status=status, **values), wait)
+
+
+def _confirm_form(
+    request: Request, visitor: Visitor, where: str, problem: str = "", status: int = 200, wait: int = 0
+) -> Response:
+    by_provider = visitor.session.factors == "oidc"
+    values = {"next": local_path(where), "problem": problem, "by_provider": by_provider}
+    return _waiting(page(request, "confirm.html", status=status, **values), wait)
+
+
+def _waiting(answer: Response, seconds: int) -> Response:
+    if seconds:
+        answer.headers["Retry-After"] = str(seconds)
+    return answer
