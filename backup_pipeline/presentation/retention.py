@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from backup_pipeline.core.retention import Verdict
+from backup_pipeline.core.retention import FOREVER, Rule, Verdict
 from backup_pipeline.core.retention.prune import Left, PrunePlan
 from backup_pipeline.presentation import (
     Bytes,
@@ -19,6 +19,7 @@ from backup_pipeline.presentation import (
     Table,
     Tone,
     document,
+    duration,
     item,
     line,
     numbers,
@@ -86,3 +87,34 @@ def _others(plan: PrunePlan) -> Iterator[Item]:
     for copy in plan.copies:
         yield item(f"remove  copy {copy}: its backup is gone")
     yield from (item(Span(remark, Tone.STRONG)) for remark in plan.remarks)
+
+
+_PERIODS = {
+    "keep_hourly": ("hour", "hours"),
+    "keep_daily": ("day", "days"),
+    "keep_weekly": ("week", "weeks"),
+    "keep_monthly": ("month", "months"),
+    "keep_yearly": ("year", "years"),
+}
+
+
+def rule_sentences(rule: Rule) -> Sequence[str]:
+    """What the rule of one type of backup keeps, in sentences; whatever any of them asks for stays."""
+    return list(_rule_sentences(rule))
+
+
+def _rule_sentences(rule: Rule) -> Iterator[str]:
+    if rule.keep_within == FOREVER:
+        yield "Each one is kept for ever."
+    elif rule.keep_within:
+        yield f"Each one is kept for {rule.keep_within}."
+    if rule.keep_last:
+        yield "The newest one is kept." if rule.keep_last == 1 else f"The newest {rule.keep_last} are kept."
+    for name, (one, many) in _PERIODS.items():
+        if count := getattr(rule, name):
+            of = f"the newest {count} {many} that have one" if count > 1 else f"the newest {one} that has one"
+            yield f"The last one of each of {of} is kept." if count > 1 else f"The last one of {of} is kept."
+    if rule.min_keep:
+        yield f"At least {rule.min_keep} always stay, whatever the other rules say."
+    if rule.grace_minutes:
+        yield f"Nothing goes that is younger than {duration(rule.grace.total_seconds())}."

@@ -140,6 +140,10 @@ def expiry(rule: Rule, *, at: datetime, finished: datetime, timezone: str) -> da
 """The kind that has no bundle: its partitions were checked when they were written, so it is as good as verified."""
 
 
+ALONE = "no backup that stays has all of its tables"
+"""Why a backup stays that nothing stands in for."""
+
+
 @dataclass(frozen=True)
 class RetentionBasis:
     """What a plan is made with: rules, the timezone of their calendar, the present, and who needs which backup now.

@@ -18,7 +18,7 @@ from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_p
 from backup_pipeline.core.ledger import Attempt, Status, check_rows, read_hold
 from backup_pipeline.core.ports import Ledger, Ports, Silence, Store
 from backup_pipeline.core.rebuild import GONE_MESSAGE
-from backup_pipeline.core.retention import Retention, RetentionBasis, successors
+from backup_pipeline.core.retention import ALONE, Retention, RetentionBasis, successors
 from backup_pipeline.core.retention.prune import (
     GONE,
     Folder,
@@ -114,7 +114,6 @@ NOT_REMOVED = "not removed"
 """The audit's word for a removal that the store refused: the backup stays whole."""
 COUNTED = re.compile(r"(keep_(last|hourly|daily|weekly|monthly|yearly)|min_keep): ")
 """How a reason begins that counts backups: it is worth what those are worth."""
-_ALONE = "no backup that stays has all of its tables"
 _HELD = "held: its hold.json is in the store, and the ledger does not know why. `hold` it anew, or `release` it"
 
 
@@ -170,7 +169,7 @@ def _proven_plan(
         basis = replace(basis, broken=broken)
         plan = make_plan(request.scope, rows, facts, basis)
         alone = {
-            each.attempt.backup_id: _ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
+            each.attempt.backup_id: ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
         }
         unproven = dict(_unproven(plan, proofs, basis))
         if not unproven and not alone:

@@ -1,0 +1,132 @@
+"""What goes in the days to come, against what a clean-up does once they have come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.ledger import Attempt, Hold
+from backup_pipeline.core.names import Trigger
+from backup_pipeline.core.retention import Retention
+from backup_pipeline.core.retention.forecast import Forecast, forecast_retention, going_now
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.operations.retention.plan import PruneRequest, basis_of
+from backup_pipeline_tests.actors import RAHIM, TESTER
+from backup_pipeline_tests.core.retained import NOW, backup, days
+from backup_pipeline_tests.operations.shelved import Shelved
+
+DAY = timedelta(days=1)
+
+
+def catalog(schedule: str | None = "0 0 * * *", cleanup: str | None = "0 3 * * 0", **automatic: Any) -> Catalog:
+    rules = {"automatic": automatic or {"keep_within": "30 days"}, "schedule": cleanup}
+    return Catalog.model_validate(
+        {
+            "catalog": "shop",
+            "timezone": "Asia/Dhaka",
+            "schedule": schedule,
+            "retention": rules,
+            "tables": {"goods": {}, "sold": {}},
+        }
+    )
+
+
+def shelf(of: Catalog, *rows: Attempt) -> Shelved:
+    made = Shelved(wish=PruneRequest(Scope("shop"), TESTER, of.retention, of.timezone))
+    made.add(*rows, partitions=False)
+    return made
+
+
+def foretold(of: Catalog, made: Shelved, days_ahead: int = 30) -> Forecast:
+    rows = made.ledger.list(scope=Scope("shop"))
+    return forecast_retention(of, Scope("shop"), rows, basis_of(made.wish, made.ports), days=days_ahead)
+
+
+def lived_through(of: Catalog, made: Shelved, forecast: Forecast) -> list[tuple[str, datetime]]:
+    """What really goes: a backup at each midnight in Dhaka, a prune at each clean-up."""
+    midnight = NOW.replace(hour=18, minute=0)
+    due = [midnight + number * DAY for number in range(31)]
+    gone: list[tuple[str, datetime]] = []
+    for at in forecast.cleanups:
+        while of.schedule and due and due[0] <= at:
+            made.add(backup(due.pop(0)), partitions=False)
+        made.now = at
+        plan = made.plan()
+        gone += [(verdict.attempt.backup_id, at) for verdict in plan.removed]
+        assert not made.prune().partial
+    return gone
+
+
+def _tagged(backup_id: str) -> str:
+    """Ids of backups to come differ in their salt alone."""
+    return backup_id.partition("-")[0]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rules"),
+    [
+        ("0 0 * * *", {"keep_within": "30 days"}),
+        ("0 0 * * *", {"keep_last": 5, "min_keep": 2}),
+        ("0 0 * * *", {"keep_daily": 7, "keep_weekly": 4, "keep_monthly": 2}),
+        (None, {"keep_within": "10 days", "min_keep": 20}),
+        (None, {"keep_last": 5, "keep_within": "12 days"}),
+    ],
+)
+def test_what_is_foretold_is_what_goes(schedule: str | None, rules: dict[str, Any]) -> None:
+    of = catalog(schedule, **rules)
+    hold = Hold(RAHIM, "the audit", NOW + 9 * DAY)
+    rows = days(45)
+    made = shelf(of, *(replace(row, hold=hold) if number == 40 else row for number, row in enumerate(rows)))
+    forecast = foretold(of, made)
+    assert len(forecast.cleanups) == 4
+    real = lived_through(of, made, forecast)
+    assert [(_tagged(each.attempt.backup_id), each.at) for each in forecast.departures] == [
+        (_tagged(backup_id), at) for backup_id, at in real
+    ]
+
+
+def test_a_hold_that_ends_lets_its_backup_go_at_the_next_clean_up() -> None:
+    of = catalog(keep_last=2, min_keep=0)
+    rows = days(6)
+    held = replace(rows[-1], hold=Hold(RAHIM, "the audit", NOW + 9 * DAY))
+    forecast = foretold(of, shelf(of, *rows[:-1], held))
+    [departure] = [each for each in forecast.departures if each.attempt.backup_id == held.backup_id]
+    assert departure.at == NOW + 14 * DAY
+    assert departure.reasons == ("keep_last asks for others",)
+
+
+def test_backups_that_are_yet_to_come_go_too_and_are_told_apart() -> None:
+    of = catalog(keep_last=2, min_keep=0)
+    forecast = foretold(of, shelf(of, *days(3)))
+    assert {each.expected for each in forecast.departures} == {True, False}
+    assert all(each.attempt.created_at > NOW for each in forecast.departures if each.expected)
+
+
+def test_if_backups_stop_less_goes() -> None:
+    """No id that goes without backups to come stays with them."""
+    rows = days(45)
+    for rules in ({"keep_within": "30 days"}, {"keep_daily": 9}, {"keep_last": 40, "min_keep": 1}):
+        on, off = catalog(**rules), catalog(None, **rules)
+        more = {each.attempt.backup_id for each in foretold(on, shelf(on, *rows)).departures}
+        less = {each.attempt.backup_id for each in foretold(off, shelf(off, *rows)).departures}
+        assert less <= more
+
+
+def test_without_a_schedule_of_clean_ups_nothing_goes_by_itself_and_what_could_is_known() -> None:
+    of = catalog(cleanup=None)
+    made = shelf(of, *days(45))
+    assert foretold(of, made).departures == ()
+    rows = made.ledger.list(scope=Scope("shop"))
+    now = {each.attempt.backup_id for each in going_now(rows, basis_of(made.wish, made.ports))}
+    assert now == {verdict.attempt.backup_id for verdict in made.plan().removed} != set()
+
+
+def test_manual_backups_stay_for_ever_unless_a_rule_says_otherwise() -> None:
+    of = catalog(keep_last=1, min_keep=0)
+    by_hand = [replace(row, type=Trigger.MANUAL) for row in days(40)]
+    assert [each for each in foretold(of, shelf(of, *by_hand)).departures if not each.expected] == []
+    assert of.retention.manual == Retention().manual
