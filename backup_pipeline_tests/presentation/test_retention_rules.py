@@ -13,7 +13,10 @@ from backup_pipeline.presentation.retention import rule_sentences
 @pytest.mark.parametrize(
     ("rule", "sentences"),
     [
-        ({"keep_within": "30 days"}, ["Each one is kept for 30 days.", "At least 3 always stay, whatever the other rules say."]),
+        (
+            {"keep_within": "30 days"},
+            ["Each one is kept for 30 days.", "At least 3 always stay, whatever the other rules say."],
+        ),
         ({"keep_within": "forever", "min_keep": 0}, ["Each one is kept for ever."]),
         (
             {"keep_last": 1, "keep_daily": 7, "keep_yearly": 1, "min_keep": 0},
@@ -24,7 +27,7 @@ from backup_pipeline.presentation.retention import rule_sentences
             ],
         ),
     ],
-)  # fmt: skip
+)
 def test_each_rule_is_a_sentence(rule: dict[str, Any], sentences: list[str]) -> None:
     assert rule_sentences(Rule(**rule)) == [*sentences, "Nothing goes that is younger than 1 h 0 min."]
 
