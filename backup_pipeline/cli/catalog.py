@@ -18,11 +18,11 @@ from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.catalogs import CatalogReport
+    from backup_pipeline.operations.doctor import CatalogReport
 
 with lazily():
     from backup_pipeline import catalogs as catalog_files
-    from backup_pipeline.operations import catalogs as operations_catalogs
+    from backup_pipeline.operations import doctor as operations_catalogs
     from backup_pipeline.postgres import source as postgres_source
     from backup_pipeline.presentation import health as presentation_health
     from backup_pipeline.wiring import embedded, ports

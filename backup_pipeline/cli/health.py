@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline import presentation as reports
-    from backup_pipeline.operations import alerting, due
+    from backup_pipeline.operations import alerting
     from backup_pipeline.operations import doctor as operations_doctor
+    from backup_pipeline.operations import health as operations_health
     from backup_pipeline.orchestration import instance
     from backup_pipeline.presentation import backup as presentation_backup
-    from backup_pipeline.presentation import health
+    from backup_pipeline.presentation import health as presentation_health
     from backup_pipeline.wiring import addresses, embedded, ports, stores
     from backup_pipeline.wiring import doctor as wiring_doctor
 
@@ -51,7 +52,7 @@ def second_ages(names: Sequence[str]) -> Sequence[CopyAge]:
         return ()
     with opened() as installation:
         second = stores.open_second(installation.settings)
-        return due.second_ages(
+        return operations_health.second_ages(
             ports.watched(installation.settings, names),
             second.url if second else "",
             installation.ledger,
@@ -170,7 +171,7 @@ def check(
         ages = [ages_as_json(copy) for copy in second]
         print_json({"fresh": fresh, "catalogs": states, "second_store": ages, "channels": channels})
     else:
-        draw(health.freshness_document(states, second))
+        draw(presentation_health.freshness_document(states, second))
         if not channels:
             note_console().print(_NOBODY, markup=False, soft_wrap=True)
     _raise_overdue(states)
@@ -186,7 +187,7 @@ def _channels() -> Sequence[str]:
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
     with opened() as installation:
         wanted, declared = ports.watched(installation.settings, names), ports.watched(installation.settings)
-        return due.watch_all(wanted, installation.ports, declared=declared)
+        return operations_health.watch_all(wanted, installation.ports, declared=declared)
 
 
 def _raise_overdue(states: Sequence[Freshness]) -> None:
@@ -233,7 +234,7 @@ def doctor(
     if as_json:
         print_json(lines)
     else:
-        draw(health.doctor_document(lines))
+        draw(presentation_health.doctor_document(lines))
     if problems(lines):
         raise typer.Exit(1)
 
@@ -300,7 +301,7 @@ def list_alerts(
     if as_json:
         print_json([presentation_backup.entry_json(entry) for entry in entries])
         return
-    draw(health.outbox_document(entries) if entries else reports.document(reports.line(nothing)))
+    draw(presentation_health.outbox_document(entries) if entries else reports.document(reports.line(nothing)))
 
 
 def _nothing_waits(installation: Opened) -> str:
@@ -328,7 +329,11 @@ def retry(*, as_json: _JSON = False) -> None:
     if as_json:
         print_json([presentation_backup.entry_json(entry) for entry in tried])
     else:
-        draw(health.outbox_document(tried) if tried else reports.document(reports.line("There is nothing to deliver.")))
+        draw(
+            presentation_health.outbox_document(tried)
+            if tried
+            else reports.document(reports.line("There is nothing to deliver."))
+        )
     if undelivered:
         good = sum(entry.delivered_at is not None for entry in tried)
         kind = PartialError if good else BackupError
@@ -359,7 +364,7 @@ def send_test(*, as_json: _JSON = False) -> None:
     if as_json:
         print_json(deliveries)
     else:
-        draw(health.deliveries_document(deliveries))
+        draw(presentation_health.deliveries_document(deliveries))
     _check_all_took_it(deliveries)
 
 

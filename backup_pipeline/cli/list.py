@@ -37,7 +37,7 @@ with lazily():
     from backup_pipeline import catalogs
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import browse
-    from backup_pipeline.operations import statistics as operations_statistics
+    from backup_pipeline.operations import health as operations_health
     from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.presentation import health as presentation_health
     from backup_pipeline.wiring import ports
@@ -221,19 +221,19 @@ def stats(
 
 def _gathered(installation: Opened, name: str | None, days: int, *, measure: bool) -> Sequence[Statistics]:
     now = installation.clock()
-    rows = operations_statistics.counted_rows(installation.ledger, scope=named_scope(name), now=now, days=days)
+    rows = operations_health.counted_rows(installation.ledger, scope=named_scope(name), now=now, days=days)
     scopes = sorted({row.scope for row in rows if row.status is not Status.EXPECTED}, key=str)
     if name is not None and not scopes:
         message = f"There is no backup of catalog {name}."
         raise NotFoundError(message, do="`backup-pipeline stats` without --catalog shows those that have backups.")
     declared = _declared(installation)
     counted = [
-        operations_statistics.catalog_statistics(rows, scope, declared.get(str(scope)), now=now, days=days)
+        operations_health.catalog_statistics(rows, scope, declared.get(str(scope)), now=now, days=days)
         for scope in scopes
     ]
     return (
         [
-            replace(statistics, stored=operations_statistics.stored_bytes(installation.store(), scope))
+            replace(statistics, stored=operations_health.stored_bytes(installation.store(), scope))
             for statistics, scope in zip(counted, scopes, strict=True)
         ]
         if measure
@@ -247,7 +247,7 @@ def _declared(installation: Opened) -> dict[str, Catalog]:
 
 def _print_metrics() -> None:
     with opened() as installation:
-        text = operations_statistics.prometheus_text(ports.metrics_now(installation.settings, installation.ledger))
+        text = operations_health.prometheus_text(ports.metrics_now(installation.settings, installation.ledger))
     sys.stdout.write(text)
 
 

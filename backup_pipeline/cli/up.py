@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline import web
-    from backup_pipeline.operations import due
+    from backup_pipeline.operations import health
     from backup_pipeline.wiring import embedded, ports, processes
 
 
@@ -135,7 +135,7 @@ def _summary(up: Up, settings: Settings) -> Iterator[str]:
 def _catalogs(settings: Settings) -> Iterator[str]:
     try:
         with ports.open_ledger(settings) as ledger:
-            states = due.look_at_all(ports.watched(settings), ports.ports_over(ledger, settings))
+            states = health.look_at_all(ports.watched(settings), ports.ports_over(ledger, settings))
     except BackupError as error:
         yield f"Backups      not known: {error.what}"
         return

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, DateTime, RowMapping, delete, func, insert, o
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.core.leases import Claim, Lease, Reading
+from backup_pipeline.core.ledger import Claim, Lease, Reading
 from backup_pipeline.core.scope import Scope, parse_actor, parse_scope
 from backup_pipeline.ledger.tables import actor_column, leases, owner_columns, owner_of, storable, utc
 from backup_pipeline.ledger.tables import backup_readings as readings

@@ -21,6 +21,7 @@ from backup_pipeline.core.names import MOST_DOCUMENT, whole
 from backup_pipeline.core.ports import Clock, Formats, Ledger, Progress, Silence, StageStarted, Store
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.browse import (
+    Ranges,
     bundle_place,
     check_bytes,
     check_unpinned,
@@ -28,7 +29,6 @@ from backup_pipeline.operations.browse import (
     opened_backup,
     opened_unread,
 )
-from backup_pipeline.operations.streams import Ranges
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from backup_pipeline.core import leases as rules
+from backup_pipeline.core import ledger as rules
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, CopyStatus
 from backup_pipeline.core.errors import CanceledError, LeaseLostError, LedgerError
-from backup_pipeline.core.leases import Claim, Lease, LeaseStep, Reading, decide, described, held_error, lost_error
-from backup_pipeline.core.ledger import STALE_AFTER, Attempt
+from backup_pipeline.core.ledger import (
+    STALE_AFTER,
+    Attempt,
+    Claim,
+    Lease,
+    LeaseStep,
+    Reading,
+    decide,
+    described,
+    held_error,
+    lost_error,
+)
 from backup_pipeline.core.ports import Leases, Ledger, Ports, Progress, Snapshot, Source, Store, StoredObject
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.core.scope import Actor

@@ -19,7 +19,7 @@ from backup_pipeline.core.schedule import due_times
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import calendar_of
 from backup_pipeline.operations.export import TableResult
-from backup_pipeline.operations.statistics import catalog_statistics, counted_rows
+from backup_pipeline.operations.health import catalog_statistics, counted_rows
 from backup_pipeline.orchestration.keys import (
     Execute,
     PlacedCatalog,

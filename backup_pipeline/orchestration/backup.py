@@ -30,7 +30,6 @@ from backup_pipeline.orchestration.assets import (
     table_specs,
 )
 from backup_pipeline.orchestration.due import refuse_days
-from backup_pipeline.orchestration.failures import WHAT_TO_DO, attempt_of, failure
 from backup_pipeline.orchestration.keys import (
     CARE_TAG,
     CATALOG_TAG,
@@ -47,7 +46,14 @@ from backup_pipeline.orchestration.keys import (
     tables_op,
     with_bundle,
 )
-from backup_pipeline.orchestration.resources import BackupResource, Backups, with_backups
+from backup_pipeline.orchestration.resources import (
+    WHAT_TO_DO,
+    BackupResource,
+    Backups,
+    attempt_of,
+    failure,
+    with_backups,
+)
 from backup_pipeline.orchestration.verification import (
     bundle_check_results,
     bundle_check_specs,

@@ -16,8 +16,7 @@ from backup_pipeline.core.due import start_deadline
 from backup_pipeline.core.errors import BackupError, RefusedError, in_our_words
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.core.schedule import is_due, is_late, local_date, scheduler_lines
-from backup_pipeline.operations.due import Account, account, end_vanished
-from backup_pipeline.orchestration.failures import told_as_failure
+from backup_pipeline.operations.health import Account, account, end_vanished
 from backup_pipeline.orchestration.keys import (
     CATCH_UP_TAG,
     DUE_TAG,
@@ -31,7 +30,7 @@ from backup_pipeline.orchestration.keys import (
     tables_job,
     tables_op,
 )
-from backup_pipeline.orchestration.resources import Backups, with_backups
+from backup_pipeline.orchestration.resources import Backups, told_as_failure, with_backups
 from backup_pipeline.wiring.addresses import utc_now
 
 if TYPE_CHECKING:

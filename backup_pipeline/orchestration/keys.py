@@ -16,8 +16,7 @@ from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import CATCH_UP, DAGSTER, SCHEDULE, Actor
 from backup_pipeline.operations.attempts import Request
-from backup_pipeline.orchestration.failures import told_as_failure
-from backup_pipeline.orchestration.resources import BackupResource
+from backup_pipeline.orchestration.resources import BackupResource, told_as_failure
 
 SCOPE_TAG = "backup_pipeline/scope"
 """`selected`: the bundle holds only the tables of this run; without it, every table of the catalog."""

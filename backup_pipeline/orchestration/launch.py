@@ -17,7 +17,6 @@ from backup_pipeline.core.schedule import is_late
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.orchestration.backup import assets_of, full_backup_job
 from backup_pipeline.orchestration.due import dated_catalog
-from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO
 from backup_pipeline.orchestration.internals import (
     ErrorSource,
     InMemoryJob,
@@ -42,7 +41,7 @@ from backup_pipeline.orchestration.keys import (
     tables_op,
 )
 from backup_pipeline.orchestration.read import resources_of
-from backup_pipeline.orchestration.resources import installed, watcher
+from backup_pipeline.orchestration.resources import EXIT_CODE, WHAT_TO_DO, installed, watcher
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.addresses import utc_now
 from backup_pipeline.wiring.ports import this_owner

@@ -13,8 +13,7 @@ from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.formats import tables
 from backup_pipeline.operations.read import ReadRequest, dates_of, read_partition
-from backup_pipeline.orchestration.failures import WHAT_TO_DO, told_as_failure
-from backup_pipeline.orchestration.resources import BackupResource, resource_key
+from backup_pipeline.orchestration.resources import WHAT_TO_DO, BackupResource, resource_key, told_as_failure
 
 TABLE = "backup_pipeline/table"
 """In an asset's metadata: the table that it is, `catalog/table`, whatever its key was translated to."""

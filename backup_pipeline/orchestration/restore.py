@@ -16,9 +16,8 @@ from backup_pipeline.core.scope import DAGSTER
 from backup_pipeline.operations.restore import Confirmation
 from backup_pipeline.operations.restore import restore as perform_restore
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
-from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.keys import CATALOG_TAG, RESTORE_TAG, RestoreConfig, restore_job_name, restore_op
-from backup_pipeline.orchestration.resources import BackupResource, with_backups
+from backup_pipeline.orchestration.resources import BackupResource, told_as_failure, with_backups
 from backup_pipeline.presentation import Hide
 from backup_pipeline.presentation.markdown import bullets, markdown
 from backup_pipeline.presentation.restore import plan_document

@@ -22,7 +22,6 @@ from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.retention import PruneReport, prune_catalog
 from backup_pipeline.operations.retention.plan import prune_requests
 from backup_pipeline.orchestration.due import care_schedule
-from backup_pipeline.orchestration.failures import failure, told_as_failure
 from backup_pipeline.orchestration.internals import (
     EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
     FAILURE_EVENTS,
@@ -40,7 +39,7 @@ from backup_pipeline.orchestration.keys import (
     prune_job_name,
     prune_op,
 )
-from backup_pipeline.orchestration.resources import BackupResource, Backups, with_backups
+from backup_pipeline.orchestration.resources import BackupResource, Backups, failure, told_as_failure, with_backups
 from backup_pipeline.presentation import joined
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.retention import left_document, plan_document

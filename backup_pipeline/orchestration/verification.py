@@ -23,7 +23,6 @@ from backup_pipeline.operations.drill import DrillRequest, drill_backup
 from backup_pipeline.operations.read import ReadRequest
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_partition
 from backup_pipeline.orchestration.due import care_schedule
-from backup_pipeline.orchestration.failures import told_as_failure
 from backup_pipeline.orchestration.internals import AssetCheckEvaluationTargetMaterializationData
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
@@ -39,7 +38,7 @@ from backup_pipeline.orchestration.keys import (
     verified_op,
     with_bundle,
 )
-from backup_pipeline.orchestration.resources import BackupResource, with_backups
+from backup_pipeline.orchestration.resources import BackupResource, told_as_failure, with_backups
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline.presentation.verification import drill_document, verification_document
 from backup_pipeline.settings import Settings

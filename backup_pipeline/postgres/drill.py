@@ -16,12 +16,12 @@ from backup_pipeline.core.errors import TargetError
 from backup_pipeline.core.ports import Silence
 from backup_pipeline.core.restore import Name, TargetColumn
 from backup_pipeline.core.restore.tables import SequenceState
-from backup_pipeline.postgres import target_facts as target_queries
 from backup_pipeline.postgres.connection import Endpoint, parse_endpoint
 from backup_pipeline.postgres.errors import server_message
+from backup_pipeline.postgres.restore import queries as target_queries
+from backup_pipeline.postgres.restore.queries import Row, TargetConnection, connect_error, oids_of, sequences_of
 from backup_pipeline.postgres.restore.sql import names
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
-from backup_pipeline.postgres.target_facts import Row, TargetConnection, connect_error, oids_of, sequences_of
 
 _OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
 

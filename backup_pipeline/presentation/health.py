@@ -44,7 +44,7 @@ from backup_pipeline.presentation import (
 )
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.catalogs import CatalogReport
+    from backup_pipeline.operations.doctor import CatalogReport
 
 
 _STATES = {

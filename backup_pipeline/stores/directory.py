@@ -15,7 +15,7 @@ from stat import S_ISREG
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError, StoreDeniedError, StoreError
 from backup_pipeline.core.ports import Store, StoredObject
-from backup_pipeline.core.ports.store import Protection
+from backup_pipeline.core.ports.files import Protection
 from backup_pipeline.core.retention.prune import Left, Unfinished, Versions, Why
 from backup_pipeline.stores.files import (
     FILE_MODE,

@@ -20,7 +20,7 @@ from backup_pipeline.core.layout import MANIFEST_NAME, PARTITION_NAME, is_schema
 from backup_pipeline.core.manifest import unsealed
 from backup_pipeline.core.manifest.outline import Outline, PartitionOutline, concealed, hidden
 from backup_pipeline.core.ports import Store, StoredObject
-from backup_pipeline.core.ports.store import Protection
+from backup_pipeline.core.ports.files import Protection
 from backup_pipeline.stores.files import span
 
 T = TypeVar("T")

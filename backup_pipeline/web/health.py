@@ -17,8 +17,7 @@ from backup_pipeline import __version__
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.text import redact
-from backup_pipeline.operations.due import look_at_all, watch_all
-from backup_pipeline.operations.statistics import prometheus_text
+from backup_pipeline.operations.health import look_at_all, prometheus_text, watch_all
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import metrics_now, watched
 

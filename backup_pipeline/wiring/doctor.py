@@ -31,11 +31,10 @@ from backup_pipeline.core.ports import Ledger, Store
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import examine_ledger
-from backup_pipeline.operations.catalogs import check_catalog
-from backup_pipeline.operations.doctor import Trial, channels, escrow, fresh, leases, newest_good, outbox
+from backup_pipeline.operations.doctor import Trial, channels, check_catalog, escrow, fresh, leases, newest_good, outbox
 from backup_pipeline.operations.download import AuditTrail
-from backup_pipeline.operations.due import second_ages
-from backup_pipeline.postgres.doctor import examine_source
+from backup_pipeline.operations.health import second_ages
+from backup_pipeline.postgres.source import examine_source
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores import bucket_of, folder_of
 from backup_pipeline.wiring.addresses import ledger_url, source_url, utc_now, work_dir

@@ -28,8 +28,8 @@ from backup_pipeline.formats.decoder import FileFingerprints
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.postgres.drill import PostgresScratch, make_owner, own_public_schema
 from backup_pipeline.postgres.programs import Binaries, installations
+from backup_pipeline.postgres.restore import PostgresTarget
 from backup_pipeline.postgres.source import PostgresSource
-from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.wiring.addresses import work_dir

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline import catalogs, runs
     from backup_pipeline.formats import decoder, query
-    from backup_pipeline.operations import statistics as stats
+    from backup_pipeline.operations import health
 
 
 @contextmanager
@@ -205,8 +205,8 @@ def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
 def metrics_now(settings: Settings, ledger: Ledger) -> Sequence[Metric]:
     """Every metric; LedgerError when the ledger can not be read. A malformed catalog costs what is said of catalogs."""
     second = open_second(settings)
-    places = stats.Places(store_url(settings), second.url if second else None)
-    return stats.all_metrics(ledger, places, _catalogs(settings), ledger.now())
+    places = health.Places(store_url(settings), second.url if second else None)
+    return health.all_metrics(ledger, places, _catalogs(settings), ledger.now())
 
 
 def _catalogs(settings: Settings) -> Sequence[Catalog]:

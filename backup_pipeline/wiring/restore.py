@@ -16,8 +16,8 @@ from backup_pipeline.core.text import redact
 from backup_pipeline.operations.restore import SafetyRequest, safety_backup
 from backup_pipeline.operations.restore.requests import Address, Safety, TargetDatabase
 from backup_pipeline.postgres.connection import parse_endpoint
+from backup_pipeline.postgres.restore import PostgresTarget, TargetOptions
 from backup_pipeline.postgres.source import PostgresSource
-from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import owner_url

@@ -203,7 +203,7 @@ def test_what_is_no_backup_can_not_be_deleted(run: Run) -> None:
 def test_while_somebody_else_writes_the_catalog_nothing_is_pruned(
     run: Run, rows: list[Attempt], ledger: SqlLedger
 ) -> None:
-    from backup_pipeline.core.leases import LIFE, Claim
+    from backup_pipeline.core.ledger import LIFE, Claim
     from backup_pipeline.ledger import this_owner
 
     lease = ledger.leases.acquire(Claim(Scope("shop"), "some backup", KARIM, this_owner()), LIFE)

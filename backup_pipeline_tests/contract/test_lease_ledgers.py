@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
-from backup_pipeline.core.leases import Claim
-from backup_pipeline.core.ledger import Owner, Status
+from backup_pipeline.core.ledger import Claim, Owner, Status
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.scope import Scope, command_line
 from backup_pipeline_tests.actors import RAHIM

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from backup_pipeline.core.leases import Reading
-from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.ledger import Owner, Reading
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.scope import command_line
 from backup_pipeline_tests.actors import RAHIM

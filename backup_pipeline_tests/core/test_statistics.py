@@ -14,7 +14,7 @@ from backup_pipeline.core.ledger import Attempt, Hold, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import forecast, percentile, robust_slope, statistics_of
-from backup_pipeline.operations.statistics import catalog_statistics
+from backup_pipeline.operations.health import catalog_statistics
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.entries import AT, good
 from backup_pipeline_tests.core.values import catalog

@@ -16,7 +16,7 @@ from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import KnownStates, Standing, ended_as, metrics_of
 from backup_pipeline.core.verification import Level, Verification
-from backup_pipeline.operations.statistics import prometheus_text
+from backup_pipeline.operations.health import prometheus_text
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.core.entries import AT, good
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.ports import Clock, Store, StoredObject
-from backup_pipeline.core.ports.store import Protection
+from backup_pipeline.core.ports.files import Protection
 from backup_pipeline.stores.files import check_key, check_prefix, span, taken
 
 CHUNK = 1 << 20

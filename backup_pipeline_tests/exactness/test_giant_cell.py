@@ -13,8 +13,7 @@ from backup_pipeline.core.ports import Silence
 from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.streams import Ranges
+from backup_pipeline.operations.browse import Ranges, place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.memory import MB, peak

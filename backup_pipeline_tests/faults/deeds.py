@@ -26,7 +26,7 @@ from backup_pipeline.operations.backup import bundle_attempt, close_orphans, exp
 from backup_pipeline.operations.retention import prune
 from backup_pipeline.operations.retention.plan import plan_prune, prune_requests
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
-from backup_pipeline.orchestration.failures import EXIT_CODE, WHAT_TO_DO, attempt_of
+from backup_pipeline.orchestration.resources import EXIT_CODE, WHAT_TO_DO, attempt_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import store as s3
 from backup_pipeline.wiring.ports import open_ledger, open_ports, ports_over

@@ -11,8 +11,7 @@ from psycopg import sql
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.leases import LIFE, Claim
-from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.ledger import LIFE, Claim, Owner
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.actors import RAHIM

@@ -9,8 +9,7 @@ import pytest
 from psycopg import sql
 
 from backup_pipeline.core.errors import LedgerError
-from backup_pipeline.core.leases import LIFE, Reading
-from backup_pipeline.core.ledger import Owner, Status
+from backup_pipeline.core.ledger import LIFE, Owner, Reading, Status
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline_tests.actors import RAHIM

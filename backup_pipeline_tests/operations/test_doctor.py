@@ -14,13 +14,13 @@ from sqlalchemy import make_url
 
 from backup_pipeline.core.doctor import Examination, Line, LineState, judge_source, ok
 from backup_pipeline.core.errors import SourceError, SourceUnavailableError, StoreDeniedError, StoreUnavailableError
-from backup_pipeline.core.leases import Claim
+from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
 from backup_pipeline.operations.download import AuditTrail
-from backup_pipeline.postgres.doctor import examine_source
+from backup_pipeline.postgres.source import examine_source
 from backup_pipeline.stores import bucket_of, folder_of
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.wrappers import RetryingStore

@@ -34,9 +34,8 @@ from backup_pipeline.core.manifest import Manifest
 from backup_pipeline.core.ports import Formats, OpenBundle, Silence, Store
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.files import FileFormats
-from backup_pipeline.operations.browse import place_of
+from backup_pipeline.operations.browse import WINDOW, place_of
 from backup_pipeline.operations.download import AuditTrail, Destination, render_backup
-from backup_pipeline.operations.streams import WINDOW
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault

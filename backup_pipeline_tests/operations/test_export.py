@@ -16,7 +16,7 @@ from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest.entry import NotHeld
 from backup_pipeline.core.restore import Mode, RemarkSeverity
-from backup_pipeline.operations.catalogs import check_catalog
+from backup_pipeline.operations.doctor import check_catalog
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.doctor import checks_of

@@ -26,7 +26,7 @@ from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.browse import Document, OpenBackup
 from backup_pipeline.operations.restore.transfer import Fetching, plan_restore
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
-from backup_pipeline.postgres.target import PostgresTarget
+from backup_pipeline.postgres.restore import PostgresTarget
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.memory import MB, peak

@@ -13,8 +13,7 @@ import pytest
 
 from backup_pipeline.core.alerts import Severity
 from backup_pipeline.core.errors import CanceledError, LeaseHeldError, LeaseLostError, LedgerUnavailableError
-from backup_pipeline.core.leases import LIFE, Claim
-from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.ledger import LIFE, Claim, Owner
 from backup_pipeline.core.ports import Ports, Progress, Snapshot, Source
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import failure_alert

@@ -12,8 +12,7 @@ from datetime import timedelta
 import pytest
 
 from backup_pipeline.core.errors import LedgerUnavailableError, LockedError
-from backup_pipeline.core.leases import Reading
-from backup_pipeline.core.ledger import STALE_AFTER, Owner, Status
+from backup_pipeline.core.ledger import STALE_AFTER, Owner, Reading, Status
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import Scope

@@ -21,7 +21,7 @@ from backup_pipeline.core.ledger import Outcome, Status
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.schedule import last_due
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.operations.due import watch_all
+from backup_pipeline.operations.health import watch_all
 from backup_pipeline.orchestration import due as overdue_module
 from backup_pipeline.orchestration.keys import DUE_TAG
 from backup_pipeline.wiring.ports import ports_over

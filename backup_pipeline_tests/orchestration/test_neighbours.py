@@ -19,7 +19,7 @@ from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_cancellation, tell_of_failure, tell_of_success, tick
-from backup_pipeline_tests.orchestration.test_failures import killed_process
+from backup_pipeline_tests.orchestration.test_resources_failures import killed_process
 
 CLEAN, NOTES = dg.AssetKey(["shop", "clean"]), dg.AssetKey(["shop", "notes"])
 WATCHING = ("backup_failed", "backup_canceled", "backup_checks_failed")

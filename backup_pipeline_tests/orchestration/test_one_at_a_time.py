@@ -12,13 +12,12 @@ from dataclasses import replace
 import psycopg
 
 from backup_pipeline.core.layout import PartitionPlace
-from backup_pipeline.core.leases import Claim, Lease, held_error
-from backup_pipeline.core.ledger import Attempt, Owner, Status
+from backup_pipeline.core.ledger import Attempt, Claim, Lease, Owner, Status, held_error
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.attempts import Request, begin
 from backup_pipeline.operations.export import load_partition
-from backup_pipeline.orchestration.failures import failure
+from backup_pipeline.orchestration.resources import failure
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON

@@ -23,7 +23,7 @@ from backup_pipeline.operations.restore.decisions import approve, reject
 from backup_pipeline.operations.restore.requests import RestoreCaller
 from backup_pipeline.orchestration.keys import RestoreConfig
 from backup_pipeline.orchestration.retention import PruneConfig
-from backup_pipeline.postgres.target import PostgresTargetSession
+from backup_pipeline.postgres.restore import PostgresTargetSession
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline.wiring.restore import named_target, open_restore
 from backup_pipeline_tests.actors import KARIM, RAHIM

@@ -21,9 +21,8 @@ from backup_pipeline.core.errors import (
     TargetUnavailableError,
 )
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.postgres.doctor import examine_source
-from backup_pipeline.postgres.source import PostgresSource
-from backup_pipeline.postgres.target import PostgresTarget
+from backup_pipeline.postgres.restore import PostgresTarget
+from backup_pipeline.postgres.source import PostgresSource, examine_source
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.postgres.reading import plan_for, read_table, run_sql, snapshot_of
 from backup_pipeline_tests.servers.debian import system_binaries

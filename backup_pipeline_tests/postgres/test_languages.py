@@ -20,10 +20,10 @@ from backup_pipeline.core.planning import plan_table
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.errors import query_error
+from backup_pipeline.postgres.restore import PostgresTarget
+from backup_pipeline.postgres.restore.queries import target_error
 from backup_pipeline.postgres.session import BEGIN, join_sql
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
-from backup_pipeline.postgres.target import PostgresTarget
-from backup_pipeline.postgres.target_facts import target_error
 from backup_pipeline_tests.exactness.exporting import public
 from backup_pipeline_tests.servers.german import german_server
 from backup_pipeline_tests.servers.postgres import temporary_database

@@ -16,9 +16,9 @@ from psycopg.rows import dict_row
 
 from backup_pipeline.core.errors import PreflightRefusedError, SourceError
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.postgres.restore import PostgresTarget
 from backup_pipeline.postgres.session import DUMPING, READING, WRITING, startup_options
 from backup_pipeline.postgres.source import PostgresSource
-from backup_pipeline.postgres.target import PostgresTarget
 from backup_pipeline_tests.exactness.exporting import Exporter, catalog_of
 from backup_pipeline_tests.servers.postgres import temporary_database
 

@@ -14,8 +14,7 @@ from backup_pipeline.core.errors import BackupError, SnapshotLostError, SourceUn
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Snapshot
-from backup_pipeline.postgres.doctor import examine_source
-from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline.postgres.source import PostgresSource, examine_source
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import MemoryStore

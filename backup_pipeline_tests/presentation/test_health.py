@@ -12,7 +12,7 @@ from backup_pipeline.core.errors import CatalogError, StaleError
 from backup_pipeline.core.manifest.entry import NotHeld
 from backup_pipeline.core.rebuild import Change, ChangeKind, RebuildPlan
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.operations.catalogs import CatalogReport
+from backup_pipeline.operations.doctor import CatalogReport
 from backup_pipeline.presentation import ReportDocument
 from backup_pipeline.presentation.backup import copies_document, decisions_document
 from backup_pipeline.presentation.health import (

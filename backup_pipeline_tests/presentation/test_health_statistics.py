@@ -9,7 +9,7 @@ import pytest
 
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import Growth
-from backup_pipeline.operations.statistics import catalog_statistics
+from backup_pipeline.operations.health import catalog_statistics
 from backup_pipeline.presentation import text_of
 from backup_pipeline.presentation.health import per_day, statistics_document
 from backup_pipeline.presentation.markdown import markdown

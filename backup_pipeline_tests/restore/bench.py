@@ -19,8 +19,8 @@ from backup_pipeline.core.ports import Ports, Progress, Silence
 from backup_pipeline.core.restore import Mode, RemarkSeverity, RestorePlan, RestoreReport, RestoreRequest
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
 from backup_pipeline.postgres.programs import find_binaries
+from backup_pipeline.postgres.restore import PostgresTarget, TargetOptions
 from backup_pipeline.postgres.source import PostgresSource
-from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.operations.made import Place
 

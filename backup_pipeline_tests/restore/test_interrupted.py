@@ -20,7 +20,7 @@ from backup_pipeline.core.ports import Event, PageWritten, StageStarted, TableFi
 from backup_pipeline.core.restore import Mode
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
-from backup_pipeline.postgres.target import PostgresTarget, PostgresTargetSession
+from backup_pipeline.postgres.restore import PostgresTarget, PostgresTargetSession
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, run
 from backup_pipeline_tests.servers.ledgers import new_ledger

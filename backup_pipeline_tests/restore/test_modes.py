@@ -9,7 +9,7 @@ import pytest
 from backup_pipeline.core.errors import LockedError, PreflightRefusedError
 from backup_pipeline.core.restore import Mode, RestoreReport
 from backup_pipeline.operations.restore.transfer import run_restore
-from backup_pipeline.postgres.target import PostgresTarget
+from backup_pipeline.postgres.restore import PostgresTarget
 from backup_pipeline_tests.restore.bench import SAFETY, Bench, back_up, everything, one, refusals, rows, run
 
 SHOP = """

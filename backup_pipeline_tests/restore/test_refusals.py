@@ -22,7 +22,7 @@ from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.restore.dump import Dump, DumpEntry
 from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.restore.transfer import plan_restore
-from backup_pipeline.postgres.target import PostgresTarget
+from backup_pipeline.postgres.restore import PostgresTarget
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, refusals, rows, run, warnings
 
 SHOP = """

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from backup_pipeline.core.restore import Mode, RemarkSeverity, RestorePlan
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
-from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
+from backup_pipeline.postgres.restore import PostgresTarget, TargetOptions
 from backup_pipeline_tests.restore.bench import back_up, rows, run
 from backup_pipeline_tests.servers.hostile import PLACES, loot, make_hostile, places
 

@@ -21,7 +21,7 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.operations.browse import bundle_place, stored_manifest
 from backup_pipeline.operations.restore import SafetyRequest, safety_backup
 from backup_pipeline.operations.restore.transfer import plan_restore, run_restore
-from backup_pipeline.postgres.target import PostgresTarget, TargetOptions
+from backup_pipeline.postgres.restore import PostgresTarget, TargetOptions
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.restore.bench import Bench, back_up, everything, one, rows, run
 

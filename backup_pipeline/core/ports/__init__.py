@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backup_pipeline.core.alerts import NoPings
 from backup_pipeline.core.ports.database import Page, RestoreTarget, Snapshot, Source, TargetSession
-from backup_pipeline.core.ports.files import Formats, OpenBundle, TableWriter
+from backup_pipeline.core.ports.files import Formats, OpenBundle, Second, Store, StoredObject, TableWriter
 from backup_pipeline.core.ports.ledger import (
     Copies,
     Dues,
@@ -27,7 +27,6 @@ from backup_pipeline.core.ports.ledger import (
     Tallies,
     Threads,
 )
-from backup_pipeline.core.ports.store import Second, Store, StoredObject
 
 if TYPE_CHECKING:
     from backup_pipeline.core.alerts import Alert, Delivery, Signal

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.anomalies import Shape
     from backup_pipeline.core.copies import Copy, CopyStatus
     from backup_pipeline.core.due import KnownDues, Settlement
-    from backup_pipeline.core.leases import Claim, Lease, Reading
-    from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
+    from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Hold, Lease, Outcome, Reading, Status
     from backup_pipeline.core.ports.access import Access
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus

@@ -39,8 +39,15 @@ from backup_pipeline.core.restore.dump import Dump, split_dump
 from backup_pipeline.core.restore.plan import broken_remarks, plan
 from backup_pipeline.core.restore.requests import check_confirmed, check_refusals
 from backup_pipeline.core.restore.tables import TablesBasis, bases, chosen, wanted_names
-from backup_pipeline.operations.browse import OpenBackup, check_unpinned, find_backup, opened_backup
-from backup_pipeline.operations.streams import WINDOW, Ranges, ahead
+from backup_pipeline.operations.browse import (
+    WINDOW,
+    OpenBackup,
+    Ranges,
+    ahead,
+    check_unpinned,
+    find_backup,
+    opened_backup,
+)
 
 _OTHER = "Use another backup; `backup-pipeline verify` says what is damaged."
 _SMALL = 256 << 10

@@ -16,8 +16,7 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, PartialError
 from backup_pipeline.core.layout import backups_prefix
-from backup_pipeline.core.leases import Claim
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Outcome, Status
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Outcome, Status
 from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.retention.prune import (
     DayVerdict,

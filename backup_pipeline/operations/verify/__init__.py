@@ -21,10 +21,9 @@ from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, newly_verified
-from backup_pipeline.operations.browse import bundle_place
+from backup_pipeline.operations.browse import Ranges, bundle_place
 from backup_pipeline.operations.leases import reading
 from backup_pipeline.operations.read import ReadRequest, stored_partition
-from backup_pipeline.operations.streams import Ranges
 from backup_pipeline.operations.verify.bytes import (
     Deadline,
     StoredBytes,

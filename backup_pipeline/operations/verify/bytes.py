@@ -16,8 +16,7 @@ from backup_pipeline.core.names import MOST_DOCUMENT, bounded
 from backup_pipeline.core.names import whole as joined
 from backup_pipeline.core.ports import BytesMoved, Clock, OpenBundle, Ports, StageStarted, Store
 from backup_pipeline.core.verification import Finding, Level, LevelReport, Remark, Sample
-from backup_pipeline.operations.browse import Document
-from backup_pipeline.operations.streams import Ranges
+from backup_pipeline.operations.browse import Document, Ranges
 
 
 @dataclass(frozen=True)

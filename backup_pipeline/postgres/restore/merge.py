@@ -13,11 +13,18 @@ import psycopg
 from backup_pipeline.core.errors import PreflightRefusedError, TargetError
 from backup_pipeline.core.restore import Action, Name, RestorePlan, SequenceRestore, TableRestore, TargetRelation
 from backup_pipeline.core.restore.tables import SequenceLimits, SequenceState, state_after
-from backup_pipeline.postgres import target_facts as target_queries
+from backup_pipeline.postgres.restore import queries as target_queries
 from backup_pipeline.postgres.restore import sql
+from backup_pipeline.postgres.restore.queries import (
+    Row,
+    TargetConnection,
+    oids_of,
+    own_rows,
+    sequences_of,
+    target_error,
+)
 from backup_pipeline.postgres.restore.sql import LockHold, Wanted, take
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
-from backup_pipeline.postgres.target_facts import Row, TargetConnection, oids_of, own_rows, sequences_of, target_error
 
 
 @dataclass(frozen=True)

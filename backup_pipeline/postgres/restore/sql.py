@@ -17,8 +17,8 @@ from backup_pipeline.core.errors import LockedError
 from backup_pipeline.core.plans import type_name
 from backup_pipeline.core.restore import Name, PlainTable, TableRestore
 from backup_pipeline.core.restore.columns import NUMBER, RANDOM
+from backup_pipeline.postgres.restore.queries import Row, TargetConnection, target_error
 from backup_pipeline.postgres.session import identifier, literal, relation_sql
-from backup_pipeline.postgres.target_facts import Row, TargetConnection, target_error
 
 
 def names(columns: Iterable[str], alias: str = "") -> str:

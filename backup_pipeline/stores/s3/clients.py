@@ -24,7 +24,7 @@ from backup_pipeline.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from backup_pipeline.core.ports.store import Protection
+from backup_pipeline.core.ports.files import Protection
 from backup_pipeline.core.text import redact
 from backup_pipeline.stores.s3 import Lock, S3Settings, is_aws
 

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from backup_pipeline.core.errors import BackupError, RefusedError, SettingsError, StoreError
 from backup_pipeline.core.ports import Clock, StoredObject
-from backup_pipeline.core.ports.store import Protection
+from backup_pipeline.core.ports.files import Protection
 from backup_pipeline.stores.files import check_document, check_key, check_prefix, span, taken
 from backup_pipeline.stores.s3 import Lock, S3Settings, ServerSide, check_encrypted
 from backup_pipeline.stores.s3.clients import (

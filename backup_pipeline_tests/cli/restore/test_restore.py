@@ -162,7 +162,7 @@ def test_a_target_that_does_not_answer_is_a_failed_request(run: Run, books: Book
 
 
 def test_a_second_restore_waits_for_no_first(run: Run, empty: Target, books: Books) -> None:
-    from backup_pipeline.postgres.target import LOCK
+    from backup_pipeline.postgres.restore import LOCK
 
     with psycopg.connect(empty.url) as other:
         other.execute("SELECT pg_advisory_lock(%(class)s::int, %(object)s::int)", LOCK)

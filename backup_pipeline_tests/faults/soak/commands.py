@@ -23,7 +23,7 @@ PATIENCE_S = 150
 _READY = (
     "backup_pipeline.cli.app",
     "backup_pipeline.cli.options",
-    "backup_pipeline.orchestration.failures",
+    "backup_pipeline.orchestration.resources",
     "backup_pipeline.orchestration.launch",
     "backup_pipeline.wiring.ports",
     "backup_pipeline.wiring.ports",

@@ -15,8 +15,7 @@ from backup_pipeline.core.errors import (
     StoreDeniedError,
     StoreUnavailableError,
 )
-from backup_pipeline.core.leases import LIFE, Claim
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Status
+from backup_pipeline.core.ledger import LIFE, Attempt, AuditEvent, Claim, Hold, Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Second
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backup_pipeline.core.errors import RefusedError, SettingsError
-from backup_pipeline.core.ports.store import Protection
+from backup_pipeline.core.ports.files import Protection
 from backup_pipeline.stores.s3 import Lock, LockMode
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.servers.moto_fixtures import LockServer

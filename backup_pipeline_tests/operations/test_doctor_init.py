@@ -15,7 +15,7 @@ from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.verification import Level
 from backup_pipeline.demo import create_isp
 from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.catalogs import InitResult, init_catalog
+from backup_pipeline.operations.doctor import InitResult, init_catalog
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.operations.made import Place, verify_ports

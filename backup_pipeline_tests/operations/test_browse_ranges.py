@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_pipeline.core.ports import BytesMoved, Event, Silence
-from backup_pipeline.operations.streams import Ranges
+from backup_pipeline.operations.browse import Ranges
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore
 
 CONTENT = bytes(range(256)) * 2

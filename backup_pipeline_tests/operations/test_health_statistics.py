@@ -18,7 +18,7 @@ from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.operations.statistics import Places, all_metrics, catalog_statistics, counted_rows
+from backup_pipeline.operations.health import Places, all_metrics, catalog_statistics, counted_rows
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.ledger.restores import wish

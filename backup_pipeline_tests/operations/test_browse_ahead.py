@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backup_pipeline.operations.streams import ahead
+from backup_pipeline.operations.browse import ahead
 
 
 def threads() -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.operations.alerting import tell
-from backup_pipeline.operations.due import watch_all
+from backup_pipeline.operations.health import watch_all
 from backup_pipeline_tests.doubles.ledgers import faulty, raising
 from backup_pipeline_tests.operations.test_alerting import ALERT, Town
 

@@ -19,7 +19,7 @@ from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.operations.alerting import tell_success, tell_unreached
 from backup_pipeline.operations.attempts import Request, begin, end_failed
-from backup_pipeline.operations.due import account, end_vanished, look
+from backup_pipeline.operations.health import account, end_vanished, look
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.doubles.ledgers import faulty, raising

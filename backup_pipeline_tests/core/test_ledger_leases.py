@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from backup_pipeline.core.leases import LIFE, Claim, Lease, LeaseStep, decide, held_error, renewal_interval
-from backup_pipeline.core.ledger import Owner
+from backup_pipeline.core.ledger import LIFE, Claim, Lease, LeaseStep, Owner, decide, held_error, renewal_interval
 from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON

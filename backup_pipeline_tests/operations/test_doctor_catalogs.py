@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backup_pipeline.operations.catalogs import check_catalog, compare_catalog
+from backup_pipeline.operations.doctor import check_catalog, compare_catalog
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.core.values import catalog, database, relation
 from backup_pipeline_tests.operations.conftest import SHOP
