@@ -213,7 +213,7 @@ class SheetPlan:
 class TablePlan:
     """How one table is read. Columns left out are in `excluded` with the reason; `notes` go into the manifest.
 
-    `references`, `sequences` and `covers` (see `core.origins`) are not read: they say what belongs to its rows.
+    `references`, `sequences` and `covers` are not read: they say what belongs to its rows.
     """
 
     name: str
@@ -254,7 +254,7 @@ class CatalogPlan:
 
     `tables` can be read; `failed` can not, with the error of each; `excluded` are left out with a reason; `unlisted`
     are in the database but not in the catalog, so nobody has decided about them. `sequences` number no column of the
-    catalog's tables (see `core.origins`).
+    catalog's tables.
     """
 
     tables: Mapping[str, TablePlan]

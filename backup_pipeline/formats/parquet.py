@@ -44,7 +44,7 @@ _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 
 
 def arrow_type(name: str) -> pa.DataType:
-    """The type that `core.arrow_types` calls `name`; ValueError for a name it does not know."""
+    """The type that core's plans call `name`; ValueError for a name it does not know."""
     if match := _DECIMAL.fullmatch(name):
         return pa.decimal128(int(match[1]), int(match[2]))
     if name not in _TYPES:

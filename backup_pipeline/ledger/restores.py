@@ -1,4 +1,4 @@
-"""Between the values of `core.restore_requests` and the rows of `restore_requests`."""
+"""Between the values of `core.restore.requests` and the rows of `restore_requests`."""
 
 from __future__ import annotations
 

@@ -274,8 +274,8 @@ def tell_unreached(ports: Ports) -> None:
 def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
     """Send an alert, and keep in the audit what became of it on each channel; without the ledger, only send.
 
-    Nothing is sent while its thread is known to people (`operations.threads`). What did not reach a channel is tried
-    again later (`operations.outbox`).
+    Nothing is sent while its thread is known to people. What did not reach a channel is tried
+    again later.
     """
     due = is_told(alert, ports)
     if due is None:

@@ -237,7 +237,7 @@ def _look(snapshot: Snapshot, work: Work, note: str) -> SourceView:
 
 
 def find_not_held(catalog: Catalog, database: Database, snapshot: Snapshot) -> tuple[NotHeld, ...]:
-    """The list of `core.not_held`. What can not be counted, a locked table for one, is said without a number.
+    """The list of `core.manifest.entry`. What can not be counted, a locked table for one, is said without a number.
 
     SnapshotLostError when the snapshot is gone.
     """

@@ -84,7 +84,7 @@ class Wire:
 
 
 def wire_of(column: Column, arrow_type: str) -> Wire:
-    """The way of `column` into `arrow_type` (a string of core's `arrow_types`)."""
+    """The way of `column` into `arrow_type` (a name of core's plans)."""
     if match := _DECIMAL.fullmatch(arrow_type):
         target = pa.decimal128(int(match[1]), int(match[2]))
         return Wire("{x}", CopyForm(Storage.NUMERIC, target, frozenset({"numeric"})), _NOT_A_NUMBER)

@@ -65,7 +65,7 @@ class Dues(Protocol):
         """The rows of `catalog` that were created, or due, at `at` or later, newest first."""
 
     def newest_good(self, catalog: str, now: datetime) -> Attempt | None:
-        """The newest good full backup of `catalog` that is not of the future (`core.clocks`)."""
+        """The newest good full backup of `catalog` that is not of the future (`core.schedule`)."""
 
 
 class Leases(Protocol):
