@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = "backup_pipeline"
-MOST_FILES = 270  # the console has brought some: merge before you raise it
+MOST_FILES = 200  # beside the console's: merge before you raise it
+MOST_OF_THE_CONSOLE = 70  # files of the subjects that came with it
+CONSOLE = {"web", "access", "runs"}  # a file is the console's when it, or a folder it is in, is called so
 MOST_IN_A_FOLDER = 25  # files, beside its sub-folders
 MOST_WITH_A_PREFIX = 3  # files `restore_*.py` of one folder; more are a folder `restore/`
 MOST_LINES = 500  # unless the first lines say why
@@ -50,8 +52,13 @@ def modules(root: Path) -> Sequence[Module]:
 
 def broken_limits(package: Sequence[Module]) -> Iterator[str]:
     """A sentence for each limit that is broken, with the place and the numbers."""
-    if len(package) > MOST_FILES:
-        yield f"{len(package)} files; at most {MOST_FILES}. Which subjects stand in more than one place?"
+    consoles = sum(bool(CONSOLE & set(module.path.with_suffix("").parts)) for module in package)
+    for what, count, most in (
+        ("files beside the console's", len(package) - consoles, MOST_FILES),
+        ("files of the console", consoles, MOST_OF_THE_CONSOLE),
+    ):
+        if count > most:
+            yield f"{count} {what}; at most {most}. Which subjects stand in more than one place?"
     yield from _crowded_folders(package)
     yield from _long_files(package)
     yield from _long_functions(package)
