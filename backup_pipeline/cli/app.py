@@ -23,6 +23,7 @@ from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
 from backup_pipeline.cli.retention import delete, hold, prune, purge_events, release
 from backup_pipeline.cli.up import demo, serve, up
+from backup_pipeline.cli.user import user_app
 from backup_pipeline.cli.verification import drill, verify
 from backup_pipeline.core.errors import BackupError, in_our_words
 from backup_pipeline.core.text import redact
@@ -109,6 +110,7 @@ app.add_typer(restores_app)
 app.add_typer(alerts_app)
 app.add_typer(catalog_app)
 app.add_typer(key_app)
+app.add_typer(user_app)
 app.command()(prune)
 app.command()(hold)
 app.command()(release)

@@ -19,9 +19,10 @@ from backup_pipeline.cli.options import (
     named_scope,
     opened,
     print_json,
+    print_line,
 )
 from backup_pipeline.core.due import Calendar
-from backup_pipeline.core.errors import BackupError, NotFoundError
+from backup_pipeline.core.errors import BackupError, NotFoundError, VerificationError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.statistics import Statistics
@@ -29,6 +30,7 @@ from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
+    from backup_pipeline.core.audit import ChainReport
     from backup_pipeline.core.catalog.model import Catalog
     from backup_pipeline.core.manifest import StoredManifest
     from backup_pipeline.core.ports import Ledger
@@ -38,25 +40,39 @@ with lazily():
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import health as operations_health
+    from backup_pipeline.operations.access import audit as audits
     from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.presentation import health as presentation_health
     from backup_pipeline.wiring import ports
 
 
+_VERIFY, _LIST = "verify", "list"
+
+
 def audit(
     backup: Annotated[
-        str | None, typer.Argument(help="A backup id, or `latest`; default: of all.", metavar="[ID]")
+        str | None,
+        typer.Argument(help="`list`, `verify`, a backup id, or `latest`; default: `list`.", metavar="[list|verify|ID]"),
     ] = None,
     *,
     catalog: OfCatalog = None,
     limit: Limit = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: an array of audit rows.")] = False,
+    expect: Annotated[
+        str | None, typer.Option(help="With `verify`: the hash of a row, as you noted it earlier.", metavar="SHA256")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: an array of audit rows; of `verify`, the report.")
+    ] = False,
 ) -> None:
-    """Show the audit, newest first: who did what to which backup, and why.
+    """Show the audit, newest first: who did what to which backup, and why. Or verify that nobody has changed it.
 
     It has every backup that began and how it ended, each download, URL, hold, release, removal, restore, verification,
-    drill, copy, alert, ping, use of a key, prune and rebuild. A row of it is never changed. With an id, also of a
-    backup that the ledger does not have any more.
+    drill, copy, alert, ping, use of a key, prune and rebuild, who signed in, and each change of a user. A row of it is
+    never changed. With an id, also of a backup that the ledger does not have any more.
+
+    Each row has the SHA-256 of what it says and of the row before it. `verify` reads all of them, and names the first
+    row that does not fit. It prints the newest row's hash: keep that elsewhere, and `--expect` it later: so even rows
+    that were cut off at the end are missed.
 
     Examples:
 
@@ -64,16 +80,41 @@ def audit(
 
         backup-pipeline audit latest
 
+        backup-pipeline audit verify
+
         backup-pipeline audit --limit 1000 --json | jq '.[] | select(.action == "key used")'
 
-    Exit codes: 0 shown; 1 the ledger can not be read; 2 wrong request; 10 there is no such backup.
+    Exit codes: 0 shown, or the chain holds; 1 the ledger can not be read; 2 wrong request; 10 there is no such backup;
+    20 the audit is not what was written.
     """
     with opened(catalog) as installation:
-        events = installation.ledger.audits(_wanted(backup, installation.ledger, catalog), limit=limit)
+        if backup == _VERIFY:
+            _print_chain(audits.verify_audit(installation.ledger, expect), as_json=as_json)
+            return
+        wanted = None if backup == _LIST else _wanted(backup, installation.ledger, catalog)
+        events = installation.ledger.audits(wanted, limit=limit)
     if as_json:
         print_json(events)
     else:
         draw(presentation_backup.audit_document(events))
+
+
+def _print_chain(report: ChainReport, *, as_json: bool) -> None:
+    """The report; VerificationError, naming the first row that does not fit."""
+    if as_json:
+        print_json(report)
+    elif report.newest is None:
+        print_line("The audit has no row.")
+    else:
+        number, sha256 = report.newest
+        print_line(f"{report.rows:,} rows. The newest is row {number}, {sha256}")
+    if report.broken is not None:
+        number, at, why = report.broken
+        message = f"Row {number} of the audit, of {at:%Y-%m-%d %H:%M:%S} UTC, does not fit: {why}."
+        raise VerificationError(message, do="Compare with a backup of the ledger, and ask who could write to it.")
+    if report.expected is False:
+        message = "No row of the audit has the hash that is expected: rows were cut off, or it is another ledger's."
+        raise VerificationError(message, do="Compare with a backup of the ledger, and ask who could write to it.")
 
 
 def _wanted(backup: str | None, ledger: Ledger, catalog: str | None) -> str | None:

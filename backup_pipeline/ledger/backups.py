@@ -27,6 +27,7 @@ from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger import already_there, check_begins, ensure_database, ledger_engine, ledger_errors, not_there
 from backup_pipeline.ledger.access import SqlAccess, become
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
+from backup_pipeline.ledger.audit import SqlAuditRows
 from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
 from backup_pipeline.ledger.migrate import upgrade
@@ -299,6 +300,7 @@ class SqlLedger:
 
     def _open_parts(self) -> None:
         self.access = SqlAccess(self._transaction)
+        self.audit_rows = SqlAuditRows(self._transaction)
         self.restores = SqlRestores(self._transaction)
         self.dues = SqlDues(self._transaction)
         self.threads = SqlThreads(self._transaction, self._remind_every)

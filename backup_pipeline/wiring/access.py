@@ -6,8 +6,6 @@ import base64
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,13 +17,10 @@ from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.access import AccessPorts
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.addresses import LedgerClock
 from backup_pipeline.wiring.folders import make_folder
 
 with lazily():
     from cryptography import fernet
-
-    from backup_pipeline.wiring import ports as wiring_ports
 
 _KEY_FILE = "console.key"
 
@@ -85,11 +80,14 @@ def access_ports(settings: Settings, ledger: Ledger, clock: Clock) -> AccessPort
     return AccessPorts(ledger, clock, ConsoleSealer(settings))
 
 
-@contextmanager
-def open_access(settings: Settings) -> Iterator[AccessPorts]:
-    """As the console itself, for the command line: whoever has the ledger's URL may do everything."""
-    with wiring_ports.open_current_ledger(settings) as ledger:
-        yield access_ports(settings, ledger.as_person(PersonIdentity()), LedgerClock(ledger))
+def console_ports(settings: Settings, ledger: Ledger, clock: Clock) -> AccessPorts:
+    """As `access_ports`, as the console itself: whoever has the ledger's URL needs no login."""
+    return access_ports(settings, ledger.as_person(PersonIdentity()), clock)
+
+
+def welcome_url(settings: Settings, token: str, console: str = "http://127.0.0.1:3001") -> str:
+    """The address of a link that works once; `console` is where the console is, unless BACKUP_CONSOLE_URL says so."""
+    return f"{(settings.console_url or console).rstrip('/')}/welcome/{token}"
 
 
 def is_secure_way(settings: Settings, scheme: str, host: str | None) -> bool:

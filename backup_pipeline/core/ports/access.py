@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from backup_pipeline.core.access import Credentials, NewUser, User, UserChange
     from backup_pipeline.core.access.sessions import OneTimeLink, Session
+    from backup_pipeline.core.audit import AuditEntry, AuditFilter
     from backup_pipeline.core.scope import Actor
 
 
@@ -128,3 +129,16 @@ class Access(Protocol):
 
     def set_setting(self, key: str, value: object, actor: Actor, now: datetime) -> None:
         """Write a setting of the system."""
+
+
+class AuditRows(Protocol):
+    """The audit as far as whoever asks may see it. Every failure is a LedgerError."""
+
+    def page(self, wanted: AuditFilter, *, before: int | None = None, limit: int = 50) -> Sequence[AuditEntry]:
+        """Rows, newest first, that are older than the row `before`, at most `limit`."""
+
+    def chain(self) -> Iterator[AuditEntry]:
+        """Every row, the oldest first; they need not fit into memory."""
+
+    def actions(self) -> Sequence[str]:
+        """What the rows are about, each once."""

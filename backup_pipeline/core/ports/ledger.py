@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.copies import Copy, CopyStatus
     from backup_pipeline.core.due import KnownDues, Settlement
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Hold, Lease, Outcome, Reading, Status
-    from backup_pipeline.core.ports.access import Access
+    from backup_pipeline.core.ports.access import Access, AuditRows
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.scope import Scope
@@ -248,6 +248,10 @@ class Ledger(Protocol):
     @property
     def access(self) -> Access:
         """Who may sign in: for the console itself, or a person, whom `as_person` names."""
+
+    @property
+    def audit_rows(self) -> AuditRows:
+        """The audit, row by row, with its chain."""
 
     def as_person(self, identity: PersonIdentity) -> Ledger:
         """This ledger for one person: nothing that it reads or writes is more than that person may."""

@@ -7,7 +7,7 @@ before it is looked at (`Tries.begin`).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
@@ -19,7 +19,7 @@ from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.ports.access import Access
 from backup_pipeline.core.scope import NOBODY, Actor
-from backup_pipeline.operations.access.passwords import hash_password, verify_password
+from backup_pipeline.operations.access.passwords import verify_password
 from backup_pipeline.operations.access.second_factor import is_right_code
 
 SECOND_FACTOR_ROLES = "second_factor_roles"
@@ -111,7 +111,7 @@ def sign_in(request: SignIn, ports: AccessPorts) -> SignedIn:
 
 def check_local_login(ports: AccessPorts) -> None:
     """RefusedError where people sign in at the provider of identities only."""
-    if ports.access.setting(LOCAL_LOGIN) is False:
+    if not allows_local_login(ports):
         message = "People sign in at the provider of identities here."
         raise RefusedError(message, do="Take the button for it; the command line still manages users.")
 
@@ -190,17 +190,24 @@ def second_factor_roles(ports: AccessPorts) -> frozenset[Role]:
     return frozenset(Role(name) for name in listed if name in {*Role}) if isinstance(listed, list) else frozenset()
 
 
-__all__ = [
-    "AccessPorts",
-    "SignIn",
-    "SignedIn",
-    "TooManyTriesError",
-    "WrongLoginError",
-    "begin_session",
-    "check_local_login",
-    "confirm_password",
-    "hash_password",
-    "needs_second_factor",
-    "sign_in",
-    "sign_out",
-]
+def allows_local_login(ports: AccessPorts) -> bool:
+    """Whether people sign in with a name and a password."""
+    return ports.access.setting(LOCAL_LOGIN) is not False
+
+
+def set_policy(
+    ports: AccessPorts,
+    actor: Actor,
+    *,
+    second_factor: Sequence[Role] | None = None,
+    local_login: bool | None = None,
+) -> None:
+    """Say how people have to sign in; None leaves it as it is."""
+    now = ports.clock()
+    if second_factor is not None:
+        roles = sorted({role.value for role in second_factor})
+        ports.access.set_setting(SECOND_FACTOR_ROLES, roles, actor, now)
+        ports.audit(actor, "setting_changed", setting=SECOND_FACTOR_ROLES, value=roles)
+    if local_login is not None:
+        ports.access.set_setting(LOCAL_LOGIN, local_login, actor, now)
+        ports.audit(actor, "setting_changed", setting=LOCAL_LOGIN, value=local_login)

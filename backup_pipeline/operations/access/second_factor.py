@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from backup_pipeline.core.access import Credentials, User
 from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.errors import RefusedError, UsageError
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.lazy import lazily
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def confirm_set_up(user: User, code: str, ports: AccessPorts) -> tuple[str, ...]
     return codes
 
 
-def take_away(user: User, ports: AccessPorts, actor_of: User | None = None) -> None:
+def take_away(user: User, ports: AccessPorts, actor: Actor) -> None:
     """Ask for no code of the user any more; somebody else may do it where the telephone is lost."""
     known = ports.access.users.credentials(user.number)
     bare = replace(known, totp_secret=None, totp_at=None, totp_step=None, recovery_codes=())
     ports.access.users.set_credentials(user.number, bare)
-    ports.audit((actor_of or user).actor, "second_factor_taken_away", user=user.name)
+    ports.audit(actor, "second_factor_taken_away", user=user.name)
 
 
 def is_right_code(user: User, known: Credentials, code: str, ports: AccessPorts) -> bool:

@@ -9,10 +9,10 @@ from fastapi.responses import Response
 
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.operations.access import (
-    LOCAL_LOGIN,
     SignIn,
     TooManyTriesError,
     WrongLoginError,
+    allows_local_login,
     confirm_password,
     sign_in,
     sign_out,
@@ -135,7 +135,7 @@ def _login_form(
     request: Request, where: str, name: str = "", problem: str = "", status: int = 200, wait: int = 0
 ) -> Response:
     settings: Settings = request.app.state.settings
-    local = console_access(request).access.setting(LOCAL_LOGIN) is not False
+    local = allows_local_login(console_access(request))
     values = {"next": local_path(where), "name": name, "problem": problem, "local": local, "oidc": settings.oidc_issuer}
     return _waiting(page(request, "login.html", status=status, **values), wait)
 

@@ -26,7 +26,7 @@ and may become each of the four. It inherits from none of them: whoever logs in 
     run_progress        s             s own             s         s             s                  siud
     realtime_events     s             s own             s         s             s                  sid
     dagster_outbox      i (r)         i                 siu       siu           siu                siud
-    system_settings     -             -                 s         siu           s                  s
+    system_settings     -             -                 s         siu           siu                s
 
 s, i, u, d: select, insert, update, delete. *own*: of one's businesses, or for people, sessions, links and audit one's own
 rows. (r), (d): with the switch for runs, for downloads. (c): to take one's own request back. Rows that say who acts can
@@ -349,7 +349,7 @@ def _let_people_sign_in() -> None:
         _allow("console_sessions", (role,), "UPDATE", mine, columns="ended_at, ended_why")
     _allow("system_settings", (ADMIN, SUPER, CONSOLE, WRITER), "SELECT")
     for command in ("INSERT", "UPDATE"):
-        _allow("system_settings", (SUPER,), command)
+        _allow("system_settings", (SUPER, CONSOLE), command)
 
 
 def _let_people_run() -> None:

@@ -1,0 +1,64 @@
+"""Users and their sessions as people see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from backup_pipeline.core.access import Role, User
+from backup_pipeline.core.access.sessions import Session
+from backup_pipeline.core.verification import age
+from backup_pipeline.presentation import (
+    Minute,
+    Part,
+    ReportDocument,
+    Span,
+    Table,
+    Tone,
+    document,
+    line,
+    prose,
+    texts,
+)
+
+
+def users_document(users: Sequence[User], now: datetime) -> ReportDocument:
+    """Who may sign in, and what each may do."""
+    if not users:
+        return document(
+            line("There is no user yet. `backup-pipeline user add NAME --role super_admin` adds the first.")
+        )
+    columns = (*texts("Name", "Role"), prose("May"), *texts("Second factor", "Last login", "State"))
+    return document(Table(columns, tuple(_user(user, now) for user in users)))
+
+
+def _user(user: User, now: datetime) -> tuple[Part, ...]:
+    state = Span("disabled", Tone.WARNING) if user.disabled_at else Span("enabled", Tone.GOOD)
+    last = age(user.last_login_at, now) if user.last_login_at else Span("never", Tone.QUIET)
+    return user.name, user.role.in_words, rights_in_words(user), "yes" if user.second_factor else "no", last, state
+
+
+def rights_in_words(user: User) -> str:
+    """What a user may do, shorter than the table of permissions: `sees all, runs backups`."""
+    if user.role is Role.BUSINESS_ADMIN:
+        return f"own businesses: {', '.join(user.businesses)}"
+    if user.role is Role.ADMIN:
+        return "all but approving, deleting, users and settings"
+    if user.role is Role.SUPER_ADMIN:
+        return "everything"
+    switches = (("runs backups", user.may_run), ("downloads", user.may_download))
+    return ", ".join(["sees all", *(name for name, on in switches if on)])
+
+
+def sessions_document(sessions: Sequence[Session], now: datetime) -> ReportDocument:
+    """Where somebody is signed in."""
+    alive = [session for session in sessions if session.is_alive(now)]
+    if not alive:
+        return document(line("Nobody is signed in so."))
+    columns = (*texts("Session", "Since", "Used", "From", "By"), prose("Browser"))
+    return document(Table(columns, tuple(_session(session, now) for session in alive)))
+
+
+def _session(session: Session, now: datetime) -> tuple[Part, ...]:
+    number, since, used = str(session.number), Minute(session.created_at), age(session.seen_at, now)
+    return number, since, used, session.address, session.factors, session.agent
