@@ -56,7 +56,7 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class SizeForecast:
     """In `days` from now: how many backups there will be, and their bytes."""
 
     days: int
@@ -87,7 +87,7 @@ class Statistics:
     sizes: Sizes | None
     durations: Durations | None
     tables: Mapping[str, Growth] = field(default_factory=dict)
-    forecast: tuple[Forecast, ...] = ()
+    forecast: tuple[SizeForecast, ...] = ()
     forecast_basis: str = ""
     stored: Mapping[str, int] | None = None
 
@@ -215,7 +215,7 @@ def keep_all(rows: Sequence[Attempt], _: datetime) -> Sequence[Attempt]:
     return rows
 
 
-def forecast(rows: Sequence[Attempt], *, now: datetime, days: int, keep: Keep = keep_all) -> tuple[Forecast, ...]:
+def forecast(rows: Sequence[Attempt], *, now: datetime, days: int, keep: Keep = keep_all) -> tuple[SizeForecast, ...]:
     """What 30, 90 and 365 days ahead bring, when backups go on as in the last `days`; empty without two days of them.
 
     Each kind and type of backup goes on by itself, as often as until now, and grows as it grew.
@@ -228,10 +228,10 @@ def forecast(rows: Sequence[Attempt], *, now: datetime, days: int, keep: Keep = 
     return tuple(_at(there, coming, now, horizon, keep) for horizon in wanted) if coming else ()
 
 
-def _at(there: Sequence[Attempt], coming: Sequence[Attempt], now: datetime, horizon: int, keep: Keep) -> Forecast:
+def _at(there: Sequence[Attempt], coming: Sequence[Attempt], now: datetime, horizon: int, keep: Keep) -> SizeForecast:
     until = now + timedelta(days=horizon)
     left = keep([*there, *(row for row in coming if row.created_at <= until)], until)
-    return Forecast(horizon, len(left), sum(row.file_size_bytes or 0 for row in left))
+    return SizeForecast(horizon, len(left), sum(row.file_size_bytes or 0 for row in left))
 
 
 def _habits(there: Sequence[Attempt], now: datetime, days: int) -> Iterator[list[Attempt]]:
