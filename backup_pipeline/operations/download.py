@@ -120,9 +120,9 @@ class AuditTrail:
     clock: Clock
     actor: Actor
 
-    def note(self, action: str, attempt: Attempt, **detail: object) -> None:
-        """Add a row about `attempt`: `action` at this moment, with `detail` as JSON."""
-        self.ledger.audit(AuditEvent(self.clock(), self.actor, action, attempt.backup_id, detail))
+    def note(self, action: str, backup_id: str, **detail: object) -> None:
+        """Add a row about a backup: `action` at this moment, with `detail` as JSON."""
+        self.ledger.audit(AuditEvent(self.clock(), self.actor, action, backup_id, detail))
 
 
 def download_bundle(attempt: Attempt, to: Destination, *, store: Store, audit: AuditTrail, progress: Progress) -> Path:
@@ -141,7 +141,7 @@ def download_bundle(attempt: Attempt, to: Destination, *, store: Store, audit: A
     progress.tell(StageStarted("download", bundle.bytes))
     with to.appearing(path) as file:
         # The audit comes before the bytes: nobody gets any of which nothing is written down.
-        audit.note("download", attempt, file_name=bundle.name, bytes=bundle.bytes)
+        audit.note("download", attempt.backup_id, file_name=bundle.name, bytes=bundle.bytes)
         for chunk in compared(opened, store, progress):
             file.write(chunk)
     return path
@@ -167,7 +167,7 @@ def bundle_url(
     opened = opened_unread(attempt, store)
     url = store.sign(opened.key, expires=expires, file_name=opened.bundle.name)
     check_bytes(opened, store, progress or Silence())
-    audit.note("url", attempt, expires_at=(audit.clock() + expires).isoformat(timespec="seconds"))
+    audit.note("url", attempt.backup_id, expires_at=(audit.clock() + expires).isoformat(timespec="seconds"))
     return url, opened.bundle
 
 
@@ -199,7 +199,7 @@ def render_backup(
     path = to.path(name)
     with to.appearing(path) as file:
         # The audit comes before the bytes, and names the deed as `download` does: data left the store.
-        audit.note("download", attempt, file_name=name, rendering=str(kind))
+        audit.note("download", attempt.backup_id, file_name=name, rendering=str(kind))
         check_unpinned(opened, store, formats, progress)
         progress.tell(StageStarted("render", size))
         bundle = formats.open_bundle(Ranges(store, opened.key, size, progress).read, size)
@@ -231,7 +231,7 @@ def check_key(attempt: Attempt, store: Store, cipher: Cipher, audit: AuditTrail)
     except DecryptError as error:
         what = f"Backup {attempt.backup_id}"
         raise no_key(what, outline.encryption.recipients, cipher.holders) from error
-    audit.note("key used", attempt, identity=identity, reason="key check")
+    audit.note("key used", attempt.backup_id, identity=identity, reason="key check")
     return KeyCheck(attempt.backup_id, outline.encryption.recipients, identity)
 
 

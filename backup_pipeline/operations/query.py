@@ -13,7 +13,6 @@ from typing import Protocol
 
 from backup_pipeline.core.errors import NotFoundError, UsageError, full_disk_explained
 from backup_pipeline.core.layout import QUERIES
-from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, TableEntry
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.ports import BytesMoved, Clock, Formats, Ports, Progress, StageStarted, Store
@@ -223,8 +222,7 @@ def _note(sql: str, sources: Sequence[QuerySource], audit: AuditTrail) -> None:
     for source in sources:
         tables.setdefault(source.backup_id, []).append(source.entry.name)
     for backup_id, names in tables.items():
-        detail = {"tables": names, "sql": sql[:_MOST_SQL]}
-        audit.ledger.audit(AuditEvent(audit.clock(), audit.actor, "query", backup_id, detail))
+        audit.note("query", backup_id, tables=names, sql=sql[:_MOST_SQL])
 
 
 @contextmanager
