@@ -19,7 +19,13 @@ from pathlib import Path
 PACKAGE = "backup_pipeline"
 MOST_FILES = 200  # beside the console's: merge before you raise it
 MOST_OF_THE_CONSOLE = 70  # files of the subjects that came with it
-CONSOLE = {"web", "access", "runs"}  # a file is the console's when it, or a folder it is in, is called so
+CONSOLE = {
+    "web",
+    "access",
+    "runs",
+    "console",
+    "console_tables",
+}  # a file is the console's when it, or a folder it is in, is called so
 MOST_IN_A_FOLDER = 25  # files, beside its sub-folders
 MOST_WITH_A_PREFIX = 3  # files `restore_*.py` of one folder; more are a folder `restore/`
 MOST_LINES = 500  # unless the first lines say why
