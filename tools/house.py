@@ -25,6 +25,10 @@ CONSOLE = {
     "runs",
     "console",
     "console_tables",
+    "charts",
+    "html",
+    "listing",
+    "overview",
 }  # a file is the console's when it, or a folder it is in, is called so
 MOST_IN_A_FOLDER = 25  # files, beside its sub-folders
 MOST_WITH_A_PREFIX = 3  # files `restore_*.py` of one folder; more are a folder `restore/`

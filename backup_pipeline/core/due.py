@@ -400,6 +400,16 @@ class Calendar:
         return tuple(day for day in Day if day in found)
 
 
+def whole_days(catalog: Catalog, grid: Calendar) -> tuple[tuple[date, Day], ...]:
+    """What became of the catalog on each day: the worst of its tables, those aside that the day knows nothing of."""
+    own = [days for table, days in grid.tables if table in catalog.tables]
+    columns = zip(*own, strict=True) if own else ([Day.NONE] for _ in grid.days)
+    worst = (
+        max((day for day in each if day is not Day.NONE), key=_RANK.__getitem__, default=Day.NONE) for each in columns
+    )
+    return tuple(zip(grid.days, worst, strict=True))
+
+
 def calendar(catalog: Catalog, rows: Sequence[Attempt], now: datetime, *, days: int) -> Calendar:
     """The last `days` days up to today. `rows` are those of the catalog since the first of them.
 
@@ -409,14 +419,16 @@ def calendar(catalog: Catalog, rows: Sequence[Attempt], now: datetime, *, days: 
     shown = tuple(today - timedelta(days=back) for back in reversed(range(days)))
     tables = {*catalog.tables} | {table for row in rows if row.kind == FULL for table in row.table_counts}
     ordered = (*catalog.tables, *sorted(tables - set(catalog.tables)))
-    by_day = {day: [row for row in rows if row.partition_date == day] for day in shown}
-    grid = ((table, tuple(_of(catalog, table, day, by_day[day], rows, now) for day in shown)) for table in ordered)
+    by_day: dict[date, list[Attempt]] = {day: [] for day in shown}
+    for row in rows:
+        by_day.setdefault(row.partition_date, []).append(row)
+    known_since = min((row.created_at for row in rows), default=now)
+    due = {day: [at for at in _due_on(catalog, day) if at >= known_since] for day in shown}
+    grid = ((table, tuple(_of(catalog, table, by_day[day], due[day], now) for day in shown)) for table in ordered)
     return Calendar(catalog.catalog, shown, tuple(grid))
 
 
-def _of(catalog: Catalog, table: str, day: date, own: Sequence[Attempt], rows: Sequence[Attempt], now: datetime) -> Day:
-    known_since = min((row.created_at for row in rows), default=now)
-    due = [at for at in _due_on(catalog, day) if at >= known_since]
+def _of(catalog: Catalog, table: str, own: Sequence[Attempt], due: Sequence[datetime], now: datetime) -> Day:
     found = [verdict for row in own if (verdict := _of_row(catalog, table, row, due)) is not None]
     best = min(found, key=_RANK.__getitem__, default=None)
     return best if best is not None else _without(catalog, table, own, due, now)

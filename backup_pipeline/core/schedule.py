@@ -266,3 +266,42 @@ def in_words(span: timedelta) -> str:
         if count := span // unit:
             return f"{count:,} {name}{'s' if count > 1 else ''}"
     return f"{span.total_seconds():.0f} seconds"
+
+
+_WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_MONTHS = ("", "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+           "November", "December")  # fmt: skip
+_MOST_TIMES = 4
+
+
+def cron_in_words(line: str) -> str:
+    """When a line is due, for people: `every day at 00:00`, `every Sunday at 04:00`, `every 5 minutes`."""
+    fields = _parse(line)
+    times, days = _times_in_words(fields), _days_in_words(fields)
+    if times.startswith("every"):
+        return times if days == "every day" else f"{times}, {days}"
+    return f"{days} at {times}"
+
+
+def _times_in_words(fields: _Fields) -> str:
+    minutes, hours = sorted(fields.minutes), sorted(fields.hours)
+    if fields.every_hour:
+        step = minutes[1] - minutes[0] if len(minutes) > 1 else 60
+        if minutes == list(range(0, 60, step)):
+            return "every hour" if step == 60 else ("every minute" if step == 1 else f"every {step} minutes")
+        return f"every hour at minute {', '.join(map(str, minutes))}"
+    times = [f"{hour:02}:{minute:02}" for hour in hours for minute in minutes]
+    more = f" and {len(times) - _MOST_TIMES} more times" if len(times) > _MOST_TIMES else ""
+    return f"{', '.join(times[:_MOST_TIMES])}{more}"
+
+
+def _days_in_words(fields: _Fields) -> str:
+    by_day = f"on day {', '.join(map(str, sorted(fields.days)))}" if not fields.any_day else ""
+    names = [_WEEKDAYS[(day + 1) % 7] for day in sorted((number - 1) % 7 for number in fields.weekdays)]
+    by_weekday = f"every {', '.join(names)}" if not fields.any_weekday and len(names) < len(_WEEKDAYS) else ""
+    days = " or ".join(part for part in (by_day, by_weekday) if part)
+    every_month = len(fields.months) == len(_MONTHS) - 1
+    months = "" if every_month else f" in {', '.join(_MONTHS[month] for month in sorted(fields.months))}"
+    if not days:
+        return f"every day{months}"
+    return f"{days}{months or (' of every month' if by_day else '')}"

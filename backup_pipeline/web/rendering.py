@@ -49,7 +49,13 @@ class NavEntry:
     group: str = ""
 
 
-NAV: tuple[NavEntry, ...] = ()
+NAV: tuple[NavEntry, ...] = (
+    NavEntry("/", "Overview", "overview"),
+    NavEntry("/backups", "Backups", "backups"),
+    NavEntry("/calendar", "Calendar", "calendar"),
+    NavEntry("/charts", "Charts", "charts"),
+    NavEntry("/report", "Report", "report"),
+)
 """The menu, in its order. Entries of one group stand together, below its name."""
 
 
@@ -187,6 +193,18 @@ def _time(context: Context, at: datetime | None, zone: str | None = None, *, sec
 
 
 @pass_context
+def _day(context: Context, at: datetime | None, zone: str | None = None) -> Markup:
+    """The day of an instant, with the instant as its title."""
+    if at is None:
+        return Markup()
+    local = at.astimezone(ZoneInfo(zone or context["zone"]))
+    shown = f"{local.day} {local:%b %Y}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.isoformat(), f"{local:%H:%M}, {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC", shown
+    )
+
+
+@pass_context
 def _age(context: Context, at: datetime | None, zone: str | None = None) -> Markup:
     """How long ago, with the instant as its title."""
     if at is None:
@@ -230,6 +248,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "time": _time,
         "age": _age,
+        "day": _day,
         "ahead": _ahead,
         "size": lambda count: "" if count is None else size(count),
         "number": lambda count: "" if count is None else f"{count:,}",

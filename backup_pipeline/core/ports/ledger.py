@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.copies import Copy, CopyStatus
     from backup_pipeline.core.due import KnownDues, Settlement
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Hold, Lease, Outcome, Reading, Status
+    from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position
     from backup_pipeline.core.ports.access import Access, AuditRows
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
@@ -88,6 +89,22 @@ class Leases(Protocol):
 
     def get(self, scope: Scope) -> Lease | None:
         """The lease of `scope`, also an expired one that nobody took; None when it is nobody's."""
+
+
+class Listings(Protocol):
+    """Backups as people look at them, a page at a time. Every failure is a LedgerError."""
+
+    def page(self, wanted: BackupFilter, *, after: Position | None = None, limit: int = 50) -> BackupPage:
+        """At most `limit` rows, newest first, that come after a position. The cost does not grow with those before."""
+
+    def totals(self, catalog: str | None = None) -> BackupTotals:
+        """What there is: of one catalog, or of all."""
+
+    def first(self, catalog: str) -> datetime | None:
+        """When the oldest row of a catalog was created, in UTC, what is expected aside; None without any."""
+
+    def rehearsed(self) -> Mapping[str, Attempt]:
+        """Of each catalog the backup that a drill has restored, and compared, last."""
 
 
 class Outbox(Protocol):
@@ -224,6 +241,10 @@ class Ledger(Protocol):
     @property
     def readings(self) -> Readings:
         """Who reads which backup."""
+
+    @property
+    def listings(self) -> Listings:
+        """Backups as people look at them."""
 
     @property
     def tallies(self) -> Tallies:

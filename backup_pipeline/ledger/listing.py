@@ -1,0 +1,97 @@
+"""Lists of backups out of the ledger: pages by key, totals in one query; what a page does not show is not read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+from sqlalchemy import Connection, Select, func, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from backup_pipeline.core.ledger import GOOD, Attempt, Status
+from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position, position_of
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.verification import Level
+from backup_pipeline.ledger.tables import attempt_of, backup_logs, utc
+
+_ROW = backup_logs.c
+_BUNDLES = [kind for kind in Kind if kind.bundled]
+_SEARCHED = (_ROW.backup_id, _ROW.file_name, _ROW.actor, _ROW.reason, _ROW.error_message)
+
+
+class SqlListings:
+    """The port `Listings` over `backup_logs`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def page(self, wanted: BackupFilter, *, after: Position | None = None, limit: int = 50) -> BackupPage:
+        """At most `limit` rows, newest first, that come after a position."""
+        query = _filtered(wanted)
+        if after is not None:
+            query = query.where(tuple_(_ROW.created_at, _ROW.backup_id) < tuple_(after.created_at, after.backup_id))
+        query = query.order_by(_ROW.created_at.desc(), _ROW.backup_id.desc()).limit(limit + 1)
+        with self._transaction() as connection:
+            rows = [attempt_of(row) for row in connection.execute(query).mappings()]
+        shown = tuple(rows[:limit])
+        return BackupPage(shown, position_of(shown[-1]) if len(rows) > limit else None)
+
+    def totals(self, catalog: str | None = None) -> BackupTotals:
+        """What there is, in one query."""
+        query = select(
+            _ROW.type,
+            func.count().label("backups"),
+            func.coalesce(func.sum(_ROW.record_count), 0).label("rows"),
+            func.coalesce(func.sum(_ROW.file_size_bytes), 0).label("bytes"),
+        ).where(_ROW.status.in_(sorted(GOOD)), _ROW.kind.in_(_BUNDLES))
+        if catalog is not None:
+            query = query.where(_ROW.catalog == catalog)
+        with self._transaction() as connection:
+            rows = connection.execute(query.group_by(_ROW.type)).mappings().all()
+        return BackupTotals(
+            backups=sum(row["backups"] for row in rows),
+            rows=int(sum(row["rows"] for row in rows)),
+            bytes=int(sum(row["bytes"] for row in rows)),
+            by_type={Trigger(row["type"]): row["backups"] for row in rows},
+        )
+
+    def first(self, catalog: str) -> datetime | None:
+        """When the oldest row of a catalog was created, what is only expected aside."""
+        query = select(func.min(_ROW.created_at)).where(_ROW.catalog == catalog, _ROW.status != Status.EXPECTED)
+        with self._transaction() as connection:
+            first: datetime | None = utc(connection.execute(query).scalar_one_or_none())
+        return first
+
+    def rehearsed(self) -> Mapping[str, Attempt]:
+        """Of each catalog the backup that a drill has restored last."""
+        query = (
+            select(backup_logs)
+            .where(_ROW.verification_level >= Level.RESTORED.value, _ROW.verification_passed)
+            .ext(distinct_on(_ROW.catalog))
+            .order_by(_ROW.catalog, _ROW.verified_at.desc())
+        )
+        with self._transaction() as connection:
+            return {row["catalog"]: attempt_of(row) for row in connection.execute(query).mappings()}
+
+
+def _filtered(wanted: BackupFilter) -> Select[*tuple[object, ...]]:
+    query = select(backup_logs).where(_ROW.status.in_(list(wanted.statuses)))
+    if wanted.catalog is not None:
+        query = query.where(_ROW.catalog == wanted.catalog)
+    if wanted.type is not None:
+        query = query.where(_ROW.type == wanted.type)
+    if wanted.kind is not None:
+        query = query.where(_ROW.kind == wanted.kind)
+    if wanted.since is not None:
+        query = query.where(_ROW.created_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(_ROW.created_at < wanted.until)
+    if wanted.text:
+        # A text that PostgreSQL can not hold is in no row.
+        text = wanted.text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+        query = query.where(or_(*(column.icontains(text, autoescape=True) for column in _SEARCHED)))
+    return query

@@ -1,0 +1,228 @@
+"""What became of the days, and how backups grow: the calendar and the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from markupsafe import Markup
+
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.due import Day, whole_days
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.statistics import Statistics, bundles
+from backup_pipeline.operations.browse import MONTH, calendar_of
+from backup_pipeline.operations.health import catalog_statistics, counted_rows
+from backup_pipeline.presentation import Bytes, ReportDocument, duration, size, text_of
+from backup_pipeline.presentation.charts import Chart, Mark, bar_chart, line_chart, ranked_chart, strip, strip_chart
+from backup_pipeline.presentation.health import calendar_document, per_day, statistics_document
+from backup_pipeline.web.people import Visitor, signed_in
+from backup_pipeline.web.rendering import chosen_system, page, systems_of
+
+router = APIRouter()
+
+
+@router.get("/calendar")
+def show_calendar(
+    request: Request,
+    visitor: Annotated[Visitor, Depends(signed_in)],
+    days: Annotated[int, Query(ge=1, le=366)] = MONTH,
+) -> Response:
+    """What became of each table on each day."""
+    now = visitor.ports.clock()
+    calendars = [_month(catalog, visitor, now, days) for catalog in _systems(request, visitor)]
+    named = f" --catalog {calendars[0].catalog.catalog}" if len(calendars) == 1 else ""
+    return page(
+        request,
+        "calendar.html",
+        calendars=calendars,
+        days=days,
+        choices=[(30, "30 days"), (90, "90 days"), (366, "a year")],
+        command=f"backup-pipeline calendar{named} --days {days}",
+    )
+
+
+@dataclass(frozen=True)
+class _Month:
+    """The days of one system; `first` is when its oldest row was made."""
+
+    catalog: Catalog
+    strip: Markup
+    grid: ReportDocument
+    gaps: tuple[date, ...]
+    first: datetime | None
+
+
+def _month(catalog: Catalog, visitor: Visitor, now: datetime, days: int) -> _Month:
+    grid = calendar_of(catalog, visitor.ledger, now, days=days)
+    first = visitor.ledger.listings.first(catalog.catalog)
+    known = local_date(first, catalog.timezone) if first else None
+    cells = whole_days(catalog, grid)
+
+    def before(day: date) -> bool:
+        return known is None or day < known
+
+    gaps = tuple(day for day, state in cells if state is Day.MISSED)
+    drawn = strip(cells, before, lambda day: _of_day(catalog, day))
+    return _Month(catalog, drawn, calendar_document(grid), gaps, first)
+
+
+def _of_day(catalog: Catalog, day: date) -> str:
+    """The list of what happened on a day."""
+    return f"/backups?{urlencode({'system': catalog.catalog, 'status': 'all', 'since': day, 'until': day})}"
+
+
+@router.get("/charts")
+def show_charts(
+    request: Request,
+    visitor: Annotated[Visitor, Depends(signed_in)],
+    days: Annotated[int, Query(ge=1, le=3650)] = 90,
+) -> Response:
+    """Sizes, rows, durations, growth and what is to come, of each system."""
+    now = visitor.ports.clock()
+    chosen = chosen_system(request)
+    scope = Scope(chosen.catalog) if chosen else None
+    rows = counted_rows(visitor.ledger, scope=scope, now=now, days=days)
+    shown = []
+    for catalog in _systems(request, visitor):
+        own = [row for row in rows if row.scope == Scope(catalog.catalog)]
+        counted = catalog_statistics(own, Scope(catalog.catalog), catalog, now=now, days=days)
+        charts = (
+            [*_charts(own, counted, catalog, now, days), _success(catalog, visitor, now)] if counted.backups else []
+        )
+        shown.append(
+            {"catalog": catalog, "counted": counted, "charts": charts, "document": statistics_document(counted)}
+        )
+    named = f" --catalog {chosen.catalog}" if chosen else ""
+    return page(
+        request,
+        "charts.html",
+        shown=shown,
+        days=days,
+        choices=[(30, "30 days"), (90, "90 days"), (365, "a year")],
+        command=f"backup-pipeline stats{named} --days {days}",
+    )
+
+
+def _systems(request: Request, visitor: Visitor) -> Sequence[Catalog]:
+    if not visitor.user.sees_every_business:
+        return ()
+    chosen = chosen_system(request)
+    return (chosen,) if chosen else tuple(systems_of(request).values())
+
+
+def _charts(
+    rows: Sequence[Attempt], counted: Statistics, catalog: Catalog, now: datetime, days: int
+) -> Iterator[Markup]:
+    zone = ZoneInfo(catalog.timezone)
+    recent = [row for row in bundles(rows) if (now - row.created_at).days < days and row.created_at <= now]
+    recent.sort(key=lambda row: row.created_at)
+    sizes = [(row, row.file_size_bytes) for row in recent if row.file_size_bytes is not None]
+    yield line_chart(
+        Chart(
+            "Size of each backup",
+            ("Backup", "Size"),
+            tuple(_mark(row, count, size(count), zone) for row, count in sizes),
+            _size,
+            f"Bundles as they lie in the store; {size(counted.sizes.total)} in all." if counted.sizes else "",
+        )
+    )
+    counts = [(row, row.record_count) for row in recent if row.record_count is not None]
+    yield line_chart(
+        Chart(
+            "Rows of each backup",
+            ("Backup", "Rows"),
+            tuple(_mark(row, count, f"{count:,}", zone) for row, count in counts),
+            _short,
+        )
+    )
+    yield _durations(rows, counted, zone, now, days)
+    yield _forecast(counted)
+    yield _growth(counted)
+
+
+def _success(catalog: Catalog, visitor: Visitor, now: datetime) -> Markup:
+    """A strip of the last month, and the table of its days."""
+    cells = whole_days(catalog, calendar_of(catalog, visitor.ledger, now, days=MONTH))
+    first = visitor.ledger.listings.first(catalog.catalog)
+    known = local_date(first, catalog.timezone) if first else None
+
+    def before(day: date) -> bool:
+        return known is None or day < known
+
+    marks = tuple(
+        Mark(day.isoformat(), 0, day.isoformat(), "before the first backup" if before(day) else state.value)
+        for day, state in cells
+    )
+    missed = sum(state is Day.MISSED for _, state in cells)
+    note = f"{MONTH} days; {f'{missed} missed' if missed else 'none missed'}."
+    return strip_chart(Chart("What became of each day", ("Day", "State"), marks, str, note), strip(cells, before))
+
+
+def _mark(row: Attempt, value: float, text: str, zone: ZoneInfo) -> Mark:
+    local = row.created_at.astimezone(zone)
+    return Mark(row.created_at, value, f"{local.day} {local:%b %Y, %H:%M}", text)
+
+
+def _durations(rows: Sequence[Attempt], counted: Statistics, zone: ZoneInfo, now: datetime, days: int) -> Markup:
+    """Of the same backups that the statistics are made of."""
+    good = sorted(counted_durations(rows, now, days), key=lambda pair: pair[0].created_at)
+    note = ""
+    if counted.durations:
+        median, p95 = duration(counted.durations.median), duration(counted.durations.p95)
+        note = f"Median {median}, 95 % within {p95}."
+    marks = tuple(_mark(row, seconds, duration(seconds), zone) for row, seconds in good)
+    return line_chart(Chart("Duration of each backup", ("Backup", "Duration"), marks, duration, note))
+
+
+def counted_durations(rows: Sequence[Attempt], now: datetime, days: int) -> Iterator[tuple[Attempt, float]]:
+    """Seconds from start to end of the good backups of the last `days`, as the statistics count them."""
+    for row in bundles(rows):
+        inside = (now - row.created_at).total_seconds() < days * 86_400 and row.created_at <= now
+        if inside and row.finished_at is not None:
+            yield row, (row.finished_at - row.started_at).total_seconds()
+
+
+def _forecast(counted: Statistics) -> Markup:
+    present = counted.sizes.total if counted.sizes else 0
+    marks = [Mark("today", present, "Today", f"{size(present)} in {counted.backups:,} backups")]
+    for ahead in counted.forecast:
+        text = f"{size(ahead.bytes)} in {ahead.backups:,} backups"
+        marks.append(Mark(f"{ahead.days} days", ahead.bytes, f"In {ahead.days} days", text, "ahead"))
+    note = f"{counted.forecast_basis[:1].upper()}{counted.forecast_basis[1:].rstrip('.')}."
+    return bar_chart(Chart("What the store will hold", ("When", "Bundles"), tuple(marks), _size, note))
+
+
+def _growth(counted: Statistics) -> Markup:
+    marks = []
+    for name, growth in counted.tables.items():
+        daily = text_of(per_day(growth.rows_per_day))
+        grown = f", {daily} a day" if daily else ""
+        weight = f", {text_of(Bytes(growth.bytes))}" if growth.bytes is not None else ""
+        marks.append(Mark(name, growth.rows, name, f"{growth.rows:,}{grown}{weight}"))
+    note = "The largest tables of the newest backup, and how many rows come a day."
+    return ranked_chart(Chart("Tables", ("Table", "Rows, growth, bytes"), tuple(marks), _short, note))
+
+
+def _size(value: float) -> str:
+    """A size on an axis: `15 MB`."""
+    return size(value).replace(".0 ", " ") if value else "0"
+
+
+_THOUSAND = 1000
+
+
+def _short(value: float) -> str:
+    """A count on an axis: `250 k`."""
+    for unit in ("", " k", " M"):
+        if abs(value) < _THOUSAND:
+            return f"{value:g}{unit}"
+        value /= _THOUSAND
+    return f"{value:g} G"

@@ -1,0 +1,115 @@
+"""The overview: one sentence that is true, every system, what runs and what waits; and the report on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from backup_pipeline.core.access import Permission
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.due import Day
+from backup_pipeline.core.schedule import cron_in_words
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.operations import health
+from backup_pipeline.operations.overview import Overview, SystemState, overview
+from backup_pipeline.presentation.charts import strip
+from backup_pipeline.presentation.overview import hero, name_of, on_the_clock, tone_of_state
+from backup_pipeline.web.pages.backups import row_view
+from backup_pipeline.web.people import Visitor, signed_in
+from backup_pipeline.web.rendering import chosen_system, page, systems_of
+
+router = APIRouter()
+
+_DAYS = 90
+
+
+@router.get("/")
+@router.get("/admin")
+def show_overview(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Response:
+    """How everything stands."""
+    seen = _seen(request, visitor)
+    return page(
+        request,
+        "overview.html",
+        seen=seen,
+        hero=hero(seen),
+        cards=[_card(state, seen) for state in seen.systems],
+        waiting=seen.waiting if visitor.user.may(Permission.APPROVE) else (),
+        totals=visitor.ledger.listings.totals(_name(chosen_system(request))),
+        may_run=visitor.user.may(Permission.RUN_BACKUP),
+        may_drill=visitor.user.may(Permission.DRILL),
+        new_request=lambda: str(uuid4()),
+        command="backup-pipeline check",
+        live=True,
+    )
+
+
+@router.get("/report")
+def show_report(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Response:
+    """The protection report, which prints on one page."""
+    seen = _seen(request, visitor)
+    now = seen.at
+    rows = health.counted_rows(visitor.ledger, scope=None, now=now, days=_DAYS)
+    counted = {
+        state.catalog.catalog: health.catalog_statistics(
+            rows, Scope(state.catalog.catalog), state.catalog, now=now, days=_DAYS
+        )
+        for state in seen.systems
+    }
+    return page(
+        request,
+        "report.html",
+        seen=seen,
+        hero=hero(seen),
+        cards=[_card(state, seen) for state in seen.systems],
+        counted=counted,
+        days=_DAYS,
+        command="backup-pipeline check && backup-pipeline stats",
+    )
+
+
+def _seen(request: Request, visitor: Visitor) -> Overview:
+    second = visitor.settings.second_store
+    return overview(
+        _catalogs(request, visitor),
+        visitor.ledger,
+        visitor.ports.clock(),
+        second=second.rstrip("/") if second else None,
+    )
+
+
+def _catalogs(request: Request, visitor: Visitor) -> Sequence[Catalog]:
+    """The systems that the page is about; who sees single businesses alone is not told how whole systems stand."""
+    if not visitor.user.sees_every_business:
+        return ()
+    chosen = chosen_system(request)
+    return (chosen,) if chosen else tuple(systems_of(request).values())
+
+
+def _name(catalog: Catalog | None) -> str | None:
+    return catalog.catalog if catalog else None
+
+
+def _card(state: SystemState, seen: Overview) -> dict[str, Any]:
+    """What a system's card shows, in words."""
+    tone, word = tone_of_state(state)
+    due = state.freshness.next_due
+    schedule = state.catalog.schedule
+    counts = {day: sum(own is day for _, own in state.days) for day in Day}
+    return {
+        "state": state,
+        "name": name_of(state),
+        "catalog": state.catalog.catalog,
+        "zone": state.catalog.timezone,
+        "tone": tone.value,
+        "word": word,
+        "next": on_the_clock(due, state, seen.at) if due else "",
+        "schedule": cron_in_words(schedule) if schedule else "no schedule",
+        "verified": row_view(state.newest, seen.at).verified if state.newest else "",
+        "strip": strip(state.days, state.before),
+        "counts": [(day.value, count) for day, count in counts.items() if count and day is not Day.NONE],
+        "gaps": [day for day, own in state.days if own is Day.MISSED],
+    }

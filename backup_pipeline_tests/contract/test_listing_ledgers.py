@@ -1,0 +1,124 @@
+"""What the ledger promises of its lists: pages by key, filters, totals that are those of SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.listing import BackupFilter, BackupTotals, Position, parse_position
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import SCHEDULE, Scope
+from backup_pipeline.core.verification import Level, Verification
+from backup_pipeline_tests.ledger.attempts import NOON, attempt
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
+
+HOUR = timedelta(hours=1)
+
+
+def _row(number: int, **fields: Any) -> Attempt:
+    at = NOON + number // 2 * HOUR  # two of each instant
+    given = {"status": Status.SUCCESS, "file_size_bytes": 100 + number, "record_count": 10 + number, "sha256": "x"}
+    return attempt(f"b{number:03}", created_at=at, started_at=at, **{**given, **fields})
+
+
+ROWS = (
+    *(_row(number, type=Trigger.AUTOMATIC if number % 3 else Trigger.MANUAL) for number in range(11)),
+    _row(11, status=Status.FAILED, error_message="100% of the disk_is full", file_size_bytes=None, record_count=None),
+    _row(12, status=Status.DELETED),
+    _row(13, status=Status.RUNNING, reason="Before the Update"),
+    _row(14, scope=Scope("shop"), actor=SCHEDULE, file_name="shop_backup.zip"),
+    _row(15, scope=Scope("shop"), kind=Kind.TABLES),
+    _row(-2, status=Status.EXPECTED),
+)
+
+
+@pytest.fixture(scope="module")
+def ledger() -> ScratchLedger:
+    made = new_ledger()
+    made.put(*ROWS)
+    return made
+
+
+def _ids(rows: Sequence[Attempt]) -> list[str]:
+    return [row.backup_id for row in rows]
+
+
+def _wanted(fits: Any) -> list[str]:
+    return _ids(
+        sorted((row for row in ROWS if fits(row)), key=lambda row: (row.created_at, row.backup_id), reverse=True)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_pages_follow_each_other_by_key_and_show_each_row_once(ledger: ScratchLedger, size: int) -> None:
+    seen: list[str] = []
+    after: Position | None = None
+    while True:
+        page = ledger.listings.page(BackupFilter(), after=after, limit=size)
+        seen += _ids(page.rows)
+        if page.following is None:
+            break
+        after = parse_position(str(page.following))
+    assert seen == _wanted(lambda row: row.status not in {Status.EXPECTED, Status.DELETED})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        (BackupFilter(catalog="shop"), lambda row: row.scope == Scope("shop")),
+        (BackupFilter(statuses=(Status.FAILED,)), lambda row: row.status is Status.FAILED),
+        (BackupFilter(statuses=tuple(Status)), lambda _: True),
+        (BackupFilter(type=Trigger.MANUAL, statuses=tuple(Status)), lambda row: row.type is Trigger.MANUAL),
+        (BackupFilter(kind=Kind.TABLES), lambda row: row.kind is Kind.TABLES),
+        (
+            BackupFilter(since=NOON + HOUR, until=NOON + 3 * HOUR),
+            lambda row: NOON + HOUR <= row.created_at < NOON + 3 * HOUR,
+        ),
+        (BackupFilter(text="0% of the DISK_is"), lambda row: row.backup_id == "b011"),
+        (BackupFilter(text="before the update"), lambda row: row.backup_id == "b013"),
+        (BackupFilter(text="schedule"), lambda row: row.backup_id == "b014"),
+        (BackupFilter(text="SHOP_backup"), lambda row: row.backup_id == "b014"),
+        (BackupFilter(text="%"), lambda row: row.backup_id == "b011"),
+        (BackupFilter(text="\x00\ud800'; DROP TABLE backup_logs"), lambda _: False),
+    ],
+)
+def test_a_filter_lets_through_what_fits_and_nothing_else(
+    ledger: ScratchLedger, wanted: BackupFilter, fits: Any
+) -> None:
+    assert _ids(ledger.listings.page(wanted).rows) == _wanted(fits)
+
+
+@pytest.mark.parametrize("catalog", [None, "isp", "shop", "none"])
+def test_totals_are_those_of_the_backups_that_are_there(ledger: ScratchLedger, catalog: str | None) -> None:
+    there = [
+        row for row in ROWS if row.status.good and row.kind.bundled and (catalog is None or str(row.scope) == catalog)
+    ]
+    types = {trigger: sum(row.type is trigger for row in there) for trigger in Trigger}
+    totals = ledger.listings.totals(catalog)
+    assert totals == BackupTotals(
+        len(there),
+        sum(row.record_count or 0 for row in there),
+        sum(row.file_size_bytes or 0 for row in there),
+        {trigger: count for trigger, count in types.items() if count},
+    )
+    assert [totals.of(trigger) for trigger in Trigger] == [types[trigger] for trigger in Trigger]
+
+
+def test_the_first_row_is_no_expected_one(ledger: ScratchLedger) -> None:
+    assert ledger.listings.first("isp") == ROWS[0].created_at
+    assert ledger.listings.first("none") is None
+
+
+def test_the_backup_that_a_drill_restored_last(ledger: ScratchLedger) -> None:
+    assert ledger.listings.rehearsed() == {}
+    for number, (level, hours, passed) in enumerate(
+        [(Level.RESTORED, 1, True), (Level.RESTORED, 2, True), (Level.RESTORED, 3, False), (Level.CONTENTS, 4, True)]
+    ):
+        ledger.verified(f"b{number:03}", Verification(level, NOON + hours * HOUR, passed=passed))
+    assert {name: row.backup_id for name, row in ledger.listings.rehearsed().items()} == {"isp": "b001"}
+    assert replace(ROWS[1], verification=None) == replace(ledger.listings.rehearsed()["isp"], verification=None)
