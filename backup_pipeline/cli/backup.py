@@ -50,7 +50,7 @@ with lazily():
     from backup_pipeline.operations import copy as operations_copy
     from backup_pipeline.orchestration import launch, sensors
     from backup_pipeline.presentation import backup as presentation_backup
-    from backup_pipeline.wiring import addresses, embedded
+    from backup_pipeline.wiring import addresses, embedded, processes
     from backup_pipeline.wiring import ports as wiring_ports
 
 
@@ -93,7 +93,7 @@ def backup(
     no such catalog; 11 another run writes the catalog; 20 the store gave back other bytes; 21 refused, because the date
     is over or a clock is wrong; 130 stopped.
     """
-    settings = invoked_settings()
+    settings = _beside_up(invoked_settings())
     spec = chosen_catalog(settings, catalog)
     selection = _Selection(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:
@@ -106,6 +106,12 @@ def backup(
             sys.stdout.write(json.dumps(_as_json(manifest)) + "\n")
             return
         draw(presentation_backup.made_document(manifest, _where(manifest, settings)), console)
+
+
+def _beside_up(settings: Settings) -> Settings:
+    """Where the UI is, if an `up` runs in this home and nothing else is set: the links of the backup lead there."""
+    ui = None if "dagster_url" in settings.model_fields_set else processes.running_ui(settings.home)
+    return settings.model_copy(update={"dagster_url": ui}) if ui else settings
 
 
 def _run(settings: Settings, selection: _Selection, console: Console) -> StoredManifest:
@@ -221,10 +227,11 @@ def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
     """Where it can be found."""
     place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     store = addresses.store_url(settings)
+    starts = "" if processes.running_ui(settings.home) else " (start it with `make up`)"
     return {
         "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({reports.size(manifest.bundle.bytes)})",
         "Manifest": f"{store}/{place.manifest}",
-        "UI": f"{settings.dagster_url}/runs/{manifest.run_id} (start it with `make up`)",
+        "UI": f"{settings.dagster_url}/runs/{manifest.run_id}{starts}",
     }
 
 

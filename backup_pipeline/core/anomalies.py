@@ -297,7 +297,8 @@ def anomaly_check(findings: Sequence[AnomalyEntry], past: Past) -> TableCheck:
     """The check of a table that tells its findings."""
     message = " ".join(entry.message for entry in findings)
     if not findings:
-        message = f"As in the {len(past.rows)} good backups before." if past.rows else "No earlier good backup."
+        before = "good backup" if len(past.rows) == 1 else f"{len(past.rows)} good backups"
+        message = f"As in the {before} before." if past.rows else "No earlier good backup."
     return TableCheck(ANOMALY, not findings, blocking=False, message=message, numbers={"findings": len(findings)})
 
 

@@ -125,7 +125,7 @@ def bundle_spec(catalog: Catalog, *, in_s3: bool) -> dg.AssetSpec:
 
 def _source_description(catalog: Catalog, table: str) -> str:
     schema, name = catalog.relation_of(table)
-    text = catalog.tables[table].description
+    text = _sentence(catalog.tables[table].description)
     where = f"`{schema}.{name}` in the database."
     return f"{text}\n\n{where}" if text else where
 
@@ -133,8 +133,14 @@ def _source_description(catalog: Catalog, table: str) -> str:
 def _description(catalog: Catalog, table: str) -> str:
     spec = catalog.tables[table]
     schema, name = catalog.relation_of(table)
-    text = spec.description or f"The table {table}."
+    text = _sentence(spec.description) or f"The table {table}."
     return f"{text}\n\nRead from `{schema}.{name}` into Parquet and the sheet *{catalog.sheet_of(table)}*."
+
+
+def _sentence(text: str | None) -> str:
+    """The catalog of assets shows a description on one line: what follows would run into it."""
+    ended = (text or "").rstrip()
+    return ended if not ended or ended.endswith((".", "!", "?", "।", ":")) else f"{ended}."
 
 
 _DAY_MINUTES = 24 * 60
@@ -169,6 +175,8 @@ def _as_age(schedule: str, timezone: str, grace: timedelta) -> dg.FreshnessPolic
 logger = logging.getLogger(__name__)
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | dg.TableSchema | int | float | str]
+MANIFEST_FILE = "manifest_file"
+"""What the materialization of a bundle has, and no other."""
 
 
 def table_metadata(result: TableResult, store_url: str) -> Metadata:
@@ -222,7 +230,7 @@ def source_observation(catalog: Catalog, result: TableResult) -> dg.AssetObserva
         description=relation.comment or None,
         metadata={
             "dagster/column_schema": dg.TableSchema(columns=columns),
-            "comment": relation.comment,
+            **({"comment": relation.comment} if relation.comment else {}),
             "estimated_rows": relation.estimated_rows,
             "total_bytes": relation.total_bytes,
         },
@@ -244,7 +252,7 @@ def bundle_metadata(manifest: StoredManifest, store_url: str, log_url: str) -> M
         "late": manifest.late,
         "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot.taken_at),
         "bundle": _path(f"{store_url}/{place.bundle(manifest.bundle_name)}"),
-        "manifest_file": _path(f"{store_url}/{place.manifest}"),
+        MANIFEST_FILE: _path(f"{store_url}/{place.manifest}"),
         "log": dg.MetadataValue.url(log_url),
         "sha256": manifest.bundle.sha256,
         "manifest": dg.MetadataValue.md(markdown(summary_document(manifest))),

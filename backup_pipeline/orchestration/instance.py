@@ -29,6 +29,7 @@ from backup_pipeline.orchestration.internals import (
     DagsterUserCodeUnreachableError,
     LocalComputeLogManager,
     WorkerStatus,
+    code_server_of,
 )
 from backup_pipeline.orchestration.keys import OWNER_TAG, read_owner_tag
 from backup_pipeline.settings import Settings
@@ -116,7 +117,7 @@ class SupervisedRunLauncher(dg.DefaultRunLauncher):
         owner = None if run.parent_run_id else read_owner_tag(run.tags.get(OWNER_TAG, ""))
         if owner is not None:
             return _health(alive=is_alive_here(owner))
-        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]  # Dagster's own
+        client = code_server_of(self, run.run_id)
         if client is None:
             return CheckRunHealthResult(WorkerStatus.UNKNOWN)
         try:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._grpc.client import DagsterGrpcClient
     from dagster._serdes import ConfigurableClass, ConfigurableClassData
     from dagster._utils.log import configure_loggers
     from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
@@ -123,6 +124,16 @@ NEEDED = {
 }
 """Where each name is, and what goes without it."""
 _OTHERWISE_NAMED = {"webserver_version": "__version__"}
+
+
+LAUNCHER_METHOD = "_get_grpc_client_for_termination"
+"""Of Dagster's own launcher: the code server that executes a run."""
+
+
+def code_server_of(launcher: dg.DefaultRunLauncher, run_id: str) -> DagsterGrpcClient | None:
+    """The client of the code server in which the run was started; None where nobody knows."""
+    client: DagsterGrpcClient | None = getattr(launcher, LAUNCHER_METHOD)(run_id)
+    return client
 
 
 def __getattr__(name: str) -> object:

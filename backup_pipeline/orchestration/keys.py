@@ -19,7 +19,9 @@ from backup_pipeline.operations.attempts import Request
 from backup_pipeline.orchestration.resources import BackupResource, told_as_failure
 
 SCOPE_TAG = "backup_pipeline/scope"
-"""`selected`: the bundle holds only the tables of this run; without it, every table of the catalog."""
+"""`selected`: the bundle holds only the tables of this run. Earlier versions put it on runs of the command line, which
+may be executed again.
+"""
 SELECTED = "selected"
 USER_TAG = "user"
 """Who launched a run, as Dagster's UI shows it. Whoever launches one can write it: the ledger does not believe it."""
@@ -299,14 +301,17 @@ def with_bundle(context: dg.AssetExecutionContext | dg.OpExecutionContext, catal
 
 
 def bundle_tables(context: dg.AssetExecutionContext, catalog: Catalog) -> tuple[str, ...]:
-    """The tables that the run's bundle holds: all, or those of the run when it says so.
+    """The tables that the run's bundle holds: all with the bundle's asset, else those of the run.
 
     A re-execution may be for the failed tables alone; its bundle holds what the run that it goes back to was for.
     """
-    if context.run.tags.get(SCOPE_TAG) != SELECTED:
+    selected = context.run.tags.get(SCOPE_TAG) == SELECTED
+    if with_bundle(context, catalog) and not selected:
         return tuple(catalog.tables)
     root = context.instance.get_run_by_id(context.run.root_run_id) if context.run.root_run_id else None
-    return _tables_among((root and root.asset_selection) or run_assets(context), catalog)
+    first = (root and root.asset_selection) or frozenset()
+    whole = first if selected or bundle_key(catalog) not in first else frozenset()
+    return _tables_among(whole or run_assets(context), catalog)
 
 
 def _tables_among(keys: Set[dg.AssetKey], catalog: Catalog) -> tuple[str, ...]:
@@ -323,12 +328,11 @@ def request_of(
     with told_as_failure(context.log):
         refuse_variables(context.run.run_config)
     tags = context.run.tags
-    bundled = with_bundle(context, catalog)
-    kind = Kind.FULL if bundled and tags.get(SCOPE_TAG) != SELECTED else Kind.SELECTIVE
+    kind = Kind.FULL if with_bundle(context, catalog) and tags.get(SCOPE_TAG) != SELECTED else Kind.SELECTIVE
     return Request(
         catalog=catalog,
         kind=kind,
-        tables=bundle_tables(context, catalog) if bundled else _tables_among(run_assets(context), catalog),
+        tables=bundle_tables(context, catalog),
         day=context.partition_time_window.start.date(),
         type=Trigger.AUTOMATIC if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else Trigger.MANUAL,
         actor=actor_of(context.run),

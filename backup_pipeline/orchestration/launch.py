@@ -15,7 +15,7 @@ from backup_pipeline.core.errors import BackupError, RefusedError
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.schedule import is_late
 from backup_pipeline.core.scope import Actor
-from backup_pipeline.orchestration.backup import assets_of, full_backup_job
+from backup_pipeline.orchestration.backup import assets_of, full_backup_job, tables_only_job
 from backup_pipeline.orchestration.due import dated_catalog
 from backup_pipeline.orchestration.internals import (
     ErrorSource,
@@ -28,8 +28,6 @@ from backup_pipeline.orchestration.internals import (
 from backup_pipeline.orchestration.keys import (
     EARLIEST,
     OWNER_TAG,
-    SCOPE_TAG,
-    SELECTED,
     USER_TAG,
     bundle_key,
     bundle_op,
@@ -38,6 +36,7 @@ from backup_pipeline.orchestration.keys import (
     owner_tag,
     person,
     table_key,
+    tables_job,
     tables_op,
 )
 from backup_pipeline.orchestration.read import resources_of
@@ -79,7 +78,7 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     """
     order = replace(order, catalog=dated_catalog(order.catalog, settings.dagster_home))
     _refuse_impossible_date(order)
-    job = _job(order.catalog, settings)
+    job = _job(order, settings)
     token, by = watcher.set(progress), person.set(order.actor)
     try:
         with dg.DagsterInstance.get() as instance:
@@ -102,21 +101,23 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     return _failed(result.run_id, result.all_events)
 
 
-def _job(catalog: Catalog, settings: Settings) -> dg.JobDefinition:
-    """The full backup of the catalog as its code location has it: the UI compares, and warns of a run of another.
+def _job(order: RunOrder, settings: Settings) -> dg.JobDefinition:
+    """The job of the order as its code location has it: the UI compares, and warns of a run of another.
 
-    A job of Dagster has the resources of all its definitions, so those of the other catalogs belong to it.
+    Chosen tables are the job of tables: the bundle's asset stands for everything, and is fresh by nothing less. A job
+    of Dagster has the resources of all its definitions, so those of the other catalogs belong to it.
     """
+    catalog = order.catalog
     names = {catalog.catalog}
     with suppress(BackupError):  # a mistake in another catalog stops no backup of this one
         names |= set(load_catalogs(settings.catalogs))
     resource = installed(settings)
     definitions = dg.Definitions(
         assets=assets_of(catalog, in_s3=resource.in_s3),
-        jobs=[full_backup_job(catalog)],
+        jobs=[tables_only_job(catalog) if order.tables else full_backup_job(catalog)],
         resources=resources_of(dict.fromkeys(sorted(names), resource)),
     )
-    return definitions.resolve_job_def(full_job(catalog))
+    return definitions.resolve_job_def(tables_job(catalog) if order.tables else full_job(catalog))
 
 
 _REPOSITORY = "__repository__"
@@ -133,8 +134,8 @@ def _origin(job: dg.JobDefinition, settings: Settings) -> RemoteJobOrigin:
 
 
 def _assets(order: RunOrder) -> Set[dg.AssetKey]:
-    chosen = order.tables or tuple(order.catalog.tables)
-    return frozenset({*(table_key(order.catalog, table) for table in chosen), bundle_key(order.catalog)})
+    tables = frozenset(table_key(order.catalog, table) for table in order.tables or order.catalog.tables)
+    return tables if order.tables else tables | {bundle_key(order.catalog)}
 
 
 def _refuse_impossible_date(order: RunOrder) -> None:
@@ -149,16 +150,16 @@ def _refuse_impossible_date(order: RunOrder) -> None:
 
 def _run_config(order: RunOrder) -> Mapping[str, object]:
     config = {"reason": order.reason, "late": order.late}
+    steps = [tables_op(order.catalog)] if order.tables else [tables_op(order.catalog), bundle_op(order.catalog)]
     return {
-        "ops": {tables_op(order.catalog): {"config": config}, bundle_op(order.catalog): {"config": config}},
+        "ops": {step: {"config": config} for step in steps},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
 
 
 def _tags(order: RunOrder, job: dg.JobDefinition) -> dict[str, str]:
     partition = job.get_tags_for_partition_key(order.day.isoformat(), selected_asset_keys=_assets(order))
-    tags = {**job.run_tags, **partition, OWNER_TAG: owner_tag(this_owner()), USER_TAG: str(order.actor)}
-    return {**tags, SCOPE_TAG: SELECTED} if order.tables else tags
+    return {**job.run_tags, **partition, OWNER_TAG: owner_tag(this_owner()), USER_TAG: str(order.actor)}
 
 
 def _interrupted(events: Sequence[dg.DagsterEvent]) -> bool:

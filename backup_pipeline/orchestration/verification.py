@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.manifest import PartitionRecord, StoredManifest
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import first_sentence, redact
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport
@@ -22,6 +23,7 @@ from backup_pipeline.operations.browse import LATEST, find_backup, stored_manife
 from backup_pipeline.operations.drill import DrillRequest, drill_backup
 from backup_pipeline.operations.read import ReadRequest
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_partition
+from backup_pipeline.orchestration.assets import MANIFEST_FILE
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.internals import AssetCheckEvaluationTargetMaterializationData
 from backup_pipeline.orchestration.keys import (
@@ -86,8 +88,17 @@ def bundle_check_results(manifest: StoredManifest) -> Iterator[dg.AssetCheckResu
         severity=dg.AssetCheckSeverity.WARN,
         description=" ".join(anomaly.message for anomaly in unusual)
         or "No table is new or gone; references lead where they did.",
-        metadata={f"orphans of {reference}": rows for reference, rows in manifest.orphans.items()},
+        metadata=_orphans(manifest),
     )
+
+
+def _orphans(manifest: StoredManifest) -> Mapping[str, dg.TableMetadataValue | int]:
+    """Rows that refer to a missing one: all together for the plot, and by reference where there are any."""
+    some = [dg.TableRecord({"reference": name, "rows": rows}) for name, rows in manifest.orphans.items() if rows]
+    return {
+        "orphans": sum(manifest.orphans.values()),
+        **({"orphans by reference": dg.MetadataValue.table(some)} if some else {}),
+    }
 
 
 def check_results(key: dg.AssetKey, checks: tuple[TableCheck, ...]) -> Iterator[dg.AssetCheckResult]:
@@ -183,7 +194,6 @@ class Proof:
     check: str
     passed: bool
     backup_id: str
-    day: date
     run_id: str | None
     description: str
     metadata: Metadata
@@ -196,7 +206,6 @@ def verification_proof(report: VerifyReport, attempt: Attempt, now: datetime) ->
         VERIFIED,
         report.passed,
         attempt.backup_id,
-        attempt.partition_date,
         attempt.run_id,
         f"Backup {attempt.backup_id} of {attempt.partition_date}: {outcome}",
         {
@@ -215,11 +224,11 @@ def verification_proof(report: VerifyReport, attempt: Attempt, now: datetime) ->
 def drill_proofs(report: DrillReport, attempt: Attempt, now: datetime) -> Sequence[Proof]:
     """What a drill says: that the backup restores, or not; and how deep it was verified before, where all was well.
 
-    Nothing for a drill into which a fault was put.
+    Nothing for a drill into which a fault was put, or of a backup of some tables: the checks are of the whole bundle.
     """
-    if report.injected is not None:
+    if report.injected is not None or attempt.kind != Kind.FULL:
         return ()
-    known = (attempt.backup_id, attempt.partition_date, attempt.run_id)
+    known = (attempt.backup_id, attempt.run_id)
     when = _about(attempt, now)
     came = f"{len(report.tables)} tables with {report.rows:,} rows came back as they were" if report.passed else ""
     restores = Proof(
@@ -247,7 +256,6 @@ def drill_metadata(report: DrillReport) -> Metadata:
     """What was seen; the numbers are plotted over the runs."""
     return {
         "backup_id": report.backup_id,
-        "passed": dg.MetadataValue.bool(report.passed),
         "findings": len(report.findings),
         "tables": len(report.tables),
         "rows": report.rows,
@@ -273,10 +281,10 @@ def report_drill(report: DrillReport, attempt: Attempt, settings: Settings, now:
 def report_proofs(proofs: Sequence[Proof], attempt: Attempt, settings: Settings) -> str | None:
     """Tell Dagster what became known of a backup without a run of its own; why not, when it can not be reached.
 
-    Nothing for a backup that is no asset: of a catalog that is not there any more, or of one business.
+    Nothing for a backup that is no asset: of a catalog that is not there any more, of one business, or of some tables.
     """
     catalog = drilled_catalog(settings, attempt.scope.catalog)
-    if catalog is None or attempt.scope != Scope(catalog.catalog):
+    if catalog is None or attempt.scope != Scope(catalog.catalog) or attempt.kind != Kind.FULL:
         return None
     try:
         with dagster_ready(settings), dg.DagsterInstance.get() as instance:
@@ -292,13 +300,15 @@ def evaluation(proof: Proof, catalog: Catalog, instance: dg.DagsterInstance) -> 
 
     It has no partition: the check then would stand as passed for the newest backup when an older one was looked at.
     """
+    record = _materialization_of(proof, instance)
+    key = record.asset_key if record else None
     return dg.AssetCheckEvaluation(
-        asset_key=bundle_key(catalog),
+        asset_key=key or bundle_key(catalog),
         check_name=proof.check,
         passed=proof.passed,
         description=proof.description,
         metadata=proof.metadata,
-        target_materialization_data=_materialization_of(proof, catalog, instance),
+        target_materialization_data=record and _target(record),
     )
 
 
@@ -306,16 +316,30 @@ _LOOKED_AT = 50
 """Materializations of a date that are looked through for the run of a backup."""
 
 
-def _materialization_of(
-    proof: Proof, catalog: Catalog, instance: dg.DagsterInstance
-) -> AssetCheckEvaluationTargetMaterializationData | None:
-    wanted = dg.AssetRecordsFilter(asset_key=bundle_key(catalog), asset_partitions=[proof.day.isoformat()])
-    for record in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records:
-        if record.run_id == proof.run_id:
-            return AssetCheckEvaluationTargetMaterializationData(
-                storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-            )
+def _materialization_of(proof: Proof, instance: dg.DagsterInstance) -> dg.EventLogRecord | None:
+    """The bundle's materialization in the run that made the backup, whatever key the bundle has in its project."""
+    made = _bundle_of_run(proof, instance)
+    if made is None or made.partition is None:
+        return None
+    wanted = dg.AssetRecordsFilter(asset_key=made.asset_key, asset_partitions=[made.partition])
+    records = instance.fetch_materializations(wanted, limit=_LOOKED_AT).records
+    return next((record for record in records if record.run_id == proof.run_id), None)
+
+
+def _bundle_of_run(proof: Proof, instance: dg.DagsterInstance) -> dg.AssetMaterialization | None:
+    """What the run says of its bundle. The command line knows a catalog by its file alone, not where it was placed."""
+    # Its records have other numbers than those of the asset, where each run has a file of SQLite.
+    entries = instance.all_logs(proof.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION) if proof.run_id else ()
+    for made in (entry.asset_materialization for entry in entries):
+        if made is not None and MANIFEST_FILE in made.metadata and made.metadata["backup_id"].value == proof.backup_id:
+            return made
     return None
+
+
+def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
 
 
 class VerifiedConfig(dg.Config):
@@ -435,7 +459,8 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
                 for proof in drill_proofs(report, request.attempt, ports.clock()):
                     yield evaluation(proof, catalog, context.instance)
             context.log.info(markdown(drill_document(report)))
-            yield dg.Output(None, metadata=dict(drill_metadata(report)))
+            passed = dg.MetadataValue.bool(report.passed)
+            yield dg.Output(None, metadata={"passed": passed, **drill_metadata(report)})
             if error is not None:
                 raise error
 

@@ -71,15 +71,10 @@ def made_document(manifest: StoredManifest, places: Mapping[str, str]) -> Report
 
 
 def summary_document(manifest: StoredManifest) -> ReportDocument:
-    """A backup that was made, in a few facts."""
-    taken_at = text_of(manifest.snapshot.taken_at)
+    """What a backup is that was made, beside its numbers: for a page that has those already."""
     pairs: Mapping[str, Part] = {
-        "Backup": manifest.backup_id,
         "Status": Span(manifest.status, _STATUSES.get(Status(manifest.status), Tone.PLAIN)),
-        "Tables": manifest.totals.tables,
-        "Rows": manifest.totals.rows,
-        "Snapshot": f"{taken_at}, LSN {manifest.snapshot.lsn}",
-        "Consistent": "yes, one instant" if manifest.consistent else "no, mixed snapshots",
+        "Snapshot": f"{'one instant' if manifest.consistent else 'mixed snapshots'}, LSN {manifest.snapshot.lsn}",
         "Made by": f"{manifest.created_by} ({manifest.type})",
         "Reason": manifest.reason or "none given",
     }

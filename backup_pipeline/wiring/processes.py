@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -215,6 +216,20 @@ def only_one(home: Path, about: Mapping[str, Any]) -> Iterator[int]:
         os.close(descriptor)
 
 
+def running_ui(home: Path) -> str | None:
+    """Where the UI of the `up` is that runs in this home; None when none does."""
+    with suppress(OSError):
+        descriptor = os.open(home / _NAME, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            address = _read(descriptor).get("ui")
+            return address if isinstance(address, str) else None
+        finally:
+            os.close(descriptor)
+    return None
+
+
 def _read(descriptor: int) -> Mapping[str, Any]:
     with suppress(ValueError):
         record = json.loads(os.pread(descriptor, 4096, 0))
@@ -312,7 +327,7 @@ def run_dagster(up: Up, tell: Callable[[str], None], ready: Callable[[], None]) 
         running.start(CONSOLE, _console_command(addresses))
         running.start(WEB, _web_command(addresses, workspace, socket_path))
         if _wait(running, stop, lambda: listens(socket_path), "The code server does not answer"):
-            running.start(DAEMON, [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)])
+            running.start(DAEMON, _daemon_command(workspace))
             if _wait(running, stop, lambda: _answers(f"{addresses.ui}/server_info"), f"{addresses.ui} does not answer"):
                 ready()
                 _watch(running, code, stop, tell)
@@ -375,6 +390,11 @@ def _code_command(socket_path: Path) -> Sequence[str]:
 def _web_command(addresses: Addresses, workspace: Path, socket_path: Path) -> Sequence[str]:
     where = ["--host", addresses.host, "--port", str(addresses.port), "--workspace", str(workspace)]
     return [sys.executable, "-m", "backup_pipeline.orchestration.web_server", *where, "--code-socket", str(socket_path)]
+
+
+def _daemon_command(workspace: Path) -> Sequence[str]:
+    script = Path(sysconfig.get_path("scripts")) / "dagster-daemon"
+    return [sys.executable, str(script), "run", "--workspace", str(workspace)]
 
 
 def _console_command(addresses: Addresses) -> Sequence[str]:

@@ -210,7 +210,7 @@ def test_a_run_of_the_command_line_stands_among_its_job_s_and_is_executed_again_
     )
     assert ended.returncode == 0, ended.stderr
     run_id = json.loads(ended.stdout)["run_id"]
-    seen = up.ui.job("shop_full_backup", run_id)
+    seen = up.ui.job("shop_tables_only", run_id)
     assert seen["latest of the job"] == seen["latest of the code location"] == run_id
     assert run_id in seen["in Overview"]
     assert seen["may be executed again"]

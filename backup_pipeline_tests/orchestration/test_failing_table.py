@@ -80,11 +80,11 @@ def test_every_table_failing_has_the_code_of_the_first_error_and_no_partition(in
 def _again(installation: Installation, *assets: str, run_id: str) -> dg.DagsterRun:
     """What Dagster's re-execution of `run_id` runs: the failed assets, or all of them; with the tags it gives."""
     keys = frozenset(dg.AssetKey(["shop", asset]) for asset in assets)
-    job = installation.definitions().resolve_job_def("shop_full_backup").get_subset(asset_selection=keys)
     tags = {"dagster/parent_run_id": run_id, "dagster/root_run_id": run_id}
     with installation.instance() as instance:
         before = instance.get_run_by_id(run_id)
         assert before is not None
+        job = installation.definitions().resolve_job_def(before.job_name).get_subset(asset_selection=keys)
         run = instance.create_run_for_job(
             job,
             run_config=before.run_config,
@@ -133,9 +133,21 @@ def test_a_selective_backup_re_executed_from_failure_still_holds_all_its_tables(
     failed = installation.run("totals", "notes")
     assert not failed.success
     installation.sql(MEND)
-    assert _again(installation, "totals", "bundle", run_id=failed.run_id).is_success
+    assert _again(installation, "totals", run_id=failed.run_id).is_success
     assert installation.attempt().kind == "selective"
     assert [table.name for table in installation.manifest().tables] == ["notes", "totals"]
+    assert not installation.manifest().consistent
+
+
+def test_a_selective_run_of_an_earlier_version_is_executed_again_as_one(installation: Installation) -> None:
+    """Those had the bundle's asset, and a tag that says what it holds."""
+    with installation.instance() as instance:
+        tags = {"backup_pipeline/scope": "selected"}
+        first = installation.run_job("shop_full_backup", "notes", "bundle", instance=instance, tags=tags)
+    assert first.success
+    assert _again(installation, "notes", "bundle", run_id=first.run_id).is_success
+    assert installation.attempt().kind == "selective"
+    assert [table.name for table in installation.manifest().tables] == ["notes"]
 
 
 def test_one_table_rerun_and_a_new_bundle_are_mixed_snapshots(installation: Installation) -> None:

@@ -278,6 +278,7 @@ def test_a_selective_backup_bundles_the_chosen_tables_alone(installation: Instal
     assert result.success
     assert installation.attempt().kind == "selective"
     assert (installation.attempt().file_name or "").startswith("selective_backup_")
+    assert installation.materialized("bundle") == {"bundle": set()}  # its asset stands for everything, fresh or not
     assert [table.name for table in installation.manifest().tables] == ["customers", "notes"]
     with installation.bundle(tmp_path / "bundle.zip") as bundle:
         assert {name.split("/")[1] for name in bundle.namelist() if name.startswith("parquet/")} == {
