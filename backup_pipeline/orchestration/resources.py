@@ -93,9 +93,8 @@ watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 """Who watches the runs of this process; the command line sets it."""
 
 
-_SECRET: dict[str, Any] = {"dagster__is_secret": True}
-
-
+# They are not marked as secrets of Dagster's: its launchpad would write `********` into the config of each run, and the
+# run would take that for the URL. Nothing is shown all the same: what is given as a text goes into `defaults`.
 _SECRETS = ("source_url", "ledger_url", "alert_urls")
 
 
@@ -118,13 +117,9 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     """
 
     source_url: str | None = Field(
-        default=None,
-        description="The database that is backed up, by a role that may only read.",
-        json_schema_extra=_SECRET,
+        default=None, description="The database that is backed up, by a role that may only read."
     )
-    ledger_url: str | None = Field(
-        default=None, description="The database that holds backup_logs.", json_schema_extra=_SECRET
-    )
+    ledger_url: str | None = Field(default=None, description="The database that holds backup_logs.")
     store: str | None = Field(default=None, description="Where backups go: file:///path or s3://bucket/prefix.")
     s3_endpoint_url: str | None = Field(default=None, description="Of an S3 store other than AWS.")
     s3_region: str | None = Field(default=None, description="The region of the bucket.")
@@ -134,9 +129,7 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     age_recipients: str | None = Field(
         default=None, description="age recipients that backups are encrypted to, by spaces."
     )
-    alert_urls: str | None = Field(
-        default=None, description="Apprise URLs of who is alerted, by spaces.", json_schema_extra=_SECRET
-    )
+    alert_urls: str | None = Field(default=None, description="Apprise URLs of who is alerted, by spaces.")
     dagster_url: str | None = Field(default=None, description="Where people find the Dagster UI.")
     create_ledger: bool = Field(
         default=False, description="Make the ledger's database and tables where they are missing."
