@@ -14,6 +14,8 @@ from backup_pipeline_tests.orchestration.installation import until
 _LAUNCH = """mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 _STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+_LAUNCHPAD = """query($job: PipelineSelector!) { runConfigSchemaOrError(selector: $job, mode: "default") {
+  ... on RunConfigSchema { rootDefaultYaml } } }"""
 _TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename ... on PythonError { message } } }"
 _DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
 _BACKFILL = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
@@ -74,6 +76,19 @@ class Ui:
         }
         tags = [{"key": "dagster/partition", "value": day}]
         params = {"selector": selector, "mode": "default", "runConfigData": "{}", "executionMetadata": {"tags": tags}}
+        launched = self.ask(_LAUNCH, p=params)["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def launchpad(self, job: str) -> str:
+        """The config that the launchpad of a job fills in."""
+        answer = self.ask(_LAUNCHPAD, job={**_AT, "pipelineName": job})["runConfigSchemaOrError"]
+        return str(answer["rootDefaultYaml"])
+
+    def launch(self, job: str, config: str) -> str:
+        """Launch a job as its launchpad does; the id of the run."""
+        selector = {**_AT, "pipelineName": job}
+        params = {"selector": selector, "mode": "default", "runConfigData": config}
         launched = self.ask(_LAUNCH, p=params)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])

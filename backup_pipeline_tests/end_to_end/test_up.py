@@ -225,6 +225,14 @@ def test_a_run_of_the_command_line_stands_among_its_job_s_and_is_executed_again_
     assert str(attempt.actor) == "dagster"
 
 
+def test_what_the_launchpad_fills_in_runs(up: Up) -> None:
+    """It writes out every default of the resources; of a secret it would write asterisks, and the run take them."""
+    config = up.ui.launchpad("shop_prune")
+    assert up.ui.url in config  # the links of this one
+    assert "***" not in config
+    assert up.ui.ended(up.ui.launch("shop_prune", config)) == "SUCCESS"
+
+
 def test_every_daemon_is_alive(up: Up) -> None:
     until(lambda: up.ui.healthy_daemons() == DAEMONS, 60, every=0.5)
 

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from backup_pipeline.cli import main
 from backup_pipeline.core.manifest import read_manifest
 from backup_pipeline.orchestration.keys import Automation
 from backup_pipeline.settings import given_settings
@@ -206,6 +207,25 @@ def test_all_of_the_project_materializes_in_one_run_of_the_default_executor(fill
     manifest = next(key for key in installation.store_keys("people/backups/") if key.endswith("manifest.json"))
     tables = read_manifest(installation.store.get(manifest), manifest).tables
     assert {table.name: table.row_count for table in tables} == {"customers": 500, "orders": 1200}
+
+
+def test_what_the_command_line_proves_stands_at_the_bundle_where_the_project_has_put_it(
+    filled_in: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the test before, whose run made the bundle; the command line knows the catalog's file alone."""
+    installation = filled_in.installation
+    monkeypatch.setenv("BACKUP_CATALOGS", str(filled_in.folder / "src/mine/defs/people/catalog.yaml"))
+    assert main(["verify", "latest", "--catalog", "people"]) == 0
+    key = dg.AssetKey(["company", "people", "bundle"])
+    with installation.instance() as instance:
+        check = dg.AssetCheckKey(key, "verified")
+        [entry] = instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+        [record] = instance.fetch_materializations(key, limit=1).records
+    assert entry.evaluation is not None
+    assert entry.evaluation.passed
+    target = entry.evaluation.target_materialization_data
+    assert target is not None
+    assert target.storage_id == record.storage_id
 
 
 def test_no_password_stands_in_what_dagster_keeps() -> None:

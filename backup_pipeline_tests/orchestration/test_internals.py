@@ -6,17 +6,26 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from backup_pipeline.orchestration import internals
 
 PACKAGE = Path(internals.__file__).parent.parent
-PRIVATE = re.compile(r"^\s*(?:from|import)\s+(?:dagster\._|dagster_webserver\.|dagster\.components\.)", re.MULTILINE)
+PRIVATE = re.compile(
+    r"^\s*(?:from|import)\s+(?:dagster\._|dagster_webserver\.|dagster\.components\.)"
+    r"|[\"']dagster\._|_get_grpc|[\"']dagster_webserver\.",
+    re.MULTILINE,
+)
 
 
 @pytest.mark.parametrize("name", sorted(internals.NEEDED))
 def test_dagster_still_has_each_private_name(name: str) -> None:
     assert getattr(internals, name) is not None
+
+
+def test_dagsters_launcher_still_says_which_code_server_executes_a_run() -> None:
+    assert callable(getattr(dg.DefaultRunLauncher, internals.LAUNCHER_METHOD))
 
 
 def test_they_are_all_that_is_given_away_and_no_other_file_has_any() -> None:

@@ -86,6 +86,15 @@ def test_what_the_command_line_verifies_stands_in_dagster(
     assert "Dagster does not show it" not in capfd.readouterr().err
 
 
+def test_what_becomes_known_of_some_tables_says_nothing_of_the_bundle(install: Install) -> None:
+    with install() as installation:
+        assert installation.run("notes").success
+        assert main(["verify", installation.attempt().backup_id]) == 0
+        with installation.instance() as instance:
+            check = dg.AssetCheckKey(BUNDLE, "verified")
+            assert not instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+
+
 @pytest.mark.parametrize("unreachable", [False, True])
 def test_without_dagster_a_verification_is_none_the_worse(
     shop: Installation, unreachable: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -50,12 +50,16 @@ def described(value: dg.MetadataValue[Any]) -> dict[str, str | None]:
 def test_the_source_has_the_comments_of_the_database_and_the_table_has_them_too(shop: Installation) -> None:
     with shop.instance() as instance:
         [record] = instance.fetch_observations(dg.AssetKey(["shop", "public", "customers"]), limit=1).records
+        [other] = instance.fetch_observations(dg.AssetKey(["shop", "public", "notes"]), limit=1).records
+    of_notes = other.asset_observation
+    assert of_notes is not None
     observation = record.asset_observation
     assert observation is not None
     assert observation.description == observation.metadata["comment"].value == "Who pays us."
     columns = described(observation.metadata["dagster/column_schema"])
     assert columns["balance"] == "In taka; below zero is a debt."
     assert set(columns) == {"id", "name", "balance", "joined_at", "password"}
+    assert "comment" not in of_notes.metadata  # nobody has commented on it
     own = described(metadata(shop, "customers")["dagster/column_schema"])
     assert own["balance"] == "In taka; below zero is a debt. (Arrow: decimal128(12, 2))"
 

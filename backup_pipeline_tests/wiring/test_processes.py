@@ -13,7 +13,7 @@ import pytest
 
 from backup_pipeline.core.errors import LockedError
 from backup_pipeline.wiring import process_guard, processes
-from backup_pipeline.wiring.processes import family, only_one
+from backup_pipeline.wiring.processes import family, only_one, running_ui
 from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.servers.parents import parent, says
 
@@ -87,3 +87,10 @@ def test_logs_are_their_owner_s_and_do_not_grow_without_end(tmp_path: Path, monk
         for path, mode in ((log, 0o600), (log.with_suffix(".log.1"), 0o600), (log.parent, 0o700)):
             assert stat.S_IMODE(path.stat().st_mode) == mode
     assert child.ended is not None
+
+
+def test_where_the_ui_of_a_home_is_is_known_as_long_as_it_runs(tmp_path: Path) -> None:
+    assert running_ui(tmp_path) is None
+    with only_one(tmp_path, {"ui": "http://127.0.0.1:3100"}):
+        assert running_ui(tmp_path) == "http://127.0.0.1:3100"
+    assert running_ui(tmp_path) is None
