@@ -14,6 +14,7 @@
     ├── RefusedError            21   a rule forbids it; nothing was touched
     │   ├── ClockError               clocks differ so much that no date can be relied on
     │   └── PreflightRefusedError    a restore that would go wrong, or was not confirmed
+    │       └── StalePlanError       what would be done is not what somebody saw, or approved
     ├── StaleError              22   the newest backup is too old
     ├── CanceledError          130   stopped on request
     ├── SourceError              1   the source database said no

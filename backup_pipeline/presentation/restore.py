@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore import (
     SECOND,
     Action,
+    Mode,
     RemarkSeverity,
     RestorePlan,
     RestoreRemark,
     RestoreReport,
     TableRestore,
 )
+from backup_pipeline.core.restore.kept import kept_plan, kept_report
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.presentation import (
     Block,
@@ -59,6 +62,19 @@ _STATUSES = {
     RestoreStatus.FAILED: Tone.FAILURE,
     RestoreStatus.REJECTED: Tone.WRONG,
 }
+MODES = {
+    Mode.NEW: ("Create the tables", "They are not there yet. Where one is, the plan is refused."),
+    Mode.INSERT_MISSING: ("Create missing", "Rows whose key is not there are added. What is there stays as it is."),
+    Mode.UPSERT: (
+        "Create missing, update existing",
+        "Missing rows are added, and rows with the same key get the backup's values. Nothing is removed.",
+    ),
+    Mode.REPLACE: (
+        "Create missing, update existing, delete new",
+        "The tables then hold exactly the backup's rows: what came since is removed.",
+    ),
+}
+"""What each mode does to the rows that are there: its name for people, and a sentence."""
 _NOTES = 4
 """So many notes with the same advice are shown: a plan that nobody reads to its end warns nobody."""
 
@@ -90,6 +106,28 @@ def plan_document(
         ),
     )
     return ReportDocument(tuple(map(Section, sections)))
+
+
+def status_tone(status: RestoreStatus) -> Tone:
+    """The tone of a status."""
+    return _STATUSES.get(status, Tone.PLAIN)
+
+
+def kept_plan_document(kept: Mapping[str, Any], *, request: int | None, safety_backup: bool) -> ReportDocument:
+    """A plan as the ledger keeps it; in short, where another version wrote it."""
+    try:
+        plan = kept_plan(kept)
+    except UsageError as error:
+        return document(Note("Note", Tone.WARNING, error.what, do=error.do), *_planned(kept))
+    return plan_document(plan, plan.target, request=request, safety_backup=safety_backup, attended=False)
+
+
+def kept_report_document(request: int, kept: Mapping[str, Any]) -> ReportDocument:
+    """What was done, as the ledger keeps it; in short, where another version wrote it."""
+    try:
+        return report_document(request, kept_report(kept))
+    except UsageError:
+        return document(*_done(kept))
 
 
 def asked_document(row: RestoreRow, plan: RestorePlan) -> ReportDocument:

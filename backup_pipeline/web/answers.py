@@ -23,6 +23,7 @@ from backup_pipeline.core.errors import (
     LockedError,
     NotFoundError,
     RefusedError,
+    StalePlanError,
     StoreUnavailableError,
     UsageError,
 )
@@ -44,6 +45,7 @@ _FOREVER = "public, max-age=31536000, immutable"
 
 _STATUSES: Mapping[type[BackupError], int] = {
     NotFoundError: 404,
+    StalePlanError: 409,
     RefusedError: 403,
     UsageError: 422,
     LockedError: 409,

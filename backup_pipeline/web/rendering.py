@@ -55,6 +55,7 @@ NAV: tuple[NavEntry, ...] = (
     NavEntry("/calendar", "Calendar", "calendar"),
     NavEntry("/charts", "Charts", "charts"),
     NavEntry("/report", "Report", "report"),
+    NavEntry("/requests", "Restore requests", "requests", Permission.SEE, "Recover"),
 )
 """The menu, in its order. Entries of one group stand together, below its name."""
 

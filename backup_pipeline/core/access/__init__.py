@@ -108,6 +108,11 @@ class User:
         return self.sees_every_business or business in self.businesses
 
 
+def decides_alone(user: User, users: Sequence[User]) -> bool:
+    """Whether nobody of the `users` but `user` may approve anything: who is disabled does not count."""
+    return not any(other.number != user.number and other.may(Permission.APPROVE) for other in users)
+
+
 def check_permission(user: User, permission: Permission) -> None:
     """RefusedError unless the person may do it."""
     if not user.may(permission):

@@ -1,4 +1,4 @@
-"""A plan as the ledger keeps it: read again, to be shown, and to be asked for."""
+"""A plan and a report as the ledger keeps them: read again, to be shown, and to be asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from backup_pipeline.core.errors import UsageError
-from backup_pipeline.core.restore import RestorePlan
+from backup_pipeline.core.restore import RestorePlan, RestoreReport
 
 
 def kept_plan(document: Mapping[str, Any]) -> RestorePlan:
@@ -29,3 +29,17 @@ def kept_plan(document: Mapping[str, Any]) -> RestorePlan:
 def _plans() -> TypeAdapter[RestorePlan]:
     """Made when the first plan is read: that takes some milliseconds."""
     return TypeAdapter(RestorePlan)
+
+
+def kept_report(document: Mapping[str, Any]) -> RestoreReport:
+    """The report that `RestoreReport.as_json` wrote; UsageError when another version wrote it."""
+    try:
+        return _reports().validate_python(dict(document))
+    except ValidationError as error:
+        message = f"The report was written by another version: {error.error_count()} fields differ."
+        raise UsageError(message, do="`backup-pipeline restores show` prints what can be read of it.") from error
+
+
+@cache
+def _reports() -> TypeAdapter[RestoreReport]:
+    return TypeAdapter(RestoreReport)

@@ -1,0 +1,162 @@
+"""An office of a module's tests: a console over a ledger with backups, and somebody of each role signed in to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from backup_pipeline.core.access import Role, User
+from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.restore import (
+    Action,
+    Mode,
+    RemarkSeverity,
+    RestorePlan,
+    RestoreRemark,
+    RestoreRequest,
+    TableRestore,
+)
+from backup_pipeline.core.restore.kept import kept_plan
+from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.scope import Actor, ActorKind, Scope
+from backup_pipeline.operations.restore.decisions import AskedRestore, ask_for_approval
+from backup_pipeline.operations.restore.requests import Address, RestoreCaller
+from backup_pipeline_tests.core.retained import backup
+from backup_pipeline_tests.doubles.ports import ports_for_test
+from backup_pipeline_tests.operations.shelved import Shelved
+from backup_pipeline_tests.servers.ledgers import ScratchLedger
+from backup_pipeline_tests.web.people import Browser, Console, console_over
+
+HOSTILE = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>"
+"""What a page must show as it is: every field that comes from data may hold it."""
+TARGET = "postgresql://owner:hunter2@127.0.0.1:5433/staging"
+PEOPLE = {
+    "karim": Role.SUPER_ADMIN,
+    "selina": Role.SUPER_ADMIN,
+    "rahim": Role.ADMIN,
+    "babul": Role.BUSINESS_ADMIN,
+    "nila": Role.VIEWER,
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where a restore is to go, for who asks."""
+
+    address: Address = field(default_factory=lambda: Address("postgresql://owner@127.0.0.1:5433/staging", "staging"))
+
+    @property
+    def hide(self) -> Any:
+        return lambda text: text
+
+
+@dataclass
+class Office:
+    """The console, who is signed in, and what its Dagster was sent."""
+
+    console: Console
+    shelf: Shelved
+    users: dict[str, User] = field(default_factory=dict)
+    browsers: dict[str, Browser] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> ScratchLedger:
+        return self.shelf.ledger
+
+    @property
+    def ports(self) -> Ports:
+        return self.console.ports
+
+    def as_(self, name: str) -> Browser:
+        """A browser in which that person has signed in, a moment ago."""
+        if name not in self.browsers:
+            self.browsers[name] = self.console.signed_in(self.users[name])
+        return self.browsers[name]
+
+    def signed_in_anew(self, name: str) -> Browser:
+        self.browsers.pop(name, None)
+        return self.as_(name)
+
+    def backups(self) -> Sequence[Attempt]:
+        return self.ledger.list(scope=Scope("shop"))
+
+    def ask(self, by: str = "rahim", *, reason: str = "a wrong UPDATE", remark: str = "", **request: Any) -> RestoreRow:
+        """A request with its plan, as the wizard makes it."""
+        asked = asked_restore(self.backups()[0], by, reason=reason, remark=remark, **request)
+        return ask_for_approval(asked, Goal(), self.ports, RestoreCaller(asked.plan.request.actor))
+
+    def row(self, number: int) -> RestoreRow:
+        row = self.ledger.restores.get(number)
+        assert row is not None
+        return row
+
+
+def asked_restore(of: Attempt, by: str, *, reason: str = "", remark: str = "", **request: Any) -> AskedRestore:
+    """What somebody asks for who has seen the plan and typed the database's name."""
+    kept = plan_json(of, remark=remark, **request)
+    seen = kept_plan(kept).confirmed_with("staging")
+    actor = Actor(ActorKind.PERSON, by)
+    return AskedRestore(replace(seen, request=replace(seen.request, actor=actor, reason=reason)), kept)
+
+
+def plan_json(of: Attempt, *, remark: str = "", refused: bool = False, **request: Any) -> dict[str, Any]:
+    """A plan as a run keeps it."""
+    wanted = RestoreRequest(of.backup_id, **{"tables": ("goods",), "mode": Mode.UPSERT, **request})
+    tables = tuple(
+        TableRestore(name, ("public", name), ("public", name), Action.UPSERT, (), ("id",), 1_204, 1_198)
+        for name in wanted.tables
+    )
+    severity = RemarkSeverity.REFUSAL if refused else RemarkSeverity.WARNING
+    remarks = (RestoreRemark(severity, remark, "goods", remark),) if remark else ()
+    plan = RestorePlan(
+        wanted,
+        of.backup_id,
+        "shop",
+        of.snapshot_at or of.started_at,
+        Goal().address.url,
+        "staging",
+        tables,
+        remarks,
+        "staging",
+        safety_backup=True,
+    )
+    document: dict[str, Any] = json.loads(json.dumps(plan.as_json(), default=str))
+    return document
+
+
+def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days: int = 40) -> Office:
+    """The office: a catalog, a backup of each of so many days in store and ledger, and people."""
+    catalogs = home / "catalogs"
+    catalogs.mkdir()
+    declared = {
+        "catalog": "shop",
+        "title": title,
+        "timezone": "Asia/Dhaka",
+        "tables": {"goods": None, "sold": None},
+        "retention": {"automatic": {"keep_within": "30 days"}},
+    }
+    (catalogs / "shop.yaml").write_text(yaml.safe_dump(declared))
+    now = datetime.now(UTC)
+    shelf = Shelved(now=now, ledger=ledger)
+    midnight = now.replace(hour=18, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    shelf.add(*(backup(midnight - timedelta(days=back)) for back in range(days)), partitions=False)
+
+    def ports(**given: Any) -> Ports:
+        return ports_for_test(store=shelf.store, spool=home / "spool", **given)
+
+    console = console_over(ledger, home, ports=ports, catalogs=catalogs, restore_targets={"staging": TARGET})
+    office = Office(console, shelf)
+    for name, role in PEOPLE.items():
+        more = {"businesses": ("b1",)} if role is Role.BUSINESS_ADMIN else {}
+        office.users[name] = console.user(name, role, **more)
+    return office
+
+
+__all__ = ["HOSTILE", "Office", "asked_restore", "open_office", "plan_json"]
