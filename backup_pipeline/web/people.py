@@ -129,11 +129,16 @@ def fresh(permission: Permission) -> Callable[[Request, Visitor], Visitor]:
 
     # As a default, not in the annotation: as a text it would be looked up where `permission` is not known.
     def visitor_who_just_confirmed(request: Request, visitor: Visitor = may) -> Visitor:
-        if not visitor.session.is_fresh(visitor.ports.clock()):
-            raise _led_to(CONFIRM, request)
-        return visitor
+        return just_confirmed(request, visitor)
 
     return visitor_who_just_confirmed
+
+
+def just_confirmed(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Visitor:
+    """As `signed_in`, for who gave the password a moment ago; everybody else is led to `/confirm`, and back."""
+    if not visitor.session.is_fresh(visitor.ports.clock()):
+        raise _led_to(CONFIRM, request)
+    return visitor
 
 
 def _led_to(page: str, request: Request) -> HTTPException:

@@ -56,6 +56,8 @@ NAV: tuple[NavEntry, ...] = (
     NavEntry("/charts", "Charts", "charts"),
     NavEntry("/report", "Report", "report"),
     NavEntry("/requests", "Restore requests", "requests", Permission.SEE, "Recover"),
+    NavEntry("/audit", "Audit", "audit", Permission.SEE_AUDIT, "Administration"),
+    NavEntry("/users", "Users", "users", Permission.MANAGE_USERS, "Administration"),
 )
 """The menu, in its order. Entries of one group stand together, below its name."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from backup_pipeline.web.pages import backups, history, login, overview, requests
+from backup_pipeline.web.pages import account, audit, backups, history, login, overview, requests, users
 
 ROUTERS: tuple[APIRouter, ...] = (
+    account.router,
+    audit.router,
     backups.router,
     history.router,
     login.router,
     overview.router,
     requests.router,
+    users.router,
 )
 """Every page of the console; a new subject is added here, and to `rendering.NAV` where people are to find it."""

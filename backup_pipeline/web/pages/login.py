@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 
-from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.access.sessions import LinkPurpose, OneTimeLink
+from backup_pipeline.core.errors import RefusedError, UsageError
 from backup_pipeline.operations.access import (
     SignIn,
     TooManyTriesError,
@@ -17,6 +18,8 @@ from backup_pipeline.operations.access import (
     sign_in,
     sign_out,
 )
+from backup_pipeline.operations.access.passwords import SHORTEST
+from backup_pipeline.operations.access.users import accept, link_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.people import (
     Visitor,
@@ -28,7 +31,7 @@ from backup_pipeline.web.people import (
     signed_in,
 )
 from backup_pipeline.web.rendering import local_path, page, redirect
-from backup_pipeline.wiring.access import is_secure_way
+from backup_pipeline.wiring.access import is_loopback, is_secure_way
 
 router = APIRouter()
 
@@ -104,6 +107,45 @@ def confirm(
     answer = redirect(request, local_path(next))
     keep_session(request, answer, token)
     return answer
+
+
+@router.get("/welcome/{token}")
+def welcome_page(request: Request, token: str) -> Response:
+    """The form for whoever has a link: a password, and of the first administrator a name."""
+    return _welcome_form(request, token, link_of(token, console_access(request)))
+
+
+@router.post("/welcome/{token}")
+def welcome(request: Request, token: str, name: _Text = "", password: _Text = "", again: _Text = "") -> Response:
+    """Take the link up: signed in at once."""
+    check_way(request)
+    access = console_access(request)
+    link = link_of(token, access)
+    _check_first(request, link)
+    if password != again:
+        return _welcome_form(request, token, link, name, "The two passwords differ.")
+    try:
+        begun = accept(token, SignIn(name, password, "", address_of(request), agent_of(request)), access)
+    except UsageError as error:
+        return _welcome_form(request, token, link, name, f"{error.what} {error.do}")
+    end_earlier(request)
+    answer = redirect(request, "/", f"Welcome, {begun.user.name}.")
+    keep_session(request, answer, begun.token)
+    return answer
+
+
+def _welcome_form(request: Request, token: str, link: OneTimeLink, name: str = "", problem: str = "") -> Response:
+    _check_first(request, link)
+    invited = console_access(request).access.users.get(link.user) if link.user is not None else None
+    values = {"token": token, "invited": invited, "name": name, "problem": problem, "shortest": SHORTEST}
+    return page(request, "welcome.html", status=422 if problem else 200, **values)
+
+
+def _check_first(request: Request, link: OneTimeLink) -> None:
+    """The first administrator comes from this machine, or through a tunnel to it: nobody else saw the link printed."""
+    if link.purpose is LinkPurpose.FIRST_ADMIN and not is_loopback(address_of(request)):
+        message = "The first administrator is made on the machine where the console runs."
+        raise RefusedError(message, do="Open the link there, or run `backup-pipeline user add` on it.")
 
 
 def check_way(request: Request) -> None:
