@@ -6,29 +6,25 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.due import dated, note_first_days
-from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
-from backup_pipeline.wiring.addresses import utc_now
+from backup_pipeline.settings import Settings
+from backup_pipeline.wiring.addresses import declared_catalogs, utc_now
 
 
 def configured_catalogs(settings: Settings) -> Mapping[str, Catalog]:
-    """The catalogs of BACKUP_CATALOGS; the built-in ones where nothing else is set, or a source for them is.
+    """The catalogs of BACKUP_CATALOGS; the built-in ones that have a database here.
 
     SettingsError where sources of other catalogs are set, and BACKUP_CATALOGS is not.
     """
-    catalogs = load_catalogs(settings.catalogs)
-    if settings.catalogs != BUILT_IN_CATALOGS or settings.source_url or not settings.source_urls:
-        return catalogs
-    wanted = {name: catalog for name, catalog in catalogs.items() if name in settings.source_urls}
-    if not wanted:
+    declared = declared_catalogs(settings)
+    if not declared:
         names = ", ".join(f"BACKUP_SOURCE_URL_{name.upper()}" for name in settings.source_urls)
         message = f"{names} is set, but no catalog of that name is there."
         raise SettingsError(message, do="Set BACKUP_CATALOGS to the folder of your catalogs.")
-    return wanted
+    return declared
 
 
 _settings = Settings()

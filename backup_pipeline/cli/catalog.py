@@ -25,7 +25,7 @@ with lazily():
     from backup_pipeline.operations import doctor as operations_catalogs
     from backup_pipeline.postgres import source as postgres_source
     from backup_pipeline.presentation import health as presentation_health
-    from backup_pipeline.wiring import embedded, ports
+    from backup_pipeline.wiring import addresses, embedded, ports
 
 
 catalog_app = typer.Typer(
@@ -71,7 +71,7 @@ def check(
     Exit codes: 0 right (there may be warnings); 1 the database can not be read; 2 a catalog is wrong or does not fit.
     """
     settings = invoked_settings()
-    catalogs = _chosen(settings, target)
+    catalogs = _chosen(settings, target, offline=offline)
     if offline:
         _tell_offline(catalogs, as_json=as_json)
         return
@@ -105,7 +105,7 @@ def show(
 
     Exit codes: 0 shown; 2 the catalog is wrong; 10 there is no such catalog.
     """
-    (catalog,) = _chosen(invoked_settings(), target).values()
+    (catalog,) = _chosen(invoked_settings(), target, offline=True).values()
     if as_json:
         print_json(catalog.model_dump(mode="json", by_alias=True))
         return
@@ -186,13 +186,13 @@ def _write(out: Path, text: str) -> None:
         raise UsageError(message, do="Choose a folder that exists and that you may write to, with --out.") from error
 
 
-def _chosen(settings: Settings, target: str | None) -> Mapping[str, Catalog]:
+def _chosen(settings: Settings, target: str | None, *, offline: bool) -> Mapping[str, Catalog]:
     if target is not None and (target.endswith((".yaml", ".yml")) or "/" in target):
         catalog = catalog_files.load_catalog(Path(target))
         return {catalog.catalog: catalog}
     catalogs = catalog_files.load_catalogs(settings.catalogs)
     if target is None:
-        return catalogs
+        return catalogs if offline else addresses.declared_catalogs(settings)
     return {target: catalog_files.named_catalog(target, catalogs, settings.catalogs)}
 
 

@@ -51,8 +51,8 @@ def download(
     backup: Backup,
     *,
     form: Annotated[
-        Literal["zip", "xlsx", "csv", "json"],
-        typer.Option("--as", help="zip, the bundle itself; or made from it: xlsx, csv, json."),
+        Literal["zip", "xlsx", "csv", "json", "json_zip"],
+        typer.Option("--as", help="zip, the bundle itself; or made from it: xlsx, csv, json, json_zip."),
     ] = "zip",
     to: Annotated[
         Path, typer.Option(help="A folder, which is made if need be, or a file (a name with an ending); default: here.")
@@ -64,7 +64,8 @@ def download(
     """Download a backup's bundle (a ZIP) from the store, or a rendering of it, compared with its manifest on the way.
 
     With --as xlsx all sheets come as one Excel workbook, with --as csv as one CSV file, each under a heading
-    `### Name ###`, and with --as json the exact rows of all tables as one document. A rendering is for reading, and for
+    `### Name ###`, and with --as json the exact rows of all tables as one document. --as json_zip is a ZIP of one JSON
+    file a table and a short manifest, as the car audio platform wrote its backups. A rendering is for reading, and for
     other programs; to restore, keep the ZIP. Excel takes leading zeros off phone numbers when it opens a CSV by double
     click; in a workbook they stay.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,14 +36,13 @@ if TYPE_CHECKING:
     from backup_pipeline.core.ports import Ledger
 
 with lazily():
-    from backup_pipeline import catalogs
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import health as operations_health
     from backup_pipeline.operations.access import audit as audits
     from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.presentation import health as presentation_health
-    from backup_pipeline.wiring import ports
+    from backup_pipeline.wiring import addresses, ports
 
 
 _VERIFY, _LIST = "verify", "list"
@@ -282,8 +281,8 @@ def _gathered(installation: Opened, name: str | None, days: int, *, measure: boo
     )
 
 
-def _declared(installation: Opened) -> dict[str, Catalog]:
-    return catalogs.load_catalogs(installation.settings.catalogs)
+def _declared(installation: Opened) -> Mapping[str, Catalog]:
+    return addresses.declared_catalogs(installation.settings)
 
 
 def _print_metrics() -> None:

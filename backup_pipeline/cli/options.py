@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 with lazily():
     from rich import progress as rich_progress
 
-    from backup_pipeline import catalogs
     from backup_pipeline.operations import download
     from backup_pipeline.wiring import addresses, embedded, stores
     from backup_pipeline.wiring import ports as wiring_ports
@@ -145,7 +144,7 @@ def invoked_settings() -> Settings:
 def chosen_catalog(settings: Settings, name: str | None) -> Catalog:
     """The catalog of that name, else the one of the settings; NotFoundError when there is none."""
     wanted = settings.catalog if name is None else name
-    return catalogs.named_catalog(wanted, catalogs.load_catalogs(settings.catalogs), settings.catalogs)
+    return addresses.chosen_catalog(wanted, settings)
 
 
 def check_known(settings: Settings, ledger: Ledger, name: str | None) -> None:
@@ -153,9 +152,7 @@ def check_known(settings: Settings, ledger: Ledger, name: str | None) -> None:
     scope = named_scope(name)
     if name is None or (scope is not None and ledger.list(scope=scope, limit=1)):
         return
-    catalogs.named_catalog(
-        scope.catalog if scope else name, catalogs.load_catalogs(settings.catalogs), settings.catalogs
-    )
+    addresses.chosen_catalog(scope.catalog if scope else name, settings)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,19 +19,25 @@ if TYPE_CHECKING:
     from backup_pipeline.wiring.processes import Up
 
 with lazily():
+    from backup_pipeline import demo as demos
     from backup_pipeline import web
     from backup_pipeline.operations import health
     from backup_pipeline.wiring import embedded, ports, processes
 
 
 def demo(
+    system: Annotated[
+        Literal["isp", "car_audio"],
+        typer.Argument(help="isp: an internet provider in Bangladesh; car_audio: a platform for competitions."),
+    ] = "isp",
     *,
-    scale: Annotated[float, typer.Option(help="1 is about 250 thousand rows; 100 works.", min=0.0001)] = 1.0,
+    scale: Annotated[float, typer.Option(help="1 is about 250 thousand rows of the ISP; 100 works.", min=0.0001)] = 1.0,
     again: Annotated[bool, typer.Option("--again", help="Drop the demo database first, and make it anew.")] = False,
 ) -> None:
-    """Create the ISP demo database in the embedded PostgreSQL: a believable internet provider in Bangladesh.
+    """Create a demo database in the embedded PostgreSQL: a believable business system, the ISP's if none is named.
 
-    The same scale always gives the same rows. `backup` and `up` do this by themselves the first time.
+    The same scale always gives the same rows. `backup` and `up` make the ISP's by themselves the first time. The
+    catalog of another system is there from the day its demo is made, with its schedule; before that nothing is due.
 
     Examples:
 
@@ -39,12 +45,14 @@ def demo(
 
         backup-pipeline demo --scale 10 --again
 
+        backup-pipeline demo car_audio && backup-pipeline backup --catalog car_audio
+
     Exit codes: 0 created, or there already; 1 failed; 2 wrong request.
     """
     console = SafeConsole(stderr=True)
     settings = invoked_settings()
     created = embedded.demo_database(
-        settings, lambda line: console.print(line, highlight=False), scale=scale, again=again
+        settings, lambda line: console.print(line, highlight=False), demos.SYSTEMS[system], scale=scale, again=again
     )
     if not created:
         console.print("The demo database is there already; --again makes it anew.", highlight=False)

@@ -172,7 +172,13 @@ class Rendering(StrEnum):
     """The sheets as one CSV file, each under a heading."""
     JSON = "json"
     """The manifest, and the exact rows of every table."""
+    JSON_ZIP = "json_zip"
+    """A ZIP of one JSON file a table, as the car audio platform wrote it."""
 
     def file_name(self, bundle_name: str) -> str:
         """What the file is called: as its bundle, with the ending of the form."""
-        return f"{bundle_name.removesuffix('.zip')}.{self}"
+        return f"{bundle_name.removesuffix('.zip')}.{self._ending}"
+
+    @property
+    def _ending(self) -> str:
+        return {Rendering.JSON_ZIP: "json.zip"}.get(self, str(self))

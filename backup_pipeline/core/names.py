@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.errors import UsageError, VerificationError
@@ -189,6 +190,14 @@ class BackupId:
 def new_backup_id(now: datetime, kind: Kind, salt: int) -> BackupId:
     """The id of a backup that starts at `now`; `salt` is a random number, of which 32 bits count."""
     return BackupId(now.astimezone(UTC).replace(microsecond=0), kind, f"{salt & 0xFFFFFFFF:08x}")
+
+
+_ROWS_OF_BACKUPS = UUID("6f1d9a36-3f0e-4f52-9d5e-2b1c0d8f7a41")
+
+
+def backup_uuid(backup_id: str) -> UUID:
+    """The `id` of a backup's row in the ledger: of its backup id, so that a rebuilt ledger has the same."""
+    return uuid5(_ROWS_OF_BACKUPS, backup_id)
 
 
 def parse_backup_id(text: str, *, latest: bool = True) -> BackupId:

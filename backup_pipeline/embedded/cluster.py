@@ -466,6 +466,11 @@ def make_role_password(home: Path, role: str) -> str:
     return password
 
 
+def remove_role_password(home: Path, role: str) -> None:
+    """Remove that file, as the demo was not made."""
+    Home(home.resolve()).role_password(role).unlink(missing_ok=True)
+
+
 def write_connection(home: Home, connection: Connection) -> None:
     """Write `connection.json`, readable by its owner alone, under its name only when whole."""
     draft = home.connection.with_suffix(".draft")

@@ -363,11 +363,12 @@ def _json(value: object) -> str:
 
 def _objects(batch: pa.RecordBatch) -> Iterator[str]:
     names = batch.schema.names
-    for values in zip(*(_values(column) for column in batch.columns), strict=True):
+    for values in zip(*(json_values(column) for column in batch.columns), strict=True):
         yield _json(dict(zip(names, values, strict=True)))
 
 
-def _values(column: pa.Array) -> list[object]:
+def json_values(column: pa.Array) -> list[object]:
+    """The values of a column as JSON has them: what is no text, number or truth value there is a text, exact."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _iso(column)

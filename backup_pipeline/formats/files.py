@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 with lazily():
-    from backup_pipeline.formats import xlsx
+    from backup_pipeline.formats import documents, xlsx
 
 
 _PAGES_WAITING = 2
@@ -167,6 +167,8 @@ class FileFormats:
                 target.writelines(combined_csv(bundle_sheets(manifest, bundle)))
             case Rendering.JSON:
                 target.writelines(json_chunks(manifest.model_dump(mode="json"), bundle_tables(manifest, bundle)))
+            case Rendering.JSON_ZIP:
+                documents.write_json_zip(target, manifest, bundle)
 
     def copy_rows(self, file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
         """The rows of the Parquet file at `file` as CSV for PostgreSQL's COPY, `columns` in this order."""

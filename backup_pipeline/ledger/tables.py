@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from backup_pipeline.core.copies import CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Owner, Status
-from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.names import Kind, Trigger, backup_uuid
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.core.scope import Actor, Purpose, Scope, parse_actor
 from backup_pipeline.core.verification import Level, Verification
@@ -299,7 +299,8 @@ _OUTCOME = tuple(field.name for field in fields(Outcome) if field.name != "verif
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
     """The columns of `attempt`."""
     return (
-        {name: storable(getattr(attempt, name)) for name in _SAME_NAME}
+        {"id": backup_uuid(attempt.backup_id)}
+        | {name: storable(getattr(attempt, name)) for name in _SAME_NAME}
         | scope_columns(attempt.scope)
         | actor_column(attempt.actor)
         | owner_columns(attempt.owner)

@@ -9,7 +9,6 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError
 from backup_pipeline.core.ports import Progress
@@ -42,7 +41,7 @@ from backup_pipeline.orchestration.keys import (
 from backup_pipeline.orchestration.read import resources_of
 from backup_pipeline.orchestration.resources import EXIT_CODE, WHAT_TO_DO, installed, watcher
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.addresses import utc_now
+from backup_pipeline.wiring.addresses import declared_catalogs, utc_now
 from backup_pipeline.wiring.ports import this_owner
 
 
@@ -110,7 +109,7 @@ def _job(order: RunOrder, settings: Settings) -> dg.JobDefinition:
     catalog = order.catalog
     names = {catalog.catalog}
     with suppress(BackupError):  # a mistake in another catalog stops no backup of this one
-        names |= set(load_catalogs(settings.catalogs))
+        names |= set(declared_catalogs(settings))
     resource = installed(settings)
     definitions = dg.Definitions(
         assets=assets_of(catalog, in_s3=resource.in_s3),

@@ -7,20 +7,28 @@ import pwd
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from backup_pipeline.core.errors import BackupError, SettingsError
+from backup_pipeline.core.errors import BackupError, NotFoundError, SettingsError
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.scope import Actor, command_line
-from backup_pipeline.demo import BACKUP_ROLE
+from backup_pipeline.demo import ISP, SYSTEMS, DemoSystem
 from backup_pipeline.embedded.cluster import Connection, read_role_password, running
+from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger import ledger_url as checked_ledger_url
 from backup_pipeline.postgres.connection import parse_endpoint
-from backup_pipeline.settings import Settings
+from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.catalog.model import Catalog
+
+with lazily():
+    from backup_pipeline import catalogs as catalog_files
 
 
 def os_user() -> Actor:
@@ -89,9 +97,49 @@ class LedgerClock:
 
 LEDGER_DATABASE = "backup_ledger"
 DAGSTER_DATABASE = "dagster"
-DEMO_DATABASE = "isp"
-DEMO_CATALOGS = ("isp", "isp_customers")
-"""The built-in catalogs that describe the demo database."""
+_DEMO_OF = {catalog: system for system in SYSTEMS.values() for catalog in system.catalogs}
+
+
+def demo_of(catalog: str) -> DemoSystem | None:
+    """The demo that the built-in catalog of that name describes; None for any other catalog."""
+    return _DEMO_OF.get(catalog)
+
+
+def made_demos(settings: Settings) -> Sequence[DemoSystem]:
+    """The demos of the embedded server: the ISP's, which it makes by itself, and those that somebody had made.
+
+    Seen by the password of the role that backups of it read with, so nothing is connected to.
+    """
+    home = postgres_home(settings)
+    return [system for system in SYSTEMS.values() if system is ISP or read_role_password(home, system.role) is not None]
+
+
+def declared_catalogs(settings: Settings) -> Mapping[str, Catalog]:
+    """The catalogs of this installation: those of BACKUP_CATALOGS, or the built-in ones that have a database here.
+
+    A built-in catalog has one where its own source is set, where `BACKUP_CATALOG` names it and there is one source for
+    all, or where nothing is set and its demo was made (docs/decisions/0046). The others are as if they were not there.
+    CatalogError for a file that is wrong.
+    """
+    catalogs = catalog_files.load_catalogs(settings.catalogs)
+    if settings.catalogs != BUILT_IN_CATALOGS:
+        return catalogs
+    names = set(settings.source_urls)
+    if settings.source_url is not None:
+        names |= {*ISP.catalogs, settings.catalog}
+    elif not names:
+        names = {name for system in made_demos(settings) for name in system.catalogs}
+    return {name: catalog for name, catalog in catalogs.items() if name in names}
+
+
+def chosen_catalog(name: str, settings: Settings) -> Catalog:
+    """The catalog of that name; NotFoundError, saying what would bring it here, when this installation has none."""
+    declared = declared_catalogs(settings)
+    if name not in declared and settings.catalogs == BUILT_IN_CATALOGS and demo_of(name) is not None:
+        message = f"Catalog {name} comes with the program, and has no database here."
+        do = f"Set BACKUP_SOURCE_URL_{name.upper()}, or make its demo: `backup-pipeline demo {name}`."
+        raise NotFoundError(message, do=do)
+    return catalog_files.named_catalog(name, declared, settings.catalogs)
 
 
 def postgres_home(settings: Settings) -> Path:
@@ -103,29 +151,32 @@ def source_url(settings: Settings, catalog: str) -> str:
     """The URL of the database that `catalog` describes; SettingsError, with what to do, when none is known."""
     if url := settings.source_url_of(catalog):
         return url.get_secret_value()
-    if catalog not in DEMO_CATALOGS:
+    system = demo_of(catalog)
+    if system is None or system not in made_demos(settings):
         message = f"The source of catalog {catalog} is not set."
         raise SettingsError(message, do=f"Set BACKUP_SOURCE_URL (or BACKUP_SOURCE_URL_{catalog.upper()}).")
-    return demo_url(_embedded(settings, "BACKUP_SOURCE_URL"), postgres_home(settings))
+    return demo_url(_embedded(settings, "BACKUP_SOURCE_URL"), postgres_home(settings), system)
 
 
-def demo_url(connection: Connection, home: Path) -> str:
+def demo_url(connection: Connection, home: Path, system: DemoSystem = ISP) -> str:
     """The demo database as its backup role sees it: it may read what the catalogs list, and nothing else.
 
     A demo that an earlier version made shares the superuser's password until the server is started to work with it.
     """
-    return connection.url(DEMO_DATABASE, BACKUP_ROLE, password=read_role_password(home, BACKUP_ROLE))
+    return connection.url(system.name, system.role, password=read_role_password(home, system.role))
 
 
 def owner_url(settings: Settings, catalog: str) -> str:
     """The URL by which the database of `catalog` is written to: its source's.
 
-    The demo database is written to by the embedded server's own superuser, because its backup role may only read.
+    A demo database is written to by the embedded server's own superuser, because its backup role may only read.
     """
     url = source_url(settings, catalog)
-    home = postgres_home(settings)
-    connection = running(home) if catalog in DEMO_CATALOGS else None
-    return connection.url(DEMO_DATABASE) if connection and url == demo_url(connection, home) else url
+    home, system = postgres_home(settings), demo_of(catalog)
+    connection = running(home) if system else None
+    if connection is None or system is None:
+        return url
+    return connection.url(system.name) if url == demo_url(connection, home, system) else url
 
 
 def ledger_url(settings: Settings) -> str:

@@ -11,20 +11,20 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from backup_pipeline.core.errors import NotFoundError, SettingsError
-from backup_pipeline.demo import BACKUP_ROLE, create_isp, isp_exists, let_backup_role_in
+from backup_pipeline.core.errors import BackupError, NotFoundError, SettingsError
+from backup_pipeline.demo import ISP, DemoSystem, create_system, let_backup_role_in, system_exists
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.embedded.cluster import Home, make_role_password, read_role_password
+from backup_pipeline.embedded.cluster import Home, make_role_password, read_role_password, remove_role_password
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.settings import PROJECT, Settings, set_environment
 from backup_pipeline.wiring.addresses import (
     DAGSTER_DATABASE,
-    DEMO_CATALOGS,
-    DEMO_DATABASE,
     LEDGER_DATABASE,
     check_urls,
+    demo_of,
     demo_url,
     ledger_url,
+    made_demos,
     postgres_home,
     uses_embedded,
 )
@@ -113,7 +113,7 @@ def source_ready(settings: Settings, catalog: str) -> Iterator[None]:
     SettingsError for a URL that can be seen to be wrong.
     """
     check_urls(settings)
-    if settings.source_url_of(catalog) is not None or catalog not in DEMO_CATALOGS:
+    if settings.source_url_of(catalog) is not None or demo_of(catalog) is None:
         yield
         return
     with _existing(settings):
@@ -148,30 +148,38 @@ def _existing(settings: Settings) -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-def demo_database(settings: Settings, tell: Callable[[str], None], *, scale: float, again: bool) -> bool:
-    """Create the demo database in the embedded server, dropping the one that is there when `again`; whether it did."""
+def demo_database(
+    settings: Settings, tell: Callable[[str], None], system: DemoSystem = ISP, *, scale: float, again: bool
+) -> bool:
+    """Create a demo database in the embedded server, dropping the one that is there when `again`; whether it did."""
     make_folder(settings.home.resolve())
     with EmbeddedPostgres(postgres_home(settings)) as server:
         if again:
-            _drop(server, DEMO_DATABASE)
-        return create_demo(server, postgres_home(settings), tell, scale=scale)
+            _drop(server, system.name)
+        return create_demo(server, postgres_home(settings), tell, system, scale=scale)
 
 
-def create_demo(server: EmbeddedPostgres, home: Path, tell: Callable[[str], None], *, scale: float) -> bool:
-    """Create the ISP demo database in `server`, whose home is `home`; False when it is there already.
+def create_demo(
+    server: EmbeddedPostgres, home: Path, tell: Callable[[str], None], system: DemoSystem = ISP, *, scale: float
+) -> bool:
+    """Create a demo database in `server`, whose home is `home`; False when it is there already.
 
     Its backup role gets a password of its own, made at random, that never leaves this machine: whoever learns it may
-    read what the catalogs list, and nothing else.
+    read what the catalogs list, and nothing else. That file says, too, that the demo was made.
     """
-    server.ensure_database(DEMO_DATABASE)
-    url = server.url(DEMO_DATABASE)
-    password = read_role_password(home, BACKUP_ROLE)
-    if isp_exists(url):
+    server.ensure_database(system.name)
+    url = server.url(system.name)
+    password = read_role_password(home, system.role)
+    if system_exists(url, system):
         if password is None:
-            let_backup_role_in(url, make_role_password(home, BACKUP_ROLE))
+            let_backup_role_in(url, make_role_password(home, system.role), system)
         return False
-    tell(f"Creating the ISP demo database at scale {scale:g} (only the first time).")
-    create_isp(url, scale=scale, backup_password=password or make_role_password(home, BACKUP_ROLE))
+    tell(f"Creating the {system.title} demo database at scale {scale:g} (only the first time).")
+    try:
+        create_system(url, system, scale=scale, backup_password=password or make_role_password(home, system.role))
+    except BackupError:
+        remove_role_password(home, system.role)
+        raise
     return True
 
 
@@ -188,8 +196,12 @@ def _with_server(settings: Settings, server: EmbeddedPostgres) -> Settings:
     if settings.ledger_url is None:
         known["ledger_url"] = SecretStr(server.url(LEDGER_DATABASE))
     if settings.source_url is None and not settings.source_urls:
-        url = SecretStr(demo_url(server.connection, postgres_home(settings)))
-        known["source_urls"] = dict.fromkeys(DEMO_CATALOGS, url)
+        home = postgres_home(settings)
+        known["source_urls"] = {
+            catalog: SecretStr(demo_url(server.connection, home, system))
+            for system in made_demos(settings)
+            for catalog in system.catalogs
+        }
     return settings.model_copy(update=known)
 
 

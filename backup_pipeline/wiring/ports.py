@@ -34,6 +34,8 @@ from backup_pipeline.stores import removals_of
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import (
     LedgerClock,
+    chosen_catalog,
+    declared_catalogs,
     ledger_url,
     source_url,
     store_url,
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.statistics import Metric
 
 with lazily():
-    from backup_pipeline import catalogs, runs
+    from backup_pipeline import runs
     from backup_pipeline.formats import decoder, query
     from backup_pipeline.operations import health
 
@@ -194,12 +196,9 @@ def open_launcher(settings: Settings) -> Iterator[Launcher]:
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:
     """The catalogs of that name, all without any; NotFoundError for one that is not there."""
-    declared = catalogs.load_catalogs(settings.catalogs)
-    return (
-        [catalogs.named_catalog(name, declared, settings.catalogs) for name in names]
-        if names
-        else list(declared.values())
-    )
+    if names:
+        return [chosen_catalog(name, settings) for name in names]
+    return list(declared_catalogs(settings).values())
 
 
 def metrics_now(settings: Settings, ledger: Ledger) -> Sequence[Metric]:

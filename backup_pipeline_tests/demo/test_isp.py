@@ -18,10 +18,10 @@ from backup_pipeline.demo import (
     APPLICATION_TABLES,
     BACKUP_ROLE,
     EXPORTED_TABLES,
-    IspSummary,
+    ISP,
+    DemoSummary,
     create_isp,
     isp_exists,
-    sizes,
 )
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.settings import BUILT_IN_CATALOGS
@@ -31,24 +31,24 @@ SCALE = 0.02
 SECRET_MARK = "s3cr3t-"
 PASSWORD = "not: a/secret@all"
 SAFE_VIEWS = ("employees_safe", "payroll_safe", "mikrotik_users_safe", "routers_safe")
-ALL_TABLES = EXPORTED_TABLES + APPLICATION_TABLES
+ALL_TABLES = ISP.counted
 
 
 @pytest.fixture(scope="module")
-def isp(postgres_server: EmbeddedPostgres) -> Iterator[tuple[str, IspSummary]]:
+def isp(postgres_server: EmbeddedPostgres) -> Iterator[tuple[str, DemoSummary]]:
     """The superuser's URL of a small ISP database, and what its making reported."""
     with temporary_database(postgres_server) as url:
         yield url, create_isp(url, scale=SCALE, backup_password=PASSWORD)
 
 
 @pytest.fixture
-def source(isp: tuple[str, IspSummary]) -> Iterator[psycopg.Connection]:
+def source(isp: tuple[str, DemoSummary]) -> Iterator[psycopg.Connection]:
     with psycopg.connect(isp[0]) as connection:
         yield connection
 
 
 @pytest.fixture
-def backup_role(isp: tuple[str, IspSummary]) -> Iterator[psycopg.Connection]:
+def backup_role(isp: tuple[str, DemoSummary]) -> Iterator[psycopg.Connection]:
     with psycopg.connect(as_backup_role(isp[0]), autocommit=True) as connection:
         yield connection
 
@@ -75,14 +75,14 @@ def fingerprints(url: str) -> dict[str, object]:
         }
 
 
-def test_two_creations_are_identical_row_for_row(isp: tuple[str, IspSummary], fresh_database: str) -> None:
+def test_two_creations_are_identical_row_for_row(isp: tuple[str, DemoSummary], fresh_database: str) -> None:
     again = create_isp(fresh_database, scale=SCALE)
     assert again.rows == isp[1].rows
     assert fingerprints(fresh_database) == fingerprints(isp[0])
 
 
 def test_another_anchor_moves_the_times_but_nothing_lies_after_it(
-    isp: tuple[str, IspSummary], fresh_database: str
+    isp: tuple[str, DemoSummary], fresh_database: str
 ) -> None:
     anchor = datetime(2027, 3, 1, 2, tzinfo=UTC)  # the first morning of a month: the newest invoices are of that day
     create_isp(fresh_database, scale=SCALE, anchor=anchor)
@@ -95,7 +95,7 @@ def test_another_anchor_moves_the_times_but_nothing_lies_after_it(
             assert datetime(2027, 2, 1, tzinfo=UTC) < newest <= anchor, table
 
 
-def test_the_servers_time_zone_does_not_show_in_the_rows(isp: tuple[str, IspSummary], fresh_database: str) -> None:
+def test_the_servers_time_zone_does_not_show_in_the_rows(isp: tuple[str, DemoSummary], fresh_database: str) -> None:
     name = urlsplit(fresh_database).path.lstrip("/")
     with psycopg.connect(fresh_database, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} SET timezone = 'Asia/Tokyo'").format(sql.Identifier(name)))
@@ -103,7 +103,7 @@ def test_the_servers_time_zone_does_not_show_in_the_rows(isp: tuple[str, IspSumm
     assert fingerprints(fresh_database) == fingerprints(isp[0])
 
 
-def test_the_summary_counts_what_is_there(isp: tuple[str, IspSummary], source: psycopg.Connection) -> None:
+def test_the_summary_counts_what_is_there(isp: tuple[str, DemoSummary], source: psycopg.Connection) -> None:
     counted = {name: one(source, f"SELECT count(*) FROM {name}") for name in ALL_TABLES}
     assert isp[1].rows == counted
     assert min(isp[1].rows.values()) > 0
@@ -111,8 +111,8 @@ def test_the_summary_counts_what_is_there(isp: tuple[str, IspSummary], source: p
 
 
 def test_sizes_follow_the_scale_and_never_reach_zero() -> None:
-    assert sizes(100)["customers"] == 100 * sizes(1)["customers"] == 720_000
-    assert min(sizes(1e-9).values()) >= 3
+    assert ISP.rows(100)["customers"] == 100 * ISP.rows(1)["customers"] == 720_000
+    assert min(ISP.rows(1e-9).values()) >= 3
 
 
 def test_a_tiny_scale_still_has_rows_in_every_table(fresh_database: str) -> None:
@@ -123,7 +123,7 @@ def test_the_database_has_the_24_business_tables_and_three_of_the_application(so
     tables = source.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert {name for (name,) in tables} == set(ALL_TABLES)
     assert len(EXPORTED_TABLES) == 24
-    assert one(source, "SELECT count(*) FROM pg_namespace WHERE nspname = 'isp_demo'") == 0
+    assert one(source, "SELECT count(*) FROM pg_namespace WHERE nspname = 'demo'") == 0
 
 
 def test_every_foreign_key_is_validated_and_indexed(source: psycopg.Connection) -> None:
@@ -290,14 +290,14 @@ def test_the_backup_role_waits_for_nothing_without_end(backup_role: psycopg.Conn
     assert one(backup_role, "SHOW lock_timeout") == "10s"
 
 
-def test_a_second_creation_is_refused_and_changes_nothing(isp: tuple[str, IspSummary]) -> None:
+def test_a_second_creation_is_refused_and_changes_nothing(isp: tuple[str, DemoSummary]) -> None:
     before = fingerprints(isp[0])
     with pytest.raises(RefusedError, match=r"already has .*customers"):
         create_isp(isp[0], scale=0.5)
     assert fingerprints(isp[0]) == before
 
 
-def test_existence_is_all_of_the_tables(isp: tuple[str, IspSummary], fresh_database: str) -> None:
+def test_existence_is_all_of_the_tables(isp: tuple[str, DemoSummary], fresh_database: str) -> None:
     assert isp_exists(isp[0])
     assert not isp_exists(fresh_database)
     with psycopg.connect(fresh_database, autocommit=True) as connection:
@@ -311,7 +311,7 @@ def test_a_creation_that_fails_leaves_nothing_behind(fresh_database: str) -> Non
     with pytest.raises(SourceError, match="task_type"):
         create_isp(fresh_database, scale=SCALE)
     with psycopg.connect(fresh_database) as connection:
-        assert one(connection, "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'isp_demo')") == 0
+        assert one(connection, "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'demo')") == 0
 
 
 @pytest.mark.parametrize("scale", [0, -1, 1001, float("nan")])

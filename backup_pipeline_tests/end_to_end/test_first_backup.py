@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backup_pipeline.demo import sizes
+from backup_pipeline.demo import ISP
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.environment import kept_environment
 from backup_pipeline_tests.reachable import open_to_others
@@ -55,7 +55,7 @@ def summary(home: Path) -> dict[str, object]:
 
 
 def test_the_first_backup_holds_every_row_of_the_demo(home: Path, summary: dict[str, object]) -> None:
-    expected = sizes(0.02)
+    expected = ISP.rows(0.02)
     tables = summary["tables"]
     assert isinstance(tables, dict)
     assert len(tables) == 24

@@ -23,11 +23,12 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredManifest, read_manifest
 from backup_pipeline.core.ports import Progress, Silence, Store
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.demo import ISP
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.launch import RunOrder, RunResult, run_backup
 from backup_pipeline.orchestration.resources import BackupResource, installed
-from backup_pipeline.settings import Settings
+from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline.wiring.stores import open_settings_store
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.alerts.servers import Webhook
@@ -79,6 +80,11 @@ def until(holds: Callable[[], bool], seconds: float, *, every: float = 0.1) -> f
         assert time.monotonic() - start < seconds, f"it did not happen within {seconds:g} s"
         pause.wait(every)
     return time.monotonic() - start
+
+
+def isp_catalogs() -> dict[str, Catalog]:
+    """The built-in catalogs of an installation where nothing is set and no other demo was made."""
+    return {name: load_catalog(BUILT_IN_CATALOGS / f"{name}.yaml") for name in ISP.catalogs}
 
 
 @dataclass(frozen=True)

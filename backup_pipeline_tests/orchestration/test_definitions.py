@@ -11,12 +11,15 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from backup_pipeline.catalogs import load_catalogs
-from backup_pipeline.core.errors import SettingsError
+from backup_pipeline.core.errors import NotFoundError, SettingsError
 from backup_pipeline.definitions import configured_catalogs
+from backup_pipeline.demo import CAR_AUDIO
+from backup_pipeline.embedded.cluster import make_role_password
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT, Settings, given_settings
+from backup_pipeline.wiring.addresses import chosen_catalog
 from backup_pipeline_tests.environment import kept_environment
+from backup_pipeline_tests.orchestration.installation import isp_catalogs
 
 ISP = [
     "customers",
@@ -50,7 +53,7 @@ KEYS = {("isp", table) for table in (*ISP, "bundle")} | {("isp_customers", "cust
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS))
+    return assemble(isp_catalogs(), Settings(catalogs=BUILT_IN_CATALOGS))
 
 
 def test_every_table_and_bundle_is_an_asset_in_the_group_of_its_catalog(definitions: dg.Definitions) -> None:
@@ -73,7 +76,7 @@ def test_assets_carry_kinds_owners_descriptions_and_daily_partitions_in_dhaka(de
 
 def test_the_kind_of_the_bundle_says_s3_for_a_store_in_s3_alone() -> None:
     settings = Settings(catalogs=BUILT_IN_CATALOGS, store="s3://a-bucket/backups")
-    graph = assemble(load_catalogs(BUILT_IN_CATALOGS), settings).resolve_asset_graph()
+    graph = assemble(isp_catalogs(), settings).resolve_asset_graph()
     assert graph.get(dg.AssetKey(["isp", "bundle"])).kinds == {"s3", "zip"}
 
 
@@ -137,18 +140,42 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
 @pytest.mark.parametrize("automation", ["running", "stopped"])
 def test_nothing_starts_by_itself_unless_automation_is_asked_for(automation: str) -> None:
     settings = Settings(catalogs=BUILT_IN_CATALOGS, automation=automation)
-    repository = assemble(load_catalogs(BUILT_IN_CATALOGS), settings).get_repository_def()
+    repository = assemble(isp_catalogs(), settings).get_repository_def()
     switched = [sensor.default_status.value for sensor in repository.sensor_defs]
     switched += [schedule.default_status.value for schedule in repository.schedule_defs]
     assert switched == [automation.upper()] * 13
 
 
-def test_the_catalogs_of_the_demo_are_there_only_where_nothing_else_is_configured() -> None:
+def test_the_catalogs_of_the_demo_are_there_only_where_nothing_else_is_configured(tmp_path: Path) -> None:
     own = SecretStr("postgresql://backup@db/shop")
-    assert set(configured_catalogs(given_settings())) == {"isp", "isp_customers"}
-    assert set(configured_catalogs(given_settings(source_urls={"isp": own}))) == {"isp"}
+
+    def configured(**values: object) -> set[str]:
+        return set(configured_catalogs(given_settings(home=tmp_path, **values)))
+
+    assert configured() == {"isp", "isp_customers"}
+    assert configured(source_urls={"isp": own}) == {"isp"}
+    assert configured(source_url=own) == {"isp", "isp_customers"}
     with pytest.raises(SettingsError, match="BACKUP_SOURCE_URL_SHOP is set, but no catalog"):
-        configured_catalogs(given_settings(source_urls={"shop": own}))
+        configured(source_urls={"shop": own})
+
+
+def test_another_built_in_catalog_is_there_once_it_has_a_database(tmp_path: Path) -> None:
+    own = SecretStr("postgresql://backup@db/events")
+
+    def configured(**values: object) -> set[str]:
+        return set(configured_catalogs(given_settings(home=tmp_path, **values)))
+
+    assert configured(source_urls={"car_audio": own}) == {"car_audio"}
+    assert configured(source_url=own, catalog="car_audio") == {"isp", "isp_customers", "car_audio"}
+    (tmp_path / "postgres").mkdir()
+    make_role_password(tmp_path / "postgres", CAR_AUDIO.role)  # what making its demo leaves
+    assert configured() == {"isp", "isp_customers", "car_audio"}
+
+
+def test_a_catalog_without_a_database_says_what_would_bring_it_here(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="has no database here") as caught:
+        chosen_catalog("car_audio", given_settings(home=tmp_path))
+    assert "`backup-pipeline demo car_audio`" in caught.value.do
 
 
 def _bare(tmp_path: Path) -> Mapping[str, str]:

@@ -11,30 +11,30 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.due import daily_schedule
 from backup_pipeline.orchestration.keys import STOPPED, daily_partitions
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline_tests.core.zones import Zone, changing
+from backup_pipeline_tests.orchestration.installation import isp_catalogs
 
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return load_catalogs(BUILT_IN_CATALOGS)["isp"]
+    return isp_catalogs()["isp"]
 
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS, automation="running"))
+    return assemble(isp_catalogs(), Settings(catalogs=BUILT_IN_CATALOGS, automation="running"))
 
 
 def _tick(
     definitions: dg.Definitions, at: datetime, *, catalog: Catalog | None = None, now: datetime | None = None
 ) -> dg.RunRequest:
     """A tick that is due `at`, and comes then or `now`."""
-    isp = catalog or load_catalogs(BUILT_IN_CATALOGS)["isp"]
+    isp = catalog or isp_catalogs()["isp"]
     schedule = daily_schedule(isp, str(isp.schedule), STOPPED, clock=lambda: now or at)
     context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=definitions.get_repository_def())
     with dg.partition_loading_context(effective_dt=at):
@@ -133,7 +133,7 @@ _AT_MIDNIGHT = {"Africa/Cairo", "America/Havana", "America/Santiago", "Asia/Beir
 
 
 def _check_launches(zone: Zone, changes: Sequence[datetime]) -> None:
-    catalog = load_catalogs(BUILT_IN_CATALOGS)["isp"].model_copy(update={"timezone": zone.name})
+    catalog = isp_catalogs()["isp"].model_copy(update={"timezone": zone.name})
     definitions = assemble({"isp": catalog}, Settings(catalogs=BUILT_IN_CATALOGS))
     for change in changes:
         ticks = _ticks_around(definitions.resolve_schedule_def("isp_daily"), change)

@@ -10,7 +10,6 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import DAGSTER, Scope
@@ -20,7 +19,7 @@ from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline_tests.cli.test_retention import FILES, aged
 from backup_pipeline_tests.ledger.attempts import outcome
 from backup_pipeline_tests.operations.shelved import BUNDLE, bundle_of, filed, manifest_of
-from backup_pipeline_tests.orchestration.installation import Installation
+from backup_pipeline_tests.orchestration.installation import Installation, isp_catalogs
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure
 
 
@@ -121,7 +120,7 @@ def test_a_safety_backup_of_a_restore_goes_by_the_rule_of_manual_ones(installati
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    return assemble(load_catalogs(BUILT_IN_CATALOGS), Settings(catalogs=BUILT_IN_CATALOGS, automation="running"))
+    return assemble(isp_catalogs(), Settings(catalogs=BUILT_IN_CATALOGS, automation="running"))
 
 
 def test_it_runs_on_sundays_at_three_in_dhaka_where_automation_runs(definitions: dg.Definitions) -> None:

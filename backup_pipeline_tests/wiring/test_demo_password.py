@@ -9,10 +9,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.demo import BACKUP_ROLE
+from backup_pipeline.core.errors import SettingsError, SourceError
+from backup_pipeline.demo import BACKUP_ROLE, CAR_AUDIO
 from backup_pipeline.embedded.cluster import Home
-from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.addresses import postgres_home, source_url
+from backup_pipeline.settings import Settings, given_settings
+from backup_pipeline.wiring.addresses import declared_catalogs, owner_url, postgres_home, source_url
 from backup_pipeline.wiring.embedded import create_demo
 from backup_pipeline_tests.servers.postgres import throwaway_server
 
@@ -48,3 +49,27 @@ def _role(url: str) -> str:
         row = session.execute("SELECT current_user").fetchone()
         assert row is not None
         return str(row[0])
+
+
+def test_a_demo_that_is_made_brings_its_catalog_and_its_source(tmp_path: Path) -> None:
+    home = tmp_path / "postgres"
+    settings = given_settings(home=tmp_path)
+    with throwaway_server(home) as server:
+        with pytest.raises(SettingsError, match="source of catalog car_audio is not set"):
+            source_url(settings, "car_audio")
+        assert create_demo(server, home, lambda _: None, CAR_AUDIO, scale=0.001)
+        assert "car_audio" in declared_catalogs(settings)
+        assert _role(source_url(settings, "car_audio")) == CAR_AUDIO.role
+        assert _role(owner_url(settings, "car_audio")) == "postgres"
+        assert source_url(settings, "car_audio").partition("@")[2].endswith("/car_audio")
+
+
+def test_a_demo_that_could_not_be_made_brings_no_catalog(tmp_path: Path) -> None:
+    home = tmp_path / "postgres"
+    with throwaway_server(home) as server:
+        server.ensure_database(CAR_AUDIO.name)
+        with psycopg.connect(server.url(CAR_AUDIO.name), autocommit=True) as session:
+            session.execute("CREATE TYPE membership AS ENUM ('mine')")
+        with pytest.raises(SourceError):
+            create_demo(server, home, lambda _: None, CAR_AUDIO, scale=0.001)
+        assert "car_audio" not in declared_catalogs(given_settings(home=tmp_path))

@@ -7,12 +7,12 @@ SELECT row_id('invoices', serial), 'INV-' || to_char(issue_date, 'YYYYMM') || '-
        row_id('customers', customer_no), total, paid, status, issue_date, due_date,
        CASE WHEN serial % 20 = 9 THEN remark('invoices.notes', serial / 3) END,
        moment('invoices.created', serial, issue_date)
-FROM isp_demo.invoice_plan;
+FROM demo.invoice_plan;
 
 INSERT INTO invoice_items (id, invoice_id, line_no, description, quantity, unit_price, total)
 SELECT row_id('invoice_items', i.serial * 4 + l.line_no), row_id('invoices', i.serial), l.line_no, l.description,
        l.quantity, l.unit_price, round(l.quantity * l.unit_price, 2)
-FROM isp_demo.invoice_plan i
+FROM demo.invoice_plan i
 CROSS JOIN LATERAL (VALUES
     (1, i.package || to_char(i.issue_date, ' – FMMonth YYYY'), 1::numeric(12,2), i.price),
     (2, i.extra, i.quantity, i.unit_price),
@@ -25,7 +25,7 @@ INSERT INTO billing_records (
 )
 SELECT row_id('billing_records', serial), row_id('customers', customer_no), row_id('packages', package_no),
        row_id('invoices', serial), price, status, issue_date, due_date, moment('billing.created', serial, issue_date)
-FROM isp_demo.invoice_plan;
+FROM demo.invoice_plan;
 
 INSERT INTO payments (
     id, customer_id, invoice_id, amount, method, reference, received_by, note, payment_date, created_at
@@ -35,13 +35,13 @@ SELECT row_id('payments', no), row_id('customers', customer_no), row_id('invoice
        CASE WHEN method IN ('cash', 'bank')
             THEN row_id('employees', 1 + pick('payments.employee', no, size('employees')::integer)) END,
        CASE WHEN no % 15 = 0 THEN remark('payments.note', no / 5) END, paid_at, paid_at
-FROM isp_demo.payment_plan;
+FROM demo.payment_plan;
 
 INSERT INTO reseller_commissions (id, reseller_id, customer_id, payment_id, amount, status, created_at)
 SELECT row_id('reseller_commissions', p.no), row_id('resellers', p.reseller_no), row_id('customers', p.customer_no),
        row_id('payments', p.no), round(p.amount * commission_rate(p.reseller_no) / 100, 2),
        (CASE WHEN p.paid_at < anchor() - interval '30 days' THEN 'paid' ELSE 'pending' END)::payout_status, p.paid_at
-FROM isp_demo.payment_plan p
+FROM demo.payment_plan p
 WHERE p.reseller_no IS NOT NULL;
 
 -- Every payment is an income of its day …
@@ -51,7 +51,7 @@ INSERT INTO transactions (
 SELECT row_id('transactions', no), 'income', amount, method, 'internet_bill', row_id('payments', no),
        (paid_at AT TIME ZONE INTERVAL '+06:00')::date, 'Bill of ISP-' || to_char(customer_no, 'FM0000000'),
        jsonb_build_object('channel', method, 'automatic', method NOT IN ('cash', 'bank'), 'invoice', serial), paid_at
-FROM isp_demo.payment_plan;
+FROM demo.payment_plan;
 
 -- … and the business spends, too.
 INSERT INTO transactions (

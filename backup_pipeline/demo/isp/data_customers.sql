@@ -38,11 +38,11 @@ SELECT row_id('customers', c.no), 'ISP-' || to_char(c.no, 'FM0000000'), customer
                 'ভাষা', 'বাংলা'
             ) END,
        remark('customers.notes', c.no), c.created_at, greatest(c.created_at, ago('customers.updated', c.no, 90))
-FROM isp_demo.customer_plan c
-JOIN isp_demo.area a ON a.no = c.area_no
+FROM demo.customer_plan c
+JOIN demo.area a ON a.no = c.area_no
 LEFT JOIN (
     SELECT customer_no, sum(total - paid) AS due
-    FROM isp_demo.invoice_plan
+    FROM demo.invoice_plan
     WHERE status <> 'cancelled'
     GROUP BY customer_no
 ) d ON d.customer_no = c.no
@@ -62,8 +62,8 @@ SELECT row_id('mikrotik_users', u.no), row_id('customers', c.no), row_id('router
        CASE WHEN u.no % 5 > 0 THEN mac('pppoe.caller', u.no) END,
        pick('pppoe.in', u.no, 2000000000)::bigint * 900, pick('pppoe.out', u.no, 2000000000)::bigint * 90,
        CASE WHEN c.status <> 'pending' THEN greatest(c.created_at, ago('pppoe.login', u.no, 5)) END, c.created_at
-FROM isp_demo.customer_plan c
-JOIN isp_demo.package p ON p.no = c.package_no
+FROM demo.customer_plan c
+JOIN demo.package p ON p.no = c.package_no
 CROSS JOIN generate_series(0, 1) nth
 CROSS JOIN LATERAL (SELECT c.no * 2 + nth AS no) u
 WHERE c.connection = 'pppoe' AND (nth = 0 OR c.no % 40 = 1)
@@ -71,6 +71,6 @@ ORDER BY u.no;
 
 INSERT INTO reseller_customers (reseller_id, customer_id, assigned_at)
 SELECT row_id('resellers', c.reseller_no), row_id('customers', c.no), c.created_at
-FROM isp_demo.customer_plan c
+FROM demo.customer_plan c
 WHERE c.reseller_no IS NOT NULL
 ORDER BY c.no;

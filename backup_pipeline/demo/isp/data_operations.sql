@@ -1,12 +1,12 @@
 -- Support, field work, stock and messages; and rows in the application's own tables.
 
-CREATE FUNCTION isp_demo.some_customer(label text, n bigint) RETURNS bigint IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.some_customer(label text, n bigint) RETURNS bigint IMMUTABLE LANGUAGE sql
 RETURN 1 + pick(label, n, size('customers')::integer);
 
-CREATE FUNCTION isp_demo.some_employee(label text, n bigint) RETURNS uuid IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.some_employee(label text, n bigint) RETURNS uuid IMMUTABLE LANGUAGE sql
 RETURN row_id('employees', 1 + pick(label, n, size('employees')::integer));
 
-CREATE UNLOGGED TABLE isp_demo.ticket_plan AS
+CREATE UNLOGGED TABLE demo.ticket_plan AS
 SELECT n AS no, some_customer('tickets.customer', n) AS customer_no, ago('tickets.created', n, 365) AS created_at,
        (CASE WHEN n % 10 = 0 THEN 'open' WHEN n % 10 = 1 THEN 'in_progress' WHEN n % 10 < 5 THEN 'resolved'
            ELSE 'closed' END)::ticket_status AS status
@@ -33,7 +33,7 @@ SELECT row_id('support_tickets', no), 'TKT-' || to_char(no, 'FM000000'),
        CASE WHEN status IN ('resolved', 'closed')
             THEN least(anchor(), created_at + make_interval(mins => 20 + pick('tickets.minutes', no, 4000))) END,
        created_at
-FROM isp_demo.ticket_plan;
+FROM demo.ticket_plan;
 
 INSERT INTO ticket_comments (ticket_id, employee_id, comment, is_internal, created_at)
 SELECT row_id('support_tickets', t.no), CASE WHEN k % 2 = 0 THEN some_employee('comments.employee', c.no) END,
@@ -42,7 +42,7 @@ SELECT row_id('support_tickets', t.no), CASE WHEN k % 2 = 0 THEN some_employee('
            'ধন্যবাদ, এখন ঠিক আছে 👍', 'Fiber cut near the market; splicing tonight', 'Customer did not pick up the phone'
        ], 'comments.word', c.no)),
        k % 4 = 0, least(anchor(), t.created_at + make_interval(mins => k * 25))
-FROM isp_demo.ticket_plan t
+FROM demo.ticket_plan t
 CROSS JOIN generate_series(1, 4) k
 CROSS JOIN LATERAL (SELECT t.no * 4 + k AS no) c
 WHERE k <= t.no % 5
@@ -67,10 +67,10 @@ SELECT row_id('service_tasks', n),
 FROM generate_series(1, size('service_tasks')) n
 CROSS JOIN LATERAL (SELECT today() + 10 - pick('tasks.day', n, 300) AS day) s
 CROSS JOIN LATERAL (SELECT 1 + pick('tasks.kind', n, 5) AS kind) k
-LEFT JOIN isp_demo.ticket_plan t ON t.no = n AND n % 2 = 0
+LEFT JOIN demo.ticket_plan t ON t.no = n AND n % 2 = 0
 ORDER BY n;
 
-CREATE UNLOGGED TABLE isp_demo.item_plan AS
+CREATE UNLOGGED TABLE demo.item_plan AS
 SELECT n AS no, p.name, p.price, p.has_serial,
        (CASE WHEN n % 40 = 0 THEN 'lost' WHEN n % 23 = 0 THEN 'damaged' WHEN n % 17 = 0 THEN 'in_repair'
            WHEN n % 2 = 0 THEN 'assigned' ELSE 'in_stock' END)::inventory_status AS status,
@@ -95,7 +95,7 @@ SELECT row_id('inventory_items', no), name,
        one(ARRAY['Star Tech Ltd.', 'BDCOM Online', 'M/s. Alam Traders, Stadium Market', 'সিগমা টেলিকম', NULL],
            'items.supplier', no),
        CASE WHEN status = 'assigned' THEN row_id('customers', some_customer('items.customer', no)) END, bought_at
-FROM isp_demo.item_plan;
+FROM demo.item_plan;
 
 -- Received first; moved on once when the item is no longer in stock. An item's last movement ends in its status.
 INSERT INTO stock_movements (item_id, from_status, to_status, quantity, moved_by, note, moved_at)
@@ -105,7 +105,7 @@ SELECT row_id('inventory_items', i.no), CASE k WHEN 2 THEN 'in_stock'::inventory
        CASE WHEN i.no % 7 > 0 THEN some_employee('moves.employee', i.no) END,
        CASE k WHEN 2 THEN remark('moves.note', i.no) END,
        i.bought_at + make_interval(hours => (k - 1) * (5 + pick('moves.hours', i.no, 1400)))
-FROM isp_demo.item_plan i
+FROM demo.item_plan i
 CROSS JOIN generate_series(1, 2) k
 WHERE k = 1 OR i.status <> 'in_stock'
 ORDER BY i.no, k;

@@ -1,7 +1,7 @@
 -- What everything else refers to: areas, packages, routers, staff, resellers.
 
-CREATE TABLE isp_demo.area (no integer, name text, district text, parent_no integer);
-INSERT INTO isp_demo.area VALUES
+CREATE TABLE demo.area (no integer, name text, district text, parent_no integer);
+INSERT INTO demo.area VALUES
     (1, 'Dhaka', 'Dhaka', NULL), (2, 'Chattogram', 'Chattogram', NULL), (3, 'Gazipur', 'Gazipur', NULL),
     (4, 'Narayanganj', 'Narayanganj', NULL), (5, 'Sylhet', 'Sylhet', NULL), (6, 'Rajshahi', 'Rajshahi', NULL),
     (7, 'খুলনা', 'Khulna', NULL), (8, 'কুমিল্লা', 'Cumilla', NULL), (9, 'মিরপুর', 'Dhaka', 1),
@@ -25,10 +25,10 @@ INSERT INTO isp_demo.area VALUES
 INSERT INTO areas (id, name, district, parent_id, is_active, created_at)
 SELECT row_id('areas', no), name, district, row_id('areas', parent_no), no <> 44,
        anchor() - make_interval(days => 2000 - no)
-FROM isp_demo.area ORDER BY no;
+FROM demo.area ORDER BY no;
 
-CREATE TABLE isp_demo.package (no integer, name text, mbps integer, price numeric(12,2), description text);
-INSERT INTO isp_demo.package VALUES
+CREATE TABLE demo.package (no integer, name text, mbps integer, price numeric(12,2), description text);
+INSERT INTO demo.package VALUES
     (1, 'Student 5', 5, 400, 'Students only, card needed'), (2, 'Home 10', 10, 500, NULL),
     (3, 'Home 15', 15, 650, NULL), (4, 'Home 20', 20, 800, 'Most chosen'), (5, 'Home 30', 30, 1000, NULL),
     (6, 'পারিবারিক ৪০', 40, 1200, 'চারটি ডিভাইস, একটি বিল'), (7, 'Home 50', 50, 1500, ''),
@@ -41,7 +41,7 @@ INSERT INTO packages (
 )
 SELECT row_id('packages', no), name, mbps || ' Mbps', mbps, CASE WHEN no > 10 THEN mbps ELSE mbps / 2 END, price,
        CASE WHEN no = 1 THEN 28 ELSE 30 END, description, no <> 14, anchor() - make_interval(days => 1900 - no)
-FROM isp_demo.package ORDER BY no;
+FROM demo.package ORDER BY no;
 
 INSERT INTO routers (
     id, name, ip_address, api_port, api_username, api_password, api_secret, mode, model, area_id, is_active,
@@ -53,7 +53,7 @@ SELECT row_id('routers', n), a.name || ' POP ' || n, '10.10.0.0'::inet + n, 8728
        one(ARRAY['CCR1036-8G-2S+', 'CCR2004-16G-2S+', 'RB4011iGS+', 'CCR1009-7G-1C'], 'routers.model', n),
        row_id('areas', a.no), n % 11 <> 0, ago('routers.seen', n, 1), ago('routers.created', n, 1500)
 FROM generate_series(1, size('routers')) n
-JOIN isp_demo.area a ON a.no = 9 + pick('routers.area', n, 52)
+JOIN demo.area a ON a.no = 9 + pick('routers.area', n, 52)
 ORDER BY n;
 
 INSERT INTO employees (
@@ -113,7 +113,7 @@ CROSS JOIN LATERAL (
 ORDER BY n, m;
 
 -- Per cent of what a reseller's customers pay: 5 to 25 in steps of a half.
-CREATE FUNCTION isp_demo.commission_rate(reseller_no bigint) RETURNS numeric IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.commission_rate(reseller_no bigint) RETURNS numeric IMMUTABLE LANGUAGE sql
 RETURN 5 + pick('resellers.rate', reseller_no, 41) * 0.5;
 
 INSERT INTO resellers (id, code, name, phone, area_id, commission_rate, status, created_at)

@@ -1,7 +1,7 @@
 -- Who the customers are and what they were billed and paid, worked out once; the tables of data_customers.sql and
 -- data_billing.sql are views of this plan, so their money adds up by construction.
 
-CREATE UNLOGGED TABLE isp_demo.customer_plan AS
+CREATE UNLOGGED TABLE demo.customer_plan AS
 SELECT n AS no,
        9 + pick('customers.area', n, 52) AS area_no,
        CASE WHEN n % 45 = 0 THEN 11 + pick('customers.package', n, 3) WHEN n % 50 = 1 THEN 14
@@ -20,7 +20,7 @@ ORDER BY n;
 
 -- One invoice per customer and month, for the five months up to the anchor's: package, sometimes an extra, sometimes a
 -- discount.
-CREATE UNLOGGED TABLE isp_demo.invoice_plan AS
+CREATE UNLOGGED TABLE demo.invoice_plan AS
 SELECT i.*, i.paid_first + i.paid_second AS paid,
        (CASE WHEN i.outcome = 'cancelled' THEN 'cancelled' WHEN i.paid_first + i.paid_second = i.total THEN 'paid'
              WHEN i.paid_first > 0 THEN 'partial' WHEN i.due_date < today() THEN 'overdue'
@@ -42,13 +42,13 @@ FROM (
                         'invoices.outcome', s.serial)
                     WHEN chance('invoices.outcome', s.serial, 84) THEN 'full'
                     ELSE one(ARRAY['twice', 'partial', 'none'], 'invoices.late', s.serial) END AS outcome
-        FROM isp_demo.customer_plan c
+        FROM demo.customer_plan c
         CROSS JOIN generate_series(0, 4) m
         CROSS JOIN LATERAL (
             SELECT c.no * 8 + m AS serial,
                    (date_trunc('month', today()::timestamp) - make_interval(months => m))::date AS month_start
         ) s
-        JOIN isp_demo.package p ON p.no = c.package_no
+        JOIN demo.package p ON p.no = c.package_no
         LEFT JOIN LATERAL (
             SELECT x.description, x.quantity, x.unit_price
             FROM (VALUES
@@ -68,7 +68,7 @@ FROM (
 ) i
 ORDER BY i.serial;
 
-CREATE VIEW isp_demo.payment_plan AS
+CREATE VIEW demo.payment_plan AS
 SELECT i.serial * 2 + p.nth AS no, i.serial, i.customer_no, i.reseller_no, p.amount,
        moment('payments.at', i.serial * 2 + p.nth,
            i.issue_date + 1 + p.nth * 7 + pick('payments.day', i.serial, 7)) AS paid_at,
@@ -77,6 +77,6 @@ SELECT i.serial * 2 + p.nth AS no, i.serial, i.customer_no, i.reseller_no, p.amo
                  'card'],
            'payments.method', i.serial * 2 + p.nth
        )::payment_method AS method
-FROM isp_demo.invoice_plan i
+FROM demo.invoice_plan i
 CROSS JOIN LATERAL (VALUES (0, i.paid_first), (1, i.paid_second)) AS p(nth, amount)
 WHERE p.amount > 0;

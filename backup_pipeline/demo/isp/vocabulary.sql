@@ -1,57 +1,16 @@
--- The demo's dice and words: every value is a hash of a label and a row number, so the same row is the same everywhere.
--- Lives in the schema isp_demo, which is dropped before the transaction commits. All functions inline, and word
--- lists fold to constants.
-
--- A whole number in 0 … sides-1, the same for the same label and n.
-CREATE FUNCTION isp_demo.pick(label text, n bigint, sides integer) RETURNS integer IMMUTABLE LANGUAGE sql
-RETURN ((hashtextextended(label, n) & 9223372036854775807) % sides)::integer;
-
--- True for `percent` of a hundred rows.
-CREATE FUNCTION isp_demo.chance(label text, n bigint, percent integer) RETURNS boolean IMMUTABLE LANGUAGE sql
-RETURN pick(label, n, 100) < percent;
-
--- One of the words.
-CREATE FUNCTION isp_demo.one(words text[], label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
-RETURN words[1 + pick(label, n, cardinality(words))];
-
--- The uuid of a table's n-th row; foreign keys call it too, so nothing has to be joined to be linked.
-CREATE FUNCTION isp_demo.row_id(relation text, n bigint) RETURNS uuid IMMUTABLE LANGUAGE sql
-RETURN md5(relation || ':' || n::text)::uuid;
-
--- A value no backup may ever contain: all secrets of the demo start with the same mark.
-CREATE FUNCTION isp_demo.secret(label text, n bigint, length integer) RETURNS text IMMUTABLE LANGUAGE sql
-RETURN 's3cr3t-' || left(md5(label || n::text), length);
-
--- `digits` digits, leading zeros kept (at most 18).
-CREATE FUNCTION isp_demo.digits(label text, n bigint, digits integer) RETURNS text IMMUTABLE LANGUAGE sql
-RETURN right('00000000000000000' || (hashtextextended(label, n) & 9223372036854775807)::text, digits);
+-- The ISP's own words: phones, names, remarks. What they are drawn with is in dice.sql.
 
 -- A Bangladeshi mobile number: 01, an operator's digit, eight digits.
-CREATE FUNCTION isp_demo.phone(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.phone(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
 RETURN '01' || (3 + pick(label, n, 7))::text || digits(label || '#', n, 8);
 
-CREATE FUNCTION isp_demo.mac(label text, n bigint) RETURNS macaddr IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.mac(label text, n bigint) RETURNS macaddr IMMUTABLE LANGUAGE sql
 RETURN ('02' || left(md5(label || n::text), 10))::macaddr;
 
-CREATE FUNCTION isp_demo.bangla(number integer) RETURNS text IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.bangla(number integer) RETURNS text IMMUTABLE LANGUAGE sql
 RETURN translate(number::text, '0123456789', '০১২৩৪৫৬৭৮৯');
 
--- The date of the anchor in Dhaka.
-CREATE FUNCTION isp_demo.today() RETURNS date IMMUTABLE LANGUAGE sql
-RETURN (anchor() AT TIME ZONE INTERVAL '+06:00')::date;
-
--- A moment between 9 and 19 o'clock in Dhaka on that day, never after the anchor.
-CREATE FUNCTION isp_demo.moment(label text, n bigint, day date) RETURNS timestamptz IMMUTABLE LANGUAGE sql
-RETURN least(
-    anchor(),
-    (day + make_interval(secs => 32400 + pick(label, n, 36000))) AT TIME ZONE INTERVAL '+06:00'
-);
-
--- A moment at most `days` days before the anchor, never after it.
-CREATE FUNCTION isp_demo.ago(label text, n bigint, days integer) RETURNS timestamptz IMMUTABLE LANGUAGE sql
-RETURN anchor() - make_interval(secs => pick(label, n, days * 86400));
-
-CREATE FUNCTION isp_demo.english_name(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.english_name(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
 RETURN one(ARRAY[
     'Md. Rahim', 'Abdul Karim', 'Nusrat', 'Fatema', 'Tanvir', 'Shakib', 'Farhana', 'Mahmudul', 'Ayesha', 'Imran',
     'Sumaiya', 'Rakib', 'Jahangir', 'Sabrina', 'Arif', 'Tasnim', 'Kamrul', 'Nasrin', 'Rezaul', 'Sharmin', 'Zahid',
@@ -63,7 +22,7 @@ RETURN one(ARRAY[
     'Khatun', 'Barua'
 ], label || '#', n);
 
-CREATE FUNCTION isp_demo.bangla_name(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.bangla_name(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
 RETURN one(ARRAY[
     'মোঃ রহিম', 'আব্দুল করিম', 'নুসরাত', 'ফাতেমা', 'তানভীর', 'সাকিব', 'ফারহানা', 'মাহমুদুল', 'আয়েশা', 'ইমরান',
     'সুমাইয়া', 'রাকিব', 'জাহাঙ্গীর', 'সাবরিনা', 'আরিফ', 'তাসনিম', 'কামরুল', 'নাসরিন', 'রেজাউল', 'শারমিন'
@@ -73,7 +32,7 @@ RETURN one(ARRAY[
     'দাস', 'রায়'
 ], label || '#', n);
 
-CREATE FUNCTION isp_demo.business_name(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.business_name(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
 RETURN one(ARRAY[
     'M/s. Karim & Sons, Traders', 'Bismillah Store', '"Net Point" Cyber Café', 'Al-Madina Pharmacy',
     'Green View School, Branch 2', 'Sonali Garments Ltd.', 'নিউ ঢাকা হোটেল এন্ড রেস্টুরেন্ট', 'Popular Diagnostic',
@@ -81,7 +40,7 @@ RETURN one(ARRAY[
 ], label, n);
 
 -- Three in ten write their name in Bangla, one in twelve is a business.
-CREATE FUNCTION isp_demo.customer_name(n bigint) RETURNS text IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.customer_name(n bigint) RETURNS text IMMUTABLE LANGUAGE sql
 RETURN CASE
     WHEN n % 12 = 7 THEN business_name('customers.business', n)
     WHEN chance('customers.bangla', n, 30) OR n % 12 = 2 THEN bangla_name('customers.name', n)
@@ -91,7 +50,7 @@ END;
 -- Free text as people really type it, one of each kind in every 97 rows: what CSV files and spreadsheets trip over.
 -- Otherwise mostly NULL. Customers begin with the odd ones, so that the smallest demo has each kind; the rest begin
 -- anywhere.
-CREATE FUNCTION isp_demo.remark(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
+CREATE FUNCTION demo.remark(label text, n bigint) RETURNS text IMMUTABLE LANGUAGE sql
 RETURN CASE (n + CASE label WHEN 'customers.notes' THEN 0 ELSE pick(label, 0, 97) END) % 97
     WHEN 1 THEN '=HYPERLINK("https://example.com/pay","Pay here")'
     WHEN 2 THEN '+8801712345678 (WhatsApp only)'
