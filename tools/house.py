@@ -26,6 +26,8 @@ CONSOLE = {
     "console",
     "console_tables",
     "charts",
+    "downloads",
+    "download_links",
     "html",
     "listing",
     "overview",

@@ -29,6 +29,7 @@ from backup_pipeline.ledger.access import SqlAccess, become
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.audit import SqlAuditRows
 from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
+from backup_pipeline.ledger.downloads import SqlDownloads
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
 from backup_pipeline.ledger.listing import SqlListings
 from backup_pipeline.ledger.migrate import upgrade
@@ -316,6 +317,7 @@ class SqlLedger:
         self.events = SqlEvents(self._transaction)
         self.observations = SqlObservations(self._transaction)
         self.listings = SqlListings(self._transaction)
+        self.downloads = SqlDownloads(self._transaction)
 
     def as_person(self, identity: PersonIdentity) -> Self:
         """This ledger, over the same connections, for one person: each transaction has that person's role and no more.

@@ -6,6 +6,7 @@ A page of an error never shows a stack: that goes into the log, beside the reque
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -104,12 +105,28 @@ class Answers:
 
         try:
             await self._app(scope, receive, sent)
-        except Exception:
-            logger.exception("Request %s, %s %s, went wrong", number, scope["method"], scope["path"])
+        except Exception as error:
+            _log(error, number, scope)
             if started:
                 raise
             failed = error_answer(Request(scope), 500, _INTERNAL, _INTERNAL_DO)
             await failed(scope, receive, sent)
+
+
+_TOKEN = re.compile(r"[\w-]{32,}")
+
+
+def _log(error: Exception, number: str, scope: Scope) -> None:
+    """What nobody has foreseen with its stack; what we know, and came when an answer had begun, as its sentence.
+
+    The token of a link is a permission: it does not go into the log.
+    """
+    path = _TOKEN.sub("…", scope["path"])
+    known = error if isinstance(error, BackupError) else error.__cause__
+    if isinstance(known, BackupError):
+        logger.warning("Request %s, %s %s, broke off: %s", number, scope["method"], path, redact(known.what))
+    else:
+        logger.error("Request %s, %s %s, went wrong", number, scope["method"], path, exc_info=error)
 
 
 def _missing(message: Message, scope: Scope, number: str) -> list[tuple[bytes, bytes]]:
@@ -143,7 +160,9 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, BackupError)  # noqa: S101  # registered for these alone
     status = status_of(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("Request %s, %s: %s", request.state.request_id, request.url.path, redact(error.what))
+        logger.warning(
+            "Request %s, %s: %s", request.state.request_id, _TOKEN.sub("…", request.url.path), redact(error.what)
+        )
     return error_answer(request, status, error.what, error.do)
 
 

@@ -17,6 +17,7 @@ from backup_pipeline.core.ports.database import Page, RestoreTarget, Snapshot, S
 from backup_pipeline.core.ports.files import Formats, OpenBundle, Second, Store, StoredObject, TableWriter
 from backup_pipeline.core.ports.ledger import (
     Copies,
+    Downloads,
     Dues,
     Leases,
     Ledger,
@@ -39,6 +40,7 @@ __all__ = [
     "Alerter",
     "Clock",
     "Copies",
+    "Downloads",
     "Dues",
     "Formats",
     "Leases",

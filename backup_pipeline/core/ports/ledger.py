@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.alerts import Alert, OutboxEntry, Thread, ThreadStep
     from backup_pipeline.core.anomalies import Shape
     from backup_pipeline.core.copies import Copy, CopyStatus
+    from backup_pipeline.core.downloads import DownloadLink
     from backup_pipeline.core.due import KnownDues, Settlement
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Hold, Lease, Outcome, Reading, Status
     from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position
@@ -89,6 +90,25 @@ class Leases(Protocol):
 
     def get(self, scope: Scope) -> Lease | None:
         """The lease of `scope`, also an expired one that nobody took; None when it is nobody's."""
+
+
+class Downloads(Protocol):
+    """The links to downloads. Every failure is a LedgerError."""
+
+    def add(self, link: DownloadLink, token: str) -> DownloadLink:
+        """Keep a link under the digest of its token; with its number."""
+
+    def of_token(self, token: str) -> DownloadLink | None:
+        """The link under that digest, also one that does not work any more."""
+
+    def use(self, number: int, now: datetime) -> bool:
+        """Count a use; False when it does not work any more."""
+
+    def revoke(self, number: int, now: datetime) -> DownloadLink | None:
+        """End a link; None where there is none, or none that the asker may end. One that was ended stays so."""
+
+    def list(self, backup_id: str) -> Sequence[DownloadLink]:
+        """The links to a backup, newest first."""
 
 
 class Listings(Protocol):
@@ -241,6 +261,10 @@ class Ledger(Protocol):
     @property
     def readings(self) -> Readings:
         """Who reads which backup."""
+
+    @property
+    def downloads(self) -> Downloads:
+        """The links to downloads."""
 
     @property
     def listings(self) -> Listings:

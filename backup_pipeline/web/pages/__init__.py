@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from backup_pipeline.web.pages import account, audit, backups, history, login, overview, requests, users
+from backup_pipeline.web.pages import account, audit, backups, downloads, history, login, overview, requests, users
 
 ROUTERS: tuple[APIRouter, ...] = (
     account.router,
     audit.router,
     backups.router,
+    downloads.router,
     history.router,
     login.router,
     overview.router,

@@ -13,11 +13,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from backup_pipeline.core.access import Permission
+from backup_pipeline.core.downloads import is_small
 from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import GOOD, Attempt, Status
 from backup_pipeline.core.listing import GONE, SHOWN, BackupFilter, parse_position
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.runs import RequestStatus, RunRequest, RunVerb
 from backup_pipeline.core.schedule import day_end
 from backup_pipeline.core.text import first_sentence
 from backup_pipeline.core.verification import Level, age, has_failed
@@ -250,7 +252,11 @@ def show_backup(
         events=len(events),
         readings=[reading for reading in visitor.ledger.readings.list() if reading.backup_id == row.backup_id],
         copies=[(copy, copy.in_short(now)) for copy in visitor.ledger.copies.list(backup_id=row.backup_id)],
-        renderings=[(kind.value, kind.name) for kind in Rendering],
+        renderings=[(kind.value, kind.name.replace("XLSX", "Excel")) for kind in Rendering],
+        small=is_small(row),
+        links=visitor.ledger.downloads.list(row.backup_id),
+        made_by_runs=_rendered(row, visitor, now),
+        now_there=now,
         may={permission.value: user.may(permission) for permission in Permission},
         new_request=lambda: str(uuid4()),
         command=f"backup-pipeline show {row.backup_id}",
@@ -281,6 +287,13 @@ def _tables(row: Attempt, before: Sequence[Attempt]) -> Sequence[Mapping[str, An
             {"name": name, "rows": rows, "bytes": row.table_bytes.get(name), "usual": usual, "change": change}
         )
     return sorted(tables, key=lambda table: (-table["rows"], table["name"]))
+
+
+def _rendered(row: Attempt, visitor: Visitor, now: datetime) -> Sequence[RunRequest]:
+    """The renderings that runs have made of the backup and that are still there."""
+    done = visitor.ledger.run_requests.list(catalog=row.scope.catalog, status=[RequestStatus.DONE], limit=50)
+    own = (made for made in done if made.verb is RunVerb.RENDER and made.detail.get("backup_id") == row.backup_id)
+    return [made for made in own if made.result and datetime.fromisoformat(str(made.result["expires_at"])) > now]
 
 
 def _from_store(row: Attempt, visitor: Visitor) -> Mapping[str, Any]:
