@@ -1,0 +1,142 @@
+"""Every route of the console with every role: who gets in, who is refused, who is led to sign in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pytest
+from fastapi.routing import APIRoute
+
+from backup_pipeline.core.access import PERMISSIONS, Permission, Role
+from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.web.deciding import PEOPLE, Office, open_office
+
+P = Permission
+OPEN, SIGNED_IN = "whoever comes", "whoever has signed in"
+
+
+class Rule(NamedTuple):
+    """What a route takes: a permission, or who else; `fresh`: the password of a moment ago, too."""
+
+    takes: Permission | str
+    fresh: bool = False
+
+
+def _rules(takes: Permission | str, *routes: str, fresh: bool = False) -> dict[str, Rule]:
+    return dict.fromkeys(routes, Rule(takes, fresh))
+
+
+RULES = {
+    **_rules(OPEN, "GET /healthz", "GET /healthz/freshness", "GET /metrics"),
+    **_rules(OPEN, "GET /login", "POST /login", "POST /logout", "GET /welcome/{token}", "POST /welcome/{token}"),
+    **_rules(OPEN, "GET /d/{token}", "HEAD /d/{token}"),
+    **_rules(SIGNED_IN, "GET /confirm", "POST /confirm", "GET /account", "POST /account/password"),
+    **_rules(SIGNED_IN, "POST /account/sessions/{number}/revoke", "POST /account/sessions/revoke"),
+    **_rules(
+        SIGNED_IN,
+        "POST /account/second-factor",
+        "POST /account/second-factor/confirm",
+        "POST /account/second-factor/remove",
+        fresh=True,
+    ),
+    **_rules(P.SEE, "GET /", "GET /admin", "GET /backups", "GET /admin/backup", "GET /backups/{backup_id}"),
+    **_rules(P.SEE, "GET /calendar", "GET /charts", "GET /report", "GET /requests", "GET /requests/{number}"),
+    **_rules(P.DOWNLOAD, "POST /backups/{backup_id}/download", "POST /links/{number}/revoke"),
+    **_rules(P.SEE_AUDIT, "GET /audit", "GET /audit.csv", "POST /audit/verify"),
+    **_rules(P.REQUEST_RESTORE, "POST /requests/{number}/take-back"),
+    **_rules(P.APPROVE, "POST /requests/{number}/approve", fresh=True),
+    **_rules(P.APPROVE, "POST /requests/{number}/reject"),
+    **_rules(P.MANAGE_USERS, "GET /users"),
+    **_rules(
+        P.MANAGE_USERS,
+        "GET /users/new",
+        "POST /users",
+        "POST /users/policy",
+        "GET /users/{number}",
+        "POST /users/{number}",
+        "POST /users/{number}/disable",
+        "POST /users/{number}/enable",
+        "POST /users/{number}/invite",
+        "POST /users/{number}/second-factor/remove",
+        "POST /users/{number}/sessions/revoke",
+        "POST /users/{number}/sessions/{session}/revoke",
+        fresh=True,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    """An office with a request that waits."""
+    office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=3)
+    office.ask("rahim")
+    return office
+
+
+def _routes(routes: Iterable[object]) -> Iterator[str]:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield from (f"{method} {route.path}" for method in route.methods or ())
+        elif (router := getattr(route, "original_router", None)) is not None:
+            yield from _routes(router.routes)
+
+
+def _path(office: Office, route: str) -> tuple[str, str]:
+    """The method, and the path with things that are there in it."""
+    method, path = route.split(" ")
+    known = {"backup_id": office.backups()[0].backup_id, "token": "none", "session": "1", "number": "1"}
+    if path.startswith("/users/"):
+        known["number"] = str(office.users["nila"].number)
+    return method, re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path)
+
+
+def test_every_route_stands_in_the_table(office: Office) -> None:
+    assert set(_routes(office.console.app.routes)) == set(RULES)
+
+
+@pytest.mark.parametrize("route", [route for route, rule in RULES.items() if rule.takes is not OPEN])
+def test_nobody_gets_in_without_signing_in(office: Office, route: str) -> None:
+    method, path = _path(office, route)
+    browser = office.console.browser()
+    answer = browser.get(path) if method == "GET" else browser.post(path)
+    assert (answer.status_code, answer.headers.get("location", "").partition("?")[0]) == (303, "/login")
+
+
+def _cases(*, may: bool) -> list[tuple[str, str]]:
+    """Routes that take a permission, with the people who have it, or who have it not."""
+    return [
+        (route, name)
+        for route, rule in RULES.items()
+        for name, role in PEOPLE.items()
+        if isinstance(rule.takes, Permission) and (rule.takes in PERMISSIONS[role]) is may
+    ]
+
+
+@pytest.mark.parametrize(("route", "name"), _cases(may=False))
+def test_whoever_lacks_the_permission_is_refused(office: Office, route: str, name: str) -> None:
+    method, path = _path(office, route)
+    browser = office.as_(name)
+    answer = browser.get(path) if method == "GET" else browser.post(path)
+    assert answer.status_code == 403
+    assert "may not" in answer.text
+
+
+@pytest.mark.parametrize(("route", "name"), [case for case in _cases(may=True) if case[0].startswith("GET")])
+def test_whoever_has_the_permission_sees_the_page(office: Office, route: str, name: str) -> None:
+    _, path = _path(office, route)
+    of_no_business_of_theirs = PEOPLE[name] is Role.BUSINESS_ADMIN and "{" in route
+    assert office.as_(name).get(path).status_code == (404 if of_no_business_of_theirs else 200)
+
+
+@pytest.mark.parametrize("route", [route for route, rule in RULES.items() if rule.fresh])
+def test_what_matters_most_wants_the_password_again(office: Office, route: str) -> None:
+    method, path = _path(office, route)
+    browser = office.console.signed_in(office.users["selina"])
+    office.console.clock.move(minutes=6)
+    try:
+        answer = browser.get(path) if method == "GET" else browser.post(path)
+    finally:
+        office.console.clock.move(minutes=-6)
+    assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/confirm")
