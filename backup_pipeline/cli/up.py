@@ -22,6 +22,9 @@ with lazily():
     from backup_pipeline import demo as demos
     from backup_pipeline import web
     from backup_pipeline.operations import health
+    from backup_pipeline.operations.access import users
+    from backup_pipeline.wiring import access as wiring_access
+    from backup_pipeline.wiring import addresses as wiring_addresses
     from backup_pipeline.wiring import embedded, ports, processes
 
 
@@ -61,7 +64,8 @@ def demo(
 def serve(
     *,
     host: Annotated[
-        str, typer.Option(help="The address to listen on. There is no login: keep it local, or behind a proxy.")
+        str,
+        typer.Option(help="The address to listen on. For people on other machines, put a proxy with https in front."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port.", min=1, max=65535)] = 3001,
 ) -> None:
@@ -134,10 +138,26 @@ def up(
 def _summary(up: Up, settings: Settings) -> Iterator[str]:
     """What a person wants to know of what runs now."""
     yield f"Dagster UI   {up.addresses.ui}"
+    yield f"Console      {up.addresses.console}"
+    yield from _first_login(settings, up.addresses.console)
     yield f"Health       {up.addresses.console}/healthz/freshness, and {up.addresses.console}/metrics for Prometheus"
     yield f"Logs         {up.logs}: code, web, daemon, console"
     yield from _catalogs(settings)
     yield "Stop         Ctrl-C stops everything"
+
+
+def _first_login(settings: Settings, console: str) -> Iterator[str]:
+    """Where nobody can sign in yet: the link that makes the first super admin."""
+    try:
+        with ports.open_ledger(settings) as ledger:
+            people = wiring_access.console_ports(settings, ledger, wiring_addresses.LedgerClock(ledger))
+            token = users.first_admin_link(people)
+    except BackupError as error:
+        yield f"First login  not known: {error.what} {error.do}"
+        return
+    if token is not None:
+        yield f"First login  {console}/welcome/{token}"
+        yield "             Open it on this machine within 15 minutes; or run `backup-pipeline user add`."
 
 
 def _catalogs(settings: Settings) -> Iterator[str]:

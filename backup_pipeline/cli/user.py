@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline.operations import access
+    from backup_pipeline.operations.access import provider, users
     from backup_pipeline.operations.access import second_factor as second_factors
-    from backup_pipeline.operations.access import users
     from backup_pipeline.presentation import people
     from backup_pipeline.wiring import access as wiring_access
 
@@ -227,6 +227,27 @@ def sessions(
         print_json(alive)
     else:
         draw(people.sessions_document(alive, now))
+
+
+@user_app.command()
+def link(
+    name: Name,
+    subject: Annotated[str, typer.Argument(help="Who the user is at the provider: its issuer, a bar, its own name.")],
+) -> None:
+    """Say who a user is at the provider of identities (BACKUP_OIDC_ISSUER), so that signing in there is enough.
+
+    Whoever signs in there for the first time gets a user by that; only a name that is taken already needs this.
+
+    Examples:
+
+        backup-pipeline user link karim@example.com 'https://login.example.com|8f3a2c'
+
+    Exit codes: 0 linked; 1 the ledger can not be written; 2 wrong request; 10 there is no such user.
+    """
+    with _opened() as (ports, actor):
+        user = users.user_named(name, ports)
+        provider.link_user(user, subject, ports, actor)
+    note_console().print(f"{user.name} is {subject}.", markup=False)
 
 
 @user_app.command()

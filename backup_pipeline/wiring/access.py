@@ -12,8 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from backup_pipeline.core.access.sessions import PersonIdentity
-from backup_pipeline.core.errors import RefusedError, SettingsError
+from backup_pipeline.core.errors import NotFoundError, RefusedError, SettingsError
 from backup_pipeline.core.ports import Clock, Ledger
+from backup_pipeline.core.ports.access import IdentityProvider
 from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.access import AccessPorts
 from backup_pipeline.settings import Settings
@@ -21,6 +22,8 @@ from backup_pipeline.wiring.folders import make_folder
 
 with lazily():
     from cryptography import fernet
+
+    from backup_pipeline import identities
 
 _KEY_FILE = "console.key"
 
@@ -88,6 +91,15 @@ def console_ports(settings: Settings, ledger: Ledger, clock: Clock) -> AccessPor
 def welcome_url(settings: Settings, token: str, console: str = "http://127.0.0.1:3001") -> str:
     """The address of a link that works once; `console` is where the console is, unless BACKUP_CONSOLE_URL says so."""
     return f"{(settings.console_url or console).rstrip('/')}/welcome/{token}"
+
+
+def open_provider(settings: Settings) -> IdentityProvider:
+    """The provider of identities that people sign in at; NotFoundError where none is set."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        message = "No provider of identities is set."
+        raise NotFoundError(message, do="Set BACKUP_OIDC_ISSUER and BACKUP_OIDC_CLIENT_ID (docs/console.md).")
+    secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else ""
+    return identities.OidcProvider(identities.Client(settings.oidc_issuer, settings.oidc_client_id, secret))
 
 
 def is_secure_way(settings: Settings, scheme: str, host: str | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -60,14 +62,26 @@ def test_it_says_what_a_person_wants_to_know(up: Up) -> None:
     said = (up.home / "said.txt").read_text()
     for line in (
         f"Dagster UI   http://127.0.0.1:{up.port}\n",
+        f"Console      http://127.0.0.1:{up.console_port}\n",
+        f"First login  http://127.0.0.1:{up.console_port}/welcome/",
         f"Health       http://127.0.0.1:{up.console_port}/healthz/freshness",
         f"Logs         {up.home}/logs",
         "Backups      shop: none yet, next 20",
         "Stop         Ctrl-C",
     ):
         assert line in said
-    assert len(said.splitlines()) < 12
+    assert len(said.splitlines()) < 15
     assert set(up.logs()) == {"code", "web", "daemon", "console"}
+
+
+def test_the_link_that_it_prints_makes_the_first_super_admin_once(up: Up) -> None:
+    link = re.findall(r"First login  (http://\S+)", (up.home / "said.txt").read_text())[0]
+    form = {"name": "karim", "password": "copper kettle rain 41", "again": "copper kettle rain 41"}
+    with httpx.Client() as browser:
+        assert "The first administrator" in browser.get(link).text
+        assert browser.post(link, data=form).headers["location"] == "/"
+        assert "karim" in browser.get(f"http://127.0.0.1:{up.console_port}/users").text
+    assert httpx.post(link, data=form).status_code == 404
 
 
 AUTOMATION = """{ repositoriesOrError { ... on RepositoryConnection { nodes {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from backup_pipeline.core.access import Credentials, NewUser, User, UserChange
+    from backup_pipeline.core.access.identities import Claims, SignInAttempt
     from backup_pipeline.core.access.sessions import OneTimeLink, Session
     from backup_pipeline.core.audit import AuditEntry, AuditFilter
     from backup_pipeline.core.scope import Actor
@@ -142,3 +143,13 @@ class AuditRows(Protocol):
 
     def actions(self) -> Sequence[str]:
         """What the rows are about, each once."""
+
+
+class IdentityProvider(Protocol):
+    """Somebody else who knows people, and vouches for them."""
+
+    def address(self, attempt: SignInAttempt, redirect: str, *, again: bool = False) -> str:
+        """Where a browser goes to sign in; `again`: also who has signed in there already shows it anew."""
+
+    def claims(self, code: str, attempt: SignInAttempt, redirect: str) -> Claims:
+        """Who came back with `code`, checked; RefusedError where nobody vouches for that."""

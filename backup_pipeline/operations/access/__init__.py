@@ -140,15 +140,17 @@ def _prove(user: User | None, request: SignIn, ports: AccessPorts) -> str | None
     return factors
 
 
-def begin_session(user: User, factors: str, request: SignIn, ports: AccessPorts) -> SignedIn:
-    """A new session, under a new token, for a user who was proven to be it."""
+def begin_session(
+    user: User, factors: str, request: SignIn, ports: AccessPorts, *, proven_at: datetime | None = None
+) -> SignedIn:
+    """A new session, under a new token, for a user who was proven to be it: now, or at `proven_at`."""
     now, token = ports.clock(), ports.new_token()
     session = Session(
         number=0,
         user=user.number,
         created_at=now,
         seen_at=now,
-        password_at=now,
+        password_at=proven_at or now,
         expires_at=now + LONGEST,
         address=request.address,
         agent=request.agent[:_MOST_AGENT],

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from backup_pipeline.web.pages import account, audit, backups, downloads, history, login, overview, requests, users
+from backup_pipeline.web.pages import (
+    account,
+    audit,
+    backups,
+    downloads,
+    history,
+    login,
+    overview,
+    provider,
+    requests,
+    users,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     account.router,
@@ -14,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     history.router,
     login.router,
     overview.router,
+    provider.router,
     requests.router,
     users.router,
 )
