@@ -21,6 +21,8 @@ DRILLS = "drills"
 """The folder for drills among those; a drill that was killed leaves its own there until the next one."""
 RESTORES = "restores"
 """The folder for restores among those, on this machine, in which attempts make their files."""
+RENDERINGS = "renderings"
+"""The folder among those for renderings that wait to be downloaded, in a folder a request."""
 QUERIES = "queries"
 """The folder among those for the tables that are queried."""
 

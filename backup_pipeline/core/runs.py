@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from backup_pipeline.core.scope import Actor, Scope
@@ -28,6 +29,43 @@ class RunVerb(StrEnum):
     COPY = "copy"
     DELETE = "delete"
     RENDER = "render"
+
+
+_JOBS = {
+    RunVerb.BACKUP: "full_backup",
+    RunVerb.TABLES: "tables_only",
+    RunVerb.VERIFY: "verify",
+    RunVerb.DRILL: "drill",
+    RunVerb.RESTORE: "restore",
+    RunVerb.PRUNE: "prune",
+    RunVerb.DELETE: "delete",
+    RunVerb.RENDER: "render",
+}
+_STEPS = {
+    RunVerb.VERIFY: "verified",
+    RunVerb.DRILL: "drilled",
+    RunVerb.RESTORE: "restored",
+    RunVerb.PRUNE: "pruned",
+    RunVerb.DELETE: "deleted",
+    RunVerb.RENDER: "rendered",
+}
+COPY_JOB = "copy_missing_backups"
+"""The job that copies what the second store lacks: one for all catalogs."""
+
+
+def job_name(catalog: str, verb: RunVerb) -> str:
+    """The job of Dagster that does it."""
+    return COPY_JOB if verb is RunVerb.COPY else f"{catalog}_{_JOBS[verb]}"
+
+
+def step_name(catalog: str, verb: RunVerb) -> str:
+    """The one step of a job that has one alone; its config is under this name."""
+    return f"{catalog}_{_STEPS[verb]}"
+
+
+def backup_steps(catalog: str) -> tuple[str, str]:
+    """The steps of a backup: that of the tables, that of the bundle."""
+    return f"{catalog}_tables", f"{catalog}_bundle"
 
 
 class RequestStatus(StrEnum):
@@ -76,6 +114,22 @@ class JobOrder:
     assets: tuple[tuple[str, ...], ...] = ()
     partition: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """The same as JSON, so that it can be sent again."""
+        return {
+            "job": self.job,
+            "config": dict(self.config),
+            "assets": [list(path) for path in self.assets],
+            "partition": self.partition,
+            "tags": dict(self.tags),
+        }
+
+
+def read_order(document: Mapping[str, Any]) -> JobOrder:
+    """The order that `as_json` gave."""
+    assets = tuple(tuple(path) for path in document["assets"])
+    return JobOrder(document["job"], document["config"], assets, document["partition"], document["tags"])
 
 
 @dataclass(frozen=True)

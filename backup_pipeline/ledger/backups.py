@@ -314,7 +314,7 @@ class SqlLedger:
         self.tallies = SqlTallies(self._transaction)
         self.run_requests = SqlRunRequests(self._transaction)
         self.progress = SqlProgress(self._transaction)
-        self.events = SqlEvents(self._transaction)
+        self.events = SqlEvents(self._transaction, self._url)
         self.observations = SqlObservations(self._transaction)
         self.listings = SqlListings(self._transaction)
         self.downloads = SqlDownloads(self._transaction)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -9,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Connection, RowMapping, Table, and_, delete, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -24,8 +27,12 @@ from backup_pipeline.core.runs import (
     RunVerb,
 )
 from backup_pipeline.core.scope import parse_actor
+from backup_pipeline.core.text import redact, url_secrets
+from backup_pipeline.ledger import CONNECT_SECONDS, ledger_url
 from backup_pipeline.ledger.console_tables import dagster_outbox, realtime_events, run_progress, run_requests
 from backup_pipeline.ledger.tables import actor_column, scope_columns, scope_of, storable, utc
+
+logger = logging.getLogger(__name__)
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 """Begins one on the ledger, and raises every error as a LedgerError."""
@@ -181,8 +188,12 @@ class SqlEvents:
     seen a number has seen, or could have seen, every smaller one. `WHERE id > n` therefore misses none.
     """
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, url: str) -> None:
+        self._transaction, self._url = transaction, url
+
+    def announcements(self) -> SqlAnnouncements:
+        """What tells that there are new ones."""
+        return SqlAnnouncements(self._url)
 
     def since(self, number: int, limit: int) -> Sequence[RealtimeEvent]:
         """Events after that number, the oldest first."""
@@ -198,6 +209,45 @@ class SqlEvents:
     def forget(self, before: datetime) -> int:
         """Remove older ones; how many."""
         return _forget(self._transaction, realtime_events, "at", before)
+
+
+class SqlAnnouncements:
+    """The port `Announcements` over LISTEN; for one thread. A number is told, and nothing else.
+
+    Behind a pooler that gives sessions away LISTEN hears nothing, and a connection may be cut: who waits looks into the
+    table now and then anyway.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether something may have happened since the last call. A new connection may have missed something."""
+        try:
+            if self._connection is None:
+                self._connection = self._listening()
+                return True
+            return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
+        except (psycopg.Error, OSError) as error:
+            logger.info("Nothing is heard from the ledger: %s", redact(str(error), *url_secrets(self._url)))
+            self.close()
+            time.sleep(min(seconds, 1.0))
+            return False
+
+    def _listening(self) -> psycopg.Connection[Any]:
+        url = ledger_url(self._url).set(drivername="postgresql").render_as_string(hide_password=False)
+        connection = psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="backup-pipeline events"
+        )
+        connection.execute("LISTEN backup_events")
+        return connection
+
+    def close(self) -> None:
+        """Give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _event_of(row: RowMapping) -> RealtimeEvent:

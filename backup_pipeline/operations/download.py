@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +12,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
-from backup_pipeline.core.errors import NO_ROOM, BackupError, DecryptError, DiskFullError, RefusedError, UsageError
+from backup_pipeline.core.errors import (
+    NO_ROOM,
+    BackupError,
+    DecryptError,
+    DiskFullError,
+    NotFoundError,
+    RefusedError,
+    UsageError,
+)
 from backup_pipeline.core.keys import Cipher, no_key
-from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.layout import RENDERINGS, Rendering
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import StoredBundle
 from backup_pipeline.core.manifest.outline import Outline, hidden
 from backup_pipeline.core.names import MOST_DOCUMENT, whole
-from backup_pipeline.core.ports import Clock, Formats, Ledger, Progress, Silence, StageStarted, Store
+from backup_pipeline.core.ports import Clock, Formats, Ledger, Ports, Progress, Silence, StageStarted, Store
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.browse import (
     Ranges,
@@ -205,6 +216,52 @@ def render_backup(
         bundle = formats.open_bundle(Ranges(store, opened.key, size, progress).read, size)
         formats.render(kind, opened.manifest, bundle, file)
     return path
+
+
+RENDERING_KEPT = timedelta(hours=1)
+"""How long a rendering that was made for a download stays on this machine."""
+
+
+def render_for(request: str, attempt: Attempt, kind: Rendering, ports: Ports, actor: Actor) -> dict[str, object]:
+    """Make a rendering for whoever asked for it: its file's name, bytes, SHA-256, and until when it is there.
+
+    It lies in a folder of the request's under the spool; what is older there goes. Raises what `render_backup` raises.
+    """
+    now = ports.clock()
+    sweep_renderings(ports.spool, now)
+    folder = ports.spool / RENDERINGS / request
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    audit = AuditTrail(ports.ledger, ports.clock, actor)
+    to = Destination(folder, force=True)
+    path = render_backup(
+        attempt, kind, to, store=ports.store, formats=ports.formats, audit=audit, progress=ports.progress
+    )
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    until = ports.clock() + RENDERING_KEPT
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "expires_at": until.isoformat()}
+
+
+def rendered_file(spool: Path, request: UUID, now: datetime) -> Path:
+    """The rendering that was made for a request; NotFoundError when it is gone, or was made on another machine."""
+    folder = spool / RENDERINGS / str(request)
+    files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    if not files or _is_old(folder, now):
+        message = f"The rendering of request {request} is not on this machine any more: it is kept for an hour."
+        raise NotFoundError(message, do="Ask for it again.")
+    return files[0]
+
+
+def sweep_renderings(spool: Path, now: datetime) -> int:
+    """Remove renderings that were there for their hour; how many."""
+    folders = [folder for folder in (spool / RENDERINGS).glob("*") if folder.is_dir() and _is_old(folder, now)]
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)
+
+
+def _is_old(folder: Path, now: datetime) -> bool:
+    return now.timestamp() - folder.stat().st_mtime > RENDERING_KEPT.total_seconds()
 
 
 @dataclass(frozen=True)

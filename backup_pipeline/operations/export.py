@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -50,6 +50,7 @@ from backup_pipeline.core.ports import (
     StageStarted,
     Store,
     TableFinished,
+    TablesPlanned,
     TableStarted,
     TableWriter,
     Waiting,
@@ -98,6 +99,8 @@ class SourceView:
 
 
 _RESTARTS = 3
+_FEW = 64 << 10
+"""Bytes of a table that is empty, or so small that a guess of no rows is none to speak of. A view has none at all."""
 _HOPELESS = (SnapshotLostError, SnapshotOutdatedError)
 """What the same snapshot can not get over, however often the table is read again."""
 _SECOND_LOCK_S = 5
@@ -134,6 +137,8 @@ def _export_view(snapshot: Snapshot, work: Work, note: str = "") -> Iterator[Tab
             yield _failed(table, view.plan.failed[table], work)
     plans = [view.plan.tables[table] for table in work.request.tables if table in view.plan.tables]
     plans.sort(key=lambda plan: plan.relation.total_bytes, reverse=True)
+    if not note:  # a second snapshot reads again what is planned already
+        work.ports.progress.tell(TablesPlanned(len(work.request.tables), _estimated(plans)))
     pool = ThreadPoolExecutor(max_workers=work.ports.workers, thread_name_prefix="export")
     try:
         futures = {pool.submit(export_table, plan, view, work): plan.name for plan in plans}
@@ -143,6 +148,13 @@ def _export_view(snapshot: Snapshot, work: Work, note: str = "") -> Iterator[Tab
         pool.shutdown(wait=False, cancel_futures=True)
         snapshot.cancel()
         pool.shutdown(wait=True)
+
+
+def _estimated(plans: Sequence[TablePlan]) -> int | None:
+    """The rows that the database guesses for all of them; None where it has no guess for one that may hold many."""
+    relations = [plan.relation for plan in plans]
+    unknown = any(not each.estimated_rows and (not each.total_bytes or each.total_bytes > _FEW) for each in relations)
+    return None if unknown else sum(each.estimated_rows for each in relations)
 
 
 def export_table(plan: TablePlan, view: SourceView, work: Work) -> TableResult:

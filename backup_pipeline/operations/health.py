@@ -45,6 +45,7 @@ from backup_pipeline.core.statistics import (
     statistics_of,
 )
 from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
+from backup_pipeline.operations.run_requests import tell_unstarted
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +145,7 @@ def watch_all(
     """
     stands = [_stands(catalog, ports) for catalog in catalogs]
     _end_vanished([catalog.catalog for catalog in (catalogs if declared is None else declared)], ports)
+    _tell_unstarted(ports)
     _deliver_due(ports)
     return stands
 
@@ -153,6 +155,13 @@ def _end_vanished(declared: Sequence[str], ports: Ports) -> None:
         end_vanished(declared, ports)
     except LedgerError as trouble:
         logger.warning("What is expected of catalogs that are gone is not ended: %s", trouble)
+
+
+def _tell_unstarted(ports: Ports) -> None:
+    try:
+        tell_unstarted(ports)
+    except LedgerError as trouble:
+        logger.warning("Whether the runs that people asked for have begun is not known: %s", trouble)
 
 
 def _deliver_due(ports: Ports) -> None:

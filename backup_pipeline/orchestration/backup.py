@@ -13,7 +13,7 @@ from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.errors import BackupError, ExportFailedError, LedgerError, SettingsError
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.scope import DAGSTER
+from backup_pipeline.core.runs import COPY_JOB
 from backup_pipeline.operations.attempts import Request
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
 from backup_pipeline.operations.copy import copy_missing, missing_copies
@@ -37,6 +37,7 @@ from backup_pipeline.orchestration.keys import (
     BackupConfig,
     Event,
     PlacedCatalog,
+    actor_of,
     bundle_key,
     bundle_op,
     full_job,
@@ -103,7 +104,7 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
     tables = tuple(table for table in request.catalog.tables if table_key(request.catalog, table) in selected)
     failed = {table: BackupError("it was not exported, and no error came.", do="Report this.") for table in tables}
     with (
-        backups.open(request.catalog, context.log) as ports,
+        backups.open(request.catalog, context) as ports,
         attempt_of(request, _of_run(context, ports), context.log) as work,
         closing(export_attempt(replace(work, request=replace(request, tables=tables)))) as results,
     ):
@@ -169,7 +170,7 @@ def bundle_asset(catalog: Catalog, *, in_s3: bool) -> dg.AssetsDefinition:
 def _bundle(context: dg.AssetExecutionContext, request: Request, backups: BackupResource) -> Generator[Event]:
     catalog = request.catalog
     with (
-        backups.open(catalog, context.log) as ports,
+        backups.open(catalog, context) as ports,
         attempt_of(request, _of_run(context, ports), context.log) as work,
     ):
         manifest = bundle_attempt(work)
@@ -245,7 +246,6 @@ def tables_only_job(catalog: Catalog) -> "UnresolvedAssetJobDefinition":
     )
 
 
-COPY_JOB = "copy_missing_backups"
 _EVERY_S = 60
 
 
@@ -268,9 +268,10 @@ def copies_job(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Jo
     def backups_copied(context: dg.OpExecutionContext, backups: Backups) -> Iterator[dg.Output[None]]:
         rows: list[Copy] = []
         try:
-            with backups.open(next(iter(catalogs.values()))) as ports:
+            with backups.open(next(iter(catalogs.values())), context) as ports:
+                by = actor_of(context, ports.ledger)
                 decisions = missing_copies(ports)
-                for row in copy_missing(decisions, ports, actor=DAGSTER):
+                for row in copy_missing(decisions, ports, actor=by):
                     context.log.info("%s: %s", row.backup_id, row.in_short(utc_now()))
                     rows.append(row)
         except BackupError as error:

@@ -14,17 +14,18 @@ from backup_pipeline.core.due import FULL
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.runs import REQUEST_TAG, RunRequest, RunVerb, backup_steps, job_name, step_name
 from backup_pipeline.core.scope import CATCH_UP, DAGSTER, SCHEDULE, Actor
 from backup_pipeline.operations.attempts import Request
-from backup_pipeline.orchestration.resources import BackupResource, told_as_failure
+from backup_pipeline.operations.run_requests import claim_run
+from backup_pipeline.orchestration.resources import BackupResource, Step, told_as_failure
 
 SCOPE_TAG = "backup_pipeline/scope"
 """`selected`: the bundle holds only the tables of this run. Earlier versions put it on runs of the command line, which
 may be executed again.
 """
 SELECTED = "selected"
-USER_TAG = "user"
-"""Who launched a run, as Dagster's UI shows it. Whoever launches one can write it: the ledger does not believe it."""
 CATALOG_TAG = "backup_pipeline/catalog"
 CARE_TAG = "backup_pipeline/care"
 """On the runs that take care of all catalogs at once, and belong to none: what of."""
@@ -38,6 +39,8 @@ PRUNE_TAG = "backup_pipeline/prune"
 """On the runs that remove old backups: the audit says how they end."""
 REFUSED_TAG = "backup_pipeline/refused"
 """On a run that was refused before anything began: nobody is alerted, because whoever launched it sees it."""
+WORK_TAG = "backup_pipeline/work"
+"""On the runs that work on one backup that is there: what they do (`RunVerb`)."""
 RESTORE_TAG = "backup_pipeline/restore"
 """On the runs that restore: how they end is for `restore_requests`, not for `backup_logs`."""
 
@@ -74,6 +77,9 @@ class RestoreConfig(dg.Config):
 
     request: int = Field(
         gt=0, description="The number of a restore request that was approved: `backup-pipeline restores`."
+    )
+    dry_run: bool = Field(
+        default=False, description="Only make the plan, and keep it in the request; nothing is written anywhere else."
     )
 
 
@@ -184,37 +190,37 @@ def is_all_ours(run: dg.DagsterRun, catalogs: Mapping[str, Catalog]) -> bool:
 
 def tables_op(catalog: Catalog) -> str:
     """The step that exports the tables; its config is under this name."""
-    return f"{catalog.catalog}_tables"
+    return backup_steps(catalog.catalog)[0]
 
 
 def bundle_op(catalog: Catalog) -> str:
     """The step that makes the bundle."""
-    return f"{catalog.catalog}_bundle"
+    return backup_steps(catalog.catalog)[1]
 
 
 def full_job(catalog: Catalog) -> str:
     """The job that exports every table and bundles them."""
-    return f"{catalog.catalog}_full_backup"
+    return job_name(catalog.catalog, RunVerb.BACKUP)
 
 
 def restore_op(catalog: Catalog) -> str:
     """The step that restores."""
-    return f"{catalog.catalog}_restored"
+    return step_name(catalog.catalog, RunVerb.RESTORE)
 
 
 def restore_job_name(catalog: Catalog) -> str:
     """The job that restores a backup, or tables of it."""
-    return f"{catalog.catalog}_restore"
+    return job_name(catalog.catalog, RunVerb.RESTORE)
 
 
 def drill_op(catalog: Catalog) -> str:
     """The step that drills."""
-    return f"{catalog.catalog}_drilled"
+    return step_name(catalog.catalog, RunVerb.DRILL)
 
 
 def drill_job_name(catalog: Catalog) -> str:
     """The job that restores a backup into a scratch database and compares."""
-    return f"{catalog.catalog}_drill"
+    return job_name(catalog.catalog, RunVerb.DRILL)
 
 
 def verified_op(catalog: Catalog) -> str:
@@ -229,12 +235,12 @@ def restores_op(catalog: Catalog) -> str:
 
 def prune_op(catalog: Catalog) -> str:
     """The step that removes old backups."""
-    return f"{catalog.catalog}_pruned"
+    return step_name(catalog.catalog, RunVerb.PRUNE)
 
 
 def prune_job_name(catalog: Catalog) -> str:
     """The job that removes old backups."""
-    return f"{catalog.catalog}_prune"
+    return job_name(catalog.catalog, RunVerb.PRUNE)
 
 
 def tables_job(catalog: Catalog) -> str:
@@ -277,8 +283,31 @@ person: ContextVar[Actor | None] = ContextVar("person", default=None)
 """Who runs the runs of this process by hand; the command line sets it, and nothing of a run's own can."""
 
 
-def actor_of(run: dg.DagsterRun) -> Actor:
-    """Who makes a run: the person at the command line, else `schedule`, `catch-up` or `dagster`.
+def requested(context: Step, ledger: Ledger) -> RunRequest | None:
+    """The row of the ledger that a run acts for, which from now on is this run's; None for a run without one.
+
+    A run that is executed again is whoever's who did that: it has the tags of the first. RefusedError, of which nobody
+    is alerted, when the tag names a row that this run may not act for (`claim_run`).
+    """
+    run = context.run
+    request = run.tags.get(REQUEST_TAG)
+    if request is None or run.parent_run_id is not None:
+        return None
+    try:
+        return claim_run(request, run.run_id, run.job_name, ledger, ledger.now())
+    except RefusedError:
+        context.instance.add_run_tags(run.run_id, {REFUSED_TAG: "true"})
+        raise
+
+
+def actor_of(context: Step, ledger: Ledger) -> Actor:
+    """Who makes a run: the person of the request that it is for, else who or what has launched it."""
+    row = requested(context, ledger)
+    return row.actor if row is not None else launched_by(context.run)
+
+
+def launched_by(run: dg.DagsterRun) -> Actor:
+    """Who launched a run: the person at the command line, else `schedule`, `catch-up` or `dagster`.
 
     Dagster asks nobody who he is, so its tags and run config name nobody: whoever launches a run can write both.
     """
@@ -290,12 +319,12 @@ def actor_of(run: dg.DagsterRun) -> Actor:
     return SCHEDULE if _SCHEDULE_TAG in run.tags else DAGSTER
 
 
-def run_assets(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Set[dg.AssetKey]:
+def run_assets(context: Step) -> Set[dg.AssetKey]:
     """The assets that the whole run is for, not only this step."""
     return set(context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys)
 
 
-def with_bundle(context: dg.AssetExecutionContext | dg.OpExecutionContext, catalog: Catalog) -> bool:
+def with_bundle(context: Step, catalog: Catalog) -> bool:
     """Whether the run has the bundle's asset, which ends the backup; else the step of the tables does."""
     return bundle_key(catalog) in run_assets(context)
 
@@ -327,15 +356,17 @@ def request_of(
     """
     with told_as_failure(context.log):
         refuse_variables(context.run.run_config)
+        row = _request_row(context, catalog, backups)
     tags = context.run.tags
+    automatic = _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags or (row is not None and bool(row.detail.get("automatic")))
     kind = Kind.FULL if with_bundle(context, catalog) and tags.get(SCOPE_TAG) != SELECTED else Kind.SELECTIVE
     return Request(
         catalog=catalog,
         kind=kind,
         tables=bundle_tables(context, catalog),
         day=context.partition_time_window.start.date(),
-        type=Trigger.AUTOMATIC if _SCHEDULE_TAG in tags or CATCH_UP_TAG in tags else Trigger.MANUAL,
-        actor=actor_of(context.run),
+        type=Trigger.AUTOMATIC if automatic else Trigger.MANUAL,
+        actor=row.actor if row is not None else launched_by(context.run),
         reason=config.reason,
         late=config.late,
         reads=reads,
@@ -343,3 +374,11 @@ def request_of(
         run_url=backups.run_url(context.run.run_id),
         due_at=datetime.fromisoformat(tags[DUE_TAG]) if DUE_TAG in tags and kind == FULL else None,
     )
+
+
+def _request_row(context: Step, catalog: Catalog, backups: BackupResource) -> RunRequest | None:
+    """As `requested`; nothing is opened for a run without such a tag."""
+    if REQUEST_TAG not in context.run.tags:
+        return None
+    with backups.open(catalog) as ports:
+        return requested(context, ports.ledger)

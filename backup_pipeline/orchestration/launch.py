@@ -12,6 +12,7 @@ import dagster as dg
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError
 from backup_pipeline.core.ports import Progress
+from backup_pipeline.core.runs import USER_TAG
 from backup_pipeline.core.schedule import is_late
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.orchestration.backup import assets_of, full_backup_job, tables_only_job
@@ -27,7 +28,6 @@ from backup_pipeline.orchestration.internals import (
 from backup_pipeline.orchestration.keys import (
     EARLIEST,
     OWNER_TAG,
-    USER_TAG,
     bundle_key,
     bundle_op,
     daily_partitions,

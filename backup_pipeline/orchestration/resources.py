@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,9 +18,11 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, ExportFailedError, in_our_words
 from backup_pipeline.core.ports import Event, Ports, Progress, Silence, StageStarted, Waiting
 from backup_pipeline.core.restore import FIRST, Which
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
+from backup_pipeline.operations.progress import Both, RunWatch
 from backup_pipeline.orchestration.internals import DagsterUserCodeProcessError, SerializableErrorInfo
 from backup_pipeline.presentation import stage_name
 from backup_pipeline.settings import Settings, given_settings
@@ -57,9 +60,22 @@ class StepLog:
                 self._log.warning(redact(event.message))
 
 
-def _watching(log: dg.DagsterLogManager | None) -> Progress:
+Step = dg.AssetExecutionContext | dg.OpExecutionContext | dg.AssetCheckExecutionContext
+
+
+def _watching(step: Step | None) -> Progress:
     """Who watches: the command line, else the run's own log, where there is a run."""
-    return watcher.get() or (StepLog(log) if log else Silence())
+    return watcher.get() or (StepLog(step.log) if step else Silence())
+
+
+@contextmanager
+def _noted(ports: Ports, scope: Scope, step: Step | None) -> Iterator[Ports]:
+    """`ports` whose progress is written into the ledger too, where a run is at work."""
+    if step is None:
+        yield ports
+        return
+    with RunWatch(lambda: ports.ledger.progress, step.run.run_id, scope, ports.clock) as watch:
+        yield replace(ports, progress=Both(ports.progress, watch))
 
 
 class NoS3(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is itself
@@ -195,31 +211,33 @@ class BackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         self._unfinished.close()
 
     @contextmanager
-    def open(self, catalog: Catalog, log: dg.DagsterLogManager | None = None) -> Iterator[Ports]:
+    def open(self, catalog: Catalog, step: Step | None = None) -> Iterator[Ports]:
         """The ports of `catalog`, closed at the end. Nothing connects before it is used.
 
-        With a step's `log` it shows each stage of the work, and what it waits for.
+        For a `step` its log shows each stage of the work, and what it waits for; the ledger, how far the run is.
         """
-        with self.open_named(catalog.catalog, log) as ports:
+        with self.open_named(catalog.catalog, step) as ports:
             yield ports
 
     @contextmanager
-    def open_named(self, catalog: str, log: dg.DagsterLogManager | None = None) -> Iterator[Ports]:
+    def open_named(self, catalog: str, step: Step | None = None) -> Iterator[Ports]:
         """As `open`, for who needs the catalog's name alone."""
-        s3, progress = s3_settings_of(self.s3), _watching(log)
-        with open_ports(self.settings, catalog, s3=s3, progress=progress, create=self.create_ledger) as ports:
-            yield ports
+        s3, progress = s3_settings_of(self.s3), _watching(step)
+        with (
+            open_ports(self.settings, catalog, s3=s3, progress=progress, create=self.create_ledger) as ports,
+            _noted(ports, Scope(catalog), step) as noted,
+        ):
+            yield noted
 
     @contextmanager
     def open_restore(
-        self, catalog: Catalog, target: "NamedTarget", log: dg.DagsterLogManager, *, store: Which = FIRST
+        self, catalog: Catalog, target: "NamedTarget", step: Step, *, store: Which = FIRST
     ) -> Iterator[tuple["TargetDatabase", Ports]]:
         """The target of a restore, and the ports of one that reads `store`. Nothing connects before it is used."""
-        s3, progress = s3_settings_of(self.s3), _watching(log)
-        with restore.open_restore(
-            self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store
-        ) as access:
-            yield access
+        s3, progress = s3_settings_of(self.s3), _watching(step)
+        opened = restore.open_restore(self.settings, target, catalog.catalog, s3=s3, progress=progress, store=store)
+        with opened as (database, ports), _noted(ports, Scope(catalog.catalog), step) as noted:
+            yield database, noted
 
 
 def installed(settings: Settings) -> BackupResource:
@@ -236,9 +254,9 @@ def resource_key(catalog: str) -> str:
 class Backups(dict[str, BackupResource]):
     """The resources of several catalogs, by their names."""
 
-    def open(self, catalog: Catalog, log: dg.DagsterLogManager | None = None) -> AbstractContextManager[Ports]:
+    def open(self, catalog: Catalog, step: Step | None = None) -> AbstractContextManager[Ports]:
         """The ports of `catalog`, by its own resource."""
-        return self[catalog.catalog].open(catalog, log)
+        return self[catalog.catalog].open(catalog, step)
 
     @property
     def shared(self) -> BackupResource:

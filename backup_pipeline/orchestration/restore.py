@@ -11,12 +11,19 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.restore import RestorePlan, RestoreReport, TableReport
-from backup_pipeline.core.restore.requests import RestoreRow
-from backup_pipeline.core.scope import DAGSTER
-from backup_pipeline.operations.restore import Confirmation
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
+from backup_pipeline.operations.restore import Confirmation, plan_requested
 from backup_pipeline.operations.restore import restore as perform_restore
 from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
-from backup_pipeline.orchestration.keys import CATALOG_TAG, RESTORE_TAG, RestoreConfig, restore_job_name, restore_op
+from backup_pipeline.operations.run_requests import note_result
+from backup_pipeline.orchestration.keys import (
+    CATALOG_TAG,
+    RESTORE_TAG,
+    RestoreConfig,
+    actor_of,
+    restore_job_name,
+    restore_op,
+)
 from backup_pipeline.orchestration.resources import BackupResource, told_as_failure, with_backups
 from backup_pipeline.presentation import Hide
 from backup_pipeline.presentation.markdown import bullets, markdown
@@ -106,16 +113,23 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
         context: dg.OpExecutionContext, config: RestoreConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log):
-            row = _approved(config.request, backups, catalog)
+            row = _wanted(config, backups, catalog)
             named = target_of(row, backups.settings, None, to_source=False)
-        opened = backups.open_restore(catalog, named, context.log, store=row.store)
+        opened = backups.open_restore(catalog, named, context, store=row.store)
         with told_as_failure(context.log, named.hide), opened as (target, ports):
             run_id = context.run.run_id
-            # Who wanted it, and who approved it, stand in the request.
+            # Who wanted it, and who approved it, stand in the restore's own request.
+            actor = actor_of(context, ports.ledger)
             caller = RestoreCaller(
-                DAGSTER, needs_approval=True, attended=False, run_id=run_id, run_url=backups.run_url(run_id)
+                actor, needs_approval=True, attended=config.dry_run, run_id=run_id, run_url=backups.run_url(run_id)
             )
-            outcome = perform_restore(row, target, ports, caller, RunDoor(context.log, target.hide))
+            door = RunDoor(context.log, target.hide)
+            if config.dry_run:
+                plan = plan_requested(row, target, ports, caller, door)
+                note_result(run_id, {"restore_request": row.id, "plan": plan.digest}, ports.ledger)
+                yield dg.Output(None, metadata=dict(plan_metadata(row, plan, target.hide)))
+                return
+            outcome = perform_restore(row, target, ports, caller, door)
             metadata = {**plan_metadata(row, outcome.plan, target.hide), **report_metadata(outcome.report, row.id)}
             yield dg.Output(None, metadata=metadata)
 
@@ -134,11 +148,19 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
     return job
 
 
-def _approved(number: int, backups: BackupResource, catalog: Catalog) -> RestoreRow:
-    """RefusedError unless the request is this catalog's and approved."""
+def _wanted(config: RestoreConfig, backups: BackupResource, catalog: Catalog) -> RestoreRow:
+    """RefusedError unless the request is this catalog's, and approved where it is performed."""
     with backups.open(catalog) as ports:
-        row = find_request(number, ports.ledger)
+        row = find_request(config.request, ports.ledger)
         if row.scope.catalog != catalog.catalog:
             message = f"Restore request {row.id} is of catalog {row.scope}, not of {catalog.catalog}."
             raise RefusedError(message, do=f"Run the job {row.scope.catalog}_restore.")
-        return find_performable(number, ports.ledger, needs_approval=True)
+        if not config.dry_run:
+            return find_performable(config.request, ports.ledger, needs_approval=True)
+        if row.status not in _PLANNED:
+            message = f"Restore request {row.id} is {row.status.value}: it has no plan to make any more."
+            raise RefusedError(message, do="Make a new request.")
+        return row
+
+
+_PLANNED = {RestoreStatus.REQUESTED, RestoreStatus.APPROVED}

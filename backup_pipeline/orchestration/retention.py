@@ -21,6 +21,7 @@ from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.retention import PruneReport, prune_catalog
 from backup_pipeline.operations.retention.plan import prune_requests
+from backup_pipeline.operations.run_requests import note_result
 from backup_pipeline.orchestration.due import care_schedule
 from backup_pipeline.orchestration.internals import (
     EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
@@ -82,14 +83,16 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
     def pruned(
         context: dg.OpExecutionContext, config: PruneConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
-        with told_as_failure(context.log), backups.open(catalog, context.log) as ports:
-            requests = prune_requests(catalog, actor_of(context.run), backups.settings.prune_versions)
+        with told_as_failure(context.log), backups.open(catalog, context) as ports:
+            requests = prune_requests(catalog, actor_of(context, ports.ledger), backups.settings.prune_versions)
             plans, reports = prune_catalog(
                 requests,
                 ports,
                 confirmed=not config.dry_run,
                 show=lambda plan: context.log.info(markdown(plan_document(plan))),
             )
+            known = {"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]}
+            note_result(context.run.run_id, known, ports.ledger)
             yield dg.Output(None, metadata=dict(prune_metadata(plans, reports)))
             _raise(reports, context.log)
 

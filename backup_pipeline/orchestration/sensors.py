@@ -15,6 +15,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.runs import RunVerb
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
@@ -23,12 +24,14 @@ from backup_pipeline.operations.backup import close_orphans
 from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.restore.requests import close_abandoned, end_restore_run
 from backup_pipeline.operations.retention import prune_alert
+from backup_pipeline.operations.verify import verification_alert
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     DRILL_TAG,
     PRUNE_TAG,
     REFUSED_TAG,
     RESTORE_TAG,
+    WORK_TAG,
     Automation,
     bundle_key,
     catalogs_of_run,
@@ -171,6 +174,9 @@ def _end_run_of(catalog: Catalog, run: dg.DagsterRun, backups: Backups, error: B
         end_restore_run(run.run_id, catalog.catalog, error, ports, needs_approval=backups.restores_wait, run_url=url)
     elif DRILL_TAG in run.tags:
         end_drill_run(run.run_id, catalog.catalog, error, ports, run_url=url)
+    elif (work := run.tags.get(WORK_TAG)) is not None:
+        if work == RunVerb.VERIFY:  # who deletes or downloads looks on
+            tell(verification_alert(Scope(catalog.catalog), error, ports.clock(), run.run_id, url), ports)
     elif PRUNE_TAG in run.tags:
         tell(prune_alert(Scope(catalog.catalog), error, ports.clock(), run.run_id, url), ports)
     else:

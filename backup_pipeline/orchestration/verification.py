@@ -169,7 +169,7 @@ def bundle_checked_again(
     wanted = {check.name for check in context.selected_asset_check_keys}
     with told_as_failure(context.log), backups.open(catalog) as ports:
         attempt = find_backup(LATEST, ports.ledger, catalog=catalog.catalog)
-        report = verify_attempt(attempt, VerifyRequest(Level.BYTES), ports, actor=actor_of(context.run))
+        report = verify_attempt(attempt, VerifyRequest(Level.BYTES), ports, actor=actor_of(context, ports.ledger))
         if not report.passed:
             return [
                 dg.AssetCheckResult(check_name=name, passed=False, description=report.error().what) for name in wanted
@@ -378,7 +378,7 @@ def _verified(catalog: Catalog) -> dg.AssetChecksDefinition:
             with backups.open(catalog) as ports:
                 attempt = find_backup(LATEST, ports.ledger, catalog=catalog.catalog)
                 request = VerifyRequest(Level[config.level.upper()])
-                report = verify_attempt(attempt, request, ports, actor=actor_of(context.run))
+                report = verify_attempt(attempt, request, ports, actor=actor_of(context, ports.ledger))
                 proof = verification_proof(report, attempt, ports.clock())
         yield _result(proof)
 
@@ -394,7 +394,7 @@ def _restores(catalog: Catalog) -> dg.AssetChecksDefinition:
         with told_as_failure(context.log), backups.open(catalog) as ports:
             request = DrillRequest(
                 attempt=find_backup(LATEST, ports.ledger, catalog=catalog.catalog),
-                actor=actor_of(context.run),
+                actor=actor_of(context, ports.ledger),
                 catalog=drilled_catalog(backups.settings, catalog.catalog),
                 newest=True,
                 run_id=context.run.run_id,
@@ -445,10 +445,10 @@ def drill_job(catalog: Catalog) -> dg.JobDefinition:
         with told_as_failure(context.log):
             refuse_variables(context.run.run_config)
             sandbox = partial(open_sandbox, backups.settings)
-            with backups.open(catalog, context.log) as ports:
+            with backups.open(catalog, context) as ports:
                 request = DrillRequest(
                     attempt=find_backup(config.backup_id, ports.ledger, catalog=catalog.catalog),
-                    actor=actor_of(context.run),
+                    actor=actor_of(context, ports.ledger),
                     catalog=drilled_catalog(backups.settings, catalog.catalog),
                     newest=config.backup_id == LATEST,
                     fault=Fault(config.inject) if config.inject else None,

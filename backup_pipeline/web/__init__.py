@@ -9,17 +9,24 @@ from fastapi import FastAPI
 
 from backup_pipeline import __version__
 from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import answer_properly
+from backup_pipeline.web.events import EventHub
+from backup_pipeline.web.events import router as events_router
+from backup_pipeline.web.follower import Follower
 from backup_pipeline.web.health import Watchman, health_router, metrics_router
 from backup_pipeline.web.pages import ROUTERS
 from backup_pipeline.web.rendering import serve_static_files
-from backup_pipeline.wiring.ports import ports_over
+from backup_pipeline.wiring.ports import dagster_launcher, ports_over
 from backup_pipeline.wiring.web_gate import gated
 
 
-def create_app(settings: Settings, ports: Ports) -> FastAPI:
+def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = None) -> FastAPI:
     """The console over an open ledger. `settings` and `ports`, which are nobody's in particular, are its state.
+
+    So are `launcher`, which is Dagster (None: that of the settings), and `events`, which rings for open pages once its
+    context is entered.
 
     What health and metrics tell needs no login: uptime monitors ask it, and it is no row of anybody. Every page asks
     for a visitor by itself.
@@ -27,8 +34,11 @@ def create_app(settings: Settings, ports: Ports) -> FastAPI:
     app = FastAPI(title="backup-pipeline", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings = settings
     app.state.ports = ports
+    app.state.launcher = launcher or dagster_launcher(settings)
+    app.state.events = EventHub(lambda: ports.ledger.events)
     app.include_router(health_router(settings, ports))
     app.include_router(metrics_router(settings, ports.ledger))
+    app.include_router(events_router)
     for router in ROUTERS:
         app.include_router(router)
     serve_static_files(app)
@@ -39,7 +49,8 @@ def create_app(settings: Settings, ports: Ports) -> FastAPI:
 def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> None:
     """Serve on `host`:`port` until a signal comes."""
     ports = ports_over(ledger, settings)
-    application = gated(create_app(settings, ports), host, settings)
+    app = create_app(settings, ports)
+    application = gated(app, host, settings)
     server = uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_level="warning", access_log=False))
-    with Watchman(settings, ports), suppress(KeyboardInterrupt):
+    with Watchman(settings, ports), Follower(ports, app.state.launcher), app.state.events, suppress(KeyboardInterrupt):
         server.run()

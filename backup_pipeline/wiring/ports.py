@@ -183,15 +183,10 @@ def ports_over(
     )
 
 
-@contextmanager
-def open_launcher(settings: Settings) -> Iterator[Launcher]:
-    """Dagster from outside, closed at the end. Nothing connects before it is used."""
+def dagster_launcher(settings: Settings) -> Launcher:
+    """Dagster from outside. Nothing connects before it is used."""
     url = settings.dagster_api_url or settings.dagster_url
-    launcher = runs.GraphQLLauncher(runs.DagsterAddress(url, settings.code_location))
-    try:
-        yield launcher
-    finally:
-        launcher.close()
+    return runs.GraphQLLauncher(runs.DagsterAddress(url, settings.code_location))
 
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:

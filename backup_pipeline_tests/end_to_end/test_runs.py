@@ -40,11 +40,10 @@ def launcher(up: Up, proxy: FaultProxy) -> Iterator[GraphQLLauncher]:
 def _order(up: Up, **given: object) -> JobOrder:
     values = {
         "config": {"ops": {"shop_tables": {"config": {"reason": "from outside"}}}},
-        "assets": (("shop", "notes"), ("shop", "bundle")),
+        "assets": (("shop", "notes"),),
         "partition": up.installation.today.isoformat(),
-        "tags": {"backup_pipeline/scope": "selected"},
     }
-    return JobOrder("shop_full_backup", **{**values, **given})  # type: ignore[arg-type]
+    return JobOrder("shop_tables_only", **{**values, **given})  # type: ignore[arg-type]
 
 
 def _ended(launcher: GraphQLLauncher, run_id: str) -> RunPhase:
@@ -63,7 +62,7 @@ def test_a_run_is_launched_found_by_its_request_and_followed_to_its_end(up: Up, 
     run_id = launcher.launch(_order(up), request, "person:karim")
     known = launcher.find(request)
     assert known is not None
-    assert (known.run_id, known.job, known.request) == (run_id, "shop_full_backup", str(request))
+    assert (known.run_id, known.job, known.request) == (run_id, "shop_tables_only", str(request))
     assert _ended(launcher, run_id) is RunPhase.DONE
     ended = launcher.state(run_id)
     assert ended is not None

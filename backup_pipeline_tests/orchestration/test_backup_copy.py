@@ -8,7 +8,7 @@ import pytest
 
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.ledger import Status
-from backup_pipeline.orchestration.backup import COPY_JOB
+from backup_pipeline.core.runs import COPY_JOB
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tick
 

@@ -115,7 +115,7 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
     assert jobs == {
         f"{catalog}_{job}"
         for catalog in ("isp", "isp_customers")
-        for job in ("full_backup", "tables_only", "restore", "drill", "prune")
+        for job in ("full_backup", "tables_only", "restore", "drill", "prune", "verify", "delete", "render")
     } | {"purge_events"}
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "isp_daily",

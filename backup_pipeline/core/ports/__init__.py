@@ -142,6 +142,14 @@ class StageStarted:
 
 
 @dataclass(frozen=True)
+class TablesPlanned:
+    """So many tables are about to be read, with about so many rows together, as the database guesses; None: unknown."""
+
+    tables: int
+    estimated_rows: int | None
+
+
+@dataclass(frozen=True)
 class BytesMoved:
     """Bytes of the present stage that are done."""
 
@@ -155,7 +163,7 @@ class Waiting:
     message: str
 
 
-Event = TableStarted | PageWritten | TableFinished | StageStarted | BytesMoved | Waiting
+Event = TablesPlanned | TableStarted | PageWritten | TableFinished | StageStarted | BytesMoved | Waiting
 
 
 class Progress(Protocol):

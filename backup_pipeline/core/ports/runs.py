@@ -105,8 +105,21 @@ class ProgressRows(Protocol):
         """Remove the rows that were not written since; how many."""
 
 
+class Announcements(Protocol):
+    """The news that something happened, as one connection hears it."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether something may have happened since the last call; waits for it at most so long. Never raises."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
 class Events(Protocol):
     """What happened, in the order in which it was committed. Every failure is a LedgerError."""
+
+    def announcements(self) -> Announcements:
+        """What tells that there are new ones. Nothing connects before it is waited for."""
 
     def since(self, number: int, limit: int) -> Sequence[RealtimeEvent]:
         """Events after that number, the oldest first."""

@@ -110,9 +110,18 @@ def request_restore(
     caller = replace(caller, needs_approval=True)
     tidy(ports)
     row = add_request(request, target, ports, caller)
+    return row, plan_requested(row, target, ports, caller, door)
+
+
+def plan_requested(
+    row: RestoreRow, target: TargetDatabase, ports: Ports, caller: RestoreCaller, door: RestoreDoor
+) -> RestorePlan:
+    """Plan a request that nobody has decided about yet; it ends as `failed` when its plan is refused.
+
+    The plan stands in its row, also one that is refused. Nothing else is written.
+    """
     with ended_when_it_fails(row, target, ports, caller):
-        plan = _shown(row, target, ports, door)
-    return row, plan
+        return _shown(row, target, ports, door)
 
 
 def _shown(row: RestoreRow, target: TargetDatabase, ports: Ports, door: RestoreDoor) -> RestorePlan:

@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from backup_pipeline.core.errors import NotFoundError, VerificationError
+from backup_pipeline.core.alerts import Alert, Severity
+from backup_pipeline.core.errors import BackupError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import MANIFEST_PATH, VERIFICATIONS, BackupPlace
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.manifest import PartitionRecord, StoredManifest
 from backup_pipeline.core.manifest.outline import Outline
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.scope import Actor
+from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport, newly_verified
 from backup_pipeline.operations.browse import Ranges, bundle_place
 from backup_pipeline.operations.leases import reading
@@ -37,7 +38,7 @@ from backup_pipeline.operations.verify.bytes import (
 )
 from backup_pipeline.operations.verify.contents import Contents, references
 
-__all__ = ["VerifyRequest", "verify_attempt", "verify_backup", "verify_partition"]
+__all__ = ["VerifyRequest", "verification_alert", "verify_attempt", "verify_backup", "verify_partition"]
 
 _LITTLE = 256 << 10
 _ABANDONED = timedelta(days=2)
@@ -144,6 +145,20 @@ def verify_attempt(attempt: Attempt, request: VerifyRequest, ports: Ports, *, ac
     if kept is not None:
         ports.ledger.verified(attempt.backup_id, kept)
     return report
+
+
+def verification_alert(scope: Scope, error: BackupError, now: datetime, run_id: str, run_url: str) -> Alert:
+    """What people are told of a run whose verification ended badly: something is damaged, or nothing is known."""
+    return Alert(
+        severity=Severity.FAILURE,
+        title=f"Verification failed: {scope}",
+        what=error.what,
+        do=error.do or "Look at the run; then make another backup, and verify that.",
+        scope=scope,
+        run_id=run_id,
+        run_url=run_url,
+        at=now,
+    )
 
 
 def verify_partition(request: ReadRequest, ports: Ports) -> tuple[PartitionRecord, LevelReport]:

@@ -1,0 +1,177 @@
+"""How far runs are: written into the ledger while they go on, for whoever looks on; and said in words."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.ports import (
+    BytesMoved,
+    Clock,
+    Event,
+    Ledger,
+    PageWritten,
+    Progress,
+    StageStarted,
+    TableFinished,
+    TablesPlanned,
+    TableStarted,
+    Waiting,
+)
+from backup_pipeline.core.ports.runs import ProgressRows
+from backup_pipeline.core.runs import OPEN, RunProgress, RunRequest
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.text import redact
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+SILENT_AFTER = timedelta(seconds=90)
+"""A row that was not written since belongs to a run that died, or that stands still: nothing is said of its end."""
+KEPT = timedelta(days=2)
+
+
+class RunWatch:
+    """The port `Progress` of a run: its row in `run_progress`, written at most once a second by a thread of its own.
+
+    Whoever tells it something waits for nothing: a few numbers change under a lock. A ledger that is away costs the
+    row, never the run. Its context ends the row; a run that dies leaves it as it was.
+    """
+
+    def __init__(
+        self, rows: Callable[[], ProgressRows], run_id: str, scope: Scope, clock: Clock, *, every_s: float = EVERY_S
+    ) -> None:
+        self._rows, self._clock, self._every_s = rows, clock, every_s
+        self._lock = threading.Lock()
+        self._told, self._stopped = threading.Event(), threading.Event()
+        self._state = RunProgress(run_id, scope, started_at=clock(), updated_at=clock())
+        self._tables: dict[str, tuple[int, int]] = {}
+        self._thread = threading.Thread(target=self._write_on, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._told.set()
+        self._thread.join(5)
+
+    def tell(self, event: Event) -> None:
+        """Take note of an event."""
+        with self._lock:
+            match event:
+                case PageWritten():
+                    self._tables[event.table] = (self._tables.get(event.table, (0, 0))[0] + event.rows, event.bytes)
+                case BytesMoved():
+                    self._state = replace(self._state, bytes=self._state.bytes + event.bytes)
+                case _:
+                    self._state = self._after(event)
+        self._told.set()
+
+    def _after(self, event: Event) -> RunProgress:
+        match event:
+            case StageStarted():
+                self._tables.clear()
+                return RunProgress(
+                    self._state.run_id, self._state.scope, self._clock(), self._clock(),
+                    stage=event.stage, total_bytes=event.total_bytes or None,
+                )  # fmt: skip
+            case TablesPlanned():
+                total = event.estimated_rows
+                return replace(self._state, stage="tables", tables_total=event.tables, estimated_rows=total)
+            case TableStarted():
+                self._tables[event.table] = (0, 0)
+                return replace(self._state, table=event.table, message="")
+            case TableFinished():
+                self._tables[event.table] = (event.rows, event.bytes)
+                return replace(self._state, tables_done=self._state.tables_done + 1)
+            case Waiting():
+                return replace(self._state, message=redact(event.message))
+        return self._state
+
+    def _write_on(self) -> None:
+        """Write what is new, then rest for the rest of the second; the last time when the run ends."""
+        while True:
+            self._told.wait()
+            self._told.clear()
+            over = self._stopped.is_set()
+            try:
+                self._rows().put(self._present(over=over))
+            except BackupError as trouble:
+                logger.info("How far the run is can not be written down: %s", trouble.what)
+            if over or self._stopped.wait(self._every_s):
+                if over:
+                    return
+                self._told.set()
+
+    def _present(self, *, over: bool) -> RunProgress:
+        now = self._clock()
+        with self._lock:
+            state, tables = self._state, list(self._tables.values())
+        if tables:
+            state = replace(state, rows=sum(rows for rows, _ in tables), bytes=sum(size for _, size in tables))
+        return replace(state, updated_at=now, finished_at=now if over else None)
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two that listen to a run."""
+
+    first: Progress
+    second: Progress
+
+    def tell(self, event: Event) -> None:
+        """Tell both."""
+        self.first.tell(event)
+        self.second.tell(event)
+
+
+@dataclass(frozen=True)
+class WorkNow:
+    """Something that is asked for and not over, or goes on: its request, where it has one; how far it is, if known."""
+
+    scope: Scope
+    request: RunRequest | None
+    progress: RunProgress | None
+
+    @property
+    def in_words(self) -> str:
+        """How far it is: `18 of 24 tables, 171,202 rows, about 4 s left`; nothing that nobody can know."""
+        return progress_in_words(self.progress) if self.progress else ""
+
+
+def progress_in_words(progress: RunProgress) -> str:
+    """How far a run is, with what is known alone."""
+    parts = []
+    if progress.tables_total is not None:
+        parts.append(f"{progress.tables_done} of {progress.tables_total} tables")
+    if progress.rows:
+        parts.append(f"{progress.rows:,} rows")
+    if progress.total_bytes:
+        parts.append(f"{progress.bytes:,} of {progress.total_bytes:,} bytes")
+    left = progress.seconds_left
+    if left is not None:
+        parts.append(f"about {left:.0f} s left" if left < 90 else f"about {left / 60:.0f} min left")
+    return ", ".join(parts)
+
+
+def work_now(ledger: Ledger, now: datetime) -> Sequence[WorkNow]:
+    """What is asked for and not over, and what goes on without a request; the newest first, in two queries.
+
+    Progress that is older than `SILENT_AFTER` is left out. LedgerError when it can not be read.
+    """
+    alive = {row.run_id: row for row in ledger.progress.list() if now - row.updated_at < SILENT_AFTER}
+    asked_for = [
+        WorkNow(row.scope, row, alive.pop(row.run_id, None) if row.run_id else None)
+        for row in ledger.run_requests.list(status=OPEN)
+    ]
+    return [*asked_for, *(WorkNow(row.scope, None, row) for row in alive.values())]

@@ -1,0 +1,185 @@
+"""What happens, while it happens: one connection of the process listens, every open page is told what it may see.
+
+    GET /events      text/event-stream; `Last-Event-ID` says where to go on
+
+An event's number is its id. Numbers grow in the order of the commits (`SqlEvents`), so that a page which comes back
+reads on after the last one that it had, and misses none. The stream itself is only a bell: each page reads its events
+from the ledger as its own person, whose rights decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.ports.runs import Events
+from backup_pipeline.core.runs import RealtimeEvent
+from backup_pipeline.web.people import Visitor, current_session, signed_in
+
+logger = logging.getLogger(__name__)
+
+MOST_STREAMS = 200
+MOST_OF_A_SESSION = 8
+"""Open pages of one browser; one that opens more is told to come back."""
+_AT_ONCE = 200
+_LOOK_EVERY_S = 5.0
+"""Also without a bell: behind a pooler nobody hears one."""
+_ASK_AGAIN_S = 10.0
+"""So often a stream looks whether its session still is one."""
+_RETRY_MS = 3000
+
+
+class EventHub:
+    """Listens for the whole process, in a thread of its own, and rings for every stream that waits.
+
+    Its context is the life of the server. `rings` counts; a stream that saw a count waits until there is another.
+    """
+
+    def __init__(self, events: Callable[[], Events]) -> None:
+        self._events = events
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
+        self._lock = threading.Lock()
+        self._bells: set[Callable[[], None]] = set()
+        self._sessions: Counter[int] = Counter()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._ring()
+        self._thread.join(_LOOK_EVERY_S + 1)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the server is about to end."""
+        return self._stopped.is_set()
+
+    def _listen(self) -> None:
+        announced = self._events().announcements()
+        try:
+            while not self._stopped.is_set():
+                announced.wait(_LOOK_EVERY_S)  # what was announced or not: a look costs little
+                self._ring()
+        finally:
+            announced.close()
+
+    def _ring(self) -> None:
+        with self._lock:
+            bells = list(self._bells)
+        for bell in bells:
+            bell()
+
+    def enter(self, session: int) -> bool:
+        """Take a place for one more stream of a session; whether there is one."""
+        with self._lock:
+            full = self._sessions.total() >= MOST_STREAMS or self._sessions[session] >= MOST_OF_A_SESSION
+            if not full:
+                self._sessions[session] += 1
+            return not full
+
+    def leave(self, session: int) -> None:
+        """Give the place back."""
+        with self._lock:
+            self._sessions[session] -= 1
+            if self._sessions[session] <= 0:
+                del self._sessions[session]
+
+    def hang(self, bell: Callable[[], None]) -> None:
+        """Call `bell`, from another thread, whenever something may have happened."""
+        with self._lock:
+            self._bells.add(bell)
+
+    def take_down(self, bell: Callable[[], None]) -> None:
+        """Call it no more."""
+        with self._lock:
+            self._bells.discard(bell)
+
+
+def _place(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Iterator[EventHub]:
+    """A place among the streams; 503 when there is none, and none is kept for whoever went away."""
+    hub: EventHub = request.app.state.events
+    if not hub.enter(visitor.session.number):
+        raise HTTPException(503, "Too many pages are open.", headers={"Retry-After": "30"})
+    try:
+        yield hub  # given back when the answer has ended
+    finally:
+        hub.leave(visitor.session.number)
+
+
+router = APIRouter()
+
+
+@router.get("/events", response_class=EventSourceResponse)
+async def events(
+    request: Request,
+    visitor: Annotated[Visitor, Depends(signed_in)],
+    hub: Annotated[EventHub, Depends(_place)],
+    last_event_id: Annotated[str, Header()] = "",
+) -> AsyncIterator[ServerSentEvent]:
+    """What happens from now on, or since the event that is named, until the session ends."""
+    rung = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def bell() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(rung.set)
+
+    hub.hang(bell)
+    try:
+        number = await _from(visitor, last_event_id)
+        yield ServerSentEvent(comment="open", retry=_RETRY_MS, id=str(number))
+        while not hub.stopped and await asyncio.to_thread(current_session, request) is not None:
+            until = loop.time() + _ASK_AGAIN_S
+            while (left := until - loop.time()) > 0 and not hub.stopped:
+                rung.clear()
+                for event in await asyncio.to_thread(_news, visitor, number):
+                    number = event.number
+                    yield _told(event)
+                await _rung_within(rung, left)
+    finally:
+        hub.take_down(bell)
+
+
+async def _from(visitor: Visitor, last_event_id: str) -> int:
+    """The number to go on after: the one that is named, else the newest there is."""
+    if last_event_id.isdecimal() and len(last_event_id) < 19:
+        return int(last_event_id)
+    try:
+        return await asyncio.to_thread(visitor.ledger.events.newest)
+    except LedgerError:
+        return 0
+
+
+def _news(visitor: Visitor, number: int) -> Sequence[RealtimeEvent]:
+    """What the visitor may see of it; nothing while the ledger is away: it is still there when that is back."""
+    try:
+        return visitor.ledger.events.since(number, _AT_ONCE)
+    except LedgerError as trouble:
+        logger.info("Events are not read: %s", trouble.what)
+        return ()
+
+
+async def _rung_within(rung: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(rung.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _told(event: RealtimeEvent) -> ServerSentEvent:
+    document = {"kind": event.kind, "catalog": event.catalog, "business": event.business, "subject": event.subject}
+    return ServerSentEvent(data={**document, "at": event.at.isoformat(), **event.detail}, id=str(event.number))
