@@ -24,7 +24,7 @@ from backup_pipeline.cli.options import (
 from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ports.files import ResultForm
-from backup_pipeline.core.restore import Which
+from backup_pipeline.core.restore import FIRST, Which
 from backup_pipeline.core.scope import parse_scope
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
@@ -159,6 +159,10 @@ def query(  # noqa: PLR0913  # Typer's: a parameter an option
         ),
     ] = None,
     catalog: Annotated[str | None, typer.Option(help="Of this catalog; default: BACKUP_CATALOG.")] = None,
+    store: FromStore = "first",
+    timeout: Annotated[
+        float | None, typer.Option(help="Stop a query that takes longer than these seconds; default: none.", min=0.1)
+    ] = None,
     rows: Annotated[int, typer.Option(help="Show so many rows in the terminal.", min=1, max=10_000)] = _ROWS,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON: an array of objects.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
@@ -181,16 +185,20 @@ def query(  # noqa: PLR0913  # Typer's: a parameter an option
 
         backup-pipeline query "SELECT name, price FROM packages ORDER BY price" --as-of 2026-11-21 --json
 
-    Exit codes: 0 answered; 1 failed, no room or no memory; 2 the SQL or an option is wrong; 10 there is no such table,
-    date or backup; 11 a backup replaced the partition meanwhile; 12 it is encrypted, and no key here opens it; 20 the
-    stored bytes are not those that were written; 21 that is no SELECT, it reaches outside, or a file is there already.
+        backup-pipeline query "SELECT count(*) FROM customers" --as-of latest --store second --timeout 60
+
+    Exit codes: 0 answered; 1 failed, no room, no memory or no more time; 2 the SQL or an option is wrong; 10 there is
+    no such table, date or backup; 11 a backup replaced the partition meanwhile; 12 it is encrypted, and no key here
+    opens it; 20 the stored bytes are not those that were written; 21 that is no SELECT, it reaches outside, or a file
+    is there already.
     """
     form = _form(to, as_json=as_json, as_csv=as_csv)
     wanted = operations_query.parse_as_of(as_of)
     with opened(catalog) as at, shown_progress(note_console()) as progress:
-        ports = replace(at.ports, progress=progress, store=at.store(), formats=stores.open_formats(at.settings))
-        request = _request(sql, wanted, catalog, at, ports)
-        with operations_query.answered(request, wiring_ports.open_queries(), ports, at.audit()) as answer:
+        _refuse_partitions_of(store, wanted)
+        ports = replace(at.ports, progress=progress, store=at.store(store), formats=stores.open_formats(at.settings))
+        request = _request(sql, wanted, (catalog, store), at, ports)
+        with operations_query.answered(request, wiring_ports.open_queries(timeout), ports, at.audit()) as answer:
             if to is not None:
                 _into_file(answer, form, operations_download.Destination(to, force))
             elif form is not None:
@@ -214,9 +222,18 @@ def _form(to: Path | None, *, as_json: bool, as_csv: bool) -> ResultForm | None:
     return ResultForm(ending)
 
 
-def _request(sql: str, as_of: date | str | None, catalog: str | None, at: Opened, ports: Ports) -> QueryRequest:
+def _refuse_partitions_of(store: Which, as_of: date | str | None) -> None:
+    if store != FIRST and not isinstance(as_of, str):
+        message = "The second store has copies of backups, and no partitions."
+        raise UsageError(message, do="Name a backup of it: --as-of latest, or an id.")
+
+
+def _request(
+    sql: str, as_of: date | str | None, of: tuple[str | None, Which], at: Opened, ports: Ports
+) -> QueryRequest:
+    catalog, store = of
     if isinstance(as_of, str):
-        attempt = browse.find_sound_backup(as_of, at.ledger, catalog=catalog)
+        attempt = browse.find_sound_backup(as_of, at.ledger, catalog=catalog, store=store)
         backup = browse.opened_backup(attempt, ports.store)
         fetching = transfer.Fetching(backup, (ports.store, ports.formats, ports.progress))
         tables = operations_query.Bundled(backup, fetching)

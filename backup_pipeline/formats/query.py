@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count, islice
@@ -42,7 +43,10 @@ _OFFSET = re.compile(r"([+-]\d\d)(\d\d)(\d\d)?$")
 
 
 class DuckQueries:
-    """The port `Queries`."""
+    """The port `Queries`; a query that takes longer than `most_s` seconds is stopped, where that is given."""
+
+    def __init__(self, most_s: float | None = None) -> None:
+        self._most_s = most_s
 
     def names(self, sql: str) -> Collection[str]:
         """The tables that the SQL names, as it writes them."""
@@ -63,7 +67,7 @@ class DuckQueries:
     @contextmanager
     def rows(self, sql: str, tables: Sequence[FetchedTable], timezone: str, spool: Path) -> Iterator[QueryRows]:
         """Its rows, times in `timezone`; see the port."""
-        with _explained(), _connected(spool) as database:
+        with _explained(), _connected(spool) as database, _stopped_after(self._most_s, database):
             database.execute("SET TimeZone = ?", [timezone])
             for table in tables:
                 _check_files(table)
@@ -87,6 +91,24 @@ def _connected(spool: Path | None = None) -> duckdb.DuckDBPyConnection:
         "allow_persistent_secrets": "false",
     }
     return duckdb.connect(config=config)
+
+
+@contextmanager
+def _stopped_after(seconds: float | None, database: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """BackupError when what runs in `database` takes longer."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, database.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        message = f"The query took longer than {seconds:g} s, and was stopped."
+        raise BackupError(message, do="Ask for less, or give it longer: --timeout.") from error
+    finally:
+        timer.cancel()
 
 
 def _lock(database: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:

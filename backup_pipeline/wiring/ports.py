@@ -240,9 +240,9 @@ def open_decoder(spool: Path) -> Decoder:
     return decoder.FileDecoder(spool)
 
 
-def open_queries() -> Queries:
-    """What runs SQL over a backup's tables."""
-    return query.DuckQueries()
+def open_queries(most_s: float | None = None) -> Queries:
+    """What runs SQL over a backup's tables, for at most so many seconds."""
+    return query.DuckQueries(most_s)
 
 
 def is_alive_here(owner: Owner) -> bool:

@@ -73,6 +73,12 @@ def test_the_second_store_is_read_when_the_first_is_gone(
     verified = run("verify", "latest", "--store", "second")
     assert verified.code == 0
     assert f"From the second store, {second.as_uri()}" in verified.err
+    assert run("query", "SELECT count(*) FROM goods", "--as-of", "latest").code != 0
+    asked = run("query", "SELECT count(*) AS n FROM goods", "--as-of", "latest", "--store", "second", "--csv")
+    assert asked.code == 0, asked.err
+    assert asked.out.split()[0].endswith("n")
+    partitions = run("query", "FROM goods", "--store", "second")
+    assert (partitions.code, "no partitions" in partitions.err) == (2, True)
     assert run("download", "latest", "--store", "second", "--to", "got.zip").code == 0
     assert (tmp_path / "got.zip").read_bytes() == expected
     plan = run("restore", "latest", "--to-source", "--into-schema", "rescued", "--store", "second", "--dry-run")

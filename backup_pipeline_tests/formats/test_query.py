@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,20 @@ def written(sql: str, table: FetchedTable, spool: Path, form: ResultForm = Resul
     with DuckQueries().rows(sql, [table], ZONE, spool) as rows:
         rows.write(form, out)
     return out.getvalue()
+
+
+def test_a_query_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    table = some(tmp_path, 20_000)
+    endless = "SELECT sum(a.id * b.id + c.id) FROM goods a, goods b, goods c"
+    begun = time.monotonic()
+    with (
+        pytest.raises(BackupError, match=r"longer than 0\.3 s") as stopped,
+        DuckQueries(0.3).rows(endless, [table], ZONE, tmp_path) as rows,
+    ):
+        rows.write(ResultForm.JSON, io.BytesIO())
+    assert time.monotonic() - begun < 20
+    assert "--timeout" in stopped.value.do
+    assert json.loads(written("SELECT count(*) AS n FROM goods", table, tmp_path)) == [{"n": 20_000}]
 
 
 @pytest.mark.parametrize(
