@@ -110,7 +110,7 @@ def up(
 
         backup-pipeline up
 
-        BACKUP_SOURCE_URL=postgresql://backup@db/shop backup-pipeline up --port 3100
+        BACKUP_CATALOGS=catalogs BACKUP_SOURCE_URL=postgresql://backup@db/shop backup-pipeline up --port 3100
 
     Exit codes: 0 stopped by Ctrl-C; 1 something did not start, or ended by itself; 2 wrong request, or a port is taken;
     11 another one runs in this home.
