@@ -23,6 +23,7 @@ def _blocks(kind: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_stranger_follows_the_page_and_has_a_backup(install: Install, tmp_path: Path) -> None:
     for name in SKELETON:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def test_a_stranger_follows_the_page_and_has_a_backup(install: Install, tmp_path
                 f"export BACKUP_SOURCE_URL={installation.source_url} BACKUP_LEDGER_URL={installation.ledger_url}",
                 look.replace("dg dev", ""),
                 "sed -i 's/^timezone: .*/timezone: Asia\\/Dhaka/' src/mine/defs/shop/catalog.yaml",
-                f"dg launch --assets 'group:shop' --partition {day}",
+                f"dg launch --job shop_full_backup --partition {day}",
             ]
         ).replace("postgresql://backup_reader@db.example.com/shop", installation.source_url)
         environment = {
@@ -57,7 +58,7 @@ def test_a_stranger_follows_the_page_and_has_a_backup(install: Install, tmp_path
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=550,
             check=False,
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
