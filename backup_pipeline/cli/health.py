@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backup_pipeline.cli.options import Limit, Opened, RowsAsJson, invoked_settings, opened, print_json, print_line
-from backup_pipeline.core.alerts import Alert, Severity, reaching
+from backup_pipeline.core.alerts import reaching
 from backup_pipeline.core.copies import CopyAge
 from backup_pipeline.core.doctor import problems
 from backup_pipeline.core.due import DO, DueState, Freshness
@@ -18,7 +18,6 @@ from backup_pipeline.core.errors import (
     LedgerError,
     NotFoundError,
     PartialError,
-    SettingsError,
     StaleError,
     in_our_words,
 )
@@ -355,12 +354,7 @@ def send_test(*, as_json: _JSON = False) -> None:
     """
     settings = invoked_settings()
     alerter = ports.open_settings_alerter(settings)
-    if not reaching(alerter.channels):
-        message = "There is no channel: BACKUP_ALERT_URLS is not set."
-        raise SettingsError(message, do="Set it to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…")
-    text = "This is a test. Backups tell you here when something fails."
-    alert = Alert(Severity.INFO, "A test message", text, "Nothing.", Scope(settings.catalog), at=ports.utc_now())
-    deliveries = alerter.send(alert)
+    deliveries = alerting.try_channels(alerter, Scope(settings.catalog), ports.utc_now())
     if as_json:
         print_json(deliveries)
     else:

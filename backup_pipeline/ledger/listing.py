@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -76,6 +76,13 @@ class SqlListings:
         )
         with self._transaction() as connection:
             return {row["catalog"]: attempt_of(row) for row in connection.execute(query).mappings()}
+
+    def held(self) -> Sequence[Attempt]:
+        """The good backups with a hold, newest first."""
+        query = select(backup_logs).where(_ROW.held_actor.is_not(None), _ROW.status.in_(sorted(GOOD)))
+        query = query.order_by(_ROW.created_at.desc(), _ROW.backup_id.desc())
+        with self._transaction() as connection:
+            return [attempt_of(row) for row in connection.execute(query).mappings()]
 
 
 def _filtered(wanted: BackupFilter) -> Select[*tuple[object, ...]]:

@@ -32,9 +32,9 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.names import Kind
-from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.ports import Alerter, Ports
 from backup_pipeline.core.restore.requests import RestoreRow
-from backup_pipeline.core.scope import PROGRAM, Scope
+from backup_pipeline.core.scope import PROGRAM, Actor, Scope
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +199,18 @@ def _settled(entry: OutboxEntry, error: str | None, ports: Ports) -> OutboxEntry
     return settled
 
 
+def try_channels(alerter: Alerter, scope: Scope, now: datetime) -> Sequence[Delivery]:
+    """Send a test message to every channel; what each said. It is not noted, and not tried again.
+
+    SettingsError where there is no channel.
+    """
+    if not reaching(alerter.channels):
+        message = "There is no channel: BACKUP_ALERT_URLS is not set."
+        raise SettingsError(message, do="Set it to Apprise URLs, such as mailtos://user:password@smtp.example.com?to=…")
+    text = "This is a test. Backups tell you here when something fails."
+    return alerter.send(Alert(Severity.INFO, "A test message", text, "Nothing.", scope, at=now))
+
+
 def failure_alert(attempt: Attempt, error: BaseException, run_url: str | None) -> Alert:
     """What people are told of a failed attempt: which table, what happened, what to do next."""
     canceled = isinstance(error, CanceledError)
@@ -260,6 +272,23 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
         backup_id=row.backup_id,
         run_id=row.run_id,
         run_url=run_url,
+        at=row.started_at or row.created_at,
+    )
+
+
+def break_glass_alert(row: RestoreRow, actor: Actor, why: str) -> Alert:
+    """What everybody is told of a restore that nobody has approved: who does it, into which database, and why."""
+    what = (
+        f"{actor} restores backup {row.backup_id} into {row.database} ({row.mode}) without an approval. Reason: {why}"
+    )
+    return Alert(
+        severity=Severity.FAILURE,
+        title=f"A restore without approval: {row.scope} into {row.database} (request {row.id})",
+        what=what,
+        do=f"Ask {actor.name} whether that was right; `backup-pipeline restores show {row.id}` has what was done.",
+        scope=row.scope,
+        backup_id=row.backup_id,
+        run_id=row.run_id,
         at=row.started_at or row.created_at,
     )
 

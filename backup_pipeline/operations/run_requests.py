@@ -68,7 +68,7 @@ class RunWish:
 
     `detail` by verb: `tables` (tables), `late`, and `automatic` for one of the schedule's kind (backup, tables);
     `backup_id` (verify, drill, delete, render), `level` (verify), `inject` (drill), `request` and `dry_run` (restore),
-    `dry_run` (prune), `confirm` (delete), `rendering` (render).
+    or `plan`, a RestoreWish, with its `command`; `dry_run` (prune), `confirm` (delete), `rendering` (render).
     """
 
     id: UUID
@@ -91,6 +91,11 @@ class RunWish:
             message = f"Catalog {self.catalog.catalog} has no table {', '.join(unknown)}."
             raise UsageError(message, do=f"It has: {', '.join(self.catalog.tables)}.")
         return tuple(table for table in self.catalog.tables if table in names)
+
+    @property
+    def wants_plan_alone(self) -> bool:
+        """Whether a restore is only to be planned, and nobody has asked for it yet: the run finds `plan` in the row."""
+        return self.verb is RunVerb.RESTORE and "plan" in self.detail
 
     @property
     def backup_id(self) -> str:
@@ -369,7 +374,8 @@ def _config(wish: RunWish) -> dict[str, object]:
             known = {fault.value: fault for fault in Fault}
             return {"backup_id": wish.backup_id, "inject": _choice(fault, known, "fault") if fault else ""}
         case RunVerb.RESTORE:
-            return {"request": _number(wish.detail.get("request")), "dry_run": bool(wish.detail.get("dry_run"))}
+            number = 0 if wish.wants_plan_alone else _number(wish.detail.get("request"))
+            return {"request": number, "dry_run": bool(wish.detail.get("dry_run"))}
         case RunVerb.PRUNE:
             return {"dry_run": bool(wish.detail.get("dry_run"))}
         case RunVerb.DELETE:
@@ -396,6 +402,8 @@ def _number(value: object) -> int:
 
 def command_of(wish: RunWish) -> str:
     """The same at the command line, for whoever has Dagster away."""
+    if wish.wants_plan_alone:
+        return wish.text("command")
     return shlex.join(["backup-pipeline", *_words(wish)])
 
 

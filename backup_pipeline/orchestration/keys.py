@@ -76,7 +76,9 @@ class RestoreConfig(dg.Config):
     """
 
     request: int = Field(
-        gt=0, description="The number of a restore request that was approved: `backup-pipeline restores`."
+        ge=0,
+        description="The number of a restore request that was approved: `backup-pipeline restores`. 0, with dry_run: "
+        "make the plan that the console's request for this run wants.",
     )
     dry_run: bool = Field(
         default=False, description="Only make the plan, and keep it in the request; nothing is written anywhere else."

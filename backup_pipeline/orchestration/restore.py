@@ -14,13 +14,16 @@ from backup_pipeline.core.restore import RestorePlan, RestoreReport, TableReport
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.operations.restore import Confirmation, plan_requested
 from backup_pipeline.operations.restore import restore as perform_restore
-from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request
+from backup_pipeline.operations.restore.decisions import read_wish
+from backup_pipeline.operations.restore.requests import RestoreCaller, find_performable, find_request, hidden_json
+from backup_pipeline.operations.restore.transfer import plan_restore
 from backup_pipeline.operations.run_requests import note_result
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     RESTORE_TAG,
     RestoreConfig,
     actor_of,
+    requested,
     restore_job_name,
     restore_op,
 )
@@ -28,7 +31,7 @@ from backup_pipeline.orchestration.resources import BackupResource, told_as_fail
 from backup_pipeline.presentation import Hide
 from backup_pipeline.presentation.markdown import bullets, markdown
 from backup_pipeline.presentation.restore import plan_document
-from backup_pipeline.wiring.restore import target_of
+from backup_pipeline.wiring.restore import offered_target, target_of
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
 
@@ -112,6 +115,9 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
     def restore(
         context: dg.OpExecutionContext, config: RestoreConfig, backups: BackupResource
     ) -> Iterator[dg.Output[None]]:
+        if not config.request:
+            yield dg.Output(None, metadata=dict(_plan_alone(context, config, backups, catalog)))
+            return
         with told_as_failure(context.log):
             row = _wanted(config, backups, catalog)
             named = target_of(row, backups.settings, None, to_source=False)
@@ -146,6 +152,27 @@ def restore_job(catalog: Catalog) -> dg.JobDefinition:
         restore()
 
     return job
+
+
+def _plan_alone(
+    context: dg.OpExecutionContext, config: RestoreConfig, backups: BackupResource, catalog: Catalog
+) -> Metadata:
+    """Make the plan that the run's own request wants, and keep it there; nobody has asked for the restore yet."""
+    with told_as_failure(context.log):
+        with backups.open(catalog) as ports:
+            row = requested(context, ports.ledger)
+        wanted = row.detail.get("plan") if row is not None else None
+        if row is None or not isinstance(wanted, Mapping) or not config.dry_run:
+            message = "No restore request is named, and the console has no plan for this run to make."
+            raise RefusedError(message, do="Name an approved request: `backup-pipeline restores` lists them.")
+        wish = read_wish(wanted)
+        named = offered_target(backups.settings, catalog.catalog, wish.target)
+    opened = backups.open_restore(catalog, named, context)
+    with told_as_failure(context.log, named.hide), opened as (target, ports):
+        plan = plan_restore(wish.request(row.actor), target.database, ports)
+        note_result(context.run.run_id, {"plan": hidden_json(plan.as_json(), target.hide)}, ports.ledger)
+        shown = plan_document(plan, plan.target, request=None, safety_backup=True, attended=False)
+        return {"digest": plan.digest, "plan": dg.MetadataValue.md(markdown(shown, target.hide))}
 
 
 def _wanted(config: RestoreConfig, backups: BackupResource, catalog: Catalog) -> RestoreRow:

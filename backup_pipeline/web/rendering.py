@@ -55,7 +55,11 @@ NAV: tuple[NavEntry, ...] = (
     NavEntry("/calendar", "Calendar", "calendar"),
     NavEntry("/charts", "Charts", "charts"),
     NavEntry("/report", "Report", "report"),
+    NavEntry("/restore/new", "Restore", "restore", Permission.REQUEST_RESTORE, "Recover"),
     NavEntry("/requests", "Restore requests", "requests", Permission.SEE, "Recover"),
+    NavEntry("/drills", "Drills", "drill", Permission.SEE, "Recover"),
+    NavEntry("/retention", "Retention", "retention", Permission.SEE, "Keep"),
+    NavEntry("/alerts", "Alerts", "alerts", Permission.SEE, "Watch"),
     NavEntry("/audit", "Audit", "audit", Permission.SEE_AUDIT, "Administration"),
     NavEntry("/users", "Users", "users", Permission.MANAGE_USERS, "Administration"),
 )

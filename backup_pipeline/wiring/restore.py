@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -60,6 +60,34 @@ def chosen_target(settings: Settings, catalog: str, url: str | None, *, to_sourc
         message = "Two targets are named." if url else "The restore has no target."
         raise UsageError(message, do=_HOW)
     return named_target(url) if url else source_target(settings, catalog)
+
+
+SOURCE = "source"
+"""The name of the database that was backed up, among the targets that are offered."""
+
+
+def offered_targets(settings: Settings, catalog: str) -> Mapping[str, NamedTarget]:
+    """The databases that a restore may be asked for from a browser: those named in the settings, and the source.
+
+    By their names; no URL that somebody types is connected to.
+    """
+    found = {
+        name: named_target(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")
+        for name, url in settings.restore_targets.items()
+    }
+    with suppress(SettingsError):
+        found.setdefault(SOURCE, source_target(settings, catalog))
+    return found
+
+
+def offered_target(settings: Settings, catalog: str, name: str) -> NamedTarget:
+    """The target of that name; UsageError for any other, also for a URL."""
+    targets = offered_targets(settings, catalog)
+    if name not in targets:
+        message = f"{redact(name)[:80]!r} is not a restore target of this installation."
+        do = f"Choose one of {', '.join(targets) or 'none'}; BACKUP_RESTORE_TARGET_URL_<NAME> names another one."
+        raise UsageError(message, do=do)
+    return targets[name]
 
 
 def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source: bool) -> NamedTarget:
@@ -136,10 +164,7 @@ def _remembered(row: RestoreRow, settings: Settings) -> NamedTarget:
 
 def _known(settings: Settings, catalog: str) -> Iterator[NamedTarget]:
     """Named restore targets come first: their role may write."""
-    for name, url in settings.restore_targets.items():
-        yield named_target(url.get_secret_value(), name=f"BACKUP_RESTORE_TARGET_URL_{name.upper()}")
-    with suppress(SettingsError):
-        yield source_target(settings, catalog)
+    yield from offered_targets(settings, catalog).values()
 
 
 def _place(url: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,11 +25,13 @@ from backup_pipeline.core.restore import (
 )
 from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
 from backup_pipeline.operations.restore.decisions import AskedRestore, ask_for_approval
 from backup_pipeline.operations.restore.requests import Address, RestoreCaller
 from backup_pipeline_tests.core.retained import backup
 from backup_pipeline_tests.doubles.ports import ports_for_test
+from backup_pipeline_tests.doubles.runs import FakeLauncher
 from backup_pipeline_tests.operations.shelved import Shelved
 from backup_pipeline_tests.servers.ledgers import ScratchLedger
 from backup_pipeline_tests.web.people import Browser, Console, console_over
@@ -63,6 +65,7 @@ class Office:
 
     console: Console
     shelf: Shelved
+    launcher: FakeLauncher
     users: dict[str, User] = field(default_factory=dict)
     browsers: dict[str, Browser] = field(default_factory=dict)
 
@@ -91,6 +94,18 @@ class Office:
         """A request with its plan, as the wizard makes it."""
         asked = asked_restore(self.backups()[0], by, reason=reason, remark=remark, **request)
         return ask_for_approval(asked, Goal(), self.ports, RestoreCaller(asked.plan.request.actor))
+
+    @property
+    def newest_run(self) -> RunRequest:
+        """The run that was asked for last."""
+        return self.ledger.run_requests.list(limit=1)[0]
+
+    def done(self, run: RunRequest, result: Mapping[str, Any] | None = None, error: str = "") -> None:
+        """Let the run have ended, with what it came to."""
+        status = RequestStatus.FAILED if error else RequestStatus.DONE
+        now = self.console.clock()
+        change = RequestChange(status, finished_at=now, result=result, error_message=error or None)
+        self.ledger.run_requests.change(run.id, change)
 
     def row(self, number: int) -> RestoreRow:
         row = self.ledger.restores.get(number)
@@ -152,7 +167,9 @@ def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days:
         return ports_for_test(store=shelf.store, spool=home / "spool", **given)
 
     console = console_over(ledger, home, ports=ports, catalogs=catalogs, restore_targets={"staging": TARGET})
-    office = Office(console, shelf)
+    launcher = FakeLauncher()
+    console.app.state.launcher = launcher
+    office = Office(console, shelf, launcher)
     for name, role in PEOPLE.items():
         more = {"businesses": ("b1",)} if role is Role.BUSINESS_ADMIN else {}
         office.users[name] = console.user(name, role, **more)

@@ -79,6 +79,16 @@ RequestNumber = Annotated[
 ]
 
 
+BreakGlass = Annotated[
+    str,
+    typer.Option(
+        "--break-glass",
+        help="Restore without the approval that is asked for here, for this reason. Everybody who gets alerts is told.",
+        metavar="REASON",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RestoreOptions:
     """A command line that is checked. With a `number` that request of the ledger stands in place of `request`.
@@ -94,6 +104,7 @@ class RestoreOptions:
     dry_run: bool
     ask: bool
     as_json: bool
+    break_glass: str = ""
 
 
 def pairs(option: str, given: Sequence[str], form: str) -> Mapping[str, str]:
@@ -127,6 +138,11 @@ def check_options(options: RestoreOptions) -> None:
     if options.ask and (options.dry_run or options.request.confirm):
         message = f"--ask can not go with {'--dry-run' if options.dry_run else '--confirm'}."
         raise UsageError(message, do="Leave it out: the approval confirms the plan, and --ask shows it.")
+    if options.break_glass and (options.ask or options.dry_run):
+        message = (
+            f"--break-glass can not go with {'--ask' if options.ask else '--dry-run'}: nothing is restored by that."
+        )
+        raise UsageError(message, do="Leave it out.")
 
 
 PROGRAM = "backup-pipeline"
@@ -188,8 +204,9 @@ goes wrong, also a lost connection or Ctrl-C, the target is as it was.
 A target has to be named: --target-url or --to-source. Only the chosen tables are fetched from the store, or with
 `--store second` from the copy there, also when the request is performed later; a safety backup goes to the first
 store always. Every request has a row in the ledger: `restores` lists them. Where BACKUP_RESTORE_APPROVAL is on,
-another person has to approve it before `restore --request N` performs it. --ask makes a request and its plan, and
-performs nothing: so Dagster's restore job is given its work, which performs what was approved and nothing else.
+another person has to approve it before `restore --request N` performs it; --break-glass with a reason does without,
+and everybody who gets alerts is told at once. --ask makes a request and its plan, and performs nothing: so Dagster's
+restore job is given its work, which performs what was approved and nothing else.
 
 Examples:
 
@@ -202,6 +219,8 @@ Examples:
     backup-pipeline restore latest -T payments --to-source --mode replace --confirm isp --reason "wrong UPDATE"
 
     backup-pipeline restore latest -T payments --to-source --mode replace --ask --reason "wrong UPDATE"
+
+    backup-pipeline restore --request 12 --to-source --break-glass "the shop is down, nobody else is awake"
 
 Exit codes: 0 restored, asked for (--ask), or the plan has no refusal (--dry-run); 1 failed, the target is as it
 was; 2 wrong request; 10 no such backup or request; 11 another restore runs on the target, or somebody keeps a table
@@ -226,6 +245,7 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
     reason: LedgerReason = "",
     no_safety_backup: NoSafetyBackup = False,
     request: RequestNumber = None,
+    break_glass: BreakGlass = "",
     store: FromStore = "first",
     catalog: OfCatalog = None,
     as_json: PlanAsJson = False,
@@ -249,7 +269,9 @@ def restore(  # noqa: PLR0913  # options are arguments to Typer
             | {"--fill": fill, "--reason": reason, "--no-safety-backup": no_safety_backup, "--catalog": catalog}
             | {"--store": store if store != FIRST else None, "--ask": ask}
         )
-    options = RestoreOptions(wanted, catalog, request, target_url, to_source, dry_run, ask, as_json)
+    options = RestoreOptions(
+        wanted, catalog, request, target_url, to_source, dry_run, ask, as_json, break_glass.strip()
+    )
     check_options(options)
     with opened(catalog) as installation:
         terminal.carry_out(installation, options)

@@ -84,7 +84,9 @@ def carry_out(installation: Opened, options: RestoreOptions) -> None:
             named = target_of(row, settings, options.target_url, to_source=options.to_source)
         else:
             named = chosen_target(settings, catalog, options.target_url, to_source=options.to_source)
-        caller = RestoreCaller(installation.actor, needs_approval=settings.restore_approval)
+        caller = RestoreCaller(
+            installation.actor, needs_approval=_needs_approval(installation, options), break_glass=options.break_glass
+        )
         with open_restore(settings, named, catalog, store=store) as (target, ports):
             if options.dry_run:
                 _preview(options, request, target, ports)
@@ -99,7 +101,11 @@ def _request_of(installation: Opened, options: RestoreOptions) -> RestoreRow | N
         return None
     if options.dry_run:
         return find_request(options.number, installation.ledger)
-    return find_performable(options.number, installation.ledger, needs_approval=installation.settings.restore_approval)
+    return find_performable(options.number, installation.ledger, needs_approval=_needs_approval(installation, options))
+
+
+def _needs_approval(installation: Opened, options: RestoreOptions) -> bool:
+    return installation.settings.restore_approval and not options.break_glass
 
 
 def _resolved(installation: Opened, options: RestoreOptions) -> tuple[str, RestoreOptions]:

@@ -126,6 +126,9 @@ class Listings(Protocol):
     def rehearsed(self) -> Mapping[str, Attempt]:
         """Of each catalog the backup that a drill has restored, and compared, last."""
 
+    def held(self) -> Sequence[Attempt]:
+        """The backups that are there and that somebody holds, or held: until they are released. Newest first."""
+
 
 class Outbox(Protocol):
     """Alerts that are to be delivered, one entry a channel, and what became of them. Every failure is a LedgerError."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from backup_pipeline.core.errors import RefusedError, UsageError
+from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.restore import RestorePlan
+from backup_pipeline.core.restore import Mode, RestorePlan, RestoreRequest
 from backup_pipeline.core.restore.requests import (
     RestoreChange,
     RestoreRow,
@@ -18,7 +19,7 @@ from backup_pipeline.core.restore.requests import (
     check_refusals,
     digest_of,
 )
-from backup_pipeline.core.scope import Actor
+from backup_pipeline.core.scope import NOBODY, Actor
 from backup_pipeline.operations.restore.requests import (
     Goal,
     RestoreCaller,
@@ -27,6 +28,39 @@ from backup_pipeline.operations.restore.requests import (
     cancel,
     find_request,
 )
+
+
+@dataclass(frozen=True)
+class RestoreWish:
+    """What somebody wants to see the plan of. `target` is the name of a restore target of the settings, or `source`."""
+
+    backup_id: str
+    target: str
+    mode: Mode = Mode.INSERT_MISSING
+    tables: tuple[str, ...] = ()
+    into_schema: str | None = None
+
+    def request(self, actor: Actor = NOBODY, reason: str = "") -> RestoreRequest:
+        """The same as a request of `actor`; with a safety backup, always."""
+        return RestoreRequest(
+            self.backup_id, self.tables, self.mode, self.into_schema, actor=actor, reason=reason, safety_backup=True
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """The same as JSON: what a run finds in the ledger."""
+        return {**asdict(self), "mode": self.mode.value, "tables": list(self.tables)}
+
+
+def read_wish(document: Mapping[str, Any]) -> RestoreWish:
+    """The wish that `as_json` wrote, or that came with a form; UsageError for what is none."""
+    mode, known = str(document.get("mode", "")), {mode.value: mode for mode in Mode}
+    if mode not in known:
+        message = f"{mode!r} is not a way to restore."
+        raise UsageError(message, do=f"Choose one of {', '.join(known)}.")
+    tables = tuple(dict.fromkeys(str(table) for table in document.get("tables") or ()))
+    schema = str(document.get("into_schema") or "").strip() or None
+    backup_id = parse_backup_id(str(document.get("backup_id", "")), latest=False)
+    return RestoreWish(str(backup_id), str(document.get("target", "")), known[mode], tables, schema)
 
 
 @dataclass(frozen=True)

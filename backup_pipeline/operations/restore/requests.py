@@ -33,7 +33,7 @@ from backup_pipeline.core.restore.requests import (
     is_abandoned,
 )
 from backup_pipeline.core.scope import PROGRAM, Actor, Scope
-from backup_pipeline.operations.alerting import no_row_alert, restore_alert, tell
+from backup_pipeline.operations.alerting import break_glass_alert, no_row_alert, restore_alert, tell
 from backup_pipeline.operations.browse import bundle_place, find_sound_backup
 from backup_pipeline.operations.restore.transfer import plan_restore
 
@@ -76,6 +76,7 @@ class RestoreCaller:
     """Who performs a restore, as the audit names them, and the installation's rule for it.
 
     `attended` says that a person waits for the answer: a refusal, which touches nothing, is then told to them alone.
+    `break_glass` is why they do without an approval: everybody is told, before anything is touched.
     """
 
     actor: Actor
@@ -83,6 +84,7 @@ class RestoreCaller:
     attended: bool = True
     run_id: str | None = None
     run_url: str | None = None
+    break_glass: str = ""
 
 
 logger = logging.getLogger(__name__)
@@ -327,5 +329,8 @@ def start(row: RestoreRow, ports: Ports, caller: RestoreCaller) -> RestoreRow:
         RestoreStatus.RUNNING, started_at=now, owner=ports.owner, heartbeat_at=now, run_id=caller.run_id
     )
     running = ports.ledger.restores.change(row.id, change)
-    audit_restore(running, "started", caller.actor, ports)
+    alone = caller.break_glass if row.status is RestoreStatus.REQUESTED else ""
+    audit_restore(running, "started", caller.actor, ports, break_glass=alone)
+    if alone:
+        tell(break_glass_alert(running, caller.actor, alone), ports)
     return running

@@ -6,27 +6,35 @@ from fastapi import APIRouter
 
 from backup_pipeline.web.pages import (
     account,
+    alerts,
     audit,
     backups,
     downloads,
+    drills,
     history,
     login,
     overview,
     provider,
     requests,
+    restore,
+    retention,
     users,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
     account.router,
+    alerts.router,
     audit.router,
     backups.router,
     downloads.router,
+    drills.router,
     history.router,
     login.router,
     overview.router,
     provider.router,
     requests.router,
+    restore.router,
+    retention.router,
     users.router,
 )
 """Every page of the console; a new subject is added here, and to `rendering.NAV` where people are to find it."""

@@ -6,27 +6,31 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 
 from backup_pipeline.core.access import Permission, decides_alone
-from backup_pipeline.core.errors import LockedError, UsageError
+from backup_pipeline.core.errors import LockedError, RefusedError, UsageError
 from backup_pipeline.core.restore import SECOND
-from backup_pipeline.core.restore.requests import MOVES, RestoreRow, RestoreStatus, digest_of
-from backup_pipeline.core.runs import RunRequest, RunVerb
+from backup_pipeline.core.restore.requests import MOVES, RestoreRow, RestoreStatus, check_may_run, digest_of
+from backup_pipeline.core.runs import RequestStatus, RunRequest, RunVerb
 from backup_pipeline.core.scope import Scope
+from backup_pipeline.operations.progress import work_now
 from backup_pipeline.operations.restore import decisions
 from backup_pipeline.operations.restore.requests import find_request
+from backup_pipeline.operations.run_requests import RunWish, cancel_request
 from backup_pipeline.presentation.restore import MODES, kept_plan_document, kept_report_document, status_tone
+from backup_pipeline.web.launching import launched, launcher_of
 from backup_pipeline.web.people import Visitor, allowed, fresh
-from backup_pipeline.web.rendering import chosen_system, page, redirect
+from backup_pipeline.web.rendering import chosen_system, page, redirect, systems_of
 
 router = APIRouter()
 
 _Reason = Annotated[str, Form(max_length=1_000)]
 _MOST = 200
+_ASKS = Depends(allowed(Permission.REQUEST_RESTORE))
 WORDS = {
     RestoreStatus.REQUESTED: "waits for approval",
     RestoreStatus.APPROVED: "approved",
@@ -115,7 +119,7 @@ def request_page(
         report=kept_report_document(row.id, row.report) if row.report else None,
         history=list(reversed(history)),
         run=run_of(row, visitor),
-        progress="",
+        progress=_progress(row, visitor),
         request_uuid=uuid4(),
         words=_words(),
         tone=status_tone,
@@ -172,6 +176,63 @@ def take_back(
     return redirect(request, f"/requests/{number}", f"Request {number} is taken back.")
 
 
+@router.post("/requests/{number}/plan")
+def plan_again(
+    request: Request,
+    number: int,
+    visitor: Annotated[Visitor, _ASKS],
+    request_id: Annotated[UUID, Form(alias="request")],
+) -> Response:
+    """Let a run plan a request that waits anew: its plan is then what the restore would do now."""
+    row = _undecided(number, visitor, RestoreStatus.APPROVED)
+    detail = {"request": number, "dry_run": True, "backup_id": row.backup_id}
+    launched(request, visitor, _wish(request, request_id, row, visitor, detail))
+    return redirect(request, f"/requests/{number}", "The plan is being made again.", tone="active")
+
+
+@router.post("/requests/{number}/run")
+def run(
+    request: Request,
+    number: int,
+    visitor: Annotated[Visitor, _ASKS],
+    request_id: Annotated[UUID, Form(alias="request")],
+) -> Response:
+    """Let a run perform an approved request: exactly the plan that was approved, or nothing."""
+    row = find_request(number, visitor.ledger)
+    check_may_run(row, needs_approval=True)
+    earlier = run_of(row, visitor, performing=True)
+    if earlier is not None and not earlier.status.over and earlier.id != request_id:
+        return redirect(request, f"/requests/{number}", "It is on its way already.", tone="active")
+    wish = _wish(request, request_id, row, visitor, {"request": number, "backup_id": row.backup_id})
+    asked = launched(request, visitor, wish)
+    if asked.status is RequestStatus.REFUSED:
+        return redirect(request, f"/requests/{number}", "It could not be started: see below.", tone="failure")
+    return redirect(request, f"/requests/{number}", "The restore is on its way.", tone="active")
+
+
+@router.post("/requests/{number}/cancel")
+def cancel(request: Request, number: int, visitor: Annotated[Visitor, _ASKS]) -> Response:
+    """Stop the run of a request: its transaction is undone."""
+    row = find_request(number, visitor.ledger)
+    if not possible_now(row, visitor, alone=False).cancel:
+        message = f"Restore request {number} is {WORDS[row.status]}: there is nothing that you can stop."
+        raise RefusedError(message, do="A super admin, or who asked for it, can stop one that runs.")
+    running = run_of(row, visitor, performing=True)
+    if running is not None and not running.status.over:
+        cancel_request(running.id, visitor.actor, visitor.ports, launcher_of(request))
+    elif row.run_id:
+        launcher_of(request).terminate(row.run_id)
+    return redirect(request, f"/requests/{number}", "It is being stopped.", tone="warning")
+
+
+def _wish(request: Request, request_id: UUID, row: RestoreRow, visitor: Visitor, detail: dict[str, object]) -> RunWish:
+    catalog = systems_of(request).get(row.scope.catalog)
+    if catalog is None:
+        message = f"The catalog of request {row.id}, {row.scope.catalog}, is not declared here any more."
+        raise UsageError(message, do=f"Run it in a terminal: backup-pipeline restore --request {row.id}.")
+    return RunWish(request_id, RunVerb.RESTORE, catalog, visitor.actor, row.reason, detail)
+
+
 def _undecided(number: int, visitor: Visitor, to: RestoreStatus) -> RestoreRow:
     """The request; LockedError (409) where somebody was quicker, and it can not become that any more."""
     row = find_request(number, visitor.ledger)
@@ -208,10 +269,19 @@ def _alone(row: RestoreRow, visitor: Visitor) -> bool:
     return decides_alone(visitor.user, visitor.access.access.users.list())
 
 
-def run_of(row: RestoreRow, visitor: Visitor) -> RunRequest | None:
-    """The newest run that somebody asked for because of the request, as far as the visitor sees it."""
+def run_of(row: RestoreRow, visitor: Visitor, *, performing: bool = False) -> RunRequest | None:
+    """The newest run that somebody asked for because of the request, to plan or, `performing`, to restore."""
     runs = visitor.ledger.run_requests.list(catalog=row.scope.catalog, limit=_MOST)
-    return next((run for run in runs if run.verb is RunVerb.RESTORE and run.detail.get("request") == row.id), None)
+    own = (run for run in runs if run.verb is RunVerb.RESTORE and run.detail.get("request") == row.id)
+    return next((run for run in own if not performing or not run.detail.get("dry_run")), None)
+
+
+def _progress(row: RestoreRow, visitor: Visitor) -> str:
+    """How far the run of a restore is, as far as that can be known."""
+    if row.status is not RestoreStatus.RUNNING or not row.run_id:
+        return ""
+    going = work_now(visitor.ledger, visitor.ports.clock())
+    return next((work.in_words for work in going if work.progress and work.progress.run_id == row.run_id), "")
 
 
 def _why_not(row: RestoreRow, visitor: Visitor, possible: Possible) -> str:

@@ -21,7 +21,7 @@ from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import command_line
 from backup_pipeline.operations.restore import request_restore, restore
 from backup_pipeline.operations.restore.decisions import approve, reject
-from backup_pipeline.operations.restore.requests import TargetDatabase, plan_request
+from backup_pipeline.operations.restore.requests import RestoreCaller, TargetDatabase, plan_request
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.doubles.ports import NOBODY
 from backup_pipeline_tests.operations.restore.conftest import AT, BY_RAHIM, ID, SECRET, Engine, KeptDoor, Requests
@@ -241,3 +241,26 @@ def test_a_ledger_that_goes_away_makes_no_failure_of_a_restore_that_is_done(
 
     engine.during = lambda: monkeypatch.setattr(ports.ledger.restores, "change", gone)
     assert restore(_new(), target, ports, BY_RAHIM, KeptDoor()).report.bytes_fetched == 10
+
+
+def test_who_breaks_the_glass_needs_no_approval_and_everybody_is_told_before_anything_is_touched(
+    requested: Requests, target: TargetDatabase, ports: Ports, engine: Engine
+) -> None:
+    told: list[str] = []
+    engine.during = lambda: told.extend(alert.title for alert in requested.alerts)
+    caller = RestoreCaller(RAHIM, break_glass="the site is down")
+    outcome = restore(RestoreRequest(ID, mode=Mode.REPLACE, actor=RAHIM), target, ports, caller, KeptDoor())
+    assert told == [f"A restore without approval: isp into isp (request {outcome.row.id})"]
+    assert "the site is down" in requested.alerts[0].what
+    started = next(event for event in ports.ledger.audits(ID) if event.action == "restore started")
+    assert started.detail["break_glass"] == "the site is down"
+
+
+def test_what_was_approved_breaks_no_glass(
+    requested: Requests, target: TargetDatabase, ports: Ports, engine: Engine
+) -> None:
+    row = requested.add(replace(BY_RAHIM, needs_approval=True))
+    plan_request(row, target, ports)
+    approved = approve(row.id, KARIM, ports)
+    restore(approved, target, ports, RestoreCaller(RAHIM, break_glass="the site is down"), KeptDoor())
+    assert requested.alerts == []
