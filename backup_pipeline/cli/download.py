@@ -185,8 +185,6 @@ def query(  # noqa: PLR0913  # Typer's: a parameter an option
 
         backup-pipeline query "SELECT name, price FROM packages ORDER BY price" --as-of 2026-11-21 --json
 
-        backup-pipeline query "SELECT count(*) FROM customers" --as-of latest --store second --timeout 60
-
     Exit codes: 0 answered; 1 failed, no room, no memory or no more time; 2 the SQL or an option is wrong; 10 there is
     no such table, date or backup; 11 a backup replaced the partition meanwhile; 12 it is encrypted, and no key here
     opens it; 20 the stored bytes are not those that were written; 21 that is no SELECT, it reaches outside, or a file
@@ -195,17 +193,13 @@ def query(  # noqa: PLR0913  # Typer's: a parameter an option
     form = _form(to, as_json=as_json, as_csv=as_csv)
     wanted = operations_query.parse_as_of(as_of)
     with opened(catalog) as at, shown_progress(note_console()) as progress:
-        _refuse_partitions_of(store, wanted)
         ports = replace(at.ports, progress=progress, store=at.store(store), formats=stores.open_formats(at.settings))
         request = _request(sql, wanted, (catalog, store), at, ports)
         with operations_query.answered(request, wiring_ports.open_queries(timeout), ports, at.audit()) as answer:
             if to is not None:
                 _into_file(answer, form, operations_download.Destination(to, force))
-            elif form is not None:
-                answer.rows.write(form, sys.stdout.buffer)
-                sys.stdout.flush()
             else:
-                draw(presentation_backup.result_document(answer, rows, request.timezone))
+                _to_terminal(answer, form, rows, request.timezone)
 
 
 def _form(to: Path | None, *, as_json: bool, as_csv: bool) -> ResultForm | None:
@@ -222,10 +216,12 @@ def _form(to: Path | None, *, as_json: bool, as_csv: bool) -> ResultForm | None:
     return ResultForm(ending)
 
 
-def _refuse_partitions_of(store: Which, as_of: date | str | None) -> None:
-    if store != FIRST and not isinstance(as_of, str):
-        message = "The second store has copies of backups, and no partitions."
-        raise UsageError(message, do="Name a backup of it: --as-of latest, or an id.")
+def _to_terminal(answer: Answer, form: ResultForm | None, rows: int, timezone: str) -> None:
+    if form is None:
+        draw(presentation_backup.result_document(answer, rows, timezone))
+        return
+    answer.rows.write(form, sys.stdout.buffer)
+    sys.stdout.flush()
 
 
 def _request(
@@ -238,6 +234,9 @@ def _request(
         fetching = transfer.Fetching(backup, (ports.store, ports.formats, ports.progress))
         tables = operations_query.Bundled(backup, fetching)
         return operations_query.QueryRequest(sql, tables, backup.manifest.timezone)
+    if store != FIRST:
+        message = "The second store has copies of backups, and no partitions."
+        raise UsageError(message, do="Name a backup of it: --as-of latest, or an id.")
     name = catalog or at.settings.catalog
     where = (ports.store, ports.formats, at.clock, ports.progress)
     return operations_query.QueryRequest(sql, operations_query.Partitions(name, as_of, where), _zone(name, at))
