@@ -149,6 +149,11 @@ _ROWS = 100
 _UNKNOWN_ZONE = "UTC"
 
 
+QueryTimeout = Annotated[
+    float | None, typer.Option(help="Stop a query that takes longer than these seconds; default: none.", min=0.1)
+]
+
+
 def query(  # noqa: PLR0913  # Typer's: a parameter an option
     sql: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL.", metavar="SQL")],
     *,
@@ -160,9 +165,7 @@ def query(  # noqa: PLR0913  # Typer's: a parameter an option
     ] = None,
     catalog: Annotated[str | None, typer.Option(help="Of this catalog; default: BACKUP_CATALOG.")] = None,
     store: FromStore = "first",
-    timeout: Annotated[
-        float | None, typer.Option(help="Stop a query that takes longer than these seconds; default: none.", min=0.1)
-    ] = None,
+    timeout: QueryTimeout = None,
     rows: Annotated[int, typer.Option(help="Show so many rows in the terminal.", min=1, max=10_000)] = _ROWS,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON: an array of objects.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
