@@ -125,5 +125,5 @@ def _pending(me: Visitor, request: Request) -> Setup | None:
 
 def qr_code(address: str) -> Markup:
     """The code that a telephone scans, as SVG of our own making."""
-    drawn = segno.make(address, error="m").svg_inline(scale=5, border=2, dark="#000", light="#fff", omitsize=True)
+    drawn = segno.make(address, error="m").svg_inline(scale=5, border=4, dark="#000", light="#fff", omitsize=True)
     return Markup(drawn)  # noqa: S704  # modules of a code: no text of anybody is in it

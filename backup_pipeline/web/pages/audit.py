@@ -146,16 +146,17 @@ def harmless(text: str) -> str:
 
 def detail_in_words(entry: AuditEntry) -> str:
     """What a row says besides who, what and when, as one line."""
-    return ", ".join(
-        f"{name}: {_short(value)}" for name, value in entry.event.detail.items() if value not in ("", None)
-    )
+    said = {name: value for name, value in entry.event.detail.items() if value not in ("", None)}
+    return ", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in said.items())
 
 
 def _short(value: object) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={_short(inner)}" for name, inner in value.items())
+        return " ".join(f"{name.replace('_', ' ')}: {_short(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return str(value)
 
 
