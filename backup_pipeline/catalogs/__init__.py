@@ -12,7 +12,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
+from backup_pipeline.core.catalog.model import (
+    Anomalies,
+    Catalog,
+    ChannelSource,
+    Communication,
+    DocumentSource,
+    Excluded,
+    JsonShape,
+    MessageSource,
+    Shrinkage,
+    TableSpec,
+    Validation,
+)
 from backup_pipeline.core.errors import CatalogError, NotFoundError
 from backup_pipeline.core.retention import ManualRule, Retention, Rule
 
@@ -134,6 +146,8 @@ _COUNT = "a whole number, 0 or more"
 _ANOMALIES = "a mapping such as {ratio: 0.5, floor_rows: 100}"
 _SAMPLE = "a whole number from 0 to 20"
 _COLUMN = "the name of a column"
+_TABLE = "the name of a table of this catalog"
+_STATUSES = "a list of statuses, such as [SENT, DELIVERED]"
 _HOW_MANY = "a whole number from 0 to 10000"
 _RULE = {
     "keep_last": _HOW_MANY,
@@ -155,11 +169,14 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "schedule": 'a cron line of five fields such as "0 0 * * *", or null',
         "start_date": "a date such as 2026-01-31",
         "bundle_name": "a file name that ends in .zip, such as full_backup_%Y-%m-%d.zip",
+        "reason_required": "true or false",
         "grace_minutes": "a whole number from 0 to 1440",
         "shrinkage": _SHRINKAGE,
         "anomalies": _ANOMALIES,
         "sample_rows": _SAMPLE,
         "retention": "a mapping such as {automatic: {keep_within: 30 days}, manual: {keep_within: forever}}",
+        "communication": "a mapping such as {sms: {table: sms_logs, status: status, succeeded: [SENT]}}",
+        "validation": "a mapping such as {region: GB, share: 0.05, on_invalid: report}",
         "owners": "a list of e-mail addresses and teams, such as [team:data]",
         "views": "a list of views that look-ups may read, such as [customers_safe]",
         "tables": "a mapping of at least one table, such as {customers: }",
@@ -175,6 +192,8 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "sheet": "a name for the sheet, such as Customers",
         "sheet_file": "a file name that ends in .csv, such as customers_%Y-%m-%d.csv",
         "columns": "a mapping `title: source`, such as {Name: name}",
+        "validation": "a mapping `column: kind`, such as {email: email}",
+        "json": "a mapping such as {name: smsLogs, case: camel}",
         "exclude": "a mapping `column: reason`",
         "mask": "a list of columns, such as [password]",
         "allow": "a mapping `column: reason`",
@@ -182,6 +201,35 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "anomalies": _ANOMALIES,
         "sample_rows": _SAMPLE,
     },
+    Communication: {
+        "sms": "a mapping such as {table: sms_logs, status: status, succeeded: [SENT, DELIVERED]}",
+        "email": "a mapping such as {table: email_log, status: status, succeeded: [SENT, OPENED]}",
+        "documents": "a mapping such as {table: documents, status: status, generated: [generated]}",
+        "channels": "a mapping such as {table: communication_log, channel: channel}",
+    },
+    MessageSource: {
+        "table": _TABLE,
+        "status": _COLUMN,
+        "succeeded": _STATUSES,
+        "opens": _COLUMN,
+        "clicks": _COLUMN,
+        "bounced": _STATUSES,
+    },
+    DocumentSource: {
+        "table": _TABLE,
+        "status": _COLUMN,
+        "generated": _STATUSES,
+        "downloads": _COLUMN,
+        "name": _COLUMN,
+        "template": _COLUMN,
+    },
+    ChannelSource: {"table": _TABLE, "channel": _COLUMN},
+    Validation: {
+        "region": "a country of two letters, such as GB",
+        "share": "a number from 0 to 1",
+        "on_invalid": "report or quarantine",
+    },
+    JsonShape: {"name": "a name for the table, such as smsLogs", "case": "plain or camel"},
     Excluded: {"table": "the name of a table, or a pattern such as tmp_*", "reason": _REASON},
     Shrinkage: {"ratio": "a number from 0 to 1", "floor": _COUNT},
     Anomalies: {
@@ -211,6 +259,7 @@ _WANTS_INSIDE: Mapping[str, str] = {
     "exclude": _REASON,
     "mask": _COLUMN,
     "allow": _REASON,
+    "validation": "what the column holds, such as email",
 }
 
 
@@ -269,19 +318,38 @@ def _shown(given: object) -> str:
     return f" (given: {given!r})"
 
 
+_MODELS_OF_FIELDS: Mapping[str | int, type[BaseModel]] = {
+    "shrinkage": Shrinkage,
+    "anomalies": Anomalies,
+    "communication": Communication,
+    "validation": Validation,
+}
+_MODELS_OF_TABLE_FIELDS: Mapping[str | int, type[BaseModel]] = {
+    "shrinkage": Shrinkage,
+    "anomalies": Anomalies,
+    "json": JsonShape,
+}
+_MODELS_OF_KINDS: Mapping[str | int, type[BaseModel]] = {
+    "sms": MessageSource,
+    "email": MessageSource,
+    "documents": DocumentSource,
+    "channels": ChannelSource,
+}
+
+
 def _model_of(loc: Location) -> type[BaseModel]:
     """The model whose fields stand at `loc`, or that holds the field at `loc`."""
     match loc:
-        case ["shrinkage", *_] | ["tables", _, "shrinkage", *_]:
-            return Shrinkage
-        case ["anomalies", *_] | ["tables", _, "anomalies", *_]:
-            return Anomalies
+        case ["communication", kind, *_] if kind in _MODELS_OF_KINDS:
+            return _MODELS_OF_KINDS[kind]
+        case [field, *_] if field in _MODELS_OF_FIELDS:
+            return _MODELS_OF_FIELDS[field]
+        case ["tables", _, *inner]:
+            return _MODELS_OF_TABLE_FIELDS.get(inner[0], TableSpec) if inner else TableSpec
         case ["excluded", _, *_]:
             return Excluded
         case ["retention", *inner]:
             return Rule if inner[:1] in (["automatic"], ["manual"]) else Retention
-        case ["tables", _, *_]:
-            return TableSpec
     return Catalog
 
 

@@ -95,6 +95,7 @@ def backup(
     """
     settings = _beside_up(invoked_settings())
     spec = chosen_catalog(settings, catalog)
+    spec.check_reason(reason)
     selection = _Selection(spec, _tables(spec, table or []), day, reason, late)
     with _terminal() as console:
         try:

@@ -51,8 +51,11 @@ def download(
     backup: Backup,
     *,
     form: Annotated[
-        Literal["zip", "xlsx", "csv", "json", "json_zip"],
-        typer.Option("--as", help="zip, the bundle itself; or made from it: xlsx, csv, json, json_zip."),
+        Literal["zip", "xlsx", "csv", "json", "json_zip", "comprehensive", "quarantine"],
+        typer.Option(
+            "--as",
+            help="zip, the bundle itself; or made from it: xlsx, csv, json, json_zip, comprehensive, quarantine.",
+        ),
     ] = "zip",
     to: Annotated[
         Path, typer.Option(help="A folder, which is made if need be, or a file (a name with an ending); default: here.")
@@ -65,9 +68,11 @@ def download(
 
     With --as xlsx all sheets come as one Excel workbook, with --as csv as one CSV file, each under a heading
     `### Name ###`, and with --as json the exact rows of all tables as one document. --as json_zip is a ZIP of one JSON
-    file a table and a short manifest, as the car audio platform wrote its backups. A rendering is for reading, and for
-    other programs; to restore, keep the ZIP. Excel takes leading zeros off phone numbers when it opens a CSV by double
-    click; in a workbook they stay.
+    file a table and a short manifest, as the car audio platform wrote its backups; --as comprehensive is one JSON
+    document with hashes and a summary of communication, as the sales portal wrote them; --as quarantine has the rows
+    that break a rule about customers' data (docs/systems.md). A rendering is for reading, and for other programs; to
+    restore, keep the ZIP. Excel takes leading zeros off phone numbers when it opens a CSV by double click; in a
+    workbook they stay.
 
     The file appears when it is whole; what is cut off or damaged leaves nothing. Only you may read it: it holds your
     customers' data. That you took it goes into the audit. Prints the path.

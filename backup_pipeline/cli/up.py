@@ -30,8 +30,11 @@ with lazily():
 
 def demo(
     system: Annotated[
-        Literal["isp", "car_audio"],
-        typer.Argument(help="isp: an internet provider in Bangladesh; car_audio: a platform for competitions."),
+        Literal["isp", "car_audio", "sales_portal"],
+        typer.Argument(
+            help="isp: an internet provider in Bangladesh; car_audio: a platform for competitions; sales_portal: a "
+            "telephone seller in Britain."
+        ),
     ] = "isp",
     *,
     scale: Annotated[float, typer.Option(help="1 is about 250 thousand rows of the ISP; 100 works.", min=0.0001)] = 1.0,

@@ -176,6 +176,10 @@ class Rendering(StrEnum):
     """The manifest, and the exact rows of every table."""
     JSON_ZIP = "json_zip"
     """A ZIP of one JSON file a table, as the car audio platform wrote it."""
+    COMPREHENSIVE = "comprehensive"
+    """One JSON document of all tables with its metadata, as the sales portal wrote it."""
+    QUARANTINE = "quarantine"
+    """The rows that break a rule about customers' data, as JSON."""
 
     def file_name(self, bundle_name: str) -> str:
         """What the file is called: as its bundle, with the ending of the form."""
@@ -183,4 +187,9 @@ class Rendering(StrEnum):
 
     @property
     def _ending(self) -> str:
-        return {Rendering.JSON_ZIP: "json.zip"}.get(self, str(self))
+        own = {
+            Rendering.JSON_ZIP: "json.zip",
+            Rendering.COMPREHENSIVE: "json",
+            Rendering.QUARANTINE: "quarantine.json",
+        }
+        return own.get(self, str(self))

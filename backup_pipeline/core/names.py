@@ -224,6 +224,24 @@ def bundle_template(template: str, kind: Kind) -> str:
     return f"selective_{template.removeprefix('full_')}" if kind is Kind.SELECTIVE else template
 
 
+_MILLISECONDS = "%3f"
+_SIGNS = re.compile(r"%(?:3f|.)", re.DOTALL)
+
+
 def local_name(template: str, at: datetime, timezone: str) -> str:
-    """`template` (strftime) filled in with `at` in `timezone`: file names as the source documents give them."""
-    return at.astimezone(ZoneInfo(timezone)).strftime(template)
+    """`template` (strftime) filled in with `at` in `timezone`: file names as the source documents give them.
+
+    `%3f` is the milliseconds, which strftime has not; a template with it is filled in in UTC, whatever the timezone:
+    such names end in `Z`.
+    """
+    signs = _SIGNS.findall(template)
+    if _MILLISECONDS not in signs:
+        return at.astimezone(ZoneInfo(timezone)).strftime(template)
+    utc = at.astimezone(UTC)
+    milliseconds = f"{utc.microsecond // 1000:03d}"
+    return utc.strftime(_SIGNS.sub(lambda sign: milliseconds if sign[0] == _MILLISECONDS else sign[0], template))
+
+
+def camel_case(name: str) -> str:
+    """`sms_logs` as `smsLogs`: what follows an underscore is large; one at the beginning stays."""
+    return re.sub(r"(?<=[^_])_+([^_])", lambda part: part[1].upper(), name)

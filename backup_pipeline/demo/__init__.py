@@ -99,7 +99,48 @@ CAR_AUDIO = DemoSystem(
         ("keys, indexes and the backup role", ("constraints.sql",)),
     ),
 )
-SYSTEMS = {system.name: system for system in (ISP, CAR_AUDIO)}
+SALES_PORTAL = DemoSystem(
+    name="sales_portal",
+    title="sales portal",
+    role="sales_portal_backup",
+    catalogs=("sales_portal",),
+    exported=(
+        "users",
+        "sales",
+        "appliances",
+        "sms_logs",
+        "generated_documents",
+        "leads",
+        "lead_disposition_history",
+        "document_templates",
+        "field_configurations",
+        "lead_import_batches",
+        "lead_to_sale_conversions",
+        "email_log",
+        "communication_log",
+        "communication_summary_view",
+    ),
+    application=("_prisma_migrations",),
+    sizes={
+        "users": (30, 4),
+        "sales": (900, 12),
+        "sms_logs": (432, 12),
+        "generated_documents": (156, 6),
+        "document_templates": (8, 4),
+        "lead_import_batches": (20, 2),
+        "leads": (3000, 40),
+        "field_configurations": (40, 4),
+        "lead_to_sale_conversions": (200, 4),
+        "email_log": (89, 11),
+        "communication_log": (1500, 14),
+    },
+    scripts=(
+        ("tables", ("schema.sql", "/dice.sql")),
+        ("users, sales, leads, what was sent", ("data.sql",)),
+        ("keys, indexes, the view and the backup role", ("constraints.sql",)),
+    ),
+)
+SYSTEMS = {system.name: system for system in (ISP, CAR_AUDIO, SALES_PORTAL)}
 
 BACKUP_ROLE = ISP.role
 EXPORTED_TABLES = ISP.exported

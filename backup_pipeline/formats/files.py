@@ -169,6 +169,10 @@ class FileFormats:
                 target.writelines(json_chunks(manifest.model_dump(mode="json"), bundle_tables(manifest, bundle)))
             case Rendering.JSON_ZIP:
                 documents.write_json_zip(target, manifest, bundle)
+            case Rendering.COMPREHENSIVE:
+                target.writelines(documents.comprehensive_chunks(manifest, bundle))
+            case Rendering.QUARANTINE:
+                target.writelines(documents.quarantine_chunks(manifest, bundle))
 
     def copy_rows(self, file: Path, columns: Sequence[str], binary: Sequence[str] | None = None) -> Iterator[bytes]:
         """The rows of the Parquet file at `file` as CSV for PostgreSQL's COPY, `columns` in this order."""

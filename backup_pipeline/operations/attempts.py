@@ -132,12 +132,14 @@ def begin(request: Request, ports: Ports) -> Attempt:
     The row comes first, so that a refused date or an unreachable database is a failed backup and not a silent one.
     Raises RefusedError (the row is then ended, and people alerted) when the date is over and the request not `late`, or
     when this machine's clock is wrong, and LeaseHeldError likewise when another run writes the catalog. Ending the row
-    gives the lease back.
+    gives the lease back. UsageError, before any row, where the catalog wants a reason and there is none.
     """
     try:
         before = _running(request, ports)
         if before is not None:
             return before
+        if request.type is Trigger.MANUAL:
+            request.catalog.check_reason(request.reason)
         attempt = _add_row(request, ports)
     except (LedgerError, SettingsError) as error:
         ping_without_row(request.scope, request.kind, error, ports)

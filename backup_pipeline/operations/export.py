@@ -58,6 +58,7 @@ from backup_pipeline.core.ports import (
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.schedule import check_difference
 from backup_pipeline.operations.attempts import Work
+from backup_pipeline.operations.content import RowContents
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -162,18 +163,19 @@ def export_table(plan: TablePlan, view: SourceView, work: Work) -> TableResult:
     ports, started = work.ports, work.ports.clock()
     plan = replace(plan, notes=(*plan.notes, view.note)) if view.note else plan
     ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows, plan.sheet.name))
-    plan, files, sample = _write_files(plan, view.snapshot, work)
+    plan, files, sample, contents = _write_files(plan, view.snapshot, work)
     checks = _checks(plan, files, view.snapshot, work)
     for check in checks:
         if check.blocking and not check.passed:
             raise BackupError(check.message, do="Run the table again. If it repeats, report it: no rows may be lost.")
     read_for = _seconds(started, ports)
     table = table_entry(plan, files, checks, view.snapshot.entry, exported_by=work.attempt.backup_id, seconds=read_for)
+    table, more = contents.described(table)
     table, unusual = _with_anomalies(table, work)
     partition = _partition(table, plan, view, work)
     publish_partition(partition, work)
     ports.progress.tell(TableFinished(table.name, table.sheet, table.row_count, table.bytes, _seconds(started, ports)))
-    return TableResult(table.name, partition, (*checks, unusual), plan=plan, sample=sample)
+    return TableResult(table.name, partition, (*checks, *more, unusual), plan=plan, sample=sample)
 
 
 def publish_partition(partition: PartitionRecord, work: Work) -> None:
@@ -301,7 +303,7 @@ def _again(outdated: Mapping[str, BackupError], work: Work) -> Iterator[TableRes
         yield _failed(table, error, work)
 
 
-Written = tuple[tuple[FileEntry, ...], tuple[SampleRow, ...]]
+Written = tuple[tuple[FileEntry, ...], tuple[SampleRow, ...], RowContents]
 
 
 def _write_files(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[TablePlan, *Written]:
@@ -325,13 +327,15 @@ def _write_once(plan: TablePlan, snapshot: Snapshot, work: Work) -> Written:
     folder.mkdir(parents=True, mode=0o700)
     writer: TableWriter = work.ports.formats.writer(plan, folder, work.request.catalog.timezone)
     left, sample = _sample_rows(plan, work), list[SampleRow]()
+    contents = RowContents(work.request.catalog, plan, snapshot.entry.taken_at.date())
     try:
         for page in snapshot.read(plan):
             writer.write(page.rows)
+            contents.add(page.rows)
             if len(sample) < left:
                 sample += _sampled(plan, page.rows, left - len(sample))
             work.ports.progress.tell(PageWritten(plan.name, page.rows.num_rows, writer.bytes_written))
-        return writer.close(), tuple(sample)
+        return writer.close(), tuple(sample), contents
     except BaseException:
         writer.abort()
         raise

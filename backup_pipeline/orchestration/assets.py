@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import dagster as dg
 
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog
+from backup_pipeline.core.communication import communication_metrics
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace
 from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry
@@ -208,6 +209,8 @@ def table_metadata(result: TableResult, store_url: str) -> Metadata:
         "backup_id": table.exported_by,
         "late": result.partition.late,
         "sheet": table.sheet,
+        **communication_metrics([table]).numbers,
+        **({"invalid_rows": table.validation.invalid} if table.validation else {}),
     }
 
 
@@ -257,7 +260,15 @@ def bundle_metadata(manifest: StoredManifest, store_url: str, log_url: str) -> M
         "sha256": manifest.bundle.sha256,
         "manifest": dg.MetadataValue.md(markdown(summary_document(manifest))),
         "contents": _contents(manifest),
+        **communication_metrics(manifest.tables).numbers,
+        **_invalid_rows(manifest),
     }
+
+
+def _invalid_rows(manifest: StoredManifest) -> Mapping[str, int]:
+    """How many rows of customers' data break a rule; nothing where none are judged."""
+    judged = [table.validation.invalid for table in manifest.tables if table.validation is not None]
+    return {"invalid_rows": sum(judged)} if judged else {}
 
 
 def _bytes(table: TableEntry, kind: str) -> int:

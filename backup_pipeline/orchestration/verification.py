@@ -18,6 +18,7 @@ from backup_pipeline.core.manifest import PartitionRecord, StoredManifest
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import first_sentence, redact
+from backup_pipeline.core.validation import VALID_ROWS
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport
 from backup_pipeline.operations.browse import LATEST, find_backup, stored_manifest
 from backup_pipeline.operations.drill import DrillRequest, drill_backup
@@ -53,6 +54,7 @@ _TABLE_CHECKS = {
     SHRINKAGE: "Not far fewer rows than in the last good backup (ratio and floor of the catalog).",
     ANOMALY: "Rows, bytes, columns and keys are as in the good backups before; if not, the last good one is held.",
 }
+_OF_CUSTOMERS = {VALID_ROWS: "Not more rows than the catalog's share have customers' data that can not be true."}
 
 _BUNDLE_CHECKS = {
     READABLE: "The bundle was read back from the store; size and SHA-256 are those that were written.",
@@ -64,8 +66,8 @@ def table_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
     """The checks of every table."""
     return [
         dg.AssetCheckSpec(name, asset=table_key(catalog, table), description=description)
-        for table in catalog.tables
-        for name, description in _TABLE_CHECKS.items()
+        for table, spec in catalog.tables.items()
+        for name, description in {**_TABLE_CHECKS, **(_OF_CUSTOMERS if spec.validation else {})}.items()
     ]
 
 

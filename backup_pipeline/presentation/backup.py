@@ -39,6 +39,7 @@ from backup_pipeline.presentation import (
     text_of,
     texts,
 )
+from backup_pipeline.presentation.content import communication_lines, content_blocks, validation_lines
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.query import Answer
@@ -67,7 +68,7 @@ def made_document(manifest: StoredManifest, places: Mapping[str, str]) -> Report
         total=("Total", "", manifest.totals.rows, Bytes(manifest.totals.bytes), Number(seconds, digits=2)),
     )
     where = (line(f"{name}: {place}") for name, place in places.items())
-    return document(table, *_warnings(manifest.warnings), *where)
+    return document(table, *content_blocks(manifest), *_warnings(manifest.warnings), *where)
 
 
 def summary_document(manifest: StoredManifest) -> ReportDocument:
@@ -77,6 +78,8 @@ def summary_document(manifest: StoredManifest) -> ReportDocument:
         "Snapshot": f"{'one instant' if manifest.consistent else 'mixed snapshots'}, LSN {manifest.snapshot.lsn}",
         "Made by": f"{manifest.created_by} ({manifest.type})",
         "Reason": manifest.reason or "none given",
+        **communication_lines(manifest),
+        **validation_lines(manifest),
     }
     return document(facts(pairs.items()))
 
@@ -109,7 +112,8 @@ def backup_document(
     lost = [Note("Manifest", Tone.WARNING, problem)] if manifest is None and attempt.status.good and problem else []
     contents: tuple[Block, ...] = (*held, *lost, *_warnings(attempt.warnings))
     audit = Table((*texts("", "", ""), prose("")), tuple(_event(event) for event in audits))
-    sections = (Section((facts(known),)), Section(contents), Section((audit,) if audits else ()))
+    told = tuple(content_blocks(manifest)) if manifest else ()
+    sections = (Section((facts(known),)), Section(contents), Section(told), Section((audit,) if audits else ()))
     return ReportDocument(tuple(section for section in sections if section.blocks))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from glob import escape
 from typing import Annotated, Literal
@@ -15,12 +16,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from backup_pipeline.core.catalog import rules
 from backup_pipeline.core.catalog.rules import BUNDLE, AnomalyKind, Through, parse_sheet_source
-from backup_pipeline.core.names import same_file, sheet_file
+from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.names import camel_case, same_file, sheet_file
 from backup_pipeline.core.relations import RelationKind, split_relation
 from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.text import looks_secret
 
-__all__ = ["BUNDLE", "Anomalies", "Catalog", "Excluded", "Shrinkage", "TableSpec"]
+__all__ = [
+    "BUNDLE",
+    "Anomalies",
+    "Catalog",
+    "ColumnKind",
+    "Excluded",
+    "JsonShape",
+    "Shrinkage",
+    "TableSpec",
+    "Validation",
+]
 
 Reason = Annotated[str, Field(min_length=3, description="why, for the person who asks in a year")]
 ColumnName = Annotated[str, StringConstraints(strip_whitespace=False)]  # a blank at its end is part of a name
@@ -63,6 +75,86 @@ class Excluded(_Declared):
     reason: Reason
 
 
+class ColumnKind(StrEnum):
+    """What a column holds of a customer: by that its values are judged (docs/systems.md)."""
+
+    FIRST_NAME = "first_name"
+    LAST_NAME = "last_name"
+    NAME = "name"
+    EMAIL = "email"
+    PHONE = "phone"
+    SORT_CODE = "sort_code"
+    ACCOUNT_NUMBER = "account_number"
+    POSTCODE = "postcode"
+    DATE_OF_BIRTH = "date_of_birth"
+    TEXT = "text"
+
+
+class Validation(_Declared):
+    """How customers' data is judged: where numbers without a country are from, and from which share on people are told.
+
+    `on_invalid: quarantine` leaves rows out of the sources' JSON shapes, into a file of their own. No backup lacks any.
+    """
+
+    region: str | None = Field(default=None, pattern="^[A-Z]{2}$")
+    share: float = Field(default=0.05, ge=0, le=1)
+    on_invalid: Literal["report", "quarantine"] = "report"
+
+
+class JsonShape(_Declared):
+    """What a table is in the JSON shapes of the sources: its name there, and how the names of its columns are written.
+
+    `camel` writes `sms_logs` as `smsLogs`, the table's own name too unless one is given.
+    """
+
+    name: str | None = Field(default=None, min_length=1)
+    case: Literal["plain", "camel"] = "plain"
+
+
+class MessageSource(_Declared):
+    """Where messages of one kind are: a table, its column with their status, and which statuses are a success.
+
+    `opens` and `clicks` are columns with numbers; `bounced` are the statuses of what came back.
+    """
+
+    table: str
+    status: ColumnName
+    succeeded: tuple[str, ...] = Field(min_length=1)
+    opens: ColumnName | None = None
+    clicks: ColumnName | None = None
+    bounced: tuple[str, ...] = ()
+
+
+class DocumentSource(_Declared):
+    """Where documents are: a table, its column with their status, and which statuses say that one was generated.
+
+    `downloads` is a column with numbers, `name` what a document is called, `template` the type it was made from.
+    """
+
+    table: str
+    status: ColumnName
+    generated: tuple[str, ...] = Field(min_length=1)
+    downloads: ColumnName | None = None
+    name: ColumnName | None = None
+    template: ColumnName | None = None
+
+
+class ChannelSource(_Declared):
+    """Where communication of any kind is noted: a table, and its column with the channel."""
+
+    table: str
+    channel: ColumnName
+
+
+class Communication(_Declared):
+    """Which tables tell of communication (docs/systems.md)."""
+
+    sms: MessageSource | None = None
+    email: MessageSource | None = None
+    documents: DocumentSource | None = None
+    channels: ChannelSource | None = None
+
+
 class TableSpec(_Declared):
     """One table of the catalog. Only its name is needed; the rest is read from the database."""
 
@@ -81,6 +173,8 @@ class TableSpec(_Declared):
         default=None, description="the sheet's file name (strftime)"
     )
     columns: Mapping[str, SheetPath] = Field(default={}, description="sheet columns, title: source")
+    validation: Mapping[ColumnName, ColumnKind] = Field(default={}, description="what columns hold of a customer")
+    json_: JsonShape = Field(default=JsonShape(), alias="json", description="its name and case in the sources' JSON")
     exclude: Mapping[ColumnName, Reason] = Field(default={}, description="columns left out, with the reason")
     mask: tuple[ColumnName, ...] = Field(default=(), description="columns replaced by [ENCRYPTED]")
     allow: Mapping[ColumnName, Reason] = Field(default={}, description="columns that only look like secrets")
@@ -131,11 +225,14 @@ class Catalog(_Declared):
         default=None, description="the first partition; None: the day of the installation's first backup"
     )
     bundle_name: Annotated[str, AfterValidator(rules.zip_name)] = "full_backup_%Y-%m-%d_%H-%M.zip"
+    reason_required: bool = Field(default=False, description="whether a backup by hand has to say why it is made")
     grace_minutes: int = Field(default=120, ge=0, le=24 * 60)
     shrinkage: Shrinkage = Shrinkage()
     anomalies: Anomalies = Anomalies()
     sample_rows: SampleRows = Field(default=0, description="rows of each table that Dagster shows; 0 shows none")
     retention: Retention = Retention()
+    communication: Communication | None = Field(default=None, description="which tables tell of communication")
+    validation: Validation = Validation()
     owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
     views: tuple[RelationName, ...] = Field(default=(), description="views that look-ups may read")
     tables: Mapping[TableName, TableSpec] = Field(min_length=1)
@@ -165,6 +262,26 @@ class Catalog(_Declared):
             if first != file and first in seen:
                 message = f"the sheet of table {name!r} has the name of a further part of the sheet of {seen[first]!r}"
                 raise rules.contradiction(self._sheet_field(name), f"{message}. Name it otherwise")
+        return self
+
+    @model_validator(mode="after")
+    def _communication_is_of_tables(self) -> Catalog:
+        for kind in Communication.model_fields if self.communication else ():
+            source = getattr(self.communication, kind)
+            if source is not None and source.table not in self.tables:
+                message = f"there is no table {source.table!r} in this catalog. Use one of {', '.join(self.tables)}"
+                raise rules.contradiction(("communication", kind, "table"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _json_names_differ(self) -> Catalog:
+        """Two tables are never one key of a JSON document."""
+        seen: dict[str, str] = {}
+        for name in self.tables:
+            shown = self.json_name_of(name)
+            if (other := seen.setdefault(shown, name)) != name:
+                message = f"tables {other!r} and {name!r} are both {shown!r} in JSON. Name one of them otherwise"
+                raise rules.contradiction(("tables", name, "json"), message)
         return self
 
     @model_validator(mode="after")
@@ -198,6 +315,17 @@ class Catalog(_Declared):
         """The schema and name of what `table` is read from."""
         relation = self.tables[table].relation
         return self.qualify(relation) if relation else (self.schema_, table)
+
+    def check_reason(self, reason: str) -> None:
+        """UsageError where a backup by hand has to say why it is made, and does not."""
+        if self.reason_required and not reason.strip():
+            message = f"A backup of {self.catalog} by hand wants a reason: its catalog says `reason_required`."
+            raise UsageError(message, do='Say why, such as --reason "before the system update".')
+
+    def json_name_of(self, table: str) -> str:
+        """What `table` is called in the sources' JSON."""
+        shape = self.tables[table].json_
+        return shape.name or (camel_case(table) if shape.case == "camel" else table)
 
     def sheet_of(self, table: str) -> str:
         """The name of `table`'s sheet."""

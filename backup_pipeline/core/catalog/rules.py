@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from backup_pipeline.core.names import (
     FORBIDDEN_IN_FILE_NAMES,
     LONGEST_FILE_NAME,
+    local_name,
     table_folder,
     windows_device,
 )
@@ -76,7 +77,7 @@ def _bare(name: str) -> str:
 BUNDLE = "bundle"
 """The asset of the bundle; no table may have this name."""
 
-_ANY_TIME = datetime(2026, 11, 21, 18, 30)  # noqa: DTZ001  # what a template looks like when it is filled in
+_ANY_TIME = datetime(2026, 11, 21, 18, 30, tzinfo=UTC)  # what a template looks like when it is filled in
 CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
 """The fields of a cron line, in order, with the least and the most each may be."""
 _CRON_NAMES = {
@@ -174,7 +175,7 @@ def csv_name(text: str) -> str:
 
 
 def _file_name(text: str, ending: str) -> str:
-    filled = _ANY_TIME.strftime(text)
+    filled = local_name(text, _ANY_TIME, "UTC")
     bad = [letter for letter in filled if letter in FORBIDDEN_IN_FILE_NAMES or acts(letter)]
     if bad:
         message = f"{text!r} is not a file name: filled in it is {filled!r}, and {bad[0]!r} may not stand in one"

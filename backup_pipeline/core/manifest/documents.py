@@ -48,7 +48,7 @@ Timezone = Annotated[str, AfterValidator(timezone_name)]
 PgType = Annotated[str, AfterValidator(_type)]
 
 
-FORMAT_VERSION = "1.5"
+FORMAT_VERSION = "1.6"
 
 
 class WrittenManifest(BaseModel):
@@ -201,6 +201,45 @@ class AnomalyEntry(WrittenManifest):
     standing: bool = False
 
 
+class CommunicationEntry(WrittenManifest):
+    """What the rows of a table say of communication, of one `kind`: sms, email, documents or channels.
+
+    `statuses` are rows by status (of channels: by channel). `document` and `download_column` name the columns by which
+    the downloads of a single document are told; how often each was downloaded stands in its row alone.
+    """
+
+    kind: str
+    total: int
+    succeeded: int = 0
+    statuses: Mapping[str, int] = {}
+    opens: int | None = None
+    clicks: int | None = None
+    bounces: int | None = None
+    downloads: int | None = None
+    templates: Mapping[str, int] = {}
+    document: str | None = None
+    download_column: str | None = None
+
+
+class FindingEntry(WrittenManifest):
+    """How many rows break a rule in a column."""
+
+    column: str
+    rule: str
+    rows: int
+
+
+class ValidationEntry(WrittenManifest):
+    """What the rules about customers' data found: `invalid` of `rows` break at least one; by what they were judged."""
+
+    rows: int
+    invalid: int
+    findings: tuple[FindingEntry, ...] = ()
+    columns: Mapping[str, str]
+    region: str | None = None
+    on_invalid: Literal["report", "quarantine"] = "report"
+
+
 class TableEntry(WrittenManifest):
     """One table: where it came from, at which instant, what was written."""
 
@@ -226,6 +265,10 @@ class TableEntry(WrittenManifest):
     notes: tuple[str, ...] = ()
     checks: tuple[CheckEntry, ...] = ()
     anomalies: tuple[AnomalyEntry, ...] = ()
+    json_name: str | None = Field(default=None, description="in the sources' JSON; None: the table's. Since 1.6")
+    json_case: Literal["plain", "camel"] = Field(default="plain", description="of its columns there; since 1.6")
+    communication: tuple[CommunicationEntry, ...] = Field(default=(), description="since 1.6")
+    validation: ValidationEntry | None = Field(default=None, description="since 1.6")
     files: tuple[FileEntry, ...]
     seconds: float
 
