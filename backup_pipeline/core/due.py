@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -424,21 +424,34 @@ def calendar(catalog: Catalog, rows: Sequence[Attempt], now: datetime, *, days: 
         by_day.setdefault(row.partition_date, []).append(row)
     known_since = min((row.created_at for row in rows), default=now)
     due = {day: [at for at in _due_on(catalog, day) if at >= known_since] for day in shown}
-    grid = ((table, tuple(_of(catalog, table, by_day[day], due[day], now) for day in shown)) for table in ordered)
+    verdicts = {day: _verdicts(catalog, by_day[day], due[day]) for day in shown}
+    gaps = {day: _gap(catalog, by_day[day], due[day], now) for day in shown}
+
+    def of(table: str, day: date) -> Day:
+        found = (verdict for verdict, holds in verdicts[day] if holds is None or table in holds)
+        best = min(found, key=_RANK.__getitem__, default=None)
+        return best if best is not None else (gaps[day] if table in catalog.tables else Day.NONE)
+
+    grid = ((table, tuple(of(table, day) for day in shown)) for table in ordered)
     return Calendar(catalog.catalog, shown, tuple(grid))
 
 
-def _of(catalog: Catalog, table: str, own: Sequence[Attempt], due: Sequence[datetime], now: datetime) -> Day:
-    found = [verdict for row in own if (verdict := _of_row(catalog, table, row, due)) is not None]
-    best = min(found, key=_RANK.__getitem__, default=None)
-    return best if best is not None else _without(catalog, table, own, due, now)
+def _verdicts(
+    catalog: Catalog, own: Sequence[Attempt], due: Sequence[datetime]
+) -> Sequence[tuple[Day, Collection[str] | None]]:
+    """What the rows of a day say, and of which tables (None: of all); nothing of those that came to nothing."""
+    return [(verdict, _held(row)) for row in own if (verdict := _of_row(catalog, row, due)) is not None]
 
 
-def _of_row(catalog: Catalog, table: str, row: Attempt, due: Sequence[datetime]) -> Day | None:
-    """What a row says of a table; None when it says nothing, because it does not hold it or came to nothing."""
+def _held(row: Attempt) -> Collection[str] | None:
+    return None if row.status is Status.RUNNING else (row.table_counts or row.tables_wanted)
+
+
+def _of_row(catalog: Catalog, row: Attempt, due: Sequence[datetime]) -> Day | None:
+    """What a row says of the tables that it holds; None when it says nothing, because it came to nothing."""
     if row.status is Status.RUNNING:
         return Day.RUNNING if row.kind == FULL else None
-    if not row.status.good or table not in (row.table_counts or row.tables_wanted):
+    if not row.status.good:
         return None
     if row.kind != FULL or has_failed(row.verification):
         return Day.PARTIAL
@@ -455,9 +468,9 @@ def _due_on(catalog: Catalog, day: date) -> Sequence[datetime]:
     return list(due_times(catalog.schedule, catalog.timezone, after=start, until=end))
 
 
-def _without(catalog: Catalog, table: str, own: Sequence[Attempt], due: Sequence[datetime], now: datetime) -> Day:
-    """Nothing holds the table that day: was anything due, and did the backups of that day know it?"""
-    if table not in catalog.tables or any(row.kind == FULL and row.status.good for row in own):
+def _gap(catalog: Catalog, own: Sequence[Attempt], due: Sequence[datetime], now: datetime) -> Day:
+    """Where nothing holds a table that day: was anything due, and did the backups of that day know it?"""
+    if any(row.kind == FULL and row.status.good for row in own):
         return Day.NONE
     rows = {row.due_at: row for row in own if row.due_at is not None}
     verdicts = [_of_due(catalog, at, rows.get(at), now) for at in {*rows, *due}]

@@ -116,7 +116,7 @@ class SqlDues:
         """The rows that were created, or due, at `at` or later, newest first."""
         query = select(backup_logs).where(is_of(backup_logs, Scope(catalog)), _from(at)).order_by(*_NEWEST_FIRST)
         with self._transaction() as connection:
-            return [attempt_of(row) for row in connection.execute(query).mappings()]
+            return [attempt_of(row) for row in connection.execute(query).mappings().all()]
 
     def newest_good(self, catalog: str, now: datetime) -> Attempt | None:
         """The newest good full backup that is not of the future."""
@@ -275,7 +275,7 @@ class SqlCopies:
             if value is not None:
                 query = query.where(backup_copies.c[name] == value)
         with self._transaction() as connection:
-            return [copy_of(row) for row in connection.execute(query).mappings()]
+            return [copy_of(row) for row in connection.execute(query).mappings().all()]
 
 
 def written_whole(attempt: Attempt) -> Insert:
@@ -444,7 +444,7 @@ class SqlLedger:
         if backup_id is not None:
             query = query.where(backup_audit.c.backup_id == backup_id)
         with self._transaction() as connection:
-            return [audit_of(row) for row in connection.execute(query).mappings()]
+            return [audit_of(row) for row in connection.execute(query).mappings().all()]
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -461,7 +461,7 @@ class SqlLedger:
 
     def _all(self, query: Select[*tuple[object, ...]]) -> Sequence[Attempt]:
         with self._transaction() as connection:
-            return [attempt_of(row) for row in connection.execute(query.order_by(*_NEWEST_FIRST)).mappings()]
+            return [attempt_of(row) for row in connection.execute(query.order_by(*_NEWEST_FIRST)).mappings().all()]
 
     def _first(self, query: Select[*tuple[object, ...]]) -> Attempt | None:
         return next(iter(self._all(query.limit(1))), None)

@@ -36,7 +36,7 @@ class SqlListings:
             query = query.where(tuple_(_ROW.created_at, _ROW.backup_id) < tuple_(after.created_at, after.backup_id))
         query = query.order_by(_ROW.created_at.desc(), _ROW.backup_id.desc()).limit(limit + 1)
         with self._transaction() as connection:
-            rows = [attempt_of(row) for row in connection.execute(query).mappings()]
+            rows = [attempt_of(row) for row in connection.execute(query).mappings().all()]
         shown = tuple(rows[:limit])
         return BackupPage(shown, position_of(shown[-1]) if len(rows) > limit else None)
 
@@ -82,7 +82,7 @@ class SqlListings:
         query = select(backup_logs).where(_ROW.held_actor.is_not(None), _ROW.status.in_(sorted(GOOD)))
         query = query.order_by(_ROW.created_at.desc(), _ROW.backup_id.desc())
         with self._transaction() as connection:
-            return [attempt_of(row) for row in connection.execute(query).mappings()]
+            return [attempt_of(row) for row in connection.execute(query).mappings().all()]
 
 
 def _filtered(wanted: BackupFilter) -> Select[*tuple[object, ...]]:

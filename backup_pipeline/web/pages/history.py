@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import Day, whole_days
-from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.listing import BackupFilter
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.statistics import Statistics, bundles
@@ -88,18 +89,7 @@ def show_charts(
     """Sizes, rows, durations, growth and what is to come, of each system."""
     now = visitor.ports.clock()
     chosen = chosen_system(request)
-    scope = Scope(chosen.catalog) if chosen else None
-    rows = counted_rows(visitor.ledger, scope=scope, now=now, days=days)
-    shown = []
-    for catalog in _systems(request, visitor):
-        own = [row for row in rows if row.scope == Scope(catalog.catalog)]
-        counted = catalog_statistics(own, Scope(catalog.catalog), catalog, now=now, days=days)
-        charts = (
-            [*_charts(own, counted, catalog, now, days), _success(catalog, visitor, now)] if counted.backups else []
-        )
-        shown.append(
-            {"catalog": catalog, "counted": counted, "charts": charts, "document": statistics_document(counted)}
-        )
+    shown = [drawn_statistics(request, visitor, catalog, now, days) for catalog in _systems(request, visitor)]
     named = f" --catalog {chosen.catalog}" if chosen else ""
     return page(
         request,
@@ -109,6 +99,57 @@ def show_charts(
         choices=[(30, "30 days"), (90, "90 days"), (365, "a year")],
         command=f"backup-pipeline stats{named} --days {days}",
     )
+
+
+@dataclass(frozen=True)
+class DrawnStatistics:
+    """The statistics of one system and their charts. `of` says of how many backups, where those are not all."""
+
+    catalog: Catalog
+    counted: Statistics
+    charts: tuple[Markup, ...]
+    document: ReportDocument
+    of: str = ""
+
+
+_MOST_COUNTED = 3000
+_MOST_MARKS = 120
+_MOST_KEPT = 64
+_kept: dict[object, DrawnStatistics] = {}
+"""What was drawn already, until something changes: statistics of thousands of backups take a second."""
+
+
+def drawn_statistics(request: Request, visitor: Visitor, catalog: Catalog, now: datetime, days: int) -> DrawnStatistics:
+    """The statistics of a system over the last `days`; drawn anew when a backup came or went, and each hour."""
+    wanted = BackupFilter(catalog.catalog, tuple(Status))
+    newest = visitor.ledger.listings.page(wanted, limit=1).rows
+    totals = visitor.ledger.listings.totals(catalog.catalog)
+    state = [(row.backup_id, row.status) for row in newest]
+    key = (
+        request.app.state.ports.ledger,
+        str(state),
+        str(totals),
+        str(catalog),
+        days,
+        now.replace(minute=0, second=0, microsecond=0),
+    )
+    if key not in _kept:
+        while len(_kept) >= _MOST_KEPT:
+            _kept.pop(next(iter(_kept)), None)
+        _kept[key] = _drawn(visitor, catalog, now, days, totals.backups)
+    return _kept[key]
+
+
+def _drawn(visitor: Visitor, catalog: Catalog, now: datetime, days: int, there: int) -> DrawnStatistics:
+    scope, of = Scope(catalog.catalog), ""
+    if there <= _MOST_COUNTED:
+        rows = counted_rows(visitor.ledger, scope=scope, now=now, days=days)
+    else:
+        rows = visitor.ledger.list(scope=scope, since=now - timedelta(days=days), limit=_MOST_COUNTED)
+        of = f"Of the newest {len(rows):,} attempts: there are {there:,} backups, which `backup-pipeline stats` counts."
+    counted = catalog_statistics(rows, scope, catalog, now=now, days=days)
+    charts = [*_charts(rows, counted, catalog, now, days), _success(catalog, visitor, now)] if counted.backups else []
+    return DrawnStatistics(catalog, counted, tuple(charts), statistics_document(counted), of)
 
 
 def _systems(request: Request, visitor: Visitor) -> Sequence[Catalog]:
@@ -129,7 +170,7 @@ def _charts(
         Chart(
             "Size of each backup",
             ("Backup", "Size"),
-            tuple(_mark(row, count, size(count), zone) for row, count in sizes),
+            _thinned([_mark(row, count, size(count), zone) for row, count in sizes]),
             _size,
             f"Bundles as they lie in the store; {size(counted.sizes.total)} in all." if counted.sizes else "",
         )
@@ -139,7 +180,7 @@ def _charts(
         Chart(
             "Rows of each backup",
             ("Backup", "Rows"),
-            tuple(_mark(row, count, f"{count:,}", zone) for row, count in counts),
+            _thinned([_mark(row, count, f"{count:,}", zone) for row, count in counts]),
             _short,
         )
     )
@@ -166,6 +207,12 @@ def _success(catalog: Catalog, visitor: Visitor, now: datetime) -> Markup:
     return strip_chart(Chart("What became of each day", ("Day", "State"), marks, str, note), strip(cells, before))
 
 
+def _thinned(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    """As many as people can tell apart: every second, third, … mark, the newest among them."""
+    every = -(-len(marks) // _MOST_MARKS) or 1
+    return tuple(marks[::-1][::every][::-1])
+
+
 def _mark(row: Attempt, value: float, text: str, zone: ZoneInfo) -> Mark:
     local = row.created_at.astimezone(zone)
     return Mark(row.created_at, value, f"{local.day} {local:%b %Y, %H:%M}", text)
@@ -178,7 +225,7 @@ def _durations(rows: Sequence[Attempt], counted: Statistics, zone: ZoneInfo, now
     if counted.durations:
         median, p95 = duration(counted.durations.median), duration(counted.durations.p95)
         note = f"Median {median}, 95 % within {p95}."
-    marks = tuple(_mark(row, seconds, duration(seconds), zone) for row, seconds in good)
+    marks = _thinned([_mark(row, seconds, duration(seconds), zone) for row, seconds in good])
     return line_chart(Chart("Duration of each backup", ("Backup", "Duration"), marks, duration, note))
 
 

@@ -12,12 +12,11 @@ from backup_pipeline.core.access import Permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import Day
 from backup_pipeline.core.schedule import cron_in_words
-from backup_pipeline.core.scope import Scope
-from backup_pipeline.operations import health
 from backup_pipeline.operations.overview import Overview, SystemState, overview
 from backup_pipeline.presentation.charts import strip
 from backup_pipeline.presentation.overview import hero, name_of, on_the_clock, tone_of_state
 from backup_pipeline.web.pages.backups import row_view
+from backup_pipeline.web.pages.history import drawn_statistics
 from backup_pipeline.web.people import Visitor, signed_in
 from backup_pipeline.web.rendering import chosen_system, page, systems_of
 
@@ -51,12 +50,8 @@ def show_overview(request: Request, visitor: Annotated[Visitor, Depends(signed_i
 def show_report(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Response:
     """The protection report, which prints on one page."""
     seen = _seen(request, visitor)
-    now = seen.at
-    rows = health.counted_rows(visitor.ledger, scope=None, now=now, days=_DAYS)
     counted = {
-        state.catalog.catalog: health.catalog_statistics(
-            rows, Scope(state.catalog.catalog), state.catalog, now=now, days=_DAYS
-        )
+        state.catalog.catalog: drawn_statistics(request, visitor, state.catalog, seen.at, _DAYS).counted
         for state in seen.systems
     }
     return page(
