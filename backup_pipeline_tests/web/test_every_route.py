@@ -99,8 +99,8 @@ def _routes(routes: Iterable[object]) -> Iterator[str]:
             yield from _routes(router.routes)
 
 
-def _path(office: Office, route: str) -> tuple[str, str]:
-    """The method, and the path with things that are there in it."""
+def filled(office: Office, route: str) -> tuple[str, str]:
+    """The method, and the path with things that are there in it; a token never is."""
     method, path = route.split(" ")
     known = {"backup_id": office.backups()[0].backup_id, "token": "none", "session": "1", "number": "1"}
     known["request_id"] = "00000000-0000-4000-8000-000000000000"
@@ -115,7 +115,7 @@ def test_every_route_stands_in_the_table(office: Office) -> None:
 
 @pytest.mark.parametrize("route", [route for route, rule in RULES.items() if rule.takes is not OPEN])
 def test_nobody_gets_in_without_signing_in(office: Office, route: str) -> None:
-    method, path = _path(office, route)
+    method, path = filled(office, route)
     browser = office.console.browser()
     answer = browser.get(path) if method == "GET" else browser.post(path)
     assert (answer.status_code, answer.headers.get("location", "").partition("?")[0]) == (303, "/login")
@@ -133,7 +133,7 @@ def _cases(*, may: bool) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("route", "name"), _cases(may=False))
 def test_whoever_lacks_the_permission_is_refused(office: Office, route: str, name: str) -> None:
-    method, path = _path(office, route)
+    method, path = filled(office, route)
     browser = office.as_(name)
     answer = browser.get(path) if method == "GET" else browser.post(path)
     assert answer.status_code == 403
@@ -142,7 +142,7 @@ def test_whoever_lacks_the_permission_is_refused(office: Office, route: str, nam
 
 @pytest.mark.parametrize(("route", "name"), [case for case in _cases(may=True) if case[0].startswith("GET")])
 def test_whoever_has_the_permission_sees_the_page(office: Office, route: str, name: str) -> None:
-    _, path = _path(office, route)
+    _, path = filled(office, route)
     of_no_business_of_theirs = PEOPLE[name] is Role.BUSINESS_ADMIN and "{" in route
     expected = 404 if of_no_business_of_theirs or route in NOT_THERE else 303 if route == "GET /restore" else 200
     assert office.as_(name).get(path).status_code == expected
@@ -150,7 +150,7 @@ def test_whoever_has_the_permission_sees_the_page(office: Office, route: str, na
 
 @pytest.mark.parametrize("route", [route for route, rule in RULES.items() if rule.fresh])
 def test_what_matters_most_wants_the_password_again(office: Office, route: str) -> None:
-    method, path = _path(office, route)
+    method, path = filled(office, route)
     browser = office.console.signed_in(office.users["selina"])
     office.console.clock.move(minutes=6)
     try:

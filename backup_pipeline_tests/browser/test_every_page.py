@@ -1,0 +1,108 @@
+"""Every page in a real browser: on a phone and on a desk, in the light and in the dark, without JavaScript too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from backup_pipeline_tests.servers.browser import DESKTOP, PHONE, axe_violations, opened_context, picture, sideways
+from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.web.deciding import Office, open_office
+from backup_pipeline_tests.web.people import PASSWORD
+from backup_pipeline_tests.web.serving import served
+from backup_pipeline_tests.web.test_every_route import OPEN, RULES, filled
+
+MOST_BYTES = 60_000
+"""What a first visit may load before the page is there."""
+NO_PAGES = {"GET /audit.csv"}
+PAGES = [
+    *(route for route, rule in RULES.items() if route.startswith("GET ") and rule.takes != OPEN),
+    "GET /login",
+    "GET /welcome/{token}",
+    "GET /backups/not-there",
+]
+
+
+@dataclass
+class Opened:
+    """The console with somebody signed in, in three windows."""
+
+    office: Office
+    address: str
+    desk: BrowserContext
+    phone: BrowserContext
+    plain: BrowserContext
+
+    def url(self, route: str) -> str:
+        return self.address + filled(self.office, route)[1]
+
+
+@pytest.fixture(scope="module")
+def opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=9)
+    office.ask("rahim")
+    with served(office.console) as address:
+        windows = (
+            opened_context(chromium, DESKTOP),
+            opened_context(chromium, PHONE, dark=True),
+            opened_context(chromium, PHONE, script=False),
+        )
+        for window in windows:
+            _sign_in(window, address)
+        yield Opened(office, address, *windows)
+        for window in windows:
+            window.close()
+
+
+def _sign_in(window: BrowserContext, address: str) -> None:
+    page = window.new_page()
+    page.goto(f"{address}/login")
+    page.get_by_label("Name").fill("karim")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: urlsplit(url).path == "/")
+    page.close()
+
+
+@pytest.fixture
+def page(opened: Opened, request: pytest.FixtureRequest) -> Iterator[Page]:
+    window: BrowserContext = getattr(opened, request.param)
+    page = window.new_page()
+    yield page
+    page.close()
+
+
+def _name(route: str) -> str:
+    return route.removeprefix("GET /").replace("/", "-").replace("{", "").replace("}", "") or "overview"
+
+
+@pytest.mark.parametrize("page", ["desk", "phone"], indirect=True)
+@pytest.mark.parametrize("route", [route for route in PAGES if route not in NO_PAGES])
+def test_a_page_fits_its_window_and_everybody_can_use_it(opened: Opened, page: Page, route: str) -> None:
+    complaints: list[str] = []
+    loaded: list[int] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfinished", lambda done: loaded.append(done.sizes()["responseBodySize"]))
+    answer = page.goto(opened.url(route), wait_until="load")
+    assert answer is not None
+    size = "phone" if page.viewport_size == {"width": PHONE[0], "height": PHONE[1]} else "desk"
+    picture(page, f"{_name(route)}-{size}")
+    assert axe_violations(page) == []
+    assert sideways(page) == 0
+    assert sum(loaded) < MOST_BYTES
+    expected = [] if answer.ok else [text for text in complaints if "Failed to load resource" in text]
+    assert complaints == expected
+
+
+@pytest.mark.parametrize("page", ["plain"], indirect=True)
+@pytest.mark.parametrize("route", [route for route in PAGES if route not in NO_PAGES])
+def test_a_page_says_what_it_is_without_javascript(opened: Opened, page: Page, route: str) -> None:
+    page.goto(opened.url(route))
+    assert page.locator("h1").count() == 1
+    assert page.get_by_text("JavaScript").count() == 0
+    assert page.locator("[aria-busy=true], .spinner").count() == 0
