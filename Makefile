@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml setup.py $(wildcard backup_pipeline/n
 	@$(BIN)/python -m pip check >/dev/null
 	@touch $@
 
-backup: $(STAMP)  ## Run the full backup (embedded PostgreSQL and ISP demo, unless BACKUP_SOURCE_URL is set)
+backup: $(STAMP)  ## Run the full backup (embedded PostgreSQL and ISP demo, unless a database and its catalog are set)
 	@$(BIN)/backup-pipeline backup $(ARGS)
 
 up: $(STAMP)  ## PostgreSQL, migrations, Dagster's web server and daemon; Ctrl-C stops them all

@@ -7,23 +7,17 @@ from collections.abc import Mapping
 import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.due import dated, note_first_days
 from backup_pipeline.settings import Settings
-from backup_pipeline.wiring.addresses import declared_catalogs, utc_now
+from backup_pipeline.wiring.addresses import declared_catalogs, no_catalog, utc_now
 
 
 def configured_catalogs(settings: Settings) -> Mapping[str, Catalog]:
-    """The catalogs of BACKUP_CATALOGS; the built-in ones that have a database here.
-
-    SettingsError where sources of other catalogs are set, and BACKUP_CATALOGS is not.
-    """
+    """The catalogs of BACKUP_CATALOGS; the built-in ones that have a database here. SettingsError without any."""
     declared = declared_catalogs(settings)
     if not declared:
-        names = ", ".join(f"BACKUP_SOURCE_URL_{name.upper()}" for name in settings.source_urls)
-        message = f"{names} is set, but no catalog of that name is there."
-        raise SettingsError(message, do="Set BACKUP_CATALOGS to the folder of your catalogs.")
+        raise no_catalog(settings)
     return declared
 
 

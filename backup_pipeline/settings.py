@@ -159,9 +159,10 @@ class Settings(BaseSettings):
             raise SettingsError(message, do="Correct it; docs/configuration.md lists every setting.") from None
 
     def updated(self, **values: object) -> Settings:
-        """These settings with other values, read as those of the environment are."""
+        """These settings with other values, read as those of the environment are; `model_fields_set` grows by those."""
         kept = {name: getattr(self, name) for name in type(self).model_fields if name not in values}
-        return given_settings(**kept, **values)
+        changed = given_settings(**kept, **values)
+        return type(changed).model_construct(self.model_fields_set | values.keys(), **dict(changed))
 
     def source_url_of(self, catalog: str) -> SecretStr | None:
         """The source of one catalog: `BACKUP_SOURCE_URL_<CATALOG>` where set, else `BACKUP_SOURCE_URL`."""

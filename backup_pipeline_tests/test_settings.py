@@ -173,3 +173,11 @@ def test_the_documentation_gives_the_defaults() -> None:
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, int | float):
             assert given[f"BACKUP_{name.upper()}"] == str(field.default), name
+
+
+def test_settings_with_other_values_still_know_what_somebody_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUP_PAGE_MIB", "8")
+    settings = Settings().updated(workers=3)
+    assert (settings.page_mib, settings.workers) == (8, 3)
+    assert {"page_mib", "workers"} <= settings.model_fields_set
+    assert not {"catalog", "automation"} & settings.model_fields_set

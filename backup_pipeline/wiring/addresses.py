@@ -126,15 +126,28 @@ def declared_catalogs(settings: Settings) -> Mapping[str, Catalog]:
         return catalogs
     names = set(settings.source_urls)
     if settings.source_url is not None:
-        names |= {*ISP.catalogs, settings.catalog}
+        names |= {settings.catalog} if "catalog" in settings.model_fields_set else set()
     elif not names:
         names = {name for system in made_demos(settings) for name in system.catalogs}
     return {name: catalog for name, catalog in catalogs.items() if name in names}
 
 
+def no_catalog(settings: Settings) -> SettingsError:
+    """The error where a database is named, and no catalog says what of it is backed up."""
+    several = sorted(f"BACKUP_SOURCE_URL_{name.upper()}" for name in settings.source_urls)
+    message = f"{', '.join(several) or 'BACKUP_SOURCE_URL'} is set, and no catalog says which tables are backed up."
+    do = (
+        "Write one with `backup-pipeline catalog init`, and set BACKUP_CATALOGS to its folder. For the database of a "
+        "built-in system, name its catalog: BACKUP_CATALOG=isp."
+    )
+    return SettingsError(message, do=do)
+
+
 def chosen_catalog(name: str, settings: Settings) -> Catalog:
     """The catalog of that name; NotFoundError, saying what would bring it here, when this installation has none."""
     declared = declared_catalogs(settings)
+    if not declared:
+        raise no_catalog(settings)
     if name not in declared and settings.catalogs == BUILT_IN_CATALOGS and demo_of(name) is not None:
         message = f"Catalog {name} comes with the program, and has no database here."
         do = f"Set BACKUP_SOURCE_URL_{name.upper()}, or make its demo: `backup-pipeline demo {name}`."

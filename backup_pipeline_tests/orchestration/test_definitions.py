@@ -154,9 +154,17 @@ def test_the_catalogs_of_the_demo_are_there_only_where_nothing_else_is_configure
 
     assert configured() == {"isp", "isp_customers"}
     assert configured(source_urls={"isp": own}) == {"isp"}
-    assert configured(source_url=own) == {"isp", "isp_customers"}
-    with pytest.raises(SettingsError, match="BACKUP_SOURCE_URL_SHOP is set, but no catalog"):
+    assert configured(source_url=own, catalog="isp") == {"isp"}
+    with pytest.raises(SettingsError, match="BACKUP_SOURCE_URL_SHOP is set, and no catalog") as caught:
         configured(source_urls={"shop": own})
+    assert "`backup-pipeline catalog init`" in caught.value.do
+
+
+def test_a_database_of_somebodys_own_is_backed_up_by_no_demos_catalog(tmp_path: Path) -> None:
+    settings = given_settings(home=tmp_path, source_url=SecretStr("postgresql://backup@db/shop"))
+    for asked in (lambda: configured_catalogs(settings), lambda: chosen_catalog(settings.catalog, settings)):
+        with pytest.raises(SettingsError, match="BACKUP_SOURCE_URL is set, and no catalog says which tables"):
+            asked()
 
 
 def test_another_built_in_catalog_is_there_once_it_has_a_database(tmp_path: Path) -> None:
@@ -166,7 +174,7 @@ def test_another_built_in_catalog_is_there_once_it_has_a_database(tmp_path: Path
         return set(configured_catalogs(given_settings(home=tmp_path, **values)))
 
     assert configured(source_urls={"car_audio": own}) == {"car_audio"}
-    assert configured(source_url=own, catalog="car_audio") == {"isp", "isp_customers", "car_audio"}
+    assert configured(source_url=own, catalog="car_audio") == {"car_audio"}
     (tmp_path / "postgres").mkdir()
     make_role_password(tmp_path / "postgres", CAR_AUDIO.role)  # what making its demo leaves
     assert configured() == {"isp", "isp_customers", "car_audio"}
