@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from backup_pipeline.core.communication import communication_metrics, summary_document
+from backup_pipeline.core.content import communication_metrics, summary_document
+from backup_pipeline.core.content.validation import MESSAGES, entry_basis, row_findings, worst_first
 from backup_pipeline.core.legacy import canonical_row
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.names import backup_uuid, camel_case
 from backup_pipeline.core.ports import OpenBundle
-from backup_pipeline.core.validation import MESSAGES, entry_basis, row_findings, worst_first
 from backup_pipeline.formats.bundle import bundle_tables, json_values
 
 JSON_ZIP_VERSION = "1.0"

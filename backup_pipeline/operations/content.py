@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.core.anomalies import TableCheck
 from backup_pipeline.core.catalog.model import Catalog, ColumnKind
-from backup_pipeline.core.communication import communication_entry, counted_columns, sources_of, summed_columns
+from backup_pipeline.core.content import communication_entry, counted_columns, sources_of, summed_columns
+from backup_pipeline.core.content.validation import ValueBasis, row_findings, validity_check
 from backup_pipeline.core.errors import CatalogError
 from backup_pipeline.core.manifest import CheckEntry, FindingEntry, TableEntry, ValidationEntry
 from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.core.validation import ValueBasis, row_findings, validity_check
 
 if TYPE_CHECKING:
     import pyarrow as pa

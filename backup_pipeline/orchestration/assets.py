@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import dagster as dg
 
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog
-from backup_pipeline.core.communication import communication_metrics
+from backup_pipeline.core.content import communication_metrics
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.layout import BackupPlace, PartitionPlace
 from backup_pipeline.core.manifest import ColumnEntry, StoredManifest, TableEntry

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from backup_pipeline.core.anomalies import ANOMALY, KEY_UNIQUE, READABLE, ROW_COUNT, SHRINKAGE, TableCheck
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.content.validation import VALID_ROWS
 from backup_pipeline.core.drill import DrillReport, Fault
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
@@ -18,7 +19,6 @@ from backup_pipeline.core.manifest import PartitionRecord, StoredManifest
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import first_sentence, redact
-from backup_pipeline.core.validation import VALID_ROWS
 from backup_pipeline.core.verification import Level, LevelReport, VerifyReport
 from backup_pipeline.operations.browse import LATEST, find_backup, stored_manifest
 from backup_pipeline.operations.drill import DrillRequest, drill_backup

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from backup_pipeline.core.alerts import OutboxEntry, alert_json
+from backup_pipeline.core.content import MessageMetrics, communication_metrics
+from backup_pipeline.core.content.validation import worst_first
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status, of_future
-from backup_pipeline.core.manifest import StoredManifest, TableEntry
+from backup_pipeline.core.manifest import Manifest, StoredManifest, TableEntry
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import first_sentence
@@ -39,7 +41,6 @@ from backup_pipeline.presentation import (
     text_of,
     texts,
 )
-from backup_pipeline.presentation.content import communication_lines, content_blocks, validation_lines
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.query import Answer
@@ -297,6 +298,61 @@ def _detail(event: AuditEvent) -> Part:
         return Span(f"{channel}: NOT delivered: {error}", Tone.WRONG) if error else f"{channel}: delivered"
     shown = {name: value for name, value in event.detail.items() if value not in ("", None, []) and name != _WHOLE}
     return ", ".join(f"{name}: {value}" for name, value in shown.items())
+
+
+_MOST_RULES = 3
+"""Rules that a line tells; --json and the manifest have all."""
+
+
+def content_blocks(manifest: Manifest) -> Iterator[Block]:
+    """The lines as one block of facts; nothing for a backup that says nothing of it."""
+    if pairs := {**communication_lines(manifest), **validation_lines(manifest)}:
+        yield facts(pairs.items())
+
+
+def communication_lines(manifest: Manifest) -> Mapping[str, Part]:
+    """What was sent, made and said."""
+    metrics = communication_metrics(manifest.tables)
+    lines: dict[str, Part] = {}
+    if metrics.sms is not None:
+        lines["SMS"] = _messages(metrics.sms)
+    if metrics.email is not None:
+        lines["E-mails"] = _messages(metrics.email)
+    if (documents := metrics.documents) is not None:
+        downloads = f", {documents.downloads:,} downloads" if documents.downloads is not None else ""
+        templates = f" ({_counts(documents.templates)})" if documents.templates else ""
+        lines["Documents"] = f"{documents.total:,}, {documents.generated:,} generated{downloads}{templates}"
+    if metrics.channels:
+        lines["Communication"] = _counts(metrics.channels)
+    return lines
+
+
+def validation_lines(manifest: Manifest) -> Mapping[str, Part]:
+    """A line for each table whose rows are judged."""
+    return {f"Customers in {table.name}": _judged(table) for table in manifest.tables if table.validation is not None}
+
+
+def _judged(table: TableEntry) -> Part:
+    entry = table.validation
+    if entry is None or not entry.invalid:
+        return "every row can be true"
+    worst = worst_first(entry)
+    told = ", ".join(f"{each.column}: {each.rule} {each.rows:,}" for each in worst[:_MOST_RULES])
+    more = f" and {len(worst) - _MOST_RULES} more" if len(worst) > _MOST_RULES else ""
+    rows = f"{entry.invalid:,} of {entry.rows:,} rows can not be true ({told}{more})"
+    return Span(rows, Tone.WARNING)
+
+
+def _messages(messages: MessageMetrics) -> str:
+    if messages.success_rate is None:
+        return "none"
+    read = {"opens": messages.opens, "clicks": messages.clicks, "bounces": messages.bounces}
+    more = "".join(f", {count:,} {name}" for name, count in read.items() if count is not None)
+    return f"{messages.total:,}, {messages.success_rate} % sent ({_counts(messages.statuses)}){more}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def decisions_document(decisions: Sequence[CopyDecision]) -> ReportDocument:

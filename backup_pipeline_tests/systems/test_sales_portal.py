@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from backup_pipeline.core.communication import communication_metrics, summary_document
+from backup_pipeline.core.content import communication_metrics, summary_document
 from backup_pipeline.core.drill import How
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.layout import Rendering

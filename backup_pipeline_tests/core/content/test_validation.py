@@ -7,8 +7,7 @@ from datetime import date
 import pytest
 
 from backup_pipeline.core.catalog.model import ColumnKind
-from backup_pipeline.core.manifest import FindingEntry, ValidationEntry
-from backup_pipeline.core.validation import (
+from backup_pipeline.core.content.validation import (
     MESSAGES,
     RULES,
     SAME_NAMES,
@@ -17,6 +16,7 @@ from backup_pipeline.core.validation import (
     row_findings,
     validity_check,
 )
+from backup_pipeline.core.manifest import FindingEntry, ValidationEntry
 
 BASIS = ValueBasis("GB", date(2026, 11, 20))
 
