@@ -46,7 +46,7 @@ def show_calendar(
         calendars=calendars,
         days=days,
         choices=[(30, "30 days"), (90, "90 days"), (366, "a year")],
-        command=f"backup-pipeline calendar{named} --days {days}",
+        command=f"backup-pipeline calendar --days {days}{named}",
     )
 
 
@@ -97,7 +97,7 @@ def show_charts(
         shown=shown,
         days=days,
         choices=[(30, "30 days"), (90, "90 days"), (365, "a year")],
-        command=f"backup-pipeline stats{named} --days {days}",
+        command=f"backup-pipeline stats --days {days}{named}",
     )
 
 
