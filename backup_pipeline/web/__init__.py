@@ -14,7 +14,7 @@ from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import answer_properly
 from backup_pipeline.web.events import EventHub
 from backup_pipeline.web.events import router as events_router
-from backup_pipeline.web.follower import Follower
+from backup_pipeline.web.follower import Follower, Presence
 from backup_pipeline.web.health import Watchman, health_router, metrics_router
 from backup_pipeline.web.pages import ROUTERS
 from backup_pipeline.web.rendering import serve_static_files
@@ -35,6 +35,7 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
     app.state.settings = settings
     app.state.ports = ports
     app.state.launcher = launcher or dagster_launcher(settings)
+    app.state.standing = Presence()
     app.state.events = EventHub(lambda: ports.ledger.events)
     app.include_router(health_router(settings, ports))
     app.include_router(metrics_router(settings, ports.ledger))
@@ -52,5 +53,6 @@ def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> N
     app = create_app(settings, ports)
     application = gated(app, host, settings)
     server = uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_level="warning", access_log=False))
-    with Watchman(settings, ports), Follower(ports, app.state.launcher), app.state.events, suppress(KeyboardInterrupt):
+    follower = Follower(ports, app.state.launcher, app.state.standing)
+    with Watchman(settings, ports), follower, app.state.events, suppress(KeyboardInterrupt):
         server.run()

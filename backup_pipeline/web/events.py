@@ -182,4 +182,4 @@ async def _rung_within(rung: asyncio.Event, seconds: float) -> None:
 
 def _told(event: RealtimeEvent) -> ServerSentEvent:
     document = {"kind": event.kind, "catalog": event.catalog, "business": event.business, "subject": event.subject}
-    return ServerSentEvent(data={**document, "at": event.at.isoformat(), **event.detail}, id=str(event.number))
+    return ServerSentEvent(data={**event.detail, **document, "at": event.at.isoformat()}, id=str(event.number))

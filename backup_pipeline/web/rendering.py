@@ -60,8 +60,10 @@ NAV: tuple[NavEntry, ...] = (
     NavEntry("/drills", "Drills", "drill", Permission.SEE, "Recover"),
     NavEntry("/retention", "Retention", "retention", Permission.SEE, "Keep"),
     NavEntry("/alerts", "Alerts", "alerts", Permission.SEE, "Watch"),
+    NavEntry("/runs", "Runs", "play", Permission.SEE, "Watch"),
     NavEntry("/audit", "Audit", "audit", Permission.SEE_AUDIT, "Administration"),
     NavEntry("/users", "Users", "users", Permission.MANAGE_USERS, "Administration"),
+    NavEntry("/settings", "Settings", "settings", Permission.HANDLE_ALERTS, "Administration"),
 )
 """The menu, in its order. Entries of one group stand together, below its name."""
 
@@ -174,6 +176,7 @@ def _shell(request: Request) -> dict[str, Any]:
         "system": name if name in systems else "",
         "zone": system.timezone if system else UTC_ZONE,
         "now": datetime.now(UTC),
+        "away": request.app.state.standing.away,
         "flash": _flash(request),
         "request_id": getattr(request.state, "request_id", ""),
         "command": "",

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
+from uuid import UUID
 
 import pytest
 from fastapi.routing import APIRoute
 
 from backup_pipeline.core.access import PERMISSIONS, Permission, Role
+from backup_pipeline.core.runs import RunRequest, RunVerb
+from backup_pipeline.core.scope import Scope
+from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.doubles.runs import FakeLauncher
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import PEOPLE, Office, open_office
 
 P = Permission
+RUN = "3f0e8a5c-6c1b-4d55-9a3e-1b7f6a1c2d3e"
 OPEN, SIGNED_IN = "whoever comes", "whoever has signed in"
 
 
@@ -31,7 +38,7 @@ def _rules(takes: Permission | str, *routes: str, fresh: bool = False) -> dict[s
 RULES = {
     **_rules(OPEN, "GET /healthz", "GET /healthz/freshness", "GET /metrics"),
     **_rules(OPEN, "GET /login", "POST /login", "POST /logout", "GET /welcome/{token}", "POST /welcome/{token}"),
-    **_rules(OPEN, "GET /d/{token}", "HEAD /d/{token}"),
+    **_rules(OPEN, "GET /d/{token}", "HEAD /d/{token}", "GET /login/provider", "GET /login/provider/back"),
     **_rules(SIGNED_IN, "GET /confirm", "POST /confirm", "GET /account", "POST /account/password"),
     **_rules(SIGNED_IN, "POST /account/sessions/{number}/revoke", "POST /account/sessions/revoke"),
     **_rules(
@@ -43,6 +50,10 @@ RULES = {
     ),
     **_rules(P.SEE, "GET /", "GET /admin", "GET /backups", "GET /admin/backup", "GET /backups/{backup_id}"),
     **_rules(P.SEE, "GET /calendar", "GET /charts", "GET /report", "GET /requests", "GET /requests/{number}"),
+    **_rules(P.SEE, "GET /runs", "POST /runs", "GET /runs/{number}", "POST /runs/{number}/cancel"),
+    **_rules(SIGNED_IN, "GET /events"),
+    **_rules(P.HANDLE_ALERTS, "GET /settings"),
+    **_rules(P.MANAGE_SETTINGS, "POST /settings/schedules/{name}/{switch}"),
     **_rules(P.DOWNLOAD, "POST /backups/{backup_id}/download", "POST /links/{number}/revoke"),
     **_rules(P.SEE_AUDIT, "GET /audit", "GET /audit.csv", "POST /audit/verify"),
     **_rules(
@@ -88,6 +99,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     """An office with a request that waits."""
     office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=3)
     office.ask("rahim")
+    office.console.app.state.launcher = FakeLauncher()
+    asked_for = RunRequest(UUID(RUN), Scope("shop"), RunVerb.BACKUP, RAHIM, datetime.now(UTC))
+    office.ledger.run_requests.add(asked_for)
     return office
 
 
@@ -104,8 +118,11 @@ def filled(office: Office, route: str) -> tuple[str, str]:
     method, path = route.split(" ")
     known = {"backup_id": office.backups()[0].backup_id, "token": "none", "session": "1", "number": "1"}
     known["request_id"] = "00000000-0000-4000-8000-000000000000"
+    known |= {"name": "shop_daily", "switch": "stop"}
     if path.startswith("/users/"):
         known["number"] = str(office.users["nila"].number)
+    if path.startswith("/runs/"):
+        known["number"] = RUN
     return method, re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path)
 
 

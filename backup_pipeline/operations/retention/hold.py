@@ -20,6 +20,7 @@ from backup_pipeline.core.retention import objections, successors
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import readers
+from backup_pipeline.operations.mirror import mirror
 from backup_pipeline.operations.retention import Removal, Removed, catalog_lease, remove_backup, remove_copies
 from backup_pipeline.operations.retention.plan import Proofs, PruneRequest, basis_of, folder_of, held_in_store
 
@@ -40,6 +41,7 @@ def hold_backup(attempt: Attempt, hold: Hold, ports: Ports) -> None:
     ports.ledger.hold(attempt.backup_id, hold)
     detail = {"reason": hold.reason, "until": hold.until.isoformat() if hold.until else "released"}
     ports.ledger.audit(AuditEvent(ports.clock(), hold.actor, "hold", attempt.backup_id, detail))
+    mirror(attempt, f"Backup {attempt.backup_id} is {hold}.", ports)
 
 
 def release_backup(attempt: Attempt, ports: Ports, *, actor: Actor, reason: str = "") -> bool:
@@ -61,6 +63,7 @@ def release_backup(attempt: Attempt, ports: Ports, *, actor: Actor, reason: str 
     before = {"held_by": str(held.actor), "held_because": held.reason} if held else {}
     detail = {"reason": reason, **{name: value for name, value in before.items() if value}}
     ports.ledger.audit(AuditEvent(ports.clock(), actor, "release", attempt.backup_id, detail))
+    mirror(attempt, f"Backup {attempt.backup_id} is released by {actor}. {reason}".strip(), ports)
     return True
 
 
@@ -116,6 +119,8 @@ def delete_backup(request: DeleteRequest, ports: Ports) -> Removed:
             removal = Removal(request.reason or "asked for", _proven_successor(attempt, rules, ports, proofs)[0])
             removed = remove_backup(attempt, Status.DELETED, removal, rules, ports)
         copies = tuple(remove_copies(rules, ports))
+    if not removed.kept:
+        mirror(attempt, f"Backup {attempt.backup_id} is deleted by {rules.actor}. {request.reason}".strip(), ports)
     return replace(removed, left=(*removed.left, *copies))
 
 

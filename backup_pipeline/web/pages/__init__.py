@@ -18,6 +18,8 @@ from backup_pipeline.web.pages import (
     requests,
     restore,
     retention,
+    runs,
+    settings,
     users,
 )
 
@@ -35,6 +37,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     requests.router,
     restore.router,
     retention.router,
+    runs.router,
+    settings.router,
     users.router,
 )
 """Every page of the console; a new subject is added here, and to `rendering.NAV` where people are to find it."""

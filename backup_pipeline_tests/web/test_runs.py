@@ -1,0 +1,248 @@
+"""Buttons that make runs, the page of one, the settings with the cron service, and what is away, on every page."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from backup_pipeline.core.ledger import Hold
+from backup_pipeline.core.runs import (
+    DaemonState,
+    RequestChange,
+    RequestStatus,
+    RunPhase,
+    RunProgress,
+    RunRequest,
+)
+from backup_pipeline.core.scope import Actor, ActorKind, Scope
+from backup_pipeline.operations.mirror import send_observations
+from backup_pipeline.operations.progress import progress_in_words
+from backup_pipeline.operations.retention.hold import hold_backup, release_backup
+from backup_pipeline.operations.run_requests import follow_requests
+from backup_pipeline.web.follower import Presence
+from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.doubles.runs import FakeLauncher
+from backup_pipeline_tests.ledger.attempts import NOON
+from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.web.deciding import HOSTILE, Office, open_office
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    return open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=3)
+
+
+@pytest.fixture
+def dagster(office: Office) -> FakeLauncher:
+    """A Dagster of this test's own."""
+    launcher = FakeLauncher()
+    office.console.app.state.launcher = launcher
+    return launcher
+
+
+def _press(office: Office, name: str, verb: str = "backup", **fields: Any) -> httpx.Response:
+    form = {"verb": verb, "catalog": "shop", "request": str(uuid4()), **fields}
+    return office.as_(name).post("/runs", data=form)
+
+
+def _row(office: Office, request: str) -> RunRequest:
+    row = office.ledger.run_requests.get(UUID(request))
+    assert row is not None
+    return row
+
+
+def test_a_click_makes_a_run_with_who_and_why(office: Office, dagster: FakeLauncher) -> None:
+    request = str(uuid4())
+    answer = _press(office, "rahim", request=request, reason="before the move", next="/backups")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/backups")
+    [(order, user)] = dagster.launched
+    assert (order.job, user) == ("shop_full_backup", "person:rahim")
+    row = _row(office, request)
+    assert (row.status, row.actor, row.reason) == (
+        RequestStatus.LAUNCHED,
+        Actor(ActorKind.PERSON, "rahim"),
+        "before the move",
+    )
+    page = office.as_("rahim").get(f"/runs/{request}")
+    assert "waiting for its turn" in page.text
+    assert "before the move" in page.text
+    assert "backup-pipeline backup --catalog shop" in page.text
+    assert request in office.as_("nila").get("/runs").text
+
+
+def test_two_clicks_at_once_are_one_run(office: Office, dagster: FakeLauncher) -> None:
+    office.as_("rahim")
+    request = str(uuid4())
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: _press(office, "rahim", request=request), range(6)))
+    assert {answer.status_code for answer in answers} == {303}
+    assert len(dagster.launched) == 1
+
+
+def test_the_schedule_s_kind_can_be_tried(office: Office, dagster: FakeLauncher) -> None:
+    request = str(uuid4())
+    _press(office, "rahim", request=request, type="automatic", reason="a test")
+    assert _row(office, request).detail["automatic"] is True
+
+
+def test_without_dagster_nothing_runs_and_the_page_says_what_to_type(office: Office, dagster: FakeLauncher) -> None:
+    dagster.away = True
+    request = str(uuid4())
+    answer = _press(office, "rahim", request=request, next="/backups")
+    assert answer.headers["location"] == f"/runs/{request}"
+    page = office.as_("rahim").get(f"/runs/{request}")
+    assert "refused" in page.text
+    assert "does not answer" in page.text
+    assert "backup-pipeline backup --catalog shop" in page.text
+
+
+def test_who_may_not_is_refused_and_nothing_is_written(office: Office, dagster: FakeLauncher) -> None:
+    before = len(office.ledger.run_requests.list())
+    for name, verb in (("nila", "backup"), ("nila", "render"), ("nila", "verify"), ("rahim", "delete"),
+                       ("rahim", "prune"), ("babul", "drill")):  # fmt: skip
+        assert _press(office, name, verb, rendering="csv").status_code == 403, (name, verb)
+    assert _press(office, "babul").status_code == 404  # the whole system is none of a business's
+    assert _press(office, "rahim", catalog="other").status_code == 404
+    assert _press(office, "rahim", "restore").status_code == 422
+    assert _press(office, "rahim", "verify", level="everything").status_code == 422
+    assert _press(office, "rahim", request="no id").status_code == 422
+    assert len(office.ledger.run_requests.list()) == before
+    assert dagster.launched == []
+
+
+def test_a_deletion_wants_the_password_again(office: Office, dagster: FakeLauncher) -> None:
+    backup_id = office.backups()[-1].backup_id
+    fields = {"backup_id": backup_id, "confirm": backup_id, "next": f"/backups/{backup_id}"}
+    office.signed_in_anew("karim")
+    office.console.clock.move(minutes=6)
+    try:
+        answer = _press(office, "karim", "delete", **fields)
+    finally:
+        office.console.clock.move(minutes=-6)
+    assert answer.headers["location"] == f"/confirm?next=/backups/{backup_id}"
+    assert dagster.launched == []
+    office.signed_in_anew("karim")
+    _press(office, "karim", "delete", **fields)
+    [(order, _)] = dagster.launched
+    assert order.job == "shop_delete"
+
+
+def test_the_page_follows_the_run_and_who_asked_may_cancel_it(office: Office, dagster: FakeLauncher) -> None:
+    request = str(uuid4())
+    _press(office, "rahim", request=request)
+    dagster.become(RunPhase.RUNNING)
+    follow_requests(office.ports, dagster)
+    now = office.ports.clock()
+    run_id = _row(office, request).run_id
+    assert run_id is not None
+    office.ledger.progress.put(
+        RunProgress(run_id, Scope("shop"), now - timedelta(seconds=10), now, "tables", "goods", 3, 4, 750, 1000)
+    )
+    page = office.as_("nila").get(f"/runs/{request}")
+    assert "3 of 4 tables, 750 rows, about 3 s left" in page.text
+    assert "Cancel" not in page.text
+    assert office.as_("nila").post(f"/runs/{request}/cancel").status_code == 403
+    assert "3 of 4 tables" in office.as_("nila").get("/runs").text
+    assert office.as_("rahim").post(f"/runs/{request}/cancel").status_code == 303
+    assert dagster.terminated == [run_id]
+    follow_requests(office.ports, dagster)
+    assert "canceled" in office.as_("nila").get(f"/runs/{request}").text
+    assert office.as_("rahim").post(f"/runs/{request}/cancel").status_code == 403
+    assert office.as_("rahim").get(f"/runs/{uuid4()}").status_code == 404
+
+
+def test_nothing_that_a_run_says_acts_on_its_page(office: Office, dagster: FakeLauncher) -> None:
+    request = str(uuid4())
+    _press(office, "rahim", request=request, reason=HOSTILE)
+    office.ledger.run_requests.change(
+        UUID(request), RequestChange(RequestStatus.FAILED, error_message=HOSTILE, result={HOSTILE: HOSTILE})
+    )
+    for path in (f"/runs/{request}", "/runs"):
+        assert "<script>alert" not in office.as_("rahim").get(path).text
+        assert "<img src=x" not in office.as_("rahim").get(path).text
+
+
+def test_the_cron_service_is_shown_and_its_schedules_are_switched(office: Office, dagster: FakeLauncher) -> None:
+    page = office.as_("karim").get("/settings")
+    assert "Running" in page.text
+    assert "every day at 00:00, Asia/Dhaka" in page.text
+    answer = office.as_("karim").post("/settings/schedules/shop_daily/stop")
+    assert (answer.status_code, dagster.known_schedules["shop_daily"].running) == (303, False)
+    assert "every schedule is stopped" in office.as_("karim").get("/settings").text
+    office.as_("karim").post("/settings/schedules/shop_daily/start")
+    assert dagster.known_schedules["shop_daily"].running
+    assert [event.action for event in office.ledger.audits(limit=2)] == ["schedule started", "schedule stopped"]
+    assert office.as_("karim").post("/settings/schedules/other/start").status_code == 404
+    read_only = office.as_("rahim").get("/settings").text
+    assert "/settings/schedules/" not in read_only
+
+
+def test_a_daemon_that_stands_still_is_a_stopped_service(office: Office, dagster: FakeLauncher) -> None:
+    dagster.known_daemons = (DaemonState("SCHEDULER", healthy=False, required=True, error="no heartbeat"),)
+    page = office.as_("karim").get("/settings").text
+    assert "Stopped" in page
+    assert "no heartbeat" in page
+    dagster.away = True
+    assert "not known" in office.as_("karim").get("/settings").text
+
+
+def test_what_is_away_stands_on_every_page_since_when_and_what_to_do(office: Office, dagster: FakeLauncher) -> None:
+    standing: Presence = office.console.app.state.standing
+    assert "does not answer" not in office.as_("nila").get("/backups").text
+    dagster.away = True
+    standing.look(office.ports, dagster)
+    since = standing.away[0].since
+    standing.look(office.ports, dagster)
+    assert [(each.name, each.since) for each in standing.away] == [("Dagster", since)]
+    page = office.as_("nila").get("/backups").text
+    assert "Dagster does not answer" in page
+    assert "Lists, downloads, holds and approvals work" in page
+    assert "backup-pipeline up" in page
+    dagster.away = False
+    dagster.known_daemons = (DaemonState("SCHEDULER", healthy=False, required=True),)
+    office.console.clock.move(minutes=3)
+    standing.look(office.ports, dagster)
+    office.console.clock.move(minutes=-3)
+    assert [each.name for each in standing.away] == ["Dagster's daemon"]
+    dagster.known_daemons = (DaemonState("SCHEDULER", healthy=True, required=True),)
+    standing.look(office.ports, dagster)
+    assert standing.away == []
+
+
+def test_decisions_reach_dagster_also_when_it_was_away(office: Office, dagster: FakeLauncher) -> None:
+    attempt = office.backups()[0]
+    dagster.away = True
+    hold_backup(attempt, Hold(RAHIM, "the audit"), office.ports)
+    release_backup(replace(attempt, hold=Hold(RAHIM, "the audit")), office.ports, actor=RAHIM, reason="it is over")
+    assert send_observations(office.ports, dagster) == 0
+    dagster.away = False
+    assert send_observations(office.ports, dagster) == 2
+    day = attempt.partition_date.isoformat()
+    assert [(asset, at) for asset, at, _ in dagster.observed] == [(("shop", "bundle"), day)] * 2
+    assert "held by" in dagster.observed[0][2]
+    assert "released by" in dagster.observed[1][2]
+    assert send_observations(office.ports, dagster) == 0
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        ({}, ""),
+        ({"tables_total": 24, "tables_done": 18, "rows": 171_202}, "18 of 24 tables, 171,202 rows"),
+        ({"rows": 500, "estimated_rows": 1_000, "seconds": 8}, "500 rows, about 8 s left"),
+        ({"rows": 10, "estimated_rows": 1_000, "seconds": 8}, "10 rows"),
+        ({"rows": 500, "estimated_rows": 1_000, "seconds": 1}, "500 rows"),
+        ({"rows": 1_500, "estimated_rows": 1_000, "seconds": 8}, "1,500 rows"),
+        ({"bytes": 50, "total_bytes": 100, "seconds": 300}, "50 of 100 bytes, about 5 min left"),
+    ],
+)
+def test_how_far_it_is_says_nothing_that_nobody_knows(progress: dict[str, int], words: str) -> None:
+    seconds = progress.pop("seconds", 0)
+    row = RunProgress("r", Scope("shop"), NOON, NOON + timedelta(seconds=seconds), **progress)  # type: ignore[arg-type]
+    assert progress_in_words(row) == words
