@@ -298,13 +298,20 @@ class SqlTries:
                 connection.execute(update(login_failures).where(login_failures.c.key == failed.key).values(values))
         return None
 
-    def succeeded(self, account: str, address: str) -> None:
+    def succeeded(self, account: str, address: str | None = None) -> None:
         """The account has no failures any more, and the address one fewer."""
         key = login_failures.c.key
         with self._transaction() as connection:
             connection.execute(delete(login_failures).where(key == account))
+            if address is None:
+                return
             one_fewer = func.greatest(login_failures.c.failures - 1, 0)
             connection.execute(update(login_failures).where(key == address).values(failures=one_fewer))
+
+    def forget(self, before: datetime) -> int:
+        """Remove those of before, which count no more."""
+        with self._transaction() as connection:
+            return connection.execute(delete(login_failures).where(login_failures.c.last_at < before)).rowcount
 
 
 def _failures_of(connection: Connection, key: str, now: datetime) -> Failures:

@@ -97,7 +97,7 @@ def signed_in(request: Request) -> Visitor:
     session, user = known
     visitor = visitor_of(request, session, user)
     request.state.visitor = visitor
-    if not request.url.path.startswith(_OWN_PAGES) and needs_second_factor(user, console_access(request)):
+    if not request.url.path.startswith(_OWN_PAGES) and needs_second_factor(user, session, console_access(request)):
         raise HTTPException(303, headers={"Location": "/account?second_factor=needed"})
     return visitor
 
@@ -159,7 +159,7 @@ def session_token(request: Request) -> str:
 
 def keep_session(request: Request, answer: Response, token: str) -> None:
     """Let the browser keep the token of a session; no script of a page can read it."""
-    secure = request.url.scheme == "https"
+    secure = is_over_https(request)
     answer.set_cookie(
         _cookie_name(request),
         token,
@@ -173,12 +173,19 @@ def keep_session(request: Request, answer: Response, token: str) -> None:
 
 def drop_session(request: Request, answer: Response) -> None:
     """Let the browser forget the token."""
-    secure = request.url.scheme == "https"
+    secure = is_over_https(request)
     answer.delete_cookie(_cookie_name(request), path="/", secure=secure, httponly=True, samesite="lax")
 
 
 def _cookie_name(request: Request) -> str:
-    return _SECURE_COOKIE if request.url.scheme == "https" else _PLAIN_COOKIE
+    return _SECURE_COOKIE if is_over_https(request) else _PLAIN_COOKIE
+
+
+def is_over_https(request: Request) -> bool:
+    """Whether the browser came over https: here, or to a proxy that says so or that BACKUP_CONSOLE_URL names."""
+    settings: Settings = request.app.state.settings
+    public = urlsplit(settings.console_url or "")
+    return request.url.scheme == "https" or (public.scheme == "https" and public.hostname == request.url.hostname)
 
 
 def address_of(request: Request) -> str:

@@ -36,13 +36,17 @@ ADDRESS = "http://127.0.0.1:3001"
 
 
 class MovingClock:
-    """The present, and more where a test moves it on."""
+    """The present, and more where a test moves it on, or always the same where a test lets it stand."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        self.stands_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stands_at or datetime.now(UTC)) + self.ahead
+
+    def stand(self) -> None:
+        self.stands_at = datetime.now(UTC)
 
     def move(self, **by: float) -> None:
         self.ahead += timedelta(**by)

@@ -124,6 +124,16 @@ def test_another_password_needs_the_one_of_before_and_ends_other_sessions(consol
     assert console.signed_in(karim, OTHER).get("/account").status_code == 200
 
 
+def test_a_browser_that_was_left_open_is_no_place_to_guess_at_the_password(console: Console) -> None:
+    console.clock.stand()
+    here = console.signed_in(console.user("karim"))
+    sent = {"before": "wrong", "password": OTHER, "again": OTHER}
+    pages = [here.post("/account/password", data=sent).text for _ in range(5)]
+    assert ["Too many tries" in page for page in pages] == [False, False, False, True, True]
+    right = here.post("/account/password", data={**sent, "before": PASSWORD})
+    assert "Too many tries" in right.text
+
+
 def test_one_ends_ones_own_sessions_and_nobody_elses(console: Console) -> None:
     karim, rahim = console.user("karim"), console.user("rahim")
     here, elsewhere, other = console.signed_in(karim), console.signed_in(karim), console.signed_in(rahim)

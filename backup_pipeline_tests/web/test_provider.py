@@ -176,6 +176,13 @@ def test_who_came_by_the_provider_shows_it_there_again_before_what_can_not_be_un
     assert browser.get("/users/new").status_code == 200
 
 
+def test_whom_the_provider_asked_for_more_is_not_asked_here(console: Console) -> None:
+    set_policy(console.access, RAHIM, second_factor=list(Role))
+    browser = console.browser()
+    browser.get(_there(browser))
+    assert browser.get("/users").status_code == 200
+
+
 def test_a_provider_that_says_when_is_believed_rather_than_us(console: Console, provider: Provider) -> None:
     provider.person["auth_time"] = int(time.time()) - 3_000
     browser = console.browser()

@@ -11,6 +11,7 @@ from typing import Annotated
 import psycopg
 import pytest
 from fastapi import Depends
+from pwdlib import PasswordHash
 
 from backup_pipeline.core.access import Permission, Role, UserChange
 from backup_pipeline.operations.access.users import set_user
@@ -77,6 +78,46 @@ def test_a_password_does_not_travel_readable_by_others(console: Console, ledger:
     assert console.browser("http://backup.example.com").post("/login", data=given).status_code == 403
     decided = console_over(ledger, tmp_path, console_url="http://backup.example.com")
     assert decided.browser("http://backup.example.com").post("/login", data=given).status_code == 303
+
+
+def test_behind_a_proxy_that_the_settings_name_the_cookie_is_for_https(
+    console: Console, ledger: ScratchLedger, tmp_path: Path
+) -> None:
+    console.user("karim")
+    proxied = console_over(ledger, tmp_path, console_url="https://backup.example.com").browser(
+        "http://backup.example.com"
+    )
+    [cookie] = proxied.post("/login", data={"name": "karim", "password": PASSWORD}).headers.get_list("set-cookie")
+    assert cookie.startswith("__Host-backup_session=")
+    assert "Secure" in cookie.split("; ")
+
+
+def test_an_unknown_name_costs_the_same_hash(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    verify = PasswordHash.verify_and_update
+
+    def counted(hasher: PasswordHash, password: str, known: str) -> tuple[bool, str | None]:
+        hashed.append(known.rpartition("$")[0].rpartition("$")[0])  # the algorithm and its parameters
+        return verify(hasher, password, known)
+
+    monkeypatch.setattr(PasswordHash, "verify_and_update", counted)
+    console.user("karim")
+    for name in ("karim", "nobody"):
+        console.browser().post("/login", data={"name": name, "password": "wrong"})
+    assert len(hashed) == 2
+    assert len(set(hashed)) == 1
+    assert hashed[0].startswith("$argon2id$")
+
+
+def test_what_is_over_is_forgotten_at_a_later_login(console: Console, ledger: ScratchLedger) -> None:
+    karim = console.user("karim")
+    console.signed_in(karim)
+    console.browser(address="10.8.0.1").post("/login", data={"name": "guess", "password": "wrong"})
+    console.clock.move(days=32)
+    console.signed_in(karim)
+    with psycopg.connect(ledger.url) as session:
+        assert session.execute("SELECT count(*) FROM console_sessions").fetchone() == (1,)
+        assert session.execute("SELECT count(*) FROM login_failures WHERE failures > 0").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("where", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
@@ -185,6 +226,7 @@ def test_who_may_not_gets_403_and_who_has_not_just_confirmed_is_asked(console: C
 
 def test_twenty_quick_tries_get_four_answers(console: Console) -> None:
     """Three are free, and the delays that follow count for who is quick, too."""
+    console.clock.stand()
     console.user("karim")
 
     def attempt(number: int) -> int:
@@ -204,6 +246,7 @@ def test_twenty_quick_tries_get_four_answers(console: Console) -> None:
 
 
 def test_names_that_nobody_has_wait_as_long(console: Console) -> None:
+    console.clock.stand()
     statuses = [
         console.browser(address=f"10.2.0.{number}").post("/login", data={"name": "nobody", "password": "x"}).status_code
         for number in range(6)
@@ -212,6 +255,7 @@ def test_names_that_nobody_has_wait_as_long(console: Console) -> None:
 
 
 def test_one_address_that_tries_many_names_waits(console: Console) -> None:
+    console.clock.stand()
     browser = console.browser(address="10.3.0.1")
     statuses = [browser.post("/login", data={"name": f"n{n}", "password": "x"}).status_code for n in range(16)]
     assert statuses[:12] == [401] * 12

@@ -89,8 +89,11 @@ class Tries(Protocol):
         Of many at once each sees what the others counted: nobody has more tries by being quick.
         """
 
-    def succeeded(self, account: str, address: str) -> None:
+    def succeeded(self, account: str, address: str | None = None) -> None:
         """The try went well: the account has no failures any more, and the address one fewer."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove those of before, which count no more; how many."""
 
 
 class Links(Protocol):

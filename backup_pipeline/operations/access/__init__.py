@@ -9,11 +9,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from backup_pipeline.core.access import Credentials, Role, User
-from backup_pipeline.core.access.sessions import LONGEST, Session, account_key, address_key, digest
+from backup_pipeline.core.access.sessions import FORGOTTEN_AFTER, LONGEST, Session, account_key, address_key, digest
 from backup_pipeline.core.errors import LockedError, RefusedError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Clock, Ledger
@@ -29,6 +29,10 @@ LOCAL_LOGIN = "local_login"
 
 
 _MOST_AGENT = 200
+PROVIDER = "oidc"
+"""The factor of a session of whom a provider of identities vouched for."""
+_KEPT_ENDED = timedelta(days=30)
+"""So long it can be seen where somebody was signed in."""
 
 
 class Sealer(Protocol):
@@ -157,6 +161,8 @@ def begin_session(
         factors=factors,
     )
     begun = ports.access.sessions.begin(session, digest(token))
+    ports.access.sessions.forget(now - _KEPT_ENDED)
+    ports.access.tries.forget(now - FORGOTTEN_AFTER)
     ports.access.users.signed_in(user.number, now)
     ports.audit(user.actor, "sign_in", user=user.name, by=factors, session=begun.number)
     return SignedIn(user, begun, token)
@@ -181,9 +187,12 @@ def confirm_password(user: User, session: Session, request: SignIn, ports: Acces
     return token
 
 
-def needs_second_factor(user: User, ports: AccessPorts) -> bool:
-    """Whether the user's role has to have a second factor, and the user has none."""
-    return not user.second_factor and user.role in second_factor_roles(ports)
+def needs_second_factor(user: User, session: Session, ports: AccessPorts) -> bool:
+    """Whether the user's role has to have a second factor, and the user has none.
+
+    Who came by a provider of identities was asked there for whatever the provider wants.
+    """
+    return session.factors != PROVIDER and not user.second_factor and user.role in second_factor_roles(ports)
 
 
 def second_factor_roles(ports: AccessPorts) -> frozenset[Role]:

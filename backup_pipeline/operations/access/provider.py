@@ -9,7 +9,7 @@ from backup_pipeline.core.access.identities import Claims, GroupRole, SignInAtte
 from backup_pipeline.core.access.sessions import FRESH
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.scope import PROGRAM, Actor
-from backup_pipeline.operations.access import AccessPorts, SignedIn, SignIn, begin_session
+from backup_pipeline.operations.access import PROVIDER, AccessPorts, SignedIn, SignIn, begin_session
 from backup_pipeline.operations.access.users import create_user, set_user
 
 
@@ -31,7 +31,7 @@ def sign_in_by_claims(
     user = _taken_over(known, wanted, ports) if known is not None else _added(claims, wanted, ports)
     now = ports.clock()
     proven_at = claims.proven_at or (now if again else now - FRESH)
-    return begin_session(user, "oidc", request, ports, proven_at=min(proven_at, now))
+    return begin_session(user, PROVIDER, request, ports, proven_at=min(proven_at, now))
 
 
 def _taken_over(user: User, wanted: NewUser, ports: AccessPorts) -> User:

@@ -8,10 +8,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backup_pipeline.core.access import NewUser, Role, User, UserChange, checked_name
-from backup_pipeline.core.access.sessions import FIRST_LINK, INVITATION, LinkPurpose, OneTimeLink, Session, digest
+from backup_pipeline.core.access.sessions import (
+    FIRST_LINK,
+    INVITATION,
+    LinkPurpose,
+    OneTimeLink,
+    Session,
+    account_key,
+    digest,
+)
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.scope import PROGRAM, Actor
-from backup_pipeline.operations.access import AccessPorts, SignedIn, SignIn, WrongLoginError, begin_session
+from backup_pipeline.operations.access import (
+    AccessPorts,
+    SignedIn,
+    SignIn,
+    TooManyTriesError,
+    WrongLoginError,
+    begin_session,
+)
 from backup_pipeline.operations.access.passwords import check_password, hash_password, verify_password
 
 _SHOW_ALL = "`backup-pipeline user list` shows who there is."
@@ -70,12 +85,19 @@ def set_password(user: User, password: str, ports: AccessPorts, actor: Actor) ->
 
 
 def change_password(user: User, session: Session, before: str, password: str, ports: AccessPorts) -> None:
-    """One's own password, by who knows the one of before; WrongLoginError for who does not. Other sessions end."""
+    """One's own password, by who knows the one of before; WrongLoginError for who does not. Other sessions end.
+
+    TooManyTriesError as of `sign_in`: a browser that was left open is no place to guess at.
+    """
+    account, now = account_key(user.name), ports.clock()
+    if (until := ports.access.tries.begin([account], now)) is not None:
+        raise TooManyTriesError(until, now)
     right, _ = verify_password(before, ports.access.users.credentials(user.number).password_hash)
     if not right:
         ports.audit(user.actor, "password_change_failed", user=user.name)
         message = "That is not your present password."
         raise WrongLoginError(message)
+    ports.access.tries.succeeded(account)
     check_password(password, user.name)
     _keep_password(user, hash_password(password), ports)
     end_other_sessions(user, session, ports)

@@ -10,7 +10,12 @@ from markupsafe import Markup
 
 from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
 from backup_pipeline.lazy import lazily
-from backup_pipeline.operations.access import WrongLoginError, needs_second_factor, second_factor_roles
+from backup_pipeline.operations.access import (
+    TooManyTriesError,
+    WrongLoginError,
+    needs_second_factor,
+    second_factor_roles,
+)
 from backup_pipeline.operations.access.passwords import SHORTEST
 from backup_pipeline.operations.access.second_factor import Setup, confirm_set_up, pending_set_up, set_up, take_away
 from backup_pipeline.operations.access.users import change_password, end_other_sessions, revoke_session
@@ -42,8 +47,8 @@ def new_password(request: Request, me: _Me, before: _Text = "", password: _Text 
     else:
         try:
             change_password(me.user, me.session, before, password, console_access(request))
-        except WrongLoginError as error:
-            problems = {"before": error.what}
+        except (WrongLoginError, TooManyTriesError) as error:
+            problems = {"before": f"{error.what} {error.do}".strip()}
         except UsageError as error:
             problems = {"password": f"{error.what} {error.do}"}
     if problems:
@@ -105,7 +110,7 @@ def _account(request: Request, me: Visitor, *, problems: dict[str, str] | None =
         problems=problems or {},
         has_password=known.password_hash is not None,
         codes_left=len(known.recovery_codes),
-        needed=needs_second_factor(me.user, access),
+        needed=needs_second_factor(me.user, me.session, access),
         pending=pending,
         qr=qr_code(pending.address) if pending else "",
         sessions=[session for session in access.access.sessions.list(me.user.number) if session.is_alive(now)],

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from backup_pipeline.core.access.sessions import LinkPurpose, OneTimeLink
 from backup_pipeline.core.errors import RefusedError, UsageError
 from backup_pipeline.operations.access import (
+    PROVIDER,
     SignIn,
     TooManyTriesError,
     WrongLoginError,
@@ -185,7 +186,7 @@ def _login_form(
 def _confirm_form(
     request: Request, visitor: Visitor, where: str, problem: str = "", status: int = 200, wait: int = 0
 ) -> Response:
-    by_provider = visitor.session.factors == "oidc"
+    by_provider = visitor.session.factors == PROVIDER
     values = {"next": local_path(where), "problem": problem, "by_provider": by_provider}
     return _waiting(page(request, "confirm.html", status=status, **values), wait)
 

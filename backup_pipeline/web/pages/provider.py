@@ -14,7 +14,7 @@ from backup_pipeline.operations.access import SignIn
 from backup_pipeline.operations.access.provider import new_attempt, sign_in_by_claims
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.pages.login import agent_of, check_way, end_earlier
-from backup_pipeline.web.people import address_of, console_access, keep_session
+from backup_pipeline.web.people import address_of, console_access, is_over_https, keep_session
 from backup_pipeline.web.rendering import local_path, redirect
 from backup_pipeline.wiring.access import open_provider
 
@@ -38,7 +38,7 @@ def to_provider(request: Request, next: str = "/", again: bool = False) -> Respo
         access.sealer.seal(json.dumps(kept)),
         max_age=_WAY_S,
         path="/login/provider",
-        secure=request.url.scheme == "https",
+        secure=is_over_https(request),
         httponly=True,
         samesite="lax",
     )
