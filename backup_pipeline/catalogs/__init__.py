@@ -196,6 +196,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "json": "a mapping such as {name: smsLogs, case: camel}",
         "exclude": "a mapping `column: reason`",
         "mask": "a list of columns, such as [password]",
+        "sensitive": "a list of columns, such as [account_number]",
         "allow": "a mapping `column: reason`",
         "shrinkage": _SHRINKAGE,
         "anomalies": _ANOMALIES,
@@ -258,6 +259,7 @@ _WANTS_INSIDE: Mapping[str, str] = {
     "columns": "where the values come from, such as name or area_id.name",
     "exclude": _REASON,
     "mask": _COLUMN,
+    "sensitive": _COLUMN,
     "allow": _REASON,
     "validation": "what the column holds, such as email",
 }

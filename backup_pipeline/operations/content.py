@@ -34,10 +34,11 @@ class RowContents:
             self._counts |= {column: Counter() for column in counted_columns(source)}
             self._sums |= dict.fromkeys(summed_columns(source), 0)
         self._kinds = _judged(catalog, plan)
+        self._sensitive = catalog.tables[plan.name].sensitive
         self._basis = ValueBasis(catalog.validation.region, today)
         self._findings: Counter[tuple[str, str]] = Counter()
         self._invalid = self._rows = 0
-        _check_columns(plan, {*self._counts, *self._sums, *catalog.tables[plan.name].validation})
+        _check_columns(plan, {*self._counts, *self._sums, *catalog.tables[plan.name].validation, *self._sensitive})
 
     def add(self, rows: pa.Table) -> None:
         """Count a page."""
@@ -69,6 +70,7 @@ class RowContents:
             "json_name": shown if shown != self._name else None,
             "json_case": shape.case,
             "communication": entries,
+            "sensitive": self._sensitive,
         }
         if not self._kinds:
             return table.model_copy(update=update), ()
@@ -101,5 +103,7 @@ def _judged(catalog: Catalog, plan: TablePlan) -> Mapping[str, ColumnKind]:
 
 def _check_columns(plan: TablePlan, wanted: set[str]) -> None:
     if missing := sorted(wanted - {column.name for column in plan.columns}):
-        message = f"Table {plan.name} is exported without {', '.join(missing)}, which the catalog counts or judges."
-        raise CatalogError(message, do="Correct `communication` and `validation`; `catalog check` tells the columns.")
+        message = f"Table {plan.name} has no {', '.join(missing)} in its backup, which the catalog names."
+        raise CatalogError(
+            message, do="Correct `communication`, `validation` or `sensitive`; `catalog check` tells the columns."
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.core.anomalies import TableCheck, anomaly_check, judge_table, key_unique, row_count, shrinkage
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.content.masking import masked_row
 from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
@@ -327,13 +328,14 @@ def _write_once(plan: TablePlan, snapshot: Snapshot, work: Work) -> Written:
     folder.mkdir(parents=True, mode=0o700)
     writer: TableWriter = work.ports.formats.writer(plan, folder, work.request.catalog.timezone)
     left, sample = _sample_rows(plan, work), list[SampleRow]()
+    sensitive = work.request.catalog.tables[plan.name].sensitive
     contents = RowContents(work.request.catalog, plan, snapshot.entry.taken_at.date())
     try:
         for page in snapshot.read(plan):
             writer.write(page.rows)
             contents.add(page.rows)
             if len(sample) < left:
-                sample += _sampled(plan, page.rows, left - len(sample))
+                sample += _sampled(plan, page.rows, left - len(sample), sensitive)
             work.ports.progress.tell(PageWritten(plan.name, page.rows.num_rows, writer.bytes_written))
         return writer.close(), tuple(sample), contents
     except BaseException:
@@ -350,10 +352,11 @@ def _sample_rows(plan: TablePlan, work: Work) -> int:
     return 0 if work.ports.formats.recipients else work.request.catalog.sample_rows_of(plan.name)
 
 
-def _sampled(plan: TablePlan, rows: pa.Table, most: int) -> Iterator[SampleRow]:
-    """The first rows, without the columns that are masked."""
+def _sampled(plan: TablePlan, rows: pa.Table, most: int, sensitive: Collection[str]) -> Iterator[SampleRow]:
+    """The first rows, without the columns that are masked, and as a viewer sees them: anybody opens Dagster's UI."""
     shown = [index for index, column in enumerate(plan.columns) if not column.masked]
-    for row in rows.slice(0, most).select(shown).to_pylist():
+    for each in rows.slice(0, most).select(shown).to_pylist():
+        row = masked_row(each, sensitive, whole=False)
         yield {name: None if value is None else str(value)[:_CELL] for name, value in row.items()}
 
 

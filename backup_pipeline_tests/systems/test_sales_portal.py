@@ -19,13 +19,15 @@ from backup_pipeline.core.content import communication_metrics, summary_document
 from backup_pipeline.core.drill import How
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.ledger import Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger, camel_case, local_name
 from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.schedule import next_due
 from backup_pipeline.demo import SALES_PORTAL, create_system
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.documents import size_text
-from backup_pipeline.operations.attempts import Request, begin
+from backup_pipeline.operations.attempts import Request, Work, begin
+from backup_pipeline.operations.backup import export_attempt
 from backup_pipeline.presentation import ReportDocument
 from backup_pipeline.presentation.backup import backup_document, made_document
 from backup_pipeline.presentation.markdown import markdown
@@ -334,3 +336,26 @@ def test_its_bundle_restores_into_an_empty_database(portal: BackedUp, postgres_s
             for table in SALES_PORTAL.exported:
                 row = session.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
                 assert row == (portal.one(f"SELECT count(*) FROM {table}"),), table
+
+
+@pytest.mark.acceptance("4.19", "4.36")
+def test_payment_details_are_whole_in_the_files_and_masked_in_what_dagster_shows(
+    portal: BackedUp, tmp_path: Path
+) -> None:
+    entries = {table.name: table.sensitive for table in portal.manifest.tables}
+    assert {"account_number", "sort_code"} <= set(entries["sales"])
+    catalog = catalog_of("sales_portal").model_copy(update={"sample_rows": 3})
+    request = Request(
+        catalog, Kind.SELECTIVE, ("sales",), now().date(), type=Trigger.MANUAL, actor=TESTER, reason="a look"
+    )
+    ports = portal.backup.place.ports(portal.url)
+    work = Work(request, begin(request, ports), ports)
+    (result,) = export_attempt(work)
+    assert len(result.sample) == 3
+    for row in result.sample:
+        assert re.fullmatch(r"•{6}[0-9]{2}", str(row["account_number"]))
+        assert re.fullmatch(r"••-••-[0-9]{2}", str(row["sort_code"]))
+    numbers = portal.one("SELECT array_agg(account_number) FROM sales")
+    rows = parsed(portal.rendered(Rendering.COMPREHENSIVE))["tables"]["sales"]
+    assert sorted(row["accountNumber"] for row in rows) == sorted(numbers)
+    ports.ledger.end(work.attempt.backup_id, Outcome(status=Status.CANCELED, finished_at=now()))

@@ -177,6 +177,7 @@ class TableSpec(_Declared):
     json_: JsonShape = Field(default=JsonShape(), alias="json", description="its name and case in the sources' JSON")
     exclude: Mapping[ColumnName, Reason] = Field(default={}, description="columns left out, with the reason")
     mask: tuple[ColumnName, ...] = Field(default=(), description="columns replaced by [ENCRYPTED]")
+    sensitive: tuple[ColumnName, ...] = Field(default=(), description="columns that viewers see masked")
     allow: Mapping[ColumnName, Reason] = Field(default={}, description="columns that only look like secrets")
     shrinkage: Shrinkage | None = None
     anomalies: Anomalies | None = None

@@ -269,6 +269,7 @@ class TableEntry(WrittenManifest):
     json_case: Literal["plain", "camel"] = Field(default="plain", description="of its columns there; since 1.6")
     communication: tuple[CommunicationEntry, ...] = Field(default=(), description="since 1.6")
     validation: ValidationEntry | None = Field(default=None, description="since 1.6")
+    sensitive: tuple[str, ...] = Field(default=(), description="columns that viewers see masked; since 1.6")
     files: tuple[FileEntry, ...]
     seconds: float
 
