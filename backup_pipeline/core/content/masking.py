@@ -22,7 +22,7 @@ def sees_whole(permissions: Collection[Permission]) -> bool:
 def masked_value(value: object) -> str | None:
     """The value with its letters and digits as dots, but for the last two of six or more; None stays None.
 
-    Blanks, dashes and other signs stay, so that one sees what it is: `••••••78`, `••-••-•6`. How long a value is, shows.
+    Blanks, dashes and other signs stay, so that one sees what it is: `••••••78`, `••-••-46`. Its length shows.
     """
     if value is None:
         return None
