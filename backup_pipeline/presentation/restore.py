@@ -93,7 +93,7 @@ def plan_document(
     sections = (
         (
             line(Span(f"Restore of backup {plan.backup_id} ({about})", Tone.STRONG)),
-            line(f"Its rows are those of {text_of(plan.snapshot_at)}"),
+            line("Its rows are those of ", plan.snapshot_at),
             line("Into database ", Span(plan.database, Tone.STRONG), f", {target}"),
             *_remarks(plan.refusals),
         ),

@@ -19,7 +19,6 @@ from backup_pipeline.presentation import (
     Table,
     Tone,
     document,
-    duration,
     item,
     line,
     numbers,
@@ -117,4 +116,4 @@ def _rule_sentences(rule: Rule) -> Iterator[str]:
     if rule.min_keep:
         yield f"At least {rule.min_keep} always stay, whatever the other rules say."
     if rule.grace_minutes:
-        yield f"Nothing goes that is younger than {duration(rule.grace.total_seconds())}."
+        yield f"Nothing goes that is younger than {rule.grace_minutes} minutes."

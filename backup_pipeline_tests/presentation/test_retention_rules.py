@@ -29,7 +29,7 @@ from backup_pipeline.presentation.retention import rule_sentences
     ],
 )
 def test_each_rule_is_a_sentence(rule: dict[str, Any], sentences: list[str]) -> None:
-    assert rule_sentences(Rule(**rule)) == [*sentences, "Nothing goes that is younger than 1 h 0 min."]
+    assert rule_sentences(Rule(**rule)) == [*sentences, "Nothing goes that is younger than 60 minutes."]
 
 
 def test_a_rule_without_floor_and_grace_says_neither() -> None:

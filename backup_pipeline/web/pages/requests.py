@@ -316,9 +316,9 @@ def _facts(row: RestoreRow) -> Iterator[tuple[str, object]]:
     yield "Schema", row.into_schema
     yield "Store", "the second" if row.store == SECOND else None
     yield "Safety", None if row.safety_backup else "NO safety backup is made"
-    yield "Asked by", str(row.actor)
+    yield "Asked by", row.actor.name
     yield "Reason", row.reason
-    yield "Decided by", str(row.decided_actor) if row.decided_actor else None
+    yield "Decided by", row.decided_actor.name if row.decided_actor else None
     yield "Because", row.decision_reason
     yield "Run", row.run_id
 

@@ -45,7 +45,8 @@ router = APIRouter()
 
 STEPS = ("What", "When", "Plan", "Confirm", "Approval")
 _ASKS = Depends(allowed(Permission.REQUEST_RESTORE))
-_BACKUPS = 15
+_BACKUPS = 8
+"""So many of the newest are offered; an older one is found by its date, or on its own page."""
 
 
 class RestoreChoice(BaseModel):

@@ -93,6 +93,7 @@ let refreshing = false;
 let again = false;
 const refresh = async () => {
   if (refreshing) return void (again = true);
+  if (document.querySelector("dialog[open]")) return; // its form belongs to a part that would be taken away
   refreshing = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
