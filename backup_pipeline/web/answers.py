@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backup_pipeline.core.errors import (
     BackupError,
+    DagsterAwayError,
     DecryptError,
     LedgerUnavailableError,
     LockedError,
@@ -53,6 +54,7 @@ _STATUSES: Mapping[type[BackupError], int] = {
     DecryptError: 409,
     LedgerUnavailableError: 503,
     StoreUnavailableError: 503,
+    DagsterAwayError: 503,
 }
 _TITLES = {
     401: "Please sign in",
