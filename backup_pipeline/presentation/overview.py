@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.core.due import DueState
@@ -64,12 +64,23 @@ def _known(seen: Overview) -> Iterator[str]:
         yield f"Newest: {name_of(newest)}, {age(newest.newest.created_at, seen.at)}{rows}."
     if following is not None and following.freshness.next_due is not None:
         yield f"Next: {name_of(following)}, {on_the_clock(following.freshness.next_due, following, seen.at)}."
-    proven = [state.rehearsed for state in seen.systems if state.rehearsed is not None]
+    yield from _proofs(seen)
+
+
+def _proofs(seen: Overview) -> Iterator[str]:
+    proven = [state for state in seen.systems if state.rehearsed is not None]
+    open_ = [name_of(state) for state in seen.systems if state.rehearsed is None and state.newest is not None]
     if proven:
-        last = max(row.verification.at for row in proven if row.verification is not None)
-        yield f"Proven: restored into a scratch database and compared, {age(last, seen.at)}."
-    elif newest is not None:
-        yield "Not proven yet: no backup has been restored in a drill."
+        last = max(proven, key=_drilled_at)
+        yield f"Proven: {name_of(last)}, restored into a scratch database and compared, {age(_drilled_at(last), seen.at)}."
+    if open_:
+        names = ", ".join(open_[:_MOST]) + (f" and {len(open_) - _MOST} more" if len(open_) > _MOST else "")
+        yield f"Not proven by a drill yet: {names}."
+
+
+def _drilled_at(state: SystemState) -> datetime:
+    verification = state.rehearsed.verification if state.rehearsed else None
+    return verification.at if verification else datetime.min.replace(tzinfo=UTC)
 
 
 def name_of(state: SystemState) -> str:

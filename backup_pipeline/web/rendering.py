@@ -27,6 +27,7 @@ from backup_pipeline.core.access import Permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.core.schedule import in_words
+from backup_pipeline.core.scope import Actor, ActorKind
 from backup_pipeline.core.text import visible, visible_lines
 from backup_pipeline.core.verification import age
 from backup_pipeline.presentation import ReportDocument, duration, size
@@ -236,6 +237,11 @@ def _report(context: Context, document: ReportDocument, zone: str | None = None)
     return html(document, zone=zone or context["zone"])
 
 
+def _who(actor: Actor) -> str:
+    """Who acts, as people say it: a person by name, anything else as it is."""
+    return actor.name if actor.kind is ActorKind.PERSON else str(actor)
+
+
 @pass_context
 def _with(context: Context, **changes: object) -> str:
     """The address of this page with other parameters; None takes one out."""
@@ -264,6 +270,7 @@ def _environment() -> Environment:
         "number": lambda count: "" if count is None else f"{count:,}",
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "report": _report,
+        "who": _who,
         "visible": visible,
     }
     static = {name: _hashed(name) for name in ("console.css", "console.js", "icon.svg")}

@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
@@ -17,6 +18,7 @@ from backup_pipeline.core.access import Permission, User
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.downloads import BUNDLE, DownloadLink
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.operations.download import rendered_file
 from backup_pipeline.operations.download_links import (
     Download,
     create_link,
@@ -27,6 +29,7 @@ from backup_pipeline.operations.download_links import (
 from backup_pipeline.web.pages.backups import visible_backup
 from backup_pipeline.web.people import Visitor, address_of, allowed, console_access, request_id_of
 from backup_pipeline.web.rendering import page, redirect
+from backup_pipeline.wiring.addresses import work_dir
 
 router = APIRouter()
 
@@ -74,12 +77,22 @@ def follow_link(request: Request, token: str) -> Response:
     link = known_link(token, replace(console, ledger=access.ledger))
     user = access.access.users.get(link.user)
     ports = _as_maker(request, user, console)
-    return _sent(opened_link(link, user, ports), link)
+    return _sent(opened_link(link, user, ports, _rendered(request, link, ports)), link)
 
 
 def _as_maker(request: Request, user: User | None, console: Ports) -> Ports:
     identity = PersonIdentity(user, None, address_of(request), request_id_of(request))
     return replace(console, ledger=console.ledger.as_person(identity))
+
+
+def _rendered(request: Request, link: DownloadLink, ports: Ports) -> Path | None:
+    """The file that a run made for the link, if one did; NotFoundError when its hour is over."""
+    if link.request is None:
+        return None
+    made = ports.ledger.run_requests.get(link.request)
+    if made is None or made.detail.get("backup_id") != link.backup_id:
+        return None
+    return rendered_file(work_dir(request.app.state.settings), link.request, ports.clock())
 
 
 def _sent(download: Download, link: DownloadLink) -> Response:

@@ -13,6 +13,7 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import Day
 from backup_pipeline.core.schedule import cron_in_words
 from backup_pipeline.operations.overview import Overview, SystemState, overview
+from backup_pipeline.operations.progress import WorkNow, work_now
 from backup_pipeline.presentation.charts import strip
 from backup_pipeline.presentation.overview import hero, name_of, on_the_clock, tone_of_state
 from backup_pipeline.web.pages.backups import row_view
@@ -36,6 +37,7 @@ def show_overview(request: Request, visitor: Annotated[Visitor, Depends(signed_i
         seen=seen,
         hero=hero(seen),
         cards=[_card(state, seen) for state in seen.systems],
+        work=_work(visitor, seen),
         waiting=seen.waiting if visitor.user.may(Permission.APPROVE) else (),
         totals=visitor.ledger.listings.totals(_name(chosen_system(request))),
         may_run=visitor.user.may(Permission.RUN_BACKUP),
@@ -82,6 +84,12 @@ def _catalogs(request: Request, visitor: Visitor) -> Sequence[Catalog]:
         return ()
     chosen = chosen_system(request)
     return (chosen,) if chosen else tuple(systems_of(request).values())
+
+
+def _work(visitor: Visitor, seen: Overview) -> Sequence[WorkNow]:
+    """What goes on or was asked for, of the systems that are shown; a restore with a request stands in its own line."""
+    names = {state.catalog.catalog for state in seen.systems}
+    return [each for each in work_now(visitor.ledger, seen.at) if each.scope.catalog in names]
 
 
 def _name(catalog: Catalog | None) -> str | None:
