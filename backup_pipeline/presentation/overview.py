@@ -72,7 +72,8 @@ def _proofs(seen: Overview) -> Iterator[str]:
     open_ = [name_of(state) for state in seen.systems if state.rehearsed is None and state.newest is not None]
     if proven:
         last = max(proven, key=_drilled_at)
-        yield f"Proven: {name_of(last)}, restored into a scratch database and compared, {age(_drilled_at(last), seen.at)}."
+        ago = age(_drilled_at(last), seen.at)
+        yield f"Proven: {name_of(last)}, restored into a scratch database and compared, {ago}."
     if open_:
         names = ", ".join(open_[:_MOST]) + (f" and {len(open_) - _MOST} more" if len(open_) > _MOST else "")
         yield f"Not proven by a drill yet: {names}."

@@ -237,9 +237,10 @@ def _report(context: Context, document: ReportDocument, zone: str | None = None)
     return html(document, zone=zone or context["zone"])
 
 
-def _who(actor: Actor) -> str:
-    """Who acts, as people say it: a person by name, anything else as it is."""
-    return actor.name if actor.kind is ActorKind.PERSON else str(actor)
+def _who(actor: Actor) -> Markup:
+    """Who acts, as people say it: a person by name, anything else as it is; its kind is the title."""
+    name = actor.name if actor.kind is ActorKind.PERSON else str(actor)
+    return Markup('<span title="{}">{}</span>').format(actor.kind.value.replace("_", " "), visible(name))
 
 
 @pass_context

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from backup_pipeline.core.access import Permission
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.downloads import is_small
 from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.core.layout import Rendering
@@ -252,7 +253,7 @@ def show_backup(
         events=len(events),
         readings=[reading for reading in visitor.ledger.readings.list() if reading.backup_id == row.backup_id],
         copies=[(copy, copy.in_short(now)) for copy in visitor.ledger.copies.list(backup_id=row.backup_id)],
-        renderings=[(kind.value, kind.name.replace("XLSX", "Excel")) for kind in Rendering],
+        renderings=[(kind.value, FORM_WORDS[kind]) for kind in offered_forms(_catalog_of(request, row))],
         small=is_small(row),
         links=visitor.ledger.downloads.list(row.backup_id),
         made_by_runs=_rendered(row, visitor, now),
@@ -264,9 +265,34 @@ def show_backup(
     )
 
 
+FORM_WORDS: Mapping[Rendering, str] = {
+    Rendering.XLSX: "Excel",
+    Rendering.CSV: "CSV",
+    Rendering.JSON: "JSON",
+    Rendering.JSON_ZIP: "JSON files (ZIP)",
+    Rendering.COMPREHENSIVE: "Comprehensive JSON",
+    Rendering.QUARANTINE: "Rows in quarantine",
+}
+"""The forms of a backup as people call them."""
+
+
+def offered_forms(catalog: Catalog | None) -> Sequence[Rendering]:
+    """The forms that make sense for a system: two are of what only some systems declare."""
+    left_out = set()
+    if catalog is None or catalog.communication is None:
+        left_out.add(Rendering.COMPREHENSIVE)
+    if catalog is None or not any(table.validation for table in catalog.tables.values()):
+        left_out.add(Rendering.QUARANTINE)
+    return [kind for kind in Rendering if kind not in left_out]
+
+
+def _catalog_of(request: Request, row: Attempt) -> Catalog | None:
+    systems: Mapping[str, Catalog] = request.app.state.systems.declared()
+    return systems.get(row.scope.catalog)
+
+
 def _zone_of(request: Request, row: Attempt) -> str:
-    systems = request.app.state.systems.declared()
-    catalog = systems.get(row.scope.catalog)
+    catalog = _catalog_of(request, row)
     return catalog.timezone if catalog else "UTC"
 
 

@@ -38,6 +38,9 @@ _TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
+    "json_zip": "application/zip",
+    "comprehensive": "application/json",
+    "quarantine": "application/json",
 }
 
 

@@ -39,7 +39,7 @@ def show_calendar(
     """What became of each table on each day."""
     now = visitor.ports.clock()
     calendars = [_month(catalog, visitor, now, days) for catalog in _systems(request, visitor)]
-    named = f" --catalog {calendars[0].catalog.catalog}" if len(calendars) == 1 else ""
+    named = f"--catalog {calendars[0].catalog.catalog} " if len(calendars) == 1 else ""
     return page(
         request,
         "calendar.html",
@@ -90,7 +90,7 @@ def show_charts(
     now = visitor.ports.clock()
     chosen = chosen_system(request)
     shown = [drawn_statistics(request, visitor, catalog, now, days) for catalog in _systems(request, visitor)]
-    named = f" --catalog {chosen.catalog}" if chosen else ""
+    named = f"--catalog {chosen.catalog} " if chosen else ""
     return page(
         request,
         "charts.html",

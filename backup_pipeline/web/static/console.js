@@ -155,7 +155,13 @@ const tick = () => {
   }
 };
 
+// Of a table of days the newest are shown first.
+const bindDays = (root) => {
+  for (const table of root.querySelectorAll(".scroll > .days")) table.parentElement.scrollLeft = table.scrollWidth;
+};
+
 const bind = (root) => {
+  bindDays(root);
   bindCopies(root);
   bindDialogs(root);
   bindFilters(root);
