@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from datetime import datetime
 
@@ -47,7 +47,8 @@ Transaction = Callable[[], AbstractContextManager[Connection]]
 _CREDENTIALS = tuple(field.name for field in fields(Credentials))
 _SESSION = tuple(field.name for field in fields(Session) if field.name not in {"number", "user"})
 _SESSION_COLUMNS = [console_sessions.c[name].label(f"session_{name}") for name in _SESSION]
-_NOT_ALLOWED = {"42501", "22023"}
+_FORBIDDEN = "42501"
+_NOT_ALLOWED = {_FORBIDDEN, "22023"}
 """SQLSTATE: not a member of the role; there is no such role."""
 
 
@@ -69,6 +70,18 @@ def become(connection: Connection, identity: PersonIdentity) -> None:
         user = connection.engine.url.username or "the user of BACKUP_LEDGER_URL"
         message = f"The console can not ask the ledger as {settings['role']}: {user} may not become it."
         raise LedgerError(message, do=f"Let an administrator run: {grants_of_console(user)}") from error
+
+
+@contextmanager
+def refusals_of(identity: PersonIdentity | None) -> Iterator[None]:
+    """Raise what the ledger's own rights refuse a person as RefusedError: it is no fault of the installation."""
+    try:
+        yield
+    except DBAPIError as error:
+        if identity is None or identity.user is None or sqlstate(error) != _FORBIDDEN:
+            raise
+        message = f"{identity.user.name} ({identity.user.role.in_words}) may not do that: the ledger refuses it."
+        raise RefusedError(message, do="Ask a super admin whether your role should have that right.") from error
 
 
 def identity_settings(identity: PersonIdentity) -> dict[str, str]:

@@ -25,7 +25,7 @@ from backup_pipeline.core.schedule import TOLERATED
 from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger import already_there, check_begins, ensure_database, ledger_engine, ledger_errors, not_there
-from backup_pipeline.ledger.access import SqlAccess, become
+from backup_pipeline.ledger.access import SqlAccess, become, refusals_of
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.audit import SqlAuditRows
 from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
@@ -448,7 +448,7 @@ class SqlLedger:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with ledger_errors(self._url), self._engine.begin() as connection:
+        with ledger_errors(self._url), refusals_of(self._identity), self._engine.begin() as connection:
             if self._identity is not None:
                 become(connection, self._identity)
             yield connection

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from backup_pipeline.core.access import Role, User
 from backup_pipeline.core.access.sessions import PersonIdentity
-from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.errors import LedgerError, RefusedError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.access import identity_settings
@@ -29,35 +29,36 @@ PEOPLE = {
     "super": User(5, "super", Role.SUPER_ADMIN, NOON),
 }
 CONSOLE, NOBODY = "console", "nobody"
-"""The console before it knows who asks; and a business_admin without any setting, as from a forgotten call."""
+PIPELINE = "pipeline"
+"""The console before it knows who asks; a business_admin without any setting, as from a forgotten call; and runs."""
 
 _BUSINESSES = ("b1", "b2", None)
 
 # Rows that are seen of three: of business b1, of b2, and of the whole catalog. For what belongs to people: of the
 # owner, of somebody else, and of nobody in particular. None: not even asking is allowed.
 SEEN: dict[str, tuple[int | None, ...]] = {
-    # table             viewer, runner, owner, admin, super, console, nobody
-    "backup_logs":       (3, 3, 1, 3, 3, None, 0),
-    "backup_copies":     (3, 3, 1, 3, 3, None, 0),
-    "backup_shapes":     (3, 3, 1, 3, 3, None, 0),
-    "backup_tallies":    (3, 3, 1, 3, 3, None, 0),
-    "backup_readings":   (3, 3, 1, 3, 3, None, 0),
-    "backup_audit":      (0, 0, 1, 3, 3, 3, 0),
-    "restore_requests":  (3, 3, 1, 3, 3, None, 0),
-    "leases":            (3, 3, 1, 3, 3, None, 0),
-    "due_accounts":      (3, 3, 0, 3, 3, None, 0),
-    "alert_threads":     (3, 3, 1, 3, 3, None, 0),
-    "alert_outbox":      (3, 3, 0, 3, 3, None, 0),
-    "users":             (1, 1, 1, 1, 5, 5, 0),
-    "console_sessions":  (0, 0, 1, 1, 3, 3, 0),
-    "login_failures":    (None, None, None, None, 3, 3, None),
-    "one_time_links":    (None, None, None, None, 3, 3, None),
-    "download_links":    (0, 0, 1, 3, 3, 3, 0),
-    "run_requests":      (3, 3, 1, 3, 3, 3, 0),
-    "run_progress":      (3, 3, 1, 3, 3, 3, 0),
-    "realtime_events":   (3, 3, 1, 3, 3, 3, 0),
-    "dagster_outbox":    (None, None, None, 3, 3, 3, None),
-    "system_settings":   (None, None, None, 3, 3, 3, None),
+    # table             viewer, runner, owner, admin, super, console, nobody, pipeline
+    "backup_logs":       (3, 3, 1, 3, 3, None, 0, 3),
+    "backup_copies":     (3, 3, 1, 3, 3, None, 0, 3),
+    "backup_shapes":     (3, 3, 1, 3, 3, None, 0, 3),
+    "backup_tallies":    (3, 3, 1, 3, 3, None, 0, 3),
+    "backup_readings":   (3, 3, 1, 3, 3, None, 0, 3),
+    "backup_audit":      (0, 0, 1, 3, 3, 3, 0, 3),
+    "restore_requests":  (3, 3, 1, 3, 3, None, 0, 3),
+    "leases":            (3, 3, 1, 3, 3, None, 0, 3),
+    "due_accounts":      (3, 3, 0, 3, 3, None, 0, 3),
+    "alert_threads":     (3, 3, 1, 3, 3, None, 0, 3),
+    "alert_outbox":      (3, 3, 0, 3, 3, None, 0, 3),
+    "users":             (1, 1, 1, 1, 5, 5, 0, None),
+    "console_sessions":  (0, 0, 1, 1, 3, 3, 0, None),
+    "login_failures":    (None, None, None, None, 3, 3, None, None),
+    "one_time_links":    (None, None, None, None, 3, 3, None, None),
+    "download_links":    (0, 0, 1, 3, 3, 3, 0, None),
+    "run_requests":      (3, 3, 1, 3, 3, 3, 0, 3),
+    "run_progress":      (3, 3, 1, 3, 3, 3, 0, 3),
+    "realtime_events":   (3, 3, 1, 3, 3, 3, 0, 3),
+    "dagster_outbox":    (None, None, None, 3, 3, 3, None, 3),
+    "system_settings":   (None, None, None, 3, 3, 3, None, 3),
 }  # fmt: skip
 
 _SQL = """
@@ -124,11 +125,13 @@ def _become(session: psycopg.Connection, who: str) -> None:
     settings = identity_settings(PersonIdentity(PEOPLE.get(who)))
     if who == NOBODY:
         settings = {"role": "backup_business_admin"}
+    if who == PIPELINE:
+        settings = {"role": "backup_pipeline_writer"}
     for name, value in settings.items():
         session.execute("SELECT set_config(%s, %s, true)", [name, value])
 
 
-WHO = (*PEOPLE, CONSOLE, NOBODY)
+WHO = (*PEOPLE, CONSOLE, NOBODY, PIPELINE)
 
 
 @pytest.mark.parametrize("place", range(len(WHO)), ids=WHO)
@@ -160,7 +163,7 @@ def test_no_table_of_the_ledger_is_unguarded(ledger: ScratchLedger) -> None:
     assert set(guarded) == set(SEEN), "a table that is new needs a row in SEEN"
 
 
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("who", WHO[:-1])
 def test_nobody_at_a_browser_takes_away_or_truncates_what_happened(ledger: ScratchLedger, who: str) -> None:
     kept = set(SEEN) - {"console_sessions", "login_failures", "one_time_links", "backup_readings"}
     with psycopg.connect(ledger.url) as session:
@@ -235,8 +238,12 @@ def test_a_ledger_for_a_person_is_that_persons_and_the_next_one_is_not() -> None
         assert ledger.as_person(PersonIdentity(PEOPLE["owner"])).get("other") is None
         assert len(ledger.as_person(PersonIdentity(PEOPLE["viewer"])).list()) == 2
         assert len(ledger.list()) == 2
-        with pytest.raises(LedgerError, match="permission denied"):
-            ledger.as_person(PersonIdentity(PEOPLE["viewer"])).begin(attempt("b9"))
+        for refused in ("viewer", "owner"):  # by privilege, and by policy
+            person = ledger.as_person(PersonIdentity(PEOPLE[refused]))
+            with pytest.raises(RefusedError, match="may not do that"):
+                person.begin(attempt("b9"))
+            with pytest.raises(RefusedError, match="may not do that"):
+                person.audit(AuditEvent(NOON, PEOPLE["super"].actor, "in another's name"))
 
 
 def test_the_audit_says_from_where_a_person_acted() -> None:
