@@ -178,6 +178,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "communication": "a mapping such as {sms: {table: sms_logs, status: status, succeeded: [SENT]}}",
         "validation": "a mapping such as {region: GB, share: 0.05, on_invalid: report}",
         "owners": "a list of e-mail addresses and teams, such as [team:data]",
+        "legacy": "a list of folders of the store, such as [backups/comprehensive]",
         "views": "a list of views that look-ups may read, such as [customers_safe]",
         "tables": "a mapping of at least one table, such as {customers: }",
         "excluded": "a list of entries such as {table: tmp_imports, reason: scratch}",
@@ -250,6 +251,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
 }
 _WANTS_INSIDE: Mapping[str, str] = {
     "owners": "an e-mail address, or `team:` and a name",
+    "legacy": "a folder of the store, such as backups/comprehensive",
     "views": "the name of a view: `name` or `schema.name`",
     "tables": "a mapping of the table's fields, or nothing at all",
     "excluded": "an entry such as {table: tmp_imports, reason: scratch}",

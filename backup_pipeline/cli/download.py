@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline.operations import browse, leases
     from backup_pipeline.operations import download as operations_download
+    from backup_pipeline.operations import legacy as operations_legacy
     from backup_pipeline.operations import query as operations_query
     from backup_pipeline.operations.restore import transfer
     from backup_pipeline.presentation import backup as presentation_backup
@@ -52,10 +53,7 @@ def download(
     *,
     form: Annotated[
         Literal["zip", "xlsx", "csv", "json", "json_zip", "comprehensive", "quarantine"],
-        typer.Option(
-            "--as",
-            help="zip, the bundle itself; or made from it: xlsx, csv, json, json_zip, comprehensive, quarantine.",
-        ),
+        typer.Option("--as", help="zip, the bundle itself; or what is made from it (see below)."),
     ] = "zip",
     to: Annotated[
         Path, typer.Option(help="A folder, which is made if need be, or a file (a name with an ending); default: here.")
@@ -83,18 +81,29 @@ def download(
 
         backup-pipeline download latest --as xlsx
 
-        backup-pipeline download latest --to ~/backups
-
         backup-pipeline download latest --to /tmp/isp.zip --force
+
+        backup-pipeline download legacy:backups/database/NAME.json --catalog sales_portal
 
     Exit codes: 0 downloaded; 1 failed, no room or no right to write; 2 that is no backup id, or no form; 10 there is no
     such backup, or it has no bundle; 12 it is encrypted, and no key here opens it (the ZIP comes without); 20 the
     stored bytes are not the manifest's; 21 a file is there already.
     """
+    target = operations_download.Destination(to, force)
     with opened(catalog) as installation:
-        attempt = browse.find_sound_backup(backup, installation.ledger, catalog=catalog, store=store)
-        path = _taken(installation, attempt, form, operations_download.Destination(to, force), store)
+        if backup.startswith(operations_legacy.LEGACY):
+            path = _legacy(installation, backup, catalog, target)
+        else:
+            attempt = browse.find_sound_backup(backup, installation.ledger, catalog=catalog, store=store)
+            path = _taken(installation, attempt, form, target, store)
     print_line(str(path))
+
+
+def _legacy(installation: Opened, name: str, catalog: str | None, to: Destination) -> Path:
+    """A file of an earlier program, as it lies in the store."""
+    spec = chosen_catalog(installation.settings, catalog)
+    store, audit = installation.store(), installation.audit()
+    return operations_legacy.download_legacy(name, to, spec, store=store, audit=audit)
 
 
 def url(

@@ -32,6 +32,7 @@ from backup_pipeline.presentation.terminal import draw, note_console
 if TYPE_CHECKING:
     from backup_pipeline.core.audit import ChainReport
     from backup_pipeline.core.catalog.model import Catalog
+    from backup_pipeline.core.legacy import LegacyFile
     from backup_pipeline.core.manifest import StoredManifest
     from backup_pipeline.core.ports import Ledger
 
@@ -39,6 +40,7 @@ with lazily():
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import health as operations_health
+    from backup_pipeline.operations import legacy as operations_legacy
     from backup_pipeline.operations.access import audit as audits
     from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.presentation import health as presentation_health
@@ -129,6 +131,9 @@ def list_backups(
     catalog: BackupsOf = None,
     status: Annotated[list[Status] | None, typer.Option(help="Only these; may be given several times.")] = None,
     limit: Limit = 20,
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="Read the files of an earlier program in the store, and list them too.")
+    ] = False,
     as_json: RowsAsJson = False,
 ) -> None:
     """List backups and attempts, newest first: date, status, rows, size, who made it and why, or what went wrong.
@@ -142,11 +147,13 @@ def list_backups(
     when the rules let it go at the earliest (empty: never, or by count), or *held*. Reasons and errors are cut to fit:
     `show` tells them whole.
 
+    With --legacy the files of an earlier program follow (docs/systems.md), each good or with what is wrong with it.
+
     Examples:
 
         backup-pipeline list
 
-        backup-pipeline list --catalog isp --status failed --limit 5
+        backup-pipeline list --legacy --catalog sales_portal
 
         backup-pipeline list --status success --json | jq -r '.[0].backup_id'
 
@@ -157,14 +164,25 @@ def list_backups(
         rows = installation.ledger.list(scope=named_scope(catalog), status=status or (), limit=limit)
         copies = installation.ledger.copies.list(scope=named_scope(catalog))
         undelivered, now = len(installation.ledger.outbox.list()), installation.clock()
+        files = _legacy(installation, catalog) if legacy else ()
     if as_json:
-        print_json([presentation_backup.attempt_json(row, copies) for row in rows])
+        listed = [presentation_backup.attempt_json(row, copies) for row in rows]
+        print_json([*listed, *({"legacy": vars(file)} for file in files)])
         return
 
     second = installation.settings.second_store
     draw(presentation_backup.backups_document(rows, now, copies, second.rstrip("/") if second else None))
+    if legacy:
+        draw(presentation_backup.legacy_document(files))
     if undelivered:
         note_console().print(f"Alerts that did not reach people: {undelivered}. `backup-pipeline alerts` lists them.")
+
+
+def _legacy(installation: Opened, catalog: str | None) -> Sequence[LegacyFile]:
+    """The files of the catalog, or of every catalog that has such folders."""
+    declared = ports.watched(installation.settings, [catalog] if catalog else [])
+    store = installation.store()
+    return [file for each in declared if each.legacy for file in operations_legacy.legacy_files(each, store)]
 
 
 def show(

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from backup_pipeline.core.content import communication_metrics, summary_document
 from backup_pipeline.core.content.validation import MESSAGES, entry_basis, row_findings, worst_first
-from backup_pipeline.core.legacy import canonical_row
+from backup_pipeline.core.legacy import canonical_row, table_hash
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.names import backup_uuid, camel_case
 from backup_pipeline.core.ports import OpenBundle
@@ -159,7 +159,7 @@ class _TableHash:
         self._rows.append(hashlib.sha256(canonical_row(json.loads(text, parse_float=str))).digest())
 
     def hexdigest(self) -> str:
-        return hashlib.sha256(b"".join(sorted(self._rows))).hexdigest()
+        return table_hash(self._rows)
 
 
 def comprehensive_chunks(manifest: Manifest, bundle: OpenBundle) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from backup_pipeline.core.content import MessageMetrics, communication_metrics
 from backup_pipeline.core.content.validation import worst_first
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
 from backup_pipeline.core.ledger import Attempt, AuditEvent, Status, of_future
+from backup_pipeline.core.legacy import LegacyFile, LegacyState
 from backup_pipeline.core.manifest import Manifest, StoredManifest, TableEntry
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.scope import Scope
@@ -116,6 +117,36 @@ def backup_document(
     told = tuple(content_blocks(manifest)) if manifest else ()
     sections = (Section((facts(known),)), Section(contents), Section(told), Section((audit,) if audits else ()))
     return ReportDocument(tuple(section for section in sections if section.blocks))
+
+
+def legacy_document(files: Sequence[LegacyFile]) -> ReportDocument:
+    """Files of an earlier program, each with its state; corrupted ones are marked, with what is wrong."""
+    if not files:
+        return document(line("There are no files of an earlier program."))
+    columns = (
+        TableColumn("File", wrap=Wrap.ALWAYS),
+        *texts("Date (UTC)", "Version"),
+        *numbers("Rows", "Size"),
+        TableColumn("State", wrap=Wrap.STACKED),
+        prose("What is in it, or wrong with it"),
+    )
+    rows = tuple(
+        (
+            file.key,
+            file.at,
+            file.version,
+            sum(file.records.values()) if file.records else None,
+            Bytes(file.size),
+            Span(file.state, Tone.GOOD if file.state is LegacyState.GOOD else Tone.FAILURE),
+            f"{file.message} {_records(file.records)}".strip(),
+        )
+        for file in files
+    )
+    return document(Table(columns, rows))
+
+
+def _records(records: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {rows:,}" for name, rows in records.items())
 
 
 def audit_document(events: Sequence[AuditEvent]) -> ReportDocument:

@@ -235,6 +235,9 @@ class Catalog(_Declared):
     communication: Communication | None = Field(default=None, description="which tables tell of communication")
     validation: Validation = Validation()
     owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
+    legacy: tuple[Annotated[str, AfterValidator(rules.store_folder)], ...] = Field(
+        default=(), description="folders of the store with backup files of an earlier program"
+    )
     views: tuple[RelationName, ...] = Field(default=(), description="views that look-ups may read")
     tables: Mapping[TableName, TableSpec] = Field(min_length=1)
     excluded: tuple[Excluded, ...] = ()

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from backup_pipeline.core.names import (
     FORBIDDEN_IN_FILE_NAMES,
     LONGEST_FILE_NAME,
+    bundle_path,
     local_name,
     table_folder,
     windows_device,
@@ -162,6 +163,15 @@ def sheet_source(text: str) -> str:
     """What a sheet column shows (see `sheet_source`)."""
     parse_sheet_source(text)
     return text
+
+
+def store_folder(text: str) -> str:
+    """A folder of the store, without slashes at its ends: `/backups/comprehensive/` is `backups/comprehensive`."""
+    folder = text.strip("/")
+    if not folder:
+        message = f"{text!r} is not a folder of the store: it would be the whole of it"
+        raise ValueError(message)
+    return bundle_path(folder)
 
 
 def zip_name(text: str) -> str:

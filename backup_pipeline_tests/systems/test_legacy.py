@@ -1,0 +1,180 @@
+"""Files of an earlier program: each state told apart and named, listed with ours, taken out, never changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_pipeline.core.errors import NotFoundError, RefusedError
+from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.legacy import LegacyState, judge_legacy, parse_legacy_name
+from backup_pipeline.demo import SALES_PORTAL
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.operations.download import AuditTrail, Destination
+from backup_pipeline.operations.legacy import download_legacy, legacy_files
+from backup_pipeline.presentation.backup import legacy_document
+from backup_pipeline.presentation.markdown import markdown
+from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.doubles.ports import now
+from backup_pipeline_tests.doubles.stores import MemoryStore
+from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.systems.system import BackedUp, backed_up_system, catalog_of
+
+NAME = "comprehensive-backup-2026-01-25T14-30-45-123Z.json"
+KEY = f"backups/comprehensive/{NAME}"
+OLD = {
+    "timestamp": "2025-12-01T10:00:00.000Z",
+    "version": "2.1.0",
+    "tables": {"users": [{"id": 1}], "sales": []},
+    "metadata": {"totalRecords": 1, "dataIntegrityHashes": {"users": "a1b2c3"}},
+}
+
+
+@pytest.fixture(scope="module")
+def portal(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
+    with backed_up_system(postgres_server, SALES_PORTAL, tmp_path_factory.mktemp("legacy"), 0.02) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def good(portal: BackedUp) -> bytes:
+    return portal.rendered(Rendering.COMPREHENSIVE).read_bytes()
+
+
+Change = Callable[[Any], None]
+
+
+def changed(good: bytes, change: Change) -> bytes:
+    """The document changed, and written again with its numbers as they were."""
+    document = json.loads(good, parse_float=lambda text: f"@{text}@")
+    change(document)
+    return re.sub(r'"@([^"]*)@"', r"\1", json.dumps(document, ensure_ascii=False)).encode()
+
+
+@pytest.mark.acceptance("4.31")
+@pytest.mark.parametrize("kind", ["comprehensive", "database", "sales"])
+def test_the_three_names_of_the_source_tell_kind_and_moment(kind: str) -> None:
+    at = datetime(2026, 1, 25, 14, 30, 45, 123_000, tzinfo=UTC)
+    assert parse_legacy_name(f"{kind}-backup-2026-01-25T14-30-45-123Z.json") == (kind, at)
+
+
+@pytest.mark.parametrize("name", ["backup.json", "sales-backup-2026-13-25T14-30-45-123Z.json", NAME + ".gz", ""])
+def test_another_name_tells_nothing(name: str) -> None:
+    assert parse_legacy_name(name) is None
+
+
+@pytest.mark.acceptance("4.26", "4.27")
+def test_a_whole_file_is_good_with_its_rows_counted(portal: BackedUp, good: bytes) -> None:
+    file = judge_legacy(KEY, good)
+    assert (file.state, file.version, file.kind) == (LegacyState.GOOD, "3.0.0", "comprehensive")
+    assert sum(file.records.values()) == portal.manifest.totals.rows
+    assert file.records["smsLogs"] == portal.one("SELECT count(*) FROM sms_logs")
+
+
+def test_the_short_hashes_of_the_earlier_program_are_not_compared_and_that_is_said() -> None:
+    file = judge_legacy(KEY, json.dumps(OLD).encode())
+    assert (file.state, file.records) == (LegacyState.GOOD, {"users": 1, "sales": 0})
+    assert "can not be made again" in file.message
+
+
+@pytest.mark.acceptance("4.15", "4.28")
+@pytest.mark.parametrize(
+    ("change", "state", "told"),
+    [
+        (
+            lambda d: d["tables"]["sales"][0].update(city="Elsewhere"),
+            LegacyState.HASH_DIFFERS,
+            "table sales was changed",
+        ),
+        (lambda d: d["tables"]["leads"].pop(), LegacyState.HASH_DIFFERS, "table leads was changed"),
+        (lambda d: d["tables"]["leads"].append({"id": "x"}), LegacyState.HASH_DIFFERS, "table leads was changed"),
+        (lambda d: d["tables"].pop("users"), LegacyState.HASH_DIFFERS, "table users is missing"),
+        (lambda d: d["tables"].update(more=[]), LegacyState.HASH_DIFFERS, "table more was added"),
+        (lambda d: d["metadata"].update(totalRecords=7), LegacyState.COUNT_DIFFERS, "says 7 records"),
+        (lambda d: d.update(version="9.0.0"), LegacyState.UNKNOWN_VERSION, "Version 9.0.0"),
+        (lambda d: d.pop("version"), LegacyState.UNKNOWN_VERSION, "Version none"),
+        (lambda d: d.update(tables={}), LegacyState.EMPTY, "no tables"),
+    ],
+)
+def test_each_change_of_the_document_is_named(good: bytes, change: Change, state: LegacyState, told: str) -> None:
+    file = judge_legacy(KEY, changed(good, change))
+    assert file.state is state
+    assert told in file.message
+
+
+@pytest.mark.acceptance("4.15", "4.28")
+@pytest.mark.parametrize(
+    ("damage", "state"),
+    [
+        (lambda data: b"", LegacyState.EMPTY),
+        (lambda data: b" \n", LegacyState.EMPTY),
+        (lambda data: data[: len(data) // 2], LegacyState.TRUNCATED),
+        (lambda data: data[:-3], LegacyState.TRUNCATED),
+        (lambda data: '{"reason": "জ'.encode()[:-1], LegacyState.TRUNCATED),
+        (lambda data: data.replace(b'"tables": {', b'"tables": {{', 1), LegacyState.NOT_JSON),
+        (lambda data: b"\x89PNG" + data, LegacyState.NOT_JSON),
+        (lambda data: b"-- PostgreSQL database dump", LegacyState.NOT_JSON),
+        (lambda data: b"[1, 2]", LegacyState.NOT_JSON),
+    ],
+)
+def test_each_damage_of_the_bytes_is_told_apart(
+    good: bytes, damage: Callable[[bytes], bytes], state: LegacyState
+) -> None:
+    file = judge_legacy(KEY, damage(good))
+    assert file.state is state, file.message
+    assert file.message
+
+
+@pytest.fixture
+def store(good: bytes) -> MemoryStore:
+    store = MemoryStore()
+    store.put(KEY, [good])
+    store.put("backups/database/database-backup-2026-01-26T14-30-45-123Z.json", [good[:1000]])
+    store.put("backups/sales-data/notes.json", [b""])
+    store.put("sales_portal/backups/other.json", [good])
+    return store
+
+
+@pytest.mark.acceptance("4.26", "4.27", "4.28", "4.30")
+def test_the_three_folders_are_listed_newest_first_with_corrupted_ones_marked(store: MemoryStore) -> None:
+    before = {each.key: store.get(each.key) for each in store.list("")}
+    files = legacy_files(catalog_of("sales_portal"), store)
+    assert [(file.name, file.state) for file in files] == [
+        ("database-backup-2026-01-26T14-30-45-123Z.json", LegacyState.TRUNCATED),
+        (NAME, LegacyState.GOOD),
+        ("notes.json", LegacyState.EMPTY),
+    ]
+    text = markdown(legacy_document(files))
+    assert all(state in text for state in ("truncated", "good", "empty"))
+    assert {each.key: store.get(each.key) for each in store.list("")} == before
+
+
+def test_a_corrupted_one_can_be_taken_out_as_it_is_and_the_audit_says_so(store: MemoryStore, tmp_path: Path) -> None:
+    ledger = new_ledger()
+    name = "legacy:backups/database/database-backup-2026-01-26T14-30-45-123Z.json"
+    options: dict[str, Any] = {"store": store, "audit": AuditTrail(ledger, now, RAHIM)}
+    path = download_legacy(name, Destination(tmp_path), catalog_of("sales_portal"), **options)
+    assert path.read_bytes() == store.get(name.removeprefix("legacy:"))
+    (event,) = ledger.audits()
+    assert (event.action, event.backup_id, event.detail["key"]) == ("download", None, name.removeprefix("legacy:"))
+    with pytest.raises(RefusedError):
+        download_legacy(name, Destination(tmp_path), catalog_of("sales_portal"), **options)
+
+
+@pytest.mark.parametrize("name", ["sales_portal/backups/other.json", "backups/comprehensive/../../x", "nothing.json"])
+def test_nothing_else_of_the_store_is_taken_out_so(store: MemoryStore, tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotFoundError, match="no file"):
+        download_legacy(
+            f"legacy:{name}",
+            Destination(tmp_path),
+            catalog_of("sales_portal"),
+            store=store,
+            audit=AuditTrail(new_ledger(), now, RAHIM),
+        )
+    assert list(tmp_path.iterdir()) == []
