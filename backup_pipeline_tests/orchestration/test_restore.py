@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import dagster as dg
 import psycopg
@@ -15,19 +16,23 @@ import pytest
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.restore import FIRST, SECOND, Mode, RestoreRequest, Which
+from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.runs import REQUEST_TAG, RequestStatus, RunRequest, RunVerb
 from backup_pipeline.core.scope import Scope, command_line
 from backup_pipeline.operations import restore
 from backup_pipeline.operations.restore import request_restore, transfer
-from backup_pipeline.operations.restore.decisions import approve, reject
+from backup_pipeline.operations.restore.decisions import AskedRestore, RestoreWish, approve, ask_for_approval, reject
 from backup_pipeline.operations.restore.requests import RestoreCaller
+from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.orchestration.keys import RestoreConfig
 from backup_pipeline.orchestration.retention import PruneConfig
 from backup_pipeline.postgres.restore import PostgresTargetSession
 from backup_pipeline.wiring.ports import open_ports
-from backup_pipeline.wiring.restore import named_target, open_restore
+from backup_pipeline.wiring.restore import named_target, offered_target, open_restore
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.cli.installation import executed
+from backup_pipeline_tests.doubles.runs import FakeLauncher
 from backup_pipeline_tests.operations.restore.conftest import KeptDoor
 from backup_pipeline_tests.orchestration.installation import Installation
 from backup_pipeline_tests.orchestration.sensing import tell_of_failure, tick
@@ -225,7 +230,7 @@ def test_run_config_says_nothing_but_the_number(shop: Shop, more: dict[str, Any]
 
 
 def test_no_job_takes_from_run_config_what_is_removed() -> None:
-    assert list(RestoreConfig.model_fields) == ["request"]
+    assert list(RestoreConfig.model_fields) == ["request", "dry_run"]
     assert list(PruneConfig.model_fields) == ["dry_run"]
     assert all(
         field.description for field in [*RestoreConfig.model_fields.values(), *PruneConfig.model_fields.values()]
@@ -363,3 +368,59 @@ def test_a_restore_whose_process_died_is_closed_by_the_sensor(shop: Shop) -> Non
     assert f"restore request {number}" in str(said.skip_reason)
     assert shop.row().status is RestoreStatus.FAILED
     assert len(shop.installation.alerts()) == before + 1
+
+
+def _planned_by_a_run(shop: Shop, wish: RestoreWish) -> tuple[dg.ExecuteInProcessResult, RunRequest]:
+    """The run of a plan that somebody wants in the console, and its request as the run leaves it."""
+    wanted = RunWish(
+        uuid4(), RunVerb.RESTORE, shop.installation.catalog, RAHIM, detail={"dry_run": True, "plan": wish.as_json()}
+    )
+    with open_ports(shop.installation.settings, "shop") as ports:
+        launcher = FakeLauncher(refuses="a test")  # nothing is launched by it: the run is this test's own
+        row = request_run(wanted, ports, launcher)
+        ports.ledger.run_requests.add(replace(row, id=(number := uuid4()), status=RequestStatus.REQUESTED, run_id=None))
+    job = shop.installation.definitions().resolve_job_def("shop_restore")
+    config = {"ops": {"shop_restored": {"config": {"request": 0, "dry_run": True}}}}
+    with shop.installation.instance() as instance:
+        tags = {REQUEST_TAG: str(number)}
+        result = job.execute_in_process(instance=instance, run_config=config, tags=tags, raise_on_error=False)
+    ledger = shop.installation.ledger
+    try:
+        after = ledger.run_requests.get(number)
+    finally:
+        ledger.close()
+    assert after is not None
+    return result, after
+
+
+def test_a_run_plans_what_its_request_wants_and_that_plan_is_asked_for_approved_and_performed(shop: Shop) -> None:
+    backup_id = shop.installation.attempts()[0].backup_id
+    result, run = _planned_by_a_run(shop, RestoreWish(backup_id, "rescue", Mode.NEW, WITHOUT_VIEW))
+    assert result.success
+    assert shop.requests() == [], "a plan is no request"
+    kept = (run.result or {})["plan"]
+    assert isinstance(kept, dict)
+    assert shop.password not in str(run)
+    plan = kept_plan(kept)
+    assert {table.name for table in plan.tables} == set(WITHOUT_VIEW)
+    seen = replace(plan, request=replace(plan.request, actor=RAHIM, reason="a test"))
+    goal = offered_target(shop.installation.settings, "shop", "rescue")
+    with open_ports(shop.installation.settings, "shop") as ports:
+        row = ask_for_approval(AskedRestore(seen, kept), goal, ports, RestoreCaller(RAHIM))
+    assert shop.perform(shop.approve(row.id)).success
+    assert shop.rows("SELECT count(*) FROM customers") == [(500,)]
+
+
+@pytest.mark.parametrize("target", ["postgresql://127.0.0.1/elsewhere", "nowhere"])
+def test_a_run_plans_for_no_target_but_those_of_the_settings(shop: Shop, target: str) -> None:
+    backup_id = shop.installation.attempts()[0].backup_id
+    result, run = _planned_by_a_run(shop, RestoreWish(backup_id, target, Mode.NEW))
+    assert not result.success
+    assert "is not a restore target" in _failure(shop, result)[0]
+    assert run.result is None
+
+
+def test_without_a_request_in_the_ledger_a_run_plans_nothing(shop: Shop) -> None:
+    result = shop.perform(0, dry_run=True)
+    assert not result.success
+    assert "No restore request is named" in _failure(shop, result)[0]
