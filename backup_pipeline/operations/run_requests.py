@@ -64,7 +64,7 @@ _LEVELS = {level.name.lower(): level for level in (Level.PRESENT, Level.BYTES, L
 
 @dataclass(frozen=True)
 class RunWish:
-    """What somebody wants: a verb, about a catalog, why. `id` is the form's: sent twice, it is one request.
+    """What somebody wants: a verb, about a catalog, or one `business` of it, why. Sent twice, an `id` is one request.
 
     `detail` by verb: `tables` (tables), `late`, and `automatic` for one of the schedule's kind (backup, tables);
     `backup_id` (verify, drill, delete, render), `level` (verify), `inject` (drill), `request` and `dry_run` (restore),
@@ -77,6 +77,7 @@ class RunWish:
     actor: Actor
     reason: str = ""
     detail: Mapping[str, object] = field(default_factory=dict)
+    business: str | None = None
 
     def text(self, name: str, default: str = "") -> str:
         """A text of the detail."""
@@ -119,7 +120,7 @@ def request_run(
     row, new = ports.ledger.run_requests.add(
         RunRequest(
             id=wish.id,
-            scope=Scope(wish.catalog.catalog),
+            scope=Scope(wish.catalog.catalog, business=wish.business),
             verb=wish.verb,
             actor=wish.actor,
             created_at=now,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.core.runs import RequestStatus
-from backup_pipeline_tests.core.retained import DHAKA
+from backup_pipeline.core.scope import Scope
+from backup_pipeline_tests.core.retained import DHAKA, backup
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import HOSTILE, Office, open_office, plan_json
 
@@ -22,14 +24,14 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
 
 def _planned(office: Office, by: str = "rahim", **plan: Any) -> str:
     """The address of a plan that its run has made."""
-    backup = office.backups()[1]
+    chosen = office.backups()[1]
     number = uuid4()
-    form = {"request": str(number), "backup": backup.backup_id, "mode": "upsert", "target": "staging", "table": "goods"}
+    form = {"request": str(number), "backup": chosen.backup_id, "mode": "upsert", "target": "staging", "table": "goods"}
     answer = office.as_(by).post("/restore/plan", data=form)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/restore/plan/{number}")
     run = office.ledger.run_requests.get(number)
     assert run is not None
-    office.done(run, {"plan": plan_json(backup, **plan)})
+    office.done(run, {"plan": plan_json(chosen, **plan)})
     return f"/restore/plan/{number}"
 
 
@@ -55,9 +57,9 @@ def test_what_was_chosen_stays_in_the_address(office: Office) -> None:
 
 
 def test_a_backup_page_leads_into_the_wizard_with_that_backup(office: Office) -> None:
-    backup = office.backups()[39]
-    assert f"/restore/new?backup={backup.backup_id}" in office.as_("rahim").get(f"/backups/{backup.backup_id}").text
-    page = office.as_("rahim").get(f"/restore/new?step=when&mode=upsert&target=staging&backup={backup.backup_id}")
+    old = office.backups()[39].backup_id
+    assert f"/restore/new?backup={old}" in office.as_("rahim").get(f"/backups/{old}").text
+    page = office.as_("rahim").get(f"/restore/new?step=when&mode=upsert&target=staging&backup={old}")
     assert "The one you came from" in page.text
 
 
@@ -69,8 +71,9 @@ def test_a_date_is_the_newest_backup_of_that_time_or_earlier(office: Office) -> 
     base = "/restore/new?step=plan&system=shop&mode=upsert&target=staging&at="
     at = office.as_("rahim").get(f"{base}{local:%Y-%m-%dT%H:%M}")
     assert rows[5].backup_id in at.text
-    before = office.as_("rahim").get(f"{base}{local.replace(hour=0):%Y-%m-%d}T00:00".replace(" ", ""))
-    assert before.status_code == 200
+    before = office.as_("rahim").get(f"{base}{local - timedelta(minutes=1):%Y-%m-%dT%H:%M}")
+    assert rows[6].backup_id in before.text
+    assert rows[5].backup_id not in before.text
     assert office.as_("rahim").get(f"{base}1999-01-01T00:00").status_code == 422
     assert office.as_("rahim").get(f"{base}yesterday").status_code == 422
 
@@ -230,3 +233,27 @@ def test_hostile_text_is_text_in_every_step(office: Office) -> None:
     ):
         assert "<script>alert" not in page.text
         assert "&lt;script&gt;" in page.text
+
+
+def test_who_has_businesses_restores_those_and_sees_no_other(office: Office) -> None:
+    own = backup(office.shelf.now - timedelta(hours=3), salt=7, scope=Scope("shop", business="b1"))
+    office.shelf.add(own, partitions=False)
+    babul = office.as_("babul")
+    when = babul.get("/restore/new?step=when&system=shop&mode=upsert&target=staging")
+    assert own.backup_id in when.text
+    assert office.backups()[0].backup_id not in when.text
+    form = {"request": str(uuid4()), "mode": "upsert", "target": "staging", "table": "goods"}
+    assert babul.post("/restore/plan", data={**form, "backup": office.backups()[0].backup_id}).status_code == 404
+    path = babul.post("/restore/plan", data={**form, "backup": own.backup_id}).headers["location"]
+    run = office.ledger.run_requests.get(UUID(form["request"]))
+    assert run is not None
+    assert run.scope == own.scope
+    office.done(run, {"plan": plan_json(own)})
+    asked = babul.post(f"{path}/ask", data={"confirm": "staging", "reason": "a wrong UPDATE"})
+    assert asked.status_code == 303
+    assert babul.get(asked.headers["location"]).status_code == 200
+    row = office.ledger.restores.list(limit=1)[0]
+    assert (row.scope, row.status) == (own.scope, RestoreStatus.REQUESTED)
+    assert babul.post(f"/requests/{row.id}/take-back").status_code == 303
+    assert office.row(row.id).status is RestoreStatus.CANCELED
+    office.ledger.execute("DELETE FROM backup_logs WHERE business = 'b1'")

@@ -230,7 +230,7 @@ def _wish(request: Request, request_id: UUID, row: RestoreRow, visitor: Visitor,
     if catalog is None:
         message = f"The catalog of request {row.id}, {row.scope.catalog}, is not declared here any more."
         raise UsageError(message, do=f"Run it in a terminal: backup-pipeline restore --request {row.id}.")
-    return RunWish(request_id, RunVerb.RESTORE, catalog, visitor.actor, row.reason, detail)
+    return RunWish(request_id, RunVerb.RESTORE, catalog, visitor.actor, row.reason, detail, row.scope.business)
 
 
 def _undecided(number: int, visitor: Visitor, to: RestoreStatus) -> RestoreRow:

@@ -138,7 +138,8 @@ def make_plan(request: Request, visitor: Annotated[Visitor, _ASKS], form: Annota
         raise UsageError(message, do="Restore it in a terminal: backup-pipeline restore.")
     named = offered_target(visitor.settings, catalog.catalog, wish.target)
     detail = {"dry_run": True, "plan": wish.as_json(), "command": command_of(wish, named)}
-    launched(request, visitor, RunWish(form.request, RunVerb.RESTORE, catalog, visitor.actor, detail=detail))
+    wanted = RunWish(form.request, RunVerb.RESTORE, catalog, visitor.actor, detail=detail, business=row.scope.business)
+    launched(request, visitor, wanted)
     return redirect(request, f"/restore/plan/{form.request}")
 
 

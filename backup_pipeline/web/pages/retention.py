@@ -245,9 +245,9 @@ def delete(
         raise RefusedError(message, do="Release the hold, or wait until the rules let it go.")
     detail = {"backup_id": row.backup_id, "confirm": row.backup_id}
     catalog = _declared(request, row.scope.catalog)
-    run = launched(
-        request, visitor, RunWish(request_id, RunVerb.DELETE, catalog, visitor.actor, reason.strip(), detail)
-    )
+    business = row.scope.business
+    wish = RunWish(request_id, RunVerb.DELETE, catalog, visitor.actor, reason.strip(), detail, business)
+    run = launched(request, visitor, wish)
     return redirect(request, f"/runs/{run.id}")
 
 
