@@ -20,10 +20,11 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports.runs import Events
 from backup_pipeline.core.runs import RealtimeEvent
-from backup_pipeline.web.people import Visitor, current_session, signed_in
+from backup_pipeline.web.people import Visitor, console_access, session_token, signed_in
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ async def events(
     try:
         number = await _from(visitor, last_event_id)
         yield ServerSentEvent(comment="open", retry=_RETRY_MS, id=str(number))
-        while not hub.stopped and await asyncio.to_thread(current_session, request) is not None:
+        while not hub.stopped and await asyncio.to_thread(_may_listen, request):
             until = loop.time() + _ASK_AGAIN_S
             while (left := until - loop.time()) > 0 and not hub.stopped:
                 rung.clear()
@@ -152,6 +153,16 @@ async def events(
                 await _rung_within(rung, left)
     finally:
         hub.take_down(bell)
+
+
+def _may_listen(request: Request) -> bool:
+    """Whether the session is one still. To listen is no use of it: a page that is left open keeps nobody signed in."""
+    access = console_access(request)
+    try:
+        known = access.access.sessions.of_token(digest(session_token(request)))
+    except LedgerError:
+        return True  # nothing is read for anybody until it is back
+    return known is not None and known[0].is_alive(access.clock()) and known[1].disabled_at is None
 
 
 async def _from(visitor: Visitor, last_event_id: str) -> int:
