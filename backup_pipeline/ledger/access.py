@@ -298,33 +298,36 @@ class SqlTries:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    def begin(self, keys: Sequence[str], now: datetime) -> datetime | None:
-        """Count a try for each key as failed, or say until when one has to wait."""
+    def begin(self, account: str, now: datetime, *, besides: str | None = None) -> datetime | None:
+        """Count a try for the account as failed, or say until when it, or the address `besides`, has to wait."""
         with self._transaction() as connection:
-            before = [_failures_of(connection, key, now) for key in sorted(keys)]
-            waits = [until for failed in before if (until := failed.wait_until(now)) is not None]
-            if waits:
-                return max(waits)
-            for failed in before:
-                fresh = now >= failed.last_at + FORGOTTEN_AFTER
-                values = {"failures": 1 if fresh else failed.failures + 1, "last_at": now}
-                connection.execute(update(login_failures).where(login_failures.c.key == failed.key).values(values))
-        return None
+            own = _failures_of(connection, account, now)
+            other = _failures_of(connection, besides, now) if besides is not None else None
+            waits = [until for known in (own, other) if known and (until := known.wait_until(now)) is not None]
+            if not waits:
+                _count(connection, own, now)
+        return max(waits, default=None)
 
-    def succeeded(self, account: str, address: str | None = None) -> None:
-        """The account has no failures any more, and the address one fewer."""
-        key = login_failures.c.key
+    def failed(self, address: str, now: datetime) -> None:
+        """Count a try from the address that went wrong."""
         with self._transaction() as connection:
-            connection.execute(delete(login_failures).where(key == account))
-            if address is None:
-                return
-            one_fewer = func.greatest(login_failures.c.failures - 1, 0)
-            connection.execute(update(login_failures).where(key == address).values(failures=one_fewer))
+            _count(connection, _failures_of(connection, address, now), now)
+
+    def succeeded(self, account: str) -> None:
+        """The account has no failures any more."""
+        with self._transaction() as connection:
+            connection.execute(delete(login_failures).where(login_failures.c.key == account))
 
     def forget(self, before: datetime) -> int:
         """Remove those of before, which count no more."""
         with self._transaction() as connection:
             return connection.execute(delete(login_failures).where(login_failures.c.last_at < before)).rowcount
+
+
+def _count(connection: Connection, known: Failures, now: datetime) -> None:
+    failures = 1 if now >= known.last_at + FORGOTTEN_AFTER else known.failures + 1
+    own = update(login_failures).where(login_failures.c.key == known.key)
+    connection.execute(own.values(failures=failures, last_at=now))
 
 
 def _failures_of(connection: Connection, key: str, now: datetime) -> Failures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from fastapi import Depends
 from pwdlib import PasswordHash
 
 from backup_pipeline.core.access import Permission, Role, UserChange
+from backup_pipeline.operations.access import passwords
 from backup_pipeline.operations.access.users import set_user
 from backup_pipeline.web.people import Visitor, allowed, fresh, signed_in
 from backup_pipeline_tests.actors import RAHIM
@@ -260,6 +262,25 @@ def test_one_address_that_tries_many_names_waits(console: Console) -> None:
     statuses = [browser.post("/login", data={"name": f"n{n}", "password": "x"}).status_code for n in range(16)]
     assert statuses[:12] == [401] * 12
     assert 429 in statuses[12:]
+
+
+def test_many_who_are_right_come_in_from_one_address(console: Console) -> None:
+    """An office at nine o'clock: what is being looked at counts for nobody else."""
+    people = [console.user(f"p{number}") for number in range(16)]
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(console.signed_in, people))
+
+
+def test_who_has_signed_in_is_answered_however_many_try_to(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    karim = console.user("karim")
+    browser = console.signed_in(karim)
+    monkeypatch.setattr(passwords, "_IN_LINE", threading.BoundedSemaphore(1))
+    with passwords.in_line():
+        for _ in range(5):
+            full = console.browser().post("/login", data={"name": "karim", "password": PASSWORD})
+            assert (full.status_code, full.headers["retry-after"]) == (429, "3")
+        assert browser.get("/mine").status_code == 200
+    console.signed_in(karim)  # what was refused for the line counted as no try
 
 
 def test_what_happened_is_in_the_audit_with_address_session_and_request(

@@ -83,14 +83,18 @@ class Sessions(Protocol):
 class Tries(Protocol):
     """How often in a row it went wrong. Every failure is a LedgerError."""
 
-    def begin(self, keys: Sequence[str], now: datetime) -> datetime | None:
-        """Count a try for each key as failed, before it is looked at; or, where one has to wait, until when.
+    def begin(self, account: str, now: datetime, *, besides: str | None = None) -> datetime | None:
+        """Count a try for the account as failed, before it is looked at; or, where one has to wait, until when.
 
-        Of many at once each sees what the others counted: nobody has more tries by being quick.
+        Of many at once each sees what the others counted: nobody has more tries by being quick. `besides`, an address,
+        may have to wait as well; it is not counted, because many people who are right may come from one.
         """
 
-    def succeeded(self, account: str, address: str | None = None) -> None:
-        """The try went well: the account has no failures any more, and the address one fewer."""
+    def failed(self, address: str, now: datetime) -> None:
+        """Count a try from the address that went wrong."""
+
+    def succeeded(self, account: str) -> None:
+        """The try went well: the account has no failures any more."""
 
     def forget(self, before: datetime) -> int:
         """Remove those of before, which count no more; how many."""

@@ -14,12 +14,12 @@ from typing import Protocol
 
 from backup_pipeline.core.access import Credentials, Role, User
 from backup_pipeline.core.access.sessions import FORGOTTEN_AFTER, LONGEST, Session, account_key, address_key, digest
-from backup_pipeline.core.errors import LockedError, RefusedError
+from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.ports.access import Access
 from backup_pipeline.core.scope import NOBODY, Actor
-from backup_pipeline.operations.access.passwords import verify_password
+from backup_pipeline.operations.access.passwords import WaitError, in_line, verify_password
 from backup_pipeline.operations.access.second_factor import is_right_code
 
 SECOND_FACTOR_ROLES = "second_factor_roles"
@@ -68,13 +68,11 @@ class WrongLoginError(RefusedError):
     """The name, the password or the code is wrong: which, nobody is told."""
 
 
-class TooManyTriesError(LockedError):
-    """So many tries went wrong that the next one has to wait, for `seconds`."""
+class TooManyTriesError(WaitError):
+    """So many tries went wrong that the next one has to wait."""
 
     def __init__(self, until: datetime, now: datetime) -> None:
-        self.seconds = max(1, round((until - now).total_seconds()))
-        wait = f"{self.seconds} s" if self.seconds < 120 else f"{round(self.seconds / 60)} minutes"
-        super().__init__("Too many tries went wrong.", do=f"Try again in {wait}.")
+        super().__init__("Too many tries went wrong.", max(1, round((until - now).total_seconds())))
 
 
 @dataclass(frozen=True)
@@ -98,14 +96,16 @@ class SignedIn:
 
 
 def sign_in(request: SignIn, ports: AccessPorts) -> SignedIn:
-    """Begin a session. WrongLoginError, or TooManyTriesError where the next try has to wait; both are the same for all.
+    """Begin a session. WrongLoginError, or WaitError where the next try has to wait; both are the same for all.
 
     RefusedError where people sign in elsewhere.
     """
     check_local_login(ports)
     user = ports.access.users.named(request.name.strip())
-    factors = _prove(user, request, ports)
+    with in_line():
+        factors = _prove(user, request, ports)
     if user is None or factors is None:
+        ports.access.tries.failed(address_key(request.address), ports.clock())
         known = {"account": user.name} if user is not None else {}
         ports.audit(NOBODY, "sign_in_failed", **known)
         message = "The name, the password or the code is wrong."
@@ -124,7 +124,7 @@ def _prove(user: User | None, request: SignIn, ports: AccessPorts) -> str | None
     """By what the user was proven to be it; None when not."""
     now = ports.clock()
     account, address = account_key(request.name), address_key(request.address)
-    until = ports.access.tries.begin([account, address], now)
+    until = ports.access.tries.begin(account, now, besides=address)
     if until is not None:
         raise TooManyTriesError(until, now)
     known = ports.access.users.credentials(user.number) if user else Credentials()
@@ -136,7 +136,7 @@ def _prove(user: User | None, request: SignIn, ports: AccessPorts) -> str | None
         if not is_right_code(user, known, request.code, ports):
             return None
         factors = "password+totp"
-    ports.access.tries.succeeded(account, address)
+    ports.access.tries.succeeded(account)
     if anew is not None:
         ports.access.users.set_credentials(
             user.number, replace(ports.access.users.credentials(user.number), password_hash=anew)
@@ -176,8 +176,10 @@ def sign_out(user: User, session: Session, ports: AccessPorts) -> None:
 
 def confirm_password(user: User, session: Session, request: SignIn, ports: AccessPorts) -> str:
     """The password again, for what `FRESH_LOGIN` lists; the session's new token. Errors as of `sign_in`."""
-    factors = _prove(user, replace(request, name=user.name), ports)
+    with in_line():
+        factors = _prove(user, replace(request, name=user.name), ports)
     if factors is None:
+        ports.access.tries.failed(address_key(request.address), ports.clock())
         ports.audit(user.actor, "confirm_failed", session=session.number)
         message = "The password or the code is wrong."
         raise WrongLoginError(message)

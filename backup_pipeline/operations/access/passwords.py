@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
-from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.errors import LockedError, UsageError
 from backup_pipeline.lazy import lazily
 
 with lazily():
@@ -21,6 +23,30 @@ _LOOKED_AT = 72
 
 _AT_ONCE = threading.BoundedSemaphore(2)
 """One hash wants 64 MiB: many people who sign in at once wait for each other, not for memory."""
+_IN_LINE = threading.BoundedSemaphore(24)
+"""Fewer than the threads that answer requests: whoever has signed in is answered however many try to."""
+BUSY_S = 3
+
+
+class WaitError(LockedError):
+    """The next try has to wait, for `seconds`."""
+
+    def __init__(self, what: str, seconds: int) -> None:
+        self.seconds = seconds
+        wait = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} minutes"
+        super().__init__(what, do=f"Try again in {wait}.")
+
+
+@contextmanager
+def in_line() -> Iterator[None]:
+    """A place among those whose password is looked at; WaitError where the line is long already."""
+    if not _IN_LINE.acquire(blocking=False):
+        message = "Many people sign in at this moment."
+        raise WaitError(message, BUSY_S)
+    try:
+        yield
+    finally:
+        _IN_LINE.release()
 
 
 @cache

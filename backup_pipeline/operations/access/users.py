@@ -27,7 +27,7 @@ from backup_pipeline.operations.access import (
     WrongLoginError,
     begin_session,
 )
-from backup_pipeline.operations.access.passwords import check_password, hash_password, verify_password
+from backup_pipeline.operations.access.passwords import check_password, hash_password, in_line, verify_password
 
 _SHOW_ALL = "`backup-pipeline user list` shows who there is."
 
@@ -90,9 +90,10 @@ def change_password(user: User, session: Session, before: str, password: str, po
     TooManyTriesError as of `sign_in`: a browser that was left open is no place to guess at.
     """
     account, now = account_key(user.name), ports.clock()
-    if (until := ports.access.tries.begin([account], now)) is not None:
+    if (until := ports.access.tries.begin(account, now)) is not None:
         raise TooManyTriesError(until, now)
-    right, _ = verify_password(before, ports.access.users.credentials(user.number).password_hash)
+    with in_line():
+        right, _ = verify_password(before, ports.access.users.credentials(user.number).password_hash)
     if not right:
         ports.audit(user.actor, "password_change_failed", user=user.name)
         message = "That is not your present password."

@@ -11,12 +11,11 @@ from markupsafe import Markup
 from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.access import (
-    TooManyTriesError,
     WrongLoginError,
     needs_second_factor,
     second_factor_roles,
 )
-from backup_pipeline.operations.access.passwords import SHORTEST
+from backup_pipeline.operations.access.passwords import SHORTEST, WaitError
 from backup_pipeline.operations.access.second_factor import Setup, confirm_set_up, pending_set_up, set_up, take_away
 from backup_pipeline.operations.access.users import change_password, end_other_sessions, revoke_session
 from backup_pipeline.web.people import Visitor, console_access, just_confirmed, signed_in
@@ -47,7 +46,7 @@ def new_password(request: Request, me: _Me, before: _Text = "", password: _Text 
     else:
         try:
             change_password(me.user, me.session, before, password, console_access(request))
-        except (WrongLoginError, TooManyTriesError) as error:
+        except (WrongLoginError, WaitError) as error:
             problems = {"before": f"{error.what} {error.do}".strip()}
         except UsageError as error:
             problems = {"password": f"{error.what} {error.do}"}

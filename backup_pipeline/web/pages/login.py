@@ -12,14 +12,13 @@ from backup_pipeline.core.errors import RefusedError, UsageError
 from backup_pipeline.operations.access import (
     PROVIDER,
     SignIn,
-    TooManyTriesError,
     WrongLoginError,
     allows_local_login,
     confirm_password,
     sign_in,
     sign_out,
 )
-from backup_pipeline.operations.access.passwords import SHORTEST
+from backup_pipeline.operations.access.passwords import SHORTEST, WaitError
 from backup_pipeline.operations.access.users import accept, link_of
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.people import (
@@ -60,7 +59,7 @@ def log_in(
     access = console_access(request)
     try:
         begun = sign_in(SignIn(name, password, code, address_of(request), agent_of(request)), access)
-    except TooManyTriesError as error:
+    except WaitError as error:
         return _login_form(request, next, name, f"{error.what} {error.do}", 429, error.seconds)
     except WrongLoginError as error:
         return _login_form(request, next, name, error.what, 401)
@@ -101,7 +100,7 @@ def confirm(
     typed = SignIn(visitor.user.name, password, code, address_of(request), agent_of(request))
     try:
         token = confirm_password(visitor.user, visitor.session, typed, console_access(request))
-    except TooManyTriesError as error:
+    except WaitError as error:
         return _confirm_form(request, visitor, next, f"{error.what} {error.do}", 429, error.seconds)
     except WrongLoginError as error:
         return _confirm_form(request, visitor, next, error.what, 401)
