@@ -15,6 +15,7 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.core.retained import DHAKA, backup
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import HOSTILE, Office, open_office, plan_json
+from backup_pipeline_tests.web.test_drills import drilled, report
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,9 @@ def test_confirmed_by_name_and_with_a_reason_it_becomes_a_request(office: Office
     path = _planned(office)
     confirm = office.as_("rahim").get(f"{path}/confirm")
     assert "Type the database&#39;s name, staging" in confirm.text
+    assert "In the last drill" not in confirm.text
+    drilled(office, report(office))
+    assert "took about 2.9 s" in office.as_("rahim").get(f"{path}/confirm").text
     wrong = office.as_("rahim").post(f"{path}/ask", data={"confirm": "stagin", "reason": "a wrong UPDATE"})
     assert wrong.status_code == 422
     assert 'aria-invalid="true"' in wrong.text

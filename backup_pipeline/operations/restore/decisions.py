@@ -20,6 +20,7 @@ from backup_pipeline.core.restore.requests import (
     digest_of,
 )
 from backup_pipeline.core.scope import NOBODY, Actor
+from backup_pipeline.operations.mirror import mirror
 from backup_pipeline.operations.restore.requests import (
     Goal,
     RestoreCaller,
@@ -127,4 +128,6 @@ def _decide(row: RestoreRow, change: RestoreChange, actor: Actor, reason: str, p
     alone = actor == row.actor if approved else None
     plan = digest_of(decided) if approved else None
     audit_restore(decided, str(change.status), actor, ports, reason=reason, plan=plan, by_who_asked=alone)
+    if attempt := ports.ledger.get(decided.backup_id):
+        mirror(attempt, f"Restore request {decided.id} is {decided.status} by {actor}. {reason}".strip(), ports)
     return decided

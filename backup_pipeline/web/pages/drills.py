@@ -168,6 +168,11 @@ def drill_report(document: Mapping[str, Any]) -> DrillReport | None:
         return None
 
 
+def predicted_seconds(catalog: str, visitor: Visitor) -> float | None:
+    """How long a restore of a whole backup takes, by the last drill that the visitor's audit shows."""
+    return next((drill.predicted for drill in _drills(visitor, {catalog}) if drill.predicted is not None), None)
+
+
 def _entry(number: int, visitor: Visitor) -> AuditEntry:
     """The audit row of a drill; NotFoundError for any other row."""
     for action in (ACTION, WITH_FAULT):

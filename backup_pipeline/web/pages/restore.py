@@ -37,6 +37,7 @@ from backup_pipeline.operations.run_requests import RunWish
 from backup_pipeline.presentation.restore import MODES, kept_plan_document
 from backup_pipeline.web.launching import launched
 from backup_pipeline.web.pages.backups import visible_backup
+from backup_pipeline.web.pages.drills import predicted_seconds
 from backup_pipeline.web.people import Visitor, allowed, not_there
 from backup_pipeline.web.rendering import page, redirect, systems_of
 from backup_pipeline.wiring.restore import NamedTarget, offered_target, offered_targets
@@ -172,7 +173,7 @@ def confirm_page(request: Request, request_id: UUID, visitor: Annotated[Visitor,
     own = _own_plan(request_id, visitor)
     if not own.kept or kept_plan(own.kept).refused:
         return redirect(request, f"/restore/plan/{request_id}")
-    return _confirm_form(request, own)
+    return _confirm_form(request, visitor, own)
 
 
 @router.post("/restore/plan/{request_id}/ask")
@@ -189,7 +190,7 @@ def ask(
         message = "There is no plan yet."
         raise UsageError(message, do="Wait until it is made.")
     if not reason.strip():
-        return _confirm_form(request, own, Typed(confirm, no_reason="Whoever approves it wants to know why."))
+        return _confirm_form(request, visitor, own, Typed(confirm, no_reason="Whoever approves it wants to know why."))
     before = visitor.ledger.restores.list(limit=100)
     known = next((row for row in before if (row.plan or {}).get("run_request") == str(request_id)), None)
     if known is not None:
@@ -201,7 +202,7 @@ def ask(
     try:
         row = ask_for_approval(asked, goal, visitor.ports, RestoreCaller(visitor.actor))
     except PreflightRefusedError as error:
-        return _confirm_form(request, own, Typed(confirm, reason, problem=error.what))
+        return _confirm_form(request, visitor, own, Typed(confirm, reason, problem=error.what))
     return redirect(request, f"/requests/{row.id}", f"Request {row.id} waits for approval. Nothing was touched.")
 
 
@@ -215,7 +216,7 @@ class Typed:
     no_reason: str = ""
 
 
-def _confirm_form(request: Request, plan_of: OwnPlan, typed: Typed = Typed()) -> Response:
+def _confirm_form(request: Request, visitor: Visitor, plan_of: OwnPlan, typed: Typed = Typed()) -> Response:
     run, wish, kept = plan_of.run, plan_of.wish, plan_of.kept or {}
     plan = kept_plan(kept)
     return page(
@@ -229,6 +230,7 @@ def _confirm_form(request: Request, plan_of: OwnPlan, typed: Typed = Typed()) ->
         digest=str(kept.get("digest", "")),
         warnings=[remark for remark in plan.remarks if remark.severity is RemarkSeverity.WARNING],
         typed=typed,
+        predicted=predicted_seconds(run.scope.catalog, visitor),
         command=run.command,
     )
 

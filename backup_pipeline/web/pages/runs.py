@@ -14,12 +14,12 @@ from fastapi.responses import Response
 from backup_pipeline.core.access import FRESH_LOGIN, Permission, check_permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError, UsageError
-from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.core.runs import RequestStatus, RunProgress, RunRequest, RunVerb
 from backup_pipeline.core.text import visible
 from backup_pipeline.operations.browse import LATEST
 from backup_pipeline.operations.progress import progress_in_words, work_now
 from backup_pipeline.operations.run_requests import RunWish, cancel_request, request_run
+from backup_pipeline.web.launching import launcher_of
 from backup_pipeline.web.people import CONFIRM, Visitor, allowed, not_there
 from backup_pipeline.web.rendering import chosen_system, local_path, page, redirect, systems_of
 
@@ -81,12 +81,6 @@ def ask(  # noqa: PLR0913  # the fields of the form
         return redirect(request, f"/runs/{row.id}", f"It does not run. {why}", tone="failure")
     where = local_path(next_, f"/runs/{row.id}") if next_ else f"/runs/{row.id}"
     return redirect(request, where, f"The {_named(wanted)} is on its way.", tone="active")
-
-
-def launcher_of(request: Request) -> Launcher:
-    """Dagster, from outside."""
-    launcher: Launcher = request.app.state.launcher
-    return launcher
 
 
 def _verb(text: str, tables: list[str]) -> RunVerb:

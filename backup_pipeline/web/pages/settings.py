@@ -21,7 +21,7 @@ from backup_pipeline.core.text import redact_url
 from backup_pipeline.operations.doctor import examine
 from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.settings import Settings
-from backup_pipeline.web.pages.runs import launcher_of
+from backup_pipeline.web.launching import launcher_of
 from backup_pipeline.web.people import Visitor, allowed
 from backup_pipeline.web.rendering import page, redirect, systems_of
 from backup_pipeline.wiring.addresses import store_url

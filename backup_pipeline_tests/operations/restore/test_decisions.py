@@ -92,6 +92,9 @@ def test_who_asked_approves_only_where_nobody_else_can(
         approve(row.id, RAHIM, ports)
     assert approve(row.id, RAHIM, ports, alone=True).decided_actor == RAHIM
     assert ports.ledger.audits(ID)[0].detail["by_who_asked"] is True
+    claimed = ports.ledger.observations.claim()
+    assert claimed is not None
+    assert claimed[1].message == f"Restore request {row.id} is approved by rahim.", "it is shown in Dagster, too"
 
 
 def test_a_rejected_request_is_over(requested: Requests, target: TargetDatabase, ports: Ports, engine: Engine) -> None:
