@@ -151,7 +151,7 @@ def _records(records: Mapping[str, int]) -> str:
 
 def audit_document(events: Sequence[AuditEvent]) -> ReportDocument:
     """Who did what to which backup, a row each."""
-    rows = ((*_event(event)[:3], event.backup_id, _detail(event)) for event in events)
+    rows = ((*_event(event)[:3], event.backup_id, event_detail(event)) for event in events)
     return document(Table((*texts("When", "Who", "What", "Backup"), prose("Detail")), tuple(rows)))
 
 
@@ -319,10 +319,10 @@ def _remarks(entry: TableEntry) -> Iterator[str]:
 
 
 def _event(event: AuditEvent) -> tuple[Part, ...]:
-    return event.at, str(event.actor), event.action, _detail(event)
+    return event.at, str(event.actor), event.action, event_detail(event)
 
 
-def _detail(event: AuditEvent) -> Part:
+def event_detail(event: AuditEvent) -> Part:
     """What an audit row says besides who, what and when."""
     if event.action == "alert":
         channel, error = event.detail.get("channel"), event.detail.get("error")

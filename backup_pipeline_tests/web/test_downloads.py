@@ -22,8 +22,10 @@ from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.downloads import LINK_LIFE
 from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.operations.download_links import withheld
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.operations.conftest import Made, made, shop_backup, shop_url
+from backup_pipeline_tests.servers.swift import SwiftServer
 from backup_pipeline_tests.web.people import Browser, Console, console_over
 
 __all__ = ["made", "shop_backup", "shop_url"]
@@ -32,6 +34,16 @@ __all__ = ["made", "shop_backup", "shop_url"]
 def _console(made: Made, home: Path) -> Console:
     ports = partial(ports_for_test, store=made.store, spool=home / "work")
     return console_over(made.ledger, home, ports=ports)
+
+
+def test_from_s3_it_is_the_same(made: Made, tmp_path: Path, s3_server: SwiftServer, s3_bucket: str) -> None:
+    store = S3Store(s3_bucket, "backups", s3_server.settings)
+    for stored in made.store.list(""):
+        store.put(stored.key, [made.store.get(stored.key)])
+    ports = partial(ports_for_test, store=store, spool=tmp_path / "work")
+    console = console_over(made.ledger, tmp_path, ports=ports)
+    browser = console.signed_in(console.user("karim", Role.ADMIN))
+    assert hashlib.sha256(browser.get(_link(browser, made)).content).hexdigest() == made.manifest.bundle.sha256
 
 
 @pytest.fixture
@@ -73,7 +85,9 @@ def test_who_downloaded_what_is_written_down(made: Made, console: Console, karim
         made.manifest.bundle.bytes,
     )
     assert (link.action, link.actor, link.detail["number"]) == ("link", karim.actor, download.detail["link"])
-    assert "person:karim" in browser.get(f"/backups/{made.attempt.backup_id}").text
+    page = browser.get(f"/backups/{made.attempt.backup_id}").text
+    assert "from 10.1.2.3" in page
+    assert ">download</td>" in page
 
 
 def test_nothing_reads_the_backup_once_the_bytes_are_sent(made: Made, console: Console, karim: User) -> None:

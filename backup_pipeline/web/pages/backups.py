@@ -25,7 +25,8 @@ from backup_pipeline.core.schedule import day_end
 from backup_pipeline.core.text import first_sentence
 from backup_pipeline.core.verification import Level, age, has_failed
 from backup_pipeline.operations.browse import stored_manifest
-from backup_pipeline.presentation.backup import audit_document, copy_marks
+from backup_pipeline.presentation import text_of
+from backup_pipeline.presentation.backup import copy_marks, event_detail
 from backup_pipeline.web.people import Visitor, signed_in
 from backup_pipeline.web.rendering import chosen_system, page
 
@@ -249,8 +250,7 @@ def show_backup(
         usual=len(before),
         findings=shape.findings if shape else (),
         stored=_from_store(row, visitor) if manifest else None,
-        history=audit_document(events),
-        events=len(events),
+        history=[(event, text_of(event_detail(event))) for event in events],
         readings=[reading for reading in visitor.ledger.readings.list() if reading.backup_id == row.backup_id],
         copies=[(copy, copy.in_short(now)) for copy in visitor.ledger.copies.list(backup_id=row.backup_id)],
         renderings=[(kind.value, FORM_WORDS[kind]) for kind in offered_forms(_catalog_of(request, row))],
