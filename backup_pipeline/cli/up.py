@@ -25,29 +25,34 @@ with lazily():
     from backup_pipeline.operations.access import users
     from backup_pipeline.wiring import access as wiring_access
     from backup_pipeline.wiring import addresses as wiring_addresses
-    from backup_pipeline.wiring import embedded, ports, processes
+    from backup_pipeline.wiring import embedded, history, ports, processes
 
 
 def demo(
     system: Annotated[
-        Literal["isp", "car_audio", "sales_portal"],
+        Literal["isp", "car_audio", "sales_portal", "history"],
         typer.Argument(
             help="isp: an internet provider in Bangladesh; car_audio: a platform for competitions; sales_portal: a "
-            "telephone seller in Britain."
+            "telephone seller in Britain; history: a month of small backups of all three."
         ),
     ] = "isp",
     *,
     scale: Annotated[float, typer.Option(help="1 is about 250 thousand rows of the ISP; 100 works.", min=0.0001)] = 1.0,
     again: Annotated[bool, typer.Option("--again", help="Drop the demo database first, and make it anew.")] = False,
+    days: Annotated[int, typer.Option(help="With `history`: of so many days.", min=10, max=120)] = 30,
 ) -> None:
     """Create a demo database in the embedded PostgreSQL: a believable business system, the ISP's if none is named.
 
     The same scale always gives the same rows. `backup` and `up` make the ISP's by themselves the first time. The
     catalog of another system is there from the day its demo is made, with its schedule; before that nothing is due.
 
+    `demo history` makes the demos small, and of each system without a backup those of the last --days nights: real
+    ones, with one missed, one late, one failed, one where rows were lost and the last good backup is held, a corrupted
+    file of an earlier program, and a restore request that waits. Their reason is `demo data`.
+
     Examples:
 
-        backup-pipeline demo
+        backup-pipeline demo history --days 30
 
         backup-pipeline demo --scale 10 --again
 
@@ -57,6 +62,10 @@ def demo(
     """
     console = SafeConsole(stderr=True)
     settings = invoked_settings()
+    if system == "history":
+        made = history.make_demo_history(settings, days, lambda text: console.print(text, highlight=False))
+        console.print(f"{made} backups. `backup-pipeline list` shows them, `backup-pipeline up` the console.")
+        return
     created = embedded.demo_database(
         settings, lambda line: console.print(line, highlight=False), demos.SYSTEMS[system], scale=scale, again=again
     )

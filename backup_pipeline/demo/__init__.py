@@ -26,7 +26,7 @@ class DemoSystem:
 
     `sizes` are the rows of its independent relations at scale 1, and the least there are: what is not there follows
     from it. `scripts` are files of the folder `name`, in stages that people are told of; a file of the package itself
-    begins with `/`. `counted` are what the summary counts.
+    begins with `/`. `busy` is a table that gets rows every day, `small` the scale of a demo with a history.
     """
 
     name: str
@@ -37,6 +37,8 @@ class DemoSystem:
     application: Sequence[str]
     sizes: Mapping[str, tuple[int, int]]
     scripts: Sequence[tuple[str, Sequence[str]]]
+    busy: str
+    small: float
 
     @property
     def counted(self) -> Sequence[str]:
@@ -84,6 +86,8 @@ ISP = DemoSystem(
         ("keys and indexes", ("constraints.sql",)),
         ("safe views and the backup role", ("views.sql", "roles.sql")),
     ),
+    busy="service_tasks",
+    small=0.02,
 )  # fmt: skip
 CAR_AUDIO = DemoSystem(
     name="car_audio",
@@ -98,6 +102,8 @@ CAR_AUDIO = DemoSystem(
         ("users, profiles, organizations, pages, payments", ("data.sql",)),
         ("keys, indexes and the backup role", ("constraints.sql",)),
     ),
+    busy="payments",
+    small=0.25,
 )
 SALES_PORTAL = DemoSystem(
     name="sales_portal",
@@ -139,6 +145,8 @@ SALES_PORTAL = DemoSystem(
         ("users, sales, leads, what was sent", ("data.sql",)),
         ("keys, indexes, the view and the backup role", ("constraints.sql",)),
     ),
+    busy="communication_log",
+    small=1.0,
 )
 SYSTEMS = {system.name: system for system in (ISP, CAR_AUDIO, SALES_PORTAL)}
 
@@ -211,6 +219,24 @@ def let_backup_role_in(url: str, password: str, system: DemoSystem = ISP) -> Non
     """Give the backup role of a demo that is there another password. `url` is a superuser's."""
     with _connected(url, system) as connection:
         _let_in(connection, system.role, password)
+
+
+def live_a_day(url: str, system: DemoSystem, number: int) -> None:
+    """Add what a day brings: two in a hundred rows of the busy table, the same for the same number."""
+    copied = sql.SQL(
+        "INSERT INTO public.{0} SELECT (jsonb_populate_record(row, jsonb_build_object("
+        "'id', md5(row.id::text || {1})::uuid))).* FROM public.{0} row "
+        "WHERE get_byte(decode(md5(row.id::text || {1}), 'hex'), 0) < 6"
+    )
+    with _connected(url, system) as connection:
+        connection.execute(copied.format(sql.Identifier(system.busy), f"day {number}"))
+
+
+def lose_rows(url: str, system: DemoSystem) -> None:
+    """Delete three in four rows of the busy table, as a mistake would."""
+    lost = sql.SQL("DELETE FROM public.{} row WHERE get_byte(decode(md5(row.id::text), 'hex'), 0) < 192")
+    with _connected(url, system) as connection:
+        connection.execute(lost.format(sql.Identifier(system.busy)))
 
 
 create_isp = partial(create_system, system=ISP)

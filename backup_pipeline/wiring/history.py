@@ -1,0 +1,165 @@
+"""`demo history`: a month of real small backups of every demo system, so that a newcomer's console is alive."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from backup_pipeline.core.alerts import Alert, Delivery, NoPings
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ports import Ledger, Ports, Silence
+from backup_pipeline.core.restore import RestoreRequest
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.demo import CAR_AUDIO, SALES_PORTAL, SYSTEMS, DemoSystem, live_a_day, lose_rows
+from backup_pipeline.operations.download import AuditTrail, Destination, render_backup
+from backup_pipeline.operations.health import account
+from backup_pipeline.operations.history import DEMO_DATA, HistorySystem, make_history, plan_history
+from backup_pipeline.operations.restore.requests import Address, RestoreCaller, add_request
+from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
+from backup_pipeline.wiring.addresses import declared_catalogs, os_user, owner_url
+from backup_pipeline.wiring.embedded import demo_database, prepared
+from backup_pipeline.wiring.ports import open_ledger, ports_over
+
+_MARK = "demo-history.json"
+_NOWHERE = "postgresql://demo@127.0.0.1:1/nothing"
+_CUT = 2000
+"""Bytes of the legacy file that is cut off."""
+
+
+def demo_history_of(settings: Settings) -> Mapping[str, object] | None:
+    """What `demo history` made here, for a page to say *demo data*; None where it made nothing."""
+    try:
+        told: Mapping[str, object] = json.loads((settings.home / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told
+
+
+def make_demo_history(settings: Settings, days: int, tell: Callable[[str], None]) -> int:
+    """Make the demos where they are missing, and the history of each that has no backup yet; how many backups.
+
+    RefusedError where anything but the embedded demo is configured: nothing is invented about real systems.
+    """
+    if settings.source_url or settings.source_urls or settings.catalogs != BUILT_IN_CATALOGS:
+        message = "A source or a folder of catalogs is set: a history is made of the demo systems alone."
+        raise RefusedError(message, do="Unset BACKUP_SOURCE_URL… and BACKUP_CATALOGS, or use another BACKUP_HOME.")
+    for system in SYSTEMS.values():
+        demo_database(settings, tell, system, scale=system.small, again=False)
+    with prepared(settings, tell) as ready, open_ledger(ready) as ledger:
+        declared = declared_catalogs(settings)
+        wanted = {name: declared[name] for name in SYSTEMS if not ledger.list(scope=Scope(name))}
+        made = sum(_history_of(SYSTEMS[name], each, ready, ledger, (days, tell)) for name, each in wanted.items())
+        if SALES_PORTAL.name in wanted:
+            _leave_legacy_files(ready, ledger)
+        if CAR_AUDIO.name in wanted:
+            _leave_request(ready, ledger)
+        told = {"days": days, "made_at": ledger.now().isoformat(), "catalogs": list(wanted)}
+        (settings.home / _MARK).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    return made
+
+
+class _NobodyTold:
+    """The port `Alerter` of a past: what would have been told stands in the audit, under the name of the channel."""
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """One, that reaches nobody."""
+        return [DEMO_DATA]
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
+        """Nothing is sent."""
+        return [Delivery(DEMO_DATA)]
+
+
+def _ports(settings: Settings, ledger: Ledger, catalog: Catalog) -> Ports:
+    """Real ports that tell nobody: who has alerts set does not want to hear of a demo's past."""
+    ports = ports_over(ledger, settings, catalog.catalog)
+    return replace(ports, alerter=_NobodyTold(), pinger=NoPings(), second=None, progress=Silence())
+
+
+def _history_of(
+    system: DemoSystem,
+    catalog: Catalog,
+    settings: Settings,
+    ledger: Ledger,
+    asked: tuple[int, Callable[[str], None]],
+) -> int:
+    days, tell = asked
+    url = owner_url(settings, catalog.catalog)
+    ports = _ports(settings, ledger, catalog)
+    past = HistorySystem(
+        catalog=catalog,
+        ports=ports,
+        broken=PostgresSource(_NOWHERE),
+        grow=lambda number: live_a_day(url, system, number),
+        lose_rows=(lambda: lose_rows(url, system)) if system is CAR_AUDIO else None,
+        person=os_user(),
+    )
+    nights = plan_history(catalog, days, ledger.now(), loses_rows=system is CAR_AUDIO)
+    tell(f"{catalog.catalog}: the backups of {len(nights)} nights.")
+    made = make_history(past, nights, time.monotonic, tell)
+    account(catalog, ports)
+    ledger.audit(AuditEvent(ledger.now(), os_user(), "demo history", None, {"catalog": catalog.catalog, "days": days}))
+    return len(made)
+
+
+def _leave_legacy_files(settings: Settings, ledger: Ledger) -> None:
+    """A comprehensive file of last night in the legacy folder, and the first bytes of one."""
+    catalog = declared_catalogs(settings)[SALES_PORTAL.name]
+    ports = _ports(settings, ledger, catalog)
+    attempt = ledger.last_good(Scope(catalog.catalog), before=ledger.now())
+    if attempt is None:
+        return
+    audit = AuditTrail(ledger, ledger.now, os_user())
+    folder = ports.spool / "legacy"
+    folder.mkdir(parents=True, exist_ok=True)
+    rendered = render_backup(
+        attempt,
+        Rendering.COMPREHENSIVE,
+        Destination(folder, force=True),
+        store=ports.store,
+        formats=ports.formats,
+        audit=audit,
+        progress=Silence(),
+    )
+    data = rendered.read_bytes()
+    rendered.unlink()
+    folder.rmdir()
+    ports.store.put(f"backups/comprehensive/{rendered.name}", [data])
+    broken = rendered.name.replace("comprehensive-", "database-")
+    ports.store.put(f"backups/database/{broken}", [data[:_CUT]])
+
+
+_STAGING = Address("postgresql://127.0.0.1/car_audio_staging", "car_audio_staging")
+
+
+@dataclass(frozen=True)
+class _Staging:
+    """A goal that nothing connects to: the request waits for a decision."""
+
+    address: Address
+
+    def hide(self, text: str) -> str:
+        """Nothing of it is secret."""
+        return text
+
+
+def _leave_request(settings: Settings, ledger: Ledger) -> None:
+    """A restore that waits for the approval of somebody else."""
+    catalog = declared_catalogs(settings)[CAR_AUDIO.name]
+    attempt = ledger.last_good(Scope(catalog.catalog), before=ledger.now())
+    if attempt is not None:
+        reason = f"{DEMO_DATA}: payments of last week are missing on staging"
+        request = RestoreRequest(attempt.backup_id, ("payments",), actor=os_user(), reason=reason)
+        add_request(
+            request,
+            _Staging(_STAGING),
+            _ports(settings, ledger, catalog),
+            RestoreCaller(os_user(), needs_approval=True),
+        )
