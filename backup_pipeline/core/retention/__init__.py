@@ -338,7 +338,8 @@ def _guards(at: int, good: Sequence[Attempt], basis: RetentionBasis) -> Iterator
     grace = basis.retention.of(row.type).grace
     if basis.now - (row.finished_at or row.started_at) < grace:
         yield f"younger than the grace of {grace.total_seconds() / 60:g} minutes"
-    successor = next((newer for newer in reversed(good[:at]) if _stands_in(newer, row, basis)), None)
+    nearest_first = (good[place] for place in range(at - 1, -1, -1))  # no copy: there may be thousands
+    successor = next((newer for newer in nearest_first if _stands_in(newer, row, basis)), None)
     if successor is None:
         yield "the newest good backup" if row.kind is Kind.FULL else "the newest good backup of its tables"
         lost = next((newer for newer in good[:at] if replaces(newer, row, basis)), None)

@@ -15,12 +15,11 @@ from fastapi.responses import Response
 from backup_pipeline.core.access import Permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
-from backup_pipeline.core.ledger import Attempt, Hold
+from backup_pipeline.core.ledger import GOOD, Attempt, Hold
 from backup_pipeline.core.retention import objections
 from backup_pipeline.core.retention.forecast import Departure, Forecast, forecast_retention, going_now
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.schedule import day_end, next_due
-from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.retention.hold import hold_backup, release_backup
 from backup_pipeline.operations.retention.plan import PruneRequest, basis_of, prune_request, prune_requests
 from backup_pipeline.operations.run_requests import RunWish
@@ -101,7 +100,7 @@ def _retention_of(catalog: Catalog, visitor: Visitor) -> SystemRetention:
 
 
 def _rows(request: PruneRequest, visitor: Visitor) -> Sequence[Attempt]:
-    return visitor.ledger.list(scope=request.scope)
+    return visitor.ledger.list(scope=request.scope, status=sorted(GOOD))
 
 
 def _by_cleanup(forecasts: Sequence[Forecast]) -> Sequence[tuple[datetime, Sequence[Departure]]]:
@@ -254,7 +253,7 @@ def delete(
 def _objections(request: Request, row: Attempt, visitor: Visitor) -> Sequence[str]:
     """What rules and ledger say against it; what only the store knows, the run sees."""
     rules = prune_request(row.scope, systems_of(request), visitor.actor, visitor.settings.prune_versions)
-    rows = visitor.ledger.list(scope=Scope(row.scope.catalog, business=row.scope.business, purpose=row.scope.purpose))
+    rows = visitor.ledger.list(scope=row.scope, status=sorted(GOOD))
     return objections(row, rows, basis_of(rules, visitor.ports))
 
 
