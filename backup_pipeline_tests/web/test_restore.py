@@ -246,6 +246,7 @@ def test_who_has_businesses_restores_those_and_sees_no_other(office: Office) -> 
     when = babul.get("/restore/new?step=when&system=shop&mode=upsert&target=staging")
     assert own.backup_id in when.text
     assert office.backups()[0].backup_id not in when.text
+    assert own.backup_id not in office.as_("rahim").get(when.url.raw_path.decode()).text, "one business among many"
     form = {"request": str(uuid4()), "mode": "upsert", "target": "staging", "table": "goods"}
     assert babul.post("/restore/plan", data={**form, "backup": office.backups()[0].backup_id}).status_code == 404
     path = babul.post("/restore/plan", data={**form, "backup": own.backup_id}).headers["location"]
@@ -261,3 +262,12 @@ def test_who_has_businesses_restores_those_and_sees_no_other(office: Office) -> 
     assert babul.post(f"/requests/{row.id}/take-back").status_code == 303
     assert office.row(row.id).status is RestoreStatus.CANCELED
     office.ledger.execute("DELETE FROM backup_logs WHERE business = 'b1'")
+
+
+def test_what_was_saved_before_a_restore_is_not_the_newest_backup(office: Office) -> None:
+    saved = backup(office.shelf.now - timedelta(hours=1), salt=8, scope=Scope("shop").safety)
+    office.shelf.add(saved, partitions=False)
+    when = "/restore/new?step=when&mode=upsert&target=staging"
+    assert saved.backup_id not in office.as_("rahim").get(f"{when}&system=shop").text
+    assert saved.backup_id in office.as_("rahim").get(f"{when}&backup={saved.backup_id}").text
+    office.ledger.execute("DELETE FROM backup_logs WHERE purpose = 'safety'")

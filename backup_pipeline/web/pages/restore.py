@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -26,6 +27,7 @@ from backup_pipeline.core.listing import BackupFilter
 from backup_pipeline.core.restore import Mode, RemarkSeverity
 from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.runs import RunRequest, RunVerb
+from backup_pipeline.core.scope import Purpose
 from backup_pipeline.operations.restore.decisions import (
     AskedRestore,
     RestoreWish,
@@ -46,6 +48,7 @@ router = APIRouter()
 
 STEPS = ("What", "When", "Plan", "Confirm", "Approval")
 _ASKS = Depends(allowed(Permission.REQUEST_RESTORE))
+_LOOKED_AT = 500
 _BACKUPS = 8
 """So many of the newest are offered; an older one is found by its date, or on its own page."""
 
@@ -293,9 +296,18 @@ def _as_of(chosen: Chosen, visitor: Visitor) -> Chosen:
 
 
 def _good(catalog: Catalog, visitor: Visitor, *, limit: int, until: datetime | None = None) -> Sequence[Attempt]:
+    """The newest good backups of the whole system, or of the businesses that are the visitor's.
+
+    Not those that were made before a restore: their own page leads here with one of them chosen.
+    """
     wanted = BackupFilter(catalog.catalog, tuple(sorted(GOOD)), until=until)
-    rows = visitor.ledger.listings.page(wanted, limit=limit).rows
-    return [row for row in rows if row.kind.bundled and visitor.user.sees(row.scope.business)]
+    whole = visitor.user.sees_every_business
+    rows = (
+        row
+        for row in visitor.ledger.listings.page(wanted, limit=_LOOKED_AT).rows
+        if row.kind.bundled and row.scope.purpose is Purpose.BACKUP and (row.scope.business is None) is whole
+    )
+    return list(islice(rows, limit))
 
 
 def _problem_of_what(chosen: Chosen) -> str:
