@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.content import communication_metrics, summary_document
+from backup_pipeline.core.content.validation import VALID_ROWS
 from backup_pipeline.core.drill import How
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.layout import Rendering
@@ -28,6 +29,8 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.documents import size_text
 from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import export_attempt
+from backup_pipeline.orchestration.assets import bundle_metadata
+from backup_pipeline.orchestration.verification import table_check_specs
 from backup_pipeline.presentation import ReportDocument
 from backup_pipeline.presentation.backup import backup_document, made_document
 from backup_pipeline.presentation.markdown import markdown
@@ -359,3 +362,29 @@ def test_payment_details_are_whole_in_the_files_and_masked_in_what_dagster_shows
     rows = parsed(portal.rendered(Rendering.COMPREHENSIVE))["tables"]["sales"]
     assert sorted(row["accountNumber"] for row in rows) == sorted(numbers)
     ports.ledger.end(work.attempt.backup_id, Outcome(status=Status.CANCELED, finished_at=now()))
+
+
+@pytest.mark.acceptance("4.6", "4.9")
+def test_dagster_gets_the_numbers_as_numbers_which_it_plots(portal: BackedUp) -> None:
+    metadata = bundle_metadata(portal.manifest, "file:///store", "http://127.0.0.1:3000/runs/1")
+    expected = {
+        "sms_total": 432,
+        "sms_success_rate": 94.2,
+        "email_total": 89,
+        "email_success_rate": 91.0,
+        "email_opens": portal.one("SELECT sum(open_count) FROM email_log"),
+        "email_clicks": portal.one("SELECT sum(click_count) FROM email_log"),
+        "email_bounces": 8,
+        "documents_total": 156,
+        "documents_generated": 156,
+        "documents_downloads": portal.one("SELECT sum(download_count) FROM generated_documents"),
+        "invalid_rows": 150,
+    }
+    assert {name: metadata[name] for name in expected} == expected
+    assert "sms_bounces" not in metadata  # nobody counts them
+    assert "94.2 % sent" in str(metadata["manifest"])
+
+
+def test_the_check_of_customers_stands_at_the_tables_that_are_judged() -> None:
+    specs = table_check_specs(catalog_of("sales_portal"))
+    assert {spec.asset_key.path[-1] for spec in specs if spec.name == VALID_ROWS} == {"sales", "leads"}

@@ -91,7 +91,7 @@ def _is_row_of_keys(value: str, _: ValueBasis) -> bool:
 
 
 def _is_one_letter_again_and_again(value: str, _: ValueBasis) -> bool:
-    return any(len(word) >= 3 and len(set(word)) == 1 and word.isascii() for word in _words(value))
+    return any(len(word) >= 3 and len(set(word)) == 1 and word.isascii() and word.isalpha() for word in _words(value))
 
 
 def _is_no_address(value: str, _: ValueBasis) -> bool:

@@ -44,7 +44,7 @@ GOOD = [
     ("name", "Smith-Jones & Sons"),
     ("name", "Rapid Test Services Ltd"),
     ("name", "Mr A B Customer-Care"),
-    ("name", "ABBA Fans"),
+    ("name", "Route 666 Motors"),
     ("name", "Lee Lee-Anderson"),
     ("email", "margaret.hill@example.co.uk"),
     ("email", "a@b.co"),
