@@ -117,3 +117,18 @@ def test_requests_are_listed_and_shown(run: Run, waiting: int, damaged: Target) 
 def test_what_is_not_there_is_not_found(run: Run, arguments: tuple[str, ...]) -> None:
     ended = run("restores", *arguments)
     assert (ended.code, "no restore request 999" in ended.err) == (10, True)
+
+
+def test_on_the_worst_day_one_person_breaks_the_glass_and_it_is_told(
+    run: Run, waiting: int, damaged: Target, books: Books
+) -> None:
+    confirm = ("--confirm", damaged.database)
+    both = run("restore", "--request", str(waiting), "--target-url", damaged.url, "--dry-run", "--break-glass", "x")
+    assert both.code == 2
+    assert _perform(run, waiting, damaged, *confirm, "--break-glass", " ") == 21, "a reason is a reason"
+    assert _perform(run, waiting, damaged, *confirm, "--break-glass", "the shop is down") == 0
+    assert books.newest().status is RestoreStatus.DONE
+    shown = run("restores", "show", str(waiting)).out
+    assert "break_glass: the shop is down" in shown
+    told = run("alerts", "list", "--all").out
+    assert f"A restore without approval: shop into {damaged.database} (request {waiting})" in " ".join(told.split())
