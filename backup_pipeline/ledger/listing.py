@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select, tuple_
+from sqlalchemy import Connection, Row, Select, case, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from backup_pipeline.core.ledger import GOOD, Attempt, Status
+from backup_pipeline.core.ledger import GOOD, Attempt, Owner, Status
 from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position, position_of
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.verification import Level
-from backup_pipeline.ledger.tables import attempt_of, backup_logs, utc
+from backup_pipeline.core.scope import Scope, parse_actor
+from backup_pipeline.core.verification import Level, Verification
+from backup_pipeline.ledger.tables import attempt_of, backup_logs, is_of, utc
 
 _ROW = backup_logs.c
 _BUNDLES = [kind for kind in Kind if kind.bundled]
+_OF_DAYS = (
+    _ROW.backup_id, _ROW.kind, _ROW.type, _ROW.status, _ROW.partition_date, _ROW.created_at, _ROW.started_at,
+    _ROW.finished_at, _ROW.due_at, _ROW.actor, _ROW.late, _ROW.run_id, _ROW.owner_host, _ROW.owner_pid,
+    _ROW.owner_started, _ROW.table_counts, _ROW.verification_level, _ROW.verification_passed, _ROW.verified_at,
+)  # fmt: skip
 _SEARCHED = (_ROW.backup_id, _ROW.file_name, _ROW.actor, _ROW.reason, _ROW.error_message)
 
 
@@ -66,6 +73,18 @@ class SqlListings:
             first: datetime | None = utc(connection.execute(query).scalar_one_or_none())
         return first
 
+    def days(self, catalog: str, at: datetime) -> Sequence[Attempt]:
+        """The rows that were created, or due, at `at` or later, newest first, without what no calendar looks at."""
+        scope = Scope(catalog)
+        query = (
+            select(*_OF_DAYS, case((_ROW.table_counts == {}, _ROW.tables_wanted)).label("wanted"))
+            .where(is_of(backup_logs, scope), or_(_ROW.created_at >= at, _ROW.due_at >= at))
+            .order_by(_ROW.created_at.desc(), _ROW.backup_id.desc())
+        )
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        return [_slim(row, scope) for row in rows]
+
     def rehearsed(self) -> Mapping[str, Attempt]:
         """Of each catalog the backup that a drill has restored last."""
         query = (
@@ -83,6 +102,30 @@ class SqlListings:
         query = query.order_by(_ROW.created_at.desc(), _ROW.backup_id.desc())
         with self._transaction() as connection:
             return [attempt_of(row) for row in connection.execute(query).mappings().all()]
+
+
+def _slim(row: Row[*tuple[Any, ...]], scope: Scope) -> Attempt:
+    verified = row.verified_at
+    level = None if row.verification_level is None else Level(row.verification_level)
+    return Attempt(
+        backup_id=row.backup_id,
+        scope=scope,
+        kind=Kind(row.kind),
+        type=Trigger(row.type),
+        status=Status(row.status),
+        partition_date=row.partition_date,
+        created_at=row.created_at.astimezone(UTC),
+        started_at=row.started_at.astimezone(UTC),
+        actor=parse_actor(row.actor),
+        late=row.late,
+        run_id=row.run_id,
+        owner=Owner(row.owner_host, row.owner_pid, row.owner_started) if row.owner_host else None,
+        tables_wanted=tuple(row.wanted or ()),
+        finished_at=utc(row.finished_at),
+        table_counts=row.table_counts,
+        verification=Verification(level, utc(verified), passed=row.verification_passed) if verified else None,
+        due_at=utc(row.due_at),
+    )
 
 
 def _filtered(wanted: BackupFilter) -> Select[*tuple[object, ...]]:

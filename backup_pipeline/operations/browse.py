@@ -430,5 +430,5 @@ MONTH = 30
 def calendar_of(catalog: Catalog, ledger: Ledger, now: datetime, *, days: int = MONTH) -> Calendar:
     """The last `days` days of `catalog`. LedgerError when the ledger can not be read."""
     first = local_date(now, catalog.timezone) - timedelta(days=days)
-    rows = ledger.dues.since(catalog.catalog, day_end(first, catalog.timezone))
+    rows = ledger.listings.days(catalog.catalog, day_end(first, catalog.timezone))
     return calendar(catalog, rows, now, days=days)

@@ -107,7 +107,7 @@ def _state(
 ) -> SystemState:
     newest = ledger.dues.newest_good(catalog.catalog, now)
     first_day = day_end(local_date(now, catalog.timezone) - timedelta(days=MONTH), catalog.timezone)
-    rows = ledger.dues.since(catalog.catalog, min(first_day, newest.created_at) if newest else first_day)
+    rows = ledger.listings.days(catalog.catalog, min(first_day, newest.created_at) if newest else first_day)
     since = [
         row for row in rows if newest is None or max(row.created_at, row.due_at or row.created_at) >= newest.created_at
     ]

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from backup_pipeline.core.due import calendar, freshness
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.listing import BackupFilter, BackupTotals, Position, parse_position
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import SCHEDULE, Scope
 from backup_pipeline.core.verification import Level, Verification
+from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
@@ -22,7 +24,14 @@ HOUR = timedelta(hours=1)
 
 def _row(number: int, **fields: Any) -> Attempt:
     at = NOON + number // 2 * HOUR  # two of each instant
-    given = {"status": Status.SUCCESS, "file_size_bytes": 100 + number, "record_count": 10 + number, "sha256": "x"}
+    given = {
+        "table_counts": {"goods": 5} if number % 2 else {},
+        "tables_wanted": ("goods",),
+        "status": Status.SUCCESS,
+        "file_size_bytes": 100 + number,
+        "record_count": 10 + number,
+        "sha256": "x",
+    }
     return attempt(f"b{number:03}", created_at=at, started_at=at, **{**given, **fields})
 
 
@@ -122,3 +131,17 @@ def test_the_backup_that_a_drill_restored_last(ledger: ScratchLedger) -> None:
         ledger.verified(f"b{number:03}", Verification(level, NOON + hours * HOUR, passed=passed))
     assert {name: row.backup_id for name, row in ledger.listings.rehearsed().items()} == {"isp": "b001"}
     assert replace(ROWS[1], verification=None) == replace(ledger.listings.rehearsed()["isp"], verification=None)
+
+
+def test_days_are_the_rows_as_far_as_a_calendar_looks_at_them(ledger: ScratchLedger) -> None:
+    shop = catalog({"goods": None}, catalog="isp")
+    at = NOON + HOUR
+    whole, slim = ledger.dues.since("isp", at), ledger.listings.days("isp", at)
+    assert _ids(slim) == _ids(whole)
+    assert len(slim) > 5
+    now = NOON + 40 * HOUR
+    assert calendar(shop, slim, now, days=5) == calendar(shop, whole, now, days=5)
+    assert freshness(shop, None, slim, now) == freshness(shop, None, whole, now)
+    assert [(row.table_counts, row.verification, row.finished_at, row.owner) for row in slim] == [
+        (row.table_counts, row.verification, row.finished_at, row.owner) for row in whole
+    ]
