@@ -24,6 +24,8 @@ _TEXTS = {
 }
 """What goes into a row's hash, in this order, as the trigger of the table writes it."""
 _BATCH = 2_000
+_LOOKED_AT = 10_000
+"""Rows whose actions a filter offers: a page waits for no more, however long the audit is."""
 
 
 class SqlAuditRows:
@@ -53,9 +55,10 @@ class SqlAuditRows:
             last = rows[-1].number
 
     def actions(self) -> Sequence[str]:
-        """What the rows are about, each once."""
+        """What the newest rows are about, each once."""
+        newest = select(_C.action).order_by(_C.id.desc()).limit(_LOOKED_AT).subquery()
         with self._transaction() as connection:
-            return list(connection.scalars(select(_C.action).distinct().order_by(_C.action)))
+            return list(connection.scalars(select(newest.c.action).distinct().order_by(newest.c.action)))
 
 
 def _rows() -> Select[*tuple[object, ...]]:

@@ -149,7 +149,7 @@ class AuditRows(Protocol):
         """Every row, the oldest first; they need not fit into memory."""
 
     def actions(self) -> Sequence[str]:
-        """What the rows are about, each once."""
+        """What the newest rows are about, each once."""
 
 
 class IdentityProvider(Protocol):
