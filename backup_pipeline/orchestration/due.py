@@ -17,6 +17,7 @@ from backup_pipeline.core.errors import BackupError, RefusedError, in_our_words
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.core.schedule import is_due, is_late, local_date, scheduler_lines
 from backup_pipeline.operations.health import Account, account, end_vanished
+from backup_pipeline.operations.run_requests import tell_unstarted
 from backup_pipeline.orchestration.keys import (
     CATCH_UP_TAG,
     DUE_TAG,
@@ -232,6 +233,7 @@ def overdue_sensor(
 def _ended(catalogs: Mapping[str, Catalog], backups: Backups) -> Sequence[str]:
     try:
         with backups.open(next(iter(catalogs.values()))) as ports:
+            tell_unstarted(ports)
             return [row.error_message or "" for row in end_vanished(list(catalogs), ports)]
     except BackupError as error:
         return [f"Whether a catalog vanished is not known. {error.what}"]

@@ -21,13 +21,13 @@ _RUN = """
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from backup_pipeline.catalogs import load_catalog
-from backup_pipeline.core import leases
+from backup_pipeline.core import ledger
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.ports import Silence
 from backup_pipeline.orchestration.launch import RunOrder, run_backup
 from backup_pipeline.settings import Settings
 from backup_pipeline_tests.actors import RAHIM
-leases.LIFE = timedelta(seconds=float(sys.argv[2]))
+ledger.LIFE = timedelta(seconds=float(sys.argv[2]))
 catalog = load_catalog(Path(sys.argv[1]))
 today = local_date(datetime.now(UTC), "Asia/Dhaka")
 run_backup(RunOrder(catalog, (), today, "to be stopped", RAHIM), Settings(), Silence())

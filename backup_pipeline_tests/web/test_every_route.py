@@ -52,6 +52,7 @@ RULES = {
     **_rules(P.SEE, "GET /calendar", "GET /charts", "GET /report", "GET /requests", "GET /requests/{number}"),
     **_rules(P.SEE, "GET /runs", "POST /runs", "GET /runs/{number}", "POST /runs/{number}/cancel"),
     **_rules(SIGNED_IN, "GET /events"),
+    **_rules(P.HANDLE_ALERTS, "POST /runs/dagster/{run_id}/cancel"),
     **_rules(P.HANDLE_ALERTS, "GET /settings"),
     **_rules(P.MANAGE_SETTINGS, "POST /settings/schedules/{name}/{switch}"),
     **_rules(P.DOWNLOAD, "POST /backups/{backup_id}/download", "POST /links/{number}/revoke"),
@@ -118,7 +119,7 @@ def filled(office: Office, route: str) -> tuple[str, str]:
     method, path = route.split(" ")
     known = {"backup_id": office.backups()[0].backup_id, "token": "none", "session": "1", "number": "1"}
     known["request_id"] = "00000000-0000-4000-8000-000000000000"
-    known |= {"name": "shop_daily", "switch": "stop"}
+    known |= {"name": "shop_daily", "switch": "stop", "run_id": "none"}
     if path.startswith("/users/"):
         known["number"] = str(office.users["nila"].number)
     if path.startswith("/runs/"):

@@ -19,6 +19,7 @@ from backup_pipeline.core.runs import (
     RunPhase,
     RunProgress,
     RunRequest,
+    RunState,
 )
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
 from backup_pipeline.operations.mirror import send_observations
@@ -155,6 +156,20 @@ def test_the_page_follows_the_run_and_who_asked_may_cancel_it(office: Office, da
     assert "canceled" in office.as_("nila").get(f"/runs/{request}").text
     assert office.as_("rahim").post(f"/runs/{request}/cancel").status_code == 403
     assert office.as_("rahim").get(f"/runs/{uuid4()}").status_code == 404
+
+
+def test_a_run_that_nobody_asked_for_is_stopped_by_who_looks_after_it(office: Office, dagster: FakeLauncher) -> None:
+    now = office.ports.clock()
+    office.ledger.progress.put(RunProgress("of-the-schedule", Scope("shop"), now, now, "bundle"))
+    dagster.runs["of-the-schedule"] = RunState("of-the-schedule", "shop_full_backup", RunPhase.RUNNING)
+    path = "/runs/dagster/of-the-schedule/cancel"
+    assert path not in office.as_("nila").get("/runs").text
+    assert office.as_("nila").post(path).status_code == 403
+    assert path in office.as_("rahim").get("/runs").text
+    assert office.as_("rahim").post("/runs/dagster/another/cancel").status_code == 404
+    assert office.as_("rahim").post(path).status_code == 303
+    assert dagster.terminated == ["of-the-schedule"]
+    assert next(event.action for event in office.ledger.audits(limit=1)) == "run canceled"
 
 
 def test_nothing_that_a_run_says_acts_on_its_page(office: Office, dagster: FakeLauncher) -> None:

@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from backup_pipeline.core.access import FRESH_LOGIN, Permission, check_permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError, UsageError
+from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.runs import RequestStatus, RunProgress, RunRequest, RunVerb
 from backup_pipeline.core.text import visible
 from backup_pipeline.operations.browse import LATEST
@@ -124,9 +125,17 @@ def runs_page(request: Request, visitor: Annotated[Visitor, Depends(allowed(Perm
     system = chosen_system(request)
     rows = visitor.ledger.run_requests.list(catalog=system.catalog if system else None, limit=_MOST)
     work = work_now(visitor.ledger, visitor.ports.clock())
-    command = "backup-pipeline list"
-    return page(request, "runs.html", rows=rows, work=work, words=WORDS, more=len(rows) == _MOST, command=command,
-                live=True)  # fmt: skip
+    return page(
+        request,
+        "runs.html",
+        rows=rows,
+        work=work,
+        may_stop=visitor.user.may(Permission.HANDLE_ALERTS),
+        words=WORDS,
+        more=len(rows) == _MOST,
+        command="backup-pipeline list",
+        live=True,
+    )
 
 
 @router.get("/runs/{number}")
@@ -190,3 +199,16 @@ def cancel(request: Request, number: UUID, visitor: Annotated[Visitor, Depends(a
     after = cancel_request(number, visitor.actor, visitor.ports, launcher_of(request))
     word = "is canceled" if after.status is RequestStatus.CANCELED else "is asked to stop"
     return redirect(request, f"/runs/{number}", f"The run {word}.", tone="warning")
+
+
+@router.post("/runs/dagster/{run_id}/cancel")
+def cancel_unasked(
+    request: Request, run_id: str, visitor: Annotated[Visitor, Depends(allowed(Permission.HANDLE_ALERTS))]
+) -> Response:
+    """Stop a run that nobody asked for here, such as the schedule's, and that the visitor sees at work."""
+    going = work_now(visitor.ledger, visitor.ports.clock())
+    if not any(work.progress and work.progress.run_id == run_id for work in going):
+        raise not_there()
+    launcher_of(request).terminate(run_id)
+    visitor.ledger.audit(AuditEvent(visitor.ports.clock(), visitor.actor, "run canceled", None, {"run_id": run_id}))
+    return redirect(request, "/runs", "The run is asked to stop.", tone="warning")
