@@ -17,31 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = "backup_pipeline"
-MOST_FILES = 200  # beside the console's: merge before you raise it
-MOST_OF_THE_CONSOLE = 70  # files of the subjects that came with it, and with the systems
-CONSOLE = {
-    "access",
-    "charts",
-    "console",
-    "console_tables",
-    "content",
-    "documents",
-    "download_links",
-    "downloads",
-    "history",
-    "html",
-    "legacy",
-    "listing",
-    "mirror",
-    "overview",
-    "progress",
-    "r0010_console",
-    "r0011_events",
-    "run_requests",
-    "runs",
-    "upkeep",
-    "web",
-}  # a file is the console's when it, or a folder it is in, is called so
+MOST_FILES = 270  # the tree before the console has 199; a new subject may raise it, a second file of one may not
 MOST_IN_A_FOLDER = 25  # files, beside its sub-folders
 MOST_WITH_A_PREFIX = 3  # files `restore_*.py` of one folder; more are a folder `restore/`
 MOST_LINES = 500  # unless the first lines say why
@@ -74,13 +50,8 @@ def modules(root: Path) -> Sequence[Module]:
 
 def broken_limits(package: Sequence[Module]) -> Iterator[str]:
     """A sentence for each limit that is broken, with the place and the numbers."""
-    consoles = sum(bool(CONSOLE & set(module.path.with_suffix("").parts)) for module in package)
-    for what, count, most in (
-        ("files beside the console's", len(package) - consoles, MOST_FILES),
-        ("files of the console", consoles, MOST_OF_THE_CONSOLE),
-    ):
-        if count > most:
-            yield f"{count} {what}; at most {most}. Which subjects stand in more than one place?"
+    if len(package) > MOST_FILES:
+        yield f"{len(package)} files; at most {MOST_FILES}. Which subjects stand in more than one place?"
     yield from _crowded_folders(package)
     yield from _long_files(package)
     yield from _long_functions(package)
