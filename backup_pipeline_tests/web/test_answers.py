@@ -16,7 +16,7 @@ from backup_pipeline.core.errors import (
     UsageError,
 )
 from backup_pipeline.settings import Settings
-from backup_pipeline.web import create_app
+from backup_pipeline.web import create_app, rendering
 from backup_pipeline.web.answers import POLICY
 from backup_pipeline.web.rendering import local_path, redirect
 from backup_pipeline_tests.doubles.ports import ports_for_test
@@ -132,3 +132,12 @@ def test_nobody_is_led_to_another_site(url: str) -> None:
 
 def test_a_path_of_ours_stays() -> None:
     assert local_path("/backups?status=failed&after=2#x") == "/backups?status=failed&after=2#x"
+
+
+def test_there_is_one_script_and_one_style_sheet_and_both_are_small() -> None:
+    folder = Path(rendering.__file__).parent / "static"
+    assert sorted(path.name for path in folder.iterdir()) == ["console.css", "console.js", "icon.svg"]
+    script, style = ((folder / name).read_text() for name in ("console.js", "console.css"))
+    assert script.count("\n") < 200
+    assert len(script) + len(style) < 45_000
+    assert re.findall(r"https?://|@import|innerHTML|eval\(", script + style) == []
