@@ -63,11 +63,9 @@ def test_files_of_one_prefix_are_a_folder_and_a_folder_has_25_at_most(tmp_path: 
     assert f"{tmp_path}: 4 files begin with 'restore'; more than 3 are a folder." in result.stderr
 
 
-def test_a_tree_has_200_files_at_most_and_the_console_70_of_its_own(tmp_path: Path) -> None:
-    for folder in (*(f"floor{number}" for number in range(9)), "web", "web/pages", "access", "runs"):
-        (tmp_path / folder).mkdir()
-        for number in range(23):
-            (tmp_path / folder / f"verb{number}.py").write_text("", "utf-8")
-    stderr = limits(tmp_path).stderr
-    assert "207 files beside the console's; at most 200." in stderr
-    assert "92 files of the console; at most 70." in stderr
+def test_a_tree_has_270_files_at_most(tmp_path: Path) -> None:
+    for number in range(13):
+        (tmp_path / f"floor{number}").mkdir()
+        for verb in range(21):
+            (tmp_path / f"floor{number}" / f"verb{verb}.py").write_text("", "utf-8")
+    assert "273 files; at most 270." in limits(tmp_path).stderr
