@@ -17,7 +17,7 @@ from backup_pipeline.cli.catalog import catalog_app
 from backup_pipeline.cli.download import download, query, url
 from backup_pipeline.cli.health import alerts_app, check, doctor
 from backup_pipeline.cli.key import key_app
-from backup_pipeline.cli.list import audit, calendar, list_backups, show, stats
+from backup_pipeline.cli.list import adopt, audit, calendar, list_backups, show, stats
 from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
@@ -105,6 +105,7 @@ app.command()(download)
 app.command()(url)
 app.command()(copy)
 app.command()(query)
+app.command()(adopt)
 app.command(help=RESTORE_HELP)(restore)
 app.add_typer(restores_app)
 app.add_typer(alerts_app)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline import presentation as reports
+    from backup_pipeline.formats import legacy as formats_legacy
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import health as operations_health
     from backup_pipeline.operations import legacy as operations_legacy
@@ -183,6 +184,31 @@ def _legacy(installation: Opened, catalog: str | None) -> Sequence[LegacyFile]:
     declared = ports.watched(installation.settings, [catalog] if catalog else [])
     store = installation.store()
     return [file for each in declared if each.legacy for file in operations_legacy.legacy_files(each, store)]
+
+
+def adopt(
+    file: Annotated[str, typer.Argument(help="A file as `list --legacy` shows it.", metavar="legacy:FILE")],
+    *,
+    catalog: OfCatalog = None,
+) -> None:
+    """Make a backup of a good file of an earlier program, so that it can be restored.
+
+    Its rows are typed by the tables as they are now in the catalog's database; its id, date and snapshot are of the
+    moment in the file's name. It is a selective backup, never the latest, kept as those by hand are. Restore it by its
+    id: the plan says what would happen, as for any other. The file stays as it is.
+
+    Examples:
+
+        backup-pipeline adopt legacy:backups/comprehensive/NAME.json --catalog sales_portal
+
+    Exit codes: 0 adopted; 1 failed; 10 there is no such file; 11 another run writes the catalog; 20 a value fits not
+    its column; 21 refused: it is corrupted, has no date or other tables, or its date has a backup of ours.
+    """
+    with opened(catalog) as installation:
+        spec = addresses.chosen_catalog(catalog or installation.settings.catalog, installation.settings)
+        over = ports.ports_over(installation.ledger, installation.settings, spec.catalog)
+        manifest = operations_legacy.adopt_legacy(file, spec, installation.actor, over, formats_legacy.typed_rows)
+    draw(presentation_backup.made_document(manifest, {"Restore it by its id": manifest.backup_id}))
 
 
 def show(

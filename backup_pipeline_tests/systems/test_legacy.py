@@ -9,20 +9,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.legacy import LegacyState, judge_legacy, parse_legacy_name
+from backup_pipeline.core.restore import Mode
 from backup_pipeline.demo import SALES_PORTAL
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.formats.legacy import typed_rows
 from backup_pipeline.operations.download import AuditTrail, Destination
-from backup_pipeline.operations.legacy import download_legacy, legacy_files
+from backup_pipeline.operations.legacy import adopt_legacy, download_legacy, legacy_files
 from backup_pipeline.presentation.backup import legacy_document
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import MemoryStore
+from backup_pipeline_tests.operations.made import Place
+from backup_pipeline_tests.restore.bench import Bench
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.systems.system import BackedUp, backed_up_system, catalog_of
 
@@ -178,3 +183,40 @@ def test_nothing_else_of_the_store_is_taken_out_so(store: MemoryStore, tmp_path:
             audit=AuditTrail(new_ledger(), now, RAHIM),
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.acceptance("4.34")
+def test_a_good_file_is_adopted_and_one_sale_of_it_comes_back_through_the_plan_of_a_restore(
+    portal: BackedUp, good: bytes, tmp_path: Path
+) -> None:
+    place, catalog = Place(tmp_path / "spool"), catalog_of("sales_portal")
+    place.store.put(KEY, [good])
+    manifest = adopt_legacy(f"legacy:{KEY}", catalog, RAHIM, place.ports(portal.url), typed_rows)
+    assert (str(manifest.partition_date), manifest.kind, manifest.late) == ("2026-01-25", "selective", False)
+    assert manifest.snapshot.taken_at == datetime(2026, 1, 25, 14, 30, 45, 123_000, tzinfo=UTC)
+    assert manifest.reason == f"adopted from {KEY}"
+    ours = {table.name: table for table in portal.manifest.tables}
+    for table in manifest.tables:
+        assert table.row_count == ours[table.name].row_count
+        assert [(c.name, c.arrow_type) for c in table.columns] == [
+            (c.name, c.arrow_type) for c in ours[table.name].columns
+        ]
+    attempt = place.ledger.get(manifest.backup_id)
+    assert attempt is not None
+    lost = portal.one("SELECT id FROM sales ORDER BY sale_number LIMIT 1")
+    query = "SELECT s::text FROM sales s WHERE id = %s"
+    before = portal.one(query, lost)
+    with psycopg.connect(portal.url) as session:
+        session.execute("UPDATE sales SET city = 'lost', total_plan_cost = 1 WHERE id = %s", [lost])
+    Bench(place, attempt, tmp_path / "restore").restore(portal.url, Mode.UPSERT, "sales")
+    assert portal.one(query, lost) == before
+    with pytest.raises(RefusedError, match="has a partition of 2026-01-25 already"):
+        adopt_legacy(KEY, catalog, RAHIM, place.ports(portal.url), typed_rows)
+
+
+def test_a_corrupted_file_is_not_adopted(portal: BackedUp, good: bytes, tmp_path: Path) -> None:
+    place = Place(tmp_path / "spool")
+    place.store.put(KEY, [good[:-10]])
+    with pytest.raises(RefusedError, match="not adopted: truncated"):
+        adopt_legacy(KEY, catalog_of("sales_portal"), RAHIM, place.ports(portal.url), typed_rows)
+    assert place.ledger.list() == []
