@@ -32,6 +32,10 @@ _PLAIN_COOKIE = "backup_session"
 
 _NOTED_EVERY = timedelta(minutes=1)
 """That a session is used is written down so often, not with each request."""
+REFRESH = "x-backup-refresh"
+"""The header of what a page asks for by itself, to stay current. A browser left open is not a person who uses it."""
+_STREAM = "/events"
+"""Is asked for by pages alone, and `EventSource` can send no header."""
 _OWN_PAGES = ("/account", "/logout", "/confirm")
 """What a user whose second factor is missing may see until there is one."""
 
@@ -84,9 +88,14 @@ def current_session(request: Request) -> tuple[Session, User] | None:
     now = access.clock()
     if known is None or not known[0].is_alive(now) or known[1].disabled_at is not None:
         return None
-    if now - known[0].seen_at > _NOTED_EVERY:
+    if now - known[0].seen_at > _NOTED_EVERY and _is_of_a_person(request):
         access.access.sessions.seen(known[0].number, now)
     return known
+
+
+def _is_of_a_person(request: Request) -> bool:
+    """Whether somebody is there, as far as it can be known: only that keeps a session from ending for want of use."""
+    return REFRESH not in request.headers and request.url.path != _STREAM
 
 
 def signed_in(request: Request) -> Visitor:

@@ -17,6 +17,7 @@ from pwdlib import PasswordHash
 from backup_pipeline.core.access import Permission, Role, UserChange
 from backup_pipeline.operations.access import passwords
 from backup_pipeline.operations.access.users import set_user
+from backup_pipeline.web import events as streams
 from backup_pipeline.web.people import Visitor, allowed, fresh, signed_in
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
@@ -186,6 +187,22 @@ def test_a_session_that_is_not_used_ends(console: Console, minutes: int, alive: 
     browser = console.signed_in(console.user("karim"))
     console.clock.move(minutes=minutes)
     assert (browser.get("/mine").status_code == 200) == alive
+
+
+def test_a_page_that_asks_again_by_itself_keeps_nobody_signed_in(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What console.js sends, and the stream that it opens, show no person."""
+    monkeypatch.setattr(streams, "MOST_OF_A_SESSION", 0)  # a stream would not end
+    browser = console.signed_in(console.user("karim"))
+    for _ in range(5):
+        console.clock.move(minutes=11)
+        assert browser.get("/mine", headers={"X-Backup-Refresh": "1"}).status_code == 200
+        assert browser.get("/events").status_code == 503
+    console.clock.move(minutes=6)
+    assert browser.get("/mine").status_code == 303
+    script = browser.get("/static/console.js").text
+    assert script.count("fetch(") == script.count('"X-Backup-Refresh": "1"') == 1
 
 
 def test_a_session_ends_after_twelve_hours_however_it_is_used(console: Console) -> None:

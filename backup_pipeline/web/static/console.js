@@ -96,7 +96,9 @@ const refresh = async () => {
   if (document.querySelector("dialog[open]")) return; // its form belongs to a part that would be taken away
   refreshing = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    // The header says that nobody asked: a page that is left open does not keep its session from ending.
+    const headers = { Accept: "text/html", "X-Backup-Refresh": "1" };
+    const answer = await fetch(location.href, { headers, redirect: "manual" });
     if (answer.type === "opaqueredirect" || answer.status === 401) return location.reload();
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
