@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from backup_pipeline.core.access import Credentials, NewUser, Role, User, UserChange, changed_user
+from backup_pipeline.core.access import Credentials, NewUser, Role, SystemSetting, User, UserChange, changed_user
 from backup_pipeline.core.access.sessions import (
     FORGOTTEN_AFTER,
     Failures,
@@ -35,7 +35,7 @@ from backup_pipeline.core.access.sessions import (
     Session,
 )
 from backup_pipeline.core.errors import LedgerError, NotFoundError, RefusedError, UsageError
-from backup_pipeline.core.scope import Actor
+from backup_pipeline.core.scope import Actor, parse_actor
 from backup_pipeline.ledger import sqlstate
 from backup_pipeline.ledger.console_tables import console_sessions, login_failures, system_settings, users
 from backup_pipeline.ledger.console_tables import one_time_links as links
@@ -401,6 +401,14 @@ class SqlAccess:
         with self._transaction() as connection:
             value: object = connection.scalar(select(system_settings.c.value).where(system_settings.c.key == key))
         return value
+
+    def settings(self) -> Sequence[SystemSetting]:
+        """Every setting of the system that somebody has written, by key."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(system_settings).order_by(system_settings.c.key)).mappings().all()
+        return [
+            SystemSetting(row["key"], row["value"], utc(row["updated_at"]), parse_actor(row["actor"])) for row in rows
+        ]
 
     def set_setting(self, key: str, value: object, actor: Actor, now: datetime) -> None:
         """Write a setting of the system."""

@@ -25,6 +25,8 @@ PAGES = [
     "GET /login",
     "GET /welcome/{token}",
     "GET /backups/not-there",
+    "GET /settings?tab=backups",
+    "GET /settings?tab=system",
 ]
 
 
@@ -78,7 +80,10 @@ def page(opened: Opened, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 
 def _name(route: str) -> str:
-    return route.removeprefix("GET /").replace("/", "-").replace("{", "").replace("}", "") or "overview"
+    return (
+        route.removeprefix("GET /").replace("?tab=", "-").replace("/", "-").replace("{", "").replace("}", "")
+        or "overview"
+    )
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -196,6 +197,66 @@ def test_the_cron_service_is_shown_and_its_schedules_are_switched(office: Office
     assert office.as_("karim").post("/settings/schedules/other/start").status_code == 404
     read_only = office.as_("rahim").get("/settings").text
     assert "/settings/schedules/" not in read_only
+
+
+def test_the_tab_of_backups_is_for_super_admins_with_every_attempt_and_every_switch(
+    office: Office, dagster: FakeLauncher
+) -> None:
+    [backup, *_] = office.backups()
+    tab = office.as_("karim").get("/settings?tab=backups")
+    assert tab.status_code == 200
+    assert '<a href="/settings?tab=backups" aria-current="page"><svg class="icon"' in tab.text
+    assert 'href="#i-drive"' in tab.text
+    assert f'href="/backups/{backup.backup_id}/delete"' in tab.text
+    assert "Create backup" in tab.text
+    admin = office.as_("rahim").get("/settings")
+    assert "tab=backups" not in admin.text
+    assert "i-drive" not in admin.text.partition("</svg>")[2]
+    assert office.as_("rahim").get("/settings?tab=backups").status_code == 403
+    assert f"/backups/{backup.backup_id}/delete" not in office.as_("rahim").get("/backups").text
+
+
+def test_what_was_removed_stays_in_the_tab_of_backups(office: Office, dagster: FakeLauncher) -> None:
+    [*_, oldest] = office.backups()
+    office.ledger.execute(f"UPDATE backup_logs SET status = 'deleted' WHERE backup_id = '{oldest.backup_id}'")
+    try:
+        assert oldest.backup_id not in office.as_("karim").get("/backups").text
+        assert oldest.backup_id in office.as_("karim").get("/settings?tab=backups").text
+        few = office.as_("karim").get("/settings?tab=backups&status=completed").text
+        assert oldest.backup_id not in few
+        assert '<a class="button" href="/settings?tab=backups">Clear</a>' in few
+    finally:
+        office.ledger.execute(f"UPDATE backup_logs SET status = 'success' WHERE backup_id = '{oldest.backup_id}'")
+
+
+def test_a_schedule_is_switched_where_it_is_shown(office: Office, dagster: FakeLauncher) -> None:
+    assert 'name="next" value="/settings?tab=backups"' in office.as_("karim").get("/settings?tab=backups").text
+    path = "/settings/schedules/shop_daily/stop"
+    answer = office.as_("karim").post(path, data={"next": "/settings?tab=backups"})
+    assert answer.headers["location"] == "/settings?tab=backups"
+    assert "every schedule is stopped" in office.as_("karim").get("/settings?tab=backups").text
+    assert office.as_("karim").post(path, data={"next": "//evil.example"}).headers["location"] == "/"
+
+
+def test_what_is_decided_for_everybody_is_shown_changed_and_in_the_audit(office: Office, dagster: FakeLauncher) -> None:
+    karim = office.signed_in_anew("karim")
+    assert "Nobody has changed anything" in karim.get("/settings?tab=system").text
+    form = {"required": ["admin"], "local": "true", "next": "/settings?tab=system"}
+    answer = karim.post("/users/policy", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/settings?tab=system")
+    try:
+        page = karim.get("/settings?tab=system").text
+        assert re.search(
+            r"A second factor is compulsory for<span[^>]*>second_factor_roles</span></td>[^/]*>admin<", page
+        )
+        assert ">karim</span>" in page
+        changed = [event.detail for event in office.ledger.audits(limit=5) if event.action == "setting_changed"]
+        assert {"setting": "second_factor_roles", "value": ["admin"]} in changed
+        assert office.as_("rahim").get("/settings?tab=system").headers["location"] == "/account?second_factor=needed"
+    finally:
+        karim.post("/users/policy", data={"local": "true"})
+    assert office.as_("rahim").get("/settings?tab=system").status_code == 403
+    assert office.as_("rahim").post("/users/policy", data={"local": "true"}).status_code == 403
 
 
 def test_a_daemon_that_stands_still_is_a_stopped_service(office: Office, dagster: FakeLauncher) -> None:

@@ -210,3 +210,22 @@ class Credentials:
     totp_step: int | None = None
     recovery_codes: tuple[str, ...] = ()
     oidc_subject: str | None = None
+
+
+@dataclass(frozen=True)
+class SystemSetting:
+    """What was decided for everybody in the console: a JSON value, when, by whom."""
+
+    key: str
+    value: object
+    updated_at: datetime
+    actor: Actor
+
+    @property
+    def in_words(self) -> str:
+        """The value for people."""
+        if isinstance(self.value, bool):
+            return "yes" if self.value else "no"
+        if isinstance(self.value, list):
+            return ", ".join(str(each).replace("_", " ") for each in self.value) or "nobody"
+        return str(self.value)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.access import Credentials, NewUser, User, UserChange
+    from backup_pipeline.core.access import Credentials, NewUser, SystemSetting, User, UserChange
     from backup_pipeline.core.access.identities import Claims, SignInAttempt
     from backup_pipeline.core.access.sessions import OneTimeLink, Session
     from backup_pipeline.core.audit import AuditEntry, AuditFilter
@@ -134,6 +134,9 @@ class Access(Protocol):
 
     def setting(self, key: str) -> object:
         """A setting of the system, as JSON; None where there is none."""
+
+    def settings(self) -> Sequence[SystemSetting]:
+        """Every setting of the system that somebody has written, by key."""
 
     def set_setting(self, key: str, value: object, actor: Actor, now: datetime) -> None:
         """Write a setting of the system."""

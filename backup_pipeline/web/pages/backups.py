@@ -96,6 +96,11 @@ def list_backups(
     request: Request, visitor: Annotated[Visitor, Depends(signed_in)], query: Annotated[ListQuery, Query()]
 ) -> Response:
     """The list, newest first, a page at a time."""
+    return page(request, "backups.html", **listed(request, visitor, query))
+
+
+def listed(request: Request, visitor: Visitor, query: ListQuery) -> Mapping[str, Any]:
+    """What `backup_list.html` and `backup_now.html` show: the page of the list that the filters want."""
     chosen = chosen_system(request)
     zone = chosen.timezone if chosen else _zone(request)
     wanted = query.filter(chosen.catalog if chosen else None, zone)
@@ -105,22 +110,22 @@ def list_backups(
     second = visitor.settings.second_store
     copies = visitor.ledger.copies.list(scope=None) if second and shown.rows else ()
     marks = copy_marks(shown.rows, copies, second.rstrip("/") if second else None)
-    return page(
-        request,
-        "backups.html",
-        rows=[row_view(row, now, marks.get(row.backup_id, "")) for row in shown.rows],
-        following=shown.following,
-        totals=visitor.ledger.listings.totals(wanted.catalog),
-        manual=Trigger.MANUAL,
-        automatic=Trigger.AUTOMATIC,
-        statuses=[(value, word) for value, (word, _) in STATUSES.items()],
-        filtered=query.filters,
-        may_run=visitor.user.may(Permission.RUN_BACKUP),
-        may_download=visitor.user.may(Permission.DOWNLOAD),
-        new_request=lambda: str(uuid4()),
-        command=_twin(wanted, query.status),
-        live=after is None,
-    )
+    return {
+        "rows": [row_view(row, now, marks.get(row.backup_id, "")) for row in shown.rows],
+        "following": shown.following,
+        "totals": visitor.ledger.listings.totals(wanted.catalog),
+        "manual": Trigger.MANUAL,
+        "automatic": Trigger.AUTOMATIC,
+        "statuses": [(value, word) for value, (word, _) in STATUSES.items()],
+        "status_shown": query.status,
+        "filtered": query.filters,
+        "may_run": visitor.user.may(Permission.RUN_BACKUP),
+        "may_download": visitor.user.may(Permission.DOWNLOAD),
+        "may_delete": visitor.user.may(Permission.DELETE),
+        "new_request": lambda: str(uuid4()),
+        "command": _twin(wanted, query.status),
+        "live": after is None,
+    }
 
 
 @dataclass(frozen=True)

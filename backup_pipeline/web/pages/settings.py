@@ -1,16 +1,19 @@
-"""Settings: the systems, the schedules and the service that runs them, what the doctor says, how this is installed."""
+"""Settings: the systems, the schedules and the service that runs them, what the doctor says, how this is installed.
+
+Two tabs are for super admins alone: every backup with the switches of their schedules, and what is decided for all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import Response
 
-from backup_pipeline.core.access import Permission
+from backup_pipeline.core.access import Permission, check_permission
 from backup_pipeline.core.doctor import Line, ok, problem, warning
 from backup_pipeline.core.errors import BackupError, DagsterAwayError
 from backup_pipeline.core.ledger import AuditEvent
@@ -18,10 +21,13 @@ from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.core.runs import CodeLocation, DaemonState, ScheduleState
 from backup_pipeline.core.schedule import cron_in_words
 from backup_pipeline.core.text import redact_url
+from backup_pipeline.operations.access import LOCAL_LOGIN, SECOND_FACTOR_ROLES
 from backup_pipeline.operations.doctor import examine
 from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.launching import launcher_of
+from backup_pipeline.web.pages.backups import ListQuery, listed
+from backup_pipeline.web.pages.users import policy_form
 from backup_pipeline.web.people import Visitor, allowed
 from backup_pipeline.web.rendering import page, redirect, systems_of
 from backup_pipeline.wiring.addresses import store_url
@@ -77,19 +83,35 @@ def in_words(schedule: ScheduleState) -> str:
         return f"{schedule.cron}, {schedule.timezone}"
 
 
+_BACKUPS, _SYSTEM = "backups", "system"
+_TABS = (("", "Service", "settings"), (_BACKUPS, "Backups", "drive"), (_SYSTEM, "System", "users"))
+"""Each with its name in the address, its title and its shape. Only the first is for people who change no settings."""
+_WORDS = {
+    SECOND_FACTOR_ROLES: "A second factor is compulsory for",
+    LOCAL_LOGIN: "Signing in with a name and a password",
+}
+
+
+class SettingsQuery(ListQuery):
+    """What the page is asked for; the filters are those of the tab with the backups."""
+
+    tab: str = ""
+    doctor: str = ""
+
+
 @router.get("/settings")
 def settings_page(
     request: Request,
     visitor: Annotated[Visitor, Depends(allowed(Permission.HANDLE_ALERTS))],
-    tab: str = "",
-    doctor: str = "",
+    query: Annotated[SettingsQuery, Query()],
 ) -> Response:
-    """The page; with `doctor=now` it has a look at everything, which takes some seconds."""
-    if tab == "backups":
-        return redirect(request, "/backups")
+    """The page, or one of its tabs; with `doctor=now` it has a look at everything, which takes some seconds."""
+    if query.tab in {_BACKUPS, _SYSTEM}:
+        check_permission(visitor.user, Permission.MANAGE_SETTINGS)
+        return (_backups_tab if query.tab == _BACKUPS else _system_tab)(request, visitor, query)
     launcher, systems = launcher_of(request), systems_of(request)
     lines: Sequence[Line] = ()
-    if doctor == "now":
+    if query.doctor == "now":
         checks = checks_of(
             visitor.settings, list(systems.values()), send=False, actor=visitor.actor, dagster=_dagster(launcher)
         )
@@ -97,16 +119,48 @@ def settings_page(
     return page(
         request,
         "settings.html",
+        **_tabs(visitor, ""),
+        **_cron(request, visitor),
         systems_shown=list(systems.values()),
         when={name: cron_in_words(each.schedule) if each.schedule else "no schedule" for name, each in systems.items()},
-        cron=cron_service(launcher),
-        in_words=in_words,
         doctor=doctor_document(lines) if lines else None,
-        may_switch=visitor.user.may(Permission.MANAGE_SETTINGS),
         installed=list(_installed(visitor.settings)),
         command="backup-pipeline doctor",
-        live=doctor != "now",
+        live=query.doctor != "now",
     )
+
+
+def _backups_tab(request: Request, visitor: Visitor, query: SettingsQuery) -> Response:
+    """All that was ever tried, unless a filter says less, and the switches of what makes it."""
+    if "status" not in request.query_params:
+        query = query.model_copy(update={"status": "all"})
+    found = listed(request, visitor, query)
+    filtered = bool(set(request.query_params) - {"tab", "system"})
+    values = {**found, **_tabs(visitor, _BACKUPS), **_cron(request, visitor), "filtered": filtered}
+    return page(request, "settings_backups.html", **values)
+
+
+def _system_tab(request: Request, visitor: Visitor, _: SettingsQuery) -> Response:
+    """What the ledger keeps as decided for everybody, and the form that decides it."""
+    return page(
+        request,
+        "settings_system.html",
+        **_tabs(visitor, _SYSTEM),
+        **policy_form(visitor),
+        kept=visitor.access.access.settings(),
+        words=_WORDS,
+        command="backup-pipeline audit list",
+    )
+
+
+def _tabs(visitor: Visitor, tab: str) -> Mapping[str, Any]:
+    return {"tab": tab, "tabs": _TABS if visitor.user.may(Permission.MANAGE_SETTINGS) else _TABS[:1]}
+
+
+def _cron(request: Request, visitor: Visitor) -> Mapping[str, Any]:
+    """What `cron.html` shows."""
+    may_switch = visitor.user.may(Permission.MANAGE_SETTINGS)
+    return {"cron": cron_service(launcher_of(request)), "in_words": in_words, "may_switch": may_switch}
 
 
 def _installed(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -145,6 +199,7 @@ def switch_schedule(
     name: str,
     switch: str,
     visitor: Annotated[Visitor, Depends(allowed(Permission.MANAGE_SETTINGS))],
+    next_: Annotated[str, Form(alias="next", max_length=500)] = "/settings",
 ) -> Response:
     """Start or stop a schedule in Dagster; the audit says who did."""
     launcher, on = launcher_of(request), switch == "start"
@@ -152,4 +207,4 @@ def switch_schedule(
     action = "schedule started" if on else "schedule stopped"
     visitor.ledger.audit(AuditEvent(visitor.ports.clock(), visitor.actor, action, None, {"schedule": name}))
     text = f"Schedule {name} is {'started' if on else 'stopped: it makes no backups until it is started again'}."
-    return redirect(request, "/settings", text, tone="good" if on else "warning")
+    return redirect(request, next_, text, tone="good" if on else "warning")

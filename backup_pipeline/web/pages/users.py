@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
@@ -42,12 +43,19 @@ def users_page(request: Request, visitor: _Manager) -> Response:
         request,
         "users.html",
         users=[(user, rights_in_words(user), alive.count(user.number)) for user in users],
-        roles=_ROLES,
-        required=second_factor_roles(visitor.access),
-        local=allows_local_login(visitor.access),
-        provider=visitor.settings.oidc_issuer,
+        **policy_form(visitor),
         command="backup-pipeline user list",
     )
+
+
+def policy_form(visitor: Visitor) -> Mapping[str, Any]:
+    """What `policy.html` shows: how people have to sign in."""
+    return {
+        "roles": _ROLES,
+        "required": second_factor_roles(visitor.access),
+        "local": allows_local_login(visitor.access),
+        "provider": visitor.settings.oidc_issuer,
+    }
 
 
 @router.get("/new")
@@ -82,6 +90,7 @@ def policy(
     visitor: _ManagerForSure,
     required: Annotated[list[str] | None, Form()] = None,
     local: _Switch = False,  # noqa: FBT002
+    next_: Annotated[str, Form(alias="next", max_length=500)] = "/users",
 ) -> Response:
     """How people have to sign in. Passwords stay allowed as long as there is no provider to sign in at."""
     roles = [_role(name) for name in required or []]
@@ -89,7 +98,7 @@ def policy(
         message = "Without a provider of identities people can sign in with a password only."
         raise UsageError(message, do="Set BACKUP_OIDC_ISSUER first (docs/console.md).")
     set_policy(visitor.access, visitor.actor, second_factor=roles, local_login=local)
-    return redirect(request, "/users", "How people sign in has changed.")
+    return redirect(request, next_, "How people sign in has changed.")
 
 
 @router.get("/{number}")
