@@ -60,6 +60,7 @@ def _mailto(port: int, to: str = "ops@example.com") -> str:
     return f"mailto://127.0.0.1:{port}?from=backup@example.com&to={to}"
 
 
+@pytest.mark.acceptance("2.25")
 def test_a_mail_arrives_with_subject_and_body_intact(mailbox: Mailbox) -> None:
     channel = f"mailto://127.0.0.1:{mailbox.port}/ops@example.com"
     assert AppriseAlerter([_mailto(mailbox.port)]).send(ALERT) == [Delivery(channel)]

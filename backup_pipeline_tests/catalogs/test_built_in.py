@@ -72,11 +72,13 @@ def test_each_file_is_named_after_its_catalog(catalogs: dict[str, Catalog]) -> N
     assert {path.stem for path in BUILT_IN_CATALOGS.glob("*.yaml")} == set(catalogs)
 
 
+@pytest.mark.acceptance("1.1")
 def test_the_isp_has_its_24_tables_in_order(isp: Catalog) -> None:
     assert len(TABLES) == 24
     assert list(isp.tables) == TABLES
 
 
+@pytest.mark.acceptance("1.2", "1.3", "1.4")
 @pytest.mark.parametrize(("sheet", "relation", "columns"), SHEETS)
 def test_a_sheet_has_the_columns_that_were_asked_for(isp: Catalog, sheet: str, relation: str, columns: str) -> None:
     (table,) = [name for name in isp.tables if isp.sheet_of(name) == sheet]
@@ -84,10 +86,12 @@ def test_a_sheet_has_the_columns_that_were_asked_for(isp: Catalog, sheet: str, r
     assert isp.relation_of(table) == ("public", relation)
 
 
+@pytest.mark.acceptance("1.2", "1.3", "1.4")
 def test_there_is_no_sheet_that_nobody_asked_for(isp: Catalog) -> None:
     assert {isp.sheet_of(name) for name in isp.tables} == {sheet for sheet, *_ in SHEETS} | UNLISTED_SHEETS
 
 
+@pytest.mark.acceptance("1.5")
 @pytest.mark.parametrize("table", ["employees", "payroll", "mikrotik_users", "routers"])
 def test_what_holds_secrets_is_read_through_its_safe_view(isp: Catalog, table: str) -> None:
     assert isp.relation_of(table) == ("public", f"{table}_safe")
@@ -104,12 +108,14 @@ def test_look_ups_show_names(isp: Catalog) -> None:
             assert source.column == "name", name
 
 
+@pytest.mark.acceptance("0.3")
 def test_the_customer_list_has_its_17_columns(customers: Catalog) -> None:
     assert list(customers.tables) == ["customers"]
     assert ", ".join(customers.tables["customers"].columns) == CUSTOMER_COLUMNS
     assert len(customers.tables["customers"].columns) == 17
 
 
+@pytest.mark.acceptance("1.13")
 @pytest.mark.parametrize(
     ("catalog", "instant", "bundle"),
     [
@@ -124,6 +130,7 @@ def test_bundles_are_named_in_dhakas_time(
     assert local_name(declared.bundle_name, instant, declared.timezone) == bundle
 
 
+@pytest.mark.acceptance("0.5")
 def test_the_customer_list_is_named_as_it_was_asked_for(customers: Catalog) -> None:
     template = customers.tables["customers"].sheet_file
     assert template is not None
@@ -131,6 +138,7 @@ def test_the_customer_list_is_named_as_it_was_asked_for(customers: Catalog) -> N
     assert local_name(template, at, customers.timezone) == "backup_2026-03-01_18-30.csv"
 
 
+@pytest.mark.acceptance("0.12")
 def test_every_built_in_runs_daily_at_midnight_in_dhaka(catalogs: dict[str, Catalog]) -> None:
     isps = [catalog for name, catalog in catalogs.items() if name.startswith("isp")]
     assert [(c.schedule, c.timezone) for c in isps] == [("0 0 * * *", "Asia/Dhaka")] * 2

@@ -36,6 +36,7 @@ def kinds(kind: type[errors.BackupError]) -> Iterator[type[errors.BackupError]]:
         yield from kinds(inner)
 
 
+@pytest.mark.acceptance("3.38")
 def test_every_error_has_an_exit_code_that_is_explained() -> None:
     assert {kind.exit_code for kind in kinds(errors.BackupError)} <= set(EXIT_CODES)
 

@@ -102,6 +102,7 @@ def test_download_as_a_form_prints_the_path_of_a_file_with_its_ending(
     assert run("download", "latest", "--as", form, "--force").code == 0
 
 
+@pytest.mark.acceptance("1.8")
 def test_the_workbook_opens_with_every_row(run: Run, tmp_path: Path) -> None:
     book = openpyxl.load_workbook(tmp_path / run("download", "latest", "--as", "xlsx").out.strip())
     assert {page.title: page.max_row for page in book.worksheets} == {"goods": 501, "sold": 2001}

@@ -47,6 +47,7 @@ def _problems(lines: Lines) -> list[str]:
     return [line["topic"] for line in found]
 
 
+@pytest.mark.acceptance("2.24")
 def test_a_good_installation_has_warnings_at_most(run: Run, installation: Installation) -> None:
     # The failed attempt of the installation has an alert that did not reach anybody.
     lines = _lines(run, 1)
@@ -63,6 +64,7 @@ def test_a_good_installation_has_warnings_at_most(run: Run, installation: Instal
     assert not list((installation.store / "doctor").glob("*"))
 
 
+@pytest.mark.acceptance("2.35")
 def test_for_people_each_line_is_followed_by_what_to_do(run: Run) -> None:
     ended = run("doctor")
     lines = ended.out.splitlines()

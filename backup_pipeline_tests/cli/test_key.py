@@ -89,6 +89,7 @@ def test_a_new_key_is_its_owners_alone_and_never_overwritten(run: Run, tmp_path:
     assert run("key", "check", "--identity", str(file)).out == made.out
 
 
+@pytest.mark.acceptance("2.26")
 def test_the_right_key_is_told_to_open_the_backup(run: Run, run_with: RunWith, keys: Keys) -> None:
     ended = run("key", "check", keys.attempt.backup_id, "--identity", str(keys.own))
     assert ended.code == 0

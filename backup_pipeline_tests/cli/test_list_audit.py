@@ -27,6 +27,7 @@ def _events(run: Run, *arguments: str) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.acceptance("2.33", "3.27")
 def test_every_backup_has_its_beginning_and_its_end(run: Run, installation: Installation) -> None:
     good = _events(run, installation.good.backup_id)
     assert [event["action"] for event in good if event["action"] != "protect"] == ["backup ended", "backup"]
@@ -39,6 +40,7 @@ def test_every_backup_has_its_beginning_and_its_end(run: Run, installation: Inst
     )
 
 
+@pytest.mark.acceptance("2.33", "3.27")
 def test_what_people_do_is_told_with_who_and_why(
     run: Run, installation: Installation, tmp_path: Path, fresh_database: str
 ) -> None:

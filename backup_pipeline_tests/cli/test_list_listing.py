@@ -75,6 +75,7 @@ def test_show_tells_everything_about_a_good_backup(run: Run, installation: Insta
         assert told in out
 
 
+@pytest.mark.acceptance("0.8")
 def test_show_tells_why_one_failed_and_that_nobody_could_be_told(run: Run, installation: Installation) -> None:
     ended = run("show", installation.failed.backup_id)
     assert ended.code == 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 
 
+@pytest.mark.acceptance("2.22")
 def test_stats_tell_totals_and_tables(run: Run, installation: Installation) -> None:
     ended = run("stats")
     assert ended.code == 0

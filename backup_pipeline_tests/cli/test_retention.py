@@ -168,6 +168,7 @@ def test_a_hold_may_be_given_as_a_time(run: Run, installation: Installation, led
     run("release", "latest")
 
 
+@pytest.mark.acceptance("0.23")
 def test_a_backup_is_deleted_when_its_id_is_typed_twice(
     run: Run, rows: list[Attempt], ledger: SqlLedger, installation: Installation
 ) -> None:

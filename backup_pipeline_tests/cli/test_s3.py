@@ -29,6 +29,7 @@ def in_s3(
     return installation
 
 
+@pytest.mark.acceptance("0.17")
 def test_a_signed_url_gives_the_bundle_and_is_written_down(run: Run, in_s3: Installation) -> None:
     ended = run("url", "latest", "--expires", "5m")
     assert ended.code == 0

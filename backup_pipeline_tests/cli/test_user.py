@@ -38,6 +38,7 @@ def typed(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Typed:
     return give
 
 
+@pytest.mark.acceptance("3.27")
 def test_users_are_added_listed_changed_and_disabled(run: Run, typed: Typed) -> None:
     assert run("user", "add", "karim@example.com", "--role", "super_admin").code == 0
     typed(PASSWORD)
@@ -105,6 +106,7 @@ def test_how_people_have_to_sign_in_is_shown_and_changed(run: Run) -> None:
     assert "as people like" in run("user", "policy", "--no-second-factor", "--local-login").out
 
 
+@pytest.mark.acceptance("3.27")
 def test_the_audit_vouches_for_itself_and_names_the_row_that_does_not_fit(run: Run, installation: Installation) -> None:
     assert run("user", "add", "karim").code == 0
     whole = run("audit", "verify")

@@ -9,6 +9,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import psycopg
+import pytest
 
 from backup_pipeline.core.ledger import Hold, Status
 from backup_pipeline.core.ports import Ledger
@@ -103,6 +104,7 @@ def test_progress_is_the_newest_that_was_written(ledger: Ledger) -> None:
     assert ledger.progress.forget(NOON + 9 * SECOND) == 1
 
 
+@pytest.mark.acceptance("3.19")
 def test_what_happens_to_backups_and_requests_is_an_event(ledger: Ledger) -> None:
     now = ledger.now()
     ledger.begin(replace(attempt("b1"), scope=Scope("isp", business="42")))

@@ -98,6 +98,7 @@ def test_before_the_first_row_and_without_a_schedule_nothing_was_due() -> None:
     assert calendar(never, [BEFORE], MIDNIGHT, days=2).tables == (("goods", (Day.NONE, Day.NONE)),)
 
 
+@pytest.mark.acceptance("0.15")
 def test_a_weekly_schedule_leaves_the_other_days_empty() -> None:
     weekly = catalog_of({"goods": None}, schedule="0 0 * * sat")
     [(_, days)] = calendar(weekly, [BEFORE], MIDNIGHT + DAY / 2, days=8).tables
@@ -109,6 +110,7 @@ def test_a_day_is_one_of_the_catalog_s_timezone() -> None:
     assert shown.days == (date(2026, 11, 20), date(2026, 11, 21))
 
 
+@pytest.mark.acceptance("0.15")
 def test_what_a_changed_schedule_dropped_was_not_due() -> None:
     weekly = catalog_of({"goods": None}, schedule="0 0 * * sun")
     dropped = _row(status=Status.CANCELED, table_counts={})

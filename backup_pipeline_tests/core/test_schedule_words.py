@@ -7,6 +7,7 @@ import pytest
 from backup_pipeline.core.schedule import cron_in_words
 
 
+@pytest.mark.acceptance("2.13")
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -108,6 +108,7 @@ def test_a_percentile_is_a_value_that_so_many_do_not_exceed(values: list[float],
     assert sum(value <= found for value in values) >= share * len(values)
 
 
+@pytest.mark.acceptance("2.22")
 def test_durations_are_those_of_good_backups() -> None:
     rows = days(20)
     rows[4] = replace(rows[4], finished_at=rows[4].started_at + timedelta(seconds=600))

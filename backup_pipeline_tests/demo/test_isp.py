@@ -239,6 +239,7 @@ def test_customers_hold_the_odd_values_that_exports_trip_over(source: psycopg.Co
     assert one(source, f"SELECT count(*) FROM customers WHERE {present}"), present
 
 
+@pytest.mark.acceptance("1.6")
 def test_the_safe_views_show_no_secret(source: psycopg.Connection) -> None:
     private = {"nid", "bank_account", "bank_name", "password", "password_hash", "api_password", "api_secret"}
     for view in SAFE_VIEWS:
@@ -267,6 +268,7 @@ def test_the_backup_role_reads_exactly_what_the_catalogs_read(source: psycopg.Co
     assert {name for (name,) in readable} == {spec.relation or name for name, spec in catalog.tables.items()}
 
 
+@pytest.mark.acceptance("1.6")
 @pytest.mark.parametrize("table", ["employees", "payroll", "mikrotik_users", "routers", *APPLICATION_TABLES])
 def test_the_backup_role_can_not_read_secrets(backup_role: psycopg.Connection, table: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -139,6 +139,7 @@ def _open(up: Up) -> Iterator[Served]:
             ledger.close()
 
 
+@pytest.mark.acceptance("0.19", "2.2")
 def test_two_clicks_at_once_are_one_run_in_the_name_of_who_clicked(served: Served) -> None:
     request = uuid4()
     with ThreadPoolExecutor(2) as pool:
@@ -191,6 +192,7 @@ def test_without_dagster_the_page_says_what_to_type_and_with_it_again_all_goes_o
     assert served.runs(request) == []
 
 
+@pytest.mark.acceptance("2.3")
 def test_a_run_outlives_the_console_which_then_shows_and_stops_it(served: Served) -> None:
     served.up.installation.sql(_SLOW)
     request = uuid4()

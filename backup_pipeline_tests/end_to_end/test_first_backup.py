@@ -54,6 +54,7 @@ def summary(home: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.acceptance("1.1")
 def test_the_first_backup_holds_every_row_of_the_demo(home: Path, summary: dict[str, object]) -> None:
     expected = ISP.rows(0.02)
     tables = summary["tables"]
@@ -68,6 +69,7 @@ def test_the_first_backup_holds_every_row_of_the_demo(home: Path, summary: dict[
         assert "sheets/Customers.csv" in bundle.namelist()
 
 
+@pytest.mark.acceptance("1.6")
 def test_no_secret_of_the_demo_is_in_the_bundle(home: Path, summary: dict[str, object]) -> None:
     with zipfile.ZipFile(home / "store" / str(summary["bundle"])) as bundle:
         members = {name: bundle.read(name) for name in bundle.namelist()}
@@ -97,6 +99,7 @@ def test_one_table_again_is_a_selective_backup(home: Path, summary: dict[str, ob
     assert again["backup_id"] != summary["backup_id"]
 
 
+@pytest.mark.acceptance("1.14")
 def test_the_backup_is_listed_verified_and_shown(home: Path, summary: dict[str, object]) -> None:
     backup_id = str(summary["backup_id"])
     listed = _run(home, ["list", "--json"])

@@ -96,6 +96,7 @@ def test_a_run_that_failed_says_why(up: Up, launcher: GraphQLLauncher) -> None:
     assert "There is no restore request 99." in state.error
 
 
+@pytest.mark.acceptance("0.22")
 def test_schedules_are_stopped_and_started(launcher: GraphQLLauncher) -> None:
     before = {schedule.name: schedule for schedule in launcher.schedules()}
     daily = before["shop_daily"]

@@ -58,6 +58,7 @@ RUNS = "{ runsOrError { ... on Runs { results { runId } } } }"
 JSON = "application/json"
 
 
+@pytest.mark.acceptance("3.28")
 def test_it_says_what_a_person_wants_to_know(up: Up) -> None:
     said = (up.home / "said.txt").read_text()
     for line in (

@@ -47,6 +47,7 @@ def reader(data: bytes) -> BundleReader:
     return BundleReader(lambda start, length: data[start : start + length], len(data))
 
 
+@pytest.mark.acceptance("1.9")
 def test_unzip_finds_nothing_wrong(tmp_path: Path) -> None:
     if not shutil.which("unzip"):
         pytest.skip("unzip is not installed")

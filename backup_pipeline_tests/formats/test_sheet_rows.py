@@ -9,6 +9,7 @@ from decimal import Decimal, localcontext
 from uuid import UUID
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ def test_every_day_of_four_centuries() -> None:
     assert printed(pa.array(days, pa.date32())) == [day.isoformat() for day in days]
 
 
+@pytest.mark.acceptance("1.13")
 def test_instants_are_shown_on_the_clock_of_the_timezone() -> None:
     instants = [datetime(2026, 11, 20, 18, 0, tzinfo=UTC), datetime(2009, 7, 1, tzinfo=UTC)]
     array = pa.array(instants, pa.timestamp("us", tz="UTC"))

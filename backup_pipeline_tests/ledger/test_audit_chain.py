@@ -57,6 +57,7 @@ def test_many_who_write_at_once_make_one_chain_in_the_order_of_the_numbers(ledge
     assert report.rows == 62
 
 
+@pytest.mark.acceptance("3.27")
 @pytest.mark.parametrize(
     ("tampering", "first"),
     [

@@ -172,6 +172,7 @@ def test_a_ledger_older_than_the_first_revision_is_left_alone(fresh_database: st
     assert "rebuild" in refused.value.do
 
 
+@pytest.mark.acceptance("3.28")
 def test_a_missing_database_is_created(fresh_database: str) -> None:
     name = f'ledger "{uuid.uuid4().hex}'
     url = make_url(fresh_database).set(database=name).render_as_string(hide_password=False)

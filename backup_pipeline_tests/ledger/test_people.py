@@ -134,6 +134,7 @@ def _become(session: psycopg.Connection, who: str) -> None:
 WHO = (*PEOPLE, CONSOLE, NOBODY, PIPELINE)
 
 
+@pytest.mark.acceptance("0.9", "3.24")
 @pytest.mark.parametrize("place", range(len(WHO)), ids=WHO)
 def test_every_role_sees_of_every_table_what_is_its_own(ledger: ScratchLedger, place: int) -> None:
     seen: dict[str, int | None] = {}
@@ -151,6 +152,7 @@ def test_every_role_sees_of_every_table_what_is_its_own(ledger: ScratchLedger, p
     assert seen == {table: expected[place] for table, expected in SEEN.items()}
 
 
+@pytest.mark.acceptance("3.24")
 def test_no_table_of_the_ledger_is_unguarded(ledger: ScratchLedger) -> None:
     query = """
         SELECT relname, relrowsecurity AND relforcerowsecurity,
@@ -179,6 +181,7 @@ _RUN = "INSERT INTO run_requests (id, catalog, business, verb, actor, created_at
 _ASK = "INSERT INTO restore_requests (backup_id, catalog, business, mode, target, database, actor, created_at, status) VALUES ('x', 'retail', {}, 'replace', 't', 'd', {}, now(), {})"  # fmt: skip  # noqa: E501
 
 
+@pytest.mark.acceptance("0.9", "3.24")
 @pytest.mark.parametrize(
     ("who", "statement", "allowed"),
     [

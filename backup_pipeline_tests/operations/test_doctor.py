@@ -134,6 +134,7 @@ def test_the_clock_of_a_store_is_compared_with_ours(off: int, state: LineState) 
     assert states(trial(store), "clock") == [state]
 
 
+@pytest.mark.acceptance("2.24")
 def test_a_bucket_is_tried_in_parts_and_by_its_rules(s3_server: SwiftServer, s3_bucket: str) -> None:
     store = RetryingStore(S3Store(s3_bucket, "daily", s3_server.settings), 1, wait=lambda _: None, chance=lambda: 0.0)
     found = trial(store)
@@ -197,6 +198,7 @@ def test_a_role_without_rights_is_told_what_to_grant(shop_url: str, role: str) -
     assert set(states(_judged(role))) == {LineState.OK}
 
 
+@pytest.mark.acceptance("2.24")
 def test_a_role_that_may_write_is_told_so(shop_url: str, role: str) -> None:
     _grant(shop_url, "GRANT SELECT, INSERT ON goods, sold TO examined")
     [line] = [line for line in _judged(role) if line.state is LineState.WARNING]
@@ -208,6 +210,7 @@ def test_a_superuser_is_told_so(shop_url: str) -> None:
     assert "a superuser" in line.what
 
 
+@pytest.mark.acceptance("0.11", "2.31")
 def test_row_level_security_that_hides_rows_is_a_problem(shop_url: str, role: str) -> None:
     _grant(shop_url, "GRANT SELECT ON goods, sold TO examined; ALTER TABLE sold ENABLE ROW LEVEL SECURITY")
     try:

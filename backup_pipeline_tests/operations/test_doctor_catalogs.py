@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from backup_pipeline.operations.doctor import check_catalog, compare_catalog
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline_tests.core.values import catalog, database, relation
@@ -25,6 +27,7 @@ def test_a_missing_table_fails_alone_with_the_nearest_name() -> None:
     assert list(report.ready) == ["sold"]
 
 
+@pytest.mark.acceptance("1.1")
 def test_a_table_that_nobody_decided_about_is_told_but_fits() -> None:
     shop = database(relation("goods", "id"), relation("new", "id"), relation("locked", "id", readable=False))
     report = compare_catalog(catalog({"goods": None}), shop)

@@ -156,6 +156,7 @@ def test_in_a_folder_it_is_called_as_the_bundle_with_its_own_ending(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.acceptance("1.8")
 def test_the_workbook_has_every_sheet_and_every_row(isp_backup: Made, out: Path) -> None:
     book = openpyxl.load_workbook(render(isp_backup, Rendering.XLSX, out), read_only=True)
     assert book.sheetnames == ["Customers", "Notes_ 2026", "payments", "tickets"]
@@ -189,6 +190,7 @@ def test_the_workbook_keeps_bangla_leading_zeros_and_formulas_as_text(isp_backup
     assert str(column("joined")[0].value) == "2026-03-02 00:30:00"
 
 
+@pytest.mark.acceptance("1.7")
 def test_the_combined_csv_splits_back_into_the_sheets_at_its_headings(isp_backup: Made, out: Path) -> None:
     data = render(isp_backup, Rendering.CSV, out).read_bytes()
     assert data.startswith("\ufeff### Customers ###\r\n".encode())
@@ -203,6 +205,7 @@ def test_the_combined_csv_splits_back_into_the_sheets_at_its_headings(isp_backup
     assert ",01712345678," in data.decode().replace('"', "")
 
 
+@pytest.mark.acceptance("1.9")
 def test_the_json_equals_the_rows_of_the_parquet_files(isp_backup: Made, out: Path) -> None:
     document = json.loads(render(isp_backup, Rendering.JSON, out).read_text(encoding="utf-8"))
     assert document["manifest"] == isp_backup.manifest.model_dump(mode="json")

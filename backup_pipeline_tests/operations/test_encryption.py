@@ -76,6 +76,7 @@ TELLTALE = (
 """What the rows, the schema, the manifest, the CSV and the Parquet files would be known by."""
 
 
+@pytest.mark.acceptance("2.26", "3.26")
 def test_nothing_of_a_backup_can_be_read_in_the_store(vault: Vault) -> None:
     seen = list(every_byte(vault.server.raw))
     assert len(seen) > 10

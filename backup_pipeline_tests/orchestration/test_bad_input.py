@@ -93,6 +93,7 @@ def _assert_failed(installation: Installation, result: RunResult, code: int, wha
     assert attempt.backup_id in alert
 
 
+@pytest.mark.acceptance("0.8")
 @pytest.mark.parametrize(("spoil", "code", "what", "do"), CASES.values(), ids=CASES)
 def test_bad_input_is_one_clear_failure(
     installation: Installation, spoil: Spoil, code: int, what: str, do: str
@@ -143,6 +144,7 @@ def test_an_error_nobody_foresaw_is_told_without_its_secrets(
     assert url_secrets(installation.source_url)[0] not in everything
 
 
+@pytest.mark.acceptance("2.32")
 def test_no_secret_is_in_anything_that_a_good_run_writes(
     installation: Installation, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,7 @@ def test_it_is_on_at_midnight_in_dhaka_where_automation_runs(definitions: dg.Def
     assert schedule.job_name == "isp_full_backup"
 
 
+@pytest.mark.acceptance("0.12")
 def test_its_ticks_are_at_18_utc(definitions: dg.Definitions) -> None:
     schedule = definitions.resolve_schedule_def("isp_daily")
     start = datetime(2026, 11, 21, 17, 59, 59, tzinfo=UTC).timestamp()
@@ -59,6 +60,7 @@ def test_its_ticks_are_at_18_utc(definitions: dg.Definitions) -> None:
     ]
 
 
+@pytest.mark.acceptance("0.12")
 @pytest.mark.parametrize(
     ("at", "line", "key"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from backup_pipeline.core.verification import Level
 from backup_pipeline.formats.keys import new_identity
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
@@ -20,6 +22,7 @@ def readable(store: Path, *words: bytes) -> list[str]:
     ]
 
 
+@pytest.mark.acceptance("3.26")
 def test_everything_that_a_run_stores_is_encrypted(installation: Installation) -> None:
     installation.configure(BACKUP_AGE_RECIPIENTS=PUBLIC)
     assert installation.run().success

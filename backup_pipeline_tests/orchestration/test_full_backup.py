@@ -62,6 +62,7 @@ def backup(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             yield Backup(installation, result, installation.manifest(), bundle, folder)
 
 
+@pytest.mark.acceptance("1.12")
 def test_the_ledger_says_success_with_the_numbers_of_the_manifest(backup: Backup) -> None:
     attempt, manifest = backup.installation.attempt(), backup.manifest
     assert attempt.status is Status.SUCCESS_WITH_WARNINGS  # a table that nobody has decided about
@@ -81,6 +82,7 @@ def test_the_ledger_says_success_with_the_numbers_of_the_manifest(backup: Backup
     assert attempt.snapshot_at == manifest.snapshot.taken_at
 
 
+@pytest.mark.acceptance("1.12")
 def test_row_counts_are_those_of_the_source(backup: Backup) -> None:
     counted = {table: backup.installation.sql(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
     assert counted == ROWS == {table.name: table.row_count for table in backup.manifest.tables}
@@ -126,6 +128,7 @@ def test_the_bundle_in_the_store_is_the_one_that_the_manifest_and_the_ledger_nam
     assert inner.model_dump() == {k: v for k, v in backup.manifest.model_dump().items() if k != "bundle"}
 
 
+@pytest.mark.acceptance("1.13")
 def test_the_bundle_is_named_by_the_local_time_of_its_snapshot(backup: Backup) -> None:
     local = backup.manifest.snapshot.taken_at.astimezone(UTC) + timedelta(hours=6)
     assert backup.manifest.bundle_name == f"full_backup_{local:%Y-%m-%d_%H-%M}.zip"

@@ -27,6 +27,7 @@ def in_s3(installation: Installation, s3_server: SwiftServer, s3_proxy: HttpProx
     return installation
 
 
+@pytest.mark.acceptance("1.14")
 def test_a_full_backup_into_s3_is_whole_and_can_be_downloaded_by_its_signed_url(
     in_s3: Installation, s3_server: SwiftServer, s3_bucket: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,7 @@ def _failure(shop: Shop, result: dg.ExecuteInProcessResult) -> tuple[str, Any]:
     return told
 
 
+@pytest.mark.acceptance("3.10")
 def test_an_approved_request_is_performed_with_plan_and_report(shop: Shop) -> None:
     number = shop.approve(shop.ask(*WITHOUT_VIEW))
     result = shop.perform(number)
@@ -393,6 +394,7 @@ def _planned_by_a_run(shop: Shop, wish: RestoreWish) -> tuple[dg.ExecuteInProces
     return result, after
 
 
+@pytest.mark.acceptance("3.8")
 def test_a_run_plans_what_its_request_wants_and_that_plan_is_asked_for_approved_and_performed(shop: Shop) -> None:
     backup_id = shop.installation.attempts()[0].backup_id
     result, run = _planned_by_a_run(shop, RestoreWish(backup_id, "rescue", Mode.NEW, WITHOUT_VIEW))

@@ -123,6 +123,7 @@ def definitions() -> dg.Definitions:
     return assemble(isp_catalogs(), Settings(catalogs=BUILT_IN_CATALOGS, automation="running"))
 
 
+@pytest.mark.acceptance("2.9")
 def test_it_runs_on_sundays_at_three_in_dhaka_where_automation_runs(definitions: dg.Definitions) -> None:
     schedule = definitions.resolve_schedule_def("isp_prune")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING

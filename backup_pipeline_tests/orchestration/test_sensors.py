@@ -51,6 +51,7 @@ def _dead_run(installation: Installation, event: str, status: dg.DagsterRunStatu
     return str(run.run_id)
 
 
+@pytest.mark.acceptance("2.25")
 def test_a_failed_run_that_left_its_row_open_is_closed_and_told_once(installation: Installation) -> None:
     run_id = _dead_run(installation, "Killed. password=hush", dg.DagsterRunStatus.FAILURE, row=True)
     tell_of_failure(installation, run_id)

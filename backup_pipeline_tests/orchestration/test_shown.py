@@ -83,6 +83,7 @@ def test_an_encrypted_backup_shows_no_sample_whatever_the_catalog_wants(installa
     assert "sample" not in metadata(installation, "notes")
 
 
+@pytest.mark.acceptance("2.23")
 def test_a_failure_shows_what_failed_and_what_to_do_and_no_stack(shop: Installation) -> None:
     shop.sql("ALTER TABLE orders RENAME TO sales; ALTER VIEW totals RENAME TO sums")
     with shop.instance() as instance:

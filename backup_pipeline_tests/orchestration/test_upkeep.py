@@ -109,6 +109,7 @@ def test_a_run_without_a_request_is_nobody_s_in_particular(shop: Installation) -
     assert next(event.actor for event in shop.audits() if event.action == "verify") == DAGSTER
 
 
+@pytest.mark.acceptance("2.11")
 def test_a_backup_that_somebody_asked_for_is_theirs_and_of_the_schedule_s_kind_where_it_tests_that(
     shop: Installation,
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_backup_that_somebody_asked_for_is_theirs_and_of_the_schedule_s_kind_w
         assert _row(shop, row).run_id == attempt.run_id
 
 
+@pytest.mark.acceptance("2.20")
 def test_a_rendering_waits_for_its_download_and_goes_after_an_hour(shop: Installation) -> None:
     spool, now = work_dir(shop.settings), utc_now()
     with _wanted(shop, RunVerb.RENDER, rendering="csv") as (row, launch), shop.instance() as instance:
@@ -142,6 +144,7 @@ def test_a_rendering_waits_for_its_download_and_goes_after_an_hour(shop: Install
         rendered_file(spool, row.id, now)
 
 
+@pytest.mark.acceptance("0.23")
 def test_a_backup_is_deleted_for_a_request_alone_and_protected_all_the_same(shop: Installation) -> None:
     selective, full = shop.attempts()[0], shop.attempts()[1]
     config = {"backup_id": selective.backup_id, "confirm": selective.backup_id}

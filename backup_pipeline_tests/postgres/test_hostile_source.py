@@ -47,6 +47,7 @@ def test_values_are_printed_without_the_casts_of_whoever_owns_a_type(fresh_datab
     assert "sad" in rows[0].values()
 
 
+@pytest.mark.acceptance("2.31")
 def test_a_policy_s_function_never_runs_for_a_backup(fresh_database: str) -> None:
     run_sql(
         fresh_database,

@@ -55,6 +55,7 @@ def every_key(fresh_database: str) -> str:
     return fresh_database
 
 
+@pytest.mark.acceptance("1.11")
 @pytest.mark.parametrize("page_rows", [1, 2, 3, 1000])
 def test_pages_by_key_hold_every_row_once_in_order(every_key: str, page_rows: int) -> None:
     with snapshot_of(every_key, first_page_rows=page_rows, max_page_rows=page_rows) as snapshot:

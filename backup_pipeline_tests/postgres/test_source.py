@@ -227,6 +227,7 @@ def test_ddl_after_the_snapshot_is_a_clear_error(database: str, statement: str, 
             read_table(snapshot, plan)
 
 
+@pytest.mark.acceptance("2.31")
 def test_a_filtered_table_is_an_error_and_not_fewer_rows(database: str) -> None:
     run_sql(
         database,

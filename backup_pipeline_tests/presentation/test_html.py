@@ -52,6 +52,7 @@ def test_no_text_acts_as_html(document: ReportDocument) -> None:
     assert "'\"" not in drawn
 
 
+@pytest.mark.acceptance("2.36")
 def test_a_tone_is_a_word_a_shape_and_a_colour() -> None:
     drawn = html(document(line(Span("failed", Tone.FAILURE), " on Sunday")))
     assert '<span class="tone failure"><svg' in drawn

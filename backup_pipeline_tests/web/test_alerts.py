@@ -65,6 +65,7 @@ def test_without_a_channel_it_is_said_that_nobody_is_told(office: Office) -> Non
     assert office.as_("rahim").post("/alerts/test").status_code == 422
 
 
+@pytest.mark.acceptance("3.31")
 def test_what_was_not_delivered_is_shown_and_tried_again(office: Office, channel: Channel) -> None:
     channel.answer = "connection refused"
     tell(_alert(office), replace(office.ports, alerter=channel))

@@ -54,6 +54,7 @@ def app(tmp_path: Path) -> FastAPI:
     return made
 
 
+@pytest.mark.acceptance("2.32")
 @pytest.mark.parametrize(
     ("name", "status"),
     [("notfound", 404), ("refused", 403), ("usage", 422), ("locked", 409), ("away", 503), ("crash", 500)],
@@ -68,6 +69,7 @@ def test_an_error_is_a_page_with_its_request_id_and_never_a_stack(app: FastAPI, 
     assert "a secret of the inside" not in answer.text
 
 
+@pytest.mark.acceptance("2.32")
 def test_what_an_error_quotes_acts_on_nothing_and_keeps_no_password(app: FastAPI) -> None:
     text = asked(app, "/fails/notfound").text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; \\u202e" in text

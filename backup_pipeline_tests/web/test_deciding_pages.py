@@ -77,6 +77,7 @@ def shop(office: Office, addresses: list[str], request: pytest.FixtureRequest) -
         yield Shop(office, address, request.getfixturevalue("chromium"))
 
 
+@pytest.mark.acceptance("3.8", "3.9", "3.10")
 @pytest.mark.parametrize("script", [True, False])
 def test_the_wizard_is_walked_to_a_request_and_a_second_person_approves(shop: Shop, script: bool) -> None:
     rahim = shop.window("rahim", PHONE if script else DESKTOP, script=script)

@@ -62,6 +62,7 @@ def _link(browser: Browser, made: Made, form: str = "zip") -> str:
     return answer.headers["location"]
 
 
+@pytest.mark.acceptance("0.17", "2.18")
 def test_a_click_gives_the_bytes_that_manifest_and_ledger_name(made: Made, console: Console, karim: User) -> None:
     browser = console.signed_in(karim)
     answer = browser.get(_link(browser, made))
@@ -75,6 +76,7 @@ def test_a_click_gives_the_bytes_that_manifest_and_ledger_name(made: Made, conso
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.acceptance("2.33")
 def test_who_downloaded_what_is_written_down(made: Made, console: Console, karim: User) -> None:
     browser = console.signed_in(karim)
     console.browser(address="10.1.2.3").get(_link(browser, made))
@@ -96,6 +98,7 @@ def test_nothing_reads_the_backup_once_the_bytes_are_sent(made: Made, console: C
     assert console.ledger.readings.list() == []
 
 
+@pytest.mark.acceptance("0.18", "2.20", "2.34")
 def test_at_59_minutes_it_works_and_at_61_it_does_not(made: Made, console: Console, karim: User) -> None:
     path = _link(console.signed_in(karim), made)
     console.clock.move(minutes=59)
@@ -107,6 +110,7 @@ def test_at_59_minutes_it_works_and_at_61_it_does_not(made: Made, console: Conso
     assert timedelta(hours=1) == LINK_LIFE
 
 
+@pytest.mark.acceptance("2.34")
 def test_after_it_was_revoked_nobody_uses_it(made: Made, console: Console, karim: User) -> None:
     browser = console.signed_in(karim)
     path = _link(browser, made)
@@ -130,11 +134,13 @@ def test_who_may_not_download_any_more_gives_nothing_by_an_older_link(
     assert "may not download any more" in answer.text
 
 
+@pytest.mark.acceptance("2.34")
 @pytest.mark.parametrize("token", ["x", "A" * 43, "%00", "..%2f..%2fetc"])
 def test_a_link_that_is_none_is_not_there(console: Console, token: str) -> None:
     assert console.browser().get(f"/d/{token}").status_code == 404
 
 
+@pytest.mark.acceptance("2.34")
 def test_the_ledger_keeps_no_token(made: Made, console: Console, karim: User) -> None:
     token = _link(console.signed_in(karim), made).removeprefix("/d/")
     assert len(token) >= 43
@@ -142,6 +148,7 @@ def test_the_ledger_keeps_no_token(made: Made, console: Console, karim: User) ->
     assert console.ledger.downloads.of_token(token) is None
 
 
+@pytest.mark.acceptance("0.6", "2.29")
 def test_a_viewer_downloads_only_with_the_switch(made: Made, console: Console) -> None:
     path = f"/backups/{made.attempt.backup_id}/download"
     assert console.signed_in(console.user("vera")).post(path).status_code == 403
@@ -192,6 +199,7 @@ def test_the_last_chunk_waits_until_all_were_compared() -> None:
     assert [next(sent), next(sent)] == [b"a", b"b"]
 
 
+@pytest.mark.acceptance("0.4", "1.8", "1.10")
 def test_small_renderings_are_made_at_once_and_leave_nothing(
     made: Made, console: Console, karim: User, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     thread.join(20)
 
 
+@pytest.mark.acceptance("3.18", "4.29")
 def test_what_happens_is_told_at_once_and_in_order(served: Served) -> None:
     with served.stream("nila") as stream:
         began = time.monotonic()
@@ -108,6 +109,7 @@ def test_what_happens_is_told_at_once_and_in_order(served: Served) -> None:
     ]
 
 
+@pytest.mark.acceptance("3.18")
 def test_each_is_told_what_is_theirs_alone(served: Served) -> None:
     with served.stream("babul") as own, served.stream("rahim") as every:
         served.make("of-b2", "b2")
@@ -118,6 +120,7 @@ def test_each_is_told_what_is_theirs_alone(served: Served) -> None:
     assert set(every.subjects()) == {"of-b1", "of-b2", "of-all"}
 
 
+@pytest.mark.acceptance("3.18")
 def test_a_page_that_comes_back_has_missed_nothing(served: Served) -> None:
     with served.stream("rahim") as first:
         served.make("before")

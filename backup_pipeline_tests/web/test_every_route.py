@@ -127,6 +127,7 @@ def filled(office: Office, route: str) -> tuple[str, str]:
     return method, re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path)
 
 
+@pytest.mark.acceptance("3.25")
 def test_every_route_stands_in_the_table(office: Office) -> None:
     assert set(_routes(office.console.app.routes)) == set(RULES)
 
@@ -149,6 +150,7 @@ def _cases(*, may: bool) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.acceptance("2.29", "4.36")
 @pytest.mark.parametrize(("route", "name"), _cases(may=False))
 def test_whoever_lacks_the_permission_is_refused(office: Office, route: str, name: str) -> None:
     method, path = filled(office, route)
@@ -158,6 +160,7 @@ def test_whoever_lacks_the_permission_is_refused(office: Office, route: str, nam
     assert "may not" in answer.text
 
 
+@pytest.mark.acceptance("2.29", "4.23")
 @pytest.mark.parametrize(("route", "name"), [case for case in _cases(may=True) if case[0].startswith("GET")])
 def test_whoever_has_the_permission_sees_the_page(office: Office, route: str, name: str) -> None:
     _, path = filled(office, route)

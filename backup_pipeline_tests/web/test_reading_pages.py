@@ -96,6 +96,7 @@ def fresh(tmp_path: Path) -> tuple[ScratchLedger, Browser]:
     return ledger, console.signed_in(console.user("karim", Role.SUPER_ADMIN))
 
 
+@pytest.mark.acceptance("2.1", "2.29", "4.23")
 @pytest.mark.parametrize("path", PAGES)
 def test_without_a_login_every_page_leads_to_it(console: Console, path: str) -> None:
     answer = console.browser().get(path)
@@ -121,6 +122,7 @@ def test_hostile_rows_are_shown_as_text(karim: Browser) -> None:
     assert "\\u202e\\x1b[31m" in text
 
 
+@pytest.mark.acceptance("2.12")
 def test_the_four_tiles_are_what_sql_counts(console: Console, karim: Browser) -> None:
     text = karim.get("/backups").text
     tiles = re.findall(r'<p class="label">.*?</svg>([^<]+)</p><p class="value">([^<]+)</p>', text, re.DOTALL)
@@ -133,6 +135,7 @@ def test_the_four_tiles_are_what_sql_counts(console: Console, karim: Browser) ->
     ]
 
 
+@pytest.mark.acceptance("0.23", "2.15", "2.16")
 @pytest.mark.parametrize(
     ("query", "badges"),
     [
@@ -149,6 +152,7 @@ def test_types_and_statuses_are_badges_with_word_shape_and_colour(karim: Browser
     assert {f"{tone} {word}" for tone, word in found} == badges
 
 
+@pytest.mark.acceptance("0.16", "2.14", "2.17")
 def test_pages_of_the_list_show_each_row_once(karim: Browser) -> None:
     seen: list[str] = []
     path: str | None = "/backups?status=all&system=shop"
@@ -185,6 +189,7 @@ def test_an_unknown_id_and_one_that_is_none_answer_alike(karim: Browser) -> None
     assert karim.get("/backups/nonsense").status_code == 404
 
 
+@pytest.mark.acceptance("1.16", "4.27")
 def test_a_backup_shows_its_tables_with_the_change_against_the_usual(karim: Browser) -> None:
     text = karim.get(f"/backups/{ROWS[0].backup_id}").text
     sold = re.search(r'lead-cell">sold</td>(.*?)</tr>', text, re.DOTALL)
@@ -195,6 +200,7 @@ def test_a_backup_shows_its_tables_with_the_change_against_the_usual(karim: Brow
     assert "ab" * 32 in text
 
 
+@pytest.mark.acceptance("2.22")
 def test_durations_are_those_of_the_statistics(karim: Browser) -> None:
     text = karim.get("/charts?days=90").text
     counted = catalog_statistics([row for row in ROWS if row.status.good], Scope("shop"), None, now=NOW, days=90)
@@ -204,6 +210,7 @@ def test_durations_are_those_of_the_statistics(karim: Browser) -> None:
     assert figure.count('<td data-label="Duration"') == counted.backups
 
 
+@pytest.mark.acceptance("2.36")
 def test_the_overview_is_green_only_when_everything_is(fresh: tuple[ScratchLedger, Browser]) -> None:
     ledger, browser = fresh
 

@@ -22,6 +22,7 @@ def _digest(office: Office, number: int) -> str:
     return str((office.row(number).plan or {})["digest"])
 
 
+@pytest.mark.acceptance("3.31")
 def test_the_list_has_the_requests_and_an_empty_one_says_what_is_next(office: Office) -> None:
     number = office.ask(reason="a wrong UPDATE").id
     page = office.as_("nila").get("/requests")
@@ -35,6 +36,7 @@ def test_the_list_has_the_requests_and_an_empty_one_says_what_is_next(office: Of
     assert office.as_("rahim").get("/requests?status=elsewhere").status_code == 422
 
 
+@pytest.mark.acceptance("3.34")
 def test_the_page_of_a_request_has_its_plan_with_its_hash(office: Office) -> None:
     row = office.ask(reason="why not")
     page = office.as_("selina").get(f"/requests/{row.id}")
@@ -46,6 +48,7 @@ def test_the_page_of_a_request_has_its_plan_with_its_hash(office: Office) -> Non
     assert "Approve this plan" in page.text
 
 
+@pytest.mark.acceptance("3.8", "3.9")
 def test_another_super_admin_approves_and_nothing_runs_by_that(office: Office) -> None:
     row = office.ask()
     answer = office.as_("karim").post(f"/requests/{row.id}/approve", data={"plan": _digest(office, row.id)})
@@ -57,6 +60,7 @@ def test_another_super_admin_approves_and_nothing_runs_by_that(office: Office) -
     assert office.row(row.id) == after
 
 
+@pytest.mark.acceptance("3.9")
 def test_who_asked_does_not_approve(office: Office) -> None:
     row = office.ask("karim")
     page = office.as_("karim").get(f"/requests/{row.id}")

@@ -20,6 +20,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     return open_office(new_ledger(), tmp_path_factory.mktemp("office"))
 
 
+@pytest.mark.acceptance("3.34")
 def test_rules_are_sentences_and_what_goes_has_its_day_and_its_why(office: Office) -> None:
     page = office.as_("nila").get("/retention")
     assert page.status_code == 200
@@ -102,6 +103,7 @@ def test_a_release_leads_nowhere_else(office: Office) -> None:
     assert answer.headers["location"] == "/"
 
 
+@pytest.mark.acceptance("0.23", "2.19")
 def test_a_backup_is_deleted_by_its_id_a_reason_and_a_run(office: Office) -> None:
     backup = office.backups()[-1]
     path = f"/backups/{backup.backup_id}/delete"

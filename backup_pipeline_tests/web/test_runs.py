@@ -59,6 +59,7 @@ def _row(office: Office, request: str) -> RunRequest:
     return row
 
 
+@pytest.mark.acceptance("4.24")
 def test_a_click_makes_a_run_with_who_and_why(office: Office, dagster: FakeLauncher) -> None:
     request = str(uuid4())
     answer = _press(office, "rahim", request=request, reason="before the move", next="/backups")
@@ -87,12 +88,14 @@ def test_two_clicks_at_once_are_one_run(office: Office, dagster: FakeLauncher) -
     assert len(dagster.launched) == 1
 
 
+@pytest.mark.acceptance("2.11")
 def test_the_schedule_s_kind_can_be_tried(office: Office, dagster: FakeLauncher) -> None:
     request = str(uuid4())
     _press(office, "rahim", request=request, type="automatic", reason="a test")
     assert _row(office, request).detail["automatic"] is True
 
 
+@pytest.mark.acceptance("2.35")
 def test_without_dagster_nothing_runs_and_the_page_says_what_to_type(office: Office, dagster: FakeLauncher) -> None:
     dagster.away = True
     request = str(uuid4())
@@ -135,6 +138,7 @@ def test_a_deletion_wants_the_password_again(office: Office, dagster: FakeLaunch
     assert order.job == "shop_delete"
 
 
+@pytest.mark.acceptance("2.3")
 def test_the_page_follows_the_run_and_who_asked_may_cancel_it(office: Office, dagster: FakeLauncher) -> None:
     request = str(uuid4())
     _press(office, "rahim", request=request)
@@ -184,6 +188,7 @@ def test_nothing_that_a_run_says_acts_on_its_page(office: Office, dagster: FakeL
         assert "<img src=x" not in office.as_("rahim").get(path).text
 
 
+@pytest.mark.acceptance("0.22", "2.13")
 def test_the_cron_service_is_shown_and_its_schedules_are_switched(office: Office, dagster: FakeLauncher) -> None:
     page = office.as_("karim").get("/settings")
     assert "Running" in page.text
@@ -199,6 +204,7 @@ def test_the_cron_service_is_shown_and_its_schedules_are_switched(office: Office
     assert "/settings/schedules/" not in read_only
 
 
+@pytest.mark.acceptance("0.21", "0.22")
 def test_the_tab_of_backups_is_for_super_admins_with_every_attempt_and_every_switch(
     office: Office, dagster: FakeLauncher
 ) -> None:
@@ -216,6 +222,7 @@ def test_the_tab_of_backups_is_for_super_admins_with_every_attempt_and_every_swi
     assert f"/backups/{backup.backup_id}/delete" not in office.as_("rahim").get("/backups").text
 
 
+@pytest.mark.acceptance("0.23")
 def test_what_was_removed_stays_in_the_tab_of_backups(office: Office, dagster: FakeLauncher) -> None:
     [*_, oldest] = office.backups()
     office.ledger.execute(f"UPDATE backup_logs SET status = 'deleted' WHERE backup_id = '{oldest.backup_id}'")
@@ -229,6 +236,7 @@ def test_what_was_removed_stays_in_the_tab_of_backups(office: Office, dagster: F
         office.ledger.execute(f"UPDATE backup_logs SET status = 'success' WHERE backup_id = '{oldest.backup_id}'")
 
 
+@pytest.mark.acceptance("0.22")
 def test_a_schedule_is_switched_where_it_is_shown(office: Office, dagster: FakeLauncher) -> None:
     assert 'name="next" value="/settings?tab=backups"' in office.as_("karim").get("/settings?tab=backups").text
     path = "/settings/schedules/shop_daily/stop"
@@ -238,6 +246,7 @@ def test_a_schedule_is_switched_where_it_is_shown(office: Office, dagster: FakeL
     assert office.as_("karim").post(path, data={"next": "//evil.example"}).headers["location"] == "/"
 
 
+@pytest.mark.acceptance("3.34")
 def test_what_is_decided_for_everybody_is_shown_changed_and_in_the_audit(office: Office, dagster: FakeLauncher) -> None:
     karim = office.signed_in_anew("karim")
     assert "Nobody has changed anything" in karim.get("/settings?tab=system").text
@@ -259,6 +268,7 @@ def test_what_is_decided_for_everybody_is_shown_changed_and_in_the_audit(office:
     assert office.as_("rahim").post("/users/policy", data={"local": "true"}).status_code == 403
 
 
+@pytest.mark.acceptance("2.13", "3.35")
 def test_a_daemon_that_stands_still_is_a_stopped_service(office: Office, dagster: FakeLauncher) -> None:
     dagster.known_daemons = (DaemonState("SCHEDULER", healthy=False, required=True, error="no heartbeat"),)
     page = office.as_("karim").get("/settings").text
@@ -268,6 +278,7 @@ def test_a_daemon_that_stands_still_is_a_stopped_service(office: Office, dagster
     assert "not known" in office.as_("karim").get("/settings").text
 
 
+@pytest.mark.acceptance("2.35", "3.35")
 def test_what_is_away_stands_on_every_page_since_when_and_what_to_do(office: Office, dagster: FakeLauncher) -> None:
     standing: Presence = office.console.app.state.standing
     assert "does not answer" not in office.as_("nila").get("/backups").text

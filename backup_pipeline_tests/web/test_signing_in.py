@@ -214,6 +214,7 @@ def test_a_session_ends_after_twelve_hours_however_it_is_used(console: Console) 
     assert browser.get("/mine").status_code == 303
 
 
+@pytest.mark.acceptance("2.30")
 def test_another_role_or_none_signs_a_user_out(console: Console) -> None:
     karim = console.user("karim", Role.ADMIN)
     for change in (UserChange(role=Role.VIEWER), UserChange(disabled=True)):
@@ -300,6 +301,7 @@ def test_who_has_signed_in_is_answered_however_many_try_to(console: Console, mon
     console.signed_in(karim)  # what was refused for the line counted as no try
 
 
+@pytest.mark.acceptance("3.27")
 def test_what_happened_is_in_the_audit_with_address_session_and_request(
     console: Console, ledger: ScratchLedger
 ) -> None:

@@ -107,12 +107,14 @@ def _ask(browser: Browser, method: str, path: str) -> httpx.Response:
     return browser.get(path) if method == "GET" else browser.post(path, data=form)
 
 
+@pytest.mark.acceptance("2.29", "4.36")
 @pytest.mark.parametrize(("method", "template"), [route for route in ROUTES if route not in OPEN])
 def test_no_route_answers_who_has_not_signed_in(console: Console, method: str, template: str) -> None:
     answer = _ask(console.browser(), method, _path(template, OWN, 1))
     assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
 
 
+@pytest.mark.acceptance("2.29", "4.36")
 @pytest.mark.parametrize(("method", "template"), [route for route in ROUTES if route not in OPEN | STREAMS])
 def test_every_route_answers_every_role_as_its_permissions_say(
     browsers: dict[Role, Browser], method: str, template: str
@@ -156,12 +158,14 @@ def _check_foreign(browser: Browser, ledger: ScratchLedger) -> int:
     return len(tried)
 
 
+@pytest.mark.acceptance("3.24")
 def test_another_businesss_id_answers_as_one_that_is_nowhere(
     browsers: dict[Role, Browser], ledger: ScratchLedger
 ) -> None:
     assert _check_foreign(browsers[Role.BUSINESS_ADMIN], ledger) >= 5
 
 
+@pytest.mark.acceptance("3.24")
 def test_a_forgotten_filter_shows_nothing_of_others(
     browsers: dict[Role, Browser], ledger: ScratchLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def local(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=DHAKA)
 
 
+@pytest.mark.acceptance("2.10")
 def test_automatic_backups_of_thirty_days_are_kept_by_default_and_manual_ones_for_ever() -> None:
     rows = days(45)
     old = backup(local("2020-02-29 10:00"), type=Trigger.MANUAL)

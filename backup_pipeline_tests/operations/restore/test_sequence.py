@@ -35,6 +35,7 @@ def _new(**fields: object) -> RestoreRequest:
     return RestoreRequest(**(values | fields))  # type: ignore[arg-type]
 
 
+@pytest.mark.acceptance("3.10")
 def test_a_restore_that_goes_well_is_done_with_plan_and_report(
     requested: Requests, target: TargetDatabase, ports: Ports, engine: Engine
 ) -> None:
