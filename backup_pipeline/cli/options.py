@@ -199,14 +199,17 @@ class Opened:
 
 
 @contextmanager
-def opened(catalog: str | None = None) -> Iterator[Opened]:
+def opened(catalog: str | None = None, *, connections: int | None = None) -> Iterator[Opened]:
     """Open the ledger, brought to this version where an earlier one made it.
 
     The embedded PostgreSQL, where it is the ledger's server, is started for as long as it takes.
 
     NotFoundError where `catalog` is neither declared nor in the ledger.
     """
-    with embedded.ledger_ready(invoked_settings()) as settings, wiring_ports.open_current_ledger(settings) as ledger:
+    with (
+        embedded.ledger_ready(invoked_settings()) as settings,
+        wiring_ports.open_current_ledger(settings, connections=connections) as ledger,
+    ):
         check_known(settings, ledger, catalog)
         yield Opened(settings, ledger)
 

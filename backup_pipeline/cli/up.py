@@ -96,7 +96,7 @@ def serve(
     Exit codes: 0 stopped by Ctrl-C; 1 the ledger can not be opened; 2 wrong request, or the port is taken.
     """
     processes.refuse_taken_port(host, port)
-    with opened() as installation:
+    with opened(connections=ports.CONSOLE_CONNECTIONS) as installation:
         note_console().print(f"Freshness: http://{host}:{port}/healthz/freshness  (Ctrl-C stops)", markup=False)
         web.serve_console(installation.settings, installation.ledger, host, port)
 

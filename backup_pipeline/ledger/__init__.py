@@ -207,15 +207,19 @@ def ledger_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
-def ledger_engine(url: str, *, pool_size: int = 2) -> Engine:
-    """A small pool of connections to the ledger. Nothing is connected yet.
+CONNECTIONS = 4
+"""To the ledger, of a process that does one thing: a run with its heartbeat and its progress."""
+
+
+def ledger_engine(url: str, *, connections: int = CONNECTIONS) -> Engine:
+    """A pool of at most so many `connections` to the ledger, half of them kept. Nothing is connected yet.
 
     Waiting is bounded: to connect, for a free connection, for a lock, for a statement, and for a peer that is gone.
     """
     engine = create_engine(
         ledger_url(url),
-        pool_size=pool_size,
-        max_overflow=2,
+        pool_size=connections - connections // 2,
+        max_overflow=connections // 2,
         pool_timeout=10,
         pool_pre_ping=True,
         hide_parameters=True,

@@ -24,7 +24,15 @@ from backup_pipeline.core.names import Kind
 from backup_pipeline.core.schedule import TOLERATED
 from backup_pipeline.core.scope import Scope, parse_scope
 from backup_pipeline.core.verification import Verification
-from backup_pipeline.ledger import already_there, check_begins, ensure_database, ledger_engine, ledger_errors, not_there
+from backup_pipeline.ledger import (
+    CONNECTIONS,
+    already_there,
+    check_begins,
+    ensure_database,
+    ledger_engine,
+    ledger_errors,
+    not_there,
+)
 from backup_pipeline.ledger.access import SqlAccess, become, refusals_of
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.audit import SqlAuditRows
@@ -293,9 +301,9 @@ class SqlLedger:
     Every method raises LedgerError: LedgerUnavailableError when waiting can help. Nothing connects before it is used.
     """
 
-    def __init__(self, url: str, *, remind_every: timedelta = REMIND_EVERY) -> None:
+    def __init__(self, url: str, *, remind_every: timedelta = REMIND_EVERY, connections: int = CONNECTIONS) -> None:
         self._url = url
-        self._engine = ledger_engine(url)
+        self._engine = ledger_engine(url, connections=connections)
         self._remind_every = remind_every
         self._identity: PersonIdentity | None = None
         self._open_parts()

@@ -25,7 +25,7 @@ from backup_pipeline.core.ports.files import Queries
 from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
-from backup_pipeline.ledger import alive, this_owner
+from backup_pipeline.ledger import CONNECTIONS, alive, this_owner
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import bring_up_to_date
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
@@ -62,10 +62,20 @@ with lazily():
     from backup_pipeline.operations import health
 
 
+CONSOLE_CONNECTIONS = 16
+"""To the ledger, of a console at most; of 100 that PostgreSQL has by default, runs and Dagster want the rest.
+
+A request holds a connection for some milliseconds at a time, none while it waits or draws, and an open page holds none:
+40 requests at once, which is what the web server lets in, get through 16 sooner than a browser minds, also while
+some slow query holds a few. With the four of a run, four such queries would turn everybody else away.
+"""
+
+
 @contextmanager
-def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
-    """The ledger, closed at the end."""
-    ledger = SqlLedger(ledger_url(settings), remind_every=timedelta(hours=settings.alert_remind_hours))
+def open_ledger(settings: Settings, *, connections: int | None = None) -> Iterator[SqlLedger]:
+    """The ledger with at most so many connections, closed at the end."""
+    reminded = timedelta(hours=settings.alert_remind_hours)
+    ledger = SqlLedger(ledger_url(settings), remind_every=reminded, connections=connections or CONNECTIONS)
     try:
         yield ledger
     finally:
@@ -73,10 +83,10 @@ def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
 
 
 @contextmanager
-def open_current_ledger(settings: Settings) -> Iterator[SqlLedger]:
+def open_current_ledger(settings: Settings, *, connections: int | None = None) -> Iterator[SqlLedger]:
     """The ledger for who looks into it, brought to this version where an earlier one made its tables."""
     bring_up_to_date(ledger_url(settings))
-    with open_ledger(settings) as ledger:
+    with open_ledger(settings, connections=connections) as ledger:
         yield ledger
 
 
