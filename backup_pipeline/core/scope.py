@@ -114,6 +114,11 @@ class Actor:
     kind: ActorKind
     name: str
 
+    @property
+    def for_people(self) -> str:
+        """As it stands where people read: somebody who signed in by name alone, everybody else as in the ledger."""
+        return self.name if self.kind is ActorKind.PERSON else str(self)
+
     def __str__(self) -> str:
         bare = self.kind is ActorKind.COMMAND_LINE and ":" not in self.name
         if _BY_NAME.get(self.name) == self or (bare and self.name not in _BY_NAME):

@@ -33,7 +33,7 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ledger import Attempt, AuditEvent
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.ports import Alerter, Ports
-from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import PROGRAM, Actor, Scope
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,11 @@ def send(alert: Alert, ports: Ports) -> Sequence[Delivery]:
 
     Whoever dies in between leaves it noted: it is then sent again once the claim ends, so people may hear it twice.
     """
-    noted = _noted(alert, ports)
+    return send_noted(alert, note(alert, ports), ports)
+
+
+def send_noted(alert: Alert, noted: Sequence[OutboxEntry], ports: Ports) -> Sequence[Delivery]:
+    """Send an alert whose entries of the outbox are there and claimed, and note what became of it."""
     deliveries = ports.alerter.send(alert)
     errors = {delivery.channel: delivery.error for delivery in deliveries}
     try:
@@ -174,7 +178,8 @@ def deliver(ports: Ports, *, early: bool = False, within: timedelta = PASS) -> S
     return tried
 
 
-def _noted(alert: Alert, ports: Ports) -> Sequence[OutboxEntry]:
+def note(alert: Alert, ports: Ports) -> Sequence[OutboxEntry]:
+    """Note the alert for each channel, for who sends it next; nothing where the ledger can not be written."""
     try:
         return ports.ledger.outbox.add(alert, ports.alerter.channels, ports.clock())
     except (LedgerError, SettingsError) as trouble:
@@ -278,9 +283,8 @@ def restore_alert(row: RestoreRow, error: BackupError, run_url: str | None) -> A
 
 def break_glass_alert(row: RestoreRow, actor: Actor, why: str) -> Alert:
     """What everybody is told of a restore that nobody has approved: who does it, into which database, and why."""
-    what = (
-        f"{actor} restores backup {row.backup_id} into {row.database} ({row.mode}) without an approval. Reason: {why}"
-    )
+    done = f"{actor.for_people} restores backup {row.backup_id} into {row.database} ({row.mode})"
+    what = f"{done} without an approval. Reason: {why}"
     return Alert(
         severity=Severity.FAILURE,
         title=f"A restore without approval: {row.scope} into {row.database} (request {row.id})",
@@ -290,6 +294,50 @@ def break_glass_alert(row: RestoreRow, actor: Actor, why: str) -> Alert:
         backup_id=row.backup_id,
         run_id=row.run_id,
         at=row.started_at or row.created_at,
+    )
+
+
+def waiting_alert(row: RestoreRow, console_url: str | None) -> Alert:
+    """What those who approve are told of a request that waits for them: who wants what, why, and where to decide."""
+    tables = ", ".join(row.tables) or "all tables"
+    what = (
+        f"{row.actor.for_people} asks to restore {tables} of backup {row.backup_id} into {row.database} ({row.mode}). "
+        f"Reason: {row.reason or 'none was given'}. Nothing was touched."
+    )
+    show = f"`backup-pipeline restores show {row.id}`"
+    page = f"{console_url.rstrip('/')}/requests/{row.id} (in a terminal: {show})" if console_url else show
+    return Alert(
+        severity=Severity.WARNING,
+        title=f"A restore waits for approval: {row.scope} into {row.database} (request {row.id})",
+        what=what,
+        do=f"Look at its plan, and approve or reject it: {page}.",
+        scope=row.scope,
+        backup_id=row.backup_id,
+        at=row.created_at,
+    )
+
+
+_ENDS = {
+    RestoreStatus.APPROVED: ("approved", "Whoever may ask for restores can run it now; nothing was touched yet."),
+    RestoreStatus.REJECTED: ("rejected", "Nothing: nothing was touched."),
+    RestoreStatus.CANCELED: ("taken back", "Nothing: nothing was touched."),
+    RestoreStatus.DONE: ("done", "Nothing: what was approved is restored."),
+}
+
+
+def decided_alert(row: RestoreRow, actor: Actor, reason: str, at: datetime) -> Alert:
+    """What those are told who heard of a request that waited: it waits no more, by whom and why; or it is done."""
+    word, do = _ENDS[row.status]
+    because = f" Reason: {reason}" if reason else ""
+    return Alert(
+        severity=Severity.INFO,
+        title=f"Restore {word}: {row.scope} into {row.database} (request {row.id})",
+        what=f"The request of {row.actor.for_people} is {word}, by {actor.for_people}.{because}",
+        do=do,
+        scope=row.scope,
+        backup_id=row.backup_id,
+        run_id=row.run_id,
+        at=at,
     )
 
 
@@ -309,15 +357,19 @@ def tell(alert: Alert, ports: Ports) -> Sequence[Delivery]:
     due = is_told(alert, ports)
     if due is None:
         return ()
-    alert = due
-    deliveries = send(alert, ports)
+    deliveries = send(due, ports)
+    audit_deliveries(due, deliveries, ports)
+    return deliveries
+
+
+def audit_deliveries(alert: Alert, deliveries: Sequence[Delivery], ports: Ports) -> None:
+    """Keep in the audit what became of an alert on each channel; trouble of the ledger is only logged."""
     try:
         for delivery in deliveries:
             detail = {"channel": delivery.channel, "error": delivery.error, "title": alert.title}
             ports.ledger.audit(AuditEvent(ports.clock(), PROGRAM, "alert", alert.backup_id, detail))
     except (LedgerError, SettingsError) as trouble:
         logger.warning("The alert %r is not in the audit: %s", alert.title, trouble)
-    return deliveries
 
 
 def ping(signal: Signal, attempt: Attempt, ports: Ports, text: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import uvicorn
@@ -36,6 +37,7 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
     app.state.ports = ports
     app.state.launcher = launcher or dagster_launcher(settings)
     app.state.standing = Presence()
+    app.state.senders = ThreadPoolExecutor(2, thread_name_prefix="message")
     app.state.events = EventHub(lambda: ports.ledger.events)
     app.include_router(health_router(settings, ports))
     app.include_router(metrics_router(settings, ports.ledger))

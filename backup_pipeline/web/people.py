@@ -22,6 +22,7 @@ from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.access import AccessPorts, needs_second_factor
 from backup_pipeline.settings import Settings
+from backup_pipeline.web.messages import LaterAlerter
 from backup_pipeline.web.rendering import local_path
 from backup_pipeline.wiring.access import access_ports
 
@@ -116,7 +117,14 @@ def visitor_of(request: Request, session: Session, user: User) -> Visitor:
     ports: Ports = request.app.state.ports
     identity = PersonIdentity(user, session.number, address_of(request), request_id_of(request))
     ledger = ports.ledger.as_person(identity)
-    return Visitor(user, session, ledger, replace(ports, ledger=ledger), request.app.state.settings)
+    settings: Settings = request.app.state.settings
+    own = replace(
+        ports,
+        ledger=ledger,
+        alerter=LaterAlerter(ports, request.app.state.senders),
+        console_url=settings.console_url or str(request.base_url),
+    )
+    return Visitor(user, session, ledger, own, settings)
 
 
 def allowed(permission: Permission) -> Callable[[Visitor], Visitor]:

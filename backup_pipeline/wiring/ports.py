@@ -190,6 +190,7 @@ def ports_over(
         second=open_second(settings),
         pinger=open_settings_pinger(settings),
         alive=is_alive_here,
+        console_url=settings.console_url,
     )
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
 import pytest
 
 from backup_pipeline.core.access import UserChange
+from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
+from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline.operations.access.users import set_user
 from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import HOSTILE, Office, open_office
 
@@ -186,3 +193,36 @@ def test_what_was_done_is_shown_table_by_table(office: Office) -> None:
     page = office.as_("rahim").get(f"/requests/{row.id}")
     assert "Restored in 3.2 s" in page.text
     assert "20261121T120000Z-full-00000009" in page.text
+
+
+@dataclass
+class SlowChannel:
+    """The port `Alerter` with a channel that takes its time."""
+
+    channels: Sequence[str] = ("mailto://ops@shop",)
+    sent: list[Alert] = field(default_factory=list)
+    answers: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
+        self.answers.wait(20)
+        self.sent.append(alert)
+        return [Delivery(name) for name in self.channels]
+
+
+def test_a_decision_is_told_by_the_channels_without_waiting_for_them(office: Office) -> None:
+    """Also one of somebody whose role may write no message; what is noted goes out even if the console dies now."""
+    state, channel = office.console.app.state, SlowChannel()
+    before, state.ports = state.ports, replace(office.ports, alerter=channel)
+    try:
+        row = office.ask()
+        office.as_("karim").post(f"/requests/{row.id}/reject", data={"reason": "not today"})
+        noted = office.ledger.outbox.list()
+        assert [entry.alert.title for entry in noted][:1] == [f"Restore rejected: shop into staging (request {row.id})"]
+        assert channel.sent == []
+        channel.answers.set()
+        until(lambda: bool(channel.sent) and not office.ledger.outbox.list(), 20)
+        assert channel.sent[0].what == "The request of rahim is rejected, by karim. Reason: not today"
+        assert next(event.actor for event in office.ledger.audits(limit=9) if event.action == "alert") == PROGRAM
+    finally:
+        channel.answers.set()
+        state.ports = before

@@ -81,7 +81,7 @@ class Ports:
 
     `owner` is this process; `alive` tells whether a process lives, as far as can be told: without it, every one does.
     `clock` is the ledger's; `drift` says how much that of this machine is ahead of it. `salt` gives a random number for
-    a backup id.
+    a backup id. `console_url` is where people find the console; None where nobody said so.
     """
 
     source: Source
@@ -101,6 +101,7 @@ class Ports:
     alive: Callable[[Owner], bool] = lambda _: True
     drift: Callable[[], timedelta] = timedelta
     workers: int = 1
+    console_url: str | None = None
 
 
 @dataclass(frozen=True)

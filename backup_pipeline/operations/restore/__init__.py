@@ -39,6 +39,7 @@ from backup_pipeline.operations.restore.requests import (
     find_request,
     plan_request,
     start,
+    tell_waiting,
     tidy,
 )
 from backup_pipeline.operations.restore.transfer import run_restore
@@ -95,6 +96,8 @@ def restore(
         check_may_run(row, needs_approval=caller.needs_approval)
     with ended_when_it_fails(row, target, ports, caller) if new else nullcontext():
         plan = _shown(row, target, ports, door)
+    if new and caller.needs_approval:
+        tell_waiting(row, ports)
     _check_approval(row, plan, caller)
     with _canceled_unless_confirmed(row, ports) if new else nullcontext():
         plan = _confirmed(row, plan, door)
@@ -110,7 +113,9 @@ def request_restore(
     caller = replace(caller, needs_approval=True)
     tidy(ports)
     row = add_request(request, target, ports, caller)
-    return row, plan_requested(row, target, ports, caller, door)
+    plan = plan_requested(row, target, ports, caller, door)
+    tell_waiting(row, ports)
+    return row, plan
 
 
 def plan_requested(

@@ -20,6 +20,7 @@ from backup_pipeline.core.restore.requests import (
     digest_of,
 )
 from backup_pipeline.core.scope import NOBODY, Actor
+from backup_pipeline.operations.alerting import decided_alert, tell
 from backup_pipeline.operations.mirror import mirror
 from backup_pipeline.operations.restore.requests import (
     Goal,
@@ -28,6 +29,7 @@ from backup_pipeline.operations.restore.requests import (
     audit_restore,
     cancel,
     find_request,
+    tell_waiting,
 )
 
 
@@ -86,7 +88,9 @@ def ask_for_approval(asked: AskedRestore, goal: Goal, ports: Ports, caller: Rest
     if not asked.kept.get("digest"):
         message = "The plan has no digest: nobody could approve it."
         raise UsageError(message, do="Make the plan again.")
-    return add_request(asked.plan.request, goal, ports, replace(caller, needs_approval=True), asked.kept)
+    row = add_request(asked.plan.request, goal, ports, replace(caller, needs_approval=True), asked.kept)
+    tell_waiting(row, ports)
+    return row
 
 
 def approve(  # who, what, and what they knew
@@ -117,7 +121,9 @@ def take_back(number: int, actor: Actor, ports: Ports, *, reason: str = "") -> R
         message = f"Restore request {row.id} was made by {row.actor}: only they can take it back."
         raise RefusedError(message, do="A super admin can reject it.")
     cancel(row, f"Taken back. {reason}".strip(), ports)
-    return find_request(number, ports.ledger)
+    ended = find_request(number, ports.ledger)
+    tell(decided_alert(ended, actor, reason, ports.clock()), ports)
+    return ended
 
 
 def _decide(row: RestoreRow, change: RestoreChange, actor: Actor, reason: str, ports: Ports) -> RestoreRow:
@@ -129,5 +135,8 @@ def _decide(row: RestoreRow, change: RestoreChange, actor: Actor, reason: str, p
     plan = digest_of(decided) if approved else None
     audit_restore(decided, str(change.status), actor, ports, reason=reason, plan=plan, by_who_asked=alone)
     if attempt := ports.ledger.get(decided.backup_id):
-        mirror(attempt, f"Restore request {decided.id} is {decided.status} by {actor}. {reason}".strip(), ports)
+        mirror(
+            attempt, f"Restore request {decided.id} is {decided.status} by {actor.for_people}. {reason}".strip(), ports
+        )
+    tell(decided_alert(decided, actor, reason, now), ports)
     return decided

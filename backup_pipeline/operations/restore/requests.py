@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -33,7 +33,14 @@ from backup_pipeline.core.restore.requests import (
     is_abandoned,
 )
 from backup_pipeline.core.scope import PROGRAM, Actor, Scope
-from backup_pipeline.operations.alerting import break_glass_alert, no_row_alert, restore_alert, tell
+from backup_pipeline.operations.alerting import (
+    break_glass_alert,
+    decided_alert,
+    no_row_alert,
+    restore_alert,
+    tell,
+    waiting_alert,
+)
 from backup_pipeline.operations.browse import bundle_place, find_sound_backup
 from backup_pipeline.operations.restore.transfer import plan_restore
 
@@ -148,6 +155,9 @@ def end_well(
         ports.ledger.restores.change(row.id, change)
         detail = {"seconds": round(report.seconds, 1), "safety_backup": report.safety_backup_id}
         audit_restore(row, "done", caller.actor, ports, **detail)
+        if row.decided_actor is not None:
+            done = replace(row, status=RestoreStatus.DONE)
+            tell(decided_alert(done, caller.actor, "", ports.clock()), ports)
     except LedgerError as error:
         logger.warning("Restore request %s is done, but its row could not be closed: %s", row.id, error)
 
@@ -288,6 +298,11 @@ def add_request(
     detail = {"mode": row.mode, "tables": list(row.tables), "store": row.store, "reason": row.reason}
     audit_restore(row, "requested", row.actor, ports, **detail)
     return row
+
+
+def tell_waiting(row: RestoreRow, ports: Ports) -> None:
+    """Tell people that a request waits for an approval from now on."""
+    tell(waiting_alert(row, ports.console_url), ports)
 
 
 def find_request(number: int, ledger: Ledger) -> RestoreRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def alerts_page(request: Request, visitor: Annotated[Visitor, _SEES], *, deliver
         threads=threads,
         entries=[entry for entry in entries if chosen is None or entry.alert.scope.catalog == chosen.catalog],
         delivered=delivered,
-        channels=reaching(visitor.ports.alerter.channels),
+        channels=reaching(request.app.state.ports.alerter.channels),
         held=[row for row in held if chosen is None or row.scope.catalog == chosen.catalog],
         command="backup-pipeline alerts",
         live=True,
@@ -51,7 +52,7 @@ def alerts_page(request: Request, visitor: Annotated[Visitor, _SEES], *, deliver
 @router.post("/alerts/retry")
 def retry(request: Request, visitor: Annotated[Visitor, _HANDLES]) -> Response:
     """Try every undelivered alert again now, also those that were given up."""
-    tried = deliver(visitor.ports, early=True, within=_PASS)
+    tried = deliver(replace(visitor.ports, alerter=request.app.state.ports.alerter), early=True, within=_PASS)
     good = sum(entry.delivered_at is not None for entry in tried)
     if not tried:
         return redirect(request, "/alerts", "There is nothing to deliver.", tone="active")
@@ -62,7 +63,7 @@ def retry(request: Request, visitor: Annotated[Visitor, _HANDLES]) -> Response:
 @router.post("/alerts/test")
 def send_test(request: Request, visitor: Annotated[Visitor, _HANDLES]) -> Response:
     """Send a test message to every channel, and say what each answered."""
-    deliveries = try_channels(visitor.ports.alerter, Scope(visitor.settings.catalog), visitor.ports.clock())
+    deliveries = try_channels(request.app.state.ports.alerter, Scope(visitor.settings.catalog), visitor.ports.clock())
     failed = [each for each in deliveries if each.error]
     if not failed:
         return redirect(request, "/alerts", f"Every channel took the test message: {len(deliveries)}.")

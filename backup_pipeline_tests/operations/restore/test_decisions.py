@@ -13,10 +13,12 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore import Mode, RemarkSeverity, RestorePlan, RestoreRemark, RestoreRequest
 from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.scope import Actor, ActorKind
+from backup_pipeline.operations.restore import request_restore, restore
 from backup_pipeline.operations.restore.decisions import AskedRestore, approve, ask_for_approval, reject, take_back
 from backup_pipeline.operations.restore.requests import TargetDatabase, plan_request
 from backup_pipeline_tests.actors import KARIM, RAHIM
-from backup_pipeline_tests.operations.restore.conftest import AT, BY_RAHIM, ID, SECRET, Engine, Requests
+from backup_pipeline_tests.operations.restore.conftest import AT, BY_RAHIM, ID, SECRET, Engine, KeptDoor, Requests
 
 
 def planned(confirm: str | None = None, *remarks: RestoreRemark, **fields: Any) -> AskedRestore:
@@ -91,7 +93,8 @@ def test_who_asked_approves_only_where_nobody_else_can(
     with pytest.raises(RefusedError, match="can not approve it too"):
         approve(row.id, RAHIM, ports)
     assert approve(row.id, RAHIM, ports, alone=True).decided_actor == RAHIM
-    assert ports.ledger.audits(ID)[0].detail["by_who_asked"] is True
+    [approved] = [event for event in ports.ledger.audits(ID) if event.action == "restore approved"]
+    assert approved.detail["by_who_asked"] is True
     claimed = ports.ledger.observations.claim()
     assert claimed is not None
     assert claimed[1].message == f"Restore request {row.id} is approved by rahim.", "it is shown in Dagster, too"
@@ -112,4 +115,50 @@ def test_one_takes_back_ones_own(requested: Requests, target: TargetDatabase, po
         take_back(row.id, KARIM, ports)
     taken = take_back(row.id, RAHIM, ports, reason="found it")
     assert (taken.status, taken.error_message) == (RestoreStatus.CANCELED, "Taken back. found it")
-    assert requested.alerts == []
+    assert [alert.title for alert in requested.alerts] == [f"Restore taken back: isp into isp (request {row.id})"]
+
+
+def test_who_approves_is_told_who_wants_what_why_and_where_and_that_it_is_over(
+    target: TargetDatabase, ports: Ports, requested: Requests
+) -> None:
+    there = replace(ports, console_url="https://backup.example.com/")
+    row = ask_for_approval(planned("isp"), target, there, BY_RAHIM)
+    [waits] = requested.alerts
+    assert waits.title == f"A restore waits for approval: isp into isp (request {row.id})"
+    assert waits.what == (
+        f"rahim asks to restore customers of backup {ID} into isp (replace). Reason: why not. Nothing was touched."
+    )
+    assert f"https://backup.example.com/requests/{row.id}" in waits.do
+    assert SECRET not in waits.body()
+    karim = Actor(ActorKind.PERSON, "karim@example.com")
+    approve(row.id, karim, there, reason="seen")
+    reject(row.id, karim, there, reason="not today")
+    assert [alert.what for alert in requested.alerts[1:]] == [
+        "The request of rahim is approved, by karim@example.com. Reason: seen",
+        "The request of rahim is rejected, by karim@example.com. Reason: not today",
+    ]
+    nowhere = ask_for_approval(planned("isp"), target, ports, BY_RAHIM)
+    assert f"backup-pipeline restores show {nowhere.id}" in requested.alerts[-1].do
+
+
+def test_a_request_at_the_command_line_is_told_too_and_a_refused_plan_is_not(
+    target: TargetDatabase, ports: Ports, requested: Requests, engine: Engine
+) -> None:
+    wanted = RestoreRequest(ID, mode=Mode.REPLACE, actor=RAHIM, reason="why not")
+    row, _ = request_restore(wanted, target, ports, BY_RAHIM, KeptDoor())
+    assert [alert.title for alert in requested.alerts] == [
+        f"A restore waits for approval: isp into isp (request {row.id})"
+    ]
+    engine.remarks = (RestoreRemark(RemarkSeverity.REFUSAL, "The table is not there.", "customers"),)
+    with pytest.raises(PreflightRefusedError):
+        request_restore(wanted, target, ports, BY_RAHIM, KeptDoor())
+    assert len(requested.alerts) == 1
+
+
+def test_what_was_approved_and_is_done_is_told(
+    target: TargetDatabase, ports: Ports, requested: Requests, engine: Engine
+) -> None:
+    row = _waiting(requested, target, ports)
+    approve(row.id, KARIM, ports)
+    restore(requested.row(row.id), target, ports, replace(BY_RAHIM, needs_approval=True), KeptDoor())
+    assert [alert.title.partition(":")[0] for alert in requested.alerts] == ["Restore approved", "Restore done"]
