@@ -58,14 +58,19 @@ class Up:
                 found += [member] if word in member.cmdline() else []
         return found
 
-    def attempt(self, run_id: str) -> Attempt | None:
+    @contextmanager
+    def ledger(self) -> Iterator[SqlLedger]:
         server = running(self.home / "postgres")
         assert server is not None
         ledger = SqlLedger(server.url("backup_ledger"))
         try:
-            return ledger.of_run(run_id)
+            yield ledger
         finally:
             ledger.close()
+
+    def attempt(self, run_id: str) -> Attempt | None:
+        with self.ledger() as ledger:
+            return ledger.of_run(run_id)
 
     def sleeping(self) -> bool:
         query = (

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import uuid4
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
 import pytest
 
 from backup_pipeline.core.errors import DagsterAwayError, LaunchUnsureError, NotFoundError, RefusedError
-from backup_pipeline.core.runs import JobOrder, RunPhase
+from backup_pipeline.core.runs import JobOrder, RunPhase, RunRequest, RunVerb
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.runs import DagsterAddress, GraphQLLauncher
+from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.end_to_end.running_up import Up, started
 from backup_pipeline_tests.faults.fault import After, Fault, Stall
 from backup_pipeline_tests.faults.proxy import FaultProxy
@@ -46,6 +49,16 @@ def _order(up: Up, **given: object) -> JobOrder:
     return JobOrder("shop_tables_only", **{**values, **given})  # type: ignore[arg-type]
 
 
+def _asked_for(up: Up, order: JobOrder) -> UUID:
+    """The id of a request for the run in the ledger: a run that nobody asked for there refuses to begin."""
+    request = RunRequest(
+        uuid4(), Scope("shop"), RunVerb.TABLES, KARIM, datetime.now(UTC), detail={"order": order.as_json()}
+    )
+    with up.ledger() as ledger:
+        ledger.run_requests.add(request)
+    return request.id
+
+
 def _ended(launcher: GraphQLLauncher, run_id: str) -> RunPhase:
     def phase() -> RunPhase:
         state = launcher.state(run_id)
@@ -57,7 +70,7 @@ def _ended(launcher: GraphQLLauncher, run_id: str) -> RunPhase:
 
 
 def test_a_run_is_launched_found_by_its_request_and_followed_to_its_end(up: Up, launcher: GraphQLLauncher) -> None:
-    request = uuid4()
+    request = _asked_for(up, _order(up))
     assert launcher.find(request) is None
     run_id = launcher.launch(_order(up), request, "person:karim")
     known = launcher.find(request)
@@ -140,7 +153,7 @@ def test_dagster_that_is_away_or_silent_is_told_in_time(up: Up, proxy: FaultProx
     impatient = GraphQLLauncher(DagsterAddress(f"http://127.0.0.1:{proxy.port}", "backup_pipeline", patience_s=2))
     try:
         late = proxy.on(Fault(Stall(), "/graphql", After()))
-        request = uuid4()
+        request = _asked_for(up, _order(up))
         with pytest.raises(LaunchUnsureError, match="does not answer"):
             impatient.launch(_order(up), request, "karim")
         late.release()
