@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,42 @@ def test_an_overdue_system_is_said_first(fresh: tuple[ScratchLedger, Browser]) -
 )
 def test_an_empty_page_says_why_and_what_is_next(fresh: tuple[ScratchLedger, Browser], path: str, words: str) -> None:
     assert words in fresh[1].get(path).text
+
+
+def test_today_can_still_be_run_and_other_days_say_why_not(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("gaps")
+    declare(home / "catalogs")
+    ledger = new_ledger()
+    console = console_over(ledger, home, catalogs=home / "catalogs")
+    rahim, nila = console.signed_in(console.user("rahim", Role.ADMIN)), console.signed_in(console.user("nila"))
+    today = local_date(NOW, "Asia/Dhaka")
+    offer = re.compile(r'<ul class="plain-list offers">.*?</ul>', re.DOTALL)
+
+    def offered(browser: Browser) -> list[str]:
+        [found] = offer.findall(browser.get("/calendar").text)
+        return re.findall(r"<li>.*?</li>", found, re.DOTALL)
+
+    lost = replace(made(72), status=Status.MISSED, due_at=made(72).created_at, finished_at=None, table_counts={})
+    ledger.put(made(96), lost)
+    [now, *before] = offered(rahim)
+    assert f"Today, {today.day} " in now
+    assert 'name="verb" value="backup"' in now
+    assert "Run now" in now
+    assert len(before) >= 3
+    assert all("missed" in each and "Can not be run any more" in each and "Run now" not in each for each in before)
+    assert "You may not run backups" in offered(nila)[0]
+    assert "Run now" not in "".join(offered(nila))
+    running = made(0.1, status=Status.RUNNING, finished_at=None, table_counts={}, verification=None)
+    ledger.put(replace(running, partition_date=today))
+    assert "A full backup is under way." in offered(rahim)[0]
+    ledger.put(replace(made(0.2), partition_date=today, status=Status.FAILED, error_message="no room"))
+    ledger.execute(f"UPDATE backup_logs SET status = 'failed' WHERE backup_id = '{running.backup_id}'")
+    assert "Run now" in offered(rahim)[0]
+    ledger.put(replace(made(0.3), partition_date=today))
+    assert "Today&#39;s backup is there." in offered(rahim)[0]
+    assert "Run now" not in "".join(offered(rahim))
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.ADMIN])

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
 
+from backup_pipeline.core.access import Permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import Day, whole_days
 from backup_pipeline.core.ledger import Attempt, Status
@@ -46,18 +48,59 @@ def show_calendar(
         calendars=calendars,
         days=days,
         choices=[(30, "30 days"), (90, "90 days"), (366, "a year")],
+        may_run=visitor.user.may(Permission.RUN_BACKUP),
+        new_request=lambda: str(uuid4()),
         command=f"backup-pipeline calendar --days {days}{named}",
     )
 
 
+_MOST_GAPS = 10
+_THERE = frozenset({Day.VERIFIED, Day.GOOD, Day.LATE})
+_TONES = {
+    Day.VERIFIED: "proven",
+    Day.GOOD: "good",
+    Day.LATE: "warning",
+    Day.PARTIAL: "partial",
+    Day.RUNNING: "active",
+    Day.MISSED: "failure",
+}
+
+
+@dataclass(frozen=True)
+class DayOffer:
+    """What became of a day, and why nothing can be run for it now (`why_not`); empty where something can."""
+
+    day: date
+    state: Day
+    link: str
+    why_not: str = ""
+
+    @property
+    def tone(self) -> str:
+        """Of its badge."""
+        return _TONES.get(self.state, "quiet")
+
+
+def why_not_now(day: date, state: Day, today: date) -> str:
+    """Why no backup can be run for the day; empty where one can: for today, as long as it has none."""
+    if day < today:
+        return "Can not be run any more: a backup made now holds the rows of today, and is filed under today."
+    if day > today:
+        return "Has not come yet."
+    if state is Day.RUNNING:
+        return "A full backup is under way."
+    return "Today's backup is there." if state in _THERE else ""
+
+
 @dataclass(frozen=True)
 class _Month:
-    """The days of one system; `first` is when its oldest row was made."""
+    """The days of one system; `first` is when its oldest row was made, `offers` are today and the newest gaps."""
 
     catalog: Catalog
     strip: Markup
     grid: ReportDocument
     gaps: tuple[date, ...]
+    offers: tuple[DayOffer, ...]
     first: datetime | None
 
 
@@ -72,7 +115,10 @@ def _month(catalog: Catalog, visitor: Visitor, now: datetime, days: int) -> _Mon
 
     gaps = tuple(day for day, state in cells if state is Day.MISSED)
     drawn = strip(cells, before, lambda day: _of_day(catalog, day))
-    return _Month(catalog, drawn, calendar_document(grid), gaps, first)
+    today = local_date(now, catalog.timezone)
+    shown = [(day, state) for day, state in reversed(cells) if day == today or day in gaps][: _MOST_GAPS + 1]
+    offers = tuple(DayOffer(day, state, _of_day(catalog, day), why_not_now(day, state, today)) for day, state in shown)
+    return _Month(catalog, drawn, calendar_document(grid), gaps, offers, first)
 
 
 def _of_day(catalog: Catalog, day: date) -> str:
