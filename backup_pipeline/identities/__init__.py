@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 
 from backup_pipeline.core.access.identities import Claims, SignInAttempt
-from backup_pipeline.core.errors import RefusedError, SettingsError
+from backup_pipeline.core.errors import RefusedError, SettingsError, in_our_words
 from backup_pipeline.lazy import lazily
 
 with lazily():
@@ -94,7 +94,7 @@ class OidcProvider:
             claims = oidc.CodeIDToken(decoded.claims, decoded.header, options, params)
             claims.validate(now=int(time.time()), leeway=_LEEWAY_S)
         except (jose_errors.JoseError, ValueError, TypeError, KeyError) as error:
-            message = f"What the provider of identities said does not hold: {type(error).__name__}: {error}."
+            message = f"What the provider of identities said does not hold: {in_our_words(error)}."
             raise _refused(message) from error
         auth_time = claims.get("auth_time")
         at = datetime.fromtimestamp(auth_time, UTC) if isinstance(auth_time, int | float) else None

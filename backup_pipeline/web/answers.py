@@ -28,6 +28,7 @@ from backup_pipeline.core.errors import (
     StalePlanError,
     StoreUnavailableError,
     UsageError,
+    wanted,
 )
 from backup_pipeline.core.text import redact
 from backup_pipeline.web.rendering import STATIC, page
@@ -181,5 +182,5 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 async def _of_form(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for these alone
-    wrong = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
+    wrong = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))} wants {wanted(each)}" for each in error.errors())
     return error_answer(request, 422, f"What was sent does not fit: {wrong}.")
