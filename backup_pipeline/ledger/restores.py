@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
 from backup_pipeline.core.scope import Scope, parse_actor
@@ -100,9 +100,10 @@ class SqlRestores:
         scope: Scope | None = None,
         status: Sequence[RestoreStatus] = (),
         run_id: str | None = None,
+        before: int | None = None,
         limit: int | None = None,
     ) -> Sequence[RestoreRow]:
-        """Rows, newest first: of one scope or all, with one of `status` or any, of one run or any."""
+        """Rows, newest first: of one scope or all, with one of `status` or any, of one run or any, below a number."""
         query = select(restore_requests).order_by(restore_requests.c.id.desc()).limit(limit)
         if scope is not None:
             query = query.where(is_of(restore_requests, scope))
@@ -110,5 +111,15 @@ class SqlRestores:
             query = query.where(restore_requests.c.status.in_(list(status)))
         if run_id is not None:
             query = query.where(restore_requests.c.run_id == run_id)
+        if before is not None:
+            query = query.where(restore_requests.c.id < before)
         with self._transaction() as connection:
             return [restore_of(row) for row in connection.execute(query).mappings()]
+
+    def counts(self, scope: Scope | None = None) -> Mapping[RestoreStatus, int]:
+        """How many rows of one scope, or of all, have each status that occurs."""
+        query = select(restore_requests.c.status, func.count()).group_by(restore_requests.c.status)
+        if scope is not None:
+            query = query.where(is_of(restore_requests, scope))
+        with self._transaction() as connection:
+            return {RestoreStatus(status): count for status, count in connection.execute(query)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreStatus
 from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline.operations.access.users import set_user
+from backup_pipeline.web.pages import requests
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.servers.ledgers import new_ledger
@@ -44,6 +46,25 @@ def test_the_list_has_the_requests_and_an_empty_one_says_what_is_next(office: Of
 
 
 @pytest.mark.acceptance("3.34")
+def test_more_requests_than_fit_are_paged_by_their_numbers(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "_ROWS", 2)
+    numbers = [office.ask(reason=f"page {page}").id for page in range(5)]
+    karim, seen, address = office.as_("karim"), list[int](), "/requests?status=waiting"
+    while address:
+        page = karim.get(address).text
+        shown = [int(number) for number in re.findall(r'href="/requests/(\d+)">Request', page)]
+        assert 1 <= len(shown) <= 2
+        seen += shown
+        [waiting] = re.findall(r"Waiting <span class=\"count\">(\d+)<", page)
+        following = re.search(r'href="([^"]+)" rel="next"', page)
+        address = following[1].replace("&amp;", "&") if following else ""
+    assert seen == sorted(seen, reverse=True)
+    assert set(numbers) <= set(seen)
+    assert len(seen) == int(waiting), "each once, and the tab says how many there are"
+    assert karim.get("/requests?before=0").status_code == 422
+    assert "No such request" in karim.get("/requests?before=1").text
+
+
 def test_the_page_of_a_request_has_its_plan_with_its_hash(office: Office) -> None:
     row = office.ask(reason="why not")
     page = office.as_("selina").get(f"/requests/{row.id}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from backup_pipeline.core.ledger import Hold
+from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.runs import RequestStatus
 from backup_pipeline.operations.retention.hold import hold_backup
 from backup_pipeline.operations.retention.plan import plan_prune
 from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.core.retained import backup
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import HOSTILE, Office, open_office
 
@@ -132,6 +136,25 @@ def test_what_speaks_against_deleting_is_said_before_and_refused_after(office: O
         assert f'action="{path}"' not in page.text
         form = {"request": str(uuid4()), "confirm": row.backup_id, "reason": "x"}
         assert karim.post(path, data=form).status_code == 403
+
+
+def test_one_within_the_grace_says_until_when_it_stays_and_what_may_be_done(office: Office) -> None:
+    young = backup(office.console.clock().replace(microsecond=0) - timedelta(minutes=30), type=Trigger.MANUAL, salt=7)
+    office.shelf.add(young, partitions=False)
+    until = (young.finished_at or young.started_at) + timedelta(minutes=60)
+    path, karim = f"/backups/{young.backup_id}/delete", office.signed_in_anew("karim")
+    try:
+        page = karim.get(path).text
+        assert "younger than the grace of 60 minutes" in page
+        assert "What may be done" in page
+        assert f'Come back after <time datetime="{until.isoformat()}"' in page
+        assert f"{until.astimezone(ZoneInfo('Asia/Dhaka')):%H:%M}</time>, in " in page
+        form = {"request": str(uuid4()), "confirm": young.backup_id, "reason": "x"}
+        refused = karim.post(path, data=form)
+        assert refused.status_code == 403
+        assert f"Wait until {until:%Y-%m-%d %H:%M} UTC." in refused.text
+    finally:
+        office.ledger.execute(f"UPDATE backup_logs SET status = 'deleted' WHERE backup_id = '{young.backup_id}'")
 
 
 def test_deleting_wants_the_password_of_a_moment_ago(office: Office) -> None:

@@ -195,9 +195,13 @@ class Restores(Protocol):
         scope: Scope | None = None,
         status: Sequence[RestoreStatus] = (),
         run_id: str | None = None,
+        before: int | None = None,
         limit: int | None = None,
     ) -> Sequence[RestoreRow]:
-        """Rows, newest first."""
+        """Rows, newest first; those with a number below `before`."""
+
+    def counts(self, scope: Scope | None = None) -> Mapping[RestoreStatus, int]:
+        """How many rows of a scope, or of all, have each status that occurs."""
 
 
 class Shapes(Protocol):

@@ -302,6 +302,12 @@ def objections(wanted: Attempt, rows: Sequence[Attempt], basis: RetentionBasis) 
     return tuple(found)
 
 
+def grace_until(row: Attempt, basis: RetentionBasis) -> datetime | None:
+    """Until when the backup stays because it is so young; None when it is older than the grace."""
+    until = (row.finished_at or row.started_at) + basis.retention.of(row.type).grace
+    return until if until > basis.now else None
+
+
 def successors(wanted: Attempt, kept: Sequence[Attempt], basis: RetentionBasis) -> tuple[Attempt, ...]:
     """Those of `kept` that stand in for `wanted` once it is gone, the nearest first."""
     newer = [row for row in _newest_first(kept) if _order(row) > _order(wanted)]
@@ -335,9 +341,9 @@ def _guards(at: int, good: Sequence[Attempt], basis: RetentionBasis) -> Iterator
     yield from _claimed(row, basis)
     if taken_at(row) > basis.now:
         yield f"taken at {taken_at(row):%Y-%m-%d %H:%M} UTC, which is yet to come: check the clocks"
-    grace = basis.retention.of(row.type).grace
-    if basis.now - (row.finished_at or row.started_at) < grace:
-        yield f"younger than the grace of {grace.total_seconds() / 60:g} minutes"
+    if (until := grace_until(row, basis)) is not None:
+        minutes = basis.retention.of(row.type).grace.total_seconds() / 60
+        yield f"younger than the grace of {minutes:g} minutes: it stays until {until:%Y-%m-%d %H:%M} UTC"
     nearest_first = (good[place] for place in range(at - 1, -1, -1))  # no copy: there may be thousands
     successor = next((newer for newer in nearest_first if _stands_in(newer, row, basis)), None)
     if successor is None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import Response
 
 from backup_pipeline.core.access import Permission, decides_alone
@@ -30,6 +29,8 @@ router = APIRouter()
 
 _Reason = Annotated[str, Form(max_length=1_000)]
 _MOST = 200
+_ROWS = 25
+_LARGEST = 2**63 - 1
 _ASKS = Depends(allowed(Permission.REQUEST_RESTORE))
 WORDS = {
     RestoreStatus.REQUESTED: "waits for approval",
@@ -67,30 +68,33 @@ class Possible:
 
 @router.get("/requests")
 def requests_page(
-    request: Request, visitor: Annotated[Visitor, Depends(allowed(Permission.SEE))], status: str = ""
+    request: Request,
+    visitor: Annotated[Visitor, Depends(allowed(Permission.SEE))],
+    status: str = "",
+    before: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None,
 ) -> Response:
-    """The requests, newest first; of one status, of one system, or all that the visitor sees."""
+    """The requests, newest first, a page at a time; of one status, of one system, or all that the visitor sees."""
     if status not in _TABS:
         message = f"There is no status {status!r} of restore requests."
         raise UsageError(message, do=f"Choose one of {', '.join(name for name in _TABS if name)}.")
     system = chosen_system(request)
     scope = Scope(system.catalog) if system else None
-    found = visitor.ledger.restores.list(scope=scope, limit=_MOST)
-    counts = Counter(row.status for row in found)
-    rows = [row for row in found if row.status in _TABS[status][1]]
+    counts = visitor.ledger.restores.counts(scope)
+    found = visitor.ledger.restores.list(scope=scope, status=_TABS[status][1], before=before, limit=_ROWS + 1)
+    rows = found[:_ROWS]
     return page(
         request,
         "requests.html",
         rows=rows,
-        tabs=[(key, label, sum(counts[each] for each in within)) for key, (label, within) in _TABS.items()],
+        tabs=[(key, label, sum(counts.get(each, 0) for each in within)) for key, (label, within) in _TABS.items()],
         chosen=status,
-        more=len(found) == _MOST,
-        empty=_EMPTY if not status else "None has this status.",
+        following=rows[-1].id if len(found) > _ROWS else None,
+        empty=_EMPTY if not status and before is None else "None has this status.",
         words=_words(),
         tone=status_tone,
         modes=_modes(),
         command=f"backup-pipeline restores list{_status_options(status)}",
-        live=True,
+        live=before is None,
     )
 
 

@@ -16,7 +16,7 @@ from backup_pipeline.core.access import Permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
 from backup_pipeline.core.ledger import GOOD, Attempt, Hold
-from backup_pipeline.core.retention import objections
+from backup_pipeline.core.retention import grace_until, objections
 from backup_pipeline.core.retention.forecast import Departure, Forecast, forecast_retention, going_now
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.schedule import day_end, next_due
@@ -239,9 +239,11 @@ def delete(
         return _delete_form(request, row, visitor, problem="This is not its id. Nothing was touched.", reason=reason)
     if not reason.strip():
         return _delete_form(request, row, visitor, no_reason="In a year nobody remembers why.", typed=confirm)
-    if found := _objections(request, row, visitor):
+    found, until = _objections(request, row, visitor)
+    if found:
         message = f"Backup {row.backup_id} stays: {'; '.join(found)}. Nothing was touched."
-        raise RefusedError(message, do="Release the hold, or wait until the rules let it go.")
+        end = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until the rules let it go"
+        raise RefusedError(message, do=f"Release the hold, or wait {end}." if row.hold else f"Wait {end}.")
     detail = {"backup_id": row.backup_id, "confirm": row.backup_id}
     catalog = _declared(request, row.scope.catalog)
     business = row.scope.business
@@ -250,11 +252,12 @@ def delete(
     return redirect(request, f"/runs/{run.id}")
 
 
-def _objections(request: Request, row: Attempt, visitor: Visitor) -> Sequence[str]:
-    """What rules and ledger say against it; what only the store knows, the run sees."""
+def _objections(request: Request, row: Attempt, visitor: Visitor) -> tuple[Sequence[str], datetime | None]:
+    """What rules and ledger say against it, and until when it is too young; what only the store knows, the run sees."""
     rules = prune_request(row.scope, systems_of(request), visitor.actor, visitor.settings.prune_versions)
     rows = visitor.ledger.list(scope=row.scope, status=sorted(GOOD))
-    return objections(row, rows, basis_of(rules, visitor.ports))
+    basis = basis_of(rules, visitor.ports)
+    return objections(row, rows, basis), grace_until(row, basis) if row.status.good else None
 
 
 def _delete_form(  # a form, and what was typed into it
@@ -267,12 +270,17 @@ def _delete_form(  # a form, and what was typed into it
     typed: str = "",
     reason: str = "",
 ) -> Response:
+    found, until = _objections(request, row, visitor)
+    systems = systems_of(request)
+    zone = systems[row.scope.catalog].timezone if row.scope.catalog in systems else "UTC"
     return page(
         request,
         "backup_delete.html",
         status=422 if problem or no_reason else 200,
         row=row,
-        objections=_objections(request, row, visitor),
+        objections=found,
+        until=until,
+        zone=zone,
         problem=problem,
         no_reason=no_reason,
         typed=typed,

@@ -141,7 +141,9 @@ def test_a_backup_within_the_grace_stays() -> None:
     rows = [backup(NOW - timedelta(minutes=minutes)) for minutes in (10, 40, 64, 66)]  # each took five
     found = plan(rows, keep_last=1, min_keep=0)
     assert [each.removed for each in found.values()] == [False, False, False, True]
-    assert list(found.values())[1].reasons == ("younger than the grace of 60 minutes",)
+    assert list(found.values())[1].reasons == (
+        "younger than the grace of 60 minutes: it stays until 2026-11-21 21:25 UTC",
+    )
 
 
 def test_a_held_backup_stays_until_its_time_is_over() -> None:
