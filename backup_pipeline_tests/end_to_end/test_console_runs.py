@@ -12,15 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from backup_pipeline.core.access import NewUser, Role
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.runs import RequestStatus, RunRequest
 from backup_pipeline.embedded import running
 from backup_pipeline.ledger.backups import SqlLedger
@@ -53,6 +56,7 @@ class Served:
     up: Up
     proxy: FaultProxy
     ledger: SqlLedger
+    rescue: str
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     cookies: httpx.Cookies = field(default_factory=httpx.Cookies)
@@ -91,6 +95,32 @@ class Served:
         form = {"verb": "backup", "catalog": "shop", "request": str(request), **fields}
         return self.ask("POST", "/runs", data=form)
 
+    def sign_in(self) -> None:
+        answer = self.ask("POST", "/login", data={"name": "karim", "password": PASSWORD})
+        assert answer.status_code == 303, answer.text
+
+    def approved_restore(self, backup_id: str) -> RestoreRow:
+        """A request to bring a backup's notes into the other database: planned, asked for and approved by clicks."""
+        number = uuid4()
+        wish = {"backup": backup_id, "mode": "new", "target": "rescue", "table": "notes"}
+        assert self.ask("POST", "/restore/plan", data={"request": str(number), **wish}).status_code == 303
+        planned = self.becomes(number, RequestStatus.DONE, RequestStatus.FAILED)
+        assert planned.result is not None, planned.error_message
+        typed = {"confirm": "rescue", "reason": "the notes are gone"}
+        answer = self.ask("POST", f"/restore/plan/{number}/ask", data=typed)
+        assert answer.status_code == 303, answer.text
+        self.sign_in()  # the password of a moment ago
+        plan = {"plan": planned.result["plan"]["digest"], "reason": "looked at"}
+        assert self.ask("POST", f"{answer.headers['location']}/approve", data=plan).status_code == 303
+        [row] = self.ledger.restores.list()
+        assert row.status is RestoreStatus.APPROVED
+        return row
+
+    def restore(self) -> RestoreRow:
+        """The one restore that there is."""
+        [row] = self.ledger.restores.list()
+        return row
+
     def row(self, request: UUID) -> RunRequest:
         row = self.ledger.run_requests.get(request)
         assert row is not None
@@ -116,23 +146,26 @@ class Served:
 @pytest.fixture(scope="module")
 def served(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with install() as installation:
-        installation.configure(BACKUP_DAGSTER_API_URL="http://127.0.0.1:9")
-        with started(installation, tmp_path_factory.mktemp("console") / "home") as up, _open(up) as console:
+        installation.sql("CREATE DATABASE rescue")
+        rescue = urlsplit(installation.source_url)._replace(path="/rescue").geturl()
+        installation.configure(BACKUP_DAGSTER_API_URL="http://127.0.0.1:9", BACKUP_RESTORE_TARGET_URL_RESCUE=rescue)
+        with started(installation, tmp_path_factory.mktemp("console") / "home") as up, _open(up, rescue) as console:
             yield console
+        installation.sql("DROP DATABASE rescue WITH (FORCE)")
 
 
 @contextmanager
-def _open(up: Up) -> Iterator[Served]:
+def _open(up: Up, rescue: str) -> Iterator[Served]:
     server = running(up.home / "postgres")
     assert server is not None
     ledger = SqlLedger(server.url("backup_ledger"))
     access = access_ports(given_settings(home=up.home), ledger.as_person(PersonIdentity()), utc_now)
     create_user(NewUser("karim", Role.SUPER_ADMIN), access, RAHIM, PASSWORD)
     with FaultProxy(up.ui.url) as proxy:
-        console = Served(up, proxy, ledger)
+        console = Served(up, proxy, ledger, rescue)
         console.start()
         try:
-            assert console.ask("POST", "/login", data={"name": "karim", "password": PASSWORD}).status_code == 303
+            console.sign_in()
             yield console
         finally:
             console.kill()
@@ -193,6 +226,45 @@ def test_without_dagster_the_page_says_what_to_type_and_with_it_again_all_goes_o
 
 
 @pytest.mark.acceptance("2.3")
+def test_a_restore_outlives_the_console_and_is_made_once(served: Served) -> None:
+    backup, run = uuid4(), uuid4()
+    served.press(backup, tables="notes")
+    served.becomes(backup, RequestStatus.DONE)
+    number = served.approved_restore(served.attempt(served.row(backup)).backup_id).id
+    assert served.ask("POST", f"/requests/{number}/run", data={"request": str(run)}).status_code == 303
+    with _paused(served):
+        served.kill()
+        served.start()
+        assert "It runs in rescue" in served.ask("GET", f"/requests/{number}").text
+        again = served.ask("POST", f"/requests/{number}/run", data={"request": str(uuid4())})
+        assert again.status_code in {303, 409}, "whoever clicks once more starts nothing"
+    until(lambda: served.restore().status not in {RestoreStatus.APPROVED, RestoreStatus.RUNNING}, 90, every=0.2)
+    assert served.restore().status is RestoreStatus.DONE, served.restore().error_message
+    row = served.becomes(run, RequestStatus.DONE)
+    assert served.runs(run) == [row.run_id]
+    assert served.restore().run_id == row.run_id
+    assert "The rows are in rescue" in served.ask("GET", f"/requests/{number}").text
+    with psycopg.connect(served.rescue) as session:
+        assert session.execute("SELECT count(*) FROM notes").fetchone() == (70,)
+    performing = [each for each in served.ledger.run_requests.list() if each.detail.get("request") == number]
+    assert [each.id for each in performing] == [run]
+
+
+@contextmanager
+def _paused(served: Served) -> Iterator[None]:
+    """The process that restores stands still, in the middle of it."""
+    until(lambda: served.restore().owner is not None, 90, every=0.02)
+    owner = served.restore().owner
+    assert owner is not None
+    process = psutil.Process(owner.pid)
+    process.suspend()
+    try:
+        assert served.restore().status is RestoreStatus.RUNNING
+        yield
+    finally:
+        process.resume()
+
+
 def test_a_run_outlives_the_console_which_then_shows_and_stops_it(served: Served) -> None:
     served.up.installation.sql(_SLOW)
     request = uuid4()
