@@ -428,8 +428,7 @@ def calendar(catalog: Catalog, rows: Sequence[Attempt], now: datetime, *, days: 
     gaps = {day: _gap(catalog, by_day[day], due[day], now) for day in shown}
 
     def of(table: str, day: date) -> Day:
-        found = (verdict for verdict, holds in verdicts[day] if holds is None or table in holds)
-        best = min(found, key=_RANK.__getitem__, default=None)
+        best = next((verdict for verdict, holds in verdicts[day] if holds is None or table in holds), None)
         return best if best is not None else (gaps[day] if table in catalog.tables else Day.NONE)
 
     grid = ((table, tuple(of(table, day) for day in shown)) for table in ordered)
@@ -439,8 +438,12 @@ def calendar(catalog: Catalog, rows: Sequence[Attempt], now: datetime, *, days: 
 def _verdicts(
     catalog: Catalog, own: Sequence[Attempt], due: Sequence[datetime]
 ) -> Sequence[tuple[Day, Collection[str] | None]]:
-    """What the rows of a day say, and of which tables (None: of all); nothing of those that came to nothing."""
-    return [(verdict, _held(row)) for row in own if (verdict := _of_row(catalog, row, due)) is not None]
+    """What the rows of a day say, the best first, and of which tables (None: of all).
+
+    Nothing of those that came to nothing.
+    """
+    verdicts = [(verdict, _held(row)) for row in own if (verdict := _of_row(catalog, row, due)) is not None]
+    return sorted(verdicts, key=lambda pair: _RANK[pair[0]])
 
 
 def _held(row: Attempt) -> Collection[str] | None:

@@ -306,6 +306,7 @@ class SqlLedger:
         self._engine = ledger_engine(url, connections=connections)
         self._remind_every = remind_every
         self._identity: PersonIdentity | None = None
+        self._held: Connection | None = None
         self._open_parts()
 
     def _open_parts(self) -> None:
@@ -333,9 +334,18 @@ class SqlLedger:
         LedgerError, naming the grant, where the user of the URL may not become that role.
         """
         other = shallow_copy(self)
-        other._identity = identity
+        other._identity, other._held = identity, None
         other._open_parts()
         return other
+
+    @contextmanager
+    def at_once(self) -> Iterator[Self]:
+        """This ledger with one transaction for all that is asked of it in the context, for one thread."""
+        with self._transaction() as connection:
+            other = shallow_copy(self)
+            other._held = connection
+            other._open_parts()
+            yield other
 
     @classmethod
     def create(cls, url: str) -> SqlLedger:
@@ -456,10 +466,14 @@ class SqlLedger:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with ledger_errors(self._url), refusals_of(self._identity), self._engine.begin() as connection:
-            if self._identity is not None:
-                become(connection, self._identity)
-            yield connection
+        with ledger_errors(self._url), refusals_of(self._identity):
+            if self._held is not None:
+                yield self._held
+                return
+            with self._engine.begin() as connection:
+                if self._identity is not None:
+                    become(connection, self._identity)
+                yield connection
 
     def _set(self, backup_id: str, values: Mapping[str, object]) -> None:
         row = update(backup_logs).where(backup_logs.c.backup_id == backup_id)

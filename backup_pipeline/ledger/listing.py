@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, Select, case, func, or_, select, tuple_
+from sqlalchemy import Connection, Select, Text, case, cast, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from backup_pipeline.core.ledger import GOOD, Attempt, Owner, Status
@@ -22,8 +24,11 @@ _BUNDLES = [kind for kind in Kind if kind.bundled]
 _OF_DAYS = (
     _ROW.backup_id, _ROW.kind, _ROW.type, _ROW.status, _ROW.partition_date, _ROW.created_at, _ROW.started_at,
     _ROW.finished_at, _ROW.due_at, _ROW.actor, _ROW.late, _ROW.run_id, _ROW.owner_host, _ROW.owner_pid,
-    _ROW.owner_started, _ROW.table_counts, _ROW.verification_level, _ROW.verification_passed, _ROW.verified_at,
+    _ROW.owner_started, cast(_ROW.table_counts, Text).label("counts"), _ROW.verification_level,
+    _ROW.verification_passed, _ROW.verified_at,
 )  # fmt: skip
+_KEPT = 4096
+"""Rows of days: a year of some catalogs, or a month of one with a backup an hour; some kilobytes each."""
 _SEARCHED = (_ROW.backup_id, _ROW.file_name, _ROW.actor, _ROW.reason, _ROW.error_message)
 
 
@@ -77,13 +82,13 @@ class SqlListings:
         """The rows that were created, or due, at `at` or later, newest first, without what no calendar looks at."""
         scope = Scope(catalog)
         query = (
-            select(*_OF_DAYS, case((_ROW.table_counts == {}, _ROW.tables_wanted)).label("wanted"))
+            select(*_OF_DAYS, case((_ROW.table_counts == {}, cast(_ROW.tables_wanted, Text))).label("wanted"))
             .where(is_of(backup_logs, scope), or_(_ROW.created_at >= at, _ROW.due_at >= at))
             .order_by(_ROW.created_at.desc(), _ROW.backup_id.desc())
         )
         with self._transaction() as connection:
             rows = connection.execute(query).all()
-        return [_slim(row, scope) for row in rows]
+        return [_slim(row, scope) for row in map(_DaysRow._make, rows)]
 
     def rehearsed(self) -> Mapping[str, Attempt]:
         """Of each catalog the backup that a drill has restored last."""
@@ -104,7 +109,34 @@ class SqlListings:
             return [attempt_of(row) for row in connection.execute(query).mappings().all()]
 
 
-def _slim(row: Row[*tuple[Any, ...]], scope: Scope) -> Attempt:
+class _DaysRow(NamedTuple):
+    """A row of `_OF_DAYS` as it was read; JSON is text."""
+
+    backup_id: str
+    kind: str
+    type: str
+    status: str
+    partition_date: date
+    created_at: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    due_at: datetime | None
+    actor: str
+    late: bool
+    run_id: str | None
+    owner_host: str | None
+    owner_pid: int
+    owner_started: float
+    counts: str
+    verification_level: int | None
+    verification_passed: bool
+    verified_at: datetime | None
+    wanted: str | None
+
+
+@lru_cache(maxsize=_KEPT)
+def _slim(row: _DaysRow, scope: Scope) -> Attempt:
+    """The attempt of a row: the same for the same values, which a page reads again and again."""
     verified = row.verified_at
     level = None if row.verification_level is None else Level(row.verification_level)
     return Attempt(
@@ -120,9 +152,9 @@ def _slim(row: Row[*tuple[Any, ...]], scope: Scope) -> Attempt:
         late=row.late,
         run_id=row.run_id,
         owner=Owner(row.owner_host, row.owner_pid, row.owner_started) if row.owner_host else None,
-        tables_wanted=tuple(row.wanted or ()),
+        tables_wanted=tuple(json.loads(row.wanted or "[]")),
         finished_at=utc(row.finished_at),
-        table_counts=row.table_counts,
+        table_counts=json.loads(row.counts),
         verification=Verification(level, utc(verified), passed=row.verification_passed) if verified else None,
         due_at=utc(row.due_at),
     )

@@ -6,7 +6,8 @@ belongs to a business that the visitor does not see is not there: the ledger ans
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated
@@ -125,6 +126,16 @@ def visitor_of(request: Request, session: Session, user: User) -> Visitor:
         console_url=settings.console_url or str(request.base_url),
     )
     return Visitor(user, session, ledger, own, settings)
+
+
+@contextmanager
+def in_one_reading(visitor: Visitor) -> Iterator[Visitor]:
+    """The visitor, whose questions to the ledger in the context are one transaction: for a page that asks many.
+
+    No page is drawn in it: a connection is held as long as it takes.
+    """
+    with visitor.ledger.at_once() as ledger:
+        yield replace(visitor, ledger=ledger, ports=replace(visitor.ports, ledger=ledger))
 
 
 def allowed(permission: Permission) -> Callable[[Visitor], Visitor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -310,6 +311,12 @@ class Ledger(Protocol):
 
     def as_person(self, identity: PersonIdentity) -> Ledger:
         """This ledger for one person: nothing that it reads or writes is more than that person may."""
+
+    def at_once(self) -> AbstractContextManager[Ledger]:
+        """This ledger with one transaction for all that is asked of it in the context, for one thread.
+
+        Many questions cost hardly more than one then. What is written counts at the end, and not at all after an error.
+        """
 
     def now(self) -> datetime:
         """The present by the ledger's own clock, in UTC."""

@@ -26,7 +26,7 @@ from backup_pipeline.operations.health import catalog_statistics, counted_rows
 from backup_pipeline.presentation import Bytes, ReportDocument, duration, size, text_of
 from backup_pipeline.presentation.charts import Chart, Mark, bar_chart, line_chart, ranked_chart, strip, strip_chart
 from backup_pipeline.presentation.health import calendar_document, per_day, statistics_document
-from backup_pipeline.web.people import Visitor, signed_in
+from backup_pipeline.web.people import Visitor, in_one_reading, signed_in
 from backup_pipeline.web.rendering import chosen_system, page, systems_of
 
 router = APIRouter()
@@ -40,7 +40,8 @@ def show_calendar(
 ) -> Response:
     """What became of each table on each day."""
     now = visitor.ports.clock()
-    calendars = [_month(catalog, visitor, now, days) for catalog in _systems(request, visitor)]
+    with in_one_reading(visitor) as reader:
+        calendars = [_month(catalog, reader, now, days) for catalog in _systems(request, visitor)]
     named = f"--catalog {calendars[0].catalog.catalog} " if len(calendars) == 1 else ""
     return page(
         request,
@@ -135,7 +136,8 @@ def show_charts(
     """Sizes, rows, durations, growth and what is to come, of each system."""
     now = visitor.ports.clock()
     chosen = chosen_system(request)
-    shown = [drawn_statistics(request, visitor, catalog, now, days) for catalog in _systems(request, visitor)]
+    with in_one_reading(visitor) as reader:
+        shown = [drawn_statistics(request, reader, catalog, now, days) for catalog in _systems(request, visitor)]
     named = f"--catalog {chosen.catalog} " if chosen else ""
     return page(
         request,

@@ -18,7 +18,7 @@ from backup_pipeline.presentation.charts import strip
 from backup_pipeline.presentation.overview import hero, name_of, on_the_clock, tone_of_state
 from backup_pipeline.web.pages.backups import row_view
 from backup_pipeline.web.pages.history import drawn_statistics
-from backup_pipeline.web.people import Visitor, signed_in
+from backup_pipeline.web.people import Visitor, in_one_reading, signed_in
 from backup_pipeline.web.rendering import chosen_system, page, systems_of
 
 router = APIRouter()
@@ -30,16 +30,19 @@ _DAYS = 90
 @router.get("/admin")
 def show_overview(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Response:
     """How everything stands."""
-    seen = _seen(request, visitor)
+    with in_one_reading(visitor) as reader:
+        seen = _seen(request, reader)
+        work = _work(reader, seen)
+        totals = reader.ledger.listings.totals(_name(chosen_system(request)))
     return page(
         request,
         "overview.html",
         seen=seen,
         hero=hero(seen),
         cards=[_card(state, seen) for state in seen.systems],
-        work=_work(visitor, seen),
+        work=work,
         waiting=seen.waiting if visitor.user.may(Permission.APPROVE) else (),
-        totals=visitor.ledger.listings.totals(_name(chosen_system(request))),
+        totals=totals,
         may_run=visitor.user.may(Permission.RUN_BACKUP),
         may_drill=visitor.user.may(Permission.DRILL),
         new_request=lambda: str(uuid4()),
@@ -51,11 +54,12 @@ def show_overview(request: Request, visitor: Annotated[Visitor, Depends(signed_i
 @router.get("/report")
 def show_report(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Response:
     """The protection report, which prints on one page."""
-    seen = _seen(request, visitor)
-    counted = {
-        state.catalog.catalog: drawn_statistics(request, visitor, state.catalog, seen.at, _DAYS).counted
-        for state in seen.systems
-    }
+    with in_one_reading(visitor) as reader:
+        seen = _seen(request, reader)
+        counted = {
+            state.catalog.catalog: drawn_statistics(request, reader, state.catalog, seen.at, _DAYS).counted
+            for state in seen.systems
+        }
     return page(
         request,
         "report.html",
