@@ -110,7 +110,8 @@ class Served:
         answer = self.ask("POST", f"/restore/plan/{number}/ask", data=typed)
         assert answer.status_code == 303, answer.text
         self.sign_in()  # the password of a moment ago
-        plan = {"plan": planned.result["plan"]["digest"], "reason": "looked at"}
+        kept: Any = planned.result["plan"]
+        plan = {"plan": kept["digest"], "reason": "looked at"}
         assert self.ask("POST", f"{answer.headers['location']}/approve", data=plan).status_code == 303
         [row] = self.ledger.restores.list()
         assert row.status is RestoreStatus.APPROVED
