@@ -129,6 +129,8 @@ const live = () => {
     poll ||= setInterval(() => document.hidden || refresh(), every * 1000);
   };
   if (!window.EventSource) return startPolling();
+  // How far a run has come is no event: while something is under way, the page asks.
+  setInterval(() => document.hidden || (document.querySelector("main .badge.active") && refresh()), every * 1000);
   let late = 0;
   const source = new EventSource("/events");
   const soon = () => {
