@@ -15,7 +15,7 @@ from backup_pipeline.ledger.alerts import SqlOutbox
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 
-VALUES = {"backup": "latest", "reason": "a test", "sql": "SELECT 1"}
+VALUES = {"backup": "latest", "reason": "a test", "sql": "SELECT 1", "file": "legacy:backups/old.json"}
 """What commands want besides the catalog."""
 ARGUMENTS = {("catalog", "check"), ("catalog", "show")}
 """The commands whose catalog is an argument."""
