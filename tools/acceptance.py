@@ -28,7 +28,7 @@ BROWSER = f"from {TESTS}.servers.browser import"
 ROWS, PAGE = "docs/acceptance.yaml", "docs/acceptance.md"
 PROOFS = {"C": "command", "T": "test", "A": "HTTP", "B": "browser", "D": "decision"}
 PROVEN, PART, DECIDED, NOT_YET = "proven", "in part", "by decision", "*not yet*"
-HALF = "The browser's half: only HTTP is tested."
+HALF = "The browser's half: no test opens one."
 INTRODUCTION = f"""\
 <!-- Made by `python tools/acceptance.py` from {ROWS} and the tests' marks. Do not edit. -->
 

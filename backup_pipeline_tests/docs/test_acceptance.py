@@ -69,7 +69,7 @@ def test_every_row_has_its_number_its_state_and_what_proves_it(project: Path, ru
     lines = (project / "docs" / "acceptance.md").read_text("utf-8").splitlines()
     link = "[test\\_list: list](../backup_pipeline_tests/test_list.py) (slow)"
     assert f"| 0.1 | a list | test | proven | {link} |" in lines
-    assert f"| 0.2 | a page | browser | in part | {link}<br>The browser's half: only HTTP is tested. |" in lines
+    assert f"| 0.2 | a page | browser | in part | {link}<br>The browser's half: no test opens one. |" in lines
     assert "| 0.3 | a key | HTTP | *not yet* | There are no keys. |" in lines
     assert "| 0.4 | cron | decision | by decision | [cron.md](cron.md) |" in lines
     assert "| Shop | 4 | 1 | 1 | 1 | 1 |" in lines

@@ -158,6 +158,7 @@ def test_a_tick_that_comes_too_late_leaves_it_to_the_watch(installation: Install
     assert "too late now, `backup_overdue` sees to it" in (data.skip_message or "")
 
 
+@pytest.mark.acceptance("2.7")
 def test_a_scheduled_run_takes_over_the_row_that_was_expected(installation: Installation) -> None:
     due = _due_an_hour_ago(installation)
     installation.edit_catalog("grace_minutes: 0", "grace_minutes: 90")

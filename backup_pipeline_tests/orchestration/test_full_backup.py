@@ -62,7 +62,7 @@ def backup(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             yield Backup(installation, result, installation.manifest(), bundle, folder)
 
 
-@pytest.mark.acceptance("1.12")
+@pytest.mark.acceptance("1.12", "2.7")
 def test_the_ledger_says_success_with_the_numbers_of_the_manifest(backup: Backup) -> None:
     attempt, manifest = backup.installation.attempt(), backup.manifest
     assert attempt.status is Status.SUCCESS_WITH_WARNINGS  # a table that nobody has decided about

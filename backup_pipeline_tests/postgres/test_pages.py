@@ -56,6 +56,21 @@ def every_key(fresh_database: str) -> str:
 
 
 @pytest.mark.acceptance("1.11")
+@pytest.mark.parametrize("count", [1_000, 1_001, 250_000])
+def test_no_row_is_lost_where_a_thousand_used_to_be_the_end(fresh_database: str, count: int) -> None:
+    run_sql(
+        fresh_database,
+        "CREATE TABLE t (id bigint PRIMARY KEY, amount int)",
+        f"INSERT INTO t SELECT n, n % 7 FROM generate_series(1, {count}) n",
+    )
+    with snapshot_of(fresh_database, first_page_rows=1_000, max_page_rows=1_000) as snapshot:
+        pages = [page.rows for page in snapshot.read(replace(plan_for(snapshot, "t"), order=RowOrder.KEY))]
+    assert max(page.num_rows for page in pages) <= 1_000
+    rows = joined(pages)
+    assert rows.column("id").to_pylist() == list(range(1, count + 1))
+
+
+@pytest.mark.acceptance("1.11")
 @pytest.mark.parametrize("page_rows", [1, 2, 3, 1000])
 def test_pages_by_key_hold_every_row_once_in_order(every_key: str, page_rows: int) -> None:
     with snapshot_of(every_key, first_page_rows=page_rows, max_page_rows=page_rows) as snapshot:

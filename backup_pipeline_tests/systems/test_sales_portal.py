@@ -134,7 +134,7 @@ def test_communication_is_as_in_the_source(document: Any) -> None:
     assert summary["emailStatuses"] == ["SENT", "OPENED", "CLICKED", "BOUNCED"]
 
 
-@pytest.mark.acceptance("4.8", "4.10", "4.11")
+@pytest.mark.acceptance("4.8", "4.10", "4.11", "4.35")
 def test_downloads_templates_opens_clicks_and_bounces_are_what_sql_says(portal: BackedUp, document: Any) -> None:
     summary = document["metadata"]["communicationSummary"]
     pairs = {

@@ -71,6 +71,7 @@ def test_a_signed_url_is_sigv4_and_holds_no_secret(store: S3Store) -> None:
     assert str(store.settings.secret_access_key) not in url
 
 
+@pytest.mark.acceptance("2.34")
 def test_a_tampered_url_is_rejected(store: S3Store) -> None:
     store.put("isp/a", [b"1"])
     store.put("isp/b", [b"2"])
@@ -80,6 +81,15 @@ def test_a_tampered_url_is_rejected(store: S3Store) -> None:
     assert _refusal(url.replace("a.zip", "b.zip")) == 403
 
 
+@pytest.mark.acceptance("0.6")
+def test_without_a_signature_nobody_gets_or_lists_anything(store: S3Store) -> None:
+    store.put("isp/a", [b"1"])
+    url = store.sign("isp/a", expires=HOUR, file_name="a.zip").partition("?")[0]
+    for address in (url, url.partition(store.bucket)[0] + store.bucket):
+        assert _refusal(address) in {400, 401, 403}  # Amazon says 403; Swift, that there is nothing to know them by
+
+
+@pytest.mark.acceptance("0.18")
 def test_a_url_expires(store: S3Store) -> None:
     store.put("isp/a", [b"1"])
     url = store.sign("isp/a", expires=timedelta(seconds=1), file_name="a.zip")
