@@ -81,7 +81,7 @@ class Hold:
 
     def __str__(self) -> str:
         until = f"until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "until it is released"
-        return f"held by {self.actor} {until}: {self.reason}"
+        return f"held by {self.actor.for_people} {until}: {self.reason}"
 
 
 def seal_hold(backup_id: str, until: datetime | None) -> bytes:
@@ -367,7 +367,7 @@ def described(lease: Lease) -> str:
     """The holder, for people: what, who, where, since when."""
     claim = lease.claim
     return (
-        f"{claim.holder} (by {claim.actor}, host {claim.owner.host}, process {claim.owner.pid}, "
+        f"{claim.holder} (by {claim.actor.for_people}, host {claim.owner.host}, process {claim.owner.pid}, "
         f"since {lease.acquired_at:%Y-%m-%d %H:%M:%S} UTC, last sign {lease.heartbeat_at:%H:%M:%S} UTC)"
     )
 
@@ -393,7 +393,7 @@ class Reading:
 
     def __str__(self) -> str:
         since = f", since {self.began_at:%Y-%m-%d %H:%M:%S} UTC" if self.began_at else ""
-        return f"{self.work} (by {self.actor}, host {self.owner.host}, process {self.owner.pid}{since})"
+        return f"{self.work} (by {self.actor.for_people}, host {self.owner.host}, process {self.owner.pid}{since})"
 
 
 def reading_renewal_interval(life: timedelta) -> timedelta:

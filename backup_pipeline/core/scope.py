@@ -140,6 +140,14 @@ def command_line(name: str) -> Actor:
     return Actor(ActorKind.COMMAND_LINE, name)
 
 
+_PERSON_BEFORE = re.compile(rf"\b{ActorKind.PERSON}:(?=[^\s:])")
+
+
+def as_people_read(text: str) -> str:
+    """A text that the program wrote, such as an audit row's, with people who signed in by name alone."""
+    return _PERSON_BEFORE.sub("", text)
+
+
 def parse_actor(text: str) -> Actor:
     """The actor written as `text`. Every text is one: without a known kind in front it is a user's name."""
     kind, colon, name = text.partition(":")

@@ -102,7 +102,7 @@ def opened_link(link: DownloadLink, user: User | None, ports: Ports, rendered: P
     VerificationError when ledger, manifest and bytes contradict each other, for a bundle as its last bytes are read.
     """
     if user is None or not user.may(Permission.DOWNLOAD):
-        message = f"{link.actor}, who made this link, may not download any more."
+        message = f"{link.actor.for_people}, who made this link, may not download any more."
         raise RefusedError(message, do=_AGAIN)
     attempt = ports.ledger.get(link.backup_id)
     if attempt is None:

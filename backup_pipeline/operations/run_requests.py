@@ -283,7 +283,7 @@ def _unstarted_alert(row: RunRequest, now: datetime) -> Alert:
     return Alert(
         severity=Severity.WARNING,
         title=f"{row.verb.value.capitalize()} of {row.scope} has not begun",
-        what=f"{row.actor} asked for it {minutes} minutes ago. {known}",
+        what=f"{row.actor.for_people} asked for it {minutes} minutes ago. {known}",
         do=f"Look whether Dagster's daemon runs, and what its queue holds. Without Dagster: {row.command}",
         scope=row.scope,
         run_id=row.run_id,
@@ -309,9 +309,8 @@ def cancel_request(request: UUID, actor: Actor, ports: Ports, launcher: Launcher
     ports.ledger.audit(AuditEvent(ports.clock(), actor, "run canceled", None, {"request": str(request)}))
     if row.status is RequestStatus.RUNNING:
         return ports.ledger.run_requests.get(request) or row
-    change = RequestChange(
-        RequestStatus.CANCELED, finished_at=ports.clock(), error_message=f"Canceled by {actor} before it began."
-    )
+    why = f"Canceled by {actor.for_people} before it began."
+    change = RequestChange(RequestStatus.CANCELED, finished_at=ports.clock(), error_message=why)
     return ports.ledger.run_requests.change(request, change)
 
 

@@ -15,7 +15,7 @@ from backup_pipeline.core.ledger import Attempt, AuditEvent, Status, of_future
 from backup_pipeline.core.legacy import LegacyFile, LegacyState
 from backup_pipeline.core.manifest import Manifest, StoredManifest, TableEntry
 from backup_pipeline.core.restore.requests import RestoreRow
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import Scope, as_people_read
 from backup_pipeline.core.text import first_sentence
 from backup_pipeline.core.verification import Verification, has_failed, in_short
 from backup_pipeline.presentation import (
@@ -207,7 +207,7 @@ def _listed(row: Attempt, now: datetime, copy: str) -> Mapping[str, Part]:
         "Size": None if row.file_size_bytes is None else Bytes(row.file_size_bytes),
         "Verified": _verified_in_short(row, now),
         "Expires": _expires(row, now),
-        "By": str(row.actor),
+        "By": row.actor.for_people,
         "Marks": ", ".join(mark for mark in (_marks(row, now), copy) if mark),
         "Reason / error": Span(_outcome(row), Tone.WRONG if row.error_message else Tone.PLAIN),
     }
@@ -266,7 +266,7 @@ def _facts(attempt: Attempt, manifest: StoredManifest | None, now: datetime) -> 
     yield "Date", attempt.partition_date
     yield "Marks", _marks(attempt, now)
     yield "Kind", f"{attempt.kind}, {attempt.type}"
-    yield "By", str(attempt.actor)
+    yield "By", attempt.actor.for_people
     yield "Reason", attempt.reason
     yield "Started", attempt.started_at
     yield "Finished", attempt.finished_at
@@ -319,7 +319,7 @@ def _remarks(entry: TableEntry) -> Iterator[str]:
 
 
 def _event(event: AuditEvent) -> tuple[Part, ...]:
-    return event.at, str(event.actor), event.action, event_detail(event)
+    return event.at, event.actor.for_people, event.action, event_detail(event)
 
 
 def event_detail(event: AuditEvent) -> Part:
@@ -328,7 +328,7 @@ def event_detail(event: AuditEvent) -> Part:
         channel, error = event.detail.get("channel"), event.detail.get("error")
         return Span(f"{channel}: NOT delivered: {error}", Tone.WRONG) if error else f"{channel}: delivered"
     shown = {name: value for name, value in event.detail.items() if value not in ("", None, []) and name != _WHOLE}
-    return ", ".join(f"{name}: {value}" for name, value in shown.items())
+    return as_people_read(", ".join(f"{name}: {value}" for name, value in shown.items()))
 
 
 _MOST_RULES = 3

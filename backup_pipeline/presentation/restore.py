@@ -134,7 +134,7 @@ def asked_document(row: RestoreRow, plan: RestorePlan) -> ReportDocument:
     """That a request waits, and what comes next."""
     return document(
         line(Span(f"Request {row.id} waits, with the plan {plan.digest[:12]}. Nothing was touched.", Tone.STRONG)),
-        line(f"Another person than {row.actor} approves it: backup-pipeline restores approve {row.id}"),
+        line(f"Another person than {row.actor.for_people} approves it: backup-pipeline restores approve {row.id}"),
         line(f"Then: backup-pipeline restore --request {row.id}, or Dagster's restore job with request: {row.id}"),
     )
 
@@ -168,7 +168,7 @@ def requests_document(rows: Sequence[RestoreRow]) -> ReportDocument:
 
 def request_document(row: RestoreRow, audits: Sequence[AuditEvent]) -> ReportDocument:
     """What was asked and decided, how it ended, what was planned, and the audit."""
-    events = ((event.at, str(event.actor), event.action, _without_request(event.detail)) for event in audits)
+    events = ((event.at, event.actor.for_people, event.action, _without_request(event.detail)) for event in audits)
     audit = Table((*texts("", "", ""), prose("")), tuple(events))
     sections = (
         Section((facts(_facts(row)),)),
@@ -262,7 +262,7 @@ def _request(row: RestoreRow) -> tuple[Part, ...]:
         row.backup_id,
         row.mode,
         row.database + (f", schema {row.into_schema}" if row.into_schema else ""),
-        str(row.actor),
+        row.actor.for_people,
         "; ".join(_about(row)),
     )
 
@@ -290,10 +290,11 @@ def _facts(row: RestoreRow) -> Iterator[tuple[str, Part]]:
     yield "Filled", _pairs(row.fill)
     yield "Store", "the second" if row.store == SECOND else None
     yield "Safety", None if row.safety_backup else "NO SAFETY BACKUP is made"
-    yield "Asked by", f"{row.actor}, {text_of(row.created_at)}"
+    yield "Asked by", f"{row.actor.for_people}, {text_of(row.created_at)}"
     yield "Reason", row.reason
     yield "Plan", str((row.plan or {}).get("digest", ""))[:12]
-    yield "Decided by", f"{row.decided_actor}, {text_of(row.decided_at)}" if row.decided_actor else None
+    decided = row.decided_actor
+    yield "Decided by", f"{decided.for_people}, {text_of(row.decided_at)}" if decided else None
     yield "Because", row.decision_reason
     yield "Started", row.started_at
     yield "Finished", row.finished_at

@@ -27,7 +27,7 @@ from backup_pipeline.core.access import Permission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.core.schedule import in_words
-from backup_pipeline.core.scope import Actor, ActorKind
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.core.text import visible, visible_lines
 from backup_pipeline.core.verification import age
 from backup_pipeline.presentation import ReportDocument, duration, size
@@ -239,8 +239,7 @@ def _report(context: Context, document: ReportDocument, zone: str | None = None)
 
 def _who(actor: Actor) -> Markup:
     """Who acts, as people say it: a person by name, anything else as it is; its kind is the title."""
-    name = actor.name if actor.kind is ActorKind.PERSON else str(actor)
-    return Markup('<span title="{}">{}</span>').format(actor.kind.value.replace("_", " "), visible(name))
+    return Markup('<span title="{}">{}</span>').format(actor.kind.value.replace("_", " "), visible(actor.for_people))
 
 
 @pass_context
@@ -252,12 +251,19 @@ def _with(context: Context, **changes: object) -> str:
     return f"{context['path']}?{query}" if query else str(context["path"])
 
 
+def _shown(value: object) -> object:
+    """A value as a page shows it, wherever it stands."""
+    if isinstance(value, Actor):
+        return visible(value.for_people)
+    return visible_lines(value) if type(value) is str else value
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: visible_lines(value) if type(value) is str else value,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

@@ -12,6 +12,7 @@ from backup_pipeline.core.scope import (
     SCHEDULE,
     Actor,
     ActorKind,
+    as_people_read,
     command_line,
     parse_actor,
 )
@@ -38,3 +39,19 @@ def test_every_actor_is_read_back_from_its_text(kind: ActorKind, name: str) -> N
 @pytest.mark.parametrize("actor", _ALL)
 def test_no_user_of_the_operating_system_passes_for_the_program(actor: Actor) -> None:
     assert str(command_line(actor.name)) == f"command_line:{actor.name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("held by person:karim@example.com", "held by karim@example.com"),
+        ("person:a, person:b", "a, b"),
+        ("a person: who", "a person: who"),
+        ("salesperson:7", "salesperson:7"),
+        ("key:portal", "key:portal"),
+    ],
+)
+def test_people_are_read_by_their_names_alone(text: str, read: str) -> None:
+    assert as_people_read(text) == read
+    assert Actor(ActorKind.PERSON, "karim").for_people == "karim"
+    assert Actor(ActorKind.KEY, "portal").for_people == "key:portal"

@@ -179,3 +179,26 @@ def test_what_matters_most_wants_the_password_again(office: Office, route: str) 
     finally:
         office.console.clock.move(minutes=-6)
     assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/confirm")
+
+
+def test_people_stand_on_every_page_by_their_names_alone(office: Office) -> None:
+    """Whatever they did: `person:` in front is how the ledger tells them from programs."""
+    karim, backup = office.as_("karim"), office.backups()[0].backup_id
+    for path in (f"/backups/{backup}/hold", f"/backups/{backup}/release", f"/backups/{backup}/hold"):
+        assert karim.post(path, data={"reason": "the audit"}).status_code == 303
+    assert karim.post(f"/backups/{backup}/download").status_code == 303
+    rejected = office.ask("rahim").id
+    karim.post(f"/requests/{rejected}/reject", data={"reason": "no"})
+    run = "3f0e8a5c-6c1b-4d55-9a3e-1b7f6a1c2d3f"
+    waits = RunRequest(UUID(run), Scope("shop"), RunVerb.BACKUP, office.users["rahim"].actor, datetime.now(UTC))
+    office.ledger.run_requests.add(waits)
+    karim.post(f"/runs/{run}/cancel")
+    karim.post(f"/users/{office.users['nila'].number}/sessions/revoke")
+    routes = [route for route, rule in RULES.items() if route.startswith("GET ") and rule.takes != OPEN]
+    paths = {filled(office, route)[1] for route in routes} - {"/events", "/audit.csv", "/drills/1/evidence.json"}
+    paths |= {f"/requests/{rejected}", f"/runs/{run}", "/settings?tab=backups", "/settings?tab=system"}
+    texts = {path: karim.get(path).text for path in sorted(paths)}
+    assert [path for path, text in texts.items() if "person:" in text] == []
+    for path in ("/audit", "/runs", f"/backups/{backup}", f"/requests/{rejected}", "/retention", f"/runs/{run}"):
+        assert "karim" in texts[path].partition("<main")[2] or "rahim" in texts[path].partition("<main")[2]
+    assert "held by: karim" in texts["/audit"], "also in what a row says besides"

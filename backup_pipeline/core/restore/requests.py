@@ -184,7 +184,7 @@ def check_decision(row: RestoreRow, actor: Actor, *, alone: bool = False) -> Non
         message = f"Nobody is named who approves restore request {row.id}."
         raise UsageError(message, do="Run it as a user of the operating system that has a name.")
     if not alone and _person(actor) == _person(row.actor):
-        message = f"Restore request {row.id} was made by {row.actor}, who can not approve it too."
+        message = f"Restore request {row.id} was made by {row.actor.for_people}, who can not approve it too."
         do = (
             "Let another super admin approve it in the console, or another user of the machine: "
             f"`sudo -u NAME backup-pipeline restores approve {row.id}`."
@@ -242,7 +242,7 @@ def check_may_run(row: RestoreRow, *, needs_approval: bool) -> None:
     if row.status is RestoreStatus.REQUESTED:
         message = f"Restore request {row.id} is not approved yet. Nothing was touched."
         do = (
-            f"Another user of the operating system than {row.actor} approves it: `backup-pipeline restores "
+            f"Another user of the operating system than {row.actor.for_people} approves it: `backup-pipeline restores "
             f"approve {row.id}`; then run `backup-pipeline restore --request {row.id}`."
         )
         raise RefusedError(message, do=do)

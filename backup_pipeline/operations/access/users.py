@@ -119,7 +119,7 @@ def end_other_sessions(user: User, session: Session, ports: AccessPorts) -> int:
 
 def revoke_session(number: int, ports: AccessPorts, actor: Actor, *, of: User) -> None:
     """End one session of a user; NotFoundError when it is none of that user's, or over."""
-    if not ports.access.sessions.end(f"revoked by {actor}", ports.clock(), number=number, user=of.number):
+    if not ports.access.sessions.end(f"revoked by {actor.for_people}", ports.clock(), number=number, user=of.number):
         message = f"There is no session {number} of {of.name}."
         raise NotFoundError(message, do="It may have ended meanwhile.")
     ports.audit(actor, "session_revoked", user=of.name, session=number)
@@ -127,7 +127,7 @@ def revoke_session(number: int, ports: AccessPorts, actor: Actor, *, of: User) -
 
 def revoke_sessions(user: User, ports: AccessPorts, actor: Actor) -> int:
     """Sign a user out everywhere; of how many sessions."""
-    ended = ports.access.sessions.end(f"revoked by {actor}", ports.clock(), user=user.number)
+    ended = ports.access.sessions.end(f"revoked by {actor.for_people}", ports.clock(), user=user.number)
     ports.audit(actor, "sessions_revoked", user=user.name, sessions=ended)
     return ended
 

@@ -118,7 +118,7 @@ def take_back(number: int, actor: Actor, ports: Ports, *, reason: str = "") -> R
     """End a request of one's own that nobody has decided about; RefusedError for one of somebody else."""
     row = find_request(number, ports.ledger)
     if row.actor != actor:
-        message = f"Restore request {row.id} was made by {row.actor}: only they can take it back."
+        message = f"Restore request {row.id} was made by {row.actor.for_people}: only they can take it back."
         raise RefusedError(message, do="A super admin can reject it.")
     cancel(row, f"Taken back. {reason}".strip(), ports)
     ended = find_request(number, ports.ledger)

@@ -63,7 +63,7 @@ def release_backup(attempt: Attempt, ports: Ports, *, actor: Actor, reason: str 
     before = {"held_by": str(held.actor), "held_because": held.reason} if held else {}
     detail = {"reason": reason, **{name: value for name, value in before.items() if value}}
     ports.ledger.audit(AuditEvent(ports.clock(), actor, "release", attempt.backup_id, detail))
-    mirror(attempt, f"Backup {attempt.backup_id} is released by {actor}. {reason}".strip(), ports)
+    mirror(attempt, f"Backup {attempt.backup_id} is released by {actor.for_people}. {reason}".strip(), ports)
     return True
 
 
@@ -120,7 +120,8 @@ def delete_backup(request: DeleteRequest, ports: Ports) -> Removed:
             removed = remove_backup(attempt, Status.DELETED, removal, rules, ports)
         copies = tuple(remove_copies(rules, ports))
     if not removed.kept:
-        mirror(attempt, f"Backup {attempt.backup_id} is deleted by {rules.actor}. {request.reason}".strip(), ports)
+        who = rules.actor.for_people
+        mirror(attempt, f"Backup {attempt.backup_id} is deleted by {who}. {request.reason}".strip(), ports)
     return replace(removed, left=(*removed.left, *copies))
 
 

@@ -19,6 +19,7 @@ from backup_pipeline.core.access import Permission
 from backup_pipeline.core.audit import AuditEntry, AuditFilter
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ports.access import AuditRows
+from backup_pipeline.core.scope import as_people_read
 from backup_pipeline.operations.access.audit import verify_audit
 from backup_pipeline.web.people import Visitor, allowed
 from backup_pipeline.web.rendering import page, redirect, systems_of
@@ -147,7 +148,7 @@ def harmless(text: str) -> str:
 def detail_in_words(entry: AuditEntry) -> str:
     """What a row says besides who, what and when, as one line."""
     said = {name: value for name, value in entry.event.detail.items() if value not in ("", None)}
-    return ", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in said.items())
+    return as_people_read(", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in said.items()))
 
 
 def _short(value: object) -> str:

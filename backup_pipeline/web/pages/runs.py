@@ -165,7 +165,7 @@ def run_page(request: Request, number: UUID, visitor: Annotated[Visitor, Depends
 
 
 def _facts(row: RunRequest) -> Iterator[tuple[str, object]]:
-    yield "By", str(row.actor)
+    yield "By", row.actor.for_people
     yield "When", f"{row.created_at:%Y-%m-%d %H:%M:%S} UTC"
     for name, value in row.detail.items():
         if name != "order":
