@@ -146,11 +146,34 @@ def grants_of_console(user: str) -> str:
     return f'GRANT {", ".join(CONSOLE_PEOPLE)} TO {CONSOLE}; GRANT {CONSOLE} TO "{quoted}"'
 
 
-def _grant_if_allowed(connection: Connection, role: str, member: str) -> None:
+_CONSOLE_READS = ("users", "console_sessions", "one_time_links", "system_settings")
+"""Tables without which nobody can sign in."""
+
+
+def console_gaps(connection: Connection) -> tuple[str, ...]:
+    """The statements that an administrator must run before anybody can use the console; none where all is there."""
+    missing = [role for role in (*CONSOLE_PEOPLE, CONSOLE) if not _exists(connection, role)]
+    options = {CONSOLE: " NOINHERIT"}
+    created = [f"CREATE ROLE {role} NOLOGIN{options.get(role, '')}" for role in missing]
+    user = str(connection.scalar(text("SELECT current_user")))
+    wanted = [*((CONSOLE, role) for role in CONSOLE_PEOPLE), (user, CONSOLE)]
+    there = [pair for pair in wanted if not {*pair} & {*missing} and _may_become(connection, *pair)]
+    if len(there) < len(wanted):
+        return (*created, *grants_of_console(user).split("; "))
+    reads = text("SELECT coalesce(has_table_privilege(:role, to_regclass(:name), 'SELECT'), true)")
+    unread = [name for name in _CONSOLE_READS if not connection.scalar(reads, {"role": CONSOLE, "name": name})]
+    return tuple(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {CONSOLE}" for name in unread)
+
+
+def _may_become(connection: Connection, member: str, role: str) -> bool:
     # Since 16 a member may be one that may only give the role away.
     privilege = "SET" if (connection.dialect.server_version_info or (0,)) >= (16,) else "MEMBER"
     there = text(f"SELECT pg_has_role(:member, :role, '{privilege}')")
-    if connection.scalar(there, {"member": member, "role": role}):
+    return bool(connection.scalar(there, {"member": member, "role": role}))
+
+
+def _grant_if_allowed(connection: Connection, role: str, member: str) -> None:
+    if _may_become(connection, member, role):
         return
     with suppress(DBAPIError), connection.begin_nested():
         connection.exec_driver_sql(f"GRANT {_quoted(connection, role)} TO {_quoted(connection, member)}")
@@ -207,7 +230,10 @@ _WRITTEN = ("backup_logs", "backup_audit")
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """The ledger's revision and the one this version needs, what it may not write, its time and ours around it."""
+    """The ledger's revision and the one this version needs, what it may not write, its time and ours around it.
+
+    `console` are the statements that an administrator must run before anybody can use the console.
+    """
 
     revision: str | None
     wanted: str
@@ -215,6 +241,7 @@ class LedgerFacts:
     before: datetime
     now: datetime
     after: datetime
+    console: tuple[str, ...] = ()
 
 
 def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
@@ -226,7 +253,8 @@ def examine_ledger(url: str, clock: Clock) -> LedgerFacts:
             now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
             after = clock()
             revision, readonly = current_revision(connection), _readonly(connection)
-            return LedgerFacts(revision, head_revision(), readonly, before, now, after)
+            gaps = console_gaps(connection) if revision == head_revision() else ()
+            return LedgerFacts(revision, head_revision(), readonly, before, now, after, gaps)
     finally:
         engine.dispose()
 

@@ -211,6 +211,11 @@ def _ledger(settings: Settings) -> Iterator[Line]:
     if facts.readonly:
         do = "GRANT backup_pipeline_writer TO the role of BACKUP_LEDGER_URL, and SET ROLE or let it inherit."
         yield problem("ledger", f"it may not be written: {', '.join(facts.readonly)}", do)
+    if facts.console:
+        what = "nobody can use the console: database roles or grants of its are missing"
+        yield warning("console", what, f"Let an administrator run: {'; '.join(facts.console)}.")
+    elif facts.revision == facts.wanted:
+        yield ok("console", "its database roles are there, and the user of the ledger may become them")
     yield judge_clock("ledger", "the ledger", facts.before, facts.now, facts.after)
 
 

@@ -17,17 +17,21 @@ from backup_pipeline.core.errors import SourceError, SourceUnavailableError, Sto
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.scope import Scope
+from backup_pipeline.ledger import migrate
 from backup_pipeline.ledger.migrate import examine_ledger, upgrade
 from backup_pipeline.operations.doctor import FOLDER, Trial, escrow, examine, leases, outbox
 from backup_pipeline.operations.download import AuditTrail
 from backup_pipeline.postgres.source import examine_source
+from backup_pipeline.settings import given_settings
 from backup_pipeline.stores import bucket_of, folder_of
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.wrappers import RetryingStore
+from backup_pipeline.wiring.doctor import checks_of
 from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.doubles.ports import NOBODY, now
 from backup_pipeline_tests.doubles.stores import FaultyStore, MemoryStore, StoreFault
+from backup_pipeline_tests.ledger.logins import as_login, new_login
 from backup_pipeline_tests.operations.conftest import SHOP
 from backup_pipeline_tests.operations.test_s3_roles import Roles, roles
 from backup_pipeline_tests.operations.vault import ESCROW, OWNER, OWNER_SECRET, STRANGER_SECRET, VAULT, Vault, cipher_of
@@ -242,6 +246,31 @@ def test_a_ledger_without_tables_tells_its_revision(fresh_database: str) -> None
     ready = examine_ledger(fresh_database, now)
     assert ready.revision == ready.wanted
     assert ready.before <= ready.now + timedelta(seconds=1)
+
+
+def _ledger_lines(url: str) -> list[Line]:
+    """What the doctor says of a ledger."""
+    checks = checks_of(given_settings(ledger_url=url), [], send=False, actor=RAHIM, dagster=tuple)
+    return [*examine([check for check in checks if check.topic == "ledger"])]
+
+
+def test_what_the_console_lacks_in_the_ledger_is_told_with_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = new_ledger()
+    url = as_login(ledger.url, new_login(ledger.url, member_of="backup_pipeline_writer"))
+    [told] = [line for line in _ledger_lines(url) if line.topic == "console"]
+    assert told.state is LineState.WARNING
+    assert "nobody can use the console" in told.what
+    with psycopg.connect(ledger.url) as session:
+        for statement in told.do.removeprefix("Let an administrator run: ").rstrip(".").split("; "):
+            session.execute(statement.encode())
+    assert states(_ledger_lines(url), "its database roles are there") == [LineState.OK]
+    with psycopg.connect(ledger.url) as session:
+        session.execute("REVOKE SELECT ON users FROM backup_pipeline_console")
+    [told] = [line for line in _ledger_lines(url) if line.topic == "console"]
+    assert "ON users TO backup_pipeline_console" in told.do
+    monkeypatch.setattr(migrate, "CONSOLE_PEOPLE", (*migrate.CONSOLE_PEOPLE, "backup_nobody_made_it"))
+    [told] = [line for line in _ledger_lines(url) if line.topic == "console"]
+    assert "CREATE ROLE backup_nobody_made_it NOLOGIN" in told.do
 
 
 def test_who_holds_a_lease_is_told_and_whether_they_live() -> None:
