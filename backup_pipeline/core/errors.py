@@ -27,6 +27,7 @@
     │   ├── StoreDeniedError         whoever asks has no right to it
     │   └── StoreUnavailableError    transient: no answer, 503, throttled
     ├── LedgerError              1   the ledger said no
+    │   ├── DecidedError             it stands otherwise by now: somebody was quicker, or it has ended
     │   └── LedgerUnavailableError   transient: unreachable, restarting, too many connections
     ├── DagsterAwayError         1   transient: Dagster's web server does not answer, or not in time
     │   └── LaunchUnsureError        a launch was sent, and no answer came: look before anything is sent again
@@ -196,6 +197,10 @@ class StoreUnavailableError(StoreError):
 
 class LedgerError(BackupError):
     """The ledger said no."""
+
+
+class DecidedError(LedgerError):
+    """It stands otherwise by now: somebody else has decided, or it has ended."""
 
 
 class LedgerUnavailableError(LedgerError):

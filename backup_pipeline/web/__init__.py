@@ -22,6 +22,9 @@ from backup_pipeline.web.rendering import serve_static_files
 from backup_pipeline.wiring.ports import dagster_launcher, ports_over
 from backup_pipeline.wiring.web_gate import gated
 
+MOST_BYTES = 2**20
+"""Of a form, the longest of which are some kilobytes: nobody fills the memory before signing in."""
+
 
 def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = None) -> FastAPI:
     """The console over an open ledger. `settings` and `ports`, which are nobody's in particular, are its state.
@@ -32,7 +35,14 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
     What health and metrics tell needs no login: uptime monitors ask it, and it is no row of anybody. Every page asks
     for a visitor by itself.
     """
-    app = FastAPI(title="backup-pipeline", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="backup-pipeline",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=MOST_BYTES,
+    )
     app.state.settings = settings
     app.state.ports = ports
     app.state.launcher = launcher or dagster_launcher(settings)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backup_pipeline.core.errors import (
     BackupError,
     DagsterAwayError,
+    DecidedError,
     DecryptError,
     LedgerUnavailableError,
     LockedError,
@@ -52,6 +53,7 @@ _STATUSES: Mapping[type[BackupError], int] = {
     RefusedError: 403,
     UsageError: 422,
     LockedError: 409,
+    DecidedError: 409,
     DecryptError: 409,
     LedgerUnavailableError: 503,
     StoreUnavailableError: 503,

@@ -24,7 +24,7 @@ from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.access import AccessPorts, needs_second_factor
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.messages import LaterAlerter
-from backup_pipeline.web.rendering import local_path
+from backup_pipeline.web.rendering import local_path, split_address
 from backup_pipeline.wiring.access import access_ports
 
 LOGIN, CONFIRM = "/login", "/confirm"
@@ -173,7 +173,7 @@ def _led_to(page: str, request: Request) -> HTTPException:
     """Away, and back to where the visitor was: what was sent with a form is not kept, the form's page is."""
     address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.method not in {"GET", "HEAD"}:
-        before = urlsplit(request.headers.get("referer", ""))
+        before = split_address(request.headers.get("referer", ""))
         address = local_path(f"{before.path}?{before.query}" if before.query else before.path)
     elif address == "/":
         return HTTPException(303, headers={"Location": page})

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request
@@ -138,10 +138,18 @@ def redirect(request: Request, url: str, text: str = "", *, tone: str = "good") 
     return answer
 
 
+def split_address(url: str) -> SplitResult:
+    """The parts of what a browser sent as an address; those of nothing where it is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
 def local_path(url: str, otherwise: str = "/") -> str:
     """`url` where it is a path of this console, else `otherwise`: nobody is led to another site."""
-    parts = urlsplit(url.replace("\\", "/"))
-    foreign = parts.scheme or parts.netloc or not url.startswith("/") or url.startswith(("//", "/\\"))
+    parts = split_address(url.replace("\\", "/"))
+    foreign = parts.scheme or parts.netloc or not parts.path or not url.startswith("/") or url.startswith(("//", "/\\"))
     return otherwise if foreign or any(ord(letter) < ord(" ") for letter in url) else url
 
 

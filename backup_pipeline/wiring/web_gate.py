@@ -110,7 +110,7 @@ def _foreign(request: WebRequest, host: str, allowed: AllowedHosts) -> Refusal |
     origin = request.header("origin") or request.header("referer")
     if origin is None:
         return None
-    netloc = _without_default_port(urlsplit(origin).netloc.lower())
+    netloc = _site(origin)
     if netloc and (netloc == _without_default_port(host.lower()) or netloc in allowed.sites):
         return None
     return Refusal(403, f"{message} ({origin}). {_HOSTS_DO}")
@@ -129,6 +129,14 @@ def _refused_graphql(request: WebRequest) -> Refusal | None:
     if request.method == "POST" and kind not in _GRAPHQL_TYPES:
         return Refusal(415, f"GraphQL as {kind or 'no type'} is not answered: send it as application/json.")
     return None
+
+
+def _site(origin: str) -> str:
+    """The `host` or `host:port` of a page; nothing where it is no address."""
+    try:
+        return _without_default_port(urlsplit(origin).netloc.lower())
+    except ValueError:
+        return ""
 
 
 def _name(host: str) -> str | None:

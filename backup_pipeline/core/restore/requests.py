@@ -10,6 +10,7 @@ from typing import Any
 
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import (
+    DecidedError,
     LedgerError,
     LockedError,
     PreflightRefusedError,
@@ -131,15 +132,15 @@ class RestoreChange(_OutcomeColumns):
 
 
 def check_move(number: int, before: RestoreStatus, after: RestoreStatus) -> None:
-    """Raise LedgerError unless `before` may become `after`."""
+    """Raise DecidedError unless `before` may become `after`."""
     if after not in MOVES[before]:
         allowed = ", ".join(sorted(MOVES[before])) or "nothing"
         message = f"Restore request {number} is {before} and can not become {after}; it can become {allowed}."
-        raise LedgerError(message, do=f"Look at it with `backup-pipeline restores show {number}`.")
+        raise DecidedError(message, do=f"Look at it with `backup-pipeline restores show {number}`.")
 
 
 def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
-    """The row once `change` is written; LedgerError when its status may not move there, or when it has ended.
+    """The row once `change` is written; DecidedError when its status may not move there, or when it has ended.
 
     StalePlanError when the change is about another plan than the row's.
     """
@@ -147,7 +148,7 @@ def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
         check_move(row.id, row.status, change.status)
     elif not MOVES[row.status]:
         message = f"Restore request {row.id} is {row.status}: nothing about it can change any more."
-        raise LedgerError(message, do=f"Look at it with `backup-pipeline restores show {row.id}`.")
+        raise DecidedError(message, do=f"Look at it with `backup-pipeline restores show {row.id}`.")
     if change.plan is not None and row.status is RestoreStatus.APPROVED:
         message = f"Restore request {row.id} is approved: the plan that was approved stands, and can not change."
         raise LedgerError(message, do="Reject it, and make a new request.")
