@@ -226,7 +226,7 @@ def test_without_dagster_the_page_says_what_to_type_and_with_it_again_all_goes_o
     assert served.runs(request) == []
 
 
-@pytest.mark.acceptance("2.3")
+@pytest.mark.acceptance("3.8", "3.10")
 def test_a_restore_outlives_the_console_and_is_made_once(served: Served) -> None:
     backup, run = uuid4(), uuid4()
     served.press(backup, tables="notes")
@@ -266,6 +266,7 @@ def _paused(served: Served) -> Iterator[None]:
         process.resume()
 
 
+@pytest.mark.acceptance("2.3")
 def test_a_run_outlives_the_console_which_then_shows_and_stops_it(served: Served) -> None:
     served.up.installation.sql(_SLOW)
     request = uuid4()

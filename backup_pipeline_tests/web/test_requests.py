@@ -45,7 +45,6 @@ def test_the_list_has_the_requests_and_an_empty_one_says_what_is_next(office: Of
     assert office.as_("rahim").get("/requests?status=elsewhere").status_code == 422
 
 
-@pytest.mark.acceptance("3.34")
 def test_more_requests_than_fit_are_paged_by_their_numbers(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "_ROWS", 2)
     numbers = [office.ask(reason=f"page {page}").id for page in range(5)]
@@ -65,6 +64,7 @@ def test_more_requests_than_fit_are_paged_by_their_numbers(office: Office, monke
     assert "No such request" in karim.get("/requests?before=1").text
 
 
+@pytest.mark.acceptance("3.34")
 def test_the_page_of_a_request_has_its_plan_with_its_hash(office: Office) -> None:
     row = office.ask(reason="why not")
     page = office.as_("selina").get(f"/requests/{row.id}")

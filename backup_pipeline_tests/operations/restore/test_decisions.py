@@ -118,6 +118,7 @@ def test_one_takes_back_ones_own(requested: Requests, target: TargetDatabase, po
     assert [alert.title for alert in requested.alerts] == [f"Restore taken back: isp into isp (request {row.id})"]
 
 
+@pytest.mark.acceptance("3.10")
 def test_who_approves_is_told_who_wants_what_why_and_where_and_that_it_is_over(
     target: TargetDatabase, ports: Ports, requested: Requests
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_request_at_the_command_line_is_told_too_and_a_refused_plan_is_not(
     assert len(requested.alerts) == 1
 
 
+@pytest.mark.acceptance("3.10")
 def test_what_was_approved_and_is_done_is_told(
     target: TargetDatabase, ports: Ports, requested: Requests, engine: Engine
 ) -> None:
