@@ -55,13 +55,13 @@ def opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
             opened_context(chromium, PHONE, script=False),
         )
         for window in windows:
-            _sign_in(window, address)
+            sign_in(window, address)
         yield Opened(office, address, *windows)
         for window in windows:
             window.close()
 
 
-def _sign_in(window: BrowserContext, address: str) -> None:
+def sign_in(window: BrowserContext, address: str) -> None:
     page = window.new_page()
     page.goto(f"{address}/login")
     page.get_by_label("Name").fill("karim")

@@ -132,19 +132,30 @@ const live = () => {
   // How far a run has come is no event: while something is under way, the page asks.
   setInterval(() => document.hidden || (document.querySelector("main .badge.active") && refresh()), every * 1000);
   let late = 0;
-  const source = new EventSource("/events");
   const soon = () => {
     clearTimeout(late);
     late = setTimeout(refresh, 250);
   };
-  source.onmessage = soon;
-  source.addEventListener("change", soon);
-  source.onopen = () => {
-    clearInterval(poll);
-    poll = 0;
-    soon();
+  const listen = () => {
+    const source = new EventSource("/events");
+    source.onmessage = soon;
+    source.addEventListener("change", soon);
+    source.onopen = () => {
+      clearInterval(poll);
+      poll = 0;
+      soon();
+    };
+    source.onerror = startPolling;
+    return source;
   };
-  source.onerror = startPolling;
+  // A browser opens six connections to one place: a page that nobody sees gives its own back.
+  let source = null;
+  const follow = () => {
+    if (document.hidden) source = source?.close() ?? null;
+    else source ??= listen();
+  };
+  document.addEventListener("visibilitychange", follow);
+  follow();
 };
 
 // The clock in the head.
