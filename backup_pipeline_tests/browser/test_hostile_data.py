@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -15,10 +16,10 @@ from backup_pipeline.core.audit import AuditFilter
 from backup_pipeline.core.drill import DrillFinding
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.alerting import tell
+from backup_pipeline_tests.browser.test_every_page import heard, sign_in
 from backup_pipeline_tests.servers.browser import DESKTOP, PHONE, opened_context, sideways
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 from backup_pipeline_tests.web.deciding import Office, open_office
-from backup_pipeline_tests.web.people import PASSWORD
 from backup_pipeline_tests.web.serving import served
 from backup_pipeline_tests.web.test_alerts import Channel
 from backup_pipeline_tests.web.test_drills import drilled, report
@@ -88,20 +89,10 @@ def opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         for window in windows:
             window.add_init_script(_WATCH)
             window.set_extra_http_headers({"User-Agent": hostile("agent")[:180].encode("ascii", "ignore").decode()})
-            _sign_in(window, address)
+            sign_in(window, address)
         yield Opened(office, address, windows)
         for window in windows:
             window.close()
-
-
-def _sign_in(window: BrowserContext, address: str) -> None:
-    page = window.new_page()
-    page.goto(f"{address}/login")
-    page.get_by_label("Name").fill("karim")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda url: urlsplit(url).path == "/")
-    page.close()
 
 
 def _poison(office: Office) -> None:
@@ -165,9 +156,12 @@ def shown() -> set[str]:
 def _visit(page: Page, url: str) -> list[str]:
     """What is wrong with the page."""
     wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
-    page.goto(url, wait_until="load")
+    listeners: dict[str, Callable[[Any], object]] = {
+        "pageerror": lambda error: wrong.append(f"error: {error}"),
+        "dialog": lambda dialog: wrong.append(f"dialog: {dialog.message}"),
+    }
+    with heard(page, listeners):
+        page.goto(url, wait_until="load")
     if page.evaluate("window.ran") is not None:
         wrong.append("it ran")
     wrong += [f"refused: {each}" for each in page.evaluate("window.refused")]
@@ -183,14 +177,11 @@ def _visit(page: Page, url: str) -> list[str]:
 @pytest.mark.parametrize("route", [route for route in PAGES if route not in NO_PAGES])
 def test_hostile_data_is_text_and_breaks_no_page(opened: Opened, route: str, shown: set[str]) -> None:
     for window in opened.windows:
-        page = window.new_page()
-        try:
-            assert _visit(page, opened.url(route)) == []
-            assert page.locator("h1").count() == 1
-            text = page.content()
-            shown |= {field for field in FIELDS if f"~{field}~" in text}
-        finally:
-            page.close()
+        page = window.pages[0] if window.pages else window.new_page()
+        assert _visit(page, opened.url(route)) == []
+        assert page.locator("h1").count() == 1
+        text = page.content()
+        shown |= {field for field in FIELDS if f"~{field}~" in text}
 
 
 def test_every_hostile_field_was_on_a_page(shown: set[str]) -> None:
