@@ -15,8 +15,8 @@ from backup_pipeline.core.verification import Level, VerifyReport
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.decoder import FileDecoder
 from backup_pipeline.operations import anomalies as anomaly_references
-from backup_pipeline.operations import verify as references
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
+from backup_pipeline.operations.verify import contents as references
 from backup_pipeline_tests.drill.rehearsing import Rehearsing, drafted, run
 from backup_pipeline_tests.operations.made import Place, verify_ports
 from backup_pipeline_tests.servers.postgres import temporary_database
