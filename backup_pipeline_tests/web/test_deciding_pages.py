@@ -162,6 +162,7 @@ def _furnished(office: Office) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, True)])
 def test_every_page_of_decisions_fits_and_everybody_can_use_it(
     shop: Shop, addresses: list[str], size: tuple[int, int], dark: bool

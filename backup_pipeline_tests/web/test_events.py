@@ -144,6 +144,7 @@ def test_nobody_hears_anything_without_a_session_or_after_it(served: Served, mon
     assert "secret" not in stream.subjects()
 
 
+@pytest.mark.slow
 def test_so_many_pages_and_no_more(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MOST_OF_A_SESSION", 1)
     served.office.signed_in_anew("karim")

@@ -160,6 +160,7 @@ async def _crowded(crowd: Crowd) -> list[list[str]]:
     return [lines for lines, _ in told]
 
 
+@pytest.mark.slow
 def test_fifty_people_click_and_listen_at_once(crowd: Crowd) -> None:
     """Also while queries that take long, as of a big export, hold more connections than a run ever has."""
     with ExitStack() as slow:
