@@ -48,7 +48,7 @@ def test_the_commands_that_messages_and_pages_advise_can_be_typed() -> None:
     commands = [words for text in advised for words in re.findall(r"backup-pipeline ([a-z][^`\n\"'|;)&]*)", text)]
     assert len(commands) > 100
     root = typer.main.get_command(app)
-    assert {refused for words in commands for refused in _refused(root, words)} == set()
+    assert {refused for words in commands for refused in unknown_options(root, words)} == set()
 
 
 def _texts(path: Path) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _texts(path: Path) -> Iterator[str]:
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "N" for part in node.values)
 
 
-def _refused(command: Any, words: str) -> Iterator[str]:
+def unknown_options(command: Any, words: str) -> Iterator[str]:
     """The options in `words` that the command they begin with, below `command`, does not know."""
     for word in words.split():
         if word not in getattr(command, "commands", {}):

@@ -9,12 +9,15 @@ from typing import NamedTuple
 from uuid import UUID
 
 import pytest
+import typer
 from fastapi.routing import APIRoute
 
+from backup_pipeline.cli.app import app
 from backup_pipeline.core.access import PERMISSIONS, Permission, Role
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.docs.test_cli_docs import unknown_options
 from backup_pipeline_tests.doubles.runs import FakeLauncher
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import PEOPLE, Office, open_office
@@ -202,3 +205,16 @@ def test_people_stand_on_every_page_by_their_names_alone(office: Office) -> None
     for path in ("/audit", "/runs", f"/backups/{backup}", f"/requests/{rejected}", "/retention", f"/runs/{run}"):
         assert "karim" in texts[path].partition("<main")[2] or "rahim" in texts[path].partition("<main")[2]
     assert "held by: karim" in texts["/audit"], "also in what a row says besides"
+
+
+@pytest.mark.parametrize("query", ["", "?system=shop"])
+@pytest.mark.parametrize(
+    "route", ["GET /", "GET /backups", "GET /calendar", "GET /charts", "GET /report", "GET /retention"]
+)
+def test_the_command_of_a_page_can_be_typed(office: Office, route: str, query: str) -> None:
+    """As it stands on the page: blanks between its words, and options that its command knows."""
+    answer = office.as_("karim").get(route.removeprefix("GET ") + query)
+    (command,) = re.findall(r'<code id="twin">([^<]+)</code>', answer.text)
+    program, *words = command.split()
+    assert (program, list(unknown_options(typer.main.get_command(app), " ".join(words)))) == ("backup-pipeline", [])
+    assert [word for word in words if "--" in word[1:]] == []

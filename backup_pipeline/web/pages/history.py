@@ -42,7 +42,7 @@ def show_calendar(
     now = visitor.ports.clock()
     with in_one_reading(visitor) as reader:
         calendars = [_month(catalog, reader, now, days) for catalog in _systems(request, visitor)]
-    named = f"--catalog {calendars[0].catalog.catalog} " if len(calendars) == 1 else ""
+    named = f" --catalog {calendars[0].catalog.catalog}" if len(calendars) == 1 else ""
     return page(
         request,
         "calendar.html",
@@ -138,7 +138,7 @@ def show_charts(
     chosen = chosen_system(request)
     with in_one_reading(visitor) as reader:
         shown = [drawn_statistics(request, reader, catalog, now, days) for catalog in _systems(request, visitor)]
-    named = f"--catalog {chosen.catalog} " if chosen else ""
+    named = f" --catalog {chosen.catalog}" if chosen else ""
     return page(
         request,
         "charts.html",
