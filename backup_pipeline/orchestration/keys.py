@@ -247,7 +247,7 @@ def prune_job_name(catalog: Catalog) -> str:
 
 def tables_job(catalog: Catalog) -> str:
     """The job that exports tables only."""
-    return f"{catalog.catalog}_tables_only"
+    return job_name(catalog.catalog, RunVerb.TABLES)
 
 
 OWNER_TAG = ".dagster/backup_pipeline_owner"

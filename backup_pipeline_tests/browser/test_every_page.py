@@ -85,9 +85,11 @@ def heard(page: Page, events: Mapping[str, Callable[[Any], object]]) -> Iterator
     """Listen to the page's events as long as the context lasts."""
     for event, listener in events.items():
         page.on(event, listener)  # type: ignore[call-overload]
-    yield
-    for event, listener in events.items():
-        page.remove_listener(event, listener)
+    try:
+        yield
+    finally:
+        for event, listener in events.items():
+            page.remove_listener(event, listener)
 
 
 def _name(route: str) -> str:
