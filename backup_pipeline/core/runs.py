@@ -219,6 +219,11 @@ class DaemonState:
     last_sign: datetime | None = None
     error: str = ""
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is needed, and gives no sign."""
+        return self.required and not self.healthy
+
 
 @dataclass(frozen=True)
 class CodeLocation:

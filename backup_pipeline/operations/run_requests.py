@@ -144,12 +144,17 @@ def _send(row: RunRequest, ports: Ports, launcher: Launcher, pause: Callable[[fl
     if not requests.take(row.id, ports.clock(), AGAIN_AFTER):
         return requests.get(row.id) or row
     try:
-        run_id = launcher.launch(read_order(row.detail["order"]), row.id, str(row.actor))  # type: ignore[arg-type]
+        return _launch(row, ports, launcher)
     except LaunchUnsureError as unsure:
         return _looked_for(row, unsure, ports, launcher, pause)
     except (DagsterAwayError, RefusedError) as error:
-        return _refuse(row, error, ports)
-    return requests.change(row.id, RequestChange(RequestStatus.LAUNCHED, run_id=run_id))
+        return _end(row, RequestStatus.REFUSED, error, ports)
+
+
+def _launch(row: RunRequest, ports: Ports, launcher: Launcher) -> RunRequest:
+    """The row with the run that Dagster has launched for it."""
+    run_id = launcher.launch(read_order(row.detail["order"]), row.id, str(row.actor))  # type: ignore[arg-type]
+    return ports.ledger.run_requests.change(row.id, RequestChange(RequestStatus.LAUNCHED, run_id=run_id))
 
 
 def _looked_for(
@@ -168,8 +173,8 @@ def _looked_for(
     return ports.ledger.run_requests.change(row.id, RequestChange(error_message=waiting))
 
 
-def _refuse(row: RunRequest, error: BackupError, ports: Ports) -> RunRequest:
-    change = RequestChange(RequestStatus.REFUSED, finished_at=ports.clock(), error_message=str(error))
+def _end(row: RunRequest, status: RequestStatus, error: BackupError, ports: Ports) -> RunRequest:
+    change = RequestChange(status, finished_at=ports.clock(), error_message=str(error))
     return ports.ledger.run_requests.change(row.id, change)
 
 
@@ -201,25 +206,24 @@ def _followed(row: RunRequest, ports: Ports, launcher: Launcher) -> RunRequest:
     if row.run_id:
         after = _by_ledger(row, ports)
         gone = BackupError(f"Dagster does not know run {row.run_id} any more.", do="The backups tell what it came to.")
-        return after if after.status.over else _failed(row, gone, ports)
+        return after if after.status.over else _end(row, RequestStatus.FAILED, gone, ports)
     age = ports.clock() - row.created_at
     if age < NOT_STARTED_AFTER:
         return _sent_again(row, ports, launcher)
     if age < GIVEN_UP_AFTER:
         return row
-    return _refuse(row, NotFoundError("Dagster never had it.", do=f"Run: {row.command}"), ports)
+    never = NotFoundError("Dagster never had it.", do=f"Run: {row.command}")
+    return _end(row, RequestStatus.REFUSED, never, ports)
 
 
 def _sent_again(row: RunRequest, ports: Ports, launcher: Launcher) -> RunRequest:
     """Send what never left, or was lost. That Dagster is away again is no refusal: the next look tries again."""
-    requests = ports.ledger.run_requests
-    if not requests.take(row.id, ports.clock(), AGAIN_AFTER):
+    if not ports.ledger.run_requests.take(row.id, ports.clock(), AGAIN_AFTER):
         return row
     try:
-        run_id = launcher.launch(read_order(row.detail["order"]), row.id, str(row.actor))  # type: ignore[arg-type]
+        return _launch(row, ports, launcher)
     except RefusedError as refusal:
-        return _refuse(row, refusal, ports)
-    return requests.change(row.id, RequestChange(RequestStatus.LAUNCHED, run_id=run_id))
+        return _end(row, RequestStatus.REFUSED, refusal, ports)
 
 
 _AFTER = {
@@ -253,11 +257,6 @@ def _by_ledger(row: RunRequest, ports: Ports) -> RunRequest:
         )
     ended = RequestStatus.CANCELED if attempt.status is Status.CANCELED else RequestStatus.FAILED
     change = RequestChange(ended, finished_at=attempt.finished_at, error_message=attempt.error_message)
-    return ports.ledger.run_requests.change(row.id, change)
-
-
-def _failed(row: RunRequest, error: BackupError, ports: Ports) -> RunRequest:
-    change = RequestChange(RequestStatus.FAILED, finished_at=ports.clock(), error_message=str(error))
     return ports.ledger.run_requests.change(row.id, change)
 
 

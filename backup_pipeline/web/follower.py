@@ -86,7 +86,7 @@ class Presence:
         self._ask("The store", now, lambda: ports.store.head(".backup-pipeline-is-there"))
         daemons = list[DaemonState]()
         self._ask("Dagster", now, lambda: daemons.extend(launcher.daemons()))
-        ill = [daemon for daemon in daemons if daemon.required and not daemon.healthy]
+        ill = [daemon for daemon in daemons if daemon.silent]
         if ill and now - self._began > _STARTING:
             self._note("Dagster's daemon", now, f"{', '.join(daemon.name for daemon in ill)}: no sign of life.")
         elif daemons:

@@ -6,7 +6,7 @@ belongs to a business that the visitor does not see is not there: the ledger ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,13 +18,14 @@ from fastapi.responses import Response
 
 from backup_pipeline.core.access import FRESH_LOGIN, Permission, User, check_permission
 from backup_pipeline.core.access.sessions import LONGEST, PersonIdentity, Session, digest
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.access import AccessPorts, needs_second_factor
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.messages import LaterAlerter
-from backup_pipeline.web.rendering import local_path, split_address
+from backup_pipeline.web.rendering import chosen_system, local_path, split_address, systems_of
 from backup_pipeline.wiring.access import access_ports
 
 LOGIN, CONFIRM = "/login", "/confirm"
@@ -66,6 +67,17 @@ class Visitor:
         """NotFoundError, as for what is not there, unless the visitor sees what belongs to the business."""
         if not self.user.sees(business):
             raise not_there()
+
+
+def systems_seen(request: Request, visitor: Visitor) -> Sequence[Catalog]:
+    """The systems that a page is about: the chosen one, or all.
+
+    Who sees single businesses alone is not told how whole systems stand.
+    """
+    if not visitor.user.sees_every_business:
+        return ()
+    chosen = chosen_system(request)
+    return (chosen,) if chosen else tuple(systems_of(request).values())
 
 
 def not_there() -> NotFoundError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
@@ -26,8 +26,8 @@ from backup_pipeline.operations.health import catalog_statistics, counted_rows
 from backup_pipeline.presentation import Bytes, ReportDocument, duration, size, text_of
 from backup_pipeline.presentation.charts import Chart, Mark, bar_chart, line_chart, ranked_chart, strip, strip_chart
 from backup_pipeline.presentation.health import calendar_document, per_day, statistics_document
-from backup_pipeline.web.people import Visitor, in_one_reading, signed_in
-from backup_pipeline.web.rendering import chosen_system, page, systems_of
+from backup_pipeline.web.people import Visitor, in_one_reading, signed_in, systems_seen
+from backup_pipeline.web.rendering import chosen_system, page
 
 router = APIRouter()
 
@@ -41,7 +41,7 @@ def show_calendar(
     """What became of each table on each day."""
     now = visitor.ports.clock()
     with in_one_reading(visitor) as reader:
-        calendars = [_month(catalog, reader, now, days) for catalog in _systems(request, visitor)]
+        calendars = [_month(catalog, reader, now, days) for catalog in systems_seen(request, visitor)]
     named = f" --catalog {calendars[0].catalog.catalog}" if len(calendars) == 1 else ""
     return page(
         request,
@@ -108,18 +108,19 @@ class _Month:
 def _month(catalog: Catalog, visitor: Visitor, now: datetime, days: int) -> _Month:
     grid = calendar_of(catalog, visitor.ledger, now, days=days)
     first = visitor.ledger.listings.first(catalog.catalog)
-    known = local_date(first, catalog.timezone) if first else None
     cells = whole_days(catalog, grid)
-
-    def before(day: date) -> bool:
-        return known is None or day < known
-
     gaps = tuple(day for day, state in cells if state is Day.MISSED)
-    drawn = strip(cells, before, lambda day: _of_day(catalog, day))
+    drawn = strip(cells, _before(first, catalog), lambda day: _of_day(catalog, day))
     today = local_date(now, catalog.timezone)
     shown = [(day, state) for day, state in reversed(cells) if day == today or day in gaps][: _MOST_GAPS + 1]
     offers = tuple(DayOffer(day, state, _of_day(catalog, day), why_not_now(day, state, today)) for day, state in shown)
     return _Month(catalog, drawn, calendar_document(grid), gaps, offers, first)
+
+
+def _before(first: datetime | None, catalog: Catalog) -> Callable[[date], bool]:
+    """Whether a day lies before the `first` row of the system; every day does where there is none."""
+    known = local_date(first, catalog.timezone) if first else None
+    return lambda day: known is None or day < known
 
 
 def _of_day(catalog: Catalog, day: date) -> str:
@@ -137,7 +138,7 @@ def show_charts(
     now = visitor.ports.clock()
     chosen = chosen_system(request)
     with in_one_reading(visitor) as reader:
-        shown = [drawn_statistics(request, reader, catalog, now, days) for catalog in _systems(request, visitor)]
+        shown = [drawn_statistics(request, reader, catalog, now, days) for catalog in systems_seen(request, visitor)]
     named = f" --catalog {chosen.catalog}" if chosen else ""
     return page(
         request,
@@ -200,19 +201,11 @@ def _drawn(visitor: Visitor, catalog: Catalog, now: datetime, days: int, there: 
     return DrawnStatistics(catalog, counted, tuple(charts), statistics_document(counted), of)
 
 
-def _systems(request: Request, visitor: Visitor) -> Sequence[Catalog]:
-    if not visitor.user.sees_every_business:
-        return ()
-    chosen = chosen_system(request)
-    return (chosen,) if chosen else tuple(systems_of(request).values())
-
-
 def _charts(
     rows: Sequence[Attempt], counted: Statistics, catalog: Catalog, now: datetime, days: int
 ) -> Iterator[Markup]:
     zone = ZoneInfo(catalog.timezone)
-    recent = [row for row in bundles(rows) if (now - row.created_at).days < days and row.created_at <= now]
-    recent.sort(key=lambda row: row.created_at)
+    recent = sorted(_recent(rows, now, days), key=lambda row: row.created_at)
     sizes = [(row, row.file_size_bytes) for row in recent if row.file_size_bytes is not None]
     yield line_chart(
         Chart(
@@ -240,12 +233,7 @@ def _charts(
 def _success(catalog: Catalog, visitor: Visitor, now: datetime) -> Markup:
     """A strip of the last month, and the table of its days."""
     cells = whole_days(catalog, calendar_of(catalog, visitor.ledger, now, days=MONTH))
-    first = visitor.ledger.listings.first(catalog.catalog)
-    known = local_date(first, catalog.timezone) if first else None
-
-    def before(day: date) -> bool:
-        return known is None or day < known
-
+    before = _before(visitor.ledger.listings.first(catalog.catalog), catalog)
     marks = tuple(
         Mark(day.isoformat(), 0, day.isoformat(), "before the first backup" if before(day) else state.value)
         for day, state in cells
@@ -279,10 +267,14 @@ def _durations(rows: Sequence[Attempt], counted: Statistics, zone: ZoneInfo, now
 
 def counted_durations(rows: Sequence[Attempt], now: datetime, days: int) -> Iterator[tuple[Attempt, float]]:
     """Seconds from start to end of the good backups of the last `days`, as the statistics count them."""
-    for row in bundles(rows):
-        inside = (now - row.created_at).total_seconds() < days * 86_400 and row.created_at <= now
-        if inside and row.finished_at is not None:
+    for row in _recent(rows, now, days):
+        if row.finished_at is not None:
             yield row, (row.finished_at - row.started_at).total_seconds()
+
+
+def _recent(rows: Sequence[Attempt], now: datetime, days: int) -> list[Attempt]:
+    """The backups that are there and were made in the last `days`."""
+    return [row for row in bundles(rows) if now - timedelta(days=days) < row.created_at <= now]
 
 
 def _forecast(counted: Statistics) -> Markup:

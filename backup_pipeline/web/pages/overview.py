@@ -18,8 +18,8 @@ from backup_pipeline.presentation.charts import strip
 from backup_pipeline.presentation.overview import hero, name_of, on_the_clock, tone_of_state
 from backup_pipeline.web.pages.backups import row_view
 from backup_pipeline.web.pages.history import drawn_statistics
-from backup_pipeline.web.people import Visitor, in_one_reading, signed_in
-from backup_pipeline.web.rendering import chosen_system, page, systems_of
+from backup_pipeline.web.people import Visitor, in_one_reading, signed_in, systems_seen
+from backup_pipeline.web.rendering import chosen_system, page
 
 router = APIRouter()
 
@@ -75,19 +75,11 @@ def show_report(request: Request, visitor: Annotated[Visitor, Depends(signed_in)
 def _seen(request: Request, visitor: Visitor) -> Overview:
     second = visitor.settings.second_store
     return overview(
-        _catalogs(request, visitor),
+        systems_seen(request, visitor),
         visitor.ledger,
         visitor.ports.clock(),
         second=second.rstrip("/") if second else None,
     )
-
-
-def _catalogs(request: Request, visitor: Visitor) -> Sequence[Catalog]:
-    """The systems that the page is about; who sees single businesses alone is not told how whole systems stand."""
-    if not visitor.user.sees_every_business:
-        return ()
-    chosen = chosen_system(request)
-    return (chosen,) if chosen else tuple(systems_of(request).values())
 
 
 def _work(visitor: Visitor, seen: Overview) -> Sequence[WorkNow]:

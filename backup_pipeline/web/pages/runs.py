@@ -19,8 +19,8 @@ from backup_pipeline.core.runs import RequestStatus, RunProgress, RunRequest, Ru
 from backup_pipeline.core.text import visible
 from backup_pipeline.operations.browse import LATEST
 from backup_pipeline.operations.progress import progress_in_words, work_now
-from backup_pipeline.operations.run_requests import RunWish, cancel_request, request_run
-from backup_pipeline.web.launching import launcher_of
+from backup_pipeline.operations.run_requests import RunWish, cancel_request
+from backup_pipeline.web.launching import launched, launcher_of
 from backup_pipeline.web.people import CONFIRM, Visitor, allowed, not_there
 from backup_pipeline.web.rendering import chosen_system, local_path, page, redirect, systems_of
 
@@ -76,7 +76,7 @@ def ask(  # noqa: PLR0913  # the fields of the form
              "confirm": confirm, "dry_run": dry_run == "true", "automatic": type_ == "automatic"}  # fmt: skip
     detail = {name: value for name, value in given.items() if value}
     wish = RunWish(request_id, wanted, system, visitor.actor, reason.strip(), detail)
-    row = request_run(wish, visitor.ports, launcher_of(request))
+    row = launched(request, visitor, wish)
     if row.status is RequestStatus.REFUSED:
         why = (row.error_message or "").partition("\n")[0]
         return redirect(request, f"/runs/{row.id}", f"It does not run. {why}", tone="failure")

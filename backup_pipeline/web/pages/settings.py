@@ -64,7 +64,7 @@ class CronService:
     @property
     def ill(self) -> Sequence[DaemonState]:
         """The daemons that are needed and give no sign."""
-        return [daemon for daemon in self.daemons if daemon.required and not daemon.healthy]
+        return [daemon for daemon in self.daemons if daemon.silent]
 
 
 def cron_service(launcher: Launcher) -> CronService:
@@ -178,7 +178,7 @@ def _installed(settings: Settings) -> Iterator[tuple[str, str]]:
 def _dagster(launcher: Launcher) -> Callable[[], Iterator[Line]]:
     def look() -> Iterator[Line]:
         try:
-            ill = [daemon.name for daemon in launcher.daemons() if daemon.required and not daemon.healthy]
+            ill = [daemon.name for daemon in launcher.daemons() if daemon.silent]
             broken = [location for location in launcher.locations() if location.error]
         except DagsterAwayError as away:
             yield problem("dagster", away.what, away.do)
