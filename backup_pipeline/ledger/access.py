@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from datetime import datetime
+from typing import Unpack
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,7 +26,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from backup_pipeline.core.access import Credentials, NewUser, Role, SystemSetting, User, UserChange, changed_user
+from backup_pipeline.core.access import (
+    Credentials,
+    CredentialsChange,
+    NewUser,
+    Role,
+    SystemSetting,
+    User,
+    UserChange,
+    changed_user,
+)
 from backup_pipeline.core.access.sessions import (
     FORGOTTEN_AFTER,
     Failures,
@@ -178,9 +188,9 @@ class SqlUsers:
         values = {name: utc(row[name]) for name in _CREDENTIALS}
         return Credentials(**(values | {"recovery_codes": tuple(row["recovery_codes"])}))
 
-    def set_credentials(self, number: int, credentials: Credentials) -> None:
-        """Write all of it."""
-        self._write(number, {name: storable(getattr(credentials, name)) for name in _CREDENTIALS})
+    def change_credentials(self, number: int, **changed: Unpack[CredentialsChange]) -> None:
+        """Write what is named."""
+        self._write(number, {name: storable(value) for name, value in changed.items()})
 
     def use_step(self, number: int, step: int) -> bool:
         """Note that the one-time password of a step was used."""

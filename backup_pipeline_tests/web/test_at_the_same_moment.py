@@ -123,3 +123,17 @@ def test_an_invitation_is_taken_up_once(consoles: list[Console]) -> None:
     )
     assert sorted(statuses) == [303, 404]
     assert len(consoles[0].access.access.sessions.list(user.number)) == 1
+
+
+def test_what_changes_a_password_gives_no_used_code_back(consoles: list[Console]) -> None:
+    """Each change writes what it is about: a code that was used meanwhile stays used."""
+    users = consoles[0].access.access.users
+    nila = consoles[0].user("nila_with_codes")
+    users.change_credentials(nila.number, totp_secret="sealed", totp_step=7, recovery_codes=("kept", "used"))
+    before = users.credentials(nila.number)
+    assert users.use_step(nila.number, 9)
+    assert users.use_recovery_code(nila.number, "used")
+    users.change_credentials(nila.number, password_hash="another")
+    after = users.credentials(nila.number)
+    assert (after.password_hash, after.totp_step, after.recovery_codes) == ("another", 9, ("kept",))
+    assert (after.totp_secret, after.password_at) == ("sealed", before.password_at)

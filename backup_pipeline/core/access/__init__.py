@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TypedDict
 
 from backup_pipeline.core.errors import RefusedError, UsageError
 from backup_pipeline.core.scope import Actor, ActorKind, business_folder
@@ -210,6 +211,18 @@ class Credentials:
     totp_step: int | None = None
     recovery_codes: tuple[str, ...] = ()
     oidc_subject: str | None = None
+
+
+class CredentialsChange(TypedDict, total=False):
+    """Some of `Credentials`: what is not named stays as it is, whoever changes it at the same moment."""
+
+    password_hash: str
+    password_at: datetime
+    totp_secret: str | None
+    totp_at: datetime | None
+    totp_step: int | None
+    recovery_codes: tuple[str, ...]
+    oidc_subject: str | None
 
 
 @dataclass(frozen=True)

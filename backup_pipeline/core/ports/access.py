@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 if TYPE_CHECKING:
-    from backup_pipeline.core.access import Credentials, NewUser, SystemSetting, User, UserChange
+    from backup_pipeline.core.access import Credentials, CredentialsChange, NewUser, SystemSetting, User, UserChange
     from backup_pipeline.core.access.identities import Claims, SignInAttempt
     from backup_pipeline.core.access.sessions import OneTimeLink, Session
     from backup_pipeline.core.audit import AuditEntry, AuditFilter
@@ -42,8 +42,8 @@ class Users(Protocol):
     def credentials(self, number: int) -> Credentials:
         """What the user proves to be somebody with; NotFoundError when there is none."""
 
-    def set_credentials(self, number: int, credentials: Credentials) -> None:
-        """Write all of it, in place of what there was."""
+    def change_credentials(self, number: int, **changed: Unpack[CredentialsChange]) -> None:
+        """Write what is named, and nothing else; NotFoundError when there is no such user."""
 
     def use_step(self, number: int, step: int) -> bool:
         """Note that the one-time password of a step was used; False when it, or a later one, was before."""

@@ -138,9 +138,7 @@ def _prove(user: User | None, request: SignIn, ports: AccessPorts) -> str | None
         factors = "password+totp"
     ports.access.tries.succeeded(account)
     if anew is not None:
-        ports.access.users.set_credentials(
-            user.number, replace(ports.access.users.credentials(user.number), password_hash=anew)
-        )
+        ports.access.users.change_credentials(user.number, password_hash=anew)
     return factors
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from backup_pipeline.core.access import NewUser, User, UserChange
 from backup_pipeline.core.access.identities import Claims, GroupRole, SignInAttempt, user_of_claims
 from backup_pipeline.core.access.sessions import FRESH
@@ -58,6 +56,5 @@ def _added(claims: Claims, wanted: NewUser, ports: AccessPorts) -> User:
 
 def link_user(user: User, subject: str, ports: AccessPorts, actor: Actor) -> None:
     """Say who the user is at the provider of identities."""
-    known = ports.access.users.credentials(user.number)
-    ports.access.users.set_credentials(user.number, replace(known, oidc_subject=subject))
+    ports.access.users.change_credentials(user.number, oidc_subject=subject)
     ports.audit(actor, "user_linked", user=user.name, subject=subject)

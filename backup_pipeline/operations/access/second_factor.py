@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backup_pipeline.core.access import Credentials, User
@@ -41,8 +41,8 @@ def set_up(user: User, ports: AccessPorts) -> Setup:
         message = "A second factor is set up already."
         raise RefusedError(message, do="Take it away first.")
     secret = pyotp.random_base32()
-    changed = replace(known, totp_secret=ports.sealer.seal(secret), totp_step=None, recovery_codes=())
-    ports.access.users.set_credentials(user.number, changed)
+    sealed = ports.sealer.seal(secret)
+    ports.access.users.change_credentials(user.number, totp_secret=sealed, totp_step=None, recovery_codes=())
     return _setup_of(user, secret)
 
 
@@ -71,18 +71,17 @@ def confirm_set_up(user: User, code: str, ports: AccessPorts) -> tuple[str, ...]
         message = "That is not the code of the present half minute."
         raise UsageError(message, do="Check that the telephone's clock is right, and type the code that it shows now.")
     codes = tuple(_grouped(ports.new_token()) for _ in range(_CODES))
-    latest = ports.access.users.credentials(user.number)
     digests = tuple(digest(_plain(code)) for code in codes)
-    ports.access.users.set_credentials(user.number, replace(latest, totp_at=ports.clock(), recovery_codes=digests))
+    ports.access.users.change_credentials(user.number, totp_at=ports.clock(), recovery_codes=digests)
     ports.audit(user.actor, "second_factor_set_up", user=user.name)
     return codes
 
 
 def take_away(user: User, ports: AccessPorts, actor: Actor) -> None:
     """Ask for no code of the user any more; somebody else may do it where the telephone is lost."""
-    known = ports.access.users.credentials(user.number)
-    bare = replace(known, totp_secret=None, totp_at=None, totp_step=None, recovery_codes=())
-    ports.access.users.set_credentials(user.number, bare)
+    ports.access.users.change_credentials(
+        user.number, totp_secret=None, totp_at=None, totp_step=None, recovery_codes=()
+    )
     ports.audit(actor, "second_factor_taken_away", user=user.name)
 
 

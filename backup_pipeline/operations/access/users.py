@@ -106,8 +106,7 @@ def change_password(user: User, session: Session, before: str, password: str, po
 
 
 def _keep_password(user: User, hashed: str, ports: AccessPorts) -> None:
-    known = ports.access.users.credentials(user.number)
-    ports.access.users.set_credentials(user.number, replace(known, password_hash=hashed, password_at=ports.clock()))
+    ports.access.users.change_credentials(user.number, password_hash=hashed, password_at=ports.clock())
 
 
 def end_other_sessions(user: User, session: Session, ports: AccessPorts) -> int:
