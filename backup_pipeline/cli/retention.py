@@ -203,7 +203,7 @@ def prune(
         )
     if as_json:
         print_json({"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]})
-    _end(plans, reports, str(requests[0].scope), told=as_json)
+    _end(plans, reports, str(requests[0].scope), quiet=as_json)
 
 
 def _requests(installation: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:
@@ -214,11 +214,11 @@ def _requests(installation: Opened, name: str | None, versions: Versions | None)
     )
 
 
-def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, told: bool) -> None:
+def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, quiet: bool) -> None:
     """Say what was done, or what to do next; raise PartialError when something stays."""
-    for report in reports if not told else ():
+    for report in reports if not quiet else ():
         draw(presentation_retention.report_document(report))
-    if not reports and any(not plan.empty for plan in plans) and not told:
+    if not reports and any(not plan.empty for plan in plans) and not quiet:
         command = f"backup-pipeline prune --catalog {catalog} --confirm"
         note_console().print(f"Nothing was removed. To do it: {command}", markup=False)
     partial = [report for report in reports if report.partial]

@@ -193,13 +193,13 @@ class _Tables:
         comma = "\n"
         for rows in bundle_tables(self._manifest, self._bundle):
             table = entries[rows.name]
-            shown = table.json_name or table.name
-            yield self._counted(f"{comma}    {json.dumps(shown, ensure_ascii=False)}: ".encode())
+            key = table.json_name or table.name
+            yield self._counted(f"{comma}    {json.dumps(key, ensure_ascii=False)}: ".encode())
             comma = ",\n"
             hashed = _TableHash()
             for chunk in array_chunks(self._hashed(table, rows.pieces, hashed)):
                 yield self._counted(chunk)
-            self._hashes[shown] = hashed.hexdigest()
+            self._hashes[key] = hashed.hexdigest()
 
     def _hashed(self, table: TableEntry, pieces: Iterable[pa.Table], hashed: _TableHash) -> Iterator[str]:
         for text in kept_texts(table, self._with_downloads(table, pieces)):

@@ -49,8 +49,8 @@ class SqlListings:
         query = query.order_by(_ROW.created_at.desc(), _ROW.backup_id.desc()).limit(limit + 1)
         with self._transaction() as connection:
             rows = [attempt_of(row) for row in connection.execute(query).mappings().all()]
-        shown = tuple(rows[:limit])
-        return BackupPage(shown, position_of(shown[-1]) if len(rows) > limit else None)
+        on_page = tuple(rows[:limit])
+        return BackupPage(on_page, position_of(on_page[-1]) if len(rows) > limit else None)
 
     def totals(self, catalog: str | None = None) -> BackupTotals:
         """What there is, in one query."""

@@ -60,15 +60,15 @@ def create_link(
         expires_at=now + LINK_LIFE,
         request=request,
     )
-    made = ports.ledger.downloads.add(link, digest(token))
+    added = ports.ledger.downloads.add(link, digest(token))
     _trail(ports, user.actor).note(
         "link",
         attempt.backup_id,
         form=form,
-        number=made.number,
-        expires_at=made.expires_at.isoformat(timespec="seconds"),
+        number=added.number,
+        expires_at=added.expires_at.isoformat(timespec="seconds"),
     )
-    return made, token
+    return added, token
 
 
 def revoke_link(number: int, actor: Actor, ports: Ports) -> DownloadLink:

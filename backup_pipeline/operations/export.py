@@ -354,8 +354,8 @@ def _sample_rows(plan: TablePlan, work: Work) -> int:
 
 def _sampled(plan: TablePlan, rows: pa.Table, most: int, sensitive: Collection[str]) -> Iterator[SampleRow]:
     """The first rows, without the columns that are masked, and as a viewer sees them: anybody opens Dagster's UI."""
-    shown = [index for index, column in enumerate(plan.columns) if not column.masked]
-    for each in rows.slice(0, most).select(shown).to_pylist():
+    unmasked = [index for index, column in enumerate(plan.columns) if not column.masked]
+    for each in rows.slice(0, most).select(unmasked).to_pylist():
         row = masked_row(each, sensitive, whole=False)
         yield {name: None if value is None else str(value)[:_CELL] for name, value in row.items()}
 
@@ -363,11 +363,11 @@ def _sampled(plan: TablePlan, rows: pa.Table, most: int, sensitive: Collection[s
 def _checks(plan: TablePlan, files: tuple[FileEntry, ...], snapshot: Snapshot, work: Work) -> tuple[TableCheck, ...]:
     """The CSV must hold as many rows as the Parquet, and both as many as the snapshot."""
     counted = snapshot.count(plan)
-    written, shown = (rows_of(files, kind) for kind in ("parquet", "csv"))
+    in_parquet, in_csv = (rows_of(files, kind) for kind in ("parquet", "csv"))
     return (
-        row_count(written if written != counted else shown, counted),
+        row_count(in_parquet if in_parquet != counted else in_csv, counted),
         key_unique(plan.key, snapshot.duplicate_keys(plan)),
-        shrinkage(written, work.before.get(plan.name), work.request.catalog.shrinkage_of(plan.name)),
+        shrinkage(in_parquet, work.before.get(plan.name), work.request.catalog.shrinkage_of(plan.name)),
     )
 
 

@@ -25,9 +25,9 @@ def mirror(attempt: Attempt, message: str, ports: Ports) -> None:
     if attempt.scope.business is not None or attempt.scope.safety == attempt.scope:
         return
     catalog = attempt.scope.catalog
-    told = Observation(catalog, (catalog, BUNDLE), message, attempt.partition_date.isoformat())
+    observation = Observation(catalog, (catalog, BUNDLE), message, attempt.partition_date.isoformat())
     try:
-        ports.ledger.observations.add(told, ports.clock())
+        ports.ledger.observations.add(observation, ports.clock())
     except LedgerError as trouble:
         logger.warning("Dagster will not show that %s %s", message, trouble.what)
 

@@ -64,8 +64,8 @@ def report_metadata(report: RestoreReport, request: int) -> Metadata:
 
 def plan_markdown(row: RestoreRow, plan: RestorePlan, hide: Hide) -> str:
     """The plan as Markdown; `hide` takes out what is secret."""
-    shown = plan_document(plan, plan.target, request=row.id, safety_backup=row.safety_backup, attended=False)
-    return markdown(shown, hide)
+    drawn_plan = plan_document(plan, plan.target, request=row.id, safety_backup=row.safety_backup, attended=False)
+    return markdown(drawn_plan, hide)
 
 
 def _record(table: TableReport) -> dg.TableRecord:
@@ -171,8 +171,8 @@ def _plan_alone(
     with told_as_failure(context.log, named.hide), opened as (target, ports):
         plan = plan_restore(wish.request(row.actor), target.database, ports)
         note_result(context.run.run_id, {"plan": hidden_json(plan.as_json(), target.hide)}, ports.ledger)
-        shown = plan_document(plan, plan.target, request=None, safety_backup=True, attended=False)
-        return {"digest": plan.digest, "plan": dg.MetadataValue.md(markdown(shown, target.hide))}
+        drawn_plan = plan_document(plan, plan.target, request=None, safety_backup=True, attended=False)
+        return {"digest": plan.digest, "plan": dg.MetadataValue.md(markdown(drawn_plan, target.hide))}
 
 
 def _wanted(config: RestoreConfig, backups: BackupResource, catalog: Catalog) -> RestoreRow:

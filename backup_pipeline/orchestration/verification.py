@@ -320,10 +320,10 @@ _LOOKED_AT = 50
 
 def _materialization_of(proof: Proof, instance: dg.DagsterInstance) -> dg.EventLogRecord | None:
     """The bundle's materialization in the run that made the backup, whatever key the bundle has in its project."""
-    made = _bundle_of_run(proof, instance)
-    if made is None or made.partition is None:
+    bundle = _bundle_of_run(proof, instance)
+    if bundle is None or bundle.partition is None:
         return None
-    wanted = dg.AssetRecordsFilter(asset_key=made.asset_key, asset_partitions=[made.partition])
+    wanted = dg.AssetRecordsFilter(asset_key=bundle.asset_key, asset_partitions=[bundle.partition])
     records = instance.fetch_materializations(wanted, limit=_LOOKED_AT).records
     return next((record for record in records if record.run_id == proof.run_id), None)
 

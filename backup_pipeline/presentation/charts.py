@@ -185,9 +185,9 @@ def _figure(chart: Chart, drawn: Markup) -> Markup:
         '<caption class="unseen">{}</caption><thead><tr><th scope="col">{}</th><th scope="col" class="number">{}</th>'
         "</tr></thead><tbody>{}</tbody></table></div></details>"
     )
-    shown = table.format(chart.title, *chart.columns, rows) if chart.marks else Markup()
+    numbers = table.format(chart.title, *chart.columns, rows) if chart.marks else Markup()
     whole = Markup('<figure class="card"><figcaption><h2>{}</h2>{}</figcaption>{}{}</figure>')
-    return whole.format(chart.title, note, drawn, shown)
+    return whole.format(chart.title, note, drawn, numbers)
 
 
 def _svg(chart: Chart, top: float, drawn: Markup) -> Markup:

@@ -35,10 +35,10 @@ _CUT = 2000
 def demo_history_of(settings: Settings) -> Mapping[str, object] | None:
     """What `demo history` made here, for a page to say *demo data*; None where it made nothing."""
     try:
-        told: Mapping[str, object] = json.loads((settings.home / _MARK).read_text(encoding="utf-8"))
+        mark: Mapping[str, object] = json.loads((settings.home / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told
+    return mark
 
 
 def make_demo_history(settings: Settings, days: int, tell: Callable[[str], None]) -> int:
@@ -54,14 +54,14 @@ def make_demo_history(settings: Settings, days: int, tell: Callable[[str], None]
     with prepared(settings, tell) as ready, open_ledger(ready) as ledger:
         declared = declared_catalogs(settings)
         wanted = {name: declared[name] for name in SYSTEMS if not ledger.list(scope=Scope(name))}
-        made = sum(_history_of(SYSTEMS[name], each, ready, ledger, (days, tell)) for name, each in wanted.items())
+        backups = sum(_history_of(SYSTEMS[name], each, ready, ledger, (days, tell)) for name, each in wanted.items())
         if SALES_PORTAL.name in wanted:
             _leave_legacy_files(ready, ledger)
         if CAR_AUDIO.name in wanted:
             _leave_request(ready, ledger)
-        told = {"days": days, "made_at": ledger.now().isoformat(), "catalogs": list(wanted)}
-        (settings.home / _MARK).write_text(json.dumps(told, indent=1), encoding="utf-8")
-    return made
+        mark = {"days": days, "made_at": ledger.now().isoformat(), "catalogs": list(wanted)}
+        (settings.home / _MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
+    return backups
 
 
 class _NobodyTold:
@@ -103,10 +103,10 @@ def _history_of(
     )
     nights = plan_history(catalog, days, ledger.now(), loses_rows=system is CAR_AUDIO)
     tell(f"{catalog.catalog}: the backups of {len(nights)} nights.")
-    made = make_history(past, nights, time.monotonic, tell)
+    backups = make_history(past, nights, time.monotonic, tell)
     account(catalog, ports)
     ledger.audit(AuditEvent(ledger.now(), os_user(), "demo history", None, {"catalog": catalog.catalog, "days": days}))
-    return len(made)
+    return len(backups)
 
 
 def _leave_legacy_files(settings: Settings, ledger: Ledger) -> None:

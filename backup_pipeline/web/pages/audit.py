@@ -147,8 +147,8 @@ def harmless(text: str) -> str:
 
 def detail_in_words(entry: AuditEntry) -> str:
     """What a row says besides who, what and when, as one line."""
-    said = {name: value for name, value in entry.event.detail.items() if value not in ("", None)}
-    return as_people_read(", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in said.items()))
+    filled = {name: value for name, value in entry.event.detail.items() if value not in ("", None)}
+    return as_people_read(", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in filled.items()))
 
 
 def _short(value: object) -> str:

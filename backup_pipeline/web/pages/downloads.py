@@ -92,8 +92,8 @@ def _rendered(request: Request, link: DownloadLink, ports: Ports) -> Path | None
     """The file that a run made for the link, if one did; NotFoundError when its hour is over."""
     if link.request is None:
         return None
-    made = ports.ledger.run_requests.get(link.request)
-    if made is None or made.detail.get("backup_id") != link.backup_id:
+    rendering = ports.ledger.run_requests.get(link.request)
+    if rendering is None or rendering.detail.get("backup_id") != link.backup_id:
         return None
     return rendered_file(work_dir(request.app.state.settings), link.request, ports.clock())
 

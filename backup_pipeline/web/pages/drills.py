@@ -176,9 +176,9 @@ def predicted_seconds(catalog: str, visitor: Visitor) -> float | None:
 def _entry(number: int, visitor: Visitor) -> AuditEntry:
     """The audit row of a drill; NotFoundError for any other row."""
     for action in (ACTION, WITH_FAULT):
-        found = visitor.ledger.audit_rows.page(AuditFilter(action=action), before=number + 1, limit=1)
-        if found and found[0].number == number:
-            return found[0]
+        rows = visitor.ledger.audit_rows.page(AuditFilter(action=action), before=number + 1, limit=1)
+        if rows and rows[0].number == number:
+            return rows[0]
     message = f"There is no drill {number}."
     raise NotFoundError(message, do="The page of drills lists them.")
 

@@ -112,8 +112,10 @@ def _month(catalog: Catalog, visitor: Visitor, now: datetime, days: int) -> _Mon
     gaps = tuple(day for day, state in cells if state is Day.MISSED)
     drawn = strip(cells, _before(first, catalog), lambda day: _of_day(catalog, day))
     today = local_date(now, catalog.timezone)
-    shown = [(day, state) for day, state in reversed(cells) if day == today or day in gaps][: _MOST_GAPS + 1]
-    offers = tuple(DayOffer(day, state, _of_day(catalog, day), why_not_now(day, state, today)) for day, state in shown)
+    offered = [(day, state) for day, state in reversed(cells) if day == today or day in gaps][: _MOST_GAPS + 1]
+    offers = tuple(
+        DayOffer(day, state, _of_day(catalog, day), why_not_now(day, state, today)) for day, state in offered
+    )
     return _Month(catalog, drawn, calendar_document(grid), gaps, offers, first)
 
 

@@ -80,15 +80,15 @@ def requests_page(
     system = chosen_system(request)
     scope = Scope(system.catalog) if system else None
     counts = visitor.ledger.restores.counts(scope)
-    found = visitor.ledger.restores.list(scope=scope, status=_TABS[status][1], before=before, limit=_ROWS + 1)
-    rows = found[:_ROWS]
+    matching = visitor.ledger.restores.list(scope=scope, status=_TABS[status][1], before=before, limit=_ROWS + 1)
+    rows = matching[:_ROWS]
     return page(
         request,
         "requests.html",
         rows=rows,
         tabs=[(key, label, sum(counts.get(each, 0) for each in within)) for key, (label, within) in _TABS.items()],
         chosen=status,
-        following=rows[-1].id if len(found) > _ROWS else None,
+        following=rows[-1].id if len(matching) > _ROWS else None,
         empty=_EMPTY if not status and before is None else "None has this status.",
         words=_words(),
         tone=status_tone,

@@ -134,9 +134,9 @@ def _backups_tab(request: Request, visitor: Visitor, query: SettingsQuery) -> Re
     """All that was ever tried, unless a filter says less, and the switches of what makes it."""
     if "status" not in request.query_params:
         query = query.model_copy(update={"status": "all"})
-    found = listed(request, visitor, query)
+    listing = listed(request, visitor, query)
     filtered = bool(set(request.query_params) - {"tab", "system"})
-    values = {**found, **_tabs(visitor, _BACKUPS), **_cron(request, visitor), "filtered": filtered}
+    values = {**listing, **_tabs(visitor, _BACKUPS), **_cron(request, visitor), "filtered": filtered}
     return page(request, "settings_backups.html", **values)
 
 
