@@ -31,7 +31,8 @@ from backup_pipeline.core.schedule import check_difference, is_future, is_late, 
 from backup_pipeline.core.scope import Actor, Purpose, Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import failure_alert, no_row_alert, note_end, ping, ping_without_row, tell
-from backup_pipeline.operations.leases import Heartbeat, guarded, lease_of, take_for
+from backup_pipeline.operations.background import Heartbeat
+from backup_pipeline.operations.leases import guarded, lease_of, take_for
 
 AGAIN_AFTER_S: tuple[float, ...] = (1.0, 3.0, 9.0)
 

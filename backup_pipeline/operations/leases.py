@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from backup_pipeline.core import ledger as rules
 from backup_pipeline.core.copies import GIVEN_UP_AFTER, CopyStatus
@@ -31,10 +30,9 @@ from backup_pipeline.core.ledger import (
 from backup_pipeline.core.ports import Leases, Ledger, Ports, Progress, Snapshot, Source, Store, StoredObject
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.core.scope import Actor
+from backup_pipeline.operations.background import Heartbeat
 
 LOOK_EVERY_S = 2.0
-EVERY = timedelta(seconds=10)
-_LAST_BEAT_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -171,44 +169,6 @@ def lease_of(attempt: Attempt, ledger: Ledger) -> HeldLease:
         message = f"{attempt.backup_id} may not write catalog {attempt.scope} any more: it has no lease.{by}"
         raise LeaseLostError(message, do="Run the backup again, once nobody else writes the catalog.")
     return HeldLease(lease, ledger.leases)
-
-
-class Heartbeat:
-    """Calls `beat` at once and then `every` so often, from a thread of its own, until its context ends.
-
-    A ledger that is away for a while costs beats and a warning; one that refuses for good (no such row) stops the
-    beating, as a lease that is lost does. Leaving waits at most five seconds for a beat that is under way.
-    """
-
-    def __init__(self, beat: Callable[[], None], holder: str, *, every: timedelta = EVERY) -> None:
-        self._call = beat
-        self._holder = holder
-        self._every = every.total_seconds()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat {holder}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join(_LAST_BEAT_SECONDS)
-
-    def _run(self) -> None:
-        while self._beat() and not self._stopped.wait(self._every):
-            pass
-
-    def _beat(self) -> bool:
-        """Whether to go on."""
-        try:
-            self._call()
-        except (LedgerError, LeaseLostError) as error:
-            logger.warning("No heartbeat for %s: %s", self._holder, error)
-            return error.transient
-        return True
 
 
 @contextmanager

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Self
 
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import (
@@ -28,6 +26,7 @@ from backup_pipeline.core.ports.runs import ProgressRows
 from backup_pipeline.core.runs import OPEN, RunProgress, RunRequest
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
+from backup_pipeline.operations.background import Background
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ SILENT_AFTER = timedelta(seconds=90)
 KEPT = timedelta(days=2)
 
 
-class RunWatch:
+class RunWatch(Background):
     """The port `Progress` of a run: its row in `run_progress`, written at most once a second by a thread of its own.
 
     Whoever tells it something waits for nothing: a few numbers change under a lock. A ledger that is away costs the
@@ -47,23 +46,16 @@ class RunWatch:
     def __init__(
         self, rows: Callable[[], ProgressRows], run_id: str, scope: Scope, clock: Clock, *, every_s: float = EVERY_S
     ) -> None:
+        super().__init__(("progress", self._write_on))
         self._rows, self._clock, self._every_s = rows, clock, every_s
         self._lock = threading.Lock()
-        self._told, self._stopped = threading.Event(), threading.Event()
+        self._told = threading.Event()
         self._state = RunProgress(run_id, scope, started_at=clock(), updated_at=clock())
         self._tables: dict[str, tuple[int, int]] = {}
-        self._thread = threading.Thread(target=self._write_on, name="progress", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
+    def wake(self) -> None:
+        """Let the last row be written."""
         self._told.set()
-        self._thread.join(5)
 
     def tell(self, event: Event) -> None:
         """Take note of an event."""
@@ -103,12 +95,12 @@ class RunWatch:
         while True:
             self._told.wait()
             self._told.clear()
-            over = self._stopped.is_set()
+            over = self.stopping.is_set()
             try:
                 self._rows().put(self._present(over=over))
             except BackupError as trouble:
                 logger.info("How far the run is can not be written down: %s", trouble.what)
-            if over or self._stopped.wait(self._every_s):
+            if over or self.stopping.wait(self._every_s):
                 if over:
                     return
                 self._told.set()

@@ -14,8 +14,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -24,6 +23,7 @@ from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports.runs import Events
 from backup_pipeline.core.runs import RealtimeEvent
+from backup_pipeline.operations.background import Background
 from backup_pipeline.web.people import Visitor, console_access, session_token, signed_in
 
 logger = logging.getLogger(__name__)
@@ -39,46 +39,30 @@ _ASK_AGAIN_S = 10.0
 _RETRY_MS = 3000
 
 
-class EventHub:
+class EventHub(Background):
     """Listens for the whole process, in a thread of its own, and rings for every stream that waits.
 
     Its context is the life of the server. `rings` counts; a stream that saw a count waits until there is another.
     """
 
     def __init__(self, events: Callable[[], Events]) -> None:
+        super().__init__(("events", self._listen), leave_within_s=_LOOK_EVERY_S + 1)
         self._events = events
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
         self._lock = threading.Lock()
         self._bells: set[Callable[[], None]] = set()
         self._sessions: Counter[int] = Counter()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._ring()
-        self._thread.join(_LOOK_EVERY_S + 1)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the server is about to end."""
-        return self._stopped.is_set()
-
     def _listen(self) -> None:
         announced = self._events().announcements()
         try:
-            while not self._stopped.is_set():
+            while not self.stopping.is_set():
                 announced.wait(_LOOK_EVERY_S)  # what was announced or not: a look costs little
-                self._ring()
+                self.wake()
         finally:
             announced.close()
 
-    def _ring(self) -> None:
+    def wake(self) -> None:
+        """Ring for every stream that waits."""
         with self._lock:
             bells = list(self._bells)
         for bell in bells:
@@ -143,9 +127,9 @@ async def events(
     try:
         number = await _from(visitor, last_event_id)
         yield ServerSentEvent(comment="open", retry=_RETRY_MS, id=str(number))
-        while not hub.stopped and await asyncio.to_thread(_may_listen, request):
+        while not hub.stopping.is_set() and await asyncio.to_thread(_may_listen, request):
             until = loop.time() + _ASK_AGAIN_S
-            while (left := until - loop.time()) > 0 and not hub.stopped:
+            while (left := until - loop.time()) > 0 and not hub.stopping.is_set():
                 rung.clear()
                 for event in await asyncio.to_thread(_news, visitor, number):
                     number = event.number

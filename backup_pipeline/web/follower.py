@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Self
 
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.core.runs import DaemonState
 from backup_pipeline.core.text import redact
+from backup_pipeline.operations.background import Background
 from backup_pipeline.operations.download import sweep_renderings
 from backup_pipeline.operations.mirror import send_observations
 from backup_pipeline.operations.progress import KEPT
@@ -111,32 +110,16 @@ class Presence:
                 self._away[name] = Away(name, now, why, works, do)
 
 
-class Follower:
+class Follower(Background):
     """Follows from a thread of its own until its context ends. Whatever goes wrong is logged, and tried again."""
 
     def __init__(self, ports: Ports, launcher: Launcher, standing: Presence, *, every_s: float = EVERY_S) -> None:
+        super().__init__(("follower", self._follow), ("standing", self._look), leave_within_s=3)
         self._ports, self._launcher, self._standing, self._every_s = ports, launcher, standing, every_s
-        self._stopped = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._follow, name="follower", daemon=True),
-            threading.Thread(target=self._look, name="standing", daemon=True),
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(3)
 
     def _follow(self) -> None:
         tidied = float("-inf")
-        while not self._stopped.wait(self._every_s):
+        while not self.stopping.wait(self._every_s):
             self._quietly(lambda: follow_requests(self._ports, self._launcher))
             self._quietly(lambda: send_observations(self._ports, self._launcher))
             if time.monotonic() - tidied > _TIDY_EVERY_S:
@@ -144,9 +127,9 @@ class Follower:
                 self._quietly(self._tidy)
 
     def _look(self) -> None:
-        while not self._stopped.is_set():
+        while not self.stopping.is_set():
             self._quietly(lambda: self._standing.look(self._ports, self._launcher))
-            self._stopped.wait(LOOK_EVERY_S)
+            self.stopping.wait(LOOK_EVERY_S)
 
     def _quietly(self, work: Callable[[], object]) -> None:
         try:

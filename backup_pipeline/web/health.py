@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 from ipaddress import ip_address
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from fastapi import APIRouter, Request, Response, status
 from fastapi.encoders import jsonable_encoder
@@ -17,6 +15,7 @@ from backup_pipeline import __version__
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.text import redact
+from backup_pipeline.operations.background import Background
 from backup_pipeline.operations.health import look_at_all, prometheus_text, watch_all
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import metrics_now, watched
@@ -93,25 +92,14 @@ EVERY_S = 60.0
 logger = logging.getLogger(__name__)
 
 
-class Watchman:
+class Watchman(Background):
     """Watches from a thread of its own until its context ends. Whatever goes wrong is logged, and tried again."""
 
     def __init__(self, settings: Settings, ports: Ports, *, every_s: float = EVERY_S) -> None:
+        super().__init__(("watchman", self._run))
         self._settings = settings
         self._ports = ports
         self._every_s = every_s
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchman", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join(5)
 
     def _run(self) -> None:
         while True:
@@ -119,5 +107,5 @@ class Watchman:
                 watch_all(watched(self._settings), self._ports)
             except Exception as error:  # noqa: BLE001  # the watch goes on: the ledger may be back in a minute
                 logger.warning("Nobody knows whether every backup is there: %s", redact(str(error)))
-            if self._stopped.wait(self._every_s):
+            if self.stopping.wait(self._every_s):
                 return

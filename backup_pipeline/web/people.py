@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import Response
@@ -25,7 +25,14 @@ from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.access import AccessPorts, needs_second_factor
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.messages import LaterAlerter
-from backup_pipeline.web.rendering import chosen_system, local_path, split_address, systems_of
+from backup_pipeline.web.rendering import (
+    chosen_system,
+    console_address,
+    is_over_https,
+    local_path,
+    split_address,
+    systems_of,
+)
 from backup_pipeline.wiring.access import access_ports
 
 LOGIN, CONFIRM = "/login", "/confirm"
@@ -135,7 +142,7 @@ def visitor_of(request: Request, session: Session, user: User) -> Visitor:
         ports,
         ledger=ledger,
         alerter=LaterAlerter(ports, request.app.state.senders),
-        console_url=settings.console_url or str(request.base_url),
+        console_url=console_address(request),
     )
     return Visitor(user, session, ledger, own, settings)
 
@@ -219,13 +226,6 @@ def drop_session(request: Request, answer: Response) -> None:
 
 def _cookie_name(request: Request) -> str:
     return _SECURE_COOKIE if is_over_https(request) else _PLAIN_COOKIE
-
-
-def is_over_https(request: Request) -> bool:
-    """Whether the browser came over https: here, or to a proxy that says so or that BACKUP_CONSOLE_URL names."""
-    settings: Settings = request.app.state.settings
-    public = urlsplit(settings.console_url or "")
-    return request.url.scheme == "https" or (public.scheme == "https" and public.hostname == request.url.hostname)
 
 
 def address_of(request: Request) -> str:

@@ -124,7 +124,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         headers["Content-Encoding"] = "gzip"
     answer = HTMLResponse(body, status, headers)
     if context["flash"]:
-        answer.delete_cookie(_FLASH, path="/")
+        answer.delete_cookie(_FLASH, path="/", secure=is_over_https(request), httponly=True, samesite="lax")
     return answer
 
 
@@ -132,10 +132,24 @@ def redirect(request: Request, url: str, text: str = "", *, tone: str = "good") 
     """Lead to a page of ours after a form was sent (303), which shows `text` once."""
     answer = RedirectResponse(local_path(url), 303)
     if text:
-        secure = request.url.scheme == "https"
         value = base64.urlsafe_b64encode(json.dumps([tone, text[:_LONGEST_FLASH]]).encode()).decode()
-        answer.set_cookie(_FLASH, value, max_age=60, path="/", secure=secure, httponly=True, samesite="lax")
+        answer.set_cookie(
+            _FLASH, value, max_age=60, path="/", secure=is_over_https(request), httponly=True, samesite="lax"
+        )
     return answer
+
+
+def is_over_https(request: Request) -> bool:
+    """Whether the browser came over https: here, or to a proxy that says so or that BACKUP_CONSOLE_URL names."""
+    settings: Settings = request.app.state.settings
+    public = urlsplit(settings.console_url or "")
+    return request.url.scheme == "https" or (public.scheme == "https" and public.hostname == request.url.hostname)
+
+
+def console_address(request: Request) -> str:
+    """Under which address people reach the console, without a slash at its end: the settings', else as they came."""
+    settings: Settings = request.app.state.settings
+    return (settings.console_url or str(request.base_url)).rstrip("/")
 
 
 def split_address(url: str) -> SplitResult:

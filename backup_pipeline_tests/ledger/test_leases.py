@@ -16,7 +16,7 @@ import pytest
 from backup_pipeline.core.errors import LedgerUnavailableError
 from backup_pipeline.core.ledger import is_orphaned
 from backup_pipeline.ledger import alive, this_owner
-from backup_pipeline.operations.leases import Heartbeat
+from backup_pipeline.operations.background import Heartbeat
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger_of
 

@@ -93,6 +93,13 @@ def test_behind_a_proxy_that_the_settings_name_the_cookie_is_for_https(
     [cookie] = proxied.post("/login", data={"name": "karim", "password": PASSWORD}).headers.get_list("set-cookie")
     assert cookie.startswith("__Host-backup_session=")
     assert "Secure" in cookie.split("; ")
+    sent = {"Cookie": cookie.partition(";")[0]}  # what a browser sends through the proxy
+    ended = proxied.post("/account/sessions/revoke", headers=sent)
+    word = ended.headers["set-cookie"].partition(";")[0]
+    shown = proxied.get("/account", headers={"Cookie": f"{sent['Cookie']}; {word}"})
+    cookies = [*ended.headers.get_list("set-cookie"), *shown.headers.get_list("set-cookie")]
+    assert [cookie.partition("=")[0] for cookie in cookies] == ["flash", "flash"], "set, and taken back"
+    assert all("Secure" in cookie.split("; ") for cookie in cookies)
 
 
 def test_an_unknown_name_costs_the_same_hash(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,8 @@ from backup_pipeline.core.restore.requests import (
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Actor, parse_scope
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
+from backup_pipeline.operations.background import Heartbeat
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
-from backup_pipeline.operations.leases import Heartbeat
 from backup_pipeline.operations.restore.requests import (
     RestoreCaller,
     TargetDatabase,

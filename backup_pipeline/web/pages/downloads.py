@@ -28,7 +28,7 @@ from backup_pipeline.operations.download_links import (
 )
 from backup_pipeline.web.pages.backups import visible_backup
 from backup_pipeline.web.people import Visitor, address_of, allowed, console_access, request_id_of
-from backup_pipeline.web.rendering import page, redirect
+from backup_pipeline.web.rendering import console_address, page, redirect
 from backup_pipeline.wiring.addresses import work_dir
 
 router = APIRouter()
@@ -59,7 +59,7 @@ def make_download(
     link, token = create_link(row, form, visitor.user, visitor.ports, request=run)
     if not show:
         return RedirectResponse(f"/d/{token}", 303)
-    url = f"{str(request.base_url).rstrip('/')}/d/{token}"
+    url = f"{console_address(request)}/d/{token}"
     return page(request, "link.html", link=link, url=url, row=row, command=f"curl -fOJ {url}")
 
 

@@ -14,8 +14,8 @@ from backup_pipeline.operations.access import SignIn
 from backup_pipeline.operations.access.provider import new_attempt, sign_in_by_claims
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.pages.login import agent_of, check_way, end_earlier
-from backup_pipeline.web.people import address_of, console_access, is_over_https, keep_session
-from backup_pipeline.web.rendering import local_path, redirect
+from backup_pipeline.web.people import address_of, console_access, keep_session
+from backup_pipeline.web.rendering import console_address, is_over_https, local_path, redirect
 from backup_pipeline.wiring.access import open_provider
 
 router = APIRouter(prefix="/login/provider")
@@ -96,5 +96,4 @@ def _provider(request: Request) -> IdentityProvider:
 
 def _back(request: Request) -> str:
     """The address that the provider leads back to, and has to know beforehand."""
-    console = _settings(request).console_url or str(request.base_url)
-    return f"{console.rstrip('/')}/login/provider/back"
+    return f"{console_address(request)}/login/provider/back"
