@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from backup_pipeline.core.catalog.businesses import Businesses, FullRule, Quota
 from backup_pipeline.core.catalog.model import (
     Anomalies,
     Catalog,
@@ -147,6 +148,8 @@ _ANOMALIES = "a mapping such as {ratio: 0.5, floor_rows: 100}"
 _SAMPLE = "a whole number from 0 to 20"
 _COLUMN = "the name of a column"
 _TABLE = "the name of a table of this catalog"
+_TIME = "a time such as 240 s, 5 minutes or 24 hours"
+_SIZE = "a size such as 50 MB or 5 GB"
 _STATUSES = "a list of statuses, such as [SENT, DELIVERED]"
 _HOW_MANY = "a whole number from 0 to 10000"
 _RULE = {
@@ -177,6 +180,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "retention": "a mapping such as {automatic: {keep_within: 30 days}, manual: {keep_within: forever}}",
         "communication": "a mapping such as {sms: {table: sms_logs, status: status, succeeded: [SENT]}}",
         "validation": "a mapping such as {region: GB, share: 0.05, on_invalid: report}",
+        "businesses": "a mapping such as {registry: businesses, key: id, every: 5 minutes}",
         "owners": "a list of e-mail addresses and teams, such as [team:data]",
         "legacy": "a list of folders of the store, such as [backups/comprehensive]",
         "views": "a list of views that look-ups may read, such as [customers_safe]",
@@ -187,6 +191,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "relation": "the table or view that is read: `name` or `schema.name`",
         "kind": "`view`, `materialized view` or `foreign table`; nothing for a table",
         "covers": "a list of tables, such as [employees]",
+        "business": "a path such as business_id or sale_id.business_id, or `shared`",
         "description": "text, such as Who pays us",
         "key": "a list of columns, such as [id]",
         "references": "a mapping `column: table.column`",
@@ -231,6 +236,18 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "share": "a number from 0 to 1",
         "on_invalid": "report or quarantine",
     },
+    Businesses: {
+        "registry": "the table with a row for each business",
+        "key": _COLUMN,
+        "name": _COLUMN,
+        "active": "a condition such as \"status = 'active'\"",
+        "every": _TIME,
+        "full": "a mapping such as {every: 24 hours, chain: 24}",
+        "deadline": _TIME,
+        "quota": "a mapping such as {file: 50 MB, total: 5 GB}",
+    },
+    FullRule: {"every": _TIME, "chain": "a whole number from 0 to 24"},
+    Quota: {"file": _SIZE, "total": _SIZE},
     JsonShape: {"name": "a name for the table, such as smsLogs", "case": "plain or camel"},
     Excluded: {"table": "the name of a table, or a pattern such as tmp_*", "reason": _REASON},
     Shrinkage: {"ratio": "a number from 0 to 1", "floor": _COUNT},
@@ -327,25 +344,28 @@ _MODELS_OF_FIELDS: Mapping[str | int, type[BaseModel]] = {
     "anomalies": Anomalies,
     "communication": Communication,
     "validation": Validation,
+    "businesses": Businesses,
 }
 _MODELS_OF_TABLE_FIELDS: Mapping[str | int, type[BaseModel]] = {
     "shrinkage": Shrinkage,
     "anomalies": Anomalies,
     "json": JsonShape,
 }
-_MODELS_OF_KINDS: Mapping[str | int, type[BaseModel]] = {
-    "sms": MessageSource,
-    "email": MessageSource,
-    "documents": DocumentSource,
-    "channels": ChannelSource,
+_MODELS_OF_PARTS: Mapping[tuple[str | int, str | int], type[BaseModel]] = {
+    ("communication", "sms"): MessageSource,
+    ("communication", "email"): MessageSource,
+    ("communication", "documents"): DocumentSource,
+    ("communication", "channels"): ChannelSource,
+    ("businesses", "full"): FullRule,
+    ("businesses", "quota"): Quota,
 }
 
 
 def _model_of(loc: Location) -> type[BaseModel]:
     """The model whose fields stand at `loc`, or that holds the field at `loc`."""
     match loc:
-        case ["communication", kind, *_] if kind in _MODELS_OF_KINDS:
-            return _MODELS_OF_KINDS[kind]
+        case ["communication" | "businesses" as field, kind, *_] if (field, kind) in _MODELS_OF_PARTS:
+            return _MODELS_OF_PARTS[field, kind]
         case [field, *_] if field in _MODELS_OF_FIELDS:
             return _MODELS_OF_FIELDS[field]
         case ["tables", _, *inner]:

@@ -122,6 +122,9 @@ def init(
     out: Annotated[Path | None, typer.Option(help="The file to write; default: standard output.")] = None,
     name: Annotated[str | None, typer.Option(help="The catalog's name; default: the database's.")] = None,
     timezone: Annotated[str, typer.Option(help="Of dates, sheets and the schedule: an IANA name.")] = "UTC",
+    businesses: Annotated[
+        str | None, typer.Option(help="Where many businesses share the database: their table's key, businesses.id.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a working catalog for any PostgreSQL database, for you to read and correct.
@@ -147,12 +150,10 @@ def init(
         postgres_source.PostgresSource(source or _source(invoked_settings())),
         name=name,
         timezone=timezone,
+        businesses=businesses,
         instead=_there(out),
     )
-    if out is None:
-        print_line(result.text.rstrip("\n"))
-    else:
-        _write(out, result.text)
+    _write(out, result.text)
     secrets = sum(len(spec.exclude) for spec in result.catalog.tables.values())
     where = f"Wrote {out}" if out else "Catalog"
     note_console().print(
@@ -178,7 +179,10 @@ def _there(out: Path | None) -> Catalog | None:
     return None
 
 
-def _write(out: Path, text: str) -> None:
+def _write(out: Path | None, text: str) -> None:
+    if out is None:
+        print_line(text.rstrip("\n"))
+        return
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -30,16 +34,21 @@ with lazily():
 
 def demo(
     system: Annotated[
-        Literal["isp", "car_audio", "sales_portal", "history"],
+        Literal["isp", "car_audio", "sales_portal", "retail", "history", "live"],
         typer.Argument(
             help="isp: an internet provider in Bangladesh; car_audio: a platform for competitions; sales_portal: a "
-            "telephone seller in Britain; history: a month of small backups of all three."
+            "telephone seller in Britain; retail: shops that share a database; history: a month of small backups of "
+            "the first three; live: the shops trade, until Ctrl-C."
         ),
     ] = "isp",
     *,
     scale: Annotated[float, typer.Option(help="1 is about 250 thousand rows of the ISP; 100 works.", min=0.0001)] = 1.0,
     again: Annotated[bool, typer.Option("--again", help="Drop the demo database first, and make it anew.")] = False,
     days: Annotated[int, typer.Option(help="With `history`: of so many days.", min=10, max=120)] = 30,
+    businesses: Annotated[
+        int | None, typer.Option(help="With `retail`: so many shops; 5 if not given, 500 and 10000 work.", min=1)
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="With `live`: so long between two moments of trade.", min=0.05)] = 2.0,
 ) -> None:
     """Create a demo database in the embedded PostgreSQL: a believable business system, the ISP's if none is named.
 
@@ -58,19 +67,30 @@ def demo(
 
         backup-pipeline demo car_audio && backup-pipeline backup --catalog car_audio
 
+        backup-pipeline demo retail --businesses 500 --scale 0.1
+
     Exit codes: 0 created, or there already; 1 failed; 2 wrong request.
     """
-    console = SafeConsole(stderr=True)
-    settings = invoked_settings()
+    settings, tell = invoked_settings(), partial(SafeConsole(stderr=True).print, highlight=False)
     if system == "history":
-        made = history.make_demo_history(settings, days, lambda text: console.print(text, highlight=False))
-        console.print(f"{made} backups. `backup-pipeline list` shows them, `backup-pipeline up` the console.")
-        return
-    created = embedded.demo_database(
-        settings, lambda line: console.print(line, highlight=False), demos.SYSTEMS[system], scale=scale, again=again
-    )
-    if not created:
-        console.print("The demo database is there already; --again makes it anew.", highlight=False)
+        made = history.make_demo_history(settings, days, tell)
+        tell(f"{made} backups. `backup-pipeline list` shows them, `backup-pipeline up` the console.")
+    elif system == "live":
+        _trade(settings, seconds, tell)
+    elif not embedded.demo_database(
+        settings, tell, demos.SYSTEMS[system], scale=scale, businesses=businesses, again=again
+    ):
+        tell("The demo database is there already; --again makes it anew.")
+
+
+def _trade(settings: Settings, seconds: float, tell: Callable[[str], None]) -> None:
+    """Ctrl-C ends it; each moment is a transaction of its own."""
+    with embedded.prepared(settings, tell) as ready, suppress(KeyboardInterrupt):
+        url = wiring_addresses.owner_url(ready, demos.RETAIL.name)
+        tell("The shops trade. Ctrl-C stops them.")
+        for number in count(int(time.time())):
+            demos.trade(url, demos.RETAIL, number)
+            time.sleep(seconds)
 
 
 def serve(

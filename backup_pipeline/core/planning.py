@@ -75,17 +75,25 @@ def resolve_look_up(
     """The look-up that `source` asks for, from a row of `relation`; CatalogError when it leads nowhere."""
     if isinstance(source, Back):
         return _back(catalog, table, relation, source, database)
+    steps, current = follow_keys(catalog, table, relation, source.keys, database)
+    column = _shown(catalog, current, source.column, table)
+    return LookUp(steps, column, arrow_type_of(column))
+
+
+def follow_keys(
+    catalog: Catalog, table: str, relation: Relation, keys: tuple[str, ...], database: Database
+) -> tuple[tuple[Step, ...], Relation]:
+    """The hops from a row of `relation` through `keys`, and where they end; CatalogError when one leads nowhere."""
     steps: list[Step] = []
     current = relation
-    for key in source.keys:
+    for key in keys:
         _need(current, key, f"A look-up of table {table} goes through")
         step = _step(catalog, table, current, key)
         steps.append(step)
         current = _target(catalog, step.relation, f"{table}.{key}", database)
         for name in step.columns:
             _need(current, name, f"The look-up {table}.{key} compares with")
-    column = _shown(catalog, current, source.column, table)
-    return LookUp(tuple(steps), column, arrow_type_of(column))
+    return tuple(steps), current
 
 
 def _back(catalog: Catalog, table: str, relation: Relation, source: Back, database: Database) -> LookUp:

@@ -26,7 +26,9 @@ class DemoSystem:
 
     `sizes` are the rows of its independent relations at scale 1, and the least there are: what is not there follows
     from it. `scripts` are files of the folder `name`, in stages that people are told of; a file of the package itself
-    begins with `/`. `busy` is a table that gets rows every day, `small` the scale of a demo with a history.
+    begins with `/`. `busy` is a table that gets rows every day, `small` the scale of a demo with a history (None: it
+    has none). Of a system that many businesses share `businesses` is how many there are if nobody says: `sizes` are
+    those of each.
     """
 
     name: str
@@ -38,16 +40,18 @@ class DemoSystem:
     sizes: Mapping[str, tuple[int, int]]
     scripts: Sequence[tuple[str, Sequence[str]]]
     busy: str
-    small: float
+    small: float | None
+    businesses: int | None = None
 
     @property
     def counted(self) -> Sequence[str]:
         """Every table that it has."""
         return (*self.exported, *self.application)
 
-    def rows(self, scale: float) -> dict[str, int]:
+    def rows(self, scale: float, businesses: int | None = None) -> dict[str, int]:
         """How many rows the independent relations get at `scale`; at a small scale a handful of each is kept."""
-        return {name: max(least, round(rows * scale)) for name, (rows, least) in self.sizes.items()}
+        rows = {name: max(least, round(rows * scale)) for name, (rows, least) in self.sizes.items()}
+        return rows | ({"businesses": businesses or self.businesses} if self.businesses else {})
 
 
 ISP = DemoSystem(
@@ -148,7 +152,25 @@ SALES_PORTAL = DemoSystem(
     busy="communication_log",
     small=1.0,
 )
-SYSTEMS = {system.name: system for system in (ISP, CAR_AUDIO, SALES_PORTAL)}
+RETAIL = DemoSystem(
+    name="retail",
+    title="retail",
+    role="retail_backup",
+    catalogs=("retail",),
+    exported=("businesses", "products", "customers", "workers", "sales", "sale_items", "payments", "tax_rates"),
+    application=("schema_migrations",),
+    sizes={"products": (60, 4), "customers": (150, 6), "workers": (8, 2), "sales": (600, 12)},
+    scripts=(
+        ("tables", ("schema.sql", "/dice.sql")),
+        ("businesses with their products, customers, workers, sales, payments", ("data.sql",)),
+        ("keys, indexes and the backup role", ("constraints.sql",)),
+    ),
+    busy="payments",
+    small=None,
+    businesses=5,
+)
+MOST_BUSINESSES = 100_000
+SYSTEMS = {system.name: system for system in (ISP, CAR_AUDIO, SALES_PORTAL, RETAIL)}
 
 BACKUP_ROLE = ISP.role
 EXPORTED_TABLES = ISP.exported
@@ -187,24 +209,26 @@ def create_system(
     system: DemoSystem,
     *,
     scale: float = 1.0,
+    businesses: int | None = None,
     anchor: datetime | None = None,
     backup_password: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> DemoSummary:
     """Make the tables, rows, views and backup role of `system` in the database at `url`, in one transaction.
 
-    `url` is a superuser's. The ISP at scale 1 has about 250 thousand rows. The rows depend on `scale` and `anchor` (the
-    moment the demo takes for now; a day in November 2026 if not given) and on nothing else. With `backup_password` the
-    backup role may log in; without, a new one may not, and an existing one stays as it is.
+    `url` is a superuser's. The ISP at scale 1 has about 250 thousand rows. The rows depend on `scale`, `businesses` and
+    `anchor` (the moment the demo takes for now; a day in November 2026 if not given) and on nothing else. With
+    `backup_password` the backup role may log in; without, a new one may not, and an existing one stays as it is.
     Raises UsageError for a scale or anchor that can not be, RefusedError when one of the tables is there already,
     SourceError when the database says no; in each case nothing was changed.
     """
     moment = _checked(scale, anchor or DEFAULT_ANCHOR)
+    _check_businesses(system, businesses)
     started = time.perf_counter()
     with _connected(url, system) as connection:
         with connection.transaction():
             _refuse_existing(connection, system)
-            _prepare(connection, system.rows(scale), moment)
+            _prepare(connection, system.rows(scale, businesses), moment)
             _run_scripts(connection, system, progress)
             _let_in(connection, system.role, backup_password)
             rows = _counted(connection, system)
@@ -232,6 +256,16 @@ def live_a_day(url: str, system: DemoSystem, number: int) -> None:
         connection.execute(copied.format(sql.Identifier(system.busy), f"day {number}"))
 
 
+def trade(url: str, system: DemoSystem, number: int, shops: int = 3) -> None:
+    """Let a few businesses of `system` trade for a moment, in one transaction; another number, other shops."""
+    text = resources.files(__package__).joinpath(system.name, "live.sql").read_text(encoding="utf-8")
+    values = {"number": str(int(number)), "shops": str(int(shops))}
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    with _connected(url, system) as connection:
+        connection.execute(text.encode())
+
+
 def lose_rows(url: str, system: DemoSystem) -> None:
     """Delete three in four rows of the busy table, as a mistake would."""
     lost = sql.SQL("DELETE FROM public.{} row WHERE get_byte(decode(md5(row.id::text), 'hex'), 0) < 192")
@@ -251,6 +285,12 @@ def _checked(scale: float, anchor: datetime) -> datetime:
         message = f"The demo's anchor {anchor.isoformat()} has no timezone."
         raise UsageError(message, do="Give it one, such as 2026-11-20T12:00:00+00:00.")
     return anchor
+
+
+def _check_businesses(system: DemoSystem, businesses: int | None) -> None:
+    if businesses is not None and not (system.businesses and 0 < businesses <= MOST_BUSINESSES):
+        message = f"The demo {system.name} can not have {businesses:,} businesses."
+        raise UsageError(message, do=f"Only retail has any: from 1 to {MOST_BUSINESSES:,}.")
 
 
 @contextmanager

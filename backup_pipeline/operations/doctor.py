@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from backup_pipeline.core.alerts import Alert, Severity, reaching
+from backup_pipeline.core.businesses.paths import business_paths
 from backup_pipeline.core.catalog.draft import draft_catalog, draft_yaml
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.doctor import (
@@ -366,16 +367,18 @@ def compare_catalog(catalog: Catalog, database: Database) -> CatalogReport:
     """Compare `catalog` with `database`."""
     refused = None
     plan = CatalogPlan({}, {}, {}, ())
+    astray: dict[str, BackupError] = {}
     try:
         plan = plan_catalog(catalog, database)
+        astray |= business_paths(catalog, database)
     except CatalogError as error:
         refused = error
     locked = {r.full_name for r in database.relations.values() if not r.readable}
     return CatalogReport(
         catalog=catalog.catalog,
         database=database.name,
-        ready={name: table.relation.full_name for name, table in plan.tables.items()},
-        failed={name: error for name, error in plan.failed.items() if isinstance(error, CatalogError)},
+        ready={name: table.relation.full_name for name, table in plan.tables.items() if name not in astray},
+        failed={name: error for name, error in (astray | dict(plan.failed)).items() if isinstance(error, CatalogError)},
         excluded=plan.excluded,
         unlisted=plan.unlisted,
         unreadable=tuple(name for name in plan.unlisted if name in locked),
@@ -393,17 +396,22 @@ class InitResult:
 
 
 def init_catalog(
-    source: Source, *, name: str | None = None, timezone: str = "UTC", instead: Catalog | None = None
+    source: Source,
+    *,
+    name: str | None = None,
+    timezone: str = "UTC",
+    businesses: str | None = None,
+    instead: Catalog | None = None,
 ) -> InitResult:
     """Describe every table of `source`; nothing is written. Its days begin today, or with those of the one it replaces.
 
-    UsageError for a `name` or `timezone` that is none, NotFoundError when no table can be read, SourceError when the
-    database says no.
+    With `businesses` (`businesses.id`) each table gets its path to that key. UsageError for a `name` or `timezone` that
+    is none, NotFoundError when no table can be read or there is no such key, SourceError when the database says no.
     """
     with source.snapshot() as snapshot:
         database, now = snapshot.database(), snapshot.entry.taken_at
     try:
-        draft = draft_catalog(database, name=name, timezone=timezone)
+        draft = draft_catalog(database, name=name, timezone=timezone, businesses=businesses)
     except ValidationError as error:
         first = error.errors()[0]
         message = f"{first['loc'][0]}: {wanted(first)} (given: {first['input']!r})."

@@ -149,18 +149,30 @@ def _existing(settings: Settings) -> Iterator[EmbeddedPostgres]:
 
 
 def demo_database(
-    settings: Settings, tell: Callable[[str], None], system: DemoSystem = ISP, *, scale: float, again: bool
+    settings: Settings,
+    tell: Callable[[str], None],
+    system: DemoSystem = ISP,
+    *,
+    scale: float,
+    businesses: int | None = None,
+    again: bool,
 ) -> bool:
     """Create a demo database in the embedded server, dropping the one that is there when `again`; whether it did."""
     make_folder(settings.home.resolve())
     with EmbeddedPostgres(postgres_home(settings)) as server:
         if again:
             _drop(server, system.name)
-        return create_demo(server, postgres_home(settings), tell, system, scale=scale)
+        return create_demo(server, postgres_home(settings), tell, system, scale=scale, businesses=businesses)
 
 
 def create_demo(
-    server: EmbeddedPostgres, home: Path, tell: Callable[[str], None], system: DemoSystem = ISP, *, scale: float
+    server: EmbeddedPostgres,
+    home: Path,
+    tell: Callable[[str], None],
+    system: DemoSystem = ISP,
+    *,
+    scale: float,
+    businesses: int | None = None,
 ) -> bool:
     """Create a demo database in `server`, whose home is `home`; False when it is there already.
 
@@ -176,7 +188,8 @@ def create_demo(
         return False
     tell(f"Creating the {system.title} demo database at scale {scale:g} (only the first time).")
     try:
-        create_system(url, system, scale=scale, backup_password=password or make_role_password(home, system.role))
+        own = password or make_role_password(home, system.role)
+        create_system(url, system, scale=scale, businesses=businesses, backup_password=own)
     except BackupError:
         remove_role_password(home, system.role)
         raise

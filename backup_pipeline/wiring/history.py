@@ -49,11 +49,12 @@ def make_demo_history(settings: Settings, days: int, tell: Callable[[str], None]
     if settings.source_url or settings.source_urls or settings.catalogs != BUILT_IN_CATALOGS:
         message = "A source or a folder of catalogs is set: a history is made of the demo systems alone."
         raise RefusedError(message, do="Unset BACKUP_SOURCE_URL… and BACKUP_CATALOGS, or use another BACKUP_HOME.")
-    for system in SYSTEMS.values():
-        demo_database(settings, tell, system, scale=system.small, again=False)
+    nightly = {system.name: system.small for system in SYSTEMS.values() if system.small is not None}
+    for name, small in nightly.items():
+        demo_database(settings, tell, SYSTEMS[name], scale=small, again=False)
     with prepared(settings, tell) as ready, open_ledger(ready) as ledger:
         declared = declared_catalogs(settings)
-        wanted = {name: declared[name] for name in SYSTEMS if not ledger.list(scope=Scope(name))}
+        wanted = {name: declared[name] for name in nightly if not ledger.list(scope=Scope(name))}
         backups = sum(_history_of(SYSTEMS[name], each, ready, ledger, (days, tell)) for name, each in wanted.items())
         if SALES_PORTAL.name in wanted:
             _leave_legacy_files(ready, ledger)

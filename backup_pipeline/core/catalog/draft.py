@@ -12,6 +12,8 @@ from textwrap import wrap
 
 import yaml
 
+from backup_pipeline.core.businesses.paths import found_paths, found_registry
+from backup_pipeline.core.catalog.businesses import Businesses
 from backup_pipeline.core.catalog.model import BUNDLE, Catalog, Excluded, TableSpec
 from backup_pipeline.core.catalog.rules import quote_name
 from backup_pipeline.core.catalog.secret_columns import can_hold_secret, secret_of
@@ -202,11 +204,14 @@ class Draft:
     beside: tuple[str, ...]
 
 
-def draft_catalog(database: Database, *, name: str | None = None, timezone: str = "UTC") -> Draft:
+def draft_catalog(
+    database: Database, *, name: str | None = None, timezone: str = "UTC", businesses: str | None = None
+) -> Draft:
     """A catalog that plans without a failed table: every table of `database` is in it, or excluded with the reason.
 
-    NotFoundError when there is no table that can be read. pydantic's ValidationError when `name` or `timezone` is
-    not one; without `name` the database's own is made fit.
+    With `businesses`, the key of their table (`businesses.id`), each table has its path to it, or is shared.
+    NotFoundError when there is no table that can be read, or no such key. pydantic's ValidationError when `name` or
+    `timezone` is not one; without `name` the database's own is made fit.
     """
     schema = _main_schema(database)
     held = sorted((r for r in database.relations.values() if r.holds_rows), key=lambda r: (r.schema != schema, r.id))
@@ -216,17 +221,35 @@ def draft_catalog(database: Database, *, name: str | None = None, timezone: str 
         message = f"Database {database.name} has no table that a backup could read ({len(held)} tables in all)."
         raise NotFoundError(message, do="GRANT SELECT on its tables to the role of the URL, or correct the URL.")
     names = _names(listed, schema)
+    declared, paths = _businesses(database, listed, schema, businesses)
     catalog = Catalog(
         catalog=name if name is not None else _catalog_name(database),
         title=sheet_title(database.name),
         timezone=timezone,
         schema=schema,
-        tables={names[r.id][0]: _spec(r, *names[r.id], schema, database) for r in listed},
+        businesses=declared,
+        tables={
+            names[r.id][0]: _spec(r, *names[r.id], schema, database).model_copy(update={"business": paths.get(r.id)})
+            for r in listed
+        },
         excluded=tuple(Excluded(table=_pattern(id_, schema), reason=reason) for id_, reason in reasons.items()),
     )
     keyless = tuple(names[r.id][0] for r in listed if not (r.primary_key or r.unique_keys))
     beside = sorted(r.full_name for r in database.relations.values() if not (r.holds_rows or r.is_partition))
     return Draft(catalog, keyless, tuple(beside))
+
+
+def _businesses(
+    database: Database, listed: Sequence[Relation], schema: str, key: str | None
+) -> tuple[Businesses | None, Mapping[tuple[str, str], str]]:
+    if key is None:
+        return None, {}
+    registry, column = found_registry(database, key, schema)
+    called = human_column(registry)
+    declared = Businesses(
+        registry=write_relation(*_qualified(registry, schema)), key=column.name, name=called.name if called else None
+    )
+    return declared, found_paths(listed, registry, column.name)
 
 
 def _catalog_name(database: Database) -> str:
@@ -317,7 +340,7 @@ _HEAD = (
     "field."
 )
 _TOP = ("catalog", "title", "timezone", "schema", "schedule", "start_date")
-_TABLE = ("relation", "sheet", "description", "columns", "exclude", "allow")
+_TABLE = ("relation", "business", "sheet", "description", "columns", "exclude", "allow")
 
 
 def draft_yaml(draft: Draft) -> str:
@@ -331,6 +354,10 @@ def _lines(draft: Draft) -> Iterator[str]:
     declared = catalog.model_dump(by_alias=True)
     yield from _block({name: declared[name] for name in _TOP if name != "start_date" or catalog.start_date})
     yield ""
+    if catalog.businesses:
+        yield from _comment("Which businesses are backed up: give `active` a condition such as status = 'active'.")
+        yield from _block({"businesses": catalog.businesses.model_dump(exclude_none=True)})
+        yield ""
     yield "tables:"
     for name, spec in catalog.tables.items():
         if name in draft.keyless:

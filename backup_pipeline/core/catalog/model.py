@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backup_pipeline.core.catalog import rules
+from backup_pipeline.core.catalog.businesses import Businesses, business_of_table
 from backup_pipeline.core.catalog.rules import BUNDLE, AnomalyKind, Through, parse_sheet_source
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.names import camel_case, same_file, sheet_file
@@ -163,6 +164,9 @@ class TableSpec(_Declared):
         default=None, description="what the relation is, when it is no table"
     )
     covers: tuple[RelationName, ...] = Field(default=(), description="base tables that this relation stands for")
+    business: Annotated[str, AfterValidator(business_of_table)] | None = Field(
+        default=None, description="how a row finds its business, or `shared`"
+    )
     description: str | None = None
     key: tuple[ColumnName, ...] = Field(
         default=(), description="columns that are unique together; default: the primary key"
@@ -234,6 +238,7 @@ class Catalog(_Declared):
     retention: Retention = Retention()
     communication: Communication | None = Field(default=None, description="which tables tell of communication")
     validation: Validation = Validation()
+    businesses: Businesses | None = Field(default=None, description="of a database that many businesses share")
     owners: tuple[Annotated[str, AfterValidator(rules.owner)], ...] = ()
     legacy: tuple[Annotated[str, AfterValidator(rules.store_folder)], ...] = Field(
         default=(), description="folders of the store with backup files of an earlier program"
@@ -275,6 +280,17 @@ class Catalog(_Declared):
             if source is not None and source.table not in self.tables:
                 message = f"there is no table {source.table!r} in this catalog. Use one of {', '.join(self.tables)}"
                 raise rules.contradiction(("communication", kind, "table"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _every_row_is_of_a_business_or_shared(self) -> Catalog:
+        for name, spec in self.tables.items():
+            if self.businesses is None and spec.business is not None:
+                message = "no `businesses` stand in this catalog. Declare them, or take this out"
+                raise rules.contradiction(("tables", name, "business"), message)
+            if self.businesses is not None and spec.business is None:
+                message = f"table {name!r} has no `business`. Say how a row finds it, such as business_id, or `shared`"
+                raise rules.contradiction(("tables", name), message)
         return self
 
     @model_validator(mode="after")
