@@ -47,6 +47,7 @@ from backup_pipeline.core.access.sessions import (
 from backup_pipeline.core.errors import LedgerError, NotFoundError, RefusedError, UsageError
 from backup_pipeline.core.scope import Actor, parse_actor
 from backup_pipeline.ledger import sqlstate
+from backup_pipeline.ledger.api import SqlApiKeys, SqlApiUsage, SqlKeptAnswers
 from backup_pipeline.ledger.console_tables import console_sessions, login_failures, system_settings, users
 from backup_pipeline.ledger.console_tables import one_time_links as links
 from backup_pipeline.ledger.migrate import CONSOLE, grants_of_console
@@ -88,21 +89,29 @@ def refusals_of(identity: PersonIdentity | None) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if identity is None or identity.user is None or sqlstate(error) != _FORBIDDEN:
+        if identity is None or not identity.in_words or sqlstate(error) != _FORBIDDEN:
             raise
-        message = f"{identity.user.name} ({identity.user.role.in_words}) may not do that: the ledger refuses it."
+        message = f"{identity.in_words} may not do that: the ledger refuses it."
         raise RefusedError(message, do="Ask a super admin whether your role should have that right.") from error
 
 
 def identity_settings(identity: PersonIdentity) -> dict[str, str]:
     """The settings of PostgreSQL that say who asks. What is unknown is empty: a pooled connection keeps nothing."""
-    user = identity.user
-    switches = [name for name, on in (("run", user.may_run), ("download", user.may_download)) if on] if user else []
+    user, rights = identity.user, identity.key
+    businesses: tuple[str, ...]
+    if rights is not None:
+        role, actor, switches = rights.role.database_role, str(rights.key.actor), list(rights.switches)
+        businesses = (rights.key.business,) if rights.key.business else ()
+    else:
+        switches = [name for name, on in (("run", user.may_run), ("download", user.may_download)) if on] if user else []
+        role, actor = (user.role.database_role, str(user.actor)) if user else (CONSOLE, "")
+        businesses = user.businesses if user else ()
     return {
-        "role": user.role.database_role if user else CONSOLE,
+        "role": role,
         "backup.user": str(user.number) if user else "",
-        "backup.actor": str(user.actor) if user else "",
-        "backup.businesses": ",".join(user.businesses) if user else "",
+        "backup.key": str(rights.key.number) if rights else "",
+        "backup.actor": actor,
+        "backup.businesses": ",".join(businesses),
         "backup.switches": ",".join(switches),
         "backup.session": str(identity.session) if identity.session is not None else "",
         "backup.address": identity.address or "",
@@ -405,6 +414,9 @@ class SqlAccess:
         self.sessions = SqlSessions(transaction)
         self.tries = SqlTries(transaction)
         self.links = SqlLinks(transaction)
+        self.keys = SqlApiKeys(transaction)
+        self.usage = SqlApiUsage(transaction)
+        self.answers = SqlKeptAnswers(transaction)
 
     def setting(self, key: str) -> object:
         """A setting of the system, as JSON; None where there is none."""

@@ -24,6 +24,9 @@ from backup_pipeline.core.access.sessions import LinkPurpose
 from backup_pipeline.ledger.tables import metadata, plain_scope_columns
 
 __all__ = [
+    "api_answers",
+    "api_keys",
+    "api_usage_logs",
     "console_sessions",
     "dagster_outbox",
     "download_links",
@@ -207,4 +210,56 @@ system_settings = Table(
     Column("value", JSONB, nullable=False),
     Column("updated_at", _INSTANT, nullable=False),
     Column("actor", Text, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("shown", Text, nullable=False),
+    Column("business", Text),
+    Column("permissions", JSONB, nullable=False),
+    Column("hourly_limit", Integer, nullable=False, server_default=text("1000")),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("actor", Text, nullable=False),  # who made it
+    Column("expires_at", _INSTANT),
+    Column("revoked_at", _INSTANT),
+    Column("last_used_at", _INSTANT),
+    Column("last_address", Text),
+    CheckConstraint("sha256 ~ '^[0-9a-f]{64}$' AND length(shown) <= 8", name="api_keys_digest_check"),
+    CheckConstraint("hourly_limit BETWEEN 1 AND 100000", name="api_keys_limit_check"),
+    Index("api_keys_name", func.lower(text("name")), unique=True),
+)
+
+api_usage_logs = Table(
+    "api_usage_logs",
+    metadata,
+    Column("at", _INSTANT, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("business", Text),
+    Column("route", Text, nullable=False),
+    Column("allowed", Boolean, nullable=False),
+    Column("calls", Integer, nullable=False, server_default=text("1")),
+    Column("status", Integer),
+    Column("ms", Integer),
+    Column("bytes", BigInteger),
+    Column("address", Text, nullable=False, server_default=""),
+    Index("api_usage_logs_counted", "key_id", "at", postgresql_where=text("allowed")),
+    Index("api_usage_logs_at", "at", "request_id"),
+    postgresql_partition_by="RANGE (at)",
+)
+
+api_answers = Table(
+    "api_answers",
+    metadata,
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+    Column("status", Integer),
+    Column("body", Text, nullable=False, server_default=""),
+    Index("api_answers_at", "at"),
 )

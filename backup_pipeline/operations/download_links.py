@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,7 @@ def create_link(
     RefusedError for who may not download; NotFoundError where there is no bundle; UsageError for a form that is none.
     """
     check_permission(user, Permission.DOWNLOAD)
-    if form not in FORMS:
-        message = f"{form!r} is no form of a backup."
-        raise UsageError(message, do=f"Choose {', '.join(FORMS)}.")
+    check_form(form)
     bundle_place(attempt)
     now, token = ports.clock(), secrets.token_urlsafe(32)
     link = DownloadLink(
@@ -112,23 +110,53 @@ def opened_link(link: DownloadLink, user: User | None, ports: Ports, rendered: P
     if not ports.ledger.downloads.use(link.number, ports.clock()):
         message = "This link does not work any more."
         raise RefusedError(message, do=_AGAIN)
-    if link.form == BUNDLE:
-        return _bundle(attempt, link, ports)
-    if rendered is not None:
-        return _file(rendered, attempt, link, ports, ExitStack())
-    return _rendering(attempt, Rendering(link.form), link, ports)
+    taking = _Taking(link.actor, link.form, {"link": link.number})
+    if rendered is not None and link.form != BUNDLE:
+        return _file(rendered, attempt, taking, ports, ExitStack())
+    return _taken(attempt, taking, ports)
 
 
-def _bundle(attempt: Attempt, link: DownloadLink, ports: Ports) -> Download:
+def opened_download(attempt: Attempt, form: str, actor: Actor, ports: Ports) -> Download:
+    """The backup in a form, for whoever was let in by another way than a link; errors as of `opened_link`.
+
+    UsageError for a form that is none.
+    """
+    check_form(form)
+    bundle_place(attempt)
+    return _taken(attempt, _Taking(actor, form, {}), ports)
+
+
+def check_form(form: str) -> None:
+    """UsageError unless a backup can be had in that form."""
+    if form not in FORMS:
+        message = f"{form!r} is no form of a backup."
+        raise UsageError(message, do=f"Choose {', '.join(FORMS)}.")
+
+
+@dataclass(frozen=True)
+class _Taking:
+    """Who takes a backup, in which form, and what the audit says besides."""
+
+    actor: Actor
+    form: str
+    detail: Mapping[str, object]
+
+
+def _taken(attempt: Attempt, taking: _Taking, ports: Ports) -> Download:
+    if taking.form == BUNDLE:
+        return _bundle(attempt, taking, ports)
+    return _rendering(attempt, Rendering(taking.form), taking, ports)
+
+
+def _bundle(attempt: Attempt, taking: _Taking, ports: Ports) -> Download:
     opened = opened_unread(attempt, ports.store)
     bundle = opened.bundle
     # The audit comes before the bytes: nobody gets any of which nothing is written down.
-    _trail(ports, link.actor).note(
-        "download", attempt.backup_id, file_name=bundle.name, bytes=bundle.bytes, link=link.number
-    )
+    detail = {"file_name": bundle.name, "bytes": bundle.bytes, **taking.detail}
+    _trail(ports, taking.actor).note("download", attempt.backup_id, **detail)
 
     def chunks() -> Iterator[bytes]:
-        with reading(attempt.backup_id, "download", link.actor, ports):
+        with reading(attempt.backup_id, "download", taking.actor, ports):
             yield from withheld(compared(opened, ports.store, ports.progress))
 
     return Download(bundle.name, bundle.bytes, bundle.sha256, chunks())
@@ -145,7 +173,7 @@ def withheld(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield last
 
 
-def _rendering(attempt: Attempt, kind: Rendering, link: DownloadLink, ports: Ports) -> Download:
+def _rendering(attempt: Attempt, kind: Rendering, taking: _Taking, ports: Ports) -> Download:
     """A small rendering, made now in a folder that goes with the last byte."""
     if not is_small(attempt):
         message = f"{kind.name} of {attempt.backup_id} is too large to be made while you wait."
@@ -154,22 +182,22 @@ def _rendering(attempt: Attempt, kind: Rendering, link: DownloadLink, ports: Por
     with ExitStack() as opened:
         ports.spool.mkdir(parents=True, exist_ok=True)
         folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="download-", dir=ports.spool))
-        opened.enter_context(reading(attempt.backup_id, "download", link.actor, ports))
+        opened.enter_context(reading(attempt.backup_id, "download", taking.actor, ports))
         path = render_backup(
             attempt,
             kind,
             Destination(Path(folder)),
             store=ports.store,
             formats=ports.formats,
-            audit=_trail(ports, link.actor),
+            audit=_trail(ports, taking.actor),
             progress=ports.progress,
         )
         kept = opened.pop_all()
-    return _file(path, attempt, link, ports, kept, audited=True)
+    return _file(path, attempt, taking, ports, kept, audited=True)
 
 
 def _file(
-    path: Path, attempt: Attempt, link: DownloadLink, ports: Ports, kept: ExitStack, *, audited: bool = False
+    path: Path, attempt: Attempt, taking: _Taking, ports: Ports, kept: ExitStack, *, audited: bool = False
 ) -> Download:
     """A file of this machine; `kept` is closed when it was read."""
     try:
@@ -180,8 +208,8 @@ def _file(
         kept.close()
         raise
     if not audited:
-        detail = {"file_name": path.name, "bytes": size, "rendering": link.form, "link": link.number}
-        _trail(ports, link.actor).note("download", attempt.backup_id, **detail)
+        detail = {"file_name": path.name, "bytes": size, "rendering": taking.form, **taking.detail}
+        _trail(ports, taking.actor).note("download", attempt.backup_id, **detail)
 
     def chunks() -> Iterator[bytes]:
         with kept, path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The console: every page and route, what stands before them, and the server that serves them."""
+"""The console and its API: every page and route, what stands before them, and the server that serves them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import answer_properly
+from backup_pipeline.web.api.calls import CallLog, CallMeter
+from backup_pipeline.web.api.reference import API_ROUTERS
 from backup_pipeline.web.events import EventHub
 from backup_pipeline.web.events import router as events_router
 from backup_pipeline.web.follower import Follower, Presence
@@ -29,8 +31,8 @@ MOST_BYTES = 2**20
 def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = None) -> FastAPI:
     """The console over an open ledger. `settings` and `ports`, which are nobody's in particular, are its state.
 
-    So are `launcher`, which is Dagster (None: that of the settings), and `events`, which rings for open pages once its
-    context is entered.
+    So are `launcher`, which is Dagster (None: that of the settings), `events`, which rings for open pages once its
+    context is entered, and `meter`, which counts calls of programs.
 
     What health and metrics tell needs no login: uptime monitors ask it, and it is no row of anybody. Every page asks
     for a visitor by itself.
@@ -52,9 +54,11 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
     app.include_router(health_router(settings, ports))
     app.include_router(metrics_router(settings, ports.ledger))
     app.include_router(events_router)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *API_ROUTERS):
         app.include_router(router)
+    app.state.meter = CallMeter(ports)
     serve_static_files(app)
+    app.add_middleware(CallLog)
     answer_properly(app)
     return app
 
@@ -66,5 +70,5 @@ def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> N
     application = gated(app, host, settings)
     server = uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_level="warning", access_log=False))
     follower = Follower(ports, app.state.launcher, app.state.standing)
-    with Watchman(settings, ports), follower, app.state.events, suppress(KeyboardInterrupt):
+    with Watchman(settings, ports), follower, app.state.events, app.state.meter, suppress(KeyboardInterrupt):
         server.run()

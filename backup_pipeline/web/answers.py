@@ -74,6 +74,27 @@ _NEXT = {
     405: "Go back, and use the buttons of the page.",
     422: "Go back and correct what you typed.",
 }
+_NEXT_OF_API = {
+    400: "Send JSON as the document describes it: /api/openapi.json.",
+    404: "The document lists every route: /api/openapi.json, or /reference for people.",
+    405: "The document says which methods a route has: /api/openapi.json.",
+    413: "Send less.",
+    422: "Send what the document describes: /api/openapi.json, or /reference for people.",
+    500: "Try again. If it repeats, give the request id to whoever runs the server: its log has the rest.",
+}
+_KINDS = {
+    400: "not-readable",
+    401: "no-key",
+    403: "not-allowed",
+    404: "not-found",
+    405: "no-such-method",
+    409: "not-now",
+    413: "too-large",
+    422: "does-not-fit",
+    429: "too-many-calls",
+    503: "away",
+}
+"""What a program can compare: the ends of the types of problems."""
 _INTERNAL = "Something went wrong that nobody has foreseen."
 _INTERNAL_DO = "Try again. If it repeats, give the request id below to whoever runs the server: the log has the rest."
 
@@ -84,6 +105,22 @@ def answer_properly(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _of_form)
     app.add_middleware(Answers)
+
+
+_API = ("/api/", "/functions/")
+
+
+def is_api(path: str) -> bool:
+    """Whether a path is the API's: programs ask it, with a key, and get JSON."""
+    return path.startswith(_API)
+
+
+class AnswerError(BackupError):
+    """An answer that is an error, with a status and headers of its own."""
+
+    def __init__(self, status: int, what: str, *, do: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(what, do=do)
+        self.status, self.headers = status, dict(headers or {})
 
 
 class Answers:
@@ -145,7 +182,12 @@ def _missing(message: Message, scope: Scope, number: str) -> list[tuple[bytes, b
 def error_answer(
     request: Request, status: int, what: str, do: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The page of an error, or JSON for a program that asks for it. Secrets are taken out of both texts."""
+    """The page of an error, or JSON for a program that asks for it. Secrets are taken out of both texts.
+
+    Whoever asks the API gets a problem (RFC 9457).
+    """
+    if is_api(request.url.path):
+        return _problem(request, status, redact(what), redact(do or _NEXT_OF_API.get(status, "")), headers)
     what, do = redact(what), redact(do or _NEXT.get(status, ""))
     if "text/html" not in request.headers.get("accept", "text/html") and "*/*" not in request.headers.get("accept", ""):
         number = request.state.request_id
@@ -156,8 +198,23 @@ def error_answer(
     return answer
 
 
+def _problem(request: Request, status: int, what: str, do: str, headers: Mapping[str, str] | None) -> Response:
+    kind = _KINDS.get(status, "failed")
+    document = {
+        "type": f"urn:backup-pipeline:problem:{kind}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": what,
+        "do": do,
+        "request_id": request.state.request_id,
+    }
+    return JSONResponse(document, status, headers=dict(headers or {}), media_type="application/problem+json")
+
+
 def status_of(error: BackupError) -> int:
     """The HTTP status of an error of ours."""
+    if isinstance(error, AnswerError):
+        return error.status
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
 
 
@@ -168,7 +225,8 @@ async def _of_ours(request: Request, error: Exception) -> Response:
         logger.warning(
             "Request %s, %s: %s", request.state.request_id, _TOKEN.sub("…", request.url.path), redact(error.what)
         )
-    return error_answer(request, status, error.what, error.do)
+    headers = error.headers if isinstance(error, AnswerError) else None
+    return error_answer(request, status, error.what, error.do, headers)
 
 
 async def _of_http(request: Request, error: Exception) -> Response:

@@ -115,7 +115,12 @@ def test_the_migrations_make_exactly_the_tables_the_code_uses(fresh_database: st
     upgrade(fresh_database)
     engine = create_engine(ledger_url(fresh_database))
     with engine.connect() as connection:
-        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        options = {
+            "version_table": VERSION_TABLE,
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: kind != "table" or not name.startswith("api_usage_logs_"),
+        }  # the months of the log come and go
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
     engine.dispose()
 

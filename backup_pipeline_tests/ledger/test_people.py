@@ -59,6 +59,9 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "realtime_events":   (3, 3, 1, 3, 3, 3, 0, 3),
     "dagster_outbox":    (None, None, None, 3, 3, 3, None, 3),
     "system_settings":   (None, None, None, 3, 3, 3, None, 3),
+    "api_keys":          (None, None, None, None, 3, 3, None, None),
+    "api_usage_logs":    (0, 0, 0, 3, 3, 3, 0, None),
+    "api_answers":       (None, None, None, None, None, 3, None, None),
 }  # fmt: skip
 
 _SQL = """
@@ -95,6 +98,10 @@ INSERT INTO run_progress (run_id, catalog, business, started_at, updated_at)
 INSERT INTO realtime_events (kind, catalog, business) VALUES ('backup', 'retail', %(b)s);
 INSERT INTO dagster_outbox (created_at, catalog, asset, message) VALUES (now(), 'retail', 'a', 'm');
 INSERT INTO system_settings (key, value, updated_at, actor) VALUES (%(id)s, '1', now(), 'rahim');
+INSERT INTO api_keys (name, sha256, shown, business, permissions, created_at, actor)
+    VALUES (%(id)s, encode(sha256(%(id)s::text::bytea), 'hex'), 'sk_', %(b)s, '[]', now(), 'rahim');
+INSERT INTO api_usage_logs (at, request_id, key_id, route, allowed) VALUES (now(), %(id)s, 1, 'GET /', true);
+INSERT INTO api_answers (key_id, idempotency_key, fingerprint, at) VALUES (1, %(id)s, 'f', now());
 """
 
 
@@ -162,12 +169,25 @@ def test_no_table_of_the_ledger_is_unguarded(ledger: ScratchLedger) -> None:
         rows = session.execute(query).fetchall()
     guarded = {name: closed and not public for name, closed, public in rows if name != VERSION_TABLE}
     assert [name for name, is_guarded in guarded.items() if not is_guarded] == []
-    assert set(guarded) == set(SEEN), "a table that is new needs a row in SEEN"
+    months = {name for name in guarded if name.startswith("api_usage_logs_")}
+    assert len(months) == 4, "the month before, this one, and two to come"
+    assert set(guarded) - months == set(SEEN), "a table that is new needs a row in SEEN"
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_a_month_of_the_log_is_read_through_the_whole_alone(ledger: ScratchLedger, who: str) -> None:
+    query = "SELECT relname FROM pg_class WHERE relname LIKE 'api\\_usage\\_logs\\_20%%' AND relkind = 'r'"
+    with psycopg.connect(ledger.url) as session:
+        for (month,) in session.execute(query).fetchall():
+            _become(session, who)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(sql.SQL("SELECT FROM {}").format(sql.Identifier(month)))
+            session.rollback()
 
 
 @pytest.mark.parametrize("who", WHO[:-1])
 def test_nobody_at_a_browser_takes_away_or_truncates_what_happened(ledger: ScratchLedger, who: str) -> None:
-    kept = set(SEEN) - {"console_sessions", "login_failures", "one_time_links", "backup_readings"}
+    kept = set(SEEN) - {"console_sessions", "login_failures", "one_time_links", "backup_readings", "api_answers"}
     with psycopg.connect(ledger.url) as session:
         for table in sorted(kept):
             for statement in ("DELETE FROM {}", "TRUNCATE {}"):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backup_pipeline.core.access import User
+from backup_pipeline.core.access import Role, User
+from backup_pipeline.core.access.api_keys import ApiKey, KeyPermission
 
 IDLE = timedelta(minutes=60)
 """A session that is not used for so long is over."""
@@ -66,16 +67,44 @@ class Session:
 
 
 @dataclass(frozen=True)
+class KeyRights:
+    """A key on a route that takes `permission`: the ledger gives it what that route needs."""
+
+    key: ApiKey
+    permission: KeyPermission
+
+    @property
+    def role(self) -> Role:
+        """As what its SQL runs."""
+        return self.key.role_for(self.permission)
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """A viewer's switches."""
+        switches = {KeyPermission.BACKUPS_CREATE: "run", KeyPermission.BACKUPS_DOWNLOAD: "download"}
+        return (switches[self.permission],) if self.permission in switches else ()
+
+
+@dataclass(frozen=True)
 class PersonIdentity:
     """For whom the ledger works, and from where: a person's SQL runs as that person's role.
 
-    Without a `user` it is the console itself, before it knows who asks.
+    A program that came with a `key` has the role that its call takes. Without a `user` and a `key` it is the console
+    itself, before it knows who asks.
     """
 
     user: User | None = None
     session: int | None = None
     address: str | None = None
     request_id: str | None = None
+    key: KeyRights | None = None
+
+    @property
+    def in_words(self) -> str:
+        """Who that is, for people; nothing for the console itself."""
+        if self.key is not None:
+            return f"Key {self.key.key.name}"
+        return f"{self.user.name} ({self.user.role.in_words})" if self.user is not None else ""
 
 
 @dataclass(frozen=True)

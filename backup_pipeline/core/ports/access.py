@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, Unpack
 
 if TYPE_CHECKING:
     from backup_pipeline.core.access import Credentials, CredentialsChange, NewUser, SystemSetting, User, UserChange
+    from backup_pipeline.core.access.api_keys import (
+        Admission,
+        ApiKey,
+        Call,
+        KeptAnswer,
+        NewKey,
+        Refused,
+        UsageRow,
+        UsageSum,
+    )
     from backup_pipeline.core.access.identities import Claims, SignInAttempt
     from backup_pipeline.core.access.sessions import OneTimeLink, Session
     from backup_pipeline.core.audit import AuditEntry, AuditFilter
@@ -113,8 +123,89 @@ class Links(Protocol):
         """Note that it was used; False when it was before, or is too old: of two at once, one gets True."""
 
 
+class ApiKeys(Protocol):
+    """Keys of programs. Every failure is a LedgerError."""
+
+    def list(self) -> Sequence[ApiKey]:
+        """All that the asker may see, those that were revoked too, by name."""
+
+    def get(self, number: int) -> ApiKey | None:
+        """The key of that number."""
+
+    def add(self, key: NewKey, shown: str, digest: str, actor: Actor, now: datetime) -> ApiKey:
+        """Keep a key under its digest; UsageError when the name is taken, also by one that was revoked."""
+
+    def revoke(self, number: int, now: datetime) -> ApiKey | None:
+        """End a key; None where there is none, or it was revoked before."""
+
+    def set_limit(self, number: int, limit: int) -> ApiKey | None:
+        """Let a key have so many calls an hour from now on; None where there is none."""
+
+    def admit(self, digest: str, call: Call) -> Admission | None:
+        """Count a call with the key of that digest, or refuse it; None where there is no such key.
+
+        Exact in any 60 minutes by the ledger's clock, however many ask at once. A call with a key that is over is not
+        counted.
+        """
+
+
+class ApiUsage(Protocol):
+    """What was done with keys. Every failure is a LedgerError."""
+
+    def finish(self, admission: Admission, call: Call, status: int, ms: int, size: int) -> None:
+        """Write what became of a call that was allowed."""
+
+    def refused(self, sums: Sequence[Refused]) -> None:
+        """Write down calls that were refused without a look at the ledger."""
+
+    def page(
+        self, *, key: int | None = None, since: datetime | None = None, after: str = "", limit: int = 50
+    ) -> tuple[Sequence[UsageRow], str | None]:
+        """Rows, newest first, that come after a position, and the position after which the rest comes."""
+
+    def sums(self, since: datetime, *, key: int | None = None) -> Sequence[UsageSum]:
+        """By hour, key and route, the newest hour first."""
+
+    def used(self) -> Mapping[int, int]:
+        """How many calls each key had in the 60 minutes until now."""
+
+    def keep(self, life: timedelta) -> None:
+        """Make the months that come, and drop those that were over so long ago."""
+
+
+class KeptAnswers(Protocol):
+    """What repeated requests are answered again. Every failure is a LedgerError."""
+
+    def claim(self, key: int, idempotency_key: str, fingerprint: str, now: datetime) -> KeptAnswer | None:
+        """None where the request is new, and is from now on at work; else what is known of the one before.
+
+        One that has been at work for minutes is new again: its process is gone.
+        """
+
+    def settle(self, key: int, idempotency_key: str, status: int, body: str) -> None:
+        """Keep the answer."""
+
+    def drop(self, key: int, idempotency_key: str) -> None:
+        """Keep none: the request may come again."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove what is older; how many."""
+
+
 class Access(Protocol):
-    """Who may sign in, and who has."""
+    """Who may sign in, and who has; the keys of programs."""
+
+    @property
+    def keys(self) -> ApiKeys:
+        """Keys of programs."""
+
+    @property
+    def usage(self) -> ApiUsage:
+        """What was done with them."""
+
+    @property
+    def answers(self) -> KeptAnswers:
+        """What repeated requests are answered."""
 
     @property
     def users(self) -> Users:

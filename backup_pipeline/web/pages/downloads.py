@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -80,7 +80,8 @@ def follow_link(request: Request, token: str) -> Response:
     link = known_link(token, replace(console, ledger=access.ledger))
     user = access.access.users.get(link.user)
     ports = _as_maker(request, user, console)
-    return _sent(opened_link(link, user, ports, _rendered(request, link, ports)), link)
+    download = opened_link(link, user, ports, _rendered(request, link, ports))
+    return sent_download(download, link.form, {"X-Link-Expires": link.expires_at.isoformat(timespec="seconds")})
 
 
 def _as_maker(request: Request, user: User | None, console: Ports) -> Ports:
@@ -98,7 +99,8 @@ def _rendered(request: Request, link: DownloadLink, ports: Ports) -> Path | None
     return rendered_file(work_dir(request.app.state.settings), link.request, ports.clock())
 
 
-def _sent(download: Download, link: DownloadLink) -> Response:
+def sent_download(download: Download, form: str, more: Mapping[str, str] | None = None) -> Response:
+    """The answer that streams a download in a form, with `more` headers."""
     plain = re.sub(r"[^\w .()-]", "_", download.name, flags=re.ASCII)
     digest = base64.b64encode(bytes.fromhex(download.sha256)).decode()
     headers = {
@@ -106,9 +108,9 @@ def _sent(download: Download, link: DownloadLink) -> Response:
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(download.name)}",
         "Repr-Digest": f"sha-256=:{digest}:",
         "X-Checksum-Sha256": download.sha256,
-        "X-Link-Expires": link.expires_at.isoformat(timespec="seconds"),
+        **(more or {}),
     }
-    return StreamingResponse(_closing(download.chunks), headers=headers, media_type=_TYPES[link.form])
+    return StreamingResponse(_closing(download.chunks), headers=headers, media_type=_TYPES[form])
 
 
 def _closing(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,315 @@
+"""Keys of programs in the ledger, the log of their calls that is also their limit, and answers that are kept.
+
+**The limit is exact.** A call locks the row of its key, then counts what that key was allowed in the 60 minutes that
+end now, by the clock of the ledger, then adds itself: whoever comes second waits for the lock and counts the first.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Update, delete, func, insert, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from backup_pipeline.core.access.api_keys import (
+    WINDOW,
+    Admission,
+    ApiKey,
+    Call,
+    KeptAnswer,
+    KeyPermission,
+    NewKey,
+    Refused,
+    UsageRow,
+    UsageSum,
+)
+from backup_pipeline.core.errors import LedgerError, UsageError
+from backup_pipeline.core.listing import Position, parse_position
+from backup_pipeline.core.scope import Actor, parse_actor
+from backup_pipeline.ledger import sqlstate
+from backup_pipeline.ledger.console_tables import api_answers, api_keys, api_usage_logs
+from backup_pipeline.ledger.tables import actor_column, storable, utc
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+
+_KEY, _LOG, _ANSWER = api_keys.c, api_usage_logs.c, api_answers.c
+_USED_EVERY = timedelta(minutes=1)
+"""That a key is used is written into its row so often, not with each call."""
+_LIFE = timedelta(days=90)
+_ABANDONED_AFTER = timedelta(minutes=2)
+_NO_PARTITION = "23514"
+
+# The call that is the limit-th newest of the window: when it leaves the window there is room again.
+_COUNT = text(
+    "WITH present AS MATERIALIZED (SELECT clock_timestamp() AS at) "
+    "SELECT present.at, "
+    "(SELECT count(*) FROM api_usage_logs AS calls WHERE calls.key_id = :key AND calls.allowed "
+    "AND calls.at > present.at - CAST(:span AS interval)) AS used, "
+    "(SELECT calls.at FROM api_usage_logs AS calls WHERE calls.key_id = :key AND calls.allowed "
+    "AND calls.at > present.at - CAST(:span AS interval) ORDER BY calls.at DESC OFFSET :before LIMIT 1) AS oldest "
+    "FROM present"
+)
+_SPAN = f"{int(WINDOW.total_seconds())} seconds"
+
+
+class SqlApiKeys:
+    """The port `ApiKeys` over the table `api_keys`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def list(self) -> Sequence[ApiKey]:
+        """All, by name."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(api_keys).order_by(func.lower(_KEY.name))).mappings()
+            return [_key_of(row) for row in rows]
+
+    def get(self, number: int) -> ApiKey | None:
+        """The key of that number."""
+        with self._transaction() as connection:
+            row = connection.execute(select(api_keys).where(_KEY.id == number)).mappings().one_or_none()
+        return _key_of(row) if row is not None else None
+
+    def add(self, key: NewKey, shown: str, digest: str, actor: Actor, now: datetime) -> ApiKey:
+        """Keep a key under its digest; UsageError when the name is taken."""
+        values = {
+            "name": storable(key.name),
+            "sha256": digest,
+            "shown": shown,
+            "business": key.business,
+            "permissions": list(key.permissions),
+            "hourly_limit": key.limit,
+            "created_at": now,
+            "expires_at": key.expires_at,
+            **actor_column(actor),
+        }
+        with self._transaction() as connection:
+            try:
+                row = connection.execute(insert(api_keys).values(values).returning(*_KEY)).mappings().one()
+            except IntegrityError as error:
+                message = f"There is a key {key.name} already, or was one: the audit knows keys by their names."
+                raise UsageError(message, do="Choose another name.") from error
+        return _key_of(row)
+
+    def revoke(self, number: int, now: datetime) -> ApiKey | None:
+        """End a key that was not ended."""
+        alive = update(api_keys).where(_KEY.id == number, _KEY.revoked_at.is_(None))
+        return self._changed(alive.values(revoked_at=now))
+
+    def set_limit(self, number: int, limit: int) -> ApiKey | None:
+        """Let a key have so many calls an hour."""
+        return self._changed(update(api_keys).where(_KEY.id == number).values(hourly_limit=limit))
+
+    def admit(self, digest: str, call: Call) -> Admission | None:
+        """Count a call, or refuse it."""
+        try:
+            return self._admitted(digest, call)
+        except LedgerError as error:  # nobody has made this month yet
+            if not isinstance(error.__cause__, DBAPIError) or sqlstate(error.__cause__) != _NO_PARTITION:
+                raise
+        keep_months(self._transaction, _LIFE)
+        return self._admitted(digest, call)
+
+    def _admitted(self, digest: str, call: Call) -> Admission | None:
+        locked = select(api_keys).where(_KEY.sha256 == digest).with_for_update()
+        with self._transaction() as connection:
+            row = connection.execute(locked).mappings().one_or_none()
+            if row is None:
+                return None
+            key = _key_of(row)
+            counted = connection.execute(_COUNT, {"key": key.number, "span": _SPAN, "before": key.limit - 1}).one()
+            at = utc(counted.at)
+            if key.why_over(at) is not None:
+                return Admission(key, at)
+            if counted.oldest is not None:
+                return Admission(key, at, counted.used, utc(counted.oldest) + WINDOW)
+            connection.execute(insert(api_usage_logs).values(_call_columns(key, call, at)))
+            if key.last_used_at is None or at - key.last_used_at > _USED_EVERY:
+                last = {"last_used_at": at, "last_address": storable(call.address)}
+                connection.execute(update(api_keys).where(_KEY.id == key.number).values(last))
+        return Admission(key, at, counted.used + 1)
+
+    def _changed(self, statement: Update) -> ApiKey | None:
+        with self._transaction() as connection:
+            row = connection.execute(statement.returning(*_KEY)).mappings().one_or_none()
+        return _key_of(row) if row is not None else None
+
+
+def _key_of(row: RowMapping) -> ApiKey:
+    return ApiKey(
+        number=row["id"],
+        name=row["name"],
+        shown=row["shown"],
+        permissions=tuple(KeyPermission(name) for name in row["permissions"] if name in {*KeyPermission}),
+        limit=row["hourly_limit"],
+        created_at=utc(row["created_at"]),
+        made_by=parse_actor(row["actor"]),
+        business=row["business"],
+        expires_at=utc(row["expires_at"]),
+        revoked_at=utc(row["revoked_at"]),
+        last_used_at=utc(row["last_used_at"]),
+        last_address=row["last_address"],
+    )
+
+
+def _call_columns(key: ApiKey, call: Call, at: datetime) -> dict[str, Any]:
+    of_call = {"request_id": call.request_id, "route": storable(call.route), "address": storable(call.address)}
+    return {**of_call, "at": at, "key_id": key.number, "business": key.business, "allowed": True}
+
+
+def keep_months(transaction: Transaction, life: timedelta) -> None:
+    """Make the months of the log that come, and drop those that were over so long ago."""
+    with transaction() as connection:
+        connection.execute(text("SELECT api_usage_months(CAST(:kept AS interval))"), {"kept": f"{life.days} days"})
+
+
+class SqlApiUsage:
+    """The port `ApiUsage` over the table `api_usage_logs`; safe from any thread."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def finish(self, admission: Admission, call: Call, status: int, ms: int, size: int) -> None:
+        """Write what became of a call that was allowed."""
+        own = update(api_usage_logs).where(_LOG.at == admission.at, _LOG.request_id == call.request_id)
+        with self._transaction() as connection:
+            connection.execute(own.values(status=status, ms=ms, bytes=size))
+
+    def refused(self, sums: Sequence[Refused]) -> None:
+        """Write down calls that were refused."""
+        rows = [
+            {
+                "at": each.at,
+                "request_id": secrets.token_hex(6),
+                "key_id": each.key,
+                "route": storable(each.route),
+                "allowed": False,
+                "calls": each.calls,
+                "status": 429,
+                "address": storable(each.address),
+            }
+            for each in sums
+        ]
+        if rows:
+            with self._transaction() as connection:
+                connection.execute(insert(api_usage_logs), rows)
+
+    def page(
+        self, *, key: int | None = None, since: datetime | None = None, after: str = "", limit: int = 50
+    ) -> tuple[Sequence[UsageRow], str | None]:
+        """Rows, newest first, that come after a position."""
+        query = select(api_usage_logs).order_by(_LOG.at.desc(), _LOG.request_id.desc()).limit(limit + 1)
+        if key is not None:
+            query = query.where(_LOG.key_id == key)
+        if since is not None:
+            query = query.where(_LOG.at >= since)
+        if after:
+            position = parse_position(after)
+            query = query.where(tuple_(_LOG.at, _LOG.request_id) < tuple_(position.created_at, position.backup_id))
+        with self._transaction() as connection:
+            rows = [_usage_of(row) for row in connection.execute(query).mappings().all()]
+        shown = rows[:limit]
+        following = str(Position(shown[-1].at, shown[-1].request_id)) if len(rows) > limit else None
+        return shown, following
+
+    def sums(self, since: datetime, *, key: int | None = None) -> Sequence[UsageSum]:
+        """By hour, key and route, the newest hour first."""
+        hour = func.date_trunc("hour", _LOG.at).label("hour")
+        query = (
+            select(
+                hour,
+                _LOG.key_id,
+                _LOG.route,
+                func.coalesce(func.sum(_LOG.calls).filter(_LOG.allowed), 0).label("allowed"),
+                func.coalesce(func.sum(_LOG.calls).filter(~_LOG.allowed), 0).label("refused"),
+                func.count().filter(_LOG.allowed, _LOG.status >= 400).label("failed"),
+                func.coalesce(func.sum(_LOG.bytes), 0).label("bytes"),
+                func.coalesce(func.max(_LOG.ms), 0).label("slowest"),
+                func.count(_LOG.address.distinct()).label("addresses"),
+            )
+            .where(_LOG.at >= since)
+            .group_by(hour, _LOG.key_id, _LOG.route)
+            .order_by(hour.desc(), _LOG.key_id, _LOG.route)
+        )
+        if key is not None:
+            query = query.where(_LOG.key_id == key)
+        with self._transaction() as connection:
+            return [
+                UsageSum(
+                    utc(row.hour), row.key_id, row.route, int(row.allowed), int(row.refused), row.failed,
+                    int(row.bytes), row.slowest, row.addresses,
+                )
+                for row in connection.execute(query)
+            ]  # fmt: skip
+
+    def used(self) -> Mapping[int, int]:
+        """How many calls each key had in the 60 minutes until now."""
+        within = _LOG.at > func.clock_timestamp() - text(f"interval '{_SPAN}'")
+        query = select(_LOG.key_id, func.count()).where(_LOG.allowed, within).group_by(_LOG.key_id)
+        with self._transaction() as connection:
+            return {key: count for key, count in connection.execute(query)}  # noqa: C416  # rows are no pairs for mypy
+
+    def keep(self, life: timedelta) -> None:
+        """Make the months that come, and drop those that are over."""
+        keep_months(self._transaction, life)
+
+
+def _usage_of(row: RowMapping) -> UsageRow:
+    return UsageRow(
+        at=utc(row["at"]),
+        key=row["key_id"],
+        route=row["route"],
+        allowed=row["allowed"],
+        calls=row["calls"],
+        request_id=row["request_id"],
+        address=row["address"],
+        business=row["business"],
+        status=row["status"],
+        ms=row["ms"],
+        bytes=row["bytes"],
+    )
+
+
+class SqlKeptAnswers:
+    """The port `KeptAnswers` over the table `api_answers`; safe from any thread."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def claim(self, key: int, idempotency_key: str, fingerprint: str, now: datetime) -> KeptAnswer | None:
+        """None where the request is new, else what is known of the one before."""
+        own = {"key_id": key, "idempotency_key": idempotency_key}
+        begun = {"fingerprint": fingerprint, "at": now, "status": None, "body": ""}
+        abandoned = (_ANSWER.status.is_(None)) & (_ANSWER.at < now - _ABANDONED_AFTER)
+        added = insert_or_skip(api_answers).values({**own, **begun}).on_conflict_do_update(
+            index_elements=list(own), set_=begun, where=abandoned
+        )  # fmt: skip
+        with self._transaction() as connection:
+            if connection.execute(added.returning(_ANSWER.at)).one_or_none() is not None:
+                return None
+            row = connection.execute(select(api_answers).filter_by(**own)).mappings().one()
+        return KeptAnswer(row["fingerprint"], row["status"], row["body"], utc(row["at"]))
+
+    def settle(self, key: int, idempotency_key: str, status: int, body: str) -> None:
+        """Keep the answer."""
+        own = update(api_answers).where(_ANSWER.key_id == key, _ANSWER.idempotency_key == idempotency_key)
+        with self._transaction() as connection:
+            connection.execute(own.values(status=status, body=storable(body)))
+
+    def drop(self, key: int, idempotency_key: str) -> None:
+        """Keep none."""
+        with self._transaction() as connection:
+            connection.execute(delete(api_answers).filter_by(key_id=key, idempotency_key=idempotency_key))
+
+    def forget(self, before: datetime) -> int:
+        """Remove what is older."""
+        with self._transaction() as connection:
+            return connection.execute(delete(api_answers).where(_ANSWER.at < before)).rowcount
