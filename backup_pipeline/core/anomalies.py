@@ -12,7 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Shrinkage
 from backup_pipeline.core.catalog.rules import ADDITIONS, SIZES, AnomalyKind
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.manifest import AnomalyEntry, Manifest, StoredManifest, TableEntry
+from backup_pipeline.core.manifest import (
+    AnomalyEntry,
+    CommunicationEntry,
+    Manifest,
+    StoredManifest,
+    TableEntry,
+    ValidationEntry,
+)
 from backup_pipeline.core.names import Kind
 
 ROW_COUNT = "row_count"
@@ -79,7 +86,8 @@ class _Kept(BaseModel):
 class TableShape(_Kept):
     """A table: what it was read from, its rows, and each column with its type; `unique`, whether each key stood once.
 
-    `excluded` are the columns that the catalog left out. `anomalies` are those found in it.
+    `excluded` are the columns that the catalog left out. `anomalies` are those found in it. `communication` and
+    `validation` are what its rows say, so that pages can tell it without the store.
     """
 
     relation: str
@@ -88,6 +96,8 @@ class TableShape(_Kept):
     excluded: tuple[str, ...] = ()
     unique: bool | None = None
     anomalies: tuple[AnomalyEntry, ...] = ()
+    communication: tuple[CommunicationEntry, ...] = ()
+    validation: ValidationEntry | None = None
 
 
 class Shape(_Kept):
@@ -132,6 +142,8 @@ def table_shape(table: TableEntry) -> TableShape:
         excluded=tuple(table.excluded_columns),
         unique=next((check.passed for check in table.checks if check.name == KEY_UNIQUE), None),
         anomalies=table.anomalies,
+        communication=table.communication,
+        validation=table.validation,
     )
 
 

@@ -9,20 +9,18 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import IntegrityError
 
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.alerts import REMIND_EVERY
-from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.copies import Copy, CopyStatus
 from backup_pipeline.core.due import FULL, KnownDues, Settlement, why_dropped
 from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent, Hold, Outcome, Status, after
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.schedule import TOLERATED
-from backup_pipeline.core.scope import Scope, parse_scope
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Verification
 from backup_pipeline.ledger import (
     CONNECTIONS,
@@ -42,6 +40,7 @@ from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
 from backup_pipeline.ledger.listing import SqlListings
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.restores import SqlRestores
+from backup_pipeline.ledger.shapes import SqlShapes, SqlTallies
 from backup_pipeline.ledger.tables import (
     attempt_of,
     attempt_row,
@@ -50,7 +49,6 @@ from backup_pipeline.ledger.tables import (
     backup_audit,
     backup_copies,
     backup_logs,
-    backup_shapes,
     due_accounts,
     hold_columns,
     is_of,
@@ -64,7 +62,6 @@ from backup_pipeline.ledger.tables import (
     verification_columns,
     verification_of,
 )
-from backup_pipeline.ledger.tables import backup_tallies as tallies
 
 _ROW = backup_logs.c
 _NEWEST_FIRST = (_ROW.created_at.desc(), _ROW.backup_id.desc())
@@ -183,46 +180,6 @@ def _unless_begun(added: Insert, values: dict[str, Any], now: datetime) -> Inser
         set_=values,
         where=or_(_ROW.status == Status.EXPECTED, ahead),
     )
-
-
-class SqlShapes:
-    """The port `Shapes` over the table `backup_shapes`; safe from any thread.
-
-    `transaction` begins one on the ledger, and raises every error as a LedgerError.
-    """
-
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
-
-    def put(self, shape: Shape) -> None:
-        """Keep the shape of a backup, in place of one kept before."""
-        document = storable(shape.model_dump(mode="json"))
-        written = insert(backup_shapes).values(backup_id=shape.backup_id, shape=document)
-        with self._transaction() as connection:
-            connection.execute(written.on_conflict_do_update(index_elements=["backup_id"], set_={"shape": document}))
-
-    def get(self, backup_id: str) -> Shape | None:
-        """The shape of a backup; None where none was kept, or one that this version can not read."""
-        query = select(backup_shapes.c.shape).where(backup_shapes.c.backup_id == backup_id)
-        with self._transaction() as connection:
-            document = connection.scalar(query)
-        try:
-            return Shape.model_validate(document) if document is not None else None
-        except ValidationError:
-            return None
-
-
-class SqlTallies:
-    """The port `Tallies` over the table `backup_tallies`; safe from any thread."""
-
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
-
-    def ends(self) -> Mapping[tuple[Scope, Status], int]:
-        """The attempts of each scope that ended in a status."""
-        with self._transaction() as connection:
-            rows = connection.execute(select(tallies)).mappings().all()
-        return {(parse_scope(row["scope"]), Status(row["ended_as"])): row["attempts"] for row in rows}
 
 
 _SAME_NAME = tuple(field.name for field in fields(Copy) if field.name not in {"owner", "scope", "verification"})

@@ -345,6 +345,8 @@ def order_of(wish: RunWish, now: datetime) -> JobOrder:
     catalog, verb = wish.catalog.catalog, wish.verb
     job = job_name(catalog, verb)
     if verb in {RunVerb.BACKUP, RunVerb.TABLES}:
+        if not wish.detail.get("automatic"):
+            wish.catalog.check_reason(wish.reason)
         return _backup_order(wish, job, local_date(now, wish.catalog.timezone))
     if verb is RunVerb.COPY:
         return JobOrder(job)

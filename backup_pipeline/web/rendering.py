@@ -30,10 +30,14 @@ from backup_pipeline.core.schedule import in_words
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.core.text import visible, visible_lines
 from backup_pipeline.core.verification import age
+from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation import ReportDocument, duration, size
 from backup_pipeline.presentation.html import UTC_ZONE, badge, html, icon, instant
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.ports import watched
+
+with lazily():
+    from backup_pipeline.wiring import history
 
 STATIC = "/static"
 _HERE = Path(__file__).resolve().parent
@@ -94,6 +98,30 @@ class Systems:
                 self._known = {catalog.catalog: catalog for catalog in watched(self._settings)}
                 self._seen = seen
             return self._known
+
+
+@dataclass(frozen=True)
+class DemoPast:
+    """What `demo history` made of systems that are shown: so many days, then."""
+
+    titles: tuple[str, ...]
+    days: int
+    made_at: datetime
+
+
+def demo_past(settings: Settings, shown: Mapping[str, Catalog]) -> DemoPast | None:
+    """The past of the systems that are shown, where it was made up; None where it was not."""
+    mark = history.demo_history_of(settings) or {}
+    try:
+        names = [str(name) for name in list(mark["catalogs"]) if name in shown]  # type: ignore[call-overload]
+        past = DemoPast(
+            tuple(shown[name].title or name for name in names),
+            int(str(mark["days"])),
+            datetime.fromisoformat(str(mark["made_at"])),
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
+    return past if names else None
 
 
 def systems_of(request: Request) -> Mapping[str, Catalog]:
@@ -200,6 +228,9 @@ def _shell(request: Request) -> dict[str, Any]:
         "zone": system.timezone if system else UTC_ZONE,
         "now": datetime.now(UTC),
         "away": request.app.state.standing.away,
+        "demo": demo_past(request.app.state.settings, {name: systems[name]} if name in systems else systems)
+        if user
+        else None,
         "flash": _flash(request),
         "request_id": getattr(request.state, "request_id", ""),
         "command": "",

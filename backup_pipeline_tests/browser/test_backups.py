@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import openpyxl
 import psycopg
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from backup_pipeline.core.access import Role
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
@@ -29,13 +29,14 @@ from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.operations.health import catalog_statistics
 from backup_pipeline.operations.run_requests import follow_requests
 from backup_pipeline.presentation import duration, size
+from backup_pipeline_tests.browser.windows import Windows, sign_in
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.runs import FakeLauncher
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.operations.conftest import Made, shop_backup, shop_url
 from backup_pipeline_tests.servers.browser import opened_context
 from backup_pipeline_tests.servers.ledgers import ScratchLedger
-from backup_pipeline_tests.web.people import PASSWORD, Console, console_over
+from backup_pipeline_tests.web.people import console_over
 from backup_pipeline_tests.web.serving import served
 from backup_pipeline_tests.web.test_reading_pages import declare, made
 
@@ -49,31 +50,14 @@ WAIT_MS = 15_000
 
 
 @dataclass
-class Shop:
-    """A console with one real backup and rows of every kind, served; a window for each person."""
+class Shop(Windows):
+    """A console with one real backup and rows of every kind."""
 
-    console: Console
-    backup: Made
-    launcher: FakeLauncher
-    address: str
-    browser: Browser
-    windows: dict[str, BrowserContext] = field(default_factory=dict)
-    pages: list[Page] = field(default_factory=list)
+    backup: Made = field(kw_only=True)
 
     @property
     def ledger(self) -> ScratchLedger:
         return self.backup.ledger
-
-    def page(self, name: str, path: str) -> Page:
-        if name not in self.windows:
-            self.windows[name] = opened_context(self.browser)
-            page = self.windows[name].new_page()
-            _sign_in(page, f"{self.address}/login", name)
-            page.close()
-        page = self.windows[name].new_page()
-        self.pages.append(page)
-        page.goto(self.address + path)
-        return page
 
     def newest_request(self) -> RunRequest:
         return self.ledger.run_requests.list(limit=1)[0]
@@ -111,14 +95,6 @@ def good(row: Attempt) -> Outcome:
     )
 
 
-def _sign_in(page: Page, address: str, name: str) -> None:
-    page.goto(address)
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda url: urlsplit(url).path != "/login")
-
-
 @pytest.fixture(scope="module")
 def shop(shop_backup: Made, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Shop]:
     home = tmp_path_factory.mktemp("home")
@@ -135,18 +111,15 @@ def shop(shop_backup: Made, tmp_path_factory: pytest.TempPathFactory, request: p
     for name, role in PEOPLE.items():
         console.user(name, role)
     with console.app.state.events, served(console) as address:
-        shop = Shop(console, backup, launcher, address, request.getfixturevalue("chromium"))
+        shop = Shop(console, launcher, address, request.getfixturevalue("chromium"), backup=backup)
         yield shop
-        for window in shop.windows.values():
-            window.close()
+        shop.close()
 
 
 @pytest.fixture(autouse=True)
 def _pages_are_closed(shop: Shop) -> Iterator[None]:
-    """Each open page listens to events on a connection of its own, of which a browser opens six to one place."""
     yield
-    while shop.pages:
-        shop.pages.pop().close()
+    shop.close_pages()
 
 
 def _row(page: Page, backup_id: str) -> Locator:
@@ -174,14 +147,26 @@ def test_who_has_no_session_signs_in_and_walks_from_the_dashboard_to_the_backups
     page = window.new_page()
     page.goto(f"{shop.address}/admin/backup")
     assert urlsplit(page.url).path == "/login"
-    _sign_in(page, f"{shop.address}/admin", "rahim")
+    sign_in(page, f"{shop.address}/admin", "rahim")
     assert urlsplit(page.url).path == "/admin"
     expect(page.get_by_role("article", name="Corner shop")).to_be_visible()
+    page.get_by_role("navigation", name="Quick actions").get_by_role("link", name="Backup Management").click()
+    assert urlsplit(page.url).path == "/admin/backup"
+    expect(page.get_by_role("heading", level=1, name="Backups")).to_be_visible()
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Overview", exact=True).click()
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Backups", exact=True).click()
     expect(page.get_by_role("heading", level=1, name="Backups")).to_be_visible()
-    page.goto(f"{shop.address}/admin/backup")
-    expect(page.get_by_role("heading", level=1, name="Backups")).to_be_visible()
     window.close()
+
+
+@pytest.mark.acceptance("4.23")
+def test_a_viewer_is_refused_where_backups_are_managed_and_is_offered_no_way_there(shop: Shop) -> None:
+    page = shop.page("nila", "/")
+    assert page.get_by_role("link", name="Backup Management").count() == 0
+    answer = page.goto(f"{shop.address}/admin/backup")
+    assert answer is not None
+    assert answer.status == 403
+    expect(page.get_by_text("nila (viewer) may not")).to_be_visible()
 
 
 @pytest.mark.acceptance("0.16", "2.14", "2.17", "4.27")
@@ -219,6 +204,7 @@ def test_the_tiles_are_what_sql_counts(shop: Shop) -> None:
 def test_a_backup_shows_the_system_and_each_table_that_is_in_it(shop: Shop) -> None:
     page = shop.page("nila", f"/backups/{shop.backup.attempt.backup_id}")
     expect(page.locator("dl.facts")).to_contain_text("Corner shop")
+    expect(page.get_by_text("Full system backup (all data) of Corner shop")).to_be_visible()
     rows = page.get_by_role("region", name="Tables of this backup").locator("tbody tr")
     expect(rows).to_have_count(len(shop.backup.manifest.tables))
     for table in shop.backup.manifest.tables:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from backup_pipeline.core.anomalies import TableShape
 from backup_pipeline.core.catalog.model import ChannelSource, Communication, DocumentSource, MessageSource
 from backup_pipeline.core.manifest import CommunicationEntry, TableEntry
 
@@ -131,9 +132,14 @@ class CommunicationMetrics:
         return {name: number for name, number in given.items() if number is not None}
 
 
-def communication_metrics(tables: Iterable[TableEntry]) -> CommunicationMetrics:
+def communication_metrics(tables: Iterable[TableEntry | TableShape]) -> CommunicationMetrics:
     """The metrics of a backup, from what was counted in its tables as they were written."""
-    entries = {entry.kind: entry for table in tables for entry in table.communication}
+    return metrics_of(entry for table in tables for entry in table.communication)
+
+
+def metrics_of(counted: Iterable[CommunicationEntry]) -> CommunicationMetrics:
+    """The metrics of a backup, from what was counted in it."""
+    entries = {entry.kind: entry for entry in counted}
     documents, channels = entries.get(DOCUMENTS), entries.get(CHANNELS)
     return CommunicationMetrics(
         sms=_messages(entries.get(SMS)),

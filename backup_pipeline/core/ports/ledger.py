@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.due import KnownDues, Settlement
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Hold, Lease, Outcome, Reading, Status
     from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position
+    from backup_pipeline.core.manifest import CommunicationEntry
     from backup_pipeline.core.ports.access import Access, AuditRows
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
@@ -213,6 +214,9 @@ class Shapes(Protocol):
 
     def get(self, backup_id: str) -> Shape | None:
         """The shape of a backup; None where none was kept."""
+
+    def communication(self, backup_ids: Collection[str]) -> Mapping[str, Sequence[CommunicationEntry]]:
+        """What these backups say of communication, by id; nothing of those that say nothing."""
 
 
 class Tallies(Protocol):

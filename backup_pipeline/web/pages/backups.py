@@ -13,21 +13,25 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from backup_pipeline.core.access import Permission
+from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.content import metrics_of
 from backup_pipeline.core.downloads import is_small
 from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import GOOD, Attempt, Status
 from backup_pipeline.core.listing import GONE, SHOWN, BackupFilter, parse_position
+from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.runs import RequestStatus, RunRequest, RunVerb
 from backup_pipeline.core.schedule import day_end
 from backup_pipeline.core.text import first_sentence
 from backup_pipeline.core.verification import Level, age, has_failed
 from backup_pipeline.operations.browse import stored_manifest
-from backup_pipeline.presentation import text_of
+from backup_pipeline.presentation import duration, text_of
 from backup_pipeline.presentation.backup import copy_marks, event_detail
-from backup_pipeline.web.people import Visitor, signed_in
+from backup_pipeline.web.pages.contents import Contents, communication_in_short, contents_of
+from backup_pipeline.web.people import Visitor, allowed, signed_in
 from backup_pipeline.web.rendering import chosen_system, page
 
 router = APIRouter()
@@ -90,13 +94,29 @@ class ListQuery(BaseModel):
         return any((self.status, self.type, self.since, self.until, self.q, self.after))
 
 
+KINDS: Mapping[Kind, str] = {
+    Kind.FULL: "Full system backup (all data)",
+    Kind.SELECTIVE: "Chosen tables",
+}
+"""What a backup is of, as people call it."""
+
+
 @router.get("/backups")
-@router.get("/admin/backup")
 def list_backups(
     request: Request, visitor: Annotated[Visitor, Depends(signed_in)], query: Annotated[ListQuery, Query()]
 ) -> Response:
     """The list, newest first, a page at a time."""
     return page(request, "backups.html", **listed(request, visitor, query))
+
+
+@router.get("/admin/backup")
+def manage_backups(
+    request: Request,
+    visitor: Annotated[Visitor, Depends(allowed(Permission.HANDLE_ALERTS))],
+    query: Annotated[ListQuery, Query()],
+) -> Response:
+    """The same list at the address that the sources give it, where only administrators get in."""
+    return list_backups(request, visitor, query)
 
 
 def listed(request: Request, visitor: Visitor, query: ListQuery) -> Mapping[str, Any]:
@@ -110,8 +130,9 @@ def listed(request: Request, visitor: Visitor, query: ListQuery) -> Mapping[str,
     second = visitor.settings.second_store
     copies = visitor.ledger.copies.list(scope=None) if second and shown.rows else ()
     marks = copy_marks(shown.rows, copies, second.rstrip("/") if second else None)
+    told = _communication(request, shown.rows, visitor)
     return {
-        "rows": [row_view(row, now, marks.get(row.backup_id, "")) for row in shown.rows],
+        "rows": [row_view(row, now, marks.get(row.backup_id, ""), told.get(row.backup_id, "")) for row in shown.rows],
         "following": shown.following,
         "totals": visitor.ledger.listings.totals(wanted.catalog),
         "manual": Trigger.MANUAL,
@@ -123,14 +144,41 @@ def listed(request: Request, visitor: Visitor, query: ListQuery) -> Mapping[str,
         "may_download": visitor.user.may(Permission.DOWNLOAD),
         "may_delete": visitor.user.may(Permission.DELETE),
         "new_request": lambda: str(uuid4()),
+        "usual_duration": _usual_duration(request, visitor),
         "command": _twin(wanted, query.status),
         "live": after is None,
     }
 
 
+def _usual_duration(request: Request, visitor: Visitor) -> str:
+    """How long a backup of the system takes that a click would back up: the median of its last full ones."""
+    systems: Mapping[str, Catalog] = request.app.state.systems.declared()
+    target = chosen_system(request) or next(iter(systems.values()), None)
+    if target is None:
+        return ""
+    wanted = BackupFilter(target.catalog, tuple(sorted(GOOD)), kind=Kind.FULL)
+    rows = visitor.ledger.listings.page(wanted, limit=_USUAL).rows
+    seconds = [(row.finished_at - row.started_at).total_seconds() for row in rows if row.finished_at]
+    if not seconds:
+        return "Usually it takes seconds."
+    return f"Usually it takes {duration(median_low(seconds))}: the median of the last {len(seconds)}."
+
+
+def _communication(request: Request, rows: Sequence[Attempt], visitor: Visitor) -> Mapping[str, str]:
+    """By backup id a line of what was sent; the ledger is asked only about systems that tell of communication."""
+    systems: Mapping[str, Catalog] = request.app.state.systems.declared()
+    telling = {name for name, catalog in systems.items() if catalog.communication is not None}
+    asked = [row.backup_id for row in rows if row.status.good and row.scope.catalog in telling]
+    known = visitor.ledger.shapes.communication(asked) if asked else {}
+    return {backup_id: communication_in_short(metrics_of(entries)) for backup_id, entries in known.items()}
+
+
 @dataclass(frozen=True)
 class RowView:
-    """A row as lists show it, in words. `note` is why it was made or, `wrong`, why nothing came of it."""
+    """A row as lists show it, in words. `note` is why it was made or, `wrong`, why nothing came of it.
+
+    `told` is what its rows say of communication.
+    """
 
     row: Attempt
     name: str
@@ -142,6 +190,8 @@ class RowView:
     note: str
     wrong: bool
     copied: str
+    told: str
+    kind: str
 
     @property
     def there(self) -> bool:
@@ -154,8 +204,8 @@ class RowView:
         return self.row.status is Status.SUCCESS_WITH_WARNINGS
 
 
-def row_view(row: Attempt, now: datetime, copied: str = "") -> RowView:
-    """The row in words, seen `now`; `copied` says whether it is in the second store."""
+def row_view(row: Attempt, now: datetime, copied: str = "", told: str = "") -> RowView:
+    """The row in words, seen `now`; `copied` says whether it is in the second store, `told` what its rows say."""
     error, wanted = row.error_message, "" if row.due_at else row.reason
     return RowView(
         row=row,
@@ -168,6 +218,8 @@ def row_view(row: Attempt, now: datetime, copied: str = "") -> RowView:
         note=first_sentence(error) if error else wanted,
         wrong=bool(error),
         copied=copied,
+        told=told,
+        kind=KINDS.get(row.kind, row.kind.value.capitalize()),
     )
 
 
@@ -243,6 +295,7 @@ def show_backup(
     now = visitor.ports.clock()
     before = _before(row, visitor)
     shape = visitor.ledger.shapes.get(row.backup_id)
+    stored = _from_store(row, visitor) if manifest else None
     events = visitor.ledger.audits(row.backup_id, limit=100)
     user = visitor.user
     return page(
@@ -254,7 +307,8 @@ def show_backup(
         tables=_tables(row, before),
         usual=len(before),
         findings=shape.findings if shape else (),
-        stored=_from_store(row, visitor) if manifest else None,
+        stored=stored,
+        contents=_contents(shape, stored),
         history=[(event, text_of(event_detail(event))) for event in events],
         readings=[reading for reading in visitor.ledger.readings.list() if reading.backup_id == row.backup_id],
         copies=[(copy, copy.in_short(now)) for copy in visitor.ledger.copies.list(backup_id=row.backup_id)],
@@ -325,6 +379,15 @@ def _rendered(row: Attempt, visitor: Visitor, now: datetime) -> Sequence[RunRequ
     done = visitor.ledger.run_requests.list(catalog=row.scope.catalog, status=[RequestStatus.DONE], limit=50)
     own = (made for made in done if made.verb is RunVerb.RENDER and made.detail.get("backup_id") == row.backup_id)
     return [made for made in own if made.result and datetime.fromisoformat(str(made.result["expires_at"])) > now]
+
+
+def _contents(shape: Shape | None, stored: Mapping[str, Any] | None) -> Contents:
+    """What its rows say, as the ledger kept it; of a backup before it did, the manifest where somebody reads it."""
+    known = contents_of(shape.tables) if shape else Contents()
+    manifest: StoredManifest | None = stored["manifest"] if stored else None
+    if known.communication or known.judged or manifest is None:
+        return known
+    return contents_of({table.name: table for table in manifest.tables})
 
 
 def _from_store(row: Attempt, visitor: Visitor) -> Mapping[str, Any]:

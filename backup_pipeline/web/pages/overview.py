@@ -18,7 +18,7 @@ from backup_pipeline.presentation.charts import strip
 from backup_pipeline.presentation.overview import hero, name_of, on_the_clock, tone_of_state
 from backup_pipeline.web.pages.backups import row_view
 from backup_pipeline.web.pages.history import drawn_statistics
-from backup_pipeline.web.people import Visitor, in_one_reading, signed_in, systems_seen
+from backup_pipeline.web.people import Visitor, allowed, in_one_reading, signed_in, systems_seen
 from backup_pipeline.web.rendering import chosen_system, page
 
 router = APIRouter()
@@ -26,8 +26,15 @@ router = APIRouter()
 _DAYS = 90
 
 
-@router.get("/")
 @router.get("/admin")
+def show_dashboard(
+    request: Request, visitor: Annotated[Visitor, Depends(allowed(Permission.HANDLE_ALERTS))]
+) -> Response:
+    """The same at the address that the sources give it, where only administrators get in."""
+    return show_overview(request, visitor)
+
+
+@router.get("/")
 def show_overview(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Response:
     """How everything stands."""
     with in_one_reading(visitor) as reader:
@@ -43,12 +50,25 @@ def show_overview(request: Request, visitor: Annotated[Visitor, Depends(signed_i
         work=work,
         waiting=seen.waiting if visitor.user.may(Permission.APPROVE) else (),
         totals=totals,
+        quick=_quick_actions(visitor),
         may_run=visitor.user.may(Permission.RUN_BACKUP),
         may_drill=visitor.user.may(Permission.DRILL),
         new_request=lambda: str(uuid4()),
         command="backup-pipeline check",
         live=True,
     )
+
+
+QUICK: tuple[tuple[str, str, str, Permission], ...] = (
+    ("/admin/backup", "Backup Management", "drive", Permission.HANDLE_ALERTS),
+    ("/restore/new", "Restore", "restore", Permission.REQUEST_RESTORE),
+    ("/report", "Report", "report", Permission.SEE),
+)
+"""What people come for, one click from the overview: an address, its word, its icon, what it takes."""
+
+
+def _quick_actions(visitor: Visitor) -> Sequence[tuple[str, str, str]]:
+    return [(path, word, icon) for path, word, icon, takes in QUICK if visitor.user.may(takes)]
 
 
 @router.get("/report")

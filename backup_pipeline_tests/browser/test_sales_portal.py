@@ -1,0 +1,184 @@
+"""The sales portal in a real browser: what its rows say, as its people know it from their own page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+from playwright.sync_api import Page, expect
+from pydantic import SecretStr
+
+from backup_pipeline.core.access import Role
+from backup_pipeline.core.anomalies import Shape, TableShape
+from backup_pipeline.core.content import communication_metrics
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.manifest import CommunicationEntry
+from backup_pipeline.core.names import Kind, new_backup_id
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.demo import SALES_PORTAL
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline_tests.browser.windows import Windows
+from backup_pipeline_tests.doubles.ports import ports_for_test
+from backup_pipeline_tests.doubles.runs import FakeLauncher
+from backup_pipeline_tests.ledger.attempts import attempt
+from backup_pipeline_tests.servers.browser import axe_violations, picture, sideways
+from backup_pipeline_tests.servers.ledgers import ScratchLedger
+from backup_pipeline_tests.systems.system import BackedUp, backed_up_system
+from backup_pipeline_tests.web.people import console_over
+from backup_pipeline_tests.web.serving import served
+
+PEOPLE = {"karim": Role.SUPER_ADMIN, "rahim": Role.ADMIN, "nila": Role.VIEWER}
+SCOPE = Scope("sales_portal")
+
+
+@dataclass
+class Portal(Windows):
+    """A console over a real backup of the sales portal, whose database is there, too."""
+
+    system: BackedUp = field(kw_only=True)
+
+    @property
+    def ledger(self) -> ScratchLedger:
+        ledger = self.system.backup.place.ledger
+        assert isinstance(ledger, ScratchLedger)
+        return ledger
+
+    @property
+    def backup_id(self) -> str:
+        return self.system.backup.attempt.backup_id
+
+
+@pytest.fixture(scope="module")
+def portal(
+    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Portal]:
+    home = tmp_path_factory.mktemp("portal")
+    with backed_up_system(postgres_server, SALES_PORTAL, home, 1.0) as system:
+        place = system.backup.place
+        ports = partial(ports_for_test, store=place.store, spool=home / "work")
+        source = {"sales_portal": SecretStr(system.url)}
+        console = console_over(place.ledger, home, ports=ports, source_urls=source)  # type: ignore[arg-type]
+        console.app.state.launcher = launcher = FakeLauncher()
+        for name, role in PEOPLE.items():
+            console.user(name, role)
+        with console.app.state.events, served(console) as address:
+            portal = Portal(console, launcher, address, request.getfixturevalue("chromium"), system=system)
+            yield portal
+            portal.close()
+
+
+@pytest.fixture(autouse=True)
+def _pages_are_closed(portal: Portal) -> Iterator[None]:
+    yield
+    portal.close_pages()
+
+
+def _kind(page: Page, title: str) -> str:
+    """What the page says of a kind of communication."""
+    return page.locator("#communication .kind", has=page.get_by_role("heading", name=title)).inner_text()
+
+
+@pytest.mark.acceptance("4.25")
+def test_a_backup_shows_what_was_sent_and_what_came_of_it(portal: Portal) -> None:
+    page = portal.page("nila", f"/backups/{portal.backup_id}")
+    metrics = communication_metrics(portal.system.manifest.tables)
+    assert metrics.email is not None
+    assert metrics.documents is not None
+    mails = metrics.email
+    told = {
+        "Text messages": ("432", "94.2 %", "SENT", "FAILED", "PENDING"),
+        "E-mails": ("89", "91.0 %", f"Opens {mails.opens}", f"Clicks {mails.clicks}", f"Bounces {mails.bounces}"),
+        "Documents": ("156", f"Generated {metrics.documents.generated}", f"Downloads {metrics.documents.downloads}"),
+    }
+    for title, words in told.items():
+        assert [word for word in words if word not in _kind(page, title)] == []
+    for title, counts in (("E-mails", mails.statuses), ("Documents", metrics.documents.templates)):
+        parts = page.locator("#communication .kind", has=page.get_by_role("heading", name=title)).locator(
+            ".counts > div"
+        )
+        shown = {
+            part.locator("dt").inner_text(): int(part.locator(".number").first.inner_text()) for part in parts.all()
+        }
+        assert shown == counts
+    channels = _kind(page, "All channels")
+    assert [f"{rows:,}" in channels for rows in metrics.channels.values()] == [True] * 5
+    picture(page, "sales-portal-backup")
+    assert axe_violations(page) == []
+    assert sideways(page) == 0
+
+
+@pytest.mark.acceptance("4.25", "4.27")
+def test_the_list_says_of_each_backup_what_was_sent(portal: Portal) -> None:
+    page = portal.page("nila", "/backups?system=sales_portal")
+    line = page.locator("#listing tr", has_text=portal.backup_id).locator(".told")
+    expect(line).to_have_text("432 SMS, 94.2 % sent · 156 documents · 89 e\N{NON-BREAKING HYPHEN}mails, 91.0 % sent")
+    picture(page, "sales-portal-backups")
+
+
+@pytest.mark.acceptance("4.25")
+def test_of_nothing_there_is_no_rate(portal: Portal) -> None:
+    at = datetime(2026, 1, 2, 3, tzinfo=UTC)
+    empty = attempt(str(new_backup_id(at, Kind.FULL, 7)), scope=SCOPE, status=Status.SUCCESS, created_at=at)
+    portal.ledger.put(empty)
+    told = tuple(CommunicationEntry(kind=kind, total=0) for kind in ("sms", "email", "documents"))
+    tables = {"sms_logs": TableShape(relation="public.sms_logs", rows=0, columns={}, communication=told)}
+    portal.ledger.shapes.put(Shape(backup_id=empty.backup_id, tables=tables))
+    page = portal.page("nila", f"/backups/{empty.backup_id}")
+    for title in ("Text messages", "E-mails"):
+        expect(page.locator("#communication .kind", has_text=title).locator(".figures")).to_have_text("0 no data")
+    assert "100" not in page.locator("#communication").inner_text()
+    rows = portal.page("nila", "/backups?system=sales_portal").locator("#listing tr", has_text=empty.backup_id)
+    expect(rows.locator(".told")).to_have_text("0 SMS · 0 documents · 0 e\N{NON-BREAKING HYPHEN}mails")
+
+
+@pytest.mark.acceptance("4.18")
+def test_what_can_not_be_true_is_counted_by_table_column_and_rule(portal: Portal) -> None:
+    page = portal.page("nila", f"/backups/{portal.backup_id}")
+    (leads,) = (table for table in portal.system.manifest.tables if table.name == "leads")
+    section = page.locator("#customers")
+    group = section.locator("tr.group", has_text="leads")
+    expect(group).to_contain_text(f"{leads.validation.invalid:,} of {leads.validation.rows:,} rows")
+    found = [
+        (row.locator(".lead-cell").inner_text(), row.locator("code").inner_text(), row.locator(".number").inner_text())
+        for row in section.locator("tbody tr:not(.group)").all()
+    ]
+    wanted = sorted((each.column, each.rule, str(each.rows)) for each in leads.validation.findings)
+    assert sorted(found) == wanted
+    assert section.get_by_role("button", name="Rows in quarantine").count() == 0, "who may not download"
+    admin = portal.page("rahim", f"/backups/{portal.backup_id}")
+    with admin.expect_download() as download:
+        admin.locator("#customers").get_by_role("button", name="Rows in quarantine").click()
+    document = json.loads(download.value.path().read_bytes())
+    assert len(document["tables"]["leads"]) == leads.validation.invalid
+
+
+@pytest.mark.acceptance("4.24")
+def test_a_backup_by_hand_wants_its_reason_in_the_form(portal: Portal) -> None:
+    page = portal.page("rahim", "/admin/backup?system=sales_portal")
+    page.locator("summary").get_by_text("Create comprehensive backup").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("Usually it takes")).to_be_visible()
+    launched = len(portal.launcher.launched)
+    dialog.get_by_role("button", name="Create comprehensive backup").click()
+    assert dialog.get_by_label("Reason").evaluate("field => field.validity.valueMissing") is True
+    assert len(portal.launcher.launched) == launched
+    dialog.get_by_label("Reason").fill("System testing")
+    dialog.get_by_role("button", name="Create comprehensive backup").click()
+    expect(page.locator(".flash.active")).to_be_visible()
+    assert portal.ledger.run_requests.list(limit=1)[0].reason == "System testing"
+
+
+def test_what_is_made_up_says_so_on_every_page(portal: Portal) -> None:
+    mark = portal.console.settings.home / "demo-history.json"
+    assert portal.page("nila", "/").locator(".demo").count() == 0
+    known = {"days": 30, "made_at": datetime.now(UTC).isoformat(), "catalogs": ["isp", "sales_portal"]}
+    mark.write_text(json.dumps(known))
+    try:
+        for path in ("/", f"/backups/{portal.backup_id}", "/charts"):
+            expect(portal.page("nila", path).locator(".demo")).to_contain_text("The last 30 days of Sales Portal")
+    finally:
+        mark.unlink()
