@@ -30,7 +30,7 @@ from backup_pipeline.core.verification import Level, age, has_failed
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.presentation import duration, text_of
 from backup_pipeline.presentation.backup import copy_marks, event_detail
-from backup_pipeline.web.pages.contents import Contents, communication_in_short, contents_of
+from backup_pipeline.web.pages.contents import ContentsView, communication_in_short, contents_of
 from backup_pipeline.web.people import Visitor, allowed, signed_in
 from backup_pipeline.web.rendering import chosen_system, page
 
@@ -381,9 +381,9 @@ def _rendered(row: Attempt, visitor: Visitor, now: datetime) -> Sequence[RunRequ
     return [made for made in own if made.result and datetime.fromisoformat(str(made.result["expires_at"])) > now]
 
 
-def _contents(shape: Shape | None, stored: Mapping[str, Any] | None) -> Contents:
+def _contents(shape: Shape | None, stored: Mapping[str, Any] | None) -> ContentsView:
     """What its rows say, as the ledger kept it; of a backup before it did, the manifest where somebody reads it."""
-    known = contents_of(shape.tables) if shape else Contents()
+    known = contents_of(shape.tables) if shape else ContentsView()
     manifest: StoredManifest | None = stored["manifest"] if stored else None
     if known.communication or known.judged or manifest is None:
         return known

@@ -15,7 +15,7 @@ NO_DATA = "no data"
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedPart:
     """So many of a kind, and their part of all in percent; None of none."""
 
     name: str
@@ -36,7 +36,7 @@ class KindView:
     rate: str
     rate_of: str
     numbers: Sequence[tuple[str, int]]
-    lists: Sequence[tuple[str, Sequence[Counted]]]
+    lists: Sequence[tuple[str, Sequence[CountedPart]]]
 
 
 def communication_views(metrics: CommunicationMetrics) -> Sequence[KindView]:
@@ -70,11 +70,11 @@ def _documents(documents: DocumentMetrics) -> KindView:
     return KindView("Documents", "report", documents.total, "", "", numbers, templates)
 
 
-def _counted(counts: Mapping[str, int]) -> Sequence[Counted]:
+def _counted(counts: Mapping[str, int]) -> Sequence[CountedPart]:
     """The most frequent first: the ledger keeps no order."""
     total = sum(counts.values())
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    return [Counted(name, rows, 100 * rows / total if total else None) for name, rows in ordered]
+    return [CountedPart(name, rows, 100 * rows / total if total else None) for name, rows in ordered]
 
 
 def communication_in_short(metrics: CommunicationMetrics) -> str:
@@ -129,16 +129,16 @@ def _judged(name: str, entry: ValidationEntry) -> JudgedTable:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ContentsView:
     """What the rows of a backup say; both empty for one that says nothing of it."""
 
     communication: Sequence[KindView] = ()
     judged: Sequence[JudgedTable] = ()
 
 
-def contents_of(tables: Mapping[str, TableShape] | Mapping[str, TableEntry]) -> Contents:
+def contents_of(tables: Mapping[str, TableShape] | Mapping[str, TableEntry]) -> ContentsView:
     """The contents of a backup with these tables, as the ledger or the manifest has them."""
-    return Contents(
+    return ContentsView(
         communication_views(communication_metrics(tables.values())),
         judged_tables({name: table.validation for name, table in tables.items()}),
     )
