@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, Text, case, cast, func, or_, select, tuple_
+from sqlalchemy import Connection, Select, Text, case, cast, func, literal_column, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from backup_pipeline.core.ledger import GOOD, Attempt, Owner, Status
@@ -100,6 +100,14 @@ class SqlListings:
         )
         with self._transaction() as connection:
             return {row["catalog"]: attempt_of(row) for row in connection.execute(query).mappings()}
+
+    def version(self, catalog: str) -> str:
+        """Of the rows that are seen: how many, and a sum of where each version of them lies and who wrote it."""
+        place = literal_column("ctid::text || ' ' || xmin::text", Text)
+        query = select(func.count(), func.sum(func.hashtextextended(place, 0))).select_from(backup_logs)
+        with self._transaction() as connection:
+            count, places = connection.execute(query.where(_ROW.catalog == catalog)).one()
+        return f"{count} {places}"
 
     def held(self) -> Sequence[Attempt]:
         """The good backups with a hold, newest first."""

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from backup_pipeline import __version__
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.ports.runs import Launcher
+from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import answer_properly
 from backup_pipeline.web.api.calls import CallLog, CallMeter
@@ -49,6 +50,7 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
     app.state.ports = ports
     app.state.launcher = launcher or dagster_launcher(settings)
     app.state.standing = Presence()
+    app.state.forecasts = Forecasts(days=FORETOLD_DAYS)
     app.state.senders = ThreadPoolExecutor(2, thread_name_prefix="message")
     app.state.events = EventHub(lambda: ports.ledger.events)
     app.include_router(health_router(settings, ports))

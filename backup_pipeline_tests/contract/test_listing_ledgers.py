@@ -145,3 +145,17 @@ def test_days_are_the_rows_as_far_as_a_calendar_looks_at_them(ledger: ScratchLed
     assert [(row.table_counts, row.verification, row.finished_at, row.owner) for row in slim] == [
         (row.table_counts, row.verification, row.finished_at, row.owner) for row in whole
     ]
+
+
+def test_the_version_of_a_catalog_changes_with_any_of_its_rows_and_with_no_other() -> None:
+    ledger = new_ledger()
+    ledger.put(*ROWS)
+    isp, shop = (ledger.listings.version(name) for name in (ROWS[0].scope.catalog, "shop"))
+    assert ledger.listings.version("shop") == shop
+    ledger.put(replace(ROWS[0], reason="another"))
+    assert ledger.listings.version(ROWS[0].scope.catalog) != isp
+    assert ledger.listings.version("shop") == shop
+    before = ledger.listings.version(ROWS[0].scope.catalog)
+    ledger.execute("DELETE FROM backup_logs WHERE backup_id = 'b002'")
+    assert ledger.listings.version(ROWS[0].scope.catalog) != before
+    assert ledger.listings.version("unknown") == "0 None"

@@ -131,6 +131,9 @@ class Listings(Protocol):
     def rehearsed(self) -> Mapping[str, Attempt]:
         """Of each catalog the backup that a drill has restored, and compared, last."""
 
+    def version(self, catalog: str) -> str:
+        """Changes with any change of a row of the catalog that the reader sees; costs less than to read them."""
+
     def held(self) -> Sequence[Attempt]:
         """The backups that are there and that somebody holds, or held: until they are released. Newest first."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from calendar import monthrange
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -96,6 +98,7 @@ class Retention(BaseModel):
         return max(self.automatic.grace, self.manual.grace)
 
 
+@lru_cache(maxsize=2**15)  # one plan asks thrice for each row, and a forecast makes a plan for each clean-up
 def kept_until(at: datetime, within: str, timezone: str) -> datetime | None:
     """The instant, in UTC, until which `within` keeps a backup of the instant `at`; None is for ever.
 
@@ -308,10 +311,23 @@ def grace_until(row: Attempt, basis: RetentionBasis) -> datetime | None:
     return until if until > basis.now else None
 
 
-def successors(wanted: Attempt, kept: Sequence[Attempt], basis: RetentionBasis) -> tuple[Attempt, ...]:
-    """Those of `kept` that stand in for `wanted` once it is gone, the nearest first."""
-    newer = [row for row in _newest_first(kept) if _order(row) > _order(wanted)]
-    return tuple(row for row in reversed(newer) if _stands_in(row, wanted, basis))
+class StandIns:
+    """Of `kept` those that stand in for a backup once it is gone; found by their order, however many ask."""
+
+    def __init__(self, kept: Sequence[Attempt], basis: RetentionBasis) -> None:
+        self._basis = basis
+        self._oldest_first = _newest_first(kept)[::-1]
+        self._orders = [_order(row) for row in self._oldest_first]
+
+    def of(self, wanted: Attempt) -> Iterator[Attempt]:
+        """Those of one backup, the nearest first; looked for as they are taken."""
+        for place in range(bisect_right(self._orders, _order(wanted)), len(self._oldest_first)):
+            if _stands_in(row := self._oldest_first[place], wanted, self._basis):
+                yield row
+
+    def any_of(self, wanted: Attempt) -> bool:
+        """Whether a backup has one."""
+        return next(self.of(wanted), None) is not None
 
 
 def expires_at(row: Attempt, basis: RetentionBasis) -> datetime | None:

@@ -13,9 +13,9 @@ from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.retention import (
     ALONE,
     RetentionBasis,
+    StandIns,
     Verdict,
     plan_retention,
-    successors,
 )
 from backup_pipeline.core.schedule import due_times
 from backup_pipeline.core.scope import Scope
@@ -81,12 +81,8 @@ def verdicts_at(rows: Sequence[Attempt], basis: RetentionBasis) -> Sequence[Verd
     """As `plan_retention`; what would have no successor among those that stay is kept, as a clean-up keeps it."""
     while True:
         verdicts = plan_retention(rows, basis)
-        kept = [verdict.attempt for verdict in verdicts if not verdict.removed]
-        alone = {
-            each.attempt.backup_id: ALONE
-            for each in verdicts
-            if each.removed and not successors(each.attempt, kept, basis)
-        }
+        kept = StandIns([verdict.attempt for verdict in verdicts if not verdict.removed], basis)
+        alone = {each.attempt.backup_id: ALONE for each in verdicts if each.removed and not kept.any_of(each.attempt)}
         if not alone:
             return verdicts
         basis = replace(basis, claims={**alone, **basis.claims})

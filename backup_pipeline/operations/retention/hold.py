@@ -16,7 +16,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ledger import MOVES, Attempt, AuditEvent, Hold, Status, seal_hold
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.retention import objections, successors
+from backup_pipeline.core.retention import StandIns, objections
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.browse import bundle_place
 from backup_pipeline.operations.leases import readers
@@ -164,7 +164,7 @@ def _proven_successor(
     """The backup that stays in its place, found whole in the store; and those that were found not to be, with why."""
     broken: dict[str, str] = {}
     rows = ports.ledger.list(scope=attempt.scope) if attempt.status.good else ()
-    for row in successors(attempt, rows, basis_of(rules, ports)):
+    for row in StandIns(rows, basis_of(rules, ports)).of(attempt):
         why = proofs.whole(row)
         if not why:
             return row, broken

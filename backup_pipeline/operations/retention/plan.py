@@ -18,7 +18,7 @@ from backup_pipeline.core.layout import PartitionPlace, backups_prefix, schema_p
 from backup_pipeline.core.ledger import Attempt, Status, check_rows, read_hold
 from backup_pipeline.core.ports import Ledger, Ports, Silence, Store
 from backup_pipeline.core.rebuild import GONE_MESSAGE
-from backup_pipeline.core.retention import ALONE, Retention, RetentionBasis, successors
+from backup_pipeline.core.retention import ALONE, Retention, RetentionBasis, StandIns
 from backup_pipeline.core.retention.prune import (
     GONE,
     Folder,
@@ -168,37 +168,30 @@ def _proven_plan(
     while True:
         basis = replace(basis, broken=broken)
         plan = make_plan(request.scope, rows, facts, basis)
-        alone = {
-            each.attempt.backup_id: ALONE for each in plan.removed if not successors(each.attempt, _kept(plan), basis)
-        }
-        unproven = dict(_unproven(plan, proofs, basis))
+        kept = StandIns([verdict.attempt for verdict in plan.verdicts if not verdict.removed], basis)
+        alone = {each.attempt.backup_id: ALONE for each in plan.removed if not kept.any_of(each.attempt)}
+        unproven = dict(_unproven(plan, kept, proofs))
         if not unproven and not alone:
-            return replace(plan, successors=dict(_successors(plan, proofs, basis)))
+            return replace(plan, successors=dict(_successors(plan, kept, proofs)))
         broken, basis = {**broken, **unproven}, replace(basis, claims={**alone, **basis.claims})
 
 
-def _kept(plan: PrunePlan) -> Sequence[Attempt]:
-    return [verdict.attempt for verdict in plan.verdicts if not verdict.removed]
-
-
-def _unproven(plan: PrunePlan, proofs: Proofs, basis: RetentionBasis) -> Iterator[tuple[str, str]]:
+def _unproven(plan: PrunePlan, kept: StandIns, proofs: Proofs) -> Iterator[tuple[str, str]]:
     """What the plan relies on and must not: backups that a rule counts, or that stay in the place of one that goes."""
-    kept = _kept(plan)
     for verdict in plan.verdicts if plan.removed else ():
         if any(COUNTED.match(reason) for reason in verdict.reasons) and (why := proofs.present(verdict.attempt)):
             yield verdict.attempt.backup_id, why
     for verdict in plan.removed:
-        for row in successors(verdict.attempt, kept, basis):
+        for row in kept.of(verdict.attempt):
             why = proofs.whole(row)
             if not why:
                 break
             yield row.backup_id, why
 
 
-def _successors(plan: PrunePlan, proofs: Proofs, basis: RetentionBasis) -> Iterator[tuple[str, Attempt]]:
+def _successors(plan: PrunePlan, kept: StandIns, proofs: Proofs) -> Iterator[tuple[str, Attempt]]:
     for verdict in plan.removed:
-        rows = successors(verdict.attempt, _kept(plan), basis)
-        yield verdict.attempt.backup_id, next(row for row in rows if not proofs.whole(row))
+        yield verdict.attempt.backup_id, next(row for row in kept.of(verdict.attempt) if not proofs.whole(row))
 
 
 def orphaned_copies(request: PruneRequest, ports: Ports) -> Iterator[Copy]:

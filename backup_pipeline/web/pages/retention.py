@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from itertools import groupby
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -17,11 +16,11 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
 from backup_pipeline.core.ledger import GOOD, Attempt, Hold
 from backup_pipeline.core.retention import grace_until, objections
-from backup_pipeline.core.retention.forecast import Departure, Forecast, forecast_retention, going_now
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.schedule import day_end, next_due
+from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts, SystemForecast
 from backup_pipeline.operations.retention.hold import hold_backup, release_backup
-from backup_pipeline.operations.retention.plan import PruneRequest, basis_of, prune_request, prune_requests
+from backup_pipeline.operations.retention.plan import basis_of, prune_request
 from backup_pipeline.operations.run_requests import RunWish
 from backup_pipeline.presentation.retention import rule_sentences
 from backup_pipeline.web.launching import launched
@@ -31,7 +30,6 @@ from backup_pipeline.web.rendering import chosen_system, page, redirect, systems
 
 router = APIRouter()
 
-DAYS = 30
 _SEES = Depends(allowed(Permission.SEE))
 _HOLDS = Depends(allowed(Permission.HOLD))
 _PRUNES = Depends(allowed(Permission.PRUNE))
@@ -47,9 +45,7 @@ class SystemRetention:
     automatic: Sequence[str]
     manual: Sequence[str]
     next_cleanup: datetime | None
-    departures: Sequence[tuple[datetime, Sequence[Departure]]] = ()
-    cleanups: int = 0
-    now: Sequence[Departure] = ()
+    forecast: SystemForecast = field(default_factory=lambda: SystemForecast(0, ()))
     problem: str = ""
 
 
@@ -62,15 +58,15 @@ def retention_page(request: Request, visitor: Annotated[Visitor, _SEES]) -> Resp
     return page(
         request,
         "retention.html",
-        each=[_retention_of(catalog, visitor) for catalog in catalogs],
+        each=[_retention_of(catalog, visitor, request.app.state.forecasts) for catalog in catalogs],
         held=held,
-        days=DAYS,
+        days=FORETOLD_DAYS,
         request_uuid=lambda: str(uuid4()),
         command=f"backup-pipeline prune{f' --catalog {chosen.catalog}' if chosen else ''}",
     )
 
 
-def _retention_of(catalog: Catalog, visitor: Visitor) -> SystemRetention:
+def _retention_of(catalog: Catalog, visitor: Visitor, forecasts: Forecasts) -> SystemRetention:
     rules, now = catalog.retention, visitor.ports.clock()
     first = SystemRetention(
         catalog,
@@ -79,33 +75,10 @@ def _retention_of(catalog: Catalog, visitor: Visitor) -> SystemRetention:
         next_due(rules.schedule, catalog.timezone, now) if rules.schedule else None,
     )
     try:
-        requests = prune_requests(catalog, visitor.actor, visitor.settings.prune_versions)
-        forecasts = [(_rows(each, visitor), each) for each in requests]
-        bases = {each.scope: basis_of(each, visitor.ports) for _, each in forecasts}
-        foretold = [
-            forecast_retention(catalog, each.scope, rows, bases[each.scope], days=DAYS) for rows, each in forecasts
-        ]
-        due = [gone for rows, each in forecasts for gone in going_now(rows, bases[each.scope])]
+        foretold = forecasts.of(catalog, visitor.actor, visitor.settings.prune_versions, visitor.ports)
     except BackupError as error:
-        return SystemRetention(catalog, first.automatic, first.manual, first.next_cleanup, problem=str(error))
-    return SystemRetention(
-        catalog,
-        first.automatic,
-        first.manual,
-        first.next_cleanup,
-        departures=_by_cleanup(foretold),
-        cleanups=len(foretold[0].cleanups),
-        now=due,
-    )
-
-
-def _rows(request: PruneRequest, visitor: Visitor) -> Sequence[Attempt]:
-    return visitor.ledger.list(scope=request.scope, status=sorted(GOOD))
-
-
-def _by_cleanup(forecasts: Sequence[Forecast]) -> Sequence[tuple[datetime, Sequence[Departure]]]:
-    going = sorted((each for forecast in forecasts for each in forecast.departures), key=lambda each: each.at)
-    return [(at, list(together)) for at, together in groupby(going, key=lambda each: each.at)]
+        return replace(first, problem=str(error))
+    return replace(first, forecast=foretold)
 
 
 @router.post("/retention/plan")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from backup_pipeline.core import retention
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, Hold
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.retention import Retention
 from backup_pipeline.core.retention.forecast import Forecast, forecast_retention, going_now
+from backup_pipeline.core.retention.prune import Versions
 from backup_pipeline.core.scope import Scope
+from backup_pipeline.operations.retention import forecast as reckoned
+from backup_pipeline.operations.retention.forecast import MOST_NAMED, Forecasts, SystemForecast
+from backup_pipeline.operations.retention.hold import hold_backup
 from backup_pipeline.operations.retention.plan import PruneRequest, basis_of
 from backup_pipeline_tests.actors import RAHIM, TESTER
 from backup_pipeline_tests.core.retained import NOW, backup, days
@@ -130,3 +136,51 @@ def test_manual_backups_stay_for_ever_unless_a_rule_says_otherwise() -> None:
     by_hand = [replace(row, type=Trigger.MANUAL) for row in days(40)]
     assert [each for each in foretold(of, shelf(of, *by_hand)).departures if not each.expected] == []
     assert of.retention.manual == Retention().manual
+
+
+def test_the_same_rows_are_reckoned_once_and_a_change_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = catalog()
+    made = shelf(of, *days(90))
+    forecasts, plans = Forecasts(days=30), 0
+
+    def counted(*given: Any, **more: Any) -> Forecast:
+        nonlocal plans
+        plans += 1
+        return forecast_retention(*given, **more)
+
+    monkeypatch.setattr(reckoned, "forecast_retention", counted)
+
+    def foretell() -> tuple[int, SystemForecast]:
+        forecast = forecasts.of(of, TESTER, Versions.REPORT, made.ports)
+        return plans, forecast
+
+    once, first = foretell()
+    assert foretell() == (once, first)
+    whole = foretold(of, made)
+    assert [(each.at, each.backups) for each in first.going] == sorted(
+        Counter(departure.at for departure in whole.departures).items()
+    )
+    assert first.going[0].backups > MOST_NAMED == len(first.going[0].first)
+    held = made.ledger.list(scope=Scope("shop"))[-1]
+    hold_backup(held, Hold(TESTER, "the audit", None), made.ports)
+    again, after = foretell()
+    assert again > once
+    assert after.going[0].backups == first.going[0].backups - 1
+    made.now += timedelta(minutes=11)
+    assert foretell()[0] > again
+
+
+def test_a_plan_looks_at_each_backup_a_few_times_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = catalog()
+    looks, replaces = Counter[str](), retention.replaces
+
+    def counted(newer: Attempt, row: Attempt, basis: Any) -> bool:
+        looks[row.backup_id] += 1
+        return replaces(newer, row, basis)
+
+    monkeypatch.setattr(retention, "replaces", counted)
+    made = shelf(of, *days(150))
+    for plan in (lambda: foretold(of, made), made.plan):
+        looks.clear()
+        plan()
+        assert max(looks.values()) < 30, "a forecast is six plans"

@@ -1,0 +1,99 @@
+"""What retention lets go in the days to come of each system, as the ledger has it; the same rows are reckoned once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from threading import Lock
+
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.ledger import GOOD
+from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.retention import RetentionBasis
+from backup_pipeline.core.retention.forecast import Departure, forecast_retention, going_now
+from backup_pipeline.core.retention.prune import Versions
+from backup_pipeline.core.scope import Actor
+from backup_pipeline.operations.retention.plan import PruneRequest, basis_of, prune_requests
+
+FORETOLD_DAYS = 30
+MOST_NAMED = 50
+"""Of what goes at a clean-up, so many backups are named; the plan of the clean-up has them all."""
+_STANDS_FOR = timedelta(minutes=10)
+_MOST_KEPT = 64
+
+
+@dataclass(frozen=True)
+class CleanupForecast:
+    """What goes at a clean-up to come: how many backups, their bytes, and the first of them with their reasons."""
+
+    at: datetime
+    backups: int
+    bytes: int
+    first: tuple[Departure, ...]
+
+
+@dataclass(frozen=True)
+class SystemForecast:
+    """The clean-ups of a system in the days to come: how many are due, those at which something goes.
+
+    `now`: how many a clean-up made by hand would take; reckoned where none is scheduled.
+    """
+
+    cleanups: int
+    going: tuple[CleanupForecast, ...]
+    now: int = 0
+
+
+class Forecasts:
+    """The forecasts of a process; safe from any thread.
+
+    One that was reckoned stands for ten minutes, for whoever sees the same rows of the same catalog, with the same
+    work going on.
+    """
+
+    def __init__(self, *, days: int) -> None:
+        self._days = days
+        self._lock = Lock()
+        self._known: dict[tuple[str, str], tuple[datetime, object, SystemForecast]] = {}
+
+    def of(self, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports) -> SystemForecast:
+        """The forecast of a system, of those rows that the ledger of `ports` shows. BackupError as of a plan."""
+        requests = prune_requests(catalog, actor, versions)
+        bases = [basis_of(request, ports) for request in requests]
+        key = (catalog.catalog, ports.ledger.listings.version(catalog.catalog))
+        given = (catalog, [basis.claims for basis in bases])
+        now = ports.clock()
+        with self._lock:
+            at, same, known = self._known.get(key, (now, None, None))
+        if known is not None and same == given and now - at < _STANDS_FOR:
+            return known
+        foretold = self._foretell(catalog, requests, bases, ports)
+        with self._lock:
+            # A ledger that changes leaves the forecasts of before behind: the oldest go.
+            for old in list(self._known)[: max(0, len(self._known) - _MOST_KEPT + 1)]:
+                del self._known[old]
+            self._known[key] = (now, given, foretold)
+        return foretold
+
+    def _foretell(
+        self, catalog: Catalog, requests: Sequence[PruneRequest], bases: Sequence[RetentionBasis], ports: Ports
+    ) -> SystemForecast:
+        rows = [ports.ledger.list(scope=request.scope, status=sorted(GOOD)) for request in requests]
+        each = [
+            forecast_retention(catalog, request.scope, good, basis, days=self._days)
+            for request, good, basis in zip(requests, rows, bases, strict=True)
+        ]
+        going = tuple(_by_cleanup(departure for forecast in each for departure in forecast.departures))
+        cleanups = len(each[0].cleanups)
+        now = 0 if cleanups else sum(len(going_now(*of)) for of in zip(rows, bases, strict=True))
+        return SystemForecast(cleanups, going, now)
+
+
+def _by_cleanup(departures: Iterable[Departure]) -> Iterator[CleanupForecast]:
+    """By the time of the clean-up; within one in the order of the departures."""
+    for at, together in groupby(sorted(departures, key=lambda each: each.at), key=lambda each: each.at):
+        all_of = list(together)
+        size = sum(each.attempt.file_size_bytes or 0 for each in all_of)
+        yield CleanupForecast(at, len(all_of), size, tuple(all_of[:MOST_NAMED]))
