@@ -11,7 +11,7 @@ PYTEST = PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(BIN)/python -m pytest -n 2 --dist 
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup backup up test test-all check fix bench lock clean
+.PHONY: help setup backup up test test-all check fix bench lock wheels floors clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ $(STAMP): requirements.lock pyproject.toml setup.py $(wildcard backup_pipeline/n
 	@echo "Installing the packages of requirements.lock (a minute or two the first time)..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements.lock
 	@echo "Compiling the loops over rows..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@CFLAGS=-Werror $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check >/dev/null
 	@touch $@
 
@@ -62,7 +62,17 @@ bench: $(STAMP)  ## Measure; the report goes to benchmarks/
 lock:  ## Make requirements.lock anew from pyproject.toml
 	@test -x $(BIN)/uv || $(MAKE) setup
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --group dev pyproject.toml --output-file requirements.lock
+	  --all-extras --group dev pyproject.toml --output-file requirements.lock
+
+# What they compile for: the targets of setup.py. Linux is tested, macOS builds, Windows is none of them.
+WHEELS := x86_64-linux-gnu.2.28 aarch64-linux-gnu.2.28 x86_64-linux-musl aarch64-linux-musl x86_64-macos.11.0 aarch64-macos.11.0
+DIST ?= dist
+wheels: $(STAMP)  ## An sdist, and from it a wheel for each platform, into dist/
+	@$(BIN)/uv build --quiet --sdist --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
+	@for target in $(WHEELS); do echo "Building for $$target..."; \
+	  BACKUP_WHEEL_TARGET=$$target $(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python \
+	    --out-dir $(DIST) $(DIST)/backup_pipeline-*.tar.gz || exit 1; done
+	@ls -l $(DIST)
 
 clean:  ## Remove .venv and caches; backups and the demo database in .backup_pipeline stay
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -16,6 +16,7 @@ from backup_pipeline.cli.backup import backup, copy
 from backup_pipeline.cli.catalog import catalog_app
 from backup_pipeline.cli.download import download, query, url
 from backup_pipeline.cli.health import alerts_app, check, doctor
+from backup_pipeline.cli.init import init
 from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.list import adopt, audit, calendar, list_backups, show, stats
 from backup_pipeline.cli.options import forget_settings, json_text
@@ -29,6 +30,7 @@ from backup_pipeline.core.errors import BackupError, in_our_words
 from backup_pipeline.core.text import redact
 from backup_pipeline.presentation.terminal import note_console
 from backup_pipeline.wiring.folders import owner_only
+from backup_pipeline.wiring.installation import missing_extra
 
 INTERRUPTED = 130
 EXIT_CODES: Mapping[int, str] = {
@@ -54,6 +56,8 @@ def tell_failure(error: Exception, *, as_json: bool, debug: bool) -> int:
     """
     if debug:
         sys.stderr.write(redact("".join(traceback.format_exception(error))))
+    if isinstance(error, ModuleNotFoundError):
+        error = missing_extra(error) or error
     code = getattr(error, "exit_code", 1)
     what, do = _described(error)
     if as_json:
@@ -92,6 +96,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=f"Exit codes: {_CODES}",
 )
+app.command()(init)
 app.command()(backup)
 app.command("list")(list_backups)
 app.command()(show)

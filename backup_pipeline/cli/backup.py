@@ -228,7 +228,7 @@ def _where(manifest: StoredManifest, settings: Settings) -> Mapping[str, str]:
     """Where it can be found."""
     place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
     store = addresses.store_url(settings)
-    starts = "" if processes.running_ui(settings.home) else " (start it with `make up`)"
+    starts = "" if processes.running_ui(settings.home) else " (start it with `backup-pipeline up`)"
     return {
         "Bundle": f"{store}/{place.bundle(manifest.bundle.name)} ({reports.size(manifest.bundle.bytes)})",
         "Manifest": f"{store}/{place.manifest}",

@@ -30,6 +30,7 @@ with lazily():
     from backup_pipeline.wiring import access as wiring_access
     from backup_pipeline.wiring import addresses as wiring_addresses
     from backup_pipeline.wiring import embedded, history, ports, processes
+    from backup_pipeline.wiring import installation as wiring_installation
 
 
 def demo(
@@ -115,6 +116,7 @@ def serve(
 
     Exit codes: 0 stopped by Ctrl-C; 1 the ledger can not be opened; 2 wrong request, or the port is taken.
     """
+    wiring_installation.require_web()
     processes.refuse_taken_port(host, port)
     with opened(connections=ports.CONSOLE_CONNECTIONS) as installation:
         note_console().print(f"Freshness: http://{host}:{port}/healthz/freshness  (Ctrl-C stops)", markup=False)
@@ -152,6 +154,7 @@ def up(
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    wiring_installation.require_web()
     settings, addresses = invoked_settings(), processes.Addresses(host, port, console_port)
     embedded.check_settings(settings)
     with processes.only_one(settings.home, {"ui": addresses.ui}) as lock:

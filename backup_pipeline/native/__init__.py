@@ -17,10 +17,13 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 def library() -> ctypes.CDLL:
     """The library; SettingsError when it was not built."""
     folder = Path(__file__).parent
-    path = next((path for suffix in EXTENSION_SUFFIXES if (path := folder / (_NAME + suffix)).exists()), None)
+    # `.so` is what is built; the longer names are those of earlier versions, which a checkout may still hold.
+    path = next((path for suffix in reversed(EXTENSION_SUFFIXES) if (path := folder / (_NAME + suffix)).exists()), None)
     if path is None:
         message = f"The compiled part of backup_pipeline is missing in {folder}."
-        raise SettingsError(message, do="Run `make setup`, or `pip install` the package again: that builds it.")
+        raise SettingsError(
+            message, do="Run `make setup` in a checkout, or `pip install` the package again: that builds it."
+        )
     loaded = ctypes.CDLL(str(path))
     loaded.take_rows.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _COUNT]
     loaded.take_rows.restype = _COUNT

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_postgres import DagsterPostgresStorage
+from pydantic import SecretStr
 
 from backup_pipeline.catalogs import load_catalogs
 from backup_pipeline.core.doctor import Line, ok, problem, warning
@@ -48,12 +49,12 @@ _S3_PREFIX = "dagster"
 
 
 class EnvStorage(DagsterStorage, ConfigurableClass):
-    """Runs, events and schedules in the PostgreSQL of DAGSTER_PG_URL where that is set, else in SQLite."""
+    """Runs, events and schedules in the PostgreSQL of `postgres_url`, else of DAGSTER_PG_URL, else in SQLite."""
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
-        """No configuration: the environment says it."""
-        return {}
+        """`postgres_url`, where nothing else than PostgreSQL will do; without it the environment says it."""
+        return {"postgres_url": dg.Field(dg.StringSource, is_required=False)}
 
     @classmethod
     def from_config_value(  # type: ignore[override]  # a chooser: what it makes is not of its own class
@@ -61,7 +62,7 @@ class EnvStorage(DagsterStorage, ConfigurableClass):
     ) -> DagsterStorage:
         """The storage the environment asks for."""
         settings = _settings()
-        url = settings.dagster_pg_url
+        url = SecretStr(config_value["postgres_url"]) if "postgres_url" in config_value else settings.dagster_pg_url
         if url is None:
             home = _dagster_home(settings)
             close_dagster(home)

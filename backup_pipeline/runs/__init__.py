@@ -238,7 +238,8 @@ class GraphQLLauncher:
         words = redact(str(why)) or type(why).__name__
         message = f"Dagster at {redact_url(self._address.url)} does not answer: {words}."
         return kind(
-            message, do="Start it (`make up`), or correct BACKUP_DAGSTER_API_URL. The command line works without."
+            message,
+            do="Start it (`backup-pipeline up`), or correct BACKUP_DAGSTER_API_URL. The command line works without.",
         )
 
 

@@ -218,7 +218,7 @@ def _embedded(settings: Settings, name: str) -> Connection:
     connection = running(postgres_home(settings))
     if connection is None:
         message = f"{name} is not set, and the embedded PostgreSQL of {settings.home} is not running."
-        raise SettingsError(message, do=f"Set {name}, or start the embedded one with `make up`.")
+        raise SettingsError(message, do=f"Set {name}, or start the embedded one with `backup-pipeline up`.")
     return connection
 
 

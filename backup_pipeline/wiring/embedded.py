@@ -11,12 +11,12 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from backup_pipeline.core.errors import BackupError, NotFoundError, SettingsError
+from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.demo import ISP, DemoSystem, create_system, let_backup_role_in, system_exists
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.embedded.cluster import Home, make_role_password, read_role_password, remove_role_password
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.settings import PROJECT, Settings, set_environment
+from backup_pipeline.settings import Settings, set_environment
 from backup_pipeline.wiring.addresses import (
     DAGSTER_DATABASE,
     LEDGER_DATABASE,
@@ -29,6 +29,7 @@ from backup_pipeline.wiring.addresses import (
     uses_embedded,
 )
 from backup_pipeline.wiring.folders import close_folders, make_folder
+from backup_pipeline.wiring.installation import FILES
 from backup_pipeline.wiring.stores import check_encryption
 
 
@@ -54,9 +55,6 @@ def check_settings(settings: Settings) -> None:
     """SettingsError for what can be seen to be wrong before anything is made or started."""
     check_urls(settings)
     check_encryption(settings)
-    if not settings.dagster_home and not (PROJECT / "dagster.yaml").is_file():
-        message = "DAGSTER_HOME is not set, and the installed package comes without a dagster.yaml."
-        raise SettingsError(message, do="Set DAGSTER_HOME to a folder that holds the project's dagster.yaml.")
 
 
 @contextmanager
@@ -143,7 +141,7 @@ def _existing(settings: Settings) -> Iterator[EmbeddedPostgres]:
     home = postgres_home(settings)
     if not Home(home.resolve()).cluster.is_dir():
         message = f"There are no backups yet: the embedded PostgreSQL of {settings.home} was never set up."
-        raise NotFoundError(message, do="Run `make backup`, or set BACKUP_LEDGER_URL and BACKUP_SOURCE_URL.")
+        raise NotFoundError(message, do="Run `backup-pipeline backup`, or set BACKUP_LEDGER_URL and BACKUP_SOURCE_URL.")
     with EmbeddedPostgres(home) as server:
         yield server
 
@@ -229,9 +227,9 @@ def _environment(settings: Settings) -> Mapping[str, str]:
 
 
 def _dagster_home(settings: Settings) -> Mapping[str, str]:
-    """DAGSTER_HOME as it is set, else a folder of ours with the project's `dagster.yaml` in it.
+    """DAGSTER_HOME as it is set, else a folder of ours with the package's `dagster.yaml` in it.
 
-    SettingsError without either: Dagster would run on its own defaults, where no dead run is noticed.
+    On Dagster's own defaults no dead run would be noticed. SettingsError for what can be seen to be wrong.
     """
     if settings.dagster_home:
         return {}
@@ -239,7 +237,7 @@ def _dagster_home(settings: Settings) -> Mapping[str, str]:
     make_folder(settings.home.resolve())
     home = (settings.home / "dagster").resolve()
     home.mkdir(mode=0o700, exist_ok=True)
-    _copy_newer(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    _copy_newer(FILES / "dagster.yaml", home / "dagster.yaml")
     return {"DAGSTER_HOME": str(home)}
 
 

@@ -31,6 +31,7 @@ from backup_pipeline.ledger import this_owner
 from backup_pipeline.orchestration.instance import SupervisedRunLauncher, psycopg2_url
 from backup_pipeline.orchestration.keys import OWNER_TAG, owner_tag, read_owner_tag
 from backup_pipeline.settings import PROJECT
+from backup_pipeline.wiring.installation import FILES
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.environment import bare_environment
 from backup_pipeline_tests.orchestration.installation import TABLES, Installation
@@ -114,6 +115,17 @@ def test_with_a_url_storage_is_postgres_and_a_backup_runs_on_it(
         for asset in (*TABLES, "bundle"):
             key = dg.AssetKey(["shop", asset])
             assert instance.get_materialized_partitions(key) == {installation.today.isoformat()}
+
+
+def test_in_production_nothing_runs_on_sqlite(fresh_database: str, tmp_path: Path) -> None:
+    shutil.copy(FILES / "dagster.production.yaml", tmp_path / "dagster.yaml")
+    with bare_environment() as environment:
+        environment.setenv("DAGSTER_HOME", str(tmp_path))
+        with pytest.raises(dg.DagsterInvalidConfigError, match="DAGSTER_PG_URL"):
+            dg.DagsterInstance.get()
+        environment.setenv("DAGSTER_PG_URL", fresh_database)
+        with dg.DagsterInstance.get() as found:
+            assert isinstance(found.run_storage, PostgresRunStorage)
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"])

@@ -1,0 +1,1 @@
+"""Tests of packages and of the files in deploy/."""
