@@ -13,6 +13,7 @@ from rich.text import Text
 
 from backup_pipeline import __version__
 from backup_pipeline.cli.backup import backup, copy
+from backup_pipeline.cli.businesses import businesses_app
 from backup_pipeline.cli.catalog import catalog_app
 from backup_pipeline.cli.download import download, query, url
 from backup_pipeline.cli.health import alerts_app, check, doctor
@@ -20,6 +21,7 @@ from backup_pipeline.cli.init import init
 from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.list import adopt, audit, calendar, list_backups, show, stats
 from backup_pipeline.cli.options import forget_settings, json_text
+from backup_pipeline.cli.payments import payment_app, plan_app
 from backup_pipeline.cli.rebuild import rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
 from backup_pipeline.cli.retention import delete, hold, prune, purge_events, release
@@ -117,6 +119,9 @@ app.add_typer(alerts_app)
 app.add_typer(catalog_app)
 app.add_typer(key_app)
 app.add_typer(user_app)
+app.add_typer(businesses_app)
+app.add_typer(payment_app)
+app.add_typer(plan_app)
 app.command()(prune)
 app.command()(hold)
 app.command()(release)

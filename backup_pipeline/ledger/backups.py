@@ -34,6 +34,7 @@ from backup_pipeline.ledger import (
 from backup_pipeline.ledger.access import SqlAccess, become, refusals_of
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
 from backup_pipeline.ledger.audit import SqlAuditRows
+from backup_pipeline.ledger.businesses import SqlBusinesses, SqlPayments
 from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
 from backup_pipeline.ledger.downloads import SqlDownloads
 from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
@@ -284,6 +285,8 @@ class SqlLedger:
         self.observations = SqlObservations(self._transaction)
         self.listings = SqlListings(self._transaction)
         self.downloads = SqlDownloads(self._transaction)
+        self.businesses = SqlBusinesses(self._transaction)
+        self.payments = SqlPayments(self._transaction)
 
     def as_person(self, identity: PersonIdentity) -> Self:
         """This ledger, over the same connections, for one person: each transaction has that person's role and no more.

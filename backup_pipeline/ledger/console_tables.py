@@ -187,6 +187,7 @@ realtime_events = Table(
     Column("subject", Text, nullable=False, server_default=""),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Index("realtime_events_at", "at"),
+    Index("realtime_events_kind", "kind", "id"),
 )
 
 dagster_outbox = Table(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position
     from backup_pipeline.core.manifest import CommunicationEntry
     from backup_pipeline.core.ports.access import Access, AuditRows
+    from backup_pipeline.core.ports.businesses import BusinessAccounts, Payments
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.scope import Scope
@@ -50,7 +51,7 @@ class Dues(Protocol):
     def settle(
         self, catalog: str, decide: Callable[[KnownDues], Settlement], *, since: datetime, now: datetime
     ) -> Settlement:
-        """Account for the due times up to `now`: `decide` is shown what is known at least since `since`, alone.
+        """BusinessAccount for the due times up to `now`: `decide` is shown what is known at least since `since`, alone.
 
         What of its answer was really written: two that settle at once never write, or get back, the same row.
         """
@@ -307,6 +308,14 @@ class Ledger(Protocol):
     @property
     def observations(self) -> Observations:
         """What Dagster is yet to be told."""
+
+    @property
+    def businesses(self) -> BusinessAccounts:
+        """The businesses, as their sources' registries and we have them."""
+
+    @property
+    def payments(self) -> Payments:
+        """Plans, and what was paid."""
 
     @property
     def access(self) -> Access:

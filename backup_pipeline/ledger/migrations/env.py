@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from backup_pipeline.ledger.console_tables import metadata
+from backup_pipeline.ledger.business_tables import metadata
 from backup_pipeline.ledger.migrate import VERSION_TABLE
 
 context.configure(
