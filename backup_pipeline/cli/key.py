@@ -1,34 +1,56 @@
-"""`backup-pipeline key`: make a key that backups are encrypted to, or that seals them; see whether one opens one."""
+"""`backup-pipeline key`: keys that backups are encrypted to, or that seal them; and `key api`, those of programs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup_pipeline.cli.options import FromStore, OfCatalog, invoked_settings, opened, print_json, print_line
+from backup_pipeline.cli.options import (
+    FromStore,
+    OfCatalog,
+    invoked_settings,
+    opened,
+    parse_duration,
+    print_json,
+    print_line,
+)
+from backup_pipeline.core.access.api_keys import DEFAULT_LIMIT, NewKey, parse_permissions
 from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.restore import Which
 from backup_pipeline.lazy import lazily
-from backup_pipeline.presentation.terminal import note_console
+from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
+    from backup_pipeline.core.scope import Actor
+    from backup_pipeline.operations.access import AccessPorts
     from backup_pipeline.operations.download import KeyCheck
     from backup_pipeline.settings import Settings
 
 with lazily():
     from backup_pipeline.formats import keys
     from backup_pipeline.operations import browse, download
-    from backup_pipeline.wiring import addresses, stores
+    from backup_pipeline.operations.access import api_keys
+    from backup_pipeline.presentation import people
+    from backup_pipeline.wiring import access, addresses, stores
 
 
 key_app = typer.Typer(
     name="key",
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Make and check the keys that encrypt and seal backups.",
+    help="Make and check the keys that encrypt and seal backups; `key api`: those of programs.",
 )
+api_app = typer.Typer(
+    name="api",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Keys with which programs call the API of the console. Whoever may write to the ledger may run these.",
+)
+key_app.add_typer(api_app)
 
 
 @key_app.command()
@@ -143,3 +165,104 @@ def _checked(backup: str, settings: Settings, catalog: str | None, store: Which)
     with opened(catalog) as installation:
         attempt = browse.find_backup(backup, installation.ledger, catalog=catalog)
         return download.check_key(attempt, installation.store(store), cipher, installation.audit())
+
+
+@contextmanager
+def _opened_access() -> Iterator[tuple[AccessPorts, Actor]]:
+    """Keys of programs as the console itself sees them, and who asks."""
+    with opened() as installation:
+        ports = access.console_ports(installation.settings, installation.ledger, installation.clock)
+        yield ports, installation.actor
+
+
+KeyName = Annotated[str, typer.Argument(help="The key's name, or its first eight characters.")]
+
+
+@api_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the program is called; the audit knows it by that name.")],
+    *,
+    permission: Annotated[
+        list[str], typer.Option(help="What it may do, such as backup_status; may be given several times.")
+    ],
+    business: Annotated[str | None, typer.Option(help="Let it see that business alone. Default: all.")] = None,
+    limit: Annotated[int, typer.Option(help="Calls in any 60 minutes.")] = DEFAULT_LIMIT,
+    expires: Annotated[str | None, typer.Option(help="How long it works, such as 90d. Default: until revoked.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the key.")] = False,
+) -> None:
+    """Make a key for a program and print it: once, because only its SHA-256 is kept.
+
+    Permissions are analytics, backup_status, backups:create, backups:schedule, backups:download, restores:request,
+    restores:read, payments:verify, events:read, keys:read, freshness, businesses, audit and usage. A restore that a
+    program asks for is approved by a person: no key can.
+
+    Examples:
+
+        backup-pipeline key api create 'System Integration' --permission analytics --permission backup_status
+
+        backup-pipeline key api create cron --permission backups:create --expires 365d > /etc/backup/api-key
+
+    Exit codes: 0 made; 1 the ledger can not be written; 2 wrong request, or the name is taken.
+    """
+    with _opened_access() as (ports, actor):
+        until = ports.clock() + parse_duration(expires) if expires else None
+        wanted = NewKey(name, parse_permissions(permission), business, limit, until)
+        key, secret = api_keys.create_key(wanted, ports, actor)
+    if as_json:
+        print_json({"key": secret, "about": key})
+        return
+    print_line(secret)
+    note_console().print(f"Key {key.name} is shown now and never again. Send it as: Authorization: Bearer {key.shown}…")
+
+
+@api_app.command("list")
+def list_keys(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the keys of programs: permissions, business, calls of this hour, last use, state.
+
+    Examples:
+
+        backup-pipeline key api list
+
+        backup-pipeline key api list --json | jq -r '.[] | select(.revoked_at == null) | .name'
+
+    Exit codes: 0 listed; 1 the ledger can not be read; 2 wrong request.
+    """
+    with _opened_access() as (ports, _):
+        known, used, now = ports.access.keys.list(), ports.access.usage.used(), ports.clock()
+    if as_json:
+        print_json(known)
+    else:
+        draw(people.keys_document(known, used, now))
+
+
+@api_app.command("limit")
+def set_limit(
+    name: KeyName, limit: Annotated[int, typer.Argument(help="Calls in any 60 minutes, from now on.")]
+) -> None:
+    """Let a program call more often, or less.
+
+    Examples:
+
+        backup-pipeline key api limit 'System Integration' 5000
+
+    Exit codes: 0 changed; 1 the ledger can not be written; 2 wrong request; 10 there is no such key.
+    """
+    with _opened_access() as (ports, actor):
+        key = api_keys.limit_key(api_keys.key_named(name, ports).number, limit, ports, actor)
+    note_console().print(f"{key.name} has {key.limit:,} calls an hour.", markup=False)
+
+
+@api_app.command()
+def revoke(name: KeyName) -> None:
+    """End a key: its next call is refused. What it did stays in the log and the audit.
+
+    Examples:
+
+        backup-pipeline key api revoke 'System Integration'
+
+    Exit codes: 0 revoked; 1 the ledger can not be written; 2 wrong request; 10 there is no such key, or it was revoked
+    before.
+    """
+    with _opened_access() as (ports, actor):
+        key = api_keys.revoke_key(api_keys.key_named(name, ports).number, ports, actor)
+    note_console().print(f"{key.name} is worth nothing any more.", markup=False)

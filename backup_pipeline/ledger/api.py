@@ -25,9 +25,8 @@ from backup_pipeline.core.access.api_keys import (
     KeyPermission,
     NewKey,
     Refused,
-    UsageRow,
-    UsageSum,
 )
+from backup_pipeline.core.access.api_usage import UsageRow, UsageSum
 from backup_pipeline.core.errors import LedgerError, UsageError
 from backup_pipeline.core.listing import Position, parse_position
 from backup_pipeline.core.scope import Actor, parse_actor
@@ -233,7 +232,7 @@ class SqlApiUsage:
                 func.count().filter(_LOG.allowed, _LOG.status >= 400).label("failed"),
                 func.coalesce(func.sum(_LOG.bytes), 0).label("bytes"),
                 func.coalesce(func.max(_LOG.ms), 0).label("slowest"),
-                func.count(_LOG.address.distinct()).label("addresses"),
+                func.array_agg(_LOG.address.distinct()).label("addresses"),
             )
             .where(_LOG.at >= since)
             .group_by(hour, _LOG.key_id, _LOG.route)
@@ -245,7 +244,7 @@ class SqlApiUsage:
             return [
                 UsageSum(
                     utc(row.hour), row.key_id, row.route, int(row.allowed), int(row.refused), row.failed,
-                    int(row.bytes), row.slowest, row.addresses,
+                    int(row.bytes), row.slowest, tuple(row.addresses),
                 )
                 for row in connection.execute(query)
             ]  # fmt: skip

@@ -1,11 +1,12 @@
-"""Users and their sessions as people see them."""
+"""Users, their sessions, and keys of programs, as people see them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from backup_pipeline.core.access import Role, User
+from backup_pipeline.core.access.api_keys import ApiKey
 from backup_pipeline.core.access.sessions import Session
 from backup_pipeline.core.verification import age
 from backup_pipeline.presentation import (
@@ -62,3 +63,33 @@ def sessions_document(sessions: Sequence[Session], now: datetime) -> ReportDocum
 def _session(session: Session, now: datetime) -> tuple[Part, ...]:
     number, since, used = str(session.number), Minute(session.created_at), age(session.seen_at, now)
     return number, since, used, session.address, session.factors, session.agent
+
+
+def keys_document(keys: Sequence[ApiKey], used: Mapping[int, int], now: datetime) -> ReportDocument:
+    """The keys of programs; `used` are their calls of the last 60 minutes."""
+    if not keys:
+        return document(line("There is no key yet. `backup-pipeline key api create NAME --permission …` makes one."))
+    columns = (*texts("Name", "Begins", "Business"), prose("Permissions"))
+    columns = (*columns, *texts("Used this hour", "Last use", "State"))
+    return document(Table(columns, tuple(_key(key, used.get(key.number, 0), now) for key in keys)))
+
+
+def _key(key: ApiKey, used: int, now: datetime) -> tuple[Part, ...]:
+    last = age(key.last_used_at, now) if key.last_used_at else Span("never", Tone.QUIET)
+    calls = f"{used:,} of {key.limit:,}"
+    return (
+        key.name,
+        f"{key.shown}…",
+        key.business or "all",
+        ", ".join(key.permissions),
+        calls,
+        last,
+        key_state(key, now),
+    )
+
+
+def key_state(key: ApiKey, now: datetime) -> Span:
+    """Whether a key works, as a word."""
+    if key.revoked_at is not None:
+        return Span("revoked", Tone.QUIET)
+    return Span("expired", Tone.WARNING) if key.why_over(now) else Span("works", Tone.GOOD)

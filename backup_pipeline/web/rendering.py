@@ -68,6 +68,8 @@ NAV: tuple[NavEntry, ...] = (
     NavEntry("/runs", "Runs", "play", Permission.SEE, "Watch"),
     NavEntry("/audit", "Audit", "audit", Permission.SEE_AUDIT, "Administration"),
     NavEntry("/users", "Users", "users", Permission.MANAGE_USERS, "Administration"),
+    NavEntry("/keys", "API keys", "keys", Permission.MANAGE_KEYS, "Administration"),
+    NavEntry("/usage", "Use of the API", "charts", Permission.MANAGE_KEYS, "Administration"),
     NavEntry("/settings", "Settings", "settings", Permission.HANDLE_ALERTS, "Administration"),
 )
 """The menu, in its order. Entries of one group stand together, below its name."""

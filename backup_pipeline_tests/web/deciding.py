@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from backup_pipeline.core.access import Role, User
+from backup_pipeline.core.access.api_keys import KeyPermission, NewKey
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore import (
@@ -27,6 +28,7 @@ from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
+from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.restore.decisions import AskedRestore, ask_for_approval
 from backup_pipeline.operations.restore.requests import Address, RestoreCaller
 from backup_pipeline_tests.core.retained import backup
@@ -173,6 +175,8 @@ def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days:
     for name, role in PEOPLE.items():
         more = {"businesses": ("b1",)} if role is Role.BUSINESS_ADMIN else {}
         office.users[name] = console.user(name, role, **more)
+    wanted = NewKey("System Integration", (KeyPermission.ANALYTICS, KeyPermission.BACKUP_STATUS))
+    create_key(wanted, console.access, office.users["karim"].actor)
     return office
 
 

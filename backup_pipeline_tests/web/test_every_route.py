@@ -78,6 +78,15 @@ RULES = {
     **_rules(P.HANDLE_ALERTS, "POST /alerts/retry", "POST /alerts/test"),
     **_rules(P.APPROVE, "POST /requests/{number}/approve", fresh=True),
     **_rules(P.APPROVE, "POST /requests/{number}/reject"),
+    **_rules(P.MANAGE_KEYS, "GET /keys", "GET /keys/{number}", "GET /usage"),
+    **_rules(
+        P.MANAGE_KEYS,
+        "GET /keys/new",
+        "POST /keys",
+        "POST /keys/{number}/limit",
+        "POST /keys/{number}/revoke",
+        fresh=True,
+    ),
     **_rules(P.MANAGE_USERS, "GET /users"),
     **_rules(
         P.MANAGE_USERS,

@@ -250,38 +250,6 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class UsageRow:
-    """A call as the log has it, or several that were refused, added up. `ms` and `bytes` are None while it runs."""
-
-    at: datetime
-    key: int
-    route: str
-    allowed: bool
-    calls: int
-    request_id: str
-    address: str
-    business: str | None = None
-    status: int | None = None
-    ms: int | None = None
-    bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class UsageSum:
-    """What a key did on a route in an hour (`hour` is its beginning, UTC). `failed` are answers of 400 or more."""
-
-    hour: datetime
-    key: int
-    route: str
-    allowed: int
-    refused: int
-    failed: int
-    bytes: int
-    slowest_ms: int
-    addresses: int
-
-
-@dataclass(frozen=True)
 class KeptAnswer:
     """What a request with an Idempotency-Key was answered; without a `status` it is still at work."""
 

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
         KeptAnswer,
         NewKey,
         Refused,
-        UsageRow,
-        UsageSum,
     )
+    from backup_pipeline.core.access.api_usage import UsageRow, UsageSum
     from backup_pipeline.core.access.identities import Claims, SignInAttempt
     from backup_pipeline.core.access.sessions import OneTimeLink, Session
     from backup_pipeline.core.audit import AuditEntry, AuditFilter

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +16,7 @@ from backup_pipeline.core.access.api_keys import Admission, Call, Refused
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.operations.background import Background
 from backup_pipeline.web.answers import AnswerError, is_api
 
 logger = logging.getLogger(__name__)
@@ -38,31 +37,19 @@ class _Full:
     room_at: float
 
 
-class CallMeter:
+class CallMeter(Background):
     """Remembers which keys had their calls, and adds up what it refuses; safe from any thread.
 
     Its context is the life of the server: a thread writes the sums each ten seconds, and what is left at the end.
     """
 
     def __init__(self, ports: Ports, *, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(("api calls", self._run))
         self._ports, self._now = ports, now
         self._lock = threading.Lock()
         self._full: dict[str, _Full] = {}
         self._sums: dict[tuple[int, str], Refused] = {}
         self._kept = float("-inf")
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="api calls", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join(5)
-        self.write()
 
     def remember(self, digest: str, admission: Admission) -> None:
         """That the key of that digest had its calls: for a while nobody looks again."""
@@ -107,11 +94,12 @@ class CallMeter:
                     self._sums[place] = replace(each, calls=each.calls + (later.calls if later else 0))
 
     def _run(self) -> None:
-        while not self._stopped.wait(WRITE_EVERY_S):
+        while not self.stopping.wait(WRITE_EVERY_S):
             self.write()
             if self._now() - self._kept > _KEEP_EVERY_S:
                 self._kept = self._now()
                 self._tidy()
+        self.write()
 
     def _tidy(self) -> None:
         try:

@@ -1,0 +1,144 @@
+"""Keys of programs on their pages: shown once, never kept; what each did, and which do what they did not do before."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from backup_pipeline.core.access.api_keys import KeyPermission
+from backup_pipeline.core.access.sessions import PersonIdentity
+from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.web.calling import Program, program_of
+from backup_pipeline_tests.web.deciding import Office, open_office
+
+P = KeyPermission
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=1)
+    office.ledger.execute("DELETE FROM api_keys")
+    return office
+
+
+def _key(office: Office, name: str) -> int:
+    (key,) = [key for key in office.console.access.access.keys.list() if key.name == name]
+    return key.number
+
+
+@pytest.mark.acceptance("3.30")
+def test_the_key_of_the_sources_is_made_shown_once_and_kept_as_its_hash_alone(office: Office) -> None:
+    karim = office.as_("karim")
+    form = {"name": "System Integration", "permission": ["analytics", "backup_status"], "business": "", "limit": "1000"}
+    made = karim.post("/keys", data=form)
+    (secret,) = re.findall(r'<code id="secret">(sk_[0-9A-Za-z]{32})</code>', made.text)
+    assert made.headers["cache-control"] == "no-store"
+    with psycopg.connect(office.ledger.url) as session:
+        row = session.execute("SELECT name, business, permissions, hourly_limit, shown FROM api_keys").fetchall()
+        everything = "SELECT api_keys::text FROM api_keys UNION ALL SELECT backup_audit::text FROM backup_audit"
+        texts = session.execute(everything).fetchall()
+    assert row == [("System Integration", None, ["analytics", "backup_status"], 1000, secret[:8])]
+    assert [text for (text,) in texts if secret[8:] in text] == []
+    assert Program(office.console.app, secret).get("/api/v1/backups").status_code == 200
+    for path in ("/keys", f"/keys/{_key(office, 'System Integration')}", "/usage", "/audit"):
+        page = karim.get(path)
+        assert (page.status_code, secret in page.text) == (200, False)
+    again = karim.post("/keys", data=form)
+    assert (again.status_code, "There is a key System Integration already" in again.text) == (422, True)
+
+
+def test_the_sources_own_sql_is_refused_it_would_keep_the_key_itself(office: Office) -> None:
+    insert = (
+        "INSERT INTO api_keys (name, sha256, shown, permissions, created_at, actor) VALUES "
+        "('x', 'sk_' || substr(md5(random()::text), 1, 32), 'sk_', '[]', now(), 'x')"
+    )
+    with psycopg.connect(office.ledger.url) as session, pytest.raises(psycopg.errors.CheckViolation):
+        session.execute(insert)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"permission": []}, "can do nothing"),
+        ({"permission": ["everything"]}, "is no permission"),
+        ({"business": "b1", "permission": ["audit"]}, "A key of one business can not have audit"),
+        ({"business": "../b1"}, "is not a business"),
+        ({"limit": "0"}, "1 to 100,000"),
+        ({"limit": "many"}, "a whole number"),
+        ({"expires": "2020-01-01"}, "would have expired"),
+        ({"name": "a:b"}, "no user"),
+    ],
+)
+def test_a_key_that_can_not_be_is_not_made(office: Office, changed: dict[str, object], says: str) -> None:
+    before = len(office.console.access.access.keys.list())
+    form = {"name": "odd", "permission": ["backup_status"], "business": "", "limit": "10", "expires": "", **changed}
+    answer = office.as_("karim").post("/keys", data=form)
+    assert (answer.status_code, says in answer.text.replace("&#39;", "'")) == (422, True)
+    assert len(office.console.access.access.keys.list()) == before
+
+
+@pytest.mark.acceptance("3.27")
+def test_a_key_is_limited_and_revoked_on_its_page_and_the_audit_has_both(office: Office) -> None:
+    program, karim = program_of(office.console, P.BACKUP_STATUS, name="cron"), office.as_("karim")
+    number = _key(office, "cron")
+    assert karim.post(f"/keys/{number}/limit", data={"limit": "1"}).status_code == 303
+    assert [program.get("/api/v1/backups").status_code for _ in range(2)] == [200, 429]
+    assert karim.post(f"/keys/{number}/limit", data={"limit": "-1"}).status_code == 422
+    assert karim.post(f"/keys/{number}/revoke").status_code == 303
+    assert karim.post(f"/keys/{number}/revoke").status_code == 404
+    actions = [event.action for event in office.ledger.audits(limit=2)]
+    assert actions == ["api_key_revoked", "api_key_limited"]
+    assert "revoked" in karim.get("/keys").text
+
+
+@pytest.mark.acceptance("3.17", "3.35")
+def test_the_page_of_use_has_a_row_for_each_call_and_names_what_is_unusual(office: Office) -> None:
+    program = program_of(office.console, P.BACKUP_STATUS, name="nightly", limit=25)
+    number = _key(office, "nightly")
+    insert = (
+        "INSERT INTO api_usage_logs (at, request_id, key_id, route, allowed, status, ms, bytes, address) "
+        "SELECT now() - hour * interval '1 hour', 'r' || hour, %s, 'GET /api/v1/backups', true, 200, 5, 9, '10.0.0.7' "
+        "FROM generate_series(5, 40) AS hour"
+    )
+    with psycopg.connect(office.ledger.url) as session:
+        session.execute(insert, [number])
+    called = [program.get("/api/v1/backups/none" if turn < 10 else "/api/v1/backups") for turn in range(27)]
+    office.console.app.state.meter.write()
+    page = office.as_("karim").get(f"/usage?key={number}")
+    assert page.status_code == 200
+    shown = [answer.headers["x-request-id"] for answer in called if answer.headers["x-request-id"] in page.text]
+    assert len(shown) == 25, "a row for each call that was allowed"
+    assert "2 times" in page.text, "and one for those that were refused"
+    for why in (
+        "2 calls were refused of late",
+        "25 calls in the last two hours, where 2 are usual",
+        "10 of its last 25 calls failed",
+        "It calls from 127.0.0.1, where it did not call from",
+    ):
+        assert f"nightly: {why}" in page.text
+    older = re.findall(r'href="([^"]+)" rel="next"', office.as_("karim").get("/usage?period=week").text)
+    assert older, "the rest is on another page"
+    assert office.as_("karim").get(older[0].replace("&amp;", "&")).status_code == 200
+
+
+def test_an_admin_who_is_no_super_admin_sees_no_key(office: Office) -> None:
+    for name in ("rahim", "nila", "babul"):
+        assert office.as_(name).get("/keys").status_code == 403
+
+
+def test_what_is_over_for_90_days_goes_with_its_month_and_the_next_ones_are_there() -> None:
+    ledger = new_ledger()
+    ledger.execute("""CREATE TABLE api_usage_logs_2020_01 PARTITION OF api_usage_logs
+        FOR VALUES FROM ('2020-01-01Z') TO ('2020-02-01Z')""")
+    console = ledger.as_person(PersonIdentity())
+    console.access.usage.keep(timedelta(days=90))
+    with psycopg.connect(ledger.url) as session:
+        query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'api_usage_logs'::regclass"
+        months = {name for (name,) in session.execute(query).fetchall()}
+    now = datetime.now(UTC)
+    assert f"api_usage_logs_{now:%Y_%m}" in months
+    assert "api_usage_logs_2020_01" not in months
+    assert len(months) == 4
