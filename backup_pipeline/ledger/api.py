@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Update, delete, func, insert, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Update, delete, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -73,8 +73,15 @@ class SqlApiKeys:
 
     def get(self, number: int) -> ApiKey | None:
         """The key of that number."""
+        return self._only(_KEY.id == number)
+
+    def of_digest(self, digest: str) -> ApiKey | None:
+        """The key of that digest."""
+        return self._only(_KEY.sha256 == digest)
+
+    def _only(self, condition: ColumnElement[bool]) -> ApiKey | None:
         with self._transaction() as connection:
-            row = connection.execute(select(api_keys).where(_KEY.id == number)).mappings().one_or_none()
+            row = connection.execute(select(api_keys).where(condition)).mappings().one_or_none()
         return _key_of(row) if row is not None else None
 
     def add(self, key: NewKey, shown: str, digest: str, actor: Actor, now: datetime) -> ApiKey:

@@ -21,6 +21,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.ports.runs import Events
 from backup_pipeline.core.runs import RealtimeEvent
 from backup_pipeline.operations.background import Background
@@ -95,14 +96,21 @@ class EventHub(Background):
 
 
 def _place(request: Request, visitor: Annotated[Visitor, Depends(signed_in)]) -> Iterator[EventHub]:
-    """A place among the streams; 503 when there is none, and none is kept for whoever went away."""
+    yield from place_among_streams(request, visitor.session.number)
+
+
+def place_among_streams(request: Request, number: int) -> Iterator[EventHub]:
+    """A place among the streams of a session, or of a key (its number below zero), until the answer has ended.
+
+    503 when there is none, and none is kept for whoever went away.
+    """
     hub: EventHub = request.app.state.events
-    if not hub.enter(visitor.session.number):
-        raise HTTPException(503, "Too many pages are open.", headers={"Retry-After": "30"})
+    if not hub.enter(number):
+        raise HTTPException(503, "Too many streams are open.", headers={"Retry-After": "30"})
     try:
-        yield hub  # given back when the answer has ended
+        yield hub
     finally:
-        hub.leave(visitor.session.number)
+        hub.leave(number)
 
 
 router = APIRouter()
@@ -116,6 +124,14 @@ async def events(
     last_event_id: Annotated[str, Header()] = "",
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens from now on, or since the event that is named, until the session ends."""
+    async for event in happening(hub, visitor.ledger, last_event_id, lambda: _may_listen(request)):
+        yield event
+
+
+async def happening(
+    hub: EventHub, ledger: Ledger, last_event_id: str, may_listen: Callable[[], bool]
+) -> AsyncIterator[ServerSentEvent]:
+    """What the ledger shows of what happens, as long as `may_listen`, which is asked every ten seconds, says so."""
     rung = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -125,13 +141,13 @@ async def events(
 
     hub.hang(bell)
     try:
-        number = await _from(visitor, last_event_id)
+        number = await _from(ledger, last_event_id)
         yield ServerSentEvent(comment="open", retry=_RETRY_MS, id=str(number))
-        while not hub.stopping.is_set() and await asyncio.to_thread(_may_listen, request):
+        while not hub.stopping.is_set() and await asyncio.to_thread(may_listen):
             until = loop.time() + _ASK_AGAIN_S
             while (left := until - loop.time()) > 0 and not hub.stopping.is_set():
                 rung.clear()
-                for event in await asyncio.to_thread(_news, visitor, number):
+                for event in await asyncio.to_thread(_news, ledger, number):
                     number = event.number
                     yield _told(event)
                 await _rung_within(rung, left)
@@ -149,20 +165,20 @@ def _may_listen(request: Request) -> bool:
     return known is not None and known[0].is_alive(access.clock()) and known[1].disabled_at is None
 
 
-async def _from(visitor: Visitor, last_event_id: str) -> int:
+async def _from(ledger: Ledger, last_event_id: str) -> int:
     """The number to go on after: the one that is named, else the newest there is."""
     if last_event_id.isdecimal() and len(last_event_id) < 19:
         return int(last_event_id)
     try:
-        return await asyncio.to_thread(visitor.ledger.events.newest)
+        return await asyncio.to_thread(ledger.events.newest)
     except LedgerError:
         return 0
 
 
-def _news(visitor: Visitor, number: int) -> Sequence[RealtimeEvent]:
-    """What the visitor may see of it; nothing while the ledger is away: it is still there when that is back."""
+def _news(ledger: Ledger, number: int) -> Sequence[RealtimeEvent]:
+    """What the asker may see of it; nothing while the ledger is away: it is still there when that is back."""
     try:
-        return visitor.ledger.events.since(number, _AT_ONCE)
+        return ledger.events.since(number, _AT_ONCE)
     except LedgerError as trouble:
         logger.info("Events are not read: %s", trouble.what)
         return ()

@@ -131,6 +131,9 @@ class ApiKeys(Protocol):
     def get(self, number: int) -> ApiKey | None:
         """The key of that number."""
 
+    def of_digest(self, digest: str) -> ApiKey | None:
+        """The key of that digest; nothing is counted."""
+
     def add(self, key: NewKey, shown: str, digest: str, actor: Actor, now: datetime) -> ApiKey:
         """Keep a key under its digest; UsageError when the name is taken, also by one that was revoked."""
 

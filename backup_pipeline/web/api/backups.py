@@ -103,9 +103,14 @@ async def asked_for(request: Request, caller: Caller, wish: RunWish, wait: int) 
     row = await run_in_threadpool(request_run, wish, caller.ports, launcher_of(request))
     row = await awaited(caller, row, wait)
     if row.status is RequestStatus.REFUSED:
-        what, _, _ = (row.error_message or "Dagster did not take it.").partition("\n")
-        raise DagsterAwayError(what, do=f"It does not run. Without Dagster: {row.command}")
+        raise refused_launch(row)
     return await work_answer(caller, row)
+
+
+def refused_launch(row: RunRequest) -> DagsterAwayError:
+    """The answer to what Dagster did not take."""
+    what, _, _ = (row.error_message or "Dagster did not take it.").partition("\n")
+    return DagsterAwayError(what, do=f"It does not run. Without Dagster: {row.command}")
 
 
 async def awaited(caller: Caller, row: RunRequest, seconds: int) -> RunRequest:
