@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -148,6 +149,7 @@ def test_every_route_stands_in_the_table(office: Office) -> None:
     assert set(_routes(office.console.app.routes)) == set(RULES)
 
 
+@pytest.mark.acceptance("2.29", "4.36")
 @pytest.mark.parametrize("route", [route for route, rule in RULES.items() if rule.takes is not OPEN])
 def test_nobody_gets_in_without_signing_in(office: Office, route: str) -> None:
     method, path = filled(office, route)
@@ -195,6 +197,17 @@ def test_what_matters_most_wants_the_password_again(office: Office, route: str) 
     finally:
         office.console.clock.move(minutes=-6)
     assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/confirm")
+
+
+@pytest.mark.parametrize("unknown", ["999999", "00000000-0000-4000-8000-00000000000f", "\x00", "é" * 300])
+def test_what_is_not_there_is_nobodys_fault(office: Office, unknown: str) -> None:
+    """Whatever stands in the address in place of an id, and nothing in the form."""
+    selina = office.signed_in_anew("selina")
+    for route, rule in RULES.items():
+        if "{" in route and rule.takes is not OPEN:
+            method, path = re.sub(r"\{\w+\}", quote(unknown), route).split(" ")
+            answer = selina.get(path) if method == "GET" else selina.post(path)
+            assert answer.status_code in {303, 403, 404, 409, 422}, (route, answer.status_code)
 
 
 def test_people_stand_on_every_page_by_their_names_alone(office: Office) -> None:

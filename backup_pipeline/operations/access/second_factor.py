@@ -43,6 +43,7 @@ def set_up(user: User, ports: AccessPorts) -> Setup:
     secret = pyotp.random_base32()
     sealed = ports.sealer.seal(secret)
     ports.access.users.change_credentials(user.number, totp_secret=sealed, totp_step=None, recovery_codes=())
+    ports.audit(user.actor, "second_factor_begun", user=user.name)
     return _setup_of(user, secret)
 
 

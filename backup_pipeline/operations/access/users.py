@@ -113,7 +113,9 @@ def end_other_sessions(user: User, session: Session, ports: AccessPorts) -> int:
     """End what the user has open elsewhere; how many sessions that were."""
     others = [other.number for other in ports.access.sessions.list(user.number) if other.number != session.number]
     now = ports.clock()
-    return sum(ports.access.sessions.end("ended from another session", now, number=number) for number in others)
+    ended = sum(ports.access.sessions.end("ended from another session", now, number=number) for number in others)
+    ports.audit(user.actor, "sessions_revoked", user=user.name, sessions=ended)
+    return ended
 
 
 def revoke_session(number: int, ports: AccessPorts, actor: Actor, *, of: User) -> None:

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from backup_pipeline.core.access import Permission
 from backup_pipeline.core.alerts import reaching
+from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.scope import PROGRAM, Scope
 from backup_pipeline.operations.alerting import deliver, try_channels
 from backup_pipeline.web.people import Visitor, allowed
@@ -53,6 +54,7 @@ def alerts_page(request: Request, visitor: Annotated[Visitor, _SEES], *, deliver
 def retry(request: Request, visitor: Annotated[Visitor, _HANDLES]) -> Response:
     """Try every undelivered alert again now, also those that were given up."""
     tried = deliver(replace(visitor.ports, alerter=request.app.state.ports.alerter), early=True, within=_PASS)
+    _audit(visitor, "alerts retried", tried=len(tried))
     good = sum(entry.delivered_at is not None for entry in tried)
     if not tried:
         return redirect(request, "/alerts", "There is nothing to deliver.", tone="active")
@@ -65,7 +67,12 @@ def send_test(request: Request, visitor: Annotated[Visitor, _HANDLES]) -> Respon
     """Send a test message to every channel, and say what each answered."""
     deliveries = try_channels(request.app.state.ports.alerter, Scope(visitor.settings.catalog), visitor.ports.clock())
     failed = [each for each in deliveries if each.error]
+    _audit(visitor, "channels tried", channels=len(deliveries), failed=len(failed))
     if not failed:
         return redirect(request, "/alerts", f"Every channel took the test message: {len(deliveries)}.")
     said = "; ".join(f"{each.channel}: {each.error}" for each in failed)
     return redirect(request, "/alerts", f"{len(failed)} of {len(deliveries)} did not take it. {said}", tone="failure")
+
+
+def _audit(visitor: Visitor, action: str, **counts: int) -> None:
+    visitor.ledger.audit(AuditEvent(visitor.ports.clock(), visitor.actor, action, None, counts))

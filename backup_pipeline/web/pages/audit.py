@@ -88,6 +88,7 @@ def audit_page(
 def verify(request: Request, visitor: _Auditor) -> Response:
     """Read the whole chain, and say whether it holds."""
     report = verify_audit(visitor.ledger)
+    visitor.access.audit(visitor.actor, "audit_verified", rows=report.rows, holds=report.broken is None)
     if report.broken is not None:
         number, at, why = report.broken
         text = f"Row {number}, of {at:%Y-%m-%d %H:%M:%S} UTC, does not fit: {why}. Compare with a backup of the ledger."

@@ -12,6 +12,7 @@ from fastapi.responses import Response
 
 from backup_pipeline.core.access import Permission, decides_alone
 from backup_pipeline.core.errors import LockedError, RefusedError, UsageError
+from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.restore import SECOND
 from backup_pipeline.core.restore.requests import MOVES, RestoreRow, RestoreStatus, check_may_run, digest_of
 from backup_pipeline.core.runs import RequestStatus, RunRequest, RunVerb
@@ -226,6 +227,8 @@ def cancel(request: Request, number: int, visitor: Annotated[Visitor, _ASKS]) ->
         cancel_request(running.id, visitor.actor, visitor.ports, launcher_of(request))
     elif row.run_id:
         launcher_of(request).terminate(row.run_id)
+        known = {"request": row.id, "run_id": row.run_id}
+        visitor.ledger.audit(AuditEvent(visitor.ports.clock(), visitor.actor, "run canceled", row.backup_id, known))
     return redirect(request, f"/requests/{number}", "It is being stopped.", tone="warning")
 
 
