@@ -12,10 +12,12 @@ import pyotp
 import pytest
 
 from backup_pipeline.core.access import User
+from backup_pipeline.core.access.api_keys import NewKey, parse_permissions
 from backup_pipeline.core.audit import AuditFilter
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.runs import RunPhase, RunRequest, RunState, RunVerb
 from backup_pipeline.core.scope import PROGRAM, Scope
+from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.access.second_factor import pending_set_up, set_up
 from backup_pipeline.operations.access.users import invite
 from backup_pipeline.operations.download_links import create_link
@@ -91,6 +93,10 @@ class Desk:
     def link(self) -> int:
         row = self.office.backups()[0]
         return create_link(row, "zip", self.office.users["karim"], self.office.ports)[0].number
+
+    def key(self) -> int:
+        wanted = NewKey(f"key {uuid4().hex[:6]}", parse_permissions(["analytics"]))
+        return create_key(wanted, self.office.console.access, RAHIM)[0].number
 
     def session(self, user: User) -> int:
         self.office.console.signed_in(user)
@@ -182,6 +188,9 @@ FORMS: dict[str, Callable[[Desk], Sent]] = {
     "POST /retention/run": lambda desk: ("/retention/run", {"request": _new(), "plan": str(desk.clean_up())}),
     "POST /alerts/retry": lambda _: ("/alerts/retry", {}),
     "POST /alerts/test": lambda _: ("/alerts/test", {}),
+    "POST /keys": lambda _: ("/keys", {"name": f"key {_new()[:6]}", "permission": "analytics"}),
+    "POST /keys/{number}/limit": lambda desk: (f"/keys/{desk.key()}/limit", {"limit": "7"}),
+    "POST /keys/{number}/revoke": lambda desk: (f"/keys/{desk.key()}/revoke", {}),
     "POST /users": lambda _: ("/users", {"name": f"new {_new()[:6]}"}),
     "POST /users/policy": lambda _: ("/users/policy", {"local": "true", "required": "viewer"}),
     "POST /users/{number}": lambda desk: (_of(desk.person()), {"role": "viewer", "may_run": "true"}),
