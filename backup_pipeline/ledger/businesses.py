@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, func, insert, or_, select, text, tuple_, update
@@ -102,6 +103,12 @@ class SqlBusinesses:
         query = select(businesses).where(_B.business == storable(business)).order_by(_B.catalog)
         with self._transaction() as connection:
             return [_account_of(row) for row in connection.execute(query).mappings()]
+
+    def names(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+        """The names of businesses, by catalog and key."""
+        query = select(_B.catalog, _B.business, _B.name).where(tuple_(_B.catalog, _B.business).in_(list(keys)))
+        with self._transaction() as connection:
+            return {(catalog, key): name for catalog, key, name in connection.execute(query)}
 
     def put(self, account: BusinessAccount, actor: Actor) -> None:
         """Write what is ours of a business."""
@@ -235,6 +242,13 @@ class SqlPayments:
             query = query.where(_R.id < before)
         with self._transaction() as connection:
             return [_record_of(row) for row in connection.execute(query).mappings()]
+
+    def totals(self, wanted: PaymentFilter) -> Sequence[tuple[str, Decimal, int]]:
+        """What was paid in all: a currency, its amount, and how many payments."""
+        query = select(_R.currency, func.sum(_R.amount), func.count()).where(*_paid(wanted))
+        with self._transaction() as connection:
+            rows = connection.execute(query.group_by(_R.currency).order_by(_R.currency)).all()
+        return [(currency, amount, count) for currency, amount, count in rows]
 
 
 def _paid(wanted: PaymentFilter) -> Sequence[ColumnElement[bool]]:

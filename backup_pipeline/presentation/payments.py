@@ -22,12 +22,13 @@ from backup_pipeline.presentation import (
     texts,
 )
 
-_TONES = {
+STANDING_TONES = {
     PaymentStanding.FREE: Tone.QUIET,
     PaymentStanding.PAID: Tone.GOOD,
     PaymentStanding.DUE: Tone.WARNING,
     PaymentStanding.OVERDUE: Tone.WRONG,
 }
+"""What each standing means to its reader."""
 
 
 def money(amount: Decimal, currency: str) -> str:
@@ -107,7 +108,7 @@ def _account(account: BusinessAccount, today: date, grace: int, paused: frozense
     price = str(account.price) if account.price is not None else ""
     credit = f"{account.credit:,.2f}" if account.credit else ""
     return (
-        key, account.name, state, account.plan or "", price, Span(standing.value, _TONES[standing]),
+        key, account.name, state, account.plan or "", price, Span(standing.value, STANDING_TONES[standing]),
         account.next_payment_date, credit,
     )  # fmt: skip
 
@@ -125,7 +126,7 @@ def account_document(
                 ("State", account.status.value),
                 ("Plan", account.plan or "none"),
                 ("Price", str(account.price) if account.price is not None else ""),
-                ("Standing", Span(standing.value, _TONES[standing])),
+                ("Standing", Span(standing.value, STANDING_TONES[standing])),
                 ("Next payment", account.next_payment_date),
                 ("Credit", money(account.credit, account.price.currency) if account.price and account.credit else ""),
                 *((feature.value, "on" if on else Span("off", Tone.WARNING)) for feature, on in features.items()),

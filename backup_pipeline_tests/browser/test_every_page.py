@@ -13,14 +13,14 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from backup_pipeline_tests.servers.browser import DESKTOP, PHONE, axe_violations, opened_context, picture, sideways
 from backup_pipeline_tests.servers.ledgers import new_ledger
-from backup_pipeline_tests.web.deciding import Office, open_office
+from backup_pipeline_tests.web.deciding import Office, add_business, open_office
 from backup_pipeline_tests.web.people import PASSWORD
 from backup_pipeline_tests.web.serving import served
 from backup_pipeline_tests.web.test_every_route import OPEN, RULES, filled
 
 MOST_BYTES = 60_000
 """What a first visit may load before the page is there."""
-NO_PAGES = {"GET /audit.csv", "GET /events", "GET /admin", "GET /admin/backup"}
+NO_PAGES = {"GET /audit.csv", "GET /payments.csv", "GET /events", "GET /admin", "GET /admin/backup"}
 """What is no page, or one that has another address too."""
 PAGES = [
     *(route for route, rule in RULES.items() if route.startswith("GET ") and rule.takes != OPEN),
@@ -50,6 +50,7 @@ class Opened:
 def opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=9)
     office.ask("rahim")
+    add_business(office)
     with served(office.console) as address:
         windows = (
             opened_context(chromium, DESKTOP),

@@ -19,7 +19,7 @@ from backup_pipeline.operations.alerting import tell
 from backup_pipeline_tests.browser.test_every_page import heard, sign_in
 from backup_pipeline_tests.servers.browser import DESKTOP, PHONE, opened_context, sideways
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
-from backup_pipeline_tests.web.deciding import Office, open_office
+from backup_pipeline_tests.web.deciding import Office, add_business, open_office
 from backup_pipeline_tests.web.serving import served
 from backup_pipeline_tests.web.test_alerts import Channel
 from backup_pipeline_tests.web.test_drills import drilled, report
@@ -51,10 +51,11 @@ PAGES = [
     "GET /backups?status=all",
     "GET /backups/FAILED",
 ]
-NO_PAGES = {"GET /audit.csv", "GET /events", "GET /admin", "GET /admin/backup", "GET /drills/{number}/evidence.json"}
+NO_PAGES = {"GET /audit.csv", "GET /payments.csv", "GET /events", "GET /admin", "GET /admin/backup"}
+NO_PAGES |= {"GET /drills/{number}/evidence.json"}
 FIELDS = (
     "reason", "error", "person", "file", "table", "title", "detail", "evidence", "alert", "answer", "user", "agent",
-    "asked", "progress", "request", "remark", "held", "warning",
+    "asked", "progress", "request", "remark", "held", "warning", "business", "plan", "reference", "accepted",
 )  # fmt: skip
 """Each is in the ledger, and has to be seen on some page."""
 
@@ -132,6 +133,13 @@ def _poison(office: Office) -> None:
         "INSERT INTO backup_audit (at, actor, action, backup_id, detail, address)"
         " VALUES (now(), %s, 'deleted', %s, %s, %s)",
         (f"person:{hostile('person')}", newest, json.dumps({hostile("detail"): hostile("detail")}), hostile("detail")),
+    )
+    add_business(office)
+    ledger.execute("UPDATE businesses SET name = %s", (hostile("business"),))
+    ledger.execute("UPDATE plans SET title = %s", (hostile("plan"),))
+    ledger.execute(
+        "UPDATE payment_records SET reference = %s, status = 'accepted', reason = %s",
+        (hostile("reference"), hostile("accepted")),
     )
     ledger.execute("UPDATE users SET name = %s WHERE name = 'nila'", (hostile("user"),))
     ledger.execute(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import yaml
 
 from backup_pipeline.core.access import Role, User
 from backup_pipeline.core.access.api_keys import KeyPermission, NewKey
+from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.payments import PaymentRequest, Plan
+from backup_pipeline.core.payments.accounts import Period, Price, RegistryEntry
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore import (
     Action,
@@ -29,6 +33,8 @@ from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
 from backup_pipeline.operations.access.api_keys import create_key
+from backup_pipeline.operations.payments import MoneyPorts, account_of, verify_payment, write_plan
+from backup_pipeline.operations.payments.accounts import AccountChange, change_account
 from backup_pipeline.operations.restore.decisions import AskedRestore, ask_for_approval
 from backup_pipeline.operations.restore.requests import Address, RestoreCaller
 from backup_pipeline_tests.core.retained import backup
@@ -180,4 +186,17 @@ def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days:
     return office
 
 
-__all__ = ["HOSTILE", "Office", "asked_restore", "open_office", "plan_json"]
+def add_business(office: Office, name: str = "Rupa Stores", key: str = "b1") -> None:
+    """A business of the system, on a plan, that has paid once."""
+    karim, clock = office.users["karim"], office.console.clock
+    entries = [RegistryEntry(key, name), RegistryEntry("b2", "Dhaka Bikes", active=False)]
+    office.ledger.businesses.register("shop", entries, karim.actor, clock())
+    ports = MoneyPorts(office.ledger, clock)
+    write_plan(Plan("pro", f"Pro of {name}"[:190], Price(Decimal("200.00"), "BDT", Period.MONTH)), ports, karim.actor)
+    change_account(account_of(office.ledger, key), AccountChange("pro"), ports, karim.actor)
+    own = MoneyPorts(office.ledger.as_person(PersonIdentity(karim)), clock)
+    paid = PaymentRequest(key, Decimal("200.00"), "bank_transfer", "TXN1", "karim")
+    verify_payment(paid, own, karim.actor, person=karim)
+
+
+__all__ = ["HOSTILE", "Office", "add_business", "asked_restore", "open_office", "plan_json"]

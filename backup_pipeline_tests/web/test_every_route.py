@@ -22,7 +22,7 @@ from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.docs.test_cli_docs import unknown_options
 from backup_pipeline_tests.doubles.runs import FakeLauncher
 from backup_pipeline_tests.servers.ledgers import new_ledger
-from backup_pipeline_tests.web.deciding import PEOPLE, Office, open_office
+from backup_pipeline_tests.web.deciding import PEOPLE, Office, add_business, open_office
 
 P = Permission
 RUN = "3f0e8a5c-6c1b-4d55-9a3e-1b7f6a1c2d3e"
@@ -88,6 +88,10 @@ RULES = {
         "POST /keys/{number}/revoke",
         fresh=True,
     ),
+    **_rules(P.MANAGE_PAYMENTS, "GET /payments", "POST /payments", "GET /payments.csv", "GET /plans", "POST /plans"),
+    **_rules(P.MANAGE_PAYMENTS, "GET /accounts", "GET /accounts/{catalog}/{business}"),
+    **_rules(P.MANAGE_PAYMENTS, "POST /accounts/{catalog}/{business}", "POST /accounts/{catalog}/{business}/features"),
+    **_rules(P.MANAGE_SETTINGS, "POST /accounts/settings"),
     **_rules(P.MANAGE_USERS, "GET /users"),
     **_rules(
         P.MANAGE_USERS,
@@ -116,6 +120,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     """An office with a request that waits."""
     office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=3)
     office.ask("rahim")
+    add_business(office)
     office.console.app.state.launcher = FakeLauncher()
     asked_for = RunRequest(UUID(RUN), Scope("shop"), RunVerb.BACKUP, RAHIM, datetime.now(UTC))
     office.ledger.run_requests.add(asked_for)
@@ -136,7 +141,7 @@ def filled(office: Office, route: str) -> tuple[str, str]:
     method, path = route.split(" ")
     known = {"backup_id": office.backups()[0].backup_id, "token": "none", "session": "1", "number": "1"}
     known["request_id"] = "00000000-0000-4000-8000-000000000000"
-    known |= {"name": "shop_daily", "switch": "stop", "run_id": "none"}
+    known |= {"name": "shop_daily", "switch": "stop", "run_id": "none", "catalog": "shop", "business": "b1"}
     if path.startswith("/users/"):
         known["number"] = str(office.users["nila"].number)
     if path.startswith("/runs/"):
@@ -224,7 +229,12 @@ def test_people_stand_on_every_page_by_their_names_alone(office: Office) -> None
     karim.post(f"/runs/{run}/cancel")
     karim.post(f"/users/{office.users['nila'].number}/sessions/revoke")
     routes = [route for route, rule in RULES.items() if route.startswith("GET ") and rule.takes != OPEN]
-    paths = {filled(office, route)[1] for route in routes} - {"/events", "/audit.csv", "/drills/1/evidence.json"}
+    paths = {filled(office, route)[1] for route in routes} - {
+        "/events",
+        "/audit.csv",
+        "/payments.csv",
+        "/drills/1/evidence.json",
+    }
     paths |= {f"/requests/{rejected}", f"/runs/{run}", "/settings?tab=backups", "/settings?tab=system"}
     texts = {path: karim.get(path).text for path in sorted(paths)}
     assert [path for path, text in texts.items() if "person:" in text] == []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class BusinessAccounts(Protocol):
     def of_key(self, business: str) -> Sequence[BusinessAccount]:
         """The businesses of that key, of whichever catalog."""
 
+    def names(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+        """The names of businesses, by catalog and key."""
+
     def put(self, account: BusinessAccount, actor: Actor) -> None:
         """Write what is ours of a business: its plan, price, payments, credit and quota. NotFoundError without one."""
 
@@ -70,3 +74,6 @@ class Payments(Protocol):
         self, wanted: PaymentFilter, *, before: int | None = None, limit: int | None = None
     ) -> Sequence[PaymentRecord]:
         """Payments, newest first: those with a smaller number than `before`, at most `limit`."""
+
+    def totals(self, wanted: PaymentFilter) -> Sequence[tuple[str, Decimal, int]]:
+        """What was paid in all: a currency, its amount, and how many payments."""

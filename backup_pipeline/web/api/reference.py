@@ -17,11 +17,21 @@ from fastapi.responses import JSONResponse, Response
 
 from backup_pipeline import __version__
 from backup_pipeline.core.access.api_keys import KeyPermission
-from backup_pipeline.web.api import BEARER, PERMISSIONS, PROBLEMS, Problem, backups, functions, restores, watching
+from backup_pipeline.web.api import (
+    BEARER,
+    PERMISSIONS,
+    PROBLEMS,
+    Problem,
+    backups,
+    functions,
+    payments,
+    restores,
+    watching,
+)
 from backup_pipeline.web.rendering import page
 
 reference_router = APIRouter()
-_ROUTES = (backups.router, restores.router, watching.router, functions.router)
+_ROUTES = (backups.router, restores.router, payments.router, watching.router, functions.router)
 """The routers whose routes take a key; a new subject is added here."""
 API_ROUTERS: tuple[APIRouter, ...] = (*_ROUTES, reference_router)
 

@@ -23,6 +23,7 @@ from backup_pipeline.core.schedule import cron_in_words
 from backup_pipeline.core.text import redact_url
 from backup_pipeline.operations.access import LOCAL_LOGIN, SECOND_FACTOR_ROLES
 from backup_pipeline.operations.doctor import examine
+from backup_pipeline.operations.payments.accounts import GRACE, METHODS
 from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.launching import launcher_of
@@ -89,6 +90,8 @@ _TABS = (("", "Service", "settings"), (_BACKUPS, "Backups", "drive"), (_SYSTEM, 
 _WORDS = {
     SECOND_FACTOR_ROLES: "A second factor is compulsory for",
     LOCAL_LOGIN: "Signing in with a name and a password",
+    GRACE: "Days after which a payment is overdue",
+    METHODS: "Methods of payment that the form offers",
 }
 
 
