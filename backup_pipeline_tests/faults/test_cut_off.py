@@ -35,15 +35,15 @@ IMPATIENT = BackUp(answer_seconds=3)
 SOURCE: list[tuple[str, Effect, Moment, str]] = [
     ("startup.*holder", Reset(), Before(), "Can not connect"),
     ("pg_export_snapshot", Close(), After(), "Can not connect"),
-    ("pg_export_snapshot", Stall(), Before(), "no answer came within"),
-    ("startup.*schema", Reset(), After(), "pg_dump lost its connection"),
     (SOLD, Reset(), Answering(50_000), ""),
-    (SOLD, Close(), Answering(50_000), ""),
-    (SOLD, Corrupt(), Answering(0), ""),
     (SOLD, Corrupt(), Answering(20), "another form"),
     ("SELECT count.*goods", Close(), After(), ""),
 ]
 MORE_OF_THE_SOURCE: list[tuple[str, Effect, Moment, str]] = [
+    (SOLD, Corrupt(), Answering(0), ""),
+    (SOLD, Close(), Answering(50_000), ""),
+    ("startup.*schema", Reset(), After(), "pg_dump lost its connection"),
+    ("pg_export_snapshot", Stall(), Before(), "no answer came within"),
     ("LOCK TABLE", Stall(), Before(), "came to no end"),
     (SOLD, Stall(), Answering(50_000), ""),
     (SOLD, Throttle(400_000), Answering(0), ""),
@@ -51,22 +51,22 @@ MORE_OF_THE_SOURCE: list[tuple[str, Effect, Moment, str]] = [
 LEDGER: list[tuple[str, Effect, Moment, str]] = [
     ("INSERT INTO backup_logs", Reset(), Before(), "can not be reached"),
     ("INSERT INTO backup_logs", Stall(), Before(), "no answer came within"),
-    ("INSERT INTO leases", Close(), After(), "can not be reached"),
     ("UPDATE leases SET heartbeat", Reset(), Before(), ""),
     ("UPDATE backup_logs SET file_name", Reset(), Before(), ""),
-    ("UPDATE backup_logs SET file_name", Stall(), After(), ""),
 ]
 S3: list[tuple[str, Effect, Moment, str]] = [
-    ("PUT .*sold.*parquet", Answer(503), Before(), ""),
     ("PUT .*[.]zip", Reset(), Sending(20_000), ""),
     ("PUT .*[.]zip", Corrupt(), Sending(30_000), "XAmzContentSHA256Mismatch"),
     ("GET .*[.]zip", Corrupt(), Answering(30_000), "did not come back"),
     ("PUT .*manifest.json", Answer(507, FULL), Before(), "full"),
 ]
 MORE_OF_THE_LEDGER: list[tuple[str, Effect, Moment, str]] = [
+    ("UPDATE backup_logs SET file_name", Stall(), After(), ""),
+    ("INSERT INTO leases", Close(), After(), "can not be reached"),
     ("INSERT INTO backup_shapes", Stall(), Before(), ""),
 ]
 MORE_OF_S3: list[tuple[str, Effect, Moment, str]] = [
+    ("PUT .*sold.*parquet", Answer(503), Before(), ""),
     ("POST .*uploads", Reset(), Before(), ""),
     ("PUT .*sold.*parquet", Answer(500, INTERNAL), Before(), ""),
     ("PUT .*sold.*parquet", Reset(), Sending(20_000), ""),

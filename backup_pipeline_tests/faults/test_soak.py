@@ -36,7 +36,7 @@ def home() -> Iterator[Path]:
 
 def test_a_few_random_steps(home: Path, postgres_server: EmbeddedPostgres, s3_server: SwiftServer) -> None:
     with world(home, postgres_server, s3_server) as made:
-        Soak(made, seed=335).run(5)
+        Soak(made, seed=335).run(3)
         assert made.tally["restores compared"]["new"] >= len(made.sites)
 
 
