@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-import uvicorn
 from fastapi import FastAPI
 
 from backup_pipeline import __version__
@@ -22,6 +21,7 @@ from backup_pipeline.web.follower import Follower, Presence
 from backup_pipeline.web.health import Watchman, health_router, metrics_router
 from backup_pipeline.web.pages import ROUTERS
 from backup_pipeline.web.rendering import serve_static_files
+from backup_pipeline.web.server import console_server
 from backup_pipeline.wiring.ports import dagster_launcher, ports_over
 from backup_pipeline.wiring.web_gate import gated
 
@@ -70,7 +70,7 @@ def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> N
     ports = ports_over(ledger, settings)
     app = create_app(settings, ports)
     application = gated(app, host, settings)
-    server = uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_level="warning", access_log=False))
+    server = console_server(application, host, port)
     follower = Follower(ports, app.state.launcher, app.state.standing)
     with Watchman(settings, ports), follower, app.state.events, app.state.meter, suppress(KeyboardInterrupt):
         server.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -80,6 +81,8 @@ def allowed_hosts(bind: str, more: Iterable[str], url: str = "") -> AllowedHosts
 
 def refusal(request: WebRequest, allowed: AllowedHosts) -> Refusal | None:
     """Why the request is refused; None when it may pass."""
+    if {"transfer-encoding", "content-length"} <= request.headers.keys():
+        return Refusal(400, "A request has its length, or comes in chunks: two servers read one with both differently.")
     host = request.header("host")
     if host is None or not allowed.has(host):
         return Refusal(421, f"This server does not answer for the host {host!r}. {_HOSTS_DO}")
@@ -216,6 +219,8 @@ async def _refuse(scope: Scope, send: Send, refused: Refusal) -> None:
         return
     body = f"{refused.message}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *_CLOSED]
+    if refused.status == HTTPStatus.BAD_REQUEST:
+        headers.append((b"connection", b"close"))  # nobody knows where the next request of it begins
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

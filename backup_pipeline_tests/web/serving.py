@@ -6,8 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
-
+from backup_pipeline.web.server import PATIENCE, Patience, console_server
 from backup_pipeline.wiring.web_gate import gated
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.installation import until
@@ -15,11 +14,11 @@ from backup_pipeline_tests.web.people import Console
 
 
 @contextmanager
-def served(console: Console) -> Iterator[str]:
+def served(console: Console, patience: Patience = PATIENCE) -> Iterator[str]:
     """The address of the console, behind its gate as `serve` has it."""
     port = free_port()
     application = gated(console.app, "127.0.0.1", console.settings)
-    server = uvicorn.Server(uvicorn.Config(application, host="127.0.0.1", port=port, log_level="warning"))
+    server = console_server(application, "127.0.0.1", port, patience)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
