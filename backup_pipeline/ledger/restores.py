@@ -49,6 +49,10 @@ def restore_of(row: RowMapping) -> RestoreRow:
     return RestoreRow(**values)
 
 
+_LARGEST = 2**31 - 1
+"""Of the column; whoever asks may have any number."""
+
+
 class SqlRestores:
     """The port `Restores` over the table `restore_requests`; safe from any thread.
 
@@ -89,6 +93,8 @@ class SqlRestores:
 
     def get(self, number: int) -> RestoreRow | None:
         """The row of a number."""
+        if not 0 < number <= _LARGEST:
+            return None
         query = select(restore_requests).where(restore_requests.c.id == number)
         with self._transaction() as connection:
             row = connection.execute(query).mappings().one_or_none()
@@ -112,7 +118,7 @@ class SqlRestores:
         if run_id is not None:
             query = query.where(restore_requests.c.run_id == run_id)
         if before is not None:
-            query = query.where(restore_requests.c.id < before)
+            query = query.where(restore_requests.c.id < min(before, _LARGEST))
         with self._transaction() as connection:
             return [restore_of(row) for row in connection.execute(query).mappings()]
 

@@ -221,6 +221,8 @@ async def _refuse(scope: Scope, send: Send, refused: Refusal) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *_CLOSED]
     if refused.status == HTTPStatus.BAD_REQUEST:
         headers.append((b"connection", b"close"))  # nobody knows where the next request of it begins
+    if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers.append((b"allow", ", ".join(sorted(_METHODS)).encode()))
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

@@ -6,6 +6,7 @@ another process, which reaches Dagster through a proxy.
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +22,14 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.access import NewUser, Role
+from backup_pipeline.core.access.api_keys import KeyPermission, NewKey
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.runs import RequestStatus, RunRequest
 from backup_pipeline.embedded import running
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.access.users import create_user
 from backup_pipeline.settings import given_settings
 from backup_pipeline.wiring.access import access_ports
@@ -282,3 +285,26 @@ def test_a_run_outlives_the_console_which_then_shows_and_stops_it(served: Served
     row = served.becomes(request, RequestStatus.CANCELED, RequestStatus.FAILED)
     assert row.status is RequestStatus.CANCELED
     assert served.attempt(row).status.value == "canceled"
+
+
+@pytest.mark.acceptance("0.10", "0.13")
+def test_a_cron_with_a_key_exports_by_curl(served: Served) -> None:
+    """A POST makes a run, the sheets come into the store, and the row says so."""
+    access = access_ports(given_settings(home=served.up.home), served.ledger.as_person(PersonIdentity()), utc_now)
+    _, key = create_key(NewKey("cron", (KeyPermission.BACKUPS_CREATE, KeyPermission.BACKUP_STATUS)), access, RAHIM)
+    url = f"http://127.0.0.1:{served.port}/functions/v1/export-customer-backup?wait=60"
+    curl = ["curl", "-sS", "--noproxy", "*", "-X", "POST", url, "-H", f"Authorization: Bearer {key}"]
+    curl += ["-H", "Content-Type: application/json", "-d", '{"catalog": "shop"}']
+    answer = subprocess.run(curl, capture_output=True, text=True, timeout=120, check=True).stdout
+    work = json.loads(answer)
+    row = served.becomes(UUID(work["request_id"]), RequestStatus.DONE, RequestStatus.FAILED)
+    assert row.status is RequestStatus.DONE, row.error_message
+    attempt = served.attempt(row)
+    assert (str(attempt.actor), bool(attempt.record_count), attempt.status.good) == ("key:cron", True, True)
+    told = httpx.get(
+        f"http://127.0.0.1:{served.port}{work['status_url']}", headers={"Authorization": f"Bearer {key}"}, timeout=30
+    ).json()
+    assert (told["status"], told["backup_id"]) == ("done", attempt.backup_id)
+    sheets = [path for path in served.up.home.rglob("sheet-00000.csv") if "/shop/tables/" in str(path)]
+    assert sheets
+    assert all(path.read_bytes().startswith(b"\xef\xbb\xbf") for path in sheets)

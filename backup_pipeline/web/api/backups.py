@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -24,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from backup_pipeline.core.access.api_keys import KeyPermission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.downloads import BUNDLE, FORMS
-from backup_pipeline.core.errors import DagsterAwayError, UsageError
+from backup_pipeline.core.errors import DagsterAwayError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.listing import SHOWN, BackupFilter, parse_position
 from backup_pipeline.core.names import Trigger
@@ -33,9 +32,9 @@ from backup_pipeline.operations.download_links import opened_download
 from backup_pipeline.operations.health import look_at_all
 from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.web.api import Caller, CallerOf, IdempotencyKey, api_router, not_there, takes
-from backup_pipeline.web.api.documents import BackupDocument, BackupsPage, TablesDocument, WorkDocument
+from backup_pipeline.web.api.documents import BackupDocument, BackupsPage, Instant, TablesDocument, WorkDocument
 from backup_pipeline.web.launching import launcher_of
-from backup_pipeline.web.pages.downloads import sent_download
+from backup_pipeline.web.pages.downloads import DOWNLOAD_TYPES, sent_download
 from backup_pipeline.web.rendering import systems_of
 from backup_pipeline.wiring.ports import watched
 
@@ -156,15 +155,15 @@ class BackupsQuery(BaseModel):
     catalog: str | None = Field(default=None, max_length=100)
     status: list[Status] = Field(default=[], description="Without it: what is there, and what was tried.")
     type: Trigger | None = None
-    since: datetime | None = Field(default=None, description="Made at this time or later.")
-    until: datetime | None = Field(default=None, description="Made before.")
+    since: Instant | None = Field(default=None, description="Made at this time or later.")
+    until: Instant | None = Field(default=None, description="Made before.")
     after: str | None = Field(default=None, max_length=200, description="`next` of the page before.")
     limit: int = Field(default=50, ge=1, le=500)
 
     def filter(self) -> BackupFilter:
-        """The same for the ledger; UsageError for a time without its distance from UTC."""
+        """The same for the ledger."""
         statuses = tuple(self.status) or SHOWN
-        return BackupFilter(self.catalog, statuses, self.type, since=_aware(self.since), until=_aware(self.until))
+        return BackupFilter(self.catalog, statuses, self.type, since=self.since, until=self.until)
 
 
 @router.get("/api/v1/backups", **takes(P.BACKUP_STATUS))
@@ -177,13 +176,6 @@ def list_backups(caller: CallerOf, query: Annotated[BackupsQuery, Query()]) -> B
         next=str(shown.following) if shown.following else None,
         backups=[BackupDocument.of(row, now) for row in shown.rows],
     )
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    if at is not None and at.tzinfo is None:
-        message = f"{at.isoformat()} does not say how far it is from UTC."
-        raise UsageError(message, do=f"Write {at.isoformat()}Z for a time in UTC.")
-    return at
 
 
 def known_backup(backup_id: str, caller: Caller) -> Attempt:
@@ -215,7 +207,7 @@ class DownloadForm(BaseModel):
 @router.get(
     "/api/v1/backups/{backup_id}/download",
     response_class=Response,
-    responses={200: {"description": "The bytes.", "content": {"application/octet-stream": {}}}},
+    responses={200: {"description": "The bytes.", "content": {kind: {} for kind in DOWNLOAD_TYPES}}},
     **takes(P.BACKUPS_DOWNLOAD),
 )
 def download(caller: CallerOf, backup_id: BackupId, form: Annotated[DownloadForm, Query()]) -> Response:

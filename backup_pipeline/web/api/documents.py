@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.runs import RunRequest
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]")
+
+
+def _checked_text(value: object) -> object:
+    """A time comes as text that begins with its day: a bare number could be seconds of anything."""
+    if isinstance(value, str) and not _DATE.match(value):
+        message = "a time such as 2026-01-31T18:00:00Z"
+        raise ValueError(message)
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_checked_text)]
+"""A time in an address, with its distance from UTC."""
+LARGEST = 2**31 - 1
+"""The largest number of a restore request."""
 
 _OUTCOMES = {Status.SUCCESS: "success", Status.SUCCESS_WITH_WARNINGS: "success"}
 _OUTCOMES |= {Status.FAILED: "failed", Status.MISSED: "failed", Status.CANCELED: "failed"}

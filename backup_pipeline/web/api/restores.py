@@ -29,15 +29,13 @@ from backup_pipeline.operations.restore.requests import RestoreCaller, add_reque
 from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.web.api import Caller, CallerOf, IdempotencyKey, api_router, not_there, takes
 from backup_pipeline.web.api.backups import Wait, awaited, known_backup
-from backup_pipeline.web.api.documents import ListPage
+from backup_pipeline.web.api.documents import LARGEST, ListPage
 from backup_pipeline.web.launching import launcher_of
 from backup_pipeline.web.rendering import systems_of
 from backup_pipeline.wiring.restore import SOURCE, offered_target
 
 P = KeyPermission
 router = api_router("Restores")
-
-_LARGEST = 2**63 - 1
 
 
 class RestoreDocument(BaseModel):
@@ -176,7 +174,7 @@ def _request(caller: Caller, order: RestoreOrder, catalog: Catalog, backup: Atte
 def list_restores(
     caller: CallerOf,
     status: Annotated[list[RestoreStatus], Query(description="Without it: all.")] = [],  # noqa: B006
-    after: Annotated[int | None, Query(ge=1, le=_LARGEST, description="`next` of the page before.")] = None,
+    after: Annotated[int | None, Query(ge=1, le=LARGEST, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> RestoresPage:
     """Restore requests, newest first, a page at a time."""
@@ -187,7 +185,7 @@ def list_restores(
 
 
 @router.get("/api/v1/restores/{number}", **takes(P.RESTORES_READ, P.RESTORES_REQUEST))
-def show_restore(caller: CallerOf, number: Annotated[int, Path(ge=1, le=_LARGEST)]) -> RestoreDocument:
+def show_restore(caller: CallerOf, number: Annotated[int, Path(ge=1, le=LARGEST)]) -> RestoreDocument:
     """One request. Without `restores:read` a key sees what it has asked for itself."""
     row = caller.ledger.restores.get(number)
     if row is None or not caller.key.sees(row.scope.business):

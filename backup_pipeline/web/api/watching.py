@@ -20,7 +20,7 @@ from backup_pipeline.core.access.api_usage import UsageRow
 from backup_pipeline.core.audit import AuditEntry, AuditFilter
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.web.api import Caller, CallerOf, api_router, takes
-from backup_pipeline.web.api.documents import ListPage
+from backup_pipeline.web.api.documents import Instant, ListPage
 from backup_pipeline.web.events import EventHub, happening, place_among_streams
 from backup_pipeline.web.people import console_access
 
@@ -203,7 +203,7 @@ class UsageQuery(BaseModel):
     """Which calls are wanted."""
 
     key: int | None = Field(default=None, ge=1, le=_LARGEST, description="Another key's; takes `keys:read`.")
-    since: datetime | None = None
+    since: Instant | None = None
     after: str = Field(default="", max_length=100, description="`next` of the page before.")
     limit: int = Field(default=50, ge=1, le=500)
 
@@ -212,6 +212,5 @@ class UsageQuery(BaseModel):
 def usage(caller: CallerOf, query: Annotated[UsageQuery, Query()]) -> UsagePage:
     """Calls, newest first: the key's own, and with `keys:read` those of all, or of one."""
     key = query.key if caller.permission is P.KEYS_READ else caller.key.number
-    since = query.since.astimezone() if query.since is not None else None
-    rows, following = caller.access.access.usage.page(key=key, since=since, after=query.after, limit=query.limit)
+    rows, following = caller.access.access.usage.page(key=key, since=query.since, after=query.after, limit=query.limit)
     return UsagePage(next=following, calls=[UsageDocument.of(row) for row in rows])

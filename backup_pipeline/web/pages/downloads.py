@@ -42,6 +42,8 @@ _TYPES = {
     "comprehensive": "application/json",
     "quarantine": "application/json",
 }
+DOWNLOAD_TYPES = sorted({kind.partition(";")[0] for kind in _TYPES.values()})
+"""The media types that a download can have."""
 
 
 @router.post("/backups/{backup_id}/download")
