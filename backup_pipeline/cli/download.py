@@ -23,6 +23,7 @@ from backup_pipeline.cli.options import (
 )
 from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.layout import Rendering
+from backup_pipeline.core.legacy import LEGACY
 from backup_pipeline.core.ports.files import ResultForm
 from backup_pipeline.core.restore import FIRST, Which
 from backup_pipeline.core.scope import parse_scope
@@ -91,7 +92,7 @@ def download(
     """
     target = operations_download.Destination(to, force)
     with opened(catalog) as installation:
-        if backup.startswith(operations_legacy.LEGACY):
+        if backup.startswith(LEGACY):
             path = _legacy(installation, backup, catalog, target)
         else:
             attempt = browse.find_sound_backup(backup, installation.ledger, catalog=catalog, store=store)

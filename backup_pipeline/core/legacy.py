@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+LEGACY = "legacy:"
+"""How the name of such a file begins where a backup id could stand."""
 MOST_LEGACY = 256 << 20
 """Bytes of a file that are looked into: JSON takes ten times as much memory as it has bytes."""
 _NAME = re.compile(
@@ -97,10 +99,10 @@ def judge_legacy(key: str, data: bytes) -> LegacyFile:
     )
 
 
-def too_large(key: str, size: int) -> LegacyFile:
-    """A file that is not looked into."""
+def too_large(key: str, size: int, most: int = MOST_LEGACY) -> LegacyFile:
+    """A file that is not looked into, as it has more than `most` bytes."""
     kind, at = parse_legacy_name(key.rpartition("/")[2]) or (None, None)
-    message = f"It has {size:,} bytes, more than the {MOST_LEGACY:,} that are looked into."
+    message = f"It has {size:,} bytes, more than the {most:,} that are looked into."
     return LegacyFile(key, size, LegacyState.TOO_LARGE, message, kind, at)
 
 

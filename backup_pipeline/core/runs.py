@@ -29,6 +29,7 @@ class RunVerb(StrEnum):
     COPY = "copy"
     DELETE = "delete"
     RENDER = "render"
+    ADOPT = "adopt"
 
 
 _JOBS = {
@@ -40,6 +41,7 @@ _JOBS = {
     RunVerb.PRUNE: "prune",
     RunVerb.DELETE: "delete",
     RunVerb.RENDER: "render",
+    RunVerb.ADOPT: "adopt",
 }
 _STEPS = {
     RunVerb.VERIFY: "verified",
@@ -48,6 +50,7 @@ _STEPS = {
     RunVerb.PRUNE: "pruned",
     RunVerb.DELETE: "deleted",
     RunVerb.RENDER: "rendered",
+    RunVerb.ADOPT: "adopted",
 }
 COPY_JOB = "copy_missing_backups"
 """The job that copies what the second store lacks: one for all catalogs."""

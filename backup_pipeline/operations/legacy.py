@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.layout import PartitionPlace
-from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.legacy import MOST_LEGACY, LegacyFile, LegacyState, judge_legacy, too_large
+from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent
+from backup_pipeline.core.legacy import LEGACY, MOST_LEGACY, LegacyFile, LegacyState, judge_legacy, too_large
+from backup_pipeline.core.listing import BackupFilter
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.names import Kind, Trigger, camel_case, whole
 from backup_pipeline.core.plans import TablePlan
-from backup_pipeline.core.ports import Page, Ports, Progress, Snapshot, Source, Store
+from backup_pipeline.core.ports import Ledger, Page, Ports, Progress, Snapshot, Source, Store
+from backup_pipeline.core.ports.files import StoredObject
 from backup_pipeline.core.relations import Database, Relation
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Actor, Scope
@@ -30,47 +33,126 @@ from backup_pipeline.operations.download import AuditTrail, Destination
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEGACY = "legacy:"
-"""How the name of such a file begins where a backup id could stand."""
+ADOPTED = "adopted from "
+"""How the reason of a backup begins that was made of such a file; its key follows."""
+MOST_ON_A_PAGE = 32 << 20
+"""Bytes of a file that whoever draws a page looks into, and of all that one page waits for."""
+_LISTED_FOR = timedelta(seconds=15)
+_MOST_ADOPTED = 500
 
 
 def legacy_files(catalog: Catalog, store: Store) -> Sequence[LegacyFile]:
     """Every file of the folders, newest first, each read whole and judged; nothing is changed."""
-    files = [_looked_at(key, size, store) for key, size in _objects(catalog, store)]
+    return _newest_first([_looked_at(each, store, MOST_LEGACY) for each in _objects(catalog, store)])
+
+
+def _newest_first(files: Sequence[LegacyFile]) -> Sequence[LegacyFile]:
     return sorted(files, key=lambda file: (file.at is not None, file.at, file.key), reverse=True)
 
 
-def _objects(catalog: Catalog, store: Store) -> Iterator[tuple[str, int]]:
+def _objects(catalog: Catalog, store: Store) -> Iterator[StoredObject]:
     for folder in catalog.legacy:
-        for each in store.list(f"{folder}/"):
-            yield each.key, each.size
+        yield from store.list(f"{folder}/")
 
 
-def _looked_at(key: str, size: int, store: Store) -> LegacyFile:
-    if size > MOST_LEGACY:
-        return too_large(key, size)
-    return judge_legacy(key, whole(store.stream(key), MOST_LEGACY, f"{store.url}/{key}"))
+def _looked_at(file: StoredObject, store: Store, most: int) -> LegacyFile:
+    if file.size > most:
+        return too_large(file.key, file.size, most)
+    return judge_legacy(file.key, whole(store.stream(file.key), most, f"{store.url}/{file.key}"))
+
+
+@dataclass(frozen=True)
+class LegacyListing:
+    """The files of a catalog as far as they were judged, newest first; so many `pending` are still to be read."""
+
+    files: Sequence[LegacyFile]
+    pending: int = 0
+
+
+class JudgedFiles:
+    """Files as they were judged, so that pages read each of them once; safe from any thread.
+
+    A file is read again when its size or its time has changed. One page waits for `most` bytes at the most.
+    """
+
+    def __init__(self, most: int = MOST_ON_A_PAGE) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._judged: dict[StoredObject, LegacyFile] = {}
+        self._listed: dict[str, tuple[datetime, Sequence[StoredObject]]] = {}
+
+    def of(self, catalog: Catalog, store: Store, now: datetime) -> LegacyListing:
+        """The files of the catalog; StoreError when the store is away."""
+        with self._lock:
+            listed = self._objects(catalog, store, now)
+            left, pending = self._most, 0
+            for file in listed:
+                if file in self._judged:
+                    continue
+                read = file.size if file.size <= self._most else 0  # what is too large is not read
+                if read > left:
+                    pending += 1
+                    continue
+                self._judged[file] = _looked_at(file, store, self._most)
+                left -= read
+            known = [self._judged[file] for file in listed if file in self._judged]
+        return LegacyListing(_newest_first(known), pending)
+
+    def _objects(self, catalog: Catalog, store: Store, now: datetime) -> Sequence[StoredObject]:
+        at, listed = self._listed.get(catalog.catalog, (None, ()))
+        if at is None or not timedelta() <= now - at < _LISTED_FOR:
+            listed = list(_objects(catalog, store))
+            gone = set(self._listed.get(catalog.catalog, (now, ()))[1]) - set(listed)
+            self._judged = {file: judged for file, judged in self._judged.items() if file not in gone}
+            self._listed[catalog.catalog] = (now, listed)
+        return listed
+
+
+def adopted_backups(catalog: Catalog, ledger: Ledger) -> Mapping[str, Attempt]:
+    """By the key of its file each backup that was made of one, the newest of several."""
+    wanted = BackupFilter(catalog.catalog, tuple(sorted(GOOD)), kind=Kind.SELECTIVE, text=ADOPTED)
+    rows = ledger.listings.page(wanted, limit=_MOST_ADOPTED).rows
+    return {row.reason.removeprefix(ADOPTED): row for row in reversed(rows) if row.reason.startswith(ADOPTED)}
 
 
 def download_legacy(key: str, to: Destination, catalog: Catalog, *, store: Store, audit: AuditTrail) -> Path:
-    """The file under `key` at `to`, as it lies in the store, whatever state it is in; its path.
+    """The file under `key` at `to`, as it lies in the store, whatever state it is in. Errors as `taken_out`."""
+    file = taken_out(key, catalog, store=store, audit=audit)
+    path = to.path(file.key.rpartition("/")[2])
+    with to.appearing(path) as out:
+        file.note()
+        out.writelines(file.chunks())
+    return path
+
+
+@dataclass(frozen=True)
+class TakenFile:
+    """A file of an earlier program on its way out. `note` writes the audit, which comes before the bytes."""
+
+    key: str
+    size: int
+    note: Callable[[], None]
+    chunks: Callable[[], Iterator[bytes]]
+
+
+def taken_out(key: str, catalog: Catalog, *, store: Store, audit: AuditTrail) -> TakenFile:
+    """The file under `key`, as it lies in the store, whatever state it is in.
 
     NotFoundError when the folders of the catalog have no such file: other objects of the store are not taken out so.
     """
     wanted = key.removeprefix(LEGACY)
-    known = dict(_objects(catalog, store))
+    known = {file.key: file.size for file in _objects(catalog, store)}
     if wanted not in known:
         message = f"There is no file {wanted} in the legacy folders of {catalog.catalog}."
         raise NotFoundError(
             message, do=f"`backup-pipeline list --legacy --catalog {catalog.catalog}` shows those there."
         )
-    path = to.path(wanted.rpartition("/")[2])
-    with to.appearing(path) as file:
-        # The audit comes before the bytes, as with a backup.
-        detail = {"key": wanted, "bytes": known[wanted], "catalog": catalog.catalog}
+    detail = {"key": wanted, "bytes": known[wanted], "catalog": catalog.catalog}
+
+    def note() -> None:
         audit.ledger.audit(AuditEvent(audit.clock(), audit.actor, "download", None, detail))
-        file.writelines(store.stream(wanted))
-    return path
+
+    return TakenFile(wanted, known[wanted], note, lambda: store.stream(wanted))
 
 
 TypedRows = Callable[[Sequence[Mapping[str, object]], TablePlan, Mapping[str, str]], "pa.Table"]
@@ -152,7 +234,7 @@ def adopt_legacy(key: str, catalog: Catalog, actor: Actor, ports: Ports, typed: 
     RefusedError for a corrupted one, one without a date, tables that the catalog has not, or a date that has a backup.
     """
     wanted = key.removeprefix(LEGACY)
-    if wanted not in dict(_objects(catalog, ports.store)):
+    if wanted not in {file.key for file in _objects(catalog, ports.store)}:
         message = f"There is no file {wanted} in the legacy folders of {catalog.catalog}."
         raise NotFoundError(message, do=f"`backup-pipeline list --legacy --catalog {catalog.catalog}` shows them.")
     data = whole(ports.store.stream(wanted), MOST_LEGACY, wanted)
@@ -175,7 +257,7 @@ def adopt_legacy(key: str, catalog: Catalog, actor: Actor, ports: Ports, typed: 
     began, at = ports.clock(), file.at
     # Its id, its row and its snapshot are of the file's moment, where it belongs in the calendar; the audit says when.
     then = replace(ports, source=source, clock=lambda: at + (ports.clock() - began), drift=timedelta)
-    request = Request(plain, Kind.SELECTIVE, tables, day, Trigger.MANUAL, actor, f"adopted from {wanted}")
+    request = Request(plain, Kind.SELECTIVE, tables, day, Trigger.MANUAL, actor, f"{ADOPTED}{wanted}")
     with running_attempt(request, then) as work:
         for result in export_attempt(work):
             if result.error is not None:

@@ -29,6 +29,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import AuditEvent, Status
+from backup_pipeline.core.legacy import LEGACY
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.ports.runs import Launcher
@@ -68,7 +69,8 @@ class RunWish:
 
     `detail` by verb: `tables` (tables), `late`, and `automatic` for one of the schedule's kind (backup, tables);
     `backup_id` (verify, drill, delete, render), `level` (verify), `inject` (drill), `request` and `dry_run` (restore),
-    or `plan`, a RestoreWish, with its `command`; `dry_run` (prune), `confirm` (delete), `rendering` (render).
+    or `plan`, a RestoreWish, with its `command`; `dry_run` (prune), `confirm` (delete), `rendering` (render), `key`
+    (adopt).
     """
 
     id: UUID
@@ -367,23 +369,39 @@ def _backup_order(wish: RunWish, job: str, day: date) -> JobOrder:
 
 
 def _config(wish: RunWish) -> dict[str, object]:
+    config: dict[str, object]
     match wish.verb:
         case RunVerb.VERIFY:
-            return {"backup_id": wish.backup_id, "level": _choice(wish.text("level", "contents"), _LEVELS, "level")}
+            config = {"backup_id": wish.backup_id, "level": _choice(wish.text("level", "contents"), _LEVELS, "level")}
         case RunVerb.DRILL:
             fault = wish.text("inject")
             known = {fault.value: fault for fault in Fault}
-            return {"backup_id": wish.backup_id, "inject": _choice(fault, known, "fault") if fault else ""}
+            config = {"backup_id": wish.backup_id, "inject": _choice(fault, known, "fault") if fault else ""}
         case RunVerb.RESTORE:
             number = 0 if wish.wants_plan_alone else _number(wish.detail.get("request"))
-            return {"request": number, "dry_run": bool(wish.detail.get("dry_run"))}
+            config = {"request": number, "dry_run": bool(wish.detail.get("dry_run"))}
         case RunVerb.PRUNE:
-            return {"dry_run": bool(wish.detail.get("dry_run"))}
+            config = {"dry_run": bool(wish.detail.get("dry_run"))}
         case RunVerb.DELETE:
-            return {"backup_id": wish.backup_id, "confirm": wish.text("confirm"), "reason": wish.reason}
+            config = {"backup_id": wish.backup_id, "confirm": wish.text("confirm"), "reason": wish.reason}
+        case RunVerb.ADOPT:
+            config = {"key": _legacy_key(wish)}
         case _:
             known_forms = {form.value: form for form in Rendering}
-            return {"backup_id": wish.backup_id, "rendering": _choice(wish.text("rendering"), known_forms, "rendering")}
+            config = {
+                "backup_id": wish.backup_id,
+                "rendering": _choice(wish.text("rendering"), known_forms, "rendering"),
+            }
+    return config
+
+
+def _legacy_key(wish: RunWish) -> str:
+    """The file of an earlier program that is to be adopted; UsageError for none, or one of a catalog without such."""
+    key = wish.text("key").removeprefix(LEGACY)
+    if not key or not wish.catalog.legacy:
+        message = f"Catalog {wish.catalog.catalog} has no file of an earlier program called {key!r}."
+        raise UsageError(message, do="Name the folders of such files as `legacy:` of the catalog.")
+    return key
 
 
 def _choice(value: str, known: Mapping[str, object], what: str) -> str:
@@ -422,6 +440,7 @@ def _words(wish: RunWish) -> Sequence[str]:
         RunVerb.DELETE: ("delete", backup, "--confirm", backup, *because),
         RunVerb.RENDER: ("download", backup, *of_catalog, "--as", wish.text("rendering")),
         RunVerb.COPY: ("copy", "--missing"),
+        RunVerb.ADOPT: ("adopt", f"{LEGACY}{wish.text('key').removeprefix(LEGACY)}", *of_catalog),
     }
     return words[wish.verb]
 

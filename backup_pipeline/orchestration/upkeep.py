@@ -1,4 +1,4 @@
-"""Jobs on one backup that is there: verified as deep as is wanted, deleted, rendered for a download."""
+"""Jobs on one backup: verified as deep as is wanted, deleted, rendered for a download, made of an earlier file."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -14,8 +14,10 @@ from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.runs import RunVerb, job_name, step_name
 from backup_pipeline.core.verification import Level
+from backup_pipeline.formats.legacy import typed_rows
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.download import render_for
+from backup_pipeline.operations.legacy import adopt_legacy
 from backup_pipeline.operations.retention.hold import DeleteRequest, delete_backup, left_error
 from backup_pipeline.operations.retention.plan import prune_request
 from backup_pipeline.operations.run_requests import note_result
@@ -52,12 +54,21 @@ class RenderConfig(dg.Config):
     """Which backup is rendered, and as what."""
 
     backup_id: str = Field(default=LATEST, description=_WHICH)
-    rendering: Literal["xlsx", "csv", "json"] = Field(description="The form of the one file that is made.")
+    rendering: Literal["xlsx", "csv", "json", "json_zip", "comprehensive", "quarantine"] = Field(
+        description="The form of the one file that is made."
+    )
+
+
+class AdoptConfig(dg.Config):
+    """Which file of an earlier program a backup is made of."""
+
+    key: str = Field(description="Its key in the store, as `list --legacy` shows it: backups/comprehensive/NAME.json.")
 
 
 def upkeep_jobs(catalog: Catalog) -> Sequence[dg.JobDefinition]:
-    """The three jobs of a catalog."""
-    return [_verify_job(catalog), _delete_job(catalog), _render_job(catalog)]
+    """The jobs of a catalog; the last is there for one that has files of an earlier program."""
+    jobs = [_verify_job(catalog), _delete_job(catalog), _render_job(catalog)]
+    return [*jobs, _adopt_job(catalog)] if catalog.legacy else jobs
 
 
 def _job(catalog: Catalog, verb: RunVerb, description: str, step: Callable[[], object]) -> dg.JobDefinition:
@@ -171,5 +182,28 @@ def _render_job(catalog: Catalog) -> dg.JobDefinition:
                 note_result(context.run.run_id, result, ports.ledger)
             yield dg.Output(None, metadata={name: str(value) for name, value in result.items()})
 
-    description = f"Render one backup of {catalog.title or catalog.catalog} as one file: xlsx, csv or json."
+    description = f"Render one backup of {catalog.title or catalog.catalog} as one file for reading."
     return _job(catalog, RunVerb.RENDER, description, rendered)
+
+
+def _adopt_job(catalog: Catalog) -> dg.JobDefinition:
+    @dg.op(
+        name=step_name(catalog.catalog, RunVerb.ADOPT),
+        out=dg.Out(dg.Nothing),
+        description="A good file becomes a backup: its rows typed by the tables as they are now. Nothing is restored.",
+    )
+    @with_backups(catalog)
+    def adopted(
+        context: dg.OpExecutionContext, config: AdoptConfig, backups: BackupResource
+    ) -> Iterator[dg.Output[None]]:
+        with told_as_failure(context.log):
+            refuse_variables(context.run.run_config)
+            with backups.open(catalog, context) as ports:
+                actor = actor_of(context, ports.ledger)
+                manifest = adopt_legacy(config.key, catalog, actor, ports, typed_rows)
+                result = {"backup_id": manifest.backup_id, "rows": manifest.totals.rows, "key": config.key}
+                note_result(context.run.run_id, result, ports.ledger)
+            yield dg.Output(None, metadata={name: str(value) for name, value in result.items()})
+
+    title = catalog.title or catalog.catalog
+    return _job(catalog, RunVerb.ADOPT, f"Make a backup of {title} of a file of an earlier program.", adopted)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from backup_pipeline import __version__
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.ports.runs import Launcher
+from backup_pipeline.operations.legacy import JudgedFiles
 from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import answer_properly
@@ -52,6 +53,7 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
     app.state.standing = Presence()
     app.state.forecasts = Forecasts(days=FORETOLD_DAYS)
     app.state.senders = ThreadPoolExecutor(2, thread_name_prefix="message")
+    app.state.judged = JudgedFiles()
     app.state.events = EventHub(lambda: ports.ledger.events)
     app.include_router(health_router(settings, ports))
     app.include_router(metrics_router(settings, ports.ledger))

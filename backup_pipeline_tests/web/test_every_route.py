@@ -54,7 +54,7 @@ RULES = {
         "POST /account/second-factor/remove",
         fresh=True,
     ),
-    **_rules(P.SEE, "GET /", "GET /backups", "GET /backups/{backup_id}"),
+    **_rules(P.SEE, "GET /legacy", "GET /", "GET /backups", "GET /backups/{backup_id}"),
     **_rules(P.HANDLE_ALERTS, "GET /admin", "GET /admin/backup"),
     **_rules(P.SEE, "GET /calendar", "GET /charts", "GET /report", "GET /requests", "GET /requests/{number}"),
     **_rules(P.SEE, "GET /runs", "POST /runs", "GET /runs/{number}", "POST /runs/{number}/cancel"),
@@ -62,6 +62,7 @@ RULES = {
     **_rules(P.HANDLE_ALERTS, "POST /runs/dagster/{run_id}/cancel"),
     **_rules(P.HANDLE_ALERTS, "GET /settings"),
     **_rules(P.MANAGE_SETTINGS, "POST /settings/schedules/{name}/{switch}"),
+    **_rules(P.DOWNLOAD, "POST /legacy/download"),
     **_rules(P.DOWNLOAD, "POST /backups/{backup_id}/download", "POST /links/{number}/revoke"),
     **_rules(P.SEE_AUDIT, "GET /audit", "GET /audit.csv", "POST /audit/verify"),
     **_rules(

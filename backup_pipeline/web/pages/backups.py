@@ -31,6 +31,7 @@ from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.presentation import duration, text_of
 from backup_pipeline.presentation.backup import copy_marks, event_detail
 from backup_pipeline.web.pages.contents import ContentsView, communication_in_short, contents_of
+from backup_pipeline.web.pages.legacy import legacy_view
 from backup_pipeline.web.people import Visitor, allowed, signed_in
 from backup_pipeline.web.rendering import chosen_system, page
 
@@ -147,6 +148,7 @@ def listed(request: Request, visitor: Visitor, query: ListQuery) -> Mapping[str,
         "usual_duration": _usual_duration(request, visitor),
         "command": _twin(wanted, query.status),
         "live": after is None,
+        **(legacy_view(request, visitor) if not query.filters else {"legacy": ()}),
     }
 
 

@@ -35,6 +35,7 @@ PERMISSIONS: Mapping[RunVerb, Permission] = {
     RunVerb.PRUNE: Permission.PRUNE,
     RunVerb.DELETE: Permission.DELETE,
     RunVerb.RENDER: Permission.DOWNLOAD,
+    RunVerb.ADOPT: Permission.REQUEST_RESTORE,
 }
 """What each button takes. A restore is asked for, approved and run on pages of its own."""
 WORDS: Mapping[RequestStatus, tuple[str, str]] = {
@@ -65,6 +66,7 @@ def ask(  # noqa: PLR0913  # the fields of the form
     rendering: _Short = "",
     confirm: _Short = "",
     dry_run: _Short = "",
+    key: Annotated[str, Form(max_length=1_000)] = "",
     reason: Annotated[str, Form(max_length=1_000)] = "",
     next_: Annotated[str, Form(alias="next", max_length=500)] = "",
 ) -> Response:
@@ -73,7 +75,8 @@ def ask(  # noqa: PLR0913  # the fields of the form
     _check_may(wanted, visitor, next_)
     system = _system(request, catalog, backup_id, visitor)
     given = {"backup_id": backup_id, "tables": tables, "level": level, "inject": inject, "rendering": rendering,
-             "confirm": confirm, "dry_run": dry_run == "true", "automatic": type_ == "automatic"}  # fmt: skip
+             "confirm": confirm, "key": key, "dry_run": dry_run == "true",
+             "automatic": type_ == "automatic"}  # fmt: skip
     detail = {name: value for name, value in given.items() if value}
     wish = RunWish(request_id, wanted, system, visitor.actor, reason.strip(), detail)
     row = launched(request, visitor, wish)
@@ -116,7 +119,8 @@ def _system(request: Request, name: str, backup_id: str, visitor: Visitor) -> Ca
 
 def _named(verb: RunVerb) -> str:
     return {RunVerb.TABLES: "backup", RunVerb.VERIFY: "verification", RunVerb.PRUNE: "clean-up",
-            RunVerb.DELETE: "deletion", RunVerb.RENDER: "download"}.get(verb, verb.value)  # fmt: skip
+            RunVerb.DELETE: "deletion", RunVerb.RENDER: "download",
+            RunVerb.ADOPT: "adoption"}.get(verb, verb.value)  # fmt: skip
 
 
 @router.get("/runs")
