@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from backup_pipeline.core.alerts import Alert, Delivery, NoPings
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.names import local_name
 from backup_pipeline.core.ports import Ledger, Ports, Silence
 from backup_pipeline.core.restore import RestoreRequest
 from backup_pipeline.core.scope import Scope
@@ -28,6 +30,8 @@ from backup_pipeline.wiring.ports import open_ledger, ports_over
 
 _MARK = "demo-history.json"
 _NOWHERE = "postgresql://demo@127.0.0.1:1/nothing"
+_LEGACY_NAME = "comprehensive-backup-%Y-%m-%dT%H-%M-%S-%3fZ.json"
+_LEGACY_BEFORE = timedelta(days=3)
 _CUT = 2000
 """Bytes of the legacy file that is cut off."""
 
@@ -54,8 +58,9 @@ def make_demo_history(settings: Settings, days: int, tell: Callable[[str], None]
         demo_database(settings, tell, SYSTEMS[name], scale=small, again=False)
     with prepared(settings, tell) as ready, open_ledger(ready) as ledger:
         declared = declared_catalogs(settings)
-        wanted = {name: declared[name] for name in nightly if not ledger.list(scope=Scope(name))}
-        backups = sum(_history_of(SYSTEMS[name], each, ready, ledger, (days, tell)) for name, each in wanted.items())
+        systems = {each: SYSTEMS[name] for name in nightly for each in SYSTEMS[name].catalogs}
+        wanted = {name: declared[name] for name in systems if not ledger.list(scope=Scope(name))}
+        backups = sum(_history_of(systems[name], each, ready, ledger, (days, tell)) for name, each in wanted.items())
         if SALES_PORTAL.name in wanted:
             _leave_legacy_files(ready, ledger)
         if CAR_AUDIO.name in wanted:
@@ -111,12 +116,16 @@ def _history_of(
 
 
 def _leave_legacy_files(settings: Settings, ledger: Ledger) -> None:
-    """A comprehensive file of last night in the legacy folder, and the first bytes of one."""
+    """A comprehensive file of a day before the first backup in the legacy folder, and the first bytes of one.
+
+    A day of which there is no backup of ours, so that it can be adopted.
+    """
     catalog = declared_catalogs(settings)[SALES_PORTAL.name]
     ports = _ports(settings, ledger, catalog)
-    attempt = ledger.last_good(Scope(catalog.catalog), before=ledger.now())
-    if attempt is None:
+    good = [row for row in ledger.list(scope=Scope(catalog.catalog)) if row.status.good]
+    if not good:
         return
+    attempt = good[-1]
     audit = AuditTrail(ledger, ledger.now, os_user())
     folder = ports.spool / "legacy"
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,8 +141,9 @@ def _leave_legacy_files(settings: Settings, ledger: Ledger) -> None:
     data = rendered.read_bytes()
     rendered.unlink()
     folder.rmdir()
-    ports.store.put(f"backups/comprehensive/{rendered.name}", [data])
-    broken = rendered.name.replace("comprehensive-", "database-")
+    name = local_name(_LEGACY_NAME, attempt.created_at - _LEGACY_BEFORE, "UTC")
+    ports.store.put(f"backups/comprehensive/{name}", [data])
+    broken = name.replace("comprehensive-", "database-")
     ports.store.put(f"backups/database/{broken}", [data[:_CUT]])
 
 

@@ -7,32 +7,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from pydantic import SecretStr
 
 from backup_pipeline.core.access import Role
 from backup_pipeline.core.anomalies import Shape, TableShape
 from backup_pipeline.core.content import communication_metrics
+from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.manifest import CommunicationEntry
 from backup_pipeline.core.names import Kind, new_backup_id
+from backup_pipeline.core.ports import Store
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.demo import SALES_PORTAL
+from backup_pipeline.demo import SALES_PORTAL, create_system
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.browser.windows import Windows
+from backup_pipeline_tests.doubles.dagster import WorkingDagster
 from backup_pipeline_tests.doubles.ports import ports_for_test
-from backup_pipeline_tests.doubles.runs import FakeLauncher
+from backup_pipeline_tests.drill.rehearsing import backed_up
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.servers.browser import axe_violations, picture, sideways
 from backup_pipeline_tests.servers.ledgers import ScratchLedger
-from backup_pipeline_tests.systems.system import BackedUp, backed_up_system
+from backup_pipeline_tests.servers.postgres import temporary_database
+from backup_pipeline_tests.systems.system import BackedUp, catalog_of
 from backup_pipeline_tests.web.people import console_over
 from backup_pipeline_tests.web.serving import served
 
 PEOPLE = {"karim": Role.SUPER_ADMIN, "rahim": Role.ADMIN, "nila": Role.VIEWER}
 SCOPE = Scope("sales_portal")
+WAIT_MS = 30_000
 
 
 @dataclass
@@ -57,18 +64,43 @@ def portal(
     postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Portal]:
     home = tmp_path_factory.mktemp("portal")
-    with backed_up_system(postgres_server, SALES_PORTAL, home, 1.0) as system:
-        place = system.backup.place
-        ports = partial(ports_for_test, store=place.store, spool=home / "work")
-        source = {"sales_portal": SecretStr(system.url)}
-        console = console_over(place.ledger, home, ports=ports, source_urls=source)  # type: ignore[arg-type]
-        console.app.state.launcher = launcher = FakeLauncher()
+    with temporary_database(postgres_server) as url:
+        create_system(url, SALES_PORTAL)
+        store = DirectoryStore(home / "store")
+        system = BackedUp(url, backed_up(url, home, catalog_of("sales_portal"), store), home)
+        ledger = system.backup.place.ledger
+        assert isinstance(ledger, ScratchLedger)
+        settings = {
+            "ledger_url": SecretStr(ledger.url),
+            "store": (home / "store").as_uri(),
+            "source_urls": {"sales_portal": SecretStr(url)},
+        }
+        _leave_legacy_files(system, store)
+        ports = partial(ports_for_test, store=store, spool=home / "work")
+        console = console_over(ledger, home, ports=ports, **settings)
+        catalogs = {"sales_portal": catalog_of("sales_portal")}
+        launcher = WorkingDagster(catalogs=catalogs, settings=console.settings, ports=console.ports)
+        console.app.state.launcher = launcher
         for name, role in PEOPLE.items():
             console.user(name, role)
         with console.app.state.events, served(console) as address:
             portal = Portal(console, launcher, address, request.getfixturevalue("chromium"), system=system)
             yield portal
+            launcher.finish()
             portal.close()
+
+
+COMPREHENSIVE = "backups/comprehensive/comprehensive-backup-2026-01-25T14-30-45-123Z.json"
+DATABASE = "backups/database/database-backup-2026-01-24T14-30-45-123Z.json"
+SALES = "backups/sales-data/sales-backup-2026-01-23T14-30-45-123Z.json"
+
+
+def _leave_legacy_files(system: BackedUp, store: Store) -> None:
+    """In each of the three folders what the program before this one left: whole, cut off, and changed since."""
+    whole = system.rendered(Rendering.COMPREHENSIVE).read_bytes()
+    store.put(COMPREHENSIVE, [whole])
+    store.put(DATABASE, [whole[:2_000]])
+    store.put(SALES, [whole.replace(b'"city": "', b'"city": "New ', 1)])
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +214,73 @@ def test_what_is_made_up_says_so_on_every_page(portal: Portal) -> None:
             expect(portal.page("nila", path).locator(".demo")).to_contain_text("The last 30 days of Sales Portal")
     finally:
         mark.unlink()
+
+
+def _file(page: Page, key: str) -> Locator:
+    return page.locator("tr").filter(has_text=key.rpartition("/")[2])
+
+
+@pytest.mark.acceptance("4.26", "4.27", "4.28", "4.30")
+def test_legacy_files_stand_beside_ours_each_with_its_mark_and_why(portal: Portal) -> None:
+    page = portal.page("nila", "/backups?system=sales_portal")
+    expect(page.locator("#listing")).to_contain_text(portal.backup_id)
+    names = page.locator("#legacy-sales_portal tbody .lead-cell strong").all_inner_texts()
+    assert names == [key.rpartition("/")[2] for key in (COMPREHENSIVE, DATABASE, SALES)], "newest first"
+    good, cut, changed = (_file(page, key) for key in (COMPREHENSIVE, DATABASE, SALES))
+    expect(good.locator(".badge.good")).to_have_text("good")
+    rows = sum(table.row_count for table in portal.system.manifest.tables)
+    expect(good.locator("[data-label=Records]")).to_have_text(f"{rows:,}")
+    expect(good.locator("[data-label=Created]")).to_contain_text("25 Jan 2026, 14:30")
+    expect(cut.locator(".badge.failure")).to_have_text("corrupted")
+    expect(cut).to_contain_text("It ends after 2,000 bytes, in the middle of the document.")
+    expect(changed.locator(".badge.failure")).to_have_text("corrupted")
+    expect(changed).to_contain_text("hash differs")
+    expect(changed).to_contain_text("table sales was changed")
+    expect(page.locator("#legacy-sales_portal .head")).to_contain_text("2 are corrupted")
+    good.get_by_text("Records per table").click()
+    expect(good.locator(".pairs div").filter(has_text="smsLogs")).to_contain_text("432")
+    assert page.get_by_role("button", name="Download").count() == 0, "a viewer takes nothing out"
+    picture(page, "sales-portal-legacy")
+    assert axe_violations(page) == []
+    assert sideways(page) == 0
+
+
+@pytest.mark.acceptance("4.28")
+def test_a_corrupted_file_can_be_taken_out_as_it_is_and_never_adopted(portal: Portal) -> None:
+    page = portal.page("rahim", "/legacy?system=sales_portal")
+    row = _file(page, DATABASE)
+    with page.expect_download() as download:
+        row.get_by_role("button", name="Download").click()
+    stored = portal.system.backup.place.store.get(DATABASE)
+    assert download.value.path().read_bytes() == stored
+    assert download.value.suggested_filename == DATABASE.rpartition("/")[2]
+    event = portal.ledger.audits(limit=1)[0]
+    assert (event.action, event.actor.name, event.detail["key"]) == ("download", "rahim", DATABASE)
+    for elsewhere in (f"sales_portal/../{DATABASE}", "sales_portal/backups/x", "legacy:"):
+        answer = page.request.post(
+            f"{portal.address}/legacy/download",
+            form={"catalog": "sales_portal", "key": elsewhere},
+            headers={"Sec-Fetch-Site": "same-origin"},
+        )
+        assert answer.status == 404, "nothing else of the store"
+    expect(page.get_by_text("Adopt…")).to_have_count(1)
+    expect(_file(page, COMPREHENSIVE).get_by_text("Adopt…")).to_be_visible()
+
+
+@pytest.mark.acceptance("4.26", "4.34")
+def test_a_good_file_is_adopted_by_a_run_and_leads_to_the_plan_of_a_restore(portal: Portal) -> None:
+    mine, theirs = (
+        portal.page("rahim", "/legacy?system=sales_portal"),
+        portal.page("nila", "/backups?system=sales_portal"),
+    )
+    _file(mine, COMPREHENSIVE).get_by_text("Adopt…").click()
+    mine.get_by_role("dialog").get_by_role("button", name="Adopt it").click()
+    expect(mine.locator(".flash.active")).to_have_text("The adoption is on its way.")
+    restore = _file(mine, COMPREHENSIVE).get_by_role("link", name="Restore…")
+    restore.wait_for(timeout=WAIT_MS)
+    (row,) = [row for row in portal.ledger.list() if row.kind is Kind.SELECTIVE]
+    assert (row.actor.name, row.reason) == ("rahim", f"adopted from {COMPREHENSIVE}")
+    expect(theirs.locator("#listing tr", has_text=row.backup_id)).to_contain_text("Completed", timeout=WAIT_MS)
+    restore.click()
+    assert parse_qs(urlsplit(mine.url).query) == {"backup": [row.backup_id]}
+    expect(mine.get_by_role("heading", level=1, name="Restore")).to_be_visible()

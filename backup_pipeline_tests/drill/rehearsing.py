@@ -17,13 +17,14 @@ from backup_pipeline.core.drill import DrillReport, Fault, TableDrill
 from backup_pipeline.core.drill.objects import Sandbox
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
-from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.ports import Ports, Store
 from backup_pipeline.core.verification import depth_of, has_failed
 from backup_pipeline.operations.drill import DrillRequest, drill, drill_with_fault
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import open_sandbox
 from backup_pipeline_tests.actors import TESTER
+from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.operations.made import Place
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -88,9 +89,9 @@ class Rehearsing:
         return {found.key: self.place.store.get(found.key) for found in self.place.store.list("")}
 
 
-def backed_up(url: str, folder: Path, catalog: Catalog) -> Rehearsing:
-    """A backup of the database at `url`."""
-    place = Place(folder / "spool")
+def backed_up(url: str, folder: Path, catalog: Catalog, store: Store | None = None) -> Rehearsing:
+    """A backup of the database at `url`; in memory, unless a store is given."""
+    place = Place(folder / "spool", store or MemoryStore())
     return Rehearsing(place, place.back_up(url, catalog), catalog, folder / "work")
 
 

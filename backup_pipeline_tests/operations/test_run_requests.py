@@ -267,6 +267,25 @@ def test_a_run_is_stopped_or_kept_from_beginning(room: Room) -> None:
     assert room.row(again).status is RequestStatus.LAUNCHED
 
 
+OLD = SHOP.model_copy(update={"legacy": ("backups/database",), "reason_required": True})
+"""A system with files of an earlier program, whose backups by hand want a reason."""
+
+
+def test_the_schedule_s_kind_of_backup_needs_no_reason_of_a_person() -> None:
+    assert order_of(replace(_wish(automatic=True), catalog=OLD), NOON).job == f"{SHOP.catalog}_full_backup"
+
+
+def test_an_adoption_names_its_file() -> None:
+    wish = replace(_wish(RunVerb.ADOPT, key="legacy:backups/database/a b.json"), catalog=OLD)
+    name = SHOP.catalog
+    order = order_of(wish, NOON)
+    assert (order.job, order.config) == (
+        f"{name}_adopt",
+        {"ops": {f"{name}_adopted": {"config": {"key": "backups/database/a b.json"}}}},
+    )
+    assert command_of(wish) == f"backup-pipeline adopt 'legacy:backups/database/a b.json' --catalog {name}"
+
+
 ORDERS = [
     (RunVerb.VERIFY, {"backup_id": BACKUP_ID, "level": "bytes"}, {"backup_id": BACKUP_ID, "level": "bytes"},
      f"verify {BACKUP_ID} --catalog isp --level bytes"),
@@ -312,6 +331,10 @@ def test_single_tables_make_a_bundle_of_their_own() -> None:
         _wish(RunVerb.DELETE),
         _wish(RunVerb.RENDER, rendering="exe"),
         _wish(RunVerb.RESTORE, request="; drop"),
+        _wish(RunVerb.ADOPT, key="backups/database/x.json"),  # the catalog has no such folders
+        replace(_wish(RunVerb.ADOPT), catalog=OLD),
+        replace(_wish(RunVerb.BACKUP, reason=" "), catalog=OLD),
+        replace(_wish(RunVerb.TABLES, tables=["orders"]), catalog=OLD),
     ],
 )
 def test_a_wish_that_can_not_be_leaves_no_row(room: Room, wish: RunWish) -> None:

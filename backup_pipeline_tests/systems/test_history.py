@@ -98,9 +98,9 @@ def test_a_newcomers_home_has_a_history_of_every_system(tmp_path: Path) -> None:
     assert make_demo_history(settings, 10, lambda _: None) > 20
     told = demo_history_of(settings)
     assert told is not None
-    assert json.dumps(told["catalogs"]) == '["isp", "car_audio", "sales_portal"]'
+    assert json.dumps(told["catalogs"]) == '["isp", "isp_customers", "car_audio", "sales_portal"]'
     with ledger_ready(settings) as ready, open_ledger(ready) as ledger:
-        for name in ("isp", "car_audio", "sales_portal"):
+        for name in ("isp", "isp_customers", "car_audio", "sales_portal"):
             statuses = {row.status for row in ledger.list(scope=Scope(name))}
             assert {Status.SUCCESS, Status.MISSED, Status.FAILED} <= statuses
         (request,) = ledger.restores.list()

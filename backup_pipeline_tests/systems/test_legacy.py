@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,19 @@ import pytest
 from backup_pipeline.core.errors import NotFoundError, RefusedError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.legacy import LegacyState, judge_legacy, parse_legacy_name
+from backup_pipeline.core.ports.files import StoredObject
 from backup_pipeline.core.restore import Mode
 from backup_pipeline.demo import SALES_PORTAL
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.legacy import typed_rows
 from backup_pipeline.operations.download import AuditTrail, Destination
-from backup_pipeline.operations.legacy import adopt_legacy, download_legacy, legacy_files
+from backup_pipeline.operations.legacy import JudgedFiles, adopt_legacy, adopted_backups, download_legacy, legacy_files
 from backup_pipeline.presentation.backup import legacy_document
 from backup_pipeline.presentation.markdown import markdown
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import MemoryStore
+from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.operations.made import Place
 from backup_pipeline_tests.restore.bench import Bench
 from backup_pipeline_tests.servers.ledgers import new_ledger
@@ -185,6 +188,55 @@ def test_nothing_else_of_the_store_is_taken_out_so(store: MemoryStore, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+class CountedStore(MemoryStore):
+    """Counts how often each object is read, and how often anything is listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: builtins.list[str] = []
+        self.listed = 0
+
+    def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        self.read.append(key)
+        return super().stream(key, start=start, length=length)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        self.listed += 1
+        return super().list(prefix)
+
+
+def _filled(sizes: dict[str, int]) -> CountedStore:
+    store = CountedStore()
+    for name, size in sizes.items():
+        store.put(f"backups/database/{name}", [b"x" * size])
+    return store
+
+
+def test_a_page_reads_each_file_once_and_again_when_it_was_changed() -> None:
+    store, judged, portal = _filled({"a": 9, "b": 9}), JudgedFiles(), catalog_of("sales_portal")
+    times = [NOON, NOON + timedelta(seconds=5), NOON + timedelta(minutes=1)]
+    for at in times:
+        assert [file.name for file in judged.of(portal, store, at).files] == ["b", "a"]
+    assert sorted(store.read) == ["backups/database/a", "backups/database/b"]
+    assert store.listed == 2 * len(portal.legacy), "not within the same seconds"
+    store.put("backups/database/a", [b""])
+    [_, file] = judged.of(portal, store, NOON + timedelta(minutes=2)).files
+    assert (file.state, store.read.count("backups/database/a")) == (LegacyState.EMPTY, 2)
+
+
+def test_a_page_waits_for_so_many_bytes_and_reads_nothing_that_is_too_large() -> None:
+    store, judged = _filled({"a": 60, "b": 60, "c": 101}), JudgedFiles(most=100)
+    first = judged.of(catalog_of("sales_portal"), store, NOON)
+    assert ([file.name for file in first.files], first.pending) == (["c", "a"], 1)
+    assert (first.files[0].state, "101 bytes, more than the 100" in first.files[0].message) == (
+        LegacyState.TOO_LARGE,
+        True,
+    )
+    second = judged.of(catalog_of("sales_portal"), store, NOON)
+    assert ([file.name for file in second.files], second.pending) == (["c", "b", "a"], 0)
+    assert sorted(store.read) == ["backups/database/a", "backups/database/b"]
+
+
 @pytest.mark.acceptance("4.34")
 def test_a_good_file_is_adopted_and_one_sale_of_it_comes_back_through_the_plan_of_a_restore(
     portal: BackedUp, good: bytes, tmp_path: Path
@@ -203,6 +255,7 @@ def test_a_good_file_is_adopted_and_one_sale_of_it_comes_back_through_the_plan_o
         ]
     attempt = place.ledger.get(manifest.backup_id)
     assert attempt is not None
+    assert adopted_backups(catalog, place.ledger) == {KEY: attempt}
     lost = portal.one("SELECT id FROM sales ORDER BY sale_number LIMIT 1")
     query = "SELECT s::text FROM sales s WHERE id = %s"
     before = portal.one(query, lost)

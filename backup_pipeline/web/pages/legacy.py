@@ -16,13 +16,15 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.legacy import LegacyFile, LegacyState
-from backup_pipeline.core.runs import OPEN, RunRequest, RunVerb
+from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.operations.download import AuditTrail
 from backup_pipeline.operations.legacy import JudgedFiles, LegacyListing, adopted_backups, taken_out
 from backup_pipeline.web.people import Visitor, allowed, not_there, signed_in, systems_seen
 from backup_pipeline.web.rendering import page, systems_of
 
 router = APIRouter()
+
+_LAST_RUNS = 100
 
 STATES: Mapping[LegacyState, str] = {
     LegacyState.GOOD: "Every table has the hash that the file states, as far as it states one that can be made again.",
@@ -39,11 +41,21 @@ STATES: Mapping[LegacyState, str] = {
 
 @dataclass(frozen=True)
 class LegacyRow:
-    """A file, the backup that was made of it, and the run that is at it."""
+    """A file, the backup that was made of it, and the last run that was to make one."""
 
     file: LegacyFile
     adopted: Attempt | None
-    at_work: RunRequest | None
+    run: RunRequest | None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a run makes a backup of it now."""
+        return self.adopted is None and self.run is not None and not self.run.status.over
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last run could not."""
+        return self.adopted is None and self.run is not None and self.run.status.over
 
     @property
     def good(self) -> bool:
@@ -68,7 +80,7 @@ class LegacySystem:
     @property
     def corrupted(self) -> int:
         """How many are marked."""
-        return sum(row.file.state is not LegacyState.GOOD for row in self.rows)
+        return sum(row.file.state not in {LegacyState.GOOD, LegacyState.TOO_LARGE} for row in self.rows)
 
 
 def legacy_view(request: Request, visitor: Visitor) -> Mapping[str, Any]:
@@ -90,9 +102,9 @@ def _system(catalog: Catalog, judged: JudgedFiles, visitor: Visitor) -> LegacySy
     except BackupError as error:
         return LegacySystem(catalog, problem=f"{error.what} {error.do}".strip())
     adopted = adopted_backups(catalog, visitor.ledger)
-    open_runs = visitor.ledger.run_requests.list(catalog=catalog.catalog, status=OPEN)
-    at_work = {str(run.detail.get("key")): run for run in open_runs if run.verb is RunVerb.ADOPT}
-    rows = [LegacyRow(file, adopted.get(file.key), at_work.get(file.key)) for file in listing.files]
+    runs = visitor.ledger.run_requests.list(catalog=catalog.catalog, limit=_LAST_RUNS)
+    last = {str(run.detail.get("key")): run for run in reversed(runs) if run.verb is RunVerb.ADOPT}
+    rows = [LegacyRow(file, adopted.get(file.key), last.get(file.key)) for file in listing.files]
     return LegacySystem(catalog, rows, listing.pending)
 
 
