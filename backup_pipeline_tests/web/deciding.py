@@ -47,6 +47,8 @@ from backup_pipeline_tests.web.people import Browser, Console, console_over
 HOSTILE = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>"
 """What a page must show as it is: every field that comes from data may hold it."""
 TARGET = "postgresql://owner:hunter2@127.0.0.1:5433/staging"
+EARLIER = "earlier/sales-backup-2026-01-25T14-30-45-123Z.json"
+"""A file of an earlier program, cut off."""
 PEOPLE = {
     "karim": Role.SUPER_ADMIN,
     "selina": Role.SUPER_ADMIN,
@@ -164,12 +166,15 @@ def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days:
         "timezone": "Asia/Dhaka",
         "tables": {"goods": None, "sold": None},
         "retention": {"automatic": {"keep_within": "30 days"}},
+        "legacy": ["/earlier"],
     }
     (catalogs / "shop.yaml").write_text(yaml.safe_dump(declared))
     now = datetime.now(UTC)
     shelf = Shelved(now=now, ledger=ledger)
     midnight = now.replace(hour=18, minute=0, second=0, microsecond=0) - timedelta(days=1)
     shelf.add(*(backup(midnight - timedelta(days=back)) for back in range(days)), partitions=False)
+
+    shelf.store.put(EARLIER, [b'{"version": "3.0.0", "tables": {"goods": []'])
 
     def ports(**given: Any) -> Ports:
         return ports_for_test(store=shelf.store, spool=home / "spool", **given)

@@ -25,7 +25,7 @@ from backup_pipeline.operations.progress import RunWatch
 from backup_pipeline.operations.restore import decisions
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.servers.ledgers import new_ledger
-from backup_pipeline_tests.web.deciding import Office, open_office, plan_json
+from backup_pipeline_tests.web.deciding import EARLIER, Office, open_office, plan_json
 from backup_pipeline_tests.web.people import PASSWORD
 from backup_pipeline_tests.web.test_alerts import Channel
 from backup_pipeline_tests.web.test_every_route import RULES
@@ -155,6 +155,7 @@ FORMS: dict[str, Callable[[Desk], Sent]] = {
     "POST /runs/dagster/{run_id}/cancel": lambda desk: (f"/runs/dagster/{desk.at_work()}/cancel", {}),
     "POST /settings/schedules/{name}/{switch}": lambda _: ("/settings/schedules/shop_daily/stop", {}),
     "POST /backups/{backup_id}/download": lambda desk: (f"/backups/{desk.backup}/download", {"show": "true"}),
+    "POST /legacy/download": lambda _: ("/legacy/download", {"catalog": "shop", "key": EARLIER}),
     "POST /links/{number}/revoke": lambda desk: (f"/links/{desk.link()}/revoke", {}),
     "POST /audit/verify": lambda _: ("/audit/verify", {}),
     "POST /restore/plan": lambda desk: (
