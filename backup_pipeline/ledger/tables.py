@@ -108,6 +108,12 @@ backup_logs = Table(
     Index("backup_logs_day", "catalog", "partition_date"),
     Index("backup_logs_due", "catalog", "due_at", unique=True, postgresql_where=text("due_at IS NOT NULL")),
     Index("backup_logs_run", "run_id"),
+    Index(
+        "backup_logs_drilled",
+        "catalog",
+        text("verified_at DESC"),
+        postgresql_where=text("verification_passed AND verification_level >= 4"),
+    ),
     Index("backup_logs_running", "catalog", postgresql_where=text("status = 'running'")),
     Index("backup_logs_expected", "catalog", postgresql_where=text("status = 'expected'")),
     Index(
@@ -136,6 +142,7 @@ backup_audit = Table(
     Column("previous", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Index("backup_audit_of_backup", "backup_id", "id"),
+    Index("backup_audit_action", "action", "id"),
 )
 
 backup_shapes = Table(

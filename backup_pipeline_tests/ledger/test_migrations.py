@@ -13,11 +13,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
 
 from backup_pipeline.core.errors import LedgerError
@@ -27,11 +24,11 @@ from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger import ensure_database, ledger_url
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.console_tables import metadata
-from backup_pipeline.ledger.migrate import MIGRATIONS, VERSION_TABLE, head_revision, require_roles, upgrade
+from backup_pipeline.ledger.migrate import VERSION_TABLE, head_revision, require_roles, upgrade
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.ledger.logins import as_login, new_login
-from backup_pipeline_tests.ledger.revisions import current_revision
+from backup_pipeline_tests.ledger.revisions import alembic_script, current_revision, step
 
 
 def test_an_empty_database_is_brought_to_the_newest_revision(fresh_database: str) -> None:
@@ -41,9 +38,7 @@ def test_an_empty_database_is_brought_to_the_newest_revision(fresh_database: str
 
 
 def test_the_files_of_the_migrations_are_named_after_their_revisions() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
+    script = alembic_script()
     assert script.get_current_head() == head_revision()
     for revision in script.walk_revisions():
         assert Path(revision.path).name.partition("_")[0] == revision.revision
@@ -59,7 +54,7 @@ def test_upgrading_again_keeps_every_row(fresh_database: str) -> None:
 
 
 def test_a_ledger_of_the_first_revision_gets_what_is_missing_and_keeps_its_rows(fresh_database: str) -> None:
-    _upgrade_to("r0007", fresh_database)
+    step(fresh_database, up_to="r0007")
     row = attempt()
     told = (row.backup_id, row.scope.catalog, row.kind, row.type, row.status, row.partition_date, row.created_at)
     columns = "backup_id, catalog, kind, type, status, partition_date, created_at, started_at, created_by"
@@ -86,7 +81,7 @@ def test_a_ledger_of_the_first_revision_gets_what_is_missing_and_keeps_its_rows(
 def test_a_verification_that_was_text_is_read_as_what_it_meant(
     fresh_database: str, before: str | None, at: datetime | None, after: Verification | None
 ) -> None:
-    _upgrade_to("r0008", fresh_database)
+    step(fresh_database, up_to="r0008")
     columns = "backup_id, catalog, kind, type, status, partition_date, created_at, started_at, created_by, held_by"
     values = ("b1", "isp", "full", "manual", "success", NOON.date(), NOON, NOON, "catch-up", "rahim", before, at)
     with psycopg.connect(fresh_database) as connection:
@@ -98,17 +93,6 @@ def test_a_verification_that_was_text_is_read_as_what_it_meant(
     ledger.close()
     assert row is not None
     assert (row.verification, row.actor, row.hold) == (after, CATCH_UP, Hold(RAHIM, ""))
-
-
-def _upgrade_to(revision: str, url: str) -> None:
-    """As an older version of the code left it."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    engine = create_engine(ledger_url(url))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-    engine.dispose()
 
 
 def test_the_migrations_make_exactly_the_tables_the_code_uses(fresh_database: str) -> None:

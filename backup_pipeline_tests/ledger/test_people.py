@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import closing
 from dataclasses import replace
 
@@ -16,9 +17,11 @@ from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.access import identity_settings
 from backup_pipeline.ledger.backups import SqlLedger
-from backup_pipeline.ledger.migrate import VERSION_TABLE
+from backup_pipeline.ledger.migrate import VERSION_TABLE, head_revision, upgrade
+from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.ledger.logins import as_login, new_login
+from backup_pipeline_tests.ledger.revisions import alembic_script, current_revision, step
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 
 PEOPLE = {
@@ -128,6 +131,11 @@ INSERT INTO analytics_cache VALUES (%(id)s, '', '', 1, now(), '{}');
 @pytest.fixture(scope="module")
 def ledger() -> ScratchLedger:
     """Three rows in each table, and the people."""
+    return with_rows()
+
+
+def with_rows() -> ScratchLedger:
+    """A ledger with three rows in each table, and the people."""
     made = new_ledger()
     with psycopg.connect(made.url) as session:
         session.execute("SET session_replication_role = replica")  # the events' own triggers would add rows
@@ -145,6 +153,34 @@ def ledger() -> ScratchLedger:
             key = f"retail/businesses/{business}" if business else "retail"
             session.execute("INSERT INTO backup_tallies VALUES (%s, 'failed', 1) ON CONFLICT DO NOTHING", [key])
     return made
+
+
+def test_each_migration_goes_down_and_up_again_over_rows_in_every_table() -> None:
+    """Down to nothing: what a table kept is gone then, and what is made anew is what was there."""
+    made = with_rows()
+    rows, schema = _attempts(made), _schema(made)
+    revisions = [each.revision for each in alembic_script().walk_revisions()]
+    assert revisions[0] == head_revision()
+    for place in (1, len(revisions) - 1):
+        for revision in revisions[1 : place + 1]:
+            step(made.url, down_to=revision)
+            assert current_revision(made.url) == revision
+        upgrade(made.url)
+        assert (_attempts(made), _schema(made)) == (rows, schema)
+    step(made.url, down_to="base")
+    upgrade(made.url)
+    assert (_attempts(made), _schema(made)) == ([], schema)
+
+
+def _attempts(of: ScratchLedger) -> list[str]:
+    return [f"{row.backup_id} {row.scope} {row.actor} {row.status}" for row in of.list()]
+
+
+def _schema(of: ScratchLedger) -> str:
+    """Tables, policies, grants, functions and triggers, as statements."""
+    command = [str(find_binaries().tool("pg_dump")), "--schema-only", of.url]
+    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
 def _become(session: psycopg.Connection, who: str) -> None:

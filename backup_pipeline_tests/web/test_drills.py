@@ -60,7 +60,10 @@ def test_without_a_drill_the_page_says_what_is_next(office: Office) -> None:
     assert "Drill now" in page.text
     viewer = office.as_("nila").get("/drills")
     assert "Drill now" not in viewer.text
-    assert "which administrators see" in viewer.text
+    assert "No drill yet." in viewer.text
+    own = office.as_("babul").get("/drills")
+    assert "A drill restores a whole system" in own.text
+    assert "not proven" not in own.text
 
 
 def test_what_was_proven_is_shown_with_its_evidence(office: Office) -> None:
@@ -72,6 +75,11 @@ def test_what_was_proven_is_shown_with_its_evidence(office: Office) -> None:
     assert "came back as it was" in page.text
     assert "2.9 s" in page.text, "the predicted time of a restore"
     number = _newest(office)
+    viewer, own = office.as_("nila").get("/drills"), office.as_("babul").get("/drills")
+    assert "came back as it was" in viewer.text, "whether backups come back is no secret from who looks on"
+    assert "/drills/" not in viewer.text.partition("<main")[2], "what the drill saw is the audit's"
+    assert office.as_("nila").get(f"/drills/{number}").status_code == 403
+    assert "came back as it was" not in own.text
     evidence = office.as_("rahim").get(f"/drills/{number}")
     assert "everything came back as it was" in evidence.text
     assert "data-print" in evidence.text

@@ -23,7 +23,7 @@ from backup_pipeline.operations.browse import LATEST
 from backup_pipeline.operations.run_requests import RunWish
 from backup_pipeline.presentation.verification import drill_document
 from backup_pipeline.web.launching import launched
-from backup_pipeline.web.people import Visitor, allowed
+from backup_pipeline.web.people import Visitor, allowed, systems_seen
 from backup_pipeline.web.rendering import chosen_system, page, redirect, systems_of
 
 router = APIRouter()
@@ -74,7 +74,7 @@ class Drilled:
 def drills_page(request: Request, visitor: Annotated[Visitor, _SEES]) -> Response:
     """Coverage, and the drills that the visitor's audit shows."""
     chosen = chosen_system(request)
-    catalogs = [chosen] if chosen else list(systems_of(request).values())
+    catalogs = list(systems_seen(request, visitor))
     rehearsed, now = visitor.ledger.listings.rehearsed(), visitor.ports.clock()
     runs = [
         run
@@ -89,6 +89,7 @@ def drills_page(request: Request, visitor: Annotated[Visitor, _SEES]) -> Respons
             for catalog in catalogs
         ],
         drills=_drills(visitor, {catalog.catalog for catalog in catalogs}),
+        sees_systems=visitor.user.sees_every_business,
         sees_evidence=visitor.user.may(Permission.SEE_AUDIT),
         runs=runs,
         faults=[(fault.value, *words) for fault, words in FAULTS.items()],
