@@ -6,7 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -75,7 +75,8 @@ SampleRow = Mapping[str, str | None]
 class TableResult:
     """What became of one table: its partition and its checks, or the error.
 
-    `plan` is how it was read; `sample` rows of it for whoever looks on, where the catalog wants that.
+    `plan` is how it was read; `sample` rows of it for whoever looks on, where the catalog wants that. With `more` the
+    next one follows at once: who does something for many at a time waits for it.
     """
 
     table: str
@@ -84,6 +85,7 @@ class TableResult:
     error: BackupError | None = None
     plan: TablePlan | None = None
     sample: tuple[SampleRow, ...] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,27 @@ def _export_view(snapshot: Snapshot, work: Work, note: str = "") -> Iterator[Tab
     pool = ThreadPoolExecutor(max_workers=work.ports.workers, thread_name_prefix="export")
     try:
         futures = {pool.submit(export_table, plan, view, work): plan.name for plan in plans}
-        for future in as_completed(futures):
-            yield _result(futures[future], future, work)
+        left = set(futures)
+        while left:
+            ended, left = wait(left, return_when=FIRST_COMPLETED)
+            others, left = wait(left, timeout=_TOGETHER_S)
+            # What is for later goes first, so that the last of a group is handed on.
+            group = sorted(ended | others, key=_is_for_later, reverse=True)
+            for number, future in enumerate(group, 1):
+                yield replace(_result(futures[future], future, work), more=number < len(group))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         snapshot.cancel()
         pool.shutdown(wait=True)
+
+
+_TOGETHER_S = 0.2
+"""How long a table that has ended waits for others: what is done for each is done for many small ones together."""
+
+
+def _is_for_later(future: Future[TableResult]) -> bool:
+    """Whether the table is left for a second snapshot."""
+    return isinstance(future.exception(), SnapshotOutdatedError)
 
 
 def _estimated(plans: Sequence[TablePlan]) -> int | None:

@@ -1,7 +1,7 @@
 """The assets of a catalog as Dagster shows them: what each is, and what a backup says of it."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -21,6 +21,9 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.browse import calendar_of
 from backup_pipeline.operations.export import TableResult
 from backup_pipeline.operations.health import catalog_statistics, counted_rows
+from backup_pipeline.orchestration.internals import (
+    AssetCheckEvaluationTargetMaterializationData as TargetMaterialization,
+)
 from backup_pipeline.orchestration.keys import (
     Execute,
     PlacedCatalog,
@@ -356,3 +359,41 @@ def statistics_metadata(catalog: Catalog, ledger: Ledger, now: datetime) -> Mapp
         return {}
     statistics = catalog_statistics(rows, Scope(catalog.catalog), catalog, now=now, days=_DAYS)
     return {"statistics": dg.MetadataValue.md(markdown(statistics_document(statistics, most=_TABLES)))}
+
+
+def evaluations(
+    results: Sequence[dg.AssetCheckResult], context: dg.AssetExecutionContext
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The results of checks of what the run has just materialized; each names its asset and its check.
+
+    Dagster's own way from a result to an evaluation looks the materialization up for each check; here one query finds
+    those of all. And it leaves the partition out, so that each check stood a second time, as planned and never made.
+    """
+    targets = _materialized(context) if results else {}
+    for result in results:
+        if result.asset_key is None or result.check_name is None:
+            message = f"a check of {result.asset_key} has no asset or no name"
+            raise ValueError(message)
+        yield dg.AssetCheckEvaluation(
+            asset_key=result.asset_key,
+            check_name=result.check_name,
+            passed=result.passed,
+            severity=result.severity,
+            description=result.description,
+            metadata=result.metadata,
+            target_materialization_data=targets.get(result.asset_key),
+            partition=context.partition_key,
+        )
+
+
+def _materialized(context: dg.AssetExecutionContext) -> Mapping[dg.AssetKey, TargetMaterialization]:
+    """What the run has materialized so far: for each asset the newest."""
+    records = context.instance.get_asset_event_summary_records(
+        dg.DagsterEventType.ASSET_MATERIALIZATION, run_id=context.run.run_id, ascending=True
+    )
+    return {
+        record.asset_key: TargetMaterialization(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in records
+    }

@@ -22,6 +22,7 @@ from backup_pipeline.orchestration.assets import (
     bundle_metadata,
     bundle_spec,
     calendar_metadata,
+    evaluations,
     placed_specs,
     source_observation,
     source_specs,
@@ -108,21 +109,41 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
         attempt_of(request, _of_run(context, ports), context.log) as work,
         closing(export_attempt(replace(work, request=replace(request, tables=tables)))) as results,
     ):
-        for result in results:
-            key = table_key(request.catalog, result.table)
-            if result.error is None:
-                del failed[result.table]
-                if observed := source_observation(request.catalog, result):
-                    context.log_event(observed)
-                yield _materialization(key, result, ports.store.url)
-                continue
-            failed[result.table] = result.error
-            context.log.error("Table %s failed: %s", result.table, result.error)
-            yield failed_table_check(key, result.error)
+        ended: list[TableResult] = []
+        try:
+            for result in results:
+                failed.pop(result.table)
+                if result.error is not None:
+                    failed[result.table] = result.error
+                ended.append(result)
+                if not result.more:
+                    yield from _table_events(ended, request.catalog, context, ports.store.url)
+                    ended = []
+        except BackupError:  # the run is void; what had ended before has happened all the same
+            yield from _table_events(ended, request.catalog, context, ports.store.url)
+            raise
         if failed:
             raise ExportFailedError(failed, len(tables))
         if not with_bundle(context, request.catalog):
             _log_bundle(bundle_attempt(work), context.log)
+
+
+def _table_events(
+    group: Sequence[TableResult], catalog: Catalog, context: dg.AssetExecutionContext, store_url: str
+) -> Iterator[Event]:
+    """What Dagster is to know of tables that have ended: each one's rows and source, then the checks of all."""
+    checks: list[dg.AssetCheckResult] = []
+    for result in group:
+        key = table_key(catalog, result.table)
+        if result.error is not None:
+            context.log.error("Table %s failed: %s", result.table, result.error)
+            checks.append(failed_table_check(key, result.error))
+            continue
+        if observed := source_observation(catalog, result):
+            context.log_event(observed)
+        yield _materialization(key, result, store_url)
+        checks += check_results(key, result.checks)
+    yield from evaluations(checks, context)
 
 
 def _log_bundle(manifest: StoredManifest, log: dg.DagsterLogManager) -> None:
@@ -140,7 +161,6 @@ def _materialization(key: dg.AssetKey, result: TableResult, store_url: str) -> d
     return dg.MaterializeResult(
         asset_key=key,
         metadata=table_metadata(result, store_url),
-        check_results=list(check_results(key, result.checks)),
         data_version=dg.DataVersion(checksums[0][:32]) if checksums else None,
     )
 
@@ -182,9 +202,9 @@ def _bundle(context: dg.AssetExecutionContext, request: Request, backups: Backup
                 **calendar_metadata(catalog, ports.ledger, ports.clock()),
                 **statistics_metadata(catalog, ports.ledger, ports.clock()),
             },
-            check_results=list(bundle_check_results(manifest)),
             data_version=dg.DataVersion(manifest.bundle.sha256[:32]),
         )
+        yield from evaluations([*bundle_check_results(manifest, bundle_key(catalog))], context)
 
 
 _ONE_PROCESS = {"in_process", "execute_in_process_executor"}

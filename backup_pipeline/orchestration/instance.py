@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage, PostgresScheduleStorage
 from pydantic import SecretStr
 
 from backup_pipeline.catalogs import load_catalogs
@@ -20,6 +20,7 @@ from backup_pipeline.core.doctor import Line, ok, problem, warning
 from backup_pipeline.core.errors import CatalogError, UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.orchestration.due import refuse_backfill
+from backup_pipeline.orchestration.event_log import BatchedEventLog
 from backup_pipeline.orchestration.internals import (
     CheckRunHealthResult,
     ComputeLogManager,
@@ -48,6 +49,20 @@ with lazily():
 _S3_PREFIX = "dagster"
 
 
+class PostgresStorage(DagsterPostgresStorage):
+    """Dagster's storage in PostgreSQL, whose event log is written many events at a time."""
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        """As Dagster's own; the tables are made where they are missing."""
+        self.postgres_url, self.should_autocreate_tables = postgres_url, True
+        self._inst_data = inst_data
+        self._run_storage = PostgresRunStorage(postgres_url)
+        self._event_log_storage = BatchedEventLog(postgres_url)
+        self._schedule_storage = PostgresScheduleStorage(postgres_url)
+        # Not what stands between: that would make an event log of its own.
+        DagsterStorage.__init__(self)  # type: ignore[no-untyped-call,arg-type]
+
+
 class EnvStorage(DagsterStorage, ConfigurableClass):
     """Runs, events and schedules in the PostgreSQL of `postgres_url`, else of DAGSTER_PG_URL, else in SQLite."""
 
@@ -67,7 +82,7 @@ class EnvStorage(DagsterStorage, ConfigurableClass):
             home = _dagster_home(settings)
             close_dagster(home)
             return _refusing(DagsterSqliteStorage.from_local(base_dir=str(home), inst_data=inst_data))
-        return _refusing(_pooled(DagsterPostgresStorage(psycopg2_url(url.get_secret_value()), inst_data=inst_data)))
+        return _refusing(_pooled(PostgresStorage(psycopg2_url(url.get_secret_value()), inst_data)))
 
 
 class EnvComputeLogs(ComputeLogManager[Any], ConfigurableClass):

@@ -20,16 +20,22 @@ if TYPE_CHECKING:
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
     from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
-    from dagster._core.events import EVENT_TYPE_TO_PIPELINE_RUN_STATUS, FAILURE_EVENTS
+    from dagster._core.events import ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS, FAILURE_EVENTS
     from dagster._core.execution.api import execute_run
     from dagster._core.execution.backfill import PartitionBackfill
     from dagster._core.execution.plan.objects import ErrorSource
     from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
     from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
     from dagster._core.storage.base_storage import DagsterStorage
     from dagster._core.storage.compute_log_manager import ComputeLogManager
     from dagster._core.storage.event_log import SqlEventLogStorage
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+    from dagster._core.storage.event_log.migration import ASSET_KEY_INDEX_COLS
+    from dagster._core.storage.event_log.schema import (
+        AssetCheckExecutionsTable,
+        AssetKeyTable,
+        SqlEventLogStorageTable,
+    )
     from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
     from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
     from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
@@ -44,9 +50,14 @@ if TYPE_CHECKING:
     from dagster_webserver.version import __version__ as webserver_version
 
 __all__ = [
+    "ASSET_EVENTS",
+    "ASSET_KEY_INDEX_COLS",
     "EVENT_TYPE_TO_PIPELINE_RUN_STATUS",
     "FAILURE_EVENTS",
     "AssetCheckEvaluationTargetMaterializationData",
+    "AssetCheckExecutionRecordStatus",
+    "AssetCheckExecutionsTable",
+    "AssetKeyTable",
     "CheckRunHealthResult",
     "ComputeLogManager",
     "ConfigurableClass",
@@ -82,6 +93,7 @@ _CORE = "dagster._core"
 _STORAGE = f"{_CORE}.storage"
 _COMPONENT, _RUN = "`translation` of BackupComponent", "backups run by the command line"
 _HOME, _LAUNCHER, _PURGE = "the storage of dagster.yaml", "the run launcher of dagster.yaml", "purging the event log"
+_EVENTS = "events stored many at a time"
 _PROOFS, _FAILURES = "the checks `verified` and `restores`", "failures without a stack"
 _UI, _BACKFILLS, _TYPES = "the web server of `up`", "refusing backfills of past days", "annotations"
 
@@ -99,6 +111,11 @@ NEEDED = {
         f"{_CORE}.definitions.asset_checks.asset_check_evaluation",
         _PROOFS,
     ),
+    "ASSET_EVENTS": (f"{_CORE}.events", _EVENTS),
+    "ASSET_KEY_INDEX_COLS": (f"{_STORAGE}.event_log.migration", _EVENTS),
+    "AssetCheckExecutionRecordStatus": (f"{_STORAGE}.asset_check_execution_record", _EVENTS),
+    "AssetCheckExecutionsTable": (f"{_STORAGE}.event_log.schema", _EVENTS),
+    "AssetKeyTable": (f"{_STORAGE}.event_log.schema", _EVENTS),
     "DagsterUserCodeProcessError": (f"{_CORE}.errors", _FAILURES),
     "SerializableErrorInfo": ("dagster_shared.error", _FAILURES),
     "UnresolvedAssetJobDefinition": (f"{_CORE}.definitions.unresolved_asset_job_definition", _TYPES),

@@ -114,7 +114,7 @@ class Automation:
 STOPPED = Automation()
 
 
-Event = dg.MaterializeResult[None] | dg.AssetCheckResult
+Event = dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation
 Execute = Callable[[dg.AssetExecutionContext, Iterator[Event]], Iterator[Event]]
 
 

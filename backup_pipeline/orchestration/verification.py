@@ -79,12 +79,13 @@ def bundle_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def bundle_check_results(manifest: StoredManifest) -> Iterator[dg.AssetCheckResult]:
-    """The outcome of the bundle's checks, once it is in the store."""
+def bundle_check_results(manifest: StoredManifest, key: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
+    """The outcome of the checks of the bundle `key`, once it is in the store."""
     bundle, unusual = manifest.bundle, manifest.anomalies
     read = f"{bundle.bytes:,} bytes read back; SHA-256 {bundle.sha256}."
-    yield dg.AssetCheckResult(check_name=READABLE, passed=True, description=read)
+    yield dg.AssetCheckResult(asset_key=key, check_name=READABLE, passed=True, description=read)
     yield dg.AssetCheckResult(
+        asset_key=key,
         check_name=ANOMALY,
         passed=not unusual,
         severity=dg.AssetCheckSeverity.WARN,
@@ -177,7 +178,7 @@ def bundle_checked_again(
                 dg.AssetCheckResult(check_name=name, passed=False, description=report.error().what) for name in wanted
             ]
         manifest = stored_manifest(attempt, ports.store)
-    return [result for result in bundle_check_results(manifest) if result.check_name in wanted]
+    return [result for result in bundle_check_results(manifest, bundle_key(catalog)) if result.check_name in wanted]
 
 
 VERIFIED, RESTORES = "verified", "restores"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+import psycopg
 import pytest
 import yaml
 from dagster._core.launcher.base import WorkerStatus
@@ -115,6 +116,14 @@ def test_with_a_url_storage_is_postgres_and_a_backup_runs_on_it(
         for asset in (*TABLES, "bundle"):
             key = dg.AssetKey(["shop", asset])
             assert instance.get_materialized_partitions(key) == {installation.today.isoformat()}
+    with psycopg.connect(fresh_database) as session:
+        checks = session.execute(
+            "SELECT execution_status, c.partition, e.asset_key = c.asset_key AND e.partition = c.partition, count(*)"
+            " FROM asset_check_executions c LEFT JOIN event_logs e ON e.id = materialization_event_storage_id"
+            " GROUP BY 1, 2, 3"
+        ).fetchall()
+    # Each check stands once, as made for its date, of the materialization of this run: none is left as planned.
+    assert checks == [("SUCCEEDED", installation.today.isoformat(), True, 4 * len(TABLES) + 2)]
 
 
 def test_in_production_nothing_runs_on_sqlite(fresh_database: str, tmp_path: Path) -> None:
