@@ -13,9 +13,9 @@ from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.operations.legacy import JudgedFiles
 from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts
 from backup_pipeline.settings import Settings
-from backup_pipeline.web.answers import answer_properly
+from backup_pipeline.web.answers import API_PATHS, answer_properly
 from backup_pipeline.web.api.calls import CallLog, CallMeter
-from backup_pipeline.web.api.reference import API_ROUTERS
+from backup_pipeline.web.api.reference import API_ROUTERS, methods_of
 from backup_pipeline.web.events import EventHub
 from backup_pipeline.web.events import router as events_router
 from backup_pipeline.web.follower import Follower, Presence
@@ -62,7 +62,7 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
         app.include_router(router)
     app.state.meter = CallMeter(ports)
     serve_static_files(app)
-    app.add_middleware(CallLog)
+    app.add_middleware(CallLog, methods=methods_of)
     answer_properly(app)
     return app
 
@@ -71,7 +71,7 @@ def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> N
     """Serve on `host`:`port` until a signal comes."""
     ports = ports_over(ledger, settings)
     app = create_app(settings, ports)
-    application = gated(app, host, settings)
+    application = gated(app, host, settings, API_PATHS)
     server = console_server(application, host, port)
     follower = Follower(ports, app.state.launcher, app.state.standing)
     with Watchman(settings, ports), follower, app.state.events, app.state.meter, suppress(KeyboardInterrupt):

@@ -29,6 +29,7 @@ from backup_pipeline.core.errors import (
     StalePlanError,
     StoreUnavailableError,
     UsageError,
+    VerificationError,
     wanted,
 )
 from backup_pipeline.core.text import redact
@@ -55,6 +56,7 @@ _STATUSES: Mapping[type[BackupError], int] = {
     LockedError: 409,
     DecidedError: 409,
     DecryptError: 409,
+    VerificationError: 409,
     LedgerUnavailableError: 503,
     StoreUnavailableError: 503,
     DagsterAwayError: 503,
@@ -107,12 +109,12 @@ def answer_properly(app: FastAPI) -> None:
     app.add_middleware(Answers)
 
 
-_API = ("/api/", "/functions/")
+API_PATHS = ("/api/", "/functions/")
 
 
 def is_api(path: str) -> bool:
     """Whether a path is the API's: programs ask it, with a key, and get JSON."""
-    return path.startswith(_API)
+    return path.startswith(API_PATHS)
 
 
 class AnswerError(BackupError):

@@ -79,8 +79,11 @@ def allowed_hosts(bind: str, more: Iterable[str], url: str = "") -> AllowedHosts
     )
 
 
-def refusal(request: WebRequest, allowed: AllowedHosts) -> Refusal | None:
-    """Why the request is refused; None when it may pass."""
+def refusal(request: WebRequest, allowed: AllowedHosts, programs: tuple[str, ...] = ()) -> Refusal | None:
+    """Why the request is refused; None when it may pass.
+
+    Below the paths `programs` any method passes: what answers there knows which ones it has, and says so.
+    """
     if {"transfer-encoding", "content-length"} <= request.headers.keys():
         return Refusal(400, "A request has its length, or comes in chunks: two servers read one with both differently.")
     host = request.header("host")
@@ -88,7 +91,7 @@ def refusal(request: WebRequest, allowed: AllowedHosts) -> Refusal | None:
         return Refusal(421, f"This server does not answer for the host {host!r}. {_HOSTS_DO}")
     if request.method == "WEBSOCKET":
         return _foreign(request, host, allowed)
-    if request.method not in _METHODS:
+    if request.method not in _METHODS and not (programs and request.path.startswith(programs)):
         return Refusal(405, f"{request.method} is not answered here.")
     if request.method in _READING:
         return _refused_reading(request) or _refused_graphql(request)
@@ -178,17 +181,18 @@ _POLICY_VIOLATION = 1008
 logger = logging.getLogger(__name__)
 
 
-def gated(application: Application, host: str, settings: Settings) -> Application:
-    """The application behind the gate, for a server that listens on `host`."""
-    return Gate(application, allowed_hosts(host, settings.allowed_hosts, settings.dagster_url))
+def gated(application: Application, host: str, settings: Settings, programs: tuple[str, ...] = ()) -> Application:
+    """The application behind the gate, for a server that listens on `host`; `programs` are paths as of `refusal`."""
+    return Gate(application, allowed_hosts(host, settings.allowed_hosts, settings.dagster_url), programs)
 
 
 class Gate:
     """The ASGI application `application`, which gets no request that `refusal` refuses."""
 
-    def __init__(self, application: Application, allowed: AllowedHosts) -> None:
+    def __init__(self, application: Application, allowed: AllowedHosts, programs: tuple[str, ...] = ()) -> None:
         self._application = application
         self._allowed = allowed
+        self._programs = programs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or have it answered."""
@@ -196,7 +200,7 @@ class Gate:
             await self._application(scope, receive, send)
             return
         request = _request(scope)
-        refused = refusal(request, self._allowed)
+        refused = refusal(request, self._allowed, self._programs)
         if refused is None:
             await self._application(scope, receive, _closed(send))
             return

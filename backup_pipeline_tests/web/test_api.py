@@ -209,11 +209,12 @@ def test_what_does_not_fit_is_a_problem_that_says_what_to_do(program: Program) -
         (program.post("/api/v1/backups", content="{", headers={"Content-Type": "application/json"}), 422),
         (program.get("/api/v1/backups?since=2026-01-01T00:00:00"), 422),
         (program.get("/api/v1/nothing"), 404),
-        (program.call("PUT", "/api/v1/backups"), 405),
+        (put := program.call("PUT", "/api/v1/backups"), 405),
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
         assert {"type", "title", "status", "detail", "do", "request_id"} == set(answer.json())
         assert answer.json()["do"]
+    assert put.headers["allow"] == "GET, POST"
 
 
 def test_the_bytes_of_a_backup_come_with_their_hash(office: Office, program: Program) -> None:

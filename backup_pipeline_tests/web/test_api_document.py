@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +15,8 @@ from uuid import UUID
 
 import pytest
 
+import backup_pipeline
+from backup_pipeline.core.access.api_keys import KeyPermission
 from backup_pipeline.core.runs import JobOrder, RequestChange, RequestStatus
 from backup_pipeline.web.api.reference import ApiOperation, api_document, operations_of
 from backup_pipeline_tests.doubles.runs import FakeLauncher
@@ -81,12 +85,37 @@ def _examples() -> list[ApiOperation]:
     return [operation for operation in wanted if "{" not in operation.path]
 
 
+def _typed(line: str, console: Served) -> subprocess.CompletedProcess[str]:
+    environment = {"KEY": console.key, "CONSOLE": console.address, "PATH": "/usr/bin:/bin", "no_proxy": "*"}
+    return subprocess.run(
+        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def _documented() -> list[str]:
+    page = Path(backup_pipeline.__file__).parents[1] / "docs" / "api.md"
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", _documented())
+def test_the_lines_of_the_page_can_be_typed(console: Served, line: str) -> None:
+    run = _typed(line, console)
+    assert run.returncode == 0, run.stderr
+    json.loads(run.stdout)
+
+
+def test_the_page_has_every_permission_and_every_problem(console: Served) -> None:
+    page = (Path(backup_pipeline.__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    assert [each for each in KeyPermission if f"| `{each}` | {each.in_words} |" not in page] == []
+    assert len(_documented()) >= 10
+
+
 @pytest.mark.acceptance("3.33")
 @pytest.mark.parametrize("operation", _examples(), ids=lambda operation: f"{operation.method} {operation.path}")
 def test_the_line_of_curl_of_the_reference_can_be_typed(console: Served, operation: ApiOperation) -> None:
     line = f"{operation.example} -o /dev/null -w '%{{http_code}}'"
-    environment = {"KEY": console.key, "CONSOLE": console.address, "PATH": "/usr/bin:/bin", "no_proxy": "*"}
-    run = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=90, check=True)
+    run = _typed(line, console)
     is_of_nothing = operation.method == "POST" and operation.path in _OF_NOTHING
     expected = {"404"} if is_of_nothing else {"200", "202"}
     assert run.stdout in expected, line

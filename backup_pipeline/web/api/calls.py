@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from http import HTTPStatus
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -135,11 +136,11 @@ def too_many(admission: Admission, wait: float) -> AnswerError:
 class CallLog:
     """The ASGI application `app`; of each call with a key the log gets status, time and bytes once it was answered.
 
-    Such an answer has `RateLimit-*` headers, and never sets a cookie.
+    Such an answer has `RateLimit-*` headers. A method that a path has not is told which ones it has: `methods` of it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, methods: Callable[[str], Sequence[str]]) -> None:
+        self._app, self._methods = app, methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
@@ -153,7 +154,11 @@ class CallLog:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), *_limits(state.get("admission"))]}
+                headers = [*message.get("headers", ()), *_limits(state.get("admission"))]
+                if status == HTTPStatus.METHOD_NOT_ALLOWED:
+                    headers = [each for each in headers if each[0] != b"allow"]
+                    headers.append((b"allow", ", ".join(self._methods(scope["path"])).encode()))
+                message = {**message, "headers": headers}
             size += len(message.get("body", b""))
             await send(message)
 

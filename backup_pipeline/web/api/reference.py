@@ -7,13 +7,14 @@ GET /reference              for people: made on the server, with nothing from el
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from backup_pipeline import __version__
 from backup_pipeline.core.access.api_keys import KeyPermission
@@ -97,6 +98,12 @@ def _example_of(schema: Mapping[str, Any]) -> object:
     name = schema.get("$ref", "").rpartition("/")[2]
     known = api_document()["components"]["schemas"].get(name, schema)
     return (known.get("examples") or [{}])[0]
+
+
+def methods_of(path: str) -> Sequence[str]:
+    """The methods that a path of the API has."""
+    known = [*operations_of(api_document())]
+    return sorted({each.method for each in known if compile_path(each.path)[0].match(path)}) or ["GET"]
 
 
 def operations_of(document: Mapping[str, Any]) -> Iterator[ApiOperation]:
