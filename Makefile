@@ -11,7 +11,7 @@ PYTEST = PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(BIN)/python -m pytest -n 2 --dist 
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup backup up test test-all check fix bench lock wheels floors clean
+.PHONY: help setup backup up test test-all check fix bench lock wheels floors floors-of clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,24 @@ wheels: $(STAMP)  ## An sdist, and from it a wheel for each platform, into dist/
 	  BACKUP_WHEEL_TARGET=$$target $(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python \
 	    --out-dir $(DIST) $(DIST)/backup_pipeline-*.tar.gz || exit 1; done
 	@ls -l $(DIST)
+
+# The oldest versions that pyproject.toml allows of what it names, in an environment of their own. The program of dg is
+# not among the tools: it wants its own version of Dagster.
+FLOORS := $(VENV)/floors
+FLOOR_TOOLS := pytest pytest-timeout hypothesis swift 'moto[s3]' flask flask-cors playwright axe-playwright-python aiosmtpd polars setuptools ziglang
+FLOOR_TESTS := catalogs formats/test_parquet.py formats/test_sheet.py orchestration/test_main_flow.py orchestration/test_internals.py \
+  orchestration/test_instance.py cli/test_app.py cli/test_backup.py cli/test_list_listing.py ledger/test_backups.py test_read.py
+floors: $(STAMP)  ## Test with the oldest versions that pyproject.toml allows, and note of which in .ci/floors
+	@$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 --all-extras --no-emit-index-url --no-header \
+	  --no-annotate --only-binary :all: pyproject.toml --output-file $(VENV)/floors.txt
+	@test -x $(FLOORS)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(FLOORS)
+	@$(BIN)/uv pip install --quiet --python $(FLOORS)/bin/python --no-build -r $(VENV)/floors.txt $(FLOOR_TOOLS)
+	@$(BIN)/uv pip install --quiet --python $(FLOORS)/bin/python --no-deps --no-build-isolation --editable .
+	@PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(FLOORS)/bin/python -m pytest -m "not slow" $(addprefix $(TESTS)/,$(FLOOR_TESTS)) $(ARGS)
+	@$(MAKE) --silent floors-of > .ci/floors
+
+floors-of:
+	@sed -n '/^dependencies = /,/^\[project.scripts/p' pyproject.toml | cat - requirements.lock | sha256sum
 
 clean:  ## Remove .venv and caches; backups and the demo database in .backup_pipeline stay
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

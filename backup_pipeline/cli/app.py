@@ -22,7 +22,7 @@ from backup_pipeline.cli.key import key_app
 from backup_pipeline.cli.list import adopt, audit, calendar, list_backups, show, stats
 from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.payments import payment_app, plan_app
-from backup_pipeline.cli.rebuild import rebuild
+from backup_pipeline.cli.rebuild import migrate_back, rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
 from backup_pipeline.cli.retention import delete, hold, prune, purge_events, release
 from backup_pipeline.cli.up import demo, serve, up
@@ -127,6 +127,7 @@ app.command()(hold)
 app.command()(release)
 app.command()(delete)
 app.command()(rebuild)
+app.command("migrate-back")(migrate_back)
 app.command()(audit)
 app.command("purge-events")(purge_events)
 app.command()(demo)

@@ -1,4 +1,4 @@
-"""`backup-pipeline rebuild`: make the ledger what the store is, by its manifests; shown first, done when confirmed."""
+"""`backup-pipeline rebuild` and `migrate-back`: the ledger made of the store's manifests, or of an earlier version."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline import catalogs
+    from backup_pipeline.ledger import migrate
     from backup_pipeline.operations import rebuild as operations_rebuild
     from backup_pipeline.presentation import health
     from backup_pipeline.wiring import embedded, stores
@@ -118,3 +119,35 @@ def _end(plan: RebuildPlan, report: RebuildReport | None, *, quiet: bool) -> Non
         first = plan.problems[0]
         what = f"{len(plan.problems)} backups can not be settled. {first.backup_id}: {first.reason}."
         raise PartialError(what, do="Each is told above with what to do about it.")
+
+
+def migrate_back(
+    revision: Annotated[str, typer.Argument(help="The ledger's revision in that version: docs/upgrading.md has them.")],
+    *,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Do it, rather than only try it.")] = False,
+) -> None:
+    """Bring the ledger's tables back to an earlier version of this program, before that version is installed again.
+
+    Stop everything first: any command of this version that looks into the ledger brings it forward again. It is one
+    transaction. Without --confirm it is done and undone, and tells which tables go with how many rows: what only the
+    newer version wrote is lost. The backups in the store, and their rows, stay.
+
+    Examples:
+
+        backup-pipeline migrate-back r0010
+
+        backup-pipeline migrate-back r0010 --confirm
+
+    Exit codes: 0 done, or tried; 1 the ledger can not be changed, or somebody works in it; 2 there is no such revision
+    before the ledger's.
+    """
+    with embedded.ledger_as_it_is(invoked_settings()) as url:
+        migrated = migrate.migrate_back(url, revision, confirm=confirm)
+    out = result_console()
+    for name, rows in migrated.dropped.items():
+        out.print(f"Goes: {name}, {rows:,} rows", markup=False, highlight=False)
+    done = "is at" if confirm else "would be at"
+    out.print(f"The ledger was at {migrated.before} and {done} {migrated.after}.", markup=False, highlight=False)
+    if not confirm:
+        again = f"Nothing was changed. To do it: backup-pipeline migrate-back {revision} --confirm"
+        note_console().print(again, markup=False)

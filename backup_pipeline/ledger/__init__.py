@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -305,9 +306,30 @@ _SAME_START = 1.0
 """Seconds. A pid is given out again after its process is gone; the start time tells the two apart."""
 
 
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""What Linux calls the process ids of the machine itself."""
+
+
+def this_host() -> str:
+    """What makes a process id mean something: this host's name, in a container with its own namespace of ids.
+
+    Two containers may have one name (`hostname:` of Compose, the node's own network in Kubernetes), and see other
+    processes under the same ids.
+    """
+    name = socket.gethostname()
+    try:
+        namespace, boot = _NAMESPACE.readlink().name, _BOOT.read_text("ascii")
+    except OSError:
+        return name
+    return name if namespace == _FIRST_NAMESPACE else f"{name}/{boot[:8]}-{namespace[5:-1]}"
+
+
+_NAMESPACE, _BOOT = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
+
+
 def this_owner() -> Owner:
     """This process, on this host."""
-    return Owner(host=socket.gethostname(), pid=os.getpid(), started=psutil.Process().create_time())
+    return Owner(host=this_host(), pid=os.getpid(), started=psutil.Process().create_time())
 
 
 def alive(owner: Owner) -> bool:

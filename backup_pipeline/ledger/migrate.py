@@ -7,7 +7,7 @@ all tables; it has the number of version 0.1, so that such a ledger is at it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.errors import LedgerError, UsageError
 from backup_pipeline.core.ports import Clock
 from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger import CONNECT_SECONDS, ledger_engine, ledger_errors, ledger_url, sqlstate
@@ -33,9 +33,14 @@ VERSION_TABLE = "backup_ledger_version"
 """Not Alembic's default name: Dagster's storage may live in the same database and uses that one."""
 
 
+def revisions() -> Sequence[str]:
+    """The revisions that this version of the code knows, oldest first: the files of the migrations begin with them."""
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("r[0-9]*_*.py"))
+
+
 def head_revision() -> str:
-    """The revision this version of the code needs: the files of the migrations begin with theirs, in order."""
-    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("r[0-9]*_*.py"))
+    """The revision this version of the code needs."""
+    return revisions()[-1]
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -265,16 +270,71 @@ def _readonly(connection: Connection) -> tuple[str, ...]:
     return tuple(name for name in _WRITTEN if not connection.execute(privilege, {"name": name}).scalar_one())
 
 
-def run_migrations(connection: Connection) -> None:
-    """Migrate up to the newest revision; LedgerError when the ledger is at one that this code does not know."""
+def run_migrations(connection: Connection, *, back_to: str | None = None) -> None:
+    """Migrate up to the newest revision, or back to one; LedgerError when the ledger is at one that is not known."""
     config = alembic_config.Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        if back_to is None:
+            command.upgrade(config, "head")
+        else:
+            command.downgrade(config, back_to)
     except alembic_util.CommandError as error:
         revision = current_revision(connection)
         message = f"The ledger is at revision {revision}, which this version of the code does not know."
         newer = "Install the newer version of backup-pipeline that migrated it."
         older = "It is older than version 0.1: name a new database, and fill it with backup-pipeline rebuild."
         raise LedgerError(message, do=older if revision and revision < head_revision() else newer) from error
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """The revisions of the ledger before and after a migration, and what went with it: tables, with their rows."""
+
+    before: str | None
+    after: str
+    dropped: Mapping[str, int]
+
+
+def migrate_back(url: str, revision: str, *, confirm: bool) -> Migrated:
+    """Bring the ledger at `url` back to an earlier `revision`; without `confirm` it is tried, and nothing stays of it.
+
+    One transaction in which nobody else writes the ledger. UsageError for a revision that is none of this code, or not
+    an earlier one; LedgerError when the database refuses, or somebody works in it.
+    """
+    engine = create_engine(ledger_url(url), hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    try:
+        with _ONE_AT_A_TIME, ledger_errors(url), engine.connect() as connection, connection.begin() as transaction:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            before = current_revision(connection)
+            _check_earlier(revision, before)
+            tables = _row_counts(connection)
+            run_migrations(connection, back_to=revision)
+            left = _row_counts(connection)
+            if not confirm:
+                transaction.rollback()
+            gone = {name: rows for name, rows in tables.items() if name not in left}
+            return Migrated(before, revision, gone)
+    finally:
+        engine.dispose()
+
+
+def _check_earlier(revision: str, now: str | None) -> None:
+    if revision not in revisions():
+        message = f"There is no revision {revision} of the ledger."
+        raise UsageError(message, do=f"This version knows {', '.join(revisions())}.")
+    if now is None or revision >= now:
+        message = f"The ledger is at {now or 'no revision'}: {revision} is none before that."
+        raise UsageError(message, do="Any command that looks into the ledger brings it forward by itself.")
+
+
+def _row_counts(connection: Connection) -> Mapping[str, int]:
+    """The rows of each ordinary or partitioned table beside the revision's own; a partition counts with its table."""
+    query = text(
+        "SELECT relname, format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+        "WHERE nspname = current_schema() AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY relname"
+    )
+    named = [(name, path) for name, path in connection.execute(query) if name != VERSION_TABLE]
+    return {name: connection.execute(text(f"SELECT count(*) FROM {path}")).scalar_one() for name, path in named}  # noqa: S608 - quoted by the server

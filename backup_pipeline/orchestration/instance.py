@@ -146,7 +146,7 @@ class SupervisedRunLauncher(dg.DefaultRunLauncher):
 def _pooled(storage: DagsterPostgresStorage) -> DagsterPostgresStorage:
     """`storage` with connections that stay open: by default each event of a run connects anew, half of a run's time."""
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
-        part.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
+        part.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=20)
     return storage
 
 

@@ -308,6 +308,8 @@ def with_backups(*catalogs: Catalog | str, each: bool = False) -> Callable[[F], 
         others = [parameter for name, parameter in shown.parameters.items() if name != "backups"]
         mine = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=BackupResource) for key in keys]
         called.__signature__ = shown.replace(parameters=[*others, *mine])
+        # Dagster before 1.13.25 takes names from the signature, and their types from here.
+        called.__annotations__ = {**function.__annotations__, **dict.fromkeys(keys, BackupResource)}
         return cast(F, called)
 
     return decorate

@@ -6,6 +6,7 @@ Dagster shows it no further run until its next tick.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -13,8 +14,7 @@ from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.anomalies import ANOMALY
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, SettingsError
-from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.runs import RunVerb
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
@@ -265,14 +265,18 @@ def _end_runs(
             instance.report_run_failed(run, _GONE)
 
 
+_ENDED_LONG_AGO = timedelta(minutes=15)
+"""After its row was closed a run has alerts to send and its end to report, no more."""
+
+
 def _is_orphaned(run_id: str, ports: Ports) -> bool:
-    """Whether the process of the run is gone, though its row was closed by somebody else."""
-    owner = _owner_of(run_id, ports.ledger)
-    return owner is not None and not ports.alive(owner)
+    """Whether the process of the run is gone, though its row was closed by somebody else.
 
-
-def _owner_of(run_id: str, ledger: Ledger) -> Owner | None:
-    attempt = ledger.of_run(run_id)
-    if attempt is not None:
-        return attempt.owner
-    return next((row.owner for row in ledger.restores.list(run_id=run_id, limit=1)), None)
+    Of another host's process only this is known: its row was closed long ago, and a run that lives ends soon after.
+    """
+    row = ports.ledger.of_run(run_id) or next(iter(ports.ledger.restores.list(run_id=run_id, limit=1)), None)
+    if row is None or row.owner is None:
+        return False
+    if row.owner.host == ports.owner.host:
+        return not ports.alive(row.owner)
+    return row.finished_at is not None and ports.clock() - row.finished_at > _ENDED_LONG_AGO

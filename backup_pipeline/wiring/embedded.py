@@ -105,6 +105,17 @@ def ledger_ready(settings: Settings) -> Iterator[Settings]:
 
 
 @contextmanager
+def ledger_as_it_is(settings: Settings) -> Iterator[str]:
+    """The ledger's URL, at whatever revision it is; the embedded PostgreSQL for a moment, where no ledger is set."""
+    check_urls(settings)
+    if settings.ledger_url is not None:
+        yield ledger_url(settings)
+        return
+    with _existing(settings) as server:
+        yield server.url(LEDGER_DATABASE)
+
+
+@contextmanager
 def source_ready(settings: Settings, catalog: str) -> Iterator[None]:
     """The embedded PostgreSQL for a moment, where `catalog` is the demo's and no other source is set for it.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -25,7 +24,7 @@ from backup_pipeline.core.ports.files import Queries
 from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
-from backup_pipeline.ledger import CONNECTIONS, alive, this_owner
+from backup_pipeline.ledger import CONNECTIONS, alive, this_host, this_owner
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import bring_up_to_date
 from backup_pipeline.postgres.source import PostgresSource, SourceOptions
@@ -258,7 +257,7 @@ def open_queries(most_s: float | None = None) -> Queries:
 
 def is_alive_here(owner: Owner) -> bool:
     """Whether `owner` lives, as far as this machine can tell: another host's processes count as alive."""
-    return owner.host != socket.gethostname() or alive(owner)
+    return owner.host != this_host() or alive(owner)
 
 
 logger = logging.getLogger(__name__)

@@ -85,7 +85,7 @@ def test_where_nothing_was_ever_set_up_people_are_told_how_to_begin(tmp_path: Pa
     home = tmp_path / "home"
     ended = program("list", BACKUP_HOME=str(home))
     assert ended.returncode == 10
-    assert "make backup" in ended.stderr
+    assert "backup-pipeline backup" in ended.stderr
     assert not home.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.core.ledger import is_orphaned
+from backup_pipeline.core.ledger import Owner, is_orphaned
 from backup_pipeline.ledger import alive, this_owner
 from backup_pipeline.operations.background import Heartbeat
+from backup_pipeline.wiring.ports import is_alive_here
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger_of
 
@@ -49,6 +51,24 @@ def _counting(*, away: int = 0, enough: int = 3) -> _CountingLedger:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def test_a_process_of_another_container_is_never_looked_for_here() -> None:
+    """It has this host's name and ids of its own: the node's network in Kubernetes, `hostname:` of Compose."""
+    code = "from backup_pipeline.ledger import this_owner; o = this_owner(); print(o.host, o.pid, o.started); input()"
+    contained = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(contained, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        host, _, rest = process.stdout.readline().partition(" ")
+        if not rest:
+            pytest.skip("no process may get process ids of its own here (unshare --pid)")
+        pid, started = rest.split()
+        owner = Owner(host, int(pid), float(started))
+        assert host.startswith(f"{socket.gethostname()}/")
+        assert not alive(owner)  # what the ids of this machine would say
+        assert is_alive_here(owner)
+        process.communicate("\n")
 
 
 def test_a_heart_beats_again_and_again_with_the_clock_it_was_given() -> None:

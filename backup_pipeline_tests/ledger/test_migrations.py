@@ -17,14 +17,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, make_url
 
-from backup_pipeline.core.errors import LedgerError
+from backup_pipeline.core.errors import LedgerError, UsageError
 from backup_pipeline.core.ledger import Hold
 from backup_pipeline.core.scope import CATCH_UP
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger import ensure_database, ledger_url
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.console_tables import metadata
-from backup_pipeline.ledger.migrate import VERSION_TABLE, head_revision, require_roles, upgrade
+from backup_pipeline.ledger.migrate import (
+    VERSION_TABLE,
+    head_revision,
+    migrate_back,
+    require_roles,
+    upgrade,
+)
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.ledger.logins import as_login, new_login
@@ -107,6 +113,23 @@ def test_the_migrations_make_exactly_the_tables_the_code_uses(fresh_database: st
         }  # the months of the log come and go
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
     engine.dispose()
+
+
+def test_without_being_confirmed_going_back_only_says_what_would_go(fresh_database: str) -> None:
+    upgrade(fresh_database)
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute(
+            "INSERT INTO users (name, role, created_at, actor) VALUES ('rahim', 'viewer', now(), 'karim')"
+        )
+        [count] = connection.execute("SELECT count(*) FROM users").fetchone() or (0,)
+    tried = migrate_back(fresh_database, "r0009", confirm=False)
+    assert (tried.before, tried.after) == (head_revision(), "r0009")
+    assert tried.dropped["users"] == count
+    assert "backup_logs" not in tried.dropped
+    assert current_revision(fresh_database) == head_revision()
+    for revision in ("r9999", head_revision()):
+        with pytest.raises(UsageError, match=revision):
+            migrate_back(fresh_database, revision, confirm=True)
 
 
 def test_threads_that_upgrade_at_once_all_succeed(fresh_database: str) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import dagster as dg
@@ -91,6 +92,28 @@ def test_a_run_whose_row_somebody_else_closed_ends_too(installation: Installatio
         assert len(close_what_died(instance, installation.catalogs, ports)) == 1
     assert _status(installation, run) is dg.DagsterRunStatus.FAILURE
     assert _status(installation, canceled) is dg.DagsterRunStatus.CANCELED
+
+
+def test_of_another_hosts_run_the_daemon_waits_for_signs_and_asks_for_no_process(installation: Installation) -> None:
+    elsewhere = replace(killed_process(), host="worker-1")
+    with installation.instance() as instance, open_ports(installation.settings, "shop") as ports:
+        run, closed = _started(instance), _started(instance)
+        _begin(installation, ports, run, elsewhere)
+        assert close_what_died(instance, installation.catalogs, ports) == []
+        assert _status(installation, run) is dg.DagsterRunStatus.STARTED
+        later = replace(ports, clock=lambda: ports.clock() + timedelta(seconds=91))
+        assert len(close_what_died(instance, installation.catalogs, later)) == 1
+        assert _status(installation, run) is dg.DagsterRunStatus.FAILURE
+        # One that another host's run took the lease from: its row is closed, and nothing more comes of it.
+        _begin(installation, ports, closed, elsewhere)
+        assert len(close_orphans(replace(ports, clock=lambda: ports.clock() + timedelta(seconds=91)))) == 1
+        assert close_what_died(instance, installation.catalogs, ports) == []
+        assert _status(installation, closed) is dg.DagsterRunStatus.STARTED
+        close_what_died(instance, installation.catalogs, replace(ports, clock=lambda: ports.clock() + _A_WHILE))
+    assert _status(installation, closed) is dg.DagsterRunStatus.FAILURE
+
+
+_A_WHILE = timedelta(minutes=20)
 
 
 def test_run_monitoring_notices_a_killed_command_line_without_the_ledger(installation: Installation) -> None:

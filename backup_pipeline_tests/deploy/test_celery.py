@@ -1,0 +1,190 @@
+"""Runs executed by Celery's workers, each a host of its own by name, with deploy/celery as it is and a real redis."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.settings import PROJECT
+from backup_pipeline_tests.alerts.servers import free_port
+from backup_pipeline_tests.orchestration.conftest import Install
+from backup_pipeline_tests.orchestration.installation import Installation, until
+
+BIN = Path(sys.executable).parent
+CELERY = PROJECT / "deploy" / "celery"
+SLOW_VIEW = """
+CREATE OR REPLACE VIEW totals AS
+  SELECT customer_id, sum(amount) AS amount, count(*) AS orders FROM orders, LATERAL pg_sleep(%s) GROUP BY customer_id
+"""
+
+
+def _can_name_hosts() -> bool:
+    """Whether a process may get a host name of its own here."""
+    done = subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _programs() -> None:
+    if not shutil.which("redis-server"):
+        pytest.skip("redis-server is not installed (Debian: redis-server)")
+    if not _can_name_hosts():
+        pytest.skip("no process may get a host name of its own here (unshare --uts)")
+
+
+@contextmanager
+def _process(log: Path, *command: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with its children in a group of their own, all ended with the context."""
+    with log.open("ab") as file:
+        started = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+    try:
+        yield started
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            started.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An installation, a daemon, and how to start workers and runs."""
+
+    installation: Installation
+    logs: Path
+
+    @contextmanager
+    def worker(self, host: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker on a host of that name, with a work folder of its own."""
+        celery = f"{BIN}/celery -A dagster_celery.app worker -Q dagster -n dagster@%h --concurrency 1 --loglevel INFO"
+        named = ["unshare", "--uts", "sh", "-c", f"hostname {host} && exec {sys.executable} {celery}"]
+        folder = self.logs / f"work-{host}"
+        environment = {"PYTHONPATH": str(CELERY), "BACKUP_WORK_DIR": str(folder)}
+        log = self.logs / f"{host}.log"
+        with _process(log, *named, **environment) as process:
+            until(lambda: " ready." in log.read_text(), 90)
+            yield process
+
+    def launch(self, job: str) -> str:
+        """Put a run into Dagster's queue, from where the daemon takes it; its id."""
+        tags = f'{{"dagster/partition": "{self.installation.today.isoformat()}"}}'
+        line = [sys.executable, BIN / "dagster", "job", "launch", "-w", self.workspace, "-j", job, "--tags", tags]
+        before = self._runs()
+        done = subprocess.run([*map(str, line)], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        [run_id] = self._runs() - before
+        return run_id
+
+    @property
+    def workspace(self) -> Path:
+        return PROJECT / "workspace.yaml"
+
+    def _runs(self) -> set[str]:
+        with self.installation.instance() as instance:
+            return {run.run_id for run in instance.get_runs()}
+
+    def attempt(self, run_id: str) -> Attempt | None:
+        """The row of a run; the newest row is what is expected next."""
+        return next((row for row in self.installation.attempts() if row.run_id == run_id), None)
+
+    def host_of(self, run_id: str) -> str:
+        attempt = self.attempt(run_id)
+        assert attempt is not None
+        assert attempt.owner is not None
+        return attempt.owner.host
+
+    def attempt_is(self, run_id: str, status: Status) -> bool:
+        attempt = self.attempt(run_id)
+        return attempt is not None and attempt.status is status
+
+    def is_good(self, run_id: str) -> bool:
+        attempt = self.attempt(run_id)
+        return attempt is not None and attempt.status.good
+
+    def status(self, run_id: str) -> dg.DagsterRunStatus:
+        with self.installation.instance() as instance:
+            run = instance.get_run_by_id(run_id)
+            assert run is not None
+            return run.status
+
+
+@pytest.fixture
+def cluster(install: Install, fresh_database: str, tmp_path: Path) -> Iterator[Cluster]:
+    _programs()
+    with ExitStack() as stack:
+        installation = stack.enter_context(install())
+        redis = free_port()
+        url = f"redis://127.0.0.1:{redis}/0"
+        installation.configure(
+            DAGSTER_PG_URL=fresh_database,
+            CELERY_BROKER_URL=url,
+            CELERY_RESULT_BACKEND=url,
+            BACKUP_AUTOMATION="running",
+        )
+        shutil.copy(CELERY / "dagster.yaml", installation.home / "dagster" / "dagster.yaml")
+        quiet: list[str | Path] = ["--save", "", "--appendonly", "no", "--dir", tmp_path]
+        where = ["--bind", "127.0.0.1", "--port", str(redis)]
+        stack.enter_context(_process(tmp_path / "redis.log", "redis-server", *where, *quiet))
+        made = Cluster(installation, tmp_path)
+        with installation.instance() as instance:  # makes the tables before processes start side by side
+            instance.get_runs(limit=1)
+        daemon: list[str | Path] = [sys.executable, BIN / "dagster-daemon", "run", "-w", made.workspace]
+        stack.enter_context(_process(tmp_path / "daemon.log", *daemon))
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_worker_leaves_nothing_and_another_host_goes_on(cluster: Cluster) -> None:
+    site = cluster.installation
+    site.sql(SLOW_VIEW % 300)
+    with cluster.worker("worker-1") as first:
+        run_id = cluster.launch("shop_full_backup")
+        until(lambda: cluster.attempt_is(run_id, Status.RUNNING), 120)
+        assert cluster.host_of(run_id) == "worker-1"
+        until(lambda: any((cluster.logs / "work-worker-1").rglob("*.parquet*")), 60)
+        os.killpg(first.pid, signal.SIGKILL)
+        shutil.rmtree(cluster.logs / "work-worker-1")  # a pod's volume goes with it
+        # The daemon runs on another host: it waits for the heartbeat, and asks for no process of worker-1.
+        took = until(lambda: cluster.attempt_is(run_id, Status.FAILED), 200)
+        assert took > 45
+    until(lambda: cluster.status(run_id) is dg.DagsterRunStatus.FAILURE, 60)
+    assert site.backups() == []
+    until(lambda: any("Backup failed: shop" in text for text in site.alerts()), 60)
+    site.sql(SLOW_VIEW % 0)
+    with cluster.worker("worker-2"):
+        again = cluster.launch("shop_full_backup")
+        until(lambda: cluster.is_good(again), 150)
+        until(lambda: cluster.status(again) is dg.DagsterRunStatus.SUCCESS, 60)
+    assert cluster.host_of(again) == "worker-2"
+    assert len(site.backups()) == 2
+
+
+def test_with_celery_dagster_is_configured_as_in_production_but_for_its_launcher() -> None:
+    celery = yaml.safe_load((CELERY / "dagster.yaml").read_text())
+    production = yaml.safe_load((PROJECT / "backup_pipeline/installation/dagster.production.yaml").read_text())
+    launcher = celery.pop("run_launcher")
+    assert (launcher["module"], launcher["class"]) == ("dagster_celery.launcher", "CeleryRunLauncher")
+    production.pop("run_launcher")
+    assert celery == production
