@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from backup_pipeline import __version__
+from backup_pipeline.cli.analytics import analytics_app
 from backup_pipeline.cli.backup import backup, copy
 from backup_pipeline.cli.businesses import businesses_app
 from backup_pipeline.cli.catalog import catalog_app
@@ -122,6 +123,7 @@ app.add_typer(user_app)
 app.add_typer(businesses_app)
 app.add_typer(payment_app)
 app.add_typer(plan_app)
+app.add_typer(analytics_app)
 app.command()(prune)
 app.command()(hold)
 app.command()(release)

@@ -33,6 +33,7 @@ from backup_pipeline.ledger import (
 )
 from backup_pipeline.ledger.access import SqlAccess, become, refusals_of
 from backup_pipeline.ledger.alerts import SqlOutbox, SqlThreads
+from backup_pipeline.ledger.analytics import SqlAnalytics
 from backup_pipeline.ledger.audit import SqlAuditRows
 from backup_pipeline.ledger.businesses import SqlBusinesses, SqlPayments
 from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
@@ -287,6 +288,7 @@ class SqlLedger:
         self.downloads = SqlDownloads(self._transaction)
         self.businesses = SqlBusinesses(self._transaction)
         self.payments = SqlPayments(self._transaction)
+        self.analytics = SqlAnalytics(self._transaction)
 
     def as_person(self, identity: PersonIdentity) -> Self:
         """This ledger, over the same connections, for one person: each transaction has that person's role and no more.

@@ -69,6 +69,7 @@ NAV: tuple[NavEntry, ...] = (
     NavEntry("/accounts", "Accounts", "businesses", Permission.MANAGE_PAYMENTS, "Money"),
     NavEntry("/payments", "Payments", "check", Permission.MANAGE_PAYMENTS, "Money"),
     NavEntry("/plans", "Plans", "table", Permission.MANAGE_PAYMENTS, "Money"),
+    NavEntry("/analytics", "Analytics", "charts", Permission.MANAGE_PAYMENTS, "Money"),
     NavEntry("/audit", "Audit", "audit", Permission.SEE_AUDIT, "Administration"),
     NavEntry("/users", "Users", "users", Permission.MANAGE_USERS, "Administration"),
     NavEntry("/keys", "API keys", "keys", Permission.MANAGE_KEYS, "Administration"),

@@ -20,7 +20,14 @@ from backup_pipeline_tests.web.test_every_route import OPEN, RULES, filled
 
 MOST_BYTES = 60_000
 """What a first visit may load before the page is there."""
-NO_PAGES = {"GET /audit.csv", "GET /payments.csv", "GET /events", "GET /admin", "GET /admin/backup"}
+NO_PAGES = {
+    "GET /audit.csv",
+    "GET /payments.csv",
+    "GET /analytics.csv",
+    "GET /events",
+    "GET /admin",
+    "GET /admin/backup",
+}
 """What is no page, or one that has another address too."""
 PAGES = [
     *(route for route, rule in RULES.items() if route.startswith("GET ") and rule.takes != OPEN),
@@ -29,6 +36,10 @@ PAGES = [
     "GET /backups/not-there",
     "GET /settings?tab=backups",
     "GET /settings?tab=system",
+    "GET /analytics?type=revenue",
+    "GET /analytics?type=growth",
+    "GET /analytics?type=business",
+    "GET /analytics?type=business&business=b1",
 ]
 
 

@@ -51,7 +51,14 @@ PAGES = [
     "GET /backups?status=all",
     "GET /backups/FAILED",
 ]
-NO_PAGES = {"GET /audit.csv", "GET /payments.csv", "GET /events", "GET /admin", "GET /admin/backup"}
+NO_PAGES = {
+    "GET /audit.csv",
+    "GET /payments.csv",
+    "GET /analytics.csv",
+    "GET /events",
+    "GET /admin",
+    "GET /admin/backup",
+}
 NO_PAGES |= {"GET /drills/{number}/evidence.json"}
 FIELDS = (
     "reason", "error", "person", "file", "table", "title", "detail", "evidence", "alert", "answer", "user", "agent",

@@ -85,3 +85,18 @@ def test_what_can_not_be_is_refused_with_its_code(run: Run, words: tuple[str, ..
     ended = run(*words)
     assert ended.code == code, ended.err
     assert "What to do" in ended.err
+
+
+@pytest.mark.acceptance("3.13")
+def test_analytics_are_shown_and_printed(run: Run) -> None:
+    run("plan", "set", "gold", "300", "--period", "quarter")
+    run("businesses", "set", "43", "--plan", "gold")
+    overview = json.loads(run("analytics", "overview", "--json").out)
+    assert [(each["currency"], each["end"]) for each in overview["document"]["mrr"]] == [("BDT", "300.00")]
+    assert "300.00 BDT" in run("analytics", "overview").out
+    assert "399.99" in run("analytics", "revenue", "--months", "2").out
+    assert "Churned" in run("analytics", "growth").out
+    own = run("analytics", "business", "42").out
+    assert "Rupa Stores" in own
+    assert "399.99 BDT" in own
+    assert run("analytics", "business", "44").code == 10

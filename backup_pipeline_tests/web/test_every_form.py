@@ -25,7 +25,7 @@ from backup_pipeline.operations.progress import RunWatch
 from backup_pipeline.operations.restore import decisions
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.servers.ledgers import new_ledger
-from backup_pipeline_tests.web.deciding import EARLIER, Office, open_office, plan_json
+from backup_pipeline_tests.web.deciding import EARLIER, Office, add_business, open_office, plan_json
 from backup_pipeline_tests.web.people import PASSWORD
 from backup_pipeline_tests.web.test_alerts import Channel
 from backup_pipeline_tests.web.test_every_route import RULES
@@ -97,6 +97,12 @@ class Desk:
     def key(self) -> int:
         wanted = NewKey(f"key {uuid4().hex[:6]}", parse_permissions(["analytics"]))
         return create_key(wanted, self.office.console.access, RAHIM)[0].number
+
+    def account(self) -> str:
+        """The page of a business."""
+        if not self.office.ledger.businesses.of_key("b1"):
+            add_business(self.office)
+        return "/accounts/shop/b1"
 
     def session(self, user: User) -> int:
         self.office.console.signed_in(user)
@@ -189,6 +195,17 @@ FORMS: dict[str, Callable[[Desk], Sent]] = {
     "POST /retention/run": lambda desk: ("/retention/run", {"request": _new(), "plan": str(desk.clean_up())}),
     "POST /alerts/retry": lambda _: ("/alerts/retry", {}),
     "POST /alerts/test": lambda _: ("/alerts/test", {}),
+    "POST /payments": lambda desk: (
+        "/payments",
+        {"business": desk.account().rpartition("/")[2], "amount": "200", "method": "cash", "reference": _new()},
+    ),
+    "POST /plans": lambda _: ("/plans", {"name": f"plan-{_new()[:6]}", "price": "90"}),
+    "POST /accounts/settings": lambda _: ("/accounts/settings", {"grace": "9", "methods": "cash"}),
+    "POST /accounts/{catalog}/{business}": lambda desk: (desk.account(), {"plan": "pro", "quota": "77"}),
+    "POST /accounts/{catalog}/{business}/features": lambda desk: (
+        f"{desk.account()}/features",
+        {"feature": "backups", "enabled": "off"},
+    ),
     "POST /keys": lambda _: ("/keys", {"name": f"key {_new()[:6]}", "permission": "analytics"}),
     "POST /keys/{number}/limit": lambda desk: (f"/keys/{desk.key()}/limit", {"limit": "7"}),
     "POST /keys/{number}/revoke": lambda desk: (f"/keys/{desk.key()}/revoke", {}),

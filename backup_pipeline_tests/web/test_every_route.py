@@ -90,6 +90,7 @@ RULES = {
         fresh=True,
     ),
     **_rules(P.MANAGE_PAYMENTS, "GET /payments", "POST /payments", "GET /payments.csv", "GET /plans", "POST /plans"),
+    **_rules(P.MANAGE_PAYMENTS, "GET /analytics", "GET /analytics.csv"),
     **_rules(P.MANAGE_PAYMENTS, "GET /accounts", "GET /accounts/{catalog}/{business}"),
     **_rules(P.MANAGE_PAYMENTS, "POST /accounts/{catalog}/{business}", "POST /accounts/{catalog}/{business}/features"),
     **_rules(P.MANAGE_SETTINGS, "POST /accounts/settings"),
@@ -233,6 +234,7 @@ def test_people_stand_on_every_page_by_their_names_alone(office: Office) -> None
     paths = {filled(office, route)[1] for route in routes} - {
         "/events",
         "/audit.csv",
+        "/analytics.csv",
         "/payments.csv",
         "/drills/1/evidence.json",
     }

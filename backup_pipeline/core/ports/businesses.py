@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from backup_pipeline.core.payments import PaymentFilter, PaymentRecord, Plan
     from backup_pipeline.core.payments.accounts import (
         AccountFilter,
+        AccountStatus,
         BusinessAccount,
         Feature,
         RegistryChanges,
         RegistryEntry,
     )
+    from backup_pipeline.core.payments.analytics import BackupCounts, DayFacts, HeldState, KeptAnalysis, RevenuePart
     from backup_pipeline.core.scope import Actor
 
 
@@ -77,3 +79,39 @@ class Payments(Protocol):
 
     def totals(self, wanted: PaymentFilter) -> Sequence[tuple[str, Decimal, int]]:
         """What was paid in all: a currency, its amount, and how many payments."""
+
+
+class AnalyticsRows(Protocol):
+    """What analytics reads, and keeps. Days are those of the money's timezone. Every failure is a LedgerError."""
+
+    def history(self, catalog: str | None = None, business: str | None = None) -> Sequence[HeldState]:
+        """What held of every business, or of one, in the order of businesses and of time."""
+
+    def revenue(
+        self, since: datetime, until: datetime, catalog: str | None = None, business: str | None = None
+    ) -> Mapping[date, Sequence[RevenuePart]]:
+        """What was paid on each day, by currency, plan and method; days without any are not there."""
+
+    def kept_days(self, since: date) -> Sequence[DayFacts]:
+        """The days that are kept, the oldest first."""
+
+    def keep_days(self, days: Sequence[DayFacts], now: datetime) -> None:
+        """Keep days that are over; a payment that comes later for one of them takes it out again."""
+
+    def answer(self, key: tuple[str, str, str], kinds: Sequence[str]) -> tuple[int, KeptAnalysis | None]:
+        """The newest event of these kinds, and the answer that is kept under a key: one question."""
+
+    def keep_answer(self, key: tuple[str, str, str], answer: KeptAnalysis) -> None:
+        """Keep an answer, in place of the one before."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove answers of before, which nobody is given any more; kept days stay. How many."""
+
+    def alone(self, key: tuple[str, str, str]) -> None:
+        """Wait until nobody else computes the answer; until the transaction ends (`Ledger.at_once`) nobody does."""
+
+    def protection(self, since: datetime, catalog: str | None = None, business: str | None = None) -> BackupCounts:
+        """How backups stand: those that ended since then, what is stored, and what waits for somebody."""
+
+    def standings(self) -> Mapping[AccountStatus, int]:
+        """How many businesses the registries call what."""

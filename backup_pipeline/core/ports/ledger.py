@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position
     from backup_pipeline.core.manifest import CommunicationEntry
     from backup_pipeline.core.ports.access import Access, AuditRows
-    from backup_pipeline.core.ports.businesses import BusinessAccounts, Payments
+    from backup_pipeline.core.ports.businesses import AnalyticsRows, BusinessAccounts, Payments
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.scope import Scope
@@ -316,6 +316,10 @@ class Ledger(Protocol):
     @property
     def payments(self) -> Payments:
         """Plans, and what was paid."""
+
+    @property
+    def analytics(self) -> AnalyticsRows:
+        """What analytics reads, and keeps."""
 
     @property
     def access(self) -> Access:

@@ -23,6 +23,7 @@ from backup_pipeline.web.api import (
     PERMISSIONS,
     PROBLEMS,
     Problem,
+    analytics,
     backups,
     functions,
     payments,
@@ -32,7 +33,7 @@ from backup_pipeline.web.api import (
 from backup_pipeline.web.rendering import page
 
 reference_router = APIRouter()
-_ROUTES = (backups.router, restores.router, payments.router, watching.router, functions.router)
+_ROUTES = (backups.router, restores.router, payments.router, analytics.router, watching.router, functions.router)
 """The routers whose routes take a key; a new subject is added here."""
 API_ROUTERS: tuple[APIRouter, ...] = (*_ROUTES, reference_router)
 

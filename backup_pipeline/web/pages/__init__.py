@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from backup_pipeline.web.pages import (
     account,
     alerts,
+    analytics,
     audit,
     backups,
     downloads,
@@ -29,6 +30,7 @@ from backup_pipeline.web.pages import (
 ROUTERS: tuple[APIRouter, ...] = (
     account.router,
     alerts.router,
+    analytics.router,
     audit.router,
     backups.router,
     downloads.router,

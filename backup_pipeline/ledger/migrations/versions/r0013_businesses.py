@@ -234,6 +234,8 @@ _REOPENED = """
 CREATE FUNCTION payment_reopens_day() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- Who keeps days (SqlAnalytics.alone) waits for this payment, or this payment for what was kept.
+    PERFORM pg_advisory_xact_lock(hashtextextended('analytics' || chr(31) || 'day' || chr(31) || chr(31), 0));
     DELETE FROM {schema}.analytics_cache
     WHERE type = 'day' AND range = to_char(NEW.paid_at AT TIME ZONE 'Asia/Dhaka', 'YYYY-MM-DD');
     RETURN NULL;
