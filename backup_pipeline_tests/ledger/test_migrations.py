@@ -13,8 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
+from alembic import autogenerate, migration
 from sqlalchemy import create_engine, make_url
 
 from backup_pipeline.core.errors import LedgerError, UsageError
@@ -111,7 +110,10 @@ def test_the_migrations_make_exactly_the_tables_the_code_uses(fresh_database: st
             "compare_server_default": True,
             "include_name": lambda name, kind, _: kind != "table" or not name.startswith("api_usage_logs_"),
         }  # the months of the log come and go
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+        assert (
+            autogenerate.compare_metadata(migration.MigrationContext.configure(connection, opts=options), metadata)
+            == []
+        )
     engine.dispose()
 
 
