@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from pydantic import SecretStr
@@ -284,3 +285,48 @@ def test_a_good_file_is_adopted_by_a_run_and_leads_to_the_plan_of_a_restore(port
     restore.click()
     assert parse_qs(urlsplit(mine.url).query) == {"backup": [row.backup_id]}
     expect(mine.get_by_role("heading", level=1, name="Restore")).to_be_visible()
+
+
+def _cells(page: Page, column: str) -> list[str]:
+    heads = [head.split("\n")[0] for head in page.locator(".values thead th").all_inner_texts()]
+    at = heads.index(column)
+    return [row.locator("td").nth(at).inner_text() for row in page.locator(".values tbody tr").all()]
+
+
+@pytest.mark.acceptance("4.19")
+def test_payment_details_are_masked_for_a_viewer_and_whole_for_who_may_take_them_out(portal: Portal) -> None:
+    path = f"/backups/{portal.backup_id}/tables/sales?sort=sale_number"
+    theirs, mine = portal.page("nila", path), portal.page("rahim", path)
+    with psycopg.connect(portal.system.url) as session:
+        query = "SELECT account_number, sort_code, city FROM sales ORDER BY sale_number LIMIT 50"
+        accounts, sorts, cities = map(list, zip(*session.execute(query).fetchall(), strict=True))
+    assert (_cells(mine, "account_number"), _cells(mine, "sort_code")) == (accounts, sorts)
+    assert _cells(theirs, "account_number") == [f"••••••{account[-2:]}" for account in accounts]
+    assert _cells(theirs, "sort_code") == [f"••-••-{code[-2:]}" for code in sorts]
+    assert _cells(theirs, "city") == _cells(mine, "city") == cities
+    whole = theirs.content()
+    assert [account for account in accounts if account in whole] == []
+    expect(theirs.locator(".banner.active")).to_contain_text("account_number")
+    expect(theirs.get_by_text("1 to 50 of 900 rows")).to_be_visible()
+    picture(theirs, "sales-portal-rows")
+    assert axe_violations(theirs) == []
+    assert sideways(theirs) == 0
+    seen = [event for event in portal.ledger.audits(portal.backup_id, limit=20) if event.action == "query"]
+    assert {event.actor.name for event in seen} == {"nila", "rahim"}
+
+
+def test_rows_are_found_paged_and_reached_from_the_backup(portal: Portal) -> None:
+    page = portal.page("nila", f"/backups/{portal.backup_id}")
+    page.get_by_role("region", name="Tables of this backup").get_by_role("link", name="generated_documents").click()
+    page.get_by_role("link", name="Next 50").click()
+    expect(page.get_by_text("51 to 100 of 156 rows")).to_be_visible()
+    page.get_by_label("Order").select_option("-download_count")
+    page.get_by_role("button", name="Look").click()
+    counts = [int(count) for count in _cells(page, "download_count")]
+    assert counts == sorted(counts, reverse=True)
+    page.get_by_label("Search").fill("WELCOME_letter")
+    page.get_by_role("button", name="Look").click()
+    expect(page.get_by_text("1 to 35 of those found in 156 rows")).to_be_visible()
+    page.get_by_label("Search").fill("' OR 1=1 --")
+    page.get_by_role("button", name="Look").click()
+    expect(page.get_by_role("heading", name="No row has")).to_be_visible()

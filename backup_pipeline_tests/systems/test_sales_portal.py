@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from backup_pipeline.core.content import communication_metrics, summary_document
 from backup_pipeline.core.content.validation import VALID_ROWS
 from backup_pipeline.core.drill import How
-from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.errors import NotFoundError, RefusedError, UsageError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger, camel_case, local_name
@@ -29,11 +30,14 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.documents import size_text
 from backup_pipeline.operations.attempts import Request, Work, begin
 from backup_pipeline.operations.backup import export_attempt
+from backup_pipeline.operations.download import AuditTrail
+from backup_pipeline.operations.rows import RowsPage, RowsWish, look_at_rows
 from backup_pipeline.orchestration.assets import bundle_metadata
 from backup_pipeline.orchestration.verification import table_check_specs
 from backup_pipeline.presentation import ReportDocument
 from backup_pipeline.presentation.backup import backup_document, made_document
 from backup_pipeline.presentation.markdown import markdown
+from backup_pipeline.wiring.ports import open_queries
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.doubles.ports import now, ports_for_test
 from backup_pipeline_tests.drill.rehearsing import backed_up
@@ -388,3 +392,54 @@ def test_dagster_gets_the_numbers_as_numbers_which_it_plots(portal: BackedUp) ->
 def test_the_check_of_customers_stands_at_the_tables_that_are_judged() -> None:
     specs = table_check_specs(catalog_of("sales_portal"))
     assert {spec.asset_key.path[-1] for spec in specs if spec.name == VALID_ROWS} == {"sales", "leads"}
+
+
+def _looked_at(portal: BackedUp, wish: RowsWish, *, whole: bool = False, **changed: Any) -> RowsPage:
+    place, attempt = portal.backup.place, portal.backup.attempt
+    catalog = catalog_of("sales_portal").model_copy(update=changed)
+    ports, audit = replace(place.ports(portal.url), spool=portal.folder / "rows"), AuditTrail(place.ledger, now, TESTER)
+    return look_at_rows(wish, attempt, catalog, ports, open_queries(), audit, whole=whole)
+
+
+@pytest.mark.acceptance("4.19")
+def test_a_masked_value_is_told_by_no_search_and_no_order(portal: BackedUp) -> None:
+    account = portal.one("SELECT account_number FROM sales ORDER BY sale_number LIMIT 1")
+    assert len(_looked_at(portal, RowsWish("sales", search=account), whole=True).rows) == 1
+    assert _looked_at(portal, RowsWish("sales", search=account)).rows == []
+    with pytest.raises(UsageError, match="masked"):
+        _looked_at(portal, RowsWish("sales", sort="account_number"))
+    assert _looked_at(portal, RowsWish("sales", sort="account_number"), whole=True).rows
+
+
+@pytest.mark.acceptance("4.19")
+def test_what_the_catalog_calls_sensitive_since_is_masked_in_older_backups_too(portal: BackedUp) -> None:
+    tables = dict(catalog_of("sales_portal").tables)
+    tables["appliances"] = tables["appliances"].model_copy(update={"sensitive": ("appliance",)})
+    page = _looked_at(portal, RowsWish("appliances"), tables=tables)
+    [at] = [number for number, column in enumerate(page.columns) if column.masked]
+    assert page.columns[at].name == "appliance"
+    assert all(set(str(row[at])) & set("•") for row in page.rows)
+
+
+def test_where_nobody_said_what_is_sensitive_a_stranger_sees_no_row(portal: BackedUp) -> None:
+    tables = {
+        name: spec.model_copy(update={"sensitive": ()}) for name, spec in catalog_of("sales_portal").tables.items()
+    }
+    with pytest.raises(RefusedError, match="does not say which columns are sensitive"):
+        _looked_at(portal, RowsWish("sales"), tables=tables)
+    assert len(_looked_at(portal, RowsWish("sales"), whole=True, tables=tables).rows) == 50
+
+
+@pytest.mark.parametrize("text", ["' OR 1=1 --", "%", "_", "\\", "x' UNION SELECT * FROM users --", '"'])
+def test_a_search_is_a_text_and_no_sql(portal: BackedUp, text: str) -> None:
+    """None of these is in a user's row, so that each finds nothing, whatever it means to SQL."""
+    page = _looked_at(portal, RowsWish("document_templates", search=text), whole=True)
+    with psycopg.connect(portal.url) as session:
+        rows = session.execute("SELECT t.* FROM document_templates t").fetchall()
+    assert len(page.rows) == sum(any(text.lower() in str(value).lower() for value in row) for row in rows)
+
+
+@pytest.mark.parametrize("name", ["nothing", 'sales"; DROP TABLE x', "../users"])
+def test_a_table_that_is_not_there_is_not_looked_for(portal: BackedUp, name: str) -> None:
+    with pytest.raises(NotFoundError, match="has no table"):
+        _looked_at(portal, RowsWish(name), whole=True)

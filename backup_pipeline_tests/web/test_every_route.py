@@ -54,6 +54,7 @@ RULES = {
         "POST /account/second-factor/remove",
         fresh=True,
     ),
+    **_rules(P.SEE, "GET /backups/{backup_id}/tables/{table}"),
     **_rules(P.SEE, "GET /legacy", "GET /", "GET /backups", "GET /backups/{backup_id}"),
     **_rules(P.HANDLE_ALERTS, "GET /admin", "GET /admin/backup"),
     **_rules(P.SEE, "GET /calendar", "GET /charts", "GET /report", "GET /requests", "GET /requests/{number}"),
@@ -114,6 +115,7 @@ RULES = {
 
 NOT_THERE = {"GET /drills/{number}", "GET /drills/{number}/evidence.json", "GET /retention/runs/{request_id}"}
 NOT_THERE |= {"GET /restore/plan/{request_id}", "GET /restore/plan/{request_id}/confirm"}
+NOT_THERE |= {"GET /backups/{backup_id}/tables/{table}"}
 """Pages of what the office has none of: who gets in, is told so."""
 
 
@@ -141,7 +143,13 @@ def _routes(routes: Iterable[object]) -> Iterator[str]:
 def filled(office: Office, route: str) -> tuple[str, str]:
     """The method, and the path with things that are there in it; a token never is."""
     method, path = route.split(" ")
-    known = {"backup_id": office.backups()[0].backup_id, "token": "none", "session": "1", "number": "1"}
+    known = {
+        "backup_id": office.backups()[0].backup_id,
+        "token": "none",
+        "table": "none",
+        "session": "1",
+        "number": "1",
+    }
     known["request_id"] = "00000000-0000-4000-8000-000000000000"
     known |= {"name": "shop_daily", "switch": "stop", "run_id": "none", "catalog": "shop", "business": "b1"}
     if path.startswith("/users/"):

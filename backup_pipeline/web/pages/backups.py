@@ -28,6 +28,7 @@ from backup_pipeline.core.schedule import day_end
 from backup_pipeline.core.text import first_sentence
 from backup_pipeline.core.verification import Level, age, has_failed
 from backup_pipeline.operations.browse import stored_manifest
+from backup_pipeline.operations.rows import may_look
 from backup_pipeline.presentation import duration, text_of
 from backup_pipeline.presentation.backup import copy_marks, event_detail
 from backup_pipeline.web.pages.contents import ContentsView, communication_in_short, contents_of
@@ -311,6 +312,7 @@ def show_backup(
         findings=shape.findings if shape else (),
         stored=stored,
         contents=_contents(shape, stored),
+        may_look=may_look(_catalog_of(request, row), whole=user.may(Permission.DOWNLOAD)),
         history=[(event, text_of(event_detail(event))) for event in events],
         readings=[reading for reading in visitor.ledger.readings.list() if reading.backup_id == row.backup_id],
         copies=[(copy, copy.in_short(now)) for copy in visitor.ledger.copies.list(backup_id=row.backup_id)],
