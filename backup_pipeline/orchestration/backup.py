@@ -31,6 +31,7 @@ from backup_pipeline.orchestration.assets import (
     table_specs,
 )
 from backup_pipeline.orchestration.due import refuse_days
+from backup_pipeline.orchestration.internals import remember_outputs
 from backup_pipeline.orchestration.keys import (
     CARE_TAG,
     CATALOG_TAG,
@@ -101,6 +102,7 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
     A step that does not yield an asset and does not raise is a success to Dagster, so what came is counted. Where the
     run is for tables alone, they get a bundle of their own here: a backup that can be restored, like any other.
     """
+    remember_outputs(context)
     selected = context.selected_asset_keys
     tables = tuple(table for table in request.catalog.tables if table_key(request.catalog, table) in selected)
     failed = {table: BackupError("it was not exported, and no error came.", do="Report this.") for table in tables}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from importlib import import_module
 from pathlib import Path
 
@@ -26,6 +27,32 @@ def test_dagster_still_has_each_private_name(name: str) -> None:
 
 def test_dagsters_launcher_still_says_which_code_server_executes_a_run() -> None:
     assert callable(getattr(dg.DefaultRunLauncher, internals.LAUNCHER_METHOD))
+
+
+def test_a_step_of_dagster_finds_its_outputs_out_once_where_that_is_asked() -> None:
+    looked: list[int] = []
+
+    @dg.multi_asset(specs=[dg.AssetSpec(f"table_{number}") for number in range(20)], can_subset=True)
+    def tables(context):  # type: ignore[no-untyped-def]  # Dagster does not read an annotation that is a text
+        step = context.op_execution_context.get_step_execution_context()
+        look = getattr(step, internals.OUTPUTS_METHOD)
+
+        def looking() -> AbstractSet[dg.AssetKey]:
+            looked.append(1)
+            keys: AbstractSet[dg.AssetKey] = look()
+            return keys
+
+        setattr(step, internals.OUTPUTS_METHOD, looking)
+        internals.remember_outputs(context)
+        for key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key)
+
+    result = dg.materialize([tables], selection=["table_3", "table_7"])
+    assert {event.asset_key for event in result.get_asset_materialization_events()} == {
+        dg.AssetKey("table_3"),
+        dg.AssetKey("table_7"),
+    }
+    assert looked == [1]
 
 
 def test_they_are_all_that_is_given_away_and_no_other_file_has_any() -> None:
