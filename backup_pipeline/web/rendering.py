@@ -298,7 +298,9 @@ def _report(context: Context, document: ReportDocument, zone: str | None = None)
 
 def _who(actor: Actor) -> Markup:
     """Who acts, as people say it: a person by name, anything else as it is; its kind is the title."""
-    return Markup('<span title="{}">{}</span>').format(actor.kind.value.replace("_", " "), visible(actor.for_people))
+    return Markup('<span class="who" title="{}">{}</span>').format(
+        actor.kind.value.replace("_", " "), visible(actor.for_people)
+    )
 
 
 @pass_context

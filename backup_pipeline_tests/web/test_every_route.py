@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -254,14 +257,54 @@ def test_people_stand_on_every_page_by_their_names_alone(office: Office) -> None
     assert "held by: karim" in texts["/audit"], "also in what a row says besides"
 
 
-@pytest.mark.parametrize("query", ["", "?system=shop"])
-@pytest.mark.parametrize(
-    "route", ["GET /", "GET /backups", "GET /calendar", "GET /charts", "GET /report", "GET /retention"]
-)
-def test_the_command_of_a_page_can_be_typed(office: Office, route: str, query: str) -> None:
-    """As it stands on the page: blanks between its words, and options that its command knows."""
-    answer = office.as_("karim").get(route.removeprefix("GET ") + query)
-    (command,) = re.findall(r'<code id="twin">([^<]+)</code>', answer.text)
-    program, *words = command.split()
-    assert (program, list(unknown_options(typer.main.get_command(app), " ".join(words)))) == ("backup-pipeline", [])
-    assert [word for word in words if "--" in word[1:]] == []
+@pytest.fixture(scope="module")
+def shown(office: Office) -> dict[str, str]:
+    """Every page that a super admin opens, by its path."""
+    karim = office.signed_in_anew("karim")
+    routes = [route for route, rule in RULES.items() if route.startswith("GET ") and rule.takes != OPEN]
+    paths = {filled(office, route)[1] for route in routes} - {"/events"} | {
+        "/settings?tab=backups",
+        "/settings?tab=system",
+    }
+    paths |= {f"{path}?system=shop" for path in ("/", "/backups", "/calendar", "/charts", "/report", "/retention")}
+    answers = {path: karim.get(path) for path in sorted(paths)}
+    return {
+        path: answer.text
+        for path, answer in answers.items()
+        if answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    }
+
+
+def test_every_label_is_of_its_own_field(shown: dict[str, str]) -> None:
+    """An id that stands twice gives the second label to the first field: whoever clicks it types into another form."""
+    assert len(shown) > 25
+    for path, text in shown.items():
+        ids = Counter(re.findall(r'\sid="([^"]+)"', text))
+        assert [name for name, count in ids.items() if count > 1] == [], path
+        named = re.findall(r'\s(?:for|aria-labelledby|aria-describedby)="([^"]+)"', text)
+        assert [name for each in named for name in each.split() if name not in ids] == [], path
+
+
+NO_COMMAND = {"/confirm", f"/runs/{RUN}"}
+"""A question of the console alone; a run that was made without one."""
+DAGSTERS = ("Run the automatic backup of", "Cancel this run")
+"""What the schedule itself does, and what Dagster alone can stop."""
+
+
+def test_every_page_and_every_form_that_asks_first_shows_its_command(shown: dict[str, str]) -> None:
+    """As it can be typed: a command that is there, with options that it knows."""
+    known, forms = typer.main.get_command(app), 0
+    for path, text in shown.items():
+        main = text.partition("<main")[2]
+        commands = re.findall(r'<code id="twin">(.*?)</code>', main)
+        assert len(commands) == (path not in NO_COMMAND), path
+        for form in re.findall(r'<details class="ask".*?</details>', main, re.DOTALL):
+            if DAGSTERS[0] not in form and DAGSTERS[1] not in form:
+                forms += 1
+                commands += [re.findall(r"In a terminal: <code>(.*?)</code>", form)[0]]
+        for command in (each for line in commands for each in html.unescape(line).split(" && ")):
+            program, *words = shlex.split(command)
+            assert program == "backup-pipeline", path
+            assert list(unknown_options(known, shlex.join(words))) == [], (path, command)
+            assert [word for word in words if "--" in word[1:]] == [], (path, command)
+    assert forms > 10

@@ -211,6 +211,9 @@ def test_an_approved_request_runs_by_a_click_and_once(office: Office) -> None:
         answer = office.as_("rahim").post(f"/requests/{row.id}/run", data={"request": str(uuid4())})
         assert answer.status_code == 303
     assert len(office.launcher.launched) == before + 1
+    going = office.as_("rahim").get(f"/requests/{row.id}").text
+    assert "It is on its way: staging is as it was until it begins." in going
+    assert "Run it now" not in going
     order, _ = office.launcher.launched[-1]
     assert order.config == {"ops": {"shop_restored": {"config": {"request": row.id, "dry_run": False}}}}
     page = office.as_("rahim").get(f"/requests/{row.id}")

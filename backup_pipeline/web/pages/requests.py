@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -106,24 +106,25 @@ def request_page(
     """One request: what was asked, the plan with its hash, who decided, what became of it."""
     row = find_request(number, visitor.ledger)
     alone = _alone(row, visitor)
-    possible = possible_now(row, visitor, alone=alone)
+    possible, run = possible_now(row, visitor, alone=alone), run_of(row, visitor)
+    coming = row.status is RestoreStatus.APPROVED and run is not None and not run.status.over
     history = [event for event in visitor.ledger.audits(row.backup_id) if event.detail.get("request") == row.id]
     plan = kept_plan_document(row.plan, request=row.id, safety_backup=row.safety_backup) if row.plan else None
     return page(
         request,
         "request.html",
         row=row,
-        may=possible,
+        may=replace(possible, run=possible.run and not coming),
         alone=alone,
         fresh=visitor.session.is_fresh(visitor.ports.clock()),
         why_not=_why_not(row, visitor, possible),
-        standing=_standing(row),
+        standing=f"It is on its way: {row.database} is as it was until it begins." if coming else _standing(row),
         facts=list(_facts(row)),
         digest=digest_of(row),
         plan=plan,
         report=kept_report_document(row.id, row.report) if row.report else None,
         history=list(reversed(history)),
-        run=run_of(row, visitor),
+        run=run,
         progress=_progress(row, visitor),
         request_uuid=uuid4(),
         words=_words(),
