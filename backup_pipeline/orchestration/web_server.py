@@ -36,13 +36,15 @@ _CODE_WITHIN_S = 180.0
 _POLL_S = 0.1
 
 
-def serve_ui(settings: Settings, host: str, port: int, workspace: Path, code_socket: Path) -> None:
+def serve_ui(settings: Settings, host: str, port: int, workspace: Path, code_socket: Path | None) -> None:
     """Serve the UI of the instance of DAGSTER_HOME, with the code locations of `workspace`, until a signal comes.
 
-    The code server of `code_socket` may still be starting: it is waited for, as long as its starting may take.
+    The code server of `code_socket`, where one is named, may still be starting: it is waited for, as long as that
+    may take.
     """
     configure_loggers(log_level="INFO")
-    _wait_for(code_socket)
+    if code_socket is not None:
+        _wait_for(code_socket)
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
         target = WorkspaceFileTarget([str(workspace)])
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--workspace", required=True, type=Path)
-    parser.add_argument("--code-socket", required=True, type=Path)
+    parser.add_argument("--code-socket", type=Path)
     options = parser.parse_args(arguments)
     with suppress(KeyboardInterrupt):
         serve_ui(Settings(), options.host, options.port, options.workspace, options.code_socket)

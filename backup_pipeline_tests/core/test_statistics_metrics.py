@@ -45,8 +45,7 @@ def series(
     standings: tuple[Standing, ...] = (),
 ) -> dict[str, float]:
     """The values by series, as Prometheus reads the text; its names and labels must be what they were."""
-    now = AT + timedelta(days=4)
-    text = prometheus_text(metrics_of(KnownStates(attempts, _ends(attempts), copies, restores, standings, HERE, now)))
+    text = prometheus_text(metrics_of(known_states(*attempts, copies=copies, restores=restores, standings=standings)))
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
@@ -54,6 +53,16 @@ def series(
         for sample in family.samples:
             found[f"{sample.name}{dict(sorted(sample.labels.items()))}"] = sample.value
     return found
+
+
+def known_states(
+    *attempts: Attempt,
+    copies: tuple[Copy, ...] = (),
+    restores: tuple[RestoreRow, ...] = (),
+    standings: tuple[Standing, ...] = (),
+) -> KnownStates:
+    """What is known of a ledger with these rows, four days after the first."""
+    return KnownStates(attempts, _ends(attempts), copies, restores, standings, HERE, AT + timedelta(days=4))
 
 
 def _ends(attempts: Sequence[Attempt]) -> Mapping[tuple[Scope, Status], int]:

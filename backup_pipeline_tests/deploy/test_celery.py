@@ -44,7 +44,7 @@ def _programs() -> None:
 
 
 @contextmanager
-def _process(log: Path, *command: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running_process(log: Path, *command: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process with its children in a group of their own, all ended with the context."""
     with log.open("ab") as file:
         started = subprocess.Popen(
@@ -82,7 +82,7 @@ class Cluster:
         folder = self.logs / f"work-{host}"
         environment = {"PYTHONPATH": str(CELERY), "BACKUP_WORK_DIR": str(folder)}
         log = self.logs / f"{host}.log"
-        with _process(log, *named, **environment) as process:
+        with running_process(log, *named, **environment) as process:
             until(lambda: " ready." in log.read_text(), 90)
             yield process
 
@@ -145,12 +145,12 @@ def cluster(install: Install, fresh_database: str, tmp_path: Path) -> Iterator[C
         shutil.copy(CELERY / "dagster.yaml", installation.home / "dagster" / "dagster.yaml")
         quiet: list[str | Path] = ["--save", "", "--appendonly", "no", "--dir", tmp_path]
         where = ["--bind", "127.0.0.1", "--port", str(redis)]
-        stack.enter_context(_process(tmp_path / "redis.log", "redis-server", *where, *quiet))
+        stack.enter_context(running_process(tmp_path / "redis.log", "redis-server", *where, *quiet))
         made = Cluster(installation, tmp_path)
         with installation.instance() as instance:  # makes the tables before processes start side by side
             instance.get_runs(limit=1)
         daemon: list[str | Path] = [sys.executable, BIN / "dagster-daemon", "run", "-w", made.workspace]
-        stack.enter_context(_process(tmp_path / "daemon.log", *daemon))
+        stack.enter_context(running_process(tmp_path / "daemon.log", *daemon))
         yield made
 
 
