@@ -1,7 +1,7 @@
 """The assets of a catalog as Dagster shows them: what each is, and what a backup says of it."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -388,12 +388,25 @@ def evaluations(
 
 def _materialized(context: dg.AssetExecutionContext) -> Mapping[dg.AssetKey, TargetMaterialization]:
     """What the run has materialized so far: for each asset the newest."""
-    records = context.instance.get_asset_event_summary_records(
-        dg.DagsterEventType.ASSET_MATERIALIZATION, run_id=context.run.run_id, ascending=True
-    )
+    kind, run_id = dg.DagsterEventType.ASSET_MATERIALIZATION, context.run.run_id
+    records: Iterable[Any]
+    if hasattr(context.instance, "get_asset_event_summary_records"):  # newer Dagsters: without what each event holds
+        records = context.instance.get_asset_event_summary_records(kind, run_id=run_id, ascending=True)
+    else:
+        records = _records_of(context.instance, run_id, kind)
     return {
         record.asset_key: TargetMaterialization(
             storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
         )
         for record in records
+        if record.asset_key is not None
     }
+
+
+def _records_of(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[dg.EventLogRecord]:
+    page = instance.get_records_for_run(run_id, of_type=kind, ascending=True)
+    while True:
+        yield from page.records
+        if not page.has_more:
+            return
+        page = instance.get_records_for_run(run_id, cursor=page.cursor, of_type=kind, ascending=True)
