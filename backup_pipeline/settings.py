@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     )
     oidc_claim: str = Field(default="groups", description="the claim of the identity token that lists those groups")
     metrics_token: SecretStr | None = Field(default=None, description="what /metrics asks for; else only this machine")
+    webhook_private: bool = Field(
+        default=False, description="whether webhooks may go to private networks, and over plain HTTP"
+    )
     workers: int = Field(
         default_factory=lambda: default_workers(os.cpu_count() or 1),
         ge=1,

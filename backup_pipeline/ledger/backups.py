@@ -64,6 +64,7 @@ from backup_pipeline.ledger.tables import (
     verification_columns,
     verification_of,
 )
+from backup_pipeline.ledger.webhooks import SqlWebhooks
 
 _ROW = backup_logs.c
 _NEWEST_FIRST = (_ROW.created_at.desc(), _ROW.backup_id.desc())
@@ -286,6 +287,7 @@ class SqlLedger:
         self.observations = SqlObservations(self._transaction)
         self.listings = SqlListings(self._transaction)
         self.downloads = SqlDownloads(self._transaction)
+        self.webhooks = SqlWebhooks(self._transaction)
         self.businesses = SqlBusinesses(self._transaction)
         self.payments = SqlPayments(self._transaction)
         self.analytics = SqlAnalytics(self._transaction)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -38,6 +39,8 @@ __all__ = [
     "run_requests",
     "system_settings",
     "users",
+    "webhook_deliveries",
+    "webhooks",
 ]
 
 _INSTANT = DateTime(timezone=True)
@@ -263,4 +266,38 @@ api_answers = Table(
     Column("status", Integer),
     Column("body", Text, nullable=False, server_default=""),
     Index("api_answers_at", "at"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # sealed with the console's own key
+    Column("kinds", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("business", Text),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("last_event", BigInteger, nullable=False, server_default=text("0")),
+    Column("disabled_at", _INSTANT),
+    Index("webhooks_name", func.lower(text("name")), unique=True),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("webhook_id", BigInteger, nullable=False),
+    Column("event_id", BigInteger, nullable=False),
+    Column("event", JSONB, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_at", _INSTANT),
+    Column("delivered_at", _INSTANT),
+    Column("given_up_at", _INSTANT),
+    Column("status", Integer),
+    Column("last_error", Text),
+    UniqueConstraint("webhook_id", "event_id", name="webhook_deliveries_once"),
+    Index("webhook_deliveries_due", "next_try_at", postgresql_where=text("next_try_at IS NOT NULL")),
 )

@@ -8,10 +8,12 @@ from contextlib import suppress
 from fastapi import FastAPI
 
 from backup_pipeline import __version__
+from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.operations.legacy import JudgedFiles
 from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts
+from backup_pipeline.operations.webhooks import WebhookCourier
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import API_PATHS, answer_properly
 from backup_pipeline.web.api.calls import CallLog, CallMeter
@@ -23,6 +25,7 @@ from backup_pipeline.web.health import Watchman, health_router, metrics_router
 from backup_pipeline.web.pages import ROUTERS
 from backup_pipeline.web.rendering import serve_static_files
 from backup_pipeline.web.server import console_server
+from backup_pipeline.wiring.access import webhook_ports
 from backup_pipeline.wiring.ports import dagster_launcher, ports_over
 from backup_pipeline.wiring.web_gate import gated
 
@@ -73,6 +76,7 @@ def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> N
     app = create_app(settings, ports)
     application = gated(app, host, settings, API_PATHS)
     server = console_server(application, host, port)
+    courier = WebhookCourier(webhook_ports(settings, ledger.as_person(PersonIdentity()), ports.clock))
     follower = Follower(ports, app.state.launcher, app.state.standing)
-    with Watchman(settings, ports), follower, app.state.events, app.state.meter, suppress(KeyboardInterrupt):
+    with Watchman(settings, ports), follower, app.state.events, app.state.meter, courier, suppress(KeyboardInterrupt):
         server.run()

@@ -74,6 +74,7 @@ NAV: tuple[NavEntry, ...] = (
     NavEntry("/users", "Users", "users", Permission.MANAGE_USERS, "Administration"),
     NavEntry("/keys", "API keys", "keys", Permission.MANAGE_KEYS, "Administration"),
     NavEntry("/usage", "Use of the API", "charts", Permission.MANAGE_KEYS, "Administration"),
+    NavEntry("/webhooks", "Webhooks", "requests", Permission.MANAGE_KEYS, "Administration"),
     NavEntry("/settings", "Settings", "settings", Permission.HANDLE_ALERTS, "Administration"),
 )
 """The menu, in its order. Entries of one group stand together, below its name."""

@@ -17,6 +17,7 @@ from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.ports.access import IdentityProvider
 from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.access import AccessPorts
+from backup_pipeline.operations.webhooks import WebhookPorts
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.folders import make_folder
 
@@ -24,6 +25,7 @@ with lazily():
     from cryptography import fernet
 
     from backup_pipeline import identities
+    from backup_pipeline.alerts import webhooks
 
 _KEY_FILE = "console.key"
 
@@ -43,11 +45,11 @@ class ConsoleSealer:
         try:
             return self._fernet().decrypt(sealed.encode()).decode()
         except fernet.InvalidToken as error:
-            message = "The second factor was set up with another key of the console than this one has."
+            message = "It was sealed with another key of the console than this one has."
             raise RefusedError(
                 message,
-                do="Set BACKUP_CONSOLE_KEY as where it was set up, or take the second factor away: "
-                "`backup-pipeline user set NAME --no-second-factor`.",
+                do="Set BACKUP_CONSOLE_KEY as where it was sealed, or take a second factor away: "
+                "`backup-pipeline user set NAME --no-second-factor`; a webhook is made anew.",
             ) from error
 
     def _fernet(self) -> fernet.Fernet:
@@ -86,6 +88,12 @@ def access_ports(settings: Settings, ledger: Ledger, clock: Clock) -> AccessPort
 def console_ports(settings: Settings, ledger: Ledger, clock: Clock) -> AccessPorts:
     """As `access_ports`, as the console itself: whoever has the ledger's URL needs no login."""
     return access_ports(settings, ledger.as_person(PersonIdentity()), clock)
+
+
+def webhook_ports(settings: Settings, ledger: Ledger, clock: Clock) -> WebhookPorts:
+    """What webhooks need, over a ledger for whoever asks."""
+    sender = webhooks.HttpWebhookSender(private=settings.webhook_private)
+    return WebhookPorts(ledger, clock, ConsoleSealer(settings), sender)
 
 
 def welcome_url(settings: Settings, token: str, console: str = "http://127.0.0.1:3001") -> str:

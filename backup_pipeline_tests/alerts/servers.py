@@ -64,6 +64,7 @@ class Webhook:
         self.port = 0
         self.paths: list[str] = []
         self.bodies: list[Any] = []
+        self.received: list[tuple[dict[str, str], bytes]] = []
 
 
 @contextmanager
@@ -75,6 +76,7 @@ def http_server(answer: int = 200) -> Iterator[Webhook]:
         def do_POST(self) -> None:
             webhook.paths.append(self.path)
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            webhook.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
             webhook.bodies.append(json.loads(body) if body.startswith(b"{") else body)
             self.send_response(webhook.answer)
             self.end_headers()

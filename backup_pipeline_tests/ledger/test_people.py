@@ -65,6 +65,8 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "api_keys":          (None, None, None, None, 3, 3, None, None),
     "api_usage_logs":    (0, 0, 0, 3, 3, 3, 0, None),
     "api_answers":       (None, None, None, None, None, 3, None, None),
+    "webhooks":          (None, None, None, None, 3, 3, None, None),
+    "webhook_deliveries": (None, None, None, None, 3, 3, None, None),
     # None of them belongs to a whole catalog: the third row is of b9.
     "businesses":        (3, 3, 1, 3, 3, None, 0, 3),
     "business_features": (3, 3, 1, 3, 3, None, 0, 3),
@@ -112,6 +114,8 @@ INSERT INTO system_settings (key, value, updated_at, actor) VALUES (%(id)s, '1',
 INSERT INTO api_keys (name, sha256, shown, business, permissions, created_at, actor)
     VALUES (%(id)s, encode(sha256(%(id)s::text::bytea), 'hex'), 'sk_', %(b)s, '[]', now(), 'rahim');
 INSERT INTO api_usage_logs (at, request_id, key_id, route, allowed) VALUES (now(), %(id)s, 1, 'GET /', true);
+INSERT INTO webhooks (name, url, secret, created_at, actor) VALUES (%(id)s, 'https://x', 's', now(), 'rahim');
+INSERT INTO webhook_deliveries (webhook_id, event_id, event, created_at) VALUES (%(person)s, 1, '{}', now());
 INSERT INTO api_answers (key_id, idempotency_key, fingerprint, at) VALUES (1, %(id)s, 'f', now());
 INSERT INTO businesses (catalog, business, name, status, registered_at, updated_at, actor)
     VALUES ('retail', coalesce(%(b)s, 'b9'), 'n', 'active', now(), now(), 'rahim');
@@ -245,6 +249,7 @@ def test_a_month_of_the_log_is_read_through_the_whole_alone(ledger: ScratchLedge
 @pytest.mark.parametrize("who", WHO[:-1])
 def test_nobody_at_a_browser_takes_away_or_truncates_what_happened(ledger: ScratchLedger, who: str) -> None:
     kept = set(SEEN) - {"console_sessions", "login_failures", "one_time_links", "backup_readings", "api_answers"}
+    kept -= {"webhook_deliveries"}
     kept -= {"super_admins"}  # a view
     with psycopg.connect(ledger.url) as session:
         for table in sorted(kept):

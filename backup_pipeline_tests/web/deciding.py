@@ -32,6 +32,7 @@ from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
+from backup_pipeline.core.webhooks import NewWebhook
 from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.payments import MoneyPorts, account_of, verify_payment, write_plan
 from backup_pipeline.operations.payments.accounts import AccountChange, change_account
@@ -188,6 +189,8 @@ def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days:
         office.users[name] = console.user(name, role, **more)
     wanted = NewKey("System Integration", (KeyPermission.ANALYTICS, KeyPermission.BACKUP_STATUS))
     create_key(wanted, console.access, office.users["karim"].actor)
+    receiver = NewWebhook("Dashboard", "https://dashboard.example.com/hooks/backup", ("backup",))
+    ledger.webhooks.add(receiver, "sealed", office.users["karim"].actor, now)
     return office
 
 

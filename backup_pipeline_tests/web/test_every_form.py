@@ -17,6 +17,7 @@ from backup_pipeline.core.audit import AuditFilter
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.runs import RunPhase, RunRequest, RunState, RunVerb
 from backup_pipeline.core.scope import PROGRAM, Scope
+from backup_pipeline.core.webhooks import NewWebhook
 from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.access.second_factor import pending_set_up, set_up
 from backup_pipeline.operations.access.users import invite
@@ -52,6 +53,18 @@ class Desk:
                 of_plan=str((row.plan or {})["digest"]),
             )
         return row
+
+    def webhook(self) -> int:
+        wanted = NewWebhook(f"hook {_new()[:6]}", "https://dashboard.example.com/hook")
+        ledger = self.office.ledger
+        return ledger.webhooks.add(wanted, "sealed", RAHIM, self.office.console.clock()).number
+
+    def delivery(self) -> tuple[str, dict[str, Any]]:
+        """A delivery of a webhook, to be sent again."""
+        number, webhooks = self.webhook(), self.office.ledger.webhooks
+        self.office.ledger.execute("INSERT INTO realtime_events (kind, subject) VALUES ('backup', 'x')")
+        webhooks.note_events(self.office.console.clock())
+        return f"/webhooks/{number}/deliveries/{webhooks.deliveries(number)[0].number}/again", {}
 
     def run(self, verb: RunVerb = RunVerb.BACKUP, **more: Any) -> UUID:
         row = RunRequest(uuid4(), Scope("shop"), verb, self.office.users["karim"].actor, datetime.now(UTC), **more)
@@ -207,6 +220,9 @@ FORMS: dict[str, Callable[[Desk], Sent]] = {
         {"feature": "backups", "enabled": "off"},
     ),
     "POST /keys": lambda _: ("/keys", {"name": f"key {_new()[:6]}", "permission": "analytics"}),
+    "POST /webhooks": lambda _: ("/webhooks", {"name": f"hook {_new()[:6]}", "url": "https://93.184.215.14/hook"}),
+    "POST /webhooks/{number}/{switch}": lambda desk: (f"/webhooks/{desk.webhook()}/off", {}),
+    "POST /webhooks/{number}/deliveries/{delivery}/again": lambda desk: desk.delivery(),
     "POST /keys/{number}/limit": lambda desk: (f"/keys/{desk.key()}/limit", {"limit": "7"}),
     "POST /keys/{number}/revoke": lambda desk: (f"/keys/{desk.key()}/revoke", {}),
     "POST /users": lambda _: ("/users", {"name": f"new {_new()[:6]}"}),

@@ -85,6 +85,9 @@ RULES = {
     **_rules(P.APPROVE, "POST /requests/{number}/approve", fresh=True),
     **_rules(P.APPROVE, "POST /requests/{number}/reject"),
     **_rules(P.MANAGE_KEYS, "GET /keys", "GET /keys/{number}", "GET /usage"),
+    **_rules(P.MANAGE_KEYS, "GET /webhooks", "GET /webhooks/{number}"),
+    **_rules(P.MANAGE_KEYS, "POST /webhooks/{number}/deliveries/{delivery}/again"),
+    **_rules(P.MANAGE_KEYS, "GET /webhooks/new", "POST /webhooks", "POST /webhooks/{number}/{switch}", fresh=True),
     **_rules(
         P.MANAGE_KEYS,
         "GET /keys/new",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.ports.access import Access, AuditRows
     from backup_pipeline.core.ports.businesses import AnalyticsRows, BusinessAccounts, Payments
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
+    from backup_pipeline.core.ports.webhooks import Webhooks
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.scope import Scope
     from backup_pipeline.core.verification import Verification
@@ -324,6 +325,10 @@ class Ledger(Protocol):
     @property
     def access(self) -> Access:
         """Who may sign in: for the console itself, or a person, whom `as_person` names."""
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Where events are sent, and what was sent there."""
 
     @property
     def audit_rows(self) -> AuditRows:

@@ -26,6 +26,7 @@ from backup_pipeline.web.pages import (
     runs,
     settings,
     users,
+    webhooks,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -50,5 +51,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
     settings.router,
     users.router,
+    webhooks.router,
 )
 """Every page of the console; a new subject is added here, and to `rendering.NAV` where people are to find it."""
