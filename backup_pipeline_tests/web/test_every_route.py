@@ -156,6 +156,7 @@ def filled(office: Office, route: str) -> tuple[str, str]:
         "session": "1",
         "number": "1",
     }
+    known |= {"delivery": "1"}
     known["request_id"] = "00000000-0000-4000-8000-000000000000"
     known |= {"name": "shop_daily", "switch": "stop", "run_id": "none", "catalog": "shop", "business": "b1"}
     if path.startswith("/users/"):
