@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.orchestration.analytics import analytics_definitions
 from backup_pipeline.orchestration.backup import assets_of, copying, full_backup_job, tables_only_job
 from backup_pipeline.orchestration.due import daily_schedule, overdue_sensor
 from backup_pipeline.orchestration.keys import Automation, full_job
@@ -35,7 +36,9 @@ def assemble(catalogs: Mapping[str, Catalog], settings: Settings) -> dg.Definiti
     own = dg.Definitions(
         jobs=[purge_job(catalogs)], schedules=[purge_schedule(automation)], executor=dg.in_process_executor
     )
-    return dg.Definitions.merge(definitions_of(catalogs, resources, automation), own)
+    return dg.Definitions.merge(
+        definitions_of(catalogs, resources, automation), analytics_definitions(catalogs, automation), own
+    )
 
 
 def backup_definitions(catalog: Catalog, resource: BackupResource, *, running: bool = False) -> dg.Definitions:

@@ -245,6 +245,32 @@ def test_features_are_on_until_somebody_switches_them(shop: Shop) -> None:
     assert [each.detail["enabled"] for each in switches] == [False, True, False]
 
 
+@pytest.mark.acceptance("3.23")
+@pytest.mark.parametrize("role", ["backup_business_admin", "admin"])
+def test_without_self_service_its_own_administrators_ask_for_no_restore(shop: Shop, role: str) -> None:
+    """Whichever door they come by: the ledger refuses it. Who cares for all businesses still may."""
+    account = shop.business()
+    ask = (
+        "INSERT INTO restore_requests (backup_id, catalog, business, mode, target, database, actor, created_at, status)"
+        " VALUES ('x', 'retail', %s, 'replace', 't', 'd', 'person:owner', now(), 'requested')"
+    )
+    for enabled in (False, True):
+        switch_feature(account, Feature.RESTORE_SELF_SERVICE, shop.ports, RAHIM, enabled=enabled)
+        with psycopg.connect(shop.ledger.url) as session:
+            for name, value in (
+                ("role", role),
+                ("backup.businesses", account.business),
+                ("backup.actor", "person:owner"),
+            ):
+                session.execute("SELECT set_config(%s, %s, true)", [name, value])
+            if enabled or role == "admin":
+                session.execute(ask.encode(), [account.business])
+            else:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    session.execute(ask.encode(), [account.business])
+            session.rollback()
+
+
 @pytest.mark.acceptance("3.20")
 def test_what_is_ours_of_a_business_is_changed_with_its_history(shop: Shop) -> None:
     account = shop.business(plan=None)

@@ -14,6 +14,8 @@ view has the rights of whoever asks.
 
 Whichever way a business changes, a row of `business_history` says what held from then on: what was paid for at an
 earlier moment can always be counted again. A payment takes the kept day that it belongs to out of `analytics_cache`.
+A business_admin asks for no restore of a business whose feature `restore_self_service` is off.
+
 Events: `business.registered`, `business.changed`, `payment.verified` (with no amount: who may see events may not see
 payments), and `system.status` for settings of the system and for schedules that are started or stopped.
 """
@@ -35,6 +37,12 @@ _INSTANT = sa.DateTime(timezone=True)
 _MONEY = sa.Numeric(14, 2)
 VIEWER, OWN_ADMIN, ADMIN, SUPER = "backup_viewer", "backup_business_admin", "admin", "super_admin"
 _OWN = "business = ANY (string_to_array(current_setting('backup.businesses', true), ','))"
+_ASKS = "restore_requests_insert_backup_business_admin ON restore_requests"
+_MAY_ASK = f"{_OWN} AND actor = nullif(current_setting('backup.actor', true), '') AND status = 'requested'"
+_SWITCHED_OFF = (
+    "EXISTS (SELECT FROM business_features AS f WHERE f.catalog = restore_requests.catalog "
+    "AND f.business = restore_requests.business AND f.feature = 'restore_self_service' AND NOT f.enabled)"
+)
 _TABLES = ("plans", "businesses", "business_features", "business_history", "payment_records", "analytics_cache")
 
 
@@ -52,6 +60,7 @@ def upgrade() -> None:
     )
     op.execute("REVOKE ALL ON super_admins FROM PUBLIC")
     op.execute(f"GRANT SELECT ON super_admins TO {SUPER}, {CONSOLE}")
+    op.execute(f"ALTER POLICY {_ASKS} WITH CHECK ({_MAY_ASK} AND NOT {_SWITCHED_OFF})")
     op.create_index("realtime_events_kind", "realtime_events", ["kind", "id"])
     _write_history()
     _make_events()
@@ -62,6 +71,7 @@ def downgrade() -> None:
     for number, (_, table, *_) in enumerate(_EVENTS):
         op.execute(f"DROP TRIGGER {table}_money_event_{number} ON {table}")
     op.drop_index("realtime_events_kind", "realtime_events")
+    op.execute(f"ALTER POLICY {_ASKS} WITH CHECK ({_MAY_ASK})")
     op.execute("DROP VIEW super_admins")
     op.execute(f"DROP TABLE {', '.join(_TABLES)}")
     op.execute("DROP FUNCTION business_history_row()")
