@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from backup_pipeline.core.access.webhooks import WebhookRefusedError, check_addresses, check_url
 from backup_pipeline.core.errors import in_our_words
-from backup_pipeline.core.webhooks import WebhookRefusedError, check_addresses, check_url
 
 _TIMEOUT_S = 10.0
 """To connect, and for each piece of the answer; of the answer the status alone is read."""

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, or_, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import IntegrityError
 
+from backup_pipeline.core.access.webhooks import CLAIMED_FOR, NewWebhook, Webhook, WebhookDelivery
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.runs import RealtimeEvent
 from backup_pipeline.core.scope import Actor, parse_actor
-from backup_pipeline.core.webhooks import CLAIMED_FOR, NewWebhook, Webhook, WebhookDelivery
 from backup_pipeline.ledger.console_tables import realtime_events, webhook_deliveries, webhooks
 from backup_pipeline.ledger.tables import actor_column, storable, utc
 

@@ -11,9 +11,9 @@ from backup_pipeline import __version__
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.ports.runs import Launcher
+from backup_pipeline.operations.access.webhooks import WebhookCourier
 from backup_pipeline.operations.legacy import JudgedFiles
 from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts
-from backup_pipeline.operations.webhooks import WebhookCourier
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import API_PATHS, answer_properly
 from backup_pipeline.web.api.calls import CallLog, CallMeter

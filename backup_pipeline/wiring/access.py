@@ -17,7 +17,7 @@ from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.ports.access import IdentityProvider
 from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.access import AccessPorts
-from backup_pipeline.operations.webhooks import WebhookPorts
+from backup_pipeline.operations.access.webhooks import WebhookPorts
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.folders import make_folder
 

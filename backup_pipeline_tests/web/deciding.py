@@ -15,6 +15,7 @@ import yaml
 from backup_pipeline.core.access import Role, User
 from backup_pipeline.core.access.api_keys import KeyPermission, NewKey
 from backup_pipeline.core.access.sessions import PersonIdentity
+from backup_pipeline.core.access.webhooks import NewWebhook
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.payments import PaymentRequest, Plan
 from backup_pipeline.core.payments.accounts import Period, Price, RegistryEntry
@@ -32,7 +33,6 @@ from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.restore.requests import RestoreRow
 from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
-from backup_pipeline.core.webhooks import NewWebhook
 from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.payments import MoneyPorts, account_of, verify_payment, write_plan
 from backup_pipeline.operations.payments.accounts import AccountChange, change_account

@@ -13,11 +13,11 @@ import pytest
 
 from backup_pipeline.core.access import User
 from backup_pipeline.core.access.api_keys import NewKey, parse_permissions
+from backup_pipeline.core.access.webhooks import NewWebhook
 from backup_pipeline.core.audit import AuditFilter
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.runs import RunPhase, RunRequest, RunState, RunVerb
 from backup_pipeline.core.scope import PROGRAM, Scope
-from backup_pipeline.core.webhooks import NewWebhook
 from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.access.second_factor import pending_set_up, set_up
 from backup_pipeline.operations.access.users import invite

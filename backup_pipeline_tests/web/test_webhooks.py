@@ -19,10 +19,10 @@ import pytest
 from backup_pipeline.alerts.webhooks import HttpWebhookSender
 from backup_pipeline.core.access import Role
 from backup_pipeline.core.access.sessions import PersonIdentity
+from backup_pipeline.core.access.webhooks import WebhookDelivery, WebhookRefusedError, settled_delivery, signed_headers
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.runs import RealtimeEvent
-from backup_pipeline.core.webhooks import WebhookDelivery, WebhookRefusedError, settled_delivery, signed_headers
-from backup_pipeline.operations.webhooks import WebhookCourier, WebhookPorts, serve_webhooks
+from backup_pipeline.operations.access.webhooks import WebhookCourier, WebhookPorts, serve_webhooks
 from backup_pipeline.wiring.access import webhook_ports
 from backup_pipeline_tests.alerts.servers import http_server
 from backup_pipeline_tests.orchestration.installation import until

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from backup_pipeline.core.access.webhooks import NewWebhook, Webhook, WebhookDelivery
     from backup_pipeline.core.scope import Actor
-    from backup_pipeline.core.webhooks import NewWebhook, Webhook, WebhookDelivery
 
 
 class Webhooks(Protocol):

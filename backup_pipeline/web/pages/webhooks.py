@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import Response
 
 from backup_pipeline.core.access import Permission
+from backup_pipeline.core.access.webhooks import KINDS, NewWebhook, Webhook, WebhookRefusedError
 from backup_pipeline.core.errors import UsageError
-from backup_pipeline.core.webhooks import KINDS, NewWebhook, Webhook, WebhookRefusedError
-from backup_pipeline.operations.webhooks import WebhookPorts, create_webhook, send_again, switch_webhook
+from backup_pipeline.operations.access.webhooks import WebhookPorts, create_webhook, send_again, switch_webhook
 from backup_pipeline.web.people import Visitor, allowed, fresh, not_there
 from backup_pipeline.web.rendering import page, redirect
 from backup_pipeline.wiring.access import webhook_ports

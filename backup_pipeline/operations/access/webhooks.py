@@ -7,12 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError
-from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.ports import Clock, Ledger
-from backup_pipeline.core.ports.webhooks import WebhookSender
-from backup_pipeline.core.scope import Actor
-from backup_pipeline.core.webhooks import (
+from backup_pipeline.core.access.webhooks import (
     NewWebhook,
     Webhook,
     WebhookDelivery,
@@ -20,6 +15,11 @@ from backup_pipeline.core.webhooks import (
     settled_delivery,
     signed_headers,
 )
+from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError
+from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.ports import Clock, Ledger
+from backup_pipeline.core.ports.webhooks import WebhookSender
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.access import Sealer
 from backup_pipeline.operations.background import Background
 
