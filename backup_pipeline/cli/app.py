@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from backup_pipeline import __version__
+from backup_pipeline.cli import ticks  # noqa: F401 - its commands are those of businesses
 from backup_pipeline.cli.analytics import analytics_app
 from backup_pipeline.cli.backup import backup, copy
 from backup_pipeline.cli.businesses import businesses_app

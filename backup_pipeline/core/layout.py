@@ -165,6 +165,11 @@ def member_paths(table: TableEntry, sheet_file: str | None) -> Iterator[tuple[Fi
         yield file, f"sheets/{name}" if sheets == 1 else f"sheets/{stem} ({sheets}){dot}{ending}"
 
 
+def deleted_path(table: str) -> str:
+    """Where the keys of a table's deleted rows stand in the bundle of an incremental backup."""
+    return f"deleted/{table}.parquet"
+
+
 class Rendering(StrEnum):
     """A form of a whole backup as one file. None of them is the restore copy: that is the Parquet of the bundle."""
 

@@ -156,6 +156,8 @@ class Kind(StrEnum):
     """A bundle of every table."""
     SELECTIVE = "selective"
     """A bundle of chosen tables."""
+    INCREMENTAL = "incremental"
+    """A bundle of what changed of one business since the backup before it; nothing without those."""
     TABLES = "tables"
     """Partitions only, no bundle: rows of earlier versions. Every backup has a bundle since."""
 
@@ -219,9 +221,9 @@ def parse_backup_id(text: str, *, latest: bool = True) -> BackupId:
 def bundle_template(template: str, kind: Kind) -> str:
     """The template of a bundle's file name for a backup of `kind`, from the catalog's, which is that of full ones.
 
-    A selective bundle must not pose as a full one: its name begins with `selective_`, in place of a leading `full_`.
+    What is not all of it must not pose as a full one: its name begins with its kind, in place of a leading `full_`.
     """
-    return f"selective_{template.removeprefix('full_')}" if kind is Kind.SELECTIVE else template
+    return template if kind is Kind.FULL else f"{kind}_{template.removeprefix('full_')}"
 
 
 _MILLISECONDS = "%3f"

@@ -19,6 +19,8 @@ class Purpose(StrEnum):
     BACKUP = "backup"
     SAFETY = "safety"
     """To have what a restore may change as it was before."""
+    TICK = "tick"
+    """To protect the businesses of a catalog all at once: of leases, never of a backup, which is of one of them."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Scope:
     def folder(self) -> str:
         """Its folder in the store, without a closing slash: `isp`, `isp_before_restore`, `isp/businesses/42`."""
         catalog = f"{self.catalog}{_BEFORE_RESTORE}" if self.purpose is Purpose.SAFETY else self.catalog
+        if self.purpose is Purpose.TICK:
+            return f"{catalog}/{BUSINESSES}"
         return catalog if self.business is None else f"{catalog}/{BUSINESSES}/{self.business}"
 
     @property
@@ -71,7 +75,9 @@ def business_folder(text: str) -> str:
 def parse_scope(key: str) -> Scope:
     """The scope of a `Scope.key`; ValueError when it is none."""
     folder, slash, rest = key.partition("/")
-    kind, _, business = rest.partition("/")
+    kind, below, business = rest.partition("/")
+    if kind == BUSINESSES and not below:
+        return Scope(folder, purpose=Purpose.TICK)
     if slash and kind != BUSINESSES:
         message = f"{key!r} names neither a catalog nor one of its businesses"
         raise ValueError(message)

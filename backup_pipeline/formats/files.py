@@ -142,9 +142,10 @@ class FileFormats:
         """Nobody in particular: the files are not encrypted."""
         return ()
 
-    def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
-        """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
-        return SideBySideWriter(ParquetWriter(directory, plan), SheetWriter(directory, plan.sheet, timezone))
+    def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
+        """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`, `sheets` or none."""
+        parquet = ParquetWriter(directory, plan)
+        return SideBySideWriter(parquet, SheetWriter(directory, plan.sheet, timezone)) if sheets else parquet
 
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
         """The members as the bytes of one ZIP, streamed."""
@@ -344,9 +345,9 @@ class EncryptedFormats:
         """Who can read the files; empty when anybody can."""
         return self._cipher.recipients
 
-    def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
+    def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
         """A writer whose files are encrypted when it closes."""
-        inner = self._inner.writer(plan, directory, timezone)
+        inner = self._inner.writer(plan, directory, timezone, sheets=sheets)
         return EncryptedWriter(inner, directory, self._cipher) if self._cipher.recipients else inner
 
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:

@@ -64,6 +64,7 @@ from backup_pipeline.ledger.tables import (
     verification_columns,
     verification_of,
 )
+from backup_pipeline.ledger.ticks import SqlTicks
 from backup_pipeline.ledger.webhooks import SqlWebhooks
 
 _ROW = backup_logs.c
@@ -288,6 +289,7 @@ class SqlLedger:
         self.listings = SqlListings(self._transaction)
         self.downloads = SqlDownloads(self._transaction)
         self.webhooks = SqlWebhooks(self._transaction)
+        self.ticks = SqlTicks(self._transaction)
         self.businesses = SqlBusinesses(self._transaction)
         self.payments = SqlPayments(self._transaction)
         self.analytics = SqlAnalytics(self._transaction)

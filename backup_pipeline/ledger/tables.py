@@ -106,6 +106,7 @@ backup_logs = Table(
     Index("backup_logs_newest", text("created_at DESC"), text("backup_id DESC")),
     Index("backup_logs_catalog_newest", "catalog", text("created_at DESC"), text("backup_id DESC")),
     Index("backup_logs_day", "catalog", "partition_date"),
+    Index("backup_logs_business", "catalog", "business", "snapshot_at", postgresql_where=text("business IS NOT NULL")),
     Index("backup_logs_due", "catalog", "due_at", unique=True, postgresql_where=text("due_at IS NOT NULL")),
     Index("backup_logs_run", "run_id"),
     Index(

@@ -69,7 +69,7 @@ def make_bundle(work: Work) -> StoredManifest:
         *_file_members(partitions, work),
     ]
     ports.progress.tell(StageStarted("bundle", manifest.totals.bytes))
-    bundle = _store_bundle(place.bundle(manifest.bundle_name), members, ports)
+    bundle = store_bundle(place.bundle(manifest.bundle_name), members, ports)
     stored = StoredManifest(**manifest.model_dump(), bundle=bundle)
     keep_shape(stored, ports)
     ports.store.keep(place.manifest, [seal(stored)])
@@ -142,7 +142,7 @@ def _manifest(partitions: Sequence[PartitionRecord], schema: bytes, work: Work) 
         sequences=latest.sequences,
         not_held=latest.not_held,
         warnings=warnings,
-        totals=_totals(tables),
+        totals=totals_of(tables),
         bundle_name=local_name(bundle_template(catalog.bundle_name, attempt.kind), newest.taken_at, catalog.timezone),
         entries=_entries(partitions, schema),
         encryption=encryption_entry(ports.formats.recipients),
@@ -168,7 +168,8 @@ def _warnings(
                 yield f"Table {partition.table.name}, check {check.name}: {check.message}"
 
 
-def _totals(tables: Sequence[TableEntry]) -> Totals:
+def totals_of(tables: Sequence[TableEntry]) -> Totals:
+    """The sums over the tables."""
     return Totals(
         tables=len(tables),
         rows=sum(table.row_count for table in tables),
@@ -236,7 +237,7 @@ def _read(place: PartitionPlace, file: StoredFile, work: Work) -> Iterator[bytes
             yield chunk
 
 
-def _store_bundle(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
+def store_bundle(key: str, members: Sequence[Member], ports: Ports) -> StoredBundle:
     """Write the bundle, read it back, and compare size and SHA-256; what does not compare is removed.
 
     Reading the files, packing them and writing are done side by side.

@@ -33,6 +33,8 @@ from backup_pipeline.operations.download import AuditTrail, Destination
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from backup_pipeline.core.ports.ticks import BusinessRows
+
 ADOPTED = "adopted from "
 """How the reason of a backup begins that was made of such a file; its key follows."""
 MOST_ON_A_PAGE = 32 << 20
@@ -192,6 +194,10 @@ class _LegacySnapshot:
         names = [self._source.json_column(plan.name, name) for name in plan.key]
         keys = Counter(tuple(str(row.get(name)) for name in names) for row in self._source.rows_of(plan.name))
         return sum(count > 1 for count in keys.values())
+
+    def businesses(self) -> BusinessRows:
+        message = f"{self._source.file.key} has no versions of rows: what changed of a business can not be found in it."
+        raise RefusedError(message, do="Adopt it for a catalog without businesses.")
 
     def cancel(self) -> None:
         self._live.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -235,14 +235,25 @@ class _Query:
         return page_sql(self.plan, self.selected, self.stretch)
 
 
-def read_pages(plan: TablePlan, reading: TableReading) -> Iterator[Page]:
-    """The pages of `plan`'s table, as `Snapshot.read` promises them."""
-    fields, hidden = fields_of(plan), key_fields(plan) if plan.order is RowOrder.KEY else ()
+def guard(worker: Worker, plan: TablePlan, reading: TableReading) -> None:
+    """Lock what `plan` reads in the worker's transaction; SnapshotOutdatedError when DDL changed it meanwhile."""
+    _lock(worker, _Query(plan, fields_of(plan), (), Stretch(), Expected.of_any(1)), reading)
+
+
+def read_pages(
+    plan: TablePlan, reading: TableReading, *, only: str = "", extra: tuple[Field, ...] = ()
+) -> Iterator[Page]:
+    """The pages of `plan`'s table, as `Snapshot.read` promises them.
+
+    With `only`, a condition on the row, those rows alone, in one pass; `extra` fields come behind the plan's own.
+    """
+    fields, hidden = (*fields_of(plan), *extra), key_fields(plan) if plan.order is RowOrder.KEY else ()
     walk = walk_of(plan, reading.size, _blocks(plan, reading))
     expected = Expected.of_any(len(fields) + len(hidden))
     files = set[int]()
     losses = 0
     while (stretch := walk.next()) is not None:
+        stretch = replace(stretch, where=only) if only else stretch
         query = _Query(plan, fields, hidden, stretch, expected)
         try:
             with reading.workers.lend() as worker:

@@ -21,6 +21,7 @@ from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Clock, Page, Progress, Silence, Waiting
 from backup_pipeline.core.relations import Database, Relation
+from backup_pipeline.postgres.businesses import PostgresBusinessRows
 from backup_pipeline.postgres.connection import Endpoint, Patience, Session, first_connection, parse_endpoint
 from backup_pipeline.postgres.dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
 from backup_pipeline.postgres.errors import RECOVERY, LockWatch, connect_error, connection_lost, query_error
@@ -240,6 +241,10 @@ class PostgresSnapshot:
         inner = f"SELECT FROM {source_sql(plan.relation)} GROUP BY {key} HAVING count(*) > 1"
         sql = f"SELECT count(*) AS n FROM ({inner}) AS repeated"  # noqa: S608
         return int(str(run(self._reading, sql, f"looking for repeated keys of {plan.relation.full_name}")[0]["n"]))
+
+    def businesses(self) -> PostgresBusinessRows:
+        """What the snapshot shows of businesses."""
+        return PostgresBusinessRows(self._reading, self.entry)
 
     def schema_sql(self) -> str:
         """The DDL of the database as this snapshot shows it; a comment at the top names what the role may not read."""

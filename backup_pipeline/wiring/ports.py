@@ -22,6 +22,7 @@ from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.ports import Alerter, Ledger, Pinger, Ports, Progress, Silence
 from backup_pipeline.core.ports.files import Queries
 from backup_pipeline.core.ports.runs import Launcher
+from backup_pipeline.core.ports.ticks import KeyStates
 from backup_pipeline.core.restore import FIRST, SECOND, Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger import CONNECTIONS, alive, this_host, this_owner
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline import runs
-    from backup_pipeline.formats import decoder, query
+    from backup_pipeline.formats import business_state, decoder, query
     from backup_pipeline.operations import health
 
 
@@ -253,6 +254,11 @@ def open_decoder(spool: Path) -> Decoder:
 def open_queries(most_s: float | None = None) -> Queries:
     """What runs SQL over a backup's tables, for at most so many seconds."""
     return query.DuckQueries(most_s)
+
+
+def open_key_states(settings: Settings) -> KeyStates:
+    """Where the states of businesses are kept, on this machine."""
+    return business_state.DuckKeyStates(settings.home.resolve() / "businesses")
 
 
 def is_alive_here(owner: Owner) -> bool:

@@ -233,7 +233,7 @@ def test_a_manifest_of_format_1_0_is_read_and_says_of_what_it_lacks_that_it_is_n
 
 
 def test_a_missing_field_is_named() -> None:
-    with pytest.raises(VerificationError, match=r"here is not a manifest of format 1\.6: backup_id wants a value"):
+    with pytest.raises(VerificationError, match=r"here is not a manifest of format 1\.7: backup_id wants a value"):
         read_manifest(resealed(seal(stored()), backup_id=...), "here")
 
 

@@ -51,7 +51,7 @@ class Formats(FileFormats):
     def __init__(self, tamper: Callable[[PartsWriter], None], *formats: str) -> None:
         self._tamper, self._formats = tamper, formats
 
-    def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
+    def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
         writers: dict[str, PartsWriter] = {
             "parquet": ParquetWriter(directory, plan),
             "csv": SheetWriter(directory, plan.sheet, timezone),

@@ -318,9 +318,9 @@ def test_the_plain_files_in_the_making_are_their_owners_alone(vault: Vault, shop
     modes: list[int] = []
 
     class Watched(EncryptedFormats):
-        def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
+        def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
             modes.append(directory.parent.stat().st_mode & 0o777)
-            return super().writer(plan, directory, timezone)
+            return super().writer(plan, directory, timezone, sheets=sheets)
 
     place = vault.server.place
     place.formats = Watched(FileFormats(), vault.server.cipher)

@@ -16,13 +16,15 @@ from backup_pipeline.core.relations import Column, Database, ForeignKey, Relatio
 
 @dataclass(frozen=True)
 class BusinessPath:
-    """The hops from a row of a table to the row whose `column` has the key of its business; of a shared table None.
+    """The hops from a row of a table to the row whose `column` has the key of its business.
 
-    `enforced`: by validated foreign keys and NOT NULL each row has a business, and keeps it while it is there.
+    `keys` are the columns that the hops lead to. `enforced`: by validated foreign keys a row keeps its business as long
+    as neither it nor a row on its path is changed; where they are not, a row on the path may go away under it.
     """
 
     steps: tuple[Step, ...]
-    column: str
+    keys: tuple[Column, ...]
+    column: Column
     enforced: bool
 
 
@@ -65,23 +67,24 @@ def business_path(catalog: Catalog, table: str, registry: Registry, database: Da
             f"{registry.relation.full_name}.{registry.key.name} is {registry.key.pg_type}."
         )
         raise CatalogError(message, do="Correct the path; it ends at a column with the registry's key.")
-    return BusinessPath(steps, column.name, _enforced(relation, steps, end, column, registry, database))
+    ends = tuple(database.relations[step.relation] for step in steps)
+    for step, target in zip(steps, ends, strict=True):
+        if step.columns not in {target.primary_key, *target.unique_keys}:
+            message = f"The business of table {table} leads through {target.full_name}.{step.columns[0]}, not a key."
+            raise CatalogError(message, do="A path goes through columns that are unique and NOT NULL, as keys are.")
+    keys = tuple(need_column(end_, step.columns[0], f"path of {table}") for end_, step in zip(ends, steps, strict=True))
+    return BusinessPath(steps, keys, column, _enforced(relation, steps, database))
 
 
-def _enforced(
-    relation: Relation, steps: tuple[Step, ...], end: Relation, column: Column, registry: Registry, database: Database
-) -> bool:
-    """Whether no row can be without a business: each hop a validated key on NOT NULL columns, to the registry's end."""
+def _enforced(relation: Relation, steps: tuple[Step, ...], database: Database) -> bool:
     current = relation
     for step in steps:
-        keys = {(key.columns, key.target) for key in current.foreign_keys if key.enforced}
-        nullable = any(c.nullable for c in current.columns if c.name in step.from_columns)
-        if nullable or (step.from_columns, step.relation) not in keys:
+        if (step.from_columns, step.relation) not in {
+            (k.columns, k.target) for k in current.foreign_keys if k.enforced
+        }:
             return False
         current = database.relations[step.relation]
-    own = (end.id, column.name) == (registry.relation.id, registry.key.name)
-    last = {key.columns for key in end.foreign_keys if key.enforced and key.target == registry.relation.id}
-    return own or (not column.nullable and (column.name,) in last)
+    return True
 
 
 def business_paths(catalog: Catalog, database: Database) -> Mapping[str, CatalogError]:

@@ -48,7 +48,7 @@ Timezone = Annotated[str, AfterValidator(timezone_name)]
 PgType = Annotated[str, AfterValidator(_type)]
 
 
-FORMAT_VERSION = "1.6"
+FORMAT_VERSION = "1.7"
 
 
 class WrittenManifest(BaseModel):
@@ -73,8 +73,7 @@ class ColumnEntry(WrittenManifest):
 class ReferenceEntry(WrittenManifest):
     """A foreign key: `columns` refer to `target_columns` of the relation `target` (schema, name).
 
-    `enforced` is false where the database allowed rows without their target: only the catalog declares it, or the
-    constraint was never validated.
+    `enforced`: the database allows no row without its target. Not so where only the catalog declares it.
     """
 
     columns: tuple[str, ...]
@@ -96,10 +95,7 @@ class SequenceEntry(WrittenManifest):
 
 
 class OtherSequenceEntry(WrittenManifest):
-    """A sequence that numbers no column of the catalog's tables; as in `SequenceEntry`.
-
-    `cycles`: after its last number it begins again, so that a smaller one is no earlier one.
-    """
+    """A sequence that numbers no column of the catalog's tables; `cycles`: a smaller number may follow a larger one."""
 
     sequence: tuple[str, str]
     last_value: int | None
@@ -204,8 +200,7 @@ class AnomalyEntry(WrittenManifest):
 class CommunicationEntry(WrittenManifest):
     """What the rows of a table say of communication, of one `kind`: sms, email, documents or channels.
 
-    `statuses` are rows by status (of channels: by channel). `document` and `download_column` name the columns by which
-    the downloads of a single document are told; how often each was downloaded stands in its row alone.
+    `statuses` are rows by status (of channels: by channel); `document` and `download_column` name columns.
     """
 
     kind: str
@@ -321,6 +316,23 @@ class Totals(WrittenManifest):
     bytes: int
 
 
+class ChangesEntry(WrittenManifest):
+    """Of a table: rows new or changed, keys of deleted ones; `replaced`: without a key, its rows are all there are."""
+
+    rows: int
+    deleted: FileEntry | None = None
+    replaced: bool = False
+
+
+class ChainEntry(WrittenManifest):
+    """What an incremental backup goes on from: its full, the one before it, and how many came in between."""
+
+    base: BackupIdText
+    previous: BackupIdText
+    number: int = Field(description="1 for the first after the full")
+    tables: Mapping[TableName, ChangesEntry]
+
+
 class ExcludedEntry(WrittenManifest):
     """A table that is left out on purpose."""
 
@@ -358,6 +370,7 @@ class Manifest(WrittenManifest):
     anomalies: tuple[AnomalyEntry, ...] = Field(default=(), description="those that no table's own entry tells")
     orphans: Mapping[str, int] = Field(default={}, description="reference -> rows that it leads nowhere, as counted")
     broken: Mapping[str, int] = Field(default={}, description="enforced reference -> rows that break it in the source")
+    chain: ChainEntry | None = Field(default=None, description="of an incremental backup; since 1.7")
     totals: Totals
     bundle_name: FileName
     entries: Mapping[BundlePath, str] = Field(description="path in the bundle -> SHA-256 of its bytes, decrypted")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.manifest import SnapshotEntry
     from backup_pipeline.core.plans import TablePlan
     from backup_pipeline.core.ports import Progress
+    from backup_pipeline.core.ports.ticks import BusinessRows
     from backup_pipeline.core.relations import Database, Relation
     from backup_pipeline.core.restore import Name, RestorePlan, TableReport, TableRestore, TargetFacts
 
@@ -52,6 +53,9 @@ class Snapshot(Protocol):
 
     def duplicate_keys(self, plan: TablePlan) -> int:
         """How many keys of the relation stand more than once, in this snapshot; 0 when an index enforces them."""
+
+    def businesses(self) -> BusinessRows:
+        """What the snapshot shows of businesses."""
 
     def schema_sql(self) -> str:
         """The DDL of the database as this snapshot shows it."""

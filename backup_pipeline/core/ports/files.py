@@ -156,8 +156,8 @@ class Formats(Protocol):
     def recipients(self) -> tuple[str, ...]:
         """To whom the files are encrypted; empty when anybody can read them."""
 
-    def writer(self, plan: TablePlan, directory: Path, timezone: str) -> TableWriter:
-        """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`."""
+    def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
+        """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`, `sheets` or none."""
 
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
         """The members as the bytes of one ZIP, streamed."""

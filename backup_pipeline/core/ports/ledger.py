@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backup_pipeline.core.ports.access import Access, AuditRows
     from backup_pipeline.core.ports.businesses import AnalyticsRows, BusinessAccounts, Payments
     from backup_pipeline.core.ports.runs import Events, Observations, ProgressRows, RunRequests
+    from backup_pipeline.core.ports.ticks import TickRows
     from backup_pipeline.core.ports.webhooks import Webhooks
     from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
     from backup_pipeline.core.scope import Scope
@@ -289,6 +290,10 @@ class Ledger(Protocol):
     @property
     def listings(self) -> Listings:
         """Backups as people look at them."""
+
+    @property
+    def ticks(self) -> TickRows:
+        """The ticks of businesses."""
 
     @property
     def tallies(self) -> Tallies:

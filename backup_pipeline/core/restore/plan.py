@@ -416,6 +416,7 @@ def _of_target(plan: RestorePlan, basis: TablesBasis) -> Iterator[RestoreRemark]
     yield from _of_rights(facts)
     if not plan.tables:
         yield basis.refusal(None, "There is no table to restore.", "Name tables of the backup that hold rows.")
+    yield from _of_business(plan.tables, basis)
     if facts.read_only:
         yield basis.refusal(None, f"Nothing can be written to {facts.database}: {facts.read_only}.", "Use the primary.")
     staged = any(table.rows_now for table in plan.tables)
@@ -428,6 +429,17 @@ def _of_target(plan: RestorePlan, basis: TablesBasis) -> Iterator[RestoreRemark]
             f"The target runs PostgreSQL {target}, the backup comes from {source}: definitions may not be understood."
         )
         yield RestoreRemark(RemarkSeverity.WARNING, what)
+
+
+def _of_business(tables: tuple[TableRestore, ...], basis: TablesBasis) -> Iterator[RestoreRemark]:
+    """A backup of one business must not stand in the place of the rows of all."""
+    manifest = basis.manifest
+    if manifest.kind is Kind.INCREMENTAL:
+        what = "The backup has nothing but what changed of a business since the one before it."
+        yield basis.refusal(None, what, "Restore the full that its chain began with; `list` shows it.")
+    elif manifest.business and basis.request.mode is Mode.REPLACE and any(table.rows_now for table in tables):
+        what = f"The backup has the rows of business {manifest.business} alone; replacing would remove those of others."
+        yield basis.refusal(None, what, "Restore it into an empty database, or with --mode insert-missing or upsert.")
 
 
 def _of_backup(manifest: Manifest, tables: tuple[TableRestore, ...]) -> Iterator[RestoreRemark]:

@@ -1,0 +1,178 @@
+"""The ticks of businesses in the ledger, whom they missed, and what is stored of each business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    RowMapping,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
+
+from backup_pipeline.core.businesses.ticks import BusinessMiss, Miss, Tick, TickStatus
+from backup_pipeline.core.ledger import GOOD
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.ports.ticks import BusinessRecord
+from backup_pipeline.core.scope import Purpose
+from backup_pipeline.ledger.tables import backup_logs, metadata, storable, utc
+
+_INSTANT = DateTime(timezone=True)
+_COUNTS = ("due", "changed", "unchanged", "failed", "skipped", "fulls", "missed_count")
+
+business_ticks = Table(
+    "business_ticks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("catalog", Text, nullable=False),
+    Column("scheduled_at", _INSTANT, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("by_hand", Boolean, nullable=False, server_default=text("false")),
+    *(Column(name, _INSTANT) for name in ("started_at", "finished_at", "snapshot_at", "missed_until")),
+    Column("run_id", Text),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in _COUNTS),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in ("rows", "bytes")),
+    Column("lag_s", Double),
+    Column("left_out", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("message", Text, nullable=False, server_default=""),
+    Index("business_ticks_newest", "catalog", "scheduled_at", "id"),
+)
+business_misses = Table(
+    "business_misses",
+    metadata,
+    Column("tick_id", BigInteger, primary_key=True),
+    Column("business", Text, primary_key=True),
+    Column("catalog", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("business_misses_of_business", "catalog", "business", "tick_id"),
+)
+_ROW = business_ticks.c
+_LOG = backup_logs.c
+_SAME_NAME = tuple(field.name for field in fields(Tick) if field.name not in {"number", "misses", "left_out"})
+_NEWEST_RECORDS = """
+SELECT r.business_id, r.backup_id, r.backup_type, r.snapshot_at, r.confirmed_until
+FROM unnest(CAST(:businesses AS text[])) AS b CROSS JOIN LATERAL (
+    SELECT * FROM backup_records WHERE catalog = :catalog AND business_id = b
+    AND status IN ('success', 'success_with_warnings') AND snapshot_at IS NOT NULL
+    ORDER BY snapshot_at DESC LIMIT 1) AS r"""
+_NEWEST = (_ROW.scheduled_at.desc(), _ROW.id.desc())
+
+
+class SqlTicks:
+    """The port `TickRows`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def begin(self, tick: Tick) -> Tick:
+        """Add a tick; with its number."""
+        with self._transaction() as connection:
+            added = insert(business_ticks).values(_row_of(tick)).returning(_ROW.id)
+            return replace(tick, number=connection.execute(added).scalar_one())
+
+    def end(self, tick: Tick) -> None:
+        """Write what became of it, with its misses."""
+        misses = [
+            {
+                "tick_id": tick.number,
+                "catalog": tick.catalog,
+                "business": storable(miss.business),
+                "outcome": miss.outcome.value,
+                "reason": storable(miss.reason),
+            }
+            for miss in tick.misses
+        ]
+        with self._transaction() as connection:
+            connection.execute(update(business_ticks).where(_ROW.id == tick.number).values(_row_of(tick)))
+            if misses:
+                connection.execute(insert(business_misses), misses)
+
+    def last(self, catalog: str) -> Tick | None:
+        """The newest of the schedule by its scheduled time, whatever became of it."""
+        query = select(business_ticks).where(_ROW.catalog == catalog, ~_ROW.by_hand).order_by(*_NEWEST).limit(1)
+        with self._transaction() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return _tick_of(row, ()) if row is not None else None
+
+    def list(self, catalog: str, *, since: datetime | None = None, limit: int = 288) -> Sequence[Tick]:
+        """Ticks, newest first, each with its misses."""
+        query = select(business_ticks).where(_ROW.catalog == catalog).order_by(*_NEWEST).limit(limit)
+        if since is not None:
+            query = query.where(_ROW.scheduled_at >= since)
+        with self._transaction() as connection:
+            rows = connection.execute(query).mappings().all()
+            missed = select(business_misses).where(business_misses.c.tick_id.in_([row["id"] for row in rows]))
+            misses: dict[int, list[BusinessMiss]] = {}
+            for row in connection.execute(missed.order_by(business_misses.c.business)).mappings():
+                miss = BusinessMiss(row["business"], Miss(row["outcome"]), row["reason"])
+                misses.setdefault(row["tick_id"], []).append(miss)
+        return [_tick_of(row, tuple(misses.get(row["id"], ()))) for row in rows]
+
+    def newest_backups(self, catalog: str, since: datetime) -> Mapping[str, str]:
+        """Of each business the newest good backup since then that a chain goes on from: no manual one."""
+        query = (
+            select(_LOG.business, _LOG.backup_id)
+            .ext(distinct_on(_LOG.business))
+            .where(*_of_businesses(catalog), _LOG.type == Trigger.AUTOMATIC.value, _LOG.snapshot_at >= since)
+            .order_by(_LOG.business, _LOG.snapshot_at.desc())
+        )
+        with self._transaction() as connection:
+            return {row.business: row.backup_id for row in connection.execute(query)}
+
+    def newest_records(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, BusinessRecord]:
+        """Of each of these businesses its newest good backup, manual or not."""
+        with self._transaction() as connection:
+            rows = connection.execute(text(_NEWEST_RECORDS), {"catalog": catalog, "businesses": list(businesses)})
+            records = [BusinessRecord(*(utc(value) for value in row)) for row in rows]
+        return {record.business: record for record in records}
+
+    def stored(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        """Of each of these businesses how many backups are stored, and their bytes."""
+        size = func.coalesce(func.sum(_LOG.file_size_bytes), 0)
+        wanted = (*_of_businesses(catalog), _LOG.business.in_(businesses))
+        query = select(_LOG.business, func.count(), size).where(*wanted).group_by(_LOG.business)
+        with self._transaction() as connection:
+            return {business: (count, int(total)) for business, count, total in connection.execute(query)}
+
+
+def _of_businesses(catalog: str) -> tuple[Any, ...]:
+    return (
+        _LOG.catalog == catalog,
+        _LOG.business.is_not(None),
+        _LOG.purpose == Purpose.BACKUP.value,
+        _LOG.status.in_(sorted(GOOD)),
+        _LOG.kind.in_([Kind.FULL.value, Kind.INCREMENTAL.value]),
+    )
+
+
+def _row_of(tick: Tick) -> dict[str, Any]:
+    return {name: storable(getattr(tick, name)) for name in _SAME_NAME} | {"left_out": list(tick.left_out)}
+
+
+def _tick_of(row: RowMapping, misses: tuple[BusinessMiss, ...]) -> Tick:
+    values = {name: utc(row[name]) for name in _SAME_NAME}
+    values |= {"status": TickStatus(row["status"]), "left_out": tuple(row["left_out"])}
+    return Tick(number=row["id"], misses=misses, **values)

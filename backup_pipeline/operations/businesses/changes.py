@@ -1,0 +1,190 @@
+"""What a tick finds in its snapshot: which businesses are due, and what of their rows changed since each one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from backup_pipeline.core.businesses.paths import Registry, business_path, registry_of
+from backup_pipeline.core.businesses.ticks import (
+    SHARED_KEY,
+    DueBusiness,
+    KnownBusiness,
+    View,
+    distrust,
+    full_due,
+    in_order,
+)
+from backup_pipeline.core.catalog.businesses import Businesses
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.manifest import SnapshotEntry
+from backup_pipeline.core.planning import plan_catalog
+from backup_pipeline.core.plans import CatalogPlan, TablePlan
+from backup_pipeline.core.ports import Snapshot
+from backup_pipeline.core.ports.ticks import BusinessRows, BusinessTable, KeyState, RegisteredBusiness
+from backup_pipeline.core.relations import Database, Relation, RelationKind
+
+_VERSIONED = {RelationKind.TABLE, RelationKind.PARTITIONED}
+
+
+@dataclass(frozen=True)
+class TickWish:
+    """What a tick is to do: for all businesses that are due, or, where somebody wants it, `only` for these.
+
+    `full` gives them everything whatever is known. `paused` are left out as those that are not active. `newest` is the
+    backup, of each business, that its chain goes on from, as the ledger has it.
+    """
+
+    newest: Mapping[str, str]
+    now: datetime
+    only: frozenset[str] | None = None
+    full: bool = False
+    paused: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class TickChanges:
+    """What was found. `changes` has, by table and business, the rows that changed and those that are gone.
+
+    `counted` are all rows of a table, `accounted` those of every business and of none together: the same, or something
+    is wrong. `xmin` is the window that candidates were looked for in.
+    """
+
+    view: View
+    entry: SnapshotEntry
+    rows: BusinessRows
+    tables: Mapping[str, BusinessTable]
+    registered: Mapping[str, RegisteredBusiness]
+    known: Mapping[str, KnownBusiness]
+    due: Sequence[DueBusiness]
+    changes: Mapping[str, Mapping[str, tuple[int, int]]]
+    xmin: int
+    counted: Mapping[str, int] = field(default_factory=dict)
+    accounted: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, business: str) -> Mapping[str, tuple[int, int]]:
+        """By table what changed of a business."""
+        return {table: each[business] for table, each in self.changes.items() if business in each}
+
+    @property
+    def unaccounted(self) -> Mapping[str, tuple[int, int]]:
+        """The tables whose rows are not those of all businesses and of none together: counted, accounted."""
+        return {
+            table: (n, self.accounted[table]) for table, n in self.counted.items() if n != self.accounted.get(table, n)
+        }
+
+
+def find_changes(snapshot: Snapshot, catalog: Catalog, state: KeyState, wish: TickWish) -> TickChanges:
+    """Compare the snapshot with the state. CatalogError where a table can not be read, or leads to no business."""
+    declared = _declared(catalog)
+    database, rows = snapshot.database(), snapshot.businesses()
+    plan = plan_catalog(catalog, database)
+    for error in plan.failed.values():
+        raise error
+    registry = registry_of(catalog, declared, database)
+    tables = dict(_tables(catalog, plan, registry, database))
+    view = View(rows.position(), rows.fingerprint(_relations(tables, registry, database)))
+    registered = {each.key: each for each in rows.registered(registry, declared)}
+    known = state.known()
+    trusted = {key: each for key, each in known.items() if distrust(each, view) is None}
+    state.begin(list(tables), known.keys() - trusted.keys())
+    unknown = {*registered, SHARED_KEY} - trusted.keys()
+    xmin = min((each.at.xmin for each in trusted.values()), default=view.at.xmin)
+    counted, accounted = {}, {}
+    for name, table in tables.items():
+        counted[name] = _compare_table(table, rows, state, unknown=unknown, xmin=xmin if trusted else None)
+        accounted[name] = state.total(name)
+    return TickChanges(
+        view=view,
+        entry=snapshot.entry,
+        rows=rows,
+        tables=tables,
+        registered=registered,
+        known=trusted,
+        due=in_order(list(_due(registered.values(), known, view, declared, wish))),
+        changes={name: state.changes(name) for name in tables},
+        xmin=xmin,
+        counted=counted,
+        accounted=accounted,
+    )
+
+
+def _declared(catalog: Catalog) -> Businesses:
+    if catalog.businesses is None:
+        message = f"Catalog {catalog.catalog} declares no businesses."
+        raise CatalogError(message, do="Declare them under `businesses`; docs/businesses.md says how.")
+    return catalog.businesses
+
+
+def _tables(
+    catalog: Catalog, plan: CatalogPlan, registry: Registry, database: Database
+) -> Iterator[tuple[str, BusinessTable]]:
+    """The tables with rows of businesses; what is shared has none."""
+    for name, table in plan.tables.items():
+        path = business_path(catalog, name, registry, database)
+        if path is not None:
+            kinds = {table.relation.kind, *(database.relations[step.relation].kind for step in path.steps)}
+            versioned = kinds <= _VERSIONED
+            tracked = versioned and bool(table.key) and table.key_enforced
+            yield name, BusinessTable(table, path, tracked=tracked, versioned=versioned)
+
+
+def _relations(tables: Mapping[str, BusinessTable], registry: Registry, database: Database) -> Sequence[Relation]:
+    ids = {registry.relation.id}
+    for table in tables.values():
+        ids |= {table.plan.relation.id, *(step.relation for step in table.path.steps)}
+    return [database.relations[each] for each in sorted(ids)]
+
+
+def _compare_table(
+    table: BusinessTable, rows: BusinessRows, state: KeyState, *, unknown: Collection[str], xmin: int | None
+) -> int:
+    """Let the state know what changed in a table since `xmin` (None: nothing is known of anybody); its rows, counted.
+
+    Keys that the snapshot shows are known or candidates; so where there are as many rows as those together, nothing was
+    deleted. Only else is it counted by business, and are the keys of those with other numbers compared one by one.
+    """
+    name, counted = table.plan.name, rows.count(table)
+    if not table.tracked:
+        touched = _businesses_of(rows, table, xmin) if table.versioned and xmin is not None else set()
+        state.recount(name, rows.counts(table), touched)
+        return counted
+    if unknown:
+        state.fresh(name, rows.keys(table, None if xmin is None else unknown))
+    if xmin is None:
+        return counted
+    state.compare(name, rows.candidates(table, xmin))
+    if not table.path.enforced or state.expected(name) != counted:
+        numbers = {business: n for business, (n, _) in rows.counts(table).items()}
+        if short := state.short(name, numbers):
+            state.missing(name, short, rows.keys(table, None if SHARED_KEY in short else short))
+    return counted
+
+
+def _businesses_of(rows: BusinessRows, table: BusinessTable, xmin: int) -> set[str]:
+    return {name for batch in rows.candidates(table, xmin) for name in batch.column("business").unique().to_pylist()}
+
+
+def _due(
+    registered: Collection[RegisteredBusiness],
+    known: Mapping[str, KnownBusiness],
+    view: View,
+    declared: Businesses,
+    wish: TickWish,
+) -> Iterator[DueBusiness]:
+    for each in registered:
+        if (wish.only is not None and each.key not in wish.only) or not each.active or each.key in wish.paused:
+            continue
+        before = known.get(each.key)
+        why = distrust(before, view) or ("somebody wants it" if wish.full else None)
+        if why is None and before is not None:
+            why = full_due(before, wish.newest.get(each.key), declared.full, wish.now)
+        yield DueBusiness(each.key, each.name, None if distrust(before, view) else before, why)
+
+
+def deletion_plan(plan: TablePlan) -> TablePlan:
+    """How the keys of rows that are gone are written: the key's columns."""
+    columns = {column.name: column for column in plan.columns}
+    return replace(plan, columns=tuple(columns[name] for name in plan.key))

@@ -1,0 +1,1 @@
+"""Businesses: what changed of each, their ticks, chains and restores."""

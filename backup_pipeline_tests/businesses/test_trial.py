@@ -1,0 +1,257 @@
+"""What changed of each business is found exactly, whatever people do; cruder ways fail in the same trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from backup_pipeline.core.businesses.ticks import Miss, TickStatus
+from backup_pipeline.core.errors import LeaseHeldError, NotFoundError, StoreError
+from backup_pipeline.core.ledger import Claim
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.scope import Purpose, Scope
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.formats.business_state import DuckKeyStates
+from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
+from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.businesses.trial import CATALOG, Trial
+from backup_pipeline_tests.doubles.ports import now
+from backup_pipeline_tests.doubles.stores import MemoryStore
+from backup_pipeline_tests.servers.postgres import temporary_database
+
+
+def run(trial: Trial, ticks: int) -> None:
+    trial.prepare()
+    try:
+        for _ in range(ticks):
+            trial.step()
+            assert trial.wrong == []
+    finally:
+        trial.close()
+    kinds = [stored.attempt.kind for report in trial.reports for stored in report.stored]
+    assert kinds.count(Kind.INCREMENTAL) > ticks
+    assert any(report.audited for report in trial.reports)
+    assert trial.crude_wrong["xmin"] > 0
+    assert trial.crude_wrong["updated_at"] > 0
+
+
+@pytest.mark.acceptance("3.7")
+def test_every_tick_has_every_business_as_it_is(fresh_database: str, tmp_path: Path) -> None:
+    run(Trial(fresh_database, tmp_path, 7), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.acceptance("3.7")
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_tick_of_hundreds(fresh_database: str, tmp_path: Path, seed: int) -> None:
+    run(Trial(fresh_database, tmp_path, seed), 110)
+
+
+@pytest.fixture(scope="module")
+def shop(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    """A trial after its first tick."""
+    with temporary_database(postgres_server) as url:
+        trial = Trial(url, tmp_path_factory.mktemp("shop"), 3)
+        trial.prepare()
+        trial.end_a_long_transaction()
+        trial.tick()
+        yield trial
+        trial.close()
+
+
+def _execute(trial: Trial, *statements: str) -> None:
+    with psycopg.connect(trial.url) as session:
+        for statement in statements:
+            session.execute(statement.encode())
+
+
+def _active(trial: Trial) -> list[str]:
+    return sorted(key for key, active in trial.active.items() if active)
+
+
+def test_who_did_not_change_gets_nothing_and_is_confirmed(shop: Trial) -> None:
+    shop.tick()
+    report = shop.tick()
+    assert (report.tick.changed, report.tick.unchanged) == (0, len(_active(shop)))
+    records = shop.ledger.ticks.newest_records("trial", _active(shop))
+    assert {record.confirmed_until for record in records.values()} == {report.tick.snapshot_at}
+    assert all(record.snapshot_at < record.confirmed_until for record in records.values())
+
+
+def test_a_transaction_that_stays_open_costs_no_backups(shop: Trial) -> None:
+    with psycopg.connect(shop.url) as open_session:
+        open_session.execute("CREATE TEMP TABLE held (n int)")  # it has an id of its own from here on
+        _execute(shop, f"UPDATE customers SET name = 'x' WHERE shop_id = {_active(shop)[0]}")
+        shop.tick()
+        assert [shop.tick().tick.changed for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.acceptance("3.5")
+def test_the_inactive_are_left_out_and_one_that_fails_stops_nobody(shop: Trial) -> None:
+    first, second = _active(shop)[:2]
+    _execute(
+        shop,
+        f"UPDATE shops SET status = 'closed' WHERE id = {first}",
+        "INSERT INTO shops SELECT n, 'n' FROM generate_series(1, 7) n ON CONFLICT DO NOTHING",
+        f"INSERT INTO customers VALUES (990001, {second}, 'new'), (990002, {first}, 'unseen')",
+    )
+    report = shop.tick()
+    assert first in report.tick.left_out
+    assert second in {each.attempt.scope.business for each in report.stored}
+    assert shop.active[first] is False
+    record = shop.ledger.ticks.newest_records("trial", [first])[first]
+    assert report.tick.snapshot_at is not None
+    assert record.confirmed_until < report.tick.snapshot_at, "nobody looked after it since it was closed"
+    _execute(shop, f"UPDATE shops SET status = 'active' WHERE id = {first}")
+    again = shop.tick()
+    (made,) = [each for each in again.stored if each.attempt.scope.business == first]
+    assert made.attempt.kind is Kind.FULL
+
+
+class _Failing(MemoryStore):
+    """A store that keeps nothing of one business."""
+
+    def __init__(self, inner: MemoryStore, business: str) -> None:
+        self.__dict__ = inner.__dict__
+        self._business = business
+
+    def keep(self, key: str, chunks: Any, *, replace: bool = False) -> Any:
+        if f"/businesses/{self._business}/" in key:
+            message = "the disk of the store is full"
+            raise StoreError(message, do="Make room.")
+        return super().keep(key, chunks, replace=replace)
+
+
+def test_a_business_that_fails_is_in_the_misses_and_gets_it_next_time(shop: Trial) -> None:
+    broken, other = _active(shop)[:2]
+    _execute(
+        shop,
+        f"INSERT INTO customers VALUES (980001, {broken}, 'lost?'), (980002, {other}, 'kept')",
+        f"DELETE FROM customers WHERE id IN (SELECT id FROM customers WHERE shop_id = {broken} LIMIT 1)",
+    )
+    whole = shop.store
+    shop.store = _Failing(whole, broken)
+    report = run_tick(TickRequest(CATALOG, RAHIM), shop.states, shop.ports())
+    shop.store = whole
+    assert report.tick.status is TickStatus.PARTIAL
+    assert [(miss.business, miss.outcome, miss.reason) for miss in report.tick.misses] == [
+        (broken, Miss.FAILED, "the disk of the store is full")
+    ]
+    assert [each.attempt.scope.business for each in report.stored] == [other]
+    shop.newest[other] = report.stored[0].attempt.backup_id
+    assert shop.ledger.ticks.list("trial", limit=1)[0].misses == report.tick.misses
+    assert [each.attempt.scope.business for each in shop.tick().stored] == [broken]
+    assert shop.wrong == []
+
+
+def test_past_the_deadline_the_rest_is_left_for_the_next_tick(shop: Trial) -> None:
+    _execute(shop, "UPDATE customers SET name = name || '!'", "UPDATE shops SET name = name || '.'")
+    clock = _Clock()
+    ports = replace(shop.ports(), clock=clock.at)
+    clock.jump_at = 4  # the tick has begun; then its time is over before a business is written
+    report = run_tick(TickRequest(CATALOG, RAHIM), shop.states, ports)
+    assert {miss.outcome for miss in report.tick.misses} == {Miss.SKIPPED}
+    assert report.tick.skipped == report.tick.due == len(_active(shop))
+    assert shop.tick().tick.changed == report.tick.due
+    assert shop.wrong == []
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.looks, self.jump_at = 0, 10**9
+
+    def at(self) -> datetime:
+        self.looks += 1
+        return now() + timedelta(minutes=5 if self.looks >= self.jump_at else 0)
+
+
+def test_a_tick_that_finds_another_one_at_work_is_skipped_and_says_who(shop: Trial) -> None:
+    claim = Claim(Scope("trial", purpose=Purpose.TICK), "tick 77", RAHIM, shop.ports().owner)
+    lease = shop.ledger.leases.acquire(claim, timedelta(minutes=1))
+    try:
+        report = run_tick(TickRequest(CATALOG, RAHIM), shop.states, shop.ports())
+        assert report.tick.status is TickStatus.SKIPPED
+        assert "overrun" in report.tick.message
+        assert "tick 77" in report.tick.message
+        with pytest.raises(LeaseHeldError, match="tick 77"):
+            run_tick(TickRequest(CATALOG, RAHIM, only=frozenset(_active(shop)[:1])), shop.states, shop.ports())
+    finally:
+        shop.ledger.leases.release(lease)
+
+
+def test_ticks_that_did_not_run_are_one_row_and_are_not_made_up_for(shop: Trial) -> None:
+    shop.tick()
+    last = shop.ledger.ticks.last("trial")
+    assert last is not None
+    report = shop.tick(scheduled_at=last.scheduled_at + timedelta(minutes=25))
+    missed = report.missed
+    assert missed is not None
+    assert (missed.status, missed.missed_count) == (TickStatus.MISSED, 4)
+    assert missed.scheduled_at == last.scheduled_at + timedelta(minutes=5)
+    assert missed.missed_until == last.scheduled_at + timedelta(minutes=20)
+    following = shop.tick(scheduled_at=last.scheduled_at + timedelta(minutes=30))
+    assert following.missed is None
+
+
+def test_a_state_that_is_lost_or_is_another_costs_fulls_and_no_row(shop: Trial, tmp_path: Path) -> None:
+    before = shop.states
+    shop.states = DuckKeyStates(tmp_path)
+    report = shop.tick()
+    assert {each.attempt.kind for each in report.stored} == {Kind.FULL}
+    assert report.tick.changed == report.tick.due
+    shop.states = before  # its chain is not the newest any more
+    report = shop.tick()
+    assert report.tick.fulls == report.tick.due
+    assert report.audited == ()
+
+
+def test_by_hand_one_business_in_three_ways(shop: Trial) -> None:
+    business, other = _active(shop)[:2]
+    shop.tick()
+    _execute(shop, f"INSERT INTO customers VALUES (970001, {business}, 'a'), (970002, {other}, 'b')")
+    only = frozenset({business})
+    (manual,) = shop_report(shop, only=only, apart=True, reason="before the import").stored
+    assert (manual.attempt.kind, manual.attempt.type, manual.attempt.reason) == (
+        Kind.FULL, Trigger.MANUAL, "before the import",
+    )  # fmt: skip
+    (incremental,) = shop_report(shop, only=only).stored
+    assert (incremental.attempt.kind, incremental.attempt.type) == (Kind.INCREMENTAL, Trigger.AUTOMATIC)
+    (full,) = shop_report(shop, only=only, full=True).stored
+    assert full.attempt.kind is Kind.FULL
+    shop.newest[business] = full.attempt.backup_id
+    report = shop.tick()
+    assert [each.attempt.scope.business for each in report.stored] == [other]
+    assert shop.wrong == []
+    with pytest.raises(NotFoundError, match="no active business 99"):
+        shop_report(shop, only=frozenset({"99"}))
+
+
+def shop_report(shop: Trial, **wish: Any) -> TickReport:
+    return run_tick(TickRequest(CATALOG, RAHIM, **wish), shop.states, shop.ports())
+
+
+def test_a_chain_that_was_tampered_with_shows_at_the_next_full(shop: Trial) -> None:
+    """The audit compares what the store has with what the source has: it notices what no checksum can."""
+    business = _active(shop)[0]
+    _execute(shop, f"INSERT INTO customers VALUES (960001, {business}, 'here')")
+    shop.tick()
+    with psycopg.connect(shop.url) as session:
+        session.execute("UPDATE customers SET name = 'changed' WHERE id = 960001")
+        (version,) = session.execute("SELECT xmin::text::int8 FROM customers WHERE id = 960001").fetchone() or (0,)
+        session.commit()
+    with shop.states.open("trial") as state:  # which is made believe that it has the change already
+        state._db.execute(f"UPDATE keys_customers SET version = {version} WHERE key = '960001'")
+    report = run_tick(TickRequest(CATALOG, RAHIM, only=frozenset({business}), full=True), shop.states, shop.ports())
+    assert list(report.differing) == [business]
+    assert "customers: 0 rows are only in the chain, 0 only in the full, 1 are others" in report.differing[business]
+    assert report.tick.status is TickStatus.PARTIAL
+    shop.newest[business] = report.stored[0].attempt.backup_id
+    shop.tick()
+    assert shop.wrong == []
