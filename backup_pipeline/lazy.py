@@ -10,6 +10,7 @@ Python 3.15 has this in the language (PEP 810).
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,18 @@ def lazily() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(_FINDER)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No look for garbage while the context lasts: loading modules makes none, and millions of objects to look at."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class _Unloaded(ModuleType):
@@ -94,7 +107,8 @@ def _load(module: ModuleType) -> None:
         loader.started = True
         file = SourceFileLoader(loader.name, loader.path)
         try:
-            file.exec_module(module)
+            with uncollected():
+                file.exec_module(module)
         except BaseException:
             loader.started = False
             raise

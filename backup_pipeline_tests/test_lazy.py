@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 import threading
@@ -114,3 +115,10 @@ def test_it_can_be_loaded_again(package: Path) -> None:
 def test_the_imports_after_the_block_are_ordinary_ones(package: Path) -> None:
     lazy_module("late.leaf")
     assert lazy._FINDER not in sys.meta_path
+
+
+def test_nobody_looks_for_garbage_while_it_loads(package: Path) -> None:
+    (package / "busy.py").write_text("import gc\ncollects = gc.isenabled()\n")
+    module = lazy_module(f"{package.name}.busy")
+    assert module.collects is False
+    assert gc.isenabled()

@@ -161,7 +161,19 @@ def _everywhere(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; its exit code (see `exit_codes`). Errors are told on stderr, never raised."""
+    """Run the command line; its exit code (see `exit_codes`). Errors are told on stderr, never raised.
+
+    Without `arguments` it is the program, which ends afterwards.
+    """
+    code = _run(arguments)
+    if arguments is None:
+        # All is closed. Python, ending, would look through a million objects for what nobody refers to.
+        gc.disable()
+        gc.freeze()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     gc.set_threshold(_COLLECT_AFTER)
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import os
 import subprocess
@@ -61,6 +62,17 @@ print([name for name, module in sys.modules.items() if type(module).__name__ != 
 def test_the_version_is_the_packages() -> None:
     ended = program("--version")
     assert (ended.returncode, ended.stdout) == (0, f"backup-pipeline {__version__}\n")
+
+
+def test_only_the_program_itself_leaves_its_garbage_to_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(gc, "freeze", lambda: left.append("frozen"))
+    monkeypatch.setattr(gc, "disable", lambda: left.append("off"))
+    monkeypatch.setattr(sys, "argv", ["backup-pipeline", "--version"])
+    assert main(["--version"]) == 0
+    assert left == []
+    assert main() == 0
+    assert left == ["off", "frozen"]
 
 
 def test_without_a_command_the_help_is_shown() -> None:
