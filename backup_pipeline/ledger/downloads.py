@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from backup_pipeline.core.downloads import DownloadLink
+from backup_pipeline.core.access.downloads import DownloadLink
 from backup_pipeline.core.scope import parse_actor
 from backup_pipeline.ledger.console_tables import download_links
 from backup_pipeline.ledger.tables import actor_column, scope_columns, scope_of, utc

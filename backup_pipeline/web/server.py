@@ -22,8 +22,8 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 
 
 
 @dataclass(frozen=True)
-class Patience:
-    """What the server bears of those who ask.
+class ServerLimits:
+    """What the server limits of those who ask.
 
     Seconds until a request is whole, from its first byte or the connection's beginning; connections at once, the 200
     streams of events among them; seconds that open answers have when it ends.
@@ -34,40 +34,41 @@ class Patience:
     ending_s: int = 5
 
 
-PATIENCE = Patience()
+LIMITS = ServerLimits()
 
 
-def console_server(application: Any, host: str, port: int, patience: Patience = PATIENCE) -> uvicorn.Server:
+def console_server(application: Any, host: str, port: int, limits: ServerLimits = LIMITS) -> uvicorn.Server:
     """The server, not started yet. The head of a request has at most 16 KiB, which h11 sees to."""
+    given = limits
 
-    class OfThisServer(PatientProtocol):
-        bears = patience
+    class Protocol(LimitedProtocol):
+        limits = given
 
     return uvicorn.Server(
         uvicorn.Config(
             application,
             host=host,
             port=port,
-            http=OfThisServer,
+            http=Protocol,
             ws="none",
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=patience.ending_s,
+            timeout_graceful_shutdown=limits.ending_s,
         )
     )
 
 
-class PatientProtocol(H11Protocol):
+class LimitedProtocol(H11Protocol):
     """A connection that ends when a request that was begun is not whole in time, or when there are too many."""
 
-    bears = PATIENCE
+    limits = LIMITS
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, and wait for its first request."""
         super().connection_made(transport)
-        if len(self.connections) > self.bears.connections:
-            logger.warning("More than %d connections: one was turned away.", self.bears.connections)
+        if len(self.connections) > self.limits.connections:
+            logger.warning("More than %d connections: one was turned away.", self.limits.connections)
             transport.write(_FULL)
             transport.close()
             return
@@ -94,7 +95,7 @@ class PatientProtocol(H11Protocol):
 
     def _wait(self) -> None:
         if self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(self.bears.request_s, self._too_late)
+            self._deadline = self.loop.call_later(self.limits.request_s, self._too_late)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -105,7 +106,7 @@ class PatientProtocol(H11Protocol):
         self._deadline = None
         if self.transport.is_closing():
             return
-        logger.info("A request of %s was not whole within %g s.", self.client, self.bears.request_s)
+        logger.info("A request of %s was not whole within %g s.", self.client, self.limits.request_s)
         if self.conn.our_state is h11.IDLE:  # no answer has begun
             self.transport.write(_TOO_LATE)
         self.transport.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backup_pipeline.web.answers import API_PATHS
-from backup_pipeline.web.server import PATIENCE, Patience, console_server
+from backup_pipeline.web.server import LIMITS, ServerLimits, console_server
 from backup_pipeline.wiring.web_gate import gated
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.installation import until
@@ -15,11 +15,11 @@ from backup_pipeline_tests.web.people import Console
 
 
 @contextmanager
-def served(console: Console, patience: Patience = PATIENCE) -> Iterator[str]:
+def served(console: Console, limits: ServerLimits = LIMITS) -> Iterator[str]:
     """The address of the console, behind its gate as `serve` has it."""
     port = free_port()
     application = gated(console.app, "127.0.0.1", console.settings, API_PATHS)
-    server = console_server(application, "127.0.0.1", port, patience)
+    server = console_server(application, "127.0.0.1", port, limits)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

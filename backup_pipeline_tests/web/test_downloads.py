@@ -18,10 +18,10 @@ import openpyxl
 import pytest
 
 from backup_pipeline.core.access import Role, User, UserChange
+from backup_pipeline.core.access.downloads import LINK_LIFE
 from backup_pipeline.core.access.sessions import digest
-from backup_pipeline.core.downloads import LINK_LIFE
 from backup_pipeline.core.errors import VerificationError
-from backup_pipeline.operations.download_links import withheld
+from backup_pipeline.operations.access.download_links import withheld
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.operations.conftest import Made, made, shop_backup, shop_url

@@ -19,9 +19,9 @@ from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, Res
 from backup_pipeline.core.runs import RunPhase, RunRequest, RunState, RunVerb
 from backup_pipeline.core.scope import PROGRAM, Scope
 from backup_pipeline.operations.access.api_keys import create_key
+from backup_pipeline.operations.access.download_links import create_link
 from backup_pipeline.operations.access.second_factor import pending_set_up, set_up
 from backup_pipeline.operations.access.users import invite
-from backup_pipeline.operations.download_links import create_link
 from backup_pipeline.operations.progress import RunWatch
 from backup_pipeline.operations.restore import decisions
 from backup_pipeline_tests.actors import RAHIM

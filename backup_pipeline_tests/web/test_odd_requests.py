@@ -13,7 +13,7 @@ import pytest
 
 from backup_pipeline.web import MOST_BYTES
 from backup_pipeline.web.rendering import local_path
-from backup_pipeline.web.server import Patience
+from backup_pipeline.web.server import ServerLimits
 from backup_pipeline.wiring.web_gate import gated
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.people import ADDRESS, Console, console_over
@@ -75,12 +75,12 @@ def test_a_form_that_is_too_long_is_refused_before_it_is_read(console: Console) 
     assert read <= MOST_BYTES + 2 * 2**16
 
 
-SOON = Patience(request_s=0.6, connections=12, ending_s=1)
+SOON = ServerLimits(request_s=0.6, connections=12, ending_s=1)
 
 
 @pytest.fixture(scope="module")
 def port(console: Console) -> Iterator[int]:
-    """The console at a port, with little patience."""
+    """The console at a port, with little limits."""
     with served(console, SOON) as address:
         yield int(address.rpartition(":")[2])
 

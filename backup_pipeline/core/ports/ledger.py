@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from backup_pipeline.core.access.downloads import DownloadLink
     from backup_pipeline.core.access.sessions import PersonIdentity
     from backup_pipeline.core.alerts import Alert, OutboxEntry, Thread, ThreadStep
     from backup_pipeline.core.anomalies import Shape
     from backup_pipeline.core.copies import Copy, CopyStatus
-    from backup_pipeline.core.downloads import DownloadLink
     from backup_pipeline.core.due import KnownDues, Settlement
     from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Hold, Lease, Outcome, Reading, Status
     from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position

@@ -21,14 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from backup_pipeline.core.access.api_keys import KeyPermission
+from backup_pipeline.core.access.downloads import BUNDLE, FORMS
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.downloads import BUNDLE, FORMS
 from backup_pipeline.core.errors import DagsterAwayError
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.listing import SHOWN, BackupFilter, parse_position
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.runs import RequestStatus, RunRequest, RunVerb
-from backup_pipeline.operations.download_links import opened_download
+from backup_pipeline.operations.access.download_links import opened_download
 from backup_pipeline.operations.health import look_at_all
 from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.web.api import Caller, CallerOf, IdempotencyKey, api_router, not_there, takes

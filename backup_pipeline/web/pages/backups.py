@@ -13,10 +13,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from backup_pipeline.core.access import Permission
+from backup_pipeline.core.access.downloads import is_small
 from backup_pipeline.core.anomalies import Shape
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.content import metrics_of
-from backup_pipeline.core.downloads import is_small
 from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import GOOD, Attempt, Status

@@ -15,17 +15,17 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from backup_pipeline.core.access import Permission, User
+from backup_pipeline.core.access.downloads import BUNDLE, DownloadLink
 from backup_pipeline.core.access.sessions import PersonIdentity
-from backup_pipeline.core.downloads import BUNDLE, DownloadLink
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.operations.download import rendered_file
-from backup_pipeline.operations.download_links import (
+from backup_pipeline.operations.access.download_links import (
     Download,
     create_link,
     known_link,
     opened_link,
     revoke_link,
 )
+from backup_pipeline.operations.download import rendered_file
 from backup_pipeline.web.pages.backups import visible_backup
 from backup_pipeline.web.people import Visitor, address_of, allowed, console_access, request_id_of
 from backup_pipeline.web.rendering import console_address, page, redirect

@@ -12,8 +12,8 @@ from pathlib import Path
 from uuid import UUID
 
 from backup_pipeline.core.access import Permission, User, check_permission
+from backup_pipeline.core.access.downloads import BUNDLE, FORMS, LINK_LIFE, DownloadLink, is_small
 from backup_pipeline.core.access.sessions import digest
-from backup_pipeline.core.downloads import BUNDLE, FORMS, LINK_LIFE, DownloadLink, is_small
 from backup_pipeline.core.errors import NotFoundError, RefusedError, UsageError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.ledger import Attempt
