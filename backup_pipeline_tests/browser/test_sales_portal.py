@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from pydantic import SecretStr
 
-from backup_pipeline.core.access import Role
 from backup_pipeline.core.anomalies import Shape, TableShape
 from backup_pipeline.core.content import communication_metrics
 from backup_pipeline.core.layout import Rendering
@@ -23,72 +19,25 @@ from backup_pipeline.core.manifest import CommunicationEntry
 from backup_pipeline.core.names import Kind, new_backup_id
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.scope import Scope
-from backup_pipeline.demo import SALES_PORTAL, create_system
+from backup_pipeline.demo import SALES_PORTAL
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.stores.directory import DirectoryStore
-from backup_pipeline_tests.browser.windows import Windows
-from backup_pipeline_tests.doubles.dagster import WorkingDagster
-from backup_pipeline_tests.doubles.ports import ports_for_test
-from backup_pipeline_tests.drill.rehearsing import backed_up
+from backup_pipeline_tests.browser.demo_console import DemoConsole, open_demo
 from backup_pipeline_tests.ledger.attempts import attempt
 from backup_pipeline_tests.servers.browser import axe_violations, picture, sideways
-from backup_pipeline_tests.servers.ledgers import ScratchLedger
-from backup_pipeline_tests.servers.postgres import temporary_database
-from backup_pipeline_tests.systems.system import BackedUp, catalog_of
-from backup_pipeline_tests.web.people import console_over
-from backup_pipeline_tests.web.serving import served
+from backup_pipeline_tests.systems.system import BackedUp
 
-PEOPLE = {"karim": Role.SUPER_ADMIN, "rahim": Role.ADMIN, "nila": Role.VIEWER}
 SCOPE = Scope("sales_portal")
 WAIT_MS = 30_000
-
-
-@dataclass
-class Portal(Windows):
-    """A console over a real backup of the sales portal, whose database is there, too."""
-
-    system: BackedUp = field(kw_only=True)
-
-    @property
-    def ledger(self) -> ScratchLedger:
-        ledger = self.system.backup.place.ledger
-        assert isinstance(ledger, ScratchLedger)
-        return ledger
-
-    @property
-    def backup_id(self) -> str:
-        return self.system.backup.attempt.backup_id
 
 
 @pytest.fixture(scope="module")
 def portal(
     postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Portal]:
+) -> Iterator[DemoConsole]:
     home = tmp_path_factory.mktemp("portal")
-    with temporary_database(postgres_server) as url:
-        create_system(url, SALES_PORTAL)
-        store = DirectoryStore(home / "store")
-        system = BackedUp(url, backed_up(url, home, catalog_of("sales_portal"), store), home)
-        ledger = system.backup.place.ledger
-        assert isinstance(ledger, ScratchLedger)
-        settings = {
-            "ledger_url": SecretStr(ledger.url),
-            "store": (home / "store").as_uri(),
-            "source_urls": {"sales_portal": SecretStr(url)},
-        }
-        _leave_legacy_files(system, store)
-        ports = partial(ports_for_test, store=store, spool=home / "work")
-        console = console_over(ledger, home, ports=ports, **settings)
-        catalogs = {"sales_portal": catalog_of("sales_portal")}
-        launcher = WorkingDagster(catalogs=catalogs, settings=console.settings, ports=console.ports)
-        console.app.state.launcher = launcher
-        for name, role in PEOPLE.items():
-            console.user(name, role)
-        with console.app.state.events, served(console) as address:
-            portal = Portal(console, launcher, address, request.getfixturevalue("chromium"), system=system)
-            yield portal
-            launcher.finish()
-            portal.close()
+    with open_demo(SALES_PORTAL, 1.0, postgres_server, home, lambda: request.getfixturevalue("chromium")) as portal:
+        _leave_legacy_files(portal.system, portal.store)
+        yield portal
 
 
 COMPREHENSIVE = "backups/comprehensive/comprehensive-backup-2026-01-25T14-30-45-123Z.json"
@@ -105,7 +54,7 @@ def _leave_legacy_files(system: BackedUp, store: Store) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _pages_are_closed(portal: Portal) -> Iterator[None]:
+def _pages_are_closed(portal: DemoConsole) -> Iterator[None]:
     yield
     portal.close_pages()
 
@@ -116,7 +65,7 @@ def _kind(page: Page, title: str) -> str:
 
 
 @pytest.mark.acceptance("4.25")
-def test_a_backup_shows_what_was_sent_and_what_came_of_it(portal: Portal) -> None:
+def test_a_backup_shows_what_was_sent_and_what_came_of_it(portal: DemoConsole) -> None:
     page = portal.page("nila", f"/backups/{portal.backup_id}")
     metrics = communication_metrics(portal.system.manifest.tables)
     assert metrics.email is not None
@@ -145,7 +94,7 @@ def test_a_backup_shows_what_was_sent_and_what_came_of_it(portal: Portal) -> Non
 
 
 @pytest.mark.acceptance("4.25", "4.27")
-def test_the_list_says_of_each_backup_what_was_sent(portal: Portal) -> None:
+def test_the_list_says_of_each_backup_what_was_sent(portal: DemoConsole) -> None:
     page = portal.page("nila", "/backups?system=sales_portal")
     line = page.locator("#listing tr", has_text=portal.backup_id).locator(".told")
     expect(line).to_have_text("432 SMS, 94.2 % sent · 156 documents · 89 e\N{NON-BREAKING HYPHEN}mails, 91.0 % sent")
@@ -153,7 +102,7 @@ def test_the_list_says_of_each_backup_what_was_sent(portal: Portal) -> None:
 
 
 @pytest.mark.acceptance("4.25")
-def test_of_nothing_there_is_no_rate(portal: Portal) -> None:
+def test_of_nothing_there_is_no_rate(portal: DemoConsole) -> None:
     at = datetime(2026, 1, 2, 3, tzinfo=UTC)
     empty = attempt(str(new_backup_id(at, Kind.FULL, 7)), scope=SCOPE, status=Status.SUCCESS, created_at=at)
     portal.ledger.put(empty)
@@ -169,7 +118,7 @@ def test_of_nothing_there_is_no_rate(portal: Portal) -> None:
 
 
 @pytest.mark.acceptance("4.18")
-def test_what_can_not_be_true_is_counted_by_table_column_and_rule(portal: Portal) -> None:
+def test_what_can_not_be_true_is_counted_by_table_column_and_rule(portal: DemoConsole) -> None:
     page = portal.page("nila", f"/backups/{portal.backup_id}")
     (leads,) = (table for table in portal.system.manifest.tables if table.name == "leads")
     section = page.locator("#customers")
@@ -189,8 +138,8 @@ def test_what_can_not_be_true_is_counted_by_table_column_and_rule(portal: Portal
     assert len(document["tables"]["leads"]) == leads.validation.invalid
 
 
-@pytest.mark.acceptance("4.24")
-def test_a_backup_by_hand_wants_its_reason_in_the_form(portal: Portal) -> None:
+@pytest.mark.acceptance("4.24", "4.29")
+def test_a_backup_by_hand_wants_its_reason_in_the_form(portal: DemoConsole) -> None:
     page = portal.page("rahim", "/admin/backup?system=sales_portal")
     page.locator("summary").get_by_text("Create comprehensive backup").click()
     dialog = page.get_by_role("dialog")
@@ -203,9 +152,13 @@ def test_a_backup_by_hand_wants_its_reason_in_the_form(portal: Portal) -> None:
     dialog.get_by_role("button", name="Create comprehensive backup").click()
     expect(page.locator(".flash.active")).to_be_visible()
     assert portal.ledger.run_requests.list(limit=1)[0].reason == "System testing"
+    made = portal.page("nila", "/backups?system=sales_portal&q=System+testing").locator("#listing tbody tr")
+    expect(made).to_contain_text("Completed", timeout=WAIT_MS)
+    expect(made).to_contain_text("by rahim")
+    expect(made.locator(".told")).to_contain_text("432 SMS, 94.2 % sent")
 
 
-def test_what_is_made_up_says_so_on_every_page(portal: Portal) -> None:
+def test_what_is_made_up_says_so_on_every_page(portal: DemoConsole) -> None:
     mark = portal.console.settings.home / "demo-history.json"
     assert portal.page("nila", "/").locator(".demo").count() == 0
     known = {"days": 30, "made_at": datetime.now(UTC).isoformat(), "catalogs": ["isp", "sales_portal"]}
@@ -222,7 +175,7 @@ def _file(page: Page, key: str) -> Locator:
 
 
 @pytest.mark.acceptance("4.26", "4.27", "4.28", "4.30")
-def test_legacy_files_stand_beside_ours_each_with_its_mark_and_why(portal: Portal) -> None:
+def test_legacy_files_stand_beside_ours_each_with_its_mark_and_why(portal: DemoConsole) -> None:
     page = portal.page("nila", "/backups?system=sales_portal")
     expect(page.locator("#listing")).to_contain_text(portal.backup_id)
     names = page.locator("#legacy-sales_portal tbody .lead-cell strong").all_inner_texts()
@@ -247,7 +200,7 @@ def test_legacy_files_stand_beside_ours_each_with_its_mark_and_why(portal: Porta
 
 
 @pytest.mark.acceptance("4.28")
-def test_a_corrupted_file_can_be_taken_out_as_it_is_and_never_adopted(portal: Portal) -> None:
+def test_a_corrupted_file_can_be_taken_out_as_it_is_and_never_adopted(portal: DemoConsole) -> None:
     page = portal.page("rahim", "/legacy?system=sales_portal")
     row = _file(page, DATABASE)
     with page.expect_download() as download:
@@ -269,7 +222,7 @@ def test_a_corrupted_file_can_be_taken_out_as_it_is_and_never_adopted(portal: Po
 
 
 @pytest.mark.acceptance("4.26", "4.34")
-def test_a_good_file_is_adopted_by_a_run_and_leads_to_the_plan_of_a_restore(portal: Portal) -> None:
+def test_a_good_file_is_adopted_by_a_run_and_leads_to_the_plan_of_a_restore(portal: DemoConsole) -> None:
     mine, theirs = (
         portal.page("rahim", "/legacy?system=sales_portal"),
         portal.page("nila", "/backups?system=sales_portal"),
@@ -294,7 +247,7 @@ def _cells(page: Page, column: str) -> list[str]:
 
 
 @pytest.mark.acceptance("4.19")
-def test_payment_details_are_masked_for_a_viewer_and_whole_for_who_may_take_them_out(portal: Portal) -> None:
+def test_payment_details_are_masked_for_a_viewer_and_whole_for_who_may_take_them_out(portal: DemoConsole) -> None:
     path = f"/backups/{portal.backup_id}/tables/sales?sort=sale_number"
     theirs, mine = portal.page("nila", path), portal.page("rahim", path)
     with psycopg.connect(portal.system.url) as session:
@@ -315,7 +268,7 @@ def test_payment_details_are_masked_for_a_viewer_and_whole_for_who_may_take_them
     assert {event.actor.name for event in seen} == {"nila", "rahim"}
 
 
-def test_rows_are_found_paged_and_reached_from_the_backup(portal: Portal) -> None:
+def test_rows_are_found_paged_and_reached_from_the_backup(portal: DemoConsole) -> None:
     page = portal.page("nila", f"/backups/{portal.backup_id}")
     page.get_by_role("region", name="Tables of this backup").get_by_role("link", name="generated_documents").click()
     page.get_by_role("link", name="Next 50").click()
@@ -330,3 +283,39 @@ def test_rows_are_found_paged_and_reached_from_the_backup(portal: Portal) -> Non
     page.get_by_label("Search").fill("' OR 1=1 --")
     page.get_by_role("button", name="Look").click()
     expect(page.get_by_role("heading", name="No row has")).to_be_visible()
+
+
+@pytest.mark.slow
+@pytest.mark.acceptance("4.34")
+def test_one_sale_comes_back_by_the_wizard_with_the_approval_of_another(portal: DemoConsole) -> None:
+    """Every step by clicking: tables, backup, plan, confirmation, approval, and the run; one sale was changed."""
+    query = "SELECT s::text FROM sales s WHERE sale_number = 'SP-000007'"
+    before = portal.system.one(query)
+    untouched = "SELECT count(*) || ' ' || md5(string_agg(l::text, '' ORDER BY id)) FROM leads l"
+    leads = portal.system.one(untouched)
+    with psycopg.connect(portal.system.url) as session:
+        session.execute("UPDATE sales SET city = 'lost', total_plan_cost = 1 WHERE sale_number = 'SP-000007'")
+    mine = portal.page("rahim", f"/backups/{portal.backup_id}")
+    mine.get_by_role("link", name="Restore…").click()
+    for name, value in (("table", "sales"), ("mode", "upsert"), ("target", "source")):
+        mine.locator(f"input[name={name}][value={value}]").check()
+    mine.get_by_role("button", name="Next: when").click()
+    mine.get_by_role("button", name="Next: the plan").click()
+    mine.get_by_role("button", name="Make the plan").click()
+    mine.get_by_role("link", name="Next: confirm").wait_for(timeout=WAIT_MS)
+    picture(mine, "sales-portal-plan")
+    mine.get_by_role("link", name="Next: confirm").click()
+    mine.get_by_label("Type the database's name").fill(portal.system.url.rpartition("/")[2])
+    mine.get_by_label("Reason").fill("A sale was overwritten")
+    mine.get_by_role("button", name="Ask for approval").click()
+    mine.wait_for_url(lambda url: "/requests/" in url)
+    path = urlsplit(mine.url).path
+    theirs = portal.page("karim", path)
+    theirs.locator("summary").get_by_text("Approve").click()
+    theirs.get_by_role("dialog").get_by_role("button", name="Approve this plan").click()
+    theirs.locator("summary").get_by_text("Run it now").click()
+    theirs.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    expect(theirs.locator("#standing .badge.good")).to_be_visible(timeout=2 * WAIT_MS)
+    picture(theirs, "sales-portal-restored")
+    assert portal.system.one(query) == before
+    assert portal.system.one(untouched) == leads

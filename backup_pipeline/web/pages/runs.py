@@ -20,6 +20,7 @@ from backup_pipeline.core.text import visible
 from backup_pipeline.operations.browse import LATEST
 from backup_pipeline.operations.progress import progress_in_words, work_now
 from backup_pipeline.operations.run_requests import RunWish, cancel_request
+from backup_pipeline.presentation import duration
 from backup_pipeline.web.launching import launched, launcher_of
 from backup_pipeline.web.people import CONFIRM, Visitor, allowed, not_there
 from backup_pipeline.web.rendering import chosen_system, local_path, page, redirect, systems_of
@@ -176,6 +177,8 @@ def _facts(row: RunRequest) -> Iterator[tuple[str, object]]:
             yield name.replace("_", " ").capitalize(), ", ".join(value) if isinstance(value, list) else value
     yield "Began", f"{row.started_at:%Y-%m-%d %H:%M:%S} UTC" if row.started_at else None
     yield "Ended", f"{row.finished_at:%Y-%m-%d %H:%M:%S} UTC" if row.finished_at else None
+    if row.started_at and row.finished_at:
+        yield "Took", duration((row.finished_at - row.started_at).total_seconds())
 
 
 def _progress(row: RunRequest, visitor: Visitor) -> RunProgress | None:
