@@ -32,6 +32,7 @@ NO_PAGES = {
 PAGES = [
     *(route for route, rule in RULES.items() if route.startswith("GET ") and rule.takes != OPEN),
     "GET /login",
+    "GET /reference",
     "GET /welcome/{token}",
     "GET /backups/not-there",
     "GET /settings?tab=backups",
