@@ -14,6 +14,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from markupsafe import Markup
 from starlette.routing import compile_path
 
 from backup_pipeline import __version__
@@ -128,4 +129,12 @@ def reference(request: Request) -> Response:
     for operation in operations_of(document):
         groups.setdefault(operation.details["tags"][0], []).append(operation)
     permissions = [(permission.value, permission.in_words) for permission in KeyPermission]
-    return page(request, "reference.html", about=_ABOUT, groups=groups, permissions=permissions)
+    return page(request, "reference.html", about=_ABOUT, groups=groups, permissions=permissions, marked=_marked)
+
+
+def _marked(text: str) -> Markup:
+    """A text of the document, what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
