@@ -17,7 +17,7 @@ from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.ledger.access import Transaction
 from backup_pipeline.ledger.business_tables import analytics_cache, business_history, businesses, payment_records
 from backup_pipeline.ledger.console_tables import realtime_events
-from backup_pipeline.ledger.tables import backup_logs, restore_requests, storable, utc
+from backup_pipeline.ledger.tables import alert_threads, backup_logs, restore_requests, storable, utc
 
 _H, _R, _C, _L = business_history.c, payment_records.c, analytics_cache.c, backup_logs.c
 _DAY = "day"
@@ -137,11 +137,14 @@ class SqlAnalytics:
         waiting = select(func.count()).where(
             restore_requests.c.status.in_([status.value for status in _OPEN]), *of_requests
         )
+        alerts = select(func.count()).where(alert_threads.c.opened_at.is_not(None))
+        if business is not None:
+            alerts = alerts.where(alert_threads.c.scope == storable(f"{catalog}/businesses/{business}"))
         with self._transaction() as connection:
             row = connection.execute(whole).mappings().one()
-            requests = connection.scalar(waiting)
+            requests, open_alerts = connection.scalar(waiting), connection.scalar(alerts)
         values: dict[str, Any] = {**row, "stored_bytes": int(row["stored_bytes"]), "newest": utc(row["newest"])}
-        return BackupCounts(**values, open_requests=int(requests or 0))
+        return BackupCounts(**values, open_requests=int(requests or 0), open_alerts=int(open_alerts or 0))
 
     def standings(self) -> Mapping[AccountStatus, int]:
         """How many businesses the registries call what."""

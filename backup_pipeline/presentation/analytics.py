@@ -70,6 +70,7 @@ def _overview(shown: OverviewDocument) -> ReportDocument:
         ("Active and not overdue", shown.counting),
         ("Backups paused", shown.paused or None),
         ("Gone", shown.gone or None),
+        ("Protected now", f"{shown.protected:,} of {shown.due:,}" if shown.due else ""),
         ("Monthly revenue", moneys(Amount(each.currency, each.end) for each in shown.mrr)),
         ("Paid this month", moneys(Amount(each.currency, each.amount) for each in shown.revenue)),
         *_protection(shown),
@@ -87,6 +88,7 @@ def _protection(shown: OverviewDocument | BusinessDocument) -> Iterator[tuple[st
         yield "Businesses with a backup", protection.with_backup
     yield "Newest good backup", protection.newest
     yield "Open restore requests", protection.open_requests
+    yield "Open alerts", protection.open_alerts
 
 
 def _movements(movements: Sequence[Movement]) -> ReportDocument:

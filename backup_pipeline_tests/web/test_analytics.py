@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from backup_pipeline.core.access.api_keys import KeyPermission
+from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.scope import Scope
+from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.calling import program_of
 from backup_pipeline_tests.web.deciding import Office, add_business, open_office
@@ -22,6 +27,12 @@ ANALYTICS = "/functions/v1/analytics"
 def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=3)
     add_business(office)
+    office.ask("rahim")
+    now = datetime.now(UTC)
+    office.ledger.threads.failing(Scope("shop"), "full", now, 1)
+    own = replace(attempt("of-b1"), scope=Scope("shop", business="b1"), created_at=now, started_at=now)
+    office.ledger.begin(own)
+    office.ledger.end("of-b1", replace(outcome(Status.SUCCESS), finished_at=now, snapshot_at=now, file_size_bytes=7))
     return office
 
 
@@ -40,6 +51,12 @@ def test_programs_get_each_kind_as_the_source_asks_for_it(office: Office) -> Non
     [(good, size)] = sql(office, "SELECT count(*), sum(file_size_bytes) FROM backup_logs WHERE status = 'success'")
     backups = data["protection"]
     assert (backups["good"], backups["stored_bytes"], data["success_rate"]) == (good, int(size), "100.0")
+    [(alerts,)] = sql(office, "SELECT count(*) FROM alert_threads WHERE opened_at IS NOT NULL")
+    [(waiting,)] = sql(office, "SELECT count(*) FROM restore_requests WHERE status IN ('requested', 'approved')")
+    assert (backups["open_alerts"], backups["open_requests"]) == (alerts, waiting) == (1, 1)
+    recent = "status = 'success' AND confirmed_until > now() - interval '10 minutes'"
+    [(protected,)] = sql(office, f"SELECT count(DISTINCT business_id) FROM backup_records WHERE {recent}")
+    assert (data["due"], data["protected"]) == (1, protected) == (1, 1), "Dhaka Bikes is not active"
     months = revenue.json()["data"]["months"]
     assert sum(Decimal(each["amount"]) for each in months) == paid
     assert growth.json()["data"]["months"][-1]["registered"] == 2

@@ -387,7 +387,7 @@ def month_ends(first: date, present: Moment) -> tuple[Moment, Moment]:
 class BackupCounts:
     """How backups stand: those that ended well or not since a moment, what is stored, and what waits for somebody.
 
-    `with_backup` are the businesses of which there is a good backup at all.
+    `with_backup` are the businesses of which there is a good backup at all, `open_alerts` the alerts that go on.
     """
 
     good: int = 0
@@ -396,6 +396,7 @@ class BackupCounts:
     newest: datetime | None = None
     with_backup: int = 0
     open_requests: int = 0
+    open_alerts: int = 0
 
     @property
     def success_rate(self) -> Decimal | None:

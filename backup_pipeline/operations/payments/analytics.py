@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.payments import PaymentFilter, today_of
-from backup_pipeline.core.payments.accounts import AccountStatus, BusinessAccount, Feature, features_with
+from backup_pipeline.core.payments.accounts import AccountFilter, AccountStatus, BusinessAccount, Feature, features_with
 from backup_pipeline.core.payments.analytics import (
     Amount,
     BackupCounts,
@@ -52,7 +52,9 @@ _LATELY = timedelta(days=30)
 _MOST_KEPT = 800
 """Days that are kept in one go."""
 _MONEY = ("business.registered", "business.changed", "payment.verified", "system.status")
-_BACKUPS = ("backup", "restore")
+_BACKUPS = ("backup", "restore", "alert", "tick")
+_JUST_NOW = timedelta(minutes=10)
+"""Two ticks of five minutes."""
 
 
 class AnalyticsType(StrEnum):
@@ -68,8 +70,9 @@ class AnalyticsType(StrEnum):
 class OverviewDocument:
     """Everything at a glance. `counting` are the businesses that are active and not overdue beyond the days of grace.
 
-    `mrr` is that of the month so far, `trend` its last thirty days. `protection` is of the last thirty days;
-    `success_rate` in percent.
+    `due` are those that ticks back up: active, and not paused; `protected` of them those whose backup is known to be
+    right as of ten minutes ago or later. `mrr` is that of the month so far, `trend` its last thirty days. `protection`
+    is of the last thirty days; `success_rate` in percent.
     """
 
     month: str
@@ -78,6 +81,8 @@ class OverviewDocument:
     counting: int
     paused: int
     gone: int
+    due: int
+    protected: int
     mrr: tuple[Movement, ...]
     revenue: tuple[RevenueMonth, ...]
     protection: BackupCounts
@@ -216,7 +221,8 @@ def _overview(ledger: Ledger, question: _Question) -> OverviewDocument:
     days = _days(ledger, question, min(begin, question.months[-1]))
     standings = ledger.analytics.standings()
     protection = ledger.analytics.protection(question.now - _LATELY)
-    catalogs = {states.states[0].catalog for states in known}
+    catalogs = sorted({states.states[0].catalog for states in known})
+    due = {catalog: _due(ledger, catalog) for catalog in catalogs}
     return OverviewDocument(
         month=month.month,
         businesses=sum(standings.values()) - standings.get(AccountStatus.GONE, 0),
@@ -224,12 +230,26 @@ def _overview(ledger: Ledger, question: _Question) -> OverviewDocument:
         counting=month.active_end,
         paused=sum(len(ledger.businesses.paused(catalog)) for catalog in catalogs),
         gone=standings.get(AccountStatus.GONE, 0),
+        due=sum(map(len, due.values())),
+        protected=sum(_protected(ledger, catalog, keys, question.now) for catalog, keys in due.items()),
         mrr=month.mrr,
         revenue=revenue_months([day for day in days if day.day >= question.months[-1]], question.months[-1:]),
         protection=protection,
         success_rate=protection.success_rate,
         trend=tuple(day for day in days if day.day >= begin),
     )
+
+
+def _due(ledger: Ledger, catalog: str) -> Sequence[str]:
+    active = ledger.businesses.list(AccountFilter(catalog=catalog, statuses=(AccountStatus.ACTIVE,)))
+    paused = ledger.businesses.paused(catalog)
+    return [account.business for account in active if account.business not in paused]
+
+
+def _protected(ledger: Ledger, catalog: str, keys: Sequence[str], now: datetime) -> int:
+    """How many of the businesses have a backup that is known to be right as of a moment ago."""
+    newest = ledger.ticks.newest_records(catalog, keys)
+    return sum(record.confirmed_until >= now - _JUST_NOW for record in newest.values() if record.confirmed_until)
 
 
 def _business(ledger: Ledger, question: _Question, account: BusinessAccount) -> BusinessDocument:
