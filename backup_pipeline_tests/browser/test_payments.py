@@ -53,7 +53,7 @@ def windows(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
             window.close()
 
 
-@pytest.mark.acceptance("3.12")
+@pytest.mark.acceptance("3.12", "3.18")
 def test_a_payment_that_is_entered_here_stands_on_the_list_that_is_open_there(windows: Windows) -> None:
     there = windows.opened(windows.second, "/payments")
     expect(there.get_by_text("TXN-LIVE")).to_have_count(0)
@@ -75,7 +75,7 @@ def test_a_payment_that_is_entered_here_stands_on_the_list_that_is_open_there(wi
         page.close()
 
 
-@pytest.mark.acceptance("3.19")
+@pytest.mark.acceptance("3.18", "3.19")
 def test_registrations_payments_backups_and_the_state_of_the_system_are_told_to_open_pages(windows: Windows) -> None:
     office, ledger = windows.office, windows.office.ledger
     accounts, backups, alerts = (windows.opened(windows.second, path) for path in ("/accounts", "/backups", "/alerts"))
