@@ -30,7 +30,7 @@ CREATE OR REPLACE VIEW totals AS
 """
 
 
-def _can_name_hosts() -> bool:
+def can_name_hosts() -> bool:
     """Whether a process may get a host name of its own here."""
     done = subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False)
     return done.returncode == 0
@@ -39,7 +39,7 @@ def _can_name_hosts() -> bool:
 def _programs() -> None:
     if not shutil.which("redis-server"):
         pytest.skip("redis-server is not installed (Debian: redis-server)")
-    if not _can_name_hosts():
+    if not can_name_hosts():
         pytest.skip("no process may get a host name of its own here (unshare --uts)")
 
 
