@@ -96,6 +96,22 @@ def test_a_payment_of_the_future_and_one_older_than_ninety_days_are_refused() ->
         assert checked_request(request(paid_at=paid_at), NOW).paid_at == paid_at
 
 
+def test_an_instant_without_a_timezone_is_dhakas_and_no_instant_breaks_anything() -> None:
+    naive = checked_request(request(paid_at=datetime(2026, 11, 30, 12)), NOW)  # noqa: DTZ001
+    assert naive.paid_at == datetime(2026, 11, 30, 6, tzinfo=UTC)
+    for odd in ("0001-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"):
+        with pytest.raises(UsageError):
+            checked_request(request(paid_at=parse_paid_at(odd)), NOW)
+
+
+def test_a_typing_error_does_not_pay_for_centuries() -> None:
+    assert verified(request("48000.00"), account())[1] == 240
+    with pytest.raises(UsageError, match="20 years"):
+        verified(request("48200.00"), account())
+    with pytest.raises(UsageError, match="2999"):
+        verified(request(), account(due=date(2999, 12, 15)))
+
+
 def test_a_business_on_no_plan_has_nothing_to_pay() -> None:
     with pytest.raises(UsageError, match="on no plan"):
         verified(request(), put_on(account(), None, NOW))
@@ -151,7 +167,7 @@ def test_no_cent_is_lost(price: Decimal, amount: Decimal, credit: Decimal) -> No
     except UnderpaidError:
         assert amount + credit < price
     except UsageError:
-        assert (amount + credit) / price > 12 * 7_000, "more years than a calendar has"
+        assert (amount + credit) / price >= 241, "more than twenty years at once"
     else:
         assert record.periods * price + after.credit == amount + credit
         assert 0 <= after.credit < price

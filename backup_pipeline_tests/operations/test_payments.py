@@ -277,6 +277,8 @@ def test_what_is_ours_of_a_business_is_changed_with_its_history(shop: Shop) -> N
     for wrong in (AccountChange(next_payment_date=date(2027, 1, 1)), AccountChange(quota_bytes=-1)):
         with pytest.raises(UsageError):
             change_account(account, wrong, shop.ports, RAHIM)
+    with pytest.raises(UsageError, match="9999"):
+        change_account(account, AccountChange("pro", date(9999, 12, 31)), shop.ports, RAHIM)
     with pytest.raises(NotFoundError, match="no plan gold"):
         change_account(account, AccountChange("gold"), shop.ports, RAHIM)
     after = change_account(account, AccountChange("pro", date(2027, 1, 31), None, 10**9), shop.ports, RAHIM)

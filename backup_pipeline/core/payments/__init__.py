@@ -24,6 +24,9 @@ OLDEST = timedelta(days=90)
 AHEAD = timedelta(minutes=5)
 """So much may the clock of whoever names an instant be ahead."""
 MOST = Decimal("999999999.99")
+MOST_AHEAD_MONTHS = 240
+"""More than twenty years at once are a typing error."""
+FIRST_DATE, LAST_DATE = date(2000, 1, 1), date(2999, 12, 31)
 _LAST_DAY = 31
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
@@ -100,9 +103,9 @@ def parse_paid_at(text: str) -> datetime | None:
 
 
 def parse_day(text: str) -> date:
-    """A day as 2026-12-31; UsageError for what is none."""
+    """A day as 2026-12-31; UsageError for what is none, or is of other centuries."""
     try:
-        return date.fromisoformat(text.strip())
+        return checked_date(date.fromisoformat(text.strip()))
     except ValueError as error:
         message = f"{text[:40]!r} is no day."
         raise UsageError(message, do="Write it as 2026-12-31.") from error
@@ -164,7 +167,7 @@ def checked_request(request: PaymentRequest, now: datetime) -> PaymentRequest:
     if not reference or len(reference) > _LONGEST or not reference.isprintable():
         message = "A payment needs its reference: 1 to 200 characters that can be seen."
         raise UsageError(message, do="Write the number that the bank or the service gave it.")
-    paid_at = (request.paid_at or now).astimezone(UTC)
+    paid_at = _in_utc(request.paid_at) if request.paid_at is not None else now
     if paid_at > now + AHEAD:
         message = f"The payment is of the future: {paid_at.astimezone(ZONE):%Y-%m-%d %H:%M} in Asia/Dhaka."
         raise UsageError(message, do="Write when it was paid.")
@@ -176,6 +179,15 @@ def checked_request(request: PaymentRequest, now: datetime) -> PaymentRequest:
         request, amount=parse_amount(request.amount), method=method, reference=reference,
         paid_at=min(paid_at, now), accept=accept,
     )  # fmt: skip
+
+
+def _in_utc(at: datetime) -> datetime:
+    """The instant; one without a timezone is Asia/Dhaka's, whatever the machine's is."""
+    try:
+        return (at if at.tzinfo is not None else at.replace(tzinfo=ZONE)).astimezone(UTC)
+    except OverflowError as error:
+        message = f"{at.isoformat()} is no time of a payment."
+        raise UsageError(message, do="Write when it was paid.") from error
 
 
 class RecordStatus(StrEnum):
@@ -277,7 +289,19 @@ def next_date(account: BusinessAccount, paid_at: datetime, periods: int) -> tupl
         begin, day = paid_on, billing_day(paid_on)
     else:
         begin, day = account.next_payment_date, account.billing_day or billing_day(account.next_payment_date)
-    return add_months(begin, periods * account.price.period.months, day), day
+    months = periods * account.price.period.months
+    if months > MOST_AHEAD_MONTHS:
+        message = f"That pays for {periods:,} periods at once: more than {MOST_AHEAD_MONTHS // 12} years."
+        raise UsageError(message, do="Correct the amount.")
+    return checked_date(add_months(begin, months, day)), day
+
+
+def checked_date(day: date) -> date:
+    """A day on which something can be paid; UsageError for one of other centuries."""
+    if not FIRST_DATE <= day <= LAST_DATE:
+        message = f"{day.isoformat()} is no day on which anything is paid."
+        raise UsageError(message, do=f"Dates are from {FIRST_DATE.year} to {LAST_DATE.year}.")
+    return day
 
 
 def billing_day(day: date) -> int:
@@ -289,9 +313,6 @@ def billing_day(day: date) -> int:
 def add_months(begin: date, months: int, day: int) -> date:
     """The `day` of the month that many months later, or its last day where it has no such."""
     year, month = divmod(begin.year * 12 + begin.month - 1 + months, 12)
-    if year > date.max.year:
-        message = "That pays for more years than a calendar has."
-        raise UsageError(message, do="Correct the amount.")
     return date(year, month + 1, min(day, calendar.monthrange(year, month + 1)[1]))
 
 

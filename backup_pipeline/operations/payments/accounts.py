@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from backup_pipeline.core.errors import NotFoundError, UsageError
 from backup_pipeline.core.ledger import AuditEvent
-from backup_pipeline.core.payments import billing_day, parse_method, put_on
+from backup_pipeline.core.payments import billing_day, checked_date, parse_method, put_on
 from backup_pipeline.core.payments.accounts import GRACE_DAYS, BusinessAccount, Feature, features_with
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.ports.access import Access
@@ -70,7 +70,7 @@ def _changed(account: BusinessAccount, change: AccountChange, ledger: Ledger, no
         if after.price is None:
             message = f"{after.name} is on no plan: nothing falls due."
             raise UsageError(message, do="Put the business on a plan first.")
-        day = change.next_payment_date
+        day = checked_date(change.next_payment_date)
         after = replace(after, next_payment_date=day, billing_day=billing_day(day))
     if change.quota_bytes is not None:
         if not 0 <= change.quota_bytes <= _MOST_QUOTA:

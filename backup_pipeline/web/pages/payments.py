@@ -111,7 +111,7 @@ def payments_page(
     visitor: _Treasurer,
     asked: _Asked,
     business: Annotated[str, Query(max_length=200)] = "",
-    before: Annotated[int | None, Query()] = None,
+    before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
 ) -> Response:
     """Payments, newest first; `business` is filled into the form."""
     return _payments(request, visitor, asked, {"business": business}, before=before)
