@@ -266,13 +266,14 @@ _READY_WITHIN_S = 180.0
 _POLL_S = 0.25
 _SHORTEN_EVERY_S = 60.0
 _RESTARTS = 5
-"""So often in _RESTARTS_WITHIN_S a code server that ends by itself is started again."""
+"""So often in _RESTARTS_WITHIN_S a code server or a console that ends by itself is started again."""
 _RESTARTS_WITHIN_S = 300.0
 # The path of a socket has at most 103 bytes on macOS, 107 on Linux.
 _LONGEST_FOLDER = 90
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # names of it, not a bind
 
 CODE, WEB, DAEMON, CONSOLE = "code", "web", "daemon", "console"
+_NAMES = {CODE: "The code server", CONSOLE: "The console"}
 
 
 @dataclass(frozen=True)
@@ -316,42 +317,47 @@ class Up:
 def run_dagster(up: Up, tell: Callable[[str], None], ready: Callable[[], None]) -> None:
     """Run everything until a signal or the end of one of them; then stop them all.
 
-    `ready` is called when the UI answers. BackupError when one of them ends by itself, but for the code server, which
-    is started again.
+    `ready` is called when the UI answers. BackupError when one of them ends by itself, but for the code server and the
+    console, which are started again.
     """
     stop, addresses = threading.Event(), up.addresses
     with _signals(stop), _code_socket(up.home) as (socket_path, workspace), family(up.logs, up.lock) as running:
         if (server := running_server(up.home / "postgres")) is not None and server.owner == os.getpid():
             running.guard(server.pid)
         code = running.start(CODE, _code_command(socket_path), whole_group=True)
-        running.start(CONSOLE, _console_command(addresses))
+        console = running.start(CONSOLE, _console_command(addresses))
         running.start(WEB, _web_command(addresses, workspace, socket_path))
         if _wait(running, stop, lambda: listens(socket_path), "The code server does not answer"):
             running.start(DAEMON, _daemon_command(workspace))
             if _wait(running, stop, lambda: _answers(f"{addresses.ui}/server_info"), f"{addresses.ui} does not answer"):
                 ready()
-                _watch(running, code, stop, tell)
+                _watch(running, (code, console), stop, tell)
         ended = [child for child in running.children if child.ended is not None]
         if ended and not stop.is_set():
             raise _ended_by_itself(ended[0])
         tell("Stopping.")
 
 
-def _watch(running: Family, code: Child, stop: threading.Event, tell: Callable[[str], None]) -> None:
-    """Return at a signal, or when a child ended that is not started again."""
-    restarts: list[float] = []
+def _watch(running: Family, again: Sequence[Child], stop: threading.Event, tell: Callable[[str], None]) -> None:
+    """Return at a signal, or when a child ended that is not started `again`, or ended too often.
+
+    What goes on does so in other processes: nobody's backup ends because a page's server did.
+    """
+    restarts: dict[str, list[float]] = {child.name: [] for child in again}
     shortened = time.monotonic()
     while not stop.wait(_POLL_S):
         now = time.monotonic()
-        if any(child.ended is not None for child in running.children if child is not code):
-            return
-        if code.ended is not None:
-            restarts = [at for at in restarts if now - at < _RESTARTS_WITHIN_S]
-            if len(restarts) >= _RESTARTS:
+        for child in running.children:
+            if child.ended is None:
+                continue
+            lately = [at for at in restarts.get(child.name, ()) if now - at < _RESTARTS_WITHIN_S]
+            if child not in again or len(lately) >= _RESTARTS:
                 return
-            restarts.append(now)
-            tell(f"The code server ended by itself, with code {code.ended}, and is started again. See {code.log}.")
-            running.run(code)
+            restarts[child.name] = [*lately, now]
+            tell(
+                f"{_NAMES[child.name]} ended by itself, with code {child.ended}, and is started again. See {child.log}."
+            )
+            running.run(child)
         if now - shortened > _SHORTEN_EVERY_S:
             shortened = now
             for child in running.children:

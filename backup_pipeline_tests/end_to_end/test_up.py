@@ -277,7 +277,7 @@ def test_killed_while_it_starts_it_leaves_nothing_running(install: Install, tmp_
 
 
 @pytest.mark.slow
-def test_the_code_server_is_started_again_when_it_dies(install: Install, tmp_path: Path) -> None:
+def test_the_code_server_and_the_console_are_started_again_when_they_die(install: Install, tmp_path: Path) -> None:
     launched: list[str] = []
     with install() as installation, started(installation, tmp_path / "home") as up:
         [server] = up.processes("code-server")
@@ -289,8 +289,18 @@ def test_the_code_server_is_started_again_when_it_dies(install: Install, tmp_pat
                 launched.append(up.ui.materialize(up.installation.today.isoformat(), "shop/notes"))
             return launched != []
 
+        [console] = [each for each in up.processes("backup_pipeline.cli") if "serve" in each.cmdline()]
+        console.kill()
+        until(lambda: "The console ended by itself" in (up.home / "said.txt").read_text(), 20)
         until(launches, 90, every=0.5)
+        until(lambda: _answers(up), 60, every=0.5)
         assert up.ui.ended(launched[0]) == "SUCCESS"
+
+
+def _answers(up: Up) -> bool:
+    with suppress(OSError):
+        return up.send("GET", "/healthz")[0] == 200
+    return False
 
 
 @pytest.mark.slow
