@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from backup_pipeline.cli.options import invoked_settings, opened
+from backup_pipeline.core.doctor import problems
 from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline.core.verification import age
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import SafeConsole, note_console
@@ -25,10 +28,13 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline import demo as demos
     from backup_pipeline import web
-    from backup_pipeline.operations import health
+    from backup_pipeline.operations import doctor as operations_doctor
+    from backup_pipeline.operations import health, retention
     from backup_pipeline.operations.access import users
+    from backup_pipeline.operations.retention import plan as prune_plan
     from backup_pipeline.wiring import access as wiring_access
     from backup_pipeline.wiring import addresses as wiring_addresses
+    from backup_pipeline.wiring import doctor as wiring_doctor
     from backup_pipeline.wiring import embedded, history, ports, processes
     from backup_pipeline.wiring import installation as wiring_installation
 
@@ -137,6 +143,9 @@ def up(
     it, and leaves nothing running; a backup in progress is canceled. Also when this process is killed, what it started
     ends. There is one in a home (BACKUP_HOME). Its processes write into the folder `logs` of the home.
 
+    Before anything runs, a clean-up that was due meanwhile is made up for: what the rules of a catalog let go goes
+    (not with BACKUP_AUTOMATION=stopped). What `doctor` finds is told in short, and goes into the logs.
+
     The web server answers to this machine's names, the address of --host and BACKUP_ALLOWED_HOSTS, and refuses what
     comes from pages of other sites.
 
@@ -167,7 +176,14 @@ def up(
                 if name not in settings.model_fields_set:  # the console and its links find the server of this one
                     set_environment({f"BACKUP_{name.upper()}": addresses.ui})
             started = processes.Up(addresses, settings.home, lock)
-            processes.run_dagster(started, tell, lambda: tell("\n".join(_summary(started, ready))))
+            if settings.automation == "running" or "automation" not in settings.model_fields_set:
+                tell("\n".join(clean_up_at_start(ready)))
+
+            def say() -> None:
+                tell("\n".join(_summary(started, ready)))
+                tell("\n".join(_examined(started, ready)))
+
+            processes.run_dagster(started, tell, say)
 
 
 def _summary(up: Up, settings: Settings) -> Iterator[str]:
@@ -193,6 +209,42 @@ def _first_login(settings: Settings, console: str) -> Iterator[str]:
     if token is not None:
         yield f"First login  {console}/welcome/{token}"
         yield "             Open it on this machine within 15 minutes; or run `backup-pipeline user add`."
+
+
+def clean_up_at_start(settings: Settings) -> Iterator[str]:
+    """What a clean-up removed that was due while nothing ran, by the rules of each catalog that has one by itself."""
+    for catalog in ports.watched(settings):
+        if catalog.retention.schedule is None:
+            continue
+        requests = prune_plan.prune_requests(catalog, PROGRAM, settings.prune_versions)
+        try:
+            with ports.open_ledger(settings) as ledger:
+                own = ports.ports_over(ledger, settings)
+                plans, _ = retention.prune_catalog(requests, own, confirmed=False, show=lambda _: None)
+                reports: Sequence[retention.PruneReport] = ()
+                if not all(plan.empty for plan in plans):
+                    _, reports = retention.prune_catalog(requests, own, confirmed=True, show=lambda _: None)
+        except BackupError as error:
+            yield f"Clean-up     {catalog.catalog}: not done. {error.what}"
+            continue
+        removed = sum(len(report.removed) for report in reports)
+        yield f"Clean-up     {catalog.catalog}: {f'{removed} backups removed' if removed else 'nothing is due'}"
+
+
+def _examined(up: Up, settings: Settings) -> Iterator[str]:
+    """What the doctor says, in short; the whole of it goes into the logs.
+
+    Dagster is left out: it has just been started, and its daemons give their first sign after a moment.
+    """
+    actor, catalogs = wiring_addresses.os_user(), ports.watched(settings)
+    checks = wiring_doctor.checks_of(settings, catalogs, send=False, actor=actor, dagster=lambda: ())
+    lines = operations_doctor.examine(checks)
+    log, at = up.logs / "doctor.log", wiring_addresses.utc_now()
+    with log.open("a", encoding="utf-8") as file:
+        file.writelines(f"{at:%Y-%m-%dT%H:%M:%SZ} {each.state} {each.topic}: {each.what} {each.do}\n" for each in lines)
+    counts = Counter(each.state for each in lines)
+    yield f"Doctor       {', '.join(f'{count} {state}' for state, count in counts.items())}: see {log}"
+    yield from (f"             {each.topic}: {each.what} {each.do}" for each in problems(lines))
 
 
 def _catalogs(settings: Settings) -> Iterator[str]:

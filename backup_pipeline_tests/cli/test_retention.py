@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,14 @@ from itertools import count
 
 import pytest
 
+from backup_pipeline.cli.up import clean_up_at_start
 from backup_pipeline.core.ledger import Attempt, Outcome, Status
 from backup_pipeline.core.ports import Store
-from backup_pipeline.core.scope import Scope
+from backup_pipeline.core.scope import PROGRAM, Scope
 from backup_pipeline.core.verification import Level, Verification
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.browse import place_of
+from backup_pipeline.settings import Settings
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.actors import KARIM
@@ -106,6 +109,19 @@ def test_with_confirmation_it_goes_and_list_says_so(
     assert "removed backups 0, dates of partitions 0" in again.out
     [pruned, *_] = [event for event in ledger.audits() if event.action == "pruned"]
     assert str(pruned.actor) == "rahim"
+
+
+@pytest.mark.acceptance("2.28")
+def test_what_was_due_while_nothing_ran_goes_when_up_begins_and_nobody_confirms_it(
+    run: Run, rows: list[Attempt], ledger: SqlLedger
+) -> None:
+    """As `up` does it: by the rules, once, in the program's name; without anything to do it says so."""
+    first, second = ([line for line in clean_up_at_start(Settings()) if "shop:" in line] for _ in range(2))
+    assert re.fullmatch(r"Clean-up     shop: [1-9] backups removed", *first)
+    assert second == ["Clean-up     shop: nothing is due"]
+    assert _status(ledger, rows[4]) == "expired"
+    [prune] = [event for event in ledger.audits(limit=20) if event.action == "prune"][:1]
+    assert prune.actor == PROGRAM
 
 
 def test_as_json_plan_and_report_are_one_document(run: Run, rows: list[Attempt]) -> None:

@@ -79,6 +79,31 @@ def test_a_click_makes_a_run_with_who_and_why(office: Office, dagster: FakeLaunc
     assert request in office.as_("nila").get("/runs").text
 
 
+@pytest.mark.acceptance("2.30")
+def test_a_session_that_ends_while_a_run_goes_on_ends_no_run_and_begins_none(
+    office: Office, dagster: FakeLauncher
+) -> None:
+    """Each click looks at the session anew; what was asked for before belongs to the ledger, in that person's name."""
+    request = str(uuid4())
+    office.signed_in_anew("rahim")
+    assert _press(office, "rahim", request=request).status_code == 303
+    karim = office.as_("karim")
+    karim.post(f"/users/{office.users['rahim'].number}/sessions/revoke")
+    for _ in range(2):  # signed out, then unable to sign in
+        late = _press(office, "rahim", request=str(uuid4()))
+        assert (late.status_code, late.headers["location"].partition("?")[0]) == (303, "/login")
+        assert office.as_("rahim").post(f"/runs/{request}/cancel").headers["location"].startswith("/login")
+        karim.post(f"/users/{office.users['rahim'].number}/disable")
+    assert len(dagster.launched) == 1
+    dagster.become(RunPhase.DONE)
+    follow_requests(office.ports, dagster)
+    row = _row(office, request)
+    assert (row.status, row.actor.name) == (RequestStatus.DONE, "rahim")
+    assert "rahim" in karim.get(f"/runs/{request}").text
+    karim.post(f"/users/{office.users['rahim'].number}/enable")
+    office.signed_in_anew("rahim")
+
+
 def test_two_clicks_at_once_are_one_run(office: Office, dagster: FakeLauncher) -> None:
     office.as_("rahim")
     request = str(uuid4())
