@@ -117,7 +117,7 @@ def test_what_was_due_while_nothing_ran_goes_when_up_begins_and_nobody_confirms_
 ) -> None:
     """As `up` does it: by the rules, once, in the program's name; without anything to do it says so."""
     first, second = ([line for line in clean_up_at_start(Settings()) if "shop:" in line] for _ in range(2))
-    assert re.fullmatch(r"Clean-up     shop: [1-9] backups removed", *first)
+    assert [line for line in first if re.fullmatch(r"Clean-up     shop: [1-9] backups removed", line)] == first != []
     assert second == ["Clean-up     shop: nothing is due"]
     assert _status(ledger, rows[4]) == "expired"
     [prune] = [event for event in ledger.audits(limit=20) if event.action == "prune"][:1]
