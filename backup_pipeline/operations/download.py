@@ -223,7 +223,7 @@ RENDERING_KEPT = timedelta(hours=1)
 
 
 def render_for(request: str, attempt: Attempt, kind: Rendering, ports: Ports, actor: Actor) -> dict[str, object]:
-    """Make a rendering for whoever asked for it: its file's name, bytes, SHA-256, and until when it is there.
+    """Make a rendering for whoever asked for it: its file's name, bytes, SHA-256, until when it is there, and where.
 
     It lies in a folder of the request's under the spool; what is older there goes. Raises what `render_backup` raises.
     """
@@ -238,8 +238,9 @@ def render_for(request: str, attempt: Attempt, kind: Rendering, ports: Ports, ac
     )
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    until = ports.clock() + RENDERING_KEPT
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "expires_at": until.isoformat()}
+    until = (ports.clock() + RENDERING_KEPT).isoformat()
+    size, host = path.stat().st_size, ports.owner.host
+    return {"file": path.name, "bytes": size, "sha256": sha256, "expires_at": until, "host": host}
 
 
 def rendered_file(spool: Path, request: UUID, now: datetime) -> Path:

@@ -21,6 +21,7 @@ from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 from backup_pipeline.operations.attempts import end_run
 from backup_pipeline.operations.backup import close_orphans
+from backup_pipeline.operations.download import sweep_renderings
 from backup_pipeline.operations.drill import end_drill_run
 from backup_pipeline.operations.restore.requests import close_abandoned, end_restore_run
 from backup_pipeline.operations.retention import prune_alert
@@ -149,6 +150,7 @@ def _orphans(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Sens
         try:
             with backups.open(catalog) as ports:
                 closed = close_what_died(context.instance, catalogs, ports)
+                sweep_renderings(ports.spool, ports.clock())  # of runs on this machine, which may have no console
         except SettingsError as error:
             yield dg.SkipReason(str(error))
             return

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import openpyxl
 import pytest
@@ -21,8 +22,11 @@ from backup_pipeline.core.access import Role, User, UserChange
 from backup_pipeline.core.access.downloads import LINK_LIFE
 from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.core.layout import RENDERINGS
+from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest, RunVerb
 from backup_pipeline.operations.access.download_links import withheld
 from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.wiring.addresses import work_dir
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.operations.conftest import Made, made, shop_backup, shop_url
 from backup_pipeline_tests.servers.swift import SwiftServer
@@ -218,3 +222,27 @@ def test_a_form_that_is_none_is_a_wrong_request(made: Made, console: Console, ka
     answer = console.signed_in(karim).post(f"/backups/{made.attempt.backup_id}/download", data={"form": "<exe>"})
     assert answer.status_code == 422
     assert "&lt;exe&gt;" in answer.text
+
+
+def test_what_a_run_has_made_on_another_machine_is_named_with_that_machine(
+    made: Made, console: Console, karim: User
+) -> None:
+    """A rendering lies where its run was: without the file there is no button that could only fail."""
+    now, backup_id = console.clock(), made.attempt.backup_id
+    detail = {"backup_id": backup_id, "rendering": "csv"}
+    row = RunRequest(uuid4(), made.attempt.scope, RunVerb.RENDER, karim.actor, now, detail=detail)
+    console.ledger.run_requests.add(row)
+    until = (now + timedelta(hours=1)).isoformat()
+    result = {"file": "all.csv", "bytes": 5, "sha256": "x", "expires_at": until, "host": "worker-2"}
+    change = RequestChange(RequestStatus.DONE, finished_at=now, result=result)
+    console.ledger.run_requests.change(row.id, change)
+    page = console.signed_in(karim).get(f"/backups/{backup_id}").text
+    assert "on another machine, worker-2, and lies there" in page
+    assert f"backup-pipeline download {backup_id} --as csv" in page
+    assert str(row.id) not in page
+    folder = work_dir(console.settings) / RENDERINGS / str(row.id)
+    folder.mkdir(parents=True)
+    (folder / "all.csv").write_text("a,b\r\n")
+    page = console.signed_in(karim).get(f"/backups/{backup_id}").text
+    assert f'name="run" value="{row.id}"' in page
+    assert "worker-2" not in page

@@ -28,6 +28,7 @@ from backup_pipeline.core.schedule import day_end
 from backup_pipeline.core.text import first_sentence
 from backup_pipeline.core.verification import Level, age, has_failed
 from backup_pipeline.operations.browse import stored_manifest
+from backup_pipeline.operations.download import rendered_file
 from backup_pipeline.operations.rows import may_look
 from backup_pipeline.presentation import duration, text_of
 from backup_pipeline.presentation.backup import copy_marks, event_detail
@@ -35,6 +36,7 @@ from backup_pipeline.web.pages.contents import ContentsView, communication_in_sh
 from backup_pipeline.web.pages.legacy import legacy_view
 from backup_pipeline.web.people import Visitor, allowed, signed_in
 from backup_pipeline.web.rendering import chosen_system, page
+from backup_pipeline.wiring.addresses import work_dir
 
 router = APIRouter()
 
@@ -319,7 +321,7 @@ def show_backup(
         renderings=[(kind.value, FORM_WORDS[kind]) for kind in offered_forms(_catalog_of(request, row))],
         small=is_small(row),
         links=visitor.ledger.downloads.list(row.backup_id),
-        made_by_runs=_rendered(row, visitor, now),
+        made_by_runs=[(made, _is_at_hand(made, visitor, now)) for made in _rendered(row, visitor, now)],
         now_there=now,
         may={permission.value: user.may(permission) for permission in Permission},
         new_request=lambda: str(uuid4()),
@@ -383,6 +385,15 @@ def _rendered(row: Attempt, visitor: Visitor, now: datetime) -> Sequence[RunRequ
     done = visitor.ledger.run_requests.list(catalog=row.scope.catalog, status=[RequestStatus.DONE], limit=50)
     own = (made for made in done if made.verb is RunVerb.RENDER and made.detail.get("backup_id") == row.backup_id)
     return [made for made in own if made.result and datetime.fromisoformat(str(made.result["expires_at"])) > now]
+
+
+def _is_at_hand(made: RunRequest, visitor: Visitor, now: datetime) -> bool:
+    """Whether the rendering lies where this console looks: a run on another machine leaves it there."""
+    try:
+        rendered_file(work_dir(visitor.settings), made.id, now)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _contents(shape: Shape | None, stored: Mapping[str, Any] | None) -> ContentsView:
