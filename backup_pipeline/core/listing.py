@@ -55,7 +55,7 @@ def parse_position(text: str) -> Position:
     """The position as its text has it; UsageError when it is none."""
     match = _POSITION.fullmatch(text)
     try:
-        if match is not None:
+        if match is not None and match["id"].isprintable():
             return Position(datetime.strptime(f"{match['at']}+0000", "%Y%m%dT%H%M%S.%f%z"), match["id"])
     except ValueError:
         pass

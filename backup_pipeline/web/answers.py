@@ -15,6 +15,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import body_limit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backup_pipeline.core.errors import (
@@ -150,6 +151,8 @@ class Answers:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:
+            if type(error).__module__ == body_limit.__name__:  # it was too long, and is answered so
+                raise
             _log(error, number, scope)
             if started:
                 raise
@@ -201,9 +204,8 @@ def error_answer(
 
 
 def _problem(request: Request, status: int, what: str, do: str, headers: Mapping[str, str] | None) -> Response:
-    kind = _KINDS.get(status, "failed")
     document = {
-        "type": f"urn:backup-pipeline:problem:{kind}",
+        "type": f"urn:backup-pipeline:problem:{_KINDS.get(status, 'failed')}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": what,
@@ -244,5 +246,10 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 async def _of_form(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for these alone
-    wrong = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))} wants {wanted(each)}" for each in error.errors())
+    unread = next((each for each in error.errors() if each["type"] == "json_invalid"), None)
+    if unread is not None:
+        return error_answer(
+            request, 422, f"What was sent is no JSON: {unread['ctx']['error']}, at {unread['loc'][-1]}."
+        )
+    wrong = "; ".join(f"{'.'.join(map(str, each['loc'][1:])) or 'it'} wants {wanted(each)}" for each in error.errors())
     return error_answer(request, 422, f"What was sent does not fit: {wrong}.")

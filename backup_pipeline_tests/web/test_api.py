@@ -209,12 +209,23 @@ def test_what_does_not_fit_is_a_problem_that_says_what_to_do(program: Program) -
         (program.post("/api/v1/backups", content="{", headers={"Content-Type": "application/json"}), 422),
         (program.get("/api/v1/backups?since=2026-01-01T00:00:00"), 422),
         (program.get("/api/v1/nothing"), 404),
+        (program.get("/api/v1/backups?catalog=%00"), 422),
+        (program.get("/api/v1/backups?after=20261130T000000.000000Z~%00"), 422),
+        (program.get("/api/v1/usage?after=20261130T000000.000000Z~%00"), 422),
+        (program.post("/api/v1/backups", content=b"[" * 100_000, headers={"Content-Type": "application/json"}), 400),
         (put := program.call("PUT", "/api/v1/backups"), 405),
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
         assert {"type", "title", "status", "detail", "do", "request_id"} == set(answer.json())
         assert answer.json()["do"]
     assert put.headers["allow"] == "GET, POST"
+
+
+def test_what_is_too_long_is_refused_and_costs_no_line_of_the_log(
+    program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = program.post("/api/v1/backups", content=b" " * 2**21, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, caplog.records) == (413, [])
 
 
 def test_the_bytes_of_a_backup_come_with_their_hash(office: Office, program: Program) -> None:

@@ -109,7 +109,7 @@ PROBLEMS: Mapping[int | str, dict[str, Any]] = {
     403: _problem("The key has not the permission, or a rule forbids it."),
     404: _problem("There is no such thing, or not for this key."),
     409: _problem("Not now: something else is at work, or it stands otherwise by now."),
-    413: _problem("More was sent than anything here needs."),
+    413: {"description": "More was sent than anything here needs: a mebibyte.", "content": {"text/plain": {}}},
     422: _problem("What was sent does not fit."),
     429: _problem("The key had its calls of this hour; `Retry-After` says when there is room again."),
     500: _problem("Something nobody has foreseen."),

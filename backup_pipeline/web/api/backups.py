@@ -152,7 +152,7 @@ async def request_status(caller: CallerOf, request_id: UUID, wait: Wait = 0) -> 
 class BackupsQuery(BaseModel):
     """Which backups are wanted: those that fit everything that is given."""
 
-    catalog: str | None = Field(default=None, max_length=100)
+    catalog: str | None = Field(default=None, max_length=100, pattern=r"^[\x20-\x7e]+$")
     status: list[Status] = Field(default=[], description="Without it: what is there, and what was tried.")
     type: Trigger | None = None
     since: Instant | None = Field(default=None, description="Made at this time or later.")
