@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from backup_pipeline.core.manifest import FileEntry, TableEntry
@@ -163,6 +163,12 @@ def member_paths(table: TableEntry, sheet_file: str | None) -> Iterator[tuple[Fi
         name = sheet_file or f"{safe_file_name(table.sheet)}.csv"
         stem, dot, ending = name.rpartition(".")
         yield file, f"sheets/{name}" if sheets == 1 else f"sheets/{stem} ({sheets}){dot}{ending}"
+
+
+def tick_key(catalog: str, at: datetime, number: int) -> str:
+    """What a tick that began at `at` says of every business: `retail/ticks/tick_date=2026-11-30/1405-17.json` (UTC)."""
+    utc = at.astimezone(UTC)
+    return f"{catalog}/ticks/tick_date={utc:%Y-%m-%d}/{utc:%H%M}-{number}.json"
 
 
 def deleted_path(table: str) -> str:

@@ -30,6 +30,10 @@ class RunVerb(StrEnum):
     DELETE = "delete"
     RENDER = "render"
     ADOPT = "adopt"
+    TICK = "tick"
+    """Of all businesses that are due."""
+    BUSINESS = "business"
+    """A backup of one business."""
 
 
 _JOBS = {
@@ -42,6 +46,8 @@ _JOBS = {
     RunVerb.DELETE: "delete",
     RunVerb.RENDER: "render",
     RunVerb.ADOPT: "adopt",
+    RunVerb.TICK: "tick",
+    RunVerb.BUSINESS: "business_backup",
 }
 _STEPS = {
     RunVerb.VERIFY: "verified",
@@ -51,6 +57,8 @@ _STEPS = {
     RunVerb.DELETE: "deleted",
     RunVerb.RENDER: "rendered",
     RunVerb.ADOPT: "adopted",
+    RunVerb.TICK: "ticked",
+    RunVerb.BUSINESS: "business_backed_up",
 }
 COPY_JOB = "copy_missing_backups"
 """The job that copies what the second store lacks: one for all catalogs."""

@@ -70,7 +70,7 @@ class RunWish:
     `detail` by verb: `tables` (tables), `late`, and `automatic` for one of the schedule's kind (backup, tables);
     `backup_id` (verify, drill, delete, render), `level` (verify), `inject` (drill), `request` and `dry_run` (restore),
     or `plan`, a RestoreWish, with its `command`; `dry_run` (prune), `confirm` (delete), `rendering` (render), `key`
-    (adopt).
+    (adopt), `kind` (business).
     """
 
     id: UUID
@@ -350,8 +350,10 @@ def order_of(wish: RunWish, now: datetime) -> JobOrder:
         if not wish.detail.get("automatic"):
             wish.catalog.check_reason(wish.reason)
         return _backup_order(wish, job, local_date(now, wish.catalog.timezone))
-    if verb is RunVerb.COPY:
+    if verb in {RunVerb.COPY, RunVerb.TICK}:
         return JobOrder(job)
+    if verb is RunVerb.BUSINESS:
+        return _business_order(wish, job)
     return JobOrder(job, {"ops": {step_name(catalog, verb): {"config": _config(wish)}}})
 
 
@@ -366,6 +368,20 @@ def _backup_order(wish: RunWish, job: str, day: date) -> JobOrder:
         raise UsageError(message, do="Choose one or several, or back up the whole catalog.")
     chosen = tuple((wish.catalog.catalog, table) for table in wish.tables)
     return JobOrder(job, {"ops": {tables: config}}, chosen, day.isoformat())
+
+
+_BUSINESS_KINDS = {"full": None, "incremental": None, "manual": None}
+
+
+def _business_order(wish: RunWish, job: str) -> JobOrder:
+    """The business is the partition: Dagster takes none that no tick has seen in the registry."""
+    if not wish.business:
+        message = "No business is named."
+        raise UsageError(message, do="Name one by its key; `backup-pipeline businesses list` shows them.")
+    kind = _choice(wish.text("kind", "manual"), _BUSINESS_KINDS, "kind of backup of a business")
+    config = {"kind": kind, "reason": wish.reason}
+    steps = {"ops": {step_name(wish.catalog.catalog, wish.verb): {"config": config}}}
+    return JobOrder(job, steps, partition=wish.business)
 
 
 def _config(wish: RunWish) -> dict[str, object]:
@@ -440,6 +456,11 @@ def _words(wish: RunWish) -> Sequence[str]:
         RunVerb.DELETE: ("delete", backup, "--confirm", backup, *because),
         RunVerb.RENDER: ("download", backup, *of_catalog, "--as", wish.text("rendering")),
         RunVerb.COPY: ("copy", "--missing"),
+        RunVerb.TICK: ("businesses", "tick", *of_catalog),
+        RunVerb.BUSINESS: (
+            *("businesses", "backup", wish.business or ""),
+            *("--as", wish.text("kind", "manual"), *of_catalog, *because),
+        ),
         RunVerb.ADOPT: ("adopt", f"{LEGACY}{wish.text('key').removeprefix(LEGACY)}", *of_catalog),
     }
     return words[wish.verb]

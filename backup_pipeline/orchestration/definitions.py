@@ -10,6 +10,7 @@ import dagster as dg
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.analytics import analytics_definitions
 from backup_pipeline.orchestration.backup import assets_of, copying, full_backup_job, tables_only_job
+from backup_pipeline.orchestration.businesses import business_assets, business_jobs, tick_schedule
 from backup_pipeline.orchestration.due import daily_schedule, overdue_sensor
 from backup_pipeline.orchestration.keys import Automation, full_job
 from backup_pipeline.orchestration.read import resources_of
@@ -63,7 +64,9 @@ def definitions_of(
     copy_jobs, copy_sensors = copying(catalogs, automation) if copied else ((), ())
     return dg.Definitions(
         assets=[
-            asset for name, catalog in catalogs.items() for asset in assets_of(catalog, in_s3=resources[name].in_s3)
+            asset
+            for name, catalog in catalogs.items()
+            for asset in (*assets_of(catalog, in_s3=resources[name].in_s3), *business_assets(catalog))
         ],
         asset_checks=[check for catalog in every for check in proofs_of(catalog)],
         jobs=[*jobs, *copy_jobs],
@@ -76,11 +79,14 @@ def definitions_of(
 def jobs_of(catalog: Catalog) -> Sequence[dg.JobDefinition | UnresolvedAssetJobDefinition]:
     """Every job of a catalog."""
     backups = [full_backup_job(catalog), tables_only_job(catalog)]
-    return [*backups, restore_job(catalog), drill_job(catalog), prune_job(catalog), *upkeep_jobs(catalog)]
+    care = [restore_job(catalog), drill_job(catalog), prune_job(catalog), *upkeep_jobs(catalog)]
+    return [*backups, *care, *business_jobs(catalog)]
 
 
 def schedules_of(catalog: Catalog, automation: Automation) -> Sequence[dg.ScheduleDefinition]:
     """Every schedule of a catalog."""
     daily, prune = catalog.schedule, catalog.retention.schedule
     care = [daily_schedule(catalog, daily, automation), drill_schedule(catalog, automation)] if daily else []
+    if catalog.businesses:
+        care.append(tick_schedule(catalog, catalog.businesses, automation))
     return [*care, prune_schedule(catalog, prune, automation)] if prune else care

@@ -81,7 +81,8 @@ class KeyRights:
     @property
     def switches(self) -> tuple[str, ...]:
         """A viewer's switches."""
-        switches = {KeyPermission.BACKUPS_CREATE: "run", KeyPermission.BACKUPS_DOWNLOAD: "download"}
+        runs = (KeyPermission.BACKUPS_CREATE, KeyPermission.BACKUPS_SCHEDULE)
+        switches = {**dict.fromkeys(runs, "run"), KeyPermission.BACKUPS_DOWNLOAD: "download"}
         return (switches[self.permission],) if self.permission in switches else ()
 
 

@@ -155,6 +155,9 @@ class TickRows(Protocol):
     def end(self, tick: Tick) -> None:
         """Write what became of it, with its misses."""
 
+    def abandon(self, catalog: str, *, before: int, now: datetime) -> int:
+        """End, as failed, the ticks with smaller numbers that run no more: whoever has the lease knows; how many."""
+
     def last(self, catalog: str) -> Tick | None:
         """The newest of the schedule by its scheduled time, whatever became of it."""
 

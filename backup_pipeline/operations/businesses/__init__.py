@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.businesses.ticks import (
     OTHER_STATE,
     SHARED_KEY,
@@ -26,6 +28,7 @@ from backup_pipeline.core.businesses.ticks import (
 from backup_pipeline.core.catalog.businesses import Businesses, parse_duration, parse_size
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, CatalogError, LeaseHeldError, NotFoundError, in_our_words
+from backup_pipeline.core.layout import tick_key
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.payments.accounts import RegistryEntry
@@ -34,6 +37,7 @@ from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.ticks import BUSINESS_FIELD, KEY_FIELD, BusinessTable, KeyState, KeyStates
 from backup_pipeline.core.scope import Actor, Purpose, Scope
 from backup_pipeline.core.text import redact
+from backup_pipeline.operations.alerting import recovery, send, tell
 from backup_pipeline.operations.businesses.chain import Key, differences, keys_of, read_state
 from backup_pipeline.operations.businesses.changes import TickChanges, TickWish, find_changes
 from backup_pipeline.operations.businesses.storing import (
@@ -50,6 +54,8 @@ logger = logging.getLogger(__name__)
 _BEFORE = timedelta(days=8)
 """A chain is shorter than that, however seldom a full is made."""
 _WRITERS = 4
+_TOLD = 20
+"""Businesses that an alert names."""
 _ROWS_AT_ONCE = 400_000
 """Rows of a group of businesses that are in memory together, about."""
 _BUSINESSES_AT_ONCE = 200
@@ -83,7 +89,8 @@ class TickReport:
     """What came of a tick: its row, the backups it made, and what its checks found.
 
     `audited` are businesses whose full was compared with their chain, `differing` those where they differ. `big` are
-    backups larger than the quota of a file. `missed` is the row of times at which nothing ran, where there were some.
+    backups larger than the quota of a file, `registered` the keys of the whole registry. `missed` is the row of times
+    at which nothing ran, where there were some.
     """
 
     tick: Tick
@@ -92,6 +99,7 @@ class TickReport:
     audited: tuple[str, ...] = ()
     differing: Mapping[str, str] = field(default_factory=dict)
     big: tuple[str, ...] = ()
+    registered: tuple[str, ...] = ()
     missed: Tick | None = None
 
 
@@ -118,6 +126,7 @@ def run_tick(request: TickRequest, states: KeyStates, ports: Ports) -> TickRepor
     )
     try:
         with leased(claim, ports) as lease:
+            ports.ledger.ticks.abandon(request.catalog.catalog, before=tick.number, now=ports.clock())
             report = _Run(request, declared, tick, guarded(ports, lease), states).report()
     except LeaseHeldError as error:
         tick = _ended(tick, TickStatus.SKIPPED, f"overrun: {error.what}", ports)
@@ -125,9 +134,38 @@ def run_tick(request: TickRequest, states: KeyStates, ports: Ports) -> TickRepor
             raise
         return TickReport(tick, missed=missed)
     except BaseException as error:
-        _ended(tick, TickStatus.FAILED, _words(error), ports)
+        tick = _ended(tick, TickStatus.FAILED, _words(error), ports)
+        _tell_people(tick, ports)
         raise
+    _tell_people(report.tick, ports)
     return replace(report, missed=missed)
+
+
+TOPIC = "businesses"
+
+
+def _tell_people(tick: Tick, ports: Ports) -> None:
+    """One thread of alerts for all ticks of a catalog: the first that goes wrong, reminders, when they work again."""
+    scope = Scope(tick.catalog)
+    if tick.status is TickStatus.SUCCESS:
+        alert = recovery(scope, TOPIC, "", ports)
+        if alert is not None:
+            send(replace(alert, backup_id=None), ports)
+        return
+    missed = {miss.business: f"{miss.outcome}: {miss.reason}" for miss in tick.misses[:_TOLD]}
+    count = f"Of {tick.due} businesses {tick.failed} failed, {tick.skipped} were left for the next tick."
+    alert = Alert(
+        severity=Severity.FAILURE,
+        title=f"Businesses are not protected: {tick.catalog}",
+        what=tick.message or count,
+        do="`backup-pipeline businesses ticks` shows each tick; those that were missed come first in the next one.",
+        scope=scope,
+        run_id=tick.run_id,
+        at=ports.clock(),
+        tables=missed,
+        topic=TOPIC,
+    )
+    tell(alert, ports)
 
 
 def _declared(catalog: Catalog) -> Businesses:
@@ -296,6 +334,7 @@ class _Run:
             message="; ".join(wrong),
             misses=tuple(self._misses),
         )
+        self._write_down(tick, idle)
         ports.ledger.ticks.end(tick)
         most = parse_size(self._declared.quota.file)
         return TickReport(
@@ -304,8 +343,24 @@ class _Run:
             unaccounted=found.unaccounted,
             audited=tuple(self._audited),
             differing=differing,
+            registered=tuple(found.registered),
             big=tuple(each.attempt.backup_id for each in self._stored if (each.attempt.file_size_bytes or 0) > most),
         )
+
+    def _write_down(self, tick: Tick, idle: Sequence[DueBusiness]) -> None:
+        """`tick.json`: every due business, and what it got. It says nothing of what is in a row."""
+        document = {
+            "catalog": tick.catalog,
+            "scheduled_at": tick.scheduled_at.isoformat(),
+            "snapshot_at": tick.snapshot_at.isoformat() if tick.snapshot_at else None,
+            "status": tick.status,
+            "backups": {each.attempt.scope.business: each.attempt.backup_id for each in self._stored},
+            "unchanged": {each.key: each.known.backup_id for each in idle if each.known},
+            "missed": {miss.business: miss.outcome for miss in tick.misses},
+            "left_out": tick.left_out,
+        }
+        at = tick.started_at or tick.scheduled_at
+        self._ports.store.put(tick_key(tick.catalog, at, tick.number), [json.dumps(document, indent=1).encode()])
 
 
 def _groups(busy: Sequence[DueBusiness], found: TickChanges) -> Iterator[list[DueBusiness]]:

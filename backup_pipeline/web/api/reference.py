@@ -26,6 +26,7 @@ from backup_pipeline.web.api import (
     Problem,
     analytics,
     backups,
+    businesses,
     functions,
     payments,
     restores,
@@ -34,7 +35,15 @@ from backup_pipeline.web.api import (
 from backup_pipeline.web.rendering import page
 
 reference_router = APIRouter()
-_ROUTES = (backups.router, restores.router, payments.router, analytics.router, watching.router, functions.router)
+_ROUTES = (
+    backups.router,
+    businesses.router,
+    restores.router,
+    payments.router,
+    analytics.router,
+    watching.router,
+    functions.router,
+)
 """The routers whose routes take a key; a new subject is added here."""
 API_ROUTERS: tuple[APIRouter, ...] = (*_ROUTES, reference_router)
 

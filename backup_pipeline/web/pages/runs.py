@@ -37,6 +37,8 @@ PERMISSIONS: Mapping[RunVerb, Permission] = {
     RunVerb.DELETE: Permission.DELETE,
     RunVerb.RENDER: Permission.DOWNLOAD,
     RunVerb.ADOPT: Permission.REQUEST_RESTORE,
+    RunVerb.TICK: Permission.RUN_BACKUP,
+    RunVerb.BUSINESS: Permission.RUN_BACKUP,
 }
 """What each button takes. A restore is asked for, approved and run on pages of its own."""
 WORDS: Mapping[RequestStatus, tuple[str, str]] = {
@@ -121,7 +123,7 @@ def _system(request: Request, name: str, backup_id: str, visitor: Visitor) -> Ca
 def _named(verb: RunVerb) -> str:
     return {RunVerb.TABLES: "backup", RunVerb.VERIFY: "verification", RunVerb.PRUNE: "clean-up",
             RunVerb.DELETE: "deletion", RunVerb.RENDER: "download",
-            RunVerb.ADOPT: "adoption"}.get(verb, verb.value)  # fmt: skip
+            RunVerb.ADOPT: "adoption", RunVerb.BUSINESS: "backup"}.get(verb, verb.value)  # fmt: skip
 
 
 @router.get("/runs")

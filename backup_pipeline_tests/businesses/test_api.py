@@ -1,0 +1,89 @@
+"""The sources' endpoints of businesses, and how each is protected, for programs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from backup_pipeline.core.access.api_keys import KeyPermission as P
+from backup_pipeline.core.ledger import Claim
+from backup_pipeline.core.payments.accounts import RegistryEntry
+from backup_pipeline.core.scope import SCHEDULE, Purpose, Scope
+from backup_pipeline.settings import BUILT_IN_CATALOGS
+from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.doubles.ports import NOBODY, now
+from backup_pipeline_tests.doubles.runs import FakeLauncher
+from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.web.calling import program_of
+from backup_pipeline_tests.web.deciding import Office, open_office
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=1)
+    text = (BUILT_IN_CATALOGS / "retail.yaml").read_text()
+    (office.console.settings.catalogs / "retail.yaml").write_text(text)
+    entries = [RegistryEntry("b1", "Padma", active=True), RegistryEntry("b2", "Meghna", active=False)]
+    office.ledger.businesses.register("retail", entries, SCHEDULE, now())
+    return office
+
+
+@pytest.fixture
+def launcher(office: Office) -> FakeLauncher:
+    office.console.app.state.launcher = launcher = FakeLauncher()
+    return launcher
+
+
+@pytest.mark.acceptance("3.1", "3.33")
+@pytest.mark.parametrize("kind", ["full", "incremental", "manual"])
+def test_backup_system_takes_the_body_of_the_sources(office: Office, launcher: FakeLauncher, kind: str) -> None:
+    program = program_of(office.console, P.BACKUPS_CREATE, name=f"makes {kind}")
+    answer = program.post("/functions/v1/backup-system", json={"business_id": "b1", "backup_type": kind})
+    assert answer.status_code == 202, answer.text
+    [(order, user)] = launcher.launched
+    assert (order.job, order.partition, user) == ("retail_business_backup", "b1", f"key:makes {kind}")
+    assert order.config["ops"] == {"retail_business_backed_up": {"config": {"kind": kind, "reason": ""}}}
+    for wrong, status in (({"business_id": "b9"}, 404), ({"business_id": "b1", "backup_type": "all"}, 422), ({}, 422)):
+        assert program.post("/functions/v1/backup-system", json=wrong).status_code == status
+
+
+def test_a_key_of_one_business_backs_up_that_one(office: Office, launcher: FakeLauncher) -> None:
+    own = program_of(office.console, P.BACKUPS_CREATE, name="of b1", business="b1")
+    assert own.post("/functions/v1/backup-system", json={"business_id": "b1"}).status_code == 202
+    assert own.post("/functions/v1/backup-system", json={"business_id": "b2"}).status_code == 404
+    assert len(launcher.launched) == 1
+
+
+@pytest.mark.acceptance("3.6")
+@pytest.mark.parametrize("path", ["/functions/v1/backup-scheduler", "/functions/v1/cron-backup"])
+def test_a_cron_starts_a_tick_and_is_refused_while_one_is_at_work(
+    office: Office, launcher: FakeLauncher, path: str
+) -> None:
+    program = program_of(office.console, P.BACKUPS_SCHEDULE, name=f"crontab {path}")
+    answer = program.post(path, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 202, answer.text
+    [(order, _)] = launcher.launched
+    assert order.job == "retail_tick"
+    claim = Claim(Scope("retail", purpose=Purpose.TICK), "tick 5", RAHIM, NOBODY)
+    lease = office.ledger.leases.acquire(claim, timedelta(minutes=1))
+    try:
+        refused = program.post(path)
+        assert refused.status_code == 409
+        assert "tick 5" in refused.json()["detail"]
+    finally:
+        office.ledger.leases.release(lease)
+    assert len(launcher.launched) == 1
+
+
+def test_businesses_are_listed_with_how_each_is_protected(office: Office) -> None:
+    program = program_of(office.console, P.BUSINESSES, name="looks")
+    first = program.get("/api/v1/businesses?limit=1").json()
+    assert [row["business_id"] for row in first["businesses"]] == ["b1"]
+    rest = program.get(f"/api/v1/businesses?limit=1&after={first['next']}").json()
+    assert rest["next"] is None
+    [row] = rest["businesses"]
+    assert (row["business_id"], row["name"], row["status"], row["backup_id"]) == ("b2", "Meghna", "inactive", None)
+    assert row["quota_bytes"] == 5_000_000_000
+    own = program_of(office.console, P.BUSINESSES, name="looks at b2", business="b2")
+    assert [row["business_id"] for row in own.get("/api/v1/businesses").json()["businesses"]] == ["b2"]

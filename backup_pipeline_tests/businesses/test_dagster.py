@@ -1,0 +1,150 @@
+"""Ticks in Dagster: the asset with its numbers and checks, the schedule, one business by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from backup_pipeline.core.businesses.ticks import TickStatus
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.ledger import Claim
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.payments.accounts import AccountFilter
+from backup_pipeline.core.scope import Purpose, Scope
+from backup_pipeline.demo import RETAIL, create_system, trade
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.ledger import this_owner
+from backup_pipeline.orchestration import businesses
+from backup_pipeline.orchestration.businesses import backups_key, on_demand_key
+from backup_pipeline.orchestration.definitions import assemble
+from backup_pipeline.orchestration.keys import DUE_TAG, Automation
+from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
+from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
+from backup_pipeline_tests.servers.postgres import temporary_database
+from backup_pipeline_tests.systems.system import catalog_of
+
+
+@dataclass
+class Office:
+    url: str
+    ledger: ScratchLedger
+    catalog: Catalog
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    def run(self, job: str, **more: Any) -> dg.ExecuteInProcessResult:
+        resolved = self.definitions.resolve_job_def(f"retail_{job}")
+        return resolved.execute_in_process(instance=self.instance, raise_on_error=False, **more)
+
+    def facts(self, key: dg.AssetKey) -> dict[str, Any]:
+        event = self.instance.get_latest_materialization_event(key)
+        assert event is not None
+        assert event.asset_materialization is not None
+        return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+@pytest.fixture(scope="module")
+def office(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    home = tmp_path_factory.mktemp("office")
+    ledger, catalog = new_ledger(), catalog_of("retail")
+    with temporary_database(postgres_server) as url, dg.DagsterInstance.ephemeral() as instance:
+        create_system(url, RETAIL, scale=0.02)
+        settings = Settings(
+            home=home,
+            store=f"file://{home}/store",
+            ledger_url=SecretStr(ledger.url),
+            source_urls={"retail": SecretStr(url)},
+            catalogs=BUILT_IN_CATALOGS,
+        )
+        yield Office(url, ledger, catalog, assemble({"retail": catalog}, settings), instance)
+
+
+@pytest.mark.acceptance("3.4")
+def test_three_ticks_have_every_business_that_is_due(office: Office) -> None:
+    start = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    for number in range(3):
+        due = start + number * timedelta(minutes=5)
+        assert office.run("tick", tags={DUE_TAG: due.isoformat()}).success
+        trade(office.url, RETAIL, number, shops=2)
+    ticks = office.ledger.ticks.list("retail")
+    assert [(tick.scheduled_at, tick.status) for tick in reversed(ticks)] == [
+        (start + number * timedelta(minutes=5), TickStatus.SUCCESS) for number in range(3)
+    ]
+    assert [(tick.due, tick.changed, tick.unchanged) for tick in reversed(ticks)] == [(5, 5, 0), (5, 2, 3), (5, 2, 3)]
+    facts = office.facts(backups_key(office.catalog))
+    assert {name: facts[name] for name in ("due", "changed", "unchanged", "failed", "skipped", "fulls")} == {
+        "due": 5, "changed": 2, "unchanged": 3, "failed": 0, "skipped": 0, "fulls": 0,
+    }  # fmt: skip
+    assert "| incremental |" in facts["largest"]
+    keys = [account.business for account in office.ledger.businesses.list(AccountFilter(catalog="retail"))]
+    assert (
+        sorted(office.instance.get_dynamic_partitions("retail"))
+        == keys
+        == sorted(office.ledger.ticks.stored("retail", keys))
+    )
+
+
+def test_its_checks_are_in_dagster(office: Office) -> None:
+    result = office.run("tick")
+    checks = {e.asset_check_evaluation_data.check_name: e.asset_check_evaluation_data.passed for e in result.all_events
+              if e.event_type_value == "ASSET_CHECK_EVALUATION"}  # fmt: skip
+    assert checks == dict.fromkeys(businesses.CHECKS, True)
+
+
+@pytest.mark.acceptance("3.1")
+@pytest.mark.parametrize(
+    ("kind", "made"), [("full", Kind.FULL), ("incremental", Kind.INCREMENTAL), ("manual", Kind.FULL)]
+)
+def test_one_business_by_hand_is_a_partition(office: Office, kind: str, made: Kind) -> None:
+    trade(office.url, RETAIL, 50, shops=5)
+    business = sorted(office.instance.get_dynamic_partitions("retail"))[0]
+    config = {"ops": {"retail_business_backed_up": {"config": {"kind": kind, "reason": "a try"}}}}
+    result = office.run("business_backup", partition_key=business, run_config=config)
+    assert result.success
+    row = office.ledger.get(office.facts(on_demand_key(office.catalog))["backup"])
+    assert row is not None
+    assert (row.scope.business, row.kind, row.reason) == (business, made, "a try")
+    assert row.type is (Trigger.MANUAL if kind == "manual" else Trigger.AUTOMATIC)
+
+
+def test_an_overrun_is_no_failure_and_no_materialization(office: Office) -> None:
+    before = office.facts(backups_key(office.catalog))
+    claim = Claim(Scope("retail", purpose=Purpose.TICK), "tick 99", RAHIM, this_owner())
+    lease = office.ledger.leases.acquire(claim, timedelta(minutes=1))
+    try:
+        assert office.run("tick").success
+    finally:
+        office.ledger.leases.release(lease)
+    assert office.facts(backups_key(office.catalog)) == before
+    newest = max(office.ledger.ticks.list("retail"), key=lambda tick: tick.number)
+    assert newest.status is TickStatus.SKIPPED
+
+
+@pytest.mark.acceptance("3.37")
+def test_the_schedule_is_the_catalogs_and_does_not_make_up_for_what_was_missed(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = office.catalog.businesses
+    assert declared is not None
+    due = datetime(2026, 11, 30, 12, 5, tzinfo=UTC)
+    for every, cron in (("5 minutes", "*/5 * * * *"), ("1 minute", "*/1 * * * *"), ("1 hour", "0 * * * *")):
+        other = declared.model_copy(update={"every": every})
+        assert businesses.tick_schedule(office.catalog, other, Automation()).cron_schedule == cron
+    schedule = businesses.tick_schedule(office.catalog, declared, Automation(running=True))
+    for late, launches in ((timedelta(seconds=20), 1), (timedelta(minutes=6), 0)):
+        monkeypatch.setattr(businesses, "utc_now", lambda late=late: due + late)
+        with dg.build_schedule_context(scheduled_execution_time=due) as context:
+            data = schedule.evaluate_tick(context)
+        assert len(data.run_requests or ()) == launches
+        if launches:
+            assert data.run_requests is not None
+            assert data.run_requests[0].tags[DUE_TAG] == due.isoformat()
+        else:
+            assert "not made up for" in str(data.skip_message)
