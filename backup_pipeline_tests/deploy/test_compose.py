@@ -11,17 +11,20 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.settings import PROJECT, Settings
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.deploy.test_celery import BIN, running_process
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import until
+from backup_pipeline_tests.servers.postgres import temporary_database
 
 FOLDER = PROJECT / "deploy" / "compose"
 OURS = ("code", "web", "daemon", "console")
@@ -55,10 +58,14 @@ def test_what_could_not_be_run_says_so_at_its_top(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_its_services_run_as_processes_and_make_a_backup(install: Install, fresh_database: str, tmp_path: Path) -> None:
+def test_its_services_run_as_processes_and_make_a_backup(
+    install: Install, postgres_server: EmbeddedPostgres, fresh_database: str, tmp_path: Path
+) -> None:
     ports = {name: str(free_port()) for name in ("4000", "3000", "3001")}
     with ExitStack() as stack:
         site = stack.enter_context(install())
+        site = replace(site, ledger_url=stack.enter_context(temporary_database(postgres_server)))
+        site.configure(BACKUP_LEDGER_URL=site.ledger_url)  # an empty one
         workspace = tmp_path / "workspace.yaml"
         text = (FOLDER / "workspace.yaml").read_text()
         workspace.write_text(text.replace("host: code", "host: 127.0.0.1").replace("4000", ports["4000"]))
@@ -82,6 +89,12 @@ def test_its_services_run_as_processes_and_make_a_backup(install: Install, fresh
             if name == "code":
                 probe = [_word(word, ports, workspace) for word in service["healthcheck"]["test"][1:]]
                 until(lambda probe=probe: _succeeds(BIN / probe[0], *probe[1:]), 120, every=2)  # type: ignore[misc]
+            if name == "daemon":
+                page = (PROJECT / "docs" / "deployment.md").read_text()
+                [words] = re.findall(
+                    r"docker compose run --rm console backup-pipeline (rebuild --confirm) +# once", page
+                )
+                assert _succeeds(BIN / "backup-pipeline", *words.split())
         until(lambda: _answers(f"http://127.0.0.1:{ports['3000']}/server_info"), 90)
         until(lambda: _answers(f"http://127.0.0.1:{ports['3001']}/healthz"), 90)
         site.configure(DAGSTER_PG_URL=fresh_database)

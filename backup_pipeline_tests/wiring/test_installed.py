@@ -127,19 +127,27 @@ def test_in_a_checkout_state_and_files_are_the_projects() -> None:
         assert (PACKAGE.parent / name).read_bytes() == (installation.FILES / name).read_bytes()
 
 
-def test_without_an_extra_it_says_which_before_it_starts_anything(
-    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    blocker = "import sys\nsys.modules.update(dict.fromkeys(['fastapi', 'pwdlib']))\n"
-    (hidden / "sitecustomize.py").write_text(blocker)
-    for words in (("up",), ("serve",)):
-        ended = command(*words, PYTHONPATH=f"{hidden}:{tmp_path / 'site-packages'}")
-        assert ended.returncode == 2, ended.stderr
-        assert "The console needs the extra `web`" in ended.stderr
-        assert "pip install 'backup-pipeline[web]'" in ended.stderr
-    assert list((tmp_path / "installation").iterdir()) == []
+_WITHOUT_EXTRAS = """
+import sys
+sys.modules.update(dict.fromkeys({modules}))
+from backup_pipeline.cli import main
+print([main([command]) for command in ("up", "serve", "list")])
+import backup_pipeline.definitions
+print(len(backup_pipeline.definitions.defs.resolve_all_job_defs()) > 5)
+"""
+
+
+def test_without_the_extras_it_says_which_is_wanted_and_does_what_it_can(site: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "installation"
+    folder.mkdir()
+    run = [sys.executable, "-c", _WITHOUT_EXTRAS.format(modules=sorted(installation._EXTRAS))]
+    more = environment(site, DAGSTER_HOME=str(tmp_path))
+    ended = subprocess.run(run, cwd=folder, env=more, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout.splitlines() == ["[2, 2, 10]", "True"], ended.stderr
+    assert ended.stderr.count("The console needs the extra `web`") == 2
+    assert ended.stderr.count("pip install 'backup-pipeline[web]'") == 2
+    assert "There are no backups yet" in ended.stderr
+    assert list(folder.iterdir()) == []  # nothing was begun
 
 
 @pytest.mark.parametrize(("module", "extra"), [("pwdlib.hashers", "web"), ("authlib", "web"), ("numpy", None)])
