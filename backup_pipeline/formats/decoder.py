@@ -31,6 +31,11 @@ _EXAMPLES = 3
 @contextmanager
 def open_duck(spool: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory that puts into `spool` what is too much for it; its errors come as BackupErrors."""
+    with _explained(spool), _connected(spool) as database:
+        yield database
+
+
+def _connected(spool: Path) -> duckdb.DuckDBPyConnection:
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _MEMORY,
         "threads": str(_THREADS),
@@ -38,10 +43,15 @@ def open_duck(spool: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }
+    database = duckdb.connect(config=config)
+    database.execute("SET TimeZone = 'UTC'")
+    return database
+
+
+@contextmanager
+def _explained(spool: Path) -> Iterator[None]:
     try:
-        with duckdb.connect(config=config) as database:
-            database.execute("SET TimeZone = 'UTC'")
-            yield database
+        yield
     except duckdb.Error as error:
         detail = " ".join(str(error).split())
         if isinstance(error, duckdb.OutOfMemoryException) or "space" in detail.lower():
@@ -263,7 +273,8 @@ _ROWS_COLUMN = "rows"
 class Comparison:
     """The port `SheetComparison`: takes the table's rows, and its look-ups, from the files of `task` as it goes."""
 
-    def __init__(self, task: SheetTask, database: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, task: SheetTask, database: duckdb.DuckDBPyConnection | None) -> None:
+        """Of a sheet without look-ups no `database` is asked."""
         self._task = task
         self._rows = RowStream(_sheet_rows(task, database))
         self._whole = all(column.why_not is None for column in task.columns)
@@ -321,7 +332,7 @@ def _row_of_byte(batch: pa.RecordBatch, offset: int, timezone: str) -> int:
     return int(batch.num_rows)
 
 
-def _sheet_rows(task: SheetTask, database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+def _sheet_rows(task: SheetTask, database: duckdb.DuckDBPyConnection | None) -> Iterator[pa.Table]:
     """The rows of the sheet, without the columns that can not be made anew."""
     shown = [column for column in task.columns if column.why_not is None]
     own = [column.column for column in shown if not column.hops]
@@ -338,8 +349,10 @@ def _joined(batch: pa.Table, values: pa.Table | None, shown: Sequence[Shown]) ->
     return pa.table([*columns, pa.nulls(batch.num_rows, pa.string())], names=[*names, _ROWS_COLUMN])
 
 
-def _looked_up(task: SheetTask, shown: Sequence[Shown], database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
-    if not shown:
+def _looked_up(
+    task: SheetTask, shown: Sequence[Shown], database: duckdb.DuckDBPyConnection | None
+) -> Iterator[pa.Table]:
+    if not shown or database is None:
         return
     for batch in database.sql(look_up_sql(task)).to_arrow_reader(_ROWS):
         columns = [_as_exported(batch.column(index), column) for index, column in enumerate(shown)]
@@ -359,14 +372,31 @@ _NOTHING = Fingerprint(0, 0, 0)
 
 
 class FileFingerprints:
-    """The port `Fingerprints`; what does not fit into memory goes into files under `spool`."""
+    """The port `Fingerprints`; what does not fit into memory goes into files under `spool`.
+
+    One database for all of them: to open it takes longer than to look at a small table.
+    """
 
     def __init__(self, spool: Path) -> None:
         self._spool = spool
+        self._database: duckdb.DuckDBPyConnection | None = None
+
+    def close(self) -> None:
+        """Close the database, if anything was looked at."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _explained(self._spool):
+            if self._database is None:
+                self._database = _connected(self._spool)
+            yield self._database
 
     def of_parquet(self, files: Sequence[Path], columns: Sequence[str]) -> Fingerprint:
         """Of the values of `columns` in all rows of these Parquet files. NULL is a value of its own."""
-        with open_duck(self._spool) as database:
+        with self._opened() as database:
             source = files_sql(files)
             described = database.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
             # By place: to DuckDB, names that differ only by capital letters are one name.
@@ -389,9 +419,12 @@ class FileFingerprints:
             return _NOTHING
         schema = pa.schema([(f"f{number}", pa.string()) for number in wanted])
         records = _batches(parsed(reader, len(titles), wanted, 0))
-        with open_duck(self._spool) as database:
+        with self._opened() as database:
             database.register("sheet", pa.RecordBatchReader.from_batches(schema, records))
-            return _fingerprint(database, [name_sql(name) for name in schema.names], "sheet")
+            try:
+                return _fingerprint(database, [name_sql(name) for name in schema.names], "sheet")
+            finally:
+                database.unregister("sheet")
 
 
 def _batches(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
@@ -402,8 +435,8 @@ def _batches(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
 def _fingerprint(database: duckdb.DuckDBPyConnection, values: Sequence[str], source: str) -> Fingerprint:
     values_sql = ", ".join(values) or "0"
     sums = f"count(*), coalesce(sum(hash({values_sql})), 0), coalesce(bit_xor(hash({_SALT}, {values_sql})), 0)"
-    row = database.execute(f"SELECT {sums} FROM {source}").fetchone()  # noqa: S608
-    rows, total, folded = row or (0, 0, 0)
+    answer = database.execute(f"SELECT {sums} FROM {source}").fetchall()  # noqa: S608
+    ((rows, total, folded),) = answer
     return Fingerprint(int(rows), int(total), int(folded))
 
 
@@ -426,7 +459,10 @@ class FileDecoder:
 
     @contextmanager
     def compare_sheet(self, task: SheetTask) -> Iterator[Comparison]:
-        """Begin to make the sheet anew."""
+        """Begin to make the sheet anew; DuckDB is for its look-ups, and to open it takes longer than a small sheet."""
+        if not any(column.hops for column in task.columns):
+            yield Comparison(task, None)
+            return
         with open_duck(self._spool) as database:
             yield Comparison(task, database)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -86,3 +88,23 @@ def test_records_of_sheets(tmp_path: Path) -> None:
 def test_a_sheet_with_other_titles_has_no_records(tmp_path: Path) -> None:
     found = FileFingerprints(tmp_path).of_sheets([iter([b"Number,Other\r\n1,2\r\n"])], TITLES, TITLES)
     assert found.rows == 0
+
+
+def test_one_database_makes_all_fingerprints_and_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[duckdb.DuckDBPyConnection] = []
+    connect = duckdb.connect
+
+    def counted(**options: Any) -> duckdb.DuckDBPyConnection:
+        opened.append(connect(**options))
+        return opened[-1]
+
+    monkeypatch.setattr(duckdb, "connect", counted)
+    with closing(FileFingerprints(tmp_path)) as fingerprints:
+        files = parquet(tmp_path, ROWS)
+        assert fingerprints.of_parquet(files, ("id",)) == fingerprints.of_parquet(files, ("id",))
+        for _ in range(2):
+            content = [csv_header(TITLES), b'1,"a",""\r\n']
+            assert fingerprints.of_sheets([iter(content)], TITLES, TITLES).rows == 1
+    assert len(opened) == 1
+    with pytest.raises(duckdb.ConnectionException):
+        opened[0].execute("SELECT 1")

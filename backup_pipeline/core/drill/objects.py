@@ -250,6 +250,9 @@ class Fingerprints(Protocol):
         record that is too large.
         """
 
+    def close(self) -> None:
+        """Give back what it works with."""
+
 
 class ScratchDatabase(Protocol):
     """What a drill looks at and does in its scratch database, besides restoring and exporting."""

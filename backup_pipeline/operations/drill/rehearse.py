@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -237,15 +237,16 @@ def _compared(subject: DrillSubject, restored: Restored, results: Mapping[str, T
     loads = {table.name: table.seconds for table in restored.report.tables}
     rate = context.watch.seconds["fetch"] / max(subject.manifest.bundle.bytes, 1)
     tables = []
-    for entry in subject.manifest.tables:
-        started = context.ports.clock()
-        result = results.get(entry.name)
-        table = compare_table(entry, result, comparison)
-        took = (context.ports.clock() - started).total_seconds()
-        fetched = rate * sum(file.bytes for file in entry.files if file.format == "parquet")
-        export = result.partition.table.seconds if result and result.partition else 0.0
-        seconds = TableSeconds(round(fetched, 3), loads.get(entry.name, 0.0), export, round(took, 3))
-        tables.append(replace(table, seconds=seconds))
+    with closing(comparison.fingerprints):
+        for entry in subject.manifest.tables:
+            started = context.ports.clock()
+            result = results.get(entry.name)
+            table = compare_table(entry, result, comparison)
+            took = (context.ports.clock() - started).total_seconds()
+            fetched = rate * sum(file.bytes for file in entry.files if file.format == "parquet")
+            export = result.partition.table.seconds if result and result.partition else 0.0
+            seconds = TableSeconds(round(fetched, 3), loads.get(entry.name, 0.0), export, round(took, 3))
+            tables.append(replace(table, seconds=seconds))
     return tables
 
 
