@@ -44,7 +44,9 @@ MOST_MS = 100.0
 """A page takes no longer on the server, in the median."""
 MOST_PAINT = 60_000
 """Bytes that a browser has to get before a page looks as it shall."""
-_PAGES = ("/", "/backups", "/backups?status=failed", "/backups?q=update", "/calendar", "/charts", "/report")
+_PAGES = ("/", "/backups", "/backups?status=failed", "/backups?q=update", "/calendar", "/charts", "/report",
+          "/retention", "/drills", "/alerts", "/runs", "/requests", "/audit", "/settings?tab=backups",
+          "/healthz/freshness")  # fmt: skip
 _PASSWORD = "copper kettle rain 41"
 _WARM_UP = 3
 
@@ -167,7 +169,7 @@ async def _paint(client: httpx.AsyncClient) -> Mapping[str, int]:
 async def _grown(client: httpx.AsyncClient, requests: int) -> tuple[int, int]:
     """Bytes of memory after a tenth of the requests, and after all."""
     process, after_a_tenth = psutil.Process(), 0
-    for number, path in zip(range(requests), _around(("/", "/backups", "/calendar")), strict=False):
+    for number, path in zip(range(requests), _around(("/", "/backups", "/calendar", "/retention")), strict=False):
         (await client.get(path)).raise_for_status()
         if number == requests // 10:
             after_a_tenth = process.memory_info().rss

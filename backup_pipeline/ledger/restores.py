@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
+from backup_pipeline.core.errors import DecidedError
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, after, check_may_begin
 from backup_pipeline.core.scope import Scope, parse_actor
 from backup_pipeline.ledger import no_such_restore
@@ -63,10 +64,21 @@ class SqlRestores:
         self._transaction = transaction
 
     def add(self, row: RestoreRow) -> RestoreRow:
-        """Add a request; LedgerError unless it is `requested`. Gives the row with its number."""
+        """Add a request; LedgerError unless it is `requested`. Gives the row with its number.
+
+        Of one planning run there is one request, however often somebody clicks: DecidedError for a second one.
+        """
         check_may_begin(row)
         added = insert(restore_requests).values(restore_columns(row)).returning(*restore_requests.c)
+        planned = str((row.plan or {}).get("run_request", ""))
         with self._transaction() as connection:
+            if planned:
+                connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(planned, 0))))
+                same = restore_requests.c.plan["run_request"].astext == planned
+                known = connection.execute(select(restore_requests.c.id).where(same)).scalar()
+                if known is not None:
+                    message = f"Of this plan there is restore request {known} already."
+                    raise DecidedError(message, do=f"Look at it: backup-pipeline restores show {known}.")
             return restore_of(connection.execute(added).mappings().one())
 
     def change(self, number: int, change: RestoreChange) -> RestoreRow:

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import httpx
 import pyotp
@@ -15,10 +16,12 @@ from backup_pipeline.core.access import Role
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.operations.access.second_factor import confirm_set_up, set_up
 from backup_pipeline.operations.access.users import first_admin_link, invite
+from backup_pipeline.operations.restore import decisions
 from backup_pipeline.web.pages import requests as requests_page
+from backup_pipeline.web.pages import restore as restore_page
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
-from backup_pipeline_tests.web.deciding import Office, open_office
+from backup_pipeline_tests.web.deciding import Office, open_office, plan_json
 from backup_pipeline_tests.web.people import PASSWORD, Console, console_over
 
 
@@ -81,6 +84,27 @@ def test_of_two_who_decide_each_is_told_what_became_of_it(office: Office, both_h
         assert statuses in ([303, 303], [409, 303])
         assert after.status is RestoreStatus.REJECTED, "whoever rejects has the last word before anything ran"
         assert len(decided) == Counter(statuses)[303]
+
+
+def test_two_clicks_at_once_ask_for_one_restore(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have seen that nobody had asked yet."""
+    chosen, number, barrier = office.backups()[0], uuid4(), threading.Barrier(2)
+    form = {"request": str(number), "backup": chosen.backup_id, "mode": "upsert", "target": "staging", "table": "goods"}
+    office.as_("rahim").post("/restore/plan", data=form)
+    run = office.ledger.run_requests.get(number)
+    assert run is not None
+    office.done(run, {"plan": plan_json(chosen)})
+    ask = decisions.ask_for_approval
+
+    def asked(*given: object) -> RestoreRow:
+        barrier.wait(30)
+        return ask(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore_page, "ask_for_approval", asked)
+    typed = {"confirm": "staging", "reason": "twice"}
+    statuses = _at_once(*[lambda: office.as_("rahim").post(f"/restore/plan/{number}/ask", data=typed)] * 2)
+    assert sorted(statuses) == [303, 409]
+    assert len([row for row in office.ledger.restores.list() if row.reason == "twice"]) == 1
 
 
 def test_a_code_signs_in_once_whichever_process_is_asked(consoles: list[Console]) -> None:
