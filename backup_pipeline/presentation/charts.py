@@ -19,6 +19,8 @@ _WIDTH, _HEIGHT = 520, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 12, 26
 _TICKS = 4
 _ENDS = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8)
+_LONGEST_NAME = 17
+"""Letters of a name before a lying bar: wide ones fit, too."""
 _MOST_POINTS = 60
 """More points than these are a line without dots."""
 
@@ -117,7 +119,7 @@ def ranked_chart(chart: Chart, *, most: int = 10) -> Markup:
 
 def _lying(mark: Mark, number: int, top: float, row: int, left: int) -> Markup:
     y, width = 4 + row * number, (_WIDTH - left - 160) * max(mark.value, 0) / top
-    short = mark.name if len(mark.name) <= 20 else f"{mark.name[:19]}…"
+    short = mark.name if len(mark.name) <= _LONGEST_NAME else f"{mark.name[: _LONGEST_NAME - 1]}…"
     whole = Markup(
         '<text x="{}" y="{}" text-anchor="end">{}</text><rect class="bar {}" x="{}" y="{}" width="{}" height="14" '
         'rx="2"><title>{}</title></rect><text x="{}" y="{}">{}</text>'
