@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import NotFoundError, RefusedError
+from backup_pipeline.core.errors import LockedError, NotFoundError, RefusedError
 from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent
 from backup_pipeline.core.legacy import LEGACY, MOST_LEGACY, LegacyFile, LegacyState, judge_legacy, too_large
@@ -41,6 +41,8 @@ MOST_ON_A_PAGE = 32 << 20
 """Bytes of a file that whoever draws a page looks into, and of all that one page waits for."""
 _LISTED_FOR = timedelta(seconds=15)
 _MOST_ADOPTED = 500
+_PATIENCE_S = 3.0
+"""How long a page waits for another one that reads; a large file of S3 takes seconds."""
 
 
 def legacy_files(catalog: Catalog, store: Store) -> Sequence[LegacyFile]:
@@ -84,20 +86,27 @@ class JudgedFiles:
         self._listed: dict[str, tuple[datetime, Sequence[StoredObject]]] = {}
 
     def of(self, catalog: Catalog, store: Store, now: datetime) -> LegacyListing:
-        """The files of the catalog; StoreError when the store is away."""
-        with self._lock:
-            listed = self._objects(catalog, store, now)
-            left, pending = self._most, 0
-            for file in listed:
-                if file in self._judged:
-                    continue
-                read = file.size if file.size <= self._most else 0  # what is too large is not read
-                if read > left:
-                    pending += 1
-                    continue
-                self._judged[file] = _looked_at(file, store, self._most)
-                left -= read
-            known = [self._judged[file] for file in listed if file in self._judged]
+        """The files of the catalog; StoreError when the store is away, LockedError while they are read for others."""
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            message = "The files are being read for somebody else."
+            raise LockedError(message, do="They are shown in a moment.")
+        try:
+            return self._looked_at(self._objects(catalog, store, now), store)
+        finally:
+            self._lock.release()
+
+    def _looked_at(self, listed: Sequence[StoredObject], store: Store) -> LegacyListing:
+        left, pending = self._most, 0
+        for file in listed:
+            if file in self._judged:
+                continue
+            read = file.size if file.size <= self._most else 0  # what is too large is not read
+            if read > left:
+                pending += 1
+                continue
+            self._judged[file] = _looked_at(file, store, self._most)
+            left -= read
+        known = [self._judged[file] for file in listed if file in self._judged]
         return LegacyListing(_newest_first(known), pending)
 
     def _objects(self, catalog: Catalog, store: Store, now: datetime) -> Sequence[StoredObject]:

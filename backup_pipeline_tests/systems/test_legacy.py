@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from backup_pipeline.core.errors import NotFoundError, RefusedError
+from backup_pipeline.core.errors import LockedError, NotFoundError, RefusedError
 from backup_pipeline.core.layout import Rendering
 from backup_pipeline.core.legacy import LegacyState, judge_legacy, parse_legacy_name
 from backup_pipeline.core.ports.files import StoredObject
@@ -235,6 +236,28 @@ def test_a_page_waits_for_so_many_bytes_and_reads_nothing_that_is_too_large() ->
     second = judged.of(catalog_of("sales_portal"), store, NOON)
     assert ([file.name for file in second.files], second.pending) == (["c", "b", "a"], 0)
     assert sorted(store.read) == ["backups/database/a", "backups/database/b"]
+
+
+def test_a_page_does_not_wait_for_ever_for_another_one_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_pipeline.operations.legacy._PATIENCE_S", 0.05)
+    judged, reads, goes_on = JudgedFiles(), threading.Event(), threading.Event()
+
+    class Slow(CountedStore):
+        def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+            reads.set()
+            assert goes_on.wait(20)
+            return super().stream(key, start=start, length=length)
+
+    store = Slow()
+    store.put("backups/database/a", [b"x"])
+    first = threading.Thread(target=judged.of, args=(catalog_of("sales_portal"), store, NOON))
+    first.start()
+    assert reads.wait(20)
+    with pytest.raises(LockedError, match="read for somebody else"):
+        judged.of(catalog_of("sales_portal"), store, NOON)
+    goes_on.set()
+    first.join(20)
+    assert len(judged.of(catalog_of("sales_portal"), store, NOON).files) == 1
 
 
 @pytest.mark.acceptance("4.34")
