@@ -12,8 +12,9 @@ import typer
 from backup_pipeline.cli.businesses import Business, businesses_app
 from backup_pipeline.cli.options import LedgerReason, Limit, invoked_settings, opened, print_json
 from backup_pipeline.cli.payments import AsJson
+from backup_pipeline.core.businesses.restores import RowChange
 from backup_pipeline.core.businesses.ticks import TickStatus
-from backup_pipeline.core.errors import PartialError, UsageError
+from backup_pipeline.core.errors import PartialError, RefusedError, UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.settings import Settings
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.businesses import TickReport, TickRequest
 
 with lazily():
-    from backup_pipeline.operations import businesses
+    from backup_pipeline.core import names
+    from backup_pipeline.core.businesses import restores as core_restores
+    from backup_pipeline.operations import browse, businesses
     from backup_pipeline.operations.businesses import protection as protections
+    from backup_pipeline.operations.businesses import restore as restores
+    from backup_pipeline.postgres import business_restore
     from backup_pipeline.presentation import businesses as drawn
     from backup_pipeline.wiring import addresses, embedded
     from backup_pipeline.wiring import ports as wiring_ports
@@ -99,6 +104,56 @@ def back_up_business(
         )
         report = _run(request, settings, ports, as_json=as_json)
     _refuse_unprotected(report)
+
+
+@businesses_app.command("restore")
+def restore_business(
+    backup: Annotated[str, typer.Argument(help="A backup id of the business: full, incremental or manual.")],
+    *,
+    table: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,
+    without: Annotated[
+        list[RowChange] | None, typer.Option(help="Leave such changes out; may be given several times.")
+    ] = None,
+    confirm: Annotated[str | None, typer.Option(help="The digest of the plan that you have seen: do it.")] = None,
+    reason: LedgerReason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Bring one business back to how a backup of it shows it; every other business stays as it is.
+
+    Without --confirm it shows the plan: rows to create, to update, column by column, and to delete, with what is in
+    the way. With the plan's digest it does that very plan in one transaction, after a manual backup of how it is now.
+    Where somebody has written meanwhile, the plan is stale, and nothing is done.
+
+    Examples:
+
+        backup-pipeline businesses restore 20261130T140500Z-incremental-1f3a9c2e
+
+        backup-pipeline businesses restore 20261130T140500Z-incremental-1f3a9c2e --table sales --confirm 4be0…
+
+    Exit codes: 0 planned, or done; 1 failed; 2 wrong request; 10 there is no such backup; 11 a tick is at work; 20 a
+    backup of the chain is damaged; 21 refused: conflicts, a stale plan, or restores need an approval here.
+    """
+    wanted = str(names.parse_backup_id(backup, latest=False))
+    with opened() as installation:
+        attempt = browse.find_backup(wanted, installation.ledger)
+    with _ready(attempt.scope.catalog) as (spec, settings, ports):
+        if confirm is not None and settings.restore_approval:
+            message = (
+                "Restores need the approval of another person here, and those of a business can not be asked for yet."
+            )
+            raise RefusedError(
+                message, do="Unset BACKUP_RESTORE_APPROVAL for whoever may do it alone. Nothing was changed."
+            )
+        wanted_changes = core_restores.EVERY_CHOICE - set(without or ())
+        request = restores.BusinessRestoreRequest(
+            spec, attempt, addresses.os_user(), tuple(table or ()), wanted_changes, confirm, reason
+        )
+        target = business_restore.PostgresBusinessTarget(addresses.owner_url(settings, spec.catalog))
+        report = restores.restore_business(request, target, wiring_ports.open_key_states(settings), ports)
+    if as_json:
+        print_json({"digest": report.diff.digest, "done": report.done, "before": report.safety, "plan": report.diff})
+    else:
+        draw(drawn.diff_document(report))
 
 
 @businesses_app.command("ticks")

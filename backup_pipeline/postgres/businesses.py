@@ -102,7 +102,7 @@ class PostgresBusinessRows:
         if businesses is None:
             business, source = _joined(table)
             return self._narrow(table, f"SELECT {business}, {_key(table)}, {_version()} FROM {source}")  # noqa: S608
-        return self._narrow(table, _narrow_sql(table, _of_businesses(table, businesses)))
+        return self._narrow(table, _narrow_sql(table, rows_of_businesses(table, businesses)))
 
     def count(self, table: BusinessTable) -> int:
         """By `count(*)`."""
@@ -122,7 +122,7 @@ class PostgresBusinessRows:
 
     def rows_of(self, table: BusinessTable, businesses: Collection[str]) -> Iterator[pa.Table]:
         """The whole rows of these businesses."""
-        return self._rows(table, _of_businesses(table, businesses))
+        return self._rows(table, rows_of_businesses(table, businesses))
 
     def rows_with(self, table: BusinessTable, keys: Sequence[str], xmin: int) -> Iterator[pa.Table]:
         """By their keys through the index; of many, or keys of odd types, by what made them candidates."""
@@ -254,7 +254,7 @@ def _joined(table: BusinessTable) -> tuple[str, str]:
     return f"coalesce({value}, '')", source
 
 
-def _of_businesses(table: BusinessTable, businesses: Collection[str]) -> str:
+def rows_of_businesses(table: BusinessTable, businesses: Collection[str]) -> str:
     """The condition of the rows of these businesses, from the end of the path on: there an index helps."""
     ends = f'"s{len(table.path.steps) - 1}"' if table.path.steps else ROW
     condition = _among(f"{ends}.{identifier(table.path.column.name)}", table.path.column, sorted(businesses))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backup_pipeline.core.businesses.paths import BusinessPath, Registry
+    from backup_pipeline.core.businesses.restores import BusinessDiff, RowChange
     from backup_pipeline.core.businesses.ticks import KnownBusiness, SourcePosition, Tick
     from backup_pipeline.core.catalog.businesses import Businesses
     from backup_pipeline.core.plans import TablePlan
@@ -172,3 +173,31 @@ class TickRows(Protocol):
 
     def stored(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, tuple[int, int]]:
         """Of each of these businesses how many backups are stored, and their bytes."""
+
+
+class BusinessTarget(Protocol):
+    """The database that businesses are restored in: the one that they are backed up from, by a role that may write."""
+
+    def restore(self, wish: BusinessRestore, confirmed: str | None) -> BusinessDiff:
+        """Do it in one transaction, if `confirmed` is the digest of what would be done; None: only find that out.
+
+        RefusedError for a conflict, StalePlanError where it is another plan by now, TargetError where the database says
+        no or rows of another business would change: in each case nothing is changed.
+        """
+
+
+@dataclass(frozen=True)
+class BusinessRestore:
+    """A business as it was: the rows of its tables, parents first, and which changes are wanted.
+
+    `rows` gives a table's rows, each the values of its `columns`; `others` are tables whose rows must not change.
+    """
+
+    catalog: str
+    business: str
+    backup_id: str
+    tables: Mapping[str, BusinessTable]
+    columns: Mapping[str, Sequence[str]]
+    rows: Mapping[str, Iterable[Sequence[object]]]
+    choices: frozenset[RowChange]
+    others: Sequence[Relation] = ()

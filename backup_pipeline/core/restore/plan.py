@@ -436,10 +436,10 @@ def _of_business(tables: tuple[TableRestore, ...], basis: TablesBasis) -> Iterat
     manifest = basis.manifest
     if manifest.kind is Kind.INCREMENTAL:
         what = "The backup has nothing but what changed of a business since the one before it."
-        yield basis.refusal(None, what, "Restore the full that its chain began with; `list` shows it.")
+        yield basis.refusal(None, what, "Restore the business as it was: `backup-pipeline businesses restore`.")
     elif manifest.business and basis.request.mode is Mode.REPLACE and any(table.rows_now for table in tables):
         what = f"The backup has the rows of business {manifest.business} alone; replacing would remove those of others."
-        yield basis.refusal(None, what, "Restore it into an empty database, or with --mode insert-missing or upsert.")
+        yield basis.refusal(None, what, "Restore the business as it was: `backup-pipeline businesses restore`.")
 
 
 def _of_backup(manifest: Manifest, tables: tuple[TableRestore, ...]) -> Iterator[RestoreRemark]:

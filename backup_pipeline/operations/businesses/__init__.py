@@ -27,7 +27,7 @@ from backup_pipeline.core.businesses.ticks import (
 )
 from backup_pipeline.core.catalog.businesses import Businesses, parse_duration, parse_size
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import BackupError, CatalogError, LeaseHeldError, NotFoundError, in_our_words
+from backup_pipeline.core.errors import BackupError, LeaseHeldError, NotFoundError, in_our_words
 from backup_pipeline.core.layout import tick_key
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
@@ -39,7 +39,7 @@ from backup_pipeline.core.scope import Actor, Purpose, Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import recovery, send, tell
 from backup_pipeline.operations.businesses.chain import Key, differences, keys_of, read_state
-from backup_pipeline.operations.businesses.changes import TickChanges, TickWish, find_changes
+from backup_pipeline.operations.businesses.changes import TickChanges, TickWish, declared_businesses, find_changes
 from backup_pipeline.operations.businesses.storing import (
     BusinessRowsRead,
     StoredBusiness,
@@ -109,7 +109,7 @@ def run_tick(request: TickRequest, states: KeyStates, ports: Ports) -> TickRepor
     A tick of the schedule that finds another one at work ends as `skipped`; one by hand is refused with LeaseHeldError,
     naming the holder. Whatever else stops it ends its row as `failed`, and comes out.
     """
-    declared = _declared(request.catalog)
+    declared = declared_businesses(request.catalog)
     now = ports.clock()
     by_hand = request.only is not None
     scheduled = request.scheduled_at or (now if by_hand else scheduled_before(now, declared.interval))
@@ -166,13 +166,6 @@ def _tell_people(tick: Tick, ports: Ports) -> None:
         topic=TOPIC,
     )
     tell(alert, ports)
-
-
-def _declared(catalog: Catalog) -> Businesses:
-    if catalog.businesses is None:
-        message = f"Catalog {catalog.catalog} declares no businesses."
-        raise CatalogError(message, do="Declare them under `businesses`; docs/businesses.md says how.")
-    return catalog.businesses
 
 
 def _words(error: BaseException) -> str:

@@ -78,13 +78,13 @@ class TickChanges:
 
 def find_changes(snapshot: Snapshot, catalog: Catalog, state: KeyState, wish: TickWish) -> TickChanges:
     """Compare the snapshot with the state. CatalogError where a table can not be read, or leads to no business."""
-    declared = _declared(catalog)
+    declared = declared_businesses(catalog)
     database, rows = snapshot.database(), snapshot.businesses()
     plan = plan_catalog(catalog, database)
     for error in plan.failed.values():
         raise error
     registry = registry_of(catalog, declared, database)
-    tables = dict(_tables(catalog, plan, registry, database))
+    tables = dict(business_tables(catalog, plan, registry, database))
     view = View(rows.position(), rows.fingerprint(_relations(tables, registry, database)))
     registered = {each.key: each for each in rows.registered(registry, declared)}
     known = state.known()
@@ -111,14 +111,15 @@ def find_changes(snapshot: Snapshot, catalog: Catalog, state: KeyState, wish: Ti
     )
 
 
-def _declared(catalog: Catalog) -> Businesses:
+def declared_businesses(catalog: Catalog) -> Businesses:
+    """What a catalog says of its businesses; CatalogError where it says nothing."""
     if catalog.businesses is None:
         message = f"Catalog {catalog.catalog} declares no businesses."
         raise CatalogError(message, do="Declare them under `businesses`; docs/businesses.md says how.")
     return catalog.businesses
 
 
-def _tables(
+def business_tables(
     catalog: Catalog, plan: CatalogPlan, registry: Registry, database: Database
 ) -> Iterator[tuple[str, BusinessTable]]:
     """The tables with rows of businesses; what is shared has none."""

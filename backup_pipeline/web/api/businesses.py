@@ -127,7 +127,7 @@ def _of_business(request: Request, caller: Caller, business: str) -> Catalog:
     raise not_there()
 
 
-class BusinessDocument(BaseModel):
+class ProtectionDocument(BaseModel):
     """How a business is protected: what was there at `snapshot_at` was still right at `confirmed_until`."""
 
     business_id: str
@@ -144,7 +144,7 @@ class BusinessDocument(BaseModel):
     quota_bytes: int
 
     @classmethod
-    def of(cls, row: BusinessProtection) -> BusinessDocument:
+    def of(cls, row: BusinessProtection) -> ProtectionDocument:
         """The document of a business."""
         names = set(cls.model_fields) - {"business_id", "backup_type"}
         return cls(business_id=row.business, backup_type=row.kind, **{name: getattr(row, name) for name in names})
@@ -153,7 +153,7 @@ class BusinessDocument(BaseModel):
 class BusinessesPage(ListPage):
     """Businesses by their keys."""
 
-    businesses: list[BusinessDocument]
+    businesses: list[ProtectionDocument]
 
 
 @router.get("/api/v1/businesses", **takes(P.BUSINESSES))
@@ -167,4 +167,4 @@ def list_businesses(
     """Businesses and how each is protected, by key, a page at a time. A key of one business sees that one."""
     rows = protection_of(_with_businesses(request, catalog), caller.ledger, after=after, limit=limit + 1)
     following = rows[limit - 1].business if len(rows) > limit else None
-    return BusinessesPage(next=following, businesses=[BusinessDocument.of(row) for row in rows[:limit]])
+    return BusinessesPage(next=following, businesses=[ProtectionDocument.of(row) for row in rows[:limit]])
