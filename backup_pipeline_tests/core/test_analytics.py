@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_pipeline.core.errors import UsageError
@@ -135,6 +135,7 @@ def by_hand(states: list[HeldState], moment: Moment, grace: int) -> dict[str, De
 
 
 @pytest.mark.acceptance("3.13")
+@settings(max_examples=50)
 @given(histories(), st.integers(0, 30))
 def test_the_end_is_the_start_and_what_moved_whatever_happened(states: list[HeldState], grace: int) -> None:
     known = growth_months(timelines(states), months_until(date(2026, 11, 30), 6), grace, now=NOW)
@@ -152,6 +153,7 @@ def test_the_end_is_the_start_and_what_moved_whatever_happened(states: list[Held
     assert ends == by_hand(states, Moment(NOW + timedelta(microseconds=1), date(2026, 11, 30)), grace)
 
 
+@settings(max_examples=50)
 @given(histories(), st.lists(DAYS, min_size=3, max_size=3))
 def test_movements_add_up_over_time(states: list[HeldState], days: list[date]) -> None:
     first, second, third = (end_of(day) for day in sorted(days))
