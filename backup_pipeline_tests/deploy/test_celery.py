@@ -181,6 +181,29 @@ def test_a_killed_worker_leaves_nothing_and_another_host_goes_on(cluster: Cluste
     assert len(site.backups()) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_that_somebody_terminates_ends_everywhere(cluster: Cluster) -> None:
+    site = cluster.installation
+    site.sql(SLOW_VIEW % 300)
+    with cluster.worker("worker-1"):
+        run_id = cluster.launch("shop_full_backup")
+        until(lambda: cluster.attempt_is(run_id, Status.RUNNING), 120)
+        with site.instance() as instance:
+            run = instance.get_run_by_id(run_id)
+            assert run is not None
+            instance.report_run_canceling(run)  # as the UI does
+            assert instance.run_launcher.terminate(run_id)
+        until(lambda: cluster.attempt_is(run_id, Status.CANCELED), 200)
+        until(lambda: cluster.status(run_id) is dg.DagsterRunStatus.CANCELED, 100)
+        [(asleep,)] = site.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~ 'totals' "
+            "AND pid <> pg_backend_pid() AND state = 'active'"
+        )
+        assert asleep == 0
+        assert site.backups() == []
+
+
 def test_with_celery_dagster_is_configured_as_in_production_but_for_its_launcher() -> None:
     celery = yaml.safe_load((CELERY / "dagster.yaml").read_text())
     production = yaml.safe_load((PROJECT / "backup_pipeline/installation/dagster.production.yaml").read_text())

@@ -46,6 +46,9 @@ def test_its_variables_are_settings_and_its_containers_may_do_nothing_else() -> 
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     assert "USER 10001" in dockerfile
+    copied = re.findall(r"^COPY (?!--from)(?:--\S+ )?(.*) \S+$", dockerfile, re.MULTILINE)
+    assert len(copied) == 3
+    assert all((PROJECT / name).exists() for line in copied for name in line.split())
     assert (PROJECT / "backup_pipeline/installation/dagster.production.yaml").is_file()
 
 
