@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from backup_pipeline.core.errors import in_our_words
 
 _TIMEOUT_S = 10.0
 """To connect, and for each piece of the answer; of the answer the status alone is read."""
+_WHOLE_S = 20.0
+"""For all of it: who answers a byte at a time would hold up everybody else's webhooks."""
 
 
 class HttpWebhookSender:
@@ -29,20 +32,14 @@ class HttpWebhookSender:
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """The status of the receiver's answer."""
         check_url(url, private=self._private)
-        parts = urlsplit(url)
-        # Asked at the address that was looked at: a name that means another one a moment later leads nowhere else.
-        target = httpx.URL(url).copy_with(host=self._address(url))
-        named = {**headers, "Host": parts.netloc}
+        host, address = urlsplit(url).hostname, self._address(url)
         try:
-            with httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
-                request = client.build_request(
-                    "POST", target, headers=named, content=body, extensions={"sni_hostname": parts.hostname}
-                )
-                answer = client.send(request, stream=True)
-                answer.close()
-                return answer.status_code
-        except (httpx.HTTPError, OSError) as error:
-            message = f"{parts.hostname} could not be asked: {in_our_words(error)}"
+            return asyncio.run(_post(url, address, headers, body))
+        except TimeoutError as error:
+            message = f"{host} gave no answer within {_WHOLE_S:g} seconds."
+            raise WebhookRefusedError(message, do="Look what the receiver does so long.") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            message = f"{host} could not be asked: {in_our_words(error)}"
             raise WebhookRefusedError(message, do="Look whether the receiver runs.") from error
 
     def _address(self, url: str) -> str:
@@ -58,3 +55,18 @@ class HttpWebhookSender:
         if not self._private:
             check_addresses(host, addresses)
         return addresses[0]
+
+
+async def _post(url: str, address: str, headers: Mapping[str, str], body: bytes) -> int:
+    parts = urlsplit(url)
+    # Asked at the address that was looked at: a name that means another one a moment later leads nowhere else.
+    target = httpx.URL(url).copy_with(host=address)
+    named = {**headers, "Host": parts.netloc}
+    client = httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False)
+    async with asyncio.timeout(_WHOLE_S), client:
+        request = client.build_request(
+            "POST", target, headers=named, content=body, extensions={"sni_hostname": parts.hostname}
+        )
+        answer = await client.send(request, stream=True)
+        await answer.aclose()
+        return answer.status_code

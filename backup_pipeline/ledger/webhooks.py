@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -82,10 +82,14 @@ class SqlWebhooks:
             noted = [_note(connection, _webhook_of(row), newest, now) for row in rows]
         return sum(noted)
 
-    def claim(self, now: datetime) -> tuple[Webhook, WebhookDelivery] | None:
-        """The oldest delivery that is due."""
+    def claim(self, now: datetime, *, without: Collection[int] = ()) -> tuple[Webhook, WebhookDelivery] | None:
+        """The oldest delivery that is due, of another webhook than those."""
         due = select(_SENT.id).join(webhooks, _HOOK.id == _SENT.webhook_id).where(_SENT.next_try_at <= now)
-        oldest = due.where(_HOOK.disabled_at.is_(None)).order_by(_SENT.next_try_at, _SENT.id).limit(1)
+        oldest = (
+            due.where(_HOOK.disabled_at.is_(None), _HOOK.id.not_in(without))
+            .order_by(_SENT.next_try_at, _SENT.id)
+            .limit(1)
+        )
         locked = oldest.with_for_update(skip_locked=True, of=webhook_deliveries).scalar_subquery()
         taken = update(webhook_deliveries).where(_SENT.id == locked)
         taken = taken.values(attempts=_SENT.attempts + 1, next_try_at=now + CLAIMED_FOR)

@@ -8,7 +8,9 @@ import hmac
 import json
 import re
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
+import backup_pipeline.alerts.webhooks as sender
 from backup_pipeline.alerts.webhooks import HttpWebhookSender
 from backup_pipeline.core.access import Role
 from backup_pipeline.core.access.sessions import PersonIdentity
@@ -24,7 +27,7 @@ from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.runs import RealtimeEvent
 from backup_pipeline.operations.access.webhooks import WebhookCourier, WebhookPorts, serve_webhooks
 from backup_pipeline.wiring.access import webhook_ports
-from backup_pipeline_tests.alerts.servers import http_server
+from backup_pipeline_tests.alerts.servers import free_port, http_server
 from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import Office, open_office
@@ -148,6 +151,10 @@ def test_many_couriers_send_each_event_once_and_a_business_gets_its_own(office: 
         "https://[::ffff:127.0.0.1]/",
         "https://2130706433/",
         "https://localhost/",
+        "https://[64:ff9b::7f00:1]/",
+        "https://[2002:a01:203::1]/",
+        "https://[fec0::1]/",
+        "https://224.0.0.1/",
     ],
 )
 def test_nothing_is_sent_into_our_own_network(url: str) -> None:
@@ -166,6 +173,8 @@ def test_nothing_is_sent_into_our_own_network(url: str) -> None:
         "https:///x",
         "https://x:0/",
         "x",
+        "https://b\u00fccher.example.com/",
+        "https://example.com/a b",
     ],
 )
 def test_a_receiver_is_an_https_url_and_nothing_else(url: str) -> None:
@@ -188,6 +197,36 @@ def test_a_name_that_means_another_address_a_moment_later_leads_nowhere_else(mon
         monkeypatch.undo()
         assert receiver.received[0][0]["host"] == f"hooks.example.com:{receiver.port}"
     assert looked_up.count("hooks.example.com") == 1
+
+
+def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_WHOLE_S", 0.5)
+
+    def drip(server: socket.socket) -> None:
+        caller, _ = server.accept()
+        with caller, suppress(OSError):
+            caller.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            for _ in range(50):
+                caller.sendall(b"x")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(drip, server)
+        with pytest.raises(WebhookRefusedError, match=r"no answer within 0\.5 seconds"):
+            HttpWebhookSender(private=True).post(f"http://127.0.0.1:{server.getsockname()[1]}/", {}, b"{}")
+
+
+def test_a_receiver_without_an_answer_holds_up_nobody_else(office: Office) -> None:
+    with http_server() as receiver:
+        lost, _ = _made(office, "lost", f"http://127.0.0.1:{free_port()}/")
+        number, _ = _made(office, "well", f"http://127.0.0.1:{receiver.port}/")
+        for count in range(3):
+            _happen(office, f"held{count}")
+        assert serve_webhooks(_ports(office)) == 4, "asked once in a round, not for each event"
+        assert all(row.delivered_at is not None for row in office.ledger.webhooks.deliveries(number))
+        assert sorted(row.attempts for row in office.ledger.webhooks.deliveries(lost)) == [0, 0, 1]
+    for each in (lost, number):
+        office.as_("karim").post(f"/webhooks/{each}/off")
 
 
 def test_a_page_says_why_a_receiver_is_refused(tmp_path: Any) -> None:

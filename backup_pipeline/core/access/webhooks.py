@@ -10,11 +10,12 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from backup_pipeline.core.access import checked_name
@@ -28,8 +29,10 @@ _SECRET_PREFIX = "whsec_"  # noqa: S105  # the beginning of one
 _LONGEST_URL = 500
 CLAIMED_FOR = timedelta(seconds=60)
 """So long one process has a delivery for itself; a sender waits at most a third of it."""
+_NAT64 = IPv6Network("64:ff9b::/96")
 _WAITS = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1_800, 3_600, 7_200, 21_600))
 _GIVEN_UP_AFTER = timedelta(days=3)
+_IN_A_LINE = re.compile(r"[\x21-\x7e]+")
 
 
 class WebhookRefusedError(BackupError):
@@ -140,17 +143,26 @@ def check_url(url: str, *, private: bool) -> None:
     except ValueError:
         named, parts = False, urlsplit("")
     schemes = ("https", "http") if private else ("https",)
-    odd = parts.username is not None or parts.fragment or len(url) > _LONGEST_URL or not url.isprintable()
+    odd = parts.username is not None or parts.fragment or len(url) > _LONGEST_URL or not _IN_A_LINE.fullmatch(url)
     if not named or parts.scheme not in schemes or odd:
-        message = "A webhook wants the URL of its receiver: https, without a user, a password or a fragment."
+        message = "A webhook wants the URL of its receiver: https, without a user, a password or a fragment, in ASCII."
         raise UsageError(message, do="Such as https://dashboard.example.com/hooks/backup.")
 
 
 def check_addresses(host: str, addresses: Collection[str]) -> None:
     """WebhookRefusedError where one of a host's addresses is no public one: nobody reaches our own network by a URL."""
-    inside = [address for address in addresses if not ip_address(address.partition("%")[0]).is_global]
+    inside = [address for address in addresses if not _is_public(ip_address(address.partition("%")[0]))]
     if inside or not addresses:
         message = f"{host} is {inside[0]}, an address of a private network." if inside else f"{host} has no address."
         raise WebhookRefusedError(
             message, do="BACKUP_WEBHOOK_PRIVATE=true allows receivers in private networks, for whoever runs the server."
         )
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address):
+        # What a gateway of 6to4 or NAT64 makes of it is an address of IPv4: that one counts, too.
+        behind = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.sixtofour
+        if address.is_site_local or (behind is not None and not _is_public(behind)):
+            return False
+    return address.is_global and not address.is_multicast

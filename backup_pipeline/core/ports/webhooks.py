@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,8 +29,11 @@ class Webhooks(Protocol):
     def note_events(self, now: datetime) -> int:
         """Note for each webhook the events since its last one, to be sent; how many. Of two at once one does."""
 
-    def claim(self, now: datetime) -> tuple[Webhook, WebhookDelivery] | None:
-        """The oldest delivery that is due, as this try counts it, for the caller alone for a while."""
+    def claim(self, now: datetime, *, without: Collection[int] = ()) -> tuple[Webhook, WebhookDelivery] | None:
+        """The oldest delivery that is due, as this try counts it, for the caller alone for a while.
+
+        Those of the webhooks `without` are left.
+        """
 
     def settle(self, delivery: WebhookDelivery) -> None:
         """Write down what became of a try."""

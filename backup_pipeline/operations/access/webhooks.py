@@ -77,15 +77,22 @@ def send_again(number: int, delivery: int, ports: WebhookPorts, actor: Actor) ->
 
 
 def serve_webhooks(ports: WebhookPorts, going_on: Callable[[], bool] = lambda: True) -> int:
-    """Note what has happened, and send what is due; how many were tried. LedgerError when the ledger is away."""
+    """Note what has happened, and send what is due; how many were tried. LedgerError when the ledger is away.
+
+    A receiver that gives no answer is left alone until the next time: the others do not wait for it again and again.
+    """
     webhooks, tried = ports.ledger.webhooks, 0
+    silent: set[int] = set()
     webhooks.note_events(ports.clock())
     while tried < _AT_ONCE and going_on():
-        claimed = webhooks.claim(ports.clock())
+        claimed = webhooks.claim(ports.clock(), without=silent)
         if claimed is None:
             break
-        webhooks.settle(_tried(*claimed, ports))
+        delivery = _tried(*claimed, ports)
+        webhooks.settle(delivery)
         tried += 1
+        if delivery.status is None:
+            silent.add(delivery.webhook)
     return tried
 
 
