@@ -20,7 +20,8 @@ SHOWN = tuple(status for status in Status if status not in {Status.EXPECTED, *GO
 class BackupFilter:
     """Which rows of `backup_logs` are wanted: those that fit everything that is given. Times are UTC.
 
-    `text` is looked for in the id, the file's name, the actor, the reason and the error, without case.
+    `text` is looked for in the id, the file's name, the actor, the reason and the error, without case. Incremental
+    backups of businesses are there for who asks for that kind, or for a text.
     """
 
     catalog: str | None = None

@@ -176,6 +176,8 @@ def _filtered(wanted: BackupFilter) -> Select[*tuple[object, ...]]:
         query = query.where(_ROW.type == wanted.type)
     if wanted.kind is not None:
         query = query.where(_ROW.kind == wanted.kind)
+    elif not wanted.text:  # thousands a day: nobody would find anything else
+        query = query.where(_ROW.kind != Kind.INCREMENTAL)
     if wanted.since is not None:
         query = query.where(_ROW.created_at >= wanted.since)
     if wanted.until is not None:

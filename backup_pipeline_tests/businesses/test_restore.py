@@ -13,6 +13,7 @@ import pytest
 from backup_pipeline.core.businesses.restores import EVERY_CHOICE, RowChange
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError, StalePlanError
+from backup_pipeline.core.listing import BackupFilter
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.demo import RETAIL, create_system, trade
 from backup_pipeline.embedded import EmbeddedPostgres
@@ -130,6 +131,16 @@ def test_a_business_is_as_it_was_at_any_tick_and_the_others_are_as_they_are(shop
             "business restored", done.diff.digest, done.safety,
         )  # fmt: skip
     assert shops.tick()[business], "the next tick has it as it is now"
+
+
+def test_lists_show_incremental_backups_to_who_asks_for_them(shops: Shops) -> None:
+    business = next(iter(_fresh(shops)))
+    trade(shops.url, RETAIL, 200, shops=5)
+    newest = shops.tick()[business]
+    page = shops.ledger.listings.page
+    assert {row.kind for row in page(BackupFilter(catalog="retail"), limit=500).rows} == {Kind.FULL}
+    assert {row.kind for row in page(BackupFilter(kind=Kind.INCREMENTAL)).rows} == {Kind.INCREMENTAL}
+    assert [row.backup_id for row in page(BackupFilter(text=newest)).rows] == [newest]
 
 
 def test_the_plan_says_what_changes_column_by_column(shops: Shops) -> None:
