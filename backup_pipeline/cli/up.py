@@ -170,20 +170,24 @@ def up(
         addresses.check_free()
         with embedded.prepared(settings, tell) as ready:
             tell("Starting Dagster.")
-            if "automation" not in settings.model_fields_set:  # what starts everything starts the schedules, too
-                set_environment({"BACKUP_AUTOMATION": "running"})
-            for name in ("dagster_url", "dagster_api_url"):
-                if name not in settings.model_fields_set:  # the console and its links find the server of this one
-                    set_environment({f"BACKUP_{name.upper()}": addresses.ui})
+            _set_for_children(settings, addresses.ui)
             started = processes.Up(addresses, settings.home, lock)
             if settings.automation == "running" or "automation" not in settings.model_fields_set:
                 tell("\n".join(clean_up_at_start(ready)))
+            processes.run_dagster(started, tell, lambda: _tell_of(started, ready, tell))
 
-            def say() -> None:
-                tell("\n".join(_summary(started, ready)))
-                tell("\n".join(_examined(started, ready)))
 
-            processes.run_dagster(started, tell, say)
+def _set_for_children(settings: Settings, ui: str) -> None:
+    if "automation" not in settings.model_fields_set:  # what starts everything starts the schedules, too
+        set_environment({"BACKUP_AUTOMATION": "running"})
+    for name in ("dagster_url", "dagster_api_url"):
+        if name not in settings.model_fields_set:  # the console and its links find the server of this one
+            set_environment({f"BACKUP_{name.upper()}": ui})
+
+
+def _tell_of(up: Up, settings: Settings, tell: Callable[[str], None]) -> None:
+    tell("\n".join(_summary(up, settings)))
+    tell("\n".join(_examined(up, settings)))
 
 
 def _summary(up: Up, settings: Settings) -> Iterator[str]:
