@@ -62,6 +62,7 @@ class PostgresBusinessRows:
     def __init__(self, reading: TableReading, entry: SnapshotEntry) -> None:
         self._reading = reading
         self._entry = entry
+        self._led: dict[str, dict[str, object]] = {}
 
     def position(self) -> SourcePosition:
         """Where the snapshot stands: also on a standby, whose ids and identity are those of its primary."""
@@ -158,7 +159,9 @@ class PostgresBusinessRows:
         A subquery in their place is planned badly: nothing tells the planner how few they are. Of very many it is none.
         """
         sql = f"SELECT array_agg(k)::text AS keys, count(*) AS n FROM ({found} LIMIT {_AS_ARRAY + 1}) AS f"  # noqa: S608
-        (row,) = self._ask(table, sql)
+        if sql not in self._led:  # tables with the same path ask the same of its relations
+            (self._led[sql],) = self._ask(table, sql)
+        row = self._led[sql]
         if not row["n"]:
             return "false"
         if int(str(row["n"])) > _AS_ARRAY or not key.builtin:
