@@ -19,6 +19,7 @@ from benchmarks.bench import Bench, say
 from benchmarks.keep import keep_burden, keep_race
 from benchmarks.machine import facts
 from benchmarks.measure_burden import measure_burden
+from benchmarks.measure_many import measure_many
 from benchmarks.measure_restore import measure_restore
 from benchmarks.measure_scale import NoRoomError, measure_scale
 from benchmarks.measure_tables import measure_tables
@@ -30,7 +31,7 @@ from benchmarks.tables import TABLES
 from benchmarks.verdicts import FULL_ROWS, ROUNDS
 
 HOME = PROJECT / ".backup_pipeline"
-SECTIONS = ("tables", "whole", "burden", "scale", "restore", "report")
+SECTIONS = ("tables", "whole", "many", "burden", "scale", "restore", "report")
 
 
 def main() -> None:
@@ -53,6 +54,8 @@ def _measure(bench: Bench, sections: Sequence[str], tables: Sequence[str], pages
     for name, measure in (("whole", measure_whole), ("restore", measure_restore)):
         if name in sections:
             keep_race(pages.results, measure(bench))
+    if "many" in sections:
+        keep_race(pages.results, measure_many(bench, bench.rows // 3000))
     if "scale" in sections:
         with _left_out("scale", NoRoomError):
             keep_race(pages.results, measure_scale(bench))

@@ -11,7 +11,7 @@ from benchmarks.values import Burden, Race, Results
 _RACE = TypeAdapter(Race)
 _BURDEN = TypeAdapter(Burden)
 _BURDEN_FILE = "burden.json"
-ORDER = ("bench_bigint", "bench_uuid", "bench_wide", "bench_narrow", "scale", "whole", "restore")
+ORDER = ("bench_bigint", "bench_uuid", "bench_wide", "bench_narrow", "scale", "whole", "many", "restore")
 """How races follow each other in the report."""
 
 

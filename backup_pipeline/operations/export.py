@@ -160,7 +160,7 @@ def _export_view(snapshot: Snapshot, work: Work, note: str = "") -> Iterator[Tab
         pool.shutdown(wait=True)
 
 
-_TOGETHER_S = 0.2
+_TOGETHER_S = 1.0
 """How long a table that has ended waits for others: what is done for each is done for many small ones together."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backup_pipeline_tests.benchmarks.values import ROWS, race, results, timing
-from benchmarks.values import BARE, DUCKDB, EMPTY, OURS, PG_RESTORE, PSQL, WHOLE, Race, Results
+from benchmarks.values import BARE, DRILL, DUCKDB, EMPTY, OURS, PG_RESTORE, PSQL, VERIFY, WHOLE, Race, Results
 from benchmarks.verdicts import Verdict, verdicts
 
 
@@ -31,6 +31,9 @@ def test_every_limit_may_be_reached() -> None:
         ("15 %", race("scale", timing("a", 3.0), timing("b", 34.6, rows=10 * ROWS))),
         ("1.6 ×", race("whole", timing(BARE, 5.0), timing(WHOLE, 8.01))),
         ("pg_restore", race("restore", timing(OURS, 4.01), timing(PG_RESTORE, 4.0))),
+        ("rows, whole", race("many", timing(WHOLE, 45.1, rows=10_000))),
+        ("rows, verification", race("many", timing(VERIFY, 15.1, rows=10_000))),
+        ("rows, drill", race("many", timing(DRILL, 60.1, rows=10_000))),
         ("empty database", race("whole", timing(EMPTY, 6.01, rows=0))),
     ],
 )
@@ -58,6 +61,7 @@ def test_what_was_not_measured_has_no_verdict() -> None:
 def test_a_trial_is_shown_and_not_judged() -> None:
     few = results(race("bench_bigint", timing(OURS, 1.0, rows=20_000), timing(DUCKDB, 5.0, rows=20_000)))
     assert of(few, "0.6 ×") == Verdict(of(few, "0.6 ×").wish, "1.00 s / 5.00 s = 0.20 ×, but with 20,000 rows", None)
+    assert of(results(race("many", timing(DRILL, 1.0, rows=9_990))), "rows, drill").met is None
     once = results(race("whole", timing(EMPTY, 1.0, rows=0, rounds=1)))
     assert of(once, "empty database").measured == "1.00 s, but rounds: 1"
     assert of(once, "empty database").met is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from benchmarks.values import (
     BARE,
+    DRILL,
     DUCKDB,
     EMPTY,
     OURS,
     PG_RESTORE,
     PSQL,
+    VERIFY,
     WHOLE,
     Burden,
     Facts,
@@ -20,6 +22,7 @@ from benchmarks.values import (
 
 FACTS = Facts("2026-11-21", "python -m benchmarks", {"CPU": "Quick & Co", "cores": "2"}, {"duckdb": "1.5.5"})
 ROWS = 3_000_000
+MANY = ((WHOLE, 45.0), (VERIFY, 15.0), (DRILL, 60.0))
 
 
 def timing(who: str, seconds: float, *, rows: int = ROWS, peak: float = 300, rounds: int = 5) -> Timing:
@@ -44,6 +47,7 @@ def results(*instead: Race, burden: bool = True) -> Results:
         race("bench_narrow", timing(OURS, 0.99), timing(DUCKDB, 1.0)),
         race("scale", timing("small", 3.0, peak=400), timing("large", 34.5, rows=10 * ROWS, peak=400)),
         race("whole", timing(BARE, 5.0), timing(WHOLE, 8.0), timing(EMPTY, 6.0, rows=0)),
+        race("many", *(timing(who, limit, rows=10_000, rounds=1) for who, limit in MANY)),
         race("restore", timing(OURS, 4.0), timing(PG_RESTORE, 4.0)),
     )
     loads = (load(0, 1000), load(1, 900), load(2, 750), load(4, 500))
