@@ -46,12 +46,14 @@ class SqlShapes:
     def communication(self, backup_ids: Collection[str]) -> Mapping[str, Sequence[CommunicationEntry]]:
         """What these backups say of communication, by id: of a shape nothing else is read."""
         path = cast("$.tables.*.communication[*]", JSONPATH)
-        told = func.jsonb_path_query_array(backup_shapes.c.shape, path, type_=JSONB)
-        query = select(backup_shapes.c.backup_id, told).where(backup_shapes.c.backup_id.in_(sorted(backup_ids)))
+        communication = func.jsonb_path_query_array(backup_shapes.c.shape, path, type_=JSONB)
+        query = select(backup_shapes.c.backup_id, communication).where(
+            backup_shapes.c.backup_id.in_(sorted(backup_ids))
+        )
         with self._transaction() as connection:
             rows = connection.execute(query).all()
         entries = TypeAdapter(tuple[CommunicationEntry, ...])
-        return {backup_id: entries.validate_python(found) for backup_id, found in rows if found}
+        return {backup_id: entries.validate_python(document) for backup_id, document in rows if document}
 
 
 class SqlTallies:

@@ -149,7 +149,7 @@ async def happening(
                 rung.clear()
                 for event in await asyncio.to_thread(_news, ledger, number):
                     number = event.number
-                    yield _told(event)
+                    yield _sent_event(event)
                 await _rung_within(rung, left)
     finally:
         hub.take_down(bell)
@@ -191,6 +191,6 @@ async def _rung_within(rung: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _told(event: RealtimeEvent) -> ServerSentEvent:
+def _sent_event(event: RealtimeEvent) -> ServerSentEvent:
     document = {"kind": event.kind, "catalog": event.catalog, "business": event.business, "subject": event.subject}
     return ServerSentEvent(data={**event.detail, **document, "at": event.at.isoformat()}, id=str(event.number))

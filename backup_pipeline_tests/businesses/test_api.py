@@ -48,6 +48,24 @@ def test_backup_system_takes_the_body_of_the_sources(office: Office, launcher: F
         assert program.post("/functions/v1/backup-system", json=wrong).status_code == status
 
 
+def test_a_business_that_two_systems_have_wants_its_catalog(office: Office, launcher: FakeLauncher) -> None:
+    shop = office.console.settings.catalogs / "second.yaml"
+    shop.write_text((BUILT_IN_CATALOGS / "retail.yaml").read_text().replace("catalog: retail", "catalog: second"))
+    office.ledger.businesses.register("second", [RegistryEntry("b1", "Jamuna", active=True)], SCHEDULE, now())
+    try:
+        program = program_of(office.console, P.BACKUPS_CREATE, name="of two")
+        unnamed = program.post("/functions/v1/backup-system", json={"business_id": "b1"})
+        assert (unnamed.status_code, launcher.launched) == (422, [])
+        assert "retail, second" in unnamed.json()["detail"]
+        named = program.post("/functions/v1/backup-system", json={"business_id": "b1", "catalog": "second"})
+        assert named.status_code == 202, named.text
+        assert launcher.launched[0][0].job == "second_business_backup"
+        other = program.post("/functions/v1/backup-system", json={"business_id": "b2", "catalog": "second"})
+        assert other.status_code == 404
+    finally:
+        shop.unlink()
+
+
 def test_a_key_of_one_business_backs_up_that_one(office: Office, launcher: FakeLauncher) -> None:
     own = program_of(office.console, P.BACKUPS_CREATE, name="of b1", business="b1")
     assert own.post("/functions/v1/backup-system", json={"business_id": "b1"}).status_code == 202

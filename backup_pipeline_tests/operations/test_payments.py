@@ -274,7 +274,8 @@ def test_without_self_service_its_own_administrators_ask_for_no_restore(shop: Sh
 @pytest.mark.acceptance("3.20")
 def test_what_is_ours_of_a_business_is_changed_with_its_history(shop: Shop) -> None:
     account = shop.business(plan=None)
-    for wrong in (AccountChange(next_payment_date=date(2027, 1, 1)), AccountChange(quota_bytes=-1)):
+    of_no_currency = AccountChange(credit=Decimal("5.00"))
+    for wrong in (AccountChange(next_payment_date=date(2027, 1, 1)), AccountChange(quota_bytes=-1), of_no_currency):
         with pytest.raises(UsageError):
             change_account(account, wrong, shop.ports, RAHIM)
     with pytest.raises(UsageError, match="9999"):

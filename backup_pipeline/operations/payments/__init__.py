@@ -90,7 +90,7 @@ def verify_payment(
             record, after = verified_payment(replace(wanted, verified_by=by.name), locked, now, actor)
             record = ledger.payments.add(record)
             ledger.businesses.put(after, actor)
-            ledger.audit(AuditEvent(now, actor, "payment verified", None, _told(record)))
+            ledger.audit(AuditEvent(now, actor, "payment verified", None, _detail_of(record)))
     except (UnderpaidError, DuplicatePaymentError, UsageError, RefusedError) as error:
         detail = {"catalog": account.catalog, "business": account.business, "why": error.what}
         ports.audit(actor, "payment refused", detail)
@@ -108,7 +108,7 @@ def _verifier_of(ledger: Ledger, request: PaymentRequest, person: User | None) -
     return user
 
 
-def _told(record: PaymentRecord) -> dict[str, object]:
+def _detail_of(record: PaymentRecord) -> dict[str, object]:
     detail = {
         "payment": record.number,
         "catalog": record.catalog,

@@ -66,6 +66,9 @@ def _changed(account: BusinessAccount, change: AccountChange, ledger: Ledger, no
     if change.plan is not None and change.plan != account.plan:
         plan = None if change.plan == NO_PLAN else plan_named(ledger, change.plan)
         after = put_on(after, plan, now)
+    if change.credit and after.price is None:
+        message = f"{after.name} is on no plan: a credit would be of no currency."
+        raise UsageError(message, do="Put the business on a plan first.")
     if change.next_payment_date is not None:
         if after.price is None:
             message = f"{after.name} is on no plan: nothing falls due."

@@ -241,8 +241,8 @@ async def _once(
     access, number = console_access(request).access, caller.key.number
     # How long somebody waits for the answer makes no other request of it.
     query = [(name, value) for name, value in request.query_params.multi_items() if name != "wait"]
-    said = json.dumps([request.method, request.url.path, sorted(query)]).encode() + await request.body()
-    fingerprint = hashlib.sha256(said).hexdigest()
+    content = json.dumps([request.method, request.url.path, sorted(query)]).encode() + await request.body()
+    fingerprint = hashlib.sha256(content).hexdigest()
     before = await run_in_threadpool(access.answers.claim, number, given, fingerprint, caller.ports.clock())
     if before is not None and before.fingerprint != fingerprint:
         message = "This Idempotency-Key came with another request before."

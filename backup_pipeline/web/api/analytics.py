@@ -59,10 +59,12 @@ def analytics(  # parameters of the address
     ports: Ports = request.app.state.ports
     own = MoneyPorts(ports.ledger, ports.clock)
     account = account_of(own.ledger, business_id, catalog) if business_id is not None else None
-    shown = analyse(type_, own, account=account, months=months)
-    etag, age = f'"{shown.etag}"', max(0, int((ports.clock() - shown.as_of).total_seconds()))
+    analysis = analyse(type_, own, account=account, months=months)
+    etag, age = f'"{analysis.etag}"', max(0, int((ports.clock() - analysis.as_of).total_seconds()))
     headers = {"ETag": etag, "Age": str(age), "Cache-Control": "private, max-age=0, must-revalidate"}
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
-    return AnalyticsAnswer(type=type_, range=shown.range, as_of=shown.as_of.astimezone(UTC), data=shown.document)
+    return AnalyticsAnswer(
+        type=type_, range=analysis.range, as_of=analysis.as_of.astimezone(UTC), data=analysis.document
+    )

@@ -118,8 +118,8 @@ async def awaited(caller: Caller, row: RunRequest, seconds: int) -> RunRequest:
     until = loop.time() + seconds
     while not row.status.over and (left := until - loop.time()) > 0:
         await asyncio.sleep(min(_LOOK_EVERY_S, left))
-        now_there = await run_in_threadpool(caller.ledger.run_requests.get, row.id)
-        row = now_there or row
+        newer = await run_in_threadpool(caller.ledger.run_requests.get, row.id)
+        row = newer or row
     return row
 
 
@@ -132,8 +132,12 @@ async def work_answer(caller: Caller, row: RunRequest) -> Response:
 
 def work_document(caller: Caller, row: RunRequest) -> WorkDocument:
     """Where it stands, with the backup that was made of it."""
-    backup = caller.ledger.of_run(row.run_id) if row.run_id else None
-    return WorkDocument.of(row, backup)
+    return WorkDocument.of(row, backup_of_run(caller, row))
+
+
+def backup_of_run(caller: Caller, row: RunRequest) -> Attempt | None:
+    """The backup that the run has made; None as long as there is none."""
+    return caller.ledger.of_run(row.run_id) if row.run_id else None
 
 
 @router.get(

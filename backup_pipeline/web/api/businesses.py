@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backup_pipeline.core.access.api_keys import KeyPermission
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import LockedError, NotFoundError
+from backup_pipeline.core.errors import LockedError, NotFoundError, UsageError
 from backup_pipeline.core.ledger import described
 from backup_pipeline.core.runs import RunVerb
 from backup_pipeline.core.scope import Purpose, Scope
@@ -46,6 +46,7 @@ class BusinessOrder(BaseModel):
 
     business_id: str = Field(min_length=1, max_length=64)
     backup_type: Literal["full", "incremental", "manual"] = "incremental"
+    catalog: str | None = Field(default=None, max_length=100, description="Where several systems have that business.")
     reason: str = Field(default="", max_length=1_000)
 
 
@@ -62,7 +63,7 @@ async def backup_system(
     request: Request, caller: CallerOf, order: BusinessOrder, wait: Wait = 0, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Back up one business now."""
-    catalog = await run_in_threadpool(_of_business, request, caller, order.business_id)
+    catalog = await run_in_threadpool(_of_business, request, caller, order)
     detail = {"kind": order.backup_type}
     wish = RunWish(uuid4(), RunVerb.BUSINESS, catalog, caller.actor, order.reason.strip(), detail, order.business_id)
     return await asked_for(request, caller, wish, wait)
@@ -118,13 +119,18 @@ def _with_businesses(request: Request, name: str | None) -> Catalog:
     raise NotFoundError(message, do=f"Name one as `catalog`: {', '.join(known) or 'none is declared'}.")
 
 
-def _of_business(request: Request, caller: Caller, business: str) -> Catalog:
-    """The system that the business is of; not there for one that is not the key's to see."""
-    caller.check_sees(business)
-    for account in caller.ledger.businesses.of_key(business):
-        if account.catalog in systems_of(request):
-            return systems_of(request)[account.catalog]
-    raise not_there()
+def _of_business(request: Request, caller: Caller, order: BusinessOrder) -> Catalog:
+    """The system that the business is of; not there for one that is not the key's to see. UsageError for several."""
+    caller.check_sees(order.business_id)
+    declared = systems_of(request)
+    of = [each.catalog for each in caller.ledger.businesses.of_key(order.business_id) if each.catalog in declared]
+    wanted = [name for name in of if order.catalog in (None, name)]
+    if not wanted:
+        raise not_there()
+    if len(wanted) > 1:
+        message = f"Several systems have a business {order.business_id}: {', '.join(wanted)}."
+        raise UsageError(message, do="Name the catalog, too.")
+    return declared[wanted[0]]
 
 
 class ProtectionDocument(BaseModel):

@@ -27,7 +27,7 @@ from backup_pipeline.core.content import communication_metrics, summary_document
 from backup_pipeline.core.errors import BackupError, NotFoundError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.restore import Mode
-from backup_pipeline.core.runs import RequestStatus, RunRequest, RunVerb
+from backup_pipeline.core.runs import RequestStatus, RunVerb
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.presentation import size
@@ -39,6 +39,7 @@ from backup_pipeline.web.api.backups import (
     Wait,
     awaited,
     backed_up,
+    backup_of_run,
     known_backup,
     refused_launch,
     system_named,
@@ -46,7 +47,7 @@ from backup_pipeline.web.api.backups import (
 )
 from backup_pipeline.web.api.documents import WorkDocument
 from backup_pipeline.web.api.restores import ASKED, RestoreOrder, asked_restore
-from backup_pipeline.web.api.watching import LastEventId, Place, told
+from backup_pipeline.web.api.watching import LastEventId, Place, events_of_key
 from backup_pipeline.web.launching import launcher_of
 from backup_pipeline.web.rendering import systems_of
 
@@ -178,7 +179,7 @@ async def realtime_events(
     request: Request, caller: CallerOf, hub: Place, last_event_id: LastEventId = ""
 ) -> AsyncIterator[ServerSentEvent]:
     """As /api/v1/events."""
-    async for event in told(request, caller, hub, last_event_id):
+    async for event in events_of_key(request, caller, hub, last_event_id):
         yield event
 
 
@@ -253,7 +254,7 @@ async def _comprehensive(request: Request, caller: Caller, order: ComprehensiveO
     row = await awaited(caller, row, wait)
     if row.status is RequestStatus.REFUSED:
         raise refused_launch(row)
-    backup = await run_in_threadpool(_made, caller, row)
+    backup = await run_in_threadpool(backup_of_run, caller, row)
     if row.status is not RequestStatus.DONE or backup is None:
         return await work_answer(caller, row)
     summary = await run_in_threadpool(_summary, caller, backup)
@@ -267,10 +268,6 @@ def _with_communication(request: Request) -> str:
         message = "No system here tells of messages and documents."
         raise NotFoundError(message, do="Declare `communication` in its catalog (docs/systems.md).")
     return "sales_portal" if "sales_portal" in known else known[0]
-
-
-def _made(caller: Caller, row: RunRequest) -> Attempt | None:
-    return caller.ledger.of_run(row.run_id) if row.run_id else None
 
 
 def _summary(caller: Caller, backup: Attempt) -> ComprehensiveSummary:

@@ -164,8 +164,9 @@ def _request(caller: Caller, order: RestoreOrder, catalog: Catalog, backup: Atte
     goal = offered_target(caller.settings, catalog.catalog, order.target)
     wish = RestoreWish(backup.backup_id, order.target, order.mode, tuple(dict.fromkeys(order.tables)))
     reason = order.reason.strip() or f"Asked for by {caller.key.name}"
-    asked = wish.request(caller.actor, reason)
-    row = add_request(asked, goal, caller.ports, RestoreCaller(caller.actor, needs_approval=True))
+    row = add_request(
+        wish.request(caller.actor, reason), goal, caller.ports, RestoreCaller(caller.actor, needs_approval=True)
+    )
     tell_waiting(row, caller.ports)
     return row
 

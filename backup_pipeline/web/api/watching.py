@@ -48,11 +48,13 @@ async def events(
 
     Each has a number as its id; numbers grow in the order of the commits. The stream ends when the key does.
     """
-    async for event in told(request, caller, hub, last_event_id):
+    async for event in events_of_key(request, caller, hub, last_event_id):
         yield event
 
 
-async def told(request: Request, caller: Caller, hub: EventHub, last_event_id: str) -> AsyncIterator[ServerSentEvent]:
+async def events_of_key(
+    request: Request, caller: Caller, hub: EventHub, last_event_id: str
+) -> AsyncIterator[ServerSentEvent]:
     """The stream of a key."""
 
     def may_listen() -> bool:
