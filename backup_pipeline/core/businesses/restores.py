@@ -86,7 +86,7 @@ def check_confirmed_diff(diff: BusinessDiff, confirmed: str) -> None:
 def parents_first(tables: Mapping[str, BusinessTable]) -> Sequence[str]:
     """The names in an order in which rows can be added: what others refer to comes first; of a circle as it comes."""
     of_relation = {table.plan.relation.id: name for name, table in tables.items()}
-    needs = {name: set(_parents(name, table, of_relation)) for name, table in tables.items()}
+    needs = {name: sorted(set(_parents(name, table, of_relation))) for name, table in tables.items()}
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError:

@@ -154,10 +154,10 @@ def in_order(
 
 
 def _sorted(needs: dict[str, set[str]]) -> list[str]:
-    """Names by their needs; of a circle one need is dropped at a time."""
+    """Names by their needs; of a circle one need is dropped at a time. The same in every process: sets are sorted."""
     while True:
         try:
-            return list(TopologicalSorter(needs).static_order())
+            return list(TopologicalSorter({name: sorted(of) for name, of in needs.items()}).static_order())
         except CycleError as error:
             circle: list[str] = error.args[1]
             needs[circle[1]].discard(circle[0])
