@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from backup_pipeline.core.businesses.ticks import KnownBusiness, SourcePosition
+from backup_pipeline.core.errors import BackupError
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +54,9 @@ class DuckKeyState:
         return {business: _entry_of(business, entry) for business, entry in rows}
 
     def begin(self, tables: Sequence[str], anew: Collection[str]) -> None:
-        """Begin a tick; what another one left half done is forgotten with its temporary tables."""
+        """Begin a tick, in a transaction: what is not committed is undone as the connection closes."""
         self._tables = tables
+        self._db.execute("BEGIN")
         self._db.execute("DELETE FROM recounted")
         for table in tables:
             self._db.execute(
@@ -148,35 +150,41 @@ class DuckKeyState:
         ).fetchone()
         return sum(self._expected_of(table).values()) + (counted[0] if counted else 0)
 
+    def with_rows(self) -> Collection[str]:
+        """By keys, or by counts."""
+        counted = self._db.execute("SELECT DISTINCT business FROM recounted WHERE n > 0").fetchall()
+        names = {business for (business,) in counted}
+        return names.union(*(self._expected_of(table) for table in self._tables))
+
     def commit(self, businesses: Sequence[KnownBusiness]) -> None:
-        """In one transaction: a state is of one snapshot for each business, or it is not there."""
+        """In the tick's transaction: a state is of one snapshot for each business, or it is not there."""
         names = [each.key for each in businesses]
-        with self._transaction():
-            self._db.execute("CREATE OR REPLACE TEMP TABLE done AS SELECT unnest(?::TEXT[]) AS business", [names])
-            for table in self._tables:
-                keys, changed, gone = _keys(table), _changed(table), _gone(table)
-                for old in (changed, gone):
-                    self._db.execute(
-                        f"DELETE FROM {keys} k USING {old} o, done d "
-                        "WHERE d.business = o.business AND o.business = k.business AND o.key = k.key"
-                    )
-                self._db.execute(f"INSERT INTO {keys} SELECT c.* FROM {changed} c SEMI JOIN done USING (business)")
-            self._db.execute(
-                "DELETE FROM counts USING recounted r, done d "
-                "WHERE d.business = r.business AND r.business = counts.business AND r.tbl = counts.tbl"
-            )
-            self._db.execute(
-                "INSERT INTO counts SELECT tbl, business, n, mark FROM recounted "
-                "SEMI JOIN done USING (business) WHERE n > 0"
-            )
-            self._db.execute("DELETE FROM businesses WHERE business IN (SELECT business FROM done)")
-            entries = pa.table({"business": names, "entry": [_entry_text(each) for each in businesses]}, _ENTRIES)
-            self._with(entries, "INSERT INTO businesses SELECT business, entry FROM arrived")
+        self._db.execute("CREATE OR REPLACE TEMP TABLE done AS SELECT unnest(?::TEXT[]) AS business", [names])
+        for table in self._tables:
+            keys, changed, gone = _keys(table), _changed(table), _gone(table)
+            for old in (changed, gone):
+                self._db.execute(
+                    f"DELETE FROM {keys} k USING {old} o, done d "
+                    "WHERE d.business = o.business AND o.business = k.business AND o.key = k.key"
+                )
+            self._db.execute(f"INSERT INTO {keys} SELECT c.* FROM {changed} c SEMI JOIN done USING (business)")
+        self._db.execute(
+            "DELETE FROM counts USING recounted r, done d "
+            "WHERE d.business = r.business AND r.business = counts.business AND r.tbl = counts.tbl"
+        )
+        self._db.execute(
+            "INSERT INTO counts SELECT tbl, business, n, mark FROM recounted "
+            "SEMI JOIN done USING (business) WHERE n > 0"
+        )
+        self._db.execute("DELETE FROM businesses WHERE business IN (SELECT business FROM done)")
+        entries = pa.table({"business": names, "entry": [_entry_text(each) for each in businesses]}, _ENTRIES)
+        self._with(entries, "INSERT INTO businesses SELECT business, entry FROM arrived")
+        self._db.execute("COMMIT")
 
     def forget(self, businesses: Collection[str]) -> None:
-        """Forget businesses."""
-        with self._transaction():
-            self._forget(businesses)
+        """Undo the tick, then forget businesses for good."""
+        self._db.execute("ROLLBACK")
+        self._forget(businesses)
 
     def _forget(self, businesses: Collection[str]) -> None:
         names = [list(businesses)]
@@ -204,16 +212,6 @@ class DuckKeyState:
         finally:
             self._db.unregister("arrived")
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
 
 class DuckKeyStates:
     """The port `KeyStates`: a file for each catalog in a folder. One that can not be opened is begun anew."""
@@ -229,6 +227,13 @@ class DuckKeyStates:
         connection = self._connected(path)
         try:
             yield DuckKeyState(connection)
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            message = f"The state {path} can not be used: {error}"
+            raise BackupError(message, do=f"Make room in {self._folder} and in memory.") from error
+        except duckdb.Error as error:
+            self._remove(path)
+            message = f"The state {path} was damaged, and is removed: {error}"
+            raise BackupError(message, do="The next tick gives every business a full.") from error
         finally:
             connection.close()
 
@@ -239,13 +244,16 @@ class DuckKeyStates:
         }
         try:
             return duckdb.connect(path, config=config)
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             logger.warning(
                 "The state %s can not be opened, and begins anew: every business gets a full. %s", path, error
             )
-            for file in self._folder.glob(f"{path.name}*"):
-                file.unlink()
+            self._remove(path)
             return duckdb.connect(path, config=config)
+
+    def _remove(self, path: Path) -> None:
+        for file in self._folder.glob(f"{path.name}*"):
+            file.unlink(missing_ok=True)
 
 
 def _quoted(prefix: str, table: str) -> str:

@@ -12,13 +12,14 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.businesses.ticks import Miss, TickStatus
-from backup_pipeline.core.errors import LeaseHeldError, NotFoundError, StoreError
+from backup_pipeline.core.errors import BackupError, LeaseHeldError, NotFoundError, StoreError
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.business_state import DuckKeyStates
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
+from backup_pipeline.postgres.businesses import PostgresBusinessRows
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.businesses.trial import CATALOG, Trial
 from backup_pipeline_tests.doubles.ports import now
@@ -255,3 +256,62 @@ def test_a_chain_that_was_tampered_with_shows_at_the_next_full(shop: Trial) -> N
     shop.newest[business] = report.stored[0].attempt.backup_id
     shop.tick()
     assert shop.wrong == []
+
+
+def test_who_got_no_first_backup_is_counted_once(shop: Trial, tmp_path: Path) -> None:
+    """Keys that were read for a backup that failed, or for a manual one, are no second rows in the next tick."""
+    before, whole, (broken, other) = shop.states, shop.store, _active(shop)[:2]
+    shop.states, shop.store = DuckKeyStates(tmp_path), _Failing(shop.store, broken)
+    assert shop_report(shop, only=frozenset({other}), apart=True).stored
+    report = shop_report(shop)
+    assert ([miss.business for miss in report.tick.misses], report.unaccounted) == ([broken], {})
+    shop.newest |= {each.attempt.scope.business or "": each.attempt.backup_id for each in report.stored}
+    shop.store = whole
+    report = shop.tick()
+    assert [(each.attempt.scope.business, each.attempt.kind) for each in report.stored] == [(broken, Kind.FULL)]
+    assert shop.wrong == []
+    shop.states = before
+    shop.tick()
+
+
+def test_rows_of_whom_no_registry_knows_hide_no_deletion(shop: Trial) -> None:
+    business = _active(shop)[0]
+    rows = ", ".join(f"({950000 + n}, {shop_id}, '2026-01-05')" for n, shop_id in enumerate([business, "42"] * 3))
+    _execute(shop, f"INSERT INTO visits VALUES {rows}")
+    shop.tick()
+    with shop.states.open("trial") as state:  # of this one alone nothing that is known says anything about now
+        state._db.execute(
+            "UPDATE businesses SET entry = replace(entry, 'print\": \"', 'print\": \"x') WHERE business = '42'"
+        )
+    _execute(shop, f"DELETE FROM visits WHERE id >= 950000 AND shop_id = {business}")
+    shop.tick()
+    assert shop.wrong == []
+
+
+def test_a_business_whose_rows_were_not_those_that_changed_gets_everything(
+    shop: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    business = _active(shop)[0]
+    shop.tick()
+    _execute(shop, f"INSERT INTO customers VALUES (940001, {business}, 'new')")
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresBusinessRows, "rows_with", lambda *_: iter(()))
+        with pytest.raises(BackupError, match="0 rows of table customers were read"):
+            shop_report(shop)
+    (stored,) = shop.tick().stored
+    assert (stored.attempt.scope.business, stored.attempt.kind) == (business, Kind.FULL)
+    assert shop.wrong == []
+
+
+def test_a_state_that_is_damaged_begins_anew(shop: Trial, tmp_path: Path) -> None:
+    before = shop.states
+    shop.states = DuckKeyStates(tmp_path)
+    shop.tick()
+    (path,) = tmp_path.glob("*.duckdb")
+    data = bytearray(path.read_bytes())
+    data[12288::1000] = bytes(len(data[12288::1000]))
+    path.write_bytes(data)
+    report = shop.tick()
+    assert report.tick.fulls == report.tick.due
+    shop.states = before
+    shop.tick()

@@ -94,7 +94,7 @@ class BusinessRows(Protocol):
 class KeyState(Protocol):
     """The keys of every business's rows as its newest backup has them: a cache, for one process at a time.
 
-    What a tick learns is put beside it, and becomes part of it with `commit`.
+    What a tick learns becomes part of it with `commit`; a tick that ends without leaves it as it was.
     """
 
     def known(self) -> Mapping[str, KnownBusiness]:
@@ -133,18 +133,27 @@ class KeyState(Protocol):
     def total(self, table: str) -> int:
         """How many rows there are now by all that is known: of every business, and of none."""
 
+    def with_rows(self) -> Collection[str]:
+        """The businesses that have rows by all that is known now, registered or not; `` where rows are of none."""
+
     def commit(self, businesses: Sequence[KnownBusiness]) -> None:
-        """Make what the tick learned of these businesses part of the state; of others what was known stays."""
+        """Make what the tick learned of these businesses part of the state; of others what was known stays.
+
+        Every business that `fresh` gave keys to is among them: keys that nobody knows the time of say nothing.
+        """
 
     def forget(self, businesses: Collection[str]) -> None:
-        """Forget businesses."""
+        """Instead of `commit`: forget these businesses; of others what was known before the tick stays."""
 
 
 class KeyStates(Protocol):
     """Where states are kept."""
 
     def open(self, catalog: str) -> AbstractContextManager[KeyState]:
-        """The state of a catalog, made where there is none; one that can not be read begins anew."""
+        """The state of a catalog, made where there is none; one that can not be read begins anew.
+
+        BackupError where it can not be used; what turns out to be damaged is removed.
+        """
 
 
 class TickRows(Protocol):

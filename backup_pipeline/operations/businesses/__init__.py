@@ -228,9 +228,10 @@ class _Run:
                 request.catalog, ports, request.actor, request.trigger, found, request.reason, request.run_id, schema
             )
             self._protect(busy, work, state)
-            idle = [each for each in found.due if each not in busy]
+            keys = {each.key for each in busy}
+            idle = [each for each in found.due if each.key not in keys]
             if not request.apart:
-                state.commit([*self._known(found, idle), *(each.known for each in self._stored)])
+                state.commit([*self._known(found, idle, state), *(each.known for each in self._stored)])
         return self._finished(found, idle)
 
     def _refuse_unknown(self, found: TickChanges) -> None:
@@ -239,17 +240,18 @@ class _Run:
             message = f"There is no active business {', '.join(sorted(missing))} in {self._request.catalog.catalog}."
             raise NotFoundError(message, do="`backup-pipeline businesses list` shows them.")
 
-    def _known(self, found: TickChanges, idle: Sequence[DueBusiness]) -> Iterator[KnownBusiness]:
-        """What the state knows from now on of businesses without a new backup: unchanged, or not backed up at all."""
+    def _known(self, found: TickChanges, idle: Sequence[DueBusiness], state: KeyState) -> Iterator[KnownBusiness]:
+        """What the state knows from now on of businesses without a new backup: unchanged, or not backed up at all.
+
+        Of whom nothing was known, all keys were read: also where the backup failed, or somebody else was wanted.
+        """
         for each in idle:
             if each.known is not None:
                 yield replace(each.known, at=found.view.at)
-        if self._request.only is not None:
-            return
-        due = {each.key for each in found.due}
-        others = {*found.registered, *found.known, SHARED_KEY}
-        others |= {business for changes in found.changes.values() for business in changes}
-        for key in sorted(others - due):
+        without = {*found.registered, *state.with_rows(), SHARED_KEY} - found.known.keys()
+        if self._request.only is None:
+            without |= found.known.keys() - {each.key for each in found.due}
+        for key in sorted(without - {each.known.key for each in self._stored}):
             yield KnownBusiness(key, found.view.at, found.view.fingerprint)
 
     def _protect(self, busy: Sequence[DueBusiness], work: TickWork, state: KeyState) -> None:
@@ -422,6 +424,7 @@ def _changed(
     for key, (changed, gone) in changes.items():
         own = rows.get(key, pa.table({}))
         if own.num_rows != changed:
+            state.forget([key])
             message = f"{own.num_rows} rows of table {name} were read for business {key}, where {changed} changed."
             raise BackupError(message, do="Report it: the next tick gives the business everything again.")
         read[key] = BusinessRowsRead(table.plan, own, state.gone_keys(name, key) if gone else ())

@@ -90,7 +90,7 @@ def find_changes(snapshot: Snapshot, catalog: Catalog, state: KeyState, wish: Ti
     known = state.known()
     trusted = {key: each for key, each in known.items() if distrust(each, view) is None}
     state.begin(list(tables), known.keys() - trusted.keys())
-    unknown = {*registered, SHARED_KEY} - trusted.keys()
+    unknown = {*registered, *known, SHARED_KEY} - trusted.keys()
     xmin = min((each.at.xmin for each in trusted.values()), default=view.at.xmin)
     counted, accounted = {}, {}
     for name, table in tables.items():
