@@ -17,14 +17,16 @@ from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.embedded.cluster import Home, choose_identity, hand_over, run_dependent
 from backup_pipeline.formats.business_state import DuckKeyStates
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
 from backup_pipeline.postgres.businesses import PostgresBusinessRows
+from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.businesses.trial import CATALOG, Trial
 from backup_pipeline_tests.doubles.ports import now
 from backup_pipeline_tests.doubles.stores import MemoryStore
-from backup_pipeline_tests.servers.postgres import temporary_database
+from backup_pipeline_tests.servers.postgres import THROWAWAY, temporary_database
 
 
 def run(trial: Trial, ticks: int) -> None:
@@ -315,3 +317,57 @@ def test_a_state_that_is_damaged_begins_anew(shop: Trial, tmp_path: Path) -> Non
     assert report.tick.fulls == report.tick.due
     shop.states = before
     shop.tick()
+
+
+_SEGMENT = 1 << 20
+"""Transactions of a file of pg_xact."""
+
+
+def _jump(home: Path, next_id: int) -> None:
+    """Let a stopped server go on with a transaction id far ahead."""
+    binaries, data = find_binaries(), Home(home).data
+    identity = choose_identity(binaries.tool("postgres"))
+    segment = data / "pg_xact" / f"{next_id % 2**32 // _SEGMENT:04X}"
+    segment.write_bytes(bytes(_SEGMENT // 4))
+    hand_over(segment.parent, identity)
+    command = [str(binaries.tool("pg_resetwal")), "-x", str(next_id % 2**32), "-D", str(data)]
+    ended = run_dependent(command, identity)
+    assert ended.returncode == 0, ended.stderr
+
+
+def _freeze(server: EmbeddedPostgres) -> None:
+    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
+        session.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+        names = [name for (name,) in session.execute("SELECT datname FROM pg_database").fetchall()]
+    for name in names:
+        with psycopg.connect(server.url(name), autocommit=True) as session:
+            session.execute("VACUUM FREEZE")
+            session.execute("CHECKPOINT")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.acceptance("3.7")
+def test_ids_go_around_and_nothing_is_lost(tmp_path: Path) -> None:
+    home = tmp_path / "server"
+    trial: Trial | None = None
+    for next_id in (None, 1_500_000_000, 3_000_000_000, 2**32 - 50):
+        if next_id is not None:
+            _jump(home, next_id)
+        with EmbeddedPostgres(home, options=THROWAWAY) as server:
+            server.ensure_database("shops")
+            if trial is None:
+                trial = Trial(server.url("shops"), tmp_path, 11)
+                trial.prepare()
+            trial.url = trial.source = server.url("shops")
+            for _ in range(8):
+                trial.step()
+                assert trial.wrong == []
+            while trial.long:
+                trial.end_a_long_transaction()
+            _freeze(server)
+            with psycopg.connect(trial.url) as session:
+                (now_at,) = session.execute("SELECT txid_current()").fetchone() or (0,)
+    assert trial is not None
+    assert now_at > 2**32, "the ids went around while ticks ran"
+    assert sum(stored.attempt.kind is Kind.INCREMENTAL for report in trial.reports for stored in report.stored) > 40
