@@ -11,7 +11,7 @@ PYTEST = PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(BIN)/python -m pytest -n 2 --dist 
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup backup up test test-all check fix bench lock wheels floors floors-of clean
+.PHONY: help setup backup up test test-all check fix bench lock wheels floors floors-env floors-of clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,14 +80,16 @@ FLOORS := $(VENV)/floors
 FLOOR_TOOLS := pytest pytest-timeout hypothesis swift 'moto[s3]' flask flask-cors playwright axe-playwright-python aiosmtpd polars setuptools ziglang
 FLOOR_TESTS := catalogs formats/test_parquet.py formats/test_sheet.py orchestration/test_main_flow.py orchestration/test_internals.py \
   orchestration/test_instance.py cli/test_app.py cli/test_backup.py cli/test_list_listing.py ledger/test_backups.py test_read.py
-floors: $(STAMP)  ## Test with the oldest versions that pyproject.toml allows, and note of which in .ci/floors
+floors: floors-env  ## Test with the oldest versions that pyproject.toml allows, and note of which in .ci/floors
+	@PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(FLOORS)/bin/python -m pytest -m "not slow" $(addprefix $(TESTS)/,$(FLOOR_TESTS)) $(ARGS)
+	@$(MAKE) --silent floors-of > .ci/floors
+
+floors-env: $(STAMP)
 	@$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 --all-extras --no-emit-index-url --no-header \
 	  --no-annotate --only-binary :all: pyproject.toml --output-file $(VENV)/floors.txt
 	@test -x $(FLOORS)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(FLOORS)
 	@$(BIN)/uv pip install --quiet --python $(FLOORS)/bin/python --no-build -r $(VENV)/floors.txt $(FLOOR_TOOLS)
 	@$(BIN)/uv pip install --quiet --python $(FLOORS)/bin/python --no-deps --no-build-isolation --editable .
-	@PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(FLOORS)/bin/python -m pytest -m "not slow" $(addprefix $(TESTS)/,$(FLOOR_TESTS)) $(ARGS)
-	@$(MAKE) --silent floors-of > .ci/floors
 
 floors-of:
 	@sed -n '/^dependencies = /,/^\[project.scripts/p' pyproject.toml | cat - requirements.lock | sha256sum
