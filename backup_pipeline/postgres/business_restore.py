@@ -106,7 +106,7 @@ class _Restoring:
             self._do()
             self._verify()
             if changed := [name for name, sums in self._others().items() if sums != before[name]]:
-                message = f"rows of other businesses would change in {', '.join(changed)}"
+                message = f"rows that are not of the business would change in {', '.join(changed)}"
                 raise psycopg.errors.TriggeredActionException(message)
         except psycopg.errors.Error as error:
             if confirmed is not None:

@@ -92,7 +92,7 @@ def diff_document(report: BusinessRestoreReport) -> ReportDocument:
     table = Table((*texts("Table"), *numbers("Create", "Update", "Delete"), prose("Columns")), rows)
     conflicts = tuple(line(Span(f"In the way: {conflict}", Tone.WRONG)) for conflict in diff.conflicts)
     if report.done:
-        how = f"Done. How it was before is backup {report.safety}."
+        how = f"Done. How it was before is backup {report.safety}." if report.safety else "Done. Rows were only added."
     else:
         how = f"Nothing was changed. To do it: the same command with --confirm {diff.digest}"
     known = facts((("Business", diff.business), ("As in", diff.backup_id), ("Plan", diff.digest[:12])))

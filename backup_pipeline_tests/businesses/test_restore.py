@@ -179,10 +179,11 @@ def test_what_people_write_meanwhile_is_not_lost_the_plan_is_stale(shops: Shops)
     shops.do(f"UPDATE customers SET name = 'broken' WHERE business_id = '{business}'")
     planned = shops.restore(backup_id)
     shops.do(f"INSERT INTO customers (business_id, name) VALUES ('{business}', 'written meanwhile')")
-    now = shops.content(business)
+    now, backups = shops.content(business), len(shops.ledger.list())
     with pytest.raises(StalePlanError, match="The plan is stale"):
         shops.restore(backup_id, planned.diff.digest)
     assert shops.content(business) == now
+    assert len(shops.ledger.list()) == backups, "nothing is made for what is refused"
 
 
 @pytest.mark.acceptance("3.39")
@@ -204,6 +205,30 @@ def test_what_is_in_the_way_is_said_and_nothing_is_done(shops: Shops) -> None:
     planned = shops.restore(backup_id)
     assert "violates foreign key constraint" in planned.diff.conflicts[0]
     assert now != others
+
+
+def test_a_business_that_is_gone_comes_back(shops: Shops) -> None:
+    """Closed, it is backed up all the same before it changes; deleted, there is nothing to keep."""
+    business, backup_id = list(_fresh(shops).items())[-1]
+    then = shops.content(business)
+    shops.do(
+        f"UPDATE businesses SET status = 'closed' WHERE id = '{business}'",
+        f"UPDATE customers SET name = 'broken' WHERE business_id = '{business}'",
+    )
+    done = shops.restore(backup_id, shops.restore(backup_id).diff.digest)
+    safety = shops.ledger.get(str(done.safety))
+    assert safety is not None
+    assert safety.type is Trigger.MANUAL
+    assert shops.content(business) == then
+    own_sales = f"sale_id IN (SELECT id FROM sales WHERE business_id = '{business}')"
+    shops.do(
+        *(f"DELETE FROM {table} WHERE {own_sales}" for table in ("payments", "sale_items")),
+        *(f"DELETE FROM {t} WHERE business_id = '{business}'" for t in ("sales", "workers", "customers", "products")),
+        f"DELETE FROM businesses WHERE id = '{business}'",
+    )
+    done = shops.restore(backup_id, shops.restore(backup_id).diff.digest)
+    assert (done.done, done.safety) == (True, None)
+    assert shops.content(business) == then
 
 
 def test_a_trigger_that_wants_otherwise_is_in_the_way(shops: Shops) -> None:
@@ -229,4 +254,12 @@ def test_a_cascade_never_takes_rows_of_others(shops: Shops) -> None:
         f"UPDATE sales SET copy_of = '{'d' * 32}' WHERE id = {_unpaid(other)}",
     )
     planned = shops.restore(backup_id)
-    assert "rows of other businesses would change in public.sales" in planned.diff.conflicts[0]
+    assert "rows that are not of the business would change in public.sales" in planned.diff.conflicts[0]
+    backup_id = _fresh(shops)[business]
+    shops.do(
+        f"INSERT INTO customers (id, business_id, name) VALUES ('{'e' * 32}', '{business}', 'later')",
+        "CREATE TABLE badges (id int PRIMARY KEY, customer_id uuid REFERENCES customers ON DELETE CASCADE)",
+        f"INSERT INTO badges VALUES (1, '{'e' * 32}')",
+    )
+    conflict = "rows that are not of the business would change in public.badges"
+    assert shops.restore(backup_id).diff.conflicts == (conflict,), "the catalog has no such table"

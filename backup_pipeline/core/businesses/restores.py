@@ -68,6 +68,11 @@ class BusinessDiff:
         """How many rows change."""
         return sum(each.create + each.update + each.delete for each in self.tables)
 
+    @property
+    def touches(self) -> bool:
+        """Whether a row that is there now changes or goes."""
+        return any(each.update or each.delete for each in self.tables)
+
 
 def check_confirmed_diff(diff: BusinessDiff, confirmed: str) -> None:
     """Raise unless it may be done: RefusedError for conflicts, StalePlanError for another plan than was confirmed."""

@@ -67,6 +67,7 @@ class TickRequest:
 
     `only` are businesses by key: then it is by hand, and protects those alone; `full` gives them everything. `apart`
     makes a manual backup, which stands for itself: everything, kept as manual ones are, and no chain goes on from it.
+    `inactive` takes also those that are not active, or paused.
     """
 
     catalog: Catalog
@@ -75,6 +76,7 @@ class TickRequest:
     only: frozenset[str] | None = None
     full: bool = False
     apart: bool = False
+    inactive: bool = False
     reason: str = ""
     run_id: str | None = None
 
@@ -215,6 +217,7 @@ class _Run:
             request.only,
             request.full or request.apart,
             ports.ledger.businesses.paused(catalog),
+            request.inactive,
         )
         with self._states.open(catalog) as state, ports.source.snapshot(ports.progress) as snapshot:
             found = find_changes(snapshot, request.catalog, state, wish)

@@ -33,8 +33,8 @@ _VERSIONED = {RelationKind.TABLE, RelationKind.PARTITIONED}
 class TickWish:
     """What a tick is to do: for all businesses that are due, or, where somebody wants it, `only` for these.
 
-    `full` gives them everything whatever is known. `paused` are left out as those that are not active. `newest` is the
-    backup, of each business, that its chain goes on from, as the ledger has it.
+    `full` gives them everything whatever is known. `paused` are left out as those that are not active, unless
+    `inactive` ones are wanted. `newest` is the backup, of each business, that its chain goes on from.
     """
 
     newest: Mapping[str, str]
@@ -42,6 +42,7 @@ class TickWish:
     only: frozenset[str] | None = None
     full: bool = False
     paused: frozenset[str] = frozenset()
+    inactive: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _due(
     wish: TickWish,
 ) -> Iterator[DueBusiness]:
     for each in registered:
-        if (wish.only is not None and each.key not in wish.only) or not each.active or each.key in wish.paused:
+        left_out = not wish.inactive and (not each.active or each.key in wish.paused)
+        if left_out or (wish.only is not None and each.key not in wish.only):
             continue
         before = known.get(each.key)
         why = distrust(before, view) or ("somebody wants it" if wish.full else None)

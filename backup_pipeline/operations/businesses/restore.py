@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from backup_pipeline.core.businesses.paths import registry_of
-from backup_pipeline.core.businesses.restores import EVERY_CHOICE, BusinessDiff, RowChange, parents_first
+from backup_pipeline.core.businesses.restores import (
+    EVERY_CHOICE,
+    BusinessDiff,
+    RowChange,
+    check_confirmed_diff,
+    parents_first,
+)
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import NotFoundError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Attempt, AuditEvent
@@ -40,7 +46,7 @@ class BusinessRestoreRequest:
 
 @dataclass(frozen=True)
 class BusinessRestoreReport:
-    """What would be done, or was: then `safety` is the backup of how it was before."""
+    """What would be done, or was: then `safety` is the backup of how it was before, where a row of then was changed."""
 
     diff: BusinessDiff
     done: bool
@@ -53,7 +59,8 @@ def restore_business(
     """Find what differs between now and the backup, or do it, if what was confirmed is still what would be done.
 
     Nothing of any other business changes: their rows are counted and hashed before and after, in the transaction. What
-    people write meanwhile is never lost: where it is in the way, the plan is stale. A manual backup of now comes first.
+    people write meanwhile is never lost: where it is in the way, the plan is stale. A manual backup of now comes first,
+    unless rows are only added: then all that is there now stays.
     """
     business = request.backup.scope.business
     if business is None:
@@ -66,27 +73,28 @@ def restore_business(
     if planned.rows == 0:
         message = f"Business {business} is as backup {request.backup.backup_id} shows it: there is nothing to restore."
         raise RefusedError(message, do="Nothing was changed.")
-    safety = run_tick(
-        TickRequest(
-            request.catalog,
-            request.actor,
-            only=frozenset({business}),
-            apart=True,
-            reason=f"before the restore of {request.backup.backup_id}",
-        ),
-        states,
-        ports,
+    check_confirmed_diff(planned, request.confirmed)
+    safety = _back_up_now(request, business, states, ports) if planned.touches else None
+    diff = target.restore(_wish(request, business, ports), request.confirmed)
+    _audit(request, diff, safety, ports)
+    return BusinessRestoreReport(diff, done=True, safety=safety)
+
+
+def _back_up_now(request: BusinessRestoreRequest, business: str, states: KeyStates, ports: Ports) -> str:
+    """A manual backup of how it is before, also of a business that is closed; its id. RefusedError where it fails."""
+    reason = f"before the restore of {request.backup.backup_id}"
+    wish = TickRequest(
+        request.catalog, request.actor, only=frozenset({business}), apart=True, inactive=True, reason=reason
     )
-    if not safety.stored:
-        why = safety.tick.misses[0].reason if safety.tick.misses else "nothing was written"
+    report = run_tick(wish, states, ports)
+    if not report.stored:
+        why = report.tick.misses[0].reason if report.tick.misses else "nothing was written"
         message = f"Business {business} was not restored: the backup of how it is now failed: {why}"
         raise RefusedError(message, do="Nothing was changed.")
-    diff = target.restore(_wish(request, business, ports), request.confirmed)
-    _audit(request, diff, safety.stored[0].attempt.backup_id, ports)
-    return BusinessRestoreReport(diff, done=True, safety=safety.stored[0].attempt.backup_id)
+    return report.stored[0].attempt.backup_id
 
 
-def _audit(request: BusinessRestoreRequest, diff: BusinessDiff, safety: str, ports: Ports) -> None:
+def _audit(request: BusinessRestoreRequest, diff: BusinessDiff, safety: str | None, ports: Ports) -> None:
     counts = {t.name: [t.create, t.update, t.delete] for t in diff.tables if t.create or t.update or t.delete}
     detail = {
         "business": diff.business,
@@ -140,7 +148,10 @@ def _columns(state: BusinessState, table: BusinessTable) -> Sequence[str]:
 
 
 def _tables(request: BusinessRestoreRequest, ports: Ports) -> tuple[Mapping[str, BusinessTable], Sequence[Relation]]:
-    """The tables of businesses, parents first, without views; and the shared ones."""
+    """The tables of businesses, parents first, without views; and those whose rows must stay.
+
+    These are the shared ones, and what the catalog leaves out but refers to its tables: rows there may go with others.
+    """
     catalog = request.catalog
     with ports.source.snapshot(ports.progress) as snapshot:
         database = snapshot.database()
@@ -152,4 +163,14 @@ def _tables(request: BusinessRestoreRequest, ports: Ports) -> tuple[Mapping[str,
     )
     own = {name: table for name, table in tables.items() if table.versioned}
     shared = [table.relation for name, table in plan.tables.items() if name not in tables]
-    return {name: own[name] for name in parents_first(own)}, shared
+    planned = {table.relation.id for table in plan.tables.values()}
+    beside = [
+        each
+        for each in database.relations.values()
+        if each.holds_rows
+        and each.readable
+        and not each.is_partition
+        and each.id not in planned
+        and any(key.target in planned for key in each.foreign_keys)
+    ]
+    return {name: own[name] for name in parents_first(own)}, [*shared, *beside]
