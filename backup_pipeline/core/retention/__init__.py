@@ -285,9 +285,9 @@ def plan_retention(rows: Sequence[Attempt], basis: RetentionBasis) -> tuple[Verd
 def objections(wanted: Attempt, rows: Sequence[Attempt], basis: RetentionBasis) -> tuple[str, ...]:
     """Why `wanted`, one of `rows`, must not be removed, whoever asks: none when it may be.
 
-    It is held; something is at it; it is younger than the grace; it is the newest good one of its kind; the one that
-    comes after it is not verified; or fewer than `min_keep` would be left. One of the future, which a wrong clock has
-    dated, has no age: it may go as soon as there is another one.
+    It is held; something is at it; it is younger than the grace; others go on from it; it is the newest good one of its
+    kind; the one that comes after it is not verified; or fewer than `min_keep` would be left. One of the future, which
+    a wrong clock has dated, has no age: it may go as soon as there is another one.
     """
     good = _newest_first(rows)
     at = next((at for at, row in enumerate(good) if row.backup_id == wanted.backup_id), None)
@@ -361,6 +361,8 @@ def _guards(at: int, good: Sequence[Attempt], basis: RetentionBasis) -> Iterator
         minutes = basis.retention.of(row.type).grace.total_seconds() / 60
         yield f"younger than the grace of {minutes:g} minutes: it stays until {until:%Y-%m-%d %H:%M} UTC"
     nearest_first = (good[place] for place in range(at - 1, -1, -1))  # no copy: there may be thousands
+    if following := list(_go_on_from(at, good)):
+        yield f"later backups of its business go on from it: {len(following)}, up to {following[-1].backup_id}"
     successor = next((newer for newer in nearest_first if _stands_in(newer, row, basis)), None)
     if successor is None:
         yield "the newest good backup" if row.kind is Kind.FULL else "the newest good backup of its tables"
@@ -369,6 +371,19 @@ def _guards(at: int, good: Sequence[Attempt], basis: RetentionBasis) -> Iterator
             yield f"{lost.backup_id}, which comes after it, is no good backup: {basis.broken[lost.backup_id]}"
     elif not _proven(successor):
         yield f"{successor.backup_id}, which comes after it, is not verified"
+
+
+def _go_on_from(at: int, good: Sequence[Attempt]) -> Iterator[Attempt]:
+    """The incremental backups that can not be read without the backup, oldest first: a chain ends at the next full."""
+    row = good[at]
+    if row.scope.business is None or row.type is not Trigger.AUTOMATIC:
+        return
+    for place in range(at - 1, -1, -1):
+        newer = good[place]
+        if newer.scope == row.scope and newer.type is Trigger.AUTOMATIC:
+            if newer.kind is not Kind.INCREMENTAL:
+                return
+            yield newer
 
 
 def _claimed(row: Attempt, basis: RetentionBasis) -> Iterator[str]:

@@ -177,6 +177,8 @@ def _advice(reasons: tuple[str, ...]) -> str:
         return "Look at who holds it and why (`backup-pipeline show`); `backup-pipeline release ID` ends a hold."
     if any("restore request" in reason for reason in reasons):
         return "Let the restore be performed, or reject it (`backup-pipeline restores`)."
+    if any("go on from it" in reason for reason in reasons):
+        return "Delete those first, the newest of them first, if you want none of them."
     if any("good backup" in reason or "not verified" in reason for reason in reasons):
         return "Make another backup and verify it (`backup-pipeline backup`, `verify latest`); then delete this one."
     return "Wait until the grace is over, or change the rule in the catalog (docs/retention.md)."

@@ -241,6 +241,29 @@ def test_objections_are_what_protects_a_backup_from_a_person_too() -> None:
     assert objections(backup(NOW, status=Status.FAILED), rows, basis()) == ()
 
 
+def test_what_a_chain_goes_on_from_stays_until_the_chain_is_gone() -> None:
+    """Also where a later backup could stand in for it: the ones between could not be read any more."""
+    made = [
+        (Kind.FULL, Trigger.AUTOMATIC),
+        (Kind.INCREMENTAL, Trigger.AUTOMATIC),
+        (Kind.FULL, Trigger.MANUAL),
+        (Kind.INCREMENTAL, Trigger.AUTOMATIC),
+        (Kind.FULL, Trigger.AUTOMATIC),
+    ]
+    scope, long_ago = Scope("shop", business="42"), NOW - timedelta(days=90)
+    rows = [
+        backup(long_ago + number * HOUR, kind=kind, type=type_, scope=scope, salt=number)
+        for number, (kind, type_) in enumerate(made)
+    ]
+    base, first, manual, last, _ = rows
+    go_on = "later backups of its business go on from it: "
+    on = basis(keep_within="1 day", min_keep=0)
+    assert objections(base, rows, on) == (f"{go_on}2, up to {last.backup_id}",)
+    assert objections(first, rows, on) == (f"{go_on}1, up to {last.backup_id}",)
+    assert objections(last, rows, on) == objections(manual, rows, on) == ()
+    assert objections(base, [base, *rows[2:3], rows[4]], on) == ()
+
+
 # What holds for every rule and every set of backups.
 
 RULES = st.fixed_dictionaries(
