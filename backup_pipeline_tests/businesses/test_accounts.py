@@ -71,3 +71,16 @@ def test_a_business_whose_backups_are_off_is_not_due_until_they_are_on_again(sho
     assert paused in {each.attempt.scope.business for each in report.stored}
     assert shop.wrong == [], "what it missed meanwhile is in its backup now"
     assert (_overview(shop).due, _overview(shop).protected) == (len(active), len(active))
+
+
+def test_a_business_that_is_gone_is_not_called_right_any_more(shop: Trial) -> None:
+    while shop.long:
+        shop.end_a_long_transaction()
+    gone = shop.ledger.businesses.list(AccountFilter(statuses=(AccountStatus.ACTIVE,)))[-1].business
+    with psycopg.connect(shop.url) as session:
+        session.execute("DELETE FROM shops WHERE id::text = %s", [gone])
+    ticks = [shop.tick().tick for _ in range(2)]
+    assert [gone in tick.left_out for tick in ticks] == [True, True]
+    record = shop.ledger.ticks.newest_records("trial", [gone])[gone]
+    assert ticks[0].snapshot_at is not None
+    assert record.confirmed_until < ticks[0].snapshot_at

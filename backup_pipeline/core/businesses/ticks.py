@@ -138,7 +138,8 @@ class Tick:
 
     `scheduled_at` is the time it was due; a row for missed ones has the first, `missed_until` the last and
     `missed_count` how many. `lag_s` is how long after its time the snapshot was taken. `left_out` are
-    businesses that are not backed up, `by_hand` is a tick for those that somebody chose.
+    businesses that are not backed up, also those that are gone from the registry; `by_hand` is a tick for those that
+    somebody chose.
     """
 
     catalog: str

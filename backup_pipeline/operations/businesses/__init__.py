@@ -31,7 +31,7 @@ from backup_pipeline.core.errors import BackupError, LeaseHeldError, NotFoundErr
 from backup_pipeline.core.layout import tick_key
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.payments.accounts import RegistryEntry
+from backup_pipeline.core.payments.accounts import AccountFilter, AccountStatus, RegistryEntry
 from backup_pipeline.core.plans import NotNativeError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.ticks import BUSINESS_FIELD, KEY_FIELD, BusinessTable, KeyState, KeyStates
@@ -314,6 +314,8 @@ class _Run:
         failed = sum(miss.outcome is Miss.FAILED for miss in self._misses)
         wrong = [f"{t}: {n} rows, {a} accounted for" for t, (n, a) in found.unaccounted.items()]
         wrong += [f"{key}: its chain differs from its full: {why}" for key, why in differing.items()]
+        of_gone = AccountFilter(catalog=self._tick.catalog, statuses=(AccountStatus.GONE,))
+        gone = [account.business for account in ports.ledger.businesses.list(of_gone)]
         tick = replace(
             self._tick,
             status=TickStatus.PARTIAL if self._misses or wrong else TickStatus.SUCCESS,
@@ -327,7 +329,7 @@ class _Run:
             fulls=sum(each.attempt.kind is Kind.FULL for each in self._stored),
             rows=sum(each.attempt.record_count or 0 for each in self._stored),
             bytes=sum(each.attempt.file_size_bytes or 0 for each in self._stored),
-            left_out=tuple(sorted(found.registered.keys() - {each.key for each in found.due})),
+            left_out=tuple(sorted({*found.registered, *gone} - {each.key for each in found.due})),
             lag_s=(found.view.at.taken_at - self._tick.scheduled_at).total_seconds(),
             message="; ".join(wrong),
             misses=tuple(self._misses),
