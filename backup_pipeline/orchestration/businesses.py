@@ -178,11 +178,11 @@ def _by_hand(catalog: Catalog) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
             )
             report = run_tick(request, open_key_states(backups.settings), ports)
-            made = [each.attempt.backup_id for each in report.stored]
-            note_result(context.run.run_id, {"tick": report.tick.number, "backups": made}, ports.ledger)
+            backups_stored = [each.attempt.backup_id for each in report.stored]
+            note_result(context.run.run_id, {"tick": report.tick.number, "backups": backups_stored}, ports.ledger)
             if report.tick.misses:
                 raise dg.Failure(report.tick.misses[0].reason)
-            facts = {**_metadata(report), "backup": ", ".join(made) or "none"}
+            facts = {**_metadata(report), "backup": ", ".join(backups_stored) or "none"}
             yield dg.MaterializeResult(asset_key=key, metadata=facts)
 
     return backed_up
@@ -220,23 +220,23 @@ def _metadata(report: TickReport) -> dict[str, dg.MetadataValue[Any] | int | flo
 def _checks(catalog: Catalog, report: TickReport, ports: Ports) -> Iterator[dg.AssetCheckResult]:
     tick, key, declared = report.tick, backups_key(catalog), catalog.businesses or Businesses(registry="")
 
-    def result(name: str, *, passed: bool, said: str, warns: bool = False) -> dg.AssetCheckResult:
+    def result(name: str, *, passed: bool, text: str, warns: bool = False) -> dg.AssetCheckResult:
         severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
-        return dg.AssetCheckResult(asset_key=key, check_name=name, passed=passed, severity=severity, description=said)
+        return dg.AssetCheckResult(asset_key=key, check_name=name, passed=passed, severity=severity, description=text)
 
     missed = ", ".join(f"{miss.business}: {miss.reason}" for miss in tick.misses)
-    yield result("all_due_protected", passed=not tick.misses, said=missed or f"{tick.due} businesses are protected.")
+    yield result("all_due_protected", passed=not tick.misses, text=missed or f"{tick.due} businesses are protected.")
     wrong = ", ".join(f"{name}: {n:,} rows, {a:,} accounted for" for name, (n, a) in report.unaccounted.items())
-    yield result("rows_accounted", passed=not wrong, said=wrong or "Every row is of a business, or of none.")
+    yield result("rows_accounted", passed=not wrong, text=wrong or "Every row is of a business, or of none.")
     differing = ", ".join(f"{business}: {why}" for business, why in report.differing.items())
     audited = f"{len(report.audited)} fulls are what their chains and changes give."
-    yield result("chain_equals_full", passed=not differing, said=differing or audited)
+    yield result("chain_equals_full", passed=not differing, text=differing or audited)
     late = timedelta(seconds=(tick.lag_s or 0.0) + (tick.seconds or 0.0))
-    said = f"Protected {late.total_seconds():.1f} s after the scheduled time, at most {declared.every} apart."
-    yield result("within_interval", passed=late <= parse_duration(declared.every), said=said, warns=True)
+    text = f"Protected {late.total_seconds():.1f} s after the scheduled time, at most {declared.every} apart."
+    yield result("within_interval", passed=late <= parse_duration(declared.every), text=text, warns=True)
     over = ", ".join(_over_quota(declared, report, ports))
-    said = over or "No business that changed is near its quota."
-    yield result("within_quota", passed=not over, said=said, warns=True)
+    text = over or "No business that changed is near its quota."
+    yield result("within_quota", passed=not over, text=text, warns=True)
 
 
 def _over_quota(declared: Businesses, report: TickReport, ports: Ports) -> Iterator[str]:

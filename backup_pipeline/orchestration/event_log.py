@@ -250,14 +250,16 @@ def _evaluations(stored: Sequence[Stored]) -> Iterator[Row]:
     for event, row, number in stored:
         if _kind(event) is not _Kind.ASSET_CHECK_EVALUATION:
             continue
-        made: dg.AssetCheckEvaluation = _specific(event)
-        passed = AssetCheckExecutionRecordStatus.SUCCEEDED if made.passed else AssetCheckExecutionRecordStatus.FAILED
-        target = made.target_materialization_data
+        evaluation: dg.AssetCheckEvaluation = _specific(event)
+        passed = (
+            AssetCheckExecutionRecordStatus.SUCCEEDED if evaluation.passed else AssetCheckExecutionRecordStatus.FAILED
+        )
+        target = evaluation.target_materialization_data
         yield {
-            "asset_key": made.asset_key.to_string(),
-            "check_name": made.check_name,
+            "asset_key": evaluation.asset_key.to_string(),
+            "check_name": evaluation.check_name,
             "run_id": event.run_id,
-            "partition": made.partition,
+            "partition": evaluation.partition,
             "execution_status": passed.value,
             "evaluation_event": row["event"],
             "evaluation_event_timestamp": row["timestamp"],

@@ -126,12 +126,12 @@ class _Restoring:
 
     def _others(self) -> Mapping[str, tuple[int, str]]:
         """Of every table the rows that are not of the business: how many, and the sum of their hashes."""
-        found: dict[str, tuple[int, str]] = {}
+        sums_of: dict[str, tuple[int, str]] = {}
         for relation, where in self._elsewhere():
             sums = "count(*) AS n, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text AS h"
             (row,) = self._rows(f"SELECT {sums} FROM {source_sql(relation)} WHERE {where}")
-            found[relation.full_name] = (row["n"], row["h"])
-        return found
+            sums_of[relation.full_name] = (row["n"], row["h"])
+        return sums_of
 
     def _elsewhere(self) -> Iterator[tuple[Relation, str]]:
         for step in self._steps:
@@ -165,7 +165,7 @@ class _Restoring:
         differs = "h::text IS DISTINCT FROM n::text"
         missing = f"{step.then} h WHERE NOT EXISTS (SELECT FROM {step.now} n WHERE {step.same_key('h', 'n')})"
         later = f"{step.now} n WHERE NOT EXISTS (SELECT FROM {step.then} h WHERE {step.same_key('h', 'n')})"
-        found = {
+        of_change = {
             RowChange.CREATE: (missing, "md5(h::text)", step.key("h")),
             RowChange.UPDATE: (f"{both} WHERE {differs}", "md5(h::text) || md5(n::text)", step.key("n")),
             RowChange.DELETE: (later, "md5(n::text)", step.key("n")),
@@ -173,7 +173,7 @@ class _Restoring:
         counts, content = dict.fromkeys(RowChange, 0), hashlib.sha256()
         for choice in RowChange:
             if choice in choices:
-                source, hashed, order = found[choice]
+                source, hashed, order = of_change[choice]
                 [row] = self._rows(
                     f"SELECT count(*) AS n, coalesce(string_agg({hashed}, ',' ORDER BY {order}), '') AS h FROM {source}"
                 )

@@ -86,13 +86,13 @@ class PostgresBusinessRows:
     def registered(self, registry: Registry, declared: Businesses) -> Sequence[RegisteredBusiness]:
         """The rows of the registry, by key."""
         name = registry.relation.column(declared.name) if declared.name else None
-        shown = printed(name).format(x=own_column(name.name)) if name else "''"
+        title = printed(name).format(x=own_column(name.name)) if name else "''"
         key = printed(registry.key).format(x=own_column(registry.key.name))
         active = " AND ".join(_condition(each, registry.relation) for each in declared.conditions) or "true"
-        sql = f"SELECT {key} AS key, {shown} AS name, ({active}) IS TRUE AS active FROM {source_sql(registry.relation)}"  # noqa: S608
+        sql = f"SELECT {key} AS key, {title} AS name, ({active}) IS TRUE AS active FROM {source_sql(registry.relation)}"  # noqa: S608
         rows = run(self._reading, sql, f"reading {registry.relation.full_name}")
-        found = [RegisteredBusiness(str(r["key"]), str(r["name"] or ""), active=bool(r["active"])) for r in rows]
-        return sorted(found, key=lambda each: each.key)
+        businesses = [RegisteredBusiness(str(r["key"]), str(r["name"] or ""), active=bool(r["active"])) for r in rows]
+        return sorted(businesses, key=lambda each: each.key)
 
     def candidates(self, table: BusinessTable, xmin: int) -> Iterator[pa.RecordBatch]:
         """Only rows that the condition finds are looked up: where nothing changed, this is a scan of one table."""
@@ -146,26 +146,26 @@ class PostgresBusinessRows:
             step, alias = table.path.steps[number], f'"s{number}"'
             own = _young(alias, xmin) + (f" OR {below}" if below else "")
             key = f"{alias}.{identifier(step.columns[0])}"
-            found = f"SELECT {key} AS k FROM {relation_sql(step.relation)} AS {alias} WHERE {own}"  # noqa: S608
+            young = f"SELECT {key} AS k FROM {relation_sql(step.relation)} AS {alias} WHERE {own}"  # noqa: S608
             before = f'"s{number - 1}"' if number else ROW
             below = self._leads_to(
-                table, f"{before}.{identifier(step.from_columns[0])}", table.path.keys[number], found
+                table, f"{before}.{identifier(step.from_columns[0])}", table.path.keys[number], young
             )
         return f"({condition}{f' OR {below}' if below else ''})"
 
-    def _leads_to(self, table: BusinessTable, column: str, key: Column, found: str) -> str:
-        """The condition that `column` is among the keys that `found` gives: they stand in it as an array.
+    def _leads_to(self, table: BusinessTable, column: str, key: Column, young: str) -> str:
+        """The condition that `column` is among the keys that `young` gives: they stand in it as an array.
 
         A subquery in their place is planned badly: nothing tells the planner how few they are. Of very many it is none.
         """
-        sql = f"SELECT array_agg(k)::text AS keys, count(*) AS n FROM ({found} LIMIT {_AS_ARRAY + 1}) AS f"  # noqa: S608
+        sql = f"SELECT array_agg(k)::text AS keys, count(*) AS n FROM ({young} LIMIT {_AS_ARRAY + 1}) AS f"  # noqa: S608
         if sql not in self._led:  # tables with the same path ask the same of its relations
             (self._led[sql],) = self._ask(table, sql)
         row = self._led[sql]
         if not row["n"]:
             return "false"
         if int(str(row["n"])) > _AS_ARRAY or not key.builtin:
-            return f"{column} IN ({found})"
+            return f"{column} IN ({young})"
         return f"{column} = ANY({literal(str(row['keys']))}::{_type(key)}[])"
 
     def _ask(self, table: BusinessTable, sql: str) -> list[dict[str, object]]:
@@ -204,8 +204,8 @@ def _guarded(table: BusinessTable) -> TablePlan:
     if not table.path.steps:
         return replace(table.plan, sheet=SheetPlan(table.plan.sheet.name, ()))
     look_up = LookUp(table.path.steps, table.path.column, TEXT)
-    shown = SheetColumn("business", BUSINESS_FIELD, table.path.column.pg_type, look_up)
-    return replace(table.plan, sheet=SheetPlan(table.plan.sheet.name, (shown,)))
+    column = SheetColumn("business", BUSINESS_FIELD, table.path.column.pg_type, look_up)
+    return replace(table.plan, sheet=SheetPlan(table.plan.sheet.name, (column,)))
 
 
 def _young(alias: str, xmin: int) -> str:
@@ -264,8 +264,8 @@ def rows_of_businesses(table: BusinessTable, businesses: Collection[str]) -> str
     for number in range(len(table.path.steps) - 1, -1, -1):
         step, alias = table.path.steps[number], f'"s{number}"'
         before = f'"s{number - 1}"' if number else ROW
-        found = f"SELECT {alias}.{identifier(step.columns[0])} FROM {relation_sql(step.relation)} AS {alias}"  # noqa: S608
-        condition = f"{before}.{identifier(step.from_columns[0])} IN ({found} WHERE {condition})"
+        keys = f"SELECT {alias}.{identifier(step.columns[0])} FROM {relation_sql(step.relation)} AS {alias}"  # noqa: S608
+        condition = f"{before}.{identifier(step.from_columns[0])} IN ({keys} WHERE {condition})"
     return condition
 
 

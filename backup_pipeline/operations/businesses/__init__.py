@@ -220,46 +220,46 @@ class _Run:
             request.inactive,
         )
         with self._states.open(catalog) as state, ports.source.snapshot(ports.progress) as snapshot:
-            found = find_changes(snapshot, request.catalog, state, wish)
-            self._refuse_unknown(found)
-            entries = [RegistryEntry(each.key, each.name, active=each.active) for each in found.registered.values()]
+            changes = find_changes(snapshot, request.catalog, state, wish)
+            self._refuse_unknown(changes)
+            entries = [RegistryEntry(each.key, each.name, active=each.active) for each in changes.registered.values()]
             ports.ledger.businesses.register(catalog, entries, request.actor, ports.clock())
-            busy = [each for each in found.due if each.why_full or found.of(each.key)]
+            busy = [each for each in changes.due if each.why_full or changes.of(each.key)]
             needs_schema = any(each.why_full for each in busy)
             schema = snapshot.schema_sql().encode() if needs_schema else b""
             work = TickWork(
-                request.catalog, ports, request.actor, request.trigger, found, request.reason, request.run_id, schema
+                request.catalog, ports, request.actor, request.trigger, changes, request.reason, request.run_id, schema
             )
             self._protect(busy, work, state)
             keys = {each.key for each in busy}
-            idle = [each for each in found.due if each.key not in keys]
+            idle = [each for each in changes.due if each.key not in keys]
             if not request.apart:
-                state.commit([*self._known(found, idle, state), *(each.known for each in self._stored)])
-        return self._finished(found, idle)
+                state.commit([*self._known(changes, idle, state), *(each.known for each in self._stored)])
+        return self._finished(changes, idle)
 
-    def _refuse_unknown(self, found: TickChanges) -> None:
-        missing = (self._request.only or frozenset()) - {each.key for each in found.due}
+    def _refuse_unknown(self, changes: TickChanges) -> None:
+        missing = (self._request.only or frozenset()) - {each.key for each in changes.due}
         if missing:
             message = f"There is no active business {', '.join(sorted(missing))} in {self._request.catalog.catalog}."
             raise NotFoundError(message, do="`backup-pipeline businesses list` shows them.")
 
-    def _known(self, found: TickChanges, idle: Sequence[DueBusiness], state: KeyState) -> Iterator[KnownBusiness]:
+    def _known(self, changes: TickChanges, idle: Sequence[DueBusiness], state: KeyState) -> Iterator[KnownBusiness]:
         """What the state knows from now on of businesses without a new backup: unchanged, or not backed up at all.
 
         Of whom nothing was known, all keys were read: also where the backup failed, or somebody else was wanted.
         """
         for each in idle:
             if each.known is not None:
-                yield replace(each.known, at=found.view.at)
-        without = {*found.registered, *state.with_rows(), SHARED_KEY} - found.known.keys()
+                yield replace(each.known, at=changes.view.at)
+        without = {*changes.registered, *state.with_rows(), SHARED_KEY} - changes.known.keys()
         if self._request.only is None:
-            without |= found.known.keys() - {each.key for each in found.due}
+            without |= changes.known.keys() - {each.key for each in changes.due}
         for key in sorted(without - {each.known.key for each in self._stored}):
-            yield KnownBusiness(key, found.view.at, found.view.fingerprint)
+            yield KnownBusiness(key, changes.view.at, changes.view.fingerprint)
 
     def _protect(self, busy: Sequence[DueBusiness], work: TickWork, state: KeyState) -> None:
         """Group after group, each read whole and written by several writers; past the deadline the rest is left."""
-        groups = list(_groups(busy, work.found))
+        groups = list(_groups(busy, work.changes))
         with ThreadPoolExecutor(_WRITERS, "business") as pool:
             while groups:
                 group = groups.pop(0)
@@ -309,10 +309,10 @@ class _Run:
         if due.why_full not in {None, OTHER_STATE} and due.known and due.known.backup_id:
             self._audited[due.key] = _audited(due.known.backup_id, due.key, tables, work, state)
 
-    def _finished(self, found: TickChanges, idle: Sequence[DueBusiness]) -> TickReport:
+    def _finished(self, changes: TickChanges, idle: Sequence[DueBusiness]) -> TickReport:
         ports, differing = self._ports, {key: why for key, why in self._audited.items() if why}
         failed = sum(miss.outcome is Miss.FAILED for miss in self._misses)
-        wrong = [f"{t}: {n} rows, {a} accounted for" for t, (n, a) in found.unaccounted.items()]
+        wrong = [f"{t}: {n} rows, {a} accounted for" for t, (n, a) in changes.unaccounted.items()]
         wrong += [f"{key}: its chain differs from its full: {why}" for key, why in differing.items()]
         of_gone = AccountFilter(catalog=self._tick.catalog, statuses=(AccountStatus.GONE,))
         gone = [account.business for account in ports.ledger.businesses.list(of_gone)]
@@ -320,8 +320,8 @@ class _Run:
             self._tick,
             status=TickStatus.PARTIAL if self._misses or wrong else TickStatus.SUCCESS,
             finished_at=ports.clock(),
-            snapshot_at=found.view.at.taken_at,
-            due=len(found.due),
+            snapshot_at=changes.view.at.taken_at,
+            due=len(changes.due),
             changed=len(self._stored),
             unchanged=len(idle),
             failed=failed,
@@ -329,8 +329,8 @@ class _Run:
             fulls=sum(each.attempt.kind is Kind.FULL for each in self._stored),
             rows=sum(each.attempt.record_count or 0 for each in self._stored),
             bytes=sum(each.attempt.file_size_bytes or 0 for each in self._stored),
-            left_out=tuple(sorted({*found.registered, *gone} - {each.key for each in found.due})),
-            lag_s=(found.view.at.taken_at - self._tick.scheduled_at).total_seconds(),
+            left_out=tuple(sorted({*changes.registered, *gone} - {each.key for each in changes.due})),
+            lag_s=(changes.view.at.taken_at - self._tick.scheduled_at).total_seconds(),
             message="; ".join(wrong),
             misses=tuple(self._misses),
         )
@@ -340,10 +340,10 @@ class _Run:
         return TickReport(
             tick,
             stored=tuple(self._stored),
-            unaccounted=found.unaccounted,
+            unaccounted=changes.unaccounted,
             audited=tuple(self._audited),
             differing=differing,
-            registered=tuple(found.registered),
+            registered=tuple(changes.registered),
             big=tuple(each.attempt.backup_id for each in self._stored if (each.attempt.file_size_bytes or 0) > most),
         )
 
@@ -363,16 +363,16 @@ class _Run:
         self._ports.store.put(tick_key(tick.catalog, at, tick.number), [json.dumps(document, indent=1).encode()])
 
 
-def _groups(busy: Sequence[DueBusiness], found: TickChanges) -> Iterator[list[DueBusiness]]:
+def _groups(busy: Sequence[DueBusiness], changes: TickChanges) -> Iterator[list[DueBusiness]]:
     """Businesses that are read together, in their order: of one kind, and with columns of the same types."""
     usual = {
-        name: table.plan.relation.estimated_rows // max(1, len(found.registered))
-        for name, table in found.tables.items()
+        name: table.plan.relation.estimated_rows // max(1, len(changes.registered))
+        for name, table in changes.tables.items()
     }
     group: list[DueBusiness] = []
     rows = 0
     for each in busy:
-        own = sum(usual.values()) if each.why_full else sum(changed for changed, _ in found.of(each.key).values())
+        own = sum(usual.values()) if each.why_full else sum(changed for changed, _ in changes.of(each.key).values())
         apart = bool(group) and (group[0].kind, _texts(group[0])) != (each.kind, _texts(each))
         if group and (apart or rows + own > _ROWS_AT_ONCE or len(group) >= _BUSINESSES_AT_ONCE):
             yield group
@@ -392,7 +392,7 @@ def _read_group(
 ) -> Mapping[str, Mapping[str, BusinessRowsRead]]:
     """The rows of each business of the group, by table."""
     read: dict[str, dict[str, BusinessRowsRead]] = {each.key: {} for each in group}
-    for name, table in work.found.tables.items():
+    for name, table in work.changes.tables.items():
         for column in _texts(group[0]).get(name, ()):
             table = replace(table, plan=table.plan.as_text(column, "a value that did not fit when its full was made"))
         rows_read = _whole(group, table, work) if group[0].why_full else _changed(group, table, work, state)
@@ -406,7 +406,7 @@ def _whole(group: Sequence[DueBusiness], table: BusinessTable, work: TickWork) -
     keys = [each.key for each in group]
     while True:
         try:
-            rows = _by_business(work.found.rows.rows_of(table, keys))
+            rows = _by_business(work.changes.rows.rows_of(table, keys))
         except NotNativeError as error:
             table = replace(table, plan=table.plan.as_text(error.column, error.value))
         else:
@@ -417,16 +417,16 @@ def _changed(
     group: Sequence[DueBusiness], table: BusinessTable, work: TickWork, state: KeyState
 ) -> Mapping[str, BusinessRowsRead]:
     """The rows that changed, and the keys of those that are gone, of the businesses that have any."""
-    name, found = table.plan.name, work.found
-    changes = {each.key: found.changes[name][each.key] for each in group if each.key in found.changes[name]}
-    touched = [key for key, (changed, _) in changes.items() if changed or not table.tracked]
+    name, changes = table.plan.name, work.changes
+    of_group = {each.key: changes.changes[name][each.key] for each in group if each.key in changes.changes[name]}
+    touched = [key for key, (changed, _) in of_group.items() if changed or not table.tracked]
     if not table.tracked:
-        rows = _by_business(found.rows.rows_of(table, touched)) if touched else {}
+        rows = _by_business(changes.rows.rows_of(table, touched)) if touched else {}
         return {key: BusinessRowsRead(table.plan, rows.get(key, pa.table({})), replaced=True) for key in touched}
     keys = state.changed_keys(name, touched) if touched else ()
-    rows = _by_business(found.rows.rows_with(table, keys, found.xmin), set(keys)) if keys else {}
+    rows = _by_business(changes.rows.rows_with(table, keys, changes.xmin), set(keys)) if keys else {}
     read = {}
-    for key, (changed, gone) in changes.items():
+    for key, (changed, gone) in of_group.items():
         own = rows.get(key, pa.table({}))
         if own.num_rows != changed:
             state.forget([key])
@@ -461,7 +461,7 @@ def _audited(
     before = work.ports.ledger.get(backup_id)
     changed: dict[str, set[Key]] = {}
     for name, read in tables.items():
-        if work.found.tables[name].tracked:
+        if work.changes.tables[name].tracked:
             texts = [*state.changed_keys(name, [business]), *state.gone_keys(name, business)]
             changed[name] = keys_of(key_rows(read.plan, texts), read.plan.key)
     try:

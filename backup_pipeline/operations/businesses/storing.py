@@ -61,7 +61,7 @@ class TickWork:
     ports: Ports
     actor: Actor
     trigger: Trigger
-    found: TickChanges
+    changes: TickChanges
     reason: str = ""
     run_id: str | None = None
     schema: bytes = b""
@@ -129,13 +129,13 @@ def _known(
     due: DueBusiness, kind: Kind, attempt: Attempt, tables: Mapping[str, BusinessRowsRead], work: TickWork
 ) -> KnownBusiness:
     """What the next tick goes on from."""
-    view, before = work.found.view, due.known
+    view, before = work.changes.view, due.known
     if kind is Kind.INCREMENTAL and before is not None:
         return replace(before, at=view.at, backup_id=attempt.backup_id, chain=before.chain + 1)
     texts = {
         name: [
             c.name
-            for c, usual in zip(read.plan.columns, work.found.tables[name].plan.columns, strict=True)
+            for c, usual in zip(read.plan.columns, work.changes.tables[name].plan.columns, strict=True)
             if c != usual
         ]
         for name, read in tables.items()
@@ -162,7 +162,7 @@ class _Written:
 
 def _write_table(name: str, read: BusinessRowsRead, folder: Path, attempt: Attempt, work: TickWork) -> _Written:
     plan, timezone, formats = read.plan, work.catalog.timezone, work.ports.formats
-    entry = work.found.entry
+    entry = work.changes.entry
     sheets = attempt.kind is Kind.FULL
     files = _write(formats.writer(plan, _made(folder / name), timezone, sheets=sheets), read.rows)
     deleted = None
@@ -230,7 +230,7 @@ _PARSED: Mapping[str, tuple[Callable[[str], object], pa.DataType]] = {
 def _stored(
     attempt: Attempt, due: DueBusiness, written: Sequence[_Written], folder: Path, work: TickWork
 ) -> StoredManifest:
-    ports, taken = work.ports, work.found.entry.taken_at
+    ports, taken = work.ports, work.changes.entry.taken_at
     manifest = _manifest(attempt, due, written, work)
     local = taken.astimezone(ZoneInfo(manifest.timezone))
     schema = work.schema if attempt.kind is Kind.FULL else b""
@@ -250,7 +250,7 @@ def _stored(
 
 
 def _manifest(attempt: Attempt, due: DueBusiness, written: Sequence[_Written], work: TickWork) -> Manifest:
-    catalog, entry, ports = work.catalog, work.found.entry, work.ports
+    catalog, entry, ports = work.catalog, work.changes.entry, work.ports
     tables = tuple(each.entry for each in written)
     known = due.known
     chain = None
