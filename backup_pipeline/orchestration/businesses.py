@@ -10,9 +10,11 @@ from pydantic import Field
 from backup_pipeline.core.businesses.ticks import TickStatus
 from backup_pipeline.core.catalog.businesses import Businesses, parse_duration, parse_size
 from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.payments.accounts import AccountFilter
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.runs import RunVerb, job_name, step_name
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
+from backup_pipeline.operations.businesses.changes import declared_businesses
 from backup_pipeline.operations.run_requests import note_result
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
@@ -218,7 +220,7 @@ def _metadata(report: TickReport) -> dict[str, dg.MetadataValue[Any] | int | flo
 
 
 def _checks(catalog: Catalog, report: TickReport, ports: Ports) -> Iterator[dg.AssetCheckResult]:
-    tick, key, declared = report.tick, backups_key(catalog), catalog.businesses or Businesses(registry="")
+    tick, key, declared = report.tick, backups_key(catalog), declared_businesses(catalog)
 
     def result(name: str, *, passed: bool, text: str, warns: bool = False) -> dg.AssetCheckResult:
         severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
@@ -242,8 +244,11 @@ def _checks(catalog: Catalog, report: TickReport, ports: Ports) -> Iterator[dg.A
 def _over_quota(declared: Businesses, report: TickReport, ports: Ports) -> Iterator[str]:
     """Businesses that changed and take most of their room; a quota is never a reason not to back up."""
     yield from (f"{backup_id} is larger than {declared.quota.file}" for backup_id in report.big)
+    accounts = ports.ledger.businesses.list(AccountFilter(catalog=report.tick.catalog))
+    own_room = {account.business: account.quota_bytes for account in accounts if account.quota_bytes is not None}
     changed = [each.attempt.scope.business or "" for each in report.stored]
-    stored = ports.ledger.ticks.stored(report.tick.catalog, changed)
-    total = declared.quota.total
-    most = _WARNED * parse_size(total)
-    yield from (f"{key} takes {size(n)} of {total}" for key, (_, n) in stored.items() if n > most)
+    usual = parse_size(declared.quota.total)
+    for key, (_, stored) in ports.ledger.ticks.stored(report.tick.catalog, changed).items():
+        room = own_room.get(key, usual)
+        if stored > _WARNED * room:
+            yield f"{key} takes {size(stored)} of {size(room)}"

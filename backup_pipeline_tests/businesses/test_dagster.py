@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,11 +91,21 @@ def test_three_ticks_have_every_business_that_is_due(office: Office) -> None:
     )
 
 
+def _checks(result: dg.ExecuteInProcessResult) -> dict[str | None, bool]:
+    return {e.asset_check_evaluation_data.check_name: e.asset_check_evaluation_data.passed for e in result.all_events
+            if e.event_type_value == "ASSET_CHECK_EVALUATION"}  # fmt: skip
+
+
 def test_its_checks_are_in_dagster(office: Office) -> None:
-    result = office.run("tick")
-    checks = {e.asset_check_evaluation_data.check_name: e.asset_check_evaluation_data.passed for e in result.all_events
-              if e.event_type_value == "ASSET_CHECK_EVALUATION"}  # fmt: skip
-    assert checks == dict.fromkeys(businesses.CHECKS, True)
+    assert _checks(office.run("tick")) == dict.fromkeys(businesses.CHECKS, True)
+
+
+def test_the_room_that_a_business_has_of_its_own_counts(office: Office) -> None:
+    account = office.ledger.businesses.list(AccountFilter(catalog="retail"))[0]
+    office.ledger.businesses.put(replace(account, quota_bytes=1000), RAHIM)
+    trade(office.url, RETAIL, 40, shops=5)
+    assert _checks(office.run("tick")) == dict.fromkeys(businesses.CHECKS, True) | {"within_quota": False}
+    office.ledger.businesses.put(account, RAHIM)
 
 
 @pytest.mark.acceptance("3.1")
