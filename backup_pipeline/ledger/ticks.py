@@ -55,6 +55,7 @@ business_ticks = Table(
     Column("left_out", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("message", Text, nullable=False, server_default=""),
     Index("business_ticks_newest", "catalog", "scheduled_at", "id"),
+    Index("business_ticks_snapshot", "catalog", "snapshot_at"),
 )
 business_misses = Table(
     "business_misses",

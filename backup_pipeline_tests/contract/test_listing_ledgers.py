@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from backup_pipeline.core.due import calendar, freshness
@@ -15,6 +16,7 @@ from backup_pipeline.core.listing import BackupFilter, BackupTotals, Position, p
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import SCHEDULE, Scope
 from backup_pipeline.core.verification import Level, Verification
+from backup_pipeline.ledger.migrate import WRITER
 from backup_pipeline_tests.core.values import catalog
 from backup_pipeline_tests.ledger.attempts import NOON, attempt
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
@@ -159,3 +161,36 @@ def test_the_version_of_a_catalog_changes_with_any_of_its_rows_and_with_no_other
     ledger.execute("DELETE FROM backup_logs WHERE backup_id = 'b002'")
     assert ledger.listings.version(ROWS[0].scope.catalog) != before
     assert ledger.listings.version("unknown") == "0 None"
+
+
+_TICKS = """
+INSERT INTO business_ticks (catalog, scheduled_at, status, snapshot_at, finished_at, left_out)
+SELECT 'retail', t, 'success', t, t, CASE WHEN t > %(last)s THEN '["b1"]' ELSE '[]' END::jsonb
+FROM generate_series(%(first)s + interval '5 minutes', %(last)s + interval '5 minutes', interval '5 minutes') AS t
+"""
+_LOOKED_AT = "SELECT confirmed_until FROM backup_records WHERE catalog = 'retail' AND business_id = 'b1'"
+
+
+def _rows_of(relation: str, plan: dict[str, Any]) -> float:
+    own = plan["Actual Rows"] * plan["Actual Loops"] if plan.get("Relation Name") == relation else 0
+    return own + sum(_rows_of(relation, each) for each in plan.get("Plans", ()))
+
+
+def test_until_when_a_business_is_right_is_found_at_its_newest_tick() -> None:
+    """A business that did not change for weeks costs no look at the thousands of ticks since."""
+    ledger, last = new_ledger(), NOON + timedelta(days=7)
+    ledger.put(
+        attempt(
+            "b", scope=Scope("retail", business="b1"), type=Trigger.AUTOMATIC, status=Status.SUCCESS, snapshot_at=NOON
+        )
+    )
+    with psycopg.connect(ledger.url, autocommit=True) as session:
+        session.execute(f"SET ROLE {WRITER}".encode())
+        session.execute(_TICKS, {"first": NOON, "last": last})
+        session.execute("RESET ROLE")
+        session.execute("ANALYZE business_ticks, backup_logs")
+        session.execute(f"SET ROLE {WRITER}".encode())
+        assert session.execute(_LOOKED_AT).fetchone() == (last,), "the newest left it out"
+        answer = session.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {_LOOKED_AT}".encode()).fetchone()
+    assert answer is not None
+    assert _rows_of("business_ticks", answer[0][0]["Plan"]) < 10
