@@ -20,6 +20,7 @@ from backup_pipeline.ledger.tables import actor_column, storable, utc
 
 _HOOK, _SENT, _EVENT = webhooks.c, webhook_deliveries.c, realtime_events.c
 _AT_ONCE = 500
+_OFF = "The webhook was switched off before."
 
 
 class SqlWebhooks:
@@ -68,8 +69,11 @@ class SqlWebhooks:
         standing = _HOOK.disabled_at.is_not(None) if on else _HOOK.disabled_at.is_(None)
         values = {"disabled_at": None, "last_event": _newest()} if on else {"disabled_at": now}
         changed = update(webhooks).where(_HOOK.id == number, standing).values(values).returning(*_HOOK)
+        waiting = update(webhook_deliveries).where(_SENT.webhook_id == number, _SENT.next_try_at.is_not(None))
         with self._transaction() as connection:
             row = connection.execute(changed).mappings().one_or_none()
+            if row is not None and not on:  # nobody wants old events when it is on again
+                connection.execute(waiting.values(next_try_at=None, given_up_at=now, last_error=_OFF))
         return _webhook_of(row) if row is not None else None
 
     def note_events(self, now: datetime) -> int:

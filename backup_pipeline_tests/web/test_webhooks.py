@@ -229,6 +229,26 @@ def test_a_receiver_without_an_answer_holds_up_nobody_else(office: Office) -> No
         office.as_("karim").post(f"/webhooks/{each}/off")
 
 
+def test_what_waits_when_a_webhook_is_switched_off_is_not_sent_later(office: Office) -> None:
+    with http_server(answer=500) as receiver:
+        number, _ = _made(office, "paused", f"http://127.0.0.1:{receiver.port}/")
+        _happen(office, "old")
+        assert serve_webhooks(_ports(office)) == 1
+        office.as_("karim").post(f"/webhooks/{number}/off")
+        [left] = office.ledger.webhooks.deliveries(number)
+        assert (left.next_try_at, left.given_up_at is not None) == (None, True), "so that it is forgotten in its time"
+        again = f"/webhooks/{number}/deliveries/{left.number}/again"
+        refused = office.as_("karim").post(again)
+        assert (refused.status_code, "switched off" in refused.text) == (403, True)
+        receiver.answer = 200
+        office.as_("karim").post(f"/webhooks/{number}/on")
+        office.console.clock.move(seconds=60)
+        assert serve_webhooks(_ports(office)) == 0
+        assert office.as_("karim").post(again).status_code == 303
+        assert serve_webhooks(_ports(office)) == 1
+    office.as_("karim").post(f"/webhooks/{number}/off")
+
+
 def test_a_page_says_why_a_receiver_is_refused(tmp_path: Any) -> None:
     ledger = new_ledger()
     console = console_over(ledger, tmp_path)

@@ -15,7 +15,7 @@ from backup_pipeline.core.access.webhooks import (
     settled_delivery,
     signed_headers,
 )
-from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError
+from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError, RefusedError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.ports.webhooks import WebhookSender
@@ -66,8 +66,11 @@ def switch_webhook(number: int, ports: WebhookPorts, actor: Actor, *, on: bool) 
 
 
 def send_again(number: int, delivery: int, ports: WebhookPorts, actor: Actor) -> WebhookDelivery:
-    """Let a delivery be tried again at once; NotFoundError where there is none."""
+    """Let a delivery be tried again at once; NotFoundError where there is none, RefusedError while it gets nothing."""
     webhook = ports.ledger.webhooks.get(number)
+    if webhook is not None and webhook.disabled_at is not None:
+        message = f"{webhook.name} is switched off: nothing is sent to it."
+        raise RefusedError(message, do="Switch it on first.")
     again = ports.ledger.webhooks.again(number, delivery, ports.clock()) if webhook is not None else None
     if webhook is None or again is None:
         message = f"There is no delivery {delivery} of webhook {number}."
