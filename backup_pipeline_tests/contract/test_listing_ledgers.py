@@ -176,6 +176,7 @@ def _rows_of(relation: str, plan: dict[str, Any]) -> float:
     return own + sum(_rows_of(relation, each) for each in plan.get("Plans", ()))
 
 
+@pytest.mark.acceptance("3.21")
 def test_until_when_a_business_is_right_is_found_at_its_newest_tick() -> None:
     """A business that did not change for weeks costs no look at the thousands of ticks since."""
     ledger, last = new_ledger(), NOON + timedelta(days=7)

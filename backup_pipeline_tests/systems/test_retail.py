@@ -77,6 +77,7 @@ def test_trade_changes_the_rows_of_some_shops(shops: Shops) -> None:
     assert shops.one(changed.format(f"{newest}:{newest}:")) == 3
 
 
+@pytest.mark.acceptance("3.2")
 def test_the_catalog_fits_its_database(shops: Shops) -> None:
     report = check_catalog(catalog_of("retail"), PostgresSource(shops.url))
     assert (report.failed, report.refused, report.unlisted) == ({}, None, ())
