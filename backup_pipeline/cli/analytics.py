@@ -30,12 +30,12 @@ def _show(wanted: str, *, as_json: bool, months: int = 12, business: str = "", c
     with opened() as installation:
         ports = payments.MoneyPorts(installation.ledger, installation.clock)
         account = payments.account_of(ports.ledger, business, catalog) if business else None
-        shown = analytics.analyse(analytics.AnalyticsType(wanted), ports, account=account, months=months)
+        analysis = analytics.analyse(analytics.AnalyticsType(wanted), ports, account=account, months=months)
     if as_json:
-        print_json(shown)
+        print_json(analysis)
     else:
-        draw(drawn.analytics_document(shown))
-        note_console().print(f"As of {moment(shown.as_of)}.", markup=False)
+        draw(drawn.analytics_document(analysis))
+        note_console().print(f"As of {moment(analysis.as_of)}.", markup=False)
 
 
 @analytics_app.command()

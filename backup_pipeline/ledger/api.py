@@ -222,9 +222,9 @@ class SqlApiUsage:
             query = query.where(tuple_(_LOG.at, _LOG.request_id) < tuple_(position.created_at, position.backup_id))
         with self._transaction() as connection:
             rows = [_usage_of(row) for row in connection.execute(query).mappings().all()]
-        shown = rows[:limit]
-        following = str(Position(shown[-1].at, shown[-1].request_id)) if len(rows) > limit else None
-        return shown, following
+        page = rows[:limit]
+        following = str(Position(page[-1].at, page[-1].request_id)) if len(rows) > limit else None
+        return page, following
 
     def sums(self, since: datetime, *, key: int | None = None) -> Sequence[UsageSum]:
         """By hour, key and route, the newest hour first."""

@@ -99,8 +99,8 @@ def look_at_rows(  # what is looked at, for whom, through what
     with answered(request, queries, ports, audit) as answer:
         rows = answer.rows.first(ROWS_ON_A_PAGE + 1)
         columns = _columns(entry, [column.number for column in answer.rows.columns], hidden)
-    shown = [_masked(row, columns) for row in rows[:ROWS_ON_A_PAGE]]
-    return RowsPage(columns, shown, wish.offset, len(rows) > ROWS_ON_A_PAGE, entry.row_count, sql)
+    texts = [_masked(row, columns) for row in rows[:ROWS_ON_A_PAGE]]
+    return RowsPage(columns, texts, wish.offset, len(rows) > ROWS_ON_A_PAGE, entry.row_count, sql)
 
 
 def _entry(table: str, manifest: StoredManifest) -> TableEntry:
@@ -127,8 +127,8 @@ def _sql(wish: RowsWish, entry: TableEntry, hidden: Collection[str]) -> str:
     where = ""
     if search:
         pattern = _text("%" + "".join(f"\\{sign}" if sign in "%_\\" else sign for sign in search) + "%")
-        found = (f"CAST({_name(name)} AS VARCHAR) ILIKE {pattern} ESCAPE '\\'" for name in seen)
-        where = f" WHERE {' OR '.join(found) or 'false'}"
+        hits = (f"CAST({_name(name)} AS VARCHAR) ILIKE {pattern} ESCAPE '\\'" for name in seen)
+        where = f" WHERE {' OR '.join(hits) or 'false'}"
     order = ""
     if wish.sort:
         if wish.sort not in seen:

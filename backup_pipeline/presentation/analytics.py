@@ -51,40 +51,40 @@ def in_percent(value: Decimal | None, *, signed: bool = False) -> str:
 
 def analytics_document(analysis: Analysis) -> ReportDocument:
     """The answer as facts and tables."""
-    shown = analysis.document
-    if isinstance(shown, OverviewDocument):
-        drawn = _overview(shown)
-    elif isinstance(shown, BusinessDocument):
-        drawn = _business(shown)
-    elif isinstance(shown, RevenueDocument):
-        drawn = _revenue(shown)
+    answer = analysis.document
+    if isinstance(answer, OverviewDocument):
+        report = _overview(answer)
+    elif isinstance(answer, BusinessDocument):
+        report = _business(answer)
+    elif isinstance(answer, RevenueDocument):
+        report = _revenue(answer)
     else:
-        drawn = _growth(shown)
-    return drawn
+        report = _growth(answer)
+    return report
 
 
-def _overview(shown: OverviewDocument) -> ReportDocument:
+def _overview(answer: OverviewDocument) -> ReportDocument:
     pairs: list[tuple[str, Part]] = [
-        ("Businesses", shown.businesses),
-        ("Active", shown.active),
-        ("Active and not overdue", shown.counting),
-        ("Backups paused", shown.paused or None),
-        ("Gone", shown.gone or None),
-        ("Protected now", f"{shown.protected:,} of {shown.due:,}" if shown.due else ""),
-        ("Monthly revenue", moneys(Amount(each.currency, each.end) for each in shown.mrr)),
-        ("Paid this month", moneys(Amount(each.currency, each.amount) for each in shown.revenue)),
-        *_protection(shown),
+        ("Businesses", answer.businesses),
+        ("Active", answer.active),
+        ("Active and not overdue", answer.counting),
+        ("Backups paused", answer.paused or None),
+        ("Gone", answer.gone or None),
+        ("Protected now", f"{answer.protected:,} of {answer.due:,}" if answer.due else ""),
+        ("Monthly revenue", moneys(Amount(each.currency, each.end) for each in answer.mrr)),
+        ("Paid this month", moneys(Amount(each.currency, each.amount) for each in answer.revenue)),
+        *_protection(answer),
     ]
-    return joined([document(facts(pairs)), _movements(shown.mrr)])
+    return joined([document(facts(pairs)), _movements(answer.mrr)])
 
 
-def _protection(shown: OverviewDocument | BusinessDocument) -> Iterator[tuple[str, Part]]:
-    protection = shown.protection
+def _protection(answer: OverviewDocument | BusinessDocument) -> Iterator[tuple[str, Part]]:
+    protection = answer.protection
     yield "Good backups in 30 days", protection.good
     yield "Failed or missed", protection.failed
-    yield "Success rate", in_percent(shown.success_rate)
+    yield "Success rate", in_percent(answer.success_rate)
     yield "Stored", Bytes(protection.stored_bytes)
-    if isinstance(shown, OverviewDocument):
+    if isinstance(answer, OverviewDocument):
         yield "Businesses with a backup", protection.with_backup
     yield "Newest good backup", protection.newest
     yield "Open restore requests", protection.open_requests
@@ -99,22 +99,22 @@ def _movements(movements: Sequence[Movement]) -> ReportDocument:
     return document(Table(columns, rows))
 
 
-def _business(shown: BusinessDocument) -> ReportDocument:
+def _business(answer: BusinessDocument) -> ReportDocument:
     own: list[tuple[str, Part]] = [
-        ("Business", f"{shown.catalog}/{shown.business}"),
-        ("Name", shown.name),
-        ("State", shown.status),
-        ("Plan", shown.plan or "none"),
-        ("Price", shown.price or ""),
-        ("Standing", shown.standing),
-        ("Next payment", shown.next_payment_date),
-        ("Monthly revenue", moneys(shown.mrr)),
-        ("Paid in all", moneys(shown.paid)),
-        ("Payments", shown.payments),
-        *((name, "on" if on else "off") for name, on in shown.features.items()),
-        *_protection(shown),
+        ("Business", f"{answer.catalog}/{answer.business}"),
+        ("Name", answer.name),
+        ("State", answer.status),
+        ("Plan", answer.plan or "none"),
+        ("Price", answer.price or ""),
+        ("Standing", answer.standing),
+        ("Next payment", answer.next_payment_date),
+        ("Monthly revenue", moneys(answer.mrr)),
+        ("Paid in all", moneys(answer.paid)),
+        ("Payments", answer.payments),
+        *((name, "on" if on else "off") for name, on in answer.features.items()),
+        *_protection(answer),
     ]
-    return joined([document(facts(own)), _months(shown.months)])
+    return joined([document(facts(own)), _months(answer.months)])
 
 
 def _months(months: Sequence[RevenueMonth]) -> ReportDocument:
@@ -134,23 +134,23 @@ def _shares(title: str, shares: Sequence[RevenueShare]) -> Section:
     return Section((Table(columns, rows),))
 
 
-def _revenue(shown: RevenueDocument) -> ReportDocument:
-    months = _months(shown.months)
-    if not shown.by_plan:
+def _revenue(answer: RevenueDocument) -> ReportDocument:
+    months = _months(answer.months)
+    if not answer.by_plan:
         return months
-    return months + ReportDocument((_shares("Plan", shown.by_plan), _shares("Method", shown.by_method)))
+    return months + ReportDocument((_shares("Plan", answer.by_plan), _shares("Method", answer.by_method)))
 
 
-def _growth(shown: GrowthDocument) -> ReportDocument:
+def _growth(answer: GrowthDocument) -> ReportDocument:
     columns = (
         *texts("Month"), *numbers("Registered", "At start", "Gained", "Churned", "At end", "Churn", "Growth"),
     )  # fmt: skip
     rows = tuple(
         (each.month, each.registered, each.active_start, each.gained, each.churned, each.active_end,
          in_percent(each.churn_rate), in_percent(each.growth, signed=True))
-        for each in shown.months
+        for each in answer.months
     )  # fmt: skip
-    named = [(month.month, each) for month in shown.months for each in month.mrr]
+    named = [(month.month, each) for month in answer.months for each in month.mrr]
     moves = Table(
         (*texts("Month", "Currency"), *numbers(*(name.capitalize() for name in _MOVES))),
         tuple((month, each.currency, *(f"{getattr(each, name):,.2f}" for name in _MOVES)) for month, each in named),
@@ -160,12 +160,12 @@ def _growth(shown: GrowthDocument) -> ReportDocument:
 
 def analytics_rows(analysis: Analysis) -> Iterator[Sequence[object]]:
     """The numbers of an answer as rows of a file, a head first."""
-    shown = analysis.document
-    if isinstance(shown, RevenueDocument | BusinessDocument):
-        yield from _rows_of(shown.months, RevenueMonth)
-    elif isinstance(shown, OverviewDocument):
+    answer = analysis.document
+    if isinstance(answer, RevenueDocument | BusinessDocument):
+        yield from _rows_of(answer.months, RevenueMonth)
+    elif isinstance(answer, OverviewDocument):
         yield ("day", "currency", "mrr", "paid", "payments", "active", "registered")
-        for day in shown.trend:
+        for day in answer.trend:
             currencies = {each.currency for each in day.mrr} | {part.currency for part in day.revenue}
             for currency in sorted(currencies) or [""]:
                 paid = [part for part in day.revenue if part.currency == currency]
@@ -176,7 +176,7 @@ def analytics_rows(analysis: Analysis) -> Iterator[Sequence[object]]:
     else:
         own = ("month", "registered", "active_start", "gained", "churned", "active_end", "churn_rate", "growth")
         yield (*own, "currency", *_MOVES)
-        for month in shown.months:
+        for month in answer.months:
             for each in month.mrr or (Movement(""),):
                 yield (
                     *(getattr(month, name) for name in own),
@@ -194,16 +194,16 @@ def _rows_of(rows: Sequence[RevenueMonth], kind: type[RevenueMonth]) -> Iterator
 
 def analytics_charts(analysis: Analysis) -> Sequence[Markup]:
     """The pictures of an answer, each with the table of its numbers; one a currency."""
-    shown = analysis.document
-    if isinstance(shown, OverviewDocument):
-        return [_trend(shown, currency) for currency in sorted({each.currency for each in shown.mrr})]
-    if isinstance(shown, GrowthDocument):
-        return list(_growth_charts(shown))
-    charts = [_paid(shown.months, currency) for currency in sorted({each.currency for each in shown.months})]
-    if isinstance(shown, RevenueDocument):
+    answer = analysis.document
+    if isinstance(answer, OverviewDocument):
+        return [_trend(answer, currency) for currency in sorted({each.currency for each in answer.mrr})]
+    if isinstance(answer, GrowthDocument):
+        return list(_growth_charts(answer))
+    charts = [_paid(answer.months, currency) for currency in sorted({each.currency for each in answer.months})]
+    if isinstance(answer, RevenueDocument):
         charts += [
-            _ranked("Paid for plans", "Plan", shown.by_plan),
-            _ranked("Paid by methods", "Method", shown.by_method),
+            _ranked("Paid for plans", "Plan", answer.by_plan),
+            _ranked("Paid by methods", "Method", answer.by_method),
         ]
     return charts
 
@@ -218,9 +218,9 @@ def _short(value: float) -> str:
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
-def _trend(shown: OverviewDocument, currency: str) -> Markup:
+def _trend(answer: OverviewDocument, currency: str) -> Markup:
     marks = []
-    for day in shown.trend:
+    for day in answer.trend:
         amount = sum((each.amount for each in day.mrr if each.currency == currency), Decimal("0.00"))
         at = datetime.combine(day.day, time(12), ZONE)
         marks.append(Mark(at, float(amount), day.day.isoformat(), money(amount, currency)))
@@ -249,19 +249,19 @@ def _ranked(title: str, name: str, shares: Sequence[RevenueShare]) -> Markup:
     return ranked_chart(Chart(title, (name, "Paid"), marks, _short))
 
 
-def _growth_charts(shown: GrowthDocument) -> Iterator[Markup]:
+def _growth_charts(answer: GrowthDocument) -> Iterator[Markup]:
     active = tuple(
-        Mark(each.month[2:], each.active_end, each.month, f"{each.active_end:,}") for each in shown.months
+        Mark(each.month[2:], each.active_end, each.month, f"{each.active_end:,}") for each in answer.months
     )  # fmt: skip
     note = "Active in the registry of their source, and not overdue, at the end of each month."
     yield bar_chart(Chart("Active businesses", ("Month", "Businesses"), active, _whole, note))
     for name, title in (("registered", "Registered"), ("churned", "Churned")):
         marks = tuple(
-            Mark(each.month[2:], getattr(each, name), each.month, f"{getattr(each, name):,}") for each in shown.months
+            Mark(each.month[2:], getattr(each, name), each.month, f"{getattr(each, name):,}") for each in answer.months
         )
         yield bar_chart(Chart(title, ("Month", "Businesses"), marks, _whole))
-    for currency in sorted({own.currency for month in shown.months for own in month.mrr}):
-        ends = [(month.month, [own.end for own in month.mrr if own.currency == currency]) for month in shown.months]
+    for currency in sorted({own.currency for month in answer.months for own in month.mrr}):
+        ends = [(month.month, [own.end for own in month.mrr if own.currency == currency]) for month in answer.months]
         marks = tuple(
             Mark(month[2:], float(sum(own, Decimal(0))), month, money(sum(own, Decimal("0.00")), currency))
             for month, own in ends

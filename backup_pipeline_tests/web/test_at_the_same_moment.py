@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from uuid import uuid4
 
 import httpx
@@ -13,12 +15,14 @@ import pyotp
 import pytest
 
 from backup_pipeline.core.access import Role
+from backup_pipeline.core.errors import LockedError
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.operations.access.second_factor import confirm_set_up, set_up
 from backup_pipeline.operations.access.users import first_admin_link, invite
 from backup_pipeline.operations.restore import decisions
 from backup_pipeline.web.pages import requests as requests_page
 from backup_pipeline.web.pages import restore as restore_page
+from backup_pipeline.web.pages import rows
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 from backup_pipeline_tests.web.deciding import Office, open_office, plan_json
@@ -161,3 +165,14 @@ def test_what_changes_a_password_gives_no_used_code_back(consoles: list[Console]
     after = users.credentials(nila.number)
     assert (after.password_hash, after.totp_step, after.recovery_codes) == ("another", 9, ("kept",))
     assert (after.totp_secret, after.password_at) == ("sealed", before.password_at)
+
+
+def test_who_comes_to_look_at_rows_when_the_line_is_full_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one person's forty requests are all the threads there are, and no page of anybody is answered."""
+    monkeypatch.setattr(rows, "_IN_LINE", BoundedSemaphore(2))
+    began = time.monotonic()
+    with rows._place_in_line(), rows._place_in_line(), pytest.raises(LockedError), rows._place_in_line():
+        pass
+    assert time.monotonic() - began < 5
+    with rows._place_in_line():
+        pass

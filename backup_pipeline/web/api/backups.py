@@ -174,11 +174,11 @@ class BackupsQuery(BaseModel):
 def list_backups(caller: CallerOf, query: Annotated[BackupsQuery, Query()]) -> BackupsPage:
     """Backups, newest first, a page at a time: whoever goes on with `next` misses none and gets none twice."""
     after = parse_position(query.after) if query.after else None
-    shown = caller.ledger.listings.page(query.filter(), after=after, limit=query.limit)
+    page = caller.ledger.listings.page(query.filter(), after=after, limit=query.limit)
     now = caller.ports.clock()
     return BackupsPage(
-        next=str(shown.following) if shown.following else None,
-        backups=[BackupDocument.of(row, now) for row in shown.rows],
+        next=str(page.following) if page.following else None,
+        backups=[BackupDocument.of(row, now) for row in page.rows],
     )
 
 

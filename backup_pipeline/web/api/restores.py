@@ -180,9 +180,9 @@ def list_restores(
 ) -> RestoresPage:
     """Restore requests, newest first, a page at a time."""
     rows = caller.ledger.restores.list(status=tuple(status), before=after, limit=limit + 1)
-    shown = rows[:limit]
-    following = str(shown[-1].id) if len(rows) > limit else None
-    return RestoresPage(next=following, restores=[RestoreDocument.of(row) for row in shown])
+    page = rows[:limit]
+    following = str(page[-1].id) if len(rows) > limit else None
+    return RestoresPage(next=following, restores=[RestoreDocument.of(row) for row in page])
 
 
 @router.get("/api/v1/restores/{number}", **takes(P.RESTORES_READ, P.RESTORES_REQUEST))

@@ -64,42 +64,42 @@ class AnalyticsQuery:
         return analyse(self.type, ports, account=account, months=self.months)
 
 
-_Asked = Annotated[AnalyticsQuery, Depends()]
+_Wanted = Annotated[AnalyticsQuery, Depends()]
 
 
 @router.get("/analytics")
-def analytics_page(request: Request, visitor: _Analyst, asked: _Asked) -> Response:
+def analytics_page(request: Request, visitor: _Analyst, query: _Wanted) -> Response:
     """The pictures, with when they were counted."""
-    shown = None if asked.lacks_business else asked.answered(visitor)
-    word = f"business {asked.business.rpartition('/')[2]}" if asked.type is AnalyticsType.BUSINESS else asked.type.value
+    analysis = None if query.lacks_business else query.answered(visitor)
+    word = f"business {query.business.rpartition('/')[2]}" if query.type is AnalyticsType.BUSINESS else query.type.value
     return page(
         request,
         "analytics.html",
-        asked=asked,
+        query=query,
         tabs=list(_TITLES.items()),
-        shown=shown,
-        charts=analytics_charts(shown) if shown is not None else [],
-        report=analytics_document(shown) if shown is not None else None,
-        offered=visitor.ledger.businesses.list(AccountFilter(), limit=_OFFERED) if shown is None else [],
+        analysis=analysis,
+        charts=analytics_charts(analysis) if analysis is not None else [],
+        report=analytics_document(analysis) if analysis is not None else None,
+        offered=visitor.ledger.businesses.list(AccountFilter(), limit=_OFFERED) if analysis is None else [],
         amounts=lambda moves, name: moneys(Amount(each.currency, getattr(each, name)) for each in moves),
         in_percent=in_percent,
-        live=shown is not None,
-        command="" if shown is None else f"backup-pipeline analytics {word}",
+        live=analysis is not None,
+        command="" if analysis is None else f"backup-pipeline analytics {word}",
     )
 
 
 @router.get("/analytics.csv")
-def analytics_file(visitor: _Analyst, asked: _Asked) -> Response:
+def analytics_file(visitor: _Analyst, query: _Wanted) -> Response:
     """The numbers as CSV; no cell of it runs as a formula."""
-    shown = asked.answered(visitor)
+    analysis = query.answered(visitor)
     MoneyPorts(visitor.ledger, visitor.ports.clock).audit(
-        visitor.actor, "analytics exported", {"type": asked.type.value, "range": shown.range}
+        visitor.actor, "analytics exported", {"type": query.type.value, "range": analysis.range}
     )
     text = io.StringIO()
     text.write("\N{ZERO WIDTH NO-BREAK SPACE}")
     rows = csv.writer(text)
-    for row in analytics_rows(shown):
+    for row in analytics_rows(analysis):
         rows.writerow(["" if cell is None else harmless(str(cell)) for cell in row])
-    name = f"analytics_{asked.type}_{shown.as_of.astimezone(ZONE):%Y-%m-%d_%H-%M}.csv"
+    name = f"analytics_{query.type}_{analysis.as_of.astimezone(ZONE):%Y-%m-%d_%H-%M}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)

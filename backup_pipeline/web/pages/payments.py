@@ -102,19 +102,19 @@ def _begin_of(text: str, days_on: int) -> datetime | None:
     return datetime.combine(parse_day(text) + timedelta(days=days_on), time(), ZONE) if text else None
 
 
-_Asked = Annotated[PaymentQuery, Depends()]
+_Wanted = Annotated[PaymentQuery, Depends()]
 
 
 @router.get("/payments")
 def payments_page(
     request: Request,
     visitor: _Treasurer,
-    asked: _Asked,
+    query: _Wanted,
     business: Annotated[str, Query(max_length=200)] = "",
     before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
 ) -> Response:
     """Payments, newest first; `business` is filled into the form."""
-    return _payments(request, visitor, asked, {"business": business}, before=before)
+    return _payments(request, visitor, query, {"business": business}, before=before)
 
 
 @router.post("/payments")
@@ -153,7 +153,7 @@ def verify(  # noqa: PLR0913  # the fields of the form
 def _payments(  # what the one page shows
     request: Request,
     visitor: Visitor,
-    asked: PaymentQuery,
+    query: PaymentQuery,
     typed: Mapping[str, str],
     *,
     before: int | None = None,
@@ -164,11 +164,11 @@ def _payments(  # what the one page shows
     month = PaymentFilter(catalog=chosen, since=_begin_of(today.replace(day=1).isoformat(), 0))
     with in_one_reading(visitor) as reader:
         ledger = reader.ledger
-        records = ledger.payments.list(asked.wanted(chosen), before=before, limit=_PAGE + 1)
-        shown = records[:_PAGE]
+        records = ledger.payments.list(query.wanted(chosen), before=before, limit=_PAGE + 1)
+        rows = records[:_PAGE]
         values = {
-            "records": shown,
-            "names": ledger.businesses.names({(each.catalog, each.business) for each in shown}),
+            "records": rows,
+            "names": ledger.businesses.names({(each.catalog, each.business) for each in rows}),
             "offered": ledger.businesses.list(AccountFilter(catalog=chosen), limit=_OFFERED),
             "methods": payment_methods(ledger.access),
             "plans": ledger.payments.plans(),
@@ -179,9 +179,9 @@ def _payments(  # what the one page shows
         "payments.html",
         status=200 if problem is None else 409 if isinstance(problem, DecidedError) else 422,
         **values,
-        following=shown[-1].number if len(records) > _PAGE else None,
-        filtered=any(vars(asked).values()),
-        asked=asked,
+        following=rows[-1].number if len(records) > _PAGE else None,
+        filtered=any(vars(query).values()),
+        query=query,
         typed={"amount": "", "method": "", "reference": "", "paid_at": "", "accept": "", **typed},
         problem=problem,
         underpaid=isinstance(problem, UnderpaidError),
@@ -197,10 +197,10 @@ _COLUMNS = ("payment", "catalog", "business", "plan", "amount", "currency", "met
 
 
 @router.get("/payments.csv")
-def payments_file(request: Request, visitor: _Treasurer, asked: _Asked) -> Response:
+def payments_file(request: Request, visitor: _Treasurer, query: _Wanted) -> Response:
     """The payments that the filter leaves, all of them, as CSV; no cell of it runs as a formula."""
-    wanted = asked.wanted(request.query_params.get("system") or None)
-    filters = {name: value for name, value in vars(asked).items() if value}
+    wanted = query.wanted(request.query_params.get("system") or None)
+    filters = {name: value for name, value in vars(query).items() if value}
     _ports(visitor).audit(visitor.actor, "payments exported", filters)
     headers = {"Content-Disposition": f'attachment; filename="payments_{today_of(visitor.ports.clock())}.csv"'}
     return StreamingResponse(_lines(visitor, wanted), media_type="text/csv; charset=utf-8", headers=headers)
@@ -287,14 +287,14 @@ def accounts_page(
         wanted = replace(wanted, statuses=tuple(AccountStatus))
     catalog, slash, key = after.partition("/")
     known = visitor.ledger.businesses.list(wanted, after=(catalog, key) if slash else None, limit=_PAGE + 1)
-    shown = known[:_PAGE]
+    rows = known[:_PAGE]
     grace, today = grace_days(visitor.ledger.access), today_of(visitor.ports.clock())
-    paused = {name: visitor.ledger.businesses.paused(name) for name in {each.catalog for each in shown}}
+    paused = {name: visitor.ledger.businesses.paused(name) for name in {each.catalog for each in rows}}
     return page(
         request,
         "accounts.html",
-        accounts=[(each, each.standing(today, grace), each.business in paused[each.catalog]) for each in shown],
-        following=f"{shown[-1].catalog}/{shown[-1].business}" if len(known) > _PAGE else None,
+        accounts=[(each, each.standing(today, grace), each.business in paused[each.catalog]) for each in rows],
+        following=f"{rows[-1].catalog}/{rows[-1].business}" if len(known) > _PAGE else None,
         filtered=bool(q or plan or gone),
         tones=STANDING_TONES,
         plans=visitor.ledger.payments.plans(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import BoundedSemaphore
 from typing import Annotated
@@ -26,6 +28,8 @@ _LONGEST_S = 20.0
 _AT_ONCE = BoundedSemaphore(2)
 """Each look decodes a table in up to 512 MB of memory."""
 _PATIENCE_S = 10.0
+_IN_LINE = BoundedSemaphore(6)
+"""Those two, and who waits for them: whoever asks a hundred times at once takes the threads of no other page."""
 
 
 class RowsQuery(BaseModel):
@@ -60,13 +64,8 @@ def show_rows(
     # That a backup is being read, so that nothing removes it meanwhile, is the program's to write down: a viewer's role
     # may not. Whether the visitor sees the backup was asked of the visitor's own ledger, above.
     ports = replace(visitor.ports, ledger=request.app.state.ports.ledger)
-    if not _AT_ONCE.acquire(timeout=_PATIENCE_S):
-        message = "Others look at rows now."
-        raise LockedError(message, do="Try again in a moment.")
-    try:
+    with _place_in_line():
         seen = look_at_rows(wish, row, catalog, ports, open_queries(_LONGEST_S), audit, whole=whole_for(visitor.user))
-    finally:
-        _AT_ONCE.release()
     return page(
         request,
         "rows.html",
@@ -79,3 +78,20 @@ def show_rows(
         filtered=bool(query.q or query.sort or query.offset),
         command=f"backup-pipeline query {shlex.quote(seen.sql)} --as-of {row.backup_id}",
     )
+
+
+@contextmanager
+def _place_in_line() -> Iterator[None]:
+    """A place among those who look; LockedError where too many wait, or it takes too long."""
+    busy = LockedError("Others look at rows now.", do="Try again in a moment.")
+    if not _IN_LINE.acquire(blocking=False):
+        raise busy
+    try:
+        if not _AT_ONCE.acquire(timeout=_PATIENCE_S):
+            raise busy
+        try:
+            yield
+        finally:
+            _AT_ONCE.release()
+    finally:
+        _IN_LINE.release()
