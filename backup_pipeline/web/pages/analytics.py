@@ -75,7 +75,7 @@ def analytics_page(request: Request, visitor: _Analyst, query: _Wanted) -> Respo
     return page(
         request,
         "analytics.html",
-        query=query,
+        wanted=query,
         tabs=list(_TITLES.items()),
         analysis=analysis,
         charts=analytics_charts(analysis) if analysis is not None else [],

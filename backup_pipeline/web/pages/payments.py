@@ -181,7 +181,7 @@ def _payments(  # what the one page shows
         **values,
         following=rows[-1].number if len(records) > _PAGE else None,
         filtered=any(vars(query).values()),
-        query=query,
+        wanted=query,
         typed={"amount": "", "method": "", "reference": "", "paid_at": "", "accept": "", **typed},
         problem=problem,
         underpaid=isinstance(problem, UnderpaidError),
