@@ -50,6 +50,16 @@ def test_the_key_of_the_sources_is_made_shown_once_and_kept_as_its_hash_alone(of
     assert (again.status_code, "There is a key System Integration already" in again.text) == (422, True)
 
 
+def test_the_line_to_try_has_the_address_that_people_type(office: Office) -> None:
+    state = office.console.app.state
+    state.settings = office.console.settings.model_copy(update={"console_url": "https://backup.example.com/"})
+    try:
+        answer = office.as_("karim").post("/keys", data={"name": "By a proxy", "permission": ["usage"]})
+    finally:
+        state.settings = office.console.settings
+    assert " https://backup.example.com/api/v1/backups<" in answer.text
+
+
 def test_the_sources_own_sql_is_refused_it_would_keep_the_key_itself(office: Office) -> None:
     insert = (
         "INSERT INTO api_keys (name, sha256, shown, permissions, created_at, actor) VALUES "

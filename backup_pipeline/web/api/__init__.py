@@ -38,6 +38,7 @@ from backup_pipeline.web.answers import AnswerError
 from backup_pipeline.web.api.calls import CallMeter, check_room
 from backup_pipeline.web.messages import LaterAlerter
 from backup_pipeline.web.people import address_of, console_access, request_id_of
+from backup_pipeline.web.rendering import console_address
 from backup_pipeline.wiring.access import access_ports, is_secure_way
 
 PERMISSIONS = "x-permissions"
@@ -201,9 +202,8 @@ def _caller(request: Request, admission: Admission, permission: KeyPermission) -
     rights = KeyRights(admission.key, permission)
     identity = PersonIdentity(address=address_of(request), request_id=request_id_of(request), key=rights)
     ledger = ports.ledger.as_person(identity)
-    url = settings.console_url or str(request.base_url)
     alerter = LaterAlerter(ports, request.app.state.senders)
-    own = replace(ports, ledger=ledger, alerter=alerter, console_url=url)
+    own = replace(ports, ledger=ledger, alerter=alerter, console_url=console_address(request))
     return Caller(admission.key, permission, ledger, own, settings)
 
 

@@ -14,8 +14,9 @@ from backup_pipeline.core.access.api_keys import DEFAULT_LIMIT, ApiKey, KeyPermi
 from backup_pipeline.core.access.api_usage import LOOKED_BACK, UnusualKey, unusual_keys
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.operations.access.api_keys import create_key, limit_key, revoke_key
+from backup_pipeline.presentation.people import key_state
 from backup_pipeline.web.people import Visitor, allowed, fresh, not_there
-from backup_pipeline.web.rendering import page, redirect
+from backup_pipeline.web.rendering import console_address, page, redirect
 
 router = APIRouter()
 
@@ -36,16 +37,10 @@ def keys_page(request: Request, visitor: _Manager) -> Response:
         "keys.html",
         keys=sorted(known, key=lambda key: key.why_over(now) is not None),
         used=visitor.access.access.usage.used(),
-        state={key.number: _state(key, now) for key in known},
+        state={key.number: key_state(key, now) for key in known},
         unusual=_unusual(visitor, known, now),
         command="backup-pipeline key api list",
     )
-
-
-def _state(key: ApiKey, now: datetime) -> tuple[str, str]:
-    if key.revoked_at is not None:
-        return "revoked", "quiet"
-    return ("expired", "warning") if key.why_over(now) else ("works", "good")
 
 
 def _unusual(visitor: Visitor, known: Sequence[ApiKey], now: datetime) -> Sequence[UnusualKey]:
@@ -78,7 +73,7 @@ def make_key(
     except ValueError:
         problem = "The limit wants a whole number, and the day of its end a day."
     else:
-        return page(request, "key_made.html", made=key, secret=secret, console=str(request.base_url).rstrip("/"))
+        return page(request, "key_made.html", made=key, secret=secret, console=console_address(request))
     typed = {"name": name, "permission": permission, "business": business, "limit": limit, "expires": expires}
     return _new_key_form(request, typed, problem)
 
@@ -105,7 +100,7 @@ def key_page(request: Request, visitor: _Manager, number: int) -> Response:
         request,
         "key.html",
         key=key,
-        state=_state(key, now),
+        state=key_state(key, now),
         used=visitor.access.access.usage.used().get(number, 0),
         rows=rows,
         unusual=_unusual(visitor, [key], now),
