@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -339,6 +340,7 @@ def _environment() -> Environment:
         "number": lambda count: "" if count is None else f"{count:,}",
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "report": _report,
+        "shell": shlex.quote,  # one word of a command, whatever is in it: people copy it
         "who": _who,
         "visible": visible,
     }

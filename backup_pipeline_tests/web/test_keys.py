@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -58,6 +60,14 @@ def test_the_line_to_try_has_the_address_that_people_type(office: Office) -> Non
     finally:
         state.settings = office.console.settings
     assert " https://backup.example.com/api/v1/backups<" in answer.text
+
+
+def test_a_name_is_one_word_of_the_command_that_people_copy(office: Office) -> None:
+    name = "O'Brien'; touch owned; '"
+    assert office.as_("karim").post("/keys", data={"name": name, "permission": ["usage"]}).status_code == 200
+    page = html.unescape(office.as_("karim").get(f"/keys/{_key(office, name)}").text)
+    commands = re.findall(r"backup-pipeline key api revoke [^<]+", page)
+    assert [shlex.split(command)[4:] for command in commands] == [[name], [name]]
 
 
 def test_the_sources_own_sql_is_refused_it_would_keep_the_key_itself(office: Office) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
@@ -115,7 +116,7 @@ def _account(request: Request, me: Visitor, *, problems: dict[str, str] | None =
         sessions=[session for session in access.access.sessions.list(me.user.number) if session.is_alive(now)],
         this=me.session.number,
         shortest=SHORTEST,
-        command=f"backup-pipeline user sessions '{me.user.name}'",
+        command=f"backup-pipeline user sessions {shlex.quote(me.user.name)}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
@@ -104,7 +105,7 @@ def key_page(request: Request, visitor: _Manager, number: int) -> Response:
         used=visitor.access.access.usage.used().get(number, 0),
         rows=rows,
         unusual=_unusual(visitor, [key], now),
-        command=f"backup-pipeline key api revoke '{key.name}'",
+        command=f"backup-pipeline key api revoke {shlex.quote(key.name)}",
     )
 
 

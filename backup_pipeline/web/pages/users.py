@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -219,5 +220,5 @@ def _user(request: Request, visitor: Visitor, user: User, problem: str = "") -> 
         roles=_ROLES,
         sessions=[session for session in sessions if session.is_alive(now)],
         own=user.number == visitor.user.number,
-        command=f"backup-pipeline user set '{user.name}' --role {user.role}",
+        command=f"backup-pipeline user set {shlex.quote(user.name)} --role {user.role}",
     )
