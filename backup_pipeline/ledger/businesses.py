@@ -85,7 +85,7 @@ class SqlBusinesses:
         self, wanted: AccountFilter, *, after: tuple[str, str] | None = None, limit: int | None = None
     ) -> Sequence[BusinessAccount]:
         """Businesses by catalog and key: those after a catalog and a key, at most `limit`."""
-        query = select(businesses).where(*_wanted(wanted)).order_by(_B.catalog, _B.business).limit(limit)
+        query = select(businesses).where(*registered(wanted)).order_by(_B.catalog, _B.business).limit(limit)
         if after is not None:
             query = query.where(tuple_(_B.catalog, _B.business) > tuple_(*map(storable, after)))
         with self._transaction() as connection:
@@ -151,12 +151,15 @@ def _is(catalog: str, business: str) -> tuple[ColumnElement[bool], ...]:
     return _B.catalog == storable(catalog), _B.business == storable(business)
 
 
-def _wanted(wanted: AccountFilter) -> Sequence[ColumnElement[bool]]:
+def registered(wanted: AccountFilter) -> Sequence[ColumnElement[bool]]:
+    """The conditions on the table `businesses` that a filter stands for."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.statuses:
         conditions.append(_B.status.in_([status.value for status in wanted.statuses]))
     if wanted.catalog is not None:
         conditions.append(_B.catalog == storable(wanted.catalog))
+    if wanted.keys is not None:
+        conditions.append(_B.business.in_([storable(key) for key in wanted.keys]))
     if wanted.plan is not None:
         conditions.append(_B.plan == storable(wanted.plan))
     if wanted.text:

@@ -19,21 +19,28 @@ from sqlalchemy import (
     Index,
     Integer,
     RowMapping,
+    Subquery,
     Table,
     Text,
+    cast,
     func,
     insert,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
 from backup_pipeline.core.businesses.ticks import BusinessMiss, Miss, Tick, TickStatus
+from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ledger import GOOD
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.ports.ticks import BusinessRecord
+from backup_pipeline.core.payments.accounts import AccountFilter
+from backup_pipeline.core.ports.ticks import BusinessOrder, BusinessRecord, BusinessSort
 from backup_pipeline.core.scope import Purpose
+from backup_pipeline.ledger.business_tables import businesses
+from backup_pipeline.ledger.businesses import registered
 from backup_pipeline.ledger.tables import backup_logs, metadata, storable, utc
 
 _INSTANT = DateTime(timezone=True)
@@ -69,13 +76,21 @@ business_misses = Table(
 )
 _ROW = business_ticks.c
 _LOG = backup_logs.c
+_MISS = business_misses.c
+_LONGEST_WHOLE = 18
+"""Digits of a number that PostgreSQL's bigint holds, whatever they are."""
 _SAME_NAME = tuple(field.name for field in fields(Tick) if field.name not in {"number", "misses", "left_out"})
 _NEWEST_RECORDS = """
-SELECT r.business_id, r.backup_id, r.backup_type, r.snapshot_at, r.confirmed_until
+SELECT r.business_id, r.backup_id, r.backup_type, r.snapshot_at, greatest(r.confirmed_until, a.confirmed_until)
 FROM unnest(CAST(:businesses AS text[])) AS b CROSS JOIN LATERAL (
     SELECT * FROM backup_records WHERE catalog = :catalog AND business_id = b
     AND status IN ('success', 'success_with_warnings') AND snapshot_at IS NOT NULL
-    ORDER BY snapshot_at DESC LIMIT 1) AS r"""
+    ORDER BY snapshot_at DESC LIMIT 1) AS r
+LEFT JOIN LATERAL (
+    SELECT confirmed_until FROM backup_records WHERE r.backup_type = 'manual' AND catalog = :catalog AND business_id = b
+    AND status IN ('success', 'success_with_warnings') AND snapshot_at IS NOT NULL AND backup_type <> 'manual'
+    ORDER BY snapshot_at DESC LIMIT 1) AS a ON true"""
+# Ticks confirm the newest backup of the chain. A manual one that came after it has the same rows for as long.
 _NEWEST = (_ROW.scheduled_at.desc(), _ROW.id.desc())
 
 
@@ -127,19 +142,47 @@ class SqlTicks:
             row = connection.execute(query).mappings().one_or_none()
         return _tick_of(row, ()) if row is not None else None
 
-    def list(self, catalog: str, *, since: datetime | None = None, limit: int = 288) -> Sequence[Tick]:
-        """Ticks, newest first, each with its misses."""
+    def list(  # what is asked for
+        self,
+        catalog: str,
+        *,
+        since: datetime | None = None,
+        limit: int = 288,
+        of: Sequence[str] | None = None,
+        by_hand: bool = True,
+    ) -> Sequence[Tick]:
+        """Ticks, newest first, each with its misses; with `of` with those of these businesses alone."""
         query = select(business_ticks).where(_ROW.catalog == catalog).order_by(*_NEWEST).limit(limit)
         if since is not None:
-            query = query.where(_ROW.scheduled_at >= since)
+            query = query.where(func.coalesce(_ROW.missed_until, _ROW.scheduled_at) >= since)
+        if not by_hand:
+            query = query.where(~_ROW.by_hand)
         with self._transaction() as connection:
             rows = connection.execute(query).mappings().all()
-            missed = select(business_misses).where(business_misses.c.tick_id.in_([row["id"] for row in rows]))
+            missed = select(business_misses).where(_MISS.tick_id.in_([row["id"] for row in rows]))
+            if of is not None:
+                missed = missed.where(_MISS.catalog == catalog, _MISS.business.in_(list(of)))
             misses: dict[int, list[BusinessMiss]] = {}
-            for row in connection.execute(missed.order_by(business_misses.c.business)).mappings():
+            for row in connection.execute(missed.order_by(_MISS.business)).mappings():
                 miss = BusinessMiss(row["business"], Miss(row["outcome"]), row["reason"])
                 misses.setdefault(row["tick_id"], []).append(miss)
         return [_tick_of(row, tuple(misses.get(row["id"], ()))) for row in rows]
+
+    def ordered(self, wanted: BusinessOrder, *, after: tuple[str, str] | None, limit: int) -> Sequence[tuple[str, str]]:
+        """Businesses in an order: what they are ordered by, as text, and key."""
+        query = select(businesses.c.business).where(*registered(AccountFilter(wanted.catalog, wanted.text)))
+        value: Any = businesses.c.name
+        if wanted.sort is not BusinessSort.NAME:
+            counted = _misses_since(wanted) if wanted.sort is BusinessSort.MISSES else _stored_of(wanted.catalog)
+            query = query.outerjoin(counted, counted.c.business == businesses.c.business)
+            value = -func.coalesce(counted.c.value, 0)
+        query = query.add_columns(value.label("value")).order_by(value, businesses.c.business).limit(limit)
+        if after is not None:
+            begin = storable(after[0]) if wanted.sort is BusinessSort.NAME else -_whole(after[0])
+            query = query.where(tuple_(value, businesses.c.business) > tuple_(begin, storable(after[1])))
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        return [(value if isinstance(value, str) else str(-value), business) for business, value in rows]
 
     def newest_backups(self, catalog: str, since: datetime) -> Mapping[str, str]:
         """Of each business the newest good backup since then that a chain goes on from: no manual one."""
@@ -166,6 +209,24 @@ class SqlTicks:
         query = select(_LOG.business, func.count(), size).where(*wanted).group_by(_LOG.business)
         with self._transaction() as connection:
             return {business: (count, int(total)) for business, count, total in connection.execute(query)}
+
+
+def _misses_since(wanted: BusinessOrder) -> Subquery:
+    ticks = select(_ROW.id).where(_ROW.catalog == wanted.catalog, _ROW.scheduled_at >= wanted.since, ~_ROW.by_hand)
+    counted = select(_MISS.business, func.count().label("value"))
+    return counted.where(_MISS.catalog == wanted.catalog, _MISS.tick_id.in_(ticks)).group_by(_MISS.business).subquery()
+
+
+def _stored_of(catalog: str) -> Subquery:
+    size = cast(func.coalesce(func.sum(_LOG.file_size_bytes), 0), BigInteger)
+    return select(_LOG.business, size.label("value")).where(*_of_businesses(catalog)).group_by(_LOG.business).subquery()
+
+
+def _whole(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_WHOLE:
+        return int(text)
+    message = f"{text[:20]!r} is no place in this order."
+    raise UsageError(message, do="Begin with the first page.")
 
 
 def _of_businesses(catalog: str) -> tuple[Any, ...]:

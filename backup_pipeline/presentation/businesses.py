@@ -23,7 +23,7 @@ from backup_pipeline.presentation import (
     texts,
 )
 
-_TONES = {
+TICK_TONES = {
     TickStatus.RUNNING: Tone.PLAIN,
     TickStatus.SUCCESS: Tone.GOOD,
     TickStatus.PARTIAL: Tone.WARNING,
@@ -31,6 +31,7 @@ _TONES = {
     TickStatus.SKIPPED: Tone.WARNING,
     TickStatus.MISSED: Tone.WRONG,
 }
+"""How the end of a tick looks."""
 
 
 def tick_document(report: TickReport) -> ReportDocument:
@@ -39,7 +40,7 @@ def tick_document(report: TickReport) -> ReportDocument:
     shown = facts(
         (
             ("Tick", f"{tick.scheduled_at:%Y-%m-%d %H:%M} UTC"),
-            ("Status", Span(tick.status.value, _TONES[tick.status])),
+            ("Status", Span(tick.status.value, TICK_TONES[tick.status])),
             ("Businesses", f"{tick.due} due: {tick.changed} backed up ({tick.fulls} full), {tick.unchanged} unchanged"),
             ("Missed", f"{tick.failed} failed, {tick.skipped} left for the next tick" if tick.misses else ""),
             ("Written", f"{tick.rows:,} rows, {tick.bytes:,} bytes"),
@@ -70,7 +71,7 @@ def ticks_document(ticks: Sequence[Tick]) -> ReportDocument:
 def _tick(tick: Tick) -> tuple[Part, ...]:
     return (
         f"{tick.scheduled_at:%Y-%m-%d %H:%M}",
-        Span(f"{tick.status.value}{' (by hand)' if tick.by_hand else ''}", _TONES[tick.status]),
+        Span(f"{tick.status.value}{' (by hand)' if tick.by_hand else ''}", TICK_TONES[tick.status]),
         *(str(n) for n in (tick.due, tick.changed, tick.unchanged, tick.failed, tick.skipped)),
         f"{tick.rows:,}",
         f"{tick.seconds:.1f}" if tick.seconds is not None else "",

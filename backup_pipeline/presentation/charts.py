@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from math import floor, log10
+from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from backup_pipeline.core.businesses.strips import Slot, Stretch, counts_of
 from backup_pipeline.core.due import Day
 from backup_pipeline.core.text import visible
 
@@ -167,6 +169,52 @@ def _cell(x: int, day: date, state: Day, *, known: bool) -> Markup:
     height = _HEIGHTS.get(state, 34)
     whole = Markup('<rect class="cell {}" x="{}" y="{}" width="8" height="{}"><title>{}</title></rect>')
     return whole.format(state.value, x, 34 - height, height, title)
+
+
+_SLOTS = {Slot.PROTECTED: (0, 34), Slot.SKIPPED: (18, 16), Slot.LEFT_OUT: (26, 8), Slot.NONE: (31, 2)}
+"""Where a cell begins and how high it is; what is missing has a hole in it."""
+
+
+def tick_strip(stretches: Sequence[Stretch], zone: str) -> Markup:
+    """The scheduled times of a day, the oldest first, those in a row that were alike as one cell as wide as they are.
+
+    Its label says in words what it shows, each gap with its times on the clock of `zone`.
+    """
+    cells, x = [], 0
+    for each in stretches:
+        cells.append(_stretch(x, each, zone))
+        x += each.count
+    svg = Markup(
+        '<svg class="strip ticks" viewBox="0 0 {} 34" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
+    )
+    return svg.format(max(x, 1), f"The last {x} ticks: {slots_in_words(stretches, zone)}", Markup().join(cells))
+
+
+def slots_in_words(stretches: Sequence[Stretch], zone: str, *, most: int = 12) -> str:
+    """How many times of each sort, then when the gaps were, at most the newest so many."""
+    counts = ", ".join(f"{count} {slot.value}" for slot, count in counts_of(stretches).items())
+    gaps = [_named_stretch(each, zone) for each in stretches if each.slot.is_gap]
+    more = f"{len(gaps) - most} more before" if len(gaps) > most else ""
+    return "; ".join(part for part in (counts or "nothing yet", more, *gaps[-most:]) if part)
+
+
+def _named_stretch(each: Stretch, zone: str) -> str:
+    first, last = (f"{at.astimezone(ZoneInfo(zone)):%H:%M}" for at in (each.first, each.last))
+    return f"{each.slot.value} {first}" if each.count == 1 else f"{each.slot.value} {first} to {last} ({each.count})"
+
+
+def _stretch(x: int, each: Stretch, zone: str) -> Markup:
+    title = _named_stretch(each, zone)
+    name = each.slot.value.replace(" ", "-")
+    if each.slot in {Slot.FAILED, Slot.MISSED}:
+        whole = Markup(
+            '<g><title>{}</title><rect class="cell {}" x="{}" y="0" width="{}" height="{}"/>'
+            '<rect class="cell {}" x="{}" y="24" width="{}" height="10"/></g>'
+        )
+        return whole.format(title, name, x, each.count, 20 if each.slot is Slot.FAILED else 10, name, x, each.count)
+    y, height = _SLOTS[each.slot]
+    whole = Markup('<rect class="cell {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>')
+    return whole.format(name, x, y, each.count, height, title)
 
 
 def strip_chart(chart: Chart, drawn: Markup) -> Markup:

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,12 +55,14 @@ class NavEntry:
     group: str = ""
 
 
+BUSINESSES = "/businesses"
 NAV: tuple[NavEntry, ...] = (
     NavEntry("/", "Overview", "overview"),
     NavEntry("/backups", "Backups", "backups"),
     NavEntry("/calendar", "Calendar", "calendar"),
     NavEntry("/charts", "Charts", "charts"),
     NavEntry("/report", "Report", "report"),
+    NavEntry(BUSINESSES, "Businesses", "businesses"),
     NavEntry("/restore/new", "Restore", "restore", Permission.REQUEST_RESTORE, "Recover"),
     NavEntry("/requests", "Restore requests", "requests", Permission.SEE, "Recover"),
     NavEntry("/drills", "Drills", "drill", Permission.SEE, "Recover"),
@@ -230,7 +232,7 @@ def _shell(request: Request) -> dict[str, Any]:
         "query": request.query_params,
         "visitor": visitor,
         "user": user,
-        "nav": [entry for entry in NAV if user is not None and user.may(entry.permission)],
+        "nav": [entry for entry in _menu(systems) if user is not None and user.may(entry.permission)],
         "systems": systems,
         "system": name if name in systems else "",
         "zone": system.timezone if system else UTC_ZONE,
@@ -244,6 +246,12 @@ def _shell(request: Request) -> dict[str, Any]:
         "command": "",
         "live": False,
     }
+
+
+def _menu(systems: Mapping[str, Catalog]) -> Iterator[NavEntry]:
+    """The menu; businesses stand in it where a system has any."""
+    many = any(catalog.businesses for catalog in systems.values())
+    return (entry for entry in NAV if many or entry.path != BUSINESSES)
 
 
 def _systems_or_none(request: Request) -> Mapping[str, Catalog]:

@@ -17,6 +17,7 @@ from backup_pipeline_tests.web.deciding import Office, add_business, open_office
 from backup_pipeline_tests.web.people import PASSWORD
 from backup_pipeline_tests.web.serving import served
 from backup_pipeline_tests.web.test_every_route import OPEN, RULES, filled
+from backup_pipeline_tests.web.ticking import add_ticks
 
 MOST_BYTES = 60_000
 """What a first visit may load before the page is there."""
@@ -60,9 +61,10 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=9)
+    office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=9, businesses=True)
     office.ask("rahim")
     add_business(office)
+    add_ticks(office)
     with served(office.console) as address:
         windows = (
             opened_context(chromium, DESKTOP),

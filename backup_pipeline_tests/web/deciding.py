@@ -157,11 +157,16 @@ def plan_json(of: Attempt, *, remark: str = "", refused: bool = False, **request
     return document
 
 
-def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days: int = 40) -> Office:
-    """The office: a catalog, a backup of each of so many days in store and ledger, and people."""
+def open_office(
+    ledger: ScratchLedger, home: Path, *, title: str = "Shop", days: int = 40, businesses: bool = False
+) -> Office:
+    """The office: a catalog, a backup of each of so many days in store and ledger, and people.
+
+    With `businesses` the catalog says that many share its tables.
+    """
     catalogs = home / "catalogs"
     catalogs.mkdir()
-    declared = {
+    declared: dict[str, Any] = {
         "catalog": "shop",
         "title": title,
         "timezone": "Asia/Dhaka",
@@ -169,6 +174,9 @@ def open_office(ledger: ScratchLedger, home: Path, *, title: str = "Shop", days:
         "retention": {"automatic": {"keep_within": "30 days"}},
         "legacy": ["/earlier"],
     }
+    if businesses:
+        declared["tables"] = {"goods": {"business": "id"}, "sold": {"business": "shared"}}
+        declared["businesses"] = {"registry": "goods", "key": "id", "quota": {"total": "1 MB"}}
     (catalogs / "shop.yaml").write_text(yaml.safe_dump(declared))
     now = datetime.now(UTC)
     shelf = Shelved(now=now, ledger=ledger)

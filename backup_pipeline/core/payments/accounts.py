@@ -180,3 +180,4 @@ class AccountFilter:
     text: str = ""
     plan: str | None = None
     statuses: tuple[AccountStatus, ...] = (AccountStatus.ACTIVE, AccountStatus.INACTIVE)
+    keys: tuple[str, ...] | None = None

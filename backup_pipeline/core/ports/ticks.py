@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -55,6 +56,26 @@ class BusinessRecord:
     kind: str
     snapshot_at: datetime
     confirmed_until: datetime
+
+
+class BusinessSort(StrEnum):
+    """What a list of businesses is ordered by."""
+
+    NAME = "name"
+    MISSES = "misses"
+    """Most misses first."""
+    STORED = "stored"
+    """Most bytes first."""
+
+
+@dataclass(frozen=True)
+class BusinessOrder:
+    """Which businesses of a catalog are listed in which order; `since` is from when misses count."""
+
+    catalog: str
+    sort: BusinessSort
+    since: datetime
+    text: str = ""
 
 
 class BusinessRows(Protocol):
@@ -171,8 +192,25 @@ class TickRows(Protocol):
     def last(self, catalog: str) -> Tick | None:
         """The newest of the schedule by its scheduled time, whatever became of it."""
 
-    def list(self, catalog: str, *, since: datetime | None = None, limit: int = 288) -> Sequence[Tick]:
-        """Ticks, newest first, each with its misses."""
+    def list(
+        self,
+        catalog: str,
+        *,
+        since: datetime | None = None,
+        limit: int = 288,
+        of: Sequence[str] | None = None,
+        by_hand: bool = True,
+    ) -> Sequence[Tick]:
+        """Ticks, newest first, each with its misses; with `of` with those of these businesses alone.
+
+        `since`: those due since then, and missed ones that reach into that time.
+        """
+
+    def ordered(self, wanted: BusinessOrder, *, after: tuple[str, str] | None, limit: int) -> Sequence[tuple[str, str]]:
+        """Businesses in an order: what they are ordered by, as text, and key. Those after such a pair, at most `limit`.
+
+        Their number costs time, not memory; UsageError where `after` is no pair of this order.
+        """
 
     def newest_backups(self, catalog: str, since: datetime) -> Mapping[str, str]:
         """Of each business the newest good backup since then that a chain goes on from: no manual one."""

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
 
+from backup_pipeline.core.businesses.strips import DAY, Stretch, TickWindow, last_due, strips
 from backup_pipeline.core.catalog.businesses import parse_size
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.payments.accounts import AccountFilter
+from backup_pipeline.core.payments.accounts import AccountFilter, AccountStatus, BusinessAccount
 from backup_pipeline.core.ports import Ledger
+from backup_pipeline.core.ports.ticks import BusinessOrder, BusinessSort
+
+_TICKS_OF_A_TIME = 3
+"""The tick of a time, one that found it at work, and one that somebody ran again: more of them are not looked at."""
+
+
+class Standing(StrEnum):
+    """How a business stands now."""
+
+    PROTECTED = "protected"
+    BACKED_UP = "backed up"
+    """There is a backup; whether ticks have confirmed it since, whoever asks may not see."""
+    MISSED = "missed"
+    """What is known to be right is older than two ticks."""
+    NEVER = "never"
+    PAUSED = "paused"
+    NOT_ACTIVE = "not active"
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,28 @@ class BusinessProtection:
     @property
     def quota_share(self) -> float:
         """The share of its room that is taken."""
-        return self.bytes / self.quota_bytes
+        return self.bytes / self.quota_bytes if self.quota_bytes else 0.0
+
+    def standing(self, now: datetime, interval: timedelta, *, sees_ticks: bool = True) -> Standing:
+        """How it stands, with ticks so far apart; what they confirmed is known to who sees them."""
+        if self.status != AccountStatus.ACTIVE:
+            return Standing.NOT_ACTIVE
+        if self.paused:
+            return Standing.PAUSED
+        if self.confirmed_until is None:
+            return Standing.NEVER
+        if not sees_ticks:
+            return Standing.BACKED_UP
+        return Standing.MISSED if now - self.confirmed_until > 2 * interval else Standing.PROTECTED
+
+
+@dataclass(frozen=True)
+class ProtectionPage:
+    """A page of a list: its businesses, what each got in the last day, and where the next page begins."""
+
+    rows: Sequence[BusinessProtection]
+    strips: Mapping[str, Sequence[Stretch]]
+    following: tuple[str, str] | None
 
 
 def protection_of(
@@ -44,6 +84,64 @@ def protection_of(
     """The registered businesses, by key: those after `after`, at most `limit`."""
     start = (catalog.catalog, after) if after else None
     accounts = ledger.businesses.list(AccountFilter(catalog=catalog.catalog), after=start, limit=limit)
+    return protections_of(catalog, ledger, accounts)
+
+
+def protection_page(
+    catalog: Catalog, ledger: Ledger, now: datetime, listing: Listing, *, limit: int = 50
+) -> ProtectionPage:
+    """A page of the registered businesses, in an order, with their strips: as many queries for many as for few.
+
+    Who does not see ticks gets no strips: nothing is known then of what a business got.
+    """
+    order = BusinessOrder(catalog.catalog, listing.sort, now - DAY, listing.text)
+    keys = ledger.ticks.ordered(order, after=listing.after, limit=limit + 1)
+    shown = [key for _, key in keys[:limit]]
+    known = ledger.businesses.list(AccountFilter(catalog=catalog.catalog, keys=tuple(shown)))
+    accounts = sorted(known, key=lambda each: shown.index(each.business))
+    return ProtectionPage(
+        protections_of(catalog, ledger, accounts),
+        strips_of(catalog, ledger, accounts, now),
+        keys[limit - 1] if len(keys) > limit else None,
+    )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How a list of businesses is asked for; `after` is the `following` of the page before."""
+
+    sort: BusinessSort = BusinessSort.NAME
+    text: str = ""
+    after: tuple[str, str] | None = None
+
+
+def strips_of(
+    catalog: Catalog, ledger: Ledger, accounts: Sequence[BusinessAccount], now: datetime
+) -> Mapping[str, Sequence[Stretch]]:
+    """Of each of these businesses what it got at each scheduled time of the last day; nothing without any tick."""
+    window = window_of(catalog, ledger, [account.business for account in accounts], now)
+    return strips(window, {each.business: each.registered_at for each in accounts}) if window else {}
+
+
+def window_of(catalog: Catalog, ledger: Ledger, keys: Sequence[str], now: datetime) -> TickWindow | None:
+    """The ticks of the last day with the misses of these businesses; None where there has never been one to see."""
+    newest = ledger.ticks.last(catalog.catalog)
+    if newest is None or catalog.businesses is None:
+        return None
+    interval = catalog.businesses.interval
+    until = max(last_due(now, interval), min(newest.scheduled_at, now))
+    window = TickWindow((), until, interval, known_before=False)
+    since = window.since - interval
+    most = _TICKS_OF_A_TIME * window.count
+    ticks = ledger.ticks.list(catalog.catalog, since=since, limit=most, of=keys, by_hand=False)
+    before = newest.scheduled_at < window.since or any(tick.scheduled_at < window.since for tick in ticks)
+    return replace(window, ticks=ticks, known_before=before)
+
+
+def protections_of(
+    catalog: Catalog, ledger: Ledger, accounts: Sequence[BusinessAccount]
+) -> Sequence[BusinessProtection]:
+    """How these businesses are protected, in their order."""
     keys = [account.business for account in accounts]
     records, stored = ledger.ticks.newest_records(catalog.catalog, keys), ledger.ticks.stored(catalog.catalog, keys)
     paused = ledger.businesses.paused(catalog.catalog)

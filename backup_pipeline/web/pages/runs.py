@@ -15,6 +15,7 @@ from backup_pipeline.core.access import FRESH_LOGIN, Permission, check_permissio
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError, UsageError
 from backup_pipeline.core.ledger import AuditEvent
+from backup_pipeline.core.payments.accounts import AccountStatus
 from backup_pipeline.core.runs import RequestStatus, RunProgress, RunRequest, RunVerb
 from backup_pipeline.core.text import visible
 from backup_pipeline.operations.browse import LATEST
@@ -67,6 +68,8 @@ def ask(  # noqa: PLR0913  # the fields of the form
     level: _Short = "",
     inject: _Short = "",
     rendering: _Short = "",
+    business: _Short = "",
+    kind: _Short = "",
     confirm: _Short = "",
     dry_run: _Short = "",
     key: Annotated[str, Form(max_length=1_000)] = "",
@@ -76,12 +79,13 @@ def ask(  # noqa: PLR0913  # the fields of the form
     """Ask for a run. The id comes with the form: sent twice, it is one run."""
     wanted = _verb(verb, tables)
     _check_may(wanted, visitor, next_)
-    system = _system(request, catalog, backup_id, visitor)
+    of = _business(visitor, catalog, business) if wanted is RunVerb.BUSINESS else None
+    system = _system(request, catalog, backup_id, visitor, of)
     given = {"backup_id": backup_id, "tables": tables, "level": level, "inject": inject, "rendering": rendering,
              "confirm": confirm, "key": key, "dry_run": dry_run == "true",
-             "automatic": type_ == "automatic"}  # fmt: skip
+             "automatic": type_ == "automatic", "kind": _kind(kind) if of else ""}  # fmt: skip
     detail = {name: value for name, value in given.items() if value}
-    wish = RunWish(request_id, wanted, system, visitor.actor, reason.strip(), detail)
+    wish = RunWish(request_id, wanted, system, visitor.actor, reason.strip(), detail, of)
     row = launched(request, visitor, wish)
     if row.status is RequestStatus.REFUSED:
         why = (row.error_message or "").partition("\n")[0]
@@ -106,11 +110,33 @@ def _check_may(verb: RunVerb, visitor: Visitor, next_: str) -> None:
         raise HTTPException(303, headers={"Location": f"{CONFIRM}?next={quote(local_path(next_), safe='/')}"})
 
 
-def _system(request: Request, name: str, backup_id: str, visitor: Visitor) -> Catalog:
-    """The catalog, where what the run is about exists for the visitor: a backup's business, or the whole of it."""
-    declared = systems_of(request)
-    if name not in declared:
+def _business(visitor: Visitor, catalog: str, key: str) -> str:
+    """The key, where there is such a business for the visitor; UsageError for one that is not backed up."""
+    account = visitor.ledger.businesses.get(catalog, key)
+    if account is None:
         raise not_there()
+    if account.status is not AccountStatus.ACTIVE:
+        message = f"{visible(account.name)} is not active in the registry of {catalog}."
+        raise UsageError(message, do="Only active businesses are backed up. Its backups stay.")
+    return account.business
+
+
+def _kind(text: str) -> str:
+    """What a business gets; UsageError for anything else."""
+    kinds = {"full", "incremental", "manual"}
+    if text and text not in kinds:
+        message = f"{visible(text)!r} is no kind of a business's backup."
+        raise UsageError(message, do=f"There are {', '.join(sorted(kinds))}.")
+    return text or "manual"
+
+
+def _system(request: Request, name: str, backup_id: str, visitor: Visitor, business: str | None = None) -> Catalog:
+    """The catalog, where what the run is about exists for the visitor: a backup's business, one of these, or all."""
+    declared = systems_of(request)
+    if name not in declared or (business is not None and declared[name].businesses is None):
+        raise not_there()
+    if business is not None:
+        return declared[name]
     if backup_id in {"", LATEST}:
         visitor.check_sees(None)
         return declared[name]

@@ -1,0 +1,227 @@
+"""The businesses of a system: how each is protected, what its ticks gave it, and one of them with its backups.
+
+GET /businesses                      of a system: its last ticks, then its businesses, a page at a time
+GET /businesses/CATALOG/KEY          one of them: the last day, its backups, quota, features, how it is restored
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated
+from urllib.parse import quote
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from markupsafe import Markup
+
+from backup_pipeline.core.access import Permission
+from backup_pipeline.core.businesses.strips import Stretch
+from backup_pipeline.core.businesses.ticks import BusinessMiss, Tick, TickStatus
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.payments.accounts import features_with
+from backup_pipeline.core.ports.ticks import BusinessSort
+from backup_pipeline.core.scope import Scope
+from backup_pipeline.operations.businesses.protection import (
+    BusinessProtection,
+    Listing,
+    Standing,
+    protection_page,
+    protections_of,
+    strips_of,
+    window_of,
+)
+from backup_pipeline.presentation.businesses import TICK_TONES
+from backup_pipeline.presentation.charts import slots_in_words, tick_strip
+from backup_pipeline.web.people import Visitor, allowed, in_one_reading, not_there
+from backup_pipeline.web.rendering import chosen_system, page, systems_of
+
+router = APIRouter()
+
+_Seeing = Annotated[Visitor, Depends(allowed(Permission.SEE))]
+_PAGE = 50
+_LAST_TICKS = 6
+_BACKUPS = 120
+"""Of one business: more than three chains."""
+_STATUSES = (Status.RUNNING, Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS, Status.FAILED, Status.CANCELED)
+_SORTS = (
+    (BusinessSort.NAME.value, "Name"),
+    (BusinessSort.MISSES.value, "Most misses today"),
+    (BusinessSort.STORED.value, "Most stored"),
+)
+_TONES: Mapping[Standing, str] = {
+    Standing.PROTECTED: "good",
+    Standing.BACKED_UP: "good",
+    Standing.MISSED: "failure",
+    Standing.NEVER: "failure",
+    Standing.PAUSED: "warning",
+    Standing.NOT_ACTIVE: "quiet",
+}
+
+_MISSED_ALL = frozenset({TickStatus.FAILED, TickStatus.SKIPPED, TickStatus.MISSED})
+_RUNNABLE = frozenset({Standing.PROTECTED, Standing.BACKED_UP, Standing.MISSED, Standing.NEVER})
+"""Nothing is backed up of a business that is paused or not active."""
+
+
+@dataclass(frozen=True)
+class BusinessView:
+    """A business as a row of the list shows it; without a strip nothing is known of its ticks."""
+
+    row: BusinessProtection
+    standing: Standing
+    tone: str
+    strip: Markup | None
+    in_words: str
+
+    @property
+    def address(self) -> str:
+        """Of its page, without the page's name in front."""
+        return f"{quote(self.row.catalog, safe='')}/{quote(self.row.business, safe='')}"
+
+
+@router.get("/businesses")
+def businesses_page(
+    request: Request,
+    visitor: _Seeing,
+    q: Annotated[str, Query(max_length=200)] = "",
+    sort: BusinessSort = BusinessSort.NAME,
+    after: Annotated[str, Query(max_length=500)] = "",
+) -> Response:
+    """Of the chosen system, or of the first that has businesses."""
+    chosen, there = chosen_system(request), [each for each in systems_of(request).values() if each.businesses]
+    catalog = chosen if chosen is not None else next(iter(there), None)
+    if catalog is None or catalog.businesses is None:
+        return page(request, "businesses.html", catalog=None, there=there, command="backup-pipeline demo retail")
+    value, slash, key = after.rpartition("/")
+    listing, now = Listing(sort, q.strip(), (value, key) if slash else None), visitor.ports.clock()
+    with in_one_reading(visitor) as reader:
+        shown = protection_page(catalog, reader.ledger, now, listing, limit=_PAGE)
+        ticks = reader.ledger.ticks.list(catalog.catalog, limit=_LAST_TICKS, of=())
+    of_system = f"--catalog {catalog.catalog}"
+    return page(
+        request,
+        "businesses.html",
+        catalog=catalog,
+        there=there,
+        ticks=ticks,
+        tick_tones=TICK_TONES,
+        rows=[_view(row, shown.strips, catalog, visitor, now) for row in shown.rows],
+        following="/".join(shown.following) if shown.following else None,
+        filtered=bool(q.strip()),
+        sorts=_SORTS,
+        sort=sort.value,
+        sees_ticks=visitor.user.sees_every_business,
+        may_see_accounts=visitor.user.may(Permission.MANAGE_PAYMENTS),
+        live=True,
+        command=f"backup-pipeline businesses ticks {of_system} && backup-pipeline businesses protection {of_system}",
+    )
+
+
+def _view(
+    row: BusinessProtection,
+    strips: Mapping[str, Sequence[Stretch]],
+    catalog: Catalog,
+    visitor: Visitor,
+    now: datetime,
+) -> BusinessView:
+    standing = row.standing(now, _interval(catalog), sees_ticks=visitor.user.sees_every_business)
+    own = strips.get(row.business)
+    strip = tick_strip(own, catalog.timezone) if own else None
+    in_words = slots_in_words(own, catalog.timezone, most=2) if own else ""
+    return BusinessView(row, standing, _TONES[standing], strip, in_words)
+
+
+def _interval(catalog: Catalog) -> timedelta:
+    if catalog.businesses is None:
+        raise not_there()
+    return catalog.businesses.interval
+
+
+@router.get("/businesses/{catalog}/{business}")
+def business_page(
+    request: Request,
+    visitor: _Seeing,
+    catalog: str,
+    business: str,
+    backup: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """One business; `backup` is the one that the restore's command is shown for, else the newest good one."""
+    spec, now = systems_of(request).get(catalog), visitor.ports.clock()
+    if spec is None or spec.businesses is None:
+        raise not_there()
+    with in_one_reading(visitor) as reader:
+        account = reader.ledger.businesses.get(catalog, business)
+        if account is None:
+            raise not_there()
+        [row] = protections_of(spec, reader.ledger, [account])
+        strips = strips_of(spec, reader.ledger, [account], now)
+        window = window_of(spec, reader.ledger, [business], now)
+        attempts = reader.ledger.list(scope=Scope(catalog, business=business), status=_STATUSES, limit=_BACKUPS)
+        features = features_with(reader.ledger.businesses.features(catalog, business))
+    view = _view(row, strips, spec, visitor, now)
+    good = [each.backup_id for each in attempts if each.status.good]
+    chosen = backup if backup in good else next(iter(good), "")
+    restore = f"backup-pipeline businesses restore {chosen}" if chosen else ""
+    return page(
+        request,
+        "business.html",
+        catalog=spec,
+        account=account,
+        view=view,
+        whole_words=slots_in_words(strips[business], spec.timezone) if business in strips else "",
+        misses=_missed_by(window.ticks) if window else (),
+        attempts=_with_chains(attempts),
+        most=_BACKUPS,
+        good=good,
+        chosen=chosen,
+        chosen_from=_choices(attempts, spec),
+        features=features,
+        may_run=visitor.user.may(Permission.RUN_BACKUP) and view.standing in _RUNNABLE,
+        sees_ticks=visitor.user.sees_every_business,
+        may_see_accounts=visitor.user.may(Permission.MANAGE_PAYMENTS),
+        new_request=uuid4,
+        live=True,
+        command=restore or f"backup-pipeline businesses protection --catalog {catalog}",
+    )
+
+
+def _missed_by(ticks: Sequence[Tick]) -> Sequence[tuple[Tick, BusinessMiss | None]]:
+    """The ticks, newest first, that missed the business, and why; without a reason of its own it was all of them."""
+    made: list[tuple[Tick, BusinessMiss | None]] = []
+    for tick in ticks:
+        if tick.misses:
+            made += [(tick, miss) for miss in tick.misses]
+        elif tick.status in _MISSED_ALL:
+            made.append((tick, None))
+    return made
+
+
+def _with_chains(attempts: Sequence[Attempt]) -> Sequence[tuple[Attempt, str]]:
+    """The backups, newest first, each with where it stands in its chain: `full + 3`; nothing for one that has none."""
+    place: int | None = None
+    made = []
+    for row in reversed(attempts):
+        words = ""
+        if row.status.good and row.type is Trigger.AUTOMATIC:
+            if row.kind is Kind.FULL:
+                place, words = 0, "begins a chain"
+            elif place is not None:
+                place += 1
+                words = f"full + {place}"
+        made.append((row, words))
+    return made[::-1]
+
+
+def _choices(attempts: Sequence[Attempt], catalog: Catalog) -> Sequence[tuple[str, str]]:
+    """The backups that there are, by id, as a form offers them."""
+    zone = ZoneInfo(catalog.timezone)
+    return [
+        (row.backup_id, f"{(row.snapshot_at or row.created_at).astimezone(zone):%d %b, %H:%M:%S} {row.backup_id}")
+        for row in attempts
+        if row.status.good
+    ]

@@ -1,0 +1,200 @@
+"""The pages of businesses: each number as SQL has it, and nothing of a business to who does not see it."""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import timedelta
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.payments.accounts import Feature
+from backup_pipeline.core.runs import RunVerb
+from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.web.deciding import HOSTILE, Office, add_business, open_office
+from backup_pipeline_tests.web.ticking import BYTES, CHANGED, FIVE, TICKS, add_backup, add_ticks, newest_time
+
+ONE = "/businesses/shop/b1"
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    office = open_office(new_ledger(), tmp_path_factory.mktemp("office"), days=1, businesses=True)
+    add_business(office)
+    add_ticks(office)
+    return office
+
+
+def sql(office: Office, query: LiteralString, *values: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(office.ledger.url) as session:
+        return session.execute(query, values).fetchall()
+
+
+def shown(office: Office, path: str, by: str = "karim") -> str:
+    answer = office.as_(by).get(path)
+    assert answer.status_code == 200, answer.text
+    return html.unescape(answer.text)
+
+
+def row_of(text: str, name: str) -> str:
+    [row] = [each for each in re.findall(r"<tr>.*?</tr>", text, re.DOTALL) if f">{name}</a>" in each]
+    return row
+
+
+def cells(text: str) -> dict[str, int]:
+    """How many scheduled times the cells of a strip stand for, by sort; the two halves of one cell count once."""
+    counts: dict[str, int] = {}
+    for name, _, width in set(re.findall(r'class="cell ([a-z-]+)" x="(\d+)" y="\d+" width="(\d+)"', text)):
+        counts[name] = counts.get(name, 0) + int(width)
+    return counts
+
+
+@pytest.mark.acceptance("3.39")
+def test_the_strip_is_the_ticks_without_their_misses(office: Office) -> None:
+    since = newest_time(office) - (TICKS - 1) * FIVE
+    good = sql(
+        office,
+        "SELECT count(*) FROM business_ticks t WHERE scheduled_at >= %s AND status IN ('success', 'partial') AND NOT "
+        "EXISTS (SELECT FROM business_misses m WHERE m.tick_id = t.id AND m.business = 'b1')",
+        since,
+    )[0][0]
+    failed = sql(office, "SELECT count(*) FROM business_misses WHERE business = 'b1' AND outcome = 'failed'")[0][0]
+    never_ran = sql(office, "SELECT sum(missed_count) FROM business_ticks")[0][0]
+    overrun = sql(office, "SELECT count(*) FROM business_ticks WHERE status = 'skipped'")[0][0]
+    text = shown(office, "/businesses")
+    own, other = cells(row_of(text, "Rupa Stores")), cells(row_of(text, "Dhaka Bikes"))
+    assert own == {"protected": good, "failed": failed, "skipped": overrun + 1, "missed": never_ran}
+    assert sum(own.values()) == sum(other.values()) == TICKS
+    assert other == {"protected": good + failed + 1, "skipped": overrun, "missed": never_ran}
+    label = f"The last {TICKS} ticks: {good} protected, {failed} failed, {overrun + 1} skipped, {never_ran} missed"
+    assert label in row_of(text, "Rupa Stores")
+    assert "the disk is full" in shown(office, ONE)
+    assert "<b>the disk" not in office.as_("karim").get(ONE).text
+
+
+@pytest.mark.acceptance("3.39")
+def test_state_stored_bytes_and_quota_are_those_of_the_ledger(office: Office) -> None:
+    [(until,)] = sql(office, "SELECT max(confirmed_until) FROM backup_records WHERE business_id = 'b1'")
+    row = row_of(shown(office, "/businesses"), "Rupa Stores")
+    assert until.isoformat() in row.replace("+06:00", "+00:00")
+    assert until == newest_time(office) + timedelta(seconds=2), "confirmed by the newest tick"
+    [(count, stored)] = sql(
+        office, "SELECT count(*), sum(file_size_bytes)::bigint FROM backup_logs WHERE business = 'b1'"
+    )
+    assert (count, stored) == (len(CHANGED), len(CHANGED) * BYTES)
+    for part in (f"{stored / 1000:.1f} kB", "90 % of 1.0 MB", f"{count} backups", "nearly full", ">protected<"):
+        assert part in row.replace("</span>", "<"), part
+    assert ">never<" in row_of(shown(office, "/businesses"), "Sylhet Tea").replace("</span>", "<")
+
+
+def test_a_manual_backup_is_right_for_as_long_as_ticks_find_nothing_new(office: Office) -> None:
+    before = office.ledger.ticks.newest_records("shop", ["b1"])["b1"]
+    made = add_backup(office, "b1", newest_time(office) - 5 * FIVE, Kind.FULL, Trigger.MANUAL, size=1)
+    try:
+        after = office.ledger.ticks.newest_records("shop", ["b1"])["b1"]
+        assert (after.backup_id, after.confirmed_until) == (made, before.confirmed_until)
+        assert after.snapshot_at < after.confirmed_until
+    finally:
+        office.ledger.execute("DELETE FROM backup_logs WHERE backup_id = %s", [made])
+
+
+def test_a_business_shows_its_chain_and_the_command_that_restores_it(office: Office) -> None:
+    text = shown(office, ONE)
+    chains = re.findall(r'<td data-label="Chain">(.*?)</td>', text)
+    assert chains == ["full + 2", "full + 1", "begins a chain"]
+    [(newest,), (middle,), _] = sql(
+        office, "SELECT backup_id FROM backup_logs WHERE business = 'b1' ORDER BY snapshot_at DESC"
+    )
+    assert f"<code>backup-pipeline businesses restore {newest}</code>" in text
+    assert f"<code>backup-pipeline businesses restore {middle}</code>" in shown(office, f"{ONE}?backup={middle}")
+    assert "restore nonsense" not in shown(office, f"{ONE}?backup=nonsense")
+
+
+@pytest.mark.acceptance("3.25")
+def test_a_business_admin_sees_their_own_alone(office: Office) -> None:
+    text = shown(office, "/businesses", by="babul")
+    assert "Rupa Stores" in text
+    assert "Dhaka Bikes" not in text
+    assert "Sylhet Tea" not in text
+    assert ">missed<" not in text.replace("</span>", "<"), "what ticks confirmed is hidden: nothing is said of it"
+    assert shown(office, ONE, by="babul")
+    babul = office.as_("babul")
+    foreign, unknown = babul.get("/businesses/shop/b2"), babul.get("/businesses/shop/b99")
+    assert foreign.status_code == unknown.status_code == 404
+    same = [
+        re.sub(r"[0-9a-f]{12,}|b2|b99|\d\d:\d\d|datetime=\"[^\"]*\"|title=\"[^\"]*\"", "", each.text)
+        for each in (foreign, unknown)
+    ]
+    assert same[0] == same[1]
+    assert babul.get("/businesses/nonsense/b1").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["full", "incremental", "manual"])
+def test_a_business_is_backed_up_by_its_button(office: Office, kind: str) -> None:
+    form = {"verb": "business", "catalog": "shop", "business": "b1", "kind": kind, "reason": "before the import"}
+    answer = office.as_("babul").post("/runs", data={**form, "request": str(uuid4())})
+    assert answer.status_code == 303
+    run = office.newest_run
+    assert (run.verb, run.scope.business, run.detail["kind"]) == (RunVerb.BUSINESS, "b1", kind)
+    assert f"businesses backup b1 --as {kind}" in run.command
+    for changed, status in (({"business": "b2"}, 404), ({"business": "b99"}, 404), ({"business": ""}, 404)):
+        refused = office.as_("babul").post("/runs", data={**form, **changed, "request": str(uuid4())})
+        assert refused.status_code == status
+    odd = office.as_("babul").post("/runs", data={**form, "kind": "everything", "request": str(uuid4())})
+    assert odd.status_code == 422
+    assert office.newest_run.id == run.id
+    assert office.as_("nila").post("/runs", data={**form, "request": str(uuid4())}).status_code == 403
+
+
+def test_paused_and_gone_businesses_say_so_and_have_no_button(office: Office) -> None:
+    account = office.ledger.businesses.get("shop", "b2")
+    assert account is not None
+    assert "Back up now" in shown(office, "/businesses/shop/b2")
+    office.ledger.businesses.switch(
+        account, Feature.BACKUPS, enabled=False, actor=office.users["karim"].actor, now=office.console.clock()
+    )
+    try:
+        assert ">paused<" in row_of(shown(office, "/businesses"), "Dhaka Bikes").replace("</span>", "<")
+        assert "Back up now" not in shown(office, "/businesses/shop/b2")
+    finally:
+        office.ledger.execute("DELETE FROM business_features")
+
+
+@pytest.mark.parametrize("sort", ["name", "misses", "stored"])
+def test_pages_show_each_business_once(office: Office, sort: str) -> None:
+    """In the order that is asked for, with names that are alike, and with one that is hostile."""
+    text, seen = shown(office, f"/businesses?sort={sort}"), list[str]()
+    assert (re.findall(r'row-link" href="/businesses/shop/(b\d+)"', text)[0] == "b1") is (sort != "name")
+    with psycopg.connect(office.ledger.url) as session:
+        session.execute(
+            "INSERT INTO businesses (catalog, business, name, status, registered_at, updated_at, actor) "
+            "SELECT 'shop', 'n' || n, CASE WHEN n = 7 THEN %s ELSE 'Name/' || n %% 3 END, 'active', now(), now(), 'x' "
+            "FROM generate_series(1, 120) n",
+            [HOSTILE],
+        )
+    try:
+        address: str | None = f"/businesses?sort={sort}"
+        while address:
+            answer = office.as_("karim").get(address).text
+            assert HOSTILE not in answer
+            seen += re.findall(r'row-link" href="/businesses/shop/(\w+)"', answer)
+            following = re.search(r'href="([^"]+)" rel="next"', answer)
+            address = html.unescape(following[1]) if following else None
+        assert len(seen) == len(set(seen)) == 123
+        assert "n7" in shown(office, "/businesses?q=onerror")
+        assert office.as_("karim").get(f"/businesses?sort={sort}&after=x/y").status_code in {200, 422}
+    finally:
+        office.ledger.execute("DELETE FROM businesses WHERE business LIKE 'n%%'")
+
+
+def test_systems_without_businesses_have_no_such_page_in_the_menu(
+    office: Office, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    plain = open_office(new_ledger(), tmp_path_factory.mktemp("plain"), days=1)
+    assert 'href="/businesses"' not in plain.as_("karim").get("/").text
+    assert "has no businesses" in plain.as_("karim").get("/businesses").text
+    assert 'href="/businesses"' in office.as_("karim").get("/").text
