@@ -41,7 +41,7 @@ def shown(office: Office, path: str, by: str = "karim") -> str:
 
 
 def row_of(text: str, name: str) -> str:
-    [row] = [each for each in re.findall(r"<tr>.*?</tr>", text, re.DOTALL) if f">{name}</a>" in each]
+    [row] = [each[0] for each in re.finditer(r"<tr>.*?</tr>", text, re.DOTALL) if f">{name}</a>" in each[0]]
     return row
 
 
@@ -88,6 +88,7 @@ def test_state_stored_bytes_and_quota_are_those_of_the_ledger(office: Office) ->
     assert (count, stored) == (len(CHANGED), len(CHANGED) * BYTES)
     for part in (f"{stored / 1000:.1f} kB", "90 % of 1.0 MB", f"{count} backups", "nearly full", ">protected<"):
         assert part in row.replace("</span>", "<"), part
+    assert cells(row_of(shown(office, "/businesses"), "Sylhet Tea")).keys() == {"nothing-yet", "skipped", "missed"}
     assert ">never<" in row_of(shown(office, "/businesses"), "Sylhet Tea").replace("</span>", "<")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from backup_pipeline.core.businesses.ticks import BusinessMiss, Miss, Tick, TickStatus, scheduled_before
 from backup_pipeline.core.names import Kind, Trigger
@@ -44,6 +45,7 @@ def add_ticks(office: Office) -> None:
         # Who is new is protected from then on: these were there before the first tick.
         rows.businesses.register("shop", _REGISTRY, office.users["karim"].actor, office.console.clock())
     ledger.execute("UPDATE businesses SET registered_at = registered_at - interval '3 days'")
+    add_backup(office, "b2", newest - TICKS * FIVE, Kind.FULL)
     for number, ago in enumerate(CHANGED):
         add_backup(office, "b1", newest - ago * FIVE, Kind.FULL if number == 0 else Kind.INCREMENTAL)
 
@@ -52,7 +54,11 @@ _REGISTRY = [RegistryEntry("b1", "Rupa Stores"), RegistryEntry("b2", "Dhaka Bike
 
 
 def _tick(at: datetime, ago: int) -> Tick:
-    times = {"started_at": at, "snapshot_at": at + timedelta(seconds=2), "finished_at": at + timedelta(seconds=6)}
+    times: dict[str, Any] = {
+        "started_at": at,
+        "snapshot_at": at + timedelta(seconds=2),
+        "finished_at": at + timedelta(seconds=6),
+    }
     if ago == OVERRUN:
         return Tick("shop", at, TickStatus.SKIPPED, started_at=at, finished_at=at, message="overrun: a tick is at work")
     misses: tuple[BusinessMiss, ...] = ()
@@ -82,7 +88,12 @@ def add_backup(
     """A good backup of a business; its id."""
     salt = int.from_bytes(f"{business}{type_[0]}".encode()) % 16**8
     identifier = f"{at:%Y%m%dT%H%M%SZ}-{kind}-{salt:08x}"
-    more = {"kind": kind, "type": type_, "snapshot_at": at + timedelta(seconds=2), "file_size_bytes": size}
+    more: dict[str, Any] = {
+        "kind": kind,
+        "type": type_,
+        "snapshot_at": at + timedelta(seconds=2),
+        "file_size_bytes": size,
+    }
     row = backup(at, backup_id=identifier, scope=Scope("shop", business=business), record_count=7, **more)
     office.ledger.put(row)
     return identifier

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -82,8 +82,13 @@ def last_due(now: datetime, interval: timedelta) -> datetime:
     return scheduled_before(now, interval) - interval
 
 
-def strips(window: TickWindow, businesses: Mapping[str, datetime]) -> Mapping[str, Sequence[Stretch]]:
-    """Of each business, given with when it was registered, what it got at each time of the window, the oldest first."""
+def strips(
+    window: TickWindow, businesses: Mapping[str, datetime], never: Collection[str] = ()
+) -> Mapping[str, Sequence[Stretch]]:
+    """Of each business, given with when it was registered, what it got at each time of the window, the oldest first.
+
+    Whoever has no backup (`never`) was not protected by a tick, even by one that counts no miss.
+    """
     misses = window.misses
     at: dict[datetime, list[Tick]] = {}
     gaps: set[datetime] = set()
@@ -100,7 +105,8 @@ def strips(window: TickWindow, businesses: Mapping[str, datetime]) -> Mapping[st
             if begins is None or time < begins or time + window.interval <= registered_at:
                 slots.append((time, Slot.NONE))
             else:
-                slots.append((time, _best([_slot(tick, business, misses) for tick in at.get(time, ())])))
+                slot = _best([_slot(tick, business, misses) for tick in at.get(time, ())])
+                slots.append((time, Slot.NONE if slot is Slot.PROTECTED and business in never else slot))
         made[business] = _stretches(slots)
     return made
 

@@ -99,9 +99,12 @@ def protection_page(
     shown = [key for _, key in keys[:limit]]
     known = ledger.businesses.list(AccountFilter(catalog=catalog.catalog, keys=tuple(shown)))
     accounts = sorted(known, key=lambda each: shown.index(each.business))
+    rows = protections_of(catalog, ledger, accounts)
+    never = {row.business for row in rows if row.backup_id is None}
+    window = window_of(catalog, ledger, shown, now)
     return ProtectionPage(
-        protections_of(catalog, ledger, accounts),
-        strips_of(catalog, ledger, accounts, now),
+        rows,
+        strips(window, {each.business: each.registered_at for each in accounts}, never) if window else {},
         keys[limit - 1] if len(keys) > limit else None,
     )
 
@@ -113,14 +116,6 @@ class Listing:
     sort: BusinessSort = BusinessSort.NAME
     text: str = ""
     after: tuple[str, str] | None = None
-
-
-def strips_of(
-    catalog: Catalog, ledger: Ledger, accounts: Sequence[BusinessAccount], now: datetime
-) -> Mapping[str, Sequence[Stretch]]:
-    """Of each of these businesses what it got at each scheduled time of the last day; nothing without any tick."""
-    window = window_of(catalog, ledger, [account.business for account in accounts], now)
-    return strips(window, {each.business: each.registered_at for each in accounts}) if window else {}
 
 
 def window_of(catalog: Catalog, ledger: Ledger, keys: Sequence[str], now: datetime) -> TickWindow | None:

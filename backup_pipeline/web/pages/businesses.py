@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from backup_pipeline.core.access import Permission
-from backup_pipeline.core.businesses.strips import Stretch
+from backup_pipeline.core.businesses.strips import Stretch, TickWindow, strips
 from backup_pipeline.core.businesses.ticks import BusinessMiss, Tick, TickStatus
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, Status
@@ -33,7 +33,6 @@ from backup_pipeline.operations.businesses.protection import (
     Standing,
     protection_page,
     protections_of,
-    strips_of,
     window_of,
 )
 from backup_pipeline.presentation.businesses import TICK_TONES
@@ -124,13 +123,13 @@ def businesses_page(
 
 def _view(
     row: BusinessProtection,
-    strips: Mapping[str, Sequence[Stretch]],
+    slots: Mapping[str, Sequence[Stretch]],
     catalog: Catalog,
     visitor: Visitor,
     now: datetime,
 ) -> BusinessView:
     standing = row.standing(now, _interval(catalog), sees_ticks=visitor.user.sees_every_business)
-    own = strips.get(row.business)
+    own = slots.get(row.business)
     strip = tick_strip(own, catalog.timezone) if own else None
     in_words = slots_in_words(own, catalog.timezone, most=2) if own else ""
     return BusinessView(row, standing, _TONES[standing], strip, in_words)
@@ -159,11 +158,11 @@ def business_page(
         if account is None:
             raise not_there()
         [row] = protections_of(spec, reader.ledger, [account])
-        strips = strips_of(spec, reader.ledger, [account], now)
         window = window_of(spec, reader.ledger, [business], now)
         attempts = reader.ledger.list(scope=Scope(catalog, business=business), status=_STATUSES, limit=_BACKUPS)
         features = features_with(reader.ledger.businesses.features(catalog, business))
-    view = _view(row, strips, spec, visitor, now)
+    slots = strips(window, {business: account.registered_at}, () if row.backup_id else {business}) if window else {}
+    view = _view(row, slots, spec, visitor, now)
     good = [each.backup_id for each in attempts if each.status.good]
     chosen = backup if backup in good else next(iter(good), "")
     restore = f"backup-pipeline businesses restore {chosen}" if chosen else ""
@@ -173,8 +172,8 @@ def business_page(
         catalog=spec,
         account=account,
         view=view,
-        whole_words=slots_in_words(strips[business], spec.timezone) if business in strips else "",
-        misses=_missed_by(window.ticks) if window else (),
+        whole_words=slots_in_words(slots[business], spec.timezone) if business in slots else "",
+        misses=_missed_by(window) if window else (),
         attempts=_with_chains(attempts),
         most=_BACKUPS,
         good=good,
@@ -190,10 +189,12 @@ def business_page(
     )
 
 
-def _missed_by(ticks: Sequence[Tick]) -> Sequence[tuple[Tick, BusinessMiss | None]]:
+def _missed_by(window: TickWindow) -> Sequence[tuple[Tick, BusinessMiss | None]]:
     """The ticks, newest first, that missed the business, and why; without a reason of its own it was all of them."""
     made: list[tuple[Tick, BusinessMiss | None]] = []
-    for tick in ticks:
+    for tick in window.ticks:
+        if (tick.missed_until or tick.scheduled_at) < window.since:
+            continue
         if tick.misses:
             made += [(tick, miss) for miss in tick.misses]
         elif tick.status in _MISSED_ALL:
