@@ -37,7 +37,7 @@ from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ledger import GOOD
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.payments.accounts import AccountFilter
-from backup_pipeline.core.ports.ticks import BusinessOrder, BusinessRecord, BusinessSort
+from backup_pipeline.core.ports.ticks import BusinessRanking, BusinessRecord, BusinessSort
 from backup_pipeline.core.scope import Purpose
 from backup_pipeline.ledger.business_tables import businesses
 from backup_pipeline.ledger.businesses import registered
@@ -168,7 +168,9 @@ class SqlTicks:
                 misses.setdefault(row["tick_id"], []).append(miss)
         return [_tick_of(row, tuple(misses.get(row["id"], ()))) for row in rows]
 
-    def ordered(self, wanted: BusinessOrder, *, after: tuple[str, str] | None, limit: int) -> Sequence[tuple[str, str]]:
+    def ordered(
+        self, wanted: BusinessRanking, *, after: tuple[str, str] | None, limit: int
+    ) -> Sequence[tuple[str, str]]:
         """Businesses in an order: what they are ordered by, as text, and key."""
         query = select(businesses.c.business).where(*registered(AccountFilter(wanted.catalog, wanted.text)))
         value: Any = businesses.c.name
@@ -211,7 +213,7 @@ class SqlTicks:
             return {business: (count, int(total)) for business, count, total in connection.execute(query)}
 
 
-def _misses_since(wanted: BusinessOrder) -> Subquery:
+def _misses_since(wanted: BusinessRanking) -> Subquery:
     ticks = select(_ROW.id).where(_ROW.catalog == wanted.catalog, _ROW.scheduled_at >= wanted.since, ~_ROW.by_hand)
     counted = select(_MISS.business, func.count().label("value"))
     return counted.where(_MISS.catalog == wanted.catalog, _MISS.tick_id.in_(ticks)).group_by(_MISS.business).subquery()

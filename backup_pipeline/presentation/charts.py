@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from backup_pipeline.core.businesses.strips import Slot, Stretch, counts_of
+from backup_pipeline.core.businesses.strips import Slot, SlotStretch, counts_of
 from backup_pipeline.core.due import Day
 from backup_pipeline.core.text import visible
 
@@ -175,7 +175,7 @@ _SLOTS = {Slot.PROTECTED: (0, 34), Slot.SKIPPED: (18, 16), Slot.LEFT_OUT: (26, 8
 """Where a cell begins and how high it is; what is missing has a hole in it."""
 
 
-def tick_strip(stretches: Sequence[Stretch], zone: str) -> Markup:
+def tick_strip(stretches: Sequence[SlotStretch], zone: str) -> Markup:
     """The scheduled times of a day, the oldest first, those in a row that were alike as one cell as wide as they are.
 
     Its label says in words what it shows, each gap with its times on the clock of `zone`.
@@ -190,7 +190,7 @@ def tick_strip(stretches: Sequence[Stretch], zone: str) -> Markup:
     return svg.format(max(x, 1), f"The last {x} ticks: {slots_in_words(stretches, zone)}", Markup().join(cells))
 
 
-def slots_in_words(stretches: Sequence[Stretch], zone: str, *, most: int = 12) -> str:
+def slots_in_words(stretches: Sequence[SlotStretch], zone: str, *, most: int = 12) -> str:
     """How many times of each sort, then when the gaps were, at most the newest so many."""
     counts = ", ".join(f"{count} {slot.value}" for slot, count in counts_of(stretches).items())
     gaps = [_named_stretch(each, zone) for each in stretches if each.slot.is_gap]
@@ -198,12 +198,12 @@ def slots_in_words(stretches: Sequence[Stretch], zone: str, *, most: int = 12) -
     return "; ".join(part for part in (counts or "nothing yet", more, *gaps[-most:]) if part)
 
 
-def _named_stretch(each: Stretch, zone: str) -> str:
+def _named_stretch(each: SlotStretch, zone: str) -> str:
     first, last = (f"{at.astimezone(ZoneInfo(zone)):%H:%M}" for at in (each.first, each.last))
     return f"{each.slot.value} {first}" if each.count == 1 else f"{each.slot.value} {first} to {last} ({each.count})"
 
 
-def _stretch(x: int, each: Stretch, zone: str) -> Markup:
+def _stretch(x: int, each: SlotStretch, zone: str) -> Markup:
     title = _named_stretch(each, zone)
     name = each.slot.value.replace(" ", "-")
     if each.slot in {Slot.FAILED, Slot.MISSED}:

@@ -65,7 +65,7 @@ def test_missed_and_skipped_ticks_and_the_quota_are_seen_and_read(desk: Desk) ->
     assert len(set(colours.values())) == len(colours)
     expect(row.get_by_text("90 % of 1.0 MB")).to_be_visible()
     expect(row.get_by_text("nearly full")).to_be_visible()
-    expect(page.get_by_role("region", name="Ticks").get_by_role("row")).to_have_count(7)
+    expect(page.get_by_role("region", name="Ticks").get_by_role("row")).to_have_count(5)
     picture(page, "businesses-list")
     page.get_by_role("link", name=FIRST).first.click()
     expect(page.get_by_text("the deadline of 240 s came first")).to_be_visible()

@@ -35,7 +35,7 @@ class Slot(StrEnum):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SlotStretch:
     """Scheduled times in a row that were alike: the first, the last, how many."""
 
     slot: Slot
@@ -84,7 +84,7 @@ def last_due(now: datetime, interval: timedelta) -> datetime:
 
 def strips(
     window: TickWindow, businesses: Mapping[str, datetime], never: Collection[str] = ()
-) -> Mapping[str, Sequence[Stretch]]:
+) -> Mapping[str, Sequence[SlotStretch]]:
     """Of each business, given with when it was registered, what it got at each time of the window, the oldest first.
 
     Whoever has no backup (`never`) was not protected by a tick, even by one that counts no miss.
@@ -98,7 +98,7 @@ def strips(
         elif not tick.by_hand:
             at.setdefault(tick.scheduled_at, []).append(tick)
     begins = window.since if window.known_before else min([*at, *gaps], default=None)
-    made: dict[str, Sequence[Stretch]] = {}
+    made: dict[str, Sequence[SlotStretch]] = {}
     for business, registered_at in businesses.items():
         slots = []
         for time in window.times:
@@ -126,15 +126,15 @@ def _best(slots: Sequence[Slot]) -> Slot:
     return min(slots, key=order.index, default=Slot.MISSED)
 
 
-def _stretches(slots: Sequence[tuple[datetime, Slot]]) -> Sequence[Stretch]:
+def _stretches(slots: Sequence[tuple[datetime, Slot]]) -> Sequence[SlotStretch]:
     made = []
     for slot, alike in groupby(slots, key=lambda each: each[1]):
         times = [time for time, _ in alike]
-        made.append(Stretch(slot, times[0], times[-1], len(times)))
+        made.append(SlotStretch(slot, times[0], times[-1], len(times)))
     return made
 
 
-def counts_of(stretches: Sequence[Stretch]) -> Mapping[Slot, int]:
+def counts_of(stretches: Sequence[SlotStretch]) -> Mapping[Slot, int]:
     """How many scheduled times there were of each sort that occurs."""
     counts = {slot: sum(each.count for each in stretches if each.slot is slot) for slot in Slot}
     return {slot: count for slot, count in counts.items() if count}

@@ -69,7 +69,7 @@ class BusinessSort(StrEnum):
 
 
 @dataclass(frozen=True)
-class BusinessOrder:
+class BusinessRanking:
     """Which businesses of a catalog are listed in which order; `since` is from when misses count."""
 
     catalog: str
@@ -206,7 +206,9 @@ class TickRows(Protocol):
         `since`: those due since then, and missed ones that reach into that time.
         """
 
-    def ordered(self, wanted: BusinessOrder, *, after: tuple[str, str] | None, limit: int) -> Sequence[tuple[str, str]]:
+    def ordered(
+        self, wanted: BusinessRanking, *, after: tuple[str, str] | None, limit: int
+    ) -> Sequence[tuple[str, str]]:
         """Businesses in an order: what they are ordered by, as text, and key. Those after such a pair, at most `limit`.
 
         Their number costs time, not memory; UsageError where `after` is no pair of this order.

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backup_pipeline.core.businesses.strips import DAY, Stretch, TickWindow, last_due, strips
+from backup_pipeline.core.businesses.strips import DAY, SlotStretch, TickWindow, last_due, strips
 from backup_pipeline.core.catalog.businesses import parse_size
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.payments.accounts import AccountFilter, AccountStatus, BusinessAccount
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.ports.ticks import BusinessOrder, BusinessSort
+from backup_pipeline.core.ports.ticks import BusinessRanking, BusinessSort
 
 _TICKS_OF_A_TIME = 3
 """The tick of a time, one that found it at work, and one that somebody ran again: more of them are not looked at."""
 
 
-class Standing(StrEnum):
+class ProtectionState(StrEnum):
     """How a business stands now."""
 
     PROTECTED = "protected"
@@ -56,17 +56,17 @@ class BusinessProtection:
         """The share of its room that is taken."""
         return self.bytes / self.quota_bytes if self.quota_bytes else 0.0
 
-    def standing(self, now: datetime, interval: timedelta, *, sees_ticks: bool = True) -> Standing:
+    def standing(self, now: datetime, interval: timedelta, *, sees_ticks: bool = True) -> ProtectionState:
         """How it stands, with ticks so far apart; what they confirmed is known to who sees them."""
         if self.status != AccountStatus.ACTIVE:
-            return Standing.NOT_ACTIVE
+            return ProtectionState.NOT_ACTIVE
         if self.paused:
-            return Standing.PAUSED
+            return ProtectionState.PAUSED
         if self.confirmed_until is None:
-            return Standing.NEVER
+            return ProtectionState.NEVER
         if not sees_ticks:
-            return Standing.BACKED_UP
-        return Standing.MISSED if now - self.confirmed_until > 2 * interval else Standing.PROTECTED
+            return ProtectionState.BACKED_UP
+        return ProtectionState.MISSED if now - self.confirmed_until > 2 * interval else ProtectionState.PROTECTED
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ProtectionPage:
     """A page of a list: its businesses, what each got in the last day, and where the next page begins."""
 
     rows: Sequence[BusinessProtection]
-    strips: Mapping[str, Sequence[Stretch]]
+    strips: Mapping[str, Sequence[SlotStretch]]
     following: tuple[str, str] | None
 
 
@@ -94,7 +94,7 @@ def protection_page(
 
     Who does not see ticks gets no strips: nothing is known then of what a business got.
     """
-    order = BusinessOrder(catalog.catalog, listing.sort, now - DAY, listing.text)
+    order = BusinessRanking(catalog.catalog, listing.sort, now - DAY, listing.text)
     keys = ledger.ticks.ordered(order, after=listing.after, limit=limit + 1)
     shown = [key for _, key in keys[:limit]]
     known = ledger.businesses.list(AccountFilter(catalog=catalog.catalog, keys=tuple(shown)))

@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from backup_pipeline.core.access import Permission
-from backup_pipeline.core.businesses.strips import Stretch, TickWindow, strips
+from backup_pipeline.core.businesses.strips import SlotStretch, TickWindow, strips
 from backup_pipeline.core.businesses.ticks import BusinessMiss, Tick, TickStatus
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, Status
@@ -30,7 +30,7 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.businesses.protection import (
     BusinessProtection,
     Listing,
-    Standing,
+    ProtectionState,
     protection_page,
     protections_of,
     window_of,
@@ -44,7 +44,7 @@ router = APIRouter()
 
 _Seeing = Annotated[Visitor, Depends(allowed(Permission.SEE))]
 _PAGE = 50
-_LAST_TICKS = 6
+_LAST_TICKS = 4
 _BACKUPS = 120
 """Of one business: more than three chains."""
 _STATUSES = (Status.RUNNING, Status.SUCCESS, Status.SUCCESS_WITH_WARNINGS, Status.FAILED, Status.CANCELED)
@@ -53,17 +53,19 @@ _SORTS = (
     (BusinessSort.MISSES.value, "Most misses today"),
     (BusinessSort.STORED.value, "Most stored"),
 )
-_TONES: Mapping[Standing, str] = {
-    Standing.PROTECTED: "good",
-    Standing.BACKED_UP: "good",
-    Standing.MISSED: "failure",
-    Standing.NEVER: "failure",
-    Standing.PAUSED: "warning",
-    Standing.NOT_ACTIVE: "quiet",
+_TONES: Mapping[ProtectionState, str] = {
+    ProtectionState.PROTECTED: "good",
+    ProtectionState.BACKED_UP: "good",
+    ProtectionState.MISSED: "failure",
+    ProtectionState.NEVER: "failure",
+    ProtectionState.PAUSED: "warning",
+    ProtectionState.NOT_ACTIVE: "quiet",
 }
 
 _MISSED_ALL = frozenset({TickStatus.FAILED, TickStatus.SKIPPED, TickStatus.MISSED})
-_RUNNABLE = frozenset({Standing.PROTECTED, Standing.BACKED_UP, Standing.MISSED, Standing.NEVER})
+_RUNNABLE = frozenset(
+    {ProtectionState.PROTECTED, ProtectionState.BACKED_UP, ProtectionState.MISSED, ProtectionState.NEVER}
+)
 """Nothing is backed up of a business that is paused or not active."""
 
 
@@ -72,7 +74,7 @@ class BusinessView:
     """A business as a row of the list shows it; without a strip nothing is known of its ticks."""
 
     row: BusinessProtection
-    standing: Standing
+    standing: ProtectionState
     tone: str
     strip: Markup | None
     in_words: str
@@ -123,7 +125,7 @@ def businesses_page(
 
 def _view(
     row: BusinessProtection,
-    slots: Mapping[str, Sequence[Stretch]],
+    slots: Mapping[str, Sequence[SlotStretch]],
     catalog: Catalog,
     visitor: Visitor,
     now: datetime,
