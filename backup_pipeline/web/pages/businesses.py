@@ -6,6 +6,7 @@ GET /businesses/CATALOG/KEY          one of them: the last day, its backups, quo
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -167,7 +168,7 @@ def business_page(
     view = _view(row, slots, spec, visitor, now)
     good = [each.backup_id for each in attempts if each.status.good]
     chosen = backup if backup in good else next(iter(good), "")
-    restore = f"backup-pipeline businesses restore {chosen}" if chosen else ""
+    restore = f"backup-pipeline businesses restore {shlex.quote(chosen)}" if chosen else ""
     return page(
         request,
         "business.html",
@@ -180,6 +181,7 @@ def business_page(
         most=_BACKUPS,
         good=good,
         chosen=chosen,
+        restore=restore,
         chosen_from=_choices(attempts, spec),
         features=features,
         may_run=visitor.user.may(Permission.RUN_BACKUP) and view.standing in _RUNNABLE,
