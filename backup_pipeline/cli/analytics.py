@@ -27,7 +27,7 @@ Months = Annotated[int, typer.Option(help="So many months, the present one inclu
 
 
 def _show(wanted: str, *, as_json: bool, months: int = 12, business: str = "", catalog: str | None = None) -> None:
-    with opened() as installation:
+    with opened(catalog) as installation:
         ports = payments.MoneyPorts(installation.ledger, installation.clock)
         account = payments.account_of(ports.ledger, business, catalog) if business else None
         analysis = analytics.analyse(analytics.AnalyticsType(wanted), ports, account=account, months=months)

@@ -39,8 +39,8 @@ Business = Annotated[str, typer.Argument(help="The business's key in the source'
 
 
 @contextmanager
-def _money() -> Iterator[tuple[MoneyPorts, Actor]]:
-    with opened() as installation:
+def _money(catalog: str | None) -> Iterator[tuple[MoneyPorts, Actor]]:
+    with opened(catalog) as installation:
         yield payments.MoneyPorts(installation.ledger, installation.clock), installation.actor
 
 
@@ -111,7 +111,7 @@ def set_business(
     if change == accounts.AccountChange():
         message = "Nothing is to be changed."
         raise UsageError(message, do="Name what is to be different; `--help` lists the options.")
-    with _money() as (ports, actor):
+    with _money(catalog) as (ports, actor):
         account = accounts.change_account(payments.account_of(ports.ledger, business, catalog), change, ports, actor)
         features = core_accounts.features_with(ports.ledger.businesses.features(account.catalog, account.business))
         grace, today = accounts.grace_days(ports.ledger.access), core_payments.today_of(ports.clock())
@@ -136,7 +136,7 @@ def switch_feature(
 
     Exit codes: 0 switched; 1 the ledger can not be written; 2 wrong request; 10 there is no such business.
     """
-    with _money() as (ports, actor):
+    with _money(catalog) as (ports, actor):
         account = payments.account_of(ports.ledger, business, catalog)
         accounts.switch_feature(account, feature, ports, actor, enabled=on)
     note_console().print(f"{account.name}: {feature} is {'on' if on else 'off'}.", markup=False)

@@ -70,7 +70,7 @@ def verify_payment(  # noqa: PLR0913  # options
         paid_at=core_payments.parse_paid_at(paid_at),
         accept=accept,
     )
-    with opened() as installation:
+    with opened(catalog) as installation:
         ledger = installation.ledger.as_person(payments.verifier(installation.ledger, by))
         ports = payments.MoneyPorts(ledger, installation.clock)
         record = payments.verify_payment(request, ports, installation.actor)

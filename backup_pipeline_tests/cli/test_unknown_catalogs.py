@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,24 @@ from backup_pipeline.ledger.alerts import SqlOutbox
 from backup_pipeline_tests.cli.conftest import Run
 from backup_pipeline_tests.cli.installation import Installation
 
-VALUES = {"backup": "latest", "reason": "a test", "sql": "SELECT 1", "file": "legacy:backups/old.json"}
+VALUES = {
+    "backup": "latest",
+    "reason": "a test",
+    "sql": "SELECT 1",
+    "file": "legacy:backups/old.json",
+    "business": "b1",
+    "feature": "backups",
+    "amount": "200.00",
+    "method": "bank_transfer",
+    "reference": "TXN123456",
+    "by": "karim",
+}
 """What commands want besides the catalog."""
+ALSO: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("businesses", "set"): ("--credit", "1"),
+    ("businesses", "feature"): ("--off",),
+}
+"""What some want that no value stands for."""
 ARGUMENTS = {("catalog", "check"), ("catalog", "show")}
 """The commands whose catalog is an argument."""
 
@@ -40,7 +56,7 @@ def _taking_a_catalog() -> Sequence[tuple[str, ...]]:
         if path in ARGUMENTS:
             found.append((*path, "nowhere"))
         elif any("--catalog" in part.opts for part in command.params):
-            found.append((*path, *words, "--catalog", "nowhere"))
+            found.append((*path, *words, *ALSO.get(path, ()), "--catalog", "nowhere"))
     return found
 
 
