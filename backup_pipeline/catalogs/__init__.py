@@ -245,6 +245,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "full": "a mapping such as {every: 24 hours, chain: 24}",
         "deadline": _TIME,
         "quota": "a mapping such as {file: 50 MB, total: 5 GB}",
+        "retention": "a mapping such as {keep_within: 48 hours, keep_hourly: 168}",
     },
     FullRule: {"every": _TIME, "chain": "a whole number from 0 to 24"},
     Quota: {"file": _SIZE, "total": _SIZE},
@@ -358,6 +359,7 @@ _MODELS_OF_PARTS: Mapping[tuple[str | int, str | int], type[BaseModel]] = {
     ("communication", "channels"): ChannelSource,
     ("businesses", "full"): FullRule,
     ("businesses", "quota"): Quota,
+    ("businesses", "retention"): Rule,
 }
 
 

@@ -33,6 +33,7 @@ from backup_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.retention import PruneReport
+    from backup_pipeline.operations.retention.businesses import BusinessesPruneReport
     from backup_pipeline.operations.retention.plan import PruneRequest
     from backup_pipeline.orchestration.retention import PurgePlan
 
@@ -43,6 +44,7 @@ with lazily():
     from backup_pipeline import presentation as reports
     from backup_pipeline.operations import browse
     from backup_pipeline.operations import retention as operations_retention
+    from backup_pipeline.operations.retention import businesses as operations_businesses
     from backup_pipeline.operations.retention import hold as operations_hold
     from backup_pipeline.operations.retention import plan as prune_plan
     from backup_pipeline.orchestration import retention as orchestration_retention
@@ -179,7 +181,8 @@ def prune(
 
     With a backup of a date go its partitions, unless another backup has that date. What killed runs left behind goes
     too: bundles without a manifest, unfinished uploads. What ledger and store do not agree on is told, never removed.
-    A prune that was interrupted is finished by the next one. A job of Dagster prunes every week. docs/retention.md.
+    A prune that was interrupted is finished by the next one. Backups of businesses are pruned too, and what is kept
+    keeps its chain. A job of Dagster prunes every week. docs/retention.md.
 
     Examples:
 
@@ -194,33 +197,46 @@ def prune(
     else writes the catalog; 21 the clock is wrong, or that of a backup was.
     """
     with opened() as installation:
-        requests = _requests(installation, catalog, versions)
+        declared = chosen_catalog(installation.settings, catalog)
+        versions = versions or installation.settings.prune_versions
+        requests = prune_plan.prune_requests(declared, installation.actor, versions)
         plans, reports = operations_retention.prune_catalog(
             requests,
             installation.ports,
             confirmed=confirm,
             show=lambda plan: None if as_json else draw(presentation_retention.plan_document(plan)),
         )
+        businesses = operations_businesses.prune_businesses(
+            declared, requests[0], installation.ports, confirmed=confirm
+        )
     if as_json:
-        print_json({"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]})
-    _end(plans, reports, str(requests[0].scope), quiet=as_json)
+        known = {"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]}
+        print_json(known | ({"businesses": businesses.as_json()} if businesses else {}))
+    else:
+        _show_end(plans, reports, businesses, declared.catalog)
+    _raise_partial(plans, reports, businesses)
 
 
-def _requests(installation: Opened, name: str | None, versions: Versions | None) -> Sequence[PruneRequest]:
-    return prune_plan.prune_requests(
-        chosen_catalog(installation.settings, name),
-        installation.actor,
-        versions or installation.settings.prune_versions,
-    )
-
-
-def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: str, *, quiet: bool) -> None:
-    """Say what was done, or what to do next; raise PartialError when something stays."""
-    for report in reports if not quiet else ():
+def _show_end(
+    plans: Sequence[PrunePlan],
+    reports: Sequence[PruneReport],
+    businesses: BusinessesPruneReport | None,
+    catalog: str,
+) -> None:
+    """Say what was done, or what to do next."""
+    for report in reports:
         draw(presentation_retention.report_document(report))
-    if not reports and any(not plan.empty for plan in plans) and not quiet:
+    if businesses:
+        draw(presentation_retention.businesses_document(businesses))
+    if not reports and (any(not plan.empty for plan in plans) or (businesses and businesses.going)):
         command = f"backup-pipeline prune --catalog {catalog} --confirm"
         note_console().print(f"Nothing was removed. To do it: {command}", markup=False)
+
+
+def _raise_partial(
+    plans: Sequence[PrunePlan], reports: Sequence[PruneReport], businesses: BusinessesPruneReport | None
+) -> None:
+    """Raise PartialError when something stays."""
     partial = [report for report in reports if report.partial]
     if partial:
         raise partial[0].error()
@@ -228,6 +244,8 @@ def _end(plans: Sequence[PrunePlan], reports: Sequence[PruneReport], catalog: st
     if locked and not reports:
         what = f"{len(locked)} objects could not be removed now. {locked[0].key}: {locked[0].message}"
         raise PartialError(what, do=locked[0].do)
+    if businesses and businesses.partial:
+        raise businesses.error()
 
 
 def purge_events(

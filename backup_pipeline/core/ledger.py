@@ -124,7 +124,8 @@ class Attempt:
     ledger kept it); `seal_key` the id of the key that sealed it (None: it has no seal).
 
     `expires_at` is when the rules let it go at the earliest; `due_at` the due time that it is for, if it is for one.
-    `hold` stays when its time is over, until somebody releases it.
+    `hold` stays when its time is over, until somebody releases it. `goes_on_from` is, of an incremental one, the backup
+    that it is the changes since (None: made before the ledger kept it).
     """
 
     backup_id: str
@@ -160,6 +161,7 @@ class Attempt:
     hold: Hold | None = None
     expires_at: datetime | None = None
     due_at: datetime | None = None
+    goes_on_from: str | None = None
 
 
 @dataclass(frozen=True)

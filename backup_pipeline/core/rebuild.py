@@ -324,6 +324,7 @@ def _read(manifest: StoredManifest) -> dict[str, Any]:
         "table_counts": {table.name: table.row_count for table in manifest.tables},
         "table_bytes": {table.name: table.bytes for table in manifest.tables},
         "warnings": manifest.warnings,
+        "goes_on_from": manifest.chain.previous if manifest.chain else None,
     }
 
 

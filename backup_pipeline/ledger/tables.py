@@ -90,6 +90,7 @@ backup_logs = Table(
     Column("sha256", Text),
     Column("manifest_sha256", Text),
     Column("seal_key", Text),
+    Column("goes_on_from", Text),
     Column("consistent", Boolean),
     Column("warnings", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     # What is known and decided about it later.

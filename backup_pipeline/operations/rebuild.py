@@ -174,7 +174,7 @@ def _expiry(manifest: StoredManifest | Outline, row: Attempt, request: RebuildRe
     known = request.catalogs.get(manifest.scope.catalog)
     if known is None or row.snapshot_at is None or row.finished_at is None:
         return None
-    rule = known.retention.of(manifest.type)
+    rule = known.retention_of(manifest.scope).of(manifest.type)
     return expiry(rule, at=row.snapshot_at, finished=row.finished_at, timezone=known.timezone)
 
 

@@ -8,10 +8,8 @@ import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.core.businesses.ticks import TickStatus
-from backup_pipeline.core.catalog.businesses import Businesses, parse_duration, parse_size
+from backup_pipeline.core.catalog.businesses import Businesses, parse_duration
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.payments.accounts import AccountFilter
-from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.runs import RunVerb, job_name, step_name
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
 from backup_pipeline.operations.businesses.changes import declared_businesses
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 _PRIORITY = "10"
 """Before the nightly full: a tick is late after five minutes."""
 _LARGEST = 10
-_WARNED = 0.8
-"""Of its room, from when on people are warned."""
 CHECKS = ("all_due_protected", "rows_accounted", "chain_equals_full", "within_interval", "within_quota")
 
 
@@ -145,7 +141,7 @@ def _ticked(catalog: Catalog) -> dg.AssetsDefinition:
                 return
             _add_partitions(context, catalog, report)
             note_result(context.run.run_id, {"tick": report.tick.number}, ports.ledger)
-            checks = list(_checks(catalog, report, ports))
+            checks = list(_checks(catalog, report))
             yield dg.MaterializeResult(asset_key=key, metadata=_metadata(report), check_results=checks)
 
     return ticked
@@ -219,7 +215,7 @@ def _metadata(report: TickReport) -> dict[str, dg.MetadataValue[Any] | int | flo
     }
 
 
-def _checks(catalog: Catalog, report: TickReport, ports: Ports) -> Iterator[dg.AssetCheckResult]:
+def _checks(catalog: Catalog, report: TickReport) -> Iterator[dg.AssetCheckResult]:
     tick, key, declared = report.tick, backups_key(catalog), declared_businesses(catalog)
 
     def result(name: str, *, passed: bool, text: str, warns: bool = False) -> dg.AssetCheckResult:
@@ -236,19 +232,12 @@ def _checks(catalog: Catalog, report: TickReport, ports: Ports) -> Iterator[dg.A
     late = timedelta(seconds=(tick.lag_s or 0.0) + (tick.seconds or 0.0))
     text = f"Protected {late.total_seconds():.1f} s after the scheduled time, at most {declared.every} apart."
     yield result("within_interval", passed=late <= parse_duration(declared.every), text=text, warns=True)
-    over = ", ".join(_over_quota(declared, report, ports))
+    over = ", ".join(_over_quota(declared, report))
     text = over or "No business that changed is near its quota."
     yield result("within_quota", passed=not over, text=text, warns=True)
 
 
-def _over_quota(declared: Businesses, report: TickReport, ports: Ports) -> Iterator[str]:
+def _over_quota(declared: Businesses, report: TickReport) -> Iterator[str]:
     """Businesses that changed and take most of their room; a quota is never a reason not to back up."""
     yield from (f"{backup_id} is larger than {declared.quota.file}" for backup_id in report.big)
-    accounts = ports.ledger.businesses.list(AccountFilter(catalog=report.tick.catalog))
-    own_room = {account.business: account.quota_bytes for account in accounts if account.quota_bytes is not None}
-    changed = [each.attempt.scope.business or "" for each in report.stored]
-    usual = parse_size(declared.quota.total)
-    for key, (_, stored) in ports.ledger.ticks.stored(report.tick.catalog, changed).items():
-        room = own_room.get(key, usual)
-        if stored > _WARNED * room:
-            yield f"{key} takes {size(stored)} of {size(room)}"
+    yield from (f"{use.business} takes {size(use.bytes)} of {size(use.quota_bytes)}" for use in report.crowded)

@@ -20,6 +20,7 @@ from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import tell
 from backup_pipeline.operations.retention import PruneReport, prune_catalog
+from backup_pipeline.operations.retention.businesses import BusinessesPruneReport, prune_businesses
 from backup_pipeline.operations.retention.plan import prune_requests
 from backup_pipeline.operations.run_requests import note_result
 from backup_pipeline.orchestration.due import care_schedule
@@ -43,7 +44,7 @@ from backup_pipeline.orchestration.keys import (
 from backup_pipeline.orchestration.resources import BackupResource, Backups, failure, told_as_failure, with_backups
 from backup_pipeline.presentation import joined
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.retention import left_document, plan_document
+from backup_pipeline.presentation.retention import businesses_document, left_document, plan_document
 from backup_pipeline.wiring.addresses import utc_now
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | int | float | str]
@@ -91,10 +92,16 @@ def prune_job(catalog: Catalog) -> dg.JobDefinition:
                 confirmed=not config.dry_run,
                 show=lambda plan: context.log.info(markdown(plan_document(plan))),
             )
-            known = {"plans": [plan.as_json() for plan in plans], "reports": [report.as_json() for report in reports]}
+            businesses = prune_businesses(catalog, requests[0], ports, confirmed=not config.dry_run)
+            known: dict[str, object] = {
+                "plans": [plan.as_json() for plan in plans],
+                "reports": [report.as_json() for report in reports],
+            }
+            if businesses is not None:
+                known["businesses"] = businesses.as_json()
             note_result(context.run.run_id, known, ports.ledger)
-            yield dg.Output(None, metadata=dict(prune_metadata(plans, reports)))
-            _raise(reports, context.log)
+            yield dg.Output(None, metadata={**prune_metadata(plans, reports), **_businesses_metadata(businesses)})
+            _raise(reports, businesses, context.log)
 
     @dg.job(
         name=prune_job_name(catalog),
@@ -121,11 +128,24 @@ def prune_schedule(catalog: Catalog, cron: str, automation: Automation) -> dg.Sc
     )
 
 
-def _raise(reports: Sequence[PruneReport], log: dg.DagsterLogManager) -> None:
+def _businesses_metadata(report: BusinessesPruneReport | None) -> Metadata:
+    if report is None:
+        return {}
+    return {
+        "business_backups_kept": report.kept,
+        "business_backups_removed" if report.confirmed else "business_backups_that_go": report.going,
+        "business_bytes_removed" if report.confirmed else "business_bytes_that_go": report.bytes,
+        "businesses": dg.MetadataValue.md(markdown(businesses_document(report))),
+    }
+
+
+def _raise(reports: Sequence[PruneReport], businesses: BusinessesPruneReport | None, log: dg.DagsterLogManager) -> None:
     """Fail the run when something stays that will not go by itself; what is locked goes when its time comes."""
-    for report in reports:
-        for left in report.left:
-            log.warning("%s: %s: %s %s", left.why, left.key, left.message, left.do)
+    every = [left for report in reports for left in report.left]
+    for left in (*every, *(businesses.left if businesses else ())):
+        log.warning("%s: %s: %s %s", left.why, left.key, left.message, left.do)
+    if businesses is not None and businesses.left and not businesses.only_locked:
+        raise businesses.error()
     for report in reports:
         if report.left and not report.only_locked:
             raise report.error()

@@ -30,6 +30,7 @@ from backup_pipeline.presentation import (
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.retention import PruneReport
+    from backup_pipeline.operations.retention.businesses import BusinessesPruneReport
 
 
 _COLUMNS = (*texts("", "ID (UTC)", "Type", "Date"), *numbers("Size"), prose("Why"))
@@ -51,6 +52,23 @@ def report_document(report: PruneReport) -> ReportDocument:
     kept = (item(f"{each.backup_id} stays: {each.kept}.") for each in report.removed if each.kept)
     head = line(f"Catalog {report.plan.scope}: removed {counts}; {size(report.bytes)}.")
     return document(head, *kept, _left(report.left))
+
+
+_OF_BUSINESSES = (*texts("Business"), *numbers("Stay", "Go", "Bytes"))
+
+
+def businesses_document(report: BusinessesPruneReport) -> ReportDocument:
+    """What stays and what goes of the backups of all businesses, and of which the most."""
+    going = "removed" if report.confirmed else "that go"
+    counts = f"backups that stay {report.kept:,}, {going} {report.going:,}"
+    head = line(f"Businesses of {report.catalog}: {report.businesses:,}; {counts}; {size(report.bytes)}.")
+    rows = tuple((each.business, each.kept, each.going, Bytes(each.bytes)) for each in report.largest)
+    others = [
+        *(item(f"{business} was left out: {why}") for business, why in report.busy.items()),
+        *([item(f"{report.stayed:,} backups stay after all.")] if report.stayed else []),
+        *(item(Span(remark, Tone.STRONG)) for remark in report.remarks),
+    ]
+    return document(head, *([Table(_OF_BUSINESSES, rows)] if rows else []), *others, _left(report.left))
 
 
 def left_document(left: Iterable[Left]) -> ReportDocument:

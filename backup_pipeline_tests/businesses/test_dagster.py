@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,19 +14,24 @@ from pydantic import SecretStr
 
 from backup_pipeline.core.businesses.ticks import TickStatus
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.ledger import Claim
+from backup_pipeline.core.ledger import Claim, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.payments.accounts import AccountFilter
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.demo import RETAIL, create_system, trade
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger import this_owner
+from backup_pipeline.operations.browse import place_of
 from backup_pipeline.orchestration import businesses
 from backup_pipeline.orchestration.businesses import backups_key, on_demand_key
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.keys import DUE_TAG, Automation
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
+from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.actors import RAHIM
+from backup_pipeline_tests.core.retained import NOW
+from backup_pipeline_tests.core.retention.test_chains import chain
+from backup_pipeline_tests.operations.shelved import BUNDLE, add_row, bundle_of, filed, manifest_of
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
 from backup_pipeline_tests.systems.system import catalog_of
@@ -38,6 +44,7 @@ class Office:
     catalog: Catalog
     definitions: dg.Definitions
     instance: dg.DagsterInstance
+    home: Path
 
     def run(self, job: str, **more: Any) -> dg.ExecuteInProcessResult:
         resolved = self.definitions.resolve_job_def(f"retail_{job}")
@@ -63,7 +70,7 @@ def office(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathF
             source_urls={"retail": SecretStr(url)},
             catalogs=BUILT_IN_CATALOGS,
         )
-        yield Office(url, ledger, catalog, assemble({"retail": catalog}, settings), instance)
+        yield Office(url, ledger, catalog, assemble({"retail": catalog}, settings), instance, home)
 
 
 @pytest.mark.acceptance("3.4")
@@ -158,3 +165,29 @@ def test_the_schedule_is_the_catalogs_and_does_not_make_up_for_what_was_missed(
             assert data.run_requests[0].tags[DUE_TAG] == due.isoformat()
         else:
             assert "not made up for" in str(data.skip_message)
+
+
+def test_the_clean_up_takes_businesses_too_and_shows_of_which_the_most(office: Office) -> None:
+    """Of an hour of forty days ago the last one stays; the chain before it is needed by nobody."""
+    business = sorted(office.ledger.ticks.businesses("retail", limit=1))[0]
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=40)
+    ago, scope = (NOW - hour).total_seconds() / 60, Scope("retail", business=business)
+    first, last = chain(ago - 5, 2, scope=scope), chain(ago - 20, 3, salt=9, scope=scope)
+    store = DirectoryStore(office.home / "store")
+    for row in (*first, *last):
+        store.put(place_of(row).bundle(BUNDLE), [bundle_of(row)])
+        store.put(place_of(row).manifest, [manifest_of(row)])
+        add_row(office.ledger, filed(row))
+    before = {row.backup_id for row in office.ledger.list(status=[Status.SUCCESS])}
+    config = {"ops": {"retail_pruned": {"config": {"dry_run": True}}}}
+    assert office.run("prune", run_config=config).success
+    assert {row.backup_id for row in office.ledger.list(status=[Status.SUCCESS])} == before
+    result = office.run("prune")
+    assert result.success
+    gone = {row.backup_id for row in first}
+    assert {row.backup_id for row in office.ledger.list(status=[Status.SUCCESS])} == before - gone
+    assert [store.head(place_of(row).manifest) is None for row in (*first, *last)] == [True] * 2 + [False] * 3
+    [event] = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_OUTPUT]
+    facts: dict[str, Any] = {name: value.value for name, value in event.step_output_data.metadata.items()}
+    assert (facts["business_backups_removed"], facts["business_bytes_removed"] > 2000) == (2, True)
+    assert f"| {business} |" in facts["businesses"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.businesses.ticks import Miss, TickStatus
 from backup_pipeline.core.errors import BackupError, LeaseHeldError, NotFoundError, StoreError
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.rebuild import row_of
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.embedded.cluster import Home, choose_identity, hand_over, run_dependent
@@ -24,7 +26,7 @@ from backup_pipeline.postgres.businesses import PostgresBusinessRows
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.businesses.trial import CATALOG, Trial
-from backup_pipeline_tests.doubles.ports import now
+from backup_pipeline_tests.doubles.ports import Quiet, now
 from backup_pipeline_tests.doubles.stores import MemoryStore
 from backup_pipeline_tests.servers.postgres import THROWAWAY, temporary_database
 
@@ -164,6 +166,48 @@ def test_past_the_deadline_the_rest_is_left_for_the_next_tick(shop: Trial) -> No
     assert report.tick.skipped == report.tick.due == len(_active(shop))
     assert shop.tick().tick.changed == report.tick.due
     assert shop.wrong == []
+
+
+def test_a_row_says_what_its_backup_goes_on_from_and_so_does_one_that_is_rebuilt(shop: Trial) -> None:
+    _execute(shop, f"INSERT INTO customers VALUES (976001, {_active(shop)[0]}, 'more')")
+    shop.tick()
+    stored = [each for report in shop.reports for each in report.stored if each.attempt.kind is Kind.INCREMENTAL]
+    assert stored
+    for each in stored:
+        row = shop.ledger.get(each.attempt.backup_id)
+        assert row is not None
+        assert each.manifest.chain is not None
+        rebuilt = row_of(each.manifest, "", "", now())
+        assert row.goes_on_from == each.manifest.chain.previous == rebuilt.goes_on_from
+
+
+class _Loud(Quiet):
+    """An alerter that keeps what it is to send."""
+
+    def __init__(self) -> None:
+        self.sent: list[Alert] = []
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
+        self.sent.append(alert)
+        return []
+
+
+def test_who_takes_all_of_its_room_is_told_once_and_backed_up_all_the_same(shop: Trial) -> None:
+    business, alerter = _active(shop)[0], _Loud()
+    quiet, ports = shop.ledger.ticks.stored("trial", [business])[business][1], replace(shop.ports(), alerter=alerter)
+    assert CATALOG.businesses is not None
+    quota = CATALOG.businesses.quota.model_copy(update={"total": f"{quiet // 1000 + 1} kB", "file": "1 kB"})
+    small = CATALOG.model_copy(update={"businesses": CATALOG.businesses.model_copy(update={"quota": quota})})
+    reports = []
+    for number in range(2):
+        _execute(shop, f"INSERT INTO customers VALUES ({975001 + number}, {business}, repeat('x', 2000))")
+        reports.append(run_tick(TickRequest(small, RAHIM), shop.states, ports))
+        shop.newest |= {str(each.attempt.scope.business): each.attempt.backup_id for each in reports[-1].stored}
+    assert [[use.business for use in report.crowded] for report in reports] == [[business], [business]]
+    assert [list(alert.tables) for alert in alerter.sent] == [[business]], "in the tick that filled it, not after it"
+    assert [len(report.stored) for report in reports] == [1, 1]
+    assert [len(report.big) for report in reports] == [1, 1]
+    shop.tick()
 
 
 class _Clock:

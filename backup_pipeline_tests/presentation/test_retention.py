@@ -11,8 +11,9 @@ from backup_pipeline.core.retention import Verdict
 from backup_pipeline.core.retention.prune import DayVerdict, Debris, Folder, Left, PrunePlan, Unfinished, Why
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.retention import PruneReport, Removed
+from backup_pipeline.operations.retention.businesses import BusinessCleanup, BusinessesPruneReport
 from backup_pipeline.presentation.markdown import markdown
-from backup_pipeline.presentation.retention import left_document, plan_document, report_document
+from backup_pipeline.presentation.retention import businesses_document, left_document, plan_document, report_document
 from backup_pipeline_tests.core.entries import good
 from backup_pipeline_tests.presentation.drawing import in_terminal
 
@@ -78,6 +79,19 @@ def test_a_report_counts_what_went_and_names_what_stays() -> None:
         "         do: Wait.",
     ]
     assert lines[4] == f"DENIED  {place.manifest}: may not."
+
+
+def test_of_businesses_it_shows_the_sums_and_of_which_the_most_goes() -> None:
+    report = BusinessesPruneReport("retail", confirmed=True, busy={"b9": "somebody has its lease"})
+    for number in range(30):
+        done = BusinessCleanup(f"b{number}", kept=800, going=number, bytes=number * 1_000_000)
+        report = report.with_business(done, (), ())
+    lines = in_terminal(businesses_document(report)).splitlines()
+    assert lines[0] == "Businesses of retail: 30; backups that stay 24,000, removed 435; 435.0 MB."
+    rows = [line.split() for line in lines if line.startswith("b") and "800" in line]
+    assert (len(rows), rows[0][0], rows[-1][0]) == (20, "b29", "b10")
+    assert "b9 was left out: somebody has its lease" in lines
+    assert (report.partial, report.error().exit_code) == (True, 3)
 
 
 def test_where_nothing_stays_nothing_is_shown() -> None:

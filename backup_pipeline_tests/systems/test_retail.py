@@ -144,6 +144,21 @@ def _loaded(tmp_path: Path, old: str, new: str) -> None:
         ("chain: 24", "chain: 25", "businesses.full.chain: wants a whole number from 0 to 24"),
         ("file: 50 MB", "file: 50", "businesses.quota.file: 50 is read as a number"),
         ("file: 50 MB", "file: 50 XB", "businesses.quota.file: '50 XB' is not a size"),
+        (
+            "quota: {file: 50 MB, total: 5 GB}",
+            "retention: {keep_within: 48}",
+            "retail.yaml:18: businesses.retention.keep_within: 48 is read as a number",
+        ),
+        (
+            "quota: {file: 50 MB, total: 5 GB}",
+            "retention: {keep_weakly: 4}",
+            "businesses.retention.keep_weakly: .*Did you mean `keep_weekly`",
+        ),
+        (
+            "quota: {file: 50 MB, total: 5 GB}",
+            "retention: {min_keep: 4}",
+            "retention.keep_within: no `keep_` field asks",
+        ),
         ("  registry: businesses\n", "", "businesses.registry: is missing"),
         ("  registry: businesses\n", "  registy: businesses\n", "Did you mean `registry`"),
     ],

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from backup_pipeline.core.catalog import rules
 from backup_pipeline.core.catalog.rules import Through, parse_sheet_source
+from backup_pipeline.core.retention import Rule
 
 SHARED = "shared"
 _SECONDS = {"s": 1, "second": 1, "minute": 60, "hour": 3600}
@@ -26,6 +27,8 @@ _DURATION = re.compile(r"([1-9][0-9]{0,4}) (s|(?:second|minute|hour)s?)")
 _BYTES = {"kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 _SIZE = re.compile(r"([1-9][0-9]{0,5}) (kB|MB|GB|TB)")
 _MINUTES_OF_AN_HOUR = 60
+USUAL_RULE = Rule(keep_within="48 hours", keep_hourly=168, keep_daily=30, keep_monthly=12)
+"""What stays of up to 288 backups a day of each business, and with each of these the chain that it needs."""
 
 ColumnName = Annotated[str, StringConstraints(strip_whitespace=False)]
 
@@ -150,6 +153,7 @@ class Businesses(_Part):
     full: FullRule = FullRule()
     deadline: Duration = "240 s"
     quota: Quota = Quota()
+    retention: Rule = Field(default=USUAL_RULE, description="what stays of what ticks make of each")
 
     @model_validator(mode="after")
     def _ticks_fit_into_an_hour(self) -> Businesses:

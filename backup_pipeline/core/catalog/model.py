@@ -21,6 +21,7 @@ from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.names import camel_case, same_file, sheet_file
 from backup_pipeline.core.relations import RelationKind, split_relation
 from backup_pipeline.core.retention import Retention
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import looks_secret
 
 __all__ = [
@@ -401,3 +402,9 @@ class Catalog(_Declared):
         """What is unusual for `table`: its own fields where it gives them, else those of the file."""
         own = self.tables[table].anomalies if table in self.tables else None
         return self.anomalies.model_copy(update=own.model_dump(exclude_unset=True)) if own else self.anomalies
+
+    def retention_of(self, scope: Scope) -> Retention:
+        """The rules for the backups of a scope: what ticks make of each business has a rule of its own."""
+        if scope.business is None or self.businesses is None:
+            return self.retention
+        return self.retention.model_copy(update={"automatic": self.businesses.retention})

@@ -220,6 +220,9 @@ class TickRows(Protocol):
     def newest_records(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, BusinessRecord]:
         """Of each of these businesses its newest good backup, manual or not."""
 
+    def businesses(self, catalog: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """The businesses that have rows of backups, by key: those after `after`, at most `limit`."""
+
     def stored(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, tuple[int, int]]:
         """Of each of these businesses how many backups are stored, and their bytes."""
 

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from calendar import monthrange
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from backup_pipeline.core.catalog import rules as catalog_rules
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.retention.chains import OF_BUSINESSES, Chains
 from backup_pipeline.core.schedule import is_future
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.verification import Level, depth_of, has_failed
@@ -143,6 +144,10 @@ def expiry(rule: Rule, *, at: datetime, finished: datetime, timezone: str) -> da
 """The kind that has no bundle: its partitions were checked when they were written, so it is as good as verified."""
 
 
+HEAD = "the next incremental backup goes on from it"
+"""Why the newest automatic backup of a business stays."""
+
+
 ALONE = "no backup that stays has all of its tables"
 """Why a backup stays that nothing stands in for."""
 
@@ -168,10 +173,14 @@ def taken_at(row: Attempt) -> datetime:
 
 
 def groups(good: Sequence[Attempt]) -> Sequence[list[Attempt]]:
-    """The backups that one rule counts together, in the order they came."""
+    """The backups that one rule counts together, in the order they came.
+
+    Every backup of a business is all of it, once its chain is added: full and incremental ones count as one kind.
+    """
     found: dict[tuple[Scope, Kind, Trigger], list[Attempt]] = {}
     for row in good:
-        found.setdefault((row.scope, row.kind, row.type), []).append(row)
+        kind = Kind.FULL if row.kind is Kind.INCREMENTAL else row.kind
+        found.setdefault((row.scope, kind, row.type), []).append(row)
     return list(found.values())
 
 
@@ -269,9 +278,12 @@ class Verdict:
 def plan_retention(rows: Sequence[Attempt], basis: RetentionBasis) -> tuple[Verdict, ...]:
     """A verdict for each good row of a catalog, newest first; rows of any other status are no backups.
 
-    A backup is kept when a rule of its type asks for it, or when it must not be removed (see `objections`).
+    A backup is kept when a rule of its type asks for it, when it must not be removed (see `objections`), or when one
+    that is kept goes on from it. Of a business, the newest automatic one is kept: the next tick goes on from it.
     """
     good = _newest_first(rows)
+    chains = Chains(good, basis.broken)
+    basis = replace(basis, broken=chains.broken())
     reasons = {row.backup_id: list(_guards(at, good, basis)) for at, row in enumerate(good)}
     for group in groups(good):
         rule = basis.retention.of(group[0].type)
@@ -279,17 +291,23 @@ def plan_retention(rows: Sequence[Attempt], basis: RetentionBasis) -> tuple[Verd
             reasons[backup_id].append(reason)
         for row in floor(group, rule, basis, {backup_id for backup_id, found in reasons.items() if found}):
             reasons[row.backup_id].append(f"min_keep: {rule.min_keep} {row.type} backups always stay")
+    for backup_id in chains.heads():
+        reasons[backup_id].append(HEAD)
+    for backup_id, kept in chains.needs(row for row in good if reasons[row.backup_id]).items():
+        reasons[backup_id].append(f"{kept} goes on from it")
     return tuple(_verdict(row, reasons[row.backup_id], basis) for row in good)
 
 
 def objections(wanted: Attempt, rows: Sequence[Attempt], basis: RetentionBasis) -> tuple[str, ...]:
     """Why `wanted`, one of `rows`, must not be removed, whoever asks: none when it may be.
 
-    It is held; something is at it; it is younger than the grace; others go on from it; it is the newest good one of its
-    kind; the one that comes after it is not verified; or fewer than `min_keep` would be left. One of the future, which
-    a wrong clock has dated, has no age: it may go as soon as there is another one.
+    It is held; something is at it; it is younger than the grace; it is the newest good one of its kind; the one that
+    comes after it is not verified; another one goes on from it, or the next one will; or fewer than `min_keep` would be
+    left. One of the future, which a wrong clock has dated, has no age: it may go as soon as there is another one.
     """
     good = _newest_first(rows)
+    chains = Chains(good, basis.broken)
+    basis = replace(basis, broken=chains.broken())
     at = next((at for at, row in enumerate(good) if row.backup_id == wanted.backup_id), None)
     if at is None:
         return ()
@@ -298,11 +316,21 @@ def objections(wanted: Attempt, rows: Sequence[Attempt], basis: RetentionBasis) 
     left = [row for row in group if row != good[at] and counts(row, basis)]
     if is_future(taken_at(good[at]), basis.now):
         others = [row for row in good if counts(row, basis) and (row.kind, row.scope) == (wanted.kind, wanted.scope)]
-        return (*_claimed(good[at], basis), *(() if others else ("the only good backup",)))
-    found = list(_guards(at, good, basis))
+        only = () if others else ("the only good backup",)
+        return (*_claimed(good[at], basis), *only, *_chained(wanted, good, chains))
+    found = [*_guards(at, good, basis), *_chained(wanted, good, chains)]
     if counts(good[at], basis) and len(left) < rule.min_keep:
         found.append(f"min_keep: {rule.min_keep} {wanted.type} backups always stay, and {len(left)} would be left")
     return tuple(found)
+
+
+def _chained(wanted: Attempt, good: Sequence[Attempt], chains: Chains) -> Iterator[str]:
+    """What goes on from a backup, or will."""
+    following = [row for row in good if wanted.backup_id in {link.backup_id for link in chains.of(row).links[1:]}]
+    if following:
+        yield f"later backups of its business go on from it: {len(following)}, up to {following[0].backup_id}"
+    if wanted.backup_id in chains.heads():
+        yield HEAD
 
 
 def grace_until(row: Attempt, basis: RetentionBasis) -> datetime | None:
@@ -315,15 +343,25 @@ class StandIns:
     """Of `kept` those that stand in for a backup once it is gone; found by their order, however many ask."""
 
     def __init__(self, kept: Sequence[Attempt], basis: RetentionBasis) -> None:
-        self._basis = basis
-        self._oldest_first = _newest_first(kept)[::-1]
+        newest_first = _newest_first(kept)
+        self._chains = Chains(newest_first, basis.broken)
+        self._basis = replace(basis, broken=self._chains.broken())
+        self._oldest_first = newest_first[::-1]
         self._orders = [_order(row) for row in self._oldest_first]
 
     def of(self, wanted: Attempt) -> Iterator[Attempt]:
-        """Those of one backup, the nearest first; looked for as they are taken."""
-        for place in range(bisect_right(self._orders, _order(wanted)), len(self._oldest_first)):
+        """Those of one backup, the nearest first, of a business's the newest first; looked for as they are taken.
+
+        Of a business there are hundreds, each as good as the other: so the same few are looked at for all of them.
+        """
+        places = range(bisect_right(self._orders, _order(wanted)), len(self._oldest_first))
+        for place in places if wanted.scope.business is None else reversed(places):
             if _stands_in(row := self._oldest_first[place], wanted, self._basis):
                 yield row
+
+    def needed(self, row: Attempt) -> Sequence[Attempt]:
+        """What one of them is restored from: itself, and all that it goes on from."""
+        return self._chains.of(row).links
 
     def any_of(self, wanted: Attempt) -> bool:
         """Whether a backup has one."""
@@ -361,29 +399,18 @@ def _guards(at: int, good: Sequence[Attempt], basis: RetentionBasis) -> Iterator
         minutes = basis.retention.of(row.type).grace.total_seconds() / 60
         yield f"younger than the grace of {minutes:g} minutes: it stays until {until:%Y-%m-%d %H:%M} UTC"
     nearest_first = (good[place] for place in range(at - 1, -1, -1))  # no copy: there may be thousands
-    if following := list(_go_on_from(at, good)):
-        yield f"later backups of its business go on from it: {len(following)}, up to {following[-1].backup_id}"
-    successor = next((newer for newer in nearest_first if _stands_in(newer, row, basis)), None)
+    successors = (newer for newer in nearest_first if _stands_in(newer, row, basis))
+    successor = next(successors, None)
+    if row.scope.business is not None and successor is not None and not _proven(successor):
+        # of a business any later one will do: else what waits for one that goes would only go with the next prune
+        successor = next(filter(_proven, successors), successor)
     if successor is None:
-        yield "the newest good backup" if row.kind is Kind.FULL else "the newest good backup of its tables"
+        yield "the newest good backup" if row.kind in OF_BUSINESSES else "the newest good backup of its tables"
         lost = next((newer for newer in good[:at] if replaces(newer, row, basis)), None)
         if lost is not None:
             yield f"{lost.backup_id}, which comes after it, is no good backup: {basis.broken[lost.backup_id]}"
     elif not _proven(successor):
         yield f"{successor.backup_id}, which comes after it, is not verified"
-
-
-def _go_on_from(at: int, good: Sequence[Attempt]) -> Iterator[Attempt]:
-    """The incremental backups that can not be read without the backup, oldest first: a chain ends at the next full."""
-    row = good[at]
-    if row.scope.business is None or row.type is not Trigger.AUTOMATIC:
-        return
-    for place in range(at - 1, -1, -1):
-        newer = good[place]
-        if newer.scope == row.scope and newer.type is Trigger.AUTOMATIC:
-            if newer.kind is not Kind.INCREMENTAL:
-                return
-            yield newer
 
 
 def _claimed(row: Attempt, basis: RetentionBasis) -> Iterator[str]:
@@ -402,6 +429,8 @@ def replaces(newer: Attempt, row: Attempt, basis: RetentionBasis) -> bool:
     """Whether people who lose `row` still have the later `newer`, if it is good: it has all of the tables."""
     if newer.scope != row.scope or taken_at(newer) > basis.now:
         return False
+    if Kind.INCREMENTAL in {newer.kind, row.kind}:
+        return newer.kind in OF_BUSINESSES and row.kind in OF_BUSINESSES
     if row.kind is Kind.FULL:
         return newer.kind is Kind.FULL
     if row.kind.bundled and not newer.kind.bundled:

@@ -40,6 +40,7 @@ from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import recovery, send, tell
 from backup_pipeline.operations.businesses.chain import Key, differences, keys_of, read_state
 from backup_pipeline.operations.businesses.changes import TickChanges, TickWish, declared_businesses, find_changes
+from backup_pipeline.operations.businesses.protection import QuotaUse, crowded, quota_alert
 from backup_pipeline.operations.businesses.storing import (
     BusinessRowsRead,
     StoredBusiness,
@@ -91,8 +92,8 @@ class TickReport:
     """What came of a tick: its row, the backups it made, and what its checks found.
 
     `audited` are businesses whose full was compared with their chain, `differing` those where they differ. `big` are
-    backups larger than the quota of a file, `registered` the keys of the whole registry. `missed` is the row of times
-    at which nothing ran, where there were some.
+    backups larger than the quota of a file, `crowded` businesses that take most of their room, `registered` the keys of
+    the whole registry. `missed` is the row of times at which nothing ran, where there were some.
     """
 
     tick: Tick
@@ -101,6 +102,7 @@ class TickReport:
     audited: tuple[str, ...] = ()
     differing: Mapping[str, str] = field(default_factory=dict)
     big: tuple[str, ...] = ()
+    crowded: tuple[QuotaUse, ...] = ()
     registered: tuple[str, ...] = ()
     missed: Tick | None = None
 
@@ -140,7 +142,16 @@ def run_tick(request: TickRequest, states: KeyStates, ports: Ports) -> TickRepor
         _tell_people(tick, ports)
         raise
     _tell_people(report.tick, ports)
-    return replace(report, missed=missed)
+    return replace(report, missed=missed, crowded=_look_at_quotas(report, request.catalog, ports))
+
+
+def _look_at_quotas(report: TickReport, catalog: Catalog, ports: Ports) -> tuple[QuotaUse, ...]:
+    """Who takes most of its room; people are told of who takes all. A quota is never a reason not to back up."""
+    added = {str(each.attempt.scope.business): each.attempt.file_size_bytes or 0 for each in report.stored}
+    uses = tuple(crowded(catalog, added, ports.ledger))
+    if alert := quota_alert(catalog.catalog, uses, ports.clock()):
+        send(alert, ports)
+    return uses
 
 
 TOPIC = "businesses"

@@ -1,4 +1,7 @@
-"""How the businesses of a catalog are protected: of the ledger alone, with as many queries for many as for few."""
+"""How the businesses of a catalog are protected, and how much room their backups take.
+
+Of the ledger alone, with as many queries for many as for few.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.businesses.strips import DAY, SlotStretch, TickWindow, last_due, strips
 from backup_pipeline.core.catalog.businesses import parse_size
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.payments.accounts import AccountFilter, AccountStatus, BusinessAccount
 from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.ports.ticks import BusinessRanking, BusinessSort
+from backup_pipeline.core.scope import Scope
 
 _TICKS_OF_A_TIME = 3
 """The tick of a time, one that found it at work, and one that somebody ran again: more of them are not looked at."""
@@ -76,6 +81,58 @@ class ProtectionPage:
     rows: Sequence[BusinessProtection]
     strips: Mapping[str, Sequence[SlotStretch]]
     following: tuple[str, str] | None
+
+
+WARNED = 0.8
+"""Of its room, from when on people are warned."""
+
+
+@dataclass(frozen=True)
+class QuotaUse:
+    """What the backups of a business take of its room, all in bytes; `before` is without those of this tick."""
+
+    business: str
+    bytes: int
+    before: int
+    quota_bytes: int
+
+    @property
+    def just_full(self) -> bool:
+        """Whether all of its room is taken since this tick."""
+        return self.before < self.quota_bytes <= self.bytes
+
+
+def crowded(catalog: Catalog, added: Mapping[str, int], ledger: Ledger) -> Sequence[QuotaUse]:
+    """The businesses that take most of their room, of those of which so many bytes were `added`."""
+    if not added or catalog.businesses is None:
+        return ()
+    usual = parse_size(catalog.businesses.quota.total)
+    accounts = ledger.businesses.list(AccountFilter(catalog=catalog.catalog))
+    own = {account.business: account.quota_bytes for account in accounts}
+    stored = ledger.ticks.stored(catalog.catalog, list(added))
+    uses = (QuotaUse(key, n, n - added[key], own.get(key) or usual) for key, (_, n) in stored.items())
+    return sorted((use for use in uses if use.bytes >= WARNED * use.quota_bytes), key=lambda use: use.business)
+
+
+def quota_alert(catalog: str, uses: Sequence[QuotaUse], at: datetime) -> Alert | None:
+    """What people are told when businesses have just taken all of their room; None when none has. Told once each."""
+    full = [use for use in uses if use.just_full]
+    if not full:
+        return None
+    return Alert(
+        severity=Severity.WARNING,
+        title=f"Businesses take all of their room: {catalog}",
+        what=f"The backups of {len(full)} businesses have reached their quota. They are backed up all the same.",
+        do="Keep less (`businesses: retention:`), prune, or give it more room (`backup-pipeline businesses set`).",
+        scope=Scope(catalog),
+        at=at,
+        tables={use.business: f"{use.bytes:,} of {use.quota_bytes:,} bytes" for use in full[:_TOLD]},
+        failures=0,
+    )
+
+
+_TOLD = 20
+"""Businesses that an alert names."""
 
 
 def protection_of(

@@ -108,6 +108,7 @@ def store_business(
         reason=work.reason,
         run_id=work.run_id,
         tables_wanted=tuple(tables),
+        goes_on_from=due.known.backup_id if kind is Kind.INCREMENTAL and due.known else None,
     )
     folder = ports.spool / attempt.backup_id
     try:
@@ -118,7 +119,7 @@ def store_business(
     place = BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
     document = kept_document(manifest, place, ports.store)
     outcome = success(document, ports, Level.BYTES)
-    rule = work.catalog.retention.of(attempt.type)
+    rule = work.catalog.retention_of(attempt.scope).of(attempt.type)
     expires = expiry(rule, at=manifest.snapshot.taken_at, finished=outcome.finished_at, timezone=work.catalog.timezone)
     done = after(attempt, replace(outcome, expires_at=expires))
     ports.ledger.adopt([done], [])

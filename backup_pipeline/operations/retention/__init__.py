@@ -265,16 +265,29 @@ def prune_catalog(
     return plans, [prune(plan, request, ports) for request, plan in planned] if confirmed else []
 
 
-def prune(plan: PrunePlan, request: PruneRequest, ports: Ports) -> PruneReport:
+Remove = Callable[[PrunePlan, PruneRequest, Ports, HeldLease], Iterator[Removed]]
+"""How the backups that a plan lets go are removed."""
+
+
+def remove_each(plan: PrunePlan, request: PruneRequest, ports: Ports, lease: HeldLease) -> Iterator[Removed]:
+    """Remove the backups that `plan` lets go by themselves, the oldest first."""
+    for verdict in plan.removed:
+        lease.check(ask=True)
+        why = "; ".join(verdict.reasons)
+        removal = Removal(why, plan.successors.get(verdict.attempt.backup_id))
+        yield remove_backup(verdict.attempt, Status.EXPIRED, removal, request, ports)
+
+
+def prune(plan: PrunePlan, request: PruneRequest, ports: Ports, *, remove: Remove = remove_each) -> PruneReport:
     """Do what `plan` says: interrupted removals, backups, partitions, debris; then note when the others expire.
 
-    The plan is in the audit before anything goes. Each removal is looked at once more, so a plan that is no longer true
-    removes too little and never too much. LockedError when somebody else writes the catalog; StoreError or LedgerError
-    when one of the two goes away: run it again.
+    The plan is in the audit before anything goes; `remove` takes the backups away. Each removal is looked at once more,
+    so a plan that is no longer true removes too little and never too much. LockedError when somebody else writes the
+    catalog; StoreError or LedgerError when one of the two goes away: run it again.
     """
     with catalog_lease(request, ports) as lease:
         _note_prune("prune", request, ports, **_essence(plan))
-        removed = (*_finished(plan, request, ports), *_removed(plan, request, ports, lease))
+        removed = (*_finished(plan, request, ports), *remove(plan, request, ports, lease))
         left = [left for each in removed for left in each.left]
         left += remove_copies(request, ports)
         lease.check(ask=True)
@@ -292,14 +305,6 @@ def _finished(plan: PrunePlan, request: PruneRequest, ports: Ports) -> Iterator[
         row = ports.ledger.get(backup_id)
         if row is not None and row.status.good:
             yield finish_removal(row, to, request, ports)
-
-
-def _removed(plan: PrunePlan, request: PruneRequest, ports: Ports, lease: HeldLease) -> Iterator[Removed]:
-    for verdict in plan.removed:
-        lease.check(ask=True)
-        why = "; ".join(verdict.reasons)
-        removal = Removal(why, plan.successors.get(verdict.attempt.backup_id))
-        yield remove_backup(verdict.attempt, Status.EXPIRED, removal, request, ports)
 
 
 def _remove_days(

@@ -164,11 +164,12 @@ def _proven_successor(
     """The backup that stays in its place, found whole in the store; and those that were found not to be, with why."""
     broken: dict[str, str] = {}
     rows = ports.ledger.list(scope=attempt.scope) if attempt.status.good else ()
-    for row in StandIns(rows, basis_of(rules, ports)).of(attempt):
-        why = proofs.whole(row)
-        if not why:
+    stand_ins = StandIns(rows, basis_of(rules, ports))
+    for row in stand_ins.of(attempt):
+        lost = {each.backup_id: why for each in stand_ins.needed(row) if (why := proofs.whole(each))}
+        if not lost:
             return row, broken
-        broken[row.backup_id] = why
+        broken |= lost
     return None, broken
 
 
