@@ -269,24 +269,6 @@ def _paused(served: Served) -> Iterator[None]:
         process.resume()
 
 
-@pytest.mark.acceptance("2.3")
-def test_a_run_outlives_the_console_which_then_shows_and_stops_it(served: Served) -> None:
-    served.up.installation.sql(_SLOW)
-    request = uuid4()
-    served.press(request, reason="slow")
-    until(served.up.sleeping, 90, every=0.2)
-    served.kill()
-    served.start()
-    row = served.becomes(request, RequestStatus.RUNNING)
-    page = served.ask("GET", f"/runs/{request}").text
-    assert "running" in page
-    assert "3 of 4 tables" in page
-    assert served.ask("POST", f"/runs/{request}/cancel").status_code == 303
-    row = served.becomes(request, RequestStatus.CANCELED, RequestStatus.FAILED)
-    assert row.status is RequestStatus.CANCELED
-    assert served.attempt(row).status.value == "canceled"
-
-
 @pytest.mark.acceptance("0.10", "0.13")
 def test_a_cron_with_a_key_exports_by_curl(served: Served) -> None:
     """A POST makes a run, the sheets come into the store, and the row says so."""
@@ -308,3 +290,21 @@ def test_a_cron_with_a_key_exports_by_curl(served: Served) -> None:
     sheets = [path for path in served.up.home.rglob("sheet-00000.csv") if "/shop/tables/" in str(path)]
     assert sheets
     assert all(path.read_bytes().startswith(b"\xef\xbb\xbf") for path in sheets)
+
+
+@pytest.mark.acceptance("2.3")
+def test_a_run_outlives_the_console_which_then_shows_and_stops_it(served: Served) -> None:
+    served.up.installation.sql(_SLOW)
+    request = uuid4()
+    served.press(request, reason="slow")
+    until(served.up.sleeping, 90, every=0.2)
+    served.kill()
+    served.start()
+    row = served.becomes(request, RequestStatus.RUNNING)
+    page = served.ask("GET", f"/runs/{request}").text
+    assert "running" in page
+    assert "3 of 4 tables" in page
+    assert served.ask("POST", f"/runs/{request}/cancel").status_code == 303
+    row = served.becomes(request, RequestStatus.CANCELED, RequestStatus.FAILED)
+    assert row.status is RequestStatus.CANCELED
+    assert served.attempt(row).status.value == "canceled"
