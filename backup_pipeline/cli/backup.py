@@ -30,7 +30,7 @@ from backup_pipeline.cli.options import (
 from backup_pipeline.core.alerts import LOG_CHANNEL
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyDecision, CopyStatus
-from backup_pipeline.core.errors import BackupError, LedgerError, PartialError, SettingsError, UsageError
+from backup_pipeline.core.errors import BackupError, LedgerError, PartialError, SettingsError, UsageError, parse_advice
 from backup_pipeline.core.layout import BackupPlace
 from backup_pipeline.core.schedule import local_date
 from backup_pipeline.core.scope import Scope
@@ -313,5 +313,5 @@ def _raise_failures(rows: Sequence[Copy]) -> None:
         return
     what = f"{len(failed)} of {len(rows)} copies failed. {failed[0].error_message or ''}"
     error = PartialError if len(failed) < len(rows) else BackupError
-    message, _, do = what.partition("\nWhat to do: ")
+    message, do = parse_advice(what)
     raise error(message, do=do or "Correct the cause, then run `backup-pipeline copy --missing`.")

@@ -59,7 +59,16 @@ class BackupError(Exception):
         self.do = do
 
     def __str__(self) -> str:
-        return f"{self.what}\nWhat to do: {self.do}" if self.do else self.what
+        return f"{self.what}{_ADVICE}{self.do}" if self.do else self.what
+
+
+_ADVICE = "\nWhat to do: "
+
+
+def parse_advice(text: str) -> tuple[str, str]:
+    """What happened and what to do, out of the text of an error; nothing to do where it does not say."""
+    what, _, do = text.partition(_ADVICE)
+    return what, do
 
 
 class UsageError(BackupError):

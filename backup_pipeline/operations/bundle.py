@@ -6,9 +6,11 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from backup_pipeline import __version__
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError, NotFoundError, StoreError, VerificationError
 from backup_pipeline.core.keys import check_alike, encrypted_name, encryption_entry, is_gzipped
 from backup_pipeline.core.layout import (
@@ -22,11 +24,12 @@ from backup_pipeline.core.layout import (
     member_paths,
     schema_key,
 )
-from backup_pipeline.core.ledger import AuditEvent, Status
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Status
 from backup_pipeline.core.manifest import (
     ExcludedEntry,
     Manifest,
     PartitionRecord,
+    SnapshotEntry,
     StoredBundle,
     StoredFile,
     StoredManifest,
@@ -61,13 +64,7 @@ def make_bundle(work: Work) -> StoredManifest:
     schema = _schema(partitions, work)
     manifest = _with_findings(_manifest(partitions, schema, work), work)
     place = BackupPlace(manifest.scope, manifest.partition_date, manifest.backup_id)
-    local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
-    members = [
-        bytes_member(MANIFEST_PATH, local, seal(manifest)),
-        bytes_member(README_PATH, local, ports.formats.readme(manifest, schema.decode(errors="replace")).encode()),
-        bytes_member(SCHEMA_PATH, local, schema),
-        *_file_members(partitions, work),
-    ]
+    members = [*head_members(manifest, schema, ports), *_file_members(partitions, work)]
     ports.progress.tell(StageStarted("bundle", manifest.totals.bytes))
     bundle = store_bundle(place.bundle(manifest.bundle_name), members, ports)
     stored = StoredManifest(**manifest.model_dump(), bundle=bundle)
@@ -75,6 +72,51 @@ def make_bundle(work: Work) -> StoredManifest:
     ports.store.keep(place.manifest, [seal(stored)])
     _note_protection(place.manifest, work)
     return stored
+
+
+def head_members(manifest: Manifest, schema: bytes, ports: Ports) -> Iterator[Member]:
+    """What stands before the files of a bundle: the manifest, how to recover it all, and the DDL where there is one."""
+    local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))  # a ZIP shows the wall clock it is given
+    yield bytes_member(MANIFEST_PATH, local, seal(manifest))
+    yield bytes_member(README_PATH, local, ports.formats.readme(manifest, schema.decode(errors="replace")).encode())
+    if schema:
+        yield bytes_member(SCHEMA_PATH, local, schema)
+
+
+def manifest_of(
+    attempt: Attempt, catalog: Catalog, tables: Sequence[TableEntry], newest: SnapshotEntry, ports: Ports, **more: Any
+) -> Manifest:
+    """The manifest of a backup of `tables` out of snapshots of which `newest` is the last, with what it says beyond.
+
+    `more` are fields of the manifest; without them it is a success, and consistent.
+    """
+    known = {
+        "backup_id": attempt.backup_id,
+        "catalog": attempt.scope.catalog,
+        "business": attempt.scope.business,
+        "purpose": attempt.scope.purpose,
+        "title": catalog.title,
+        "kind": attempt.kind,
+        "type": attempt.type,
+        "created_by": str(attempt.actor),
+        "reason": attempt.reason,
+        "status": Status.SUCCESS,
+        "consistent": True,
+        "partition_date": attempt.partition_date,
+        "timezone": catalog.timezone,
+        "started_at": attempt.started_at,
+        "finished_at": ports.clock(),
+        "snapshot": newest,
+        "tables": tuple(tables),
+        "totals": totals_of(tables),
+        "bundle_name": local_name(
+            bundle_template(catalog.bundle_name, attempt.kind), newest.taken_at, catalog.timezone
+        ),
+        "encryption": encryption_entry(ports.formats.recipients),
+        "pipeline_version": __version__,
+        "run_id": attempt.run_id,
+    }
+    return Manifest(**{**known, **more})
 
 
 def _partitions(work: Work) -> list[PartitionRecord]:
@@ -118,36 +160,21 @@ def _manifest(partitions: Sequence[PartitionRecord], schema: bytes, work: Work) 
     drift = differing("this machine", ports.drift(), "the ledger")
     early = [*(unusable if problem else ()), *([f"{drift} Times and dates are the ledger's."] if drift else ())]
     warnings = (*early, *_warnings(partitions, latest, consistent=consistent, late=late))
-    return Manifest(
-        backup_id=attempt.backup_id,
-        catalog=attempt.scope.catalog,
-        business=attempt.scope.business,
-        purpose=attempt.scope.purpose,
-        title=catalog.title,
-        kind=attempt.kind,
-        type=attempt.type,
-        created_by=str(attempt.actor),
-        reason=attempt.reason,
+    return manifest_of(
+        attempt,
+        catalog,
+        tables,
+        newest,
+        ports,
         status=Status.SUCCESS_WITH_WARNINGS if warnings else Status.SUCCESS,
         consistent=consistent,
         late=late,
-        partition_date=attempt.partition_date,
-        timezone=catalog.timezone,
-        started_at=attempt.started_at,
-        finished_at=ports.clock(),
-        snapshot=newest,
-        tables=tables,
         excluded=tuple(ExcludedEntry(table=name, reason=reason) for name, reason in latest.excluded.items()),
         unlisted=latest.unlisted,
         sequences=latest.sequences,
         not_held=latest.not_held,
         warnings=warnings,
-        totals=totals_of(tables),
-        bundle_name=local_name(bundle_template(catalog.bundle_name, attempt.kind), newest.taken_at, catalog.timezone),
         entries=_entries(partitions, schema),
-        encryption=encryption_entry(ports.formats.recipients),
-        pipeline_version=__version__,
-        run_id=attempt.run_id,
     )
 
 

@@ -10,7 +10,7 @@ import dagster as dg
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.copies import Copy, CopyStatus
-from backup_pipeline.core.errors import BackupError, ExportFailedError, LedgerError, SettingsError
+from backup_pipeline.core.errors import BackupError, ExportFailedError, LedgerError, SettingsError, parse_advice
 from backup_pipeline.core.manifest import StoredManifest
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.runs import COPY_JOB
@@ -348,5 +348,5 @@ def _raise_failed(rows: Sequence[Copy]) -> None:
     failed = [row for row in rows if row.status is not CopyStatus.GOOD]
     if failed:
         what = f"{len(failed)} of {len(rows)} backups were not copied. {failed[0].error_message or ''}"
-        message, _, do = what.partition("\nWhat to do: ")
+        message, do = parse_advice(what)
         raise failure(BackupError(message, do=do)) from None

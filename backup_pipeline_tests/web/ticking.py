@@ -46,8 +46,10 @@ def add_ticks(office: Office) -> None:
         rows.businesses.register("shop", _REGISTRY, office.users["karim"].actor, office.console.clock())
     ledger.execute("UPDATE businesses SET registered_at = registered_at - interval '3 days'")
     add_backup(office, "b2", newest - TICKS * FIVE, Kind.FULL)
-    for number, ago in enumerate(CHANGED):
-        add_backup(office, "b1", newest - ago * FIVE, Kind.FULL if number == 0 else Kind.INCREMENTAL)
+    before = None
+    for ago in CHANGED:
+        kind = Kind.INCREMENTAL if before else Kind.FULL
+        before = add_backup(office, "b1", newest - ago * FIVE, kind, goes_on_from=before)
 
 
 _REGISTRY = [RegistryEntry("b1", "Rupa Stores"), RegistryEntry("b2", "Dhaka Bikes"), RegistryEntry("b3", "Sylhet Tea")]
@@ -83,7 +85,13 @@ def _tick(at: datetime, ago: int) -> Tick:
 
 
 def add_backup(
-    office: Office, business: str, at: datetime, kind: Kind, type_: Trigger = Trigger.AUTOMATIC, size: int = BYTES
+    office: Office,
+    business: str,
+    at: datetime,
+    kind: Kind,
+    type_: Trigger = Trigger.AUTOMATIC,
+    size: int = BYTES,
+    goes_on_from: str | None = None,
 ) -> str:
     """A good backup of a business; its id."""
     salt = int.from_bytes(f"{business}{type_[0]}".encode()) % 16**8
@@ -93,6 +101,7 @@ def add_backup(
         "type": type_,
         "snapshot_at": at + timedelta(seconds=2),
         "file_size_bytes": size,
+        "goes_on_from": goes_on_from,
     }
     row = backup(at, backup_id=identifier, scope=Scope("shop", business=business), record_count=7, **more)
     office.ledger.put(row)

@@ -98,7 +98,7 @@ def strips(
         elif not tick.by_hand:
             at.setdefault(tick.scheduled_at, []).append(tick)
     begins = window.since if window.known_before else min([*at, *gaps], default=None)
-    made: dict[str, Sequence[SlotStretch]] = {}
+    by_business: dict[str, Sequence[SlotStretch]] = {}
     for business, registered_at in businesses.items():
         slots = []
         for time in window.times:
@@ -107,8 +107,8 @@ def strips(
             else:
                 slot = _best([_slot(tick, business, misses) for tick in at.get(time, ())])
                 slots.append((time, Slot.NONE if slot is Slot.PROTECTED and business in never else slot))
-        made[business] = _stretches(slots)
-    return made
+        by_business[business] = _stretches(slots)
+    return by_business
 
 
 def _slot(tick: Tick, business: str, misses: Mapping[int, Mapping[str, BusinessMiss]]) -> Slot:
@@ -127,11 +127,11 @@ def _best(slots: Sequence[Slot]) -> Slot:
 
 
 def _stretches(slots: Sequence[tuple[datetime, Slot]]) -> Sequence[SlotStretch]:
-    made = []
+    stretches = []
     for slot, alike in groupby(slots, key=lambda each: each[1]):
         times = [time for time, _ in alike]
-        made.append(SlotStretch(slot, times[0], times[-1], len(times)))
-    return made
+        stretches.append(SlotStretch(slot, times[0], times[-1], len(times)))
+    return stretches
 
 
 def counts_of(stretches: Sequence[SlotStretch]) -> Mapping[Slot, int]:

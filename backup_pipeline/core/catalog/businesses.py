@@ -10,7 +10,7 @@ shared                     of no business: in no business's backup, and never wr
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal, cast
@@ -97,29 +97,18 @@ def _condition(part: str, text: str) -> Condition:
     raise ValueError(message)
 
 
-def _checked_duration(text: str) -> str:
-    parse_duration(text)
-    return text
+def checked_by(parse: Callable[[str], object]) -> AfterValidator:
+    """The text as it was written, once it was parsed."""
+
+    def checked(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(checked)
 
 
-def _checked_size(text: str) -> str:
-    parse_size(text)
-    return text
-
-
-def _checked_active(text: str) -> str:
-    parse_active(text)
-    return text
-
-
-def business_of_table(text: str) -> str:
-    """A path to the business, or `shared` (see `parse_business`)."""
-    parse_business(text)
-    return text
-
-
-Duration = Annotated[str, AfterValidator(_checked_duration)]
-Size = Annotated[str, AfterValidator(_checked_size)]
+Duration = Annotated[str, checked_by(parse_duration)]
+Size = Annotated[str, checked_by(parse_size)]
 
 
 class _Part(BaseModel):
@@ -146,7 +135,7 @@ class Businesses(_Part):
     registry: Annotated[str, AfterValidator(rules.relation)] = Field(description="the table with a row for each")
     key: ColumnName = Field(default="id", description="its column that rows of other tables lead to")
     name: ColumnName | None = Field(default=None, description="its column by which people know a business")
-    active: Annotated[str, AfterValidator(_checked_active)] | None = Field(
+    active: Annotated[str, checked_by(parse_active)] | None = Field(
         default=None, description="which businesses are backed up; without it all"
     )
     every: Duration = "5 minutes"

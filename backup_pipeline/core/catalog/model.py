@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backup_pipeline.core.catalog import rules
-from backup_pipeline.core.catalog.businesses import Businesses, business_of_table
+from backup_pipeline.core.catalog.businesses import Businesses, checked_by, parse_business
 from backup_pipeline.core.catalog.rules import BUNDLE, AnomalyKind, Through, parse_sheet_source
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.names import camel_case, same_file, sheet_file
@@ -165,7 +165,7 @@ class TableSpec(_Declared):
         default=None, description="what the relation is, when it is no table"
     )
     covers: tuple[RelationName, ...] = Field(default=(), description="base tables that this relation stands for")
-    business: Annotated[str, AfterValidator(business_of_table)] | None = Field(
+    business: Annotated[str, checked_by(parse_business)] | None = Field(
         default=None, description="how a row finds its business, or `shared`"
     )
     description: str | None = None

@@ -40,7 +40,7 @@ from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import recovery, send, tell
 from backup_pipeline.operations.businesses.chain import Key, differences, keys_of, read_state
 from backup_pipeline.operations.businesses.changes import TickChanges, TickWish, declared_businesses, find_changes
-from backup_pipeline.operations.businesses.protection import QuotaUse, crowded, quota_alert
+from backup_pipeline.operations.businesses.protection import NAMED, QuotaUse, crowded, quota_alert
 from backup_pipeline.operations.businesses.storing import (
     BusinessRowsRead,
     StoredBusiness,
@@ -55,8 +55,6 @@ logger = logging.getLogger(__name__)
 _BEFORE = timedelta(days=8)
 """A chain is shorter than that, however seldom a full is made."""
 _WRITERS = 4
-_TOLD = 20
-"""Businesses that an alert names."""
 _ROWS_AT_ONCE = 400_000
 """Rows of a group of businesses that are in memory together, about."""
 _BUSINESSES_AT_ONCE = 200
@@ -121,16 +119,10 @@ def run_tick(request: TickRequest, states: KeyStates, ports: Ports) -> TickRepor
     catalog, run_id = request.catalog.catalog, request.run_id
     started = Tick(catalog, scheduled, TickStatus.RUNNING, started_at=now, run_id=run_id, by_hand=by_hand)
     tick = ports.ledger.ticks.begin(started)
-    claim = Claim(
-        Scope(request.catalog.catalog, purpose=Purpose.TICK),
-        f"tick {tick.number}",
-        request.actor,
-        ports.owner,
-        request.run_id,
-    )
+    claim = Claim(Scope(catalog, purpose=Purpose.TICK), f"tick {tick.number}", request.actor, ports.owner, run_id)
     try:
         with leased(claim, ports) as lease:
-            ports.ledger.ticks.abandon(request.catalog.catalog, before=tick.number, now=ports.clock())
+            ports.ledger.ticks.abandon(catalog, before=tick.number, now=ports.clock())
             report = _Run(request, declared, tick, guarded(ports, lease), states).report()
     except LeaseHeldError as error:
         tick = _ended(tick, TickStatus.SKIPPED, f"overrun: {error.what}", ports)
@@ -165,7 +157,7 @@ def _tell_people(tick: Tick, ports: Ports) -> None:
         if alert is not None:
             send(replace(alert, backup_id=None), ports)
         return
-    missed = {miss.business: f"{miss.outcome}: {miss.reason}" for miss in tick.misses[:_TOLD]}
+    missed = {miss.business: f"{miss.outcome}: {miss.reason}" for miss in tick.misses[:NAMED]}
     count = f"Of {tick.due} businesses {tick.failed} failed, {tick.skipped} were left for the next tick."
     alert = Alert(
         severity=Severity.FAILURE,

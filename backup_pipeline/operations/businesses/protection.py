@@ -83,6 +83,8 @@ class ProtectionPage:
     following: tuple[str, str] | None
 
 
+NAMED = 20
+"""Businesses that an alert names."""
 WARNED = 0.8
 """Of its room, from when on people are warned."""
 
@@ -107,7 +109,7 @@ def crowded(catalog: Catalog, added: Mapping[str, int], ledger: Ledger) -> Seque
     if not added or catalog.businesses is None:
         return ()
     usual = parse_size(catalog.businesses.quota.total)
-    accounts = ledger.businesses.list(AccountFilter(catalog=catalog.catalog))
+    accounts = ledger.businesses.list(AccountFilter(catalog=catalog.catalog, keys=tuple(added)))
     own = {account.business: account.quota_bytes for account in accounts}
     stored = ledger.ticks.stored(catalog.catalog, list(added))
     uses = (QuotaUse(key, n, n - added[key], own.get(key) or usual) for key, (_, n) in stored.items())
@@ -126,13 +128,9 @@ def quota_alert(catalog: str, uses: Sequence[QuotaUse], at: datetime) -> Alert |
         do="Keep less (`businesses: retention:`), prune, or give it more room (`backup-pipeline businesses set`).",
         scope=Scope(catalog),
         at=at,
-        tables={use.business: f"{use.bytes:,} of {use.quota_bytes:,} bytes" for use in full[:_TOLD]},
+        tables={use.business: f"{use.bytes:,} of {use.quota_bytes:,} bytes" for use in full[:NAMED]},
         failures=0,
     )
-
-
-_TOLD = 20
-"""Businesses that an alert names."""
 
 
 def protection_of(
@@ -153,12 +151,12 @@ def protection_page(
     """
     order = BusinessRanking(catalog.catalog, listing.sort, now - DAY, listing.text)
     keys = ledger.ticks.ordered(order, after=listing.after, limit=limit + 1)
-    shown = [key for _, key in keys[:limit]]
-    known = ledger.businesses.list(AccountFilter(catalog=catalog.catalog, keys=tuple(shown)))
-    accounts = sorted(known, key=lambda each: shown.index(each.business))
+    wanted = [key for _, key in keys[:limit]]
+    known = ledger.businesses.list(AccountFilter(catalog=catalog.catalog, keys=tuple(wanted)))
+    accounts = sorted(known, key=lambda each: wanted.index(each.business))
     rows = protections_of(catalog, ledger, accounts)
     never = {row.business for row in rows if row.backup_id is None}
-    window = window_of(catalog, ledger, shown, now)
+    window = window_of(catalog, ledger, wanted, now)
     return ProtectionPage(
         rows,
         strips(window, {each.business: each.registered_at for each in accounts}, never) if window else {},

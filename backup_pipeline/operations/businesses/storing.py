@@ -15,17 +15,13 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from backup_pipeline import __version__
 from backup_pipeline.core.businesses.ticks import DueBusiness, KnownBusiness
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.keys import encrypted_name, encryption_entry, is_gzipped
+from backup_pipeline.core.keys import encrypted_name, is_gzipped
 from backup_pipeline.core.layout import (
-    MANIFEST_PATH,
-    README_PATH,
     SCHEMA_PATH,
     BackupPlace,
     Member,
-    bytes_member,
     deleted_path,
     member_paths,
 )
@@ -40,7 +36,7 @@ from backup_pipeline.core.manifest import (
     seal,
 )
 from backup_pipeline.core.manifest.entry import table_entry
-from backup_pipeline.core.names import Kind, Trigger, bundle_template, local_name, new_backup_id
+from backup_pipeline.core.names import Kind, Trigger, local_name, new_backup_id
 from backup_pipeline.core.plans import TEXT, TablePlan
 from backup_pipeline.core.ports import Ports, TableWriter
 from backup_pipeline.core.retention import expiry
@@ -49,7 +45,7 @@ from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.core.verification import Level
 from backup_pipeline.operations.backup import success
 from backup_pipeline.operations.browse import kept_document
-from backup_pipeline.operations.bundle import store_bundle, totals_of
+from backup_pipeline.operations.bundle import head_members, manifest_of, store_bundle
 from backup_pipeline.operations.businesses.changes import TickChanges, deletion_plan
 
 
@@ -110,13 +106,13 @@ def store_business(
         tables_wanted=tuple(tables),
         goes_on_from=due.known.backup_id if kind is Kind.INCREMENTAL and due.known else None,
     )
+    place = BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
     folder = ports.spool / attempt.backup_id
     try:
         written = [_write_table(name, read, folder, attempt, work) for name, read in tables.items()]
-        manifest = _stored(attempt, due, written, folder, work)
+        manifest = _stored(place, attempt, due, written, folder, work)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    place = BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
     document = kept_document(manifest, place, ports.store)
     outcome = success(document, ports, Level.BYTES)
     rule = work.catalog.retention_of(attempt.scope).of(attempt.type)
@@ -229,20 +225,13 @@ _PARSED: Mapping[str, tuple[Callable[[str], object], pa.DataType]] = {
 
 
 def _stored(
-    attempt: Attempt, due: DueBusiness, written: Sequence[_Written], folder: Path, work: TickWork
+    place: BackupPlace, attempt: Attempt, due: DueBusiness, written: Sequence[_Written], folder: Path, work: TickWork
 ) -> StoredManifest:
-    ports, taken = work.ports, work.changes.entry.taken_at
+    ports = work.ports
     manifest = _manifest(attempt, due, written, work)
-    local = taken.astimezone(ZoneInfo(manifest.timezone))
+    local = manifest.snapshot.taken_at.astimezone(ZoneInfo(manifest.timezone))
     schema = work.schema if attempt.kind is Kind.FULL else b""
-    readme = ports.formats.readme(manifest, schema.decode(errors="replace")).encode()
-    members = [
-        bytes_member(MANIFEST_PATH, local, seal(manifest)),
-        bytes_member(README_PATH, local, readme),
-        *([bytes_member(SCHEMA_PATH, local, schema)] if schema else []),
-        *_file_members(written, folder, local),
-    ]
-    place = BackupPlace(attempt.scope, attempt.partition_date, attempt.backup_id)
+    members = [*head_members(manifest, schema, ports), *_file_members(written, folder, local)]
     stored = StoredManifest(
         **manifest.model_dump(), bundle=store_bundle(place.bundle(manifest.bundle_name), members, ports)
     )
@@ -260,30 +249,10 @@ def _manifest(attempt: Attempt, due: DueBusiness, written: Sequence[_Written], w
         chain = ChainEntry(
             base=str(known.base_id), previous=str(known.backup_id), number=known.chain + 1, tables=changes
         )
-    return Manifest(
-        backup_id=attempt.backup_id,
-        catalog=catalog.catalog,
-        business=due.key,
-        title=f"{catalog.title}: {due.name}" if due.name else catalog.title,
-        kind=attempt.kind,
-        type=attempt.type,
-        created_by=str(attempt.actor),
-        reason=attempt.reason,
-        status=Status.SUCCESS,
-        consistent=True,
-        partition_date=attempt.partition_date,
-        timezone=catalog.timezone,
-        started_at=attempt.started_at,
-        finished_at=ports.clock(),
-        snapshot=entry,
-        tables=tables,
-        chain=chain,
-        totals=totals_of(tables),
-        bundle_name=local_name(bundle_template(catalog.bundle_name, attempt.kind), entry.taken_at, catalog.timezone),
-        entries=_entries(written, work.schema if attempt.kind is Kind.FULL else b""),
-        encryption=encryption_entry(ports.formats.recipients),
-        pipeline_version=__version__,
-        run_id=attempt.run_id,
+    schema = work.schema if attempt.kind is Kind.FULL else b""
+    title = f"{catalog.title}: {due.name}" if due.name else catalog.title
+    return manifest_of(
+        attempt, catalog, tables, entry, ports, title=title, chain=chain, entries=_entries(written, schema)
     )
 
 

@@ -156,7 +156,7 @@ def _prune_business(
     business, kept = str(request.scope.business), len(plan.verdicts) - len(plan.removed)
     remarks = [f"{business}: {remark}" for remark in plan.remarks]
     if not confirmed or plan.empty:
-        locked = [left for found in plan.locked.values() for left in found]
+        locked = [left for objects in plan.locked.values() for left in objects]
         return BusinessCleanup(business, kept, len(plan.removed), plan.bytes), locked, remarks
     report = prune(plan, request, ports, remove=remove_in_batches)
     stayed = sum(bool(each.kept) for each in report.removed)
@@ -239,13 +239,13 @@ class _Batches:
     def _successors_lost(self, rows: Sequence[Attempt]) -> Mapping[str, str]:
         """Of each backup why the one that was to stay in its place does not any more; each of these is read once."""
         proofs = Proofs(self.ports.store)
-        found = {}
+        lost = {}
         for row in rows:
             successor = self.plan.successors[row.backup_id]
             for link in self.chains.of(successor).links:
                 if why := proofs.present(link):
-                    found[row.backup_id] = f"{link.backup_id}, which was to stay in its place: {why}"
-        return found
+                    lost[row.backup_id] = f"{link.backup_id}, which was to stay in its place: {why}"
+        return lost
 
     def _stays(self, row: Attempt, why: str) -> None:
         self.kept.setdefault(row.backup_id, why)
@@ -259,9 +259,9 @@ class _Batches:
         for rows in self.chains.rounds(going):
             now = [row for row in rows if row.backup_id not in self.kept]
             pointers = [key for row in now for key in folders[row.backup_id].pointers]
-            found = removals.remove(pointers, self.request.versions) if pointers else ()
-            left += found
-            denied = _by_folder([each for each in found if not each.hidden], folders)
+            remain = removals.remove(pointers, self.request.versions) if pointers else ()
+            left += remain
+            denied = _by_folder([each for each in remain if not each.hidden], folders)
             for row in now:
                 if row.backup_id in denied:
                     self._stays(row, "the store refused; it stays whole")
@@ -272,8 +272,8 @@ class _Batches:
         at, events = self.ports.clock(), []
         with self.ports.ledger.at_once() as ledger:
             for row, each in zip(gone, removed, strict=True):
-                told = tuple(f"Of {left.key} something is left in the store. {left.message}" for left in each.left)
-                ledger.end(row.backup_id, Outcome(each.status, at, warnings=(*row.warnings, *told) if told else ()))
+                notes = tuple(f"Of {left.key} something is left in the store. {left.message}" for left in each.left)
+                ledger.end(row.backup_id, Outcome(each.status, at, warnings=(*row.warnings, *notes) if notes else ()))
                 detail = {"why": why[row.backup_id], "objects": each.objects, "bytes": each.bytes}
                 events.append(AuditEvent(at, self.request.actor, each.status.value, row.backup_id, detail))
             ledger.adopt([], events)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
+from backup_pipeline.core.errors import parse_advice
 from backup_pipeline.core.ledger import Attempt, Status
 from backup_pipeline.core.runs import RunRequest
 
@@ -160,7 +161,7 @@ class WorkDocument(BaseModel):
     @classmethod
     def of(cls, row: RunRequest, backup: Attempt | None = None) -> Self:
         """The document of a run request, with the backup that its run made, where it has made one."""
-        what, _, do = (row.error_message or "").partition("\nWhat to do: ")
+        what, do = parse_advice(row.error_message or "")
         result: Mapping[str, Any] = row.result or {}
         about = str(row.detail.get("backup_id") or "") or None
         number = row.detail.get("request") or result.get("restore_request")

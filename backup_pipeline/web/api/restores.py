@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backup_pipeline.core.access.api_keys import KeyPermission
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import UsageError
+from backup_pipeline.core.errors import UsageError, parse_advice
 from backup_pipeline.core.ledger import Attempt
 from backup_pipeline.core.restore import Mode
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, digest_of
@@ -67,7 +67,7 @@ class RestoreDocument(BaseModel):
     @classmethod
     def of(cls, row: RestoreRow) -> Self:
         """The document of a row of the ledger."""
-        what, _, do = (row.error_message or "").partition("\nWhat to do: ")
+        what, do = parse_advice(row.error_message or "")
         return cls(
             restore_request=row.id,
             status=row.status.value,

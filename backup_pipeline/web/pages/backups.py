@@ -129,15 +129,15 @@ def listed(request: Request, visitor: Visitor, query: ListQuery) -> Mapping[str,
     zone = chosen.timezone if chosen else _zone(request)
     wanted = query.filter(chosen.catalog if chosen else None, zone)
     after = parse_position(query.after) if query.after else None
-    shown = visitor.ledger.listings.page(wanted, after=after, limit=ROWS)
+    part = visitor.ledger.listings.page(wanted, after=after, limit=ROWS)
     now = visitor.ports.clock()
     second = visitor.settings.second_store
-    copies = visitor.ledger.copies.list(scope=None) if second and shown.rows else ()
-    marks = copy_marks(shown.rows, copies, second.rstrip("/") if second else None)
-    told = _communication(request, shown.rows, visitor)
+    copies = visitor.ledger.copies.list(scope=None) if second and part.rows else ()
+    marks = copy_marks(part.rows, copies, second.rstrip("/") if second else None)
+    sent = _communication(request, part.rows, visitor)
     return {
-        "rows": [row_view(row, now, marks.get(row.backup_id, ""), told.get(row.backup_id, "")) for row in shown.rows],
-        "following": shown.following,
+        "rows": [row_view(row, now, marks.get(row.backup_id, ""), sent.get(row.backup_id, "")) for row in part.rows],
+        "following": part.following,
         "totals": visitor.ledger.listings.totals(wanted.catalog),
         "manual": Trigger.MANUAL,
         "automatic": Trigger.AUTOMATIC,
@@ -173,8 +173,8 @@ def _communication(request: Request, rows: Sequence[Attempt], visitor: Visitor) 
     """By backup id a line of what was sent; the ledger is asked only about systems that tell of communication."""
     systems: Mapping[str, Catalog] = request.app.state.systems.declared()
     telling = {name for name, catalog in systems.items() if catalog.communication is not None}
-    asked = [row.backup_id for row in rows if row.status.good and row.scope.catalog in telling]
-    known = visitor.ledger.shapes.communication(asked) if asked else {}
+    backup_ids = [row.backup_id for row in rows if row.status.good and row.scope.catalog in telling]
+    known = visitor.ledger.shapes.communication(backup_ids) if backup_ids else {}
     return {backup_id: communication_in_short(metrics_of(entries)) for backup_id, entries in known.items()}
 
 
@@ -182,7 +182,7 @@ def _communication(request: Request, rows: Sequence[Attempt], visitor: Visitor) 
 class RowView:
     """A row as lists show it, in words. `note` is why it was made or, `wrong`, why nothing came of it.
 
-    `told` is what its rows say of communication.
+    `communication` is what its rows say was sent.
     """
 
     row: Attempt
@@ -195,7 +195,7 @@ class RowView:
     note: str
     wrong: bool
     copied: str
-    told: str
+    communication: str
     kind: str
 
     @property
@@ -209,8 +209,8 @@ class RowView:
         return self.row.status is Status.SUCCESS_WITH_WARNINGS
 
 
-def row_view(row: Attempt, now: datetime, copied: str = "", told: str = "") -> RowView:
-    """The row in words, seen `now`; `copied` says whether it is in the second store, `told` what its rows say."""
+def row_view(row: Attempt, now: datetime, copied: str = "", communication: str = "") -> RowView:
+    """The row in words, seen `now`; `copied` says whether it is in the second store, `communication` what was sent."""
     error, wanted = row.error_message, "" if row.due_at else row.reason
     return RowView(
         row=row,
@@ -223,7 +223,7 @@ def row_view(row: Attempt, now: datetime, copied: str = "", told: str = "") -> R
         note=first_sentence(error) if error else wanted,
         wrong=bool(error),
         copied=copied,
-        told=told,
+        communication=communication,
         kind=KINDS.get(row.kind, row.kind.value.capitalize()),
     )
 

@@ -95,25 +95,25 @@ def businesses_page(
     after: Annotated[str, Query(max_length=500)] = "",
 ) -> Response:
     """Of the chosen system, or of the first that has businesses."""
-    chosen, there = chosen_system(request), [each for each in systems_of(request).values() if each.businesses]
-    catalog = chosen if chosen is not None else next(iter(there), None)
+    chosen, declaring = chosen_system(request), [each for each in systems_of(request).values() if each.businesses]
+    catalog = chosen if chosen is not None else next(iter(declaring), None)
     if catalog is None or catalog.businesses is None:
-        return page(request, "businesses.html", catalog=None, there=there, command="backup-pipeline demo retail")
+        return page(request, "businesses.html", catalog=None, there=declaring, command="backup-pipeline demo retail")
     value, slash, key = after.rpartition("/")
     listing, now = Listing(sort, q.strip(), (value, key) if slash else None), visitor.ports.clock()
     with in_one_reading(visitor) as reader:
-        shown = protection_page(catalog, reader.ledger, now, listing, limit=_PAGE)
+        listed = protection_page(catalog, reader.ledger, now, listing, limit=_PAGE)
         ticks = reader.ledger.ticks.list(catalog.catalog, limit=_LAST_TICKS, of=())
     of_system = f"--catalog {catalog.catalog}"
     return page(
         request,
         "businesses.html",
         catalog=catalog,
-        there=there,
+        there=declaring,
         ticks=ticks,
         tick_tones=TICK_TONES,
-        rows=[_view(row, shown.strips, catalog, visitor, now) for row in shown.rows],
-        following="/".join(shown.following) if shown.following else None,
+        rows=[_view(row, listed.strips, catalog, visitor, now) for row in listed.rows],
+        following="/".join(listed.following) if listed.following else None,
         filtered=bool(q.strip()),
         sorts=_SORTS,
         sort=sort.value,
@@ -195,31 +195,33 @@ def business_page(
 
 def _missed_by(window: TickWindow) -> Sequence[tuple[Tick, BusinessMiss | None]]:
     """The ticks, newest first, that missed the business, and why; without a reason of its own it was all of them."""
-    made: list[tuple[Tick, BusinessMiss | None]] = []
+    missed: list[tuple[Tick, BusinessMiss | None]] = []
     for tick in window.ticks:
         if (tick.missed_until or tick.scheduled_at) < window.since:
             continue
         if tick.misses:
-            made += [(tick, miss) for miss in tick.misses]
+            missed += [(tick, miss) for miss in tick.misses]
         elif tick.status in _MISSED_ALL:
-            made.append((tick, None))
-    return made
+            missed.append((tick, None))
+    return missed
 
 
 def _with_chains(attempts: Sequence[Attempt]) -> Sequence[tuple[Attempt, str]]:
     """The backups, newest first, each with where it stands in its chain: `full + 3`; nothing for one that has none."""
-    place: int | None = None
-    made = []
+    places: dict[str, int] = {}
     for row in reversed(attempts):
-        words = ""
         if row.status.good and row.type is Trigger.AUTOMATIC:
             if row.kind is Kind.FULL:
-                place, words = 0, "begins a chain"
-            elif place is not None:
-                place += 1
-                words = f"full + {place}"
-        made.append((row, words))
-    return made[::-1]
+                places[row.backup_id] = 0
+            elif row.goes_on_from in places:
+                places[row.backup_id] = places[row.goes_on_from] + 1
+    return [(row, _place_in_words(places.get(row.backup_id))) for row in attempts]
+
+
+def _place_in_words(place: int | None) -> str:
+    if place is None:
+        return ""
+    return f"full + {place}" if place else "begins a chain"
 
 
 def _choices(attempts: Sequence[Attempt], catalog: Catalog) -> Sequence[tuple[str, str]]:
