@@ -39,10 +39,9 @@ if TYPE_CHECKING:
 with lazily():
     from backup_pipeline import presentation as reports
     from backup_pipeline.formats import legacy as formats_legacy
-    from backup_pipeline.operations import browse
+    from backup_pipeline.operations import access, browse
     from backup_pipeline.operations import health as operations_health
     from backup_pipeline.operations import legacy as operations_legacy
-    from backup_pipeline.operations.access import audit as audits
     from backup_pipeline.presentation import backup as presentation_backup
     from backup_pipeline.presentation import health as presentation_health
     from backup_pipeline.wiring import addresses, ports
@@ -91,7 +90,7 @@ def audit(
     """
     with opened(catalog) as installation:
         if backup == _VERIFY:
-            _print_chain(audits.verify_audit(installation.ledger, expect), as_json=as_json)
+            _print_chain(access.verify_audit(installation.ledger, expect), as_json=as_json)
             return
         wanted = None if backup == _LIST else _wanted(backup, installation.ledger, catalog)
         events = installation.ledger.audits(wanted, limit=limit)

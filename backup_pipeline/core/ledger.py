@@ -401,3 +401,30 @@ class Reading:
 def reading_renewal_interval(life: timedelta) -> timedelta:
     """How often a reading of this life gives a sign."""
     return life / RENEWALS
+
+
+class ShardStatus(StrEnum):
+    """Where a shard stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a work that several runs do together: `work` is the whole, such as a backup id; `detail` the part.
+
+    `tries` counts who has taken it; whoever has it is `owner`, in the run `run_id`, and gave its last sign at
+    `heartbeat_at`, by the ledger's own clock. `result` is what came of it, as JSON.
+    """
+
+    work: str
+    number: int
+    detail: Mapping[str, Any]
+    status: ShardStatus = ShardStatus.WAITING
+    tries: int = 0
+    owner: Owner | None = None
+    run_id: str | None = None
+    heartbeat_at: datetime | None = None
+    result: Mapping[str, Any] | None = None

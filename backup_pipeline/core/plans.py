@@ -209,11 +209,29 @@ class SheetPlan:
     file: str | None = None
 
 
+PARTS_A_RANGE = 1000
+"""The numbers of files that each range of a table has for its own: `part-02003.parquet` is the fourth of range 2."""
+
+
+@dataclass(frozen=True)
+class BlockRange:
+    """A part of a table by place on disk: its blocks from `start` up to, not including, `stop` (None: to the end).
+
+    `number` says which of the table's ranges it is, from 0; `file` in which file of the server the blocks are.
+    """
+
+    number: int
+    start: int
+    stop: int | None
+    file: int
+
+
 @dataclass(frozen=True)
 class TablePlan:
     """How one table is read. Columns left out are in `excluded` with the reason; `notes` go into the manifest.
 
-    `references`, `sequences` and `covers` are not read: they say what belongs to its rows.
+    `references`, `sequences` and `covers` are not read: they say what belongs to its rows. With `blocks`, those rows
+    alone.
     """
 
     name: str
@@ -228,6 +246,16 @@ class TablePlan:
     references: tuple[ForeignKey, ...] = ()
     sequences: tuple[ColumnSequence, ...] = ()
     covers: tuple[tuple[str, str], ...] = ()
+    blocks: BlockRange | None = None
+
+    @property
+    def first_part(self) -> int:
+        """The number of its first file."""
+        return self.blocks.number * PARTS_A_RANGE if self.blocks else 0
+
+    def of_range(self, blocks: BlockRange) -> TablePlan:
+        """This plan for the rows of a range."""
+        return replace(self, order=RowOrder.CTID, blocks=blocks)
 
     @property
     def look_ups(self) -> tuple[SheetColumn, ...]:

@@ -145,7 +145,9 @@ class FileFormats:
     def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`, `sheets` or none."""
         parquet = ParquetWriter(directory, plan)
-        return SideBySideWriter(parquet, SheetWriter(directory, plan.sheet, timezone)) if sheets else parquet
+        if not sheets:
+            return parquet
+        return SideBySideWriter(parquet, SheetWriter(directory, plan.sheet, timezone, first=plan.first_part))
 
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
         """The members as the bytes of one ZIP, streamed."""

@@ -253,6 +253,7 @@ class ParquetWriter(PartsWriter):
     ) -> None:
         super().__init__(directory)
         self._table = plan.name
+        self._first = plan.first_part
         self._schema = arrow_schema(plan)
         self._bytes_per_file = bytes_per_file
         self._groups = RowGroups(group_limit)
@@ -295,7 +296,7 @@ class ParquetWriter(PartsWriter):
             self._end_part()
 
     def _open(self, first: pa.Table, giants: frozenset[str] = frozenset()) -> _Part:
-        file = self._new_file(parquet_name(len(self._files)))
+        file = self._new_file(parquet_name(self._first + len(self._files)))
         return _Part(file, self._schema, repeating_columns(first, giants), giants)
 
     def _end_part(self) -> None:

@@ -372,11 +372,14 @@ class SheetWriter(PartsWriter):
 
     Every file begins with a byte order mark and the titles, and has at most `rows_per_file` records. What it holds
     depends on the rows alone, not on how they were paged; `cells` says how values look. A page has each column of the
-    sheet under its `field`.
+    sheet under its `field`. `first` is the number of the first file.
     """
 
-    def __init__(self, directory: Path, sheet: SheetPlan, timezone: str, *, rows_per_file: int = ROWS_PER_FILE) -> None:
+    def __init__(
+        self, directory: Path, sheet: SheetPlan, timezone: str, *, rows_per_file: int = ROWS_PER_FILE, first: int = 0
+    ) -> None:
         super().__init__(directory)
+        self._first = first
         self._sheet = sheet
         self._timezone = timezone
         self._rows_per_file = rows_per_file
@@ -401,7 +404,7 @@ class SheetWriter(PartsWriter):
     def _open(self) -> None:
         if self._files:
             self._files[-1].close()
-        file = self._new_file(sheet_name(len(self._files)))
+        file = self._new_file(sheet_name(self._first + len(self._files)))
         self._rows.append(0)
         file.write(csv_header(column.title for column in self._sheet.columns))
 

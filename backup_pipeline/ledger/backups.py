@@ -38,7 +38,7 @@ from backup_pipeline.ledger.audit import SqlAuditRows
 from backup_pipeline.ledger.businesses import SqlBusinesses, SqlPayments
 from backup_pipeline.ledger.console import SqlEvents, SqlObservations, SqlProgress, SqlRunRequests
 from backup_pipeline.ledger.downloads import SqlDownloads
-from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, release_of
+from backup_pipeline.ledger.leases import SqlLeases, SqlReadings, SqlShards, release_of
 from backup_pipeline.ledger.listing import SqlListings
 from backup_pipeline.ledger.migrate import upgrade
 from backup_pipeline.ledger.restores import SqlRestores
@@ -277,6 +277,7 @@ class SqlLedger:
         self.dues = SqlDues(self._transaction)
         self.threads = SqlThreads(self._transaction, self._remind_every)
         self.leases = SqlLeases(self._transaction)
+        self.shards = SqlShards(self._transaction)
         self.outbox = SqlOutbox(self._transaction)
         self.copies = SqlCopies(self._transaction)
         self.shapes = SqlShapes(self._transaction)

@@ -1,19 +1,19 @@
-"""The leases of the ledger in PostgreSQL: each grant and renewal is one statement, by the database's clock."""
+"""What living processes have in the ledger: leases, readings, shards; each is taken by one statement, by its clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, RowMapping, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, DateTime, RowMapping, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backup_pipeline.core.errors import LedgerUnavailableError
-from backup_pipeline.core.ledger import Claim, Lease, Reading
+from backup_pipeline.core.ledger import Claim, Lease, Owner, Reading, Shard, ShardStatus
 from backup_pipeline.core.scope import Scope, parse_actor, parse_scope
-from backup_pipeline.ledger.tables import actor_column, leases, owner_columns, owner_of, storable, utc
+from backup_pipeline.ledger.tables import actor_column, leases, owner_columns, owner_of, shards, storable, utc
 from backup_pipeline.ledger.tables import backup_readings as readings
 
 _NOW = func.clock_timestamp(type_=DateTime(timezone=True))  # not now(): a statement may have waited for the row
@@ -138,3 +138,93 @@ def _reading_of(row: RowMapping) -> Reading:
     assert owner is not None  # noqa: S101  # its columns are NOT NULL
     times = (utc(row["began_at"]), utc(row["expires_at"]))
     return Reading(row["backup_id"], row["work"], parse_actor(row["actor"]), owner, row["id"], *times)
+
+
+_KEPT = timedelta(days=7)
+"""Longer than any work lasts: what nobody has closed by then is forgotten."""
+
+
+class SqlShards:
+    """The port `Shards` over the table `shards`; safe from any thread.
+
+    `transaction` begins one on the ledger, and raises every error as a LedgerError.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def offer(self, work: str, details: Sequence[Mapping[str, Any]]) -> Sequence[Shard]:
+        """Add shards behind those that are there."""
+        last = select(func.coalesce(func.max(shards.c.number), 0)).where(shards.c.work == work)
+        with self._transaction() as connection:
+            connection.execute(delete(shards).where(shards.c.created_at < _NOW - _KEPT))
+            first = connection.execute(last).scalar_one() + 1
+            added = [Shard(work, number, detail) for number, detail in enumerate(details, first)]
+            rows = [{"work": work, "number": each.number, "detail": storable(each.detail)} for each in added]
+            if rows:
+                connection.execute(insert(shards), rows)
+        return added
+
+    def take(self, work: str, owner: Owner, run_id: str | None) -> Shard | None:
+        """The first that waits and that nobody else is taking just now."""
+        waiting = select(shards.c.number).where(shards.c.work == work, shards.c.status == ShardStatus.WAITING)
+        first = waiting.order_by(shards.c.number).limit(1).with_for_update(skip_locked=True).scalar_subquery()
+        values = {"status": ShardStatus.RUNNING, "tries": shards.c.tries + 1, "run_id": run_id, "heartbeat_at": _NOW}
+        taken = update(shards).where(shards.c.work == work, shards.c.number == first)
+        with self._transaction() as connection:
+            row = connection.execute(taken.values(**values, **owner_columns(owner)).returning(*shards.c)).mappings()
+            found = row.one_or_none()
+        return _shard_of(found) if found is not None else None
+
+    def beat(self, shard: Shard) -> bool:
+        """Give a sign of life."""
+        return self._change(shard, heartbeat_at=_NOW)
+
+    def end(self, shard: Shard, result: Mapping[str, Any]) -> bool:
+        """Note what came of it."""
+        return self._change(shard, status=ShardStatus.DONE, result=storable(result))
+
+    def give_back(self, shard: Shard) -> bool:
+        """Let it wait again."""
+        return self._change(shard, status=ShardStatus.WAITING, **owner_columns(None), run_id=None, heartbeat_at=None)
+
+    def withdraw(self, work: str, numbers: Sequence[int]) -> None:
+        """Forget some."""
+        with self._transaction() as connection:
+            connection.execute(delete(shards).where(shards.c.work == work, shards.c.number.in_(numbers)))
+
+    def list(self, work: str) -> Sequence[Shard]:
+        """All of a work."""
+        query = select(shards).where(shards.c.work == work).order_by(shards.c.number)
+        with self._transaction() as connection:
+            return [_shard_of(row) for row in connection.execute(query).mappings()]
+
+    def close(self, work: str) -> None:
+        """Forget all."""
+        with self._transaction() as connection:
+            connection.execute(delete(shards).where(shards.c.work == work))
+
+    def _change(self, shard: Shard, **values: Any) -> bool:
+        with self._transaction() as connection:
+            return connection.execute(update(shards).where(_has(shard)).values(**values)).rowcount == 1
+
+
+def _has(shard: Shard) -> ColumnElement[bool]:
+    """The row of the shard, as long as it is whose it was."""
+    row = shards.c
+    mine = (row.work == shard.work, row.number == shard.number, row.tries == shard.tries)
+    return and_(*mine, row.status == ShardStatus.RUNNING)
+
+
+def _shard_of(row: RowMapping) -> Shard:
+    return Shard(
+        row["work"],
+        row["number"],
+        row["detail"],
+        ShardStatus(row["status"]),
+        row["tries"],
+        owner_of(row),
+        row["run_id"],
+        utc(row["heartbeat_at"]),
+        row["result"],
+    )

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from backup_pipeline.core.copies import CopyStatus
-from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Owner, Status
+from backup_pipeline.core.ledger import Attempt, AuditEvent, Hold, Outcome, Owner, ShardStatus, Status
 from backup_pipeline.core.names import Kind, Trigger, backup_uuid
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.core.scope import Actor, Purpose, Scope, parse_actor
@@ -176,6 +176,25 @@ backup_readings = Table(
     Column("began_at", _INSTANT, nullable=False),
     Column("expires_at", _INSTANT, nullable=False),
     Index("backup_readings_of_backup", "backup_id"),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("work", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("detail", JSONB, nullable=False),
+    Column("status", Text, nullable=False, server_default=ShardStatus.WAITING.value),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    # Who has it, and when that was heard of last, by the database's clock.
+    Column("owner_host", Text),
+    Column("owner_pid", Integer),
+    Column("owner_started", Double),
+    Column("run_id", Text),
+    Column("heartbeat_at", _INSTANT),
+    Column("result", JSONB),
+    Column("created_at", _INSTANT, nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("status IN ('waiting', 'running', 'done')", name="shards_status_check"),
 )
 
 restore_requests = Table(

@@ -112,7 +112,8 @@ class Request:
 class Work:
     """An attempt at work: what was asked for, its row, and the ports under its lease.
 
-    `history` is what was usual before, `before` the rows of each table in the last good backup.
+    `history` is what was usual before, `before` the rows of each table in the last good backup. `still` is asked at
+    each page, and raises where the table is somebody else's to read by now.
     """
 
     request: Request
@@ -120,6 +121,7 @@ class Work:
     ports: Ports
     history: History = field(default_factory=History)
     before: Mapping[str, int] = field(default_factory=dict)
+    still: Callable[[], None] = lambda: None
 
     @property
     def folder(self) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from backup_pipeline.core.anomalies import Shape
@@ -26,12 +27,14 @@ from backup_pipeline.operations.browse import Document, kept_document, place_of,
 from backup_pipeline.operations.bundle import make_bundle
 from backup_pipeline.operations.copy import CopyOrder, copy_after
 from backup_pipeline.operations.export import TableResult, export_tables
+from backup_pipeline.operations.export.shared import discard, export_shared
+from backup_pipeline.operations.shards import Crew
 
 logger = logging.getLogger(__name__)
 
 
-def export_attempt(work: Work) -> Generator[TableResult]:
-    """Export the request's tables; see `export_tables`.
+def export_attempt(work: Work, crew: Crew | None = None) -> Generator[TableResult]:
+    """Export the request's tables; see `export_tables`. With a `crew` its runs read them too.
 
     Their files stay in the work folder until the attempt ends; when a table fails, it has ended.
     """
@@ -49,7 +52,8 @@ def export_attempt(work: Work) -> Generator[TableResult]:
     whole = False
     try:
         failed = False
-        with closing(export_tables(work)) as results:
+        together = partial(export_shared, crew=crew) if crew else None
+        with closing(export_tables(work, together)) as results:
             for result in results:
                 failed |= result.error is not None
                 yield result
@@ -181,6 +185,7 @@ def close_orphans(ports: Ports) -> Sequence[Attempt]:
             continue
         try:
             if not _finished(attempt, ports):
+                discard(attempt, ports)
                 end_failed(attempt, _death(), ports)
         except StoreError as error:
             logger.warning(

@@ -8,15 +8,23 @@ import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.due import Calendar, calendar
 from backup_pipeline.core.errors import DecryptError, NotFoundError, UsageError, VerificationError
 from backup_pipeline.core.keys import seal_in
-from backup_pipeline.core.layout import MANIFEST_PATH, BackupPlace
+from backup_pipeline.core.layout import MANIFEST_PATH, PARTITION_NAME, BackupPlace, PartitionPlace
 from backup_pipeline.core.ledger import GOOD, Attempt, Status, until_now
-from backup_pipeline.core.manifest import StoredBundle, StoredManifest, read_inner_manifest, read_manifest
+from backup_pipeline.core.manifest import (
+    PartitionRecord,
+    StoredBundle,
+    StoredManifest,
+    read_inner_manifest,
+    read_manifest,
+    read_partition,
+)
 from backup_pipeline.core.manifest.outline import (
     DISTRUST,
     Outline,
@@ -432,3 +440,24 @@ def calendar_of(catalog: Catalog, ledger: Ledger, now: datetime, *, days: int = 
     first = local_date(now, catalog.timezone) - timedelta(days=days)
     rows = ledger.listings.days(catalog.catalog, day_end(first, catalog.timezone))
     return calendar(catalog, rows, now, days=days)
+
+
+def load_partition(place: PartitionPlace, store: Store, spool: Path | None = None) -> PartitionRecord:
+    """The record of a partition, from this run's own `spool` where it is there, else from the store.
+
+    NotFoundError when the table has none for that date; VerificationError for that of another partition.
+    """
+    own = spool / place.table / PARTITION_NAME if spool is not None else None
+    if own is not None and own.is_file():
+        return read_partition(own.read_bytes(), str(own))
+    try:
+        data = store.get(place.record)
+    except NotFoundError as error:
+        message = f"Table {place.table} has no partition for {place.day} in {store.url}."
+        raise NotFoundError(message, do=f"Materialize the table {place.table} for that date.") from error
+    record = read_partition(data, f"{store.url}/{place.record}")
+    described = (record.scope, record.table.name, record.partition_date)
+    if described != (place.scope, place.table, place.day):
+        message = f"{store.url}/{place.record} describes another partition: {', '.join(map(str, described))}."
+        raise VerificationError(message, do=f"Materialize the table {place.table} again for that date.")
+    return record

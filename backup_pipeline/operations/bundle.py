@@ -44,8 +44,7 @@ from backup_pipeline.core.restore.plan import broken_warnings
 from backup_pipeline.core.schedule import differing
 from backup_pipeline.operations.anomalies import count_orphans, keep_shape, with_anomalies
 from backup_pipeline.operations.attempts import Work
-from backup_pipeline.operations.browse import ahead
-from backup_pipeline.operations.export import load_partition
+from backup_pipeline.operations.browse import ahead, load_partition
 
 logger = logging.getLogger(__name__)
 

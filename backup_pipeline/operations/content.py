@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backup_pipeline.core.anomalies import TableCheck
 from backup_pipeline.core.catalog.model import Catalog, ColumnKind
@@ -57,6 +57,23 @@ class RowContents:
             broken = list(row_findings(self._kinds, row, self._basis))
             self._findings.update(broken)
             self._invalid += bool(broken)
+
+    def state(self) -> Mapping[str, Any]:
+        """What was counted so far, as JSON."""
+        findings = [[column, rule, rows] for (column, rule), rows in self._findings.items()]
+        counted = {"rows": self._rows, "invalid": self._invalid, "sums": self._sums, "findings": findings}
+        return counted | {"counts": {column: dict(counts) for column, counts in self._counts.items()}}
+
+    def merge(self, state: Mapping[str, Any]) -> None:
+        """Add what somebody else has counted of other rows of the table."""
+        self._rows += state["rows"]
+        self._invalid += state["invalid"]
+        for column, counts in state["counts"].items():
+            self._counts[column].update(counts)
+        for column, number in state["sums"].items():
+            self._sums[column] += number
+        for column, rule, rows in state["findings"]:
+            self._findings[column, rule] += rows
 
     def described(self, table: TableEntry) -> tuple[TableEntry, tuple[TableCheck, ...]]:
         """The entry with what was counted, and the check of it where rows are judged."""

@@ -6,7 +6,7 @@ Every backup is made as any other is, from the database to the store; only the c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +14,7 @@ from enum import StrEnum
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ledger import Attempt
+from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports, Progress, Snapshot, Source
 from backup_pipeline.core.schedule import due_times, local_date
@@ -78,6 +79,10 @@ class SourceAt:
         with self._inner.snapshot(progress, lock_timeout_s=lock_timeout_s) as opened:
             opened.entry = opened.entry.model_copy(update={"taken_at": self._clock()})
             yield opened
+
+    def joined(self, entry: SnapshotEntry, progress: Progress | None = None) -> AbstractContextManager[Snapshot]:
+        """As the inner source's; `entry` has the other time already."""
+        return self._inner.joined(entry, progress)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from backup_pipeline.core.ledger import (
     held_error,
     lost_error,
 )
+from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.ports import Leases, Ledger, Ports, Progress, Snapshot, Source, Store, StoredObject
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.core.scope import Actor
@@ -171,6 +172,35 @@ def lease_of(attempt: Attempt, ledger: Ledger) -> HeldLease:
     return HeldLease(lease, ledger.leases)
 
 
+class GuestLease(HeldLease):
+    """The lease of somebody else, for whom the guest works: it is looked at, never renewed.
+
+    Without a further sign of its holder it is lost to the guest, too, when its life is over.
+    """
+
+    def __init__(self, lease: Lease, ledger: Ledger) -> None:
+        super().__init__(lease, ledger.leases)
+        self._ledger = ledger
+
+    def beat(self) -> None:
+        """Look whether the holder still has it. LeaseLostError when not."""
+        asked_at = self._seconds()
+        now = self._leases.get(self.lease.claim.scope)
+        why = ""
+        if now is None or now.token != self.lease.token:
+            why = "the run that it was done for has ended."
+        elif now.expires_at < self._ledger.now():
+            why = f"the run that it was done for has given no sign since {now.heartbeat_at:%H:%M:%S} UTC."
+        if why:
+            raise self._lose(why)
+        self._renewed = asked_at
+
+
+def guest_lease_of(attempt: Attempt, ledger: Ledger) -> GuestLease:
+    """The lease under which an attempt writes, for another run that does a part of it; LeaseLostError without one."""
+    return GuestLease(lease_of(attempt, ledger).lease, ledger)
+
+
 @contextmanager
 def leased(claim: Claim, ports: Ports) -> Iterator[HeldLease]:
     """The lease of a catalog for work that has no row in the ledger, such as a prune; given back at the end."""
@@ -260,9 +290,16 @@ class _GuardedSource:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    def snapshot(
+        self, progress: Progress | None = None, *, lock_timeout_s: float | None = None
+    ) -> AbstractContextManager[Snapshot]:
+        return self._stopped(self._inner.snapshot(progress, lock_timeout_s=lock_timeout_s))
+
+    def joined(self, entry: SnapshotEntry, progress: Progress | None = None) -> AbstractContextManager[Snapshot]:
+        return self._stopped(self._inner.joined(entry, progress))
+
     @contextmanager
-    def snapshot(self, progress: Progress | None = None, *, lock_timeout_s: float | None = None) -> Iterator[Snapshot]:
-        opening = self._inner.snapshot(progress, lock_timeout_s=lock_timeout_s)
+    def _stopped(self, opening: AbstractContextManager[Snapshot]) -> Iterator[Snapshot]:
         with opening as snapshot, self._lease.stopping(snapshot.cancel):
             try:
                 yield snapshot

@@ -6,7 +6,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,9 @@ from backup_pipeline.core.layout import PartitionPlace
 from backup_pipeline.core.ledger import GOOD, Attempt, AuditEvent
 from backup_pipeline.core.legacy import LEGACY, MOST_LEGACY, LegacyFile, LegacyState, judge_legacy, too_large
 from backup_pipeline.core.listing import BackupFilter
-from backup_pipeline.core.manifest import StoredManifest
+from backup_pipeline.core.manifest import SnapshotEntry, StoredManifest
 from backup_pipeline.core.names import Kind, Trigger, camel_case, whole
-from backup_pipeline.core.plans import TablePlan
+from backup_pipeline.core.plans import BlockRange, TablePlan
 from backup_pipeline.core.ports import Ledger, Page, Ports, Progress, Snapshot, Source, Store
 from backup_pipeline.core.ports.files import StoredObject
 from backup_pipeline.core.relations import Database, Relation
@@ -193,6 +193,9 @@ class _LegacySnapshot:
                 raise RefusedError(message, do="Restore into a database whose tables are as they were then.")
             yield Page(self._source.typed(rows, plan, names), 0.0)
 
+    def ranges(self, plan: TablePlan, count: int) -> Sequence[BlockRange]:
+        return ()  # rows of a document are nowhere on disk
+
     def count(self, plan: TablePlan) -> int:
         return len(self._source.rows_of(plan.name))
 
@@ -232,6 +235,11 @@ class LegacySource:
         """A live snapshot, with the document's rows and time."""
         with self.live.snapshot(progress, lock_timeout_s=lock_timeout_s) as live:
             yield _LegacySnapshot(live, self)
+
+    def joined(self, entry: SnapshotEntry, progress: Progress | None = None) -> AbstractContextManager[Snapshot]:
+        """Refused: whoever has the file reads it alone."""
+        message = f"{self.file.key} is a file: no other run can join in reading it at {entry.taken_at}."
+        raise RefusedError(message, do="Adopt it by one run.")
 
     def rows_of(self, table: str) -> Sequence[Mapping[str, object]]:
         """The rows of a table of the catalog."""

@@ -18,7 +18,7 @@ from backup_pipeline.core.manifest import FileEntry, PartitionRecord
 from backup_pipeline.core.names import bounded, table_folder
 from backup_pipeline.core.ports import Clock, Formats, Store
 from backup_pipeline.core.scope import parse_scope
-from backup_pipeline.operations.export import load_partition
+from backup_pipeline.operations.browse import load_partition
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -57,6 +57,7 @@ from backup_pipeline.orchestration.resources import (
     failure,
     with_backups,
 )
+from backup_pipeline.orchestration.shards import crew_of
 from backup_pipeline.orchestration.verification import (
     bundle_check_results,
     bundle_check_specs,
@@ -109,7 +110,9 @@ def _export(context: dg.AssetExecutionContext, request: Request, backups: Backup
     with (
         backups.open(request.catalog, context) as ports,
         attempt_of(request, _of_run(context, ports), context.log) as work,
-        closing(export_attempt(replace(work, request=replace(request, tables=tables)))) as results,
+        closing(
+            export_attempt(replace(work, request=replace(request, tables=tables)), crew_of(context, work))
+        ) as results,
     ):
         ended: list[TableResult] = []
         try:

@@ -18,6 +18,7 @@ from backup_pipeline.orchestration.resources import BackupResource, installed
 from backup_pipeline.orchestration.restore import restore_job
 from backup_pipeline.orchestration.retention import prune_job, prune_schedule, purge_job, purge_schedule
 from backup_pipeline.orchestration.sensors import build_sensors
+from backup_pipeline.orchestration.shards import share_jobs
 from backup_pipeline.orchestration.upkeep import upkeep_jobs
 from backup_pipeline.orchestration.verification import drill_job, drill_schedule, proofs_of
 from backup_pipeline.settings import Settings
@@ -80,7 +81,7 @@ def jobs_of(catalog: Catalog) -> Sequence[dg.JobDefinition | UnresolvedAssetJobD
     """Every job of a catalog."""
     backups = [full_backup_job(catalog), tables_only_job(catalog)]
     care = [restore_job(catalog), drill_job(catalog), prune_job(catalog), *upkeep_jobs(catalog)]
-    return [*backups, *care, *business_jobs(catalog)]
+    return [*backups, *share_jobs(catalog), *care, *business_jobs(catalog)]
 
 
 def schedules_of(catalog: Catalog, automation: Automation) -> Sequence[dg.ScheduleDefinition]:

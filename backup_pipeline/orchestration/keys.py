@@ -41,6 +41,8 @@ REFUSED_TAG = "backup_pipeline/refused"
 """On a run that was refused before anything began: nobody is alerted, because whoever launched it sees it."""
 WORK_TAG = "backup_pipeline/work"
 """On the runs that work on one backup that is there: what they do (`RunVerb`)."""
+SHARD_TAG = "backup_pipeline/shard_of"
+"""On the runs that read a part of a backup which another run makes: the backup. That one tells people how it goes."""
 RESTORE_TAG = "backup_pipeline/restore"
 """On the runs that restore: how they end is for `restore_requests`, not for `backup_logs`."""
 
@@ -193,6 +195,16 @@ def is_all_ours(run: dg.DagsterRun, catalogs: Mapping[str, Catalog]) -> bool:
 def tables_op(catalog: Catalog) -> str:
     """The step that exports the tables; its config is under this name."""
     return backup_steps(catalog.catalog)[0]
+
+
+def shared_op(catalog: Catalog) -> str:
+    """The step that reads a part of a snapshot which another run holds."""
+    return f"{catalog.catalog}_shared"
+
+
+def share_job(catalog: Catalog) -> str:
+    """The job that reads a part of a snapshot which another run holds."""
+    return f"{catalog.catalog}_share"
 
 
 def bundle_op(catalog: Catalog) -> str:

@@ -32,6 +32,7 @@ from backup_pipeline.orchestration.keys import (
     PRUNE_TAG,
     REFUSED_TAG,
     RESTORE_TAG,
+    SHARD_TAG,
     WORK_TAG,
     Automation,
     bundle_key,
@@ -163,7 +164,7 @@ def _orphans(catalogs: Mapping[str, Catalog], automation: Automation) -> dg.Sens
 def _end(
     catalogs: Mapping[str, Catalog], context: dg.RunStatusSensorContext, backups: Backups, error: BackupError
 ) -> None:
-    if REFUSED_TAG in context.dagster_run.tags:
+    if REFUSED_TAG in context.dagster_run.tags or SHARD_TAG in context.dagster_run.tags:
         return
     for catalog in _catalogs_of(catalogs, context.dagster_run, context.instance):
         with backups.open(catalog) as ports:

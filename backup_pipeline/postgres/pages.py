@@ -68,8 +68,12 @@ def walk_of(plan: TablePlan, size: PageSize, blocks: int | None) -> Walk:
     """The walk that the plan's order asks for. `blocks` is the relation's size; None: ranges of blocks are no use."""
     if plan.order is RowOrder.KEY:
         return KeyWalk(plan, size, size.first_rows)
+    step = max(1, size.first_rows // _ROWS_A_BLOCK)
+    if plan.blocks is not None and blocks is not None:
+        stop = plan.blocks.stop
+        return BlockWalk(size, blocks if stop is None else stop, step, start=plan.blocks.start, last=stop)
     if plan.order is RowOrder.CTID and blocks is not None:
-        return BlockWalk(size, blocks, max(1, size.first_rows // _ROWS_A_BLOCK))
+        return BlockWalk(size, blocks, step)
     return ScanWalk()
 
 
@@ -129,12 +133,13 @@ class KeyWalk:
 
 @dataclass
 class BlockWalk:
-    """Pages are ranges of blocks on disk; the last one is open-ended."""
+    """Pages are ranges of blocks on disk, up to `blocks`; the last one ends at `last`, or is open-ended."""
 
     size: PageSize
     blocks: int
     step: int
     start: int = 0
+    last: int | None = None
     bytes_taken: int = 0
     measured: _Measure = field(default_factory=_Measure)
     ended: bool = False
@@ -152,12 +157,12 @@ class BlockWalk:
         """Go on with the following blocks."""
         stop = self._stop()
         self.measured.add(self.step, self.bytes_taken)
-        self.ended, self.start, self.bytes_taken = stop is None, stop or self.blocks, 0
+        self.ended, self.start, self.bytes_taken = stop == self.last, stop or self.blocks, 0
         self.step = self.measured.units_for(self.size.page_bytes, self.step)
 
     def _stop(self) -> int | None:
         stop = self.start + self.step
-        return stop if stop < self.blocks else None
+        return stop if stop < self.blocks else self.last
 
     @property
     def resumable(self) -> bool:
@@ -250,7 +255,7 @@ def read_pages(
     fields, hidden = (*fields_of(plan), *extra), key_fields(plan) if plan.order is RowOrder.KEY else ()
     walk = walk_of(plan, reading.size, _blocks(plan, reading))
     expected = Expected.of_any(len(fields) + len(hidden))
-    files = set[int]()
+    files = {plan.blocks.file} if plan.blocks else set[int]()
     losses = 0
     while (stretch := walk.next()) is not None:
         stretch = replace(stretch, where=only) if only else stretch
@@ -387,10 +392,14 @@ def _last_key(rows: pa.Table, query: _Query) -> tuple[str, ...]:
     return tuple(key_text(rows.column(names.index(name))[last].as_py()) for name in keys)
 
 
+def blocks_sql(plan: TablePlan) -> str:
+    """A query for the `blocks` of the plan's relation."""
+    relation = literal(relation_sql(plan.relation.id))
+    return f"SELECT pg_relation_size({relation}::regclass) / current_setting('block_size')::int8 AS blocks"
+
+
 def _blocks(plan: TablePlan, reading: TableReading) -> int | None:
     if not reading.ranges_of_blocks:
         return None
-    relation = literal(relation_sql(plan.relation.id))
-    sql = f"SELECT pg_relation_size({relation}::regclass) / current_setting('block_size')::int8 AS blocks"
-    rows: Sequence[dict[str, object]] = run(reading, sql, f"measuring {plan.relation.full_name}")
+    rows: Sequence[dict[str, object]] = run(reading, blocks_sql(plan), f"measuring {plan.relation.full_name}")
     return int(str(rows[0]["blocks"]))

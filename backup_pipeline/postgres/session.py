@@ -1,20 +1,25 @@
-"""How a transaction is begun: its settings, the snapshot it joins; names as SQL; and the workers that read in it.
+"""How a transaction is begun: its settings, the snapshot it holds or joins; names as SQL; the workers that read in it.
 
 Settings are set inside a transaction and end with it: behind a pooler the session goes on to serve others.
 """
 
 from __future__ import annotations
 
+import selectors
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC
 from typing import Any
 
 import psycopg
 import pyarrow as pa
+from psycopg.pq import ConnStatus
 
 from backup_pipeline.core.errors import BackupError, CanceledError, PreflightRefusedError, SourceError
+from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.postgres.connection import Patience, Session
 from backup_pipeline.postgres.copy_stream import CopyForm, CopyStream, Expected
 from backup_pipeline.postgres.errors import OF_WAITING, sqlstate_of
@@ -211,6 +216,105 @@ _CANCEL_ROUND_S = 0.05
 _CANCEL_ROUNDS = 100
 _CANCEL_TIMEOUT_S = 5.0
 _ROUNDS_BEFORE_KILL = 8
+
+
+_OPEN = """
+SELECT {id} AS id, current_database() AS database,
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
+       pg_is_in_recovery() AS standby, current_setting('server_version') AS server_version"""
+_JOINABLE_EVERY_S = 3.0
+"""How often who has joined another's snapshot looks whether it is still held."""
+
+Row = dict[str, Any]
+
+
+class Holder:
+    """Holds the snapshot open until `close`. Raises psycopg's errors as they are; safe from any thread.
+
+    With `joined` it is another's, who holds it open for all.
+    """
+
+    def __init__(
+        self, connection: Session, settings: Mapping[str, str], patience: Patience, joined: SnapshotEntry | None = None
+    ) -> None:
+        self._patience = patience
+        self._connection = connection
+        self._guard = threading.Lock()
+        self._ends = socket.socketpair()
+        self._watcher: threading.Thread | None = None
+        try:
+            self.query(BEGIN)
+            if joined is not None:
+                self.query(join_sql(joined.id))
+            # The first query takes the snapshot: what was committed before it arrived is in it.
+            first = self.query(apply_sql(settings))[0]
+            refuse_hidden_damage(first["refused"])
+            self.pid = int(first["pid"])
+            opened = self.query(_OPEN.format(id="NULL" if joined else "pg_export_snapshot()"))[0]
+        except BaseException:
+            self.close()
+            raise
+        self.server_version = self._connection.info.server_version
+        self.standby = bool(opened.pop("standby"))
+        self.entry = joined or SnapshotEntry(**opened, taken_at=first["asked_at"].astimezone(UTC))
+
+    def query(self, sql: str, parameters: Sequence[object] | None = None) -> list[Row]:
+        """The rows of `sql` in the snapshot."""
+        with self._guard, self._patience.waiting(self._connection):
+            cursor = self._connection.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def watch(self, lost: Callable[[], None], still: Callable[[], bool] | None = None) -> None:
+        """Call `lost`, in a thread of its own, as soon as the server ends this connection.
+
+        Or as soon as `still`, which is asked every few seconds, says that the snapshot is not there any more.
+        """
+        self._watcher = threading.Thread(target=self._watch, args=(lost, still), name="snapshot watch", daemon=True)
+        self._watcher.start()
+
+    def gone(self) -> bool:
+        """Whether the server ended the connection, as far as its messages arrived; returns at once."""
+        with self._guard:
+            try:
+                # The farewell first, then the end: two readings.
+                self._connection.pgconn.consume_input()
+                self._connection.pgconn.consume_input()
+            except psycopg.Error:
+                return True
+            return self._connection.pgconn.status == ConnStatus.BAD
+
+    def cancel(self) -> None:
+        """Stop the query that runs now, if one does."""
+        if not self._guard.locked():
+            return
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+
+    def close(self) -> None:
+        """End the transaction: the snapshot can not be joined any more."""
+        self._ends[1].close()
+        if self._watcher and self._watcher is not threading.current_thread():
+            self._watcher.join()
+        self._ends[0].close()
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+    def _watch(self, lost: Callable[[], None], still: Callable[[], bool] | None) -> None:
+        ask_at = time.monotonic() + _JOINABLE_EVERY_S
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._ends[0], selectors.EVENT_READ)
+            while True:
+                wait_s = max(0.0, ask_at - time.monotonic()) if still else None
+                if any(key.fileobj is self._ends[0] for key, _ in selector.select(wait_s)):
+                    return
+                # Something to read: an answer for a thread that is querying, or the server's farewell.
+                over = self.gone()
+                if not over and still and time.monotonic() >= ask_at:
+                    over, ask_at = not still(), time.monotonic() + _JOINABLE_EVERY_S
+                if over:
+                    lost()
+                    return
 
 
 class Worker:

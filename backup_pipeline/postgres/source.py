@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import selectors
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,114 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.pq import ConnStatus
 
 from backup_pipeline.core.doctor import DumpFacts, Release, SourceFacts, Standby
 from backup_pipeline.core.errors import BackupError, CanceledError, SnapshotLostError
 from backup_pipeline.core.manifest import SnapshotEntry
-from backup_pipeline.core.plans import TablePlan
+from backup_pipeline.core.plans import BlockRange, TablePlan
 from backup_pipeline.core.ports import Clock, Page, Progress, Silence, Waiting
-from backup_pipeline.core.relations import Database, Relation
+from backup_pipeline.core.relations import Database, Relation, RelationKind
 from backup_pipeline.postgres.businesses import PostgresBusinessRows
-from backup_pipeline.postgres.connection import Endpoint, Patience, Session, first_connection, parse_endpoint
+from backup_pipeline.postgres.connection import Endpoint, Patience, first_connection, parse_endpoint
 from backup_pipeline.postgres.dump import LOCKED_OUT, SETTING_NAMES, DumpOptions, SchemaDump, loadable
 from backup_pipeline.postgres.errors import RECOVERY, LockWatch, connect_error, connection_lost, query_error
-from backup_pipeline.postgres.introspect import introspect
-from backup_pipeline.postgres.page_sql import own_column, source_sql
-from backup_pipeline.postgres.pages import PageSize, TableReading, read_pages, run
+from backup_pipeline.postgres.introspect import file_sql, introspect
+from backup_pipeline.postgres.page_sql import between_blocks, own_column, source_sql
+from backup_pipeline.postgres.pages import PageSize, TableReading, blocks_sql, read_pages, run
 from backup_pipeline.postgres.programs import Choice, choose_dump
 from backup_pipeline.postgres.session import (
     BEGIN,
     DUMPING,
     KNOWN,
+    Holder,
     Worker,
     Workers,
     apply_sql,
+    join_sql,
     literal,
-    refuse_hidden_damage,
     session_settings,
     startup_options,
 )
 
-_OPEN = """
-SELECT pg_export_snapshot() AS id, current_database() AS database,
-       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
-       pg_is_in_recovery() AS standby, current_setting('server_version') AS server_version"""
-_CANCEL_TIMEOUT_S = 5.0
-
 Row = dict[str, Any]
-
-
-class Holder:
-    """Holds the snapshot open until `close`. Raises psycopg's errors as they are; safe from any thread."""
-
-    def __init__(self, connection: Session, settings: Mapping[str, str], patience: Patience) -> None:
-        self._patience = patience
-        self._connection = connection
-        self._guard = threading.Lock()
-        self._ends = socket.socketpair()
-        self._watcher: threading.Thread | None = None
-        try:
-            self.query(BEGIN)
-            # The first query takes the snapshot: what was committed before it arrived is in it.
-            first = self.query(apply_sql(settings))[0]
-            refuse_hidden_damage(first["refused"])
-            self.pid = int(first["pid"])
-            opened = self.query(_OPEN)[0]
-        except BaseException:
-            self.close()
-            raise
-        self.server_version = self._connection.info.server_version
-        self.standby = bool(opened.pop("standby"))
-        self.entry = SnapshotEntry(**opened, taken_at=first["asked_at"].astimezone(UTC))
-
-    def query(self, sql: str, parameters: Sequence[object] | None = None) -> list[Row]:
-        """The rows of `sql` in the snapshot."""
-        with self._guard, self._patience.waiting(self._connection):
-            cursor = self._connection.execute(sql, parameters)
-            return cursor.fetchall() if cursor.description else []
-
-    def watch(self, lost: Callable[[], None]) -> None:
-        """Call `lost`, in a thread of its own, as soon as the server ends this connection."""
-        self._watcher = threading.Thread(target=self._watch, args=(lost,), name="snapshot watch", daemon=True)
-        self._watcher.start()
-
-    def gone(self) -> bool:
-        """Whether the server ended the connection, as far as its messages arrived; returns at once."""
-        with self._guard:
-            try:
-                # The farewell first, then the end: two readings.
-                self._connection.pgconn.consume_input()
-                self._connection.pgconn.consume_input()
-            except psycopg.Error:
-                return True
-            return self._connection.pgconn.status == ConnStatus.BAD
-
-    def cancel(self) -> None:
-        """Stop the query that runs now, if one does."""
-        if not self._guard.locked():
-            return
-        with suppress(psycopg.Error):
-            self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
-
-    def close(self) -> None:
-        """End the transaction: the snapshot can not be joined any more."""
-        self._ends[1].close()
-        if self._watcher and self._watcher is not threading.current_thread():
-            self._watcher.join()
-        self._ends[0].close()
-        with suppress(psycopg.Error):
-            self._connection.close()
-
-    def _watch(self, lost: Callable[[], None]) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._connection.fileno(), selectors.EVENT_READ)
-            selector.register(self._ends[0], selectors.EVENT_READ)
-            while not any(key.fileobj is self._ends[0] for key, _ in selector.select()):
-                # Something to read: an answer for a thread that is querying, or the server's farewell.
-                if self.gone():
-                    lost()
-                    return
 
 
 _TID_RANGE_SCAN = 140000
@@ -176,7 +96,17 @@ class PostgresSource:
         finally:
             opened.close()
 
+    @contextmanager
+    def joined(self, entry: SnapshotEntry, progress: Progress | None = None) -> Iterator[PostgresSnapshot]:
+        """The snapshot that somebody else holds open; see the port."""
+        opened = PostgresSnapshot(self._endpoint, self._options, progress or Silence(), joined=entry)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
+
+_ON_DISK = {RelationKind.TABLE, RelationKind.MATERIALIZED}
 _LOST = "Run it again with a new snapshot; the server's log says why."
 
 
@@ -186,15 +116,18 @@ class PostgresSnapshot:
     Suspended `read` iterators keep their worker: at most `max_connections` of them at a time.
     """
 
-    def __init__(self, endpoint: Endpoint, options: SourceOptions, progress: Progress) -> None:
-        self._options = options
+    def __init__(
+        self, endpoint: Endpoint, options: SourceOptions, progress: Progress, *, joined: SnapshotEntry | None = None
+    ) -> None:
+        self._options, self._joined = options, joined is not None
         self._settings = session_settings(options.statement_timeout_s, options.lock_timeout_s)
         self._patience = Patience.beyond(options.statement_timeout_s)
         try:
             connection, self._route = first_connection(endpoint, "holder", options.connect_timeout_s)
-            self._holder = Holder(connection, self._settings, self._patience)
+            self._holder = Holder(connection, self._settings, self._patience, joined)
         except psycopg.Error as error:
-            raise connect_error(error, endpoint) from None
+            failed = query_error(error, endpoint, "joining the snapshot")
+            raise (failed if isinstance(failed, SnapshotLostError) else connect_error(error, endpoint)) from None
         self._endpoint = endpoint = self._route.endpoint
         self.entry = self._holder.entry
         self._workers = Workers(self._worker, options.max_connections)
@@ -207,7 +140,7 @@ class PostgresSnapshot:
         )
         self._dumps: list[SchemaDump] = []
         self._guard = threading.Lock()
-        self._holder.watch(self._lost)
+        self._holder.watch(self._lost, self._still if joined else None)
         self._locks = LockWatch(
             self._slow, self._now, lambda message: progress.tell(Waiting(message)), options.lock_timeout_s
         )
@@ -221,9 +154,24 @@ class PostgresSnapshot:
         self._workers.check()
         return read_pages(plan, self._reading)
 
+    def ranges(self, plan: TablePlan, count: int) -> Sequence[BlockRange]:
+        """The table in at most so many ranges of blocks; see the port."""
+        if not self._reading.ranges_of_blocks or plan.relation.kind not in _ON_DISK or count < 2:
+            return ()
+        doing = f"measuring {plan.relation.full_name}"
+        # The lock stays until this transaction ends, so that no other file takes the place of this one between ranges.
+        self._ask(f"SELECT FROM {source_sql(plan.relation)} LIMIT 0", doing)
+        file = int(self._ask(file_sql(plan), doing)[0]["file"] or 0)
+        blocks = int(self._ask(blocks_sql(plan), doing)[0]["blocks"])
+        starts = sorted({blocks * number // count for number in range(count)})
+        stops = [*starts[1:], None]
+        return [BlockRange(n, *ends, file) for n, ends in enumerate(zip(starts, stops, strict=True))] if file else ()
+
     def count(self, plan: TablePlan) -> int:
-        """The rows of the relation by `count(*)`, in this snapshot."""
-        sql = f"SELECT count(*) AS n FROM {source_sql(plan.relation)}"  # noqa: S608
+        """The rows of the plan by `count(*)`, in this snapshot."""
+        ends = (plan.blocks.start, plan.blocks.stop) if plan.blocks else None
+        where = f" WHERE {between_blocks(*ends)}" if ends else ""
+        sql = f"SELECT count(*) AS n FROM {source_sql(plan.relation)}{where}"  # noqa: S608
         return int(str(run(self._reading, sql, f"counting {plan.relation.full_name}")[0]["n"]))
 
     def count_up_to(self, relation: Relation, most: int) -> int | None:
@@ -305,8 +253,20 @@ class PostgresSnapshot:
         listed = [", ".join(map(str, pids))] if pids else []
         return [f"w.pid IN ({of})" for of in (*names, *listed)]
 
+    def _still(self) -> bool:
+        """Whether the snapshot can still be joined; a server that can not be asked says so by itself soon enough."""
+        try:
+            with self._route.connect("control") as session:
+                session.execute(BEGIN.encode())
+                session.execute(join_sql(self.entry.id).encode())
+        except psycopg.Error as error:
+            return not isinstance(query_error(error, self._endpoint, "joining the snapshot"), SnapshotLostError)
+        return True
+
     def _lost(self) -> None:
         message = f"The snapshot of {self._endpoint} is lost: the server ended the connection that held it."
+        if self._joined:
+            message = f"The snapshot of {self._endpoint} is over: the run that holds it for this one has ended it."
         self._stop(SnapshotLostError(message, do=RECOVERY if self._holder.standby else _LOST))
 
     def _stop(self, reason: BackupError) -> None:

@@ -23,7 +23,7 @@ from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.ledger import ledger_url
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import CONSOLE, CONSOLE_PEOPLE, MIGRATIONS, upgrade
-from backup_pipeline.operations.access.audit import verify_audit
+from backup_pipeline.operations.access import verify_audit
 from backup_pipeline_tests.actors import KARIM, RAHIM
 from backup_pipeline_tests.ledger.attempts import NOON
 from backup_pipeline_tests.ledger.logins import as_login, new_login

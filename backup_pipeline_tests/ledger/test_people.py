@@ -49,6 +49,7 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "backup_audit":      (0, 0, 1, 3, 3, 3, 0, 3),
     "restore_requests":  (3, 3, 1, 3, 3, None, 0, 3),
     "leases":            (3, 3, 1, 3, 3, None, 0, 3),
+    "shards":            (None, None, None, 3, 3, None, None, 3),
     "due_accounts":      (3, 3, 0, 3, 3, None, 0, 3),
     "alert_threads":     (3, 3, 1, 3, 3, None, 0, 3),
     "alert_outbox":      (3, 3, 0, 3, 3, None, 0, 3),
@@ -96,6 +97,7 @@ INSERT INTO restore_requests (backup_id, catalog, business, mode, target, databa
 INSERT INTO leases
     (name, token, holder, actor, owner_host, owner_pid, owner_started, acquired_at, heartbeat_at, expires_at)
     VALUES (%(key)s, 1, 'h', 'rahim', 'h', 1, 1, now(), now(), now());
+INSERT INTO shards (work, number, detail) VALUES (%(id)s, 1, '{}');
 INSERT INTO due_accounts (catalog) VALUES (%(id)s);
 INSERT INTO alert_threads (scope, topic, failures, notified) VALUES (%(key)s, 't', 1, 1);
 INSERT INTO alert_outbox (created_at, alert, channel, attempts, next_try_at) VALUES (now(), '{}', 'c', 0, now());

@@ -16,7 +16,7 @@ from backup_pipeline.core.ledger import Attempt, Claim, Lease, Owner, Status, he
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.operations.attempts import Request, begin
-from backup_pipeline.operations.export import load_partition
+from backup_pipeline.operations.browse import load_partition
 from backup_pipeline.orchestration.resources import failure
 from backup_pipeline.wiring.ports import open_ports
 from backup_pipeline_tests.actors import RAHIM

@@ -233,6 +233,7 @@ class Catalog(_Declared):
     bundle_name: Annotated[str, AfterValidator(rules.zip_name)] = "full_backup_%Y-%m-%d_%H-%M.zip"
     reason_required: bool = Field(default=False, description="whether a backup by hand has to say why it is made")
     grace_minutes: int = Field(default=120, ge=0, le=24 * 60)
+    runs: int = Field(default=1, ge=1, le=64, description="how many runs of Dagster read one snapshot together")
     shrinkage: Shrinkage = Shrinkage()
     anomalies: Anomalies = Anomalies()
     sample_rows: SampleRows = Field(default=0, description="rows of each table that Dagster shows; 0 shows none")

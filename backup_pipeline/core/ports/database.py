@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backup_pipeline.core.manifest import SnapshotEntry
-    from backup_pipeline.core.plans import TablePlan
+    from backup_pipeline.core.plans import BlockRange, TablePlan
     from backup_pipeline.core.ports import Progress
     from backup_pipeline.core.ports.ticks import BusinessRows
     from backup_pipeline.core.relations import Database, Relation
@@ -45,8 +45,14 @@ class Snapshot(Protocol):
         SourceUnavailableError (transient) when only reading the table from its start can help.
         """
 
+    def ranges(self, plan: TablePlan, count: int) -> Sequence[BlockRange]:
+        """The table in at most so many ranges by place on disk; none where its rows have no such place.
+
+        Nobody can move its rows from then on: it stays locked against that until the snapshot ends.
+        """
+
     def count(self, plan: TablePlan) -> int:
-        """The rows of the relation by `count(*)`, in this snapshot."""
+        """The rows of the relation, or of the plan's range of it, by `count(*)`, in this snapshot."""
 
     def count_up_to(self, relation: Relation, most: int) -> int | None:
         """The relation's own rows in this snapshot; None when they are more than `most`."""
@@ -77,6 +83,12 @@ class Source(Protocol):
         """Open a snapshot, and close it at the end of the context.
 
         `progress` is told when it waits for a lock; with `lock_timeout_s` it does so for that long at most.
+        """
+
+    def joined(self, entry: SnapshotEntry, progress: Progress | None = None) -> AbstractContextManager[Snapshot]:
+        """The snapshot that somebody else holds open, `entry` as theirs; it is lost some seconds after they end it.
+
+        SnapshotLostError when it is not there any more, or on another server.
         """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from backup_pipeline.core.access.downloads import DownloadLink
@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from backup_pipeline.core.anomalies import Shape
     from backup_pipeline.core.copies import Copy, CopyStatus
     from backup_pipeline.core.due import KnownDues, Settlement
-    from backup_pipeline.core.ledger import Attempt, AuditEvent, Claim, Hold, Lease, Outcome, Reading, Status
+    from backup_pipeline.core.ledger import (
+        Attempt,
+        AuditEvent,
+        Claim,
+        Hold,
+        Lease,
+        Outcome,
+        Owner,
+        Reading,
+        Shard,
+        Status,
+    )
     from backup_pipeline.core.listing import BackupFilter, BackupPage, BackupTotals, Position
     from backup_pipeline.core.manifest import CommunicationEntry
     from backup_pipeline.core.ports.access import Access, AuditRows
@@ -182,6 +193,37 @@ class Readings(Protocol):
         """Those that are not over, the oldest first."""
 
 
+class Shards(Protocol):
+    """The parts of works that several runs do together. Every failure is a LedgerError.
+
+    A shard is its taker's as long as nobody else has taken it: `beat` and `end` of another do nothing, and say so.
+    """
+
+    def offer(self, work: str, details: Sequence[Mapping[str, Any]]) -> Sequence[Shard]:
+        """Add shards behind those that the work has; they wait."""
+
+    def take(self, work: str, owner: Owner, run_id: str | None) -> Shard | None:
+        """The first that waits, which is the taker's from now on; None when none does. No two get the same."""
+
+    def beat(self, shard: Shard) -> bool:
+        """Give a sign of life; whether it is still the taker's."""
+
+    def end(self, shard: Shard, result: Mapping[str, Any]) -> bool:
+        """Note what came of it; whether it was still the taker's."""
+
+    def give_back(self, shard: Shard) -> bool:
+        """Let it wait again; whether it was still that taker's."""
+
+    def withdraw(self, work: str, numbers: Sequence[int]) -> None:
+        """Forget these: they are nobody's any more."""
+
+    def list(self, work: str) -> Sequence[Shard]:
+        """All shards of a work, by number."""
+
+    def close(self, work: str) -> None:
+        """Forget the work: nobody has a shard of it any more."""
+
+
 class Restores(Protocol):
     """The restore requests of a ledger. Every failure is a LedgerError."""
 
@@ -282,6 +324,10 @@ class Ledger(Protocol):
     @property
     def readings(self) -> Readings:
         """Who reads which backup."""
+
+    @property
+    def shards(self) -> Shards:
+        """The parts of works that several runs do together."""
 
     @property
     def downloads(self) -> Downloads:

@@ -1,4 +1,4 @@
-"""Signing in and out: who somebody is, found out once, and kept under a token that only that browser has.
+"""Signing in and out: who somebody is, found out once, and kept under a token; and whether the audit is whole.
 
 Whatever is wrong looks the same and takes the same time: nobody learns here who has an account. A try counts as failed
 before it is looked at (`Tries.begin`).
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from backup_pipeline.core.access import Credentials, Role, User
 from backup_pipeline.core.access.sessions import FORGOTTEN_AFTER, LONGEST, Session, account_key, address_key, digest
+from backup_pipeline.core.audit import ChainCheck, ChainReport
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Clock, Ledger
@@ -222,3 +223,11 @@ def set_policy(
     if local_login is not None:
         ports.access.set_setting(LOCAL_LOGIN, local_login, actor, now)
         ports.audit(actor, "setting_changed", setting=LOCAL_LOGIN, value=local_login)
+
+
+def verify_audit(ledger: Ledger, expect: str | None = None) -> ChainReport:
+    """Look at every row; `expect` is the hash of a row that somebody kept, which has to be among them."""
+    check = ChainCheck(expect)
+    for entry in ledger.audit_rows.chain():
+        check.look(entry)
+    return check.report()

@@ -33,8 +33,7 @@ from backup_pipeline.core.retention.prune import (
 )
 from backup_pipeline.core.schedule import check_difference
 from backup_pipeline.core.scope import Actor, Scope
-from backup_pipeline.operations.browse import check_bytes, open_unread, place_of
-from backup_pipeline.operations.export import load_partition
+from backup_pipeline.operations.browse import check_bytes, load_partition, open_unread, place_of
 from backup_pipeline.operations.leases import claims
 
 

@@ -20,7 +20,7 @@ from backup_pipeline.core.audit import AuditEntry, AuditFilter
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.core.ports.access import AuditRows
 from backup_pipeline.core.scope import as_people_read
-from backup_pipeline.operations.access.audit import verify_audit
+from backup_pipeline.operations.access import verify_audit
 from backup_pipeline.web.people import Visitor, allowed
 from backup_pipeline.web.rendering import page, redirect, systems_of
 

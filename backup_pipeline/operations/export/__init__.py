@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from backup_pipeline.core.anomalies import TableCheck, anomaly_check, judge_table, key_unique, row_count, shrinkage
 from backup_pipeline.core.catalog.model import Catalog
@@ -20,7 +20,6 @@ from backup_pipeline.core.errors import (
     BackupError,
     CanceledError,
     LeaseLostError,
-    NotFoundError,
     SnapshotLostError,
     SnapshotOutdatedError,
     SourceError,
@@ -30,7 +29,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.keys import encryption_entry
 from backup_pipeline.core.layout import PARTITION_NAME, PartitionPlace, schema_key
-from backup_pipeline.core.manifest import CheckEntry, FileEntry, PartitionRecord, TableEntry, read_partition, seal
+from backup_pipeline.core.manifest import CheckEntry, FileEntry, PartitionRecord, StoredFile, TableEntry, seal
 from backup_pipeline.core.manifest.entry import (
     COUNTED,
     NotHeld,
@@ -50,6 +49,7 @@ from backup_pipeline.core.ports import (
     Snapshot,
     StageStarted,
     Store,
+    StoredObject,
     TableFinished,
     TablesPlanned,
     TableStarted,
@@ -111,7 +111,14 @@ _SECOND_LOCK_S = 5
 _SECOND = "read from a second snapshot of the run: it was truncated, rewritten or redefined after the first was taken"
 
 
-def export_tables(work: Work) -> Generator[TableResult]:
+class Together(Protocol):
+    """How the tables of one view are read by more than the threads of this process."""
+
+    def __call__(self, plans: Sequence[TablePlan], view: SourceView, work: Work) -> Iterator[TableResult]:
+        """What became of each table, as they end; what makes all of it void is raised."""
+
+
+def export_tables(work: Work, together: Together | None = None) -> Generator[TableResult]:
     """Export the request's tables side by side from one snapshot; their results in the order in which they end.
 
     A table whose rows that snapshot does not show any more is exported from a second one; one that fails does not stop
@@ -124,7 +131,7 @@ def export_tables(work: Work) -> Generator[TableResult]:
     outdated: dict[str, BackupError] = {}
     with ports.source.snapshot(ports.progress) as snapshot:
         _check_clock(snapshot, ports)
-        for result in _export_view(snapshot, work):
+        for result in _export_view(snapshot, work, together):
             if isinstance(result.error, SnapshotOutdatedError):
                 outdated[result.table] = result.error
             else:
@@ -133,16 +140,21 @@ def export_tables(work: Work) -> Generator[TableResult]:
             yield from _again(outdated, work)
 
 
-def _export_view(snapshot: Snapshot, work: Work, note: str = "") -> Iterator[TableResult]:
+def _export_view(
+    snapshot: Snapshot, work: Work, together: Together | None = None, note: str = ""
+) -> Iterator[TableResult]:
     """The tables as `snapshot` shows them: the biggest first, so that the last one to end is a small one."""
     view = _look(snapshot, work, note)
     for table in work.request.tables:
         if table in view.plan.failed:
-            yield _failed(table, view.plan.failed[table], work)
+            yield failed_table(table, view.plan.failed[table], work)
     plans = [view.plan.tables[table] for table in work.request.tables if table in view.plan.tables]
     plans.sort(key=lambda plan: plan.relation.total_bytes, reverse=True)
     if not note:  # a second snapshot reads again what is planned already
         work.ports.progress.tell(TablesPlanned(len(work.request.tables), _estimated(plans)))
+    if together is not None:
+        yield from together(plans, view, work)
+        return
     pool = ThreadPoolExecutor(max_workers=work.ports.workers, thread_name_prefix="export")
     try:
         futures = {pool.submit(export_table, plan, view, work): plan.name for plan in plans}
@@ -178,40 +190,68 @@ def _estimated(plans: Sequence[TablePlan]) -> int | None:
 
 def export_table(plan: TablePlan, view: SourceView, work: Work) -> TableResult:
     """Export one table and publish its partition; a failed blocking check is an error, and publishes nothing."""
-    ports, started = work.ports, work.ports.clock()
+    started = work.ports.clock()
+    result = read_table(plan, view, work)
+    assert result.partition is not None  # noqa: S101  # else it was raised
+    publish_partition(result.partition, work)
+    tell_finished(result.partition.table, started, work)
+    return result
+
+
+def read_table(plan: TablePlan, view: SourceView, work: Work) -> TableResult:
+    """Read one table into files of the work folder; nothing is published. A failed blocking check is an error."""
+    started = work.ports.clock()
     plan = replace(plan, notes=(*plan.notes, view.note)) if view.note else plan
-    ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows, plan.sheet.name))
-    plan, files, sample, contents = _write_files(plan, view.snapshot, work)
-    checks = _checks(plan, files, view.snapshot, work)
+    work.ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows, plan.sheet.name))
+    plan, written = write_files(plan, view.snapshot, work)
+    return judge_table_read(plan, written, view.snapshot.count(plan), view, work, started)
+
+
+def judge_table_read(  # all that is known of a table
+    plan: TablePlan, written: TableFiles, counted: int, view: SourceView, work: Work, started: datetime
+) -> TableResult:
+    """The table whose files are `written`, after its checks: `counted` are its rows by `count(*)`."""
+    checks = _checks(plan, written.files, counted, view.snapshot, work)
     for check in checks:
         if check.blocking and not check.passed:
             raise BackupError(check.message, do="Run the table again. If it repeats, report it: no rows may be lost.")
-    read_for = _seconds(started, ports)
-    table = table_entry(plan, files, checks, view.snapshot.entry, exported_by=work.attempt.backup_id, seconds=read_for)
-    table, more = contents.described(table)
+    read_for, by = _seconds(started, work.ports), work.attempt.backup_id
+    table = table_entry(plan, written.files, checks, view.snapshot.entry, exported_by=by, seconds=read_for)
+    table, more = written.contents.described(table)
     table, unusual = _with_anomalies(table, work)
     partition = _partition(table, plan, view, work)
-    publish_partition(partition, work)
-    ports.progress.tell(TableFinished(table.name, table.sheet, table.row_count, table.bytes, _seconds(started, ports)))
-    return TableResult(table.name, partition, (*checks, *more, unusual), plan=plan, sample=sample)
+    return TableResult(table.name, partition, (*checks, *more, unusual), plan=plan, sample=written.sample)
 
 
-def publish_partition(partition: PartitionRecord, work: Work) -> None:
+def tell_finished(table: TableEntry, started: datetime, work: Work) -> None:
+    """Whoever watches hears that a table has ended well."""
+    seconds = _seconds(started, work.ports)
+    work.ports.progress.tell(TableFinished(table.name, table.sheet, table.row_count, table.bytes, seconds))
+
+
+def publish_partition(partition: PartitionRecord, work: Work, *, stored: bool = False) -> None:
     """Put the partition's files into the store, check them there, and make the partition visible.
 
-    Its record stays in the work folder too: who bundles the files that lie there, takes nobody else's word for them.
+    With `stored` the files are there. The record stays in the work folder too: who bundles the files that lie there,
+    takes nobody else's word for them.
     """
     table, store = partition.table, work.ports.store
     folder, place = work.folder / table.name, PartitionPlace(partition.scope, table.name, partition.partition_date)
-    _clear(place, store)
-    for file in (file.stored for file in table.files):
-        stored = store.put_file(place.file(file.name), folder / file.name)
-        if stored.size != file.bytes:
-            message = f"{store.url}/{stored.key} has {stored.size} bytes in the store; {file.bytes} were written."
-            raise VerificationError(message, do="Run the table again; if it repeats, look at the store.")
+    if not stored:
+        clear_partition(place, store)
+        for file in (file.stored for file in table.files):
+            check_stored(store.put_file(place.file(file.name), folder / file.name), file, store)
     document = seal(partition)
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     (folder / PARTITION_NAME).write_bytes(document)
     store.put(place.record, [document])
+
+
+def check_stored(stored: StoredObject, file: StoredFile, store: Store) -> None:
+    """VerificationError unless a file lies in the store as it was written."""
+    if stored.size != file.bytes:
+        message = f"{store.url}/{stored.key} has {stored.size} bytes in the store; {file.bytes} were written."
+        raise VerificationError(message, do="Run the table again; if it repeats, look at the store.")
 
 
 _no_deletion: set[str] = set()
@@ -219,7 +259,7 @@ _no_deletion_guard = Lock()
 """The stores of which it was already said that nothing may be deleted there."""
 
 
-def _clear(place: PartitionPlace, store: Store) -> None:
+def clear_partition(place: PartitionPlace, store: Store) -> None:
     """Delete the partition that is there, where that is allowed.
 
     A writer without the right to delete writes over its files instead, the record last: until then the old record
@@ -236,36 +276,20 @@ def _clear(place: PartitionPlace, store: Store) -> None:
         logger.debug("%s", error.what)
 
 
-def load_partition(place: PartitionPlace, store: Store, spool: Path | None = None) -> PartitionRecord:
-    """The record of a partition, from this run's own `spool` where it is there, else from the store.
-
-    NotFoundError when the table has none for that date; VerificationError for that of another partition.
-    """
-    own = spool / place.table / PARTITION_NAME if spool is not None else None
-    if own is not None and own.is_file():
-        return read_partition(own.read_bytes(), str(own))
-    try:
-        data = store.get(place.record)
-    except NotFoundError as error:
-        message = f"Table {place.table} has no partition for {place.day} in {store.url}."
-        raise NotFoundError(message, do=f"Materialize the table {place.table} for that date.") from error
-    record = read_partition(data, f"{store.url}/{place.record}")
-    described = (record.scope, record.table.name, record.partition_date)
-    if described != (place.scope, place.table, place.day):
-        message = f"{store.url}/{place.record} describes another partition: {', '.join(map(str, described))}."
-        raise VerificationError(message, do=f"Materialize the table {place.table} again for that date.")
-    return record
-
-
 def _look(snapshot: Snapshot, work: Work, note: str) -> SourceView:
     """How the snapshot's tables are to be read; its definitions go into the store first."""
-    catalog, database = work.request.catalog, snapshot.database()
-    plan = plan_catalog(catalog, database)
-    missing = find_not_held(catalog, database, snapshot)
+    view = view_of(snapshot, work.request.catalog, note=note)
     work.ports.progress.tell(StageStarted("schema"))
     schema = snapshot.schema_sql().encode()
     work.ports.store.put(schema_key(work.attempt.scope, work.request.day), [schema])
-    return SourceView(snapshot, plan, missing, hashlib.sha256(schema).hexdigest(), note)
+    return replace(view, schema_sha256=hashlib.sha256(schema).hexdigest())
+
+
+def view_of(snapshot: Snapshot, catalog: Catalog, schema_sha256: str = "", note: str = "") -> SourceView:
+    """How the snapshot's tables are to be read; the same for whoever looks at the same snapshot."""
+    database = snapshot.database()
+    plan = plan_catalog(catalog, database)
+    return SourceView(snapshot, plan, find_not_held(catalog, database, snapshot), schema_sha256, note)
 
 
 def find_not_held(catalog: Catalog, database: Database, snapshot: Snapshot) -> tuple[NotHeld, ...]:
@@ -310,7 +334,7 @@ def _again(outdated: Mapping[str, BackupError], work: Work) -> Iterator[TableRes
     again = replace(work, request=replace(work.request, tables=tuple(outdated)))
     try:
         with ports.source.snapshot(ports.progress, lock_timeout_s=_SECOND_LOCK_S) as snapshot:
-            for result in _export_view(snapshot, again, _SECOND):
+            for result in _export_view(snapshot, again, note=_SECOND):
                 if isinstance(result.error, SnapshotOutdatedError):
                     continue
                 del rest[result.table]
@@ -318,19 +342,37 @@ def _again(outdated: Mapping[str, BackupError], work: Work) -> Iterator[TableRes
     except SourceError as refusal:
         logger.warning("Tables are not read again: %s", refusal)
     for table, error in rest.items():
-        yield _failed(table, error, work)
+        yield failed_table(table, error, work)
 
 
-Written = tuple[tuple[FileEntry, ...], tuple[SampleRow, ...], RowContents]
+@dataclass(frozen=True)
+class TableFiles:
+    """The files of a table, or of a range of it, in the work folder; what was seen while they were written."""
+
+    files: tuple[FileEntry, ...]
+    sample: tuple[SampleRow, ...]
+    contents: RowContents
 
 
-def _write_files(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[TablePlan, *Written]:
-    """Write the table's files; begin again when a value wants its column as text, or when the connection was lost."""
+def folder_of(plan: TablePlan, work: Work) -> Path:
+    """Where the files of a table, or of a range of it, are made."""
+    if plan.blocks is None:
+        return work.folder / plan.name
+    return work.folder / ".ranges" / f"{plan.name}.{plan.blocks.number}"
+
+
+def write_files(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[TablePlan, TableFiles]:
+    """Write the table's files; begin again when a value wants its column as text, or when the connection was lost.
+
+    Of a range NotNativeError comes out: the columns of all ranges of a table are the same.
+    """
     restarts = 0
     while True:
         try:
-            return plan, *_write_once(plan, snapshot, work)
+            return plan, _write_once(plan, snapshot, work)
         except NotNativeError as error:
+            if plan.blocks is not None:
+                raise
             plan = plan.as_text(error.column, error.value)
         except BackupError as error:
             restarts += 1
@@ -339,8 +381,8 @@ def _write_files(plan: TablePlan, snapshot: Snapshot, work: Work) -> tuple[Table
         work.ports.progress.tell(TableStarted(plan.name, plan.relation.estimated_rows, plan.sheet.name))
 
 
-def _write_once(plan: TablePlan, snapshot: Snapshot, work: Work) -> Written:
-    folder = work.folder / plan.name
+def _write_once(plan: TablePlan, snapshot: Snapshot, work: Work) -> TableFiles:
+    folder = folder_of(plan, work)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     writer: TableWriter = work.ports.formats.writer(plan, folder, work.request.catalog.timezone)
@@ -349,12 +391,13 @@ def _write_once(plan: TablePlan, snapshot: Snapshot, work: Work) -> Written:
     contents = RowContents(work.request.catalog, plan, snapshot.entry.taken_at.date())
     try:
         for page in snapshot.read(plan):
+            work.still()
             writer.write(page.rows)
             contents.add(page.rows)
             if len(sample) < left:
                 sample += _sampled(plan, page.rows, left - len(sample), sensitive)
             work.ports.progress.tell(PageWritten(plan.name, page.rows.num_rows, writer.bytes_written))
-        return writer.close(), tuple(sample), contents
+        return TableFiles(writer.close(), tuple(sample), contents)
     except BaseException:
         writer.abort()
         raise
@@ -377,9 +420,10 @@ def _sampled(plan: TablePlan, rows: pa.Table, most: int, sensitive: Collection[s
         yield {name: None if value is None else str(value)[:_CELL] for name, value in row.items()}
 
 
-def _checks(plan: TablePlan, files: tuple[FileEntry, ...], snapshot: Snapshot, work: Work) -> tuple[TableCheck, ...]:
+def _checks(
+    plan: TablePlan, files: tuple[FileEntry, ...], counted: int, snapshot: Snapshot, work: Work
+) -> tuple[TableCheck, ...]:
     """The CSV must hold as many rows as the Parquet, and both as many as the snapshot."""
-    counted = snapshot.count(plan)
     in_parquet, in_csv = (rows_of(files, kind) for kind in ("parquet", "csv"))
     return (
         row_count(in_parquet if in_parquet != counted else in_csv, counted),
@@ -432,10 +476,11 @@ def _result(table: str, future: Future[TableResult], work: Work) -> TableResult:
     known.__cause__ = error if known is not error else known.__cause__
     if isinstance(known, SnapshotOutdatedError):
         return TableResult(table, None, error=known)  # it may be read again
-    return _failed(table, known, work)
+    return failed_table(table, known, work)
 
 
-def _failed(table: str, error: BackupError, work: Work) -> TableResult:
+def failed_table(table: str, error: BackupError, work: Work) -> TableResult:
+    """The table has failed; whoever watches hears of it."""
     sheet = work.request.catalog.sheet_of(table)
     work.ports.progress.tell(TableFinished(table, sheet, 0, 0, 0.0, error.what))
     return TableResult(table, None, error=error)

@@ -1,0 +1,138 @@
+"""Several runs of Dagster over one snapshot: how a backup launches them, and the job that each of them is."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import dagster as dg
+
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import RefusedError
+from backup_pipeline.core.names import parse_backup_id
+from backup_pipeline.operations.attempts import Work
+from backup_pipeline.operations.export.shared import take_part
+from backup_pipeline.operations.shards import Crew
+from backup_pipeline.orchestration.keys import CATALOG_TAG, SHARD_TAG, share_job, shared_op
+from backup_pipeline.orchestration.resources import BackupResource, told_as_failure, with_backups
+
+logger = logging.getLogger(__name__)
+
+_QUEUE = "QUEUED_RUN_COORDINATOR"
+_SILENT = timedelta(minutes=2)
+_NOT_GIVEN_ON = ("dagster/", ".dagster/", "backup_pipeline/")
+"""Of these tags of a run its own are no business of others; the rest say where and how runs are to be executed."""
+
+
+class RunCrew:
+    """The port `Crew` over Dagster: runs of `job`, launched as Dagster launches any, with the tags of this run.
+
+    Where nothing would take them from the queue, and for a run of the command line, which no launcher has begun, none
+    is launched, and the log says so: this run then does everything itself.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext, job: str, work: str) -> None:
+        self._context, self._instance = context, context.instance
+        self._job, self._work = job, work
+        self._launched: list[str] = []
+
+    def launch(self, count: int) -> None:
+        """Ask for so many runs."""
+        if count <= 0:
+            return
+        why_not = self._why_not()
+        if why_not:
+            self._context.log.info("%s This run reads everything itself.", why_not)
+            return
+        try:
+            for _ in range(count):
+                self._launched.append(self._submit())
+        except Exception as error:  # noqa: BLE001  # whatever a launcher raises, the work goes on without
+            self._context.log.warning("No further run is launched to read a part of this backup: %s", error)
+        names = ", ".join(self._launched[-count:])
+        self._context.log.info("Runs that read a part of this backup: %s.", names)
+
+    def is_over(self, run_id: str) -> bool:
+        """Whether Dagster knows that it has ended; of this run it asks nobody."""
+        run = self._instance.get_run_by_id(run_id) if run_id != self._context.run_id else None
+        return run is not None and run.is_finished
+
+    def bury(self, run_id: str) -> None:
+        """End a run whose process is gone: Dagster would take it for alive."""
+        run = self._instance.get_run_by_id(run_id) if run_id != self._context.run_id else None
+        if run is not None and not run.is_finished:
+            self._instance.report_run_failed(run, "Its process gave no sign any more; another run does its part.")
+
+    def stop(self) -> None:
+        """Take from the queue what has not begun."""
+        for run_id in self._launched:
+            try:
+                run = self._instance.get_run_by_id(run_id)
+                if run is not None and run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}:
+                    self._instance.report_run_canceled(run, message="What it was to do is done.")
+            except Exception:
+                logger.exception("Run %s is not taken from the queue.", run_id)
+
+    def _why_not(self) -> str:
+        if self._context.run.job_code_origin is None:
+            return "No launcher of Dagster has begun this run, so none begins others for it."
+        if type(self._instance.run_coordinator).__name__ != "QueuedRunCoordinator":
+            return ""
+        beat = self._instance.get_daemon_heartbeats().get(_QUEUE)
+        if beat is None or datetime.now(UTC) - datetime.fromtimestamp(beat.timestamp, UTC) > _SILENT:
+            return "No daemon of Dagster takes runs from the queue."
+        return ""
+
+    def _submit(self) -> str:
+        parent = self._context.run
+        code, remote = parent.job_code_origin, parent.remote_job_origin
+        given = {name: value for name, value in parent.tags.items() if not name.startswith(_NOT_GIVEN_ON)}
+        job = self._context.repository_def.get_job(self._job)
+        run = self._instance.create_run_for_job(
+            job,
+            tags={**job.run_tags, **given, SHARD_TAG: self._work},
+            job_code_origin=code._replace(job_name=self._job) if code else None,
+            remote_job_origin=remote.repository_origin.get_job_origin(self._job) if remote else None,
+        )
+        # A queue wants no workspace, and neither do the launchers that begin a run elsewhere.
+        self._instance.submit_run(run.run_id, cast(Any, None))
+        return str(run.run_id)
+
+
+def crew_of(context: dg.AssetExecutionContext, work: Work) -> Crew | None:
+    """The other runs of a backup, where its catalog wants several."""
+    catalog = work.request.catalog
+    return RunCrew(context, share_job(catalog), work.attempt.backup_id) if catalog.runs > 1 else None
+
+
+def share_jobs(catalog: Catalog) -> Sequence[dg.JobDefinition]:
+    """The job of the other runs of a backup, for a catalog that wants several."""
+    return [_share_job(catalog)] if catalog.runs > 1 else []
+
+
+def _share_job(catalog: Catalog) -> dg.JobDefinition:
+    @dg.op(
+        name=shared_op(catalog),
+        out=dg.Out(dg.Nothing),
+        description="Tables, and ranges of large ones, of a snapshot that the run of a backup holds.",
+    )
+    @with_backups(catalog)
+    def shared(context: dg.OpExecutionContext, backups: BackupResource) -> Iterator[dg.Output[None]]:
+        with told_as_failure(context.log), backups.open(catalog, context) as ports:
+            backup_id = context.run.tags.get(SHARD_TAG)
+            if backup_id is None:
+                message = "This run is for no backup."
+                raise RefusedError(message, do=f"Run the backup of {catalog.catalog}: it launches runs of this job.")
+            parts = take_part(str(parse_backup_id(backup_id)), catalog, ports, context.run.run_id)
+            yield dg.Output(None, metadata={"parts": parts, "backup": backup_id})
+
+    @dg.job(
+        name=share_job(catalog),
+        description=f"Launched by a backup of {catalog.title or catalog.catalog}: it reads a part of its snapshot.",
+        tags={CATALOG_TAG: catalog.catalog},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        shared()
+
+    return job
