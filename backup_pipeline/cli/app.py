@@ -26,6 +26,7 @@ from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.payments import payment_app, plan_app
 from backup_pipeline.cli.rebuild import migrate_back, rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
+from backup_pipeline.cli.restore import businesses as restored_businesses  # noqa: F401 - its command is one of theirs
 from backup_pipeline.cli.retention import delete, hold, prune, purge_events, release
 from backup_pipeline.cli.up import demo, serve, up
 from backup_pipeline.cli.user import user_app

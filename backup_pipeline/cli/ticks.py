@@ -12,9 +12,8 @@ import typer
 from backup_pipeline.cli.businesses import Business, businesses_app
 from backup_pipeline.cli.options import LedgerReason, Limit, invoked_settings, opened, print_json
 from backup_pipeline.cli.payments import AsJson
-from backup_pipeline.core.businesses.restores import RowChange
 from backup_pipeline.core.businesses.ticks import TickStatus
-from backup_pipeline.core.errors import PartialError, RefusedError, UsageError
+from backup_pipeline.core.errors import PartialError, UsageError
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
 from backup_pipeline.settings import Settings
@@ -25,12 +24,8 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.businesses import TickReport, TickRequest
 
 with lazily():
-    from backup_pipeline.core import names
-    from backup_pipeline.core.businesses import restores as core_restores
-    from backup_pipeline.operations import browse, businesses
+    from backup_pipeline.operations import businesses
     from backup_pipeline.operations.businesses import protection as protections
-    from backup_pipeline.operations.businesses import restore as restores
-    from backup_pipeline.postgres import business_restore
     from backup_pipeline.presentation import businesses as drawn
     from backup_pipeline.wiring import addresses, embedded
     from backup_pipeline.wiring import ports as wiring_ports
@@ -64,7 +59,7 @@ def tick(*, catalog: OfSystem = None, as_json: AsJson = False) -> None:
     Exit codes: 0 every business that is due is protected; 1 failed; 3 some are not protected; 10 no such catalog; 11
     another tick is at work.
     """
-    with _ready(catalog) as (spec, settings, ports):
+    with systems_ready(catalog) as (spec, settings, ports):
         request = businesses.TickRequest(spec, addresses.os_user())
         report = _run(request, settings, ports, as_json=as_json)
     _refuse_unprotected(report)
@@ -93,7 +88,7 @@ def back_up_business(
     Exit codes: 0 done, or nothing had changed; 1 failed; 2 wrong request; 3 it is not protected; 10 there is no such
     active business; 11 a tick is at work.
     """
-    with _ready(catalog) as (spec, settings, ports):
+    with systems_ready(catalog) as (spec, settings, ports):
         request = businesses.TickRequest(
             spec,
             addresses.os_user(),
@@ -104,56 +99,6 @@ def back_up_business(
         )
         report = _run(request, settings, ports, as_json=as_json)
     _refuse_unprotected(report)
-
-
-@businesses_app.command("restore")
-def restore_business(
-    backup: Annotated[str, typer.Argument(help="A backup id of the business: full, incremental or manual.")],
-    *,
-    table: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,
-    without: Annotated[
-        list[RowChange] | None, typer.Option(help="Leave such changes out; may be given several times.")
-    ] = None,
-    confirm: Annotated[str | None, typer.Option(help="The digest of the plan that you have seen: do it.")] = None,
-    reason: LedgerReason = "",
-    as_json: AsJson = False,
-) -> None:
-    """Bring one business back to how a backup of it shows it; every other business stays as it is.
-
-    Without --confirm it shows the plan: rows to create, to update, column by column, and to delete, with what is in
-    the way. With the plan's digest it does that very plan in one transaction, after a manual backup of how it is now.
-    Where somebody has written meanwhile, the plan is stale, and nothing is done.
-
-    Examples:
-
-        backup-pipeline businesses restore 20261130T140500Z-incremental-1f3a9c2e
-
-        backup-pipeline businesses restore 20261130T140500Z-incremental-1f3a9c2e --table sales --confirm 4be0…
-
-    Exit codes: 0 planned, or done; 1 failed; 2 wrong request; 10 there is no such backup; 11 a tick is at work; 20 a
-    backup of the chain is damaged; 21 refused: conflicts, a stale plan, or restores need an approval here.
-    """
-    wanted = str(names.parse_backup_id(backup, latest=False))
-    with opened() as installation:
-        attempt = browse.find_backup(wanted, installation.ledger)
-    with _ready(attempt.scope.catalog) as (spec, settings, ports):
-        if confirm is not None and settings.restore_approval:
-            message = (
-                "Restores need the approval of another person here, and those of a business can not be asked for yet."
-            )
-            raise RefusedError(
-                message, do="Unset BACKUP_RESTORE_APPROVAL for whoever may do it alone. Nothing was changed."
-            )
-        wanted_changes = core_restores.EVERY_CHOICE - set(without or ())
-        request = restores.BusinessRestoreRequest(
-            spec, attempt, addresses.os_user(), tuple(table or ()), wanted_changes, confirm, reason
-        )
-        target = business_restore.PostgresBusinessTarget(addresses.owner_url(settings, spec.catalog))
-        report = restores.restore_business(request, target, wiring_ports.open_key_states(settings), ports)
-    if as_json:
-        print_json({"digest": report.diff.digest, "done": report.done, "before": report.safety, "plan": report.diff})
-    else:
-        draw(drawn.diff_document(report))
 
 
 @businesses_app.command("ticks")
@@ -168,7 +113,7 @@ def list_ticks(*, catalog: OfSystem = None, limit: Limit = 24, as_json: AsJson =
 
     Exit codes: 0 listed; 1 the ledger can not be read; 2 wrong request; 10 there is no such catalog.
     """
-    spec = _with_businesses(invoked_settings(), catalog)
+    spec = with_businesses(invoked_settings(), catalog)
     with opened() as installation:
         ticks = installation.ledger.ticks.list(spec.catalog, limit=limit)
     if as_json:
@@ -189,7 +134,7 @@ def list_protection(*, catalog: OfSystem = None, limit: Limit = 50, as_json: AsJ
 
     Exit codes: 0 listed; 1 the ledger can not be read; 2 wrong request; 10 there is no such catalog.
     """
-    spec = _with_businesses(invoked_settings(), catalog)
+    spec = with_businesses(invoked_settings(), catalog)
     with opened() as installation:
         rows, now = protections.protection_of(spec, installation.ledger, limit=limit), installation.clock()
     if as_json:
@@ -198,7 +143,7 @@ def list_protection(*, catalog: OfSystem = None, limit: Limit = 50, as_json: AsJ
         draw(drawn.protection_document(rows, now))
 
 
-def _with_businesses(settings: Settings, name: str | None) -> Catalog:
+def with_businesses(settings: Settings, name: str | None) -> Catalog:
     """The catalog of that name, or the only one with businesses."""
     if name is not None:
         return addresses.chosen_catalog(name, settings)
@@ -210,8 +155,9 @@ def _with_businesses(settings: Settings, name: str | None) -> Catalog:
 
 
 @contextmanager
-def _ready(name: str | None) -> Iterator[tuple[Catalog, Settings, Ports]]:
-    spec = _with_businesses(invoked_settings(), name)
+def systems_ready(name: str | None) -> Iterator[tuple[Catalog, Settings, Ports]]:
+    """The catalog of that name, or the only one with businesses, and its ports; its database is there."""
+    spec = with_businesses(invoked_settings(), name)
     with (
         embedded.prepared(invoked_settings(), lambda text: note_console().print(text, highlight=False)) as settings,
         wiring_ports.open_ports(settings, spec.catalog, create=True) as ports,

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Connection, RowMapping, Table, and_, delete, func, null, or_, select, update
+from sqlalchemy import Connection, RowMapping, Table, and_, delete, func, null, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from backup_pipeline.core.errors import LedgerError
@@ -40,6 +40,12 @@ Transaction = Callable[[], AbstractContextManager[Connection]]
 _REQUEST = run_requests.c
 _PLAIN = tuple(field.name for field in fields(RunRequest) if field.name not in {"scope", "actor", "status", "verb"})
 _CHANGED = tuple(field.name for field in fields(RequestChange))
+
+
+_FORGET_EXAMPLES = """
+UPDATE run_requests SET result = jsonb_set(result, '{plan,diff,tables}', (
+    SELECT jsonb_agg(t || '{"examples": []}') FROM jsonb_array_elements(result #> '{plan,diff,tables}') t))
+WHERE created_at < :before AND result #> '{plan,diff,tables}' @> '[{"examples": [{}]}]'"""
 
 
 class SqlRunRequests:
@@ -107,6 +113,11 @@ class SqlRunRequests:
         with self._transaction() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return _request_of(row) if row is not None else None
+
+    def forget_examples(self, before: datetime) -> int:
+        """Take the rows of examples out of plans that nobody has asked for since; of how many."""
+        with self._transaction() as connection:
+            return connection.execute(text(_FORGET_EXAMPLES), {"before": before}).rowcount
 
     def list(
         self, *, catalog: str | None = None, status: Collection[RequestStatus] = (), limit: int | None = None

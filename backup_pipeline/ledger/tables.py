@@ -211,6 +211,7 @@ restore_requests = Table(
     Column("fill", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("safety_backup", Boolean, nullable=False, server_default=text("true")),
     Column("store", Text, nullable=False, server_default="first"),
+    Column("selection", JSONB(none_as_null=True)),
     Column("target", Text, nullable=False),
     Column("database", Text, nullable=False),
     Column("actor", Text, nullable=False),

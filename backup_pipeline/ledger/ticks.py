@@ -90,6 +90,14 @@ LEFT JOIN LATERAL (
     SELECT confirmed_until FROM backup_records WHERE r.backup_type = 'manual' AND catalog = :catalog AND business_id = b
     AND status IN ('success', 'success_with_warnings') AND snapshot_at IS NOT NULL AND backup_type <> 'manual'
     ORDER BY snapshot_at DESC LIMIT 1) AS a ON true"""
+_RECORD_AT = """
+SELECT r.business_id, r.backup_id, r.backup_type, r.snapshot_at, greatest(r.confirmed_until, a.confirmed_until)
+FROM (SELECT * FROM backup_records WHERE catalog = :catalog AND business_id = :business AND snapshot_at <= :at
+    AND status IN ('success', 'success_with_warnings') ORDER BY snapshot_at DESC LIMIT 1) AS r
+LEFT JOIN LATERAL (
+    SELECT confirmed_until FROM backup_records WHERE r.backup_type = 'manual' AND catalog = :catalog
+    AND business_id = :business AND status IN ('success', 'success_with_warnings') AND snapshot_at <= :at
+    AND backup_type <> 'manual' ORDER BY snapshot_at DESC LIMIT 1) AS a ON true"""
 # Ticks confirm the newest backup of the chain. A manual one that came after it has the same rows for as long.
 # One look into the index for each business: to read the rows of them all for their keys takes a second a million.
 _WITH_ROWS = """
@@ -205,6 +213,13 @@ class SqlTicks:
         )
         with self._transaction() as connection:
             return {row.business: row.backup_id for row in connection.execute(query)}
+
+    def record_at(self, catalog: str, business: str, at: datetime) -> BusinessRecord | None:
+        """The newest good backup of a business whose rows are of that time or earlier, manual or not."""
+        wanted = {"catalog": catalog, "business": storable(business), "at": at}
+        with self._transaction() as connection:
+            row = connection.execute(text(_RECORD_AT), wanted).one_or_none()
+        return BusinessRecord(*(utc(value) for value in row)) if row is not None else None
 
     def newest_records(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, BusinessRecord]:
         """Of each of these businesses its newest good backup, manual or not."""

@@ -8,7 +8,6 @@ from datetime import datetime
 from backup_pipeline.core.businesses.ticks import Tick, TickStatus
 from backup_pipeline.operations.businesses import TickReport
 from backup_pipeline.operations.businesses.protection import BusinessProtection
-from backup_pipeline.operations.businesses.restore import BusinessRestoreReport
 from backup_pipeline.presentation import (
     Part,
     ReportDocument,
@@ -77,27 +76,6 @@ def _tick(tick: Tick) -> tuple[Part, ...]:
         f"{tick.seconds:.1f}" if tick.seconds is not None else "",
         tick.message,
     )
-
-
-def diff_document(report: BusinessRestoreReport) -> ReportDocument:
-    """What a restore of a business would do, or did."""
-    diff = report.diff
-    rows = tuple(
-        (
-            each.name,
-            *(f"{n:,}" for n in (each.create, each.update, each.delete)),
-            ", ".join(f"{name} ({n:,})" for name, n in each.columns.items()),
-        )
-        for each in diff.tables
-    )
-    table = Table((*texts("Table"), *numbers("Create", "Update", "Delete"), prose("Columns")), rows)
-    conflicts = tuple(line(Span(f"In the way: {conflict}", Tone.WRONG)) for conflict in diff.conflicts)
-    if report.done:
-        how = f"Done. How it was before is backup {report.safety}." if report.safety else "Done. Rows were only added."
-    else:
-        how = f"Nothing was changed. To do it: the same command with --confirm {diff.digest}"
-    known = facts((("Business", diff.business), ("As in", diff.backup_id), ("Plan", diff.digest[:12])))
-    return document(known, table, *conflicts, line(how))
 
 
 def protection_document(rows: Sequence[BusinessProtection], now: datetime) -> ReportDocument:

@@ -15,10 +15,12 @@ from backup_pipeline.core.restore import (
     RestorePlan,
     RestoreRemark,
     RestoreReport,
+    RowChange,
     TableRestore,
 )
+from backup_pipeline.core.restore.businesses import BusinessPlan, BusinessReport, RowExample, TableDiff
 from backup_pipeline.core.restore.kept import kept_plan, kept_report
-from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import Plan, RestoreRow, RestoreStatus
 from backup_pipeline.presentation import (
     Block,
     Item,
@@ -73,6 +75,10 @@ MODES = {
         "Create missing, update existing, delete new",
         "The tables then hold exactly the backup's rows: what came since is removed.",
     ),
+    Mode.DIFFERENCE: (
+        "Bring one business back",
+        "Its rows are then as they were: what differs is created, updated and deleted. No other business changes.",
+    ),
 }
 """What each mode does to the rows that are there: its name for people, and a sentence."""
 _NOTES = 4
@@ -80,13 +86,21 @@ _NOTES = 4
 
 
 def plan_document(
-    plan: RestorePlan, target: str, *, request: int | None, safety_backup: bool, attended: bool = True
+    plan: Plan,
+    target: str,
+    *,
+    request: int | None,
+    safety_backup: bool,
+    attended: bool = True,
+    values: bool = True,
 ) -> ReportDocument:
     """What will happen, refusals first; then what is fetched, protected, and asked of the person.
 
     `request` is the number of the request, None where nothing but the plan is wanted. `attended` says that a person
-    is there to type the database's name.
+    is there to type the database's name. Without `values` examples of rows are left out.
     """
+    if isinstance(plan, BusinessPlan):
+        return _business_plan(plan, request, values=values)
     about = "dry run: nothing is touched" if request is None else f"request {request}"
     others = (remark for remark in plan.remarks if remark not in plan.refusals)
     end = _safety(plan, safety_backup=safety_backup, attended=attended) if not plan.refused else ()
@@ -113,13 +127,15 @@ def status_tone(status: RestoreStatus) -> Tone:
     return _STATUSES.get(status, Tone.PLAIN)
 
 
-def kept_plan_document(kept: Mapping[str, Any], *, request: int | None, safety_backup: bool) -> ReportDocument:
-    """A plan as the ledger keeps it; in short, where another version wrote it."""
+def kept_plan_document(
+    kept: Mapping[str, Any], *, request: int | None, safety_backup: bool, values: bool = False
+) -> ReportDocument:
+    """A plan as the ledger keeps it; in short, where another version wrote it. With `values` examples of rows too."""
     try:
         plan = kept_plan(kept)
     except UsageError as error:
         return document(Note("Note", Tone.WARNING, error.what, do=error.do), *_planned(kept))
-    return plan_document(plan, plan.target, request=request, safety_backup=safety_backup, attended=False)
+    return plan_document(plan, plan.target, request=request, safety_backup=safety_backup, attended=False, values=values)
 
 
 def kept_report_document(request: int, kept: Mapping[str, Any]) -> ReportDocument:
@@ -130,7 +146,7 @@ def kept_report_document(request: int, kept: Mapping[str, Any]) -> ReportDocumen
         return document(*_done(kept))
 
 
-def asked_document(row: RestoreRow, plan: RestorePlan) -> ReportDocument:
+def asked_document(row: RestoreRow, plan: Plan) -> ReportDocument:
     """That a request waits, and what comes next."""
     return document(
         line(Span(f"Request {row.id} waits, with the plan {plan.digest[:12]}. Nothing was touched.", Tone.STRONG)),
@@ -139,8 +155,10 @@ def asked_document(row: RestoreRow, plan: RestorePlan) -> ReportDocument:
     )
 
 
-def report_document(request: int, report: RestoreReport, *, undo: str = "") -> ReportDocument:
+def report_document(request: int, report: RestoreReport | BusinessReport, *, undo: str = "") -> ReportDocument:
     """What was done, table by table, and how to go back: with the command `undo`."""
+    if isinstance(report, BusinessReport):
+        return _business_report(request, report, undo)
     columns = (
         *texts("Table", "Restored into"),
         *numbers("Loaded", "Inserted", "Updated", "Deleted", "Unchanged", "Seconds"),
@@ -156,6 +174,93 @@ def report_document(request: int, report: RestoreReport, *, undo: str = "") -> R
     text = f"Restored in {report.seconds:.1f} s; {size(report.bytes_fetched)} fetched. Request {request}."
     notes = (Note("Note", Tone.WARNING, note) for note in report.notes)
     return document(Table(columns, tuple(rows)), line(Span(text, Tone.GOOD)), *notes, *_way_back(report, undo))
+
+
+_CHANGES = {RowChange.CREATE: "created", RowChange.UPDATE: "updated", RowChange.DELETE: "deleted"}
+
+
+def _business_plan(plan: BusinessPlan, request: int | None, *, values: bool) -> ReportDocument:
+    """What a restore of a business would do, with what is in the way; then rows as examples."""
+    about = "only a plan: nothing is touched" if request is None else f"request {request}"
+    columns = (*texts("Table"), *numbers("Create", "Update", "Delete"), prose("Columns that get other values"))
+    tables = tuple(_table_diff(table) for table in plan.diff.tables)
+    selection = plan.selection
+    left_out = [change for change in RowChange if change not in selection.changes]
+    known = facts(
+        (
+            ("Business", f"{plan.name} ({plan.catalog}/{plan.diff.business})"),
+            ("Wanted", selection.at),
+            ("Rows of", plan.snapshot_at),
+            ("Right until", plan.confirmed_until if plan.confirmed_until > plan.snapshot_at else ""),
+            ("Backup", plan.backup_id),
+            ("Tables", ", ".join(plan.request.tables)),
+            ("Rows", "; ".join(f"{name}: {', '.join(keys)}" for name, keys in selection.rows.items())),
+            ("But not", "; ".join(f"{name}: {', '.join(keys)}" for name, keys in selection.but.items())),
+            ("Left out", ", ".join(f"rows are not {_CHANGES[change]}" for change in left_out)),
+            ("Plan", plan.digest[:12]),
+        )
+    )
+    others = f"{sum(plan.diff.others.values()):,} rows of {len(plan.diff.others)} tables are compared before and after"
+    sections: tuple[tuple[Block, ...], ...] = (
+        (line(Span(f"{plan.name} is brought back ({about})", Tone.STRONG)), known, *_remarks(plan.remarks)),
+        (Table(columns, tables, title="What changes"),),
+        tuple(_examples(plan.diff.tables)) if values else (),
+        (
+            line(
+                "First a manual backup of how it is now." if plan.safety_backup else "Rows are only added: all stays."
+            ),
+            line(f"Then one transaction, or nothing. {others}: none of them changes."),
+        ),
+    )
+    return ReportDocument(tuple(Section(blocks) for blocks in sections if blocks))
+
+
+def _table_diff(table: TableDiff) -> tuple[Part, ...]:
+    columns = ", ".join(f"{name} ({count:,})" for name, count in table.columns.items())
+    return (table.name, table.create, table.update, table.delete, columns)
+
+
+def _examples(tables: Sequence[TableDiff]) -> Iterator[Block]:
+    rows = [(table.name, row) for table in tables for row in table.examples]
+    if rows:
+        columns = (*texts("Table", "Change", "Row"), prose("Now → then"))
+        shown = tuple((name, Span(row.change.value, _TONES[row.change]), row.key, _values(row)) for name, row in rows)
+        yield Table(columns, shown, title="Some of these rows")
+
+
+_TONES = {RowChange.CREATE: Tone.GOOD, RowChange.UPDATE: Tone.WARNING, RowChange.DELETE: Tone.WRONG}
+_SHOWN_VALUES = 6
+
+
+def _values(row: RowExample) -> str:
+    texts_of = []
+    for name, (now, then) in row.values.items():
+        if row.change is RowChange.UPDATE:
+            texts_of.append(f"{name}: {_value(now)} → {_value(then)}")
+        elif (value := then if row.change is RowChange.CREATE else now) is not None:
+            texts_of.append(f"{name}: {value}")
+    more = f", and {len(texts_of) - _SHOWN_VALUES} more" if len(texts_of) > _SHOWN_VALUES else ""
+    return ", ".join(texts_of[:_SHOWN_VALUES]) + more
+
+
+def _value(text: str | None) -> str:
+    return "nothing" if text is None else text
+
+
+def _business_report(request: int, report: BusinessReport, undo: str) -> ReportDocument:
+    columns = (*texts("Table"), *numbers("Created", "Updated", "Deleted"))
+    rows = tuple((each.name, each.created, each.updated, each.deleted) for each in report.tables)
+    text = f"{report.name} is as it was, in {report.seconds:.1f} s. Request {request}."
+    others = f"{sum(report.others.values()):,} rows of {len(report.others)} tables, of others or not chosen"
+    back = report.safety_backup_id
+    return document(
+        Table(columns, rows),
+        line(Span(text, Tone.GOOD)),
+        line("Its rows are those of ", report.snapshot_at),
+        line(f"Compared before and after, and unchanged: {others}."),
+        *((line(f"How it was before: backup {back}"),) if back else (line("Rows were only added."),)),
+        *((line(f"To look at what bringing that back would do: {undo}"),) if back and undo else ()),
+    )
 
 
 def requests_document(rows: Sequence[RestoreRow]) -> ReportDocument:
@@ -307,6 +412,11 @@ def _pairs(given: Mapping[str, str]) -> str:
 
 def _planned(plan: Mapping[str, Any]) -> Iterator[Item]:
     """The plan as it was stored: a newer version may have written other fields."""
+    for table in plan.get("diff", {}).get("tables", ()):
+        counts = ", ".join(f"{table.get(change, 0):,} to {change}" for change in RowChange)
+        yield item(f"  {table.get('name')}: {counts}")
+    for conflict in plan.get("diff", {}).get("conflicts", ()):
+        yield item(f"  in the way: {conflict.get('message')}")
     for table in plan.get("tables", ()):
         now = table.get("rows_now")
         there = "not there" if now is None else f"{now:,} rows"
@@ -320,7 +430,10 @@ def _planned(plan: Mapping[str, Any]) -> Iterator[Item]:
 
 def _done(report: Mapping[str, Any]) -> Iterator[Item]:
     """The report as it was stored."""
-    for table in report.get("tables", ()):
+    for table in report.get("tables", ()) if "business" in report else ():
+        counts = ", ".join(f"{table.get(name, 0):,} {name}" for name in _CHANGES.values())
+        yield item(f"  {table['name']}: {counts}")
+    for table in report.get("tables", ()) if "business" not in report else ():
         counts = ", ".join(f"{table.get(name, 0):,} {name}" for name in ("inserted", "updated", "deleted", "unchanged"))
         yield item(f"  {table['name']}: {counts}")
     if report.get("safety_backup_id"):

@@ -16,12 +16,13 @@ from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.names import local_name
 from backup_pipeline.core.ports import Ledger, Ports, Silence
 from backup_pipeline.core.restore import RestoreRequest
+from backup_pipeline.core.restore.requests import Address
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.demo import CAR_AUDIO, SALES_PORTAL, SYSTEMS, DemoSystem, live_a_day, lose_rows
 from backup_pipeline.operations.download import AuditTrail, Destination, render_backup
 from backup_pipeline.operations.health import account
 from backup_pipeline.operations.history import DEMO_DATA, HistorySystem, make_history, plan_history
-from backup_pipeline.operations.restore.requests import Address, RestoreCaller, add_request
+from backup_pipeline.operations.restore.requests import RestoreCaller, add_request
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline.wiring.addresses import declared_catalogs, os_user, owner_url

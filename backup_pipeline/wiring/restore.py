@@ -11,17 +11,21 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import CatalogError, RefusedError, SettingsError, UsageError
 from backup_pipeline.core.ports import Ports, Progress
 from backup_pipeline.core.restore import FIRST, SECOND, RestorePlan, Which
-from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.restore.requests import Address, RestoreRow
+from backup_pipeline.core.scope import Actor
 from backup_pipeline.core.text import redact
+from backup_pipeline.operations.businesses.restore import BusinessWork, back_up_now
 from backup_pipeline.operations.restore import SafetyRequest, safety_backup
-from backup_pipeline.operations.restore.requests import Address, Safety, TargetDatabase
+from backup_pipeline.operations.restore.decisions import RestoreWish
+from backup_pipeline.operations.restore.requests import Safety, TargetDatabase
+from backup_pipeline.postgres.business_restore import PostgresBusinessTarget
 from backup_pipeline.postgres.connection import parse_endpoint
 from backup_pipeline.postgres.restore import PostgresTarget, TargetOptions
 from backup_pipeline.postgres.source import PostgresSource
 from backup_pipeline.settings import Settings
 from backup_pipeline.stores.s3 import S3Settings
 from backup_pipeline.wiring.addresses import owner_url
-from backup_pipeline.wiring.ports import open_ports, source_options
+from backup_pipeline.wiring.ports import open_key_states, open_ports, source_options
 from backup_pipeline.wiring.stores import noted_in, the_second
 
 _HOW = (
@@ -90,6 +94,20 @@ def offered_target(settings: Settings, catalog: str, name: str) -> NamedTarget:
     return targets[name]
 
 
+def wished_target(settings: Settings, catalog: str, wish: RestoreWish) -> NamedTarget:
+    """Where a wish is for: the target that it names, or where the business is."""
+    if wish.selection is not None:
+        return target_in_place(settings, catalog)
+    return offered_target(settings, catalog, wish.target)
+
+
+def target_in_place(settings: Settings, catalog: str) -> NamedTarget:
+    """The database that a catalog is backed up from, by a role that may write where the settings name one."""
+    source = source_target(settings, catalog)
+    known = offered_targets(settings, catalog).values()
+    return next((each for each in known if _place(each.address.url) == _place(source.address.url)), source)
+
+
 def target_of(row: RestoreRow, settings: Settings, url: str | None, *, to_source: bool) -> NamedTarget:
     """The target of a request, whose password the ledger does not keep: `url`, or what the settings know of it.
 
@@ -122,7 +140,19 @@ def open_restore(
     database = PostgresTarget(target.url, options=_options(settings))
     with open_ports(settings, catalog, s3=s3, progress=progress) as ports:
         reading = replace(ports, store=the_second(settings, noted_in(ports.ledger)).store) if store == SECOND else ports
-        yield TargetDatabase(target.address, database, _safety(settings, database, ports), target.hide), reading
+        work = _business_work(settings, target, catalog, ports)
+        yield TargetDatabase(target.address, database, _safety(settings, database, ports), target.hide, work), reading
+
+
+def _business_work(settings: Settings, target: NamedTarget, name: str, ports: Ports) -> BusinessWork | None:
+    catalog = _catalog_of(settings, name)
+    if catalog is None or catalog.businesses is None:
+        return None
+
+    def back_up(business: str, actor: Actor, reason: str) -> str:
+        return back_up_now(catalog, business, actor, reason, open_key_states(settings), ports)
+
+    return BusinessWork(catalog, PostgresBusinessTarget(target.url, settings.restore_role), back_up)
 
 
 def _options(settings: Settings) -> TargetOptions:

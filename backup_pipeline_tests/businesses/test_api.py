@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from backup_pipeline.core.access.api_keys import KeyPermission as P
 from backup_pipeline.core.ledger import Claim
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.payments.accounts import RegistryEntry
+from backup_pipeline.core.restore.requests import RestoreChange
 from backup_pipeline.core.scope import SCHEDULE, Purpose, Scope
 from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.actors import RAHIM
@@ -16,7 +18,8 @@ from backup_pipeline_tests.doubles.ports import NOBODY, now
 from backup_pipeline_tests.doubles.runs import FakeLauncher
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.calling import program_of
-from backup_pipeline_tests.web.deciding import Office, open_office
+from backup_pipeline_tests.web.deciding import HOSTILE, Office, add_business, business_plan_json, open_office
+from backup_pipeline_tests.web.ticking import add_backup
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +108,89 @@ def test_businesses_are_listed_with_how_each_is_protected(office: Office) -> Non
     assert row["quota_bytes"] == 5_000_000_000
     own = program_of(office.console, P.BUSINESSES, name="looks at b2", business="b2")
     assert [row["business_id"] for row in own.get("/api/v1/businesses").json()["businesses"]] == ["b2"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    """An office whose own system has businesses, and a backup of one."""
+    office = open_office(new_ledger(), tmp_path_factory.mktemp("shop"), days=1, businesses=True)
+    add_business(office)
+    add_backup(office, "b1", office.console.clock() - timedelta(minutes=5), Kind.FULL)
+    return office
+
+
+@pytest.fixture
+def asked(shop: Office) -> FakeLauncher:
+    shop.console.app.state.launcher = launcher = FakeLauncher()
+    return launcher
+
+
+def _backup_of_b1(shop: Office) -> str:
+    return shop.ledger.ticks.newest_records("shop", ["b1"])["b1"].backup_id
+
+
+@pytest.mark.acceptance("3.8", "3.33")
+def test_a_business_is_asked_back_with_the_body_of_the_sources(shop: Office, asked: FakeLauncher) -> None:
+    backup_id = _backup_of_b1(shop)
+    program = program_of(shop.console, P.RESTORES_REQUEST, name="asks for b1", business="b1")
+    body = {"business_id": "b1", "backup_id": backup_id, "restore_type": "full"}
+    answer = program.post("/functions/v1/data-restore", json=body)
+    assert answer.status_code == 202, answer.text
+    order_made = answer.json()
+    assert (order_made["mode"], order_made["business"], order_made["database"], order_made["plan_digest"]) == (
+        "difference", "b1", "shop", None,
+    )  # fmt: skip
+    assert order_made["difference"]["changes"] == ["create", "update", "delete"]
+    [(order, user)] = asked.launched
+    assert (order.job, user) == ("shop_restore", "key:asks for b1")
+    attempt = shop.ledger.get(backup_id)
+    assert attempt is not None
+    plan = business_plan_json(attempt, conflict="2 rows of goods are another business's by now.")
+    shop.ledger.restores.change(order_made["restore_request"], RestoreChange(plan=plan))
+    status = program.get(order_made["status_url"])
+    assert status.json()["plan_digest"] == plan["digest"]
+    difference = status.json()["difference"]
+    assert difference["tables"] == [{"table": "goods", "create": 0, "update": 2, "delete": 1}]
+    assert difference["conflicts"] == ["2 rows of goods are another business's by now."]
+    assert HOSTILE not in status.text
+    assert "g-1" not in status.text, "no value of any row"
+    foreign = {**body, "business_id": "b2"}
+    assert program.post("/functions/v1/data-restore", json=foreign).status_code == 404
+
+
+@pytest.mark.acceptance("3.8", "3.39")
+def test_a_moment_and_rows_stand_in_the_place_of_a_backup(shop: Office, asked: FakeLauncher) -> None:
+    backup_id = _backup_of_b1(shop)
+    program = program_of(shop.console, P.RESTORES_REQUEST, name="asks as of")
+    now = shop.console.clock()
+    body = {"business_id": "b1", "at": now.isoformat(), "restore_type": "selective", "rows": {"goods": ["g-1"]}}
+    answer = program.post("/functions/v1/data-restore", json={**body, "changes": ["update"], "reason": "a typo"})
+    assert answer.status_code == 202, answer.text
+    order_made = answer.json()
+    assert (order_made["backup_id"], order_made["reason"]) == (backup_id, "a typo")
+    assert order_made["difference"] | {"at": None, "tables": [], "conflicts": [], "safety_backup": None} == {
+        "at": None, "changes": ["update"], "rows": {"goods": ["g-1"]}, "but": {}, "tables": [], "conflicts": [],
+        "safety_backup": None,
+    }  # fmt: skip
+    assert datetime.fromisoformat(order_made["difference"]["at"]) == now
+    whole = {"business_id": "b1", "at": now.isoformat(), "mode": "difference"}
+    assert program.post("/api/v1/restores", json=whole).status_code == 202
+    wrong = (
+        {**body, "restore_type": "full"},
+        {**body, "at": "2026-11-30T14:05:00"},
+        {**body, "backup_id": backup_id},
+        {**body, "at": (now + timedelta(days=1)).isoformat()},
+        {**body, "changes": []},
+        {"business_id": "b1", "restore_type": "full"},
+    )
+    sent = len(asked.launched)
+    for each in wrong:
+        assert program.post("/functions/v1/data-restore", json=each).status_code == 422, each
+    of_system = {"backup_id": shop.backups()[0].backup_id, "mode": "difference"}
+    for each in ({**whole, "mode": "upsert"}, {**whole, "target": "staging"}, of_system):
+        assert program.post("/api/v1/restores", json=each).status_code == 422, each
+    early = {**body, "at": "2001-01-01T00:00:00Z"}
+    assert program.post("/functions/v1/data-restore", json=early).status_code == 404
+    own = program_of(shop.console, P.RESTORES_REQUEST, name="of b2", business="b2")
+    assert own.post("/functions/v1/data-restore", json=body).status_code == 404
+    assert len(asked.launched) == sent

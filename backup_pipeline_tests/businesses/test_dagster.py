@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -17,17 +18,23 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Claim, Status
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.payments.accounts import AccountFilter
-from backup_pipeline.core.scope import Purpose, Scope
+from backup_pipeline.core.restore import Mode, RestoreRequest, Selection
+from backup_pipeline.core.restore.requests import RestoreStatus
+from backup_pipeline.core.scope import Actor, ActorKind, Purpose, Scope
 from backup_pipeline.demo import RETAIL, create_system, trade
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger import this_owner
 from backup_pipeline.operations.browse import place_of
+from backup_pipeline.operations.restore.decisions import approve
+from backup_pipeline.operations.restore.requests import RestoreCaller, add_request
 from backup_pipeline.orchestration import businesses
 from backup_pipeline.orchestration.businesses import backups_key, on_demand_key
 from backup_pipeline.orchestration.definitions import assemble
 from backup_pipeline.orchestration.keys import DUE_TAG, Automation
 from backup_pipeline.settings import BUILT_IN_CATALOGS, Settings
 from backup_pipeline.stores.directory import DirectoryStore
+from backup_pipeline.wiring.ports import open_ports
+from backup_pipeline.wiring.restore import target_in_place
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import NOW
 from backup_pipeline_tests.core.retention.test_chains import chain
@@ -45,6 +52,7 @@ class Office:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     home: Path
+    settings: Settings
 
     def run(self, job: str, **more: Any) -> dg.ExecuteInProcessResult:
         resolved = self.definitions.resolve_job_def(f"retail_{job}")
@@ -70,7 +78,7 @@ def office(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathF
             source_urls={"retail": SecretStr(url)},
             catalogs=BUILT_IN_CATALOGS,
         )
-        yield Office(url, ledger, catalog, assemble({"retail": catalog}, settings), instance, home)
+        yield Office(url, ledger, catalog, assemble({"retail": catalog}, settings), instance, home, settings)
 
 
 @pytest.mark.acceptance("3.4")
@@ -191,3 +199,43 @@ def test_the_clean_up_takes_businesses_too_and_shows_of_which_the_most(office: O
     facts: dict[str, Any] = {name: value.value for name, value in event.step_output_data.metadata.items()}
     assert (facts["business_backups_removed"], facts["business_bytes_removed"] > 2000) == (2, True)
     assert f"| {business} |" in facts["businesses"]
+
+
+@pytest.mark.acceptance("3.10")
+def test_a_business_is_planned_approved_and_brought_back_by_the_job(office: Office) -> None:
+    trade(office.url, RETAIL, 70, shops=5)
+    assert office.run("tick").success
+    business = sorted(office.instance.get_dynamic_partitions("retail"))[0]
+    record = office.ledger.ticks.newest_records("retail", [business])[business]
+    with psycopg.connect(office.url) as session:
+        session.execute("UPDATE customers SET name = name || '?' WHERE business_id = %s", [business])
+    request = RestoreRequest(
+        record.backup_id, mode=Mode.DIFFERENCE, actor=RAHIM, reason="by the job", selection=Selection()
+    )
+    settings = office.settings
+    named = target_in_place(settings, "retail")
+    with open_ports(settings, "retail") as ports:
+        row = add_request(request, named, ports, RestoreCaller(RAHIM, needs_approval=True))
+        planned = office.run("restore", run_config=_restores(row.id, dry_run=True))
+        assert planned.success
+        refused = office.run("restore", run_config=_restores(row.id))
+        assert not refused.success, "nobody has approved it"
+        approve(row.id, Actor(ActorKind.PERSON, "karim"), ports)
+    assert office.run("restore", run_config=_restores(row.id)).success
+    done = office.ledger.restores.get(row.id)
+    assert done is not None
+    assert (done.status, done.scope.business) == (RestoreStatus.DONE, business)
+    safety = office.ledger.get(str((done.report or {})["safety_backup_id"]))
+    assert safety is not None
+    assert (safety.reason, safety.type) == (f"before restore {row.id}", Trigger.MANUAL)
+    with psycopg.connect(office.url) as session:
+        [(broken,)] = session.execute("SELECT count(*) FROM customers WHERE name LIKE '%%?'", []).fetchall()
+    assert broken == 0
+    with psycopg.connect(office.ledger.url) as session:
+        query = "SELECT detail->>'status' FROM realtime_events WHERE kind = 'restore' ORDER BY id"
+        kinds = [status for (status,) in session.execute(query).fetchall()]
+    assert kinds == ["requested", "approved", "running", "done"]
+
+
+def _restores(number: int, *, dry_run: bool = False) -> dict[str, Any]:
+    return {"ops": {"retail_restored": {"config": {"request": number, "dry_run": dry_run}}}}

@@ -16,7 +16,7 @@ import pytest
 
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
-from backup_pipeline.core.restore import FIRST, SECOND, Mode, RestoreRequest, Which
+from backup_pipeline.core.restore import FIRST, SECOND, Mode, RestorePlan, RestoreRequest, Which
 from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.runs import REQUEST_TAG, RequestStatus, RunRequest, RunVerb
@@ -406,6 +406,7 @@ def test_a_run_plans_what_its_request_wants_and_that_plan_is_asked_for_approved_
     assert isinstance(kept, dict)
     assert shop.password not in str(run)
     plan = kept_plan(kept)
+    assert isinstance(plan, RestorePlan)
     assert {table.name for table in plan.tables} == set(WITHOUT_VIEW)
     seen = replace(plan, request=replace(plan.request, actor=RAHIM, reason="a test"))
     goal = offered_target(shop.installation.settings, "shop", "rescue")

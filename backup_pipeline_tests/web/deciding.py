@@ -27,17 +27,20 @@ from backup_pipeline.core.restore import (
     RestorePlan,
     RestoreRemark,
     RestoreRequest,
+    RowChange,
+    Selection,
     TableRestore,
 )
+from backup_pipeline.core.restore.businesses import BusinessDiff, BusinessPlan, RestoreConflict, RowExample, TableDiff
 from backup_pipeline.core.restore.kept import kept_plan
-from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.restore.requests import Address, RestoreRow
 from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
 from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.operations.payments import MoneyPorts, account_of, verify_payment, write_plan
 from backup_pipeline.operations.payments.accounts import AccountChange, change_account
 from backup_pipeline.operations.restore.decisions import AskedRestore, ask_for_approval
-from backup_pipeline.operations.restore.requests import Address, RestoreCaller
+from backup_pipeline.operations.restore.requests import RestoreCaller
 from backup_pipeline_tests.core.retained import backup
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.runs import FakeLauncher
@@ -48,6 +51,8 @@ from backup_pipeline_tests.web.people import Browser, Console, console_over
 HOSTILE = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>"
 """What a page must show as it is: every field that comes from data may hold it."""
 TARGET = "postgresql://owner:hunter2@127.0.0.1:5433/staging"
+OWN = "postgresql://owner:hunter2@127.0.0.1:5433/shop"
+"""Where the businesses of an office are."""
 EARLIER = "earlier/sales-backup-2026-01-25T14-30-45-123Z.json"
 """A file of an earlier program, cut off."""
 PEOPLE = {
@@ -157,6 +162,28 @@ def plan_json(of: Attempt, *, remark: str = "", refused: bool = False, **request
     return document
 
 
+def business_plan_json(of: Attempt, *, name: str = "Rupa Stores", conflict: str = "", **chosen: Any) -> dict[str, Any]:
+    """A plan for a business as a run keeps it: two rows of `goods` to update, one to delete."""
+    examples = (
+        RowExample(RowChange.UPDATE, "g-1", {"price": ("7", "5")}),
+        RowExample(RowChange.DELETE, "g-2", {"price": ("9", None), "note": (HOSTILE, None)}),
+    )
+    conflicts = (RestoreConflict(conflict, "goods"),) if conflict else ()
+    goods = TableDiff("goods", 0, 2, 1, {"price": 2}, 0, "c" * 64, examples)
+    taken = of.snapshot_at or of.started_at
+    plan = BusinessPlan(
+        RestoreRequest(of.backup_id, mode=Mode.DIFFERENCE, selection=Selection(**chosen)),
+        BusinessDiff("shop", str(of.scope.business), of.backup_id, (goods,), conflicts, {"public.goods": 40}),
+        name,
+        taken,
+        taken,
+        "postgresql://owner@127.0.0.1:5433/shop",
+        "shop",
+    )
+    document: dict[str, Any] = json.loads(json.dumps(plan.as_json(), default=str))
+    return document
+
+
 def open_office(
     ledger: ScratchLedger, home: Path, *, title: str = "Shop", days: int = 40, businesses: bool = False
 ) -> Office:
@@ -188,7 +215,8 @@ def open_office(
     def ports(**given: Any) -> Ports:
         return ports_for_test(store=shelf.store, spool=home / "spool", **given)
 
-    console = console_over(ledger, home, ports=ports, catalogs=catalogs, restore_targets={"staging": TARGET})
+    own: dict[str, Any] = {"source_urls": {"shop": OWN}} if businesses else {}
+    console = console_over(ledger, home, ports=ports, catalogs=catalogs, restore_targets={"staging": TARGET}, **own)
     launcher = FakeLauncher()
     console.app.state.launcher = launcher
     office = Office(console, shelf, launcher)
@@ -215,4 +243,4 @@ def add_business(office: Office, name: str = "Rupa Stores", key: str = "b1") -> 
     verify_payment(paid, own, karim.actor, person=karim)
 
 
-__all__ = ["HOSTILE", "Office", "add_business", "asked_restore", "open_office", "plan_json"]
+__all__ = ["HOSTILE", "Office", "add_business", "asked_restore", "business_plan_json", "open_office", "plan_json"]

@@ -13,9 +13,11 @@ import pytest
 
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.payments.accounts import Feature
+from backup_pipeline.core.restore import EVERY_CHANGE
 from backup_pipeline.core.runs import RunVerb
+from backup_pipeline_tests.core.retained import DHAKA
 from backup_pipeline_tests.servers.ledgers import new_ledger
-from backup_pipeline_tests.web.deciding import HOSTILE, Office, add_business, open_office
+from backup_pipeline_tests.web.deciding import HOSTILE, Office, add_business, business_plan_json, open_office
 from backup_pipeline_tests.web.ticking import BYTES, CHANGED, FIVE, TICKS, add_backup, add_ticks, newest_time
 
 ONE = "/businesses/shop/b1"
@@ -199,3 +201,131 @@ def test_systems_without_businesses_have_no_such_page_in_the_menu(
     assert 'href="/businesses"' not in plain.as_("karim").get("/").text
     assert "has no businesses" in plain.as_("karim").get("/businesses").text
     assert 'href="/businesses"' in office.as_("karim").get("/").text
+
+
+def _planned(office: Office, by: str = "babul", **plan: Any) -> str:
+    """The address of a plan for b1 that its run has made."""
+    backup_id = office.ledger.ticks.newest_records("shop", ["b1"])["b1"].backup_id
+    form = {"request": str(uuid4()), "backup": backup_id, "change": ["update", "delete"], "rows": "goods=g-1"}
+    answer = office.as_(by).post(f"{ONE}/restore", data=form)
+    assert answer.status_code == 303, answer.text
+    attempt = office.ledger.get(backup_id)
+    assert attempt is not None
+    office.done(office.newest_run, {"plan": business_plan_json(attempt, **plan)})
+    return answer.headers["location"]
+
+
+@pytest.mark.acceptance("3.8", "3.39")
+def test_a_business_is_brought_back_by_its_own_admin_and_approved_by_another(office: Office) -> None:
+    wizard = shown(office, f"{ONE}/restore", by="babul")
+    for part in ("Back to when?", "As of a time", "Delete new", 'name="table" value="goods"', 'role="img"'):
+        assert part in wizard, part
+    assert 'value="sold"' not in wizard, "what all share is never written"
+    path = _planned(office)
+    run = office.newest_run
+    assert (run.verb, run.scope.business, run.actor.name) == (RunVerb.RESTORE, "b1", "babul")
+    assert run.detail["plan"]["selection"] == {  # type: ignore[index]
+        "changes": ["update", "delete"], "rows": {"goods": ["g-1"]}, "but": {}, "at": None,
+    }  # fmt: skip
+    assert run.command.endswith("--row goods=g-1 --without create --ask")
+    page = shown(office, path, by="babul")
+    for part in (
+        "Rupa Stores is brought back",
+        "price (2)",
+        "g-1",
+        "price: 7 → 5",
+        "Choose rows",
+        "40 rows of",
+    ):
+        assert part in page, part
+    assert "<script>alert" not in office.as_("babul").get(path).text
+    confirm = office.as_("babul").get(f"{path}/confirm")
+    assert "Type the business&#39;s name, Rupa Stores" in confirm.text
+    wrong = office.as_("babul").post(f"{path}/ask", data={"confirm": "shop", "reason": "a wrong import"})
+    assert (wrong.status_code, "is not its name" in wrong.text) == (422, True)
+    asked = office.as_("babul").post(f"{path}/ask", data={"confirm": " Rupa  Stores", "reason": "a wrong import"})
+    assert asked.status_code == 303, asked.text
+    number = int(asked.headers["location"].rpartition("/")[2])
+    row = office.row(number)
+    assert (row.scope.business, row.mode, row.database, row.request.selection.changes) == (  # type: ignore[union-attr]
+        "b1", "difference", "shop", EVERY_CHANGE,
+    )  # fmt: skip
+    assert office.as_("babul").post(f"/requests/{number}/approve", data={"plan": "x"}).status_code == 403
+    page = shown(office, f"/requests/{number}")
+    assert "price: 7 → 5" in page
+    digest = str((row.plan or {})["digest"])
+    assert office.as_("selina").post(f"/requests/{number}/approve", data={"plan": digest}).status_code == 303
+    assert office.as_("selina").post(f"/requests/{number}/run", data={"request": str(uuid4())}).status_code == 303
+    assert office.newest_run.detail["request"] == number
+
+
+def test_values_of_rows_are_for_who_may_look_at_rows(office: Office) -> None:
+    """The catalog names no sensitive column, so a viewer sees counts and no value (decision 64)."""
+    path = _planned(office, by="karim")
+    asked = office.as_("karim").post(f"{path}/ask", data={"confirm": "b1", "reason": "why not"})
+    page = shown(office, asked.headers["location"], by="nila")
+    assert "price (2)" in page
+    assert "7 → 5" not in page
+    assert "7 → 5" in shown(office, asked.headers["location"])
+
+
+def test_a_plan_with_a_conflict_goes_no_further_and_says_what_is_in_the_way(office: Office) -> None:
+    path = _planned(office, conflict="2 rows of goods are another business's by now.")
+    page = shown(office, path, by="babul")
+    assert "2 rows of goods are another business's by now." in page
+    assert f"{path}/confirm" not in page
+    asked = office.as_("babul").post(f"{path}/ask", data={"confirm": "Rupa Stores", "reason": "all the same"})
+    assert (asked.status_code, "another business" in asked.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"backup": "", "at": "yesterday"}, "is no time"),
+        ({"backup": "", "at": "2001-01-01T00:00"}, "There is no backup"),
+        ({"backup": "", "at": "2126-01-01T00:00"}, "still to come"),
+        ({"change": []}, "Nothing is chosen"),
+        ({"rows": "goods"}, "names no row"),
+        ({"table": ["sold"]}, "no table sold"),
+        ({"backup": "20260101T000000Z-full-00000000"}, "There is no backup"),
+    ],
+)
+def test_what_does_not_fit_is_said_beside_the_form(office: Office, changed: dict[str, Any], why: str) -> None:
+    runs = len(office.launcher.launched)
+    newest = office.ledger.ticks.newest_records("shop", ["b1"])["b1"].backup_id
+    form = {"request": str(uuid4()), "backup": newest, "change": ["create"], "rows": "", "at": "", **changed}
+    answer = office.as_("babul").post(f"{ONE}/restore", data=form)
+    assert (answer.status_code, why in html.unescape(answer.text), 'name="at"' in answer.text) == (422, True, True)
+    assert len(office.launcher.launched) == runs
+
+
+def test_a_moment_is_the_newest_backup_of_then_or_earlier(office: Office) -> None:
+    newest = office.ledger.ticks.newest_records("shop", ["b1"])["b1"]
+    at = newest.snapshot_at.astimezone(DHAKA) - timedelta(minutes=1)
+    form = {"request": str(uuid4()), "at": f"{at:%Y-%m-%dT%H:%M}", "change": ["create", "update", "delete"]}
+    assert office.as_("babul").post(f"{ONE}/restore", data=form).status_code == 303
+    wish: Any = office.newest_run.detail["plan"]
+    [(before,)] = sql(
+        office,
+        "SELECT backup_id FROM backup_logs WHERE business = 'b1' AND snapshot_at < %s "
+        "ORDER BY snapshot_at DESC LIMIT 1",
+        at,
+    )
+    assert (wish["backup_id"], wish["selection"]["at"]) == (before, f"{at:%Y-%m-%dT%H:%M}:00+06:00")
+
+
+def test_who_may_not_ask_sees_no_wizard(office: Office) -> None:
+    assert office.as_("nila").get(f"{ONE}/restore").status_code == 403
+    assert f"{ONE}/restore" not in shown(office, ONE, by="nila")
+    form = {"request": str(uuid4()), "backup": "x", "change": ["create"]}
+    assert office.as_("babul").post("/businesses/shop/b2/restore", data=form).status_code == 404
+    account = office.ledger.businesses.get("shop", "b1")
+    assert account is not None
+    karim, now = office.users["karim"].actor, office.console.clock()
+    office.ledger.businesses.switch(account, Feature.RESTORE_SELF_SERVICE, False, karim, now)
+    try:
+        assert office.as_("babul").get(f"{ONE}/restore").status_code == 404
+        assert f"{ONE}/restore" not in shown(office, ONE, by="babul")
+        assert office.as_("karim").get(f"{ONE}/restore").status_code == 200
+    finally:
+        office.ledger.businesses.switch(account, Feature.RESTORE_SELF_SERVICE, True, karim, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +15,7 @@ from backup_pipeline.core.access import User
 from backup_pipeline.core.access.api_keys import NewKey, parse_permissions
 from backup_pipeline.core.access.webhooks import NewWebhook
 from backup_pipeline.core.audit import AuditFilter
+from backup_pipeline.core.names import Kind
 from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
 from backup_pipeline.core.runs import RunPhase, RunRequest, RunState, RunVerb
 from backup_pipeline.core.scope import PROGRAM, Scope
@@ -30,6 +31,7 @@ from backup_pipeline_tests.web.deciding import EARLIER, Office, add_business, op
 from backup_pipeline_tests.web.people import PASSWORD
 from backup_pipeline_tests.web.test_alerts import Channel
 from backup_pipeline_tests.web.test_every_route import RULES
+from backup_pipeline_tests.web.ticking import add_backup
 
 
 @dataclass
@@ -117,6 +119,9 @@ class Desk:
             add_business(self.office)
         return "/accounts/shop/b1"
 
+    def backup_of_business(self) -> str:
+        return add_backup(self.office, "b1", self.office.console.clock() - timedelta(minutes=5), Kind.FULL)
+
     def session(self, user: User) -> int:
         self.office.console.signed_in(user)
         return self.office.console.access.access.sessions.list(user.number)[0].number
@@ -180,6 +185,10 @@ FORMS: dict[str, Callable[[Desk], Sent]] = {
     "POST /restore/plan": lambda desk: (
         "/restore/plan",
         {"request": _new(), "backup": desk.backup, "mode": "upsert", "target": "staging", "table": "goods"},
+    ),
+    "POST /businesses/{catalog}/{business}/restore": lambda desk: (
+        f"{desk.account().replace('/accounts', '/businesses')}/restore",
+        {"request": _new(), "backup": desk.backup_of_business(), "change": ["create", "update"]},
     ),
     "POST /restore/plan/{request_id}/ask": lambda desk: (
         f"/restore/plan/{desk.planned()}/ask",
@@ -248,7 +257,10 @@ BY_NOBODY = {"POST /login", "POST /welcome/{token}"}
 def test_every_form_leaves_a_row_of_the_audit(tmp_path_factory: pytest.TempPathFactory) -> None:
     """With who did it; what is only tried, such as to sign in, too."""
     assert set(FORMS) == {route for route in RULES if route.startswith("POST ")}
-    desk, silent = Desk(open_office(new_ledger(), tmp_path_factory.mktemp("desk"), days=35)), list[str]()
+    desk, silent = (
+        Desk(open_office(new_ledger(), tmp_path_factory.mktemp("desk"), days=35, businesses=True)),
+        list[str](),
+    )
     rows, ports = desk.office.ledger.audit_rows, desk.office.ports
     desk.office.console.app.state.ports = replace(ports, alerter=Channel())
     for route, form in FORMS.items():

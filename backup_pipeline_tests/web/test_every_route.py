@@ -73,6 +73,11 @@ RULES = {
     **_rules(
         P.REQUEST_RESTORE, "GET /restore", "GET /restore/new", "POST /restore/plan", "GET /restore/plan/{request_id}"
     ),
+    **_rules(
+        P.REQUEST_RESTORE,
+        "GET /businesses/{catalog}/{business}/restore",
+        "POST /businesses/{catalog}/{business}/restore",
+    ),
     **_rules(P.REQUEST_RESTORE, "GET /restore/plan/{request_id}/confirm", "POST /restore/plan/{request_id}/ask"),
     **_rules(P.REQUEST_RESTORE, "POST /requests/{number}/take-back", "POST /requests/{number}/plan"),
     **_rules(P.REQUEST_RESTORE, "POST /requests/{number}/run", "POST /requests/{number}/cancel"),
@@ -125,7 +130,7 @@ NOT_THERE |= {"GET /restore/plan/{request_id}", "GET /restore/plan/{request_id}/
 NOT_THERE |= {"GET /backups/{backup_id}/tables/{table}"}
 """Pages of what the office has none of: who gets in, is told so."""
 
-OWN = {"GET /businesses/{catalog}/{business}"}
+OWN = {"GET /businesses/{catalog}/{business}", "GET /businesses/{catalog}/{business}/restore"}
 """Pages of the business that babul has."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from backup_pipeline.core.restore import FIRST, Mode, RestoreReport, RestoreRequ
 from backup_pipeline.core.restore.requests import RestoreStatus
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, result_console
+
+if TYPE_CHECKING:
+    from backup_pipeline.core.restore.businesses import BusinessReport
 
 with lazily():
     from backup_pipeline.cli.restore import terminal
@@ -135,6 +138,9 @@ def check_options(options: RestoreOptions) -> None:
     if options.number is None and not options.request.backup_id:
         message = "Which backup is to be restored?"
         raise UsageError(message, do="Give its id, or `latest`; `backup-pipeline list` shows them.")
+    if options.request.mode is Mode.DIFFERENCE:
+        message = "Tables of a backup are not restored by the difference of one business."
+        raise UsageError(message, do="`backup-pipeline businesses restore` brings one business back.")
     if options.ask and (options.dry_run or options.request.confirm):
         message = f"--ask can not go with {'--dry-run' if options.dry_run else '--confirm'}."
         raise UsageError(message, do="Leave it out: the approval confirms the plan, and --ask shows it.")
@@ -153,8 +159,10 @@ def same_command(options: RestoreOptions, backup_id: str, shown_target: str, con
     return shlex.join([PROGRAM, "restore", *_words(options, backup_id, shown_target), "--confirm", confirm])
 
 
-def undo_command(options: RestoreOptions, report: RestoreReport, shown_target: str) -> str:
+def undo_command(options: RestoreOptions, report: RestoreReport | BusinessReport, shown_target: str) -> str:
     """The command that brings back what the restore overwrote; without any password."""
+    if not isinstance(report, RestoreReport):
+        return shlex.join([PROGRAM, "businesses", "restore", report.safety_backup_id or ""])
     words = [PROGRAM, "restore", report.safety_backup_id or "", "--mode", "replace", *_into(options, shown_target)]
     return shlex.join([*words, "--dry-run"])
 

@@ -13,8 +13,8 @@ from backup_pipeline.cli.options import Opened, print_json, print_line, shown_pr
 from backup_pipeline.cli.restore import RestoreOptions, same_command, undo_command
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ports import Ports, Progress
-from backup_pipeline.core.restore import RestorePlan, RestoreRequest
-from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, check_refusals
+from backup_pipeline.core.restore import RestoreRequest
+from backup_pipeline.core.restore.requests import Plan, RestoreRow, RestoreStatus, check_refusals
 from backup_pipeline.operations.browse import find_sound_backup
 from backup_pipeline.operations.restore import Confirmation, request_restore, restore
 from backup_pipeline.operations.restore.requests import (
@@ -22,9 +22,9 @@ from backup_pipeline.operations.restore.requests import (
     TargetDatabase,
     find_performable,
     find_request,
+    planned,
     stopped,
 )
-from backup_pipeline.operations.restore.transfer import plan_restore
 from backup_pipeline.presentation.restore import asked_document, plan_document, report_document
 from backup_pipeline.presentation.terminal import SafeConsole, draw, note_console
 from backup_pipeline.wiring.embedded import source_ready
@@ -42,18 +42,18 @@ class TerminalDoor:
     shown_target: str
     unconfirmed: Mapping[str, object] | None = field(default=None, init=False)
 
-    def show(self, row: RestoreRow, plan: RestorePlan) -> None:
+    def show(self, row: RestoreRow, plan: Plan) -> None:
         """Print the plan."""
         plan = plan.confirmed_with(self.options.request.confirm)
         self.unconfirmed = {"request": row.id, "plan": plan.as_json()}
         if not self.options.as_json:
             draw(plan_document(plan, self.shown_target, request=row.id, safety_backup=row.safety_backup))
 
-    def confirm(self, row: RestoreRow, plan: RestorePlan) -> Confirmation:
+    def confirm(self, row: RestoreRow, plan: Plan) -> Confirmation:
         """The name of `--confirm`, or the one that a person types at the terminal."""
         name = self.options.request.confirm
         if name is None and plan.confirm_name and sys.stdin.isatty() and not self.options.as_json:
-            name = _typed(plan.confirm_name)
+            name = _typed(plan)
         command = same_command(self.options, plan.backup_id, self.shown_target, plan.confirm_name or "")
         return Confirmation(name, do=f"Read the plan; if that is what you want, run: {command}")
 
@@ -122,7 +122,7 @@ def _preview(
     """Show the plan; touch nothing, and note nothing."""
     row = request if isinstance(request, RestoreRow) else None
     wanted = row.request if row else options.request
-    plan = plan_restore(wanted, target.database, ports)
+    plan = planned(wanted, target, ports)
     if options.as_json:
         print_json({"request": row.id if row else None, "plan": plan.as_json()})
     else:
@@ -165,9 +165,11 @@ def _restore(
         draw(report_document(row.id, report, undo=undo_command(options, report, target.address.url)))
 
 
-def _typed(name: str) -> str | None:
+def _typed(plan: Plan) -> str | None:
     console = SafeConsole(stderr=True, highlight=False)
-    console.print(Text.assemble("Type the name of the database, ", (name, "bold"), ", to go ahead: "), end="")
+    kind = plan.whose.partition(" ")[0]
+    name = plan.confirm_name or ""
+    console.print(Text.assemble(f"Type the name of the {kind}, ", (name, "bold"), ", to go ahead: "), end="")
     try:
         return input().strip() or None
     except EOFError:

@@ -86,6 +86,9 @@ class RunRequests(Protocol):
     def of_run(self, run_id: str) -> RunRequest | None:
         """The row that a run was launched for."""
 
+    def forget_examples(self, before: datetime) -> int:
+        """Take the rows of examples out of plans that nobody has asked for since; of how many."""
+
     def list(
         self, *, catalog: str | None = None, status: Collection[RequestStatus] = (), limit: int | None = None
     ) -> Sequence[RunRequest]:

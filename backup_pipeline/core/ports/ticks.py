@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backup_pipeline.core.businesses.paths import BusinessPath, Registry
-    from backup_pipeline.core.businesses.restores import BusinessDiff, RowChange
     from backup_pipeline.core.businesses.ticks import KnownBusiness, SourcePosition, Tick
     from backup_pipeline.core.catalog.businesses import Businesses
     from backup_pipeline.core.plans import TablePlan
     from backup_pipeline.core.relations import Relation
+    from backup_pipeline.core.restore import RowChange
+    from backup_pipeline.core.restore.businesses import BusinessDiff, BusinessPlan
 
 BUSINESS_FIELD, KEY_FIELD = "\x1fbusiness", "\x1fkey"
 """The columns, beside the table's own, of rows that are read for businesses."""
@@ -217,6 +218,9 @@ class TickRows(Protocol):
     def newest_backups(self, catalog: str, since: datetime) -> Mapping[str, str]:
         """Of each business the newest good backup since then that a chain goes on from: no manual one."""
 
+    def record_at(self, catalog: str, business: str, at: datetime) -> BusinessRecord | None:
+        """The newest good backup of a business whose rows are of that time or earlier, manual or not."""
+
     def newest_records(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, BusinessRecord]:
         """Of each of these businesses its newest good backup, manual or not."""
 
@@ -230,19 +234,29 @@ class TickRows(Protocol):
 class BusinessTarget(Protocol):
     """The database that businesses are restored in: the one that they are backed up from, by a role that may write."""
 
-    def restore(self, wish: BusinessRestore, confirmed: str | None) -> BusinessDiff:
-        """Do it in one transaction, if `confirmed` is the digest of what would be done; None: only find that out.
+    def restore(self, wish: BusinessRestore, confirmed: BusinessPlan | None) -> BusinessDiff:
+        """Do it in one transaction, if it is what the `confirmed` plan says; None: only find out what would be done.
 
-        RefusedError for a conflict, StalePlanError where it is another plan by now, TargetError where the database says
-        no or rows of another business would change: in each case nothing is changed.
+        RefusedError for a conflict, StalePlanError where it is another plan by now, NotFoundError for a chosen row that
+        was neither there then nor is now, LockedError while the same business is restored by somebody else, TargetError
+        where the database says no or rows of another business would change: in each case nothing is changed.
         """
 
 
 @dataclass(frozen=True)
+class RowChoice:
+    """The keys of rows of a table, each a text for each column: these alone are meant, or all but these."""
+
+    keys: Sequence[tuple[str, ...]]
+    alone: bool
+
+
+@dataclass(frozen=True)
 class BusinessRestore:
-    """A business as it was: the rows of its tables, parents first, and which changes are wanted.
+    """A business as it was: the rows of its tables, parents first, and which changes are wanted, of which rows.
 
     `rows` gives a table's rows, each the values of its `columns`; `others` are tables whose rows must not change.
+    Of a table that `chosen` does not name all rows are meant.
     """
 
     catalog: str
@@ -251,5 +265,6 @@ class BusinessRestore:
     tables: Mapping[str, BusinessTable]
     columns: Mapping[str, Sequence[str]]
     rows: Mapping[str, Iterable[Sequence[object]]]
-    choices: frozenset[RowChange]
+    changes: frozenset[RowChange]
     others: Sequence[Relation] = ()
+    chosen: Mapping[str, RowChoice] = field(default_factory=dict)

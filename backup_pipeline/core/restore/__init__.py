@@ -22,7 +22,7 @@ FIRST: Which = "first"
 SECOND: Which = "second"
 
 
-_OF_THE_ROW = frozenset({"actor", "safety_backup", "store"})
+_OF_THE_ROW = frozenset({"actor", "safety_backup", "store", "selection"})
 
 
 class Mode(StrEnum):
@@ -36,6 +36,53 @@ class Mode(StrEnum):
     """Add what is missing, and give rows with the same key the backup's values; remove nothing."""
     REPLACE = "replace"
     """Afterwards the tables hold exactly the backup's rows."""
+    DIFFERENCE = "difference"
+    """Of one business of many: what differs between now and then, row by row (`Selection`)."""
+
+
+TABLE_MODES = tuple(mode for mode in Mode if mode is not Mode.DIFFERENCE)
+"""The modes of a restore of whole tables."""
+
+
+class RowChange(StrEnum):
+    """What may be done to the rows that a business has now."""
+
+    CREATE = "create"
+    """Add rows that are missing."""
+    UPDATE = "update"
+    """Give rows that are there the values of then."""
+    DELETE = "delete"
+    """Remove rows that came later."""
+
+
+EVERY_CHANGE = tuple(RowChange)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a business is brought back: which changes; of a table the rows with these keys alone, or all `but` some.
+
+    A key is the text of its column, or of several columns a JSON list of texts. `at` is the moment that was wanted,
+    where somebody named one and not a backup.
+    """
+
+    changes: tuple[RowChange, ...] = EVERY_CHANGE
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    but: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    at: datetime | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The same as JSON, as the ledger keeps it."""
+        kept = {name: {table: list(keys) for table, keys in of.items()} for name, of in self._keys}
+        return {
+            "changes": [change.value for change in RowChange if change in self.changes],
+            **kept,
+            "at": self.at.isoformat() if self.at else None,
+        }
+
+    @property
+    def _keys(self) -> tuple[tuple[str, Mapping[str, tuple[str, ...]]], ...]:
+        return ("rows", self.rows), ("but", self.but)
 
 
 class RemarkSeverity(StrEnum):
@@ -62,7 +109,8 @@ class RestoreRequest:
     `into_schema` puts every table into that schema; `rename` maps a table to the name of the relation it goes to.
     `fill` gives a value, as text, to a column that the backup does not hold (`table.column` -> value), for new rows.
     `store` is the one that the backup is read from. Without a `safety_backup` rows are overwritten that nobody has any
-    more. `confirm` is what the person typed: the name of the target's database.
+    more. `confirm` is what the person typed: the name of the target's database, or of the business. `selection` is what
+    of a business is brought back, with the mode `difference`.
     """
 
     backup_id: str
@@ -76,6 +124,7 @@ class RestoreRequest:
     confirm: str | None = None
     actor: Actor = NOBODY
     reason: str = ""
+    selection: Selection | None = None
 
     @property
     def moves(self) -> bool:
@@ -266,6 +315,11 @@ class RestorePlan:
     def confirmed(self) -> bool:
         """Whether the person typed what must be typed, or nothing must."""
         return self.confirm_name is None or self.request.confirm == self.confirm_name
+
+    @property
+    def whose(self) -> str:
+        """Whose name has to be typed."""
+        return f"database {self.database}"
 
     def confirmed_with(self, name: str | None) -> RestorePlan:
         """The plan with the name that was given for it."""

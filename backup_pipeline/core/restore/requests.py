@@ -21,8 +21,20 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
 from backup_pipeline.core.restore import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
+from backup_pipeline.core.restore.businesses import BusinessPlan, changed_since, read_selection, without_examples
 from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.core.text import looks_secret
+
+Plan = RestorePlan | BusinessPlan
+"""What a restore would do: with tables of a backup, or with the rows of one business."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a target is, for people: its URL without the password, and the database's name."""
+
+    url: str
+    database: str
 
 
 class RestoreStatus(StrEnum):
@@ -67,6 +79,7 @@ class _RequestColumns:
     fill: Mapping[str, str] = field(default_factory=dict)
     safety_backup: bool = True
     store: Which = FIRST
+    selection: Mapping[str, Any] | None = None
     reason: str = ""
     status: RestoreStatus = RestoreStatus.REQUESTED
 
@@ -93,8 +106,8 @@ class RestoreRow(_OutcomeColumns, _RequestColumns):
     """One row of `restore_requests`. Times are UTC.
 
     `id` is 0 until the ledger has given a number. `tables` are catalog names, none means all of the backup. `target`
-    is the URL without its password; `store` is the one that is read, `first` or `second`; `plan` and `report` are JSON,
-    as their values write themselves.
+    is the URL without its password; `store` is the one that is read, `first` or `second`; `selection`, what of a
+    business is brought back, `plan` and `report` are JSON, as their values write themselves.
     """
 
     @property
@@ -116,6 +129,7 @@ class RestoreRow(_OutcomeColumns, _RequestColumns):
             store=self.store,
             actor=self.actor,
             reason=self.reason,
+            selection=None if self.selection is None else read_selection(self.selection),
         )
 
 
@@ -154,7 +168,10 @@ def after(row: RestoreRow, change: RestoreChange) -> RestoreRow:
         raise LedgerError(message, do="Reject it, and make a new request.")
     check_seen_plan(row, change.of_plan)
     values = {column.name: getattr(change, column.name) for column in fields(change) if column.name != "of_plan"}
-    return replace(row, **{name: value for name, value in values.items() if value is not None})
+    changed = replace(row, **{name: value for name, value in values.items() if value is not None})
+    if not MOVES[changed.status] and changed.plan is not None:
+        return replace(changed, plan=without_examples(changed.plan))
+    return changed
 
 
 def check_may_begin(row: RestoreRow) -> None:
@@ -196,19 +213,22 @@ def check_decision(row: RestoreRow, actor: Actor, *, alone: bool = False) -> Non
         raise RefusedError(message, do="Reject it, and make a new one: `backup-pipeline restore … --ask`.")
 
 
-def check_approved_plan(row: RestoreRow, digest: str) -> None:
-    """Raise StalePlanError when the request was approved, but not for the plan that has this digest."""
-    if row.status is not RestoreStatus.APPROVED or digest_of(row) == digest:
+def check_approved_plan(row: RestoreRow, plan: Plan) -> None:
+    """Raise StalePlanError, saying what is different, when the request was approved, but not for this plan."""
+    if row.status is not RestoreStatus.APPROVED or digest_of(row) == plan.digest:
         return
+    why = "the backup or the target is not what it was"
+    if isinstance(plan, BusinessPlan) and row.plan:
+        why = changed_since(row.plan, plan.diff)
     message = (
         f"The plan is stale: restore request {row.id} was approved for the plan "
-        f"{digest_of(row)[:12] or 'of an older version'}, and what it would do now is another one, {digest[:12]}: the "
-        "backup or the target is not what it was. Nothing was touched."
+        f"{digest_of(row)[:12] or 'of an older version'}, and what it would do now is another one, {plan.digest[:12]}: "
+        f"{why}. Nothing was touched."
     )
     raise StalePlanError(message, do="Make a new request, look at its plan, and have that one approved.")
 
 
-def check_refusals(plan: RestorePlan) -> None:
+def check_refusals(plan: Plan) -> None:
     """Raise PreflightRefusedError, with the plan's first reason, when it is refused."""
     if not plan.refused:
         return
@@ -219,14 +239,13 @@ def check_refusals(plan: RestorePlan) -> None:
     raise PreflightRefusedError(message, do=first.do)
 
 
-def check_confirmed(plan: RestorePlan, *, do: str = "") -> None:
+def check_confirmed(plan: Plan, *, do: str = "") -> None:
     """Raise PreflightRefusedError when the plan has to be confirmed and was not; `do` says how."""
     if plan.confirmed:
         return
     given = f" ({plan.request.confirm!r} is not its name)" if plan.request.confirm else ""
     message = (
-        f"The restore can change rows that database {plan.database} has now, and is not confirmed{given}. "
-        "Nothing was touched."
+        f"The restore can change rows that {plan.whose} has now, and is not confirmed{given}. Nothing was touched."
     )
     raise PreflightRefusedError(message, do=do or f"Look at the plan; then confirm with --confirm {plan.confirm_name}.")
 

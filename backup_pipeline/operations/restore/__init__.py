@@ -16,7 +16,9 @@ from backup_pipeline.core.errors import BackupError, ExportFailedError
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Ports, Progress
 from backup_pipeline.core.restore import RestorePlan, RestoreReport, RestoreRequest
+from backup_pipeline.core.restore.businesses import BusinessPlan, BusinessReport
 from backup_pipeline.core.restore.requests import (
+    Plan,
     RestoreRow,
     check_approved_plan,
     check_confirmed,
@@ -29,6 +31,7 @@ from backup_pipeline.core.scope import Actor, parse_scope
 from backup_pipeline.operations.attempts import Request, Work, running_attempt
 from backup_pipeline.operations.background import Heartbeat
 from backup_pipeline.operations.backup import bundle_attempt, export_attempt
+from backup_pipeline.operations.businesses.restore import run_business
 from backup_pipeline.operations.restore.requests import (
     RestoreCaller,
     TargetDatabase,
@@ -56,10 +59,10 @@ class Confirmation:
 class RestoreDoor(Protocol):
     """Where somebody sees a restore. Each point is reached at most once, in this order."""
 
-    def show(self, row: RestoreRow, plan: RestorePlan) -> None:
+    def show(self, row: RestoreRow, plan: Plan) -> None:
         """Show the plan; it may be refused, and then the refusal follows as an error."""
 
-    def confirm(self, row: RestoreRow, plan: RestorePlan) -> Confirmation:
+    def confirm(self, row: RestoreRow, plan: Plan) -> Confirmation:
         """Confirm the plan, which nothing speaks against. A name that is wrong, or an error, ends the restore."""
 
     def watching(self, row: RestoreRow, progress: Progress) -> AbstractContextManager[Progress]:
@@ -71,8 +74,8 @@ class RestoreOutcome:
     """A restore that was performed: its request, the plan that was confirmed, what was done."""
 
     row: RestoreRow
-    plan: RestorePlan
-    report: RestoreReport
+    plan: Plan
+    report: RestoreReport | BusinessReport
 
 
 def restore(
@@ -108,7 +111,7 @@ def restore(
 
 def request_restore(
     request: RestoreRequest, target: TargetDatabase, ports: Ports, caller: RestoreCaller, door: RestoreDoor
-) -> tuple[RestoreRow, RestorePlan]:
+) -> tuple[RestoreRow, Plan]:
     """Make a request, with its plan, for another person to approve; one whose plan is refused ends as `failed`."""
     caller = replace(caller, needs_approval=True)
     tidy(ports)
@@ -120,7 +123,7 @@ def request_restore(
 
 def plan_requested(
     row: RestoreRow, target: TargetDatabase, ports: Ports, caller: RestoreCaller, door: RestoreDoor
-) -> RestorePlan:
+) -> Plan:
     """Plan a request that nobody has decided about yet; it ends as `failed` when its plan is refused.
 
     The plan stands in its row, also one that is refused. Nothing else is written.
@@ -129,19 +132,19 @@ def plan_requested(
         return _shown(row, target, ports, door)
 
 
-def _shown(row: RestoreRow, target: TargetDatabase, ports: Ports, door: RestoreDoor) -> RestorePlan:
+def _shown(row: RestoreRow, target: TargetDatabase, ports: Ports, door: RestoreDoor) -> Plan:
     plan = plan_request(row, target, ports)
     door.show(row, plan)
     check_refusals(plan)
     return plan
 
 
-def _check_approval(row: RestoreRow, plan: RestorePlan, caller: RestoreCaller) -> None:
+def _check_approval(row: RestoreRow, plan: Plan, caller: RestoreCaller) -> None:
     check_may_run(row, needs_approval=caller.needs_approval)
-    check_approved_plan(row, plan.digest)
+    check_approved_plan(row, plan)
 
 
-def _confirmed(row: RestoreRow, plan: RestorePlan, door: RestoreDoor) -> RestorePlan:
+def _confirmed(row: RestoreRow, plan: Plan, door: RestoreDoor) -> Plan:
     confirmation = door.confirm(row, plan)
     plan = plan.confirmed_with(confirmation.name)
     check_confirmed(plan, do=confirmation.do)
@@ -158,8 +161,8 @@ def _canceled_unless_confirmed(row: RestoreRow, ports: Ports) -> Iterator[None]:
 
 
 def _perform(
-    row: RestoreRow, plan: RestorePlan, target: TargetDatabase, ports: Ports, caller: RestoreCaller
-) -> RestoreReport:
+    row: RestoreRow, plan: Plan, target: TargetDatabase, ports: Ports, caller: RestoreCaller
+) -> RestoreReport | BusinessReport:
     """Carry out a confirmed plan; the row says how it ended, in every case."""
     # Whoever confirms may take an hour, and the row may have been decided about, or begun, by somebody else meanwhile.
     _check_approval(find_request(row.id, ports.ledger), plan, caller)
@@ -168,10 +171,16 @@ def _perform(
         ended_when_it_fails(running, target, ports, caller),
         Heartbeat(lambda: ports.ledger.restores.beat(running.id, ports.clock()), f"restore request {running.id}"),
     ):
-        safety = (lambda: target.safety(running, plan)) if row.safety_backup else None
-        report = run_restore(plan, target.database, ports, safety=safety)
+        report = _run(running, plan, target, ports)
     end_well(running, report, target, ports, caller)
     return report
+
+
+def _run(row: RestoreRow, plan: Plan, target: TargetDatabase, ports: Ports) -> RestoreReport | BusinessReport:
+    if isinstance(plan, BusinessPlan):
+        return run_business(plan, target.business_work, ports, row.id)
+    safety = (lambda: target.safety(row, plan)) if row.safety_backup else None
+    return run_restore(plan, target.database, ports, safety=safety)
 
 
 @dataclass(frozen=True)

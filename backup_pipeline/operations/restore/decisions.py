@@ -9,8 +9,10 @@ from typing import Any
 from backup_pipeline.core.errors import RefusedError, UsageError
 from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.restore import Mode, RestorePlan, RestoreRequest
+from backup_pipeline.core.restore import Mode, RestoreRequest, Selection
+from backup_pipeline.core.restore.businesses import read_selection
 from backup_pipeline.core.restore.requests import (
+    Plan,
     RestoreChange,
     RestoreRow,
     RestoreStatus,
@@ -35,23 +37,38 @@ from backup_pipeline.operations.restore.requests import (
 
 @dataclass(frozen=True)
 class RestoreWish:
-    """What somebody wants to see the plan of. `target` is the name of a restore target of the settings, or `source`."""
+    """What somebody wants to see the plan of. `target` is the name of a restore target of the settings, or `source`.
+
+    With a `selection` it is one business that is brought back, in the database where it is.
+    """
 
     backup_id: str
     target: str
     mode: Mode = Mode.INSERT_MISSING
     tables: tuple[str, ...] = ()
     into_schema: str | None = None
+    selection: Selection | None = None
 
     def request(self, actor: Actor = NOBODY, reason: str = "") -> RestoreRequest:
         """The same as a request of `actor`; with a safety backup, always."""
         return RestoreRequest(
-            self.backup_id, self.tables, self.mode, self.into_schema, actor=actor, reason=reason, safety_backup=True
+            self.backup_id,
+            self.tables,
+            self.mode,
+            self.into_schema,
+            safety_backup=True,
+            actor=actor,
+            reason=reason,
+            selection=self.selection,
         )
 
     def as_json(self) -> dict[str, object]:
         """The same as JSON: what a run finds in the ledger."""
-        return {**asdict(self), "mode": self.mode.value, "tables": list(self.tables)}
+        document = {**asdict(self), "mode": self.mode.value, "tables": list(self.tables)}
+        if self.selection is None:
+            del document["selection"]
+            return document
+        return document | {"selection": self.selection.as_json()}
 
 
 def read_wish(document: Mapping[str, Any]) -> RestoreWish:
@@ -63,7 +80,12 @@ def read_wish(document: Mapping[str, Any]) -> RestoreWish:
     tables = tuple(dict.fromkeys(str(table) for table in document.get("tables") or ()))
     schema = str(document.get("into_schema") or "").strip() or None
     backup_id = parse_backup_id(str(document.get("backup_id", "")), latest=False)
-    return RestoreWish(str(backup_id), str(document.get("target", "")), known[mode], tables, schema)
+    chosen = document.get("selection")
+    if (known[mode] is Mode.DIFFERENCE) != isinstance(chosen, Mapping):
+        message = "Only one business of many is brought back by its difference, and always."
+        raise UsageError(message, do="Begin on the page of the business.")
+    selection = read_selection(chosen) if isinstance(chosen, Mapping) else None
+    return RestoreWish(str(backup_id), str(document.get("target", "")), known[mode], tables, schema, selection)
 
 
 @dataclass(frozen=True)
@@ -73,7 +95,7 @@ class AskedRestore:
     `plan.request.confirm` is what the person typed.
     """
 
-    plan: RestorePlan
+    plan: Plan
     kept: Mapping[str, Any]
 
 

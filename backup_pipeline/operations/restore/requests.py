@@ -23,9 +23,12 @@ from backup_pipeline.core.errors import (
 from backup_pipeline.core.layout import RESTORES
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Ledger, Ports, RestoreTarget
-from backup_pipeline.core.restore import RestorePlan, RestoreReport, RestoreRequest
+from backup_pipeline.core.restore import Mode, RestorePlan, RestoreReport, RestoreRequest
+from backup_pipeline.core.restore.businesses import BusinessReport
 from backup_pipeline.core.restore.requests import (
     MOVES,
+    Address,
+    Plan,
     RestoreChange,
     RestoreRow,
     RestoreStatus,
@@ -42,18 +45,11 @@ from backup_pipeline.operations.alerting import (
     waiting_alert,
 )
 from backup_pipeline.operations.browse import bundle_place, find_sound_backup
+from backup_pipeline.operations.businesses.restore import BusinessWork, plan_business
 from backup_pipeline.operations.restore.transfer import plan_restore
 
 Safety = Callable[[RestoreRow, RestorePlan], str]
 """Backs up what the plan may overwrite; the id of that backup."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a target is, for people: its URL without the password, and the database's name."""
-
-    url: str
-    database: str
 
 
 class Goal(Protocol):
@@ -70,12 +66,24 @@ class Goal(Protocol):
 
 @dataclass(frozen=True)
 class TargetDatabase:
-    """The database that a restore goes into. `hide` takes everything secret of it out of a text."""
+    """The database that a restore goes into. `hide` takes everything secret of it out of a text.
+
+    `business` is how one business in it is restored; None where the catalog has none.
+    """
 
     address: Address
     database: RestoreTarget
     safety: Safety
     hide: Callable[[str], str]
+    business: BusinessWork | None = None
+
+    @property
+    def business_work(self) -> BusinessWork:
+        """How one business in it is restored; UsageError where the catalog declares none."""
+        if self.business is None:
+            message = "The catalog of this backup declares no businesses here: nothing says which rows are whose."
+            raise UsageError(message, do="Restore tables of it: `backup-pipeline restore`.")
+        return self.business
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,8 @@ class RestoreCaller:
 logger = logging.getLogger(__name__)
 
 _LEFT_AFTER = timedelta(hours=1)
+_SHOWN_FOR = timedelta(days=1)
+"""How long a plan that nobody asks for shows examples of rows."""
 _NEVER_BEGUN = CanceledError(
     "The process that asked for this restore ended before it began. Nothing was touched.", do="Ask for it again."
 )
@@ -145,7 +155,7 @@ def end_failed(
 
 
 def end_well(
-    row: RestoreRow, report: RestoreReport, target: TargetDatabase, ports: Ports, caller: RestoreCaller
+    row: RestoreRow, report: RestoreReport | BusinessReport, target: TargetDatabase, ports: Ports, caller: RestoreCaller
 ) -> None:
     """Close the row as `done`. The rows are in the target whatever the ledger says: its trouble is only logged."""
     change = RestoreChange(
@@ -199,8 +209,9 @@ def close_abandoned(ports: Ports) -> Sequence[RestoreRow]:
 
 
 def tidy(ports: Ports) -> Sequence[RestoreRow]:
-    """Close what was abandoned, and remove the files that dead processes left; the rows that were closed."""
+    """Close what was abandoned, remove files that dead processes left, and rows in old plans; what was closed."""
     closed = close_abandoned(ports)
+    ports.ledger.run_requests.forget_examples(ports.clock() - _SHOWN_FOR)
     running = ports.ledger.restores.list(status=[RestoreStatus.RUNNING])
     spool = ports.spool / RESTORES
     for folder in spool.iterdir() if spool.is_dir() and not running else ():
@@ -274,6 +285,9 @@ def add_request(
     """
     attempt = find_sound_backup(request.backup_id, ports.ledger, store=request.store)
     bundle_place(attempt)
+    if request.mode is Mode.DIFFERENCE and attempt.scope.business is None:
+        message = f"Backup {attempt.backup_id} is not of one business."
+        raise UsageError(message, do="`backup-pipeline businesses protection` shows theirs.")
     row = ports.ledger.restores.add(
         RestoreRow(
             backup_id=attempt.backup_id,
@@ -289,6 +303,7 @@ def add_request(
             fill=dict(request.fill),
             safety_backup=request.safety_backup,
             store=request.store,
+            selection=request.selection.as_json() if request.selection is not None else None,
             reason=target.hide(request.reason),
             run_id=caller.run_id,
             plan=hidden_json(plan, target.hide) if plan is not None else None,
@@ -321,9 +336,16 @@ def find_performable(number: int, ledger: Ledger, *, needs_approval: bool) -> Re
     return row
 
 
-def plan_request(row: RestoreRow, target: TargetDatabase, ports: Ports) -> RestorePlan:
-    """What the restore would do now: reads only, and is kept in the row, unless another one was approved."""
-    plan = plan_restore(row.request, target.database, ports)
+def planned(request: RestoreRequest, target: TargetDatabase, ports: Ports) -> Plan:
+    """What a restore of tables, or of one business, would do now. Errors are those of whichever it is."""
+    if request.mode is Mode.DIFFERENCE:
+        return plan_business(request, target.business_work, target.address, ports)
+    return plan_restore(request, target.database, ports)
+
+
+def plan_request(row: RestoreRow, target: TargetDatabase, ports: Ports) -> Plan:
+    """What the restore would do now: changes nothing, and is kept in the row, unless another one was approved."""
+    plan = planned(row.request, target, ports)
     if row.status is RestoreStatus.APPROVED:
         return plan
     ports.ledger.restores.change(row.id, RestoreChange(plan=hidden_json(plan.as_json(), target.hide)))

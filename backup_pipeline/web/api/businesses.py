@@ -63,7 +63,7 @@ async def backup_system(
     request: Request, caller: CallerOf, order: BusinessOrder, wait: Wait = 0, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Back up one business now."""
-    catalog = await run_in_threadpool(_of_business, request, caller, order)
+    catalog = await run_in_threadpool(system_of_business, request, caller, order.business_id, order.catalog)
     detail = {"kind": order.backup_type}
     wish = RunWish(uuid4(), RunVerb.BUSINESS, catalog, caller.actor, order.reason.strip(), detail, order.business_id)
     return await asked_for(request, caller, wish, wait)
@@ -119,16 +119,16 @@ def _with_businesses(request: Request, name: str | None) -> Catalog:
     raise NotFoundError(message, do=f"Name one as `catalog`: {', '.join(known) or 'none is declared'}.")
 
 
-def _of_business(request: Request, caller: Caller, order: BusinessOrder) -> Catalog:
+def system_of_business(request: Request, caller: Caller, business: str, catalog: str | None) -> Catalog:
     """The system that the business is of; not there for one that is not the key's to see. UsageError for several."""
-    caller.check_sees(order.business_id)
+    caller.check_sees(business)
     declared = systems_of(request)
-    of = [each.catalog for each in caller.ledger.businesses.of_key(order.business_id) if each.catalog in declared]
-    wanted = [name for name in of if order.catalog in (None, name)]
+    of = [each.catalog for each in caller.ledger.businesses.of_key(business) if each.catalog in declared]
+    wanted = [name for name in of if catalog in (None, name)]
     if not wanted:
         raise not_there()
     if len(wanted) > 1:
-        message = f"Several systems have a business {order.business_id}: {', '.join(wanted)}."
+        message = f"Several systems have a business {business}: {', '.join(wanted)}."
         raise UsageError(message, do="Name the catalog, too.")
     return declared[wanted[0]]
 

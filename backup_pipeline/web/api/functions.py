@@ -18,7 +18,7 @@ from uuid import uuid4
 from fastapi import Body, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from backup_pipeline.core.access.api_keys import KeyPermission
@@ -26,7 +26,7 @@ from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.content import communication_metrics, summary_document
 from backup_pipeline.core.errors import BackupError, NotFoundError, RefusedError, UsageError
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.restore import Mode
+from backup_pipeline.core.restore import Mode, RowChange
 from backup_pipeline.core.runs import RequestStatus, RunVerb
 from backup_pipeline.operations.browse import stored_manifest
 from backup_pipeline.operations.run_requests import RunWish, request_run
@@ -81,7 +81,11 @@ async def export_customer_backup(
 
 
 class DataRestore(BaseModel):
-    """As the multi-business system asks: `selective` wants `tables`."""
+    """As the multi-business system asks: `selective` wants `tables` or `rows`; `at` stands in the place of `backup_id`.
+
+    A system that declares businesses brings the business back row by row, and no other one changes; `mode` is for
+    backups of other systems.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -89,10 +93,15 @@ class DataRestore(BaseModel):
     )
 
     business_id: str | None = Field(default=None, max_length=64)
-    backup_id: str = Field(min_length=1, max_length=100)
+    backup_id: str | None = Field(default=None, min_length=1, max_length=100)
     restore_type: Literal["full", "selective"]
     tables: list[str] = Field(default_factory=list, max_length=1_000)
-    mode: Mode = Mode.INSERT_MISSING
+    at: AwareDatetime | None = Field(default=None, description="As the business was then; with its time zone.")
+    catalog: str | None = Field(default=None, max_length=100, description="Where several systems have that business.")
+    changes: list[RowChange] | None = Field(default=None, min_length=1, description="Without it: all.")
+    rows: dict[str, list[str]] = Field(default_factory=dict, description="By table the keys that alone come back.")
+    but: dict[str, list[str]] = Field(default_factory=dict, description="By table the keys that are left as they are.")
+    mode: Mode | None = None
     reason: str = Field(default="", max_length=1_000)
 
 
@@ -105,13 +114,19 @@ async def data_restore(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Ask for a restore of a business's backup. A super admin approves it; no key can."""
-    if (order.restore_type == "selective") != bool(order.tables):
-        message = f"A {order.restore_type} restore {'names its tables' if not order.tables else 'names no tables'}."
-        raise UsageError(message, do='Send "restore_type": "selective" with "tables", or "full" without.')
-    backup = await run_in_threadpool(known_backup, order.backup_id, caller)
-    if backup.scope.business != order.business_id:
-        raise not_there()
-    wanted = RestoreOrder(backup_id=order.backup_id, tables=order.tables, mode=order.mode, reason=order.reason)
+    chosen = bool(order.tables or order.rows or order.but)
+    if (order.restore_type == "selective") != chosen:
+        message = f"A {order.restore_type} restore {'names no tables' if chosen else 'names its tables, or rows'}."
+        raise UsageError(message, do='Send "restore_type": "selective" with "tables" or "rows", or "full" without.')
+    mode = order.mode
+    if order.backup_id is not None:
+        backup = await run_in_threadpool(known_backup, order.backup_id, caller)
+        if backup.scope.business != order.business_id:
+            raise not_there()
+        declared = systems_of(request).get(backup.scope.catalog)
+        if mode is None and backup.scope.business is not None and declared is not None and declared.businesses:
+            mode = Mode.DIFFERENCE
+    wanted = RestoreOrder(**order.model_dump(exclude={"restore_type", "mode"}), mode=mode)
     return await asked_restore(request, caller, wanted, wait)
 
 

@@ -14,28 +14,67 @@ from uuid import uuid4
 
 from fastapi import Path, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from backup_pipeline.core.access.api_keys import KeyPermission
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import UsageError, parse_advice
 from backup_pipeline.core.ledger import Attempt
-from backup_pipeline.core.restore import Mode
+from backup_pipeline.core.restore import EVERY_CHANGE, Mode, RowChange, Selection
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus, digest_of
 from backup_pipeline.core.runs import RunVerb
+from backup_pipeline.operations.businesses.restore import backup_of_moment
 from backup_pipeline.operations.restore.decisions import RestoreWish
 from backup_pipeline.operations.restore.requests import RestoreCaller, add_request, find_request, tell_waiting
 from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.web.api import Caller, CallerOf, IdempotencyKey, api_router, not_there, takes
 from backup_pipeline.web.api.backups import Wait, awaited, known_backup
+from backup_pipeline.web.api.businesses import system_of_business
 from backup_pipeline.web.api.documents import LARGEST, ListPage
 from backup_pipeline.web.launching import launcher_of
 from backup_pipeline.web.rendering import systems_of
-from backup_pipeline.wiring.restore import SOURCE, offered_target
+from backup_pipeline.wiring.restore import SOURCE, wished_target
 
 P = KeyPermission
 router = api_router("Restores")
+
+
+class TableDifference(BaseModel):
+    """Rows of a table that are to be created, updated and deleted."""
+
+    table: str
+    create: int
+    update: int
+    delete: int
+
+
+class DifferenceDocument(BaseModel):
+    """What of a business is wanted, and what its plan says, once there is one. No value of any row."""
+
+    at: datetime | None
+    changes: list[RowChange]
+    rows: dict[str, list[str]]
+    but: dict[str, list[str]]
+    tables: list[TableDifference]
+    conflicts: list[str]
+    safety_backup: str | None = Field(description="The backup of how it was before, once it is done.")
+
+    @classmethod
+    def of(cls, row: RestoreRow) -> Self | None:
+        """The document of a row of the ledger; None for a restore of tables."""
+        if row.selection is None:
+            return None
+        diff = (row.plan or {}).get("diff", {})
+        counts = ("create", "update", "delete")
+        return cls(
+            **row.selection,
+            tables=[
+                TableDifference(table=t["name"], **{name: t[name] for name in counts}) for t in diff.get("tables", ())
+            ],
+            conflicts=[each["message"] for each in diff.get("conflicts", ())],
+            safety_backup=(row.report or {}).get("safety_backup_id"),
+        )
 
 
 class RestoreDocument(BaseModel):
@@ -55,6 +94,7 @@ class RestoreDocument(BaseModel):
     reason: str
     created_at: datetime
     plan_digest: str | None
+    difference: DifferenceDocument | None = Field(description="Of one business: what of it is to come back, and is.")
     decided_by: str | None
     decided_at: datetime | None
     decision_reason: str | None
@@ -83,6 +123,7 @@ class RestoreDocument(BaseModel):
             reason=row.reason,
             created_at=row.created_at,
             plan_digest=digest_of(row) or None,
+            difference=DifferenceDocument.of(row),
             decided_by=str(row.decided_actor) if row.decided_actor else None,
             decided_at=row.decided_at,
             decision_reason=row.decision_reason or None,
@@ -114,11 +155,41 @@ class RestoreOrder(BaseModel):
         json_schema_extra={"examples": [{"backup_id": "20261120T180000Z-full-1f3a9c2e", "reason": "a wrong UPDATE"}]},
     )
 
-    backup_id: str = Field(min_length=1, max_length=100)
+    backup_id: str | None = Field(default=None, min_length=1, max_length=100, description="Or `business_id` and `at`.")
     tables: list[str] = Field(default_factory=list, max_length=1_000)
-    mode: Mode = Field(default=Mode.INSERT_MISSING, description="What is done with rows that are there.")
+    mode: Mode | None = Field(
+        default=None, description="What is done with rows that are there: `insert-missing` where nothing is said."
+    )
     target: str = Field(default=SOURCE, max_length=100, description="A restore target of the settings, or `source`.")
     reason: str = Field(default="", max_length=1_000)
+    business_id: str | None = Field(default=None, min_length=1, max_length=64)
+    catalog: str | None = Field(default=None, max_length=100, description="Where several systems have that business.")
+    at: AwareDatetime | None = Field(default=None, description="As the business was then; with its time zone.")
+    changes: list[RowChange] | None = Field(
+        default=None, min_length=1, description="Of a business: what may be done with its rows. Without it: all."
+    )
+    rows: dict[str, list[str]] = Field(default_factory=dict, description="By table the keys that alone come back.")
+    but: dict[str, list[str]] = Field(default_factory=dict, description="By table the keys that are left as they are.")
+
+    @property
+    def by_difference(self) -> bool:
+        """Whether it is one business that is to be as it was."""
+        said = self.at is not None or self.changes is not None or bool(self.rows or self.but)
+        return said if self.mode is None else self.mode is Mode.DIFFERENCE
+
+    def selection(self) -> Selection | None:
+        """What of a business is to come back; None for tables of a backup. UsageError for what fits neither."""
+        if self.by_difference:
+            keys = {
+                name: {table: tuple(each) for table, each in of.items()}
+                for name, of in (("rows", self.rows), ("but", self.but))
+            }
+            changes = tuple(change for change in RowChange if change in (self.changes or EVERY_CHANGE))
+            return Selection(changes, keys["rows"], keys["but"], self.at)
+        if self.at is not None or self.changes is not None or self.rows or self.but:
+            message = f"`at`, `changes`, `rows` and `but` are about one business, and not for the mode {self.mode}."
+            raise UsageError(message, do='Leave them out, or send "mode": "difference".')
+        return None
 
 
 ASKED: Mapping[int | str, dict[str, Any]] = {
@@ -141,7 +212,7 @@ async def ask_for_restore(
 
 async def asked_restore(request: Request, caller: Caller, order: RestoreOrder, wait: int) -> Response:
     """Make the request, let a run make its plan, and answer with where it stands."""
-    backup = await run_in_threadpool(known_backup, order.backup_id, caller)
+    backup = await run_in_threadpool(_backup_of, request, caller, order)
     catalog = systems_of(request).get(backup.scope.catalog)
     if catalog is None:
         message = f"The catalog of backup {backup.backup_id}, {backup.scope.catalog}, is not declared here any more."
@@ -157,12 +228,29 @@ async def asked_restore(request: Request, caller: Caller, order: RestoreOrder, w
     return JSONResponse(document.model_dump(mode="json"), status, headers={"Location": document.status_url})
 
 
+def _backup_of(request: Request, caller: Caller, order: RestoreOrder) -> Attempt:
+    """The backup that is named, or that shows a business at a moment; not there for what is not the key's."""
+    if order.backup_id is not None and order.at is None:
+        return known_backup(order.backup_id, caller)
+    if order.business_id is None or order.at is None or order.backup_id is not None:
+        message = "It is not said what is to come back, or said twice."
+        raise UsageError(message, do="Send `backup_id`, or `business_id` and `at`.")
+    catalog = system_of_business(request, caller, order.business_id, order.catalog)
+    record = backup_of_moment(catalog.catalog, order.business_id, order.at, caller.ports)
+    return known_backup(record.backup_id, caller)
+
+
 def _request(caller: Caller, order: RestoreOrder, catalog: Catalog, backup: Attempt) -> RestoreRow:
     if unknown := sorted(set(order.tables) - set(catalog.tables) - set(backup.table_counts)):
         message = f"Backup {backup.backup_id} has no table {unknown[0][:80]}."
         raise UsageError(message, do=f"GET /api/v1/backups/{backup.backup_id}/tables lists them.")
-    goal = offered_target(caller.settings, catalog.catalog, order.target)
-    wish = RestoreWish(backup.backup_id, order.target, order.mode, tuple(dict.fromkeys(order.tables)))
+    selection, tables = order.selection(), tuple(dict.fromkeys(order.tables))
+    mode = order.mode or (Mode.DIFFERENCE if selection else Mode.INSERT_MISSING)
+    wish = RestoreWish(backup.backup_id, order.target, mode, tables, selection=selection)
+    if selection is not None and (catalog.businesses is None or order.target != SOURCE):
+        message = "One business is brought back where it is, in a system that declares businesses."
+        raise UsageError(message, do="Leave `target` out, or restore tables of the backup: another `mode`.")
+    goal = wished_target(caller.settings, catalog.catalog, wish)
     reason = order.reason.strip() or f"Asked for by {caller.key.name}"
     row = add_request(
         wish.request(caller.actor, reason), goal, caller.ports, RestoreCaller(caller.actor, needs_approval=True)

@@ -23,6 +23,7 @@ from backup_pipeline.operations.restore.requests import find_request
 from backup_pipeline.operations.run_requests import RunWish, cancel_request
 from backup_pipeline.presentation.restore import MODES, kept_plan_document, kept_report_document, status_tone
 from backup_pipeline.web.launching import launched, launcher_of
+from backup_pipeline.web.pages.rows import sees_rows
 from backup_pipeline.web.people import Visitor, allowed, fresh
 from backup_pipeline.web.rendering import chosen_system, page, redirect, systems_of
 
@@ -109,7 +110,9 @@ def request_page(
     possible, run = possible_now(row, visitor, alone=alone), run_of(row, visitor)
     coming = row.status is RestoreStatus.APPROVED and run is not None and not run.status.over
     history = [event for event in visitor.ledger.audits(row.backup_id) if event.detail.get("request") == row.id]
-    plan = kept_plan_document(row.plan, request=row.id, safety_backup=row.safety_backup) if row.plan else None
+    values = sees_rows(visitor, systems_of(request).get(row.scope.catalog))
+    safety = row.safety_backup
+    plan = kept_plan_document(row.plan, request=row.id, safety_backup=safety, values=values) if row.plan else None
     return page(
         request,
         "request.html",
@@ -318,6 +321,7 @@ def _standing(row: RestoreRow) -> str:
 def _facts(row: RestoreRow) -> Iterator[tuple[str, object]]:
     yield "Backup", row.backup_id
     yield "System", str(row.scope)
+    yield "Business", (row.plan or {}).get("name")
     yield "Tables", ", ".join(row.tables) or "all of the backup"
     yield "What is done", MODES[_mode(row)][0]
     yield "Into", f"{row.database} ({row.target})"

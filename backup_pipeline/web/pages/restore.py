@@ -7,11 +7,12 @@ reload, and nothing needs a script.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -24,7 +25,8 @@ from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import NotFoundError, PreflightRefusedError, UsageError
 from backup_pipeline.core.ledger import GOOD, Attempt
 from backup_pipeline.core.listing import BackupFilter
-from backup_pipeline.core.restore import Mode, RemarkSeverity
+from backup_pipeline.core.restore import TABLE_MODES, Mode, RemarkSeverity, RowChange, Selection
+from backup_pipeline.core.restore.businesses import BusinessPlan
 from backup_pipeline.core.restore.kept import kept_plan
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.scope import Purpose
@@ -40,9 +42,10 @@ from backup_pipeline.presentation.restore import MODES, kept_plan_document
 from backup_pipeline.web.launching import launched
 from backup_pipeline.web.pages.backups import visible_backup
 from backup_pipeline.web.pages.drills import predicted_seconds
+from backup_pipeline.web.pages.rows import sees_rows
 from backup_pipeline.web.people import Visitor, allowed, not_there
 from backup_pipeline.web.rendering import page, redirect, systems_of
-from backup_pipeline.wiring.restore import NamedTarget, offered_target, offered_targets
+from backup_pipeline.wiring.restore import NamedTarget, offered_targets, wished_target
 
 router = APIRouter()
 
@@ -135,16 +138,21 @@ class PlanForm(BaseModel):
 def make_plan(request: Request, visitor: Annotated[Visitor, _ASKS], form: Annotated[PlanForm, Form()]) -> Response:
     """Let a run make the plan; it reads backup and target, and writes nothing but the plan."""
     wish = form.wish()
+    return planned_wish(request, visitor, form.request, wish)
+
+
+def planned_wish(request: Request, visitor: Visitor, request_id: UUID, wish: RestoreWish) -> Response:
+    """Let a run make the plan of a wish, in the visitor's name; its page."""
     row = visible_backup(wish.backup_id, visitor)
     catalog = systems_of(request).get(row.scope.catalog)
     if catalog is None:
         message = f"The catalog of backup {row.backup_id}, {row.scope.catalog}, is not declared here any more."
         raise UsageError(message, do="Restore it in a terminal: backup-pipeline restore.")
-    named = offered_target(visitor.settings, catalog.catalog, wish.target)
+    named = wished_target(visitor.settings, catalog.catalog, wish)
     detail = {"dry_run": True, "plan": wish.as_json(), "command": command_of(wish, named)}
-    wanted = RunWish(form.request, RunVerb.RESTORE, catalog, visitor.actor, detail=detail, business=row.scope.business)
+    wanted = RunWish(request_id, RunVerb.RESTORE, catalog, visitor.actor, detail=detail, business=row.scope.business)
     launched(request, visitor, wanted)
-    return redirect(request, f"/restore/plan/{form.request}")
+    return redirect(request, f"/restore/plan/{request_id}")
 
 
 @router.get("/restore/plan/{request_id}")
@@ -153,18 +161,20 @@ def plan_page(request: Request, request_id: UUID, visitor: Annotated[Visitor, _A
     own = _own_plan(request_id, visitor)
     run, wish, kept = own.run, own.wish, own.kept
     plan = kept_plan(kept) if kept else None
+    values = sees_rows(visitor, systems_of(request).get(run.scope.catalog))
     return page(
         request,
         "restore_plan.html",
         steps=STEPS,
         run=run,
-        again=_choice_of(wish, run),
+        of_business=isinstance(plan, BusinessPlan),
+        **_again(wish, run),
         again_request=uuid4(),
         wish=wish,
         words=MODES[wish.mode],
         plan=plan,
         digest=str(kept.get("digest", "")) if kept else "",
-        shown=kept_plan_document(kept, request=None, safety_backup=True) if kept else None,
+        shown=kept_plan_document(kept, request=None, safety_backup=True, values=values) if kept else None,
         command=run.command,
         live=not run.status.over,
     )
@@ -200,7 +210,7 @@ def ask(
         return redirect(request, f"/requests/{known.id}", f"Request {known.id} waits already.", tone="active")
     seen = kept_plan(own.kept).confirmed_with(confirm.strip() or None)
     seen = replace(seen, request=replace(seen.request, actor=visitor.actor, reason=reason.strip()))
-    goal = offered_target(visitor.settings, own.run.scope.catalog, own.wish.target)
+    goal = wished_target(visitor.settings, own.run.scope.catalog, own.wish)
     asked = AskedRestore(seen, {**own.kept, "run_request": str(request_id)})
     try:
         row = ask_for_approval(asked, goal, visitor.ports, RestoreCaller(visitor.actor))
@@ -230,6 +240,7 @@ def _confirm_form(request: Request, visitor: Visitor, plan_of: OwnPlan, typed: T
         run=run,
         words=MODES[wish.mode],
         plan=plan,
+        of_business=isinstance(plan, BusinessPlan),
         digest=str(kept.get("digest", "")),
         warnings=[remark for remark in plan.remarks if remark.severity is RemarkSeverity.WARNING],
         typed=typed,
@@ -256,6 +267,24 @@ def _own_plan(request_id: UUID, visitor: Visitor) -> OwnPlan:
     return OwnPlan(
         run, read_wish(wanted if isinstance(wanted, Mapping) else {}), plan if isinstance(plan, Mapping) else None
     )
+
+
+def _again(wish: RestoreWish, run: RunRequest) -> dict[str, Any]:
+    """Where the wish came from, and the form that plans it once more."""
+    selection, scope = wish.selection, run.scope
+    if selection is None:
+        fields = _choice_of(wish, run).fields("system", "at")
+        back = f"/restore/new?system={quote(scope.catalog, safe='')}"
+        return {"back": back, "again_action": "/restore/plan", "again_fields": fields}
+    of_business = f"/businesses/{quote(scope.catalog, safe='')}/{quote(scope.business or '', safe='')}/restore"
+    keys = [
+        f"{table}={key}" for each in (selection.rows, selection.but) for table, texts in each.items() for key in texts
+    ]
+    fields = [("backup", wish.backup_id), *(("table", name) for name in wish.tables)]
+    fields += [("change", change.value) for change in selection.changes]
+    fields += [("rows", "\n".join(keys)), ("how", "but" if selection.but else "only")]
+    rows = {"kept_rows": "\n".join(keys), "rows_request": uuid4()}
+    return {"back": of_business, "again_action": of_business, "again_fields": fields, **rows}
 
 
 def _choice_of(wish: RestoreWish, run: RunRequest) -> RestoreChoice:
@@ -312,7 +341,7 @@ def _good(catalog: Catalog, visitor: Visitor, *, limit: int, until: datetime | N
 
 def _problem_of_what(chosen: Chosen) -> str:
     choice = chosen.choice
-    if choice.mode not in {mode.value for mode in Mode}:
+    if choice.mode not in {mode.value for mode in TABLE_MODES}:
         return "Choose what is to be done with the rows."
     if choice.target not in chosen.targets:
         return "Choose the database that it goes into: one that is named in the settings."
@@ -326,7 +355,7 @@ def _shown(chosen: Chosen) -> dict[str, Any]:
     target = chosen.targets.get(choice.target)
     wish = (
         RestoreWish(backup.backup_id, choice.target, Mode(choice.mode), tuple(choice.table), choice.schema_ or None)
-        if backup and target and choice.mode in {mode.value for mode in Mode}
+        if backup and target and choice.mode in {mode.value for mode in TABLE_MODES}
         else None
     )
     tables = list(dict.fromkeys([*chosen.catalog.tables, *chosen.counts]))
@@ -335,7 +364,7 @@ def _shown(chosen: Chosen) -> dict[str, Any]:
         "choice": choice,
         "tables": [(name, chosen.counts.get(name)) for name in tables],
         "mode_name": wish_words(choice.mode),
-        "modes": [(mode.value, *words) for mode, words in MODES.items()],
+        "modes": [(mode.value, *MODES[mode]) for mode in TABLE_MODES],
         "targets": chosen.targets,
         "target": target,
         "lacking": sorted(set(choice.table) - set(backup.table_counts)) if backup else [],
@@ -343,6 +372,13 @@ def _shown(chosen: Chosen) -> dict[str, Any]:
         "zone": chosen.catalog.timezone,
         "command": command_of(wish, target) if wish and target else _HELP,
     }
+
+
+def _chosen_words(selection: Selection) -> Iterator[str]:
+    for option, keys in (("--row", selection.rows), ("--but", selection.but)):
+        for table, texts in keys.items():
+            yield from (word for key in texts for word in (option, f"{table}={key}"))
+    yield from (word for change in RowChange if change not in selection.changes for word in ("--without", change.value))
 
 
 def wish_words(mode: str) -> str:
@@ -356,6 +392,18 @@ _HELP = "backup-pipeline restore --help"
 def command_of(wish: RestoreWish, target: NamedTarget) -> str:
     """The same in a terminal: it makes the request, with its plan, for another person to approve."""
     tables = [word for table in wish.tables for word in ("--table", table)]
+    if wish.selection is not None:
+        return shlex.join(
+            [
+                "backup-pipeline",
+                "businesses",
+                "restore",
+                wish.backup_id,
+                *tables,
+                *_chosen_words(wish.selection),
+                "--ask",
+            ]
+        )
     schema = ["--into-schema", wish.into_schema] if wish.into_schema else []
     into = ["--to-source"] if wish.target == "source" else ["--target-url", target.address.url]
     words = ["backup-pipeline", "restore", wish.backup_id, *tables, "--mode", wish.mode.value, *schema, *into, "--ask"]

@@ -13,10 +13,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from backup_pipeline.core.access import Permission, User
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.content.masking import sees_whole
 from backup_pipeline.core.errors import LockedError, NotFoundError
 from backup_pipeline.operations.download import AuditTrail
-from backup_pipeline.operations.rows import ROWS_ON_A_PAGE, RowsWish, look_at_rows
+from backup_pipeline.operations.rows import ROWS_ON_A_PAGE, RowsWish, look_at_rows, may_look
 from backup_pipeline.web.pages.backups import visible_backup
 from backup_pipeline.web.people import Visitor, signed_in
 from backup_pipeline.web.rendering import page, systems_of
@@ -43,6 +44,11 @@ class RowsQuery(BaseModel):
 def whole_for(user: User) -> bool:
     """Whether the user sees sensitive values as they are."""
     return sees_whole([permission for permission in Permission if user.may(permission)])
+
+
+def sees_rows(visitor: Visitor, catalog: Catalog | None) -> bool:
+    """Whether the visitor may look at rows of a system at all, with what is sensitive masked."""
+    return may_look(catalog, whole=whole_for(visitor.user))
 
 
 @router.get("/backups/{backup_id}/tables/{table}")

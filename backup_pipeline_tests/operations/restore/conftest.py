@@ -13,11 +13,11 @@ import pytest
 from backup_pipeline.core.alerts import Alert, Delivery
 from backup_pipeline.core.ports import Ports, Progress
 from backup_pipeline.core.restore import Mode, RestorePlan, RestoreRemark, RestoreReport, RestoreRequest
-from backup_pipeline.core.restore.requests import RestoreRow
+from backup_pipeline.core.restore.requests import Address, Plan, RestoreRow
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations import restore
 from backup_pipeline.operations.restore import Confirmation, requests
-from backup_pipeline.operations.restore.requests import Address, RestoreCaller, TargetDatabase
+from backup_pipeline.operations.restore.requests import RestoreCaller, TargetDatabase
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
@@ -79,10 +79,10 @@ class KeptDoor:
     typed: str | BaseException | None = None
     reached: list[str] = field(default_factory=list)
 
-    def show(self, row: RestoreRow, plan: RestorePlan) -> None:
+    def show(self, row: RestoreRow, plan: Plan) -> None:
         self.reached.append("show")
 
-    def confirm(self, row: RestoreRow, plan: RestorePlan) -> Confirmation:
+    def confirm(self, row: RestoreRow, plan: Plan) -> Confirmation:
         self.reached.append("confirm")
         if isinstance(self.typed, BaseException):
             raise self.typed

@@ -16,7 +16,7 @@ from backup_pipeline.core.errors import (
     TargetError,
 )
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.restore import Mode, RemarkSeverity, RestoreRemark, RestoreRequest
+from backup_pipeline.core.restore import Mode, RemarkSeverity, RestoreRemark, RestoreReport, RestoreRequest
 from backup_pipeline.core.restore.requests import RestoreRow, RestoreStatus
 from backup_pipeline.core.scope import command_line
 from backup_pipeline.operations.restore import request_restore, restore
@@ -241,7 +241,9 @@ def test_a_ledger_that_goes_away_makes_no_failure_of_a_restore_that_is_done(
         raise LedgerError("gone")
 
     engine.during = lambda: monkeypatch.setattr(ports.ledger.restores, "change", gone)
-    assert restore(_new(), target, ports, BY_RAHIM, KeptDoor()).report.bytes_fetched == 10
+    report = restore(_new(), target, ports, BY_RAHIM, KeptDoor()).report
+    assert isinstance(report, RestoreReport)
+    assert report.bytes_fetched == 10
 
 
 def test_who_breaks_the_glass_needs_no_approval_and_everybody_is_told_before_anything_is_touched(
