@@ -20,7 +20,7 @@ from backup_pipeline.cli.catalog import catalog_app
 from backup_pipeline.cli.download import download, query, url
 from backup_pipeline.cli.health import alerts_app, check, doctor
 from backup_pipeline.cli.init import init
-from backup_pipeline.cli.key import key_app
+from backup_pipeline.cli.key import key_app, webhooks_app
 from backup_pipeline.cli.list import adopt, audit, calendar, list_backups, show, stats
 from backup_pipeline.cli.options import forget_settings, json_text
 from backup_pipeline.cli.payments import payment_app, plan_app
@@ -28,6 +28,7 @@ from backup_pipeline.cli.rebuild import migrate_back, rebuild
 from backup_pipeline.cli.restore import RESTORE_HELP, restore, restores_app
 from backup_pipeline.cli.restore import businesses as restored_businesses  # noqa: F401 - its command is one of theirs
 from backup_pipeline.cli.retention import delete, hold, prune, purge_events, release
+from backup_pipeline.cli.runs import runs_app
 from backup_pipeline.cli.up import demo, serve, up
 from backup_pipeline.cli.user import user_app
 from backup_pipeline.cli.verification import drill, verify
@@ -119,9 +120,11 @@ app.command()(adopt)
 app.command(help=RESTORE_HELP)(restore)
 app.add_typer(restores_app)
 app.add_typer(alerts_app)
+app.add_typer(runs_app)
 app.add_typer(catalog_app)
 app.add_typer(key_app)
 app.add_typer(user_app)
+app.add_typer(webhooks_app)
 app.add_typer(businesses_app)
 app.add_typer(payment_app)
 app.add_typer(plan_app)

@@ -1,4 +1,4 @@
-"""`backup-pipeline key`: keys that backups are encrypted to, or that seal them; and `key api`, those of programs."""
+"""`key`: keys that encrypt and seal backups; `key api`: those of programs; `webhooks`: which programs are told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from backup_pipeline.cli.options import (
     FromStore,
+    Limit,
     OfCatalog,
     invoked_settings,
     opened,
@@ -19,21 +20,24 @@ from backup_pipeline.cli.options import (
     print_line,
 )
 from backup_pipeline.core.access.api_keys import DEFAULT_LIMIT, NewKey, parse_permissions
+from backup_pipeline.core.access.webhooks import KINDS, NewWebhook, WebhookRefusedError
 from backup_pipeline.core.errors import DecryptError
 from backup_pipeline.core.restore import Which
 from backup_pipeline.lazy import lazily
 from backup_pipeline.presentation.terminal import draw, note_console
 
 if TYPE_CHECKING:
+    from backup_pipeline.core.access.webhooks import Webhook
     from backup_pipeline.core.scope import Actor
     from backup_pipeline.operations.access import AccessPorts
+    from backup_pipeline.operations.access.webhooks import WebhookPorts
     from backup_pipeline.operations.download import KeyCheck
     from backup_pipeline.settings import Settings
 
 with lazily():
     from backup_pipeline.formats import keys
     from backup_pipeline.operations import browse, download
-    from backup_pipeline.operations.access import api_keys
+    from backup_pipeline.operations.access import api_keys, webhooks
     from backup_pipeline.presentation import people
     from backup_pipeline.wiring import access, addresses, stores
 
@@ -51,6 +55,12 @@ api_app = typer.Typer(
     help="Keys with which programs call the API of the console. Whoever may write to the ledger may run these.",
 )
 key_app.add_typer(api_app)
+webhooks_app = typer.Typer(
+    name="webhooks",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Programs elsewhere that are told what happens. Whoever may write to the ledger may run these.",
+)
 
 
 @key_app.command()
@@ -266,3 +276,175 @@ def revoke(name: KeyName) -> None:
     with _opened_access() as (ports, actor):
         key = api_keys.revoke_key(api_keys.key_named(name, ports).number, ports, actor)
     note_console().print(f"{key.name} is worth nothing any more.", markup=False)
+
+
+@contextmanager
+def _opened_webhooks() -> Iterator[tuple[WebhookPorts, Actor]]:
+    """Webhooks as the console itself sees them, and who asks."""
+    with opened() as installation:
+        console = access.console_ports(installation.settings, installation.ledger, installation.clock)
+        ports = access.webhook_ports(installation.settings, console.ledger, installation.clock)
+        yield ports, installation.actor
+
+
+def _without_secret(webhook: Webhook) -> dict[str, object]:
+    """What there is to know of a webhook; that its secret is sealed helps nobody."""
+    return {name: value for name, value in vars(webhook).items() if name != "secret"}
+
+
+WebhookName = Annotated[str, typer.Argument(help="The webhook's name; case does not matter.")]
+
+
+@webhooks_app.command("add")
+def add_webhook(
+    name: Annotated[str, typer.Argument(help="What the receiver is called; the audit knows it by that name.")],
+    url: Annotated[str, typer.Argument(help="Where events are sent: https, without a user or a password.")],
+    *,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Events of this kind alone, several times for several: {', '.join(KINDS)}."),
+    ] = None,
+    business: Annotated[str | None, typer.Option(help="Events of this business alone. Default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the secret.")] = False,
+) -> None:
+    """Send what happens from now on to a program, and print the secret it is signed with: once.
+
+    Examples:
+
+        backup-pipeline webhooks add dashboard https://dashboard.example.com/hooks/backup --kind backup --kind alert
+
+    Exit codes: 0 made; 1 the ledger can not be written, or the receiver must not be asked; 2 wrong request, or the name
+    is taken.
+    """
+    with _opened_webhooks() as (ports, actor):
+        webhook, secret = webhooks.create_webhook(NewWebhook(name, url, tuple(kind or ()), business), ports, actor)
+    if as_json:
+        print_json({"secret": secret, "about": _without_secret(webhook)})
+        return
+    print_line(secret)
+    note_console().print("It is shown now and never again: the receiver checks signatures with it.", markup=False)
+
+
+@webhooks_app.command("list")
+def list_webhooks(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the webhooks: receiver, which events, on or off.
+
+    Examples:
+
+        backup-pipeline webhooks list
+
+    Exit codes: 0 listed; 1 the ledger can not be read; 2 wrong request.
+    """
+    with _opened_webhooks() as (ports, _):
+        known = ports.ledger.webhooks.list()
+    if as_json:
+        print_json([_without_secret(webhook) for webhook in known])
+    else:
+        draw(people.webhooks_document(known))
+
+
+@webhooks_app.command("show")
+def show_webhook(
+    name: WebhookName,
+    *,
+    limit: Limit = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what was sent to a webhook, newest first, and what the receiver answered.
+
+    Examples:
+
+        backup-pipeline webhooks show dashboard --limit 100
+
+    Exit codes: 0 listed; 1 the ledger can not be read; 2 wrong request; 10 there is no such webhook.
+    """
+    with _opened_webhooks() as (ports, _):
+        webhook = webhooks.webhook_named(name, ports)
+        deliveries, now = ports.ledger.webhooks.deliveries(webhook.number, limit=limit), ports.clock()
+    if as_json:
+        print_json(deliveries)
+    else:
+        draw(people.deliveries_of_webhook_document(deliveries, now))
+
+
+@webhooks_app.command("test")
+def test_webhook(name: WebhookName) -> None:
+    """Send an event of the kind `test`, signed as every other, now and once.
+
+    Examples:
+
+        backup-pipeline webhooks test dashboard
+
+    Exit codes: 0 the receiver took it; 1 it did not; 2 wrong request; 10 there is no such webhook.
+    """
+    with _opened_webhooks() as (ports, actor):
+        webhook = webhooks.webhook_named(name, ports)
+        tried = webhooks.try_webhook(webhook.number, ports, actor)
+    if tried.last_error is not None:
+        raise WebhookRefusedError(tried.last_error, do=f"Look at the receiver: {webhook.url}")
+    note_console().print(f"{webhook.name} answered {tried.status}.", markup=False)
+
+
+@webhooks_app.command("again")
+def send_again(
+    name: WebhookName, delivery: Annotated[int, typer.Argument(help="The number of a delivery, as `show` has it.")]
+) -> None:
+    """Let a delivery be sent again, by the console, within seconds.
+
+    Examples:
+
+        backup-pipeline webhooks again dashboard 4711
+
+    Exit codes: 0 it is sent again; 1 the ledger can not be written; 2 wrong request; 10 there is no such webhook or
+    delivery; 21 the webhook is switched off.
+    """
+    with _opened_webhooks() as (ports, actor):
+        webhooks.send_again(webhooks.webhook_named(name, ports).number, delivery, ports, actor)
+    note_console().print(f"Delivery {delivery} is sent again by the console that runs.", markup=False)
+
+
+@webhooks_app.command("on")
+def switch_on(name: WebhookName) -> None:
+    """Let a webhook get what happens from now on.
+
+    Examples:
+
+        backup-pipeline webhooks on dashboard
+
+    Exit codes: 0 switched on; 1 the ledger can not be written; 2 wrong request; 10 no such webhook is off.
+    """
+    _switch(name, on=True)
+
+
+@webhooks_app.command("off")
+def switch_off(name: WebhookName) -> None:
+    """Send nothing more to a webhook, until it is switched on; what happens meanwhile is not sent later.
+
+    Examples:
+
+        backup-pipeline webhooks off dashboard
+
+    Exit codes: 0 switched off; 1 the ledger can not be written; 2 wrong request; 10 no such webhook is on.
+    """
+    _switch(name, on=False)
+
+
+def _switch(name: str, *, on: bool) -> None:
+    with _opened_webhooks() as (ports, actor):
+        webhook = webhooks.switch_webhook(webhooks.webhook_named(name, ports).number, ports, actor, on=on)
+    note_console().print(f"{webhook.name} gets {'what happens from now on' if on else 'nothing now'}.", markup=False)
+
+
+@webhooks_app.command("remove")
+def remove_webhook(name: WebhookName) -> None:
+    """Forget a webhook, its secret, and what was sent to it; the audit keeps that it was there.
+
+    Examples:
+
+        backup-pipeline webhooks remove dashboard
+
+    Exit codes: 0 removed; 1 the ledger can not be written; 2 wrong request; 10 there is no such webhook.
+    """
+    with _opened_webhooks() as (ports, actor):
+        webhook = webhooks.remove_webhook(webhooks.webhook_named(name, ports).number, ports, actor)
+    note_console().print(f"{webhook.name} is removed.", markup=False)

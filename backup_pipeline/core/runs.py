@@ -207,6 +207,28 @@ class RunState:
 
 
 @dataclass(frozen=True)
+class RunLine:
+    """A line of a run's log: when (UTC), how much it matters (`debug` to `critical`), of which step, what it says.
+
+    `step` is empty where it is the run's own. `text` is without secrets, and may have several lines.
+    """
+
+    at: datetime
+    level: str
+    step: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunLines:
+    """Lines of a run's log, the oldest first; `cursor` is where to go on, `more` whether something is there already."""
+
+    lines: tuple[RunLine, ...]
+    cursor: str
+    more: bool = False
+
+
+@dataclass(frozen=True)
 class ScheduleState:
     """A schedule of Dagster: its cron in a timezone, whether it runs, its next times and the last (UTC)."""
 

@@ -9,10 +9,26 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Update, delete, func, insert, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    RowMapping,
+    Select,
+    Update,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -31,12 +47,17 @@ from backup_pipeline.core.errors import LedgerError, UsageError
 from backup_pipeline.core.listing import Position, parse_position
 from backup_pipeline.core.scope import Actor, parse_actor
 from backup_pipeline.ledger import sqlstate
-from backup_pipeline.ledger.console_tables import api_answers, api_keys, api_usage_logs
+from backup_pipeline.ledger.console_tables import api_answers, api_keys, api_usage_hours, api_usage_logs
 from backup_pipeline.ledger.tables import actor_column, storable, utc
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 
-_KEY, _LOG, _ANSWER = api_keys.c, api_usage_logs.c, api_answers.c
+_KEY, _LOG, _HOUR, _ANSWER = api_keys.c, api_usage_logs.c, api_usage_hours.c, api_answers.c
+_AN_HOUR = timedelta(hours=1)
+_SETTLED_AFTER = timedelta(minutes=10)
+"""An hour is added up so long after its end: what was refused, and how calls ended, is written by then."""
+_ADDED_UP = timedelta(days=8)
+"""Nobody looks at sums of before: `LOOKED_BACK` is a week."""
 _USED_EVERY = timedelta(minutes=1)
 """That a key is used is written into its row so often, not with each call."""
 _LIFE = timedelta(days=90)
@@ -186,8 +207,20 @@ class SqlApiUsage:
     def finish(self, admission: Admission, call: Call, status: int, ms: int, size: int) -> None:
         """Write what became of a call that was allowed."""
         own = update(api_usage_logs).where(_LOG.at == admission.at, _LOG.request_id == call.request_id)
+        hour = admission.at.replace(minute=0, second=0, microsecond=0)
+        # Of a call that lasted longer than its hour was waited for, such as a stream, the sum is there already.
+        added_up = update(api_usage_hours).where(
+            _HOUR.hour == hour, _HOUR.key_id == admission.key.number, _HOUR.route == storable(call.route)
+        )
+        values = {
+            "bytes": _HOUR.bytes + size,
+            "slowest": func.greatest(_HOUR.slowest, ms),
+            "failed": _HOUR.failed + int(status >= 400),
+        }
         with self._transaction() as connection:
             connection.execute(own.values(status=status, ms=ms, bytes=size))
+            if timedelta(milliseconds=ms) > _SETTLED_AFTER / 2:
+                connection.execute(added_up.values(values))
 
     def refused(self, sums: Sequence[Refused]) -> None:
         """Write down calls that were refused."""
@@ -227,34 +260,29 @@ class SqlApiUsage:
         return page, following
 
     def sums(self, since: datetime, *, key: int | None = None) -> Sequence[UsageSum]:
-        """By hour, key and route, the newest hour first."""
-        hour = func.date_trunc("hour", _LOG.at).label("hour")
-        query = (
-            select(
-                hour,
-                _LOG.key_id,
-                _LOG.route,
-                func.coalesce(func.sum(_LOG.calls).filter(_LOG.allowed), 0).label("allowed"),
-                func.coalesce(func.sum(_LOG.calls).filter(~_LOG.allowed), 0).label("refused"),
-                func.count().filter(_LOG.allowed, _LOG.status >= 400).label("failed"),
-                func.coalesce(func.sum(_LOG.bytes), 0).label("bytes"),
-                func.coalesce(func.max(_LOG.ms), 0).label("slowest"),
-                func.array_agg(_LOG.address.distinct()).label("addresses"),
-            )
-            .where(_LOG.at >= since)
-            .group_by(hour, _LOG.key_id, _LOG.route)
-            .order_by(hour.desc(), _LOG.key_id, _LOG.route)
-        )
-        if key is not None:
-            query = query.where(_LOG.key_id == key)
+        """By hour, key and route, the newest hour first: kept sums of hours that are over, the calls of the rest."""
         with self._transaction() as connection:
-            return [
-                UsageSum(
-                    utc(row.hour), row.key_id, row.route, int(row.allowed), int(row.refused), row.failed,
-                    int(row.bytes), row.slowest, tuple(row.addresses),
-                )
-                for row in connection.execute(query)
-            ]  # fmt: skip
+            first, last = connection.execute(select(func.min(_HOUR.hour), func.max(_HOUR.hour))).one()
+            if first is None:
+                rows = connection.execute(_sums_of_calls(key, _LOG.at >= since)).all()
+            else:
+                begin, end = max(_next_hour(since), utc(first)), utc(last) + _AN_HOUR
+                calls = or_(and_(_LOG.at >= since, _LOG.at < begin), and_(_LOG.at >= end, _LOG.at >= since))
+                kept = select(api_usage_hours).where(_HOUR.hour >= begin)
+                kept = kept.where(_HOUR.key_id == key) if key is not None else kept
+                rows = [*connection.execute(_sums_of_calls(key, calls)), *connection.execute(kept)]
+        return sorted(map(_sum_of, rows), key=lambda each: (-each.hour.timestamp(), each.key, each.route))
+
+    def add_up(self) -> int:
+        """Add up the hours that are over, each once, of the week and a day before the present."""
+        last = select(func.max(_HOUR.hour)).scalar_subquery()
+        over = func.date_trunc("hour", func.clock_timestamp() - _SETTLED_AFTER, "UTC")
+        begin = func.greatest(last + _AN_HOUR, over - _ADDED_UP)
+        sums = _sums_of_calls(None, and_(_LOG.at >= begin, _LOG.at < over)).order_by(None)
+        columns = [column.name for column in api_usage_hours.columns]
+        added = insert_or_skip(api_usage_hours).from_select(columns, sums).on_conflict_do_nothing()
+        with self._transaction() as connection:
+            return len(connection.execute(added.returning(_HOUR.hour)).all())
 
     def used(self) -> Mapping[int, int]:
         """How many calls each key had in the 60 minutes until now."""
@@ -264,8 +292,41 @@ class SqlApiUsage:
             return {key: count for key, count in connection.execute(query)}  # noqa: C416  # rows are no pairs for mypy
 
     def keep(self, life: timedelta) -> None:
-        """Make the months that come, and drop those that are over."""
+        """Make the months that come, and drop what is over."""
         keep_months(self._transaction, life)
+        with self._transaction() as connection:
+            connection.execute(delete(api_usage_hours).where(_HOUR.hour < func.clock_timestamp() - life))
+
+
+def _sums_of_calls(key: int | None, which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """The sums of calls, with the columns of `api_usage_hours`."""
+    hour = func.date_trunc("hour", _LOG.at, "UTC").label("hour")
+    query = select(
+        hour,
+        _LOG.key_id,
+        _LOG.route,
+        func.coalesce(func.sum(_LOG.calls).filter(_LOG.allowed), 0).label("allowed"),
+        func.coalesce(func.sum(_LOG.calls).filter(~_LOG.allowed), 0).label("refused"),
+        func.count().filter(_LOG.allowed, _LOG.status >= 400).label("failed"),
+        func.coalesce(func.sum(_LOG.bytes), 0).label("bytes"),
+        func.coalesce(func.max(_LOG.ms), 0).label("slowest"),
+        func.to_jsonb(func.array_agg(_LOG.address.distinct())).label("addresses"),
+    )
+    query = query.where(which).group_by(hour, _LOG.key_id, _LOG.route)
+    return query.where(_LOG.key_id == key) if key is not None else query
+
+
+def _sum_of(row: Row[Any]) -> UsageSum:
+    return UsageSum(
+        utc(row.hour), row.key_id, row.route, int(row.allowed), int(row.refused), row.failed,
+        int(row.bytes), row.slowest, tuple(row.addresses),
+    )  # fmt: skip
+
+
+def _next_hour(at: datetime) -> datetime:
+    """The first full hour that does not begin before `at`, in UTC."""
+    full = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return full if full == at else full + _AN_HOUR
 
 
 def _usage_of(row: RowMapping) -> UsageRow:

@@ -27,6 +27,7 @@ from backup_pipeline.ledger.tables import metadata, plain_scope_columns
 __all__ = [
     "api_answers",
     "api_keys",
+    "api_usage_hours",
     "api_usage_logs",
     "console_sessions",
     "dagster_outbox",
@@ -253,7 +254,22 @@ api_usage_logs = Table(
     Column("address", Text, nullable=False, server_default=""),
     Index("api_usage_logs_counted", "key_id", "at", postgresql_where=text("allowed")),
     Index("api_usage_logs_at", "at", "request_id"),
+    Index("api_usage_logs_key", "key_id", "at", "request_id"),
     postgresql_partition_by="RANGE (at)",
+)
+
+api_usage_hours = Table(
+    "api_usage_hours",
+    metadata,
+    Column("hour", _INSTANT, primary_key=True),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("route", Text, primary_key=True),
+    Column("allowed", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("slowest", Integer, nullable=False),
+    Column("addresses", JSONB, nullable=False),
 )
 
 api_answers = Table(

@@ -76,6 +76,14 @@ class SqlWebhooks:
                 connection.execute(waiting.values(next_try_at=None, given_up_at=now, last_error=_OFF))
         return _webhook_of(row) if row is not None else None
 
+    def remove(self, number: int) -> Webhook | None:
+        """Forget it, and what was sent to it."""
+        gone = delete(webhooks).where(_HOOK.id == number).returning(*_HOOK)
+        with self._transaction() as connection:
+            connection.execute(delete(webhook_deliveries).where(_SENT.webhook_id == number))
+            row = connection.execute(gone).mappings().one_or_none()
+        return _webhook_of(row) if row is not None else None
+
     def note_events(self, now: datetime) -> int:
         """Note for each webhook the events since its last one."""
         waiting = select(webhooks).where(_HOOK.disabled_at.is_(None), _HOOK.last_event < _newest())

@@ -1,14 +1,15 @@
-"""How far runs are: written into the ledger while they go on, for whoever looks on; and said in words."""
+"""How far runs are: written into the ledger while they go on, for whoever looks on; said in words; and their logs."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from backup_pipeline.core.errors import BackupError
+from backup_pipeline.core.errors import BackupError, NotFoundError
 from backup_pipeline.core.ports import (
     BytesMoved,
     Clock,
@@ -22,8 +23,8 @@ from backup_pipeline.core.ports import (
     TableStarted,
     Waiting,
 )
-from backup_pipeline.core.ports.runs import ProgressRows
-from backup_pipeline.core.runs import OPEN, RunProgress, RunRequest
+from backup_pipeline.core.ports.runs import Launcher, ProgressRows
+from backup_pipeline.core.runs import OPEN, RunLine, RunPhase, RunProgress, RunRequest
 from backup_pipeline.core.scope import Scope
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.background import Background
@@ -34,6 +35,11 @@ EVERY_S = 1.0
 SILENT_AFTER = timedelta(seconds=90)
 """A row that was not written since belongs to a run that died, or that stands still: nothing is said of its end."""
 KEPT = timedelta(days=2)
+MOST_LINES = 200
+"""Of a run's log a page shows so many, the newest."""
+_LOGS_KEPT = 16
+_READS_AT_A_LOOK = 10
+_OTHERS_READ_S = 1.0
 
 
 class RunWatch(Background):
@@ -167,3 +173,88 @@ def work_now(ledger: Ledger, now: datetime) -> Sequence[WorkNow]:
         for row in ledger.run_requests.list(status=OPEN)
     ]
     return [*asked_for, *(WorkNow(row.scope, None, row) for row in alive.values())]
+
+
+@dataclass(frozen=True)
+class LogEnd:
+    """The newest lines of a run's log, the newest first; how many there are; whether more came than could be read."""
+
+    lines: Sequence[RunLine]
+    lines_in_all: int
+    behind: bool = False
+
+
+@dataclass
+class _FollowedLog:
+    """What was read of a run's log so far."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    cursor: str = ""
+    newest: deque[RunLine] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
+    lines_in_all: int = 0
+    behind: bool = False
+
+    def read_on(self, run_id: str, launcher: Launcher) -> bool:
+        """Read what is new, and no more than some thousand lines of it; False where Dagster knows no such run."""
+        for _ in range(_READS_AT_A_LOOK):
+            answer = launcher.log(run_id, self.cursor)
+            if answer is None:
+                return False
+            self.newest.extend(answer.lines)
+            self.lines_in_all += len(answer.lines)
+            self.cursor, self.behind = answer.cursor, answer.more
+            if not answer.more:
+                break
+        return True
+
+    @property
+    def end(self) -> LogEnd:
+        return LogEnd(tuple(reversed(self.newest)), self.lines_in_all, self.behind)
+
+
+class RunLogs:
+    """The ends of the logs that people look at, for all pages of a process; each look reads what is new alone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logs: OrderedDict[str, _FollowedLog] = OrderedDict()
+
+    def of(self, run_id: str, launcher: Launcher) -> LogEnd | None:
+        """The end of a run's log; None where Dagster does not know it. DagsterAwayError, RefusedError as of `log`.
+
+        While somebody else reads the same log, what was read so far.
+        """
+        with self._lock:
+            followed = self._logs.setdefault(run_id, _FollowedLog())
+            self._logs.move_to_end(run_id)
+            while len(self._logs) > _LOGS_KEPT:
+                self._logs.popitem(last=False)
+        if not followed.lock.acquire(timeout=_OTHERS_READ_S):
+            return followed.end
+        try:
+            return followed.end if followed.read_on(run_id, launcher) else None
+        finally:
+            followed.lock.release()
+
+
+def log_lines(run_id: str, launcher: Launcher, *, follow: bool, pause: Callable[[], object]) -> Iterator[RunLine]:
+    """Every line of a run's log; with `follow` until the run is over, with a pause where there is nothing new.
+
+    NotFoundError where Dagster does not know the run.
+    """
+    cursor, over = "", not follow
+    while True:
+        answer = launcher.log(run_id, cursor)
+        if answer is None:
+            message = f"Dagster knows no run {run_id}."
+            raise NotFoundError(message, do="`backup-pipeline runs list` names those that people asked for.")
+        yield from answer.lines
+        cursor = answer.cursor
+        if answer.more:
+            continue
+        if over:
+            return
+        state = launcher.state(run_id)
+        over = state is None or state.phase not in {RunPhase.WAITING, RunPhase.RUNNING}
+        if not over:
+            pause()

@@ -1,4 +1,4 @@
-"""Users, their sessions, and keys of programs, as people see them."""
+"""Users, their sessions, keys of programs, webhooks, and what people asked for, as people see them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from datetime import datetime
 from backup_pipeline.core.access import Role, User
 from backup_pipeline.core.access.api_keys import ApiKey
 from backup_pipeline.core.access.sessions import Session
+from backup_pipeline.core.access.webhooks import Webhook, WebhookDelivery
+from backup_pipeline.core.runs import RequestStatus, RunRequest
 from backup_pipeline.core.verification import age
 from backup_pipeline.presentation import (
     Minute,
@@ -93,3 +95,57 @@ def key_state(key: ApiKey, now: datetime) -> Span:
     if key.revoked_at is not None:
         return Span("revoked", Tone.QUIET)
     return Span("expired", Tone.WARNING) if key.why_over(now) else Span("works", Tone.GOOD)
+
+
+_TONES = {
+    RequestStatus.DONE: Tone.GOOD,
+    RequestStatus.FAILED: Tone.FAILURE,
+    RequestStatus.REFUSED: Tone.FAILURE,
+    RequestStatus.CANCELED: Tone.WARNING,
+}
+
+
+def runs_document(rows: Sequence[RunRequest], now: datetime) -> ReportDocument:
+    """What people have asked Dagster for, and what became of it."""
+    if not rows:
+        return document(line("Nobody has asked for a run yet. What schedules run is in the list of backups."))
+    columns = (*texts("Request", "What", "Status", "When", "By"), prose("Reason"))
+    return document(Table(columns, tuple(_run(row, now) for row in rows)))
+
+
+def _run(row: RunRequest, now: datetime) -> tuple[Part, ...]:
+    status = Span(row.status.value, _TONES.get(row.status, Tone.QUIET))
+    what = f"{row.verb.value} of {row.scope}"
+    return str(row.id), what, status, age(row.created_at, now), row.actor.for_people, row.reason
+
+
+def webhooks_document(webhooks: Sequence[Webhook]) -> ReportDocument:
+    """Where events are sent."""
+    if not webhooks:
+        return document(line("Nothing is sent anywhere. `backup-pipeline webhooks add NAME URL` makes a webhook."))
+    columns = (*texts("Name", "State", "Events", "Of"), prose("Receiver"))
+    return document(Table(columns, tuple(_webhook(webhook) for webhook in webhooks)))
+
+
+def _webhook(webhook: Webhook) -> tuple[Part, ...]:
+    state = Span("off", Tone.QUIET) if webhook.disabled_at else Span("on", Tone.GOOD)
+    return webhook.name, state, ", ".join(webhook.kinds) or "all", webhook.business or "everything", webhook.url
+
+
+def deliveries_of_webhook_document(deliveries: Sequence[WebhookDelivery], now: datetime) -> ReportDocument:
+    """What was sent to a webhook, or is to be."""
+    if not deliveries:
+        return document(line("Nothing was sent yet."))
+    columns = (*texts("Delivery", "Event", "About", "At", "State", "Tries"), prose("Last answer"))
+    return document(Table(columns, tuple(_delivery(each, now) for each in deliveries)))
+
+
+def _delivery(delivery: WebhookDelivery, now: datetime) -> tuple[Part, ...]:
+    event, state = delivery.event, Span("waits", Tone.WARNING)
+    if delivery.delivered_at is not None:
+        state = Span("delivered", Tone.GOOD)
+    elif delivery.given_up_at is not None:
+        state = Span("given up", Tone.FAILURE)
+    answer = delivery.last_error or str(delivery.status or "")
+    about = (str(delivery.number), event.kind, event.subject, age(event.at, now))
+    return *about, state, str(delivery.attempts), answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from backup_pipeline.core.runs import (
     CodeLocation,
     DaemonState,
     JobOrder,
+    RunLine,
+    RunLines,
     RunPhase,
     RunState,
     ScheduleState,
@@ -39,6 +41,10 @@ _STATE = f"""query($run: ID!) {{ runOrError(runId: $run) {{
   __typename ... on Run {{ {_RUN} }} ... on Error {{ message }} }} }}"""
 _FAILURE = """query($run: ID!) { logsForRun(runId: $run, limit: 1000) { ... on EventConnection { events {
   ... on ExecutionStepFailureEvent { error { message } } ... on RunFailureEvent { message error { message } } } } } }"""
+_LOG = """query($run: ID!, $after: String, $limit: Int) {
+  logsForRun(runId: $run, afterCursor: $after, limit: $limit) { __typename ... on Error { message }
+  ... on EventConnection { cursor hasMore events {
+    ... on MessageEvent { message timestamp level stepKey } ... on ErrorEvent { error { message } } } } } }"""
 _TERMINATE = """mutation($run: String!, $how: TerminateRunPolicy) { terminateRun(runId: $run, terminatePolicy: $how) {
   __typename ... on Error { message } ... on TerminateRunFailure { message } } }"""
 _SCHEDULES = """query($at: RepositorySelector!, $next: Int!) { schedulesOrError(repositorySelector: $at) {
@@ -65,6 +71,11 @@ _PHASES = {
 """The statuses of Dagster; every other one is that of a run that waits to begin."""
 _WAITING = {"QUEUED", "NOT_STARTED"}
 _NEXT_TICKS = 3
+_LINES = 500
+_LOG_PATIENCE_S = 5.0
+"""A page that shows a log waits for it."""
+_LONGEST_EVENT = 20_000
+_LONGEST_LINE = 2_000
 _REPOSITORY = "__repository__"
 _CONNECT_S = 2.0
 _ALL_BUT_TOO_LATE = "Wait for its end, or look at it in the Dagster UI."
@@ -91,11 +102,11 @@ class DagsterAddress:
 class GraphQLLauncher:
     """The port `Launcher` over the GraphQL API of a web server; safe from any thread.
 
-    Nothing connects before it is used. `close` gives the connections back.
+    Nothing connects before it is used. `close` gives the connections back. `hide` takes secrets out of what runs log.
     """
 
-    def __init__(self, address: DagsterAddress) -> None:
-        self._address = address
+    def __init__(self, address: DagsterAddress, *, hide: Callable[[str], str] = redact) -> None:
+        self._address, self._hide = address, hide
         self._client = httpx.Client(
             timeout=httpx.Timeout(address.patience_s, connect=_CONNECT_S),
             trust_env=False,  # a proxy of the environment is not for a server of this machine
@@ -145,6 +156,25 @@ class GraphQLLauncher:
         answer = self._ask(_FAILURE, "logsForRun", run=run_id)
         errors = [event["error"] or event for event in answer.get("events", ()) if event.get("error") or event]
         return redact(str(errors[0]["message"]).strip()) if errors else ""
+
+    def log(self, run_id: str, after: str = "") -> RunLines | None:
+        """Lines of the run's log, the text of each without secrets and not longer than a page."""
+        field = "logsForRun"
+        answer = self._ask(_LOG, field, patience_s=_LOG_PATIENCE_S, run=run_id, after=after or None, limit=_LINES)
+        if answer["__typename"] == "RunNotFoundError":
+            return None
+        _check(answer, "EventConnection", f"Dagster did not tell the log of run {run_id}")
+        lines = tuple(self._line(event) for event in answer["events"] if "timestamp" in event)
+        return RunLines(lines, str(answer["cursor"] or after), more=bool(answer["hasMore"]))
+
+    def _line(self, event: Mapping[str, Any]) -> RunLine:
+        error = str((event.get("error") or {}).get("message") or "").strip()
+        message = str(event["message"]).strip()
+        # Cut before as well, so that nobody waits for megabytes to be looked through.
+        text = self._hide("\n".join(part for part in (message, error) if part)[:_LONGEST_EVENT])
+        cut = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+        at = datetime.fromtimestamp(float(event["timestamp"]) / 1000, UTC)
+        return RunLine(at, str(event["level"]).lower(), str(event.get("stepKey") or ""), cut)
 
     def terminate(self, run_id: str) -> None:
         """Stop a run, and its SQL with it; one that waits never begins."""
@@ -213,11 +243,14 @@ class GraphQLLauncher:
         answer = self._ask(_OBSERVE, "reportRunlessAssetEvents", event=event)
         _check(answer, "ReportRunlessAssetEventsSuccess", f"Dagster did not note it for {'/'.join(asset)}")
 
-    def _ask(self, query: str, field: str, *, sent: bool = False, **variables: object) -> Mapping[str, Any]:
+    def _ask(
+        self, query: str, field: str, *, sent: bool = False, patience_s: float | None = None, **variables: object
+    ) -> Mapping[str, Any]:
         """The answer to one field. With `sent`, an answer that does not come leaves it open what happened."""
         url = f"{self._address.url.rstrip('/')}/graphql"
+        wait = httpx.Timeout(patience_s or self._address.patience_s, connect=_CONNECT_S)
         try:
-            response = self._client.post(url, json={"query": query, "variables": variables})
+            response = self._client.post(url, json={"query": query, "variables": variables}, timeout=wait)
             document = response.json()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise self._away(error) from None  # it was not sent

@@ -13,6 +13,7 @@ from backup_pipeline.core.ports import Ledger, Ports
 from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.operations.access.webhooks import WebhookCourier
 from backup_pipeline.operations.legacy import JudgedFiles
+from backup_pipeline.operations.progress import RunLogs
 from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import API_PATHS, answer_properly
@@ -20,7 +21,7 @@ from backup_pipeline.web.api.calls import CallLog, CallMeter
 from backup_pipeline.web.api.reference import API_ROUTERS, methods_of
 from backup_pipeline.web.events import EventHub
 from backup_pipeline.web.events import router as events_router
-from backup_pipeline.web.follower import Follower, Presence
+from backup_pipeline.web.follower import Follower, Forecaster, Presence
 from backup_pipeline.web.health import Watchman, health_router, metrics_router
 from backup_pipeline.web.pages import ROUTERS
 from backup_pipeline.web.rendering import serve_static_files
@@ -57,6 +58,7 @@ def create_app(settings: Settings, ports: Ports, launcher: Launcher | None = Non
     app.state.forecasts = Forecasts(days=FORETOLD_DAYS)
     app.state.senders = ThreadPoolExecutor(2, thread_name_prefix="message")
     app.state.judged = JudgedFiles()
+    app.state.run_logs = RunLogs()
     app.state.events = EventHub(lambda: ports.ledger.events)
     app.include_router(health_router(settings, ports))
     app.include_router(metrics_router(settings, ports.ledger))
@@ -78,5 +80,9 @@ def serve_console(settings: Settings, ledger: Ledger, host: str, port: int) -> N
     server = console_server(application, host, port)
     courier = WebhookCourier(webhook_ports(settings, ledger.as_person(PersonIdentity()), ports.clock))
     follower = Follower(ports, app.state.launcher, app.state.standing)
-    with Watchman(settings, ports), follower, app.state.events, app.state.meter, courier, suppress(KeyboardInterrupt):
+    forecaster = Forecaster(app.state.forecasts, app.state.systems.declared, ports, settings.prune_versions)
+    with (
+        Watchman(settings, ports), follower, forecaster, app.state.events, app.state.meter, courier,
+        suppress(KeyboardInterrupt),
+    ):  # fmt: skip
         server.run()

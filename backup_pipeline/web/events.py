@@ -113,6 +113,23 @@ def place_among_streams(request: Request, number: int) -> Iterator[EventHub]:
         hub.leave(number)
 
 
+def _start(visitor: Annotated[Visitor, Depends(signed_in)], last_event_id: Annotated[str, Header()] = "") -> int:
+    return first_number(visitor.ledger, last_event_id)
+
+
+def first_number(ledger: Ledger, last_event_id: str) -> int:
+    """The number to go on after: the one that is named, else the newest there is.
+
+    It is asked for before the answer begins: who is told that the stream is open, and looks, misses nothing between.
+    """
+    if last_event_id.isdecimal() and len(last_event_id) < 19:
+        return int(last_event_id)
+    try:
+        return ledger.events.newest()
+    except LedgerError:
+        return 0
+
+
 router = APIRouter()
 
 
@@ -121,17 +138,20 @@ async def events(
     request: Request,
     visitor: Annotated[Visitor, Depends(signed_in)],
     hub: Annotated[EventHub, Depends(_place)],
-    last_event_id: Annotated[str, Header()] = "",
+    start: Annotated[int, Depends(_start)],
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens from now on, or since the event that is named, until the session ends."""
-    async for event in happening(hub, visitor.ledger, last_event_id, lambda: _may_listen(request)):
+    async for event in happening(hub, visitor.ledger, start, lambda: _may_listen(request)):
         yield event
 
 
 async def happening(
-    hub: EventHub, ledger: Ledger, last_event_id: str, may_listen: Callable[[], bool]
+    hub: EventHub, ledger: Ledger, number: int, may_listen: Callable[[], bool]
 ) -> AsyncIterator[ServerSentEvent]:
-    """What the ledger shows of what happens, as long as `may_listen`, which is asked every ten seconds, says so."""
+    """What the ledger shows of what happens after the event of a number.
+
+    As long as `may_listen`, which is asked every ten seconds, says so.
+    """
     rung = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -141,7 +161,6 @@ async def happening(
 
     hub.hang(bell)
     try:
-        number = await _from(ledger, last_event_id)
         yield ServerSentEvent(comment="open", retry=_RETRY_MS, id=str(number))
         while not hub.stopping.is_set() and await asyncio.to_thread(may_listen):
             until = loop.time() + _ASK_AGAIN_S
@@ -163,16 +182,6 @@ def _may_listen(request: Request) -> bool:
     except LedgerError:
         return True  # nothing is read for anybody until it is back
     return known is not None and known[0].is_alive(access.clock()) and known[1].disabled_at is None
-
-
-async def _from(ledger: Ledger, last_event_id: str) -> int:
-    """The number to go on after: the one that is named, else the newest there is."""
-    if last_event_id.isdecimal() and len(last_event_id) < 19:
-        return int(last_event_id)
-    try:
-        return await asyncio.to_thread(ledger.events.newest)
-    except LedgerError:
-        return 0
 
 
 def _news(ledger: Ledger, number: int) -> Sequence[RealtimeEvent]:

@@ -9,15 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.ports.runs import Launcher
+from backup_pipeline.core.retention.prune import Versions
 from backup_pipeline.core.runs import DaemonState
+from backup_pipeline.core.scope import PROGRAM
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.background import Background
 from backup_pipeline.operations.download import sweep_renderings
 from backup_pipeline.operations.mirror import send_observations
 from backup_pipeline.operations.progress import KEPT
+from backup_pipeline.operations.retention.forecast import Forecasts
 from backup_pipeline.operations.run_requests import follow_requests
 
 logger = logging.getLogger(__name__)
@@ -26,6 +30,9 @@ EVERY_S = 2.0
 LOOK_EVERY_S = 10.0
 """So often it is looked whether ledger, store and Dagster answer."""
 _TIDY_EVERY_S = 600.0
+_RECKON_EVERY_S = 3.0
+_RECKONING_SHARE = 20
+"""Of the time that this process has, reckoning ahead takes one part of so many at most."""
 _EVENTS_KEPT = timedelta(days=7)
 _OBSERVATIONS_KEPT = timedelta(days=30)
 _STARTING = timedelta(minutes=2)
@@ -146,3 +153,33 @@ class Follower(Background):
         ledger.progress.forget(now - KEPT)
         ledger.observations.forget(now - _OBSERVATIONS_KEPT)
         sweep_renderings(self._ports.spool, now)
+
+
+class Forecaster(Background):
+    """Reckons what retention lets go, each time that backups have changed, so that nobody who looks waits for it."""
+
+    def __init__(
+        self, forecasts: Forecasts, catalogs: Callable[[], Mapping[str, Catalog]], ports: Ports, versions: Versions
+    ) -> None:
+        super().__init__(("forecasts", self._run), leave_within_s=3)
+        self._forecasts, self._catalogs, self._ports, self._versions = forecasts, catalogs, ports, versions
+
+    def _run(self) -> None:
+        self._forecasts.ahead = True
+        pause = 0.0
+        while not self.stopping.wait(pause):
+            began = time.monotonic()
+            self._reckon()
+            pause = max(_RECKON_EVERY_S, _RECKONING_SHARE * (time.monotonic() - began))
+        self._forecasts.ahead = False
+
+    def _reckon(self) -> None:
+        try:
+            for catalog in self._catalogs().values():
+                if self.stopping.is_set():
+                    return
+                self._forecasts.reckon(catalog, PROGRAM, self._versions, self._ports)
+        except BackupError as trouble:
+            logger.info("What retention lets go could not be reckoned: %s", trouble.what)
+        except Exception as error:  # noqa: BLE001  # the next round may go well
+            logger.warning("What retention lets go could not be reckoned: %s", redact(str(error)))

@@ -1,12 +1,15 @@
 """Who asks: the cookie is a session, the session is a user, and the user's SQL runs as the user's own role.
 
 A route that shows anything depends on `signed_in`, or on `allowed` or `fresh` with the permission it takes. What
-belongs to a business that the visitor does not see is not there: the ledger answers as for an unknown id.
+belongs to a business that the visitor does not see is not there: the ledger answers as for an unknown id. What a click
+causes beside its answer is here, too: a run of Dagster in the visitor's name, a message that no page waits for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,13 +21,17 @@ from fastapi.responses import Response
 
 from backup_pipeline.core.access import FRESH_LOGIN, Permission, User, check_permission
 from backup_pipeline.core.access.sessions import LONGEST, PersonIdentity, Session, digest
+from backup_pipeline.core.alerts import Alert, Delivery, OutboxEntry
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import NotFoundError
 from backup_pipeline.core.ports import Ledger, Ports
+from backup_pipeline.core.ports.runs import Launcher
+from backup_pipeline.core.runs import RunRequest
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.access import AccessPorts, needs_second_factor
+from backup_pipeline.operations.alerting import audit_deliveries, note, send_noted
+from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.settings import Settings
-from backup_pipeline.web.messages import LaterAlerter
 from backup_pipeline.web.rendering import (
     chosen_system,
     console_address,
@@ -34,6 +41,8 @@ from backup_pipeline.web.rendering import (
     systems_of,
 )
 from backup_pipeline.wiring.access import access_ports
+
+logger = logging.getLogger(__name__)
 
 LOGIN, CONFIRM = "/login", "/confirm"
 _SECURE_COOKIE = "__Host-backup_session"
@@ -236,3 +245,39 @@ def address_of(request: Request) -> str:
 def request_id_of(request: Request) -> str | None:
     """The id that the answer has, too."""
     return getattr(request.state, "request_id", None)
+
+
+class LaterAlerter:
+    """The port `Alerter` of whoever clicks: what they cause is noted and told in the name of the program, by `ports`.
+
+    It has no channels, so nothing is noted as the person, who may write no message. Should the process die before a
+    message is sent, the outbox has it, and the next pass over that delivers it.
+    """
+
+    channels: Sequence[str] = ()
+
+    def __init__(self, ports: Ports, senders: ThreadPoolExecutor) -> None:
+        self._ports, self._senders = ports, senders
+
+    def send(self, alert: Alert, only: Collection[str] | None = None) -> Sequence[Delivery]:
+        """Note it now, and send it soon; no delivery is known yet."""
+        self._senders.submit(_send, alert, note(alert, self._ports), self._ports)
+        return ()
+
+
+def _send(alert: Alert, noted: Sequence[OutboxEntry], ports: Ports) -> None:
+    try:
+        audit_deliveries(alert, send_noted(alert, noted, ports), ports)
+    except Exception:  # nobody waits for the answer
+        logger.exception("The message %r was not sent", alert.title)
+
+
+def launcher_of(request: Request) -> Launcher:
+    """The console's way to Dagster."""
+    launcher: Launcher = request.app.state.launcher
+    return launcher
+
+
+def launched(request: Request, visitor: Visitor, wish: RunWish) -> RunRequest:
+    """Ask for the run; the row as it then stands, also where Dagster is away: then it says the command to type."""
+    return request_run(wish, visitor.ports, launcher_of(request))

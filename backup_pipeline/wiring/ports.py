@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache
@@ -24,6 +24,7 @@ from backup_pipeline.core.ports.files import Queries
 from backup_pipeline.core.ports.runs import Launcher
 from backup_pipeline.core.ports.ticks import KeyStates
 from backup_pipeline.core.restore import FIRST, SECOND, Which
+from backup_pipeline.core.text import redact, url_secrets
 from backup_pipeline.lazy import lazily
 from backup_pipeline.ledger import CONNECTIONS, alive, this_host, this_owner
 from backup_pipeline.ledger.backups import SqlLedger
@@ -62,6 +63,8 @@ with lazily():
     from backup_pipeline.operations import health
 
 
+_SHORTEST_SECRET = 4
+"""Letters. What is shorter is in every second word, and hides nothing."""
 CONSOLE_CONNECTIONS = 16
 """To the ledger, of a console at most; of 100 that PostgreSQL has by default, runs and Dagster want the rest.
 
@@ -197,7 +200,18 @@ def ports_over(
 def dagster_launcher(settings: Settings) -> Launcher:
     """Dagster from outside. Nothing connects before it is used."""
     url = settings.dagster_api_url or settings.dagster_url
-    return runs.GraphQLLauncher(runs.DagsterAddress(url, settings.code_location))
+    known = tuple(_secrets_of(settings))
+    address = runs.DagsterAddress(url, settings.code_location)
+    return runs.GraphQLLauncher(address, hide=lambda text: redact(text, *known))
+
+
+def _secrets_of(settings: Settings) -> Iterator[str]:
+    """Every secret of the settings, and the passwords in those that are URLs."""
+    for name in type(settings).model_fields:
+        given = getattr(settings, name)
+        many = given.values() if isinstance(given, Mapping) else given if isinstance(given, tuple) else (given,)
+        for secret in (each.get_secret_value() for each in many if isinstance(each, SecretStr)):
+            yield from (known for known in (secret, *url_secrets(secret)) if len(known) >= _SHORTEST_SECRET)
 
 
 def watched(settings: Settings, names: Sequence[str] = ()) -> Sequence[Catalog]:

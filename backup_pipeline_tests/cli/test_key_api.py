@@ -1,4 +1,4 @@
-"""`key api`: keys of programs are made, listed, limited and revoked without a browser."""
+"""`key api` and `webhooks`: what programs have is made, listed, changed and ended without a browser."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline_tests.alerts.servers import http_server
 from backup_pipeline_tests.cli.conftest import Run, made_installation
 from backup_pipeline_tests.cli.installation import Installation
 
@@ -41,3 +42,39 @@ def test_a_key_is_made_listed_limited_and_revoked(run: Run, installation: Instal
         assert (None not in tables[0], kept.fetchone()) == (True, (0,))
     actions = [row["action"] for row in json.loads(run("audit", "list", "--json").out)]
     assert actions[:3] == ["api_key_revoked", "api_key_limited", "api_key_made"]
+
+
+def test_webhooks_are_made_tried_switched_and_removed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUP_WEBHOOK_PRIVATE", "true")
+    with http_server() as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/hook"
+        added = run("webhooks", "add", "Dashboard", url, "--kind", "backup", "--kind", "alert")
+        assert (added.code, added.out.startswith("whsec_")) == (0, True)
+        assert run("webhooks", "add", "dashboard", url).code == 2
+        assert run("webhooks", "add", "other", url, "--kind", "weather").code == 2
+        [hook] = json.loads(run("webhooks", "list", "--json").out)
+        assert (hook["kinds"], hook["url"], "secret" in hook) == (["backup", "alert"], url, False)
+        assert run("webhooks", "test", "dashboard").code == 0
+        [(headers, body)] = receiver.received
+        assert (json.loads(body)["type"], headers["webhook-signature"][:3]) == ("test", "v1,")
+        receiver.answer = 500
+        refused = run("webhooks", "test", "dashboard")
+        assert (refused.code, "The receiver answered 500." in refused.err) == (1, True)
+    assert "Nothing was sent yet" in run("webhooks", "show", "dashboard").out
+    assert run("webhooks", "again", "dashboard", "1").code == 10
+    assert run("webhooks", "off", "dashboard").code == 0
+    assert run("webhooks", "off", "dashboard").code == 10
+    assert "off" in run("webhooks", "list").out
+    assert run("webhooks", "on", "dashboard").code == 0
+    assert run("webhooks", "remove", "dashboard").code == 0
+    assert run("webhooks", "remove", "dashboard").code == 10
+    assert json.loads(run("webhooks", "list", "--json").out) == []
+    actions = [row["action"] for row in json.loads(run("audit", "list", "--json", "--limit", "6").out)]
+    assert actions == [
+        "webhook_removed",
+        "webhook_on",
+        "webhook_off",
+        "webhook_tested",
+        "webhook_tested",
+        "webhook_made",
+    ]

@@ -134,6 +134,16 @@ def test_what_a_rebuild_brings_back_is_no_news(ledger: Ledger) -> None:
     assert ledger.events.since(0, 9) == []
 
 
+def test_a_backup_that_goes_is_news_however_old_it_is(ledger: Ledger) -> None:
+    ended = ledger.now() - timedelta(days=300)
+    ledger.adopt([replace(attempt("b1"), status=Status.SUCCESS, finished_at=ended)], [])
+    ledger.end("b1", replace(outcome(Status.EXPIRED), finished_at=ledger.now()))
+    row = ledger.get("b1")
+    assert row is not None
+    assert row.finished_at == ended
+    assert [(event.subject, event.detail["status"]) for event in ledger.events.since(0, 9)] == [("b1", "expired")]
+
+
 def test_numbers_grow_in_the_order_of_the_commits(ledger: Ledger, fresh_ledger: str) -> None:
     """A transaction that began first and ends last has the greater number: who reads by number misses none of it."""
     first, second = (ledger.run_requests.add(_request())[0].id for _ in range(2))

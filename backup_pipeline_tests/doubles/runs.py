@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from backup_pipeline.core.errors import DagsterAwayError, LaunchUnsureError, NotFoundError, RefusedError
-from backup_pipeline.core.runs import CodeLocation, DaemonState, JobOrder, RunPhase, RunState, ScheduleState
+from backup_pipeline.core.runs import (
+    CodeLocation,
+    DaemonState,
+    JobOrder,
+    RunLine,
+    RunLines,
+    RunPhase,
+    RunState,
+    ScheduleState,
+)
 
 MIDNIGHT = datetime(2026, 11, 30, 18, tzinfo=UTC)
 
@@ -19,6 +28,7 @@ class FakeLauncher:
     """The port `Launcher`. `away`: it does not answer. `silent`: it does what a launch says, and does not answer.
 
     `lost`: a launch does not arrive at all, and no answer comes either. `refuses`: what it says to every launch.
+    `lines` are those of the logs of runs, `lines_at_once` of them in an answer; `asked_after` the cursors that came.
     """
 
     away: bool = False
@@ -28,6 +38,9 @@ class FakeLauncher:
     runs: dict[str, RunState] = field(default_factory=dict)
     launched: list[tuple[JobOrder, str]] = field(default_factory=list)
     terminated: list[str] = field(default_factory=list)
+    lines: dict[str, list[RunLine]] = field(default_factory=dict)
+    lines_at_once: int = 500
+    asked_after: list[str] = field(default_factory=list)
     observed: list[tuple[tuple[str, ...], str | None, str]] = field(default_factory=list)
     known_schedules: dict[str, ScheduleState] = field(
         default_factory=lambda: {
@@ -59,6 +72,15 @@ class FakeLauncher:
     def state(self, run_id: str) -> RunState | None:
         self._answer()
         return self.runs.get(run_id)
+
+    def log(self, run_id: str, after: str = "") -> RunLines | None:
+        self._answer()
+        self.asked_after.append(after)
+        if run_id not in self.runs:
+            return None
+        every, start = self.lines.get(run_id, []), int(after or 0)
+        end = min(start + self.lines_at_once, len(every))
+        return RunLines(tuple(every[start:end]), str(end), more=end < len(every))
 
     def become(self, phase: RunPhase, error: str = "") -> None:
         """Let every run be in that phase."""

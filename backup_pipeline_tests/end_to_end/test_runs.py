@@ -11,6 +11,7 @@ import pytest
 from backup_pipeline.core.errors import DagsterAwayError, LaunchUnsureError, NotFoundError, RefusedError
 from backup_pipeline.core.runs import JobOrder, RunPhase, RunRequest, RunVerb
 from backup_pipeline.core.scope import Scope
+from backup_pipeline.operations.progress import log_lines
 from backup_pipeline.runs import DagsterAddress, GraphQLLauncher
 from backup_pipeline_tests.actors import KARIM
 from backup_pipeline_tests.end_to_end.running_up import Up, started
@@ -84,6 +85,11 @@ def test_a_run_is_launched_found_by_its_request_and_followed_to_its_end(up: Up, 
     attempt = up.attempt(run_id)
     assert attempt is not None
     assert (attempt.reason, attempt.tables_wanted) == ("from outside", ("notes",))
+    lines = list(log_lines(run_id, launcher, follow=True, pause=lambda: None))
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
+    assert any(line.step == "shop_tables" and "notes" in line.text for line in lines)
+    assert {"debug", "info"} >= {line.level for line in lines}
+    assert launcher.log(str(uuid4())) is None
 
 
 def test_what_can_not_be_launched_is_refused_with_the_reason(up: Up, launcher: GraphQLLauncher) -> None:

@@ -65,6 +65,7 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "system_settings":   (None, None, None, 3, 3, 3, None, 3),
     "api_keys":          (None, None, None, None, 3, 3, None, None),
     "api_usage_logs":    (0, 0, 0, 3, 3, 3, 0, None),
+    "api_usage_hours":   (0, 0, 0, 3, 3, 3, 0, None),
     "api_answers":       (None, None, None, None, None, 3, None, None),
     "webhooks":          (None, None, None, None, 3, 3, None, None),
     "webhook_deliveries": (None, None, None, None, 3, 3, None, None),
@@ -119,6 +120,7 @@ INSERT INTO system_settings (key, value, updated_at, actor) VALUES (%(id)s, '1',
 INSERT INTO api_keys (name, sha256, shown, business, permissions, created_at, actor)
     VALUES (%(id)s, encode(sha256(%(id)s::text::bytea), 'hex'), 'sk_', %(b)s, '[]', now(), 'rahim');
 INSERT INTO api_usage_logs (at, request_id, key_id, route, allowed) VALUES (now(), %(id)s, 1, 'GET /', true);
+INSERT INTO api_usage_hours VALUES (now(), 1, %(id)s, 1, 0, 0, 0, 0, '[]');
 INSERT INTO webhooks (name, url, secret, created_at, actor) VALUES (%(id)s, 'https://x', 's', now(), 'rahim');
 INSERT INTO webhook_deliveries (webhook_id, event_id, event, created_at) VALUES (%(person)s, 1, '{}', now());
 INSERT INTO api_answers (key_id, idempotency_key, fingerprint, at) VALUES (1, %(id)s, 'f', now());
@@ -257,7 +259,7 @@ def test_a_month_of_the_log_is_read_through_the_whole_alone(ledger: ScratchLedge
 @pytest.mark.parametrize("who", WHO[:-1])
 def test_nobody_at_a_browser_takes_away_or_truncates_what_happened(ledger: ScratchLedger, who: str) -> None:
     kept = set(SEEN) - {"console_sessions", "login_failures", "one_time_links", "backup_readings", "api_answers"}
-    kept -= {"webhook_deliveries"}
+    kept -= {"webhooks", "webhook_deliveries", "api_usage_hours"}  # a setting, and sums; the audit and the log stay
     kept -= {"super_admins", "backup_records"}  # views
     with psycopg.connect(ledger.url) as session:
         for table in sorted(kept):

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -160,6 +160,30 @@ def test_so_many_pages_and_no_more(served: Served, monkeypatch: pytest.MonkeyPat
             return third.open
 
     until(again, 20, every=0.5)
+
+
+def test_who_opens_all_streams_there_are_takes_nothing_but_those_and_they_come_back(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = served.office.console.app.state.events
+    until(lambda: not hub._sessions, 20)  # those of the tests before
+    monkeypatch.setattr(events, "MOST_STREAMS", 3)
+    for name in ("karim", "nila"):
+        served.office.signed_in_anew(name)
+    with ExitStack() as opened:
+        streams = [opened.enter_context(served.stream("karim")) for _ in range(3)]
+        assert all(stream.open for stream in streams)
+        with served.stream("nila") as turned_away:
+            until(lambda: turned_away.ended, 10)
+        assert turned_away.status == 503
+        page = httpx.get(f"{served.url}/backups", cookies=dict(served.office.as_("nila").cookies), trust_env=False)
+        assert page.status_code == 200, "the page asks now and then instead"
+
+    def open_again() -> bool:
+        with served.stream("nila") as stream:
+            return stream.open
+
+    until(open_again, 20, every=0.2)
 
 
 def test_a_ledger_that_cuts_the_line_is_listened_to_again(served: Served) -> None:

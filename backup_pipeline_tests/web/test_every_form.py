@@ -56,8 +56,8 @@ class Desk:
             )
         return row
 
-    def webhook(self) -> int:
-        wanted = NewWebhook(f"hook {_new()[:6]}", "https://dashboard.example.com/hook")
+    def webhook(self, url: str = "https://dashboard.example.com/hook") -> int:
+        wanted = NewWebhook(f"hook {_new()[:6]}", url)
         ledger = self.office.ledger
         return ledger.webhooks.add(wanted, "sealed", RAHIM, self.office.console.clock()).number
 
@@ -230,6 +230,8 @@ FORMS: dict[str, Callable[[Desk], Sent]] = {
     ),
     "POST /keys": lambda _: ("/keys", {"name": f"key {_new()[:6]}", "permission": "analytics"}),
     "POST /webhooks": lambda _: ("/webhooks", {"name": f"hook {_new()[:6]}", "url": "https://93.184.215.14/hook"}),
+    "POST /webhooks/{number}/test": lambda desk: (f"/webhooks/{desk.webhook('https://127.0.0.1/')}/test", {}),
+    "POST /webhooks/{number}/remove": lambda desk: (f"/webhooks/{desk.webhook()}/remove", {}),
     "POST /webhooks/{number}/{switch}": lambda desk: (f"/webhooks/{desk.webhook()}/off", {}),
     "POST /webhooks/{number}/deliveries/{delivery}/again": lambda desk: desk.delivery(),
     "POST /keys/{number}/limit": lambda desk: (f"/keys/{desk.key()}/limit", {"limit": "7"}),

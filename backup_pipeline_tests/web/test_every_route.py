@@ -92,8 +92,9 @@ RULES = {
     **_rules(P.APPROVE, "POST /requests/{number}/reject"),
     **_rules(P.MANAGE_KEYS, "GET /keys", "GET /keys/{number}", "GET /usage"),
     **_rules(P.MANAGE_KEYS, "GET /webhooks", "GET /webhooks/{number}"),
-    **_rules(P.MANAGE_KEYS, "POST /webhooks/{number}/deliveries/{delivery}/again"),
+    **_rules(P.MANAGE_KEYS, "POST /webhooks/{number}/deliveries/{delivery}/again", "POST /webhooks/{number}/test"),
     **_rules(P.MANAGE_KEYS, "GET /webhooks/new", "POST /webhooks", "POST /webhooks/{number}/{switch}", fresh=True),
+    **_rules(P.MANAGE_KEYS, "POST /webhooks/{number}/remove", fresh=True),
     **_rules(
         P.MANAGE_KEYS,
         "GET /keys/new",
@@ -298,8 +299,8 @@ def test_every_label_is_of_its_own_field(shown: dict[str, str]) -> None:
         assert [name for each in named for name in each.split() if name not in ids] == [], path
 
 
-NO_COMMAND = re.compile(rf"/confirm|/runs/{RUN}|/webhooks.*")
-"""A question of the console alone, a run that was made without one, and what no command does."""
+NO_COMMAND = re.compile(rf"/confirm|/runs/{RUN}")
+"""A question of the console alone, and a run that was made without one."""
 DAGSTERS = ("Run the automatic backup of", "Cancel this run")
 """What the schedule itself does, and what Dagster alone can stop."""
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from backup_pipeline.core.access.api_keys import KeyPermission
+from backup_pipeline.core.access.api_keys import Admission, ApiKey, Call, KeyPermission
 from backup_pipeline.core.access.sessions import PersonIdentity
+from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.calling import Program, program_of
 from backup_pipeline_tests.web.deciding import Office, open_office
@@ -162,3 +163,31 @@ def test_what_is_over_for_90_days_goes_with_its_month_and_the_next_ones_are_ther
     assert f"api_usage_logs_{now:%Y_%m}" in months
     assert "api_usage_logs_2020_01" not in months
     assert len(months) == 4
+
+
+def test_hours_that_are_over_are_added_up_once_and_the_sums_stay_what_they_were() -> None:
+    ledger = new_ledger()
+    usage = ledger.as_person(PersonIdentity()).access.usage
+    ledger.execute(
+        "INSERT INTO api_usage_logs (at, request_id, key_id, route, allowed, calls, status, ms, bytes, address) "
+        "SELECT now() - n * interval '7 minutes', n::text, mod(n, 3), 'GET /' || mod(n, 2), mod(n, 10) > 0, 1, "
+        "CASE WHEN mod(n, 5) = 0 THEN 404 ELSE 200 END, mod(n, 90), n, '10.0.0.' || mod(n, 4) "
+        "FROM generate_series(0, 1500) AS n"
+    )
+    now = ledger.now()
+    spans = [(now - timedelta(days=days), key) for days in (1, 2, 7, 30) for key in (None, 1)]
+    before = [usage.sums(since, key=key) for since, key in spans]
+    assert usage.add_up() > 500
+    assert usage.add_up() == 0
+    assert [usage.sums(since, key=key) for since, key in spans] == before
+    ledger.execute("DELETE FROM api_usage_logs WHERE at < now() - interval '4 hours'")
+    week, over = now - timedelta(days=7), now - timedelta(hours=5)
+    kept = [each for each in before[4] if week < each.hour < over]
+    assert [each for each in usage.sums(week) if each.hour < over] == kept, "nothing is added up again"
+    stream = kept[-1]
+    key = ApiKey(stream.key, "k", "sk_", (), 1, now, RAHIM)
+    begun = Admission(key, stream.hour + timedelta(minutes=5))
+    usage.finish(begun, Call("x", stream.route, "10.0.0.1"), 500, 3_600_000, 1_000)
+    sums = {(each.hour, each.route): each for each in usage.sums(stream.hour, key=stream.key)}
+    after = sums[stream.hour, stream.route]
+    assert (after.slowest_ms, after.bytes) == (3_600_000, stream.bytes + 1_000)

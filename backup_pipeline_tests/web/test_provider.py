@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -99,6 +100,10 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "expired": ("RS256", _ended),
     "no end": ("RS256", lambda claims: {name: value for name, value in claims.items() if name != "exp"}),
     "of tomorrow": ("RS256", lambda claims: {**claims, "nbf": int(time.time()) + 86_400}),
+    "issued tomorrow": (
+        "RS256",
+        lambda claims: {**claims, "iat": int(time.time()) + 86_400, "exp": int(time.time()) + 90_000},
+    ),
     "not signed": ("none", lambda claims: claims),
     "signed with what is public": ("HS256", lambda claims: claims),
     "signed by somebody else": ("another key", lambda claims: claims),
@@ -127,6 +132,51 @@ def test_a_code_that_another_browser_brought_signs_nobody_in(console: Console) -
     assert attacker.get(back.replace("state=", "state=x")).status_code == 403
     assert attacker.get(f"/login/provider/back?error=access_denied&state={parse_qs(urlsplit(back).query)['state'][0]}").status_code == 403  # fmt: skip  # noqa: E501
     assert attacker.get(back).status_code == 303
+
+
+def test_a_code_of_another_sign_in_is_worth_nothing_with_ones_own_state(console: Console, provider: Provider) -> None:
+    """Who puts a stolen code into the way back of their own has neither its verifier nor its nonce."""
+    victim, attacker = console.browser(), console.browser()
+    stolen = parse_qs(urlsplit(_there(victim)).query)["code"][0]
+    own = parse_qs(urlsplit(_there(attacker)).query)["state"][0]
+    assert attacker.get(f"/login/provider/back?code={stolen}&state={own}").status_code == 403
+    # A provider that looks at no challenge: the nonce is another.
+    code = parse_qs(urlsplit(_there(victim)).query)["code"][0]
+    back = _there(attacker)
+    query = parse_qs(urlsplit(back).query)
+    provider.codes[code]["code_challenge"] = provider.codes[query["code"][0]]["code_challenge"]
+    answer = attacker.get(f"/login/provider/back?code={code}&state={query['state'][0]}")
+    assert (answer.status_code, "does not hold" in answer.text) == (403, True)
+    assert console.access.access.users.list() == []
+
+
+def test_an_answer_of_another_issuer_sends_no_code_anywhere(console: Console, provider: Provider) -> None:
+    browser = console.browser()
+    back = _there(browser)
+    assert browser.get(f"{back}&iss=https://evil.example").status_code == 403
+    assert parse_qs(urlsplit(back).query)["code"][0] in provider.codes, "the code is not used up"
+    assert browser.get(f"{back}&iss={provider.issuer}").status_code == 303
+
+
+def test_a_way_that_was_begun_long_ago_leads_nowhere(console: Console) -> None:
+    """A browser forgets the cookie; who has copied it does not."""
+    browser = console.browser()
+    back = _there(browser)
+    console.clock.move(minutes=11)
+    assert browser.get(back).status_code == 403
+
+
+def test_a_code_that_comes_many_times_at_once_signs_in_once(console: Console) -> None:
+    browser = console.browser()
+    back, kept = _there(browser), dict(browser.cookies)
+
+    def replay(_: int) -> int:
+        same = console.browser()
+        same.cookies.update(kept)
+        return same.get(back).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(replay, range(6))) == [303, *[403] * 5]
 
 
 def test_a_code_counts_once(console: Console) -> None:

@@ -11,10 +11,13 @@ import pytest
 from backup_pipeline.core.ledger import Hold
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.runs import RequestStatus
-from backup_pipeline.operations.retention.hold import hold_backup
+from backup_pipeline.operations.retention import forecast
+from backup_pipeline.operations.retention.hold import hold_backup, release_backup
 from backup_pipeline.operations.retention.plan import plan_prune
+from backup_pipeline.web.follower import Forecaster
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.core.retained import backup
+from backup_pipeline_tests.orchestration.installation import until
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import HOSTILE, Office, open_office
 
@@ -36,6 +39,21 @@ def test_rules_are_sentences_and_what_goes_has_its_day_and_its_why(office: Offic
     assert "keep_within: 30 days were over at" in page.text
     assert "Plan a clean-up now" not in page.text
     assert "Nothing is held." in page.text
+
+
+def test_what_goes_is_reckoned_before_somebody_looks(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, settings = office.console.app.state, office.console.settings
+    forecaster = Forecaster(state.forecasts, state.systems.declared, office.ports, settings.prune_versions)
+    with forecaster:
+        until(lambda: state.forecasts.ahead and "is reckoned anew" not in office.as_("nila").get("/retention").text, 20)
+        monkeypatch.setattr(forecast, "forecast_retention", lambda *_, **__: pytest.fail("the page has reckoned"))
+        hold_backup(office.backups()[1], Hold(RAHIM, "the audit", None), office.ports)
+        page = office.as_("nila").get("/retention")
+        assert (page.status_code, "is reckoned anew" in page.text, 'data-live="5"' in page.text) == (200, True, True)
+        monkeypatch.undo()
+        until(lambda: "is reckoned anew" not in office.as_("nila").get("/retention").text, 20, every=0.2)
+    assert not state.forecasts.ahead
+    release_backup(office.backups()[1], office.ports, actor=RAHIM, reason="")
 
 
 def test_a_clean_up_is_planned_by_a_run_looked_at_and_only_then_run(office: Office) -> None:

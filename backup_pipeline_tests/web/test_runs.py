@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from markupsafe import escape
 
 from backup_pipeline.core.ledger import Hold
 from backup_pipeline.core.runs import (
     DaemonState,
+    JobOrder,
     RequestChange,
     RequestStatus,
+    RunLine,
     RunPhase,
     RunProgress,
     RunRequest,
@@ -24,7 +27,7 @@ from backup_pipeline.core.runs import (
 )
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
 from backup_pipeline.operations.mirror import send_observations
-from backup_pipeline.operations.progress import progress_in_words
+from backup_pipeline.operations.progress import MOST_LINES, RunLogs, progress_in_words
 from backup_pipeline.operations.retention.hold import hold_backup, release_backup
 from backup_pipeline.operations.run_requests import follow_requests
 from backup_pipeline.web.follower import Presence
@@ -111,6 +114,51 @@ def test_two_clicks_at_once_are_one_run(office: Office, dagster: FakeLauncher) -
         answers = list(pool.map(lambda _: _press(office, "rahim", request=request), range(6)))
     assert {answer.status_code for answer in answers} == {303}
     assert len(dagster.launched) == 1
+
+
+def test_the_log_of_a_run_is_on_its_page_while_it_runs(office: Office, dagster: FakeLauncher) -> None:
+    request = str(uuid4())
+    _press(office, "rahim", request=request)
+    [run_id] = dagster.runs
+    page = office.as_("rahim").get(f"/runs/{request}").text
+    assert "Nothing yet: the run has not begun." in page
+    assert f"backup-pipeline runs log {request} --follow" in page
+    dagster.lines[run_id] = [_line("goods: 500 rows"), _line(HOSTILE, "error")]
+    page = office.as_("rahim").get(f"/runs/{request}").text
+    assert "<script>alert" not in page
+    assert str(escape(HOSTILE)) in page
+    assert page.index("alert(") < page.index("goods: 500 rows"), "the newest first"
+    assert '<li class="error">' in page
+    dagster.away = True
+    away = office.as_("rahim").get(f"/runs/{request}")
+    assert (away.status_code, "does not answer" in away.text) == (200, True)
+    dagster.away = False
+    dagster.runs.clear()
+    assert "Dagster does not know the run any more." in office.as_("rahim").get(f"/runs/{request}").text
+    assert office.as_("babul").get(f"/runs/{request}").status_code == 404
+
+
+def test_of_a_long_log_the_end_is_shown_and_what_was_read_is_not_read_again(dagster: FakeLauncher) -> None:
+    dagster.lines_at_once = 100
+    run_id = dagster.launch(JobOrder("shop_full_backup"), uuid4(), "x")
+    dagster.lines[run_id] = [_line(f"line {number}") for number in range(3 * MOST_LINES)]
+    logs = RunLogs()
+    end = logs.of(run_id, dagster)
+    assert end is not None
+    assert (len(end.lines), end.lines[0].text, end.lines_in_all) == (MOST_LINES, "line 599", 600)
+    dagster.lines[run_id] += [_line("the last")]
+    dagster.asked_after.clear()
+    end = logs.of(run_id, dagster)
+    assert end is not None
+    assert (end.lines[0].text, dagster.asked_after) == ("the last", ["600"])
+    dagster.lines[run_id] += [_line("more")] * 2_000
+    end = logs.of(run_id, dagster)
+    assert end is not None
+    assert (end.behind, end.lines_in_all) == (True, 1_601), "a page waits for no more than some thousand lines"
+
+
+def _line(text: str, level: str = "info") -> RunLine:
+    return RunLine(datetime.now(UTC), level, "shop_tables", text)
 
 
 @pytest.mark.acceptance("2.11")

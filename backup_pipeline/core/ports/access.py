@@ -168,11 +168,14 @@ class ApiUsage(Protocol):
     def sums(self, since: datetime, *, key: int | None = None) -> Sequence[UsageSum]:
         """By hour, key and route, the newest hour first."""
 
+    def add_up(self) -> int:
+        """Add up the hours that are over, once each, so that `sums` need not; how many sums were made."""
+
     def used(self) -> Mapping[int, int]:
         """How many calls each key had in the 60 minutes until now."""
 
     def keep(self, life: timedelta) -> None:
-        """Make the months that come, and drop those that were over so long ago."""
+        """Make the months that come, and drop those, and sums of hours, that were over so long ago."""
 
 
 class KeptAnswers(Protocol):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         RealtimeEvent,
         RequestChange,
         RequestStatus,
+        RunLines,
         RunProgress,
         RunRequest,
         RunState,
@@ -39,6 +40,9 @@ class Launcher(Protocol):
 
     def state(self, run_id: str) -> RunState | None:
         """The run; None when Dagster does not know it, or not any more."""
+
+    def log(self, run_id: str, after: str = "") -> RunLines | None:
+        """Some hundred lines of the run's log, from its beginning or `after` a cursor; None as of `state`."""
 
     def terminate(self, run_id: str) -> None:
         """Stop a run; RefusedError when it is over. A run that waits is canceled at once."""

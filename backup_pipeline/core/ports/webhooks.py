@@ -26,6 +26,9 @@ class Webhooks(Protocol):
     def switch(self, number: int, now: datetime, *, on: bool) -> Webhook | None:
         """Let it get events or not; one that is switched on gets what happens from then on. None where it stands so."""
 
+    def remove(self, number: int) -> Webhook | None:
+        """Forget it, and what was sent to it; what it was. None where there is none."""
+
     def note_events(self, now: datetime) -> int:
         """Note for each webhook the events since its last one, to be sent; how many. Of two at once one does."""
 

@@ -19,6 +19,7 @@ from backup_pipeline.core.errors import BackupError, LedgerError, NotFoundError,
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.ports import Clock, Ledger
 from backup_pipeline.core.ports.webhooks import WebhookSender
+from backup_pipeline.core.runs import RealtimeEvent
 from backup_pipeline.core.scope import Actor
 from backup_pipeline.operations.access import Sealer
 from backup_pipeline.operations.background import Background
@@ -63,6 +64,45 @@ def switch_webhook(number: int, ports: WebhookPorts, actor: Actor, *, on: bool) 
         raise NotFoundError(message, do="The page Webhooks lists them.")
     ports.audit(actor, "webhook_on" if on else "webhook_off", webhook)
     return webhook
+
+
+def remove_webhook(number: int, ports: WebhookPorts, actor: Actor) -> Webhook:
+    """Forget a webhook, and what was sent to it; its name is free again. NotFoundError where there is none."""
+    webhook = ports.ledger.webhooks.remove(number)
+    if webhook is None:
+        raise _no_webhook(number)
+    ports.audit(actor, "webhook_removed", webhook, url=webhook.url)
+    return webhook
+
+
+def try_webhook(number: int, ports: WebhookPorts, actor: Actor) -> WebhookDelivery:
+    """Send an event of the kind `test`, now and once; what became of it, which is kept in the audit alone.
+
+    NotFoundError where there is no such webhook. One that is switched off is asked all the same.
+    """
+    webhook = ports.ledger.webhooks.get(number)
+    if webhook is None:
+        raise _no_webhook(number)
+    now = ports.clock()
+    # Below zero, where no event of the ledger is; another for each test, or the receiver takes it for the same.
+    event = RealtimeEvent(-int(now.timestamp() * 1000), now, "test", None, webhook.business, webhook.name)
+    tried = _tried(webhook, WebhookDelivery(0, webhook.number, event, now, attempts=1), ports)
+    ports.audit(actor, "webhook_tested", webhook, status=tried.status, error=tried.last_error)
+    return tried
+
+
+def _no_webhook(number: int) -> NotFoundError:
+    message = f"There is no webhook {number}."
+    return NotFoundError(message, do="The page Webhooks lists them.")
+
+
+def webhook_named(name: str, ports: WebhookPorts) -> Webhook:
+    """The webhook of that name, case aside, or of that number; NotFoundError where there is none."""
+    for webhook in ports.ledger.webhooks.list():
+        if webhook.name.lower() == name.strip().lower() or str(webhook.number) == name:
+            return webhook
+    message = f"There is no webhook {name}."
+    raise NotFoundError(message, do="`backup-pipeline webhooks list` names them.")
 
 
 def send_again(number: int, delivery: int, ports: WebhookPorts, actor: Actor) -> WebhookDelivery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from threading import Lock
@@ -38,44 +38,83 @@ class CleanupForecast:
 class SystemForecast:
     """The clean-ups of a system in the days to come: how many are due, those at which something goes.
 
-    `now`: how many a clean-up made by hand would take; reckoned where none is scheduled.
+    `now`: how many a clean-up made by hand would take; reckoned where none is scheduled. `as_of`: rows have changed
+    since then, and it is being reckoned anew.
     """
 
     cleanups: int
     going: tuple[CleanupForecast, ...]
     now: int = 0
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Reckoned:
+    at: datetime
+    given: object
+    forecast: SystemForecast
 
 
 class Forecasts:
     """The forecasts of a process; safe from any thread.
 
     One that was reckoned stands for ten minutes, for whoever sees the same rows of the same catalog, with the same
-    work going on.
+    work going on. Where somebody reckons `ahead` (`reckon`, again and again), who sees everything does not wait: they
+    get the one of a moment ago, which says so.
     """
 
     def __init__(self, *, days: int) -> None:
         self._days = days
         self._lock = Lock()
-        self._known: dict[tuple[str, str], tuple[datetime, object, SystemForecast]] = {}
+        self._known: dict[tuple[str, str], _Reckoned] = {}
+        self._whole: dict[str, _Reckoned] = {}
+        self.ahead = False
 
-    def of(self, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports) -> SystemForecast:
+    def of(
+        self, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports, *, sees_all: bool = False
+    ) -> SystemForecast:
         """The forecast of a system, of those rows that the ledger of `ports` shows. BackupError as of a plan."""
-        requests = prune_requests(catalog, actor, versions)
-        bases = [basis_of(request, ports) for request in requests]
-        key = (catalog.catalog, ports.ledger.listings.version(catalog.catalog))
-        given = (catalog, [basis.claims for basis in bases])
         now = ports.clock()
+        if sees_all and self.ahead:
+            with self._lock:
+                latest = self._whole.get(catalog.catalog)
+            if latest is not None and now - latest.at < _STANDS_FOR:
+                return self._still(latest, catalog, actor, versions, ports)
+        return self._reckoned(catalog, actor, versions, ports, _STANDS_FOR).forecast
+
+    def reckon(self, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports) -> None:
+        """Have a forecast ready for who sees everything, as the ledger of `ports` does. BackupError as of a plan."""
+        whole = self._reckoned(catalog, actor, versions, ports, _STANDS_FOR / 2)
         with self._lock:
-            at, same, known = self._known.get(key, (now, None, None))
-        if known is not None and same == given and now - at < _STANDS_FOR:
+            self._whole[catalog.catalog] = whole
+
+    def _still(
+        self, latest: _Reckoned, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports
+    ) -> SystemForecast:
+        """The latest forecast, which says of when it is unless everything is as it was."""
+        key, given, _ = _asked(catalog, actor, versions, ports)
+        with self._lock:
+            same = self._known.get(key)
+        if same is not None and same.given == given:
+            return same.forecast
+        return replace(latest.forecast, as_of=latest.at)
+
+    def _reckoned(
+        self, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports, stands_for: timedelta
+    ) -> _Reckoned:
+        now = ports.clock()
+        key, given, asked = _asked(catalog, actor, versions, ports)
+        with self._lock:
+            known = self._known.get(key)
+        if known is not None and known.given == given and now - known.at < stands_for:
             return known
-        foretold = self._foretell(catalog, requests, bases, ports)
+        reckoned = _Reckoned(now, given, self._foretell(catalog, *asked, ports))
         with self._lock:
             # A ledger that changes leaves the forecasts of before behind: the oldest go.
             for old in list(self._known)[: max(0, len(self._known) - _MOST_KEPT + 1)]:
                 del self._known[old]
-            self._known[key] = (now, given, foretold)
-        return foretold
+            self._known[key] = reckoned
+        return reckoned
 
     def _foretell(
         self, catalog: Catalog, requests: Sequence[PruneRequest], bases: Sequence[RetentionBasis], ports: Ports
@@ -89,6 +128,16 @@ class Forecasts:
         cleanups = len(each[0].cleanups)
         now = 0 if cleanups else sum(len(going_now(*of)) for of in zip(rows, bases, strict=True))
         return SystemForecast(cleanups, going, now)
+
+
+def _asked(
+    catalog: Catalog, actor: Actor, versions: Versions, ports: Ports
+) -> tuple[tuple[str, str], object, tuple[Sequence[PruneRequest], Sequence[RetentionBasis]]]:
+    """Which rows a forecast is of, what else it depends on, and what is to be reckoned."""
+    requests = prune_requests(catalog, actor, versions)
+    bases = [basis_of(request, ports) for request in requests]
+    key = (catalog.catalog, ports.ledger.listings.version(catalog.catalog))
+    return key, (catalog, [basis.claims for basis in bases]), (requests, bases)
 
 
 def _by_cleanup(departures: Iterable[Departure]) -> Iterator[CleanupForecast]:

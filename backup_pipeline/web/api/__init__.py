@@ -36,8 +36,7 @@ from backup_pipeline.operations.access import AccessPorts
 from backup_pipeline.settings import Settings
 from backup_pipeline.web.answers import AnswerError
 from backup_pipeline.web.api.calls import CallMeter, check_room
-from backup_pipeline.web.messages import LaterAlerter
-from backup_pipeline.web.people import address_of, console_access, request_id_of
+from backup_pipeline.web.people import LaterAlerter, address_of, console_access, request_id_of
 from backup_pipeline.web.rendering import console_address
 from backup_pipeline.wiring.access import access_ports, is_secure_way
 

@@ -33,8 +33,8 @@ from backup_pipeline.operations.health import look_at_all
 from backup_pipeline.operations.run_requests import RunWish, request_run
 from backup_pipeline.web.api import Caller, CallerOf, IdempotencyKey, api_router, not_there, takes
 from backup_pipeline.web.api.documents import BackupDocument, BackupsPage, Instant, TablesDocument, WorkDocument
-from backup_pipeline.web.launching import launcher_of
 from backup_pipeline.web.pages.downloads import DOWNLOAD_TYPES, sent_download
+from backup_pipeline.web.people import launcher_of
 from backup_pipeline.web.rendering import systems_of
 from backup_pipeline.wiring.ports import watched
 

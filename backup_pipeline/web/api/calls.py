@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 WRITE_EVERY_S = 10.0
 """So often refused calls are written down; a key whose limit was raised works again after it, too."""
 _KEEP_EVERY_S = 3600.0
+_ADD_UP_EVERY_S = 300.0
 _LIFE = timedelta(days=90)
 _ANSWERS_KEPT = timedelta(hours=24)
 
@@ -50,7 +51,7 @@ class CallMeter(Background):
         self._lock = threading.Lock()
         self._full: dict[str, _Full] = {}
         self._sums: dict[tuple[int, str], Refused] = {}
-        self._kept = float("-inf")
+        self._kept = self._add_up_at = float("-inf")
 
     def remember(self, digest: str, admission: Admission) -> None:
         """That the key of that digest had its calls: for a while nobody looks again."""
@@ -97,10 +98,21 @@ class CallMeter(Background):
     def _run(self) -> None:
         while not self.stopping.wait(WRITE_EVERY_S):
             self.write()
+            self._add_up()
             if self._now() - self._kept > _KEEP_EVERY_S:
                 self._kept = self._now()
                 self._tidy()
         self.write()
+
+    def _add_up(self) -> None:
+        """Add up the hours that are over: once at the beginning, then each as it ends."""
+        if self._now() < self._add_up_at:
+            return
+        try:
+            self._ports.ledger.as_person(PersonIdentity()).access.usage.add_up()
+            self._add_up_at = self._now() + _ADD_UP_EVERY_S
+        except BackupError as trouble:
+            logger.warning("The calls of past hours could not be added up: %s", trouble.what)
 
     def _tidy(self) -> None:
         try:

@@ -47,8 +47,8 @@ from backup_pipeline.web.api.backups import (
 )
 from backup_pipeline.web.api.documents import WorkDocument
 from backup_pipeline.web.api.restores import ASKED, RestoreOrder, asked_restore
-from backup_pipeline.web.api.watching import LastEventId, Place, events_of_key
-from backup_pipeline.web.launching import launcher_of
+from backup_pipeline.web.api.watching import Place, Start, events_of_key
+from backup_pipeline.web.people import launcher_of
 from backup_pipeline.web.rendering import systems_of
 
 P = KeyPermission
@@ -191,10 +191,10 @@ def api_security(caller: CallerOf, question: SecurityQuestion) -> SecurityAnswer
 
 @router.get("/functions/v1/realtime-events", response_class=EventSourceResponse, **takes(P.EVENTS_READ))
 async def realtime_events(
-    request: Request, caller: CallerOf, hub: Place, last_event_id: LastEventId = ""
+    request: Request, caller: CallerOf, hub: Place, start: Start
 ) -> AsyncIterator[ServerSentEvent]:
     """As /api/v1/events."""
-    async for event in events_of_key(request, caller, hub, last_event_id):
+    async for event in events_of_key(request, caller, hub, start):
         yield event
 
 

@@ -32,7 +32,7 @@ from backup_pipeline.web.api import Caller, CallerOf, IdempotencyKey, api_router
 from backup_pipeline.web.api.backups import Wait, awaited, known_backup
 from backup_pipeline.web.api.businesses import system_of_business
 from backup_pipeline.web.api.documents import LARGEST, ListPage
-from backup_pipeline.web.launching import launcher_of
+from backup_pipeline.web.people import launcher_of
 from backup_pipeline.web.rendering import systems_of
 from backup_pipeline.wiring.restore import SOURCE, wished_target
 

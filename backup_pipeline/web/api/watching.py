@@ -21,7 +21,7 @@ from backup_pipeline.core.audit import AuditEntry, AuditFilter
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.web.api import Caller, CallerOf, api_router, takes
 from backup_pipeline.web.api.documents import Instant, ListPage
-from backup_pipeline.web.events import EventHub, happening, place_among_streams
+from backup_pipeline.web.events import EventHub, first_number, happening, place_among_streams
 from backup_pipeline.web.people import console_access
 
 P = KeyPermission
@@ -40,21 +40,24 @@ LastEventId = Annotated[
 ]
 
 
+def _start(caller: CallerOf, last_event_id: LastEventId = "") -> int:
+    return first_number(caller.ledger, last_event_id)
+
+
+Start = Annotated[int, Depends(_start)]
+
+
 @router.get("/api/v1/events", response_class=EventSourceResponse, **takes(P.EVENTS_READ))
-async def events(
-    request: Request, caller: CallerOf, hub: Place, last_event_id: LastEventId = ""
-) -> AsyncIterator[ServerSentEvent]:
+async def events(request: Request, caller: CallerOf, hub: Place, start: Start) -> AsyncIterator[ServerSentEvent]:
     """What happens, while it happens: backups, restores, runs, alerts, businesses, payments; what the key may see.
 
     Each has a number as its id; numbers grow in the order of the commits. The stream ends when the key does.
     """
-    async for event in events_of_key(request, caller, hub, last_event_id):
+    async for event in events_of_key(request, caller, hub, start):
         yield event
 
 
-async def events_of_key(
-    request: Request, caller: Caller, hub: EventHub, last_event_id: str
-) -> AsyncIterator[ServerSentEvent]:
+async def events_of_key(request: Request, caller: Caller, hub: EventHub, start: int) -> AsyncIterator[ServerSentEvent]:
     """The stream of a key."""
 
     def may_listen() -> bool:
@@ -65,7 +68,7 @@ async def events_of_key(
             return True  # nothing is read for anybody until it is back
         return key is not None and key.why_over(access.clock()) is None and key.may(P.EVENTS_READ)
 
-    async for event in happening(hub, caller.ledger, last_event_id, may_listen):
+    async for event in happening(hub, caller.ledger, start, may_listen):
         yield event
 
 

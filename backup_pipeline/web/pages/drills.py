@@ -22,8 +22,7 @@ from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.operations.browse import LATEST
 from backup_pipeline.operations.run_requests import RunWish
 from backup_pipeline.presentation.verification import drill_document
-from backup_pipeline.web.launching import launched
-from backup_pipeline.web.people import Visitor, allowed, systems_seen
+from backup_pipeline.web.people import Visitor, allowed, launched, systems_seen
 from backup_pipeline.web.rendering import chosen_system, page, redirect, systems_of
 
 router = APIRouter()

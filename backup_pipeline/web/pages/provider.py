@@ -32,7 +32,8 @@ def to_provider(request: Request, next: str = "/", again: bool = False) -> Respo
     access = console_access(request)
     attempt = new_attempt(access)
     answer = RedirectResponse(_provider(request).address(attempt, _back(request), again=again), 303)
-    kept = {**vars(attempt), "next": local_path(next), "again": again}
+    until = access.clock().timestamp() + _WAY_S
+    kept = {**vars(attempt), "next": local_path(next), "again": again, "until": until}
     answer.set_cookie(
         _COOKIE,
         access.sealer.seal(json.dumps(kept)),
@@ -46,11 +47,14 @@ def to_provider(request: Request, next: str = "/", again: bool = False) -> Respo
 
 
 @router.get("/back")
-def from_provider(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
-    """Somebody comes back: signed in, if the provider vouches for who began here."""
+def from_provider(request: Request, code: str = "", state: str = "", error: str = "", iss: str = "") -> Response:
+    """Somebody comes back: signed in, if the provider vouches for who began here.
+
+    A provider that says who it is (RFC 9207) has to be the one that was asked: another's code is not sent to it.
+    """
     settings, access = _settings(request), console_access(request)
     kept = _kept(request)
-    if error or not code or kept.get("state") != state:
+    if error or not code or kept.get("state") != state or iss not in {"", settings.oidc_issuer}:
         why = f"It said {error[:100]!r}." if error else "You did not come back by the way on which you went."
         message = f"The provider of identities did not sign you in. {why}"
         raise RefusedError(message, do="Begin again on the page to sign in.")
@@ -72,12 +76,14 @@ def from_provider(request: Request, code: str = "", state: str = "", error: str 
 
 
 def _kept(request: Request) -> dict[str, object]:
-    """What this browser went with; nothing where it did not, or not from here."""
+    """What this browser went with; nothing where it did not, not from here, or too long ago."""
+    access = console_access(request)
     try:
-        kept = json.loads(console_access(request).sealer.unseal(request.cookies.get(_COOKIE, "")))
+        kept = json.loads(access.sealer.unseal(request.cookies.get(_COOKIE, "")))
     except (RefusedError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    in_time = isinstance(kept, dict) and kept.get("until", 0) > access.clock().timestamp()
+    return kept if in_time else {}
 
 
 def _settings(request: Request) -> Settings:

@@ -22,9 +22,8 @@ from backup_pipeline.operations.restore import decisions
 from backup_pipeline.operations.restore.requests import find_request
 from backup_pipeline.operations.run_requests import RunWish, cancel_request
 from backup_pipeline.presentation.restore import MODES, kept_plan_document, kept_report_document, status_tone
-from backup_pipeline.web.launching import launched, launcher_of
 from backup_pipeline.web.pages.rows import sees_rows
-from backup_pipeline.web.people import Visitor, allowed, fresh
+from backup_pipeline.web.people import Visitor, allowed, fresh, launched, launcher_of
 from backup_pipeline.web.rendering import chosen_system, page, redirect, systems_of
 
 router = APIRouter()

@@ -39,11 +39,10 @@ from backup_pipeline.operations.restore.decisions import (
 from backup_pipeline.operations.restore.requests import RestoreCaller
 from backup_pipeline.operations.run_requests import RunWish
 from backup_pipeline.presentation.restore import MODES, kept_plan_document
-from backup_pipeline.web.launching import launched
 from backup_pipeline.web.pages.backups import visible_backup
 from backup_pipeline.web.pages.drills import predicted_seconds
 from backup_pipeline.web.pages.rows import sees_rows
-from backup_pipeline.web.people import Visitor, allowed, not_there
+from backup_pipeline.web.people import Visitor, allowed, launched, not_there
 from backup_pipeline.web.rendering import page, redirect, systems_of
 from backup_pipeline.wiring.restore import NamedTarget, offered_targets, wished_target
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 
-from backup_pipeline.core.access import Permission
+from backup_pipeline.core.access import Permission, Role
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
 from backup_pipeline.core.ledger import GOOD, Attempt, Hold
@@ -23,9 +23,8 @@ from backup_pipeline.operations.retention.hold import hold_backup, release_backu
 from backup_pipeline.operations.retention.plan import basis_of, prune_request
 from backup_pipeline.operations.run_requests import RunWish
 from backup_pipeline.presentation.retention import rule_sentences
-from backup_pipeline.web.launching import launched
 from backup_pipeline.web.pages.backups import visible_backup
-from backup_pipeline.web.people import Visitor, allowed, fresh, not_there
+from backup_pipeline.web.people import Visitor, allowed, fresh, launched, not_there
 from backup_pipeline.web.rendering import chosen_system, page, redirect, systems_of
 
 router = APIRouter()
@@ -55,10 +54,12 @@ def retention_page(request: Request, visitor: Annotated[Visitor, _SEES]) -> Resp
     chosen = chosen_system(request)
     catalogs = [chosen] if chosen else list(systems_of(request).values())
     held = [row for row in visitor.ledger.listings.held() if chosen is None or row.scope.catalog == chosen.catalog]
+    each = [_retention_of(catalog, visitor, request.app.state.forecasts) for catalog in catalogs]
     return page(
         request,
         "retention.html",
-        each=[_retention_of(catalog, visitor, request.app.state.forecasts) for catalog in catalogs],
+        each=each,
+        live=any(of.forecast.as_of is not None for of in each),
         held=held,
         days=FORETOLD_DAYS,
         request_uuid=lambda: str(uuid4()),
@@ -75,7 +76,9 @@ def _retention_of(catalog: Catalog, visitor: Visitor, forecasts: Forecasts) -> S
         next_due(rules.schedule, catalog.timezone, now) if rules.schedule else None,
     )
     try:
-        foretold = forecasts.of(catalog, visitor.actor, visitor.settings.prune_versions, visitor.ports)
+        sees_all = visitor.user.role is not Role.BUSINESS_ADMIN
+        versions = visitor.settings.prune_versions
+        foretold = forecasts.of(catalog, visitor.actor, versions, visitor.ports, sees_all=sees_all)
     except BackupError as error:
         return replace(first, problem=str(error))
     return replace(first, forecast=foretold)

@@ -13,17 +13,16 @@ from fastapi.responses import Response
 
 from backup_pipeline.core.access import FRESH_LOGIN, Permission, check_permission
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import RefusedError, UsageError
+from backup_pipeline.core.errors import DagsterAwayError, RefusedError, UsageError
 from backup_pipeline.core.ledger import AuditEvent
 from backup_pipeline.core.payments.accounts import AccountStatus
 from backup_pipeline.core.runs import RequestStatus, RunProgress, RunRequest, RunVerb
 from backup_pipeline.core.text import visible
 from backup_pipeline.operations.browse import LATEST
-from backup_pipeline.operations.progress import progress_in_words, work_now
+from backup_pipeline.operations.progress import LogEnd, progress_in_words, work_now
 from backup_pipeline.operations.run_requests import RunWish, cancel_request
 from backup_pipeline.presentation import duration
-from backup_pipeline.web.launching import launched, launcher_of
-from backup_pipeline.web.people import CONFIRM, Visitor, allowed, not_there
+from backup_pipeline.web.people import CONFIRM, Visitor, allowed, launched, launcher_of, not_there
 from backup_pipeline.web.rendering import chosen_system, local_path, page, redirect, systems_of
 
 router = APIRouter()
@@ -178,6 +177,7 @@ def run_page(request: Request, number: UUID, visitor: Annotated[Visitor, Depends
     if row is None:
         raise not_there()
     progress = _progress(row, visitor)
+    log, no_log = _log(request, row)
     result = json.dumps(row.result, indent=1, default=str, ensure_ascii=False) if row.result else ""
     return page(
         request,
@@ -192,9 +192,25 @@ def run_page(request: Request, number: UUID, visitor: Annotated[Visitor, Depends
         result=result,
         may_cancel=may_cancel(row, visitor),
         run_url=f"{visitor.settings.dagster_url.rstrip('/')}/runs/{row.run_id}" if row.run_id else "",
+        log=log,
+        no_log=no_log,
+        log_command=f"backup-pipeline runs log {row.id}{'' if row.status.over else ' --follow'}",
         command=row.command,
         live=not row.status.over,
     )
+
+
+def _log(request: Request, row: RunRequest) -> tuple[LogEnd | None, str]:
+    """The end of the log of the row's run, or why there is none."""
+    if row.run_id is None:
+        return None, ""
+    if any(each.name == "Dagster" for each in request.app.state.standing.away):
+        return None, "Dagster has it, and does not answer."
+    try:
+        log = request.app.state.run_logs.of(row.run_id, launcher_of(request))
+    except (DagsterAwayError, RefusedError) as error:
+        return None, error.what
+    return log, "" if log else "Dagster does not know the run any more."
 
 
 def _facts(row: RunRequest) -> Iterator[tuple[str, object]]:

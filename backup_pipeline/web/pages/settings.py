@@ -26,10 +26,9 @@ from backup_pipeline.operations.doctor import examine
 from backup_pipeline.operations.payments.accounts import GRACE, METHODS
 from backup_pipeline.presentation.health import doctor_document
 from backup_pipeline.settings import Settings
-from backup_pipeline.web.launching import launcher_of
 from backup_pipeline.web.pages.backups import ListQuery, listed
 from backup_pipeline.web.pages.users import policy_form
-from backup_pipeline.web.people import Visitor, allowed
+from backup_pipeline.web.people import Visitor, allowed, launcher_of
 from backup_pipeline.web.rendering import page, redirect, systems_of
 from backup_pipeline.wiring.addresses import store_url
 from backup_pipeline.wiring.doctor import checks_of

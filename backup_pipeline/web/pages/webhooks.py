@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,7 +12,14 @@ from fastapi.responses import Response
 from backup_pipeline.core.access import Permission
 from backup_pipeline.core.access.webhooks import KINDS, NewWebhook, Webhook, WebhookRefusedError
 from backup_pipeline.core.errors import UsageError
-from backup_pipeline.operations.access.webhooks import WebhookPorts, create_webhook, send_again, switch_webhook
+from backup_pipeline.operations.access.webhooks import (
+    WebhookPorts,
+    create_webhook,
+    remove_webhook,
+    send_again,
+    switch_webhook,
+    try_webhook,
+)
 from backup_pipeline.web.people import Visitor, allowed, fresh, not_there
 from backup_pipeline.web.rendering import page, redirect
 from backup_pipeline.wiring.access import webhook_ports
@@ -32,7 +40,8 @@ def _ports(visitor: Visitor) -> WebhookPorts:
 @router.get("")
 def webhooks_page(request: Request, visitor: _Manager) -> Response:
     """Every webhook."""
-    return page(request, "webhooks.html", webhooks=visitor.ledger.webhooks.list())
+    command = "backup-pipeline webhooks list"
+    return page(request, "webhooks.html", webhooks=visitor.ledger.webhooks.list(), command=command)
 
 
 @router.get("/new")
@@ -63,7 +72,8 @@ def make_webhook(
 def _new_webhook_form(request: Request, typed: Mapping[str, Any] | None = None, problem: str = "") -> Response:
     values = {"name": "", "url": "", "kind": [], "business": "", **(typed or {})}
     status = 422 if problem else 200
-    return page(request, "webhook_new.html", status=status, typed=values, problem=problem, kinds=KINDS)
+    command = "backup-pipeline webhooks add NAME URL"
+    return page(request, "webhook_new.html", status=status, typed=values, problem=problem, kinds=KINDS, command=command)
 
 
 @router.get("/{number}")
@@ -83,8 +93,27 @@ def webhook_page(
         webhook=webhook,
         deliveries=rows[:_ROWS],
         following=following,
+        typed_name=shlex.quote(webhook.name),
+        command=f"backup-pipeline webhooks show {shlex.quote(webhook.name)}",
         live=before is None,
     )
+
+
+@router.post("/{number}/test")
+def test_it(request: Request, visitor: _Manager, number: int) -> Response:
+    """Send a test event now, and say what the receiver answered."""
+    tried = try_webhook(_known(visitor, number).number, _ports(visitor), visitor.actor)
+    text = f"The receiver took the test event, and answered {tried.status}."
+    if tried.last_error is not None:
+        text = f"The test event was not taken. {tried.last_error}"
+    return redirect(request, f"/webhooks/{number}", text, tone="failure" if tried.last_error else "good")
+
+
+@router.post("/{number}/remove")
+def remove_it(request: Request, visitor: _ManagerForSure, number: int) -> Response:
+    """Forget it."""
+    webhook = remove_webhook(_known(visitor, number).number, _ports(visitor), visitor.actor)
+    return redirect(request, "/webhooks", f"{webhook.name} is removed: nothing is sent to it any more.", tone="warning")
 
 
 @router.post("/{number}/{switch}")

@@ -43,6 +43,7 @@ const bindDialogs = (root) => {
         details.append(form);
         dialog.remove();
         summary.focus();
+        catchUp();
       });
       document.body.append(dialog);
       dialog.showModal();
@@ -89,28 +90,52 @@ document.addEventListener("keydown", (event) => {
 });
 
 // Fragments: every element with an id and data-fragment is taken anew from the same page.
+const PATIENCE_MS = 15_000;
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+const asServed = new WeakMap(); // the HTML of a fragment before the script added to it
 let refreshing = false;
-let again = false;
+let again = false; // somebody asked while an answer was on its way
+let missed = false; // a part could not be taken away from under somebody
+let pause = FIRST_PAUSE_MS;
+let retry = 0;
+
+const remember = (fragment) => asServed.set(fragment, fragment.outerHTML);
+
+const swap = (old, next) => {
+  if (!next || next.outerHTML === asServed.get(old)) return;
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const address = focused?.getAttribute("href");
+  const same = address && [...next.querySelectorAll("a")].find((link) => link.getAttribute("href") === address);
+  if (focused && !same) return void (missed = true); // somebody types, or is about to press it
+  remember(next);
+  old.replaceWith(next);
+  bind(next);
+  same?.focus({ preventScroll: true });
+  if (next.dataset.says) announce(next.dataset.says);
+};
+
 const refresh = async () => {
   if (refreshing) return void (again = true);
-  if (document.querySelector("dialog[open]")) return; // its form belongs to a part that would be taken away
+  if (document.querySelector("dialog[open]")) return void (missed = true); // its form belongs to a part that would go
   refreshing = true;
+  missed = false;
+  clearTimeout(retry);
   try {
     // The header says that nobody asked: a page that is left open does not keep its session from ending.
     const headers = { Accept: "text/html", "X-Backup-Refresh": "1" };
-    const answer = await fetch(location.href, { headers, redirect: "manual" });
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const answer = await fetch(location.href, { headers, redirect: "manual", signal });
     if (answer.type === "opaqueredirect" || answer.status === 401) return location.reload();
-    if (!answer.ok) return;
+    if (answer.status >= 500 || answer.status === 429) throw new Error(answer.statusText);
+    if (!answer.ok) return; // the page is there no more, for whoever looks at it
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const old of document.querySelectorAll("[data-fragment]")) {
-      const next = fresh.getElementById(old.id);
-      if (!next || next.isEqualNode(old) || old.contains(document.activeElement)) continue;
-      old.replaceWith(next);
-      bind(next);
-      if (next.dataset.says) announce(next.dataset.says);
-    }
+    for (const old of document.querySelectorAll("[data-fragment]")) swap(old, fresh.getElementById(old.id));
+    pause = FIRST_PAUSE_MS;
   } catch {
-    // The server is away for a moment: the next event or the next poll asks again.
+    // What changed is not told a second time: the page asks until it knows.
+    retry = setTimeout(refresh, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
   } finally {
     refreshing = false;
     if (again) {
@@ -120,7 +145,19 @@ const refresh = async () => {
   }
 };
 
+// Of many calls in a moment one is made, and a stream of calls does not put it off.
+let due = 0;
+const soon = () => {
+  due ||= setTimeout(() => {
+    due = 0;
+    refresh();
+  }, 250);
+};
+const catchUp = () => missed && soon();
+document.addEventListener("focusout", catchUp);
+
 // Live pages listen to /events; where there are none, they ask every few seconds.
+const LISTEN_AGAIN_MS = 30_000;
 const live = () => {
   const every = Number(document.body.dataset.live);
   if (!every) return;
@@ -131,11 +168,6 @@ const live = () => {
   if (!window.EventSource) return startPolling();
   // How far a run has come is no event: while something is under way, the page asks.
   setInterval(() => document.hidden || (document.querySelector("main .badge.active") && refresh()), every * 1000);
-  let late = 0;
-  const soon = () => {
-    clearTimeout(late);
-    late = setTimeout(refresh, 250);
-  };
   const listen = () => {
     const source = new EventSource("/events");
     source.onmessage = soon;
@@ -145,17 +177,22 @@ const live = () => {
       poll = 0;
       soon();
     };
-    source.onerror = startPolling;
+    source.onerror = () => {
+      startPolling();
+      // What is refused, such as one stream too many, the browser does not ask for again.
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => source === following && follow(true), LISTEN_AGAIN_MS);
+    };
     return source;
   };
   // A browser opens six connections to one place: a page that nobody sees gives its own back.
-  let source = null;
-  const follow = () => {
-    if (document.hidden) source = source?.close() ?? null;
-    else source ??= listen();
+  let following = null;
+  const follow = (anew) => {
+    if (document.hidden || anew) following = following?.close() ?? null;
+    if (!document.hidden) following ??= listen();
   };
-  document.addEventListener("visibilitychange", follow);
-  follow();
+  document.addEventListener("visibilitychange", () => follow(false));
+  window.addEventListener("pageshow", (event) => event.persisted && soon());
+  follow(false);
 };
 
 // The clock in the head.
@@ -186,6 +223,7 @@ for (const button of document.querySelectorAll("[data-print]")) {
   button.hidden = false;
   button.onclick = () => window.print();
 }
+document.querySelectorAll("[data-fragment]").forEach(remember);
 bind(document);
 tick();
 setInterval(tick, 20_000);

@@ -170,6 +170,29 @@ def test_the_same_rows_are_reckoned_once_and_a_change_anew(monkeypatch: pytest.M
     assert foretell()[0] > again
 
 
+def test_who_sees_all_gets_the_forecast_of_a_moment_ago_while_it_is_reckoned_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of, forecasts = catalog(), Forecasts(days=30)
+    made = shelf(of, *days(90))
+    forecasts.ahead = True
+    forecasts.reckon(of, TESTER, Versions.REPORT, made.ports)
+    given = (of, TESTER, Versions.REPORT, made.ports)
+    first = forecasts.of(*given, sees_all=True)
+    assert first.as_of is None
+    hold_backup(made.ledger.list(scope=Scope("shop"))[-1], Hold(TESTER, "the audit", None), made.ports)
+    with monkeypatch.context() as nobody_waits:
+        nobody_waits.setattr(reckoned, "forecast_retention", lambda *_, **__: pytest.fail("it was reckoned"))
+        at = made.now
+        assert forecasts.of(*given, sees_all=True) == replace(first, as_of=at)
+    mine = forecasts.of(*given)
+    assert mine.going[0].backups == first.going[0].backups - 1, "who sees less waits: there is none of a moment ago"
+    forecasts.reckon(*given)
+    assert forecasts.of(*given, sees_all=True) == mine
+    made.now += timedelta(minutes=11)
+    assert forecasts.of(*given, sees_all=True).as_of is None, "what is too old is no forecast"
+
+
 def test_a_plan_looks_at_each_backup_a_few_times_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     of = catalog()
     looks, replaces = Counter[str](), retention.replaces
