@@ -72,7 +72,7 @@ class PlainWheel(bdist_wheel):
         return "py3", "none", TARGETS[wanted] if wanted else super().get_tag()[2]
 
 
-SOURCES = [f"backup_pipeline/native/{name}.c" for name in ("copy_rows", "csv_rows", "binary_rows")]
+SOURCES = [f"backup_pipeline/native/{name}.c" for name in ("copy_rows", "csv_rows", "binary_rows", "xlsx_rows")]
 setup(
     ext_modules=[Extension("backup_pipeline.native._rows", SOURCES)],
     cmdclass={"build_ext": BuildPlainC, "bdist_wheel": PlainWheel},

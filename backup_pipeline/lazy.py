@@ -11,6 +11,7 @@ Python 3.15 has this in the language (PEP 810).
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,25 @@ def uncollected() -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
+
+
+_processes_of_one_command: set[int] = set()
+"""This process, when it is the program: it does one command and ends."""
+
+
+def begin_program() -> None:
+    """This process does one command and ends: `settle` may take what there is for good."""
+    _processes_of_one_command.add(os.getpid())
+
+
+def settle() -> None:
+    """What there is now stays to the program's end, and nobody looks through it for garbage any more.
+
+    For where the loading is done and the work begins. Nothing in a process that goes on with other things.
+    """
+    if os.getpid() in _processes_of_one_command:
+        gc.collect(0)
+        gc.freeze()
 
 
 class _Unloaded(ModuleType):

@@ -171,6 +171,7 @@ _WANTS: Mapping[type[BaseModel], Mapping[str, str]] = {
         "schema": "the name of a schema, such as public",
         "schedule": 'a cron line of five fields such as "0 0 * * *", or null',
         "start_date": "a date such as 2026-01-31",
+        "csv": "plain or gzip",
         "bundle_name": "a file name that ends in .zip, such as full_backup_%Y-%m-%d.zip",
         "reason_required": "true or false",
         "grace_minutes": "a whole number from 0 to 1440",

@@ -34,6 +34,7 @@ from backup_pipeline.cli.user import user_app
 from backup_pipeline.cli.verification import drill, verify
 from backup_pipeline.core.errors import BackupError, in_our_words
 from backup_pipeline.core.text import redact
+from backup_pipeline.lazy import begin_program
 from backup_pipeline.presentation.terminal import note_console
 from backup_pipeline.wiring.folders import owner_only
 from backup_pipeline.wiring.installation import missing_extra
@@ -169,6 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Without `arguments` it is the program, which ends afterwards.
     """
+    if arguments is None:
+        begin_program()
     code = _run(arguments)
     if arguments is None:
         # All is closed. Python, ending, would look through a million objects for what nobody refers to.

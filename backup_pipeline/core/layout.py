@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
+from backup_pipeline.core.errors import VerificationError
+from backup_pipeline.core.keys import encrypted_name, is_gzipped
 from backup_pipeline.core.manifest import FileEntry, TableEntry
 from backup_pipeline.core.names import safe_file_name
 from backup_pipeline.core.scope import BUSINESSES, Scope, parse_scope
@@ -132,7 +134,8 @@ MANIFEST_PATH = MANIFEST_NAME
 class Member:
     """A file of a bundle: its path, time, content, and what the content must add up to.
 
-    `stored` members lie in the ZIP as they are, so that one of them can be read by range; the others are deflated.
+    `stored` members lie in the ZIP as they are, so that one of them can be read by range; the others are deflated. With
+    `packed` the chunks are that already: so many bytes of a DEFLATE stream; size and CRC-32 are those of its content.
     """
 
     path: str
@@ -141,11 +144,53 @@ class Member:
     size: int
     crc32: int
     stored: bool
+    packed: int | None = None
 
 
 def bytes_member(path: str, modified: datetime, content: bytes) -> Member:
     """A member whose content is at hand."""
     return Member(path, modified, (content,), len(content), zlib.crc32(content), stored=False)
+
+
+def file_member(file: FileEntry, path: str, modified: datetime, chunks: Iterable[bytes]) -> Member:
+    """A file of a table, whose bytes `chunks` are as they lie in the store.
+
+    Parquet and what is encrypted goes in as it is; of a gzipped sheet the DEFLATE stream does, without being made anew.
+    """
+    lies = file.stored
+    if file.encrypted is None and file.gzipped is not None:
+        packed, content = lies.bytes - GZIP_AROUND, _gzip_content(file, chunks)
+        return Member(path, modified, content, file.bytes, file.crc32, stored=False, packed=packed)
+    name = encrypted_name(path, gzipped=is_gzipped(lies.name)) if file.encrypted else path
+    as_it_is = file.format == "parquet" or file.encrypted is not None
+    return Member(name, modified, chunks, lies.bytes, lies.crc32, stored=as_it_is)
+
+
+GZIP_HEAD = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF])
+"""What a gzip file begins with (RFC 1952) that says neither name nor time, nor on which system it was made."""
+GZIP_AROUND = len(GZIP_HEAD) + 8
+"""Bytes of a gzip file around its DEFLATE stream."""
+
+
+def gzip_tail(crc32: int, size: int) -> bytes:
+    """What a gzip file ends with: the CRC-32 and, as far as 32 bits hold it, the size of its content."""
+    return (crc32 & 0xFFFF_FFFF).to_bytes(4, "little") + (size & 0xFFFF_FFFF).to_bytes(4, "little")
+
+
+def _gzip_content(file: FileEntry, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The DEFLATE stream of a gzipped file; VerificationError unless it is one of `file`, as we write them."""
+    tail = gzip_tail(file.crc32, file.bytes)
+    held, begun, ours = b"", False, True
+    for chunk in chunks:
+        held += chunk
+        if not begun and len(held) >= GZIP_AROUND:
+            begun, ours, held = True, held.startswith(GZIP_HEAD), held[len(GZIP_HEAD) :]
+        if begun and ours:
+            yield held[: -len(tail)]
+        held = held[-len(tail) :] if begun else held
+    if not ours or held != tail:
+        message = f"{file.stored.name} is no gzip file of {file.name} as it was written."
+        raise VerificationError(message, do="Export the table again, then make the bundle again.")
 
 
 def member_paths(table: TableEntry, sheet_file: str | None) -> Iterator[tuple[FileEntry, str]]:

@@ -342,7 +342,7 @@ def _sheet(
         else:
             look_up = resolve_look_up(catalog, name, relation, source, database)
             sheet.append(SheetColumn(title, f"{prefix} {number}", look_up.column.pg_type, look_up))
-    return SheetPlan(catalog.sheet_of(name), tuple(sheet), spec.sheet_file)
+    return SheetPlan(catalog.sheet_of(name), tuple(sheet), spec.sheet_file, gzipped=catalog.csv == "gzip")
 
 
 def _unused(prefix: str, names: Iterable[str]) -> str:

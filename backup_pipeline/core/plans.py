@@ -202,11 +202,15 @@ class SheetColumn:
 
 @dataclass(frozen=True)
 class SheetPlan:
-    """The sheet of a table: its name, its columns, and the name of its file in the bundle (strftime) if it has one."""
+    """The sheet of a table: its name, its columns, and the name of its file in the bundle (strftime) if it has one.
+
+    `gzipped`: so its files are written, and lie in the store.
+    """
 
     name: str
     columns: tuple[SheetColumn, ...]
     file: str | None = None
+    gzipped: bool = False
 
 
 PARTS_A_RANGE = 1000

@@ -22,9 +22,9 @@ from backup_pipeline.core.manifest import FileEntry, Manifest, StoredFile, Table
 from backup_pipeline.core.names import MOST_NOTE, whole
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import Formats, OpenBundle, TableWriter
+from backup_pipeline.formats.archive import zip_chunks
 from backup_pipeline.formats.bundle import (
     BundleReader,
-    bundle_chunks,
     bundle_sheets,
     bundle_tables,
     combined_csv,
@@ -151,7 +151,7 @@ class FileFormats:
 
     def bundle(self, members: Iterable[Member]) -> Iterator[bytes]:
         """The members as the bytes of one ZIP, streamed."""
-        return bundle_chunks(members)
+        return zip_chunks(members)
 
     def open_bundle(self, read_range: Callable[[int, int], bytes], size: int) -> OpenBundle:
         """The bundle of `size` bytes that `read_range(start, length)` reads."""
@@ -229,17 +229,17 @@ class EncryptedWriter:
                 file.abort()
 
     def _encrypt(self, file: FileEntry) -> FileEntry:
-        plain, gzipped = self._directory / file.name, file.format == "csv"
-        target = HashingFile(self._directory / encrypted_name(file.name, gzipped=gzipped))
+        source, is_sheet = self._directory / file.stored.name, file.format == "csv"
+        target = HashingFile(self._directory / encrypted_name(file.name, gzipped=is_sheet))
         self._made.append(target)
-        with plain.open("rb") as source:
-            chunks = _gzipped(source) if gzipped else _chunks(source)
+        with source.open("rb") as opened:
+            chunks = _gzipped(opened) if is_sheet and file.gzipped is None else _chunks(opened)
             self._cipher.encrypt(cast(BinaryIO, ByteReader(chunks)), target)
         target.close()
-        if gzipped:
-            plain.unlink(missing_ok=True)  # large, and of no more use here
+        if is_sheet:
+            source.unlink(missing_ok=True)  # large, and of no more use here
         lies = StoredFile(name=target.path.name, bytes=target.bytes, sha256=target.sha256, crc32=target.crc32)
-        return file.model_copy(update={"encrypted": lies})
+        return file.model_copy(update={"encrypted": lies, "gzipped": None})
 
 
 def _chunks(source: BinaryIO) -> Iterator[bytes]:

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 
 from backup_pipeline.core.errors import BackupError
 from backup_pipeline.core.layout import sheet_name
-from backup_pipeline.core.manifest import FileEntry
+from backup_pipeline.core.manifest import FileEntry, StoredFile
 from backup_pipeline.core.plans import DAYS_BEFORE_2000, US_PER_DAY, SheetPlan
+from backup_pipeline.formats.archive import GzippedFile
 from backup_pipeline.formats.parquet import PartsWriter
 from backup_pipeline.formats.streams import HashingFile
 from backup_pipeline.native import library
@@ -368,7 +369,7 @@ ROWS_PER_FILE = 1_048_575
 
 
 class SheetWriter(PartsWriter):
-    """Writes a table's pages as `sheet-00000.csv`, `sheet-00001.csv`, … into `directory`.
+    """Writes a table's pages as `sheet-00000.csv`, `sheet-00001.csv`, … (planned so: `.csv.gz`) into `directory`.
 
     Every file begins with a byte order mark and the titles, and has at most `rows_per_file` records. What it holds
     depends on the rows alone, not on how they were paged; `cells` says how values look. A page has each column of the
@@ -408,6 +409,12 @@ class SheetWriter(PartsWriter):
         self._rows.append(0)
         file.write(csv_header(column.title for column in self._sheet.columns))
 
+    def _new_file(self, name: str) -> HashingFile:
+        if not self._sheet.gzipped:
+            return super()._new_file(name)
+        self._files.append(GzippedFile(self._directory / name))
+        return self._files[-1]
+
     def _add(self, rows: pa.Table) -> None:
         for batch in rows.to_batches():
             written = [*csv_rows(batch, self._timezone)]
@@ -424,6 +431,16 @@ class SheetWriter(PartsWriter):
 
 
 def _entry(file: HashingFile, rows: int) -> FileEntry:
+    if isinstance(file, GzippedFile):
+        return FileEntry(
+            name=file.name,
+            format="csv",
+            rows=rows,
+            bytes=file.plain_bytes,
+            sha256=file.plain_sha256,
+            crc32=file.plain_crc32,
+            gzipped=StoredFile(name=file.path.name, bytes=file.bytes, sha256=file.sha256, crc32=file.crc32),
+        )
     return FileEntry(
         name=file.path.name, format="csv", rows=rows, bytes=file.bytes, sha256=file.sha256, crc32=file.crc32
     )

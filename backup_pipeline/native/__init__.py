@@ -33,4 +33,6 @@ def library() -> ctypes.CDLL:
     loaded.write_lines.restype = _COUNT
     loaded.write_rows.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
     loaded.write_rows.restype = _COUNT
+    loaded.write_sheet.argtypes = [_POINTER]
+    loaded.write_sheet.restype = None
     return loaded

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from backup_pipeline import __version__
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LedgerError, NotFoundError, StoreError, VerificationError
-from backup_pipeline.core.keys import check_alike, encrypted_name, encryption_entry, is_gzipped
+from backup_pipeline.core.keys import check_alike, encryption_entry
 from backup_pipeline.core.layout import (
     MANIFEST_PATH,
     README_PATH,
@@ -21,6 +21,7 @@ from backup_pipeline.core.layout import (
     Member,
     PartitionPlace,
     bytes_member,
+    file_member,
     member_paths,
     schema_key,
 )
@@ -229,15 +230,8 @@ def _file_members(partitions: Sequence[PartitionRecord], work: Work) -> Iterator
     for partition in partitions:
         place = PartitionPlace(work.attempt.scope, partition.table.name, work.attempt.partition_date)
         for file, path in member_paths(partition.table, partition.sheet_file):
-            stored = file.stored
-            yield Member(
-                path=encrypted_name(path, gzipped=is_gzipped(stored.name)) if file.encrypted else path,
-                modified=partition.table.snapshot.taken_at.astimezone(ZoneInfo(work.request.catalog.timezone)),
-                chunks=ahead(_chunks(place, stored, work)),
-                size=stored.bytes,
-                crc32=stored.crc32,
-                stored=file.format == "parquet" or file.encrypted is not None,
-            )
+            modified = partition.table.snapshot.taken_at.astimezone(ZoneInfo(work.request.catalog.timezone))
+            yield file_member(file, path, modified, ahead(_chunks(place, file.stored, work)))
 
 
 def _chunks(place: PartitionPlace, file: StoredFile, work: Work) -> Iterator[bytes]:

@@ -25,7 +25,10 @@ from backup_pipeline.orchestration.internals import (
     ASSET_KEY_INDEX_COLS,
     AssetCheckExecutionRecordStatus,
     AssetCheckExecutionsTable,
+    AssetEventTagsTable,
     AssetKeyTable,
+    AssetRecord,
+    EventLogCursor,
     SqlEventLogStorageTable,
 )
 
@@ -55,6 +58,8 @@ logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
 Stored = tuple[dg.EventLogEntry, Row, int]
 """An event, its row, and the row's number."""
+_Wanted = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""Which tags are wanted: a type of events, the tags' names, partitions."""
 
 
 class BatchedEventLog(PostgresEventLogStorage):
@@ -66,11 +71,13 @@ class BatchedEventLog(PostgresEventLogStorage):
         self._guard = RLock()
         self._timer: Timer | None = None
         self._tables: set[str] = set()
+        self._inputs: _Inputs | None = None
         super().__init__(postgres_url)
 
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store it, or let it wait for others. An error is raised by whoever stores, and what waits goes on waiting."""
         with self._guard:
+            self._inputs = _Inputs() if _kind(event) is _Kind.STEP_START else None
             if _may_wait(event):
                 self._waiting.append(event)
                 if len(self._waiting) >= MOST_WAITING:
@@ -113,6 +120,58 @@ class BatchedEventLog(PostgresEventLogStorage):
         if table_name not in self._tables and super().has_table(table_name):
             self._tables.add(table_name)
         return table_name in self._tables
+
+    def get_asset_records(self, asset_keys: Sequence[dg.AssetKey] | None = None) -> Sequence[AssetRecord]:
+        """As Dagster's own; what a step asks for as it begins are its inputs."""
+        with self._guard:
+            if self._inputs is not None:
+                self._inputs.keys.update(key.to_string() for key in asset_keys or ())
+        return super().get_asset_records(asset_keys)
+
+    def fetch_observations(
+        self,
+        records_filter: dg.AssetKey | dg.AssetRecordsFilter,
+        limit: int,
+        cursor: str | None = None,
+        ascending: bool = False,  # noqa: FBT001, FBT002  as Dagster calls it
+    ) -> dg.EventRecordsResult:
+        """As Dagster's own; the newest observation of a step's input is looked up with those of the others."""
+        newest = limit == 1 and cursor is None and not ascending
+        with self._guard:
+            if newest and isinstance(records_filter, dg.AssetKey) and (inputs := self._of(records_filter)):
+                return inputs.observation(records_filter, self)
+        return super().fetch_observations(records_filter, limit, cursor, ascending)
+
+    def get_latest_tags_by_partition(
+        self,
+        asset_key: dg.AssetKey,
+        event_type: dg.DagsterEventType,
+        tag_keys: Sequence[str],
+        asset_partitions: Sequence[str] | None = None,
+        before_cursor: int | None = None,
+        after_cursor: int | None = None,
+    ) -> Mapping[str, Mapping[str, str]]:
+        """As Dagster's own; the tags of a step's input are looked up with those of the others."""
+        with self._guard:
+            now = asset_partitions is not None and before_cursor is None and after_cursor is None
+            if now and asset_partitions and (inputs := self._of(asset_key)):
+                wanted = event_type.value, tuple(tag_keys), tuple(asset_partitions)
+                return inputs.tags(asset_key, wanted, self)
+        return super().get_latest_tags_by_partition(
+            asset_key, event_type, tag_keys, asset_partitions, before_cursor, after_cursor
+        )
+
+    def _of(self, key: dg.AssetKey) -> _Inputs | None:
+        """The inputs of the step that begins now, if the asset is one of them and Dagster has nothing to hide of it."""
+        inputs = self._inputs
+        if inputs is None or key.to_string() not in inputs.keys:
+            return None
+        if inputs.wiped is None:
+            keys = [dg.AssetKey.from_db_string(each) for each in sorted(inputs.keys)]
+            known = [each for each in keys if each is not None]
+            details = zip(known, self._get_assets_details(known), strict=True)
+            inputs.wiped = {each.to_string() for each, detail in details if detail and detail.last_wipe_timestamp}
+        return None if key.to_string() in inputs.wiped else inputs
 
     def _connect(self) -> AbstractContextManager[sa.Connection]:
         """Every way to read begins here."""
@@ -174,6 +233,82 @@ class BatchedEventLog(PostgresEventLogStorage):
                     rows, key=lambda row: row["asset_key"]
                 ),  # two that write the same assets must not wait crosswise
             )
+
+
+_EVENTS = SqlEventLogStorageTable.c
+_GIVEN_KEYS = sa.func.unnest(sa.cast(sa.bindparam("given_keys"), ARRAY(sa.Text)))
+_WANTED = _GIVEN_KEYS.table_valued("asset_key").render_derived(name="wanted")
+_GIVEN_PARTITIONS = sa.func.unnest(sa.cast(sa.bindparam("given_partitions"), ARRAY(sa.Text)))
+_PARTITIONS = _GIVEN_PARTITIONS.table_valued("partition").render_derived(name="given")
+
+
+def _newest(*more: sa.ColumnElement[bool]) -> sa.FromClause:
+    """The newest event of a kind of each asset: one look into an index for each, however many there were."""
+    newest = sa.select(_EVENTS.id, _EVENTS.event).where(
+        _EVENTS.asset_key == _WANTED.c.asset_key, _EVENTS.dagster_event_type == sa.bindparam("given_type"), *more
+    )
+    return newest.order_by(_EVENTS.id.desc()).limit(1).lateral("newest")
+
+
+_OBSERVED = _newest()
+_OBSERVATIONS = sa.select(_WANTED.c.asset_key, _OBSERVED.c.id, _OBSERVED.c.event).select_from(
+    _WANTED.join(_OBSERVED, sa.true())
+)
+_MADE = _newest(_EVENTS.partition == _PARTITIONS.c.partition)
+_TAGS = (
+    sa.select(_WANTED.c.asset_key, _PARTITIONS.c.partition, AssetEventTagsTable.c.key, AssetEventTagsTable.c.value)
+    .select_from(
+        _WANTED.join(_PARTITIONS, sa.true())
+        .join(_MADE, sa.true())
+        .join(AssetEventTagsTable, AssetEventTagsTable.c.event_id == _MADE.c.id)
+    )
+    .where(AssetEventTagsTable.c.key == sa.any_(sa.cast(sa.bindparam("given_tags"), ARRAY(sa.Text))))
+)
+
+
+class _Inputs:
+    """What Dagster looks up of each input of a step as the step begins, four queries for each: here two for all.
+
+    It lasts until the step's next event, so that no answer is older than the step.
+    """
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.wiped: set[str] | None = None
+        self._observed: dict[str, dg.EventLogRecord] | None = None
+        self._tags: dict[_Wanted, dict[str, dict[str, dict[str, str]]]] = {}
+
+    def observation(self, key: dg.AssetKey, log: BatchedEventLog) -> dg.EventRecordsResult:
+        """The newest observation, as `fetch_observations` gives it."""
+        if self._observed is None:
+            given = {"given_keys": sorted(self.keys), "given_type": _Kind.ASSET_OBSERVATION.value}
+            with log.index_connection() as session:
+                rows = session.execute(_OBSERVATIONS, given).fetchall()
+            self._observed = {
+                asset: dg.EventLogRecord(
+                    storage_id=number, event_log_entry=dg.deserialize_value(event, dg.EventLogEntry)
+                )
+                for asset, number, event in rows
+            }
+        record = self._observed.get(key.to_string())
+        cursor = EventLogCursor.from_storage_id(record.storage_id if record else -1).to_string()
+        return dg.EventRecordsResult([record] if record else [], cursor=cursor, has_more=record is not None)
+
+    def tags(self, key: dg.AssetKey, wanted: _Wanted, log: BatchedEventLog) -> Mapping[str, Mapping[str, str]]:
+        """The tags of the newest event of each partition, as `get_latest_tags_by_partition` gives them."""
+        if wanted not in self._tags:
+            of_type, names, partitions = wanted
+            given = {
+                "given_keys": sorted(self.keys),
+                "given_type": of_type,
+                "given_tags": list(names),
+                "given_partitions": list(partitions),
+            }
+            found = self._tags[wanted] = {}
+            with log.index_connection() as session:
+                for asset, partition, name, value in session.execute(_TAGS, given):
+                    found.setdefault(asset, {}).setdefault(partition, {})[name] = value
+        return self._tags[wanted].get(key.to_string(), {})
 
 
 def _kind(event: dg.EventLogEntry) -> dg.DagsterEventType | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
     from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
+    from dagster._core.event_api import EventLogCursor
     from dagster._core.events import ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS, FAILURE_EVENTS
     from dagster._core.execution.api import execute_run
     from dagster._core.execution.backfill import PartitionBackfill
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from dagster._core.storage.base_storage import DagsterStorage
     from dagster._core.storage.compute_log_manager import ComputeLogManager
     from dagster._core.storage.event_log import SqlEventLogStorage
+    from dagster._core.storage.event_log.base import AssetRecord
     from dagster._core.storage.event_log.migration import ASSET_KEY_INDEX_COLS
     from dagster._core.storage.event_log.schema import (
         AssetCheckExecutionsTable,
+        AssetEventTagsTable,
         AssetKeyTable,
         SqlEventLogStorageTable,
     )
@@ -57,7 +60,9 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionRecordStatus",
     "AssetCheckExecutionsTable",
+    "AssetEventTagsTable",
     "AssetKeyTable",
+    "AssetRecord",
     "CheckRunHealthResult",
     "ComputeLogManager",
     "ConfigurableClass",
@@ -67,6 +72,7 @@ __all__ = [
     "DagsterUserCodeProcessError",
     "DagsterUserCodeUnreachableError",
     "ErrorSource",
+    "EventLogCursor",
     "InMemoryJob",
     "LocalComputeLogManager",
     "PartitionBackfill",
@@ -115,7 +121,10 @@ NEEDED = {
     "ASSET_KEY_INDEX_COLS": (f"{_STORAGE}.event_log.migration", _EVENTS),
     "AssetCheckExecutionRecordStatus": (f"{_STORAGE}.asset_check_execution_record", _EVENTS),
     "AssetCheckExecutionsTable": (f"{_STORAGE}.event_log.schema", _EVENTS),
+    "AssetEventTagsTable": (f"{_STORAGE}.event_log.schema", _EVENTS),
     "AssetKeyTable": (f"{_STORAGE}.event_log.schema", _EVENTS),
+    "AssetRecord": (f"{_STORAGE}.event_log.base", _TYPES),
+    "EventLogCursor": (f"{_CORE}.event_api", _EVENTS),
     "DagsterUserCodeProcessError": (f"{_CORE}.errors", _FAILURES),
     "SerializableErrorInfo": ("dagster_shared.error", _FAILURES),
     "UnresolvedAssetJobDefinition": (f"{_CORE}.definitions.unresolved_asset_job_definition", _TYPES),

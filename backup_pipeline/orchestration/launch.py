@@ -15,6 +15,7 @@ from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.runs import USER_TAG
 from backup_pipeline.core.schedule import is_late
 from backup_pipeline.core.scope import Actor
+from backup_pipeline.lazy import settle
 from backup_pipeline.orchestration.backup import assets_of, full_backup_job, tables_only_job
 from backup_pipeline.orchestration.due import dated_catalog
 from backup_pipeline.orchestration.internals import (
@@ -88,6 +89,7 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
                 tags=_tags(order, job),
                 remote_job_origin=_origin(job, settings),
             )
+            settle()
             result = execute_run(InMemoryJob(job), run, instance)
             if _interrupted(result.all_events):
                 instance.report_run_canceled(result.dagster_run, message="Stopped by hand.")

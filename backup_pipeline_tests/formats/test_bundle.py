@@ -21,7 +21,8 @@ from isal import isal_zlib
 
 from backup_pipeline.core.errors import BackupError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import Member, bytes_member
-from backup_pipeline.formats.bundle import BundleReader, bundle_chunks
+from backup_pipeline.formats.archive import zip_chunks
+from backup_pipeline.formats.bundle import BundleReader
 
 MIDNIGHT = datetime(2026, 11, 21, 0, 0, tzinfo=timezone(timedelta(hours=6)))
 PARQUET = random.Random(7).randbytes(300_000)
@@ -40,7 +41,7 @@ def example() -> bytes:
         member("sheets/Empty.csv", b""),
         bytes_member("manifest.json", MIDNIGHT, b"{}"),
     ]
-    return b"".join(bundle_chunks(parts))
+    return b"".join(zip_chunks(parts))
 
 
 def reader(data: bytes) -> BundleReader:
@@ -77,9 +78,35 @@ def test_the_same_members_give_the_same_bytes() -> None:
 @given(st.lists(st.tuples(st.binary(max_size=200), st.booleans(), st.integers(1, 50)), max_size=6))
 def test_what_goes_in_comes_out(contents: list[tuple[bytes, bool, int]]) -> None:
     parts = [member(f"m/{n}", data, stored=stored, chunk=size) for n, (data, stored, size) in enumerate(contents)]
-    found = reader(b"".join(bundle_chunks(parts)))
+    found = reader(b"".join(zip_chunks(parts)))
     assert found.names() == tuple(part.path for part in parts)
     assert [found.read(name) for name in found.names()] == [data for data, _, _ in contents]
+
+
+def packed(path: str, data: bytes, *, size: int | None = None) -> Member:
+    """A member that somebody has deflated already."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    raw = deflate.compress(data) + deflate.flush()
+    chunks = [raw[:100], raw[100:]]
+    return Member(path, MIDNIGHT, chunks, len(data), zlib.crc32(data), stored=False, packed=size or len(raw))
+
+
+def test_what_is_deflated_already_is_placed_as_it_is(tmp_path: Path) -> None:
+    data = b"".join(zip_chunks([packed("a.csv", SHEET), member("b.csv", SHEET[:500]), packed("c.csv", b"")]))
+    found = reader(data)
+    assert [found.read(name) for name in found.names()] == [SHEET, SHEET[:500], b""]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        first = archive.infolist()[0]
+        assert (first.compress_type, first.flag_bits & 8) == (zipfile.ZIP_DEFLATED, 0)
+    (tmp_path / "a.zip").write_bytes(data)
+    if unzip := shutil.which("unzip"):
+        done = subprocess.run([unzip, "-t", str(tmp_path / "a.zip")], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_packed_bytes_of_another_number_are_refused() -> None:
+    with pytest.raises(VerificationError, match=r"a\.csv changed"):
+        list(zip_chunks([packed("a.csv", SHEET, size=3)]))
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -87,12 +114,12 @@ def test_what_goes_in_comes_out(contents: list[tuple[bytes, bool, int]]) -> None
 def test_a_source_that_changed_is_refused_by_name(change: bytes, stored: bool) -> None:
     part = Member("sheets/A.csv", MIDNIGHT, [change], 4, zlib.crc32(b"data"), stored)
     with pytest.raises(VerificationError, match=r"sheets/A\.csv changed"):
-        list(bundle_chunks([part]))
+        list(zip_chunks([part]))
 
 
 def test_a_time_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no timezone"):
-        list(bundle_chunks([Member("a", datetime(2026, 1, 1), [], 0, 0, stored=True)]))  # noqa: DTZ001
+        list(zip_chunks([Member("a", datetime(2026, 1, 1), [], 0, 0, stored=True)]))  # noqa: DTZ001
 
 
 def test_the_bundle_is_a_stream() -> None:
@@ -103,13 +130,13 @@ def test_the_bundle_is_a_stream() -> None:
             taken.append(number)
             yield member(f"{number}", PARQUET, stored=True)
 
-    chunks = iter(bundle_chunks(members()))
+    chunks = iter(zip_chunks(members()))
     next(chunks)
     assert len(taken) < 5
 
 
 def test_one_member_is_read_without_fetching_the_others() -> None:
-    data = b"".join(bundle_chunks([member("big", bytes(20 << 20), stored=True), member("small", PARQUET, stored=True)]))
+    data = b"".join(zip_chunks([member("big", bytes(20 << 20), stored=True), member("small", PARQUET, stored=True)]))
     fetched = []
 
     def read_range(start: int, length: int) -> bytes:
@@ -155,7 +182,7 @@ def test_an_archive_without_its_directory_is_damaged(spoil: Callable[[bytes], by
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_any_flipped_byte_is_either_found_or_harmless(data: st.DataObject) -> None:
-    good = b"".join(bundle_chunks([member("a", PARQUET[:300], stored=True), member("b", SHEET[:2000])]))
+    good = b"".join(zip_chunks([member("a", PARQUET[:300], stored=True), member("b", SHEET[:2000])]))
     bad = bytearray(good)
     bad[data.draw(st.integers(0, len(good) - 1))] ^= data.draw(st.integers(1, 255))
     try:
@@ -201,7 +228,7 @@ def test_members_beyond_4_gib_and_members_after_them_are_readable() -> None:
     crc32 = reduce(lambda before, chunk: isal_zlib.crc32(chunk, before), (zeros for _ in range(count)), 0)
     large = Member("large.parquet", MIDNIGHT, (zeros for _ in range(count)), count << 20, crc32, stored=True)
     bundle = _Sparse(
-        bundle_chunks([large, member("after.csv", SHEET), member("after.parquet", PARQUET, stored=True)]), zeros
+        zip_chunks([large, member("after.csv", SHEET), member("after.parquet", PARQUET, stored=True)]), zeros
     )
     found = BundleReader(bundle.read_range, bundle.size)
     assert bundle.size > count << 20 > 0xFFFF_FFFF
@@ -213,7 +240,7 @@ def test_many_members_beyond_4_gib_in_sum_are_readable() -> None:
     zeros = bytes(1 << 20)
     crc32 = zlib.crc32(zeros * 450)
     parts = [Member(f"{n}", MIDNIGHT, [zeros] * 450, 450 << 20, crc32, stored=True) for n in range(10)]
-    bundle = _Sparse(bundle_chunks([*parts, member("last", SHEET)]), zeros)
+    bundle = _Sparse(zip_chunks([*parts, member("last", SHEET)]), zeros)
     found = BundleReader(bundle.read_range, bundle.size)
     assert bundle.size > 0xFFFF_FFFF
     assert found.read("last") == SHEET
@@ -222,5 +249,5 @@ def test_many_members_beyond_4_gib_in_sum_are_readable() -> None:
 
 def test_more_members_than_a_plain_zip_may_have() -> None:
     empty = (Member(f"{n}", datetime(2026, 1, 1, tzinfo=UTC), [], 0, 0, stored=True) for n in range(65_600))
-    data = b"".join(bundle_chunks(empty))
+    data = b"".join(zip_chunks(empty))
     assert len(reader(data).names()) == 65_600

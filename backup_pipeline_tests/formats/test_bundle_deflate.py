@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.formats.bundle import BLOCK, BlockDeflate
+from backup_pipeline.formats.archive import BLOCK, BlockDeflate
 
 
 def _stream(data: bytes, cuts: Iterator[int], threads: int) -> bytes:

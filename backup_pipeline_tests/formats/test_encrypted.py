@@ -10,7 +10,7 @@ import pytest
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import Member, bytes_member
 from backup_pipeline.core.ports import OpenBundle
-from backup_pipeline.formats.bundle import bundle_chunks
+from backup_pipeline.formats.archive import zip_chunks
 from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.keys import AgeCipher, new_identity, parse_identities, parse_recipients
 
@@ -26,7 +26,7 @@ def member(path: str, content: bytes, *, encrypted: bool = True) -> Member:
 
 
 def opened(*members: Member, cipher: AgeCipher = READER) -> OpenBundle:
-    data = b"".join(bundle_chunks(members))
+    data = b"".join(zip_chunks(members))
     return EncryptedFormats(FileFormats(), cipher).open_bundle(lambda at, size: data[at : at + size], len(data))
 
 

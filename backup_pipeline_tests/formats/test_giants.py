@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.formats.bundle import SheetFiles
+from backup_pipeline.formats.cells import MOST_SIGNS, LongText, csv_cells
 from backup_pipeline.formats.files import FileFormats
 from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.sheet import SheetWriter
-from backup_pipeline.formats.xlsx import MOST_SIGNS, LongText, csv_cells, write_xlsx
+from backup_pipeline.formats.xlsx import write_xlsx
 from backup_pipeline_tests.formats.tables import pages, plan_for
 from backup_pipeline_tests.memory import MB, peak
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -226,3 +227,53 @@ def test_threads_store_side_by_side(log: BatchedEventLog, urls: tuple[str, str])
     assert len(kinds(urls[0])) == sum(
         len([*of_table(n)]) for first in (100, 200, 300) for n in range(first, first + 20)
     )
+
+
+@contextmanager
+def queries(storage: BatchedEventLog) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile."""
+    asked: list[str] = []
+
+    def note(*given: Any) -> None:
+        asked.append(given[2])
+
+    sa.event.listen(storage._engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        sa.event.remove(storage._engine, "before_cursor_execute", note)
+
+
+def tags_of(storage: PostgresEventLogStorage, key: dg.AssetKey) -> Any:
+    wanted = ["dagster/data_version"]
+    return storage.get_latest_tags_by_partition(key, Kind.ASSET_MATERIALIZATION, wanted, [DAY, "2026-11-20"])
+
+
+def test_the_inputs_of_a_step_are_looked_up_at_once_and_as_dagster_does(
+    log: BatchedEventLog, urls: tuple[str, str]
+) -> None:
+    later = [
+        each for each in of_run(6) if each.dagster_event_type in {Kind.ASSET_OBSERVATION, Kind.ASSET_MATERIALIZATION}
+    ]
+    for event in [*of_run(12), *later]:
+        log.store_event(event)
+    log.wipe_asset(dg.AssetKey(["shop", "public", "table_3"]))
+    sources = [dg.AssetKey(["shop", "public", f"table_{number}"]) for number in (*range(12), 99)]
+    tables = [dg.AssetKey(["shop", f"table_{number}"]) for number in (*range(12), 99)]
+    log.store_event(entry(Kind.STEP_START, number=20_000))
+    assert len(log.get_asset_records([*sources[:6], *tables])) > 12
+    log.get_asset_records(sources[6:])
+    with queries(log) as asked:
+        observed = [log.fetch_observations(key, 1) for key in sources]
+        tags = [tags_of(log, key) for key in tables]
+    assert len([each for each in asked if "unnest" in each]) == 2
+    assert len(asked) < 12
+    plain = PostgresEventLogStorage(urls[0])
+    assert observed == [plain.fetch_observations(key, 1) for key in sources]
+    assert tags == [tags_of(plain, key) for key in tables]
+    plain._engine.dispose()
+    assert (sum(map(bool, tags)), sum(bool(each.records) for each in observed)) == (12, 11)
+    log.store_event(entry(Kind.RUN_START, number=20_001))
+    with queries(log) as asked:
+        log.fetch_observations(sources[0], 1)
+    assert not [each for each in asked if "unnest" in each], "nothing is remembered beyond the step's beginning"

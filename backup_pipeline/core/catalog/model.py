@@ -231,6 +231,9 @@ class Catalog(_Declared):
         default=None, description="the first partition; None: the day of the installation's first backup"
     )
     bundle_name: Annotated[str, AfterValidator(rules.zip_name)] = "full_backup_%Y-%m-%d_%H-%M.zip"
+    csv: Literal["plain", "gzip"] = Field(
+        default="plain", description="how the sheets of the partitions lie in the store"
+    )
     reason_required: bool = Field(default=False, description="whether a backup by hand has to say why it is made")
     grace_minutes: int = Field(default=120, ge=0, le=24 * 60)
     runs: int = Field(default=1, ge=1, le=64, description="how many runs of Dagster read one snapshot together")

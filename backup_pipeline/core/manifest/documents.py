@@ -48,7 +48,7 @@ Timezone = Annotated[str, AfterValidator(timezone_name)]
 PgType = Annotated[str, AfterValidator(_type)]
 
 
-FORMAT_VERSION = "1.7"
+FORMAT_VERSION = "1.8"
 
 
 class WrittenManifest(BaseModel):
@@ -142,7 +142,7 @@ class StoredFile(WrittenManifest):
 class FileEntry(WrittenManifest):
     """A file: its rows (records, without the header), its bytes, and their SHA-256 and CRC-32.
 
-    `encrypted` is how it lies in the store, when it is encrypted there; the rest is about the plain file.
+    `encrypted` and `gzipped` are how it lies in the store, when it is that there; the rest is about the plain file.
     """
 
     name: FileName
@@ -152,11 +152,13 @@ class FileEntry(WrittenManifest):
     sha256: str
     crc32: int
     encrypted: StoredFile | None = None
+    gzipped: StoredFile | None = None
 
     @property
     def stored(self) -> StoredFile:
-        """The file as it lies in the store, encrypted or not."""
-        return self.encrypted or StoredFile(name=self.name, bytes=self.bytes, sha256=self.sha256, crc32=self.crc32)
+        """The file as it lies in the store, encrypted, gzipped or neither."""
+        lies = self.encrypted or self.gzipped
+        return lies or StoredFile(name=self.name, bytes=self.bytes, sha256=self.sha256, crc32=self.crc32)
 
 
 class SnapshotEntry(WrittenManifest):

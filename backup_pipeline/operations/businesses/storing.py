@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from backup_pipeline.core.businesses.ticks import DueBusiness, KnownBusiness
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.keys import encrypted_name, is_gzipped
 from backup_pipeline.core.layout import (
     SCHEMA_PATH,
     BackupPlace,
     Member,
     deleted_path,
+    file_member,
     member_paths,
 )
 from backup_pipeline.core.ledger import Attempt, Status, after
@@ -265,20 +265,11 @@ def _entries(written: Sequence[_Written], schema: bytes) -> Mapping[str, str]:
 def _file_members(written: Sequence[_Written], folder: Path, modified: datetime) -> Iterator[Member]:
     for each in written:
         for file, path in member_paths(each.entry, each.sheet_file):
-            yield _member(file, path, folder / each.entry.name, modified)
-        if each.changes.deleted:
-            yield _member(
-                each.changes.deleted, deleted_path(each.entry.name), folder / "deleted" / each.entry.name, modified
-            )
+            yield file_member(file, path, modified, _chunks(folder / each.entry.name, file))
+        if deleted := each.changes.deleted:
+            chunks = _chunks(folder / "deleted" / each.entry.name, deleted)
+            yield file_member(deleted, deleted_path(each.entry.name), modified, chunks)
 
 
-def _member(file: FileEntry, path: str, folder: Path, modified: datetime) -> Member:
-    stored = file.stored
-    return Member(
-        path=encrypted_name(path, gzipped=is_gzipped(stored.name)) if file.encrypted else path,
-        modified=modified,
-        chunks=[(folder / stored.name).read_bytes()],
-        size=stored.bytes,
-        crc32=stored.crc32,
-        stored=file.format == "parquet" or file.encrypted is not None,
-    )
+def _chunks(folder: Path, file: FileEntry) -> Sequence[bytes]:
+    return [(folder / file.stored.name).read_bytes()]
