@@ -10,6 +10,7 @@ from pathlib import Path
 from backup_pipeline.core.errors import SettingsError
 
 _NAME = "_rows"
+_BUILD = "Run `touch setup.py && make setup` in a checkout, or `pip install` the package again: that builds it."
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -21,10 +22,16 @@ def library() -> ctypes.CDLL:
     path = next((path for suffix in reversed(EXTENSION_SUFFIXES) if (path := folder / (_NAME + suffix)).exists()), None)
     if path is None:
         message = f"The compiled part of backup_pipeline is missing in {folder}."
-        raise SettingsError(
-            message, do="Run `make setup` in a checkout, or `pip install` the package again: that builds it."
-        )
-    loaded = ctypes.CDLL(str(path))
+        raise SettingsError(message, do=_BUILD)
+    try:
+        return _declared(ctypes.CDLL(str(path)))
+    except AttributeError as error:
+        message = f"The compiled part of backup_pipeline in {folder} is of an earlier version: {error}."
+        raise SettingsError(message, do=_BUILD) from error
+
+
+def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
+    """With the types of its functions; AttributeError when it lacks one."""
     loaded.take_rows.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _COUNT]
     loaded.take_rows.restype = _COUNT
     loaded.forget_row.argtypes = [_POINTER, _POINTER]
