@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from backup_pipeline import presentation as reports
-    from backup_pipeline.formats import legacy as formats_legacy
+    from backup_pipeline.formats import documents as formats_documents
     from backup_pipeline.operations import access, browse
     from backup_pipeline.operations import health as operations_health
     from backup_pipeline.operations import legacy as operations_legacy
@@ -206,7 +206,7 @@ def adopt(
     with opened(catalog) as installation:
         spec = addresses.chosen_catalog(catalog or installation.settings.catalog, installation.settings)
         over = ports.ports_over(installation.ledger, installation.settings, spec.catalog)
-        manifest = operations_legacy.adopt_legacy(file, spec, installation.actor, over, formats_legacy.typed_rows)
+        manifest = operations_legacy.adopt_legacy(file, spec, installation.actor, over, formats_documents.typed_rows)
     draw(presentation_backup.made_document(manifest, {"Restore it by its id": manifest.backup_id}))
 
 

@@ -1,4 +1,4 @@
-"""The shapes in which the sources wrote their own backups: a ZIP of JSON files, and one comprehensive document."""
+"""The shapes in which the sources wrote their own backups: a ZIP of JSON files, one comprehensive document."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import BinaryIO
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from backup_pipeline.core.content import communication_metrics, summary_document
 from backup_pipeline.core.content.validation import MESSAGES, entry_basis, row_findings, worst_first
+from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.core.legacy import canonical_row, table_hash
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.names import backup_uuid, camel_case
+from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.core.ports import OpenBundle
 from backup_pipeline.formats.bundle import bundle_tables, json_values
+from backup_pipeline.formats.parquet import arrow_type
 
 JSON_ZIP_VERSION = "1.0"
 QUARANTINE = "quarantine"
@@ -301,3 +305,40 @@ def _member(name: str, local: datetime) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, moment)
     info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
     return info
+
+
+def typed_rows(rows: Sequence[Mapping[str, object]], plan: TablePlan, names: Mapping[str, str]) -> pa.Table:
+    """The rows as a page of `plan`; `names` are the keys of its columns in the document.
+
+    What a row has not is NULL. VerificationError, naming the column, for a value that is none of its type.
+    """
+    arrays: dict[str, pa.Array] = {}
+    for column in plan.columns:
+        values = [_as_postgres(row.get(names[column.name])) for row in rows]
+        wanted = arrow_type(column.arrow_type)
+        try:
+            arrays[column.name] = _typed_array(values, wanted)
+        except ValueError as error:  # Arrow's own are such, too
+            message = f"Column {column.name} of {plan.name} has a value that is no {column.column.pg_type}: {error}"
+            raise VerificationError(message, do="The file does not fit the table as it is now.") from error
+    return pa.table(arrays)
+
+
+def _typed_array(values: Sequence[str | None], wanted: pa.DataType) -> pa.Array:
+    if wanted == pa.uuid():
+        storage = pa.array([None if value is None else UUID(value).bytes for value in values], pa.binary(16))
+        return pa.ExtensionArray.from_storage(wanted, storage)
+    if pa.types.is_binary(wanted):  # a bytea, as PostgreSQL writes it
+        return pa.array(
+            [None if value is None else bytes.fromhex(value.removeprefix("\\x")) for value in values], wanted
+        )
+    return pa.array(values, pa.string()).cast(wanted)
+
+
+def _as_postgres(value: object) -> str | None:
+    """A value of the document as PostgreSQL writes it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)

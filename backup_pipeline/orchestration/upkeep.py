@@ -14,7 +14,7 @@ from backup_pipeline.core.names import parse_backup_id
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.runs import RunVerb, job_name, step_name
 from backup_pipeline.core.verification import Level
-from backup_pipeline.formats.legacy import typed_rows
+from backup_pipeline.formats.documents import typed_rows
 from backup_pipeline.operations.browse import LATEST, find_backup
 from backup_pipeline.operations.download import render_for
 from backup_pipeline.operations.legacy import adopt_legacy

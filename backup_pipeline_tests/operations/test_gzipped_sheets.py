@@ -25,8 +25,7 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats.archive import zip_chunks
 from backup_pipeline.formats.files import EncryptedFormats, FileFormats
 from backup_pipeline.formats.sheet import SheetWriter
-from backup_pipeline.operations.browse import place_of
-from backup_pipeline.operations.export import load_partition
+from backup_pipeline.operations.browse import load_partition, place_of
 from backup_pipeline.operations.verify import VerifyRequest, verify_backup
 from backup_pipeline_tests.formats.tables import plan_for
 from backup_pipeline_tests.operations.made import Place, verify_ports

@@ -21,7 +21,7 @@ from backup_pipeline.core.ports.files import StoredObject
 from backup_pipeline.core.restore import Mode
 from backup_pipeline.demo import SALES_PORTAL
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.formats.legacy import typed_rows
+from backup_pipeline.formats.documents import typed_rows
 from backup_pipeline.operations.download import AuditTrail, Destination
 from backup_pipeline.operations.legacy import JudgedFiles, adopt_legacy, adopted_backups, download_legacy, legacy_files
 from backup_pipeline.presentation.backup import legacy_document
