@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.postgres.programs import find_binaries
 from backup_pipeline.settings import PROJECT
 from benchmarks.bench import Bench, say
-from benchmarks.keep import keep_burden, keep_race
+from benchmarks.keep import keep_burden, keep_race, keep_ticks
 from benchmarks.machine import facts
 from benchmarks.measure_burden import measure_burden
+from benchmarks.measure_businesses import measure_businesses
 from benchmarks.measure_many import measure_many
 from benchmarks.measure_restore import measure_restore
 from benchmarks.measure_scale import NoRoomError, measure_scale
@@ -31,7 +32,7 @@ from benchmarks.tables import TABLES
 from benchmarks.verdicts import FULL_ROWS, ROUNDS
 
 HOME = PROJECT / ".backup_pipeline"
-SECTIONS = ("tables", "whole", "many", "burden", "scale", "restore", "report")
+SECTIONS = ("tables", "whole", "many", "burden", "scale", "restore", "businesses", "report")
 
 
 def main() -> None:
@@ -42,12 +43,15 @@ def main() -> None:
     if set(sections) - {"report"}:
         peers = install_peers(HOME / "bench-peers") if "tables" in sections else Peers(Path(sys.executable), {}, {})
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres(Path(folder) / "pg") as server:
-            _measure(_bench(server, Path(folder), peers, arguments), sections, arguments.tables, pages)
+            bench, size = _bench(server, Path(folder), peers, arguments), (arguments.businesses, arguments.each)
+            _measure(bench, sections, arguments.tables, size, pages)
     write_pages(pages)
     say(f"The report: {pages.report}")
 
 
-def _measure(bench: Bench, sections: Sequence[str], tables: Sequence[str], pages: Pages) -> None:
+def _measure(
+    bench: Bench, sections: Sequence[str], tables: Sequence[str], businesses: tuple[int, int], pages: Pages
+) -> None:
     if "tables" in sections:
         for race in measure_tables(bench, tables):
             keep_race(pages.results, race)
@@ -56,20 +60,23 @@ def _measure(bench: Bench, sections: Sequence[str], tables: Sequence[str], pages
             keep_race(pages.results, measure(bench))
     if "many" in sections:
         keep_race(pages.results, measure_many(bench, bench.rows // 3000))
-    if "scale" in sections:
-        with _left_out("scale", NoRoomError):
-            keep_race(pages.results, measure_scale(bench))
-    if "burden" in sections:
-        with _left_out("burden", SettingsError):
-            keep_burden(pages.results, measure_burden(bench))
+    others: Mapping[str, Callable[[], None]] = {
+        "scale": lambda: keep_race(pages.results, measure_scale(bench)),
+        "burden": lambda: keep_burden(pages.results, measure_burden(bench)),
+        "businesses": lambda: keep_ticks(pages.results, measure_businesses(bench, *businesses)),
+    }
+    for name in others:
+        if name in sections:
+            with _left_out(name, NoRoomError, SettingsError):
+                others[name]()
 
 
 @contextmanager
-def _left_out(section: str, error: type[Exception]) -> Iterator[None]:
+def _left_out(section: str, *errors: type[Exception]) -> Iterator[None]:
     """Go on without a section that can not be measured here."""
     try:
         yield
-    except error as why:
+    except errors as why:
         say(f"{section} is left out: {why}")
 
 
@@ -104,6 +111,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=FULL_ROWS, help="rows of the full-size tables")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds; the median counts")
     parser.add_argument("--seconds", type=int, default=20, help="how long pgbench runs in each round of the burden")
+    parser.add_argument("--businesses", type=int, default=500, help="of the section businesses")
+    parser.add_argument("--each", type=int, default=20_000, help="rows of each of these businesses")
     parser.add_argument(
         "--slow", action="store_true", help="sling and pandas as well, once each (a minute or two a table)"
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from benchmarks.values import Burden, Race, Results
+from benchmarks.values import Burden, Race, Results, Ticks
 
 _RACE = TypeAdapter(Race)
 _BURDEN = TypeAdapter(Burden)
-_BURDEN_FILE = "burden.json"
+_TICKS = TypeAdapter(Ticks)
+_BURDEN_FILE, _TICKS_FILE = "burden.json", "businesses.json"
 ORDER = ("bench_bigint", "bench_uuid", "bench_wide", "bench_narrow", "scale", "whole", "many", "restore")
 """How races follow each other in the report."""
 
@@ -25,14 +27,27 @@ def keep_burden(folder: Path, burden: Burden) -> None:
     _write(folder / _BURDEN_FILE, _BURDEN.dump_json(burden, indent=1))
 
 
+def keep_ticks(folder: Path, ticks: Ticks) -> None:
+    """Write the ticks; of other numbers of businesses what was measured before stays."""
+    path = folder / _TICKS_FILE
+    if path.is_file():
+        before, own = _TICKS.validate_json(path.read_bytes()), {cost.businesses for cost in ticks.costs}
+        others = tuple(cost for cost in before.costs if cost.businesses not in own)
+        ticks = replace(ticks, costs=tuple(sorted((*others, *ticks.costs), key=lambda cost: cost.businesses)))
+        ticks = replace(ticks, events_mb=ticks.events_mb or before.events_mb, loads=ticks.loads or before.loads)
+    _write(path, _TICKS.dump_json(ticks, indent=1))
+
+
 def read_results(folder: Path) -> Results:
     """Everything that was kept in `folder`; pydantic's ValidationError for a file that is no result."""
-    kept = [_RACE.validate_json(path.read_bytes()) for path in folder.glob("*.json") if path.name != _BURDEN_FILE]
+    others = {_BURDEN_FILE, _TICKS_FILE}
+    kept = [_RACE.validate_json(path.read_bytes()) for path in folder.glob("*.json") if path.name not in others]
     kept.sort(key=lambda race: (ORDER.index(race.name) if race.name in ORDER else len(ORDER), race.name))
-    burden = folder / _BURDEN_FILE
+    burden, ticks = folder / _BURDEN_FILE, folder / _TICKS_FILE
     return Results(
         races={race.name: race for race in kept},
         burden=_BURDEN.validate_json(burden.read_bytes()) if burden.is_file() else None,
+        ticks=_TICKS.validate_json(ticks.read_bytes()) if ticks.is_file() else None,
     )
 
 

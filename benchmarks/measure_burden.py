@@ -25,7 +25,9 @@ _PREPARED_WITHIN_S = 300
 
 
 @dataclass(frozen=True)
-class _Round:
+class Round:
+    """What pgbench felt, and what was done meanwhile: rows a second that were exported."""
+
     felt: Felt
     exported_per_s: float
 
@@ -39,8 +41,8 @@ def measure_burden(bench: Bench) -> Burden:
     url = bench.database("bench_burden")
     for number in range(max(WORKERS)):
         create_table(url, replace(TABLES["bench_bigint"], name=f"bench_part_{number}"), max(bench.rows // 6, 1))
-    _run([str(pgbench), "-i", "-q", "-s", str(SCALE), url], _PREPARED_WITHIN_S)
-    rounds: Mapping[int, list[_Round]] = {workers: [] for workers in WORKERS}
+    prepare_pgbench(pgbench, url)
+    rounds: Mapping[int, list[Round]] = {workers: [] for workers in WORKERS}
     for _ in range(bench.arena.rounds):
         for workers, results in rounds.items():
             results.append(_once(bench, pgbench, url, workers))
@@ -49,7 +51,7 @@ def measure_burden(bench: Bench) -> Burden:
     )
 
 
-def load(workers: int, rounds: Sequence[_Round]) -> Load:
+def load(workers: int, rounds: Sequence[Round]) -> Load:
     """The medians; at least one round."""
     return Load(
         workers=workers,
@@ -61,16 +63,18 @@ def load(workers: int, rounds: Sequence[_Round]) -> Load:
     )
 
 
-def _once(bench: Bench, pgbench: Path, url: str, workers: int) -> _Round:
-    with psycopg.connect(url, autocommit=True) as session:
-        session.execute("CHECKPOINT")
-    logs = bench.folder / "pgbench"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir()
-    words = ("-c", CLIENTS, "-j", THREADS, "-T", bench.seconds, "--log", f"--log-prefix={logs}/log")
-    with _exporting(bench, url, workers) as exported:
-        summary = _run([str(pgbench), *map(str, words), url], bench.seconds + _PREPARED_WITHIN_S)
-    measured = _Round(felt(summary, [path.read_text() for path in logs.iterdir()]), exported.rows_per_s)
+def prepare_pgbench(pgbench: Path, url: str) -> None:
+    """Make its tables."""
+    _run([str(pgbench), "-i", "-q", "-s", str(SCALE), url], _PREPARED_WITHIN_S)
+
+
+def _once(bench: Bench, pgbench: Path, url: str, workers: int) -> Round:
+    folder = bench.folder / "exporting"
+    command = [sys.executable, "-m", "benchmarks.contestants.exporting", url, str(folder), str(workers)]
+    try:
+        measured = measure_once(bench, pgbench, url, command if workers else ())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     say(
         f"  {workers} workers: {measured.felt.tps:8.0f} tps {measured.felt.latency_ms:7.2f} ms"
         f" {measured.exported_per_s:9.0f} rows/s"
@@ -78,35 +82,48 @@ def _once(bench: Bench, pgbench: Path, url: str, workers: int) -> _Round:
     return measured
 
 
+def measure_once(bench: Bench, pgbench: Path, url: str, beside: Sequence[str]) -> Round:
+    """pgbench for some seconds, beside a command where there is one.
+
+    That prints a line once it is at work, and at the end, which is when it is sent a line, a number: so many a second.
+    """
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("CHECKPOINT")
+    logs = bench.folder / "pgbench"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir()
+    words = ("-c", CLIENTS, "-j", THREADS, "-T", bench.seconds, "--log", f"--log-prefix={logs}/log")
+    with _beside(beside) as done:
+        summary = _run([str(pgbench), *map(str, words), url], bench.seconds + _PREPARED_WITHIN_S)
+    return Round(felt(summary, [path.read_text() for path in logs.iterdir()]), done.per_s)
+
+
 @dataclass
-class _Exported:
-    rows_per_s: float = 0.0
+class _Done:
+    per_s: float = 0.0
 
 
 @contextmanager
-def _exporting(bench: Bench, url: str, workers: int) -> Iterator[_Exported]:
-    """An export runs for as long as this lasts, from its first page on; what it exported is known at the end."""
-    exported = _Exported()
-    if not workers:
-        yield exported
+def _beside(command: Sequence[str]) -> Iterator[_Done]:
+    """It runs for as long as this lasts, from when it is at work; what it did is known at the end."""
+    done = _Done()
+    if not command:
+        yield done
         return
-    folder = bench.folder / "exporting"
-    command = [sys.executable, "-m", "benchmarks.contestants.exporting", url, str(folder), str(workers)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        if process.stdout is None or process.stdout.readline().strip() != "exporting":
-            message = "the export beside pgbench did not begin; what it printed stands above"
+        if process.stdout is None or not process.stdout.readline().strip():
+            message = "what was to run beside pgbench did not begin; what it printed stands above"
             raise RuntimeError(message)
-        yield exported
-        printed, _ = process.communicate("stop\n", timeout=60)
+        yield done
+        printed, _ = process.communicate("stop\n", timeout=120)
         if process.returncode:
-            message = f"the export beside pgbench ended with code {process.returncode}; what it printed stands above"
+            message = f"what ran beside pgbench ended with code {process.returncode}; what it printed stands above"
             raise RuntimeError(message)
-        exported.rows_per_s = float(printed)
+        done.per_s = float(printed)
     finally:
         process.kill()
         process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(command: Sequence[str], limit_s: float) -> str:

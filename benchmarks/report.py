@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.values import BARE, OURS, Burden, Facts, Race, Results, Timing
+from benchmarks.values import BARE, COPY_EACH, OURS, Burden, Facts, Race, Results, Ticks, Timing
 from benchmarks.verdicts import slower, verdicts
 
 _BAR = 40
@@ -70,6 +70,8 @@ def _lines(results: Results) -> Iterator[str]:
         yield from (f"## {_TITLES.get(name, name)}", "", *_race(race))
     if results.burden:
         yield from ("## The burden on the source", "", *_burden(results.burden))
+    if results.ticks:
+        yield from ("", "## Ticks of businesses", "", *_ticks(results.ticks))
 
 
 def _machines(all_facts: Sequence[tuple[str, Facts]]) -> Iterator[str]:
@@ -124,6 +126,27 @@ def _burden(burden: Burden) -> Iterator[str]:
             f"| {who} | {load.tps:,.0f} | {fewer} | {load.latency_ms:.2f} | {load.p95_ms:.2f}"
             f" | {load.exported_per_s:,.0f} | {load.rounds} |"
         )
+
+
+def _ticks(ticks: Ticks) -> Iterator[str]:
+    yield from (ticks.how, "")
+    yield "| businesses | rows | who | s | CPU of the server s | of COPY's | CPU of the client s | peak MiB | rounds |"
+    yield "|---:|---:|---|---:|---:|---:|---:|---:|---:|"
+    for cost in ticks.costs:
+        plain = ticks.of(COPY_EACH, cost.businesses)
+        share = f"{cost.server_s / plain.server_s:.1%}" if plain else "–"
+        yield (
+            f"| {cost.businesses:,} | {cost.rows:,} | {cost.who} | {cost.seconds:.2f} | {cost.server_s:.2f} | {share}"
+            f" | {cost.client_s:.2f} | {cost.peak_mib:.0f} | {cost.rounds} |"
+        )
+    if ticks.events_mb is not None:
+        yield from ("", f"Dagster's storage grows by {ticks.events_mb:.1f} MB in a day of 288 ticks.")
+    if ticks.loads:
+        head = "| pgbench | transactions/s | latency ms | 95th percentile ms | rounds |"
+        yield from ("", head, "|---|---:|---:|---:|---:|")
+        for load in ticks.loads:
+            who = "beside ticks without a pause" if load.workers else "alone"
+            yield f"| {who} | {load.tps:,.0f} | {load.latency_ms:.2f} | {load.p95_ms:.2f} | {load.rounds} |"
 
 
 def with_verdicts(page: str, results: Results) -> str:

@@ -19,6 +19,10 @@ PG_DUMP = "pg_dump -Fc"
 PG_RESTORE = "pg_restore"
 PG_RESTORE_JOBS = "pg_restore -j 2"
 PG_RESTORE_TABLE = "pg_restore -t"
+TICK = "a tick, 10 % changed"
+IDLE = "a tick, nothing changed"
+FIRST_TICK = "the first tick: a full of everybody"
+COPY_EACH = "COPY of every business"
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,52 @@ class Burden:
 
 
 @dataclass(frozen=True)
+class TickCost:
+    """One way to back up many businesses: medians of seconds, of the clock and of the CPU of server and client.
+
+    `rows` are those of all tables together; `peak_mib` is the client's.
+    """
+
+    who: str
+    businesses: int
+    rows: int
+    seconds: float
+    server_s: float
+    client_s: float
+    peak_mib: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Ticks of businesses beside the plain way; `how` says what changed between two.
+
+    `events_mb` is what Dagster's storage grows by in a day of ticks, None where it was not measured. `loads` are
+    pgbench without ticks (0 workers) and beside ticks without a pause (1).
+    """
+
+    facts: Facts
+    how: str
+    costs: tuple[TickCost, ...]
+    events_mb: float | None = None
+    loads: tuple[Load, ...] = ()
+
+    def of(self, who: str, businesses: int) -> TickCost | None:
+        """What a way costs for so many businesses; None when it was not measured."""
+        return next((c for c in self.costs if (c.who, c.businesses) == (who, businesses)), None)
+
+
+@dataclass(frozen=True)
 class Results:
-    """Everything that is there, from however many runs: races by name, and the burden."""
+    """Everything that is there, from however many runs: races by name, the burden, and the ticks."""
 
     races: Mapping[str, Race]
     burden: Burden | None = None
+    ticks: Ticks | None = None
 
     @property
     def all_facts(self) -> tuple[tuple[str, Facts], ...]:
         """The facts of each part, by its name."""
         races = tuple((name, race.facts) for name, race in self.races.items())
-        return (*races, ("burden", self.burden.facts)) if self.burden else races
+        others = (("burden", self.burden), ("businesses", self.ticks))
+        return (*races, *((name, measured.facts) for name, measured in others if measured))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = "backup_pipeline"
-MOST_FILES = 350  # the tree before the console has 199; a new subject may raise it, a second file of one may not
+MOST_FILES = 356  # the tree before the console has 199; a new subject may raise it, a second file of one may not
 MOST_IN_A_FOLDER = 25  # files, beside its sub-folders
 MOST_WITH_A_PREFIX = 3  # files `restore_*.py` of one folder; more are a folder `restore/`
 MOST_LINES = 500  # unless the first lines say why

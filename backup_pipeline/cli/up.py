@@ -233,6 +233,8 @@ def clean_up_at_start(settings: Settings) -> Iterator[str]:
             continue
         removed = sum(len(report.removed) for report in reports)
         yield f"Clean-up     {catalog.catalog}: {f'{removed} backups removed' if removed else 'nothing is due'}"
+        if catalog.businesses is not None:
+            yield f"             Those of its businesses go by the schedule {catalog.catalog}_prune, and by `prune`."
 
 
 def _examined(up: Up, settings: Settings) -> Iterator[str]:

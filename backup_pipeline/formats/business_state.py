@@ -87,10 +87,11 @@ class DuckKeyState:
         """Known, without what is gone, with what is new."""
         return sum(self._expected_of(table).values())
 
-    def short(self, table: str, counts: Mapping[str, int]) -> Sequence[str]:
+    def short(self, table: str, counts: Mapping[str, int], among: Collection[str] | None = None) -> Sequence[str]:
         """Those whose numbers differ, either way: where keys are not enforced rows may also come back."""
         expected = self._expected_of(table)
-        return sorted(each for each in expected.keys() | counts.keys() if expected.get(each, 0) != counts.get(each, 0))
+        names = expected.keys() | counts.keys() if among is None else among
+        return sorted(each for each in names if expected.get(each, 0) != counts.get(each, 0))
 
     def missing(self, table: str, businesses: Collection[str], rows: Iterable[pa.RecordBatch]) -> None:
         """Compare the keys of these businesses one by one."""

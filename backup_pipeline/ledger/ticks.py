@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
+    delete,
     func,
     insert,
     select,
@@ -152,6 +153,19 @@ class SqlTicks:
         with self._transaction() as connection:
             return connection.execute(died.values(values)).rowcount
 
+    def forget(self, catalog: str, *, before: datetime, limit: int) -> int:
+        """Remove ticks that were due before then, with their misses; how many."""
+        going = select(_ROW.id).where(*_older(catalog, before)).order_by(_ROW.id).limit(limit)
+        with self._transaction() as connection:
+            numbers = connection.execute(going).scalars().all()
+            connection.execute(delete(business_misses).where(_MISS.tick_id.in_(numbers)))
+            return connection.execute(delete(business_ticks).where(_ROW.id.in_(numbers))).rowcount
+
+    def older(self, catalog: str, *, before: datetime) -> int:
+        """How many ticks `forget` would remove."""
+        with self._transaction() as connection:
+            return connection.execute(select(func.count()).where(*_older(catalog, before))).scalar_one()
+
     def last(self, catalog: str) -> Tick | None:
         """The newest of the schedule by its scheduled time, whatever became of it."""
         query = select(business_ticks).where(_ROW.catalog == catalog, ~_ROW.by_hand).order_by(*_NEWEST).limit(1)
@@ -241,6 +255,14 @@ class SqlTicks:
         query = select(_LOG.business, func.count(), size).where(*wanted).group_by(_LOG.business)
         with self._transaction() as connection:
             return {business: (count, int(total)) for business, count, total in connection.execute(query)}
+
+
+def _older(catalog: str, before: datetime) -> tuple[Any, ...]:
+    """The ticks of before then, without the newest of the schedule; those at work have not ended yet."""
+    newest = select(_ROW.id).where(_ROW.catalog == catalog, ~_ROW.by_hand).order_by(*_NEWEST).limit(1)
+    due = func.coalesce(_ROW.missed_until, _ROW.scheduled_at)
+    at_work = _ROW.status == TickStatus.RUNNING.value
+    return _ROW.catalog == catalog, due < before, ~at_work, _ROW.id.not_in(newest)
 
 
 def _misses_since(wanted: BusinessRanking) -> Subquery:

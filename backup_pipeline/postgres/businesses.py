@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import psycopg
@@ -19,15 +20,19 @@ from backup_pipeline.core.catalog.businesses import Businesses, Condition
 from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.plans import TEXT, LookUp, RowOrder, SheetColumn, SheetPlan, TablePlan, type_name
 from backup_pipeline.core.ports.ticks import BUSINESS_FIELD, KEY_FIELD, BusinessTable, RegisteredBusiness
-from backup_pipeline.core.relations import Column, Relation
+from backup_pipeline.core.relations import Column, Relation, RelationKind
 from backup_pipeline.postgres.copy_stream import CopyForm, Expected
 from backup_pipeline.postgres.errors import query_error
 from backup_pipeline.postgres.page_sql import ROW, Field, look_up_sql, own_column, printed, source_sql, wire_of
 from backup_pipeline.postgres.pages import TableReading, guard, read_pages, run
-from backup_pipeline.postgres.session import identifier, literal, relation_sql
+from backup_pipeline.postgres.session import Worker, identifier, literal, relation_sql
 
 _AS_ARRAY = 50_000
-"""Keys in a statement: of more, what finds them stands there in their place."""
+"""Keys, or places of rows, in a statement: of more, what finds them stands there in their place."""
+_SAMPLED_FROM = 64 << 20
+"""Bytes of a table from which on a sample is looked at before places are collected: the server holds 32 for each."""
+_SAMPLE = 1
+"""Percent of the blocks."""
 _BATCH = 4 << 20
 _ROUND = 1 << 32
 """Transaction ids in a round; a row has the low half of a full one."""
@@ -63,6 +68,8 @@ class PostgresBusinessRows:
         self._reading = reading
         self._entry = entry
         self._led: dict[str, dict[str, object]] = {}
+        self._young: dict[tuple[object, ...], Sequence[str]] = {}
+        """By relation, key, path from there and window the keys of the candidates."""
 
     def position(self) -> SourcePosition:
         """Where the snapshot stands: also on a standby, whose ids and identity are those of its primary."""
@@ -94,28 +101,67 @@ class PostgresBusinessRows:
         businesses = [RegisteredBusiness(str(r["key"]), str(r["name"] or ""), active=bool(r["active"])) for r in rows]
         return sorted(businesses, key=lambda each: each.key)
 
-    def candidates(self, table: BusinessTable, xmin: int) -> Iterator[pa.RecordBatch]:
-        """Only rows that the condition finds are looked up: where nothing changed, this is a scan of one table."""
-        return self._narrow(table, _narrow_sql(table, self._changed(table, xmin)))
+    def candidates(self, table: BusinessTable, xmin: int) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """One scan counts the rows and notes where the candidates are, which are then read in their places.
+
+        Of many, and of the partitions of a table, places are not noted: that is a scan to count, and one that looks.
+        """
+        condition = self._changed(table, xmin)
+        if table.plan.relation.kind is RelationKind.TABLE and self._few(table, condition):
+            counted, batches = self._scan(table, condition)
+            if batches is not None:
+                if table.tracked:
+                    keys = [key for batch in batches for key in batch.column("key").to_pylist()]
+                    self._young[table.plan.relation.id, table.plan.key, table.path.steps, xmin] = keys
+                return counted, iter(batches)
+        else:
+            counted = self.count(table)
+        return counted, self._narrow(table, _narrow_sql(table, condition))
+
+    def _few(self, table: BusinessTable, condition: str) -> bool:
+        """Whether so few rows seem to be candidates that their places are collected. Nothing but cost depends on it."""
+        if table.plan.relation.total_bytes < _SAMPLED_FROM:
+            return True
+        sample = f"{source_sql(table.plan.relation)} TABLESAMPLE SYSTEM ({_SAMPLE})"
+        (row,) = self._ask(table, f"SELECT count(*) AS n FROM {sample} WHERE {condition}")  # noqa: S608
+        return int(str(row["n"])) * 100 // _SAMPLE <= _AS_ARRAY
+
+    def _scan(self, table: BusinessTable, condition: str) -> tuple[int, Sequence[pa.RecordBatch] | None]:
+        """The rows, counted, and the candidates; None where they are too many.
+
+        In one transaction: its lock on the table keeps every row in its place until it was read.
+        """
+        places = f"SELECT count(*) AS n, array_agg({ROW}.ctid) FILTER (WHERE {condition}) AS p"
+        few = f"CASE WHEN cardinality(p) <= {_AS_ARRAY} THEN p::text END"
+        scan = f"{places} FROM {source_sql(table.plan.relation)}"
+        sql = f"SELECT n, p IS NULL AS nobody, {few} AS places FROM ({scan}) AS s"  # noqa: S608
+        with self._asking(table) as worker:
+            (row,) = worker.rows(sql)
+            counted = int(str(row["n"]))
+            if row["nobody"] or row["places"] is None:
+                return counted, [] if row["nobody"] else None
+            where = f"{ROW}.ctid = ANY({literal(str(row['places']))}::tid[])"
+            return counted, list(_batches(worker, _narrow_sql(table, where)))
 
     def keys(self, table: BusinessTable, businesses: Collection[str] | None) -> Iterator[pa.RecordBatch]:
-        """Of all businesses by a join; of some by their keys, from the end of the path to the table."""
-        if businesses is None:
-            business, source = _joined(table)
-            return self._narrow(table, f"SELECT {business}, {_key(table)}, {_version()} FROM {source}")  # noqa: S608
-        return self._narrow(table, _narrow_sql(table, rows_of_businesses(table, businesses)))
+        """By a join along the path."""
+        business, source = _joined(table, businesses)
+        return self._narrow(table, f"SELECT {business}, {_key(table)}, {_version()} FROM {source}")  # noqa: S608
 
     def count(self, table: BusinessTable) -> int:
         """By `count(*)`."""
         (row,) = self._ask(table, f"SELECT count(*) AS n FROM {source_sql(table.plan.relation)}")  # noqa: S608
         return int(str(row["n"]))
 
-    def counts(self, table: BusinessTable) -> Mapping[str, tuple[int, str]]:
+    def counts(self, table: BusinessTable, businesses: Collection[str] | None = None) -> Mapping[str, tuple[int, str]]:
         """By a join along the path."""
-        business, source = _joined(table)
+        business, source = _joined(table, businesses)
         mark = "''" if table.versioned else f"coalesce(sum(hashtextextended({ROW}::text, 0)::numeric)::text, '')"
-        sql = f"SELECT {business} AS business, count(*) AS n, {mark} AS mark FROM {source} GROUP BY 1"  # noqa: S608
-        rows = self._ask(table, sql)
+        group, text = business, "k"
+        if table.path.column.base_type in _PRINTED_ALIKE:
+            group, text = _joined_value(table), f"coalesce({printed(table.path.column).format(x='k')}, '')"
+        groups = f"SELECT {group} AS k, count(*) AS n, {mark} AS mark FROM {source} GROUP BY 1"  # noqa: S608
+        rows = self._ask(table, f"SELECT {text} AS business, n, mark FROM ({groups}) AS g")  # noqa: S608
         return {
             SHARED_KEY if row["business"] is None else str(row["business"]): (int(str(row["n"])), str(row["mark"]))
             for row in rows
@@ -141,17 +187,28 @@ class PostgresBusinessRows:
 
     def _changed(self, table: BusinessTable, xmin: int) -> str:
         """The condition of candidates: a young row, or one that leads to a young row on its path."""
-        condition, below = _young(ROW, xmin), ""
-        for number in range(len(table.path.steps) - 1, -1, -1):
-            step, alias = table.path.steps[number], f'"s{number}"'
-            own = _young(alias, xmin) + (f" OR {below}" if below else "")
-            key = f"{alias}.{identifier(step.columns[0])}"
-            young = f"SELECT {key} AS k FROM {relation_sql(step.relation)} AS {alias} WHERE {own}"  # noqa: S608
-            before = f'"s{number - 1}"' if number else ROW
-            below = self._leads_to(
-                table, f"{before}.{identifier(step.from_columns[0])}", table.path.keys[number], young
-            )
-        return f"({condition}{f' OR {below}' if below else ''})"
+        below = self._below(table, 0, xmin)
+        return f"({_young(ROW, xmin)}{f' OR {below}' if below else ''})"
+
+    def _below(self, table: BusinessTable, number: int, xmin: int) -> str:
+        """The condition that the row before this step leads to a young one; empty behind the last step.
+
+        Where that is a table whose candidates were found already, as its own path says, theirs are the keys. Only rows
+        of that very relation are among those, and foreign keys refer to no others.
+        """
+        path = table.path
+        if number == len(path.steps):
+            return ""
+        step, alias, last = path.steps[number], f'"s{number}"', f'"s{number - 1}"' if number else ROW
+        before = f"{last}.{identifier(step.from_columns[0])}"
+        found = self._young.get((step.relation, step.columns, path.steps[number + 1 :], xmin))
+        if found is not None and path.enforced and path.keys[number].builtin:
+            return _any(before, path.keys[number], _array(found)) if found else "false"
+        below = self._below(table, number + 1, xmin)
+        own = _young(alias, xmin) + (f" OR {below}" if below else "")
+        key = f"{alias}.{identifier(step.columns[0])}"
+        young = f"SELECT {key} AS k FROM {relation_sql(step.relation)} AS {alias} WHERE {own}"  # noqa: S608
+        return self._leads_to(table, before, path.keys[number], young)
 
     def _leads_to(self, table: BusinessTable, column: str, key: Column, young: str) -> str:
         """The condition that `column` is among the keys that `young` gives: they stand in it as an array.
@@ -166,37 +223,43 @@ class PostgresBusinessRows:
             return "false"
         if int(str(row["n"])) > _AS_ARRAY or not key.builtin:
             return f"{column} IN ({young})"
-        return f"{column} = ANY({literal(str(row['keys']))}::{_type(key)}[])"
+        return _any(column, key, str(row["keys"]))
 
     def _ask(self, table: BusinessTable, sql: str) -> list[dict[str, object]]:
-        """The few rows of a query about the table, its definition guarded as that of a table that is read."""
-        try:
-            with self._reading.workers.lend() as worker:
-                guard(worker, _guarded(table), self._reading)
-                return worker.rows(sql)
-        except psycopg.Error as error:
-            self._reading.workers.check()
-            raise query_error(error, self._reading.endpoint, _doing(table)) from error
+        """The few rows of a query about the table."""
+        with self._asking(table) as worker:
+            return worker.rows(sql)
 
     def _narrow(self, table: BusinessTable, sql: str) -> Iterator[pa.RecordBatch]:
-        """Rows of three columns as Arrow; `business` is empty where there is none."""
-        forms: list[CopyForm] = [_TEXT_WIRE.form, _TEXT_WIRE.form, wire_of(_INT, "int64").form]
+        with self._asking(table) as worker:
+            yield from _batches(worker, sql)
+
+    @contextmanager
+    def _asking(self, table: BusinessTable) -> Iterator[Worker]:
+        """A worker for queries about the table, whose definition is guarded as that of a table that is read."""
         try:
             with self._reading.workers.lend() as worker:
                 guard(worker, _guarded(table), self._reading)
-                for batch in worker.batches(sql, forms, _BATCH, Expected.of_any(3)):
-                    yield batch.rename_columns(["business", "key", "version"])
+                yield worker
         except psycopg.Error as error:
             self._reading.workers.check()
-            raise query_error(error, self._reading.endpoint, _doing(table)) from error
+            doing = f"looking for changes of {table.plan.relation.full_name}"
+            raise query_error(error, self._reading.endpoint, doing) from error
 
 
 _INT = Column("int8", "bigint", "int8", builtin=True)
 _TEXT_WIRE = wire_of(Column("text", "text", "text", builtin=True), TEXT)
 
 
-def _doing(table: BusinessTable) -> str:
-    return f"looking for changes of {table.plan.relation.full_name}"
+_PRINTED_ALIKE = {"int2", "int4", "int8", "uuid"}
+"""Types whose values are equal where their texts are: they are grouped as they are, and printed then."""
+
+
+def _batches(worker: Worker, sql: str) -> Iterator[pa.RecordBatch]:
+    """Rows of three columns as Arrow; `business` is empty where there is none."""
+    forms: list[CopyForm] = [_TEXT_WIRE.form, _TEXT_WIRE.form, wire_of(_INT, "int64").form]
+    for batch in worker.batches(sql, forms, _BATCH, Expected.of_any(3)):
+        yield batch.rename_columns(["business", "key", "version"])
 
 
 def _guarded(table: BusinessTable) -> TablePlan:
@@ -214,7 +277,8 @@ def _young(alias: str, xmin: int) -> str:
     `age` counts back from now, around the end of the ids: what is that old or younger is found, and what is older by a
     whole round is found too. A comparison of the ids as numbers would lose rows after each round.
     """
-    return f"age({alias}.xmin) <= age('{xmin % _ROUND}'::xid)"
+    # As a subquery it is worked out once, and not once for each row.
+    return f"age({alias}.xmin) <= (SELECT age('{xmin % _ROUND}'::xid))"
 
 
 def _version() -> str:
@@ -246,27 +310,47 @@ def _narrow_sql(table: BusinessTable, where: str) -> str:
     return f"SELECT {columns} FROM {source_sql(table.plan.relation)} WHERE {where}"  # noqa: S608
 
 
-def _joined(table: BusinessTable) -> tuple[str, str]:
-    """The business of a row, and what to read from so that it is found by a join: for when all rows are looked up."""
+def _joined(table: BusinessTable, businesses: Collection[str] | None) -> tuple[str, str]:
+    """The business of a row, and what to read from so that it is found by a join: for when many rows are looked up.
+
+    Those of these businesses alone, unless it is None.
+    """
     source, last = source_sql(table.plan.relation), ROW
     for number, step in enumerate(table.path.steps):
         alias = f'"s{number}"'
         equal = f"{alias}.{identifier(step.columns[0])} = {last}.{identifier(step.from_columns[0])}"
         source, last = f"{source} LEFT JOIN {relation_sql(step.relation)} AS {alias} ON {equal}", alias
-    value = printed(table.path.column).format(x=f"{last}.{identifier(table.path.column.name)}")
-    return f"coalesce({value}, '')", source
+    if businesses is not None:
+        source += f" WHERE {_among(_joined_value(table), table.path.column, sorted(businesses))}"
+    return f"coalesce({printed(table.path.column).format(x=_joined_value(table))}, '')", source
+
+
+def _joined_value(table: BusinessTable) -> str:
+    """The key of a row's business, in what `_joined` reads from."""
+    end = f'"s{len(table.path.steps) - 1}"' if table.path.steps else ROW
+    return f"{end}.{identifier(table.path.column.name)}"
 
 
 def rows_of_businesses(table: BusinessTable, businesses: Collection[str]) -> str:
     """The condition of the rows of these businesses, from the end of the path on: there an index helps."""
-    ends = f'"s{len(table.path.steps) - 1}"' if table.path.steps else ROW
-    condition = _among(f"{ends}.{identifier(table.path.column.name)}", table.path.column, sorted(businesses))
+    condition = _among(_joined_value(table), table.path.column, sorted(businesses))
     for number in range(len(table.path.steps) - 1, -1, -1):
         step, alias = table.path.steps[number], f'"s{number}"'
         before = f'"s{number - 1}"' if number else ROW
         keys = f"SELECT {alias}.{identifier(step.columns[0])} FROM {relation_sql(step.relation)} AS {alias}"  # noqa: S608
         condition = f"{before}.{identifier(step.from_columns[0])} IN ({keys} WHERE {condition})"
     return condition
+
+
+def _any(value: str, key: Column, array: str) -> str:
+    """The condition that a value is among those of an array, given as PostgreSQL's text of it."""
+    return f"{value} = ANY({literal(array)}::{_type(key)}[])"
+
+
+def _array(texts: Sequence[str]) -> str:
+    """PostgreSQL's text of an array of these."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 def _among(value: str, column: Column, texts: Sequence[str]) -> str:

@@ -66,6 +66,7 @@ def businesses_document(report: BusinessesPruneReport) -> ReportDocument:
     others = [
         *(item(f"{business} was left out: {why}") for business, why in report.busy.items()),
         *([item(f"{report.stayed:,} backups stay after all.")] if report.stayed else []),
+        *([item(f"Rows of old ticks {going}: {report.ticks:,}.")] if report.ticks else []),
         *(item(Span(remark, Tone.STRONG)) for remark in report.remarks),
     ]
     return document(head, *([Table(_OF_BUSINESSES, rows)] if rows else []), *others, _left(report.left))

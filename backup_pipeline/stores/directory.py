@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ from backup_pipeline.stores.files import (
 )
 
 CHUNK = 1 << 20
+_SYNCED_AT_ONCE = 8
 
 _serial = count()
 _Naming = Callable[[int, str, int, str], object]
@@ -170,16 +172,32 @@ class DirectoryStore:
                 yield from walk(top, f"{folder}/" if folder else "", prefix)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove these objects, and the folders that this leaves empty."""
-        for key in keys:
-            *folders, name = check_key(key).split("/")
-            with self._explained(key):
-                self.root.parent.stat()  # a store that is gone has lost nothing yet
-            with self._explained(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                with opened(self.root, folders) as folder:
-                    os.unlink(name, dir_fd=folder)
-                    os.fsync(folder)
-                self._remove_empty(folders)
+        """Remove these objects, and the folders that this leaves empty; on the disk once it returns.
+
+        Folders are synced at the end, each once and some side by side: then the disk has one wait for many.
+        """
+        changed: dict[tuple[str, ...], str] = {}
+        try:
+            for key in keys:
+                *folders, name = check_key(key).split("/")
+                with self._explained(key):
+                    self.root.parent.stat()  # a store that is gone has lost nothing yet
+                with self._explained(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    with opened(self.root, folders) as folder:
+                        os.unlink(name, dir_fd=folder)
+                    changed[self._remove_empty(folders)] = key
+        finally:
+            if len(changed) == 1:
+                self._sync(*next(iter(changed.items())))
+            else:
+                with ThreadPoolExecutor(_SYNCED_AT_ONCE, "sync") as pool:
+                    list(pool.map(self._sync, changed, changed.values()))
+
+    def _sync(self, folders: tuple[str, ...], key: str) -> None:
+        """Let the disk have what was removed from a folder; of one that is gone by now, its parent has been synced."""
+        gone = (FileNotFoundError, NotADirectoryError)
+        with self._explained(key), suppress(*gone), opened(self.root, folders) as folder:
+            os.fsync(folder)
 
     def sign(self, key: str, *, expires: timedelta, file_name: str) -> str:
         """Refused: a directory has no URLs."""
@@ -279,13 +297,15 @@ class DirectoryStore:
                 yield chunk
                 position += len(chunk)
 
-    def _remove_empty(self, folders: Sequence[str]) -> None:
+    def _remove_empty(self, folders: Sequence[str]) -> tuple[str, ...]:
+        """Remove the innermost folder and those above it that are empty then; the innermost that stays."""
         for depth in range(len(folders), 0, -1):
             try:
                 with opened(self.root, folders[: depth - 1]) as above:
                     os.rmdir(folders[depth - 1], dir_fd=above)
             except OSError:  # not empty
-                return
+                return tuple(folders[:depth])
+        return ()
 
     def _sweep(self, staging: int) -> None:
         with self._explained("leftovers"):
@@ -342,6 +362,16 @@ class DirectoryRemovals(PlainRemovals):
     """The port `Removals` over a directory: what dead writers left is in a hidden folder of its own."""
 
     root: Path
+
+    def remove(self, keys: Sequence[str], versions: Versions) -> Sequence[Left]:
+        """All at once, which waits for the disk once; where one can not go, each by itself, to find out which."""
+        try:
+            self.store.delete(keys)
+        except StoreError as error:
+            if error.transient:
+                raise
+            return super().remove(keys, versions)
+        return []
 
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
         """The unfinished files that nobody has locked: a writer locks its file for as long as it lives."""

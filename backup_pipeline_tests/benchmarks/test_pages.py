@@ -10,7 +10,7 @@ import pytest
 
 from backup_pipeline_tests.benchmarks.values import FACTS, race, results, timing
 from benchmarks.chart import chart
-from benchmarks.keep import keep_burden, keep_race, read_results
+from benchmarks.keep import keep_burden, keep_race, keep_ticks, read_results
 from benchmarks.pages import KEPT, made
 from benchmarks.report import BEGIN, END, report, with_verdicts
 from benchmarks.values import DUCKDB, OURS, Results
@@ -25,6 +25,10 @@ def test_separate_runs_add_up(tmp_path: Path) -> None:
     assert read_results(tmp_path / "kept") == Results(whole.races)
     assert whole.burden is not None
     keep_burden(tmp_path / "kept", whole.burden)
+    assert whole.ticks is not None
+    large = tuple(cost for cost in whole.ticks.costs if cost.businesses == 10_000)
+    keep_ticks(tmp_path / "kept", whole.ticks)
+    keep_ticks(tmp_path / "kept", replace(whole.ticks, costs=large, events_mb=None, loads=()))
     again = race("bench_uuid", timing(OURS, 9.0))
     keep_race(tmp_path / "kept", again)
     found = read_results(tmp_path / "kept")
@@ -44,6 +48,8 @@ def test_the_report_compares_with_ours() -> None:
     page = report(results())
     assert "| DuckDB, two scans | Parquet + CSV | 3,000,000 | 5.00 | 4.90 – 5.10 | 1.67 × | 600,000 | 300 | 5 |" in page
     assert "| 4 workers | 500 | 50 % | 8.00 | 12.00 | 500,000 | 5 |" in page
+    assert "| 500 | 10,000,000 | a tick, 10 % changed | 30.00 | 2.00 | 10.0% | 6.00 | 600 | 5 |" in page
+    assert "Dagster's storage grows by 9.5 MB in a day of 288 ticks." in page
 
 
 def test_a_report_of_nothing_is_a_report() -> None:

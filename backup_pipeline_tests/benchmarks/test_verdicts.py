@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from backup_pipeline_tests.benchmarks.values import ROWS, race, results, timing
-from benchmarks.values import BARE, DRILL, DUCKDB, EMPTY, OURS, PG_RESTORE, PSQL, VERIFY, WHOLE, Race, Results
+from backup_pipeline_tests.benchmarks.values import ROWS, race, results, ticks, timing
+from benchmarks.values import BARE, DRILL, DUCKDB, EMPTY, OURS, PG_RESTORE, PSQL, VERIFY, WHOLE, Race, Results, Ticks
 from benchmarks.verdicts import Verdict, verdicts
 
 
@@ -41,6 +43,27 @@ def test_a_little_more_is_not_met(words: str, instead: Race) -> None:
     verdict = of(results(instead), words)
     assert verdict.met is False
     assert verdict.word == "**NOT met**"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("500 businesses of 20,000 rows", ticks(seconds=30.1)),
+        ("10,000 businesses of 5,000 rows", ticks(most=300.1)),
+        ("of COPY of every business", ticks(server=2.01)),
+    ],
+)
+def test_a_tick_that_costs_a_little_more_is_not_met(words: str, found: Ticks) -> None:
+    assert of(replace(results(), ticks=found), words).met is False
+    few = of(replace(results(), ticks=replace(found, costs=ticks(rows=9_000_000).costs)), words)
+    assert few.met is None
+    assert ",000 rows" in few.measured.rpartition("but with ")[2]
+
+
+def test_what_ticks_cost_others_is_stated() -> None:
+    stated = of(results(), "ticks cost")
+    assert stated.measured == "9.5 MB a day; fewer transactions a second while a tick is at work: 10 %"
+    assert of(replace(results(), ticks=replace(ticks(), loads=())), "ticks cost").met is None
 
 
 def test_the_numbers_stand_beside_the_verdict() -> None:

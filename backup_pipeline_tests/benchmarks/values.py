@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from benchmarks.values import (
     BARE,
+    COPY_EACH,
     DRILL,
     DUCKDB,
     EMPTY,
     OURS,
     PG_RESTORE,
     PSQL,
+    TICK,
     VERIFY,
     WHOLE,
     Burden,
@@ -17,6 +19,8 @@ from benchmarks.values import (
     Load,
     Race,
     Results,
+    TickCost,
+    Ticks,
     Timing,
 )
 
@@ -52,4 +56,14 @@ def results(*instead: Race, burden: bool = True) -> Results:
     )
     loads = (load(0, 1000), load(1, 900), load(2, 750), load(4, 500))
     by_name = {one.name: one for one in (*races, *instead)}
-    return Results(by_name, Burden(FACTS, "pgbench 18", loads) if burden else None)
+    return Results(by_name, Burden(FACTS, "pgbench 18", loads) if burden else None, ticks())
+
+
+def ticks(*, seconds: float = 30.0, server: float = 2.0, most: float = 300.0, rows: int = 10_000_000) -> Ticks:
+    """Ticks measured, each limit just kept."""
+    costs = (
+        TickCost(TICK, 500, rows, seconds, server, 6.0, 600, 5),
+        TickCost(COPY_EACH, 500, rows, 40.0, 20.0, 3.0, 200, 5),
+        TickCost(TICK, 10_000, 5 * rows, most, 10.0, 60.0, 900, 1),
+    )
+    return Ticks(FACTS, "a tenth trades", costs, 9.5, (load(0, 1000), load(1, 900)))

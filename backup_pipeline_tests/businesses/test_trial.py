@@ -19,16 +19,16 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.rebuild import row_of
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.embedded.cluster import Home, choose_identity, hand_over, run_dependent
 from backup_pipeline.formats.business_state import DuckKeyStates
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
+from backup_pipeline.postgres import businesses as postgres_businesses
 from backup_pipeline.postgres.businesses import PostgresBusinessRows
-from backup_pipeline.postgres.programs import find_binaries
+from backup_pipeline.postgres.session import Worker
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.businesses.trial import CATALOG, Trial
+from backup_pipeline_tests.businesses.trial import CATALOG, Trial, active, execute
 from backup_pipeline_tests.doubles.ports import Quiet, now
 from backup_pipeline_tests.doubles.stores import MemoryStore
-from backup_pipeline_tests.servers.postgres import THROWAWAY, temporary_database
+from backup_pipeline_tests.servers.postgres import temporary_database
 
 
 def run(trial: Trial, ticks: int) -> None:
@@ -71,21 +71,11 @@ def shop(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFac
         trial.close()
 
 
-def _execute(trial: Trial, *statements: str) -> None:
-    with psycopg.connect(trial.url) as session:
-        for statement in statements:
-            session.execute(statement.encode())
-
-
-def _active(trial: Trial) -> list[str]:
-    return sorted(key for key, active in trial.active.items() if active)
-
-
 def test_who_did_not_change_gets_nothing_and_is_confirmed(shop: Trial) -> None:
     shop.tick()
     report = shop.tick()
-    assert (report.tick.changed, report.tick.unchanged) == (0, len(_active(shop)))
-    records = shop.ledger.ticks.newest_records("trial", _active(shop))
+    assert (report.tick.changed, report.tick.unchanged) == (0, len(active(shop)))
+    records = shop.ledger.ticks.newest_records("trial", active(shop))
     assert {record.confirmed_until for record in records.values()} == {report.tick.snapshot_at}
     assert all(record.snapshot_at < record.confirmed_until for record in records.values())
 
@@ -93,15 +83,15 @@ def test_who_did_not_change_gets_nothing_and_is_confirmed(shop: Trial) -> None:
 def test_a_transaction_that_stays_open_costs_no_backups(shop: Trial) -> None:
     with psycopg.connect(shop.url) as open_session:
         open_session.execute("CREATE TEMP TABLE held (n int)")  # it has an id of its own from here on
-        _execute(shop, f"UPDATE customers SET name = 'x' WHERE shop_id = {_active(shop)[0]}")
+        execute(shop, f"UPDATE customers SET name = 'x' WHERE shop_id = {active(shop)[0]}")
         shop.tick()
         assert [shop.tick().tick.changed for _ in range(2)] == [0, 0]
 
 
 @pytest.mark.acceptance("3.5")
 def test_the_inactive_are_left_out_and_one_that_fails_stops_nobody(shop: Trial) -> None:
-    first, second = _active(shop)[:2]
-    _execute(
+    first, second = active(shop)[:2]
+    execute(
         shop,
         f"UPDATE shops SET status = 'closed' WHERE id = {first}",
         "INSERT INTO shops SELECT n, 'n' FROM generate_series(1, 7) n ON CONFLICT DO NOTHING",
@@ -114,7 +104,7 @@ def test_the_inactive_are_left_out_and_one_that_fails_stops_nobody(shop: Trial) 
     record = shop.ledger.ticks.newest_records("trial", [first])[first]
     assert report.tick.snapshot_at is not None
     assert record.confirmed_until < report.tick.snapshot_at, "nobody looked after it since it was closed"
-    _execute(shop, f"UPDATE shops SET status = 'active' WHERE id = {first}")
+    execute(shop, f"UPDATE shops SET status = 'active' WHERE id = {first}")
     again = shop.tick()
     (made,) = [each for each in again.stored if each.attempt.scope.business == first]
     assert made.attempt.kind is Kind.FULL
@@ -135,8 +125,8 @@ class _Failing(MemoryStore):
 
 
 def test_a_business_that_fails_is_in_the_misses_and_gets_it_next_time(shop: Trial) -> None:
-    broken, other = _active(shop)[:2]
-    _execute(
+    broken, other = active(shop)[:2]
+    execute(
         shop,
         f"INSERT INTO customers VALUES (980001, {broken}, 'lost?'), (980002, {other}, 'kept')",
         f"DELETE FROM customers WHERE id IN (SELECT id FROM customers WHERE shop_id = {broken} LIMIT 1)",
@@ -157,19 +147,19 @@ def test_a_business_that_fails_is_in_the_misses_and_gets_it_next_time(shop: Tria
 
 
 def test_past_the_deadline_the_rest_is_left_for_the_next_tick(shop: Trial) -> None:
-    _execute(shop, "UPDATE customers SET name = name || '!'", "UPDATE shops SET name = name || '.'")
+    execute(shop, "UPDATE customers SET name = name || '!'", "UPDATE shops SET name = name || '.'")
     clock = _Clock()
     ports = replace(shop.ports(), clock=clock.at)
     clock.jump_at = 4  # the tick has begun; then its time is over before a business is written
     report = run_tick(TickRequest(CATALOG, RAHIM), shop.states, ports)
     assert {miss.outcome for miss in report.tick.misses} == {Miss.SKIPPED}
-    assert report.tick.skipped == report.tick.due == len(_active(shop))
+    assert report.tick.skipped == report.tick.due == len(active(shop))
     assert shop.tick().tick.changed == report.tick.due
     assert shop.wrong == []
 
 
 def test_a_row_says_what_its_backup_goes_on_from_and_so_does_one_that_is_rebuilt(shop: Trial) -> None:
-    _execute(shop, f"INSERT INTO customers VALUES (976001, {_active(shop)[0]}, 'more')")
+    execute(shop, f"INSERT INTO customers VALUES (976001, {active(shop)[0]}, 'more')")
     shop.tick()
     stored = [each for report in shop.reports for each in report.stored if each.attempt.kind is Kind.INCREMENTAL]
     assert stored
@@ -193,14 +183,14 @@ class _Loud(Quiet):
 
 
 def test_who_takes_all_of_its_room_is_told_once_and_backed_up_all_the_same(shop: Trial) -> None:
-    business, alerter = _active(shop)[0], _Loud()
+    business, alerter = active(shop)[0], _Loud()
     quiet, ports = shop.ledger.ticks.stored("trial", [business])[business][1], replace(shop.ports(), alerter=alerter)
     assert CATALOG.businesses is not None
     quota = CATALOG.businesses.quota.model_copy(update={"total": f"{quiet // 1000 + 1} kB", "file": "1 kB"})
     small = CATALOG.model_copy(update={"businesses": CATALOG.businesses.model_copy(update={"quota": quota})})
     reports = []
     for number in range(2):
-        _execute(shop, f"INSERT INTO customers VALUES ({975001 + number}, {business}, repeat('x', 2000))")
+        execute(shop, f"INSERT INTO customers VALUES ({975001 + number}, {business}, repeat('x', 2000))")
         reports.append(run_tick(TickRequest(small, RAHIM), shop.states, ports))
         shop.newest |= {str(each.attempt.scope.business): each.attempt.backup_id for each in reports[-1].stored}
     assert [[use.business for use in report.crowded] for report in reports] == [[business], [business]]
@@ -228,7 +218,7 @@ def test_a_tick_that_finds_another_one_at_work_is_skipped_and_says_who(shop: Tri
         assert "overrun" in report.tick.message
         assert "tick 77" in report.tick.message
         with pytest.raises(LeaseHeldError, match="tick 77"):
-            run_tick(TickRequest(CATALOG, RAHIM, only=frozenset(_active(shop)[:1])), shop.states, shop.ports())
+            run_tick(TickRequest(CATALOG, RAHIM, only=frozenset(active(shop)[:1])), shop.states, shop.ports())
     finally:
         shop.ledger.leases.release(lease)
 
@@ -260,9 +250,9 @@ def test_a_state_that_is_lost_or_is_another_costs_fulls_and_no_row(shop: Trial, 
 
 
 def test_by_hand_one_business_in_three_ways(shop: Trial) -> None:
-    business, other = _active(shop)[:2]
+    business, other = active(shop)[:2]
     shop.tick()
-    _execute(shop, f"INSERT INTO customers VALUES (970001, {business}, 'a'), (970002, {other}, 'b')")
+    execute(shop, f"INSERT INTO customers VALUES (970001, {business}, 'a'), (970002, {other}, 'b')")
     only = frozenset({business})
     (manual,) = shop_report(shop, only=only, apart=True, reason="before the import").stored
     assert (manual.attempt.kind, manual.attempt.type, manual.attempt.reason) == (
@@ -284,10 +274,83 @@ def shop_report(shop: Trial, **wish: Any) -> TickReport:
     return run_tick(TickRequest(CATALOG, RAHIM, **wish), shop.states, shop.ports())
 
 
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Collection[str] | None]]:
+    """The tables that are counted by business, and of which businesses."""
+    calls: list[tuple[str, Collection[str] | None]] = []
+    counts = PostgresBusinessRows.counts
+
+    def noted(rows: PostgresBusinessRows, table: Any, businesses: Collection[str] | None = None) -> Any:
+        if table.tracked and table.path.enforced:
+            calls.append((table.plan.name, businesses))
+        return counts(rows, table, businesses)
+
+    monkeypatch.setattr(PostgresBusinessRows, "counts", noted)
+    return calls
+
+
+def test_where_nothing_changed_each_table_is_looked_at_once(shop: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.tick()
+    asked: list[str] = []
+    rows, batches = Worker.rows, Worker.batches
+
+    def noted_rows(worker: Worker, sql: str) -> Any:
+        asked.append(sql)
+        return rows(worker, sql)
+
+    def noted_batches(worker: Worker, sql: str, *more: Any) -> Any:
+        asked.append(sql)
+        return batches(worker, sql, *more)
+
+    monkeypatch.setattr(Worker, "rows", noted_rows)
+    monkeypatch.setattr(Worker, "batches", noted_batches)
+    assert shop.tick().tick.changed == 0
+    for table in ("customers", "orders", "items", "parts"):
+        looked = [sql for sql in asked if f'FROM ONLY "public"."{table}"' in sql and "LIMIT 0" not in sql]
+        assert len(looked) == 1, (table, looked)
+    assert not any('FROM "public"."items" AS "s' in sql for sql in asked), "its candidates were known by then"
+
+
+def test_who_had_deletions_is_first_looked_for_among_those_with_changes(
+    shop: Trial, counted: list[tuple[str, Collection[str] | None]]
+) -> None:
+    shop.tick()
+    business, other = active(shop)[:2]
+    execute(
+        shop,
+        f"INSERT INTO customers VALUES (930001, {business}, 'a'), (930002, {business}, 'b'), (930003, {other}, 'c')",
+    )
+    shop.tick()
+    assert counted == []
+    execute(shop, "DELETE FROM customers WHERE id = 930001", "UPDATE customers SET name = 'd' WHERE id = 930002")
+    (stored,) = shop.tick().stored
+    assert stored.attempt.scope.business == business
+    assert counted == [("customers", {business})]
+    execute(shop, "DELETE FROM customers WHERE id = 930003", "UPDATE customers SET name = 'e' WHERE id = 930002")
+    assert {each.attempt.scope.business for each in shop.tick().stored} == {business, other}
+    assert counted[1:] == [("customers", {business}), ("customers", None)], "then among all"
+    assert shop.wrong == []
+
+
+@pytest.mark.parametrize("few", [0, 2])
+def test_of_many_candidates_no_places_are_collected(shop: Trial, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(postgres_businesses, "_AS_ARRAY", few)
+    monkeypatch.setattr(postgres_businesses, "_SAMPLED_FROM", 0)
+    monkeypatch.setattr(postgres_businesses, "_SAMPLE", 100)
+    execute(
+        shop,
+        "UPDATE orders SET shop_id = 3 WHERE shop_id = 2",
+        "UPDATE customers SET name = name || '?'",
+        "DELETE FROM items WHERE id IN (SELECT id FROM items ORDER BY id LIMIT 2)",
+    )
+    assert shop.tick().tick.changed > 2
+    assert shop.wrong == []
+
+
 def test_a_chain_that_was_tampered_with_shows_at_the_next_full(shop: Trial) -> None:
     """The audit compares what the store has with what the source has: it notices what no checksum can."""
-    business = _active(shop)[0]
-    _execute(shop, f"INSERT INTO customers VALUES (960001, {business}, 'here')")
+    business = active(shop)[0]
+    execute(shop, f"INSERT INTO customers VALUES (960001, {business}, 'here')")
     shop.tick()
     with psycopg.connect(shop.url) as session:
         session.execute("UPDATE customers SET name = 'changed' WHERE id = 960001")
@@ -306,7 +369,7 @@ def test_a_chain_that_was_tampered_with_shows_at_the_next_full(shop: Trial) -> N
 
 def test_who_got_no_first_backup_is_counted_once(shop: Trial, tmp_path: Path) -> None:
     """Keys that were read for a backup that failed, or for a manual one, are no second rows in the next tick."""
-    before, whole, (broken, other) = shop.states, shop.store, _active(shop)[:2]
+    before, whole, (broken, other) = shop.states, shop.store, active(shop)[:2]
     shop.states, shop.store = DuckKeyStates(tmp_path), _Failing(shop.store, broken)
     assert shop_report(shop, only=frozenset({other}), apart=True).stored
     report = shop_report(shop)
@@ -321,15 +384,15 @@ def test_who_got_no_first_backup_is_counted_once(shop: Trial, tmp_path: Path) ->
 
 
 def test_rows_of_whom_no_registry_knows_hide_no_deletion(shop: Trial) -> None:
-    business = _active(shop)[0]
+    business = active(shop)[0]
     rows = ", ".join(f"({950000 + n}, {shop_id}, '2026-01-05')" for n, shop_id in enumerate([business, "42"] * 3))
-    _execute(shop, f"INSERT INTO visits VALUES {rows}")
+    execute(shop, f"INSERT INTO visits VALUES {rows}")
     shop.tick()
     with shop.states.open("trial") as state:  # of this one alone nothing that is known says anything about now
         state._db.execute(
             "UPDATE businesses SET entry = replace(entry, 'print\": \"', 'print\": \"x') WHERE business = '42'"
         )
-    _execute(shop, f"DELETE FROM visits WHERE id >= 950000 AND shop_id = {business}")
+    execute(shop, f"DELETE FROM visits WHERE id >= 950000 AND shop_id = {business}")
     shop.tick()
     assert shop.wrong == []
 
@@ -337,9 +400,9 @@ def test_rows_of_whom_no_registry_knows_hide_no_deletion(shop: Trial) -> None:
 def test_a_business_whose_rows_were_not_those_that_changed_gets_everything(
     shop: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    business = _active(shop)[0]
+    business = active(shop)[0]
     shop.tick()
-    _execute(shop, f"INSERT INTO customers VALUES (940001, {business}, 'new')")
+    execute(shop, f"INSERT INTO customers VALUES (940001, {business}, 'new')")
     with monkeypatch.context() as patch:
         patch.setattr(PostgresBusinessRows, "rows_with", lambda *_: iter(()))
         with pytest.raises(BackupError, match="0 rows of table customers were read"):
@@ -363,55 +426,19 @@ def test_a_state_that_is_damaged_begins_anew(shop: Trial, tmp_path: Path) -> Non
     shop.tick()
 
 
-_SEGMENT = 1 << 20
-"""Transactions of a file of pg_xact."""
-
-
-def _jump(home: Path, next_id: int) -> None:
-    """Let a stopped server go on with a transaction id far ahead."""
-    binaries, data = find_binaries(), Home(home).data
-    identity = choose_identity(binaries.tool("postgres"))
-    segment = data / "pg_xact" / f"{next_id % 2**32 // _SEGMENT:04X}"
-    segment.write_bytes(bytes(_SEGMENT // 4))
-    hand_over(segment.parent, identity)
-    command = [str(binaries.tool("pg_resetwal")), "-x", str(next_id % 2**32), "-D", str(data)]
-    ended = run_dependent(command, identity)
-    assert ended.returncode == 0, ended.stderr
-
-
-def _freeze(server: EmbeddedPostgres) -> None:
-    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
-        session.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
-        names = [name for (name,) in session.execute("SELECT datname FROM pg_database").fetchall()]
-    for name in names:
-        with psycopg.connect(server.url(name), autocommit=True) as session:
-            session.execute("VACUUM FREEZE")
-            session.execute("CHECKPOINT")
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.acceptance("3.7")
-def test_ids_go_around_and_nothing_is_lost(tmp_path: Path) -> None:
-    home = tmp_path / "server"
-    trial: Trial | None = None
-    for next_id in (None, 1_500_000_000, 3_000_000_000, 2**32 - 50):
-        if next_id is not None:
-            _jump(home, next_id)
-        with EmbeddedPostgres(home, options=THROWAWAY) as server:
-            server.ensure_database("shops")
-            if trial is None:
-                trial = Trial(server.url("shops"), tmp_path, 11)
-                trial.prepare()
-            trial.url = trial.source = server.url("shops")
-            for _ in range(8):
-                trial.step()
-                assert trial.wrong == []
-            while trial.long:
-                trial.end_a_long_transaction()
-            _freeze(server)
-            with psycopg.connect(trial.url) as session:
-                (now_at,) = session.execute("SELECT txid_current()").fetchone() or (0,)
-    assert trial is not None
-    assert now_at > 2**32, "the ids went around while ticks ran"
-    assert sum(stored.attempt.kind is Kind.INCREMENTAL for report in trial.reports for stored in report.stored) > 40
+def test_a_row_of_fifty_megabytes_goes_with_its_business(shop: Trial) -> None:
+    business, other = active(shop)[:2]
+    shop.tick()
+    execute(
+        shop,
+        f"INSERT INTO customers VALUES (920001, {business}, repeat('0123456789', 5000000)), (920002, {other}, 'small')",
+    )
+    report = shop.tick()
+    assert {each.attempt.scope.business for each in report.stored} == {business, other}
+    execute(shop, "UPDATE customers SET name = name || '!' WHERE id = 920001")
+    (stored,) = shop.tick().stored
+    assert (stored.attempt.kind, stored.attempt.record_count) == (Kind.INCREMENTAL, 1)
+    execute(shop, "DELETE FROM customers WHERE id = 920001")
+    shop.tick()
+    assert shop.wrong == []

@@ -414,3 +414,15 @@ class Trial:
 def _plain(row: Any) -> tuple[Any, ...]:
     """A row as it compares: numbers and dates as texts, because some of them have no other form in files."""
     return tuple(str(v) if isinstance(v, Decimal | date) and not isinstance(v, datetime) else v for v in row)
+
+
+def execute(trial: Trial, *statements: str) -> None:
+    """Statements of a trial's people, in one transaction."""
+    with psycopg.connect(trial.url) as session:
+        for statement in statements:
+            session.execute(statement.encode())
+
+
+def active(trial: Trial) -> list[str]:
+    """The keys of the businesses that are backed up."""
+    return sorted(key for key, is_active in trial.active.items() if is_active)

@@ -17,7 +17,7 @@ def measured(work: Callable[[], int | None]) -> None:
     before = time.perf_counter()
     rows = work()
     seconds = time.perf_counter() - before
-    print(json.dumps({"seconds": seconds, "peak_mib": max(_own_peak(), children_peak()) / 1024, "rows": rows}))
+    print(json.dumps({"seconds": seconds, "peak_mib": max(own_peak(), children_peak()) / 1024, "rows": rows}))
 
 
 def children_peak() -> int:
@@ -25,7 +25,7 @@ def children_peak() -> int:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
-def _own_peak() -> int:
+def own_peak() -> int:
     # ru_maxrss starts with what the parent had before exec; VmHWM is this program's own.
     status = Path("/proc/self/status")
     if status.is_file():

@@ -51,7 +51,7 @@ def run(what: str, home: Path, url: str, tables: int, folder: Path) -> None:
         sys.exit(done.returncode)  # it has said why
 
 
-def _server_seconds(postmaster: int) -> float:
+def server_seconds(postmaster: int) -> float:
     """The CPU of a server and of all its sessions, those that have ended too."""
     seconds = 0.0
     first = psutil.Process(postmaster)
@@ -71,8 +71,8 @@ def _client_seconds() -> float:
 
 if __name__ == "__main__":
     kind, installed, server, source, count, into = sys.argv[1:]
-    before = _server_seconds(int(server))
+    before = server_seconds(int(server))
     run(kind, Path(installed), source, int(count), Path(into))
     time.sleep(0.5)  # a session of the server ends a moment after its client, and only then counts
-    taken = _client_seconds() + _server_seconds(int(server)) - before
+    taken = _client_seconds() + server_seconds(int(server)) - before
     print(json.dumps({"seconds": taken, "peak_mib": children_peak() / 1024, "rows": None}))

@@ -91,10 +91,11 @@ class BusinessRows(Protocol):
     def registered(self, registry: Registry, declared: Businesses) -> Sequence[RegisteredBusiness]:
         """The rows of the registry."""
 
-    def candidates(self, table: BusinessTable, xmin: int) -> Iterator[pa.RecordBatch]:
-        """The rows (business, key, version) that may differ from what a snapshot with that xmin showed: every one.
+    def candidates(self, table: BusinessTable, xmin: int) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """How many rows the table has; and those (business, key, version) that may differ from a snapshot with `xmin`.
 
-        A row is one when it, or a row on its path, was written by a transaction from `xmin` on.
+        Every row is one of these that was written by a transaction from `xmin` on, or has such a row on its path. It is
+        cheapest for a table of a path once those that the path leads through were looked at.
         """
 
     def keys(self, table: BusinessTable, businesses: Collection[str] | None) -> Iterator[pa.RecordBatch]:
@@ -103,8 +104,11 @@ class BusinessRows(Protocol):
     def count(self, table: BusinessTable) -> int:
         """All rows of the table, of whichever business or none."""
 
-    def counts(self, table: BusinessTable) -> Mapping[str, tuple[int, str]]:
-        """The rows of each business that has any, and of what is not versioned a hash of them; `` is of none."""
+    def counts(self, table: BusinessTable, businesses: Collection[str] | None = None) -> Mapping[str, tuple[int, str]]:
+        """The rows of each business that has any, and of what is not versioned a hash of them; `` is of none.
+
+        Of these businesses alone, unless it is None.
+        """
 
     def rows_of(self, table: BusinessTable, businesses: Collection[str]) -> Iterator[pa.Table]:
         """The whole rows of these businesses, with their business and key. NotNativeError as `Snapshot.read` has it."""
@@ -134,8 +138,8 @@ class KeyState(Protocol):
     def expected(self, table: str) -> int:
         """How many rows there are if nothing was deleted."""
 
-    def short(self, table: str, counts: Mapping[str, int]) -> Sequence[str]:
-        """The businesses with fewer rows in the snapshot than there would be if nothing was deleted."""
+    def short(self, table: str, counts: Mapping[str, int], among: Collection[str] | None = None) -> Sequence[str]:
+        """The businesses, of all or `among` these, with fewer rows in the snapshot than if nothing was deleted."""
 
     def missing(self, table: str, businesses: Collection[str], rows: Iterable[pa.RecordBatch]) -> None:
         """Take all keys of these businesses: what is known and not among them is gone."""
@@ -206,6 +210,15 @@ class TickRows(Protocol):
 
         `since`: those due since then, and missed ones that reach into that time.
         """
+
+    def forget(self, catalog: str, *, before: datetime, limit: int) -> int:
+        """Remove ticks that were due before then, with their misses, the oldest first, at most `limit`; how many.
+
+        The newest stays, however old it is: it says since when nothing ran.
+        """
+
+    def older(self, catalog: str, *, before: datetime) -> int:
+        """How many ticks `forget` would remove."""
 
     def ordered(
         self, wanted: BusinessRanking, *, after: tuple[str, str] | None, limit: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from backup_pipeline.core.businesses.paths import Registry, business_path, registry_of
 from backup_pipeline.core.businesses.ticks import (
@@ -26,7 +27,12 @@ from backup_pipeline.core.ports import Snapshot
 from backup_pipeline.core.ports.ticks import BusinessRows, BusinessTable, KeyState, RegisteredBusiness
 from backup_pipeline.core.relations import Database, Relation, RelationKind
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _VERSIONED = {RelationKind.TABLE, RelationKind.PARTITIONED}
+_FEW = 0.25
+"""Of the businesses: as many may be looked at for deleted rows before all are."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +99,12 @@ def find_changes(snapshot: Snapshot, catalog: Catalog, state: KeyState, wish: Ti
     state.begin(list(tables), known.keys() - trusted.keys())
     unknown = {*registered, *known, SHARED_KEY} - trusted.keys()
     xmin = min((each.at.xmin for each in trusted.values()), default=view.at.xmin)
-    counted, accounted = {}, {}
-    for name, table in tables.items():
-        counted[name] = _compare_table(table, rows, state, unknown=unknown, xmin=xmin if trusted else None)
+    counted, accounted, lively = {}, {}, set[str]()
+    for name, table in sorted(tables.items(), key=lambda item: len(item[1].path.steps)):
+        comparison = _Comparison(table, rows, state, unknown, xmin if trusted else None, int(_FEW * len(registered)))
+        counted[name] = comparison.rows_counted(lively)
         accounted[name] = state.total(name)
+        lively |= state.changes(name).keys()
     return TickChanges(
         view=view,
         entry=snapshot.entry,
@@ -140,33 +148,58 @@ def _relations(tables: Mapping[str, BusinessTable], registry: Registry, database
     return [database.relations[each] for each in sorted(ids)]
 
 
-def _compare_table(
-    table: BusinessTable, rows: BusinessRows, state: KeyState, *, unknown: Collection[str], xmin: int | None
-) -> int:
-    """Let the state know what changed in a table since `xmin` (None: nothing is known of anybody); its rows, counted.
+@dataclass(frozen=True)
+class _Comparison:
+    """A table, whose rows are compared with what the state knows; `xmin` is None where nothing is known of anybody.
 
-    Keys that the snapshot shows are known or candidates; so where there are as many rows as those together, nothing was
-    deleted. Only else is it counted by business, and are the keys of those with other numbers compared one by one.
+    So `few` businesses may be looked at for deleted rows before all are.
     """
-    name, counted = table.plan.name, rows.count(table)
-    if not table.tracked:
-        touched = _businesses_of(rows, table, xmin) if table.versioned and xmin is not None else set()
-        state.recount(name, rows.counts(table), touched)
-        return counted
-    if unknown:
-        state.fresh(name, rows.keys(table, None if xmin is None else unknown))
-    if xmin is None:
-        return counted
-    state.compare(name, rows.candidates(table, xmin))
-    if not table.path.enforced or state.expected(name) != counted:
-        numbers = {business: n for business, (n, _) in rows.counts(table).items()}
-        if short := state.short(name, numbers):
-            state.missing(name, short, rows.keys(table, None if SHARED_KEY in short else short))
-    return counted
 
+    table: BusinessTable
+    rows: BusinessRows
+    state: KeyState
+    unknown: Collection[str]
+    xmin: int | None
+    few: int
 
-def _businesses_of(rows: BusinessRows, table: BusinessTable, xmin: int) -> set[str]:
-    return {name for batch in rows.candidates(table, xmin) for name in batch.column("business").unique().to_pylist()}
+    def rows_counted(self, lively: Collection[str]) -> int:
+        """Let the state know what changed in the table; its rows, counted.
+
+        Keys that the snapshot shows are known or candidates; so where there are as many rows as those together, nothing
+        was deleted. Only else is it counted by business, and are the keys of those with other numbers compared one by
+        one: first of the `lively`, of whom something else has changed, then of all.
+        """
+        table, state, name = self.table, self.state, self.table.plan.name
+        if table.tracked and self.unknown:
+            state.fresh(name, self.rows.keys(table, None if self.xmin is None else self.unknown))
+        candidates: Iterator[pa.RecordBatch] = iter(())
+        if table.versioned and self.xmin is not None:
+            counted, candidates = self.rows.candidates(table, self.xmin)
+        else:
+            counted = self.rows.count(table)
+        if not table.tracked:
+            touched = {business for batch in candidates for business in batch.column("business").unique().to_pylist()}
+            state.recount(name, self.rows.counts(table), touched)
+        elif self.xmin is not None:
+            state.compare(name, candidates)
+            self._look_for_deleted(counted, {*lively, *state.changes(name)} - {SHARED_KEY})
+        return counted
+
+    def _look_for_deleted(self, counted: int, lively: Collection[str]) -> None:
+        name, enforced = self.table.plan.name, self.table.path.enforced
+        if enforced and self.state.expected(name) == counted:
+            return
+        if enforced and 0 < len(lively) <= self.few:
+            self._compare_keys(lively)
+            if self.state.expected(name) == counted:
+                return
+        self._compare_keys(None)
+
+    def _compare_keys(self, among: Collection[str] | None) -> None:
+        name = self.table.plan.name
+        numbers = {business: n for business, (n, _) in self.rows.counts(self.table, among).items()}
+        if short := self.state.short(name, numbers, among):
+            self.state.missing(name, short, self.rows.keys(self.table, None if SHARED_KEY in short else short))
 
 
 def _due(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LockedError, PartialError
@@ -36,6 +37,9 @@ BATCH = 250
 _TOLD = 100
 """Objects that stay, and remarks, that a report names; the others are counted."""
 _LARGEST = 20
+TICKS_KEPT = timedelta(days=35)
+"""How long a tick's row stays, with whom it missed: five times as long as the strips and the hourly rule look back."""
+_TICKS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class BusinessesPruneReport:
 
     `largest` are the businesses of which most goes. `left` are objects of which something stays, `remarks` what
     ledger and store do not agree on, the first hundred of each. `busy` says of businesses why they were left out.
-    `stayed` counts backups that were to go and did not.
+    `stayed` counts backups that were to go and did not, `ticks` the rows of old ticks that go, or went.
     """
 
     catalog: str
@@ -65,6 +69,7 @@ class BusinessesPruneReport:
     going: int = 0
     stayed: int = 0
     bytes: int = 0
+    ticks: int = 0
     largest: tuple[BusinessCleanup, ...] = ()
     left: tuple[Left, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -93,7 +98,7 @@ class BusinessesPruneReport:
 
     def as_json(self) -> dict[str, object]:
         """The report as JSON."""
-        names = ("confirmed", "businesses", "kept", "going", "stayed", "bytes")
+        names = ("confirmed", "businesses", "kept", "going", "stayed", "bytes", "ticks")
         return {
             **{name: getattr(self, name) for name in names},
             "largest": [vars(each) for each in self.largest],
@@ -139,7 +144,18 @@ def prune_businesses(
             report = report.with_business(*_prune_business(own, ports, confirmed=confirmed))
         except LockedError as error:
             report = replace(report, busy={**report.busy, business: error.what})
-    return report
+    return replace(report, ticks=_forget_ticks(catalog.catalog, ports, confirmed=confirmed))
+
+
+def _forget_ticks(catalog: str, ports: Ports, *, confirmed: bool) -> int:
+    """Remove old ticks, many at a time; how many went, or would."""
+    before, ticks = ports.clock() - TICKS_KEPT, ports.ledger.ticks
+    if not confirmed:
+        return ticks.older(catalog, before=before)
+    gone = 0
+    while removed := ticks.forget(catalog, before=before, limit=_TICKS_AT_ONCE):
+        gone += removed
+    return gone
 
 
 def _businesses(catalog: str, ports: Ports) -> Iterator[str]:

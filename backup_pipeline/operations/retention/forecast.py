@@ -11,15 +11,19 @@ from threading import Lock
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import GOOD
 from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.ports.ticks import BusinessRanking, BusinessSort
 from backup_pipeline.core.retention import RetentionBasis
 from backup_pipeline.core.retention.forecast import Departure, forecast_retention, going_now
 from backup_pipeline.core.retention.prune import Versions
-from backup_pipeline.core.scope import Actor
+from backup_pipeline.core.schedule import next_due
+from backup_pipeline.core.scope import Actor, Scope
+from backup_pipeline.operations.retention.businesses import BusinessCleanup
 from backup_pipeline.operations.retention.plan import PruneRequest, basis_of, prune_requests
 
 FORETOLD_DAYS = 30
 MOST_NAMED = 50
 """Of what goes at a clean-up, so many backups are named; the plan of the clean-up has them all."""
+MOST_BUSINESSES = 5
 _STANDS_FOR = timedelta(minutes=10)
 _MOST_KEPT = 64
 
@@ -39,13 +43,15 @@ class SystemForecast:
     """The clean-ups of a system in the days to come: how many are due, those at which something goes.
 
     `now`: how many a clean-up made by hand would take; reckoned where none is scheduled. `as_of`: rows have changed
-    since then, and it is being reckoned anew.
+    since then, and it is being reckoned anew. `businesses` are those whose backups take most room, with what goes of
+    each at the next clean-up.
     """
 
     cleanups: int
     going: tuple[CleanupForecast, ...]
     now: int = 0
     as_of: datetime | None = None
+    businesses: tuple[BusinessCleanup, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,8 @@ class Forecasts:
         going = tuple(_by_cleanup(departure for forecast in each for departure in forecast.departures))
         cleanups = len(each[0].cleanups)
         now = 0 if cleanups else sum(len(going_now(*of)) for of in zip(rows, bases, strict=True))
-        return SystemForecast(cleanups, going, now)
+        businesses = tuple(_of_businesses(catalog, requests[0], ports))
+        return SystemForecast(cleanups, going, now, businesses=businesses)
 
 
 def _asked(
@@ -146,3 +153,23 @@ def _by_cleanup(departures: Iterable[Departure]) -> Iterator[CleanupForecast]:
         all_of = list(together)
         size = sum(each.attempt.file_size_bytes or 0 for each in all_of)
         yield CleanupForecast(at, len(all_of), size, tuple(all_of[:MOST_NAMED]))
+
+
+def _of_businesses(catalog: Catalog, request: PruneRequest, ports: Ports) -> Iterator[BusinessCleanup]:
+    """Of the businesses that take most room, what the next clean-up takes; today's where none is scheduled.
+
+    A few: each has hundreds of backups, and there may be thousands of businesses.
+    """
+    if catalog.businesses is None:
+        return
+    now, line = ports.clock(), catalog.retention.schedule
+    order = BusinessRanking(catalog.catalog, BusinessSort.STORED, now)
+    for _, business in ports.ledger.ticks.ordered(order, after=None, limit=MOST_BUSINESSES):
+        scope = Scope(catalog.catalog, business=business)
+        own = replace(request, scope=scope, retention=catalog.retention_of(scope))
+        rows = ports.ledger.list(scope=scope, status=sorted(GOOD))
+        basis = basis_of(own, ports)
+        at = next_due(line, catalog.timezone, now) if line else None
+        going = going_now(rows, replace(basis, now=at or now))
+        size = sum(each.attempt.file_size_bytes or 0 for each in going)
+        yield BusinessCleanup(business, len(rows) - len(going), len(going), size)

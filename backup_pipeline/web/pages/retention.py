@@ -18,6 +18,7 @@ from backup_pipeline.core.ledger import GOOD, Attempt, Hold
 from backup_pipeline.core.retention import grace_until, objections
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.schedule import day_end, next_due
+from backup_pipeline.operations.retention.businesses import TICKS_KEPT
 from backup_pipeline.operations.retention.forecast import FORETOLD_DAYS, Forecasts, SystemForecast
 from backup_pipeline.operations.retention.hold import hold_backup, release_backup
 from backup_pipeline.operations.retention.plan import basis_of, prune_request
@@ -38,11 +39,15 @@ _Reason = Annotated[str, Form(max_length=1_000)]
 
 @dataclass(frozen=True)
 class SystemRetention:
-    """The rules of one system, and what they come to. `problem`: why that is not known."""
+    """The rules of one system, and what they come to. `problem`: why that is not known.
+
+    `businesses` is the rule of what ticks make, empty where there are none.
+    """
 
     catalog: Catalog
     automatic: Sequence[str]
     manual: Sequence[str]
+    businesses: Sequence[str]
     next_cleanup: datetime | None
     forecast: SystemForecast = field(default_factory=lambda: SystemForecast(0, ()))
     problem: str = ""
@@ -62,6 +67,7 @@ def retention_page(request: Request, visitor: Annotated[Visitor, _SEES]) -> Resp
         live=any(of.forecast.as_of is not None for of in each),
         held=held,
         days=FORETOLD_DAYS,
+        ticks_kept=TICKS_KEPT.days,
         request_uuid=lambda: str(uuid4()),
         command=f"backup-pipeline prune{f' --catalog {chosen.catalog}' if chosen else ''}",
     )
@@ -73,6 +79,7 @@ def _retention_of(catalog: Catalog, visitor: Visitor, forecasts: Forecasts) -> S
         catalog,
         rule_sentences(rules.automatic),
         rule_sentences(rules.manual),
+        rule_sentences(catalog.businesses.retention) if catalog.businesses else (),
         next_due(rules.schedule, catalog.timezone, now) if rules.schedule else None,
     )
     try:
@@ -128,6 +135,7 @@ def cleanup_page(request: Request, request_id: UUID, visitor: Annotated[Visitor,
         dry=bool(run.detail.get("dry_run")),
         plans=_documents(result.get("plans")),
         reports=_documents(result.get("reports")),
+        businesses=next(iter(_documents([result.get("businesses")])), None),
         request_uuid=uuid4(),
         command=run.command,
         live=not run.status.over,

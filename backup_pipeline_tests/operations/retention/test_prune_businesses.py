@@ -14,6 +14,7 @@ import pytest
 
 from backup_pipeline import catalogs
 from backup_pipeline.catalogs import load_catalogs
+from backup_pipeline.core.businesses.ticks import BusinessMiss, Miss, Tick, TickStatus
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.ledger import Attempt, Claim, Hold, Outcome, Status
 from backup_pipeline.core.names import Kind, Trigger
@@ -110,6 +111,31 @@ def test_the_plan_touches_nothing_and_the_prune_takes_what_no_chain_needs(retail
     first = history("41")[0].backup_id
     assert shop.actions(first) == ["removing", "expired"]
     assert cleaned(shop, retail).going == 0, "pruning twice is pruning once"
+
+
+def test_old_ticks_go_with_whom_they_missed_and_the_newest_stays(
+    retail: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(businesses, "_TICKS_AT_ONCE", 2)
+    shop = shelf("41")
+    ticks, now = shop.ledger.ticks, shop.ports.clock()
+    numbers = []
+    for days in (90, 60, 50, 40, 36, 34):
+        tick = ticks.begin(Tick("retail", now - timedelta(days=days), TickStatus.RUNNING))
+        missed = BusinessMiss("41", Miss.FAILED, "no room")
+        ticks.end(replace(tick, status=TickStatus.PARTIAL, failed=1, misses=(missed,)))
+        numbers.append(tick.number)
+    other = ticks.begin(Tick("other", now - timedelta(days=90), TickStatus.MISSED))
+    at_work = ticks.begin(Tick("retail", now - timedelta(days=80), TickStatus.RUNNING, by_hand=True))
+    assert cleaned(shop, retail, confirmed=False).ticks == 5
+    assert cleaned(shop, retail).ticks == 5
+    assert [tick.number for tick in ticks.list("retail")] == [numbers[-1], at_work.number]
+    assert [len(tick.misses) for tick in ticks.list("retail")] == [1, 0]
+    assert [tick.number for tick in ticks.list("other")] == [other.number]
+    ticks.end(replace(at_work, status=TickStatus.FAILED))
+    assert ticks.older("retail", before=now + timedelta(days=1)) == 1, (
+        "the newest of the schedule says when ticks ended"
+    )
 
 
 def test_businesses_are_read_by_page_and_removed_in_batches(retail: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
