@@ -136,6 +136,19 @@ def test_doctor_says_that_nothing_is_to_be_done_and_looks_alone(
     assert _revision(fresh_database) > "r0007"
 
 
+def test_doctor_says_of_a_newer_ledger_what_is_to_be_installed(
+    run: Run, fresh_ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(fresh_ledger) as session:
+        session.execute("UPDATE backup_ledger_version SET version_num = 'r9999'")
+    monkeypatch.setenv("BACKUP_LEDGER_URL", fresh_ledger)
+    lines = json.loads(run("doctor", "--json").out)
+    [line] = [line for line in lines if line["topic"] == "ledger" and "newer version" in line["what"]]
+    assert "a newer version made its tables (r9999; this version has r" in line["what"]
+    assert line["do"] == "Install the version of backup-pipeline that made them."
+    assert _revision(fresh_ledger) == "r9999"
+
+
 @pytest.mark.parametrize("command", [("list",), ("calendar",), ("stats",), ("verify", SECOND), ("prune",), ("audit",)])
 def test_whatever_looks_into_its_ledger_brings_it_to_this_version(
     run: Run, fresh_database: str, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

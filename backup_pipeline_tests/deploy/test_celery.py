@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from backup_pipeline.core.ledger import Attempt, Status
+from backup_pipeline.core.ledger import Attempt, Shard, Status
 from backup_pipeline.settings import PROJECT
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.conftest import Install
@@ -90,19 +93,19 @@ class Cluster:
         """Put a run into Dagster's queue, from where the daemon takes it; its id."""
         tags = f'{{"dagster/partition": "{self.installation.today.isoformat()}"}}'
         line = [sys.executable, BIN / "dagster", "job", "launch", "-w", self.workspace, "-j", job, "--tags", tags]
-        before = self._runs()
+        before = self._runs(job)
         done = subprocess.run([*map(str, line)], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
-        [run_id] = self._runs() - before
+        [run_id] = self._runs(job) - before
         return run_id
 
     @property
     def workspace(self) -> Path:
         return PROJECT / "workspace.yaml"
 
-    def _runs(self) -> set[str]:
+    def _runs(self, job: str) -> set[str]:
         with self.installation.instance() as instance:
-            return {run.run_id for run in instance.get_runs()}
+            return {run.run_id for run in instance.get_runs(dg.RunsFilter(job_name=job))}
 
     def attempt(self, run_id: str) -> Attempt | None:
         """The row of a run; the newest row is what is expected next."""
@@ -202,6 +205,110 @@ def test_a_run_that_somebody_terminates_ends_everywhere(cluster: Cluster) -> Non
         )
         assert asleep == 0
         assert site.backups() == []
+
+
+BIG_SQL = """
+CREATE TABLE kinds (id int PRIMARY KEY, name text NOT NULL);
+INSERT INTO kinds SELECT n, 'kind ' || n FROM generate_series(1, 10) n;
+CREATE VIEW slow_kinds AS SELECT kinds.id, name FROM kinds, LATERAL (SELECT pg_sleep(0.001 * kinds.id)) AS pause;
+CREATE TABLE events (id bigint PRIMARY KEY, kind_id int REFERENCES kinds, note text NOT NULL);
+INSERT INTO events SELECT n, 1 + n % 2, repeat(md5(n::text), 58) FROM generate_series(1, 20000) n;
+ANALYZE;
+"""
+BIG_YAML = """runs: 2
+views: [slow_kinds]
+tables:
+  kinds:
+  events:
+    references: {kind_id: slow_kinds.id}
+    columns: {Id: id, Kind: kind_id.name}
+"""
+
+
+@pytest.fixture
+def big(cluster: Cluster) -> Cluster:
+    """A table that takes half a minute to be read, by four ranges; each run reads one at a time."""
+    cluster.installation.sql(BIG_SQL)
+    cluster.installation.edit_catalog("tables:\n", BIG_YAML)
+    cluster.installation.configure(BACKUP_WORKERS="1")
+    return cluster
+
+
+def _shards(cluster: Cluster, run_id: str) -> Sequence[Shard]:
+    attempt = cluster.attempt(run_id)
+    with closing(cluster.installation.ledger) as ledger:
+        return ledger.shards.list(attempt.backup_id) if attempt else []
+
+
+def _taken_by(cluster: Cluster, run_id: str, host: str) -> bool:
+    return any(shard.owner is not None and shard.owner.host == host for shard in _shards(cluster, run_id))
+
+
+def _others(cluster: Cluster, run_id: str) -> list[dg.DagsterRun]:
+    with cluster.installation.instance() as instance:
+        return [run for run in instance.get_runs() if run.run_id != run_id]
+
+
+def _is_whole(cluster: Cluster, run_id: str) -> None:
+    attempt = cluster.attempt(run_id)
+    assert attempt is not None
+    assert attempt.file_path is not None
+    assert attempt.consistent
+    assert (attempt.table_counts["events"], attempt.table_counts["customers"]) == (20_000, 500)
+    with zipfile.ZipFile(io.BytesIO(cluster.installation.store.get(attempt.file_path))) as bundle:
+        parts = [name for name in bundle.namelist() if name.startswith("parquet/events/")]
+        ids = [i for name in parts for i in pq.read_table(io.BytesIO(bundle.read(name)))["id"].to_pylist()]
+    assert len(parts) > 2
+    assert sorted(ids) == list(range(1, 20_001))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hosts_read_one_snapshot_and_what_a_killed_one_had_is_taken_over(big: Cluster) -> None:
+    with big.worker("worker-1"), big.worker("worker-2"):
+        run_id = big.launch("shop_full_backup")
+        until(lambda: len(_shards(big, run_id)) > 2, 120)
+        first_host = big.host_of(run_id)
+        other_host = "worker-2" if first_host == "worker-1" else "worker-1"
+        until(lambda: _taken_by(big, run_id, other_host), 60)
+        until(lambda: big.is_good(run_id), 200)
+        [other] = _others(big, run_id)
+        until(lambda: big.status(other.run_id) is dg.DagsterRunStatus.SUCCESS, 60)
+    _is_whole(big, run_id)
+    with big.worker("worker-1"):
+        run_id = big.launch("shop_full_backup")
+        until(lambda: big.attempt_is(run_id, Status.RUNNING), 120)
+        with big.worker("worker-3") as third:
+            until(lambda: _taken_by(big, run_id, "worker-3"), 90)
+            os.killpg(third.pid, signal.SIGKILL)
+            shutil.rmtree(big.logs / "work-worker-3", ignore_errors=True)
+        until(lambda: big.is_good(run_id), 300)
+    _is_whole(big, run_id)
+    [killed] = [run for run in _others(big, run_id) if run.status is dg.DagsterRunStatus.FAILURE]
+    assert killed.job_name == "shop_share"
+    assert not any("failed" in text.lower() for text in big.installation.alerts())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_when_the_host_with_the_snapshot_dies_the_other_ends_and_nothing_stays(big: Cluster) -> None:
+    with big.worker("worker-1") as first:
+        run_id = big.launch("shop_full_backup")
+        until(lambda: big.attempt_is(run_id, Status.RUNNING), 120)
+        with big.worker("worker-2"):
+            until(lambda: _taken_by(big, run_id, "worker-2"), 90)
+            [other] = _others(big, run_id)
+            os.killpg(first.pid, signal.SIGKILL)
+            took = until(lambda: big.status(other.run_id) is dg.DagsterRunStatus.FAILURE, 60)
+            assert took < 30
+            until(lambda: big.attempt_is(run_id, Status.FAILED), 200)
+            until(lambda: big.status(run_id) is dg.DagsterRunStatus.FAILURE, 60)
+    site = big.installation
+    assert site.backups() == []
+    assert _shards(big, run_id) == []
+    assert site.store_keys("shop/tables/events/") == []
+    alerts = [text for text in site.alerts() if "ailed" in text]
+    assert len(alerts) == 1, alerts
 
 
 def test_with_celery_dagster_is_configured_as_in_production_but_for_its_launcher() -> None:

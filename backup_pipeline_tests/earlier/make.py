@@ -50,7 +50,24 @@ INSERT INTO events VALUES ('infinity', 'never'), ('2026-01-01 06:00+06', 'a line
 of two');
 """
 
+RETAIL = """
+CREATE TABLE sellers (id text PRIMARY KEY, name text NOT NULL);
+INSERT INTO sellers VALUES ('a', 'Anika'), ('b', 'Babul');
+CREATE TABLE sales (id serial PRIMARY KEY, seller text REFERENCES sellers, amount numeric(10, 2), note text);
+INSERT INTO sales (seller, amount, note) SELECT CASE WHEN n % 3 = 0 THEN 'b' ELSE 'a' END, n, 'sale ' || n
+    FROM generate_series(1, 30) n;
+"""
+CHANGES = "UPDATE sales SET amount = 99 WHERE id = 3; DELETE FROM sales WHERE id = 6"
+
 CATALOGS = {
+    "retail": """catalog: retail
+timezone: Asia/Dhaka
+schedule: null
+businesses: {registry: sellers, name: name, every: 5 minutes}
+tables:
+  sellers: {business: id}
+  sales: {business: seller}
+""",
     "shop": """catalog: shop
 title: The shop
 timezone: Asia/Dhaka
@@ -81,15 +98,16 @@ tables:
 class Installation:
     """An installation in a folder, driven by its commands."""
 
-    def __init__(self, home: Path, source: str, ledger: str) -> None:
+    def __init__(self, home: Path, source: str, retail: str, ledger: str) -> None:
         self.home = home
-        self.source = source
+        self.source, self.retail = source, retail
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("BACKUP_")},
             "BACKUP_HOME": str(home / "home"),
             "BACKUP_CATALOGS": str(home / "catalogs"),
             "BACKUP_CATALOG": "shop",
             "BACKUP_SOURCE_URL": source,
+            "BACKUP_SOURCE_URL_RETAIL": retail,
             "BACKUP_LEDGER_URL": ledger,
             "BACKUP_STORE": (home / "store").as_uri(),
             "BACKUP_SECOND_STORE": (home / "second").as_uri(),
@@ -116,7 +134,10 @@ class Installation:
 
 
 def fill(installation: Installation, scratch: str) -> None:
-    """Plain, sealed, copied, held, verified, drilled, encrypted and failed backups, restores of three kinds."""
+    """Plain, sealed, copied, held, verified, drilled, encrypted and failed backups, restores of three kinds.
+
+    And, of two businesses, a first backup of each, what changed of one since, and one by hand.
+    """
     home, run = installation.home, installation.run
     (home / "catalogs").mkdir(parents=True)
     for name, text in CATALOGS.items():
@@ -175,6 +196,11 @@ def fill(installation: Installation, scratch: str) -> None:
         "asked",
         more=sealed,
     )
+    run("businesses", "tick", "--catalog", "retail")
+    with psycopg.connect(installation.retail) as session:
+        session.execute(CHANGES.encode())
+    run("businesses", "tick", "--catalog", "retail")
+    run("businesses", "backup", "a", "--catalog", "retail", "--reason", "by hand")
     run("check")
 
 
@@ -187,11 +213,13 @@ def answers(installation: Installation) -> Mapping[str, object]:
 def main(name: str) -> None:
     """Make the files of one installation."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder) / "server") as server:
-        for database in ("shop", "ledger", "scratch"):
+        for database in ("shop", "retail", "ledger", "scratch"):
             server.ensure_database(database)
-        installation = Installation(Path(folder) / "earlier", server.url("shop"), server.url("ledger"))
-        with psycopg.connect(installation.source) as session:
-            session.execute(SHOP.encode())
+        urls = [server.url(database) for database in ("shop", "retail", "ledger")]
+        installation = Installation(Path(folder) / "earlier", *urls)
+        for url, tables in ((installation.source, SHOP), (installation.retail, RETAIL)):
+            with psycopg.connect(url) as session:
+                session.execute(tables.encode())
         fill(installation, server.url("scratch"))
         printed = json.dumps(answers(installation), indent=1, ensure_ascii=False)
         dump = [str(find_binaries().tool("pg_dump")), "--no-owner", "--inserts", server.url("ledger")]
