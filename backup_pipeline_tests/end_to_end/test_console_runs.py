@@ -152,7 +152,10 @@ def served(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with install() as installation:
         installation.sql("CREATE DATABASE rescue")
         rescue = urlsplit(installation.source_url)._replace(path="/rescue").geturl()
-        installation.configure(BACKUP_DAGSTER_API_URL="http://127.0.0.1:9", BACKUP_RESTORE_TARGET_URL_RESCUE=rescue)
+        patient = {"BACKUP_CONNECT_TIMEOUT_S": "120"}  # a restore that stands still while it connects is no dead server
+        installation.configure(
+            BACKUP_DAGSTER_API_URL="http://127.0.0.1:9", BACKUP_RESTORE_TARGET_URL_RESCUE=rescue, **patient
+        )
         with started(installation, tmp_path_factory.mktemp("console") / "home") as up, _open(up, rescue) as console:
             yield console
         installation.sql("DROP DATABASE rescue WITH (FORCE)")

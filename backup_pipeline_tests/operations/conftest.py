@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -23,7 +25,15 @@ from backup_pipeline_tests.servers.postgres import temporary_database
 
 __all__ = ["untouched_vault", "vault"]
 
-SHOP = Catalog.model_validate({"catalog": "shop", "timezone": "Asia/Dhaka", "tables": {"goods": None, "sold": None}})
+_HALF_A_DAY_AWAY = datetime.now(ZoneInfo("Asia/Dhaka")) + timedelta(hours=12)
+SHOP = Catalog.model_validate(
+    {
+        "catalog": "shop",
+        "timezone": "Asia/Dhaka",
+        "schedule": f"0 {_HALF_A_DAY_AWAY.hour} * * *",  # whenever the tests run, their backups are for no due time
+        "tables": {"goods": None, "sold": None},
+    }
+)
 SHOP_SQL = """
 CREATE TABLE goods (id int PRIMARY KEY, name text NOT NULL, price numeric(10, 2));
 CREATE TABLE sold (id int PRIMARY KEY, good_id int REFERENCES goods, at timestamptz);

@@ -13,6 +13,8 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from backup_pipeline.embedded import EmbeddedPostgres
@@ -30,6 +32,23 @@ Install = Callable[[], AbstractContextManager[Installation]]
 def no_dead_instance() -> Iterator[None]:
     """Dagster remembers where the newest instance keeps its state: one closed before an older one leaves a dead one."""
     with set_defs_state_storage(None):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_read_once() -> Iterator[None]:
+    """Dagster opens a SQLite file a run, and reads the sixty files of its migrations for each."""
+    known: dict[str, ScriptDirectory] = {}
+
+    def read_once(config: Config) -> ScriptDirectory:
+        location = config.get_main_option("script_location") or ""
+        if location not in known:
+            known[location] = from_config(config)
+        return known[location] if location.startswith("dagster:") else from_config(config)
+
+    from_config = ScriptDirectory.from_config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", read_once)
         yield
 
 

@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 DESKTOP = (1440, 900)
 PHONE = (390, 844)
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""The first is the same browser without the parts that draw windows: it takes two thirds of the time."""
 _ARGUMENTS = (
     "--disable-dev-shm-usage",
     "--disable-background-networking",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from backup_pipeline.embedded import EmbeddedPostgres
 
@@ -30,10 +32,18 @@ def throwaway_server(home: Path) -> Iterator[EmbeddedPostgres]:
     use it. Should a worker be killed, the kernel ends its server.
     """
     try:
-        with EmbeddedPostgres(home, options=THROWAWAY) as server:
+        with EmbeddedPostgres(home, options={**THROWAWAY, "scram_iterations": "1"}) as server:
+            _hash_less(server)
             yield server
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _hash_less(server: EmbeddedPostgres) -> None:
+    """Keep the superuser's password with the server's few iterations: each connection counts those of initdb again."""
+    password = psycopg.conninfo.conninfo_to_dict(server.url("postgres"))["password"]
+    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
+        session.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(password)))
 
 
 @contextmanager
@@ -43,10 +53,7 @@ def temporary_database(server: EmbeddedPostgres, *, template: str | None = None)
     It is empty, or a copy of the database `template`, which nobody may be connected to.
     """
     name = f"test_{uuid.uuid4().hex[:12]}"
-    if template is None:
-        server.ensure_database(name)
-    else:
-        copy_database(server, template, name)
+    copy_database(server, template or "template1", name)
     try:
         yield server.url(name)
     finally:
@@ -55,12 +62,33 @@ def temporary_database(server: EmbeddedPostgres, *, template: str | None = None)
 
 def drop_database(server: EmbeddedPostgres, name: str) -> None:
     """Drop the database with whatever is connected to it."""
-    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
-        session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    _superuser(server).execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def copy_database(server: EmbeddedPostgres, template: str, name: str) -> None:
     """A copy of files, not by way of the log: half the time for a small database (some 25 ms)."""
-    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
-    with psycopg.connect(server.url("postgres"), autocommit=True) as session:
-        session.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+    session = _superuser(server)
+    files = sql.SQL("STRATEGY FILE_COPY" if session.info.server_version >= 150000 else "")
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} {}")
+    session.execute(copy.format(sql.Identifier(name), sql.Identifier(template), files))
+
+
+_sessions: MutableMapping[EmbeddedPostgres, psycopg.Connection[TupleRow]] = weakref.WeakKeyDictionary()
+
+
+def _superuser(server: EmbeddedPostgres) -> psycopg.Connection[TupleRow]:
+    """A session in the database `postgres` that is kept with its server: to connect costs as much as to copy."""
+    session = _sessions.get(server)
+    if session is None or not _answers(session):
+        session = psycopg.connect(server.url("postgres"), autocommit=True)
+        weakref.finalize(server, session.close)
+        _sessions[server] = session
+    return session
+
+
+def _answers(session: psycopg.Connection[TupleRow]) -> bool:
+    try:
+        session.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False  # the server was started again meanwhile
+    return True

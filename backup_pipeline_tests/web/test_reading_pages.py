@@ -264,7 +264,7 @@ def test_today_can_still_be_run_and_other_days_say_why_not(
     ledger = new_ledger()
     console = console_over(ledger, home, catalogs=home / "catalogs")
     rahim, nila = console.signed_in(console.user("rahim", Role.ADMIN)), console.signed_in(console.user("nila"))
-    today = local_date(NOW, "Asia/Dhaka")
+    today = local_date(datetime.now(UTC), "Asia/Dhaka")
     offer = re.compile(r'<ul class="plain-list offers">.*?</ul>', re.DOTALL)
 
     def offered(browser: Browser) -> list[str]:

@@ -117,12 +117,15 @@ class Failures:
     last_at: datetime
 
     def wait_until(self, now: datetime) -> datetime | None:
-        """Until when no further try is looked at; None when one is."""
+        """Until when no further try is looked at; None when one is.
+
+        `last_at` may be after `now`: of tries at the same moment, one that began later may be counted first.
+        """
         if now >= self.last_at + FORGOTTEN_AFTER:
             return None
         free = FREE_FAILURES_OF_ADDRESS if self.key.startswith("address:") else FREE_FAILURES
-        until = self.last_at + delay(self.failures, free)
-        return until if now < until else None
+        pause = delay(self.failures, free)
+        return self.last_at + pause if pause and now < self.last_at + pause else None
 
 
 def delay(failures: int, free: int = FREE_FAILURES) -> timedelta:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from backup_pipeline.core.access import Permission, Role, User, check_permission
+from backup_pipeline.core.access.sessions import Failures, account_key, address_key
 from backup_pipeline.core.errors import RefusedError
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -48,3 +49,11 @@ def test_a_refusal_says_who_and_what_to_do() -> None:
     with pytest.raises(RefusedError, match=r"karim \(business admin\) may not approve") as raised:
         check_permission(_user(Role.BUSINESS_ADMIN), Permission.APPROVE)
     assert "backup-pipeline user set" in (raised.value.do or "")
+
+
+def test_tries_at_the_same_moment_do_not_make_each_other_wait() -> None:
+    """What began later may be counted first: then the last failure is after the present of who asks."""
+    soon = AT + timedelta(milliseconds=20)
+    for key, free in ((account_key("karim"), 3), (address_key("10.0.0.1"), 12)):
+        assert all(Failures(key, count, soon).wait_until(AT) is None for count in range(free))
+        assert Failures(key, free, soon).wait_until(AT) == soon + timedelta(seconds=1)
