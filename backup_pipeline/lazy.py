@@ -50,6 +50,8 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+_COLLECT_AFTER = 200_000
+"""Objects, once the work has begun: of what Dagster makes nearly all lives on, or is gone without a look."""
 _processes_of_one_command: set[int] = set()
 """This process, when it is the program: it does one command and ends."""
 
@@ -67,6 +69,7 @@ def settle() -> None:
     if os.getpid() in _processes_of_one_command:
         gc.collect(0)
         gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER)
 
 
 class _Unloaded(ModuleType):

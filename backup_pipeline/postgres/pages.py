@@ -34,13 +34,15 @@ from backup_pipeline.postgres.page_sql import (
 from backup_pipeline.postgres.session import Worker, Workers, literal, relation_sql
 
 _GROWTH = 8
+# Between two queries the server waits for us: where a lost connection costs no more than a page, one query is for many.
+_PAGES_OF_A_QUERY = 16
 # A usual number, for the first range. The server's estimate would be better, and would change with every ANALYZE.
 _ROWS_A_BLOCK = 64
 
 
 @dataclass(frozen=True)
 class PageSize:
-    """How large pages get: bytes of Arrow data aimed at, rows of the first page, and the most rows of any."""
+    """How large pages get: bytes of Arrow data aimed at; rows of the first query, and the most rows of any."""
 
     page_bytes: int
     first_rows: int
@@ -96,7 +98,7 @@ class _Measure:
 
 @dataclass
 class KeyWalk:
-    """Pages follow each other by an enforced unique key."""
+    """Pages follow each other by an enforced unique key, several to a query."""
 
     plan: TablePlan
     size: PageSize
@@ -122,7 +124,8 @@ class KeyWalk:
     def finished(self) -> None:
         """Fewer rows than asked for means that there are no more."""
         self.ended = self.taken < self.rows
-        self.rows = min(self.measured.units_for(self.size.page_bytes, self.rows), self.size.most_rows)
+        wanted = self.size.page_bytes * _PAGES_OF_A_QUERY
+        self.rows = min(self.measured.units_for(wanted, self.rows), self.size.most_rows)
         self.taken = 0
 
     @property
@@ -295,8 +298,10 @@ def _stretch(worker: Worker, query: _Query, walk: Walk, reading: TableReading, f
     started = time.perf_counter()
     _lock(worker, query, reading)
     _same_file(worker, query.plan, reading, files)
-    # A little more than a page: one query's rows are one page, unless they turn out much larger than measured.
-    for batch in worker.batches(query.sql, query.forms, reading.size.page_bytes * 3 // 2, query.expected):
+    enough = reading.size.page_bytes
+    if query.plan.order is not RowOrder.KEY:
+        enough += enough // 2  # a range of blocks is one page, unless its rows turn out much larger than measured
+    for batch in worker.batches(query.sql, query.forms, enough, query.expected):
         rows = pa.Table.from_batches([_arrived(batch, query)])
         # The walk moves on before the page leaves: whoever reads on, or gives up, finds it behind this page.
         walk.took(rows.num_rows, rows.nbytes, _last_key(rows, query))

@@ -61,14 +61,15 @@ _ROWS = {
     "gin_fuzzy_search_limit": "0",
     "restrict_nonsystem_relation_kind": "",
 }
-# Pages are found by an index or by their place on disk. Without these a table would be read in full for every page.
+# Pages are found by an index or by their place on disk. Without these a table would be read in full for every page, and
+# sorted for every query of many pages, into files on the server.
 _PATHS = {
     "enable_seqscan": "on",
     "enable_indexscan": "on",
     "enable_indexonlyscan": "on",
     "enable_bitmapscan": "on",
     "enable_tidscan": "on",
-    "enable_sort": "on",
+    "enable_sort": "off",
     "enable_incremental_sort": "on",
 }
 # The session lasts as long as it takes, an error ends a statement and not the session, and nothing but warnings comes.

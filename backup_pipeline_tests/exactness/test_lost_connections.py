@@ -113,3 +113,15 @@ def test_a_statement_that_is_about_to_begin_when_all_is_stopped_begins_no_more(e
         snapshot.cancel()  # nothing runs just now
         with pytest.raises(CanceledError):
             worker.rows("SELECT pg_sleep(60)")
+
+
+def test_a_table_goes_on_in_the_middle_of_a_query_of_many_pages(exporter: Exporter) -> None:
+    """The first query is for 64 rows, the second for hundreds: its connection ends behind its third page."""
+    exporter.page_rows, exporter.options = 0, {"page_bytes": 4000, "first_page_rows": 64}
+    undisturbed = exporter.export(public(["keyed"]))
+    exporter.progress = killer = Killer(exporter.url, "worker", {4, 7}, "keyed")
+    disturbed = exporter.export(public(["keyed"]))
+    assert killer.killed >= 1
+    for kind in ("parquet", "csv"):
+        assert disturbed.files("keyed", kind) == undisturbed.files("keyed", kind)
+    assert_round_trip(exporter.url, disturbed, "keyed", ("public", "keyed_then"))

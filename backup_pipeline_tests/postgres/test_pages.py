@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backup_pipeline.core.plans import RowOrder, TablePlan
+from backup_pipeline.postgres.pages import KeyWalk, PageSize
 from backup_pipeline_tests.postgres.reading import joined, plan_for, read_table, run_sql, snapshot_of
 
 KEYS = {
@@ -267,3 +268,28 @@ def _as_text(plan: TablePlan) -> str:
     return ", ".join(
         f'rpad("{c.name}"::text, 4)' if c.column.base_type == "bpchar" else f'"{c.name}"::text' for c in plan.columns
     )
+
+
+def test_a_query_by_key_is_for_many_pages(fresh_database: str) -> None:
+    """Each query costs a round trip, in which the server waits for us."""
+    run_sql(
+        fresh_database,
+        "CREATE TABLE t (id int PRIMARY KEY, x text)",
+        "INSERT INTO t SELECT i, repeat('x', 90) FROM generate_series(1, 5000) i",
+    )
+    size = PageSize(page_bytes=10_000, first_rows=50, most_rows=1_000_000)
+    with snapshot_of(fresh_database, page_bytes=10_000, first_page_rows=50) as snapshot:
+        plan = plan_for(snapshot, "t")
+        pages = [page.rows for page in snapshot.read(plan)]
+        assert joined(pages)["id"].to_pylist() == list(range(1, 5001))
+    assert max(page.nbytes for page in pages) < 20_000
+    walk, queries = KeyWalk(plan, size, size.first_rows), 0
+    left = 5000
+    while (stretch := walk.next()) is not None:
+        queries += 1
+        rows = min(stretch.limit or 0, left)
+        walk.took(rows, rows * 98, (str(5000 - left + rows),))
+        left -= rows
+        walk.finished()
+    assert left == 0
+    assert (len(pages) > 40, queries < 8) == (True, True)
