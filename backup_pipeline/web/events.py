@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Annotated
@@ -22,7 +23,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from backup_pipeline.core.access.sessions import digest
 from backup_pipeline.core.errors import LedgerError
 from backup_pipeline.core.ports import Ledger
-from backup_pipeline.core.ports.runs import Events
+from backup_pipeline.core.ports.runs import Announcements, Events
 from backup_pipeline.core.runs import RealtimeEvent
 from backup_pipeline.operations.background import Background
 from backup_pipeline.web.people import Visitor, console_access, session_token, signed_in
@@ -35,6 +36,8 @@ MOST_OF_A_SESSION = 8
 _AT_ONCE = 200
 _LOOK_EVERY_S = 5.0
 """Also without a bell: behind a pooler nobody hears one."""
+_HEARD_WITHIN_S = 0.5
+"""Whoever listens to the ledger hears nothing else meanwhile, not even that the server ends."""
 _ASK_AGAIN_S = 10.0
 """So often a stream looks whether its session still is one."""
 _RETRY_MS = 3000
@@ -47,7 +50,7 @@ class EventHub(Background):
     """
 
     def __init__(self, events: Callable[[], Events]) -> None:
-        super().__init__(("events", self._listen), leave_within_s=_LOOK_EVERY_S + 1)
+        super().__init__(("events", self._listen), leave_within_s=_HEARD_WITHIN_S + 1)
         self._events = events
         self._lock = threading.Lock()
         self._bells: set[Callable[[], None]] = set()
@@ -57,10 +60,16 @@ class EventHub(Background):
         announced = self._events().announcements()
         try:
             while not self.stopping.is_set():
-                announced.wait(_LOOK_EVERY_S)  # what was announced or not: a look costs little
+                self._wait_for_news(announced)  # what was announced or not: a look costs little
                 self.wake()
         finally:
             announced.close()
+
+    def _wait_for_news(self, announced: Announcements) -> None:
+        until = time.monotonic() + _LOOK_EVERY_S
+        while not self.stopping.is_set() and time.monotonic() < until:
+            if announced.wait(_HEARD_WITHIN_S):
+                return
 
     def wake(self) -> None:
         """Ring for every stream that waits."""
