@@ -6,14 +6,12 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from backup_pipeline.core.businesses.ticks import KnownBusiness, SourcePosition
+from backup_pipeline.core.businesses.ticks import KnownBusiness, known_of
 from backup_pipeline.core.errors import BackupError
 
 logger = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ class DuckKeyState:
     def known(self) -> Mapping[str, KnownBusiness]:
         """Every business that it knows."""
         rows = self._db.execute("SELECT business, entry FROM businesses").fetchall()
-        return {business: _entry_of(business, entry) for business, entry in rows}
+        return {business: known_of(business, json.loads(entry)) for business, entry in rows}
 
     def begin(self, tables: Sequence[str], anew: Collection[str]) -> None:
         """Begin a tick, in a transaction: what is not committed is undone as the connection closes."""
@@ -178,7 +176,7 @@ class DuckKeyState:
             "SEMI JOIN done USING (business) WHERE n > 0"
         )
         self._db.execute("DELETE FROM businesses WHERE business IN (SELECT business FROM done)")
-        entries = pa.table({"business": names, "entry": [_entry_text(each) for each in businesses]}, _ENTRIES)
+        entries = pa.table({"business": names, "entry": [json.dumps(each.as_json()) for each in businesses]}, _ENTRIES)
         self._with(entries, "INSERT INTO businesses SELECT business, entry FROM arrived")
         self._db.execute("COMMIT")
 
@@ -271,29 +269,3 @@ def _changed(table: str) -> str:
 
 def _gone(table: str) -> str:
     return _quoted("gone", table)
-
-
-def _entry_text(known: KnownBusiness) -> str:
-    at = known.at
-    entry: dict[str, Any] = {
-        "at": [at.xmin, at.next_xid, at.lsn, at.source, at.taken_at.isoformat()],
-        "fingerprint": known.fingerprint,
-        "backup_id": known.backup_id,
-        "base_id": known.base_id,
-        "base_at": known.base_at.isoformat() if known.base_at else None,
-        "chain": known.chain,
-        "as_text": {table: list(columns) for table, columns in known.as_text.items()},
-    }
-    return json.dumps(entry)
-
-
-def _entry_of(business: str, text: str) -> KnownBusiness:
-    entry = json.loads(text)
-    xmin, next_xid, lsn, source, taken_at = entry.pop("at")
-    base_at = entry.pop("base_at")
-    return KnownBusiness(
-        key=business,
-        at=SourcePosition(xmin, next_xid, lsn, source, datetime.fromisoformat(taken_at)),
-        base_at=datetime.fromisoformat(base_at) if base_at else None,
-        **entry,
-    )

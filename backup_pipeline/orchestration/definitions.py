@@ -10,7 +10,7 @@ import dagster as dg
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.orchestration.analytics import analytics_definitions
 from backup_pipeline.orchestration.backup import assets_of, copying, full_backup_job, tables_only_job
-from backup_pipeline.orchestration.businesses import business_assets, business_jobs, tick_schedule
+from backup_pipeline.orchestration.businesses import business_assets, business_jobs, tick_schedule, tick_share_jobs
 from backup_pipeline.orchestration.due import daily_schedule, overdue_sensor
 from backup_pipeline.orchestration.keys import Automation, full_job
 from backup_pipeline.orchestration.read import resources_of
@@ -81,7 +81,7 @@ def jobs_of(catalog: Catalog) -> Sequence[dg.JobDefinition | UnresolvedAssetJobD
     """Every job of a catalog."""
     backups = [full_backup_job(catalog), tables_only_job(catalog)]
     care = [restore_job(catalog), drill_job(catalog), prune_job(catalog), *upkeep_jobs(catalog)]
-    return [*backups, *share_jobs(catalog), *care, *business_jobs(catalog)]
+    return [*backups, *share_jobs(catalog), *care, *business_jobs(catalog), *tick_share_jobs(catalog)]
 
 
 def schedules_of(catalog: Catalog, automation: Automation) -> Sequence[dg.ScheduleDefinition]:

@@ -166,6 +166,7 @@ def test_a_row_says_what_its_backup_goes_on_from_and_so_does_one_that_is_rebuilt
     for each in stored:
         row = shop.ledger.get(each.attempt.backup_id)
         assert row is not None
+        assert each.manifest is not None
         assert each.manifest.chain is not None
         rebuilt = row_of(each.manifest, "", "", now())
         assert row.goes_on_from == each.manifest.chain.previous == rebuilt.goes_on_from

@@ -173,7 +173,8 @@ class Trial:
 
     def tick(self, **more: Any) -> TickReport:
         """A tick, and what is wrong with every business's newest chain now."""
-        report = run_tick(TickRequest(CATALOG, RAHIM, **more), self.states, self.ports())
+        catalog = more.pop("catalog", CATALOG)
+        report = run_tick(TickRequest(catalog, RAHIM, **more), self.states, self.ports())
         self.reports.append(report)
         for stored in report.stored:
             assert stored.attempt.scope.business is not None

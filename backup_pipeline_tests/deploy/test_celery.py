@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,11 +20,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from backup_pipeline.core.businesses.ticks import TickStatus
 from backup_pipeline.core.ledger import Attempt, Shard, Status
-from backup_pipeline.settings import PROJECT
+from backup_pipeline.demo import RETAIL, create_system
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.settings import BUILT_IN_CATALOGS, PROJECT
 from backup_pipeline_tests.alerts.servers import free_port
 from backup_pipeline_tests.orchestration.conftest import Install
 from backup_pipeline_tests.orchestration.installation import Installation, until
+from backup_pipeline_tests.servers.postgres import temporary_database
 
 BIN = Path(sys.executable).parent
 CELERY = PROJECT / "deploy" / "celery"
@@ -89,9 +94,9 @@ class Cluster:
             until(lambda: " ready." in log.read_text(), 90)
             yield process
 
-    def launch(self, job: str) -> str:
+    def launch(self, job: str, *, partitioned: bool = True) -> str:
         """Put a run into Dagster's queue, from where the daemon takes it; its id."""
-        tags = f'{{"dagster/partition": "{self.installation.today.isoformat()}"}}'
+        tags = f'{{"dagster/partition": "{self.installation.today.isoformat()}"}}' if partitioned else "{}"
         line = [sys.executable, BIN / "dagster", "job", "launch", "-w", self.workspace, "-j", job, "--tags", tags]
         before = self._runs(job)
         done = subprocess.run([*map(str, line)], capture_output=True, text=True, timeout=120, check=False)
@@ -309,6 +314,33 @@ def test_when_the_host_with_the_snapshot_dies_the_other_ends_and_nothing_stays(b
     assert site.store_keys("shop/tables/events/") == []
     alerts = [text for text in site.alerts() if "ailed" in text]
     assert len(alerts) == 1, alerts
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_workers_share_one_tick(cluster: Cluster, postgres_server: EmbeddedPostgres) -> None:
+    """The first tick, a full of each of 300 businesses: shards on both hosts, one tick, every row accounted for."""
+    site = cluster.installation
+    folder = site.home / "catalogs"
+    with temporary_database(postgres_server) as url:
+        create_system(url, RETAIL, scale=0.1, businesses=300)
+        text = (BUILT_IN_CATALOGS / "retail.yaml").read_text()
+        (folder / "retail.yaml").write_text(text.replace("  deadline: 240 s\n", "  deadline: 240 s\n  runs: 2\n"))
+        site.configure(BACKUP_SOURCE_URL_RETAIL=url)
+        with cluster.worker("worker-1"), cluster.worker("worker-2"):
+            run_id = cluster.launch("retail_tick", partitioned=False)
+            until(lambda: cluster.status(run_id) in {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}, 300)
+        with closing(site.ledger) as ledger:
+            [tick] = [each for each in ledger.ticks.list("retail") if each.run_id == run_id]
+            rows = [row for row in ledger.list() if row.scope.business is not None]
+    assert (tick.status, tick.misses, tick.changed) == (TickStatus.SUCCESS, (), tick.due)
+    assert len(rows) == tick.due > 270
+    made = Counter(str(row.run_id) for row in rows)
+    with site.instance() as instance:
+        launched = {run.run_id: (run.job_name, run.status) for run in instance.get_runs()}
+    assert len(made) == 2, (made, launched)
+    assert set(made) <= launched.keys()
+    assert {launched[run][0] for run in made} == {"retail_tick", "retail_tick_share"}
 
 
 def test_with_celery_dagster_is_configured_as_in_production_but_for_its_launcher() -> None:

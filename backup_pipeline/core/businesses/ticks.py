@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from backup_pipeline.core.catalog.businesses import FullRule, parse_duration
 from backup_pipeline.core.names import Kind
@@ -36,6 +37,16 @@ class SourcePosition:
     source: str
     taken_at: datetime
 
+    def as_json(self) -> list[object]:
+        """The same as JSON."""
+        return [self.xmin, self.next_xid, self.lsn, self.source, self.taken_at.isoformat()]
+
+
+def position_of(given: Sequence[Any]) -> SourcePosition:
+    """The position that `as_json` gave."""
+    xmin, next_xid, lsn, source, taken_at = given
+    return SourcePosition(xmin, next_xid, lsn, source, datetime.fromisoformat(taken_at))
+
 
 @dataclass(frozen=True)
 class KnownBusiness:
@@ -54,6 +65,26 @@ class KnownBusiness:
     base_at: datetime | None = None
     chain: int = 0
     as_text: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON, without its key."""
+        return {
+            "at": self.at.as_json(),
+            "fingerprint": self.fingerprint,
+            "backup_id": self.backup_id,
+            "base_id": self.base_id,
+            "base_at": self.base_at.isoformat() if self.base_at else None,
+            "chain": self.chain,
+            "as_text": {table: list(columns) for table, columns in self.as_text.items()},
+        }
+
+
+def known_of(business: str, given: Mapping[str, Any]) -> KnownBusiness:
+    """What `as_json` gave, of a business."""
+    base_at = given["base_at"]
+    values = {name: given[name] for name in ("fingerprint", "backup_id", "base_id", "chain", "as_text")}
+    since = datetime.fromisoformat(base_at) if base_at else None
+    return KnownBusiness(business, position_of(given["at"]), base_at=since, **values)
 
 
 @dataclass(frozen=True)

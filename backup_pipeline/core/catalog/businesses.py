@@ -142,6 +142,9 @@ class Businesses(_Part):
     full: FullRule = FullRule()
     deadline: Duration = "240 s"
     quota: Quota = Quota()
+    runs: int = Field(
+        default=1, ge=1, le=64, description="how many runs of Dagster make the backups of a tick together"
+    )
     retention: Rule = Field(default=USUAL_RULE, description="what stays of what ticks make of each")
 
     @model_validator(mode="after")

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.businesses.ticks import (
-    OTHER_STATE,
     SHARED_KEY,
-    BusinessMiss,
     DueBusiness,
     KnownBusiness,
     Miss,
@@ -27,37 +20,25 @@ from backup_pipeline.core.businesses.ticks import (
 )
 from backup_pipeline.core.catalog.businesses import Businesses, parse_duration, parse_size
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import BackupError, LeaseHeldError, NotFoundError, in_our_words
+from backup_pipeline.core.errors import LeaseHeldError, NotFoundError
 from backup_pipeline.core.layout import tick_key
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.payments.accounts import AccountFilter, AccountStatus, RegistryEntry
-from backup_pipeline.core.plans import NotNativeError
 from backup_pipeline.core.ports import Ports
-from backup_pipeline.core.ports.ticks import BUSINESS_FIELD, KEY_FIELD, BusinessTable, KeyState, KeyStates
+from backup_pipeline.core.ports.ticks import KeyState, KeyStates
 from backup_pipeline.core.scope import Actor, Purpose, Scope
-from backup_pipeline.core.text import redact
 from backup_pipeline.operations.alerting import recovery, send, tell
-from backup_pipeline.operations.businesses.chain import Key, differences, keys_of, read_state
 from backup_pipeline.operations.businesses.changes import TickChanges, TickWish, declared_businesses, find_changes
+from backup_pipeline.operations.businesses.making import MadeBackups, TickDeadline, make_backups, words
 from backup_pipeline.operations.businesses.protection import NAMED, QuotaUse, crowded, quota_alert
-from backup_pipeline.operations.businesses.storing import (
-    BusinessRowsRead,
-    StoredBusiness,
-    TickWork,
-    key_rows,
-    store_business,
-)
+from backup_pipeline.operations.businesses.shared import Sharing, make_shared, work_name, worth_sharing
+from backup_pipeline.operations.businesses.storing import StoredBusiness, TickWork
 from backup_pipeline.operations.leases import guarded, leased
-
-logger = logging.getLogger(__name__)
+from backup_pipeline.operations.shards import Crew
 
 _BEFORE = timedelta(days=8)
 """A chain is shorter than that, however seldom a full is made."""
-_WRITERS = 4
-_ROWS_AT_ONCE = 400_000
-"""Rows of a group of businesses that are in memory together, about."""
-_BUSINESSES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -66,7 +47,8 @@ class TickRequest:
 
     `only` are businesses by key: then it is by hand, and protects those alone; `full` gives them everything. `apart`
     makes a manual backup, which stands for itself: everything, kept as manual ones are, and no chain goes on from it.
-    `inactive` takes also those that are not active, or paused.
+    `inactive` takes also those that are not active, or paused. `crew` gives, for the name of a work, the other runs
+    that do a part of it, where there are any.
     """
 
     catalog: Catalog
@@ -78,6 +60,7 @@ class TickRequest:
     inactive: bool = False
     reason: str = ""
     run_id: str | None = None
+    crew: Callable[[str], Crew] | None = None
 
     @property
     def trigger(self) -> Trigger:
@@ -130,7 +113,7 @@ def run_tick(request: TickRequest, states: KeyStates, ports: Ports) -> TickRepor
             raise
         return TickReport(tick, missed=missed)
     except BaseException as error:
-        tick = _ended(tick, TickStatus.FAILED, _words(error), ports)
+        tick = _ended(tick, TickStatus.FAILED, words(error), ports)
         _tell_people(tick, ports)
         raise
     _tell_people(report.tick, ports)
@@ -173,12 +156,6 @@ def _tell_people(tick: Tick, ports: Ports) -> None:
     tell(alert, ports)
 
 
-def _words(error: BaseException) -> str:
-    if isinstance(error, BackupError):
-        return redact(error.what)
-    return redact(in_our_words(error)) if isinstance(error, Exception) else "It was stopped."
-
-
 def _ended(tick: Tick, status: TickStatus, message: str, ports: Ports) -> Tick:
     tick = replace(tick, status=status, finished_at=ports.clock(), message=message)
     ports.ledger.ticks.end(tick)
@@ -206,9 +183,7 @@ class _Run:
     def __init__(self, request: TickRequest, declared: Businesses, tick: Tick, ports: Ports, states: KeyStates) -> None:
         self._request, self._declared, self._tick, self._ports, self._states = request, declared, tick, ports, states
         self._deadline = ports.clock() + parse_duration(declared.deadline)
-        self._stored: list[StoredBusiness] = []
-        self._misses: list[BusinessMiss] = []
-        self._audited: dict[str, str] = {}
+        self._made = MadeBackups()
 
     def report(self) -> TickReport:
         """Do it, and write down what came of it."""
@@ -237,7 +212,7 @@ class _Run:
             keys = {each.key for each in busy}
             idle = [each for each in changes.due if each.key not in keys]
             if not request.apart:
-                state.commit([*self._known(changes, idle, state), *(each.known for each in self._stored)])
+                state.commit([*self._known(changes, idle, state), *(each.known for each in self._made.stored)])
         return self._finished(changes, idle)
 
     def _refuse_unknown(self, changes: TickChanges) -> None:
@@ -257,97 +232,57 @@ class _Run:
         without = {*changes.registered, *state.with_rows(), SHARED_KEY} - changes.known.keys()
         if self._request.only is None:
             without |= changes.known.keys() - {each.key for each in changes.due}
-        for key in sorted(without - {each.known.key for each in self._stored}):
+        for key in sorted(without - {each.known.key for each in self._made.stored}):
             yield KnownBusiness(key, changes.view.at, changes.view.fingerprint)
 
     def _protect(self, busy: Sequence[DueBusiness], work: TickWork, state: KeyState) -> None:
-        """Group after group, each read whole and written by several writers; past the deadline the rest is left."""
-        groups = list(_groups(busy, work.changes))
-        with ThreadPoolExecutor(_WRITERS, "business") as pool:
-            while groups:
-                group = groups.pop(0)
-                if self._ports.clock() >= self._deadline:
-                    self._skip(group)
-                    continue
-                try:
-                    read = _read_group(group, work, state)
-                except NotNativeError as error:  # the full begins with another type of that column
-                    groups.insert(
-                        0, [replace(each, why_full=f"a value does not fit: {error.column}") for each in group]
-                    )
-                    continue
-                jobs = {pool.submit(self._store, each, read[each.key], work): each for each in group}
-                for job, each in jobs.items():
-                    self._took(each, job, read[each.key], work, state)
-
-    def _skip(self, group: Sequence[DueBusiness]) -> None:
-        reason = f"the deadline of {self._declared.deadline} was over; it is first next time"
-        self._misses += [BusinessMiss(each.key, Miss.SKIPPED, reason) for each in group]
-
-    def _store(self, due: DueBusiness, tables: Mapping[str, BusinessRowsRead], work: TickWork) -> StoredBusiness | None:
-        """None where the deadline came first."""
-        if self._ports.clock() >= self._deadline:
-            return None
-        return store_business(due, due.kind, tables, work)
-
-    def _took(
-        self,
-        due: DueBusiness,
-        job: Future[StoredBusiness | None],
-        tables: Mapping[str, BusinessRowsRead],
-        work: TickWork,
-        state: KeyState,
-    ) -> None:
-        """Note what became of a business; one that failed stops nobody else."""
-        try:
-            stored = job.result()
-        except (BackupError, OSError, ValueError) as error:
-            logger.warning("Business %s is not backed up: %s", due.key, _words(error))
-            self._misses.append(BusinessMiss(due.key, Miss.FAILED, _words(error)))
-            return
-        if stored is None:
-            self._skip([due])
-            return
-        self._stored.append(stored)
-        if due.why_full not in {None, OTHER_STATE} and due.known and due.known.backup_id:
-            self._audited[due.key] = _audited(due.known.backup_id, due.key, tables, work, state)
+        """By this process alone, or with others where there are any and it is worth their start."""
+        request, limit = self._request, TickDeadline(self._deadline, self._declared.deadline)
+        crew = request.crew(work_name(self._tick)) if request.crew and worth_sharing(busy) else None
+        if crew is not None:
+            sharing = Sharing(work_name(self._tick), crew, self._declared.runs, limit)
+            self._made = make_shared(busy, work, state, sharing)
+        else:
+            self._made = make_backups(busy, work, state, limit)
 
     def _finished(self, changes: TickChanges, idle: Sequence[DueBusiness]) -> TickReport:
-        ports, differing = self._ports, {key: why for key, why in self._audited.items() if why}
-        failed = sum(miss.outcome is Miss.FAILED for miss in self._misses)
+        ports, differing = self._ports, {key: why for key, why in self._made.audited.items() if why}
+        failed = sum(miss.outcome is Miss.FAILED for miss in self._made.misses)
         wrong = [f"{t}: {n} rows, {a} accounted for" for t, (n, a) in changes.unaccounted.items()]
         wrong += [f"{key}: its chain differs from its full: {why}" for key, why in differing.items()]
         of_gone = AccountFilter(catalog=self._tick.catalog, statuses=(AccountStatus.GONE,))
         gone = [account.business for account in ports.ledger.businesses.list(of_gone)]
         tick = replace(
             self._tick,
-            status=TickStatus.PARTIAL if self._misses or wrong else TickStatus.SUCCESS,
+            status=TickStatus.PARTIAL if self._made.misses or wrong else TickStatus.SUCCESS,
             finished_at=ports.clock(),
             snapshot_at=changes.view.at.taken_at,
             due=len(changes.due),
-            changed=len(self._stored),
+            changed=len(self._made.stored),
             unchanged=len(idle),
             failed=failed,
-            skipped=len(self._misses) - failed,
-            fulls=sum(each.attempt.kind is Kind.FULL for each in self._stored),
-            rows=sum(each.attempt.record_count or 0 for each in self._stored),
-            bytes=sum(each.attempt.file_size_bytes or 0 for each in self._stored),
+            skipped=len(self._made.misses) - failed,
+            fulls=sum(each.attempt.kind is Kind.FULL for each in self._made.stored),
+            rows=sum(each.attempt.record_count or 0 for each in self._made.stored),
+            bytes=sum(each.attempt.file_size_bytes or 0 for each in self._made.stored),
             left_out=tuple(sorted({*changes.registered, *gone} - {each.key for each in changes.due})),
             lag_s=(changes.view.at.taken_at - self._tick.scheduled_at).total_seconds(),
             message="; ".join(wrong),
-            misses=tuple(self._misses),
+            misses=tuple(self._made.misses),
         )
         self._write_down(tick, idle)
         ports.ledger.ticks.end(tick)
         most = parse_size(self._declared.quota.file)
         return TickReport(
             tick,
-            stored=tuple(self._stored),
+            stored=tuple(self._made.stored),
             unaccounted=changes.unaccounted,
-            audited=tuple(self._audited),
+            audited=tuple(self._made.audited),
             differing=differing,
             registered=tuple(changes.registered),
-            big=tuple(each.attempt.backup_id for each in self._stored if (each.attempt.file_size_bytes or 0) > most),
+            big=tuple(
+                each.attempt.backup_id for each in self._made.stored if (each.attempt.file_size_bytes or 0) > most
+            ),
         )
 
     def _write_down(self, tick: Tick, idle: Sequence[DueBusiness]) -> None:
@@ -357,120 +292,10 @@ class _Run:
             "scheduled_at": tick.scheduled_at.isoformat(),
             "snapshot_at": tick.snapshot_at.isoformat() if tick.snapshot_at else None,
             "status": tick.status,
-            "backups": {each.attempt.scope.business: each.attempt.backup_id for each in self._stored},
+            "backups": {each.attempt.scope.business: each.attempt.backup_id for each in self._made.stored},
             "unchanged": {each.key: each.known.backup_id for each in idle if each.known},
             "missed": {miss.business: miss.outcome for miss in tick.misses},
             "left_out": tick.left_out,
         }
         at = tick.started_at or tick.scheduled_at
         self._ports.store.put(tick_key(tick.catalog, at, tick.number), [json.dumps(document, indent=1).encode()])
-
-
-def _groups(busy: Sequence[DueBusiness], changes: TickChanges) -> Iterator[list[DueBusiness]]:
-    """Businesses that are read together, in their order: of one kind, and with columns of the same types."""
-    usual = {
-        name: table.plan.relation.estimated_rows // max(1, len(changes.registered))
-        for name, table in changes.tables.items()
-    }
-    group: list[DueBusiness] = []
-    rows = 0
-    for each in busy:
-        own = sum(usual.values()) if each.why_full else sum(changed for changed, _ in changes.of(each.key).values())
-        apart = bool(group) and (group[0].kind, _texts(group[0])) != (each.kind, _texts(each))
-        if group and (apart or rows + own > _ROWS_AT_ONCE or len(group) >= _BUSINESSES_AT_ONCE):
-            yield group
-            group, rows = [], 0
-        group.append(each)
-        rows += own
-    if group:
-        yield group
-
-
-def _texts(due: DueBusiness) -> Mapping[str, Sequence[str]]:
-    return due.known.as_text if due.known and due.why_full is None else {}
-
-
-def _read_group(
-    group: Sequence[DueBusiness], work: TickWork, state: KeyState
-) -> Mapping[str, Mapping[str, BusinessRowsRead]]:
-    """The rows of each business of the group, by table."""
-    read: dict[str, dict[str, BusinessRowsRead]] = {each.key: {} for each in group}
-    for name, table in work.changes.tables.items():
-        for column in _texts(group[0]).get(name, ()):
-            table = replace(table, plan=table.plan.as_text(column, "a value that did not fit when its full was made"))
-        rows_read = _whole(group, table, work) if group[0].why_full else _changed(group, table, work, state)
-        for business, rows in rows_read.items():
-            read[business][name] = rows
-    return read
-
-
-def _whole(group: Sequence[DueBusiness], table: BusinessTable, work: TickWork) -> Mapping[str, BusinessRowsRead]:
-    """All rows of the businesses; a value that does not fit its column makes that column a text, for all of them."""
-    keys = [each.key for each in group]
-    while True:
-        try:
-            rows = _by_business(work.changes.rows.rows_of(table, keys))
-        except NotNativeError as error:
-            table = replace(table, plan=table.plan.as_text(error.column, error.value))
-        else:
-            return {key: BusinessRowsRead(table.plan, rows.get(key, pa.table({}))) for key in keys}
-
-
-def _changed(
-    group: Sequence[DueBusiness], table: BusinessTable, work: TickWork, state: KeyState
-) -> Mapping[str, BusinessRowsRead]:
-    """The rows that changed, and the keys of those that are gone, of the businesses that have any."""
-    name, changes = table.plan.name, work.changes
-    of_group = {each.key: changes.changes[name][each.key] for each in group if each.key in changes.changes[name]}
-    touched = [key for key, (changed, _) in of_group.items() if changed or not table.tracked]
-    if not table.tracked:
-        rows = _by_business(changes.rows.rows_of(table, touched)) if touched else {}
-        return {key: BusinessRowsRead(table.plan, rows.get(key, pa.table({})), replaced=True) for key in touched}
-    keys = state.changed_keys(name, touched) if touched else ()
-    rows = _by_business(changes.rows.rows_with(table, keys, changes.xmin), set(keys)) if keys else {}
-    read = {}
-    for key, (changed, gone) in of_group.items():
-        own = rows.get(key, pa.table({}))
-        if own.num_rows != changed:
-            state.forget([key])
-            message = f"{own.num_rows} rows of table {name} were read for business {key}, where {changed} changed."
-            raise BackupError(message, do="Report it: the next tick gives the business everything again.")
-        read[key] = BusinessRowsRead(table.plan, own, state.gone_keys(name, key) if gone else ())
-    return read
-
-
-def _by_business(pages: Iterator[pa.Table], keys: Collection[str] | None = None) -> Mapping[str, pa.Table]:
-    """The rows of each business, in the order of their keys; of these `keys` alone, where some are given."""
-    tables = list(pages)
-    if not tables:
-        return {}
-    rows = pa.concat_tables(tables).combine_chunks()
-    by = [BUSINESS_FIELD, *([KEY_FIELD] if KEY_FIELD in rows.column_names else [])]
-    if keys is not None:
-        rows = rows.filter(pc.is_in(rows.column(KEY_FIELD), pa.array(sorted(keys), pa.string())))
-    rows = rows.take(pc.sort_indices(rows.select(by), [(name, "ascending") for name in by]))
-    counts = pc.value_counts(rows.column(BUSINESS_FIELD)).to_pylist()
-    split, start = {}, 0
-    for count in counts:
-        split[count["values"] or SHARED_KEY] = rows.slice(start, count["counts"])
-        start += count["counts"]
-    return split
-
-
-def _audited(
-    backup_id: str, business: str, tables: Mapping[str, BusinessRowsRead], work: TickWork, state: KeyState
-) -> str:
-    """How a full differs from the chain that it ends together with what changed since; empty where it does not."""
-    before = work.ports.ledger.get(backup_id)
-    changed: dict[str, set[Key]] = {}
-    for name, read in tables.items():
-        if work.changes.tables[name].tracked:
-            texts = [*state.changed_keys(name, [business]), *state.gone_keys(name, business)]
-            changed[name] = keys_of(key_rows(read.plan, texts), read.plan.key)
-    try:
-        if before is None:
-            return f"backup {backup_id} is not in the ledger"
-        kept = read_state(before, work.ports)
-    except BackupError as error:
-        return f"the chain can not be read: {error.what}"
-    return "; ".join(differences(kept, {name: read.rows for name, read in tables.items()}, changed))

@@ -19,7 +19,7 @@ from backup_pipeline.core.businesses.ticks import (
 )
 from backup_pipeline.core.catalog.businesses import Businesses
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.core.errors import CatalogError, SnapshotOutdatedError
 from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.planning import plan_catalog
 from backup_pipeline.core.plans import CatalogPlan, TablePlan
@@ -56,7 +56,7 @@ class TickChanges:
     """What was found. `changes` has, by table and business, the rows that changed and those that are gone.
 
     `counted` are all rows of a table, `accounted` those of every business and of none together: the same, or something
-    is wrong. `xmin` is the window that candidates were looked for in.
+    is wrong. `xmin` is the window that candidates were looked for in, `businesses` how many the registry has.
     """
 
     view: View
@@ -70,6 +70,7 @@ class TickChanges:
     xmin: int
     counted: Mapping[str, int] = field(default_factory=dict)
     accounted: Mapping[str, int] = field(default_factory=dict)
+    businesses: int = 0
 
     def of(self, business: str) -> Mapping[str, tuple[int, int]]:
         """By table what changed of a business."""
@@ -85,14 +86,9 @@ class TickChanges:
 
 def find_changes(snapshot: Snapshot, catalog: Catalog, state: KeyState, wish: TickWish) -> TickChanges:
     """Compare the snapshot with the state. CatalogError where a table can not be read, or leads to no business."""
-    declared = declared_businesses(catalog)
-    database, rows = snapshot.database(), snapshot.businesses()
-    plan = plan_catalog(catalog, database)
-    for error in plan.failed.values():
-        raise error
-    registry = registry_of(catalog, declared, database)
-    tables = dict(business_tables(catalog, plan, registry, database))
-    view = View(rows.position(), rows.fingerprint(_relations(tables, registry, database)))
+    declared, rows = declared_businesses(catalog), snapshot.businesses()
+    registry, tables, relations = _tables_of(snapshot, catalog)
+    view = View(rows.position(), rows.fingerprint(relations))
     registered = {each.key: each for each in rows.registered(registry, declared)}
     known = state.known()
     trusted = {key: each for key, each in known.items() if distrust(each, view) is None}
@@ -117,7 +113,34 @@ def find_changes(snapshot: Snapshot, catalog: Catalog, state: KeyState, wish: Ti
         xmin=xmin,
         counted=counted,
         accounted=accounted,
+        businesses=len(registered),
     )
+
+
+def joined_changes(snapshot: Snapshot, catalog: Catalog, view: View, xmin: int) -> TickChanges:
+    """The tables in a snapshot that another run has looked through, as `view`, for candidates of `xmin`.
+
+    What changed is not in it: the other run says so. SnapshotOutdatedError where definitions are not what they were.
+    """
+    rows = snapshot.businesses()
+    _, tables, relations = _tables_of(snapshot, catalog)
+    if rows.fingerprint(relations) != view.fingerprint:
+        message = "The tables were changed since the run that holds the snapshot has looked at them."
+        raise SnapshotOutdatedError(message, do="Nothing: the next tick gives everything to whom it concerns.")
+    return TickChanges(view, snapshot.entry, rows, tables, {}, {}, (), {}, xmin)
+
+
+def _tables_of(
+    snapshot: Snapshot, catalog: Catalog
+) -> tuple[Registry, Mapping[str, BusinessTable], Sequence[Relation]]:
+    """The registry, the tables with rows of businesses, and every relation whose definition counts."""
+    database = snapshot.database()
+    plan = plan_catalog(catalog, database)
+    for error in plan.failed.values():
+        raise error
+    registry = registry_of(catalog, declared_businesses(catalog), database)
+    tables = dict(business_tables(catalog, plan, registry, database))
+    return registry, tables, _relations(tables, registry, database)
 
 
 def declared_businesses(catalog: Catalog) -> Businesses:

@@ -75,10 +75,13 @@ class BusinessRowsRead:
 
 @dataclass(frozen=True)
 class StoredBusiness:
-    """A backup that was made: its row, its manifest, and what the state is to know of the business from now on."""
+    """A backup that was made: its row, its manifest, and what the state is to know of the business from now on.
+
+    Of one that another run has made, this one has no manifest.
+    """
 
     attempt: Attempt
-    manifest: StoredManifest
+    manifest: StoredManifest | None
     known: KnownBusiness
 
 

@@ -309,7 +309,7 @@ class _Gathering:
             "texts": [list(text) for text in texts],
             "snapshot": self._view.snapshot.entry.model_dump(mode="json"),
             "schema_sha256": self._view.schema_sha256,
-            "made_by": _made_by(self._work.request.catalog),
+            "made_by": made_by(self._work.request.catalog),
         }
 
     def _place(self, table: str) -> PartitionPlace:
@@ -329,7 +329,7 @@ def _with_rows(files: Sequence[FileEntry]) -> Iterator[FileEntry]:
         yield from [file for file in own if file.rows] or own[:1]
 
 
-def _made_by(catalog: Catalog) -> str:
+def made_by(catalog: Catalog) -> str:
     """What has to be the same in every run that reads the same snapshot: the program, and what the catalog says."""
     declared = catalog.model_dump_json(by_alias=True, exclude={"start_date"})
     return f"{__version__} {hashlib.sha256(declared.encode()).hexdigest()}"
@@ -445,7 +445,7 @@ def take_part(backup_id: str, catalog: Catalog, ports: Ports, run_id: str) -> in
     if attempt.status is not Status.RUNNING or not any(each.status is ShardStatus.WAITING for each in shards):
         return 0
     detail = shards[0].detail
-    if detail["made_by"] != _made_by(catalog):
+    if detail["made_by"] != made_by(catalog):
         message = f"Backup {backup_id} was begun by another version of the program or of the catalog than this run has."
         raise RefusedError(message, do="Let every host and container have the same image and the same catalogs.")
     lease = guest_lease_of(attempt, ports.ledger)
