@@ -7,26 +7,31 @@ end now, by the clock of the ledger, then adds itself: whoever comes second wait
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
+    BigInteger,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Row,
     RowMapping,
     Select,
     Update,
     and_,
+    cast,
     delete,
     func,
     insert,
-    or_,
     select,
     text,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
@@ -42,7 +47,7 @@ from backup_pipeline.core.access.api_keys import (
     NewKey,
     Refused,
 )
-from backup_pipeline.core.access.api_usage import UsageRow, UsageSum
+from backup_pipeline.core.access.api_usage import KeyHabits, UsageRow, UsageSum
 from backup_pipeline.core.errors import LedgerError, UsageError
 from backup_pipeline.core.listing import Position, parse_position
 from backup_pipeline.core.scope import Actor, parse_actor
@@ -259,19 +264,26 @@ class SqlApiUsage:
         following = str(Position(page[-1].at, page[-1].request_id)) if len(rows) > limit else None
         return page, following
 
-    def sums(self, since: datetime, *, key: int | None = None) -> Sequence[UsageSum]:
+    def sums(self, since: datetime, *, key: int | None = None, limit: int | None = None) -> Sequence[UsageSum]:
         """By hour, key and route, the newest hour first: kept sums of hours that are over, the calls of the rest."""
         with self._transaction() as connection:
-            first, last = connection.execute(select(func.min(_HOUR.hour), func.max(_HOUR.hour))).one()
-            if first is None:
-                rows = connection.execute(_sums_of_calls(key, _LOG.at >= since)).all()
-            else:
-                begin, end = max(_next_hour(since), utc(first)), utc(last) + _AN_HOUR
-                calls = or_(and_(_LOG.at >= since, _LOG.at < begin), and_(_LOG.at >= end, _LOG.at >= since))
-                kept = select(api_usage_hours).where(_HOUR.hour >= begin)
-                kept = kept.where(_HOUR.key_id == key) if key is not None else kept
-                rows = [*connection.execute(_sums_of_calls(key, calls)), *connection.execute(kept)]
-        return sorted(map(_sum_of, rows), key=lambda each: (-each.hour.timestamp(), each.key, each.route))
+            hours = _hours(connection, since, key).subquery()
+            query = select(hours).order_by(hours.c.hour.desc(), hours.c.key_id, hours.c.route).limit(limit)
+            return [_sum_of(row) for row in connection.execute(query)]
+
+    def habits(self, since: datetime, late: datetime, *, key: int | None = None) -> Mapping[int, KeyHabits]:
+        """What keys did of late beside what is usual, in two queries over the sums of hours."""
+        with self._transaction() as connection:
+            hours = _hours(connection, since, key).cte("hours")
+            new = defaultdict(list)
+            for number, address in connection.execute(_new_addresses(hours, late)):
+                new[number].append(address)
+            return {
+                row.key_id: KeyHabits(
+                    int(row.calls), int(row.failed), int(row.refused), row.usual, tuple(sorted(new[row.key_id]))
+                )
+                for row in connection.execute(_habits(hours, late))
+            }
 
     def add_up(self) -> int:
         """Add up the hours that are over, each once, of the week and a day before the present."""
@@ -296,6 +308,50 @@ class SqlApiUsage:
         keep_months(self._transaction, life)
         with self._transaction() as connection:
             connection.execute(delete(api_usage_hours).where(_HOUR.hour < func.clock_timestamp() - life))
+
+
+def _hours(connection: Connection, since: datetime, key: int | None) -> CompoundSelect[*tuple[Any, ...]]:
+    """The sums by hour, key and route: of hours that were added up as they are kept, of the rest made of the calls."""
+    first, last = connection.execute(select(func.min(_HOUR.hour), func.max(_HOUR.hour))).one()
+    kept = select(api_usage_hours)
+    kept = kept.where(_HOUR.key_id == key) if key is not None else kept
+    if first is None:
+        return union_all(kept, _sums_of_calls(key, _LOG.at >= since))
+    begin, end = max(_next_hour(since), utc(first)), utc(last) + _AN_HOUR
+    before = _sums_of_calls(key, and_(_LOG.at >= since, _LOG.at < begin))
+    after = _sums_of_calls(key, and_(_LOG.at >= since, _LOG.at >= end))
+    return union_all(kept.where(_HOUR.hour >= begin), before, after)
+
+
+def _habits(hours: CTE, late: datetime) -> Select[*tuple[Any, ...]]:
+    of = hours.c
+    names = ("allowed", "failed", "refused")
+    by_hour = select(of.key_id, of.hour, *(func.sum(of[name]).label(name) for name in names)).group_by(
+        of.key_id, of.hour
+    )
+    each = by_hour.subquery().c
+
+    def lately(column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return func.coalesce(func.sum(column).filter(each.hour > late), 0)
+
+    usual = func.percentile_disc(0.5).within_group(each.allowed).filter(each.hour <= late)
+    return select(
+        each.key_id,
+        lately(each.allowed).label("calls"),
+        lately(each.failed).label("failed"),
+        lately(each.refused).label("refused"),
+        cast(usual, BigInteger).label("usual"),
+    ).group_by(each.key_id)
+
+
+def _new_addresses(hours: CTE, late: datetime) -> Select[*tuple[Any, ...]]:
+    """The addresses that a key calls from of late, and did not before, where it has called before."""
+    address = func.jsonb_array_elements_text(hours.c.addresses).label("address")
+    lately = select(hours.c.key_id, address).where(hours.c.hour > late).distinct().subquery().c
+    earlier = hours.alias("earlier")
+    before = select(earlier.c.key_id).where(earlier.c.key_id == lately.key_id, earlier.c.hour <= late)
+    known = before.where(earlier.c.addresses.op("?")(lately.address))
+    return select(lately.key_id, lately.address).where(before.exists(), ~known.exists())
 
 
 def _sums_of_calls(key: int | None, which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:

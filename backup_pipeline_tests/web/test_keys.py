@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.core.access.api_keys import Admission, ApiKey, Call, KeyPermission
+from backup_pipeline.core.access.api_usage import LOOKED_BACK, of_late
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.servers.ledgers import new_ledger
@@ -176,10 +177,20 @@ def test_hours_that_are_over_are_added_up_once_and_the_sums_stay_what_they_were(
     )
     now = ledger.now()
     spans = [(now - timedelta(days=days), key) for days in (1, 2, 7, 30) for key in (None, 1)]
+    ledger.execute(
+        "UPDATE api_usage_logs SET address = '192.168.0.9' WHERE key_id = 2 AND at > now() - interval '1 hour'"
+    )
     before = [usage.sums(since, key=key) for since, key in spans]
+    habits = usage.habits(now - LOOKED_BACK, of_late(now))
+    assert (habits[2].new_addresses, habits[1].new_addresses) == (("192.168.0.9",), ())
+    lately = [each for each in before[4] if each.hour > of_late(now) and each.key == 1]
+    assert habits[1].calls == sum(each.allowed for each in lately) > 0
+    assert habits[1].usual in {2, 3}, "of eight calls an hour of three keys, nine in ten of them allowed"
     assert usage.add_up() > 500
     assert usage.add_up() == 0
     assert [usage.sums(since, key=key) for since, key in spans] == before
+    assert usage.sums(now - timedelta(days=7), limit=7) == before[4][:7]
+    assert usage.habits(now - LOOKED_BACK, of_late(now)) == habits
     ledger.execute("DELETE FROM api_usage_logs WHERE at < now() - interval '4 hours'")
     week, over = now - timedelta(days=7), now - timedelta(hours=5)
     kept = [each for each in before[4] if week < each.hour < over]

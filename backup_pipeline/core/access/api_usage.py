@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import median_low
 
 from backup_pipeline.core.access.api_keys import ApiKey
 
@@ -59,37 +57,49 @@ class UnusualKey:
     why: str
 
 
-def unusual_keys(keys: Sequence[ApiKey], sums: Sequence[UsageSum], now: datetime) -> Sequence[UnusualKey]:
-    """The keys that do what they did not do before, or that nobody needs; `sums` are those of `LOOKED_BACK`."""
-    own: Mapping[int, list[UsageSum]] = defaultdict(list)
-    for each in sums:
-        own[each.key].append(each)
-    return [UnusualKey(key, why) for key in keys for why in _reasons(key, own[key.number], now)]
+@dataclass(frozen=True)
+class KeyHabits:
+    """What a key did of late (`calls`, `failed`, `refused`), and what is usual of it: the calls of a median hour.
+
+    `usual` is None where it did not call before. `new_addresses` are those that it calls from of late alone, where it
+    has called before.
+    """
+
+    calls: int
+    failed: int
+    refused: int
+    usual: int | None = None
+    new_addresses: tuple[str, ...] = ()
 
 
-def _reasons(key: ApiKey, sums: Sequence[UsageSum], now: datetime) -> Iterator[str]:
-    lately = [each for each in sums if each.hour > now - _LATELY - timedelta(hours=1)]
-    before = [each for each in sums if each.hour <= now - _LATELY - timedelta(hours=1)]
-    calls, failed = sum(each.allowed for each in lately), sum(each.failed for each in lately)
-    if refused := sum(each.refused for each in lately):
-        yield f"{refused:,} calls were refused of late: it has {key.limit:,} an hour. Raise its limit, or ask why."
-    if calls > _FEW and before and calls > _MUCH_MORE * (usual := 2 * _usual_hour(before)):
+def of_late(now: datetime) -> datetime:
+    """Hours that begin after it count as of late: the present one, and the one or two before."""
+    return now - 2 * _LATELY
+
+
+def unusual_keys(keys: Sequence[ApiKey], habits: Mapping[int, KeyHabits], now: datetime) -> Sequence[UnusualKey]:
+    """The keys that do what they did not do before, or that nobody needs; `habits` by their numbers."""
+    return [UnusualKey(key, why) for key in keys for why in _reasons(key, habits.get(key.number, _NONE), now)]
+
+
+_NONE = KeyHabits(0, 0, 0)
+
+
+def _reasons(key: ApiKey, habits: KeyHabits, now: datetime) -> Iterator[str]:
+    calls, failed = habits.calls, habits.failed
+    if habits.refused:
+        limit = f"it has {key.limit:,} an hour"
+        yield f"{habits.refused:,} calls were refused of late: {limit}. Raise its limit, or ask why."
+    if calls > _FEW and habits.usual is not None and calls > _MUCH_MORE * (usual := 2 * max(habits.usual, 1)):
         yield f"{calls:,} calls in the last two hours, where {usual:,} are usual."
     if calls >= _FEW and failed * 4 > calls:
         yield f"{failed:,} of its last {calls:,} calls failed."
-    known = {address for each in before for address in each.addresses}
-    if known and (new := sorted({address for each in lately for address in each.addresses} - known)):
-        yield f"It calls from {', '.join(new[:3])}, where it did not call from in the week before."
+    if habits.new_addresses:
+        named = ", ".join(habits.new_addresses[:3])
+        yield f"It calls from {named}, where it did not call from in the week before."
     if key.revoked_at is not None:
         return
     if key.expires_at is not None and now < key.expires_at < now + _EXPIRES_SOON:
         yield f"It expires at {key.expires_at:%Y-%m-%d %H:%M} UTC: make another in time."
     if now - (key.last_used_at or key.created_at) > _UNUSED_FOR:
         yield f"Nobody has used it for {(now - (key.last_used_at or key.created_at)).days} days: revoke it."
-
-
-def _usual_hour(sums: Sequence[UsageSum]) -> int:
-    hours: dict[datetime, int] = defaultdict(int)
-    for each in sums:
-        hours[each.hour] += each.allowed
-    return max(median_low(hours.values()), 1)

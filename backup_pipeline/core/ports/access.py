@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         NewKey,
         Refused,
     )
-    from backup_pipeline.core.access.api_usage import UsageRow, UsageSum
+    from backup_pipeline.core.access.api_usage import KeyHabits, UsageRow, UsageSum
     from backup_pipeline.core.access.identities import Claims, SignInAttempt
     from backup_pipeline.core.access.sessions import OneTimeLink, Session
     from backup_pipeline.core.audit import AuditEntry, AuditFilter
@@ -165,8 +165,11 @@ class ApiUsage(Protocol):
     ) -> tuple[Sequence[UsageRow], str | None]:
         """Rows, newest first, that come after a position, and the position after which the rest comes."""
 
-    def sums(self, since: datetime, *, key: int | None = None) -> Sequence[UsageSum]:
-        """By hour, key and route, the newest hour first."""
+    def sums(self, since: datetime, *, key: int | None = None, limit: int | None = None) -> Sequence[UsageSum]:
+        """By hour, key and route, the newest hour first, at most so many."""
+
+    def habits(self, since: datetime, late: datetime, *, key: int | None = None) -> Mapping[int, KeyHabits]:
+        """What keys did in the hours that began after `late`, beside what they did from `since` until then."""
 
     def add_up(self) -> int:
         """Add up the hours that are over, once each, so that `sums` need not; how many sums were made."""

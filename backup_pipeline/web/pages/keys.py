@@ -12,7 +12,7 @@ from fastapi.responses import Response
 
 from backup_pipeline.core.access import Permission
 from backup_pipeline.core.access.api_keys import DEFAULT_LIMIT, ApiKey, KeyPermission, NewKey, parse_permissions
-from backup_pipeline.core.access.api_usage import LOOKED_BACK, UnusualKey, unusual_keys
+from backup_pipeline.core.access.api_usage import LOOKED_BACK, UnusualKey, of_late, unusual_keys
 from backup_pipeline.core.errors import UsageError
 from backup_pipeline.operations.access.api_keys import create_key, limit_key, revoke_key
 from backup_pipeline.presentation.people import key_state
@@ -25,6 +25,8 @@ _Manager = Annotated[Visitor, Depends(allowed(Permission.MANAGE_KEYS))]
 _ManagerForSure = Annotated[Visitor, Depends(fresh(Permission.MANAGE_KEYS))]
 _Text = Annotated[str, Form(max_length=1_000)]
 _ROWS = 50
+_SUMS = 150
+"""Of sums by hour a page shows so many; a key alone has its own page of them."""
 _PERIODS = {"day": timedelta(hours=24), "week": LOOKED_BACK}
 
 
@@ -45,7 +47,8 @@ def keys_page(request: Request, visitor: _Manager) -> Response:
 
 
 def _unusual(visitor: Visitor, known: Sequence[ApiKey], now: datetime) -> Sequence[UnusualKey]:
-    return unusual_keys(known, visitor.access.access.usage.sums(now - LOOKED_BACK), now)
+    only = known[0].number if len(known) == 1 else None
+    return unusual_keys(known, visitor.access.access.usage.habits(now - LOOKED_BACK, of_late(now), key=only), now)
 
 
 @router.get("/keys/new")
@@ -139,13 +142,15 @@ def usage_page(
     known = {each.number: each for each in visitor.access.access.keys.list()}
     since = now - _PERIODS.get(period, _PERIODS["day"])
     rows, following = usage.page(key=key, since=since, after=after, limit=_ROWS)
+    sums = usage.sums(since, key=key, limit=_SUMS + 1)
     return page(
         request,
         "usage.html",
         keys=known,
         chosen=key,
         period=period if period in _PERIODS else "day",
-        sums=usage.sums(since, key=key),
+        sums=sums[:_SUMS],
+        more_sums=len(sums) > _SUMS,
         rows=rows,
         following=following,
         unusual=_unusual(visitor, list(known.values()), now),
