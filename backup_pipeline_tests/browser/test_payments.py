@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from backup_pipeline.core.ledger import Status
 from backup_pipeline.core.payments.accounts import RegistryEntry
+from backup_pipeline.core.runs import JobOrder, RequestChange, RequestStatus, RunLine, RunRequest, RunVerb
 from backup_pipeline.core.scope import Scope
 from backup_pipeline_tests.browser.test_every_page import sign_in
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
-from backup_pipeline_tests.servers.browser import opened_context, picture
+from backup_pipeline_tests.servers.browser import PHONE, axe_violations, opened_context, picture, sideways
 from backup_pipeline_tests.servers.ledgers import new_ledger
 from backup_pipeline_tests.web.deciding import Office, add_business, open_office
 from backup_pipeline_tests.web.serving import served
@@ -73,6 +75,63 @@ def test_a_payment_that_is_entered_here_stands_on_the_list_that_is_open_there(wi
     expect(there.get_by_text("400.00 BDT")).to_be_visible(timeout=SOON)
     for page in (here, there):
         page.close()
+
+
+@pytest.mark.acceptance("3.34")
+def test_a_super_admin_looks_after_everything_by_clicking(windows: Windows) -> None:
+    """Success rates, use of the API and its limit, a request to review, settings; and the log of a run that stands."""
+    office, page = windows.office, windows.first.new_page()
+    request = office.ask("rahim", reason="a wrong price")
+    page.goto(f"{windows.address}/")
+    menu = page.get_by_role("navigation").first
+    menu.get_by_role("link", name="Charts").click()
+    expect(page.get_by_text("100.0% of 1 attempts in 90 days ended well")).to_be_visible()
+    menu.get_by_role("link", name="API keys").click()
+    page.get_by_role("link", name="System Integration").click()
+    expect(page.get_by_text("0 of 1,000 calls in the last 60 minutes")).to_be_visible()
+    page.get_by_label("Calls in any 60 minutes").fill("5000")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_text("0 of 5,000 calls in the last 60 minutes")).to_be_visible()
+    menu.get_by_role("link", name="Restore requests").click()
+    page.locator(f"a[href='/requests/{request.id}']").first.click()
+    expect(page.get_by_text("a wrong price").first).to_be_visible()
+    menu.get_by_role("link", name="Accounts").click()
+    page.get_by_label("Days of grace").fill("9")
+    page.locator("form[action='/accounts/settings']").get_by_role("button", name="Keep").click()
+    menu.get_by_role("link", name="Audit").click()
+    for what in ("setting changed", "api key limited"):
+        expect(page.locator("main tbody tr").filter(has_text=what).first).to_be_visible()
+    page.close()
+
+
+def test_the_log_of_a_run_grows_on_the_page_that_is_open(windows: Windows) -> None:
+    office, karim = windows.office, windows.office.users["karim"]
+    run = RunRequest(uuid4(), Scope("shop"), RunVerb.BACKUP, karim.actor, datetime.now(UTC), reason="before the move")
+    office.ledger.run_requests.add(run)
+    run_id = office.launcher.launch(JobOrder("shop_full_backup"), run.id, "karim")
+    office.ledger.run_requests.change(run.id, RequestChange(RequestStatus.LAUNCHED, run_id=run_id))
+    begun = datetime(2026, 11, 30, 18, 0, tzinfo=UTC)
+    texts = (
+        'Started execution of run for "shop_full_backup".',
+        "goods: 500 rows, 81 kB",
+        "Materialized value shop goods.",
+    )
+    office.launcher.lines[run_id] = [RunLine(begun, "debug", "shop_tables", text) for text in texts]
+    page = windows.first.new_page()
+    page.goto(f"{windows.address}/runs/{run.id}")
+    log = page.locator("#log")
+    expect(log).to_contain_text("3 lines, the newest first")
+    office.launcher.lines[run_id].append(
+        RunLine(begun, "error", "shop_tables", "sold: the disk is full\nNo space left")
+    )
+    expect(log.locator("li").first).to_contain_text("the disk is full", timeout=SOON)
+    expect(log).to_contain_text(f"backup-pipeline runs log {run.id} --follow")
+    assert axe_violations(page) == []
+    picture(page, "run-log")
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    assert sideways(page) == 0
+    picture(page, "run-log-phone")
+    page.close()
 
 
 @pytest.mark.acceptance("3.18", "3.19")

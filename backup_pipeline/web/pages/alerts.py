@@ -45,7 +45,7 @@ def alerts_page(request: Request, visitor: Annotated[Visitor, _SEES], *, deliver
         delivered=delivered,
         channels=reaching(request.app.state.ports.alerter.channels),
         held=[row for row in held if chosen is None or row.scope.catalog == chosen.catalog],
-        command="backup-pipeline alerts",
+        command="backup-pipeline alerts list",
         live=True,
     )
 
