@@ -19,8 +19,7 @@ from backup_pipeline.core.restore import (
     TableRestore,
 )
 from backup_pipeline.core.restore.businesses import BusinessPlan, BusinessReport, RowExample, TableDiff
-from backup_pipeline.core.restore.kept import kept_plan, kept_report
-from backup_pipeline.core.restore.requests import Plan, RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import Plan, RestoreRow, RestoreStatus, kept_plan, kept_report
 from backup_pipeline.presentation import (
     Block,
     Item,

@@ -28,8 +28,7 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.ports import Progress
 from backup_pipeline.core.restore import EVERY_CHANGE, Mode, RestoreRequest, RowChange, Selection
 from backup_pipeline.core.restore.businesses import BusinessPlan, BusinessReport, parse_rows
-from backup_pipeline.core.restore.kept import kept_plan, kept_report
-from backup_pipeline.core.restore.requests import Address, Plan, RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import Address, Plan, RestoreRow, RestoreStatus, kept_plan, kept_report
 from backup_pipeline.core.scope import Actor, ActorKind
 from backup_pipeline.demo import RETAIL, create_system, trade
 from backup_pipeline.embedded import EmbeddedPostgres

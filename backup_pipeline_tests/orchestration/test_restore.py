@@ -17,8 +17,7 @@ import pytest
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.ledger import Owner
 from backup_pipeline.core.restore import FIRST, SECOND, Mode, RestorePlan, RestoreRequest, Which
-from backup_pipeline.core.restore.kept import kept_plan
-from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, kept_plan
 from backup_pipeline.core.runs import REQUEST_TAG, RequestStatus, RunRequest, RunVerb
 from backup_pipeline.core.scope import Scope, command_line
 from backup_pipeline.operations import restore

@@ -32,8 +32,7 @@ from backup_pipeline.core.restore import (
     TableRestore,
 )
 from backup_pipeline.core.restore.businesses import BusinessDiff, BusinessPlan, RestoreConflict, RowExample, TableDiff
-from backup_pipeline.core.restore.kept import kept_plan
-from backup_pipeline.core.restore.requests import Address, RestoreRow
+from backup_pipeline.core.restore.requests import Address, RestoreRow, kept_plan
 from backup_pipeline.core.runs import RequestChange, RequestStatus, RunRequest
 from backup_pipeline.core.scope import Actor, ActorKind, Scope
 from backup_pipeline.operations.access.api_keys import create_key

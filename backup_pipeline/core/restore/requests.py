@@ -1,4 +1,4 @@
-"""A restore request: one row of `restore_requests`, its statuses and the moves between them, who may approve it."""
+"""A restore request: one row of `restore_requests`, its statuses and moves, who may approve it; the plan it keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from backup_pipeline.core.catalog.model import Anomalies, Catalog, Excluded, Shrinkage, TableSpec
 from backup_pipeline.core.errors import (
@@ -20,8 +23,14 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.ledger import Owner, has_no_owner
 from backup_pipeline.core.relations import Database, Relation, write_relation
-from backup_pipeline.core.restore import FIRST, Mode, RestorePlan, RestoreRequest, TableRestore, Which
-from backup_pipeline.core.restore.businesses import BusinessPlan, changed_since, read_selection, without_examples
+from backup_pipeline.core.restore import FIRST, Mode, RestorePlan, RestoreReport, RestoreRequest, TableRestore, Which
+from backup_pipeline.core.restore.businesses import (
+    BusinessPlan,
+    BusinessReport,
+    changed_since,
+    read_selection,
+    without_examples,
+)
 from backup_pipeline.core.scope import Actor, Scope
 from backup_pipeline.core.text import looks_secret
 
@@ -289,6 +298,48 @@ def is_abandoned(row: RestoreRow, *, now: datetime, host: str, alive: Callable[[
 def _person(actor: Actor) -> str:
     """The name as names are compared: neither case nor spaces, nor another way in, make another person of somebody."""
     return " ".join(actor.name.split()).casefold()
+
+
+def kept_plan(document: Mapping[str, Any]) -> Plan:
+    """The plan that its `as_json` wrote, without the DDL itself: its digest is the one in `document`.
+
+    UsageError when another version wrote it, and it can not be read.
+    """
+    steps = {"left_out": document.get("left_out", ())}
+    try:
+        if "diff" in document:
+            return _business_plans().validate_python(document)
+        return _plans().validate_python({**document, "steps": steps})
+    except ValidationError as error:
+        message = f"The plan was written by another version, and can not be read: {error.error_count()} fields differ."
+        raise UsageError(message, do="Make the plan again.") from error
+
+
+@cache
+def _plans() -> TypeAdapter[RestorePlan]:
+    """Made when the first plan is read: that takes some milliseconds."""
+    return TypeAdapter(RestorePlan)
+
+
+@cache
+def _business_plans() -> TypeAdapter[BusinessPlan]:
+    return TypeAdapter(BusinessPlan)
+
+
+def kept_report(document: Mapping[str, Any]) -> RestoreReport | BusinessReport:
+    """The report that its `as_json` wrote; UsageError when another version wrote it."""
+    try:
+        if "business" in document:
+            return TypeAdapter(BusinessReport).validate_python(dict(document))
+        return _reports().validate_python(dict(document))
+    except ValidationError as error:
+        message = f"The report was written by another version: {error.error_count()} fields differ."
+        raise UsageError(message, do="`backup-pipeline restores show` prints what can be read of it.") from error
+
+
+@cache
+def _reports() -> TypeAdapter[RestoreReport]:
+    return TypeAdapter(RestoreReport)
 
 
 _OPEN_SECRET = "looks like a secret, and no catalog says that it may leave the database"  # noqa: S105

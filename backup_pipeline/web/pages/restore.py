@@ -27,7 +27,7 @@ from backup_pipeline.core.ledger import GOOD, Attempt
 from backup_pipeline.core.listing import BackupFilter
 from backup_pipeline.core.restore import TABLE_MODES, Mode, RemarkSeverity, RowChange, Selection
 from backup_pipeline.core.restore.businesses import BusinessPlan
-from backup_pipeline.core.restore.kept import kept_plan
+from backup_pipeline.core.restore.requests import kept_plan
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.scope import Purpose
 from backup_pipeline.operations.restore.decisions import (

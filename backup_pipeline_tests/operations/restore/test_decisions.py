@@ -11,8 +11,7 @@ import pytest
 from backup_pipeline.core.errors import LedgerError, PreflightRefusedError, RefusedError, StalePlanError, UsageError
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.restore import Mode, RemarkSeverity, RestorePlan, RestoreRemark, RestoreRequest
-from backup_pipeline.core.restore.kept import kept_plan
-from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus
+from backup_pipeline.core.restore.requests import RestoreChange, RestoreRow, RestoreStatus, kept_plan
 from backup_pipeline.core.scope import Actor, ActorKind
 from backup_pipeline.operations.restore import request_restore, restore
 from backup_pipeline.operations.restore.decisions import AskedRestore, approve, ask_for_approval, reject, take_back
