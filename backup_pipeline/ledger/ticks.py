@@ -23,12 +23,15 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
+    column,
     delete,
     func,
     insert,
     select,
+    table,
     text,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on
@@ -76,6 +79,9 @@ business_misses = Table(
     Index("business_misses_of_business", "catalog", "business", "tick_id"),
 )
 _ROW = business_ticks.c
+# Who has single businesses sees nothing of the table, and what concerns theirs in the view; everybody else the reverse.
+_OWN = table("own_business_ticks", *(column(each.name, each.type) for each in _ROW))
+_SEEN = union_all(select(*_ROW), select(*_OWN.c)).subquery("seen_ticks").c
 _LOG = backup_logs.c
 _MISS = business_misses.c
 _LONGEST_WHOLE = 18
@@ -109,7 +115,7 @@ WITH RECURSIVE found(business, number) AS (
            f.number + 1
     FROM found f WHERE f.business IS NOT NULL AND f.number < :limit)
 SELECT business FROM found WHERE business IS NOT NULL ORDER BY number"""
-_NEWEST = (_ROW.scheduled_at.desc(), _ROW.id.desc())
+_NEWEST = (_SEEN.scheduled_at.desc(), _SEEN.id.desc())
 
 
 class SqlTicks:
@@ -168,7 +174,7 @@ class SqlTicks:
 
     def last(self, catalog: str) -> Tick | None:
         """The newest of the schedule by its scheduled time, whatever became of it."""
-        query = select(business_ticks).where(_ROW.catalog == catalog, ~_ROW.by_hand).order_by(*_NEWEST).limit(1)
+        query = select(*_SEEN).where(_SEEN.catalog == catalog, ~_SEEN.by_hand).order_by(*_NEWEST).limit(1)
         with self._transaction() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return _tick_of(row, ()) if row is not None else None
@@ -183,11 +189,11 @@ class SqlTicks:
         by_hand: bool = True,
     ) -> Sequence[Tick]:
         """Ticks, newest first, each with its misses; with `of` with those of these businesses alone."""
-        query = select(business_ticks).where(_ROW.catalog == catalog).order_by(*_NEWEST).limit(limit)
+        query = select(*_SEEN).where(_SEEN.catalog == catalog).order_by(*_NEWEST).limit(limit)
         if since is not None:
-            query = query.where(func.coalesce(_ROW.missed_until, _ROW.scheduled_at) >= since)
+            query = query.where(func.coalesce(_SEEN.missed_until, _SEEN.scheduled_at) >= since)
         if not by_hand:
-            query = query.where(~_ROW.by_hand)
+            query = query.where(~_SEEN.by_hand)
         with self._transaction() as connection:
             rows = connection.execute(query).mappings().all()
             missed = select(business_misses).where(_MISS.tick_id.in_([row["id"] for row in rows]))
@@ -266,7 +272,7 @@ def _older(catalog: str, before: datetime) -> tuple[Any, ...]:
 
 
 def _misses_since(wanted: BusinessRanking) -> Subquery:
-    ticks = select(_ROW.id).where(_ROW.catalog == wanted.catalog, _ROW.scheduled_at >= wanted.since, ~_ROW.by_hand)
+    ticks = select(_SEEN.id).where(_SEEN.catalog == wanted.catalog, _SEEN.scheduled_at >= wanted.since, ~_SEEN.by_hand)
     counted = select(_MISS.business, func.count().label("value"))
     return counted.where(_MISS.catalog == wanted.catalog, _MISS.tick_id.in_(ticks)).group_by(_MISS.business).subquery()
 

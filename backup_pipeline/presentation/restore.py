@@ -182,7 +182,8 @@ def _business_plan(plan: BusinessPlan, request: int | None, *, values: bool) -> 
     """What a restore of a business would do, with what is in the way; then rows as examples."""
     about = "only a plan: nothing is touched" if request is None else f"request {request}"
     columns = (*texts("Table"), *numbers("Create", "Update", "Delete"), prose("Columns that get other values"))
-    tables = tuple(_table_diff(table) for table in plan.diff.tables)
+    changing = [table for table in plan.diff.tables if table.create or table.update or table.delete]
+    same = ", ".join(table.name for table in plan.diff.tables if table not in changing)
     selection = plan.selection
     left_out = [change for change in RowChange if change not in selection.changes]
     known = facts(
@@ -202,7 +203,10 @@ def _business_plan(plan: BusinessPlan, request: int | None, *, values: bool) -> 
     others = f"{sum(plan.diff.others.values()):,} rows of {len(plan.diff.others)} tables are compared before and after"
     sections: tuple[tuple[Block, ...], ...] = (
         (line(Span(f"{plan.name} is brought back ({about})", Tone.STRONG)), known, *_remarks(plan.remarks)),
-        (Table(columns, tables, title="What changes"),),
+        (
+            *((Table(columns, tuple(map(_table_diff, changing)), title="What changes"),) if changing else ()),
+            *((line(f"As they were then: {same}."),) if same else ()),
+        ),
         tuple(_examples(plan.diff.tables)) if values else (),
         (
             line(

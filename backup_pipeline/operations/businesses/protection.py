@@ -27,8 +27,6 @@ class ProtectionState(StrEnum):
     """How a business stands now."""
 
     PROTECTED = "protected"
-    BACKED_UP = "backed up"
-    """There is a backup; whether ticks have confirmed it since, whoever asks may not see."""
     MISSED = "missed"
     """What is known to be right is older than two ticks."""
     NEVER = "never"
@@ -61,16 +59,14 @@ class BusinessProtection:
         """The share of its room that is taken."""
         return self.bytes / self.quota_bytes if self.quota_bytes else 0.0
 
-    def standing(self, now: datetime, interval: timedelta, *, sees_ticks: bool = True) -> ProtectionState:
-        """How it stands, with ticks so far apart; what they confirmed is known to who sees them."""
+    def standing(self, now: datetime, interval: timedelta) -> ProtectionState:
+        """How it stands, with ticks so far apart."""
         if self.status != AccountStatus.ACTIVE:
             return ProtectionState.NOT_ACTIVE
         if self.paused:
             return ProtectionState.PAUSED
         if self.confirmed_until is None:
             return ProtectionState.NEVER
-        if not sees_ticks:
-            return ProtectionState.BACKED_UP
         return ProtectionState.MISSED if now - self.confirmed_until > 2 * interval else ProtectionState.PROTECTED
 
 
@@ -147,7 +143,7 @@ def protection_page(
 ) -> ProtectionPage:
     """A page of the registered businesses, in an order, with their strips: as many queries for many as for few.
 
-    Who does not see ticks gets no strips: nothing is known then of what a business got.
+    Where no tick has run there are no strips: nothing is known then of what a business got.
     """
     order = BusinessRanking(catalog.catalog, listing.sort, now - DAY, listing.text)
     keys = ledger.ticks.ordered(order, after=listing.after, limit=limit + 1)

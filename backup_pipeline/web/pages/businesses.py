@@ -71,7 +71,6 @@ _SORTS = (
 )
 _TONES: Mapping[ProtectionState, str] = {
     ProtectionState.PROTECTED: "good",
-    ProtectionState.BACKED_UP: "good",
     ProtectionState.MISSED: "failure",
     ProtectionState.NEVER: "failure",
     ProtectionState.PAUSED: "warning",
@@ -79,9 +78,7 @@ _TONES: Mapping[ProtectionState, str] = {
 }
 
 _MISSED_ALL = frozenset({TickStatus.FAILED, TickStatus.SKIPPED, TickStatus.MISSED})
-_RUNNABLE = frozenset(
-    {ProtectionState.PROTECTED, ProtectionState.BACKED_UP, ProtectionState.MISSED, ProtectionState.NEVER}
-)
+_RUNNABLE = frozenset({ProtectionState.PROTECTED, ProtectionState.MISSED, ProtectionState.NEVER})
 """Nothing is backed up of a business that is paused or not active."""
 
 
@@ -127,12 +124,12 @@ def businesses_page(
         there=declaring,
         ticks=ticks,
         tick_tones=TICK_TONES,
-        rows=[_view(row, listed.strips, catalog, visitor, now) for row in listed.rows],
+        rows=[_view(row, listed.strips, catalog, now) for row in listed.rows],
         following="/".join(listed.following) if listed.following else None,
         filtered=bool(q.strip()),
         sorts=_SORTS,
         sort=sort.value,
-        sees_ticks=visitor.user.sees_every_business,
+        sees_all=visitor.user.sees_every_business,
         may_see_accounts=visitor.user.may(Permission.MANAGE_PAYMENTS),
         live=True,
         command=f"backup-pipeline businesses ticks {of_system} && backup-pipeline businesses protection {of_system}",
@@ -143,10 +140,9 @@ def _view(
     row: BusinessProtection,
     slots: Mapping[str, Sequence[SlotStretch]],
     catalog: Catalog,
-    visitor: Visitor,
     now: datetime,
 ) -> BusinessView:
-    standing = row.standing(now, _interval(catalog), sees_ticks=visitor.user.sees_every_business)
+    standing = row.standing(now, _interval(catalog))
     own = slots.get(row.business)
     strip = tick_strip(own, catalog.timezone) if own else None
     in_words = slots_in_words(own, catalog.timezone, most=2) if own else ""
@@ -180,7 +176,7 @@ def business_page(
         attempts = reader.ledger.list(scope=Scope(catalog, business=business), status=_STATUSES, limit=_BACKUPS)
         features = features_with(reader.ledger.businesses.features(catalog, business))
     slots = strips(window, {business: account.registered_at}, () if row.backup_id else {business}) if window else {}
-    view = _view(row, slots, spec, visitor, now)
+    view = _view(row, slots, spec, now)
     good = [each.backup_id for each in attempts if each.status.good]
     chosen = backup if backup in good else next(iter(good), "")
     restore = f"backup-pipeline businesses restore {shlex.quote(chosen)}" if chosen else ""
@@ -201,7 +197,6 @@ def business_page(
         features=features,
         may_restore=_may_restore(visitor, features),
         may_run=visitor.user.may(Permission.RUN_BACKUP) and view.standing in _RUNNABLE,
-        sees_ticks=visitor.user.sees_every_business,
         may_see_accounts=visitor.user.may(Permission.MANAGE_PAYMENTS),
         new_request=uuid4,
         live=True,
@@ -374,7 +369,7 @@ def _bring_back(
         steps=STEPS,
         catalog=spec,
         account=account,
-        view=_view(row, slots, spec, visitor, now),
+        view=_view(row, slots, spec, now),
         attempts=attempts,
         chosen=chosen,
         choice=choice,
