@@ -64,7 +64,8 @@ def demo(
 
     `demo history` makes the demos small, and of each system without a backup those of the last --days nights: real
     ones, with one missed, one late, one failed, one where rows were lost and the last good backup is held, a corrupted
-    file of an earlier program, and a restore request that waits. Their reason is `demo data`.
+    file of an earlier program, and a restore request that waits. Their reason is `demo data`. The shops of retail have
+    paid for eleven weeks: ahead, too much, too little, no more, and once with a reference that was used before.
 
     Examples:
 
@@ -88,6 +89,8 @@ def demo(
         settings, tell, demos.SYSTEMS[system], scale=scale, businesses=businesses, again=again
     ):
         tell("The demo database is there already; --again makes it anew.")
+    elif system == demos.RETAIL.name:
+        history.make_demo_payments(settings, tell)
 
 
 def _trade(settings: Settings, seconds: float, tell: Callable[[str], None]) -> None:

@@ -252,7 +252,8 @@ def _value(text: str | None) -> str:
 
 def _business_report(request: int, report: BusinessReport, undo: str) -> ReportDocument:
     columns = (*texts("Table"), *numbers("Created", "Updated", "Deleted"))
-    rows = tuple((each.name, each.created, each.updated, each.deleted) for each in report.tables)
+    changed = [each for each in report.tables if each.created or each.updated or each.deleted]
+    rows = tuple((each.name, each.created, each.updated, each.deleted) for each in changed)
     text = f"{report.name} is as it was, in {report.seconds:.1f} s. Request {request}."
     others = f"{sum(report.others.values()):,} rows of {len(report.others)} tables, of others or not chosen"
     back = report.safety_backup_id

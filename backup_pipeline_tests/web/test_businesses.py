@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, LiteralString
 from uuid import uuid4
@@ -11,6 +12,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from backup_pipeline.core.access.sessions import PersonIdentity
+from backup_pipeline.core.businesses.ticks import BusinessMiss, Miss, Tick, TickStatus
 from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.payments.accounts import Feature
 from backup_pipeline.core.restore import EVERY_CHANGE
@@ -123,7 +126,11 @@ def test_a_business_admin_sees_their_own_alone(office: Office) -> None:
     assert "Rupa Stores" in text
     assert "Dhaka Bikes" not in text
     assert "Sylhet Tea" not in text
-    assert ">missed<" not in text.replace("</span>", "<"), "what ticks confirmed is hidden: nothing is said of it"
+    assert row_of(text, "Rupa Stores").count(">protected<") == 1
+    own, of_karim = (cells(row_of(shown(office, "/businesses", by=by), "Rupa Stores")) for by in ("babul", "karim"))
+    assert own == of_karim, "the strip of their own"
+    assert "The last ticks" not in text, "how many others there are, and what became of them"
+    assert "the disk is full" in shown(office, ONE, by="babul")
     assert shown(office, ONE, by="babul")
     babul = office.as_("babul")
     foreign, unknown = babul.get("/businesses/shop/b2"), babul.get("/businesses/shop/b99")
@@ -134,6 +141,36 @@ def test_a_business_admin_sees_their_own_alone(office: Office) -> None:
     ]
     assert same[0] == same[1]
     assert babul.get("/businesses/nonsense/b1").status_code == 404
+
+
+@pytest.mark.acceptance("3.24")
+def test_ticks_tell_who_has_single_businesses_nothing_of_others(office: Office) -> None:
+    """Another one's failure makes a tick partial, and who is left out is named: neither is theirs to see."""
+    at = newest_time(office) - (TICKS + 5) * FIVE
+    miss = BusinessMiss("b2", Miss.FAILED, "of b2 alone")
+    counted = Tick(
+        "shop", at, TickStatus.PARTIAL, due=3, failed=1, left_out=("b3", "b1"), message="b2 failed", misses=(miss,)
+    )
+    ticks = office.ledger.ticks
+    ticks.end(replace(counted, number=ticks.begin(counted).number))
+    by_hand = ticks.begin(replace(counted, by_hand=True, misses=()))
+    own = office.ledger.as_person(PersonIdentity(office.users["babul"])).ticks
+    seen = [tick for tick in own.list("shop", limit=2 * TICKS) if tick.scheduled_at == at]
+    assert [(tick.status, tick.due, tick.failed, tick.left_out, tick.message, tick.misses) for tick in seen] == [
+        (TickStatus.SUCCESS, 0, 0, ("b1",), "", ())
+    ]
+    assert by_hand.number not in {tick.number for tick in own.list("shop", limit=2 * TICKS)}
+    assert own.list("elsewhere") == []
+    last, of_all = own.last("shop"), ticks.last("shop")
+    assert last is not None
+    assert of_all is not None
+    assert last.number == of_all.number
+    everybody = office.ledger.as_person(PersonIdentity(office.users["nila"])).ticks
+    assert [tick.due for tick in everybody.list("shop", limit=2 * TICKS) if tick.scheduled_at == at] == [3, 3]
+    confirmed = own.newest_records("shop", ["b1"])["b1"].confirmed_until
+    assert confirmed == ticks.newest_records("shop", ["b1"])["b1"].confirmed_until
+    office.ledger.execute("DELETE FROM business_ticks WHERE scheduled_at = %s", [at])
+    office.ledger.execute("DELETE FROM business_misses WHERE reason = 'of b2 alone'")
 
 
 @pytest.mark.parametrize("kind", ["full", "incremental", "manual"])

@@ -306,12 +306,13 @@ def _why_not(row: RestoreRow, visitor: Visitor, possible: Possible) -> str:
 def _standing(row: RestoreRow) -> str:
     who = row.decided_actor.name if row.decided_actor else "somebody"
     because = f" Because: {row.decision_reason}" if row.decision_reason else ""
+    business = (row.plan or {}).get("name")
     return {
         RestoreStatus.REQUESTED: "Nothing was touched. A super admin, other than who asked, looks at the plan below.",
         RestoreStatus.APPROVED: f"{who} has approved the plan below.{because} Nothing was touched yet: run it.",
         RestoreStatus.REJECTED: f"{who} has rejected it.{because} Nothing was touched.",
         RestoreStatus.RUNNING: f"It runs in {row.database}, as one transaction: all of it, or nothing.",
-        RestoreStatus.DONE: f"The rows are in {row.database}.",
+        RestoreStatus.DONE: f"{business} is as it was then." if business else f"The rows are in {row.database}.",
         RestoreStatus.FAILED: f"It did not work. {row.database} is as it was.",
         RestoreStatus.CANCELED: f"It was stopped or taken back. {row.database} is as it was.",
     }[row.status]
