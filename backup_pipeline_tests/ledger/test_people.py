@@ -78,6 +78,7 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "analytics_cache":   (None, None, None, None, 3, None, None, 3),
     "super_admins":      (None, None, None, None, 1, 1, None, None),
     "business_ticks":    (3, 3, 0, 3, 3, None, 0, 3),
+    "own_business_ticks": (0, 0, 3, 0, 0, None, 0, 0),
     "business_misses":   (3, 3, 1, 3, 3, None, 0, 3),
     "backup_records":    (2, 2, 1, 2, 2, None, 0, 2),
 }  # fmt: skip
