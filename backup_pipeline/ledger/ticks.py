@@ -265,7 +265,7 @@ class SqlTicks:
 
 def _older(catalog: str, before: datetime) -> tuple[Any, ...]:
     """The ticks of before then, without the newest of the schedule; those at work have not ended yet."""
-    newest = select(_ROW.id).where(_ROW.catalog == catalog, ~_ROW.by_hand).order_by(*_NEWEST).limit(1)
+    newest = select(_SEEN.id).where(_SEEN.catalog == catalog, ~_SEEN.by_hand).order_by(*_NEWEST).limit(1)
     due = func.coalesce(_ROW.missed_until, _ROW.scheduled_at)
     at_work = _ROW.status == TickStatus.RUNNING.value
     return _ROW.catalog == catalog, due < before, ~at_work, _ROW.id.not_in(newest)
