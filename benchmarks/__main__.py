@@ -21,6 +21,7 @@ from benchmarks.machine import facts
 from benchmarks.measure_burden import measure_burden
 from benchmarks.measure_businesses import measure_businesses
 from benchmarks.measure_many import measure_many
+from benchmarks.measure_renderings import measure_renderings
 from benchmarks.measure_restore import measure_restore
 from benchmarks.measure_scale import NoRoomError, measure_scale
 from benchmarks.measure_tables import measure_tables
@@ -32,7 +33,7 @@ from benchmarks.tables import TABLES
 from benchmarks.verdicts import FULL_ROWS, ROUNDS
 
 HOME = PROJECT / ".backup_pipeline"
-SECTIONS = ("tables", "whole", "many", "burden", "scale", "restore", "businesses", "report")
+SECTIONS = ("tables", "whole", "many", "burden", "scale", "restore", "renderings", "businesses", "report")
 
 
 def main() -> None:
@@ -41,7 +42,8 @@ def main() -> None:
     sections = [*arguments.sections, *(["scale"] if arguments.large else [])]
     pages = _pages(arguments)
     if set(sections) - {"report"}:
-        peers = install_peers(HOME / "bench-peers") if "tables" in sections else Peers(Path(sys.executable), {}, {})
+        others = bool({"tables", "renderings"} & set(sections))
+        peers = install_peers(HOME / "bench-peers") if others else Peers(Path(sys.executable), {}, {})
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres(Path(folder) / "pg") as server:
             bench, size = _bench(server, Path(folder), peers, arguments), (arguments.businesses, arguments.each)
             _measure(bench, sections, arguments.tables, size, pages)
@@ -55,7 +57,7 @@ def _measure(
     if "tables" in sections:
         for race in measure_tables(bench, tables):
             keep_race(pages.results, race)
-    for name, measure in (("whole", measure_whole), ("restore", measure_restore)):
+    for name, measure in (("whole", measure_whole), ("restore", measure_restore), ("renderings", measure_renderings)):
         if name in sections:
             keep_race(pages.results, measure(bench))
     if "many" in sections:

@@ -9,12 +9,13 @@ from benchmarks.bench import BOTH, Bench, ours, say
 from benchmarks.peers import Peers
 from benchmarks.run import Contestant, Course, compete
 from benchmarks.tables import TABLES, create_table, drop_table
-from benchmarks.values import DUCKDB, LIMIT, PSQL, Race
+from benchmarks.values import DUCKDB, LIMIT, PG_DUMP, PSQL, Race
 
 _SCRIPTS = Path(__file__).parent / "contestants"
 # name in the report, its script, what it writes, its package (None: comes with PostgreSQL), whether it runs only once
 _PEERS: Sequence[tuple[str, str, str, str | None, bool]] = (
     (PSQL, "psql_copy", "CSV", None, False),
+    (PG_DUMP, "pg_dump", "dump", None, False),
     (LIMIT, "copy_limit", "nothing: the limit", None, False),
     (DUCKDB, "duckdb_two_scans", BOTH, "duckdb", False),
     ("connectorx", "connectorx_parquet", "Parquet", "connectorx", False),

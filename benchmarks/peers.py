@@ -14,6 +14,8 @@ PACKAGES = {
     "pandas": ["pandas>=3", "sqlalchemy>=2", "psycopg2-binary", "pyarrow"],
     "connectorx": ["connectorx==0.4.6", "pyarrow"],
     "dlt": ["dlt[filesystem,parquet,sql_database]==1.31.0", "connectorx==0.4.6", "psycopg2-binary"],
+    "rustpy_xlsxwriter": ["rustpy-xlsxwriter==0.8.0"],
+    "xlsxwriter": ["XlsxWriter==3.3.1"],
     # The last release whose program is in the registry; later ones download it from elsewhere at first use.
     "sling": ["sling-linux-amd64==1.4.11"],
 }
@@ -63,5 +65,7 @@ def _versions(python: Path) -> Mapping[str, str]:
         "connectorx": "connectorx",
         "dlt": "dlt",
         "sling": "sling-linux-amd64",
+        "rustpy-xlsxwriter": "rustpy-xlsxwriter",
+        "XlsxWriter": "xlsxwriter",
     }
     return {name: installed[package] for name, package in wanted.items() if package in installed}

@@ -27,6 +27,7 @@ _TITLES = {
     "whole": "The whole backup beside the bare export",
     "many": "Many small tables, in CPU seconds",
     "restore": "One table restored, beside pg_restore",
+    "renderings": "Renderings of a sheet, in CPU seconds",
 }
 _NOTES = {
     "scale": "Ours, on the table with the bigint key and on one of ten times the rows.",
@@ -42,6 +43,12 @@ _NOTES = {
         " on the clock such a run mostly waits for the disk. Each table has four columns and ten rows. The command from"
         " its start to its exit, as above; the verification decodes every file and compares it with the manifest, the"
         " drill restores everything into a server of its own (whose seconds are in it) and compares each table."
+    ),
+    "renderings": (
+        "CPU seconds of the process, files on the same disk. Ours are made out of the bytes of a sheet's CSV, or of"
+        " Arrow columns, at hand in memory; the writers of others are given Python values, which nobody had to read"
+        " first. Ours also makes each column as wide as it shows, keeps long numbers as texts, and lets no text become"
+        " a formula."
     ),
     "restore": (
         "One table out of a backup of two, each time into a database that was just made. Ours: the plan, the table's"

@@ -14,15 +14,18 @@ from benchmarks.values import (
     OURS,
     PG_RESTORE,
     PSQL,
+    RUST_XLSX,
     TICK,
     VERIFY,
     WHOLE,
+    XLSX,
     Results,
     Timing,
 )
 
 FULL_ROWS = 3_000_000
 WIDE_ROWS = 300_000
+SHEET_ROWS = 250_000
 PEAK_MIB = 400.0
 EMPTY_S = 6.0
 MANY_ROWS = 10_000
@@ -76,6 +79,13 @@ def verdicts(results: Results) -> Sequence[Verdict]:
             _timing(results, "restore", OURS),
             _timing(results, "restore", PG_RESTORE),
             1.0,
+        ),
+        _ratio(
+            "a workbook of 250,000 rows: at most 3 × the bare writer in Rust",
+            _timing(results, "renderings", XLSX),
+            _timing(results, "renderings", RUST_XLSX),
+            3.0,
+            SHEET_ROWS,
         ),
         *(_tick(results, businesses) for businesses in TICK_LIMITS),
         _tick_share(results),

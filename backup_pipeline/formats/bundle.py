@@ -18,13 +18,14 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backup_pipeline.core.errors import NotFoundError, VerificationError
 from backup_pipeline.core.manifest import Manifest, TableEntry
 from backup_pipeline.core.names import MOST_DIRECTORY, MOST_DOCUMENT, whole
 from backup_pipeline.core.ports import OpenBundle
-from backup_pipeline.formats.sheet import BOM, bytes_as_text, csv_title, far_texts, is_far
+from backup_pipeline.formats.sheet import BOM, array_of, bytes_as_text, csv_title, far_texts, is_far
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _OTHER_COPY = "Restore the bundle from another copy, or use another backup."
 _CHUNK = 1 << 20
+_PLAIN_PLACES = 6
 
 ReadRange = Callable[[int, int], bytes]
 """Gives the bytes from `start`, `length` of them."""
@@ -230,10 +232,11 @@ def json_chunks(manifest: Mapping[str, object], tables: Iterable[TableRows]) -> 
     yield f'{{"manifest": {_json(manifest)},\n"tables": {{'.encode()
     for number, table in enumerate(tables):
         yield ((",\n" if number else "\n") + _json(table.name) + ": [").encode()
-        comma = "\n"
+        comma = b"\n"
         for batch in (batch for piece in table.pieces for batch in piece.to_batches(max_chunksize=10_000)):
-            yield (comma + ",\n".join(_objects(batch))).encode()
-            comma = ",\n"
+            yield comma
+            yield _objects(batch)
+            comma = b",\n"
         yield b"]"
     yield b"\n}}\n"
 
@@ -242,10 +245,50 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
 
 
-def _objects(batch: pa.RecordBatch) -> Iterator[str]:
-    names = batch.schema.names
-    for values in zip(*(json_values(column) for column in batch.columns), strict=True):
-        yield _json(dict(zip(names, values, strict=True)))
+def _objects(batch: pa.RecordBatch) -> bytes:
+    """The rows as objects, a row a line, made a column at a time: row by row takes three times as long."""
+    pieces: list[pa.Array] = []
+    for number, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
+        pieces += [array_of(f"{', ' if number else '{'}{_json(name)}: ")[0], _json_texts(column)]
+    rows = pc.binary_join_element_wise(*pieces, array_of("}")[0], array_of("")[0]) if pieces else None
+    return (
+        b",\n".join(rows.cast(pa.binary()).to_pylist()) if rows is not None else b",\n".join([b"{}"] * batch.num_rows)
+    )
+
+
+def _json_texts(column: pa.Array) -> pa.Array:
+    """The values of a column as JSON writes them, those of `json_values`; NULL is null."""
+    kind = column.type
+    if pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and not pa.types.is_int64(kind)):
+        texts = column.cast(pa.string())
+    elif pa.types.is_int64(kind) or pa.types.is_time(kind) or _prints_plain(kind):
+        texts = _quoted(column.cast(pa.string()))
+    elif (pa.types.is_timestamp(kind) or pa.types.is_date(kind)) and is_far(column) is None:
+        texts = _quoted(pc.replace_substring(column.cast(pa.string()), " ", "T"))
+    elif (plain := _escaped(bytes_as_text(column))) is not None:
+        texts = _quoted(plain)
+    else:
+        return pa.array([_json(value) for value in json_values(column)], pa.string())
+    return pc.if_else(texts.is_valid(), texts, array_of("null")[0]) if texts.null_count else texts
+
+
+def _prints_plain(kind: pa.DataType) -> bool:
+    """Whether Arrow prints decimals of this type without an exponent: it has one from the seventh place on."""
+    return bool(pa.types.is_decimal(kind) and 0 <= kind.scale <= _PLAIN_PLACES)
+
+
+def _escaped(texts: pa.Array) -> pa.Array | None:
+    """Texts as they stand between quotes; None for what are none, and where one has signs that need a number."""
+    if pa.types.is_large_string(texts.type):
+        texts = texts.cast(pa.string())
+    if not pa.types.is_string(texts.type) or pc.any(pc.match_substring_regex(texts, r"[\x00-\x1f]")).as_py():
+        return None
+    return pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    quote = array_of('"')[0]
+    return pc.binary_join_element_wise(quote, texts, quote, array_of("")[0])
 
 
 def json_values(column: pa.Array) -> list[object]:

@@ -92,7 +92,7 @@ def harmless(texts: pa.StringArray) -> pa.StringArray:
     guarded = pc.and_not(dangerous, pc.match_substring_regex(texts, _NUMBER))
     if not pc.any(guarded).as_py():
         return texts
-    return pc.if_else(guarded, pc.binary_join_element_wise(_array_of(GUARD)[0], texts, _array_of("")[0]), texts)
+    return pc.if_else(guarded, pc.binary_join_element_wise(array_of(GUARD)[0], texts, array_of("")[0]), texts)
 
 
 def unguarded(text: str) -> str | None:
@@ -103,10 +103,10 @@ def unguarded(text: str) -> str | None:
     if not text.startswith(GUARD):
         return None
     bare = text.removeprefix(GUARD)
-    return bare if harmless(_array_of(bare))[0].as_py() == text else None
+    return bare if harmless(array_of(bare))[0].as_py() == text else None
 
 
-def _array_of(text: str) -> pa.StringArray:
+def array_of(text: str) -> pa.StringArray:
     """`text` as an array, made of its bytes: for a Python value pyarrow loads pandas, half a second of CPU."""
     data = text.encode()
     return pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(data)], np.int32)), pa.py_buffer(data))
@@ -286,7 +286,7 @@ def _hexadecimal(values: pa.BinaryArray) -> pa.LargeStringArray:
         return values.cast(pa.string()).cast(pa.large_string())
     digits = _HEX[np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]].view(np.uint8)
     bare = pa.LargeStringArray.from_buffers(len(values), pa.py_buffer((ends - ends[0]) * 2), pa.py_buffer(digits))
-    prefix, joint = _array_of("\\x").cast(bare.type)[0], _array_of("").cast(bare.type)[0]
+    prefix, joint = array_of("\\x").cast(bare.type)[0], array_of("").cast(bare.type)[0]
     return _where_valid(values, pc.binary_join_element_wise(prefix, bare, joint))
 
 
@@ -308,7 +308,7 @@ def csv_header(titles: Iterable[str]) -> bytes:
 
 def csv_title(title: str) -> str:
     """`title` as a cell: harmless, and quoted where it must be."""
-    text: str = harmless(_array_of(title))[0].as_py()
+    text: str = harmless(array_of(title))[0].as_py()
     return '"' + text.replace('"', '""') + '"' if not text or set(text) & set('",\r\n') else text
 
 

@@ -7,7 +7,22 @@ from dataclasses import replace
 import pytest
 
 from backup_pipeline_tests.benchmarks.values import ROWS, race, results, ticks, timing
-from benchmarks.values import BARE, DRILL, DUCKDB, EMPTY, OURS, PG_RESTORE, PSQL, VERIFY, WHOLE, Race, Results, Ticks
+from benchmarks.values import (
+    BARE,
+    DRILL,
+    DUCKDB,
+    EMPTY,
+    OURS,
+    PG_RESTORE,
+    PSQL,
+    RUST_XLSX,
+    VERIFY,
+    WHOLE,
+    XLSX,
+    Race,
+    Results,
+    Ticks,
+)
 from benchmarks.verdicts import Verdict, verdicts
 
 
@@ -33,6 +48,10 @@ def test_every_limit_may_be_reached() -> None:
         ("15 %", race("scale", timing("a", 3.0), timing("b", 34.6, rows=10 * ROWS))),
         ("1.6 ×", race("whole", timing(BARE, 5.0), timing(WHOLE, 8.01))),
         ("pg_restore", race("restore", timing(OURS, 4.01), timing(PG_RESTORE, 4.0))),
+        (
+            "writer in Rust",
+            race("renderings", timing(XLSX, 3.01, rows=250_000), timing(RUST_XLSX, 1.0, rows=250_000)),
+        ),
         ("rows, whole", race("many", timing(WHOLE, 45.1, rows=10_000))),
         ("rows, verification", race("many", timing(VERIFY, 15.1, rows=10_000))),
         ("rows, drill", race("many", timing(DRILL, 60.1, rows=10_000))),

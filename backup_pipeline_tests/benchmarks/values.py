@@ -11,9 +11,11 @@ from benchmarks.values import (
     OURS,
     PG_RESTORE,
     PSQL,
+    RUST_XLSX,
     TICK,
     VERIFY,
     WHOLE,
+    XLSX,
     Burden,
     Facts,
     Load,
@@ -53,6 +55,7 @@ def results(*instead: Race, burden: bool = True) -> Results:
         race("whole", timing(BARE, 5.0), timing(WHOLE, 8.0), timing(EMPTY, 6.0, rows=0)),
         race("many", *(timing(who, limit, rows=10_000, rounds=1) for who, limit in MANY)),
         race("restore", timing(OURS, 4.0), timing(PG_RESTORE, 4.0)),
+        race("renderings", timing(XLSX, 3.0, rows=250_000), timing(RUST_XLSX, 1.0, rows=250_000)),
     )
     loads = (load(0, 1000), load(1, 900), load(2, 750), load(4, 500))
     by_name = {one.name: one for one in (*races, *instead)}

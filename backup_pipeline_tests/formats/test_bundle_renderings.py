@@ -27,7 +27,14 @@ from openpyxl.utils.datetime import from_excel
 from backup_pipeline.core.errors import VerificationError
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.formats import xlsx
-from backup_pipeline.formats.bundle import SheetFiles, TableRows, combined_csv, json_chunks, parquet_rows
+from backup_pipeline.formats.bundle import (
+    SheetFiles,
+    TableRows,
+    combined_csv,
+    json_chunks,
+    json_values,
+    parquet_rows,
+)
 from backup_pipeline.formats.cells import RecordReader, csv_cells
 from backup_pipeline.formats.parquet import GroupLimit, ParquetWriter
 from backup_pipeline.formats.sheet import SheetWriter
@@ -352,6 +359,18 @@ def test_json_holds_exact_values(tmp_path: Path) -> None:
         "raw",
         "uid",
     ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(tables(min_columns=1))
+def test_json_made_by_columns_is_that_of_each_row(drawn: tuple[pa.Table, TablePlan]) -> None:
+    table, _ = drawn
+    for batch in table.to_batches():
+        columns = [json_values(column) for column in batch.columns]
+        rows = [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+        text = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False, default=str) for row in rows)
+        (begin, made, *_) = [*json_chunks({}, [TableRows("t", [pa.Table.from_batches([batch])])])][2:]
+        assert (begin, made.decode()) == (b"\n", text)
 
 
 def test_parquet_is_read_group_by_group(tmp_path: Path) -> None:
