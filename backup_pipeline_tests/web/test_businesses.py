@@ -366,3 +366,14 @@ def test_who_may_not_ask_sees_no_wizard(office: Office) -> None:
         assert office.as_("karim").get(f"{ONE}/restore").status_code == 200
     finally:
         office.ledger.businesses.switch(account, Feature.RESTORE_SELF_SERVICE, True, karim, now)
+
+
+def test_retention_tells_by_which_rule_backups_of_businesses_go_and_of_whom_most(office: Office) -> None:
+    text = shown(office, "/retention")
+    assert "The last one of each of the newest 168 hours that have one is kept." in text
+    assert "goes 35 days after it was due" in text
+    [(stored,)] = sql(office, "SELECT count(*) FROM backup_logs WHERE business = 'b1' AND status LIKE 'success%%'")
+    row = row_of(text, "Rupa Stores")
+    stay, go = (int(re.findall(rf'data-label="{name}" class="number">([0-9]+)<', row)[0]) for name in ("Stay", "Go"))
+    assert stay + go == stored > 0
+    assert 'href="/businesses/shop/b1"' in row

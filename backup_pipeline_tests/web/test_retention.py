@@ -79,6 +79,33 @@ def test_a_clean_up_is_planned_by_a_run_looked_at_and_only_then_run(office: Offi
     assert karim.post("/retention/plan", data={"request": str(uuid4()), "catalog": "elsewhere"}).status_code == 422
 
 
+def test_a_clean_up_of_businesses_alone_can_be_run_from_its_plan(office: Office) -> None:
+    karim = office.as_("karim")
+    largest = [{"business": HOSTILE, "kept": 7, "going": 4321, "bytes": 9, "stayed": 0}]
+    found = {
+        "businesses": 2,
+        "kept": 7,
+        "going": 4321,
+        "bytes": 9,
+        "ticks": 0,
+        "largest": largest,
+        "busy": {"b": "read"},
+    }
+    for going, ticks, runnable in ((4321, 0, True), (0, 288, True), (0, 0, False)):
+        number = uuid4()
+        karim.post("/retention/plan", data={"request": str(number), "catalog": "shop"})
+        run = office.ledger.run_requests.get(number)
+        assert run is not None
+        plan = {**plan_prune(office.shelf.wish, office.ports).as_json(), "backups": [], "bytes": 0}
+        businesses = {**found, "remarks": [], "going": going, "ticks": ticks}
+        office.done(run, {"plans": [plan], "reports": [], "businesses": businesses})
+        page = karim.get(f"/retention/runs/{number}")
+        assert ("Run this clean-up" in page.text) is runnable
+        assert "4,321" in page.text
+        assert "b was left out: read" in page.text
+        assert "<script>alert" not in page.text
+
+
 def test_what_a_clean_up_removed_and_what_stays_is_shown(office: Office) -> None:
     number = uuid4()
     office.as_("karim").post("/retention/plan", data={"request": str(number), "catalog": "shop"})

@@ -15,6 +15,7 @@ from backup_pipeline.core.access import Permission, Role
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError, UsageError
 from backup_pipeline.core.ledger import GOOD, Attempt, Hold
+from backup_pipeline.core.payments.accounts import AccountFilter
 from backup_pipeline.core.retention import grace_until, objections
 from backup_pipeline.core.runs import RunRequest, RunVerb
 from backup_pipeline.core.schedule import day_end, next_due
@@ -41,7 +42,7 @@ _Reason = Annotated[str, Form(max_length=1_000)]
 class SystemRetention:
     """The rules of one system, and what they come to. `problem`: why that is not known.
 
-    `businesses` is the rule of what ticks make, empty where there are none.
+    `businesses` is the rule of what ticks make, empty where there are none; `names` those of the forecast's businesses.
     """
 
     catalog: Catalog
@@ -50,6 +51,7 @@ class SystemRetention:
     businesses: Sequence[str]
     next_cleanup: datetime | None
     forecast: SystemForecast = field(default_factory=lambda: SystemForecast(0, ()))
+    names: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -88,7 +90,10 @@ def _retention_of(catalog: Catalog, visitor: Visitor, forecasts: Forecasts) -> S
         foretold = forecasts.of(catalog, visitor.actor, versions, visitor.ports, sees_all=sees_all)
     except BackupError as error:
         return replace(first, problem=str(error))
-    return replace(first, forecast=foretold)
+    keys = tuple(each.business for each in foretold.businesses)
+    of_these = AccountFilter(catalog=catalog.catalog, keys=keys)
+    names = {each.business: each.name for each in visitor.ledger.businesses.list(of_these)} if keys else {}
+    return replace(first, forecast=foretold, names=names)
 
 
 @router.post("/retention/plan")
