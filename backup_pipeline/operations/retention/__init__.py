@@ -342,9 +342,12 @@ def _sweep(plan: PrunePlan, request: PruneRequest, ports: Ports) -> Iterator[Lef
 def _note_expiry(plan: PrunePlan, removed: tuple[Removed, ...], ports: Ports) -> None:
     """The rules may have changed since a backup was made."""
     gone = {each.backup_id for each in removed if not each.kept}
-    for verdict in plan.verdicts:
-        if verdict.attempt.backup_id not in gone and verdict.expires_at != verdict.attempt.expires_at:
-            ports.ledger.expires(verdict.attempt.backup_id, verdict.expires_at)
+    stay = [verdict for verdict in plan.verdicts if verdict.attempt.backup_id not in gone]
+    changed = [verdict for verdict in stay if verdict.expires_at != verdict.attempt.expires_at]
+    if changed:
+        with ports.ledger.at_once() as ledger:  # of a business there are hundreds
+            for verdict in changed:
+                ledger.expires(verdict.attempt.backup_id, verdict.expires_at)
 
 
 def _essence(plan: PrunePlan) -> dict[str, object]:

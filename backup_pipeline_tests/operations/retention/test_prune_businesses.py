@@ -295,6 +295,7 @@ def many(business: int, chains: int) -> Iterator[Attempt]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_ten_thousand_objects_in_bounded_memory_and_time(retail: Catalog, tmp_path: Path) -> None:
     """Two businesses with 2,500 backups each, nine days of ticks; two days stay, and the chain of another."""
     store = DirectoryStore(tmp_path / "store")
