@@ -43,9 +43,8 @@ def demo(
     system: Annotated[
         Literal["isp", "car_audio", "sales_portal", "retail", "history", "live"],
         typer.Argument(
-            help="isp: an internet provider in Bangladesh; car_audio: a platform for competitions; sales_portal: a "
-            "telephone seller in Britain; retail: shops that share a database; history: a month of small backups of "
-            "the first three; live: the shops trade, until Ctrl-C."
+            help="isp: an internet provider; car_audio: a platform for competitions; sales_portal: a telephone seller; "
+            "retail: shops that share a database; history: a month of backups; live: the shops trade, until Ctrl-C."
         ),
     ] = "isp",
     *,
@@ -63,9 +62,8 @@ def demo(
     catalog of another system is there from the day its demo is made, with its schedule; before that nothing is due.
 
     `demo history` makes the demos small, and of each system without a backup those of the last --days nights: real
-    ones, with one missed, one late, one failed, one where rows were lost and the last good backup is held, a corrupted
-    file of an earlier program, and a restore request that waits. Their reason is `demo data`. The shops of retail have
-    paid for eleven weeks: ahead, too much, too little, no more, and once with a reference that was used before.
+    ones, with one missed, late, failed, one where rows were lost and the last good is held, a corrupted file of an
+    earlier program, and a restore request that waits. The shops of retail have paid, some ahead or too little.
 
     Examples:
 
@@ -89,7 +87,7 @@ def demo(
         settings, tell, demos.SYSTEMS[system], scale=scale, businesses=businesses, again=again
     ):
         tell("The demo database is there already; --again makes it anew.")
-    elif system == demos.RETAIL.name:
+    elif system == "retail":
         history.make_demo_payments(settings, tell)
 
 

@@ -13,7 +13,7 @@ from backup_pipeline.core.runs import RunVerb
 from backup_pipeline_tests.browser.test_every_page import sign_in
 from backup_pipeline_tests.servers.browser import DESKTOP, axe_violations, opened_context, picture, sideways
 from backup_pipeline_tests.servers.ledgers import new_ledger
-from backup_pipeline_tests.web.deciding import Office, add_business, open_office
+from backup_pipeline_tests.web.deciding import Office, add_business, business_plan_json, open_office
 from backup_pipeline_tests.web.serving import served
 from backup_pipeline_tests.web.ticking import TICKS, add_ticks
 
@@ -80,6 +80,7 @@ def test_a_business_is_backed_up_and_its_restore_is_named_by_clicking(desk: Desk
     page.locator("#f-backup").select_option(str(oldest))
     page.get_by_role("button", name="Show the command").click()
     expect(page.get_by_text(f"backup-pipeline businesses restore {oldest}").first).to_be_visible()
+    picture(page, "businesses-restore-command")
     page.get_by_text("Back up now", exact=True).first.click()
     page.get_by_label("What it gets").select_option("full")
     page.get_by_label("Reason").fill("before the import")
@@ -88,3 +89,34 @@ def test_a_business_is_backed_up_and_its_restore_is_named_by_clicking(desk: Desk
     expect(page.get_by_text("The backup is on its way.")).to_be_visible()
     run = desk.office.newest_run
     assert (run.verb, run.scope.business, run.detail["kind"]) == (RunVerb.BUSINESS, "b1", "full")
+
+
+@pytest.mark.acceptance("3.8", "3.39")
+def test_a_business_is_brought_back_by_clicking_its_name_typed_and_its_conflicts_seen(desk: Desk) -> None:
+    page = desk.go("/businesses/shop/b1")
+    page.get_by_role("link", name="Bring it back here…").click()
+    expect(page.get_by_text("Back to when?")).to_be_visible()
+    assert (axe_violations(page), sideways(page)) == ([], 0)
+    picture(page, "businesses-wizard")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page.get_by_text("The plan is being made")).to_be_visible()
+    attempt = desk.office.ledger.get(str(desk.office.newest_run.detail["plan"]["backup_id"]))  # type: ignore[index]
+    assert attempt is not None
+    desk.office.done(desk.office.newest_run, {"plan": business_plan_json(attempt, conflict="2 rows are b2's by now.")})
+    expect(page.get_by_text("2 rows are b2's by now.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("link", name="Next: confirm")).to_have_count(0)
+    page.get_by_text("Choose rows").click()
+    page.get_by_label("update goods").check()
+    page.get_by_role("button", name="Make the plan with them").click()
+    expect(page.get_by_text("The plan is being made")).to_be_visible()
+    run = desk.office.newest_run
+    assert run.detail["plan"]["selection"]["rows"] == {"goods": ["g-1"]}  # type: ignore[index]
+    desk.office.done(run, {"plan": business_plan_json(attempt)})
+    page.get_by_role("link", name="Next: confirm").click(timeout=20_000)
+    page.get_by_label("Type the business's name, Rupa Stores").fill("Rupa Stores")
+    page.get_by_label("Reason").fill("a wrong import")
+    assert (axe_violations(page), sideways(page)) == ([], 0)
+    picture(page, "businesses-confirm")
+    page.get_by_role("button", name="Ask for approval").click()
+    expect(page.get_by_text("price: 7 → 5").first).to_be_visible()
+    picture(page, "businesses-request")
