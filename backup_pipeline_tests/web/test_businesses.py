@@ -15,7 +15,7 @@ import pytest
 from backup_pipeline.core.access.sessions import PersonIdentity
 from backup_pipeline.core.businesses.ticks import BusinessMiss, Miss, Tick, TickStatus
 from backup_pipeline.core.names import Kind, Trigger
-from backup_pipeline.core.payments.accounts import Feature
+from backup_pipeline.core.payments.accounts import Feature, RegistryEntry
 from backup_pipeline.core.restore import EVERY_CHANGE
 from backup_pipeline.core.runs import RunVerb
 from backup_pipeline_tests.core.retained import DHAKA
@@ -377,3 +377,21 @@ def test_retention_tells_by_which_rule_backups_of_businesses_go_and_of_whom_most
     stay, go = (int(re.findall(rf'data-label="{name}" class="number">([0-9]+)<', row)[0]) for name in ("Stay", "Go"))
     assert stay + go == stored > 0
     assert 'href="/businesses/shop/b1"' in row
+
+
+def test_keys_that_differ_in_case_alone_are_different_businesses(office: Office) -> None:
+    known = [RegistryEntry("b1", "Rupa Stores"), RegistryEntry("b2", "Dhaka Bikes"), RegistryEntry("b3", "Sylhet Tea")]
+    karim, now = office.users["karim"].actor, office.console.clock()
+    office.ledger.businesses.register("shop", [*known, RegistryEntry("B1", "Rupa Great")], karim, now)
+    try:
+        assert "Rupa Great" in shown(office, "/businesses/shop/B1")
+        assert "Rupa Great" not in shown(office, ONE)
+        assert "Rupa Great" not in shown(office, "/businesses", by="babul")
+        for path in ("/businesses/shop/B1", "/businesses/shop/B1/restore"):
+            assert office.as_("babul").get(path).status_code == 404
+        newest = office.ledger.ticks.newest_records("shop", ["b1"])["b1"].backup_id
+        form = {"request": str(uuid4()), "backup": newest, "change": ["create"]}
+        refused = office.as_("karim").post("/businesses/shop/B1/restore", data=form)
+        assert (refused.status_code, "is not a good one of this business" in refused.text) == (422, True)
+    finally:
+        office.ledger.businesses.register("shop", known, karim, now)
