@@ -286,6 +286,7 @@ def test_a_workbook_on_a_full_disk_is_one_error_and_leaves_nothing(spool: Path) 
     assert list(spool.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8") | st.sampled_from(" '"), max_size=60), max_size=12))
 def test_sheet_titles_are_legal_and_differ(names: list[str]) -> None:
     taken: set[str] = set()
