@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -40,28 +41,35 @@ class RunCrew:
         """Ask for so many runs."""
         if count <= 0:
             return
-        why_not = self._why_not()
-        if why_not:
-            self._context.log.info("%s This run reads everything itself.", why_not)
-            return
         try:
+            why_not = self._why_not()
+            if why_not:
+                self._context.log.info("%s This run reads everything itself.", why_not)
+                return
             for _ in range(count):
                 self._launched.append(self._submit())
         except Exception as error:  # noqa: BLE001  # whatever a launcher raises, the work goes on without
             self._context.log.warning("No further run is launched to read a part of this backup: %s", error)
-        names = ", ".join(self._launched[-count:])
-        self._context.log.info("Runs that read a part of this backup: %s.", names)
+        if self._launched:
+            self._context.log.info("Runs that read a part of this backup: %s.", ", ".join(self._launched[-count:]))
 
     def is_over(self, run_id: str) -> bool:
         """Whether Dagster knows that it has ended; of this run it asks nobody."""
-        run = self._instance.get_run_by_id(run_id) if run_id != self._context.run_id else None
+        run = self._run(run_id)
         return run is not None and run.is_finished
 
     def bury(self, run_id: str) -> None:
         """End a run whose process is gone: Dagster would take it for alive."""
-        run = self._instance.get_run_by_id(run_id) if run_id != self._context.run_id else None
+        run = self._run(run_id)
         if run is not None and not run.is_finished:
-            self._instance.report_run_failed(run, "Its process gave no sign any more; another run does its part.")
+            with suppress(Exception):  # Dagster's storage may be away for a moment, which stops no backup
+                self._instance.report_run_failed(run, "Its process gave no sign any more; another run does its part.")
+
+    def _run(self, run_id: str) -> dg.DagsterRun | None:
+        """Another run than this one, where Dagster can be asked."""
+        with suppress(Exception):
+            return self._instance.get_run_by_id(run_id) if run_id != self._context.run_id else None
+        return None
 
     def stop(self) -> None:
         """Take from the queue what has not begun."""
