@@ -391,8 +391,8 @@ def _page_head(titles: Sequence[Cell], records: Sequence[Sequence[Cell]]) -> byt
 
 
 def _width(column: int, title: Cell, records: Sequence[Sequence[Cell]]) -> int:
-    shown = (_length(record[column]) for record in records if column < len(record))
-    return min(max(_length(title) + _FILTER_BUTTON, *shown, 0) + 1, _WIDEST)
+    lengths = (_length(record[column]) for record in records if column < len(record))
+    return min(max(_length(title) + _FILTER_BUTTON, *lengths, 0) + 1, _WIDEST)
 
 
 def _length(value: Cell) -> int:

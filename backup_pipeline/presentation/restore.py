@@ -227,8 +227,10 @@ def _examples(tables: Sequence[TableDiff]) -> Iterator[Block]:
     rows = [(table.name, row) for table in tables for row in table.examples]
     if rows:
         columns = (*texts("Table", "Change", "Row"), prose("Now → then"))
-        shown = tuple((name, Span(row.change.value, _TONES[row.change]), row.key, _values(row)) for name, row in rows)
-        yield Table(columns, shown, title="Some of these rows")
+        examples = tuple(
+            (name, Span(row.change.value, _TONES[row.change]), row.key, _values(row)) for name, row in rows
+        )
+        yield Table(columns, examples, title="Some of these rows")
 
 
 _TONES = {RowChange.CREATE: Tone.GOOD, RowChange.UPDATE: Tone.WARNING, RowChange.DELETE: Tone.WRONG}

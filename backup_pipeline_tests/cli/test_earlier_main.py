@@ -240,5 +240,5 @@ def test_a_business_is_read_of_its_chain(
     monkeypatch.setenv("BACKUP_SOURCE_URL_RETAIL", fresh_database)
     ended = run("businesses", "restore", of_b[0]["backup_id"], "--json")  # what it would do: the rows are older here
     assert ended.code == 0, ended.out + ended.err
-    [sales] = [table for table in json.loads(ended.out)["plan"]["tables"] if table["name"] == "sales"]
+    [sales] = [table for table in json.loads(ended.out)["plan"]["diff"]["tables"] if table["name"] == "sales"]
     assert (sales["create"], sales["update"], sales["delete"]) == (0, 1, 1)

@@ -70,11 +70,11 @@ class DigestDoor:
     """Shows a restore of a business in the terminal; who has given the digest of its plan has seen and confirmed it."""
 
     options: BusinessOptions
-    shown: Mapping[str, object] | None = field(default=None, init=False)
+    planned: Mapping[str, object] | None = field(default=None, init=False)
 
     def show(self, row: RestoreRow, plan: Plan) -> None:
         """Print the plan."""
-        self.shown = {"request": row.id, "plan": plan.as_json()}
+        self.planned = {"request": row.id, "plan": plan.as_json()}
         if not self.options.as_json:
             draw(drawn.plan_document(plan, plan.target, request=row.id, safety_backup=True))
 
@@ -92,8 +92,8 @@ class DigestDoor:
     def watching(self, row: RestoreRow, progress: Progress) -> Iterator[Progress]:
         """Show the progress; after Ctrl-C say what is true."""
         try:
-            with shown_progress(SafeConsole(quiet=True) if self.options.as_json else note_console()) as told:
-                yield told
+            with shown_progress(SafeConsole(quiet=True) if self.options.as_json else note_console()) as reporting:
+                yield reporting
         except KeyboardInterrupt:
             note_console().print(requests.stopped(replace(row, status=core_requests.RestoreStatus.RUNNING)).what)
             raise

@@ -30,7 +30,7 @@ from backup_pipeline.core.ports.ticks import KeyState, KeyStates
 from backup_pipeline.core.scope import Actor, Purpose, Scope
 from backup_pipeline.operations.alerting import recovery, send, tell
 from backup_pipeline.operations.businesses.changes import TickChanges, TickWish, declared_businesses, find_changes
-from backup_pipeline.operations.businesses.making import MadeBackups, TickDeadline, make_backups, words
+from backup_pipeline.operations.businesses.making import TickBackups, TickDeadline, make_backups, words
 from backup_pipeline.operations.businesses.protection import NAMED, QuotaUse, crowded, quota_alert
 from backup_pipeline.operations.businesses.shared import Sharing, make_shared, work_name, worth_sharing
 from backup_pipeline.operations.businesses.storing import StoredBusiness, TickWork
@@ -183,7 +183,7 @@ class _Run:
     def __init__(self, request: TickRequest, declared: Businesses, tick: Tick, ports: Ports, states: KeyStates) -> None:
         self._request, self._declared, self._tick, self._ports, self._states = request, declared, tick, ports, states
         self._deadline = ports.clock() + parse_duration(declared.deadline)
-        self._made = MadeBackups()
+        self._backups = TickBackups()
 
     def report(self) -> TickReport:
         """Do it, and write down what came of it."""
@@ -212,7 +212,7 @@ class _Run:
             keys = {each.key for each in busy}
             idle = [each for each in changes.due if each.key not in keys]
             if not request.apart:
-                state.commit([*self._known(changes, idle, state), *(each.known for each in self._made.stored)])
+                state.commit([*self._known(changes, idle, state), *(each.known for each in self._backups.stored)])
         return self._finished(changes, idle)
 
     def _refuse_unknown(self, changes: TickChanges) -> None:
@@ -232,7 +232,7 @@ class _Run:
         without = {*changes.registered, *state.with_rows(), SHARED_KEY} - changes.known.keys()
         if self._request.only is None:
             without |= changes.known.keys() - {each.key for each in changes.due}
-        for key in sorted(without - {each.known.key for each in self._made.stored}):
+        for key in sorted(without - {each.known.key for each in self._backups.stored}):
             yield KnownBusiness(key, changes.view.at, changes.view.fingerprint)
 
     def _protect(self, busy: Sequence[DueBusiness], work: TickWork, state: KeyState) -> None:
@@ -241,47 +241,47 @@ class _Run:
         crew = request.crew(work_name(self._tick)) if request.crew and worth_sharing(busy) else None
         if crew is not None:
             sharing = Sharing(work_name(self._tick), crew, self._declared.runs, limit)
-            self._made = make_shared(busy, work, state, sharing)
+            self._backups = make_shared(busy, work, state, sharing)
         else:
-            self._made = make_backups(busy, work, state, limit)
+            self._backups = make_backups(busy, work, state, limit)
 
     def _finished(self, changes: TickChanges, idle: Sequence[DueBusiness]) -> TickReport:
-        ports, differing = self._ports, {key: why for key, why in self._made.audited.items() if why}
-        failed = sum(miss.outcome is Miss.FAILED for miss in self._made.misses)
+        ports, differing = self._ports, {key: why for key, why in self._backups.audited.items() if why}
+        failed = sum(miss.outcome is Miss.FAILED for miss in self._backups.misses)
         wrong = [f"{t}: {n} rows, {a} accounted for" for t, (n, a) in changes.unaccounted.items()]
         wrong += [f"{key}: its chain differs from its full: {why}" for key, why in differing.items()]
         of_gone = AccountFilter(catalog=self._tick.catalog, statuses=(AccountStatus.GONE,))
         gone = [account.business for account in ports.ledger.businesses.list(of_gone)]
         tick = replace(
             self._tick,
-            status=TickStatus.PARTIAL if self._made.misses or wrong else TickStatus.SUCCESS,
+            status=TickStatus.PARTIAL if self._backups.misses or wrong else TickStatus.SUCCESS,
             finished_at=ports.clock(),
             snapshot_at=changes.view.at.taken_at,
             due=len(changes.due),
-            changed=len(self._made.stored),
+            changed=len(self._backups.stored),
             unchanged=len(idle),
             failed=failed,
-            skipped=len(self._made.misses) - failed,
-            fulls=sum(each.attempt.kind is Kind.FULL for each in self._made.stored),
-            rows=sum(each.attempt.record_count or 0 for each in self._made.stored),
-            bytes=sum(each.attempt.file_size_bytes or 0 for each in self._made.stored),
+            skipped=len(self._backups.misses) - failed,
+            fulls=sum(each.attempt.kind is Kind.FULL for each in self._backups.stored),
+            rows=sum(each.attempt.record_count or 0 for each in self._backups.stored),
+            bytes=sum(each.attempt.file_size_bytes or 0 for each in self._backups.stored),
             left_out=tuple(sorted({*changes.registered, *gone} - {each.key for each in changes.due})),
             lag_s=(changes.view.at.taken_at - self._tick.scheduled_at).total_seconds(),
             message="; ".join(wrong),
-            misses=tuple(self._made.misses),
+            misses=tuple(self._backups.misses),
         )
         self._write_down(tick, idle)
         ports.ledger.ticks.end(tick)
         most = parse_size(self._declared.quota.file)
         return TickReport(
             tick,
-            stored=tuple(self._made.stored),
+            stored=tuple(self._backups.stored),
             unaccounted=changes.unaccounted,
-            audited=tuple(self._made.audited),
+            audited=tuple(self._backups.audited),
             differing=differing,
             registered=tuple(changes.registered),
             big=tuple(
-                each.attempt.backup_id for each in self._made.stored if (each.attempt.file_size_bytes or 0) > most
+                each.attempt.backup_id for each in self._backups.stored if (each.attempt.file_size_bytes or 0) > most
             ),
         )
 
@@ -292,7 +292,7 @@ class _Run:
             "scheduled_at": tick.scheduled_at.isoformat(),
             "snapshot_at": tick.snapshot_at.isoformat() if tick.snapshot_at else None,
             "status": tick.status,
-            "backups": {each.attempt.scope.business: each.attempt.backup_id for each in self._made.stored},
+            "backups": {each.attempt.scope.business: each.attempt.backup_id for each in self._backups.stored},
             "unchanged": {each.key: each.known.backup_id for each in idle if each.known},
             "missed": {miss.business: miss.outcome for miss in tick.misses},
             "left_out": tick.left_out,

@@ -57,7 +57,7 @@ class TickDeadline:
 
 
 @dataclass
-class MadeBackups:
+class TickBackups:
     """What became of businesses in a tick: their backups, whom it missed, and how fulls differ from their chains."""
 
     stored: list[StoredBusiness] = field(default_factory=list)
@@ -71,7 +71,7 @@ def make_backups(
     keys: ChangedKeys,
     deadline: TickDeadline,
     still: Callable[[], None] = lambda: None,
-) -> MadeBackups:
+) -> TickBackups:
     """Group after group, each read whole and written by several writers; past the deadline the rest is left.
 
     Before each group `still` raises what makes all of it void.
@@ -93,7 +93,7 @@ def make_backups(
             jobs = {pool.submit(making.store, each, read[each.key]): each for each in group}
             for job, each in jobs.items():
                 making.took(each, job, read[each.key])
-    return making.made
+    return making.backups
 
 
 class _Making:
@@ -101,11 +101,11 @@ class _Making:
 
     def __init__(self, work: TickWork, keys: ChangedKeys, deadline: TickDeadline) -> None:
         self._work, self._keys, self._deadline = work, keys, deadline
-        self.made = MadeBackups()
+        self.backups = TickBackups()
 
     def skip(self, group: Sequence[DueBusiness]) -> None:
         reason = f"the deadline of {self._deadline.text} was over; it is first next time"
-        self.made.misses += [BusinessMiss(each.key, Miss.SKIPPED, reason) for each in group]
+        self.backups.misses += [BusinessMiss(each.key, Miss.SKIPPED, reason) for each in group]
 
     def store(self, due: DueBusiness, tables: Mapping[str, BusinessRowsRead]) -> StoredBusiness | None:
         """None where the deadline came first."""
@@ -122,14 +122,14 @@ class _Making:
         except (BackupError, OSError, ValueError) as error:
             why = words(error)
             logger.warning("Business %s is not backed up: %s", due.key, why)
-            self.made.misses.append(BusinessMiss(due.key, Miss.FAILED, why))
+            self.backups.misses.append(BusinessMiss(due.key, Miss.FAILED, why))
             return
         if stored is None:
             self.skip([due])
             return
-        self.made.stored.append(stored)
+        self.backups.stored.append(stored)
         if due.why_full not in {None, OTHER_STATE} and due.known and due.known.backup_id:
-            self.made.audited[due.key] = _audited(due.known.backup_id, due.key, tables, self._work, self._keys)
+            self.backups.audited[due.key] = _audited(due.known.backup_id, due.key, tables, self._work, self._keys)
 
 
 def words(error: BaseException) -> str:

@@ -37,7 +37,7 @@ from backup_pipeline.core.ports.ticks import KeyState
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.operations.background import Heartbeat
 from backup_pipeline.operations.businesses.changes import joined_changes
-from backup_pipeline.operations.businesses.making import MadeBackups, TickDeadline, make_backups
+from backup_pipeline.operations.businesses.making import TickBackups, TickDeadline, make_backups
 from backup_pipeline.operations.businesses.storing import StoredBusiness, TickWork
 from backup_pipeline.operations.export.shared import made_by
 from backup_pipeline.operations.leases import GuestLease, guarded
@@ -72,7 +72,7 @@ def worth_sharing(busy: Sequence[DueBusiness]) -> bool:
     return sum(_FULL if each.why_full else 1 for each in busy) >= _WORTH
 
 
-def make_shared(busy: Sequence[DueBusiness], work: TickWork, state: KeyState, sharing: Sharing) -> MadeBackups:
+def make_shared(busy: Sequence[DueBusiness], work: TickWork, state: KeyState, sharing: Sharing) -> TickBackups:
     """Make the backups of these businesses with others; what became of them. Raises what makes all of it void.
 
     This run takes part, so nothing waits for runs that never begin.
@@ -82,7 +82,7 @@ def make_shared(busy: Sequence[DueBusiness], work: TickWork, state: KeyState, sh
     offered = ports.ledger.shards.offer(name, list(_details(busy, work, state, sharing.deadline, parts)))
     sharing.crew.launch(min(sharing.runs, len(offered)) - 1)
     taking = Taking(name, lambda held: _do(held, work), ports, work.run_id, threads=1, stays=True)
-    made = MadeBackups()
+    backups = TickBackups()
 
     def check() -> None:
         if taking.failure is not None:
@@ -93,13 +93,13 @@ def make_shared(busy: Sequence[DueBusiness], work: TickWork, state: KeyState, sh
         try:
             with closing(watched(name, sharing.crew, ports, check)) as ended:
                 for shard in ended:
-                    _collect(shard, made, state, ports)
+                    _collect(shard, backups, state, ports)
         finally:
             taking.stopping.set()
             sharing.crew.stop()
             with suppress(LedgerError):
                 ports.ledger.shards.close(name)
-    return made
+    return backups
 
 
 def take_tick_part(name: str, catalog: Catalog, ports: Ports, run_id: str) -> int:
@@ -233,20 +233,20 @@ def _do(held: Held, work: TickWork) -> Mapping[str, Any]:
     own = replace(work, changes=replace(work.changes, changes=by_table))
     keys = _Orders(orders)
     try:
-        made = make_backups(busy, own, keys, TickDeadline(datetime.fromisoformat(until), text), held.check)
+        backups = make_backups(busy, own, keys, TickDeadline(datetime.fromisoformat(until), text), held.check)
     except BackupError as error:
         if not keys.forgotten:
             raise
         return {"wrong": [error.what, error.do], "forget": sorted(keys.forgotten)}
     held.check(ask=True)
     return {
-        "stored": {each.known.key: [each.attempt.backup_id, each.known.as_json()] for each in made.stored},
-        "misses": [[miss.business, miss.outcome.value, miss.reason] for miss in made.misses],
-        "audited": made.audited,
+        "stored": {each.known.key: [each.attempt.backup_id, each.known.as_json()] for each in backups.stored},
+        "misses": [[miss.business, miss.outcome.value, miss.reason] for miss in backups.misses],
+        "audited": backups.audited,
     }
 
 
-def _collect(shard: Shard, made: MadeBackups, state: KeyState, ports: Ports) -> None:
+def _collect(shard: Shard, backups: TickBackups, state: KeyState, ports: Ports) -> None:
     """Add what came of a shard.
 
     Of a backup that nobody reported (its run was killed), the next tick finds that it is not the one of its state.
@@ -254,7 +254,7 @@ def _collect(shard: Shard, made: MadeBackups, state: KeyState, ports: Ports) -> 
     result, keys = shard.result or {}, [each["key"] for each in shard.detail["businesses"]]
     if "gave_up" in result:
         reason = f"{result['gave_up']} runs that were to make it ended without a word (killed, or out of memory)"
-        made.misses += [BusinessMiss(key, Miss.FAILED, reason) for key in keys]
+        backups.misses += [BusinessMiss(key, Miss.FAILED, reason) for key in keys]
         return
     if "wrong" in result:
         what, do = result["wrong"]
@@ -263,8 +263,8 @@ def _collect(shard: Shard, made: MadeBackups, state: KeyState, ports: Ports) -> 
     for key, (backup_id, known) in result["stored"].items():
         attempt = ports.ledger.get(backup_id)
         if attempt is None:
-            made.misses.append(BusinessMiss(key, Miss.FAILED, f"backup {backup_id} is not in the ledger"))
+            backups.misses.append(BusinessMiss(key, Miss.FAILED, f"backup {backup_id} is not in the ledger"))
         else:
-            made.stored.append(StoredBusiness(attempt, None, known_of(key, known)))
-    made.misses += [BusinessMiss(key, Miss(outcome), reason) for key, outcome, reason in result["misses"]]
-    made.audited.update(result["audited"])
+            backups.stored.append(StoredBusiness(attempt, None, known_of(key, known)))
+    backups.misses += [BusinessMiss(key, Miss(outcome), reason) for key, outcome, reason in result["misses"]]
+    backups.audited.update(result["audited"])

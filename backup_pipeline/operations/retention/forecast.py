@@ -98,7 +98,7 @@ class Forecasts:
         self, latest: _Reckoned, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports
     ) -> SystemForecast:
         """The latest forecast, which says of when it is unless everything is as it was."""
-        key, given, _ = _asked(catalog, actor, versions, ports)
+        key, given, _ = _question(catalog, actor, versions, ports)
         with self._lock:
             same = self._known.get(key)
         if same is not None and same.given == given:
@@ -109,12 +109,12 @@ class Forecasts:
         self, catalog: Catalog, actor: Actor, versions: Versions, ports: Ports, stands_for: timedelta
     ) -> _Reckoned:
         now = ports.clock()
-        key, given, asked = _asked(catalog, actor, versions, ports)
+        key, given, question = _question(catalog, actor, versions, ports)
         with self._lock:
             known = self._known.get(key)
         if known is not None and known.given == given and now - known.at < stands_for:
             return known
-        reckoned = _Reckoned(now, given, self._foretell(catalog, *asked, ports))
+        reckoned = _Reckoned(now, given, self._foretell(catalog, *question, ports))
         with self._lock:
             # A ledger that changes leaves the forecasts of before behind: the oldest go.
             for old in list(self._known)[: max(0, len(self._known) - _MOST_KEPT + 1)]:
@@ -137,7 +137,7 @@ class Forecasts:
         return SystemForecast(cleanups, going, now, businesses=businesses)
 
 
-def _asked(
+def _question(
     catalog: Catalog, actor: Actor, versions: Versions, ports: Ports
 ) -> tuple[tuple[str, str], object, tuple[Sequence[PruneRequest], Sequence[RetentionBasis]]]:
     """Which rows a forecast is of, what else it depends on, and what is to be reckoned."""
