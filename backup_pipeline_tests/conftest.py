@@ -7,9 +7,12 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.ledger.backups import SqlLedger
+from backup_pipeline.operations.access import passwords
 from backup_pipeline_tests.servers.browser import chromium
 from backup_pipeline_tests.servers.debian import system_server
 from backup_pipeline_tests.servers.ledgers import ledgers_of
@@ -41,6 +44,8 @@ LONGEST_FIRST = (
     "end_to_end",
     "browser",
     "faults",
+    "web",
+    "businesses",
     "orchestration",
     "drill",
     "cli",
@@ -71,6 +76,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first; xdist hands files out in this order."""
     rank = {package: place for place, package in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.relative_to(HERE).parts[0], len(rank)))
+
+
+_hasher = passwords._hasher
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Argon2id with little memory: a fifth of a second for each sign-in is for who guesses, not for the tests."""
+    quick = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", lambda: quick)
+        yield
+
+
+@pytest.fixture
+def slow_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords as they are really kept."""
+    monkeypatch.setattr(passwords, "_hasher", _hasher)
 
 
 @pytest.fixture(scope="session")

@@ -368,6 +368,7 @@ def test_a_chain_that_was_tampered_with_shows_at_the_next_full(shop: Trial) -> N
     assert shop.wrong == []
 
 
+@pytest.mark.slow
 def test_who_got_no_first_backup_is_counted_once(shop: Trial, tmp_path: Path) -> None:
     """Keys that were read for a backup that failed, or for a manual one, are no second rows in the next tick."""
     before, whole, (broken, other) = shop.states, shop.store, active(shop)[:2]

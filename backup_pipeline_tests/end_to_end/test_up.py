@@ -274,6 +274,7 @@ def test_one_ctrl_c_leaves_nothing_running(up: Up) -> None:
     assert not up.ui.answers()
 
 
+@pytest.mark.slow
 def test_killed_while_it_starts_it_leaves_nothing_running(install: Install, tmp_path: Path) -> None:
     with install() as installation, begun(installation, tmp_path / "home") as up:
         until(lambda: len(psutil.Process(up.process.pid).children(recursive=True)) >= 8, 60)

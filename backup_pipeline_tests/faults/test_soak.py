@@ -34,6 +34,7 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_few_random_steps(home: Path, postgres_server: EmbeddedPostgres, s3_server: SwiftServer) -> None:
     with world(home, postgres_server, s3_server) as made:
         Soak(made, seed=335).run(3)

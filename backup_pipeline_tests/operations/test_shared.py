@@ -247,6 +247,7 @@ def test_when_the_run_that_holds_the_snapshot_is_killed_all_end_and_nothing_stay
     check_whole(again, bundle_attempt(again))
 
 
+@pytest.mark.slow
 def test_a_value_that_fits_no_type_begins_the_ranges_anew_as_text_in_all_of_them(site: Site) -> None:
     with psycopg.connect(site.url) as session:
         session.execute("UPDATE events SET on_day = 'infinity' WHERE id = 7900")

@@ -243,7 +243,13 @@ def test_a_scheduler_that_works_launches_a_run_with_its_due_time(every_minute: I
     assert DUE_TAG in run.tags
 
 
-@pytest.mark.parametrize("spoil", [TICK_RAISES, DOES_NOT_LOAD], ids=["a tick raises", "the code server is down"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(TICK_RAISES, id="a tick raises", marks=pytest.mark.slow),
+        pytest.param(DOES_NOT_LOAD, id="the code server is down"),
+    ],
+)
 def test_what_creates_no_run_is_told_by_the_watch(every_minute: Installation, spoil: str) -> None:
     now = datetime.now(UTC)
     every_minute.edit_catalog("* * * * *", "*/10 * * * *")

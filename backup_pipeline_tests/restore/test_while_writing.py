@@ -102,7 +102,13 @@ def notes_in(bench: Bench, backup_id: str) -> list[str]:
     return [note for name in names for note in pq.read_table(io.BytesIO(bundle.read(name)))["note"].to_pylist()]
 
 
-@pytest.mark.parametrize("tables", [("sold",), ("goods", "sold")], ids=["one table", "with the table it refers to"])
+@pytest.mark.parametrize(
+    "tables",
+    [
+        pytest.param(("sold",), id="one table"),
+        pytest.param(("goods", "sold"), id="with the table it refers to", marks=pytest.mark.slow),
+    ],
+)
 def test_each_committed_row_is_in_the_table_or_in_a_safety_backup(
     shop: Bench, fresh_database: str, tables: tuple[str, ...]
 ) -> None:

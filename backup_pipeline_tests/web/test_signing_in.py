@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from fastapi import Depends
 from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from backup_pipeline.core.access import Permission, Role, UserChange
 from backup_pipeline.operations.access import passwords
@@ -100,6 +101,24 @@ def test_behind_a_proxy_that_the_settings_name_the_cookie_is_for_https(
     cookies = [*ended.headers.get_list("set-cookie"), *shown.headers.get_list("set-cookie")]
     assert [cookie.partition("=")[0] for cookie in cookies] == ["flash", "flash"], "set, and taken back"
     assert all("Secure" in cookie.split("; ") for cookie in cookies)
+
+
+def test_a_password_is_kept_by_argon2id_with_memory_and_an_old_hash_is_made_anew(
+    console: Console, ledger: ScratchLedger, slow_passwords: None
+) -> None:
+    console.user("karim")
+    weak = Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    ledger.execute("UPDATE users SET password_hash = %s", [weak])
+    console.browser().post("/login", data={"name": "karim", "password": "wrong"})
+    with psycopg.connect(ledger.url) as session:
+        assert session.execute("SELECT password_hash FROM users").fetchall() == [(weak,)]
+        console.browser().post("/login", data={"name": "karim", "password": PASSWORD})
+        [(kept,)] = session.execute("SELECT password_hash FROM users").fetchall()
+    _, algorithm, _, parameters, *_ = kept.split("$")
+    assert algorithm == "argon2id"
+    memory, times, _ = (int(each.partition("=")[2]) for each in parameters.split(","))
+    assert memory >= 19 * 1024  # KiB, and two passes: OWASP's password storage sheet
+    assert times >= 2
 
 
 def test_an_unknown_name_costs_the_same_hash(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
