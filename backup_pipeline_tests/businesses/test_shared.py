@@ -155,7 +155,6 @@ def test_what_nobody_could_make_is_missed_and_made_up_for(shop: Trial, monkeypat
     assert shop.wrong == []
 
 
-@pytest.mark.slow
 def test_backups_that_nobody_reported_cost_fulls_and_no_row(shop: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is killed after it wrote, and before it said so: its part is made again, and chains stay exact."""
 

@@ -112,10 +112,15 @@ def test_the_backup_is_listed_verified_and_shown(home: Path, summary: dict[str, 
     ("words", "code", "said"),
     [
         (["backup", "--table", "customer"], 2, "customers"),
-        (["backup", "--catalog", "shop"], 10, "isp_customers"),
         (["backup", "--date", "2026-01-02"], 21, "--late"),
-        (["show", "20200101T000000Z-full-00000000"], 10, "backup-pipeline list"),
-        (["verify", "nonsense"], 2, "20261120T180000Z-full-1f3a9c2e"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (["backup", "--catalog", "shop"], 10, "isp_customers"),
+                (["show", "20200101T000000Z-full-00000000"], 10, "backup-pipeline list"),
+                (["verify", "nonsense"], 2, "20261120T180000Z-full-1f3a9c2e"),
+            )
+        ),
     ],
 )
 def test_a_wrong_request_says_what_to_do(

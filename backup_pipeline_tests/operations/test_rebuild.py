@@ -315,6 +315,7 @@ def test_an_encrypted_backup_is_known_without_a_key_and_counted_with_one(vault: 
     assert (row.actor, row.record_count) == (TESTER, vault.attempt.record_count)
 
 
+@pytest.mark.slow
 def test_thousands_of_manifests_are_read_side_by_side(made: Made) -> None:
     bundle = made.store.get(made.bundle)
     for salt, hour in itertools.product(range(40), range(24)):

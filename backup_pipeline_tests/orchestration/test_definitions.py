@@ -205,7 +205,7 @@ def _run(tmp_path: Path, *command: str) -> str:
 @pytest.mark.parametrize(
     "command",
     [
-        ("dagster", "definitions", "validate", "-w", "workspace.yaml"),
+        pytest.param(("dagster", "definitions", "validate", "-w", "workspace.yaml"), marks=pytest.mark.slow),
         pytest.param(("dg", "check", "defs"), marks=pytest.mark.slow),
         ("dg", "list", "defs"),
     ],

@@ -147,6 +147,7 @@ def project(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
+@pytest.mark.slow
 def test_the_component_is_listed_and_its_scaffold_names_addresses_by_their_variables(project: Project) -> None:
     listed = json.loads(project.dg("list", "components", "--json"))
     assert "backup_pipeline.BackupComponent" in {component["key"] for component in listed["items"]}

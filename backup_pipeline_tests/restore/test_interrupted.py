@@ -110,8 +110,11 @@ bench.restore(sys.argv[3], Mode(sys.argv[4]))
 """
 
 
+_MOMENTS = [(Mode.REPLACE, stage) for stage in BEFORE_THE_END[1:]] + [(Mode.NEW, stage) for stage in OF_NEW]
+
+
 @pytest.mark.parametrize(
-    ("mode", "stage"), [(Mode.REPLACE, stage) for stage in BEFORE_THE_END[1:]] + [(Mode.NEW, stage) for stage in OF_NEW]
+    ("mode", "stage"), [*_MOMENTS[::2], *(pytest.param(*each, marks=pytest.mark.slow) for each in _MOMENTS[1::2])]
 )
 def test_this_program_is_killed(
     shop: Bench, fresh_database: str, empty_database: str, tmp_path: Path, mode: Mode, stage: str

@@ -166,7 +166,7 @@ def test_who_opens_all_streams_there_are_takes_nothing_but_those_and_they_come_b
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = served.office.console.app.state.events
-    until(lambda: not hub._sessions, 20)  # those of the tests before
+    until(lambda: not hub._sessions, 60)  # those of the tests before
     monkeypatch.setattr(events, "MOST_STREAMS", 3)
     for name in ("karim", "nila"):
         served.office.signed_in_anew(name)
@@ -183,7 +183,7 @@ def test_who_opens_all_streams_there_are_takes_nothing_but_those_and_they_come_b
         with served.stream("nila") as stream:
             return stream.open
 
-    until(open_again, 20, every=0.2)
+    until(open_again, 60, every=0.2)
 
 
 def test_a_ledger_that_cuts_the_line_is_listened_to_again(served: Served) -> None:
