@@ -6,18 +6,24 @@ watches what becomes of the parts (`watched`); it and every run that joins do th
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError
+from backup_pipeline import __version__
+from backup_pipeline.core.catalog.model import Catalog
+from backup_pipeline.core.errors import BackupError, CanceledError, LedgerError, RefusedError
 from backup_pipeline.core.ledger import STALE_AFTER, Shard, ShardStatus, has_no_owner
-from backup_pipeline.core.ports import Ports
+from backup_pipeline.core.manifest import SnapshotEntry
+from backup_pipeline.core.ports import Ports, Snapshot
 from backup_pipeline.operations.background import Heartbeat
+from backup_pipeline.operations.leases import GuestLease
 
 MOST_TRIES = 3
 """Whoever took a shard died, so often: then something is wrong with the shard."""
@@ -87,6 +93,36 @@ class Held:
     def beat(self) -> None:
         """Give a sign of life."""
         self._lost = self._lost or not self._ports.ledger.shards.beat(self.shard)
+
+
+def made_by(catalog: Catalog) -> str:
+    """What has to be the same in every run that reads the same snapshot: the program, and what the catalog says."""
+    declared = catalog.model_dump_json(by_alias=True, exclude={"start_date"})
+    return f"{__version__} {hashlib.sha256(declared.encode()).hexdigest()}"
+
+
+@contextmanager
+def joined(
+    detail: Mapping[str, Any], what: str, catalog: Catalog, lease: GuestLease, ports: Ports
+) -> Iterator[Snapshot]:
+    """The snapshot of another run's work, as `detail` of a shard says it; that work's lease is kept alive meanwhile.
+
+    `what` names the work at the beginning of a sentence. RefusedError for a run of another version of the program, or
+    of the catalog; SnapshotLostError or LeaseLostError when the run that holds the snapshot ends before.
+    """
+    if detail["made_by"] != made_by(catalog):
+        message = f"{what} was begun by another version of the program or of the catalog than this run has."
+        raise RefusedError(message, do="Let every host and container have the same image and the same catalogs.")
+    entry = SnapshotEntry.model_validate(detail["snapshot"])
+    with (
+        Heartbeat(lease.beat, f"a part of {what}", every=lease.every),
+        ports.source.joined(entry, ports.progress) as snapshot,
+    ):
+        try:
+            yield snapshot
+        except BaseException:
+            snapshot.cancel()
+            raise
 
 
 def perform(taking: Taking) -> None:

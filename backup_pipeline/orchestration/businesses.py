@@ -10,7 +10,6 @@ from pydantic import Field
 from backup_pipeline.core.businesses.ticks import TickStatus
 from backup_pipeline.core.catalog.businesses import Businesses, parse_duration
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.runs import RunVerb, job_name, step_name
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
 from backup_pipeline.operations.businesses.changes import declared_businesses
@@ -19,14 +18,13 @@ from backup_pipeline.operations.run_requests import note_result
 from backup_pipeline.orchestration.keys import (
     CATALOG_TAG,
     DUE_TAG,
-    SHARD_TAG,
     WORK_TAG,
     Automation,
     actor_of,
     refuse_variables,
 )
 from backup_pipeline.orchestration.resources import BackupResource, told_as_failure, with_backups
-from backup_pipeline.orchestration.shards import RunCrew
+from backup_pipeline.orchestration.shards import RunCrew, SharedWork, shared_job
 from backup_pipeline.presentation import size
 from backup_pipeline.presentation.businesses import tick_document
 from backup_pipeline.presentation.markdown import markdown
@@ -118,35 +116,18 @@ def _share_name(catalog: Catalog) -> str:
 
 def tick_share_jobs(catalog: Catalog) -> Sequence[dg.JobDefinition]:
     """The job of the other runs of a tick, for a catalog that wants several."""
-    return [_share_job(catalog)] if catalog.businesses and catalog.businesses.runs > 1 else []
-
-
-def _share_job(catalog: Catalog) -> dg.JobDefinition:
-    @dg.op(
-        name=f"{catalog.catalog}_tick_shared",
-        out=dg.Out(dg.Nothing),
-        description="Backups of businesses in the snapshot that the run of a tick holds.",
+    if catalog.businesses is None or catalog.businesses.runs == 1:
+        return []
+    shared = SharedWork(
+        "tick",
+        _share_name(catalog),
+        f"{catalog.catalog}_tick_shared",
+        f"Launched by a tick of {catalog.title or catalog.catalog}: it makes some of its backups.",
+        "Backups of businesses in the snapshot that the run of a tick holds.",
+        lambda work, ports, run_id: take_tick_part(work, catalog, ports, run_id),
+        tags={"dagster/priority": _PRIORITY},
     )
-    @with_backups(catalog)
-    def shared(context: dg.OpExecutionContext, backups: BackupResource) -> Iterator[dg.Output[None]]:
-        with told_as_failure(context.log), backups.open(catalog, context) as ports:
-            work = context.run.tags.get(SHARD_TAG)
-            if work is None:
-                message = "This run is for no tick."
-                raise RefusedError(message, do=f"Run the tick of {catalog.catalog}: it launches runs of this job.")
-            parts = take_tick_part(work, catalog, ports, context.run.run_id)
-            yield dg.Output(None, metadata={"parts": parts, "work": work})
-
-    @dg.job(
-        name=_share_name(catalog),
-        description=f"Launched by a tick of {catalog.title or catalog.catalog}: it makes some of its backups.",
-        tags={CATALOG_TAG: catalog.catalog, "dagster/priority": _PRIORITY},
-        executor_def=dg.in_process_executor,
-    )
-    def job() -> None:
-        shared()
-
-    return job
+    return [shared_job(catalog, shared)]
 
 
 def _ticked(catalog: Catalog) -> dg.AssetsDefinition:

@@ -1,8 +1,9 @@
 """Several runs of Dagster over one snapshot: how a backup launches them, and the job that each of them is."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import dagster as dg
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import RefusedError
 from backup_pipeline.core.names import parse_backup_id
+from backup_pipeline.core.ports import Ports
 from backup_pipeline.operations.attempts import Work
 from backup_pipeline.operations.export.shared import take_part
 from backup_pipeline.operations.shards import Crew
@@ -68,7 +70,7 @@ class RunCrew:
     def _run(self, run_id: str) -> dg.DagsterRun | None:
         """Another run than this one, where Dagster can be asked."""
         with suppress(Exception):
-            return self._instance.get_run_by_id(run_id) if run_id != self._context.run_id else None
+            return self._instance.get_run_by_id(run_id) if run_id != self._context.run.run_id else None
         return None
 
     def stop(self) -> None:
@@ -113,34 +115,62 @@ def crew_of(context: dg.AssetExecutionContext, work: Work) -> Crew | None:
     return RunCrew(context, share_job(catalog), work.attempt.backup_id) if catalog.runs > 1 else None
 
 
+@dataclass(frozen=True)
+class SharedWork:
+    """What several runs do together: its name in sentences, its job and op with what they do, and how a run takes part.
+
+    `take` gets the work's name, the ports and the run's id, and says how many parts were done. `tags` are the job's.
+    """
+
+    noun: str
+    job: str
+    op: str
+    job_does: str
+    op_does: str
+    take: Callable[[str, Ports, str], int]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 def share_jobs(catalog: Catalog) -> Sequence[dg.JobDefinition]:
     """The job of the other runs of a backup, for a catalog that wants several."""
-    return [_share_job(catalog)] if catalog.runs > 1 else []
+    if catalog.runs == 1:
+        return []
+    return [shared_job(catalog, _shared_backup(catalog))]
 
 
-def _share_job(catalog: Catalog) -> dg.JobDefinition:
-    @dg.op(
-        name=shared_op(catalog),
-        out=dg.Out(dg.Nothing),
-        description="Tables, and ranges of large ones, of a snapshot that the run of a backup holds.",
+def _shared_backup(catalog: Catalog) -> SharedWork:
+    return SharedWork(
+        "backup",
+        share_job(catalog),
+        shared_op(catalog),
+        f"Launched by a backup of {catalog.title or catalog.catalog}: it reads a part of its snapshot.",
+        "Tables, and ranges of large ones, of a snapshot that the run of a backup holds.",
+        lambda work, ports, run_id: take_part(str(parse_backup_id(work)), catalog, ports, run_id),
     )
+
+
+def shared_job(catalog: Catalog, shared: SharedWork) -> dg.JobDefinition:
+    """The job that each of the other runs is."""
+
+    @dg.op(name=shared.op, out=dg.Out(dg.Nothing), description=shared.op_does)
     @with_backups(catalog)
-    def shared(context: dg.OpExecutionContext, backups: BackupResource) -> Iterator[dg.Output[None]]:
+    def take(context: dg.OpExecutionContext, backups: BackupResource) -> Iterator[dg.Output[None]]:
         with told_as_failure(context.log), backups.open(catalog, context) as ports:
-            backup_id = context.run.tags.get(SHARD_TAG)
-            if backup_id is None:
-                message = "This run is for no backup."
-                raise RefusedError(message, do=f"Run the backup of {catalog.catalog}: it launches runs of this job.")
-            parts = take_part(str(parse_backup_id(backup_id)), catalog, ports, context.run.run_id)
-            yield dg.Output(None, metadata={"parts": parts, "backup": backup_id})
+            work = context.run.tags.get(SHARD_TAG)
+            if work is None:
+                message = f"This run is for no {shared.noun}."
+                do = f"Run the {shared.noun} of {catalog.catalog}: it launches runs of this job."
+                raise RefusedError(message, do=do)
+            parts = shared.take(work, ports, context.run.run_id)
+            yield dg.Output(None, metadata={"parts": parts, shared.noun: work})
 
     @dg.job(
-        name=share_job(catalog),
-        description=f"Launched by a backup of {catalog.title or catalog.catalog}: it reads a part of its snapshot.",
-        tags={CATALOG_TAG: catalog.catalog},
+        name=shared.job,
+        description=shared.job_does,
+        tags={CATALOG_TAG: catalog.catalog, **shared.tags},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
-        shared()
+        take()
 
     return job

@@ -28,20 +28,17 @@ from backup_pipeline.core.businesses.ticks import (
     position_of,
 )
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.errors import BackupError, LedgerError, RefusedError
+from backup_pipeline.core.errors import BackupError, LedgerError
 from backup_pipeline.core.ledger import Shard, ShardStatus
-from backup_pipeline.core.manifest import SnapshotEntry
 from backup_pipeline.core.names import Trigger
 from backup_pipeline.core.ports import Ports, Snapshot
 from backup_pipeline.core.ports.ticks import KeyState
 from backup_pipeline.core.scope import Purpose, Scope
-from backup_pipeline.operations.background import Heartbeat
 from backup_pipeline.operations.businesses.changes import joined_changes
 from backup_pipeline.operations.businesses.making import TickBackups, TickDeadline, make_backups
 from backup_pipeline.operations.businesses.storing import StoredBusiness, TickWork
-from backup_pipeline.operations.export.shared import made_by
 from backup_pipeline.operations.leases import GuestLease, guarded
-from backup_pipeline.operations.shards import Crew, Held, Taking, perform, watched
+from backup_pipeline.operations.shards import Crew, Held, Taking, joined, made_by, perform, watched
 
 logger = logging.getLogger(__name__)
 
@@ -114,27 +111,16 @@ def take_tick_part(name: str, catalog: Catalog, ports: Ports, run_id: str) -> in
     if lease is None or f"{catalog.catalog} {lease.claim.holder}" != name or not waiting:
         return 0
     detail = shards[0].detail
-    if detail["made_by"] != made_by(catalog):
-        message = f"The {name} was begun by another version of the program or of the catalog than this run has."
-        raise RefusedError(message, do="Let every host and container have the same image and the same catalogs.")
     guest = GuestLease(lease, ports.ledger)
     own = guarded(ports, guest)
-    entry = SnapshotEntry.model_validate(detail["snapshot"])
-    with (
-        Heartbeat(guest.beat, f"{name}, run {run_id}", every=guest.every),
-        own.source.joined(entry, ports.progress) as snapshot,
-    ):
+    with joined(detail, f"The {name}", catalog, guest, own) as snapshot:
         view = View(position_of(detail["at"]), detail["fingerprint"])
         changes = joined_changes(snapshot, catalog, view, detail["xmin"])
         changes = replace(changes, businesses=detail["businesses_in_all"])
         trigger, reason = Trigger(detail["trigger"]), detail["reason"]
         work = _Guest(TickWork(catalog, own, lease.claim.actor, trigger, changes, reason, run_id), snapshot)
         taking = Taking(name, work.do, own, run_id, threads=1)
-        try:
-            perform(taking)
-        except BaseException:
-            snapshot.cancel()
-            raise
+        perform(taking)
         return taking.done
 
 
@@ -214,8 +200,8 @@ class _Orders:
         self.forgotten.update(businesses)
 
     def _of(self, table: str, business: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._tables[business].get(table, {})
-        return found
+        keys: Mapping[str, Any] = self._tables[business].get(table, {})
+        return keys
 
 
 def _do(held: Held, work: TickWork) -> Mapping[str, Any]:

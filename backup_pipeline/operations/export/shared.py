@@ -16,7 +16,6 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from backup_pipeline import __version__
 from backup_pipeline.core import errors
 from backup_pipeline.core.anomalies import TableCheck
 from backup_pipeline.core.catalog.model import Catalog
@@ -37,7 +36,7 @@ from backup_pipeline.core.errors import (
 )
 from backup_pipeline.core.layout import PARTITION_NAME, PartitionPlace
 from backup_pipeline.core.ledger import Attempt, Shard, ShardStatus, Status
-from backup_pipeline.core.manifest import FileEntry, PartitionRecord, SnapshotEntry
+from backup_pipeline.core.manifest import FileEntry, PartitionRecord
 from backup_pipeline.core.manifest.entry import rows_of
 from backup_pipeline.core.planning import Part, divide
 from backup_pipeline.core.plans import BlockRange, NotNativeError, TablePlan
@@ -45,7 +44,6 @@ from backup_pipeline.core.ports import Ports, Snapshot, TableStarted
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.anomalies import CHEAP_ROWS, load_history
 from backup_pipeline.operations.attempts import Request, Work
-from backup_pipeline.operations.background import Heartbeat
 from backup_pipeline.operations.browse import load_partition
 from backup_pipeline.operations.content import RowContents
 from backup_pipeline.operations.export import (
@@ -64,7 +62,7 @@ from backup_pipeline.operations.export import (
     write_files,
 )
 from backup_pipeline.operations.leases import guarded, guest_lease_of
-from backup_pipeline.operations.shards import Crew, Held, ShardLostError, Taking, perform, watched
+from backup_pipeline.operations.shards import Crew, Held, ShardLostError, Taking, joined, made_by, perform, watched
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +182,11 @@ class _Gathering:
         result, tables = shard.result or {}, shard.detail["tables"]
         if "gave_up" in result:
             message = f"{result['gave_up']} runs that read it ended without a word (killed, or out of memory)."
-            result = {"error": _told(BackupError(message, do="See the logs of these runs, and run the backup again."))}
+            result = {
+                "error": _error_document(
+                    BackupError(message, do="See the logs of these runs, and run the backup again.")
+                )
+            }
         if shard.detail["blocks"] is not None:
             yield from self._range(tables[0], shard, result)
             return
@@ -329,12 +331,6 @@ def _with_rows(files: Sequence[FileEntry]) -> Iterator[FileEntry]:
         yield from [file for file in own if file.rows] or own[:1]
 
 
-def made_by(catalog: Catalog) -> str:
-    """What has to be the same in every run that reads the same snapshot: the program, and what the catalog says."""
-    declared = catalog.model_dump_json(by_alias=True, exclude={"start_date"})
-    return f"{__version__} {hashlib.sha256(declared.encode()).hexdigest()}"
-
-
 def _do(held: Held, view: SourceView, work: Work, *, keeps: bool) -> Mapping[str, Any]:
     """Do a shard; what came of it, as JSON. `keeps` says whether the files of whole tables stay in the work folder."""
     work = replace(work, still=held.check)
@@ -354,7 +350,7 @@ def _do_table(name: str, held: Held, view: SourceView, work: Work, *, keeps: boo
         record = hashlib.sha256((folder / PARTITION_NAME).read_bytes()).hexdigest()
         return {"record": record, "checks": [*map(asdict, result.checks)], "sample": [*map(dict, result.sample)]}
     except Exception as error:  # noqa: BLE001  # an error of this table, told by the run that holds the snapshot
-        return {"error": _told(error, keeps=keeps)}
+        return {"error": _error_document(error, keeps=keeps)}
     finally:
         if not keeps:
             shutil.rmtree(folder, ignore_errors=True)
@@ -377,7 +373,7 @@ def _do_range(held: Held, view: SourceView, work: Work, *, keeps: bool) -> Mappi
     except NotNativeError as error:
         return {"text": [error.column, error.value]}
     except Exception as error:  # noqa: BLE001  # an error of this table, told by the run that holds the snapshot
-        return {"error": _told(error, keeps=keeps)}
+        return {"error": _error_document(error, keeps=keeps)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -409,7 +405,7 @@ _ERRORS = {
 """What is made of two sentences, by name."""
 
 
-def _told(error: Exception, *, keeps: bool = True) -> Mapping[str, str]:
+def _error_document(error: Exception, *, keeps: bool = True) -> Mapping[str, str]:
     """The error of one table, as JSON. What is none of one table comes out.
 
     So does what may be the matter with this run alone, where it is not the one that holds the snapshot: no connection
@@ -422,8 +418,8 @@ def _told(error: Exception, *, keeps: bool = True) -> Mapping[str, str]:
     return {"kind": type(known).__name__, "what": redact(known.what), "do": redact(known.do)}
 
 
-def _read_error(told: Mapping[str, str]) -> BackupError:
-    return _ERRORS.get(told["kind"], BackupError)(told["what"], do=told["do"])
+def _read_error(document: Mapping[str, str]) -> BackupError:
+    return _ERRORS.get(document["kind"], BackupError)(document["what"], do=document["do"])
 
 
 def _is_for_later(result: Mapping[str, Any]) -> bool:
@@ -445,20 +441,13 @@ def take_part(backup_id: str, catalog: Catalog, ports: Ports, run_id: str) -> in
     if attempt.status is not Status.RUNNING or not any(each.status is ShardStatus.WAITING for each in shards):
         return 0
     detail = shards[0].detail
-    if detail["made_by"] != made_by(catalog):
-        message = f"Backup {backup_id} was begun by another version of the program or of the catalog than this run has."
-        raise RefusedError(message, do="Let every host and container have the same image and the same catalogs.")
     lease = guest_lease_of(attempt, ports.ledger)
     spool = ports.spool / backup_id / f"run-{run_id}"  # inside of the attempt's: it stays as long as that runs
     work = _guest_work(attempt, catalog, replace(guarded(ports, lease), spool=spool), run_id)
-    entry = SnapshotEntry.model_validate(detail["snapshot"])
-    for folder in (spool.parent, spool):  # for its owner only: the files in it are plain
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     try:
-        with (
-            Heartbeat(lease.beat, f"{backup_id}, run {run_id}", every=lease.every),
-            work.ports.source.joined(entry, ports.progress) as snapshot,
-        ):
+        with joined(detail, f"Backup {backup_id}", catalog, lease, work.ports) as snapshot:
+            for folder in (spool.parent, spool):  # for its owner only: the files in it are plain
+                folder.mkdir(parents=True, mode=0o700, exist_ok=True)
             return _taken(snapshot, detail["schema_sha256"], work)
     finally:
         shutil.rmtree(spool, ignore_errors=True)
@@ -488,9 +477,5 @@ def _taken(snapshot: Snapshot, schema_sha256: str, work: Work) -> int:
     taking = Taking(
         work.attempt.backup_id, lambda held: _do(held, view, work, keeps=False), work.ports, run_id, threads
     )
-    try:
-        perform(taking)
-    except BaseException:
-        snapshot.cancel()
-        raise
+    perform(taking)
     return taking.done

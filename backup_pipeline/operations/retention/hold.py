@@ -166,7 +166,7 @@ def _proven_successor(
     rows = ports.ledger.list(scope=attempt.scope) if attempt.status.good else ()
     stand_ins = StandIns(rows, basis_of(rules, ports))
     for row in stand_ins.of(attempt):
-        lost = {each.backup_id: why for each in stand_ins.needed(row) if (why := proofs.whole(each))}
+        lost = proofs.broken(stand_ins.needed(row))
         if not lost:
             return row, broken
         broken |= lost

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backup_pipeline.core.catalog.model import Catalog
@@ -56,6 +56,10 @@ class Proofs:
         if row.backup_id not in self._hashed:
             self._hashed[row.backup_id] = self.present(row) or _problem(_hash, row, self.store)
         return self._hashed[row.backup_id]
+
+    def broken(self, rows: Iterable[Attempt]) -> dict[str, str]:
+        """Those of the backups that are not whole, by id, with why."""
+        return {row.backup_id: why for row in rows if (why := self.whole(row))}
 
 
 def lost_at_a_glance(rows: Sequence[Attempt], folders: Mapping[str, Folder]) -> Iterator[tuple[str, str]]:
@@ -202,7 +206,7 @@ def _unproven(plan: PrunePlan, kept: StandIns, proofs: Proofs) -> Iterator[tuple
             yield verdict.attempt.backup_id, why
     for verdict in plan.removed:
         for row in kept.of(verdict.attempt):
-            lost = {each.backup_id: why for each in kept.needed(row) if (why := proofs.whole(each))}
+            lost = proofs.broken(kept.needed(row))
             if not lost:
                 break
             yield from lost.items()
@@ -210,10 +214,8 @@ def _unproven(plan: PrunePlan, kept: StandIns, proofs: Proofs) -> Iterator[tuple
 
 def _successors(plan: PrunePlan, kept: StandIns, proofs: Proofs) -> Iterator[tuple[str, Attempt]]:
     for verdict in plan.removed:
-        yield (
-            verdict.attempt.backup_id,
-            next(row for row in kept.of(verdict.attempt) if not any(map(proofs.whole, kept.needed(row)))),
-        )
+        successors = (row for row in kept.of(verdict.attempt) if not proofs.broken(kept.needed(row)))
+        yield verdict.attempt.backup_id, next(successors)
 
 
 def orphaned_copies(request: PruneRequest, ports: Ports) -> Iterator[Copy]:
