@@ -54,10 +54,8 @@ def position_of(row: Attempt) -> Position:
 
 def parse_position(text: str) -> Position:
     """The position as its text has it; UsageError when it is none."""
-    match = _POSITION.fullmatch(
-        text
-    )  # no column holds NUL, nor lone surrogates, which encode() refuses as a ValueError
-    try:
+    match = _POSITION.fullmatch(text)
+    try:  # no column holds NUL, nor lone surrogates, which encode() refuses as a ValueError
         if match is not None and b"\0" not in match["id"].encode():
             return Position(datetime.strptime(f"{match['at']}+0000", "%Y%m%dT%H%M%S.%f%z"), match["id"])
     except ValueError:

@@ -172,9 +172,9 @@ class SqlShards:
         values = {"status": ShardStatus.RUNNING, "tries": shards.c.tries + 1, "run_id": run_id, "heartbeat_at": _NOW}
         taken = update(shards).where(shards.c.work == work, shards.c.number == first)
         with self._transaction() as connection:
-            row = connection.execute(taken.values(**values, **owner_columns(owner)).returning(*shards.c)).mappings()
-            found = row.one_or_none()
-        return _shard_of(found) if found is not None else None
+            rows = connection.execute(taken.values(**values, **owner_columns(owner)).returning(*shards.c)).mappings()
+            row = rows.one_or_none()
+        return _shard_of(row) if row is not None else None
 
     def beat(self, shard: Shard) -> bool:
         """Give a sign of life."""

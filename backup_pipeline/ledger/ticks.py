@@ -251,8 +251,8 @@ class SqlTicks:
     def businesses(self, catalog: str, *, after: str = "", limit: int) -> Sequence[str]:
         """The businesses that have rows of backups, by key: those after `after`, at most `limit`."""
         with self._transaction() as connection:
-            found = connection.execute(text(_WITH_ROWS), {"catalog": catalog, "after": after, "limit": limit})
-            return list(found.scalars())
+            rows = connection.execute(text(_WITH_ROWS), {"catalog": catalog, "after": after, "limit": limit})
+            return list(rows.scalars())
 
     def stored(self, catalog: str, businesses: Sequence[str]) -> Mapping[str, tuple[int, int]]:
         """Of each of these businesses how many backups are stored, and their bytes."""

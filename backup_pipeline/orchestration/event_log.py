@@ -304,10 +304,10 @@ class _Inputs:
                 "given_tags": list(names),
                 "given_partitions": list(partitions),
             }
-            found = self._tags[wanted] = {}
+            tags = self._tags[wanted] = {}
             with log.index_connection() as session:
                 for asset, partition, name, value in session.execute(_TAGS, given):
-                    found.setdefault(asset, {}).setdefault(partition, {})[name] = value
+                    tags.setdefault(asset, {}).setdefault(partition, {})[name] = value
         return self._tags[wanted].get(key.to_string(), {})
 
 

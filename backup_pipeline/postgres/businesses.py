@@ -201,9 +201,9 @@ class PostgresBusinessRows:
             return ""
         step, alias, last = path.steps[number], f'"s{number}"', f'"s{number - 1}"' if number else ROW
         before = f"{last}.{identifier(step.from_columns[0])}"
-        found = self._young.get((step.relation, step.columns, path.steps[number + 1 :], xmin))
-        if found is not None and path.enforced and path.keys[number].builtin:
-            return _any(before, path.keys[number], _array(found)) if found else "false"
+        young_keys = self._young.get((step.relation, step.columns, path.steps[number + 1 :], xmin))
+        if young_keys is not None and path.enforced and path.keys[number].builtin:
+            return _any(before, path.keys[number], _array(young_keys)) if young_keys else "false"
         below = self._below(table, number + 1, xmin)
         own = _young(alias, xmin) + (f" OR {below}" if below else "")
         key = f"{alias}.{identifier(step.columns[0])}"

@@ -256,7 +256,7 @@ def pay_for_shops(ledger: SqlLedger, shops: Sequence[RegistryEntry], tell: Calla
     own = ledger.as_person(PersonIdentity(verifier))
     for plan in _PLANS:
         own.payments.put_plan(plan, by, now - _OPENED)
-    made = 0
+    recorded = 0
     for number, shop in enumerate(each for each in shops[:_PAYING] if each.active):
         plan = _PLANS[number % len(_PLANS)]
         opened = now - _OPENED + timedelta(days=number % 20)
@@ -278,11 +278,11 @@ def pay_for_shops(ledger: SqlLedger, shops: Sequence[RegistryEntry], tell: Calla
                 record, account_now = verified_payment(request, account_now, at, verifier.actor)
                 rows.payments.add(record)
                 rows.businesses.put(account_now, by)
-                made += 1
+                recorded += 1
     _refuse_duplicate(own, by)
-    own.audit(AuditEvent(now, by, "demo payments", None, {"catalog": RETAIL.name, "payments": made}))
-    tell(f"{made} payments of {min(len(shops), _PAYING)} shops, on {len(_PLANS)} plans.")
-    return made
+    own.audit(AuditEvent(now, by, "demo payments", None, {"catalog": RETAIL.name, "payments": recorded}))
+    tell(f"{recorded} payments of {min(len(shops), _PAYING)} shops, on {len(_PLANS)} plans.")
+    return recorded
 
 
 def _account(ledger: SqlLedger, shop: RegistryEntry) -> BusinessAccount:

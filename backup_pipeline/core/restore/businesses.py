@@ -148,8 +148,10 @@ class BusinessPlan:
             message = f"{self.name} is as backup {self.backup_id} shows it: there is nothing to restore."
             return (RestoreRemark(refusal, message, do="Choose another moment, or other changes, tables or rows."),)
         do = "Choose tables or rows without that conflict, or resolve it."
-        told = ((each, f"{each.message} {each.detail}".strip()) for each in self.diff.conflicts)
-        return tuple(RestoreRemark(refusal, text, each.table, do) for each, text in told)
+        return tuple(
+            RestoreRemark(refusal, f"{each.message} {each.detail}".strip(), each.table, do)
+            for each in self.diff.conflicts
+        )
 
     @property
     def refused(self) -> bool:

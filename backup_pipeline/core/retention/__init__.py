@@ -318,10 +318,10 @@ def objections(wanted: Attempt, rows: Sequence[Attempt], basis: RetentionBasis) 
         others = [row for row in good if counts(row, basis) and (row.kind, row.scope) == (wanted.kind, wanted.scope)]
         only = () if others else ("the only good backup",)
         return (*_claimed(good[at], basis), *only, *_chained(wanted, good, chains))
-    found = [*_guards(at, good, basis), *_chained(wanted, good, chains)]
+    reasons = [*_guards(at, good, basis), *_chained(wanted, good, chains)]
     if counts(good[at], basis) and len(left) < rule.min_keep:
-        found.append(f"min_keep: {rule.min_keep} {wanted.type} backups always stay, and {len(left)} would be left")
-    return tuple(found)
+        reasons.append(f"min_keep: {rule.min_keep} {wanted.type} backups always stay, and {len(left)} would be left")
+    return tuple(reasons)
 
 
 def _chained(wanted: Attempt, good: Sequence[Attempt], chains: Chains) -> Iterator[str]:

@@ -174,8 +174,9 @@ class RestoreOrder(BaseModel):
     @property
     def by_difference(self) -> bool:
         """Whether it is one business that is to be as it was."""
-        said = self.at is not None or self.changes is not None or bool(self.rows or self.but)
-        return said if self.mode is None else self.mode is Mode.DIFFERENCE
+        if self.mode is not None:
+            return self.mode is Mode.DIFFERENCE
+        return self.at is not None or self.changes is not None or bool(self.rows or self.but)
 
     def selection(self) -> Selection | None:
         """What of a business is to come back; None for tables of a backup. UsageError for what fits neither."""
