@@ -18,6 +18,7 @@ from backup_pipeline.settings import PROJECT
 from benchmarks.bench import Bench, say
 from benchmarks.keep import keep_burden, keep_race, keep_ticks
 from benchmarks.machine import facts
+from benchmarks.measure_beside import measure_beside
 from benchmarks.measure_burden import measure_burden
 from benchmarks.measure_businesses import measure_businesses
 from benchmarks.measure_many import measure_many
@@ -30,10 +31,11 @@ from benchmarks.pages import KEPT, Pages, trial, write_pages
 from benchmarks.peers import Peers, install_peers
 from benchmarks.run import Arena
 from benchmarks.tables import TABLES
+from benchmarks.values import Race
 from benchmarks.verdicts import FULL_ROWS, ROUNDS
 
 HOME = PROJECT / ".backup_pipeline"
-SECTIONS = ("tables", "whole", "many", "burden", "scale", "restore", "renderings", "businesses", "report")
+SECTIONS = ("tables", "beside", "whole", "many", "burden", "scale", "restore", "renderings", "businesses", "report")
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
     sections = [*arguments.sections, *(["scale"] if arguments.large else [])]
     pages = _pages(arguments)
     if set(sections) - {"report"}:
-        others = bool({"tables", "renderings"} & set(sections))
+        others = bool({"tables", "beside", "renderings"} & set(sections))
         peers = install_peers(HOME / "bench-peers") if others else Peers(Path(sys.executable), {}, {})
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres(Path(folder) / "pg") as server:
             bench, size = _bench(server, Path(folder), peers, arguments), (arguments.businesses, arguments.each)
@@ -54,14 +56,17 @@ def main() -> None:
 def _measure(
     bench: Bench, sections: Sequence[str], tables: Sequence[str], businesses: tuple[int, int], pages: Pages
 ) -> None:
-    if "tables" in sections:
-        for race in measure_tables(bench, tables):
+    several: Mapping[str, Callable[[], Iterator[Race]]] = {
+        "tables": lambda: measure_tables(bench, tables),
+        "beside": lambda: measure_beside(bench),
+        "whole": lambda: measure_whole(bench),
+        "restore": lambda: iter([measure_restore(bench)]),
+        "renderings": lambda: iter([measure_renderings(bench)]),
+        "many": lambda: measure_many(bench, bench.rows // 3000),
+    }
+    for name in several:
+        for race in several[name]() if name in sections else ():
             keep_race(pages.results, race)
-    for name, measure in (("whole", measure_whole), ("restore", measure_restore), ("renderings", measure_renderings)):
-        if name in sections:
-            keep_race(pages.results, measure(bench))
-    if "many" in sections:
-        keep_race(pages.results, measure_many(bench, bench.rows // 3000))
     others: Mapping[str, Callable[[], None]] = {
         "scale": lambda: keep_race(pages.results, measure_scale(bench)),
         "burden": lambda: keep_burden(pages.results, measure_burden(bench)),
@@ -89,7 +94,7 @@ def _bench(server: EmbeddedPostgres, folder: Path, peers: Peers, arguments: argp
     return Bench(
         server=server,
         folder=folder,
-        arena=Arena(arguments.rounds, folder / "out", psql),
+        arena=Arena(arguments.rounds, folder / "out", psql, server.connection.pid),
         peers=peers,
         facts=facts(" ".join(sys.argv[1:]), postgresql, peers.versions),
         rows=arguments.rows,

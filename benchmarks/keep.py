@@ -13,7 +13,11 @@ _RACE = TypeAdapter(Race)
 _BURDEN = TypeAdapter(Burden)
 _TICKS = TypeAdapter(Ticks)
 _BURDEN_FILE, _TICKS_FILE = "burden.json", "businesses.json"
-ORDER = ("bench_bigint", "bench_uuid", "bench_wide", "bench_narrow", "scale", "whole", "many", "restore")
+ORDER = (
+    *("beside_one", "beside_24", "beside_512"),
+    *("bench_bigint", "bench_uuid", "bench_wide", "bench_narrow", "scale"),
+    *("whole", "whole_large", "many", "many_large", "restore"),
+)
 """How races follow each other in the report."""
 
 

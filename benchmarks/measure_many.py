@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from benchmarks.bench import BOTH, Bench, say
-from benchmarks.contestants.many import CATALOG, table_names
+from benchmarks.contestants.many import table_names
 from benchmarks.run import Contestant, Course, compete, run_once
-from benchmarks.values import DRILL, PG_DUMP, VERIFY, WHOLE, Race
+from benchmarks.values import DRILL, LARGE, PG_DUMP, VERIFY, WHOLE, Race
 
 ROWS = 10
+TIMES = 3
+"""So many times the tables, to see whether each costs the same."""
 _AT_ONCE = 100
 """Tables made in one transaction: each holds a lock until its end."""
 _WHAT = {
@@ -23,26 +28,33 @@ _WHAT = {
 }
 
 
-def measure_many(bench: Bench, tables: int) -> Race:
-    """Backup, verification and drill of so many tables, and pg_dump of them, in turn, in CPU seconds.
+def measure_many(bench: Bench, tables: int) -> Iterator[Race]:
+    """Backup, verification and drill of so many tables, and pg_dump of them, in turn, in CPU seconds; then once the
+    same of three times as many.
 
     One backup goes before and is not counted: it sets up the ledger and Dagster's storage.
     """
-    url = bench.database("bench_many")
+    yield _race(bench, "many", tables)
+    once = replace(bench, arena=replace(bench.arena, rounds=1))
+    yield _race(once, "many" + LARGE, tables * TIMES)
+
+
+def _race(bench: Bench, name: str, tables: int) -> Race:
+    url = bench.database(f"bench_{name}")
     for database in ("bench_ledger", "bench_dagster"):
         bench.database(database)
     create_many(url, tables)
     course = Course(url, str(tables), tables * ROWS)
-    field = [_contestant(bench, who, course) for who in _WHAT]
-    say(f"many: {tables:,} tables; the first run is not counted")
+    field = [_contestant(bench, bench.folder / f"home-{name}", who, course) for who in _WHAT]
+    say(f"{name}: {tables:,} tables; the first run is not counted")
     run_once(field[0], bench.arena)
-    say("many: the rounds, in CPU seconds")
+    say(f"{name}: the rounds, in CPU seconds")
     timings, absent = compete(field, bench.arena)
-    return Race("many", bench.facts, timings, absent)
+    return Race(name, bench.facts, timings, absent)
 
 
-def create_many(url: str, tables: int) -> None:
-    """Tables of ten rows of four columns, with a key."""
+def create_many(url: str, tables: int, rows: int = ROWS) -> None:
+    """Tables of so many rows of four columns, with a key."""
     with psycopg.connect(url, autocommit=True) as session:
         names = table_names(tables)
         for first in range(0, tables, _AT_ONCE):
@@ -54,13 +66,13 @@ def create_many(url: str, tables: int) -> None:
                         " FROM generate_series(1::bigint, {}) AS i"
                     )
                     table = sql.Identifier(name)
-                    session.execute(sql.SQL(statement).format(table, sql.Literal(ROWS)))
+                    session.execute(sql.SQL(statement).format(table, sql.Literal(rows)))
                     session.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(table))
         session.execute("VACUUM (ANALYZE)")
 
 
-def _contestant(bench: Bench, who: str, course: Course) -> Contestant:
+def _contestant(bench: Bench, home: Path, who: str, course: Course) -> Contestant:
     what, writes = _WHAT[who]
-    home, postmaster = bench.folder / f"home-{CATALOG}", str(bench.server.connection.pid)
+    postmaster = str(bench.server.connection.pid)
     command = (sys.executable, "-m", "benchmarks.contestants.many", what, str(home), postmaster)
     return Contestant(who, command, writes, course, peer=who == PG_DUMP, limit_s=3600)

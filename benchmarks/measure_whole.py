@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.bench import BOTH, Bench, ours, say
 from benchmarks.run import Contestant, Course, compete, run_once
-from benchmarks.tables import TABLES, create_empty, create_table
-from benchmarks.values import BARE, DAGSTER, EMPTY, WHOLE, Race
+from benchmarks.tables import TABLES, create_empty, create_table, drop_table
+from benchmarks.values import BARE, DAGSTER, EMPTY, LARGE, WHOLE, Race
+
+TIMES = 4
+"""The larger table, of the rows of the other."""
 
 
-def measure_whole(bench: Bench) -> Race:
-    """Bare export, whole backup, whole backup of a database whose one table is empty, and Dagster alone, in turn.
+def measure_whole(bench: Bench) -> Iterator[Race]:
+    """Two races. Bare export, whole backup, that of a database whose one table is empty, and Dagster alone, in turn;
+    then bare export and whole backup of four times the rows.
 
     One whole run of each goes before and is not counted: it sets up the ledger and Dagster's storage, once for all.
     """
-    table = TABLES["bench_bigint"]
-    full, empty = bench.database("bench_whole"), bench.database("bench_empty")
     for database in ("bench_ledger", "bench_dagster"):
         bench.database(database)
-    course = Course(full, table.name, create_table(full, table, bench.rows))
+    table, empty = TABLES["bench_bigint"], bench.database("bench_empty")
+    course = _filled(bench, "bench_whole", bench.rows)
     nothing = Course(empty, "bench_nothing", create_empty(empty, "bench_nothing", table))
     wholes = [_whole(bench.folder, WHOLE, course), _whole(bench.folder, EMPTY, nothing)]
-    say(f"whole: {course.rows:,} rows; the first runs are not counted")
+    yield _race(bench, "whole", course, wholes, [_dagster(bench.folder, nothing)])
+    drop_table(course.url, course.table)
+    large = _filled(bench, "bench_whole", bench.rows * TIMES)
+    yield _race(bench, "whole" + LARGE, large, [_whole(bench.folder, WHOLE, large)])
+    drop_table(large.url, large.table)
+
+
+def _filled(bench: Bench, database: str, rows: int) -> Course:
+    url, table = bench.database(database), TABLES["bench_bigint"]
+    return Course(url, table.name, create_table(url, table, rows))
+
+
+def _race(
+    bench: Bench, name: str, course: Course, wholes: Sequence[Contestant], others: Sequence[Contestant] = ()
+) -> Race:
+    say(f"{name}: {course.rows:,} rows; the first runs are not counted")
     for contestant in wholes:
         run_once(contestant, bench.arena)
-    say("whole: the rounds")
-    timings, absent = compete([ours(course, BARE), *wholes, _dagster(bench.folder, nothing)], bench.arena)
-    return Race("whole", bench.facts, timings, absent)
+    say(f"{name}: the rounds")
+    timings, absent = compete([ours(course, BARE), *wholes, *others], bench.arena)
+    return Race(name, bench.facts, timings, absent)
 
 
 def _dagster(folder: Path, course: Course) -> Contestant:
@@ -38,5 +57,5 @@ def _dagster(folder: Path, course: Course) -> Contestant:
 
 def _whole(folder: Path, name: str, course: Course) -> Contestant:
     home = folder / f"home-{course.table}"
-    command = (sys.executable, "-m", "benchmarks.contestants.whole", str(home))
+    command = (sys.executable, "-m", "benchmarks.contestants.whole", str(home), "-")
     return Contestant(name, command, f"{BOTH}, bundle", course, peer=False, limit_s=3600)

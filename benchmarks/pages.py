@@ -8,7 +8,7 @@ from pathlib import Path
 from backup_pipeline.settings import PROJECT
 from benchmarks.chart import chart
 from benchmarks.keep import read_results
-from benchmarks.report import report, with_verdicts
+from benchmarks.report import report, with_tables
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def made(pages: Pages) -> dict[Path, str]:
     results = read_results(pages.results)
     texts = {pages.report: report(results), pages.chart: chart(results)}
     if pages.speed:
-        texts[pages.speed] = with_verdicts(pages.speed.read_text(encoding="utf-8"), results)
+        texts[pages.speed] = with_tables(pages.speed.read_text(encoding="utf-8"), results)
     return texts
 
 

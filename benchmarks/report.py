@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.values import BARE, COPY_EACH, OURS, Burden, Facts, Race, Results, Ticks, Timing
+from benchmarks.values import (
+    BARE,
+    CONNECTORX,
+    COPY_EACH,
+    DLT,
+    DUCKDB,
+    OURS,
+    PG_DUMP,
+    PSQL,
+    SLING,
+    WHOLE,
+    Burden,
+    Facts,
+    Race,
+    Results,
+    Ticks,
+    Timing,
+)
 from benchmarks.verdicts import slower, verdicts
 
 _BAR = 40
 BEGIN = "<!-- verdicts: made by `python -m benchmarks`, not by hand -->"
 END = "<!-- end of the verdicts -->"
+BESIDE_MARKS = ("<!-- tools: made by `python -m benchmarks`, not by hand -->", "<!-- end of the tools -->")
 _HEAD = """\
 <!-- Made from results/*.json. Do not edit: run `python -m benchmarks --sections report`. -->
 
@@ -19,17 +37,30 @@ Seconds are medians of the rounds. The contestants take turns in each round, eac
 not counted, and files go to the same disk. A peak of memory is that of the contestant's largest process; the
 server's is not in it."""
 _TITLES = {
+    "beside_one": "A database of one large table",
+    "beside_24": "A database of 24 tables",
+    "beside_512": "A database of 512 small tables",
     "bench_bigint": "A bigint key, nine columns",
     "bench_uuid": "A uuid key in random order, nine columns",
     "bench_wide": "Sixty columns",
     "bench_narrow": "Three columns",
     "scale": "Ten times the rows",
     "whole": "The whole backup beside the bare export",
+    "whole_large": "The whole backup of four times the rows",
     "many": "Many small tables, in CPU seconds",
+    "many_large": "Three times as many small tables, in CPU seconds",
     "restore": "One table restored, beside pg_restore",
     "renderings": "Renderings of a sheet, in CPU seconds",
 }
 _NOTES = {
+    "beside_one": (
+        "Ours is the command `backup-pipeline backup` from its start to its exit, with all that it does; of the others"
+        " the imports are not counted. CPU seconds are those of client and server together."
+    ),
+    "beside_24": (
+        "The demo of an ISP, with its catalog: ours leaves out the passwords and tokens that are in five columns of it,"
+        " the others copy them."
+    ),
     "scale": "Ours, on the table with the bigint key and on one of ten times the rows.",
     "whole": (
         "The bare export is the work alone: one snapshot, pages, Parquet and CSV. The whole backup is the command"
@@ -105,13 +136,22 @@ def _race(race: Race) -> Iterator[str]:
 
 def _timings(race: Race) -> Iterator[str]:
     base = race.of(OURS) or race.of(BARE) or race.timings[0]
-    yield f"| who | writes | rows | median s | fastest – slowest | against {base.who} | rows/s | peak MiB | rounds |"
-    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    yield (
+        f"| who | writes | rows | median s | fastest – slowest | against {base.who} | rows/s | CPU s | MiB written"
+        " | peak MiB | rounds |"
+    )
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     for row in race.timings:
+        cpu, written = _known(row.cpu_s, 2), _known(row.written_mib, 0)
         yield (
             f"| {row.who} | {row.writes} | {row.rows:,} | {row.median:.2f} | {row.fastest:.2f} – {row.slowest:.2f}"
-            f" | {row.median / base.median:.2f} × | {row.rows / row.median:,.0f} | {row.peak_mib:.0f} | {row.rounds} |"
+            f" | {row.median / base.median:.2f} × | {row.rows / row.median:,.0f} | {cpu} | {written}"
+            f" | {row.peak_mib:.0f} | {row.rounds} |"
         )
+
+
+def _known(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def _bars(timings: Sequence[Timing]) -> Iterator[str]:
@@ -156,11 +196,48 @@ def _ticks(ticks: Ticks) -> Iterator[str]:
             yield f"| {who} | {load.tps:,.0f} | {load.latency_ms:.2f} | {load.p95_ms:.2f} | {load.rounds} |"
 
 
-def with_verdicts(page: str, results: Results) -> str:
-    """`page` with the lines between BEGIN and END replaced by the verdicts; ValueError when it lacks these marks."""
-    if BEGIN not in page or END not in page:
-        message = f"the page has no {BEGIN!r} … {END!r}"
-        raise ValueError(message)
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return "\n".join([before + BEGIN, "", *verdict_table(results), "", END]) + after
+_GIVES = {
+    WHOLE: "CSV, Parquet and a bundle, counted, hashed, read back; secrets left out; history, checks, alerts, expiry;"
+    " a table or a business restored with a plan and an approval; a drill that proves it",
+    PG_DUMP: "everything PostgreSQL needs to make the database anew, indexes and rights too; nobody else reads it,"
+    " nothing is counted or compared",
+    PSQL: "CSV of the server's own text; each table at another instant",
+    DUCKDB: "CSV and Parquet, typed; each scan at another instant",
+    CONNECTORX: "Parquet with its own choice of types; not every type",
+    DLT: "Parquet with a load package, its own schema and state",
+    SLING: "CSV; configured by a file of streams",
+}
+"""What each gives."""
+_BESIDE = {"beside_one": "one large table", "beside_24": "24 tables", "beside_512": "512 small tables"}
+
+
+def beside_table(results: Results) -> Sequence[str]:
+    """The lines of the table of tools: what each costs for three databases, and what there is afterwards."""
+    races = {name: results.races[name] for name in _BESIDE if name in results.races}
+    heads = (f"{_BESIDE[name]}, {_rows(race)} rows" for name, race in races.items())
+    lines = [f"| | {' | '.join([*heads, 'what there is then'])} |", f"|---|{'---:|' * len(races)}---|"]
+    for who, gives in _GIVES.items():
+        costs = (_cost(race.of(who)) for race in races.values())
+        lines.append(f"| {who} | {' | '.join([*costs, gives])} |")
+    return lines
+
+
+def _rows(race: Race) -> str:
+    return f"{race.timings[0].rows:,}" if race.timings else "no"
+
+
+def _cost(timing: Timing | None) -> str:
+    if timing is None:
+        return "–"
+    return f"{timing.median:.1f} s" + (f", {timing.cpu_s:.1f} s of CPU" if timing.cpu_s is not None else "")
+
+
+def with_tables(page: str, results: Results) -> str:
+    """`page` with its verdicts and its table of tools made anew; ValueError when it lacks the marks of either."""
+    for begin, end, lines in ((BEGIN, END, verdict_table(results)), (*BESIDE_MARKS, beside_table(results))):
+        if begin not in page or end not in page:
+            message = f"the page has no {begin!r} … {end!r}"
+            raise ValueError(message)
+        before, _, rest = page.partition(begin)
+        page = "\n".join([before + begin, "", *lines, "", end]) + rest.partition(end)[2]
+    return page

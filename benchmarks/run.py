@@ -9,11 +9,14 @@ import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import psutil
 
 from backup_pipeline.core.text import redact
 from benchmarks.values import Timing
@@ -21,11 +24,20 @@ from benchmarks.values import Timing
 
 @dataclass(frozen=True)
 class Course:
-    """What is exported: a table, how many rows it has, and the URL of its database."""
+    """What is exported: the URL of a database, a table or several with commas between them, the rows of all of them.
+
+    `label` is what messages call it (default: the tables).
+    """
 
     url: str
     table: str
     rows: int
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.label or self.table
 
 
 @dataclass(frozen=True)
@@ -46,11 +58,23 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Arena:
-    """Where they compete: how many rounds, a folder for their files, and the psql they may use."""
+    """Where they compete: how many rounds, a folder for their files, the psql they may use, and the server's first
+    process, whose CPU is counted with theirs (None: nobody's is)."""
 
     rounds: int
     folder: Path
     psql: Path
+    postmaster: int | None = None
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One contestant once: seconds, the largest peak (MiB), CPU seconds of it and the server, MiB of its files."""
+
+    seconds: float
+    peak_mib: float
+    cpu_s: float | None = None
+    written_mib: float | None = None
 
 
 class ContestantError(Exception):
@@ -59,7 +83,7 @@ class ContestantError(Exception):
 
 def compete(contestants: Sequence[Contestant], arena: Arena) -> tuple[tuple[Timing, ...], Mapping[str, str]]:
     """Time every contestant, in turn: the timings, and why some have none. ContestantError when one of ours fails."""
-    measured: dict[str, list[tuple[float, float]]] = {contestant.name: [] for contestant in contestants}
+    measured: dict[str, list[Lap]] = {contestant.name: [] for contestant in contestants}
     absent: dict[str, str] = {}
     for number in range(arena.rounds):
         for contestant in contestants:
@@ -77,9 +101,9 @@ def compete(contestants: Sequence[Contestant], arena: Arena) -> tuple[tuple[Timi
     return tuple(timings), absent
 
 
-def timing(contestant: Contestant, measured: Sequence[tuple[float, float]]) -> Timing:
-    """The median of the seconds, and the largest peak; at least one round."""
-    seconds = [time for time, _ in measured]
+def timing(contestant: Contestant, laps: Sequence[Lap]) -> Timing:
+    """The medians, and the largest peak; at least one lap."""
+    seconds = [lap.seconds for lap in laps]
     return Timing(
         who=contestant.name,
         writes=contestant.writes,
@@ -87,33 +111,63 @@ def timing(contestant: Contestant, measured: Sequence[tuple[float, float]]) -> T
         median=round(statistics.median(seconds), 3),
         fastest=round(min(seconds), 3),
         slowest=round(max(seconds), 3),
-        peak_mib=round(max(peak for _, peak in measured), 1),
-        rounds=len(measured),
+        peak_mib=round(max(lap.peak_mib for lap in laps), 1),
+        rounds=len(laps),
+        cpu_s=_median(lap.cpu_s for lap in laps),
+        written_mib=_median(lap.written_mib for lap in laps),
     )
 
 
-def run_once(contestant: Contestant, arena: Arena) -> tuple[float, float]:
-    """One export: seconds and peak MiB. ContestantError when it fails, takes too long, or exports other rows."""
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.median(known), 3) if known else None
+
+
+def run_once(contestant: Contestant, arena: Arena) -> Lap:
+    """One export. ContestantError when it fails, takes too long, or exports other rows."""
     shutil.rmtree(arena.folder, ignore_errors=True)
     arena.folder.mkdir(parents=True)
     course = contestant.course
     command = [*contestant.command, course.url, course.table, str(arena.folder)]
+    before = server_seconds(arena.postmaster)
     try:
         output = _bounded(command, contestant, {"BENCH_PSQL": str(arena.psql)})
         result = _result(output)
+        written = sum(file.stat().st_size for file in arena.folder.rglob("*") if file.is_file())
     except ContestantError as error:
         reason = redact(str(error), urlsplit(course.url).password or "")
-        raise ContestantError(f"{contestant.name} on {course.table}: {reason}") from None
+        raise ContestantError(f"{contestant.name} on {course.name}: {reason}") from None
     finally:
         shutil.rmtree(arena.folder, ignore_errors=True)
     if result["rows"] not in (None, course.rows):
-        raise ContestantError(
-            f"{contestant.name} exported {result['rows']} of the {course.rows} rows of {course.table}"
-        )
-    print(
-        f"  {contestant.name:34} {result['seconds']:8.2f} s {result['peak_mib']:7.0f} MiB", file=sys.stderr, flush=True
-    )
-    return result["seconds"], result["peak_mib"]
+        raise ContestantError(f"{contestant.name} exported {result['rows']} of the {course.rows} rows of {course.name}")
+    lap = Lap(result["seconds"], result["peak_mib"], _cpu(result, before, arena.postmaster), written / 2**20)
+    cpu = "" if lap.cpu_s is None else f" {lap.cpu_s:8.2f} s of CPU"
+    print(f"  {contestant.name:34} {lap.seconds:8.2f} s{cpu} {lap.peak_mib:7.0f} MiB", file=sys.stderr, flush=True)
+    return lap
+
+
+def _cpu(result: Mapping[str, float], before: float, postmaster: int | None) -> float | None:
+    """The contestant's own CPU with what the server's rose by; None when either is not known."""
+    if postmaster is None or "cpu_s" not in result:
+        return None
+    time.sleep(0.3)  # a session of the server ends a moment after its client, and only then counts
+    return result["cpu_s"] + server_seconds(postmaster) - before
+
+
+def server_seconds(postmaster: int | None) -> float:
+    """The CPU of a server and of all its sessions, those that have ended too; 0 without a server."""
+    if postmaster is None:
+        return 0.0
+    seconds = 0.0
+    first = psutil.Process(postmaster)
+    for process in (first, *first.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:  # it ended just now: its parent has its seconds
+            continue
+        seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def _result(output: str) -> Any:
@@ -148,4 +202,6 @@ def _bounded(command: Sequence[str], contestant: Contestant, more: Mapping[str, 
 
 def _last(lines: Sequence[str], contestant: Contestant) -> str:
     """Of a peer the last line, for the report; of ours more, for whoever looks for the cause."""
-    return lines[-1][:300] if contestant.peer and lines else "\n".join(lines[-20:])
+    # SQLAlchemy ends with where to read on, which says nothing of what happened.
+    telling = [line for line in lines if not line.startswith("(Background on this error")]
+    return telling[-1][:300] if contestant.peer and telling else "\n".join(lines[-20:])

@@ -9,6 +9,8 @@ OURS = "backup_pipeline"
 DUCKDB = "DuckDB, two scans"
 PSQL = "psql \\copy"
 LIMIT = "COPY binary to /dev/null"
+LARGE = "_large"
+"""After the name of a race: the same with more rows, or tables."""
 BARE = "bare export"
 WHOLE = "whole backup"
 EMPTY = "whole backup, empty"
@@ -16,6 +18,10 @@ DAGSTER = "Dagster alone"
 VERIFY = "verification"
 DRILL = "drill"
 PG_DUMP = "pg_dump -Fc"
+CONNECTORX = "connectorx"
+DLT = "dlt with connectorx"
+SLING = "sling"
+PANDAS = "pandas chunks"
 XLSX = "workbook, ours"
 JSON = "JSON, ours"
 RUST_XLSX = "rustpy-xlsxwriter"
@@ -41,7 +47,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant: which files it writes, the rows it read, seconds over the rounds, its largest peak (MiB)."""
+    """One contestant: which files it writes, the rows it read, seconds over the rounds, its largest peak (MiB).
+
+    `cpu_s` are medians of the CPU of client and server together, without imports; `written_mib` is what its files
+    take. Both are None where they were not measured.
+    """
 
     who: str
     writes: str
@@ -51,6 +61,8 @@ class Timing:
     slowest: float
     peak_mib: float
     rounds: int
+    cpu_s: float | None = None
+    written_mib: float | None = None
 
 
 @dataclass(frozen=True)

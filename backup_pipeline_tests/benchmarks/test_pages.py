@@ -12,8 +12,8 @@ from backup_pipeline_tests.benchmarks.values import FACTS, race, results, timing
 from benchmarks.chart import chart
 from benchmarks.keep import keep_burden, keep_race, keep_ticks, read_results
 from benchmarks.pages import KEPT, made
-from benchmarks.report import BEGIN, END, report, with_verdicts
-from benchmarks.values import DUCKDB, OURS, Results
+from benchmarks.report import BEGIN, BESIDE_MARKS, END, beside_table, report, with_tables
+from benchmarks.values import DUCKDB, OURS, PSQL, WHOLE, Results
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -46,7 +46,12 @@ def test_the_report_names_each_machine_once_and_who_is_absent() -> None:
 
 def test_the_report_compares_with_ours() -> None:
     page = report(results())
-    assert "| DuckDB, two scans | Parquet + CSV | 3,000,000 | 5.00 | 4.90 – 5.10 | 1.67 × | 600,000 | 300 | 5 |" in page
+    assert (
+        "| DuckDB, two scans | Parquet + CSV | 3,000,000 | 5.00 | 4.90 – 5.10 | 1.67 × | 600,000 | – | – | 300 | 5 |"
+        in page
+    )
+    with_cpu = replace(timing(OURS, 9.0), cpu_s=12.345, written_mib=1024.4)
+    assert "| 333,333 | 12.35 | 1,024 | 300 | 5 |" in report(results(race("bench_uuid", with_cpu)))
     assert "| 4 workers | 500 | 50 % | 8.00 | 12.00 | 500,000 | 5 |" in page
     assert "| 500 | 10,000,000 | a tick, 10 % changed | 30.00 | 2.00 | 10.0% | 6.00 | 600 | 5 |" in page
     assert "Dagster's storage grows by 9.5 MB in a day of 288 ticks." in page
@@ -58,13 +63,25 @@ def test_a_report_of_nothing_is_a_report() -> None:
 
 
 def test_the_verdicts_take_their_place_in_a_page_again_and_again() -> None:
-    page = f"# Speed\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
-    made_once = with_verdicts(page, results())
+    first, last = BESIDE_MARKS
+    page = f"# Speed\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n{first}\nold\n{last}\nThe end.\n"
+    made_once = with_tables(page, results())
     assert "old" not in made_once
-    assert made_once.endswith(f"| met |\n\n{END}\n\nThe rest.\n")
-    assert with_verdicts(made_once, results()) == made_once
-    with pytest.raises(ValueError, match="the page has no"):
-        with_verdicts("# Speed\n", results())
+    assert f"| met |\n\n{END}\n\nThe rest.\n" in made_once
+    assert made_once.endswith(f"streams |\n\n{last}\nThe end.\n")
+    assert with_tables(made_once, results()) == made_once
+    for lacking in ("# Speed\n", f"{BEGIN}\n{END}\n"):
+        with pytest.raises(ValueError, match="the page has no"):
+            with_tables(lacking, results())
+
+
+def test_a_tool_stands_with_what_it_costs_for_each_database_and_what_it_gives() -> None:
+    one = race("beside_one", replace(timing(WHOLE, 9.0), cpu_s=11.5), timing(PSQL, 2.0))
+    few = race("beside_512", timing(WHOLE, 15.0, rows=10_240))
+    head, _, *rows = beside_table(results(one, few))
+    assert head == "| | one large table, 3,000,000 rows | 512 small tables, 10,240 rows | what there is then |"
+    assert rows[0].startswith("| whole backup | 9.0 s, 11.5 s of CPU | 15.0 s | CSV, Parquet and a bundle")
+    assert next(row for row in rows if row.startswith(f"| {PSQL}")).startswith(f"| {PSQL} | 2.0 s | – | CSV")
 
 
 def bars(svg: str) -> list[tuple[str, float]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from backup_pipeline_tests.orchestration.installation import until
-from benchmarks.run import Arena, Contestant, ContestantError, Course, compete, timing
+from benchmarks.run import Arena, Contestant, ContestantError, Course, Lap, compete, run_once, timing
 
 COURSE = Course("postgresql://me:s3cr3t@127.0.0.1/bench", "bench_bigint", 7)
 SAY = "import json, sys; print(json.dumps({'seconds': 2.0, 'peak_mib': 9, 'rows': 7}))"
@@ -45,8 +47,25 @@ def test_they_take_turns_and_a_slow_one_runs_once(arena: Arena, tmp_path: Path) 
 
 
 def test_the_median_and_the_largest_peak_count() -> None:
-    one = timing(contestant("a", SAY), [(5.0, 10), (1.0, 30), (2.0, 20)])
+    one = timing(contestant("a", SAY), [Lap(5.0, 10, 4.0), Lap(1.0, 30, 9.0, 7.5), Lap(2.0, 20, 3.0)])
     assert (one.median, one.fastest, one.slowest, one.peak_mib, one.rounds) == (2.0, 1.0, 5.0, 30, 3)
+    assert (one.cpu_s, one.written_mib) == (4.0, 7.5)
+
+
+def test_the_cpu_of_a_contestant_is_its_own_and_the_servers(arena: Arena) -> None:
+    """This process stands for the server: it has worked before, which does not count."""
+    said = SAY.replace("'rows'", "'cpu_s': 1.5, 'rows'").replace("import json", "import time, json")
+    beside = replace(arena, postmaster=os.getpid())
+    one = run_once(contestant("a", said), beside)
+    assert one.cpu_s is not None
+    assert 1.5 <= one.cpu_s < 3
+    assert run_once(contestant("a", SAY), beside).cpu_s is None
+    assert run_once(contestant("a", said), arena).cpu_s is None
+
+
+def test_what_a_contestant_wrote_is_added_up(arena: Arena) -> None:
+    program = f"import sys, pathlib; pathlib.Path(sys.argv[3], 'a').write_bytes(bytes(1048576)); {SAY}"
+    assert run_once(contestant("a", program), arena).written_mib == 1.0
 
 
 @pytest.mark.parametrize(

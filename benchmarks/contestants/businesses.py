@@ -30,7 +30,7 @@ from backup_pipeline.wiring.addresses import chosen_catalog
 from backup_pipeline.wiring.ports import open_key_states, open_ports
 from backup_pipeline_tests.actors import TESTER
 from benchmarks.contestants.clock import own_peak
-from benchmarks.contestants.many import server_seconds
+from benchmarks.run import server_seconds
 
 _RUNS = 12
 _DIRECT = ("products", "customers", "workers", "sales")

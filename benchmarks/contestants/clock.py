@@ -10,14 +10,22 @@ from pathlib import Path
 
 
 def measured(work: Callable[[], int | None]) -> None:
-    """Run `work`; print its seconds, the peak memory in MiB, and the rows it says it wrote (null when it can not say).
+    """Run `work`; print its seconds, those of its CPU, the peak memory in MiB, and the rows it says it wrote (null
+    when it can not say).
 
     The peak is this process's, or that of the largest program it started, if that is more.
     """
-    before = time.perf_counter()
+    before, used = time.perf_counter(), cpu_seconds()
     rows = work()
-    seconds = time.perf_counter() - before
-    print(json.dumps({"seconds": seconds, "peak_mib": max(own_peak(), children_peak()) / 1024, "rows": rows}))
+    seconds, cpu = time.perf_counter() - before, cpu_seconds() - used
+    peak = max(own_peak(), children_peak()) / 1024
+    print(json.dumps({"seconds": seconds, "cpu_s": cpu, "peak_mib": peak, "rows": rows}))
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and of the programs that it started and that have ended."""
+    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
 def children_peak() -> int:

@@ -1,8 +1,9 @@
-"""DuckDB with its postgres extension: Parquet, then CSV, a scan each."""
+"""DuckDB with its postgres extension: of each table Parquet, then CSV, a scan each."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,19 @@ def _extension() -> str:
     return str(next(folder.rglob("*.duckdb_extension")))
 
 
-def export(url: str, table: str, folder: Path) -> int:
-    """Write `table` twice; the rows of the scan that wrote fewer."""
+def export(url: str, tables: Sequence[str], folder: Path) -> int:
+    """Write every table twice; the rows, of each table those of the scan that wrote fewer."""
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     connection.execute(f"LOAD '{_extension()}'")
     connection.execute(f"ATTACH '{url}' AS source (TYPE postgres, READ_ONLY)")
-    return min(_copy(connection, f"source.public.{table}", folder, kind) for kind in ("PARQUET", "CSV"))
+    return sum(min(_copy(connection, table, folder, kind) for kind in ("PARQUET", "CSV")) for table in tables)
 
 
 def _copy(connection: Any, table: str, folder: Path, kind: str) -> int:
-    row = connection.execute(f"COPY {table} TO '{folder}/out.{kind.lower()}' (FORMAT {kind})").fetchone()
+    target = folder / f"{table}.{kind.lower()}"
+    row = connection.execute(f"COPY source.public.{table} TO '{target}' (FORMAT {kind})").fetchone()
     return int(row[0])
 
 
 if __name__ == "__main__":
-    measured(lambda: export(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    measured(lambda: export(sys.argv[1], sys.argv[2].split(","), Path(sys.argv[3])))

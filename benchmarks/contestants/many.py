@@ -15,11 +15,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from backup_pipeline.postgres.programs import find_binaries
 from benchmarks.contestants.clock import children_peak
 from benchmarks.contestants.whole import environment
+from benchmarks.run import server_seconds
 
 CATALOG = "many"
 _PROGRAM = "from backup_pipeline.cli import main; raise SystemExit(main())"
@@ -49,19 +48,6 @@ def run(what: str, home: Path, url: str, tables: int, folder: Path) -> None:
     done = subprocess.run(command, env=known, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         sys.exit(done.returncode)  # it has said why
-
-
-def server_seconds(postmaster: int) -> float:
-    """The CPU of a server and of all its sessions, those that have ended too."""
-    seconds = 0.0
-    first = psutil.Process(postmaster)
-    for process in (first, *first.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:  # it ended just now: its parent has its seconds
-            continue
-        seconds += times.user + times.system + times.children_user + times.children_system
-    return seconds
 
 
 def _client_seconds() -> float:

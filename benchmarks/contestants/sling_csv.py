@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import sling_linux_amd64  # type: ignore[import-not-found]  # only where the peers are installed
@@ -18,10 +20,12 @@ def _program() -> Path:
     return program
 
 
-def export(program: Path, url: str, table: str, folder: Path) -> None:
-    """Write `table` as CSV."""
-    target = (folder / "out.csv").as_uri()
-    command = [str(program), "run", "--src-conn", "SOURCE", "--src-stream", f"public.{table}", "--tgt-object", target]
+def export(program: Path, url: str, tables: Sequence[str], folder: Path) -> None:
+    """Write every table as CSV: one replication of so many streams."""
+    streams = {f"public.{table}": {"object": (folder / f"{table}.csv").as_uri()} for table in tables}
+    plan = folder / "replication.json"
+    plan.write_text(json.dumps({"source": "SOURCE", "target": "LOCAL", "streams": streams}))
+    command = [str(program), "run", "-r", str(plan)]
     environment = {
         **os.environ,
         "SOURCE": f"{url}?sslmode=disable",
@@ -33,4 +37,4 @@ def export(program: Path, url: str, table: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     binary = _program()
-    measured(lambda: export(binary, sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    measured(lambda: export(binary, sys.argv[1], sys.argv[2].split(","), Path(sys.argv[3])))
