@@ -38,6 +38,12 @@ class Cipher(Protocol):
     def holders(self) -> tuple[str, ...]:
         """How the identities are called that it decrypts with: their recipients, where those can be told."""
 
+    def passage(self) -> tuple[Cipher, str]:
+        """This cipher with a new identity that is nowhere but in memory, and the recipient of that."""
+
+    def also_to(self, recipient: str) -> Cipher:
+        """This cipher, which encrypts to `recipient` too; `recipients` are those of before."""
+
     def encrypt(self, source: BinaryIO, target: Writable) -> None:
         """Write what is read from `source` into `target`, encrypted, in flat memory. Their errors come out."""
 

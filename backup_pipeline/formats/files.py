@@ -15,7 +15,7 @@ import pyarrow as pa
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
+from backup_pipeline.core.errors import DecryptError, NotFoundError, RefusedError, VerificationError
 from backup_pipeline.core.keys import ENCRYPTED, NOTICE_PATH, Cipher, encrypted_name, is_gzipped, no_key, plain_name
 from backup_pipeline.core.layout import README_PATH, Member, Rendering, bytes_member
 from backup_pipeline.core.manifest import FileEntry, Manifest, StoredFile, TableEntry
@@ -141,6 +141,24 @@ class FileFormats:
     def recipients(self) -> tuple[str, ...]:
         """Nobody in particular: the files are not encrypted."""
         return ()
+
+    def passage(self) -> tuple[Formats, str] | None:
+        """None: everybody can read everything."""
+        return None
+
+    def also_to(self, recipient: str) -> Formats:
+        """RefusedError: who wants to be encrypted to thinks that the files are."""
+        message = f"The files are not encrypted here, but are to be readable by {recipient}."
+        raise RefusedError(message, do="Give every host the same BACKUP_AGE_RECIPIENTS.")
+
+    def concealed(self, document: bytes) -> str:
+        """The document as it is."""
+        return document.decode()
+
+    def revealed(self, text: str, what: str) -> bytes:
+        """The document as it is."""
+        del what
+        return text.encode()
 
     def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`, `sheets` or none."""
@@ -346,6 +364,29 @@ class EncryptedFormats:
     def recipients(self) -> tuple[str, ...]:
         """Who can read the files; empty when anybody can."""
         return self._cipher.recipients
+
+    def passage(self) -> tuple[Formats, str] | None:
+        """These formats with a new key that is nowhere but in memory, and its public key; None without encryption."""
+        if not self._cipher.recipients:
+            return None
+        cipher, recipient = self._cipher.passage()
+        return EncryptedFormats(self._inner, cipher), recipient
+
+    def also_to(self, recipient: str) -> Formats:
+        """These formats, whose files `recipient` can read too."""
+        if not self._cipher.recipients:
+            return self._inner.also_to(recipient)
+        return EncryptedFormats(self._inner, self._cipher.also_to(recipient))
+
+    def concealed(self, document: bytes) -> str:
+        """The document, encrypted where files are."""
+        return self._cipher.armored(document) if self._cipher.recipients else self._inner.concealed(document)
+
+    def revealed(self, text: str, what: str) -> bytes:
+        """The document in `text`; DecryptError when no identity opens it."""
+        if not self._cipher.recipients:
+            return self._inner.revealed(text, what)
+        return self._cipher.opened(text.encode(), what)[0]
 
     def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
         """A writer whose files are encrypted when it closes."""

@@ -110,10 +110,19 @@ _PIECE = 256 << 10
 
 
 class AgeCipher:
-    """Encrypts to `recipients`, each of which can read all of it, and decrypts with any of `identities`."""
+    """Encrypts to `recipients`, each of which can read all of it, and decrypts with any of `identities`.
 
-    def __init__(self, recipients: Sequence[Recipient] = (), identities: Sequence[Identity] = ()) -> None:
-        self._to, self._with = tuple(recipients), tuple(identities)
+    `guests` can read it too, and are not named.
+    """
+
+    def __init__(
+        self,
+        recipients: Sequence[Recipient] = (),
+        identities: Sequence[Identity] = (),
+        guests: Sequence[Recipient] = (),
+    ) -> None:
+        self._to, self._with, self._guests = tuple(recipients), tuple(identities), tuple(guests)
+        self._keys = [recipient.key for recipient in (*self._to, *self._guests)]
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -125,11 +134,20 @@ class AgeCipher:
         """How the identities are called."""
         return tuple(identity.name for identity in self._with)
 
+    def passage(self) -> tuple[AgeCipher, str]:
+        """This cipher with a new identity; see the port."""
+        secret, recipient = new_identity()
+        return AgeCipher(self._to, (*self._with, *parse_identities(secret, where="memory")), self._guests), recipient
+
+    def also_to(self, recipient: str) -> AgeCipher:
+        """This cipher, which encrypts to `recipient` too."""
+        return AgeCipher(self._to, self._with, (*self._guests, _recipient(recipient, "the shard")))
+
     def encrypt(self, source: BinaryIO, target: Writable) -> None:
         """Write what is read from `source` into `target`, encrypted, in flat memory. Their errors come out."""
         reading, writing = _Reading(source.read), _Writing(target.write)
         try:
-            pyrage.encrypt_io(reading, writing, [recipient.key for recipient in self._to])
+            pyrage.encrypt_io(reading, writing, self._keys)
         except Exception as error:
             raise reading.error or writing.error or BackupError(f"A file can not be encrypted: {error}.") from error
         if writing.error:  # pyrage drops the error of its last write
@@ -137,11 +155,11 @@ class AgeCipher:
 
     def encrypted(self, data: bytes) -> bytes:
         """A small `data`, encrypted."""
-        return bytes(pyrage.encrypt(data, [recipient.key for recipient in self._to]))
+        return bytes(pyrage.encrypt(data, self._keys))
 
     def armored(self, data: bytes) -> str:
         """A small `data`, encrypted, as text."""
-        return str(pyrage.encrypt(data, [recipient.key for recipient in self._to], armored=True), "ascii")
+        return str(pyrage.encrypt(data, self._keys, armored=True), "ascii")
 
     def decrypt(self, chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
         """The plain bytes of `chunks`, as a stream; see the port."""

@@ -79,6 +79,10 @@ def _close(folder: Path, mode: int, *, quiet: bool = False) -> None:
     before = S_IMODE(stat.st_mode)
     if stat.st_uid != os.geteuid() or before & _OTHERS == mode & _OTHERS:
         return
-    folder.chmod(before & ~_OTHERS | mode)
+    try:
+        folder.chmod(before & ~_OTHERS | mode)
+    except OSError as error:  # a read-only root: nobody gets anything new into it
+        logger.debug("The folder %s is left as it is (mode %o): %s", folder, before, error)
+        return
     if before & _OTHERS & ~_PASS and not quiet:
         logger.warning("The folder %s was open to others (mode %o); it is for its owner only now.", folder, before)

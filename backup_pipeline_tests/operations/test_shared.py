@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -34,7 +35,10 @@ from backup_pipeline.core.names import Kind, Trigger
 from backup_pipeline.core.planning import divide, plan_catalog
 from backup_pipeline.core.ports import Ports
 from backup_pipeline.core.schedule import local_date
+from backup_pipeline.core.verification import Level
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.formats.files import EncryptedFormats, FileFormats
+from backup_pipeline.formats.keys import Ed25519Keys, new_seal_key, parse_seal_key
 from backup_pipeline.ledger import this_owner
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations import shards
@@ -44,10 +48,13 @@ from backup_pipeline.operations.browse import place_of
 from backup_pipeline.operations.export import TableResult
 from backup_pipeline.operations.export.shared import take_part
 from backup_pipeline.operations.leases import guarded, lease_of
+from backup_pipeline.operations.verify import VerifyRequest, verify_attempt
 from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline.stores.wrappers import EncryptedStore, SealedStore, WrittenOutlines
 from backup_pipeline_tests.actors import TESTER
 from backup_pipeline_tests.core.values import catalog, database, relation
 from backup_pipeline_tests.doubles.ports import now
+from backup_pipeline_tests.operations.made import verify_ports
 from backup_pipeline_tests.operations.sharing import (
     BIG,
     BIG_SQL,
@@ -57,8 +64,11 @@ from backup_pipeline_tests.operations.sharing import (
     guest_process,
     remote_ports,
 )
+from backup_pipeline_tests.operations.vault import OWNER, OWNER_SECRET, cipher_of
 from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
 from backup_pipeline_tests.servers.postgres import temporary_database
+
+SEAL = Ed25519Keys(parse_seal_key(new_seal_key()[0], where="TEST"))
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +180,47 @@ def test_what_others_have_read_is_the_backup_that_one_run_makes(site: Site) -> N
     assert sum(file.rows for file in events.files if file.format == "csv") == 8000
     assert [check.name for check in results["events"].checks] == ["row_count", "key_unique", "shrinkage", "anomaly"]
     assert len(results["events"].sample) == 3
+
+
+class Sealed(Site):
+    """The machines seal their documents and, with `recipients`, encrypt: none of them has a key that opens anything."""
+
+    recipients: tuple[str, ...] = ()
+
+    def ports(self, host: str = "here", **more: Any) -> Ports:
+        plain, cipher = super().ports(host, **more), cipher_of(*self.recipients)
+        written = WrittenOutlines(self.folder / host / "written")
+        store = EncryptedStore(SealedStore(plain.store, SEAL), cipher, written)
+        return replace(plain, store=store, formats=EncryptedFormats(FileFormats(), cipher))
+
+
+@pytest.mark.parametrize("recipients", [(), (OWNER,)])
+def test_what_others_have_sealed_and_encrypted_is_put_together_and_counted_without_a_key(
+    big_url: str, tmp_path: Path, recipients: tuple[str, ...]
+) -> None:
+    site, handed = Sealed(big_url, tmp_path, new_ledger()), list[str]()
+    site.recipients = recipients
+
+    def reads_all(run: int) -> None:
+        site.guest(work, run)
+        handed.append(json.dumps([dict(shard.result or {}) for shard in work.ports.ledger.shards.list(backup_id)]))
+
+    work = site.begun()
+    backup_id = work.attempt.backup_id
+    exported(work, Guests(reads_all))
+    manifest = bundle_attempt(work)
+    assert list(manifest.orphans.values()) == [380]  # of a table in ranges and one that was read whole
+    assert ("sheet_file" in handed[0], "BEGIN AGE" in handed[0]) == (not recipients, bool(recipients))
+    if recipients:
+        assert manifest.encryption is not None
+        assert manifest.encryption.recipients == recipients
+    owner = cipher_of(keys=[OWNER_SECRET])
+    ports = verify_ports(EncryptedStore(work.ports.store, owner, WrittenOutlines(None)), ledger=site.ledger)
+    ports = replace(ports, formats=EncryptedFormats(FileFormats(), owner))
+    row = site.ledger.get(backup_id)
+    assert row is not None
+    report = verify_attempt(row, VerifyRequest(Level.REFERENCES), ports, actor=TESTER)
+    assert (report.level, list(report.findings)) == (Level.REFERENCES, [])
 
 
 def test_a_killed_run_has_its_part_taken_over(site: Site) -> None:

@@ -156,6 +156,21 @@ class Formats(Protocol):
     def recipients(self) -> tuple[str, ...]:
         """To whom the files are encrypted; empty when anybody can read them."""
 
+    def passage(self) -> tuple[Formats, str] | None:
+        """These formats with a new key that is nowhere but in memory, and its public key; None without encryption.
+
+        What `also_to` of that public key has encrypted is opened by them, and by nobody once they are forgotten.
+        """
+
+    def also_to(self, recipient: str) -> Formats:
+        """These formats, whose files the holder of a passage can read too. `recipients` are those of before."""
+
+    def concealed(self, document: bytes) -> str:
+        """A small document as text, encrypted where files are; `revealed` by whoever can read those."""
+
+    def revealed(self, text: str, what: str) -> bytes:
+        """The document in `text`; errors as those of `decrypted`."""
+
     def writer(self, plan: TablePlan, directory: Path, timezone: str, *, sheets: bool = True) -> TableWriter:
         """A writer of `plan`'s Parquet and CSV files into `directory`; sheet times in `timezone`, `sheets` or none."""
 

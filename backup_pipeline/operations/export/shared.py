@@ -7,7 +7,6 @@ may be on other hosts.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,16 +30,16 @@ from backup_pipeline.core.errors import (
     SourceUnavailableError,
     StoreError,
     StoreUnavailableError,
-    VerificationError,
     in_our_words,
 )
+from backup_pipeline.core.keys import recipients_of
 from backup_pipeline.core.layout import PARTITION_NAME, PartitionPlace
 from backup_pipeline.core.ledger import Attempt, Shard, ShardStatus, Status
 from backup_pipeline.core.manifest import FileEntry, PartitionRecord
 from backup_pipeline.core.manifest.entry import rows_of
 from backup_pipeline.core.planning import Part, divide
 from backup_pipeline.core.plans import BlockRange, NotNativeError, TablePlan
-from backup_pipeline.core.ports import Ports, Snapshot, TableStarted
+from backup_pipeline.core.ports import Formats, Ports, Snapshot, TableStarted
 from backup_pipeline.core.text import redact
 from backup_pipeline.operations.anomalies import CHEAP_ROWS, load_history
 from backup_pipeline.operations.attempts import Request, Work
@@ -157,6 +156,9 @@ class _Gathering:
         self._plans, self._view, self._work = plans, view, work
         self._started = work.ports.clock()
         self._split: dict[str, _Ranges] = {}
+        passage = work.ports.formats.passage()
+        self._formats: Formats = passage[0] if passage else work.ports.formats
+        self._passage: str | None = passage[1] if passage else None
 
     def details(self, parts: Sequence[Part]) -> Iterator[Mapping[str, Any]]:
         """What each shard is. A table that is to be read in ranges is not visible from here on, until it is whole."""
@@ -207,16 +209,16 @@ class _Gathering:
         checks = tuple(TableCheck(**check) for check in result["checks"])
         return TableResult(table, partition, checks, plan=self._plans[table], sample=tuple(result["sample"]))
 
-    def _partition(self, table: str, sha256: str) -> PartitionRecord:
-        """The record of a table that some run has published, and which it says it has."""
+    def _partition(self, table: str, record: str) -> PartitionRecord:
+        """The record of a table that some run has published, as that run has handed it over.
+
+        Not as it lies in the store: others may write there, and what is encrypted can not be read here.
+        """
         work, place = self._work, self._place(table)
         own = work.folder / table / PARTITION_NAME
         if own.is_file():
             return load_partition(place, work.ports.store, work.folder)
-        document = work.ports.store.get(place.record)
-        if hashlib.sha256(document).hexdigest() != sha256:
-            message = f"The record of table {table} in {work.ports.store.url} is not the one that its run has written."
-            raise VerificationError(message, do="Run the backup again; see who can write to the store.")
+        document = self._formats.revealed(record, f"The record of table {table}")
         own.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         own.write_bytes(document)
         partition = load_partition(place, work.ports.store, work.folder)
@@ -227,16 +229,21 @@ class _Gathering:
     def _fetch(self, partition: PartitionRecord) -> None:
         """The exact rows of a table whose references will be counted, which is done where they lie on this machine.
 
-        The bundle takes them from there, too. What is encrypted can not be read here.
+        The bundle takes them from there, too, unless they are encrypted.
         """
         store, place = self._work.ports.store, self._place(partition.table.name)
         folder = self._work.folder / partition.table.name
-        files = [file for file in partition.table.files if file.format == "parquet" and file.encrypted is None]
         if partition.table.row_count > CHEAP_ROWS:
             return
-        for file in files:
+        for file in partition.table.files:
+            if file.format != "parquet":
+                continue
+            key = place.file(file.stored.name)
+            chunks = store.stream(key)
+            if file.encrypted is not None:
+                chunks = self._formats.decrypted(chunks, f"{store.url}/{key}", recipients_of(partition))
             with (folder / file.name).open("wb") as target:
-                target.writelines(store.stream(place.file(file.name)))
+                target.writelines(chunks)
 
     def _range(self, table: str, shard: Shard, result: Mapping[str, Any]) -> Iterator[TableResult]:
         ranges, number = self._split.get(table), shard.detail["blocks"]["number"]
@@ -309,6 +316,7 @@ class _Gathering:
             "tables": list(tables),
             "blocks": blocks,
             "texts": [list(text) for text in texts],
+            "passage": self._passage,
             "snapshot": self._view.snapshot.entry.model_dump(mode="json"),
             "schema_sha256": self._view.schema_sha256,
             "made_by": made_by(self._work.request.catalog),
@@ -333,7 +341,10 @@ def _with_rows(files: Sequence[FileEntry]) -> Iterator[FileEntry]:
 
 def _do(held: Held, view: SourceView, work: Work, *, keeps: bool) -> Mapping[str, Any]:
     """Do a shard; what came of it, as JSON. `keeps` says whether the files of whole tables stay in the work folder."""
-    work = replace(work, still=held.check)
+    work, passage = replace(work, still=held.check), held.shard.detail["passage"]
+    if passage is not None and not keeps:  # who holds the snapshot counts what only he would see otherwise
+        formats = work.ports.formats.also_to(passage)
+        work = replace(work, ports=replace(work.ports, formats=formats))
     if held.shard.detail["blocks"] is not None:
         return _do_range(held, view, work, keeps=keeps)
     return {"tables": {name: _do_table(name, held, view, work, keeps=keeps) for name in held.shard.detail["tables"]}}
@@ -347,7 +358,7 @@ def _do_table(name: str, held: Held, view: SourceView, work: Work, *, keeps: boo
         held.check(ask=True)
         publish_partition(result.partition, work)
         tell_finished(result.partition.table, started, work)
-        record = hashlib.sha256((folder / PARTITION_NAME).read_bytes()).hexdigest()
+        record = work.ports.formats.concealed((folder / PARTITION_NAME).read_bytes())
         return {"record": record, "checks": [*map(asdict, result.checks)], "sample": [*map(dict, result.sample)]}
     except Exception as error:  # noqa: BLE001  # an error of this table, told by the run that holds the snapshot
         return {"error": _error_document(error, keeps=keeps)}
