@@ -52,6 +52,18 @@ def test_its_variables_are_settings_and_its_containers_may_do_nothing_else() -> 
     assert (PROJECT / "backup_pipeline/installation/dagster.production.yaml").is_file()
 
 
+def test_what_the_image_writes_is_on_volumes_since_its_root_is_read_only() -> None:
+    dockerfile = (FOLDER / "Dockerfile").read_text()
+    written = dict(re.findall(r"\b(BACKUP_HOME|BACKUP_WORK_DIR|DAGSTER_HOME)=(\S+)", dockerfile))
+    places = {written["BACKUP_HOME"], written["BACKUP_WORK_DIR"], f"{written['DAGSTER_HOME']}/compute_logs"}
+    [install] = re.findall(r"install -d -o 10001 -g 10001 -m 0700((?:[\s\\]+/\S+)+)", dockerfile)
+    assert places | {written["DAGSTER_HOME"]} <= set(install.replace("\\", "").split())
+    for name in OURS:
+        service = _services()[name]
+        assert places <= {volume.split(":")[1] for volume in service["volumes"] if not volume.endswith(":ro")}
+        assert service["tmpfs"] == ["/tmp"]
+
+
 @pytest.mark.parametrize("name", ["compose/compose.yaml", "compose/Dockerfile", "helm/values.yaml"])
 def test_what_could_not_be_run_says_so_at_its_top(name: str) -> None:
     paths = list((PROJECT / "deploy").glob(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -47,6 +48,17 @@ def test_folders_that_an_earlier_version_left_open_are_closed_and_told(
     caplog.clear()
     close_folders(settings)
     assert caplog.text == ""
+
+
+def test_a_folder_of_a_read_only_disk_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o755)
+
+    def refuse(folder: Path, mode: int, *, follow_symlinks: bool = True) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(folder))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    close_folders(Settings(home=tmp_path))
+    assert mode(tmp_path) == 0o755
 
 
 def test_a_store_elsewhere_is_its_owners_to_open(tmp_path: Path) -> None:
