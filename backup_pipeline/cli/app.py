@@ -6,10 +6,13 @@ import gc
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from copy import copy as copied
 from typing import Annotated
 
 import typer
 from rich.text import Text
+from typer.main import get_command_name
+from typer.models import CommandInfo
 
 from backup_pipeline import __version__
 from backup_pipeline.cli import ticks  # noqa: F401 - its commands are those of businesses
@@ -180,6 +183,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _narrowed(words: Sequence[str]) -> typer.Typer:
+    """The program with the one command that is wanted: to make all eighty of them takes longer than many of them run.
+
+    Without one, or with an unknown one, it is whole: it shows what there is.
+    """
+    commands = [each for each in app.registered_commands if _command_name(each) in words[:1]]
+    groups = [
+        each for each in app.registered_groups if each.typer_instance and each.typer_instance.info.name in words[:1]
+    ]
+    if not commands and not groups:
+        return app
+    narrowed = copied(app)
+    narrowed.registered_commands, narrowed.registered_groups = commands, groups
+    return narrowed
+
+
+def _command_name(command: CommandInfo) -> str:
+    return command.name or get_command_name(command.callback.__name__ if command.callback else "")
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     gc.set_threshold(_COLLECT_AFTER)
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -187,7 +210,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         # Standalone, Typer prints wrong options itself, in colours; where JSON is wanted we do.
         with owner_only():
-            code = app(words, prog_name=PROGRAM, standalone_mode=not as_json)
+            code = _narrowed(words)(words, prog_name=PROGRAM, standalone_mode=not as_json)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except Exception as error:  # noqa: BLE001  # whatever it is, people get one line and scripts an exit code

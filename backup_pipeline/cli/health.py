@@ -185,7 +185,8 @@ def _channels() -> Sequence[str]:
 
 def _watched(names: Sequence[str]) -> Sequence[Freshness]:
     with opened() as installation:
-        wanted, declared = ports.watched(installation.settings, names), ports.watched(installation.settings)
+        declared = ports.watched(installation.settings)
+        wanted = ports.watched(installation.settings, names) if names else declared
         return operations_health.watch_all(wanted, installation.ports, declared=declared)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
@@ -181,23 +181,24 @@ def _durations(good: Sequence[Attempt]) -> Durations | None:
 def _growth(good: Sequence[Attempt], there: Sequence[Attempt]) -> dict[str, Growth]:
     """Each table of the newest backup that holds it, the largest first."""
     newest: dict[str, Attempt] = {}
-    for row in sorted([*good, *there], key=taken):
-        newest |= dict.fromkeys(row.table_counts, row)
+    for row in sorted([*good, *there], key=taken, reverse=True):
+        if not row.table_counts.keys() <= newest.keys():  # of thousands of backups nearly all hold the same tables
+            newest = dict.fromkeys(row.table_counts, row) | newest
+    in_order = sorted(((taken(row), row) for row in good), key=lambda item: item[0])
     growth = {
         table: Growth(
             rows=row.table_counts[table],
             bytes=row.table_bytes.get(table),
-            rows_per_day=_slope_of(good, table, lambda attempt: attempt.table_counts),
-            bytes_per_day=_slope_of(good, table, lambda attempt: attempt.table_bytes),
+            rows_per_day=_slope_of((at, row.table_counts.get(table)) for at, row in in_order),
+            bytes_per_day=_slope_of((at, row.table_bytes.get(table)) for at, row in in_order),
         )
         for table, row in newest.items()
     }
     return dict(sorted(growth.items(), key=lambda item: (-item[1].rows, item[0])))
 
 
-def _slope_of(good: Sequence[Attempt], table: str, of: Callable[[Attempt], Mapping[str, int]]) -> float | None:
-    points = sorted((taken(row), float(of(row)[table])) for row in good if table in of(row))
-    slope = robust_slope(points)
+def _slope_of(values: Iterable[tuple[datetime, int | None]]) -> float | None:
+    slope = robust_slope([(at, float(value)) for at, value in values if value is not None])
     return None if slope is None else round(slope, 3)
 
 

@@ -322,6 +322,7 @@ alert_threads = Table(
 _SAME_NAME = tuple(
     field.name for field in fields(Attempt) if field.name not in {"scope", "owner", "actor", "verification", "hold"}
 )
+_INSTANTS = tuple(name for name in _SAME_NAME if "datetime" in str(Attempt.__annotations__[name]))
 _OUTCOME = tuple(field.name for field in fields(Outcome) if field.name != "verification")
 
 
@@ -346,7 +347,8 @@ def outcome_row(attempt: Attempt) -> dict[str, Any]:
 
 def attempt_of(row: RowMapping) -> Attempt:
     """The attempt that a row of `backup_logs` holds, its times in UTC."""
-    values = {name: utc(row[name]) for name in _SAME_NAME}
+    values = {name: row[name] for name in _SAME_NAME}
+    values |= {name: utc(values[name]) for name in _INSTANTS if values[name] is not None}
     values |= {
         "scope": scope_of(row),
         "kind": Kind(row["kind"]),

@@ -209,6 +209,7 @@ class Places:
     second: str | None = None
 
 
+_NOT_GOOD = sorted(set(Status) - GOOD)
 _YOUNG = "There is none before backups are two days apart."
 
 
@@ -218,8 +219,8 @@ def counted_rows(ledger: Ledger, *, scope: Scope | None, now: datetime, days: in
     What is over and gone is not read, however much there is of it.
     """
     there = ledger.list(scope=scope, status=sorted(GOOD))
-    tried = ledger.list(scope=scope, since=now - timedelta(days=days))
-    rows = {row.backup_id: row for row in (*there, *tried)}
+    tried = ledger.list(scope=scope, status=_NOT_GOOD, since=now - timedelta(days=days))
+    rows = {row.backup_id: row for row in (*tried, *there)}
     return sorted(rows.values(), key=lambda row: (row.created_at, row.backup_id), reverse=True)
 
 

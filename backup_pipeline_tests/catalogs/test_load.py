@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from backup_pipeline import catalogs
 from backup_pipeline.catalogs import read_lined_yaml
 from backup_pipeline.core.errors import CatalogError
+from backup_pipeline.settings import BUILT_IN_CATALOGS
 from backup_pipeline_tests.memory import MB, peak
 
 LISTS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -50,3 +53,47 @@ def test_an_alias_that_is_used_as_one_is_allowed(tmp_path: Path) -> None:
         "b": {"x": [1, 2]},
         "c": {"x": [1, 2], "y": 3},
     }
+
+
+SHOP = """\
+catalog: shop   # a comment
+start_date: 2026-01-31
+tables:
+  goods: {key: [id], reason: No, weight: 007, share: .5, big: 1_000, on: true, off: yes}
+  "sold goods":
+  - &first {a: 1}
+  - *first
+  ? - complex
+  : value
+  text: |
+    two
+    lines
+"""
+
+
+@pytest.mark.parametrize("path", sorted(BUILT_IN_CATALOGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_is_read_in_c_is_what_is_read_in_python(path: Path) -> None:
+    for text in (
+        path.read_text(),
+        SHOP,
+        SHOP.replace("\n", "\r\n"),
+        SHOP.replace("comment", "\u2028\x85é"),
+        "",
+        "a: ''",
+    ):
+        assert outcome(path, text, catalogs._LoaderInC) == outcome(path, text, catalogs._Loader)
+
+
+def outcome(path: Path, text: str, kind: type[yaml.SafeLoader]) -> object:
+    try:
+        return catalogs._lined(path, text, kind)
+    except yaml.YAMLError:
+        return "refused"
+
+
+def test_a_catalog_is_read_in_c_and_a_deep_file_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(catalogs, "_Loader", None)
+    assert read_lined_yaml(BUILT_IN_CATALOGS / "isp.yaml").line(["tables"]) > 1
+    (tmp_path / "deep.yaml").write_text("[" * 200_000)  # C's own stack would not hold it
+    with pytest.raises(TypeError):
+        read_lined_yaml(tmp_path / "deep.yaml")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from backup_pipeline import __version__
@@ -73,6 +74,15 @@ def test_only_the_program_itself_leaves_its_garbage_to_the_end_of_the_process(mo
     assert left == []
     assert main() == 0
     assert left == ["off", "frozen"]
+
+
+@pytest.mark.parametrize(
+    ("words", "made"), [(["list", "--help"], {"list"}), (["nope"], None), (["runs", "--help"], {"runs"})]
+)
+def test_only_the_command_that_is_wanted_is_made(words: list[str], made: set[str] | None) -> None:
+    whole = typer.main.get_group(app).commands.keys()
+    assert typer.main.get_group(app_module._narrowed(words)).commands.keys() == (made or whole)
+    assert all(typer.main.get_group(app_module._narrowed([word])).commands.keys() == {word} for word in whole)
 
 
 def test_without_a_command_the_help_is_shown() -> None:
@@ -139,7 +149,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     def fail(*_: object, **__: object) -> None:
         raise raised[0]
 
-    monkeypatch.setattr(app_module, "app", fail)
+    monkeypatch.setattr(app_module, "_narrowed", lambda _: fail)
     return raised
 
 
