@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import IntegrityError
 
@@ -247,10 +247,11 @@ class SqlCopies:
             return [copy_of(row) for row in connection.execute(query).mappings().all()]
 
 
-def written_whole(attempt: Attempt) -> Insert:
-    """The statement that adds the row of `attempt`, or writes it in place of the one that is there."""
-    values = attempt_row(attempt)
-    return insert(backup_logs).values(values).on_conflict_do_update(index_elements=["backup_id"], set_=values)
+_ADDED = insert(backup_logs)
+_WRITTEN_WHOLE = _ADDED.on_conflict_do_update(
+    index_elements=["backup_id"], set_={column.name: _ADDED.excluded[column.name] for column in _ROW}
+)
+"""Adds whole rows, or writes them in place of those that are there."""
 
 
 _BUNDLES = [kind for kind in Kind if kind.bundled]
@@ -353,14 +354,23 @@ class SqlLedger:
 
     def end(self, backup_id: str, outcome: Outcome) -> None:
         """Write `outcome` into the row, under its lock; LedgerError for a move that `statuses` does not allow."""
-        query = select(backup_logs).where(backup_logs.c.backup_id == backup_id)
+        self.end_all({backup_id: outcome})
+
+    def end_all(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Three statements, however many there are; rows are locked in the order of their ids, whoever ends them."""
+        query = select(backup_logs).where(_ROW.backup_id.in_(list(outcomes))).order_by(_ROW.id).with_for_update()
         with self._transaction() as connection:
-            row = connection.execute(query.with_for_update()).mappings().one_or_none()
-            if row is None:
+            rows = {row["backup_id"]: row for row in connection.execute(query).mappings()}
+            for backup_id in outcomes.keys() - rows.keys():
                 raise not_there(backup_id)
-            changed = outcome_row(after(attempt_of(row), outcome))
-            connection.execute(update(backup_logs).where(backup_logs.c.id == row["id"]).values(changed))
-            release_of(connection, backup_id)
+            changed = [
+                {"row": rows[backup_id]["id"], **outcome_row(after(attempt_of(rows[backup_id]), outcome))}
+                for backup_id, outcome in outcomes.items()
+            ]
+            if changed:
+                values = {name: bindparam(name, type_=_ROW[name].type) for name in changed[0] if name != "row"}
+                connection.execute(update(backup_logs).where(_ROW.id == bindparam("row")).values(values), changed)
+                release_of(connection, *outcomes)
 
     def verified(self, backup_id: str, verification: Verification) -> None:
         """Write into the row what a verification came to, in place of what an earlier one did."""
@@ -413,8 +423,8 @@ class SqlLedger:
     def adopt(self, rows: Sequence[Attempt], events: Sequence[AuditEvent]) -> None:
         """Write whole rows, in place of those of the same backups, and their audit rows, in one transaction."""
         with self._transaction() as connection:
-            for row in rows:
-                connection.execute(written_whole(row))
+            if rows:
+                connection.execute(_WRITTEN_WHOLE, [attempt_row(row) for row in rows])
             if events:
                 connection.execute(insert(backup_audit), [audit_row(event) for event in events])
 

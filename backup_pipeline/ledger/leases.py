@@ -61,9 +61,9 @@ class SqlLeases:
         return _lease_of(row) if row is not None else None
 
 
-def release_of(connection: Connection, holder: str) -> None:
-    """Give back, inside a transaction, what the work `holder` holds."""
-    held = update(leases).where(leases.c.holder == holder, leases.c.released_at.is_(None))
+def release_of(connection: Connection, *holders: str) -> None:
+    """Give back, inside a transaction, what the works `holders` hold."""
+    held = update(leases).where(leases.c.holder.in_(holders), leases.c.released_at.is_(None))
     connection.execute(held.values(released_at=_NOW))
 
 

@@ -84,8 +84,10 @@ class HeldLease:
         *,
         life: timedelta | None = None,
         seconds: Callable[[], float] = time.monotonic,
+        trusted_s: float = 0.0,
     ) -> None:
         self.lease = lease
+        self._trusted_s = trusted_s
         self._leases = leases
         self._life = life or rules.LIFE
         self._seconds = seconds
@@ -117,11 +119,11 @@ class HeldLease:
         """Raise LeaseLostError unless the lease is ours: by what we know, or, with `ask`, by the ledger.
 
         As long as its life is not over since it was renewed last, nobody else can have it: then a ledger that is away
-        stops nobody.
+        stops nobody. For so many seconds after an answer (`trusted_s`) it is not asked again.
         """
         if self._lost is not None:
             raise lost_error(self.lease, self._lost)
-        if ask or self._over():
+        if (ask and self._seconds() - self._renewed >= self._trusted_s) or self._over():
             try:
                 self.beat()
             except LedgerError as error:
@@ -178,8 +180,8 @@ class GuestLease(HeldLease):
     Without a further sign of its holder it is lost to the guest, too, when its life is over.
     """
 
-    def __init__(self, lease: Lease, ledger: Ledger) -> None:
-        super().__init__(lease, ledger.leases)
+    def __init__(self, lease: Lease, ledger: Ledger, *, trusted_s: float = 0.0) -> None:
+        super().__init__(lease, ledger.leases, trusted_s=trusted_s)
         self._ledger = ledger
 
     def beat(self) -> None:
@@ -202,10 +204,10 @@ def guest_lease_of(attempt: Attempt, ledger: Ledger) -> GuestLease:
 
 
 @contextmanager
-def leased(claim: Claim, ports: Ports) -> Iterator[HeldLease]:
+def leased(claim: Claim, ports: Ports, *, trusted_s: float = 0.0) -> Iterator[HeldLease]:
     """The lease of a catalog for work that has no row in the ledger, such as a prune; given back at the end."""
     lease = take(claim, ports)
-    held = HeldLease(lease, ports.ledger.leases)
+    held = HeldLease(lease, ports.ledger.leases, trusted_s=trusted_s)
     try:
         with Heartbeat(held.beat, claim.holder, every=held.every):
             yield held

@@ -28,6 +28,8 @@ from backup_pipeline.operations.leases import GuestLease
 MOST_TRIES = 3
 """Whoever took a shard died, so often: then something is wrong with the shard."""
 _LOOK_EVERY_S = 1.0
+_GAVE_UP = "gave_up"
+"""In the result of a shard how often somebody has died of it."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,12 @@ class Held:
     def beat(self) -> None:
         """Give a sign of life."""
         self._lost = self._lost or not self._ports.ledger.shards.beat(self.shard)
+
+
+def gave_up(shard: Shard) -> str | None:
+    """Why nobody has done the shard, where so many died of it that it was given up."""
+    tries = (shard.result or {}).get(_GAVE_UP)
+    return f"{tries} runs that were to do it ended without a word (killed, or out of memory)" if tries else None
 
 
 def made_by(catalog: Catalog) -> str:
@@ -173,8 +181,8 @@ def watched(
 ) -> Generator[Shard]:
     """The shards of the work as they end, until all have; `check` raises what makes all of it void.
 
-    One whose taker is dead waits again, and the crew is asked for another run; after MOST_TRIES it ends with the result
-    `{"gave_up": tries}`. Whoever looks at a shard may withdraw others, and offer new ones.
+    One whose taker is dead waits again, and the crew is asked for another run; after MOST_TRIES it ends, and `gave_up`
+    says so. Whoever looks at a shard may withdraw others, and offer new ones.
     """
     seen = set[int]()
     while True:
@@ -198,7 +206,7 @@ def _take_over(shards: Sequence[Shard], crew: Crew, ports: Ports) -> None:
         who = f"run {shard.run_id}" if shard.run_id else f"process {shard.owner.pid if shard.owner else '?'}"
         logger.warning("Part %d of %s: %s is gone, another one takes it over.", shard.number, shard.work, who)
         if shard.tries >= MOST_TRIES:
-            ports.ledger.shards.end(shard, {"gave_up": shard.tries})
+            ports.ledger.shards.end(shard, {_GAVE_UP: shard.tries})
         else:
             ports.ledger.shards.give_back(shard)
     runs = {shard.run_id for shard in dead if shard.run_id is not None}

@@ -156,7 +156,7 @@ def _ticked(catalog: Catalog) -> dg.AssetsDefinition:
                 actor_of(context, ports.ledger),
                 scheduled_at=datetime.fromisoformat(due) if due else None,
                 run_id=context.run.run_id,
-                crew=(lambda work: RunCrew(context, _share_name(catalog), work)) if declared.runs > 1 else None,
+                crew=(lambda work: RunCrew(context, _share_name(catalog), work, work)) if declared.runs > 1 else None,
             )
             report = run_tick(request, open_key_states(backups.settings), ports)
             if report.tick.status is TickStatus.SKIPPED:

@@ -31,12 +31,12 @@ class RunCrew:
     """The port `Crew` over Dagster: runs of `job`, launched as Dagster launches any, with the tags of this run.
 
     Where nothing would take them from the queue, and for a run of the command line, which no launcher has begun, none
-    is launched, and the log says so: this run then does everything itself.
+    is launched, and the log says so: this run then does everything itself. `what` is how the log calls the work.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext, job: str, work: str) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, job: str, work: str, what: str) -> None:
         self._context, self._instance = context, context.instance
-        self._job, self._work = job, work
+        self._job, self._work, self._what = job, work, what
         self._launched: list[str] = []
 
     def launch(self, count: int) -> None:
@@ -46,14 +46,15 @@ class RunCrew:
         try:
             why_not = self._why_not()
             if why_not:
-                self._context.log.info("%s This run reads everything itself.", why_not)
+                self._context.log.info("%s This run does all of %s itself.", why_not, self._what)
                 return
             for _ in range(count):
                 self._launched.append(self._submit())
         except Exception as error:  # noqa: BLE001  # whatever a launcher raises, the work goes on without
-            self._context.log.warning("No further run is launched to read a part of this backup: %s", error)
+            self._context.log.warning("No further run is launched for a part of %s: %s", self._what, error)
         if self._launched:
-            self._context.log.info("Runs that read a part of this backup: %s.", ", ".join(self._launched[-count:]))
+            launched = ", ".join(self._launched[-count:])
+            self._context.log.info("Runs that do a part of %s: %s.", self._what, launched)
 
     def is_over(self, run_id: str) -> bool:
         """Whether Dagster knows that it has ended; of this run it asks nobody."""
@@ -112,7 +113,8 @@ class RunCrew:
 def crew_of(context: dg.AssetExecutionContext, work: Work) -> Crew | None:
     """The other runs of a backup, where its catalog wants several."""
     catalog = work.request.catalog
-    return RunCrew(context, share_job(catalog), work.attempt.backup_id) if catalog.runs > 1 else None
+    backup_id = work.attempt.backup_id
+    return RunCrew(context, share_job(catalog), backup_id, f"backup {backup_id}") if catalog.runs > 1 else None
 
 
 @dataclass(frozen=True)

@@ -168,21 +168,23 @@ class PostgresBusinessRows:
         }
 
     def rows_of(self, table: BusinessTable, businesses: Collection[str]) -> Iterator[pa.Table]:
-        """The whole rows of these businesses."""
-        return self._rows(table, rows_of_businesses(table, businesses))
+        """By a join along the path: one scan for all of them, or an index, as the planner reckons."""
+        value = _joined_value(table)
+        where = _among(value, table.path.column, sorted(businesses))
+        return self._rows(table, where, _join(table), printed(table.path.column).format(x=value))
 
     def rows_with(self, table: BusinessTable, keys: Sequence[str], xmin: int) -> Iterator[pa.Table]:
         """By their keys through the index; of many, or keys of odd types, by what made them candidates."""
         columns = [table.plan.relation.column(name) for name in table.plan.key]
         if len(keys) > _AS_ARRAY or len(columns) != 1 or columns[0] is None or not columns[0].builtin:
-            return self._rows(table, self._changed(table, xmin))
-        return self._rows(table, _among(own_column(columns[0].name), columns[0], keys))
+            return self._rows(table, self._changed(table, xmin), "", _business(table))
+        return self._rows(table, _among(own_column(columns[0].name), columns[0], keys), "", _business(table))
 
-    def _rows(self, table: BusinessTable, where: str) -> Iterator[pa.Table]:
+    def _rows(self, table: BusinessTable, where: str, joined: str, business: str) -> Iterator[pa.Table]:
         plan = replace(table.plan, order=RowOrder.SCAN)
-        extra = [Field(BUSINESS_FIELD, _business(table), _TEXT_WIRE)]
+        extra = [Field(BUSINESS_FIELD, business, _TEXT_WIRE)]
         extra += [Field(KEY_FIELD, _key(table), _TEXT_WIRE)] if table.tracked else []
-        for page in read_pages(plan, self._reading, only=where, extra=tuple(extra)):
+        for page in read_pages(plan, self._reading, only=where, joined=joined, extra=tuple(extra)):
             yield page.rows
 
     def _changed(self, table: BusinessTable, xmin: int) -> str:
@@ -315,14 +317,20 @@ def _joined(table: BusinessTable, businesses: Collection[str] | None) -> tuple[s
 
     Those of these businesses alone, unless it is None.
     """
-    source, last = source_sql(table.plan.relation), ROW
-    for number, step in enumerate(table.path.steps):
-        alias = f'"s{number}"'
-        equal = f"{alias}.{identifier(step.columns[0])} = {last}.{identifier(step.from_columns[0])}"
-        source, last = f"{source} LEFT JOIN {relation_sql(step.relation)} AS {alias} ON {equal}", alias
+    source = source_sql(table.plan.relation) + _join(table)
     if businesses is not None:
         source += f" WHERE {_among(_joined_value(table), table.path.column, sorted(businesses))}"
     return f"coalesce({printed(table.path.column).format(x=_joined_value(table))}, '')", source
+
+
+def _join(table: BusinessTable) -> str:
+    """The relations of the path, joined to a row."""
+    joined, last = "", ROW
+    for number, step in enumerate(table.path.steps):
+        alias = f'"s{number}"'
+        equal = f"{alias}.{identifier(step.columns[0])} = {last}.{identifier(step.from_columns[0])}"
+        joined, last = f"{joined} LEFT JOIN {relation_sql(step.relation)} AS {alias} ON {equal}", alias
+    return joined
 
 
 def _joined_value(table: BusinessTable) -> str:

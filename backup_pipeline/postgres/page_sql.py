@@ -136,18 +136,22 @@ class Field:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The part of a table that one query reads. Empty texts and no limit: all of it, in whatever order it comes."""
+    """The part of a table that one query reads. Empty texts and no limit: all of it, in whatever order it comes.
+
+    `joined` are further relations that its condition and its fields may name; each row has one partner there at most.
+    """
 
     where: str = ""
     order_by: str = ""
     limit: int | None = None
+    joined: str = ""
 
     def of(self, source: str) -> str:
         """The FROM clause and what follows it."""
         where = f" WHERE {self.where}" if self.where else ""
         order_by = f" ORDER BY {self.order_by}" if self.order_by else ""
         limit = f" LIMIT {self.limit}" if self.limit is not None else ""
-        return f"FROM {source}{where}{order_by}{limit}"
+        return f"FROM {source}{self.joined}{where}{order_by}{limit}"
 
 
 def fields_of(plan: TablePlan) -> tuple[Field, ...]:

@@ -249,11 +249,12 @@ def guard(worker: Worker, plan: TablePlan, reading: TableReading) -> None:
 
 
 def read_pages(
-    plan: TablePlan, reading: TableReading, *, only: str = "", extra: tuple[Field, ...] = ()
+    plan: TablePlan, reading: TableReading, *, only: str = "", joined: str = "", extra: tuple[Field, ...] = ()
 ) -> Iterator[Page]:
     """The pages of `plan`'s table, as `Snapshot.read` promises them.
 
-    With `only`, a condition on the row, those rows alone, in one pass; `extra` fields come behind the plan's own.
+    With `only`, a condition on the row and on what is `joined` to it, those rows alone, in one pass; `extra` fields
+    come behind the plan's own.
     """
     fields, hidden = (*fields_of(plan), *extra), key_fields(plan) if plan.order is RowOrder.KEY else ()
     walk = walk_of(plan, reading.size, _blocks(plan, reading))
@@ -261,7 +262,7 @@ def read_pages(
     files = {plan.blocks.file} if plan.blocks else set[int]()
     losses = 0
     while (stretch := walk.next()) is not None:
-        stretch = replace(stretch, where=only) if only else stretch
+        stretch = replace(stretch, where=only, joined=joined) if only else stretch
         query = _Query(plan, fields, hidden, stretch, expected)
         try:
             with reading.workers.lend() as worker:
@@ -315,7 +316,7 @@ def _lock(worker: Worker, query: _Query, reading: TableReading) -> None:
 
     From here on the lock (ACCESS SHARE, like any SELECT's) keeps DDL out.
     """
-    source = page_sql(query.plan, query.selected, Stretch(limit=0))
+    source = page_sql(query.plan, query.selected, Stretch(limit=0, joined=query.stretch.joined))
     if source in worker.locked:
         return
     types = worker.types(source)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backup_pipeline.core.businesses.ticks import Miss, TickStatus
-from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import BackupError, RefusedError
 from backup_pipeline.core.names import Kind
 from backup_pipeline.embedded import EmbeddedPostgres
@@ -17,17 +17,10 @@ from backup_pipeline.operations import shards
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick, shared
 from backup_pipeline.operations.businesses.shared import slice_of, take_tick_part
 from backup_pipeline.postgres.businesses import PostgresBusinessRows
+from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.businesses.trial import CATALOG, Trial, active, execute
+from backup_pipeline_tests.businesses.trial import CATALOG, SHARING, Trial, active, execute, killed_process
 from backup_pipeline_tests.servers.postgres import temporary_database
-
-
-def _sharing() -> Catalog:
-    assert CATALOG.businesses is not None
-    return CATALOG.model_copy(update={"businesses": CATALOG.businesses.model_copy(update={"runs": 3})})
-
-
-SHARING = _sharing()
 
 
 class Guests:
@@ -190,3 +183,49 @@ def test_a_tick_that_fails_leaves_nobody_at_work(shop: Trial, monkeypatch: pytes
     assert shop.ledger.shards.list(guests.work) == []
     assert Kind.FULL in {each.attempt.kind for each in shop.tick().stored}, "whose rows were wrong is forgotten"
     assert shop.wrong == []
+
+
+@pytest.fixture
+def killers(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Trial]:
+    """A trial after its first tick, with a store that other processes write too."""
+    with temporary_database(postgres_server) as url:
+        trial = Trial(url, tmp_path, 5)
+        trial.store, trial.among_processes = DirectoryStore(tmp_path / "store"), True
+        trial.prepare()
+        while trial.long:
+            trial.end_a_long_transaction()
+        trial.tick()
+        yield trial
+        trial.close()
+
+
+def _manifests(trial: Trial) -> set[str]:
+    return {found.key.split("/")[-2] for found in trial.store.list("trial/") if found.key.endswith("/manifest.json")}
+
+
+@pytest.mark.acceptance("3.7")
+def test_a_process_that_is_killed_at_its_part_of_a_tick_costs_nobody_anything(killers: Trial) -> None:
+    """Killed as it writes the manifest of its second business: the tick does that part again, and is right."""
+    _change(killers, 70)
+    report = killers.tick(catalog=SHARING, crew=Guests(lambda work: killed_process(work, killers, 4)).of)
+    assert (report.tick.status, report.tick.changed) == (TickStatus.SUCCESS, len(active(killers)))
+    rows = {row.backup_id for row in killers.ledger.list()}
+    assert len(_manifests(killers) - rows) <= 1, "what was written and not noted is no backup of anybody's chain"
+    _change(killers, 71)
+    assert killers.tick().tick.changed == len(active(killers))
+    assert killers.wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.acceptance("3.7")
+def test_a_process_that_is_killed_at_a_tick_leaves_the_next_one_all_of_it(killers: Trial) -> None:
+    _change(killers, 80)
+    killed_process("tick", killers, 4)
+    (dead,) = killers.ledger.ticks.list("trial", limit=1)
+    assert dead.status is TickStatus.RUNNING
+    report = killers.tick(catalog=SHARING)
+    assert (report.tick.status, report.tick.changed) == (TickStatus.SUCCESS, len(active(killers)))
+    assert killers.ledger.ticks.list("trial", limit=2)[1].status is TickStatus.FAILED, "and it says so of the dead one"
+    _change(killers, 81)
+    assert killers.tick().tick.changed == len(active(killers))
+    assert killers.wrong == []

@@ -16,6 +16,7 @@ from backup_pipeline.core.businesses.ticks import Miss, TickStatus
 from backup_pipeline.core.errors import BackupError, LeaseHeldError, NotFoundError, StoreError
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind, Trigger
+from backup_pipeline.core.ports import Store
 from backup_pipeline.core.rebuild import row_of
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.embedded import EmbeddedPostgres
@@ -113,7 +114,7 @@ def test_the_inactive_are_left_out_and_one_that_fails_stops_nobody(shop: Trial) 
 class _Failing(MemoryStore):
     """A store that keeps nothing of one business."""
 
-    def __init__(self, inner: MemoryStore, business: str) -> None:
+    def __init__(self, inner: Store, business: str) -> None:
         self.__dict__ = inner.__dict__
         self._business = business
 

@@ -6,9 +6,13 @@ their own: one that asks a row's own xmin alone, and one that asks `updated_at`.
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,11 +24,15 @@ import psycopg
 from psycopg.types.string import TextLoader
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.ports import Snapshot, Source
+from backup_pipeline.core.ports import Snapshot, Source, Store, StoredObject
 from backup_pipeline.formats.business_state import DuckKeyStates
+from backup_pipeline.ledger import alive, this_owner
+from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.operations.businesses import TickReport, TickRequest, run_tick
 from backup_pipeline.operations.businesses.chain import BusinessState, read_state
+from backup_pipeline.operations.businesses.shared import take_tick_part
 from backup_pipeline.postgres.source import PostgresSource
+from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.actors import RAHIM
 from backup_pipeline_tests.doubles.ports import ports_for_test
 from backup_pipeline_tests.doubles.stores import MemoryStore
@@ -139,7 +147,7 @@ class Trial:
     def __init__(self, url: str, folder: Path, seed: int, source: str | None = None) -> None:
         self.url, self.source, self.random = url, source or url, Random(seed)
         self.ledger: ScratchLedger = new_ledger()
-        self.store = MemoryStore()
+        self.store: Store = MemoryStore()
         self.states = DuckKeyStates(folder / "state")
         self.spool = folder / "spool"
         self.spool.mkdir(exist_ok=True)
@@ -156,6 +164,8 @@ class Trial:
         }
         self.long: list[psycopg.Connection[Any]] = []
         self._numbers = iter(range(1, 10**9))
+        self.among_processes = False
+        """Whether others die as processes do, and are known by that."""
 
     def prepare(self) -> None:
         with psycopg.connect(self.url) as session:
@@ -169,7 +179,8 @@ class Trial:
 
     def ports(self) -> Any:
         source = Watched(PostgresSource(self.source), self)
-        return ports_for_test(source=source, store=self.store, ledger=self.ledger, spool=self.spool)
+        given = {"owner": this_owner(), "alive": alive} if self.among_processes else {}
+        return ports_for_test(source=source, store=self.store, ledger=self.ledger, spool=self.spool, **given)
 
     def tick(self, **more: Any) -> TickReport:
         """A tick, and what is wrong with every business's newest chain now."""
@@ -427,3 +438,53 @@ def execute(trial: Trial, *statements: str) -> None:
 def active(trial: Trial) -> list[str]:
     """The keys of the businesses that are backed up."""
     return sorted(key for key, is_active in trial.active.items() if is_active)
+
+
+# Ticks, and parts of them, in a process that is killed:
+# python -m backup_pipeline_tests.businesses.trial WORK SOURCE LEDGER FOLDER KILLED_AT (WORK `tick`: all of one).
+
+SHARING = CATALOG.model_copy(
+    update={"businesses": CATALOG.businesses.model_copy(update={"runs": 3}) if CATALOG.businesses else None}
+)
+
+
+class DeadlyStore(DirectoryStore):
+    """A store whose process is killed as it begins to keep its `killed_at`th object."""
+
+    kept, killed_at = 0, 0
+
+    def keep(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> StoredObject:
+        DeadlyStore.kept += 1
+        if DeadlyStore.kept == DeadlyStore.killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().keep(key, chunks, replace=replace)
+
+
+def killed_process(work: str, trial: Trial, killed_at: int) -> None:
+    """Do the work in a process of its own until it is killed."""
+    folder = trial.spool.parent
+    words = (work, trial.source, trial.ledger.url, str(folder), str(killed_at))
+    done = subprocess.run([sys.executable, "-m", __name__, *words], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+
+
+def main(work: str, source: str, ledger: str, folder: Path, killed_at: int) -> None:
+    """Do it as a run of Dagster of this machine does."""
+    DeadlyStore.killed_at = killed_at
+    with closing(SqlLedger(ledger)) as rows:
+        ports = ports_for_test(
+            source=PostgresSource(source),
+            ledger=rows,
+            store=DeadlyStore(folder / "store"),
+            spool=folder / "spool",
+            owner=this_owner(),
+            alive=alive,
+        )
+        if work == "tick":
+            run_tick(TickRequest(SHARING, RAHIM), DuckKeyStates(folder / "state"), ports)
+        else:
+            take_tick_part(work, SHARING, ports, "run-2")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]), int(sys.argv[5]))

@@ -253,7 +253,7 @@ def test_a_shard_that_kills_whoever_takes_it_fails_its_table_with_a_reason(
 
     failed = {result.table: result.error for result in export_attempt(work, Guests(one_that_dies)) if result.error}
     assert list(failed) == ["events"]
-    assert "1 runs that read it ended without a word" in str(failed["events"])
+    assert "1 runs that were to do it ended without a word" in str(failed["events"])
     assert site.left(work, "events") == []
 
 

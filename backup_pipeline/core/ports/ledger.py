@@ -406,6 +406,9 @@ class Ledger(Protocol):
     def end(self, backup_id: str, outcome: Outcome) -> None:
         """Close the row, and give its lease back with it. Refuses a move that `statuses` does not allow."""
 
+    def end_all(self, outcomes: Mapping[str, Outcome]) -> None:
+        """`end` for many rows, by backup id, in one transaction: all are closed, or none."""
+
     def verified(self, backup_id: str, verification: Verification) -> None:
         """Write into the row what a verification came to, in place of what an earlier one did."""
 

@@ -33,7 +33,7 @@ from backup_pipeline.operations.businesses.changes import TickChanges, TickWish,
 from backup_pipeline.operations.businesses.making import TickBackups, TickDeadline, make_backups, words
 from backup_pipeline.operations.businesses.protection import NAMED, QuotaUse, crowded, quota_alert
 from backup_pipeline.operations.businesses.shared import Sharing, make_shared, work_name, worth_sharing
-from backup_pipeline.operations.businesses.storing import StoredBusiness, TickWork
+from backup_pipeline.operations.businesses.storing import TRUSTED_S, StoredBusiness, TickWork
 from backup_pipeline.operations.leases import guarded, leased
 from backup_pipeline.operations.shards import Crew
 
@@ -104,7 +104,7 @@ def run_tick(request: TickRequest, states: KeyStates, ports: Ports) -> TickRepor
     tick = ports.ledger.ticks.begin(started)
     claim = Claim(Scope(catalog, purpose=Purpose.TICK), f"tick {tick.number}", request.actor, ports.owner, run_id)
     try:
-        with leased(claim, ports) as lease:
+        with leased(claim, ports, trusted_s=TRUSTED_S) as lease:
             ports.ledger.ticks.abandon(catalog, before=tick.number, now=ports.clock())
             report = _Run(request, declared, tick, guarded(ports, lease), states).report()
     except LeaseHeldError as error:

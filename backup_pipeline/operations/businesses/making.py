@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backup_pipeline.core.businesses.ticks import OTHER_STATE, SHARED_KEY, BusinessMiss, DueBusiness, Miss
-from backup_pipeline.core.errors import BackupError, in_our_words
+from backup_pipeline.core.errors import BackupError, LedgerError, in_our_words
 from backup_pipeline.core.plans import NotNativeError
 from backup_pipeline.core.ports.ticks import BUSINESS_FIELD, KEY_FIELD, BusinessTable
 from backup_pipeline.core.text import redact
@@ -30,8 +30,8 @@ from backup_pipeline.operations.businesses.storing import (
 logger = logging.getLogger(__name__)
 
 _WRITERS = 4
-_ROWS_AT_ONCE = 400_000
-"""Rows of a group of businesses that are in memory together, about."""
+_ROWS_AT_ONCE = 1_000_000
+"""Rows of a group of businesses that are in memory together, about: for each group the server may scan a table."""
 _BUSINESSES_AT_ONCE = 200
 
 
@@ -93,6 +93,7 @@ def make_backups(
             jobs = {pool.submit(making.store, each, read[each.key]): each for each in group}
             for job, each in jobs.items():
                 making.took(each, job, read[each.key])
+            making.note()
     return making.backups
 
 
@@ -102,6 +103,8 @@ class _Making:
     def __init__(self, work: TickWork, keys: ChangedKeys, deadline: TickDeadline) -> None:
         self._work, self._keys, self._deadline = work, keys, deadline
         self.backups = TickBackups()
+        self._noted = 0
+        """So many of them have their rows in the ledger."""
 
     def skip(self, group: Sequence[DueBusiness]) -> None:
         reason = f"the deadline of {self._deadline.text} was over; it is first next time"
@@ -120,9 +123,7 @@ class _Making:
         try:
             stored = job.result()
         except (BackupError, OSError, ValueError) as error:
-            why = words(error)
-            logger.warning("Business %s is not backed up: %s", due.key, why)
-            self.backups.misses.append(BusinessMiss(due.key, Miss.FAILED, why))
+            self._fail(due.key, words(error))
             return
         if stored is None:
             self.skip([due])
@@ -130,6 +131,32 @@ class _Making:
         self.backups.stored.append(stored)
         if due.why_full not in {None, OTHER_STATE} and due.known and due.known.backup_id:
             self.backups.audited[due.key] = _audited(due.known.backup_id, due.key, tables, self._work, self._keys)
+
+    def note(self) -> None:
+        """Add the rows of what was stored since: without them it is no backup of this tick."""
+        new = self.backups.stored[self._noted :]
+        del self.backups.stored[self._noted :]
+        self._add_rows(new)
+        self._noted = len(self.backups.stored)
+
+    def _add_rows(self, new: Sequence[StoredBusiness]) -> None:
+        """In one transaction; where it refuses, but would take others, one by one."""
+        try:
+            self._work.ports.ledger.adopt([each.attempt for each in new], [])
+        except LedgerError as error:
+            if len(new) > 1 and not error.transient:
+                for each in new:
+                    self._add_rows([each])
+                return
+            for each in new:
+                self.backups.audited.pop(each.known.key, None)
+                self._fail(each.known.key, words(error))
+        else:
+            self.backups.stored += new
+
+    def _fail(self, business: str, why: str) -> None:
+        logger.warning("Business %s is not backed up: %s", business, why)
+        self.backups.misses.append(BusinessMiss(business, Miss.FAILED, why))
 
 
 def words(error: BaseException) -> str:

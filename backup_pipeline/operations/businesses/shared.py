@@ -36,9 +36,9 @@ from backup_pipeline.core.ports.ticks import KeyState
 from backup_pipeline.core.scope import Purpose, Scope
 from backup_pipeline.operations.businesses.changes import joined_changes
 from backup_pipeline.operations.businesses.making import TickBackups, TickDeadline, make_backups
-from backup_pipeline.operations.businesses.storing import StoredBusiness, TickWork
+from backup_pipeline.operations.businesses.storing import TRUSTED_S, StoredBusiness, TickWork
 from backup_pipeline.operations.leases import GuestLease, guarded
-from backup_pipeline.operations.shards import Crew, Held, Taking, joined, made_by, perform, watched
+from backup_pipeline.operations.shards import Crew, Held, Taking, gave_up, joined, made_by, perform, watched
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def take_tick_part(name: str, catalog: Catalog, ports: Ports, run_id: str) -> in
     if lease is None or f"{catalog.catalog} {lease.claim.holder}" != name or not waiting:
         return 0
     detail = shards[0].detail
-    guest = GuestLease(lease, ports.ledger)
+    guest = GuestLease(lease, ports.ledger, trusted_s=TRUSTED_S)
     own = guarded(ports, guest)
     with joined(detail, f"The {name}", catalog, guest, own) as snapshot:
         view = View(position_of(detail["at"]), detail["fingerprint"])
@@ -238,8 +238,7 @@ def _collect(shard: Shard, backups: TickBackups, state: KeyState, ports: Ports) 
     Of a backup that nobody reported (its run was killed), the next tick finds that it is not the one of its state.
     """
     result, keys = shard.result or {}, [each["key"] for each in shard.detail["businesses"]]
-    if "gave_up" in result:
-        reason = f"{result['gave_up']} runs that were to make it ended without a word (killed, or out of memory)"
+    if reason := gave_up(shard):
         backups.misses += [BusinessMiss(key, Miss.FAILED, reason) for key in keys]
         return
     if "wrong" in result:

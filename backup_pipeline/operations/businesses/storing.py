@@ -48,6 +48,9 @@ from backup_pipeline.operations.browse import kept_document
 from backup_pipeline.operations.bundle import head_members, manifest_of, store_bundle
 from backup_pipeline.operations.businesses.changes import TickChanges, deletion_plan
 
+TRUSTED_S = 1.0
+"""For so long the ledger is not asked again whether the tick still has its lease: it writes hundreds of objects."""
+
 
 @dataclass(frozen=True)
 class TickWork:
@@ -88,7 +91,7 @@ class StoredBusiness:
 def store_business(
     due: DueBusiness, kind: Kind, tables: Mapping[str, BusinessRowsRead], work: TickWork
 ) -> StoredBusiness:
-    """Write the backup of a business, and its row once it is in the store and was read back.
+    """Write the backup of a business, and read it back; its row is the caller's to add, and counts from then on.
 
     The bundle is one object; what makes it a backup, its manifest, comes after it; a crash anywhere leaves no backup
     rather than half of one. ValueError for a key that can be no folder.
@@ -121,7 +124,6 @@ def store_business(
     rule = work.catalog.retention_of(attempt.scope).of(attempt.type)
     expires = expiry(rule, at=manifest.snapshot.taken_at, finished=outcome.finished_at, timezone=work.catalog.timezone)
     done = after(attempt, replace(outcome, expires_at=expires))
-    ports.ledger.adopt([done], [])
     return StoredBusiness(done, manifest, _known(due, kind, attempt, tables, work))
 
 

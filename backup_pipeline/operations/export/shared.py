@@ -61,7 +61,17 @@ from backup_pipeline.operations.export import (
     write_files,
 )
 from backup_pipeline.operations.leases import guarded, guest_lease_of
-from backup_pipeline.operations.shards import Crew, Held, ShardLostError, Taking, joined, made_by, perform, watched
+from backup_pipeline.operations.shards import (
+    Crew,
+    Held,
+    ShardLostError,
+    Taking,
+    gave_up,
+    joined,
+    made_by,
+    perform,
+    watched,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -182,13 +192,9 @@ class _Gathering:
     def results(self, shard: Shard) -> Iterator[TableResult]:
         """What became of the tables that have ended with a shard."""
         result, tables = shard.result or {}, shard.detail["tables"]
-        if "gave_up" in result:
-            message = f"{result['gave_up']} runs that read it ended without a word (killed, or out of memory)."
-            result = {
-                "error": _error_document(
-                    BackupError(message, do="See the logs of these runs, and run the backup again.")
-                )
-            }
+        if why := gave_up(shard):
+            error = BackupError(f"{why}.", do="See the logs of these runs, and run the backup again.")
+            result = {"error": _error_document(error)}
         if shard.detail["blocks"] is not None:
             yield from self._range(tables[0], shard, result)
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 from backup_pipeline.core.catalog.model import Catalog
 from backup_pipeline.core.errors import LockedError, PartialError
@@ -228,14 +228,23 @@ class _Batches:
 
     def _look_again(self, wanted: Sequence[Attempt]) -> tuple[Sequence[Attempt], Mapping[str, Folder]]:
         """The rows as they are now, and what lies in their folders."""
-        scope = self.request.scope
-        ledger = self.ports.ledger
-        good = {row.backup_id: row for row in ledger.list(scope=scope, status=sorted(GOOD))}
+        scope, ledger = self.request.scope, self.ports.ledger
+        since = min(row.created_at for row in wanted) - timedelta.resolution
+        good = {row.backup_id: row for row in ledger.list(scope=scope, status=sorted(GOOD), since=since)}
         rows = [good.get(row.backup_id) or ledger.get(row.backup_id) or row for row in wanted]
         days = {row.backup_id: row.partition_date for row in rows}
-        folders = sorted_folders(scope, self.ports.store.list(backups_prefix(scope)), days)
+        folders = self._folders(days)
         nothing = {row.backup_id: Folder(row.backup_id, row.partition_date, ()) for row in rows}
         return rows, {name: folders.get(name, folder) for name, folder in nothing.items()}
+
+    def _folders(self, days: Mapping[str, date]) -> Mapping[str, Folder]:
+        """What lies in the folders of these dates; where one of the backups is not there, in all."""
+        scope, listed = self.request.scope, self.ports.store.list
+        prefixes = [f"{backups_prefix(scope)}backup_date={day.isoformat()}/" for day in sorted({*days.values()})]
+        folders = sorted_folders(scope, (stored for prefix in prefixes for stored in listed(prefix)), days)
+        if days.keys() <= folders.keys():
+            return folders
+        return sorted_folders(scope, listed(backups_prefix(scope)), days)
 
     def _keep(self, rows: Sequence[Attempt], folders: Mapping[str, Folder]) -> Mapping[str, tuple[Left, ...]]:
         """Note what stays after all; the locked objects of each such backup."""
@@ -285,13 +294,14 @@ class _Batches:
 
     def _end(self, gone: Sequence[Attempt], removed: Sequence[Removed], why: Mapping[str, str]) -> None:
         """The rows and their audit, in one transaction."""
-        at, events = self.ports.clock(), []
+        at, outcomes, events = self.ports.clock(), dict[str, Outcome](), []
+        for row, each in zip(gone, removed, strict=True):
+            notes = tuple(f"Of {left.key} something is left in the store. {left.message}" for left in each.left)
+            outcomes[row.backup_id] = Outcome(each.status, at, warnings=(*row.warnings, *notes) if notes else ())
+            detail = {"why": why[row.backup_id], "objects": each.objects, "bytes": each.bytes}
+            events.append(AuditEvent(at, self.request.actor, each.status.value, row.backup_id, detail))
         with self.ports.ledger.at_once() as ledger:
-            for row, each in zip(gone, removed, strict=True):
-                notes = tuple(f"Of {left.key} something is left in the store. {left.message}" for left in each.left)
-                ledger.end(row.backup_id, Outcome(each.status, at, warnings=(*row.warnings, *notes) if notes else ()))
-                detail = {"why": why[row.backup_id], "objects": each.objects, "bytes": each.bytes}
-                events.append(AuditEvent(at, self.request.actor, each.status.value, row.backup_id, detail))
+            ledger.end_all(outcomes)
             ledger.adopt([], events)
 
     def _audit(self, events: Sequence[tuple[Attempt, str, Mapping[str, object]]]) -> None:
