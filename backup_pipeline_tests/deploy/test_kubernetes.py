@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 import pytest
@@ -57,6 +58,22 @@ def launcher_of(values: Mapping[str, Any], home: Path, kubeconfig: Path) -> dict
     return {"module": "dagster_k8s", "class": values["runLauncher"]["type"], "config": config}
 
 
+def storage_of(values: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """The sections for Dagster's storage in the database of `url`, as the chart makes them."""
+    at = urlsplit(url)
+    place = {"hostname": at.hostname, "port": at.port, "db_name": at.path.strip("/"), "username": at.username}
+    place |= {"password": unquote(at.password or ""), "scheme": values["postgresql"]["postgresqlScheme"]}
+    parts = {"schedule_storage": "Schedule", "run_storage": "Run", "event_log": "EventLog"}
+    return {
+        name if name.endswith("storage") else f"{name}_storage": {
+            "module": f"dagster_postgres.{name}",
+            "class": f"Postgres{kind}Storage",
+            "config": {"postgres_db": place},
+        }
+        for name, kind in parts.items()
+    }
+
+
 def write_kubeconfig(path: Path, server: str) -> Path:
     config = {
         "apiVersion": "v1",
@@ -85,6 +102,8 @@ def cluster(install: Install, fresh_database: str, tmp_path: Path) -> Iterator[t
         opened = kubernetes(tmp_path, f"{BIN}:/usr/bin:/bin:/usr/sbin", {"backup-pipeline": secret})
         api, address = stack.enter_context(opened)
         written = yaml.safe_load((PROJECT / "backup_pipeline/installation/dagster.production.yaml").read_text())
+        del written["storage"]
+        written |= storage_of(values, fresh_database)
         written["run_launcher"] = launcher_of(values, home, write_kubeconfig(tmp_path / "kubeconfig", address))
         written["run_launcher"]["config"]["env_vars"] = [f"BACKUP_WORK_DIR={tmp_path / 'work'}"]
         (home / "dagster.yaml").write_text(yaml.safe_dump(written))
@@ -126,6 +145,17 @@ def test_runs_are_jobs_and_one_whose_pod_is_gone_is_taken_over(cluster: tuple[Cl
     until(lambda: made.status(again) is dg.DagsterRunStatus.SUCCESS, 60)
     assert len(site.backups()) == 2
     until(lambda: api.jobs[max(api.jobs, key=lambda name: api.jobs[name].started)].process.poll() == 0, 60)
+
+
+def test_events_are_written_into_the_charts_storage(
+    fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = yaml.safe_load(VALUES.read_text())
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(storage_of(values, fresh_database)))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("goods"))
+        assert instance.get_latest_materialization_event(dg.AssetKey("goods")) is not None
 
 
 def test_the_launcher_takes_what_the_values_say(tmp_path: Path) -> None:
