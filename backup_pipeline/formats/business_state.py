@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _VERSION = "1"
 """In the file's name: what another version wrote is not read."""
 _LIMITS = {"memory_limit": "512MB", "threads": "2", "autoinstall_known_extensions": "false"}
+_ROWS_A_STATEMENT = 200_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS businesses (business TEXT PRIMARY KEY, entry TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counts (tbl TEXT, business TEXT, n BIGINT, mark TEXT, PRIMARY KEY (tbl, business));
@@ -64,15 +65,15 @@ class DuckKeyState:
 
     def fresh(self, table: str, rows: Iterable[pa.RecordBatch]) -> None:
         """They are known from here on; there is nothing to compare them with."""
-        for batch in rows:
-            self._with(batch, f"INSERT INTO {_keys(table)} SELECT business, key, version FROM arrived")
+        for part in _larger(rows):
+            self._with(part, f"INSERT INTO {_keys(table)} SELECT business, key, version FROM arrived")
 
     def compare(self, table: str, candidates: Iterable[pa.RecordBatch]) -> None:
         """A row version that is known is no change; a changed row of one business is gone from every other."""
         keys, changed, gone = _keys(table), _changed(table), _gone(table)
-        for batch in candidates:
+        for part in _larger(candidates):
             self._with(
-                batch,
+                part,
                 f"INSERT INTO {changed} SELECT c.business, c.key, c.version FROM arrived c "
                 f"ANTI JOIN {keys} k ON k.key = c.key AND k.business = c.business AND k.version = c.version",
             )
@@ -94,8 +95,8 @@ class DuckKeyState:
     def missing(self, table: str, businesses: Collection[str], rows: Iterable[pa.RecordBatch]) -> None:
         """Compare the keys of these businesses one by one."""
         self._db.execute("CREATE OR REPLACE TEMP TABLE there (business TEXT, key TEXT, version BIGINT)")
-        for batch in rows:
-            self._with(batch, "INSERT INTO there SELECT business, key, version FROM arrived")
+        for part in _larger(rows):
+            self._with(part, "INSERT INTO there SELECT business, key, version FROM arrived")
         keys, changed, gone, wanted = _keys(table), _changed(table), _gone(table), list(businesses)
         self._db.execute(
             f"INSERT INTO {gone} SELECT k.business, k.key FROM {keys} k ANTI JOIN there t ON t.business = k.business "
@@ -204,12 +205,13 @@ class DuckKeyState:
         ).fetchall()
         return dict(rows)
 
-    def _with(self, batch: pa.RecordBatch | pa.Table, sql: str) -> None:
-        self._db.register("arrived", batch)
-        try:
-            self._db.execute(sql)
-        finally:
-            self._db.unregister("arrived")
+    def _with(self, arrived: pa.Table, sql: str) -> None:
+        """Run a statement that names `arrived`: DuckDB looks for it among our variables.
+
+        Under a name that is registered it would stay in memory up to the end of the transaction: of fifty million keys
+        five gigabytes.
+        """
+        self._db.execute(sql)
 
 
 class DuckKeyStates:
@@ -253,6 +255,18 @@ class DuckKeyStates:
     def _remove(self, path: Path) -> None:
         for file in self._folder.glob(f"{path.name}*"):
             file.unlink(missing_ok=True)
+
+
+def _larger(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in fewer parts: each is a statement."""
+    parts: list[pa.RecordBatch] = []
+    for batch in batches:
+        parts.append(batch)
+        if sum(part.num_rows for part in parts) >= _ROWS_A_STATEMENT:
+            yield pa.Table.from_batches(parts)
+            parts = []
+    if parts:
+        yield pa.Table.from_batches(parts)
 
 
 def _quoted(prefix: str, table: str) -> str:
