@@ -38,6 +38,10 @@ def lazily() -> Iterator[None]:
         sys.meta_path.remove(_FINDER)
 
 
+_processes_of_one_command: set[int] = set()
+"""This process, when it is the program: it does one command and ends."""
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
     """No look for garbage while the context lasts: loading modules makes none, and millions of objects to look at."""
@@ -47,13 +51,13 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if collects:
+            if os.getpid() in _processes_of_one_command:
+                gc.freeze()  # else the next object that is made has all of this looked through, which stays anyway
             gc.enable()
 
 
 _COLLECT_AFTER = 200_000
 """Objects, once the work has begun: of what Dagster makes nearly all lives on, or is gone without a look."""
-_processes_of_one_command: set[int] = set()
-"""This process, when it is the program: it does one command and ends."""
 
 
 def begin_program() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -122,3 +123,16 @@ def test_nobody_looks_for_garbage_while_it_loads(package: Path) -> None:
     module = lazy_module(f"{package.name}.busy")
     assert module.collects is False
     assert gc.isenabled()
+
+
+def test_what_the_program_has_loaded_is_not_looked_through_when_the_loading_ends(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[bool] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    (package / "busy.py").write_text("x = 1\n")
+    assert lazy_module(f"{package.name}.busy").x == 1
+    assert frozen == []
+    monkeypatch.setattr(lazy, "_processes_of_one_command", {os.getpid()})
+    assert lazy_module(f"{package.name}.leaf").VALUE == 7
+    assert frozen == [False]

@@ -116,8 +116,9 @@ def _beside_up(settings: Settings) -> Settings:
 
 
 def _run(settings: Settings, selection: _Selection, console: Console) -> StoredManifest:
-    with embedded.prepared(settings, lambda line: console.print(line, highlight=False)) as ready:
-        now = _close_what_died(ready, selection.catalog)
+    prepared = embedded.prepared(settings, lambda line: console.print(line, highlight=False))
+    with prepared as ready, dg.DagsterInstance.get() as instance:
+        now = _close_what_died(ready, selection.catalog, instance)
         day = _date(selection.day) if selection.day else local_date(now, selection.catalog.timezone)
         order = launch.RunOrder(
             selection.catalog,
@@ -131,7 +132,7 @@ def _run(settings: Settings, selection: _Selection, console: Console) -> StoredM
         # What is logged inside a step is in its compute log; here it would stand twice, or not at all.
         logging.getLogger("backup_pipeline").addHandler(logging.NullHandler())
         with shown_progress(console) as progress:
-            result = launch.run_backup(order, ready, progress)
+            result = launch.run_backup(order, ready, progress, instance)
         if not result.success:
             _show_alerts(console, ready, result.run_id)
             raise RunFailedError(result.error, do=result.what_to_do, exit_code=result.exit_code)
@@ -172,9 +173,9 @@ def _alert_without_ledger(settings: Settings, catalog: Catalog, error: BackupErr
     )
 
 
-def _close_what_died(settings: Settings, catalog: Catalog) -> datetime:
+def _close_what_died(settings: Settings, catalog: Catalog, instance: dg.DagsterInstance) -> datetime:
     """The present, by the ledger's clock, as nobody else has to know it here."""
-    with wiring_ports.open_ports(settings, catalog.catalog) as ports, dg.DagsterInstance.get() as instance:
+    with wiring_ports.open_ports(settings, catalog.catalog) as ports:
         sensors.close_what_died(instance, {catalog.catalog: catalog}, ports)
         return ports.clock()
 

@@ -80,7 +80,7 @@ def shrinkage(now: int, before: int | None, rule: Shrinkage) -> TableCheck:
 class _Kept(BaseModel):
     """What a newer version of the program kept besides is ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class TableShape(_Kept):

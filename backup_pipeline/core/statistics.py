@@ -151,8 +151,7 @@ def robust_slope(points: Sequence[tuple[datetime, float]]) -> float | None:
 
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that `share` of them do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(0, ceil(share * len(ordered)) - 1)]
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
 def taken(row: Attempt) -> datetime:

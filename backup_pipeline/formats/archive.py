@@ -48,6 +48,9 @@ class BlockDeflate:
 
     def compress(self, data: ReadableBuffer) -> bytes:
         """Take `data`; what is ready of the stream, often nothing."""
+        if not self._rest and isinstance(data, bytes) and len(data) == BLOCK:
+            self._begin(data)  # as files are read: nothing to copy
+            return self._ready(_WAITING)
         self._rest += data
         while len(self._rest) >= BLOCK:
             self._begin(bytes(self._rest[:BLOCK]))

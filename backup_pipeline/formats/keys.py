@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
-import pyrage
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-
 from backup_pipeline.core.errors import BackupError, SettingsError, VerificationError
 from backup_pipeline.core.keys import Writable, no_key
 from backup_pipeline.formats.streams import ByteReader, pumped
+from backup_pipeline.lazy import lazily
+
+with lazily():  # most backups are neither encrypted nor sealed
+    import pyrage
+    from cryptography import exceptions
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
 
 _SSH = ("ssh-ed25519", "ssh-rsa")
 _SECRET = "AGE-SECRET-KEY-1"  # noqa: S105  how a secret begins, none itself
@@ -261,8 +263,8 @@ _PUBLIC = "seal-ed25519:"
 class Ed25519Keys:
     """The port `SealKeys`: `private` seals, where it is here; its seals and those of `public` count."""
 
-    private: Ed25519PrivateKey | None = field(default=None, repr=False)
-    public: tuple[Ed25519PublicKey, ...] = ()
+    private: ed25519.Ed25519PrivateKey | None = field(default=None, repr=False)
+    public: tuple[ed25519.Ed25519PublicKey, ...] = ()
 
     @property
     def signing(self) -> str | None:
@@ -285,53 +287,57 @@ class Ed25519Keys:
         """Whether `signature` is that of `data` with the accepted key `key`."""
         try:
             self._known()[key].verify(signature, data)
-        except (KeyError, InvalidSignature):
+        except (KeyError, exceptions.InvalidSignature):
             return False
         return True
 
-    def _known(self) -> dict[str, Ed25519PublicKey]:
+    def _known(self) -> dict[str, ed25519.Ed25519PublicKey]:
         own = (self.private.public_key(),) if self.private is not None else ()
         return {key_id(key): key for key in (*own, *self.public)}
 
 
 def new_seal_key() -> tuple[str, str]:
     """A new key: the private one as PEM, and its public one."""
-    key = Ed25519PrivateKey.generate()
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode().strip()
+    key = ed25519.Ed25519PrivateKey.generate()
+    secret = (
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        .decode()
+        .strip()
+    )
     return secret, public_text(key.public_key())
 
 
-def key_id(key: Ed25519PublicKey) -> str:
+def key_id(key: ed25519.Ed25519PublicKey) -> str:
     """What a seal calls a key: the first 16 hex digits of the SHA-256 of its 32 bytes."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def public_text(key: Ed25519PublicKey) -> str:
+def public_text(key: ed25519.Ed25519PublicKey) -> str:
     """The public key as a word: `seal-ed25519:` and base64."""
     return _PUBLIC + base64.b64encode(key.public_bytes_raw()).decode()
 
 
-def parse_seal_key(text: str, *, where: str) -> Ed25519PrivateKey:
+def parse_seal_key(text: str, *, where: str) -> ed25519.Ed25519PrivateKey:
     """The private key in `text`, what stands around it aside; SettingsError, naming `where`, when there is none."""
     try:
-        key = load_pem_private_key(text.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = serialization.load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
         message = f"{where} holds no private key that can seal: nothing in it is an unencrypted PEM key."
         raise SettingsError(message, do="Name a file that `backup-pipeline key seal` made.") from None
-    if not isinstance(key, Ed25519PrivateKey):
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
         message = f"{where} holds a private key of another kind than Ed25519."
         raise SettingsError(message, do="Name a file that `backup-pipeline key seal` made.")
     return key
 
 
-def parse_public_keys(text: str, *, setting: str) -> tuple[Ed25519PublicKey, ...]:
+def parse_public_keys(text: str, *, setting: str) -> tuple[ed25519.Ed25519PublicKey, ...]:
     """The public keys in `text`, separated by spaces; SettingsError, naming `setting`, for a word that is none."""
     return tuple(_parse_public(word, setting) for word in text.split())
 
 
-def _parse_public(word: str, setting: str) -> Ed25519PublicKey:
+def _parse_public(word: str, setting: str) -> ed25519.Ed25519PublicKey:
     try:
-        return Ed25519PublicKey.from_public_bytes(base64.b64decode(word.removeprefix(_PUBLIC), validate=True))
+        return ed25519.Ed25519PublicKey.from_public_bytes(base64.b64decode(word.removeprefix(_PUBLIC), validate=True))
     except (ValueError, binascii.Error):
         message = f"{setting} holds {word!r}, which is no public key of a seal."
         raise SettingsError(message, do=f"It begins with {_PUBLIC}; `backup-pipeline key seal` prints it.") from None

@@ -268,7 +268,7 @@ class ParquetWriter(PartsWriter):
         for group in self._groups.rest():
             self._add(group)
         if not self._files:
-            self._part = self._open(self._schema.empty_table())
+            self._part = self._open(pa.Table.from_batches([], self._schema))  # empty_table() has pyarrow load pandas
         self._end_part()
         return tuple(self._finished)
 

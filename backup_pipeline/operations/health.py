@@ -6,11 +6,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.registry import Collector
+from typing import cast
 
 from backup_pipeline.core.alerts import Alert, Severity
 from backup_pipeline.core.catalog.model import Catalog
@@ -44,8 +40,14 @@ from backup_pipeline.core.statistics import (
     metrics_of,
     statistics_of,
 )
+from backup_pipeline.lazy import lazily
 from backup_pipeline.operations.alerting import deliver, tell, tell_unreached
 from backup_pipeline.operations.run_requests import tell_unstarted
+
+with lazily():
+    import prometheus_client
+    from prometheus_client import metrics_core
+    from prometheus_client import registry as registries
 
 logger = logging.getLogger(__name__)
 
@@ -295,29 +297,24 @@ def _kept_by(catalog: Catalog) -> Keep:
     return kept
 
 
-_KINDS: Mapping[str, type[GaugeMetricFamily] | type[CounterMetricFamily]] = {
-    "gauge": GaugeMetricFamily,
-    "counter": CounterMetricFamily,
-}
-
-
 def prometheus_text(metrics: Sequence[Metric]) -> str:
     """The metrics as Prometheus reads them, with `# HELP` and `# TYPE`."""
-    registry = CollectorRegistry()
-    registry.register(_Ready(metrics))
-    return generate_latest(registry).decode()
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(cast("registries.Collector", _Ready(metrics)))
+    return prometheus_client.generate_latest(registry).decode()
 
 
-class _Ready(Collector):
+class _Ready:
     """Metrics whose values are known already."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[metrics_core.Metric]:
         """One family a metric."""
+        kinds = {"gauge": metrics_core.GaugeMetricFamily, "counter": metrics_core.CounterMetricFamily}
         for metric in self._metrics:
-            family = _KINDS[metric.kind](metric.name, metric.help, labels=metric.labels)
+            family = kinds[metric.kind](metric.name, metric.help, labels=metric.labels)
             for sample in metric.samples:
                 family.add_metric([sample.labels[label] for label in metric.labels], sample.value)
             yield family

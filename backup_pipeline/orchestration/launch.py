@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -70,8 +70,10 @@ class RunResult:
     exit_code: int = 0
 
 
-def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunResult:
-    """Run the backup now, in this process; `progress` watches it. The instance is that of DAGSTER_HOME.
+def run_backup(
+    order: RunOrder, settings: Settings, progress: Progress, instance: dg.DagsterInstance | None = None
+) -> RunResult:
+    """Run the backup now, in this process; `progress` watches it. The instance is by default that of DAGSTER_HOME.
 
     KeyboardInterrupt (Ctrl-C) stops the SQL at once, ends the run and its ledger row as canceled, and comes out.
     RefusedError, before anything ran, for a date that no run can have: one that lies ahead, or before the catalog's.
@@ -81,7 +83,7 @@ def run_backup(order: RunOrder, settings: Settings, progress: Progress) -> RunRe
     job = _job(order, settings)
     token, by = watcher.set(progress), person.set(order.actor)
     try:
-        with dg.DagsterInstance.get() as instance:
+        with nullcontext(instance) if instance else dg.DagsterInstance.get() as instance:
             run = instance.create_run_for_job(
                 job,
                 run_config=_run_config(order),

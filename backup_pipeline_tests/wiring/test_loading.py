@@ -8,6 +8,8 @@ import sys
 import pytest
 
 SLOW = {"alembic.command", "apprise", "boto3", "botocore", "dagster_aws", "duckdb", "fsspec", "openpyxl", "pandas"} | {
+    "cryptography",
+    "prometheus_client",
     "dagster._core.execution.backfill",
     "dagster._core.workspace.context",
 }

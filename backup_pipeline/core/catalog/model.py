@@ -46,7 +46,7 @@ TableName = Annotated[str, AfterValidator(rules.table_name)]
 
 
 class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, defer_build=True)
 
 
 class Shrinkage(_Declared):

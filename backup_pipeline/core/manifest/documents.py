@@ -54,7 +54,7 @@ FORMAT_VERSION = "1.8"
 class WrittenManifest(BaseModel):
     """Readers ignore fields they do not know: a newer minor version may add some."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class ColumnEntry(WrittenManifest):

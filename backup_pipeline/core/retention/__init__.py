@@ -47,7 +47,7 @@ class Rule(BaseModel):
     `min_keep` backups stay whatever the others say, and every one younger than `grace_minutes`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, defer_build=True)
 
     keep_last: Count = 0
     keep_within: Span | None = None
@@ -83,7 +83,7 @@ class ManualRule(Rule):
 class Retention(BaseModel):
     """The rules of a catalog, and when the clean-up runs (a cron line in the catalog's timezone; None: never)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, defer_build=True)
 
     automatic: Rule = Rule(keep_within="30 days")
     manual: ManualRule = ManualRule(keep_within=FOREVER)
