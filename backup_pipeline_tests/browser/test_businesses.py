@@ -91,6 +91,21 @@ def test_a_business_is_backed_up_and_its_restore_is_named_by_clicking(desk: Desk
     assert (run.verb, run.scope.business, run.detail["kind"]) == (RunVerb.BUSINESS, "b1", "full")
 
 
+@pytest.mark.acceptance("3.23")
+def test_a_feature_is_switched_off_by_clicking_and_the_business_is_shown_paused(desk: Desk) -> None:
+    def switch() -> None:
+        desk.go("/accounts/shop/b1").locator("form[action='/accounts/shop/b1/features']").filter(
+            has=desk.page.locator("input[name='feature'][value='backups']")
+        ).get_by_role("button").click()
+
+    switch()
+    expect(desk.go("/businesses/shop/b1").get_by_text("paused").first).to_be_visible()
+    assert desk.office.ledger.businesses.paused("shop") == {"b1"}
+    switch()
+    expect(desk.go("/businesses/shop/b1").get_by_text("paused")).to_have_count(0)
+    assert desk.office.ledger.businesses.paused("shop") == frozenset()
+
+
 @pytest.mark.acceptance("3.8", "3.39")
 def test_a_business_is_brought_back_by_clicking_its_name_typed_and_its_conflicts_seen(desk: Desk) -> None:
     page = desk.go("/businesses/shop/b1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -147,6 +147,35 @@ def test_a_business_that_fails_is_in_the_misses_and_gets_it_next_time(shop: Tria
     assert shop.wrong == []
 
 
+@pytest.mark.acceptance("3.32")
+def test_a_backup_is_collected_then_stored_then_recorded_and_people_are_told(
+    shop: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def noted(of: type, method: str, step: Callable[..., str]) -> None:
+        inner = getattr(of, method)
+
+        def note_and_do(self: Any, *given: Any, **more: Any) -> Any:
+            steps.append(step(*given))
+            return inner(self, *given, **more)
+
+        monkeypatch.setattr(of, method, note_and_do)
+
+    business, newest = active(shop)[0], shop.ledger.events.newest()
+    noted(PostgresBusinessRows, "rows_of", lambda table, _: f"collected {table.plan.name}")
+    noted(MemoryStore, "keep", lambda key, *_: "stored " + key.rpartition(".")[2])
+    noted(type(shop.ledger), "adopt", lambda rows, _: f"recorded {len(rows)}")
+    (stored,) = shop_report(shop, only=frozenset({business}), apart=True).stored
+    tables = [name for name, table in CATALOG.tables.items() if table and table.business != "shared"]
+    assert sorted(steps[:-3]) == sorted(f"collected {name}" for name in tables)
+    assert steps[-3:] == ["stored zip", "stored json", "recorded 1"]
+    told = [event for event in shop.ledger.events.since(newest, 100) if event.kind == "backup"]
+    assert [(event.business, event.subject, event.detail["status"]) for event in told] == [
+        (business, stored.attempt.backup_id, "success")
+    ]
+
+
 def test_past_the_deadline_the_rest_is_left_for_the_next_tick(shop: Trial) -> None:
     execute(shop, "UPDATE customers SET name = name || '!'", "UPDATE shops SET name = name || '.'")
     clock = _Clock()
@@ -199,6 +228,22 @@ def test_who_takes_all_of_its_room_is_told_once_and_backed_up_all_the_same(shop:
     assert [list(alert.tables) for alert in alerter.sent] == [[business]], "in the tick that filled it, not after it"
     assert [len(report.stored) for report in reports] == [1, 1]
     assert [len(report.big) for report in reports] == [1, 1]
+    shop.tick()
+
+
+@pytest.mark.slow
+@pytest.mark.acceptance("3.36")
+def test_a_business_of_more_than_fifty_megabytes_is_backed_up_whole_with_a_warning(shop: Trial) -> None:
+    """Texts that no compression makes small; it is over the 50 MB of a file that the catalog names."""
+    business = active(shop)[0]
+    text = "(SELECT string_agg(md5(n::text || g::text), '') FROM generate_series(1, 4000) n)"
+    execute(shop, f"INSERT INTO customers SELECT 940000 + g, {business}, {text} FROM generate_series(1, 1000) g")
+    report = shop.tick()
+    (stored,) = [each for each in report.stored if each.attempt.scope.business == business]
+    assert (stored.attempt.file_size_bytes or 0) > 50_000_000
+    assert report.big == (stored.attempt.backup_id,)
+    assert shop.wrong == []
+    execute(shop, "DELETE FROM customers WHERE id > 940000 AND id < 950000")
     shop.tick()
 
 

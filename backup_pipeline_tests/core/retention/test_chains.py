@@ -181,6 +181,7 @@ def histories(draw: st.DrawFn) -> list[Attempt]:
     return rows
 
 
+@pytest.mark.acceptance("3.37")
 @given(histories(), RULES, st.randoms())
 @settings(max_examples=200, deadline=None)
 def test_what_is_kept_can_be_restored_and_pruning_twice_is_pruning_once(
