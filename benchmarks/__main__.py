@@ -47,14 +47,15 @@ def main() -> None:
         others = bool({"tables", "beside", "renderings"} & set(sections))
         peers = install_peers(HOME / "bench-peers") if others else Peers(Path(sys.executable), {}, {})
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres(Path(folder) / "pg") as server:
-            bench, size = _bench(server, Path(folder), peers, arguments), (arguments.businesses, arguments.each)
+            bench = _bench(server, Path(folder), peers, arguments)
+            size = arguments.businesses, arguments.each, arguments.active
             _measure(bench, sections, arguments.tables, size, pages)
     write_pages(pages)
     say(f"The report: {pages.report}")
 
 
 def _measure(
-    bench: Bench, sections: Sequence[str], tables: Sequence[str], businesses: tuple[int, int], pages: Pages
+    bench: Bench, sections: Sequence[str], tables: Sequence[str], businesses: tuple[int, int, int | None], pages: Pages
 ) -> None:
     several: Mapping[str, Callable[[], Iterator[Race]]] = {
         "tables": lambda: measure_tables(bench, tables),
@@ -120,6 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=20, help="how long pgbench runs in each round of the burden")
     parser.add_argument("--businesses", type=int, default=500, help="of the section businesses")
     parser.add_argument("--each", type=int, default=20_000, help="rows of each of these businesses")
+    parser.add_argument("--active", type=int, help="how many of these businesses are backed up; default: nearly all")
     parser.add_argument(
         "--slow", action="store_true", help="sling and pandas as well, once each (a minute or two a table)"
     )

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from backup_pipeline.core.errors import SettingsError
 from backup_pipeline.demo import RETAIL, create_system, trade
 from backup_pipeline.embedded import EmbeddedPostgres
@@ -44,16 +46,19 @@ class _Shops:
         return (sys.executable, "-m", "benchmarks.contestants.businesses", *words)
 
 
-def measure_businesses(bench: Bench, businesses: int, each: int) -> Ticks:
+def measure_businesses(bench: Bench, businesses: int, each: int, active: int | None = None) -> Ticks:
     """A first tick, then, in turn, ticks of everybody and COPY of everybody; what pgbench feels; what events take.
 
-    Between two ticks a tenth of the businesses trade. NoRoomError when the disk is too small.
+    Between two ticks a tenth of the businesses trade. Of so many `active` ones fulls are made at first, where that is
+    too much for all; every row is looked at in each tick all the same. NoRoomError when the disk is too small.
     """
     check_room(businesses * each, shutil.disk_usage(bench.folder).free)
     url = bench.database("bench_businesses")
     say(f"businesses: making {businesses:,} of {each:,} rows")
     scale = each / sum(RETAIL.rows(1.0)[name] * times for name, times in _ROWS_OF.items())
     made = create_system(url, RETAIL, scale=scale, businesses=businesses)
+    if active is not None:
+        _suspend_others(url, active)
     with EmbeddedPostgres(bench.folder / "beside") as server:
         postmaster = bench.server.connection.pid
         shops = _Shops(url, bench.folder / "shops", server.url("bench_ledger"), postmaster, businesses, made.total)
@@ -68,6 +73,14 @@ def measure_businesses(bench: Bench, businesses: int, each: int) -> Ticks:
         loads = _loads(bench, shops)
     costs = tuple(_cost(who, shops, measured) for who, measured in runs.items())
     return Ticks(bench.facts, _HOW, costs, events, loads)
+
+
+def _suspend_others(url: str, active: int) -> None:
+    those = "SELECT id FROM businesses WHERE status = 'active' ORDER BY id LIMIT %s"
+    with psycopg.connect(url) as session:
+        session.execute(
+            f"UPDATE businesses SET status = 'suspended' WHERE status = 'active' AND id NOT IN ({those})", [active]
+        )
 
 
 _ROWS_OF = {"products": 1, "customers": 1, "workers": 1, "sales": 1 + 2.5 + 10 / 11}

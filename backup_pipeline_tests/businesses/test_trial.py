@@ -477,7 +477,7 @@ def test_a_state_that_is_damaged_begins_anew(shop: Trial, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_row_of_fifty_megabytes_goes_with_its_business(shop: Trial) -> None:
     business, other = active(shop)[:2]
-    shop.tick()
+    shop.tick(full=True)
     execute(
         shop,
         f"INSERT INTO customers VALUES (920001, {business}, repeat('0123456789', 5000000)), (920002, {other}, 'small')",

@@ -12,10 +12,12 @@ from sqlalchemy import make_url
 
 from backup_pipeline.core.errors import LedgerError, LedgerUnavailableError, SettingsError
 from backup_pipeline.core.ledger import Status
+from backup_pipeline.core.scope import Scope
 from backup_pipeline.ledger.backups import SqlLedger
 from backup_pipeline.ledger.migrate import head_revision, upgrade
 from backup_pipeline_tests.ledger.attempts import attempt, outcome
 from backup_pipeline_tests.ledger.revisions import current_revision
+from backup_pipeline_tests.servers.ledgers import new_ledger
 
 
 def test_an_end_waits_for_another_and_then_sees_what_it_did(fresh_database: str) -> None:
@@ -28,6 +30,24 @@ def test_an_end_waits_for_another_and_then_sees_what_it_did(fresh_database: str)
             assert _comes_to_wait_for_a_lock(fresh_database)
         with pytest.raises(LedgerError, match="b1 is failed and can not become success"):
             ending.result(10)
+
+
+def test_many_are_ended_together_or_none() -> None:
+    ledger = new_ledger()
+    ledger.begin(attempt("b1"))
+    ledger.begin(attempt("b2", scope=Scope("other")))
+    done = {"b1": outcome(), "b2": outcome(Status.FAILED, error_message="no room")}
+    with pytest.raises(LedgerError, match="b3 is not in the ledger"):
+        ledger.end_all({**done, "b3": outcome()})
+    with pytest.raises(LedgerError, match="can not become"):
+        ledger.end_all({**done, "b2": outcome(Status.EXPIRED)})
+    assert [row.status for row in ledger.list()] == [Status.RUNNING, Status.RUNNING]
+    ledger.end_all(done)
+    ledger.end_all({})
+    rows = {row.backup_id: row for row in ledger.list()}
+    assert (rows["b1"].status, rows["b2"].status, rows["b2"].error_message) == (
+        Status.SUCCESS, Status.FAILED, "no room",
+    )  # fmt: skip
 
 
 def test_a_row_locked_for_too_long_is_worth_waiting_for(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
