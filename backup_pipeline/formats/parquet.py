@@ -100,6 +100,12 @@ class RowGroups:
 
     def add(self, table: pa.Table) -> Iterator[pa.Table]:
         """The groups that `table` completes, each in one chunk."""
+        size = _bytes_of(table)
+        if self._rows + table.num_rows < self._limit.rows and self._bytes + size < self._limit.bytes:
+            self._waiting += [table] if table.num_rows else []
+            self._rows += table.num_rows
+            self._bytes += size
+            return
         ends = np.cumsum(_row_bytes(table))
         start, before = 0, 0
         while start < table.num_rows:
@@ -124,6 +130,24 @@ class RowGroups:
         by_rows = start + self._limit.rows - self._rows
         by_bytes = int(np.searchsorted(ends, before + self._limit.bytes - self._bytes)) + 1
         return min(by_rows, by_bytes, len(ends))
+
+
+def _bytes_of(table: pa.Table) -> int:
+    """The sum of `_row_bytes`."""
+    size = 0
+    for column in table.columns:
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            size += sum(_size_of_texts(chunk) for chunk in column.chunks)
+        else:
+            size += (column.type.bit_width + 7) // 8 * table.num_rows
+    return size
+
+
+def _size_of_texts(texts: pa.Array) -> int:
+    if not len(texts):
+        return 0
+    ends = np.frombuffer(texts.buffers()[1], np.int32)
+    return int(ends[texts.offset + len(texts)]) - int(ends[texts.offset])
 
 
 def _row_bytes(table: pa.Table) -> npt.NDArray[np.int64]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -116,10 +115,9 @@ def _any_suspect(texts: pa.StringArray) -> bool:
     _, offsets, data = texts.buffers()
     if data is None or not data.size or not len(texts):
         return False
-    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
-    starts = np.frombuffer(offsets, width)[texts.offset : texts.offset + len(texts)].astype(np.intp)
-    # An empty text begins where the next one does, or past the end: clipped, it is at worst looked at for nothing.
-    return bool(_SUSPECT[np.take(np.frombuffer(data, np.uint8), starts, mode="clip")].any())
+    width = 8 if pa.types.is_large_string(texts.type) else 4
+    wanted = _SUSPECT.ctypes.data
+    return bool(library().begins_with(offsets.address, width, texts.offset, len(texts), data.address, wanted))
 
 
 _LINE_END = 2
@@ -173,7 +171,10 @@ class _Cells(ctypes.Structure):
     """`struct cells` of csv_rows.c."""
 
     _fields_ = [
-        (name, ctypes.c_int64) for name in ("form", "width", "scale", "first", "null_text", "valid", "values", "text")
+        *((name, ctypes.c_int64) for name in ("form", "width", "scale", "first", "null_text")),
+        *((name, ctypes.c_int64) for name in ("valid", "values", "text")),
+        *((name, ctypes.c_int64) for name in ("day", "date_bytes")),
+        ("date", ctypes.c_uint8 * 16),
     ]
 
 
@@ -298,7 +299,6 @@ BOM = b"\xef\xbb\xbf"
 """Without it Excel takes the file for its regional encoding, and Bangla for noise."""
 EOL = "\r\n"
 _LINE_FEED = ord("\n")
-_PIECE = 1 << 20
 
 
 def csv_header(titles: Iterable[str]) -> bytes:
@@ -328,14 +328,8 @@ def csv_rows(batch: pa.RecordBatch, timezone: str) -> Iterator[pa.Buffer]:
 
 def records(lines: Sequence[pa.Buffer], batch: pa.RecordBatch) -> int:
     """How many records the lines of `batch` are, counted in their bytes: line feeds, less those inside its texts."""
-    ends = sum(_count(np.frombuffer(part, np.uint8)) for part in lines)
+    ends: int = sum(library().count_byte(part.address, part.size, _LINE_FEED) for part in lines)
     return ends if ends == batch.num_rows else ends - sum(_line_feeds(column) for column in batch.columns)
-
-
-def _count(data: npt.NDArray[np.uint8]) -> int:
-    """The line feeds in `data`, a piece at a time: the comparison takes as much room as what it compares."""
-    pieces = (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
-    return sum(int(np.count_nonzero(piece == _LINE_FEED)) for piece in pieces)
 
 
 def _line_feeds(column: pa.Array) -> int:

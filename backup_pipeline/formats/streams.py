@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 _NO_ROOM = NO_ROOM | {errno.EFBIG}
+_PIECE = 256 << 10
+"""What is written and hashed at a time: it stays in the core's cache."""
 
 
 class HashingFile:
@@ -60,13 +62,15 @@ class HashingFile:
         view = memoryview(data).cast("B")
         if self._fd is None:
             return len(view)
-        try:
-            _write_all(self._fd, view)
-        except OSError as error:
-            raise self._failure(error) from error
-        self.bytes += len(view)
-        self.crc32 = isal_zlib.crc32(view, self.crc32)
-        self._sha256.update(view)
+        for start in range(0, len(view), _PIECE):
+            piece = view[start : start + _PIECE]
+            try:
+                _write_all(self._fd, piece)
+            except OSError as error:
+                raise self._failure(error) from error
+            self.bytes += len(piece)
+            self.crc32 = isal_zlib.crc32(piece, self.crc32)
+            self._sha256.update(piece)
         return len(view)
 
     def tell(self) -> int:

@@ -32,12 +32,16 @@ def library() -> ctypes.CDLL:
 
 def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
     """With the types of its functions; AttributeError when it lacks one."""
-    loaded.take_rows.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _COUNT]
+    loaded.take_rows.argtypes = [_POINTER, _POINTER, _POINTER, _COUNT]
     loaded.take_rows.restype = _COUNT
     loaded.forget_row.argtypes = [_POINTER, _POINTER]
     loaded.forget_row.restype = None
     loaded.write_lines.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
     loaded.write_lines.restype = _COUNT
+    loaded.count_byte.argtypes = [_POINTER, _COUNT, _COUNT]
+    loaded.count_byte.restype = _COUNT
+    loaded.begins_with.argtypes = [_POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER]
+    loaded.begins_with.restype = _COUNT
     loaded.write_rows.argtypes = [_POINTER, _COUNT, _COUNT, _POINTER]
     loaded.write_rows.restype = _COUNT
     loaded.write_sheet.argtypes = [_POINTER]

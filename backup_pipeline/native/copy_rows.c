@@ -4,8 +4,10 @@
    int16 with the number of its fields, then for each an int32 with its length (-1: NULL) and its bytes, all big-endian.
    What the server sends is checked before it is used: its lengths decide where is written. The caller owns the buffers. */
 
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* How a column is stored: what comes over the wire, and what it becomes. */
 enum kind {
@@ -29,7 +31,7 @@ struct column {
 };
 
 /* `message` is libpq's buffer with a row that waits, `length` its bytes (0: none waits). A page ends with `enough`
-   bytes `taken` or `most` rows. */
+   bytes `taken` or `most` rows; `received` are those of the whole stream. */
 struct state {
     uint8_t *message;
     int64_t length;
@@ -39,6 +41,7 @@ struct state {
     int64_t taken;
     int64_t enough;
     int64_t column;
+    int64_t received;
 };
 
 /* Why it stops; END and FAILED are libpq's own numbers. */
@@ -51,8 +54,14 @@ enum stop {
     UNFIT = 3      /* a value of `column` that its type in Arrow has not, such as NaN */
 };
 
-typedef int (*get_copy_data)(void *connection, char **buffer, int async);
-typedef void (*free_memory)(void *buffer);
+/* What is called of libpq: PQgetCopyData, PQconsumeInput and PQfreemem; the connection, and its socket. */
+struct libpq {
+    int (*next_message)(void *connection, char **buffer, int async);
+    int (*consume_input)(void *connection);
+    void (*free_message)(void *buffer);
+    void *connection;
+    int64_t socket;
+};
 
 static const uint8_t SIGNATURE[11] = {'P', 'G', 'C', 'O', 'P', 'Y', '\n', 0xFF, '\r', '\n', 0};
 enum { FLAGS = 4, HEADER = sizeof SIGNATURE + FLAGS + 4 };
@@ -237,23 +246,54 @@ static const uint8_t *behind_header(const uint8_t *start, const uint8_t *end)
     return extension < 0 || extension > end - start - HEADER ? NULL : start + HEADER + extension;
 }
 
-static void forget(struct state *state, free_memory free_message)
+/* A stream is long from so many bytes on. Who then waits until so many more have arrived (the time is for its end) is
+   woken, and wakes the server's core, once for many of the 8 KB that PostgreSQL sends at a time. */
+enum { LONG = 1 << 20, MANY = 256 << 10, WAIT_MS = 2 };
+
+/* Wait until many bytes have come, or for a moment. */
+static void wait_for_many(int descriptor)
 {
-    free_message(state->message);
+    int many = MANY, any = 1;
+    struct pollfd wanted = {.fd = descriptor, .events = POLLIN};
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVLOWAT, &many, sizeof many);
+    poll(&wanted, 1, WAIT_MS);
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVLOWAT, &any, sizeof any);
+}
+
+/* The next message; its length, or END or FAILED. */
+static int next_message(const struct libpq *libpq, struct state *state)
+{
+    char **message = (char **)(void *)&state->message;
+    if (state->received < LONG)
+        return libpq->next_message(libpq->connection, message, 0);
+    for (int waited = 0;; waited = 1) {
+        int length = libpq->next_message(libpq->connection, message, 1);
+        if (length != 0)
+            return length;
+        if (waited)
+            wait_for_many((int)libpq->socket);
+        if (!libpq->consume_input(libpq->connection))
+            return FAILED;
+    }
+}
+
+static void forget(struct state *state, const struct libpq *libpq)
+{
+    libpq->free_message(state->message);
     state->message = NULL;
     state->length = 0;
 }
 
 /* Take rows until something stops it; the reason. A row that waits is not counted yet. */
-int64_t take_rows(get_copy_data next_message, free_memory free_message, void *connection, struct state *state,
-                  const struct column *columns, int64_t count)
+int64_t take_rows(const struct libpq *libpq, struct state *state, const struct column *columns, int64_t count)
 {
     while (state->rows < state->most && state->taken < state->enough) {
         if (state->length == 0) {
-            int length = next_message(connection, (char **)(void *)&state->message, 0);
+            int length = next_message(libpq, state);
             if (length < 0)
                 return length;
             state->length = length;
+            state->received += length;
         }
         const uint8_t *start = state->message, *end = start + state->length;
         if (!state->started && !(start = behind_header(start, end)))
@@ -268,14 +308,14 @@ int64_t take_rows(get_copy_data next_message, free_memory free_message, void *co
             state->taken += state->length;
         }
         state->started = 1;
-        forget(state, free_message);
+        forget(state, libpq);
     }
     return PAGE;
 }
 
 /* Free the row that waits, if one does. */
-void forget_row(free_memory free_message, struct state *state)
+void forget_row(const struct libpq *libpq, struct state *state)
 {
     if (state->length != 0)
-        forget(state, free_message);
+        forget(state, libpq);
 }

@@ -19,7 +19,7 @@ enum form {
 };
 
 /* An Arrow array: `valid` may be NULL when no value is. `first` is the row with which the array begins in its buffers;
-   `null_text` says that NULL is "" in quotes. */
+   `null_text` says that NULL is "" in quotes; `day` is the one whose date was printed last, in `date` (0 bytes: none). */
 struct cells {
     int64_t form;
     int64_t width;
@@ -29,13 +29,15 @@ struct cells {
     const uint8_t *valid;
     const uint8_t *values;
     const uint8_t *text;
+    int64_t day;
+    int64_t date_bytes;
+    uint8_t date[16];
 };
 
 static const char PAIRS[] =
     "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
     "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
     "8081828384858687888990919293949596979899";
-static const char HEXADECIMAL[] = "0123456789abcdef";
 static const int64_t SECOND = 1000000, DAY = 86400;
 static const uint64_t TEN_TO_18 = 1000000000000000000u;
 enum { MOST_DIGITS = 40 };
@@ -143,23 +145,47 @@ static uint8_t *put_time(uint8_t *out, int64_t seconds)
 
 static int64_t floored(int64_t number, int64_t by) { return number / by - (number % by < 0); }
 
-static uint8_t *put_timestamp(uint8_t *out, int64_t microseconds)
+/* Rows often follow each other in time: the date of the row before is printed again. */
+static uint8_t *put_timestamp(uint8_t *out, struct cells *cells, int64_t microseconds)
 {
     int64_t seconds = floored(microseconds, SECOND), day = floored(seconds, DAY);
-    out = put_date(out, day);
+    if (cells->date_bytes == 0 || cells->day != day) {
+        cells->date_bytes = put_date(cells->date, day) - cells->date;
+        cells->day = day;
+    }
+    memcpy(out, cells->date, sizeof cells->date);
+    out += cells->date_bytes;
     *out++ = ' ';
     return put_time(out, seconds - day * DAY);
 }
 
+/* The eight digits of four bytes, side by side in one number: each half of a byte becomes a byte of its own. */
+static uint8_t *put_hexadecimal(uint8_t *out, const uint8_t *bytes)
+{
+    uint32_t four;
+    memcpy(&four, bytes, sizeof four);
+    uint64_t spread = four;
+    spread = (spread | spread << 16) & 0x0000FFFF0000FFFF;
+    spread = (spread | spread << 8) & 0x00FF00FF00FF00FF;
+    spread = (spread >> 4 | spread << 8) & 0x0F0F0F0F0F0F0F0F;
+    uint64_t letters = (spread + 0x0606060606060606) >> 4 & 0x0101010101010101;
+    spread += 0x3030303030303030 + letters * ('a' - '0' - 10);
+    return put(out, &spread, sizeof spread);
+}
+
 static uint8_t *put_uuid(uint8_t *out, const uint8_t *bytes)
 {
+    uint8_t digits[32];
+    for (int at = 0; at < 16; at += 4)
+        put_hexadecimal(digits + at * 2, bytes + at);
     *out++ = '"';
-    for (int at = 0; at < 16; at++) {
-        if (at == 4 || at == 6 || at == 8 || at == 10)
-            *out++ = '-';
-        *out++ = (uint8_t)HEXADECIMAL[bytes[at] >> 4];
-        *out++ = (uint8_t)HEXADECIMAL[bytes[at] & 15];
+    out = put(out, digits, 8);
+    for (int at = 8; at < 20; at += 4) {
+        *out++ = '-';
+        out = put(out, digits + at, 4);
     }
+    *out++ = '-';
+    out = put(out, digits + 20, 12);
     *out++ = '"';
     return out;
 }
@@ -205,7 +231,7 @@ static uint8_t *put_text(uint8_t *out, const struct cells *cells, int64_t row)
     return put(out, cells->text + begin, end - begin);
 }
 
-static uint8_t *put_cell(uint8_t *out, const struct cells *cells, int64_t row)
+static uint8_t *put_cell(uint8_t *out, struct cells *cells, int64_t row)
 {
     const uint8_t *values = cells->values;
     if (cells->valid && !bit(cells->valid, row))
@@ -222,7 +248,7 @@ static uint8_t *put_cell(uint8_t *out, const struct cells *cells, int64_t row)
     case TIME:
         return put_time(out, integer(values, row, 8) / SECOND);
     case TIMESTAMP:
-        return put_timestamp(out, integer(values, row, 8));
+        return put_timestamp(out, cells, integer(values, row, 8));
     case UUID:
         return put_uuid(out, values + row * 16);
     default:
@@ -231,7 +257,7 @@ static uint8_t *put_cell(uint8_t *out, const struct cells *cells, int64_t row)
 }
 
 /* Write the lines of `rows` rows; how many bytes they are. */
-int64_t write_lines(const struct cells *columns, int64_t count, int64_t rows, uint8_t *out)
+int64_t write_lines(struct cells *columns, int64_t count, int64_t rows, uint8_t *out)
 {
     const uint8_t *start = out;
     for (int64_t row = 0; row < rows; row++) {
@@ -243,4 +269,34 @@ int64_t write_lines(const struct cells *columns, int64_t count, int64_t rows, ui
         out = put(out, "\r\n", 2);
     }
     return out - start;
+}
+
+/* How often `byte` stands in the data. */
+int64_t count_byte(const uint8_t *data, int64_t length, int64_t byte)
+{
+    enum { LANES = 64, MOST = 255 }; /* a lane counts in a byte, as many as fit into a register side by side */
+    int64_t count = 0, at = 0;
+    while (length - at >= LANES) {
+        uint8_t lanes[LANES] = {0};
+        for (int turn = 0; turn < MOST && length - at >= LANES; turn++, at += LANES)
+            for (int lane = 0; lane < LANES; lane++)
+                lanes[lane] += data[at + lane] == (uint8_t)byte;
+        for (int lane = 0; lane < LANES; lane++)
+            count += lanes[lane];
+    }
+    for (; at < length; at++)
+        count += data[at] == (uint8_t)byte;
+    return count;
+}
+
+/* Whether one of the texts begins with a byte of which `wanted` (256 of them) is not 0. `width` is that of the ends. */
+int64_t begins_with(const uint8_t *ends, int64_t width, int64_t first, int64_t rows, const uint8_t *text,
+                    const uint8_t *wanted)
+{
+    for (int64_t row = first; row < first + rows; row++) {
+        int64_t begin = integer(ends, row, width);
+        if (begin < integer(ends, row + 1, width) && wanted[text[begin]])
+            return 1;
+    }
+    return 0;
 }

@@ -74,7 +74,16 @@ class _State(ctypes.Structure):
     """`struct state` of copy_rows.c."""
 
     _fields_ = [
-        (name, ctypes.c_int64) for name in ("message", "length", "started", "rows", "most", "taken", "enough", "column")
+        (name, ctypes.c_int64)
+        for name in ("message", "length", "started", "rows", "most", "taken", "enough", "column", "received")
+    ]
+
+
+class _Libpq(ctypes.Structure):
+    """`struct libpq` of copy_rows.c."""
+
+    _fields_ = [
+        (name, ctypes.c_int64) for name in ("next_message", "consume_input", "free_message", "connection", "socket")
     ]
 
 
@@ -126,7 +135,6 @@ class CopyStream:
         expected: Expected | None = None,
     ) -> None:
         self._connection = connection.pgconn
-        self._address = connection_address(connection)
         self._forms = forms
         self._expected = expected or Expected.of_any(len(forms))
         self._state = _State(enough=batch_bytes)
@@ -134,6 +142,8 @@ class CopyStream:
         result = self._connection.exec_(f"COPY ({sql}) TO STDOUT (FORMAT binary)".encode())
         if result.status != ExecStatus.COPY_OUT:
             raise _failure(self._connection, result)
+        functions = (function_address(name) for name in ("PQgetCopyData", "PQconsumeInput", "PQfreemem"))
+        self._libpq = _Libpq(*functions, connection_address(connection), self._connection.socket)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """The batches, none of them empty."""
@@ -145,7 +155,7 @@ class CopyStream:
                     self._expected.learn(rows, page.used(rows))
                     yield page.batch(rows)
         finally:
-            library().forget_row(function_address("PQfreemem"), ctypes.byref(self._state))
+            library().forget_row(ctypes.byref(self._libpq), ctypes.byref(self._state))
 
     def _fill(self, page: _Page) -> None:
         """Store rows until the page is full, or there are no more."""
@@ -169,14 +179,8 @@ class CopyStream:
 
     def _take_rows(self, page: _Page) -> int:
         self._state.most = page.rows
-        stop: int = library().take_rows(
-            function_address("PQgetCopyData"),
-            function_address("PQfreemem"),
-            self._address,
-            ctypes.byref(self._state),
-            page.columns,
-            len(page.columns),
-        )
+        columns = page.columns
+        stop: int = library().take_rows(ctypes.byref(self._libpq), ctypes.byref(self._state), columns, len(columns))
         return stop
 
     def _end(self) -> None:

@@ -139,12 +139,14 @@ class Stretch:
     """The part of a table that one query reads. Empty texts and no limit: all of it, in whatever order it comes.
 
     `joined` are further relations that its condition and its fields may name; each row has one partner there at most.
+    The first `skip` rows are read, and left out.
     """
 
     where: str = ""
     order_by: str = ""
     limit: int | None = None
     joined: str = ""
+    skip: int = 0
 
     def of(self, source: str) -> str:
         """The FROM clause and what follows it."""

@@ -34,7 +34,7 @@ from backup_pipeline.postgres.page_sql import (
 from backup_pipeline.postgres.session import Worker, Workers, literal, relation_sql
 
 _GROWTH = 8
-# Between two queries the server waits for us: where a lost connection costs no more than a page, one query is for many.
+# Between two queries the server waits for us: one is for many pages.
 _PAGES_OF_A_QUERY = 16
 # A usual number, for the first range. The server's estimate would be better, and would change with every ANALYZE.
 _ROWS_A_BLOCK = 64
@@ -136,7 +136,7 @@ class KeyWalk:
 
 @dataclass
 class BlockWalk:
-    """Pages are ranges of blocks on disk, up to `blocks`; the last one ends at `last`, or is open-ended."""
+    """Ranges of blocks on disk, up to `blocks`, many pages each; the last one ends at `last`, or is open-ended."""
 
     size: PageSize
     blocks: int
@@ -144,24 +144,27 @@ class BlockWalk:
     start: int = 0
     last: int | None = None
     bytes_taken: int = 0
+    taken: int = 0
     measured: _Measure = field(default_factory=_Measure)
     ended: bool = False
 
     def next(self) -> Stretch | None:
-        """The next range of blocks."""
-        return None if self.ended else Stretch(between_blocks(self.start, self._stop()))
+        """The next range of blocks, or what is left of the one under way."""
+        return None if self.ended else Stretch(between_blocks(self.start, self._stop()), skip=self.taken)
 
     def took(self, rows: int, size: int, key: tuple[str, ...]) -> None:
-        """Note how many bytes this range holds."""
-        del rows, key
+        """Note how many bytes this range holds, and how many of its rows need not come again."""
+        del key
         self.bytes_taken += size
+        self.taken += rows
 
     def finished(self) -> None:
         """Go on with the following blocks."""
         stop = self._stop()
         self.measured.add(self.step, self.bytes_taken)
-        self.ended, self.start, self.bytes_taken = stop == self.last, stop or self.blocks, 0
-        self.step = self.measured.units_for(self.size.page_bytes, self.step)
+        self.ended, self.start = stop == self.last, stop or self.blocks
+        self.bytes_taken = self.taken = 0
+        self.step = self.measured.units_for(self.size.page_bytes * _PAGES_OF_A_QUERY, self.step)
 
     def _stop(self) -> int | None:
         stop = self.start + self.step
@@ -169,8 +172,8 @@ class BlockWalk:
 
     @property
     def resumable(self) -> bool:
-        """Only between ranges: inside one, nothing says where the last page ended."""
-        return self.bytes_taken == 0
+        """Rows of one snapshot come in the order in which they lie, every time: those that came are left out."""
+        return True
 
 
 @dataclass
@@ -299,11 +302,12 @@ def _stretch(worker: Worker, query: _Query, walk: Walk, reading: TableReading, f
     started = time.perf_counter()
     _lock(worker, query, reading)
     _same_file(worker, query.plan, reading, files)
-    enough = reading.size.page_bytes
-    if query.plan.order is not RowOrder.KEY:
-        enough += enough // 2  # a range of blocks is one page, unless its rows turn out much larger than measured
-    for batch in worker.batches(query.sql, query.forms, enough, query.expected):
-        rows = pa.Table.from_batches([_arrived(batch, query)])
+    skip = query.stretch.skip
+    for batch in worker.batches(query.sql, query.forms, reading.size.page_bytes, query.expected):
+        before, skip = min(skip, batch.num_rows), max(skip - batch.num_rows, 0)
+        if before == batch.num_rows:
+            continue
+        rows = pa.Table.from_batches([_arrived(batch, query)]).slice(before)
         # The walk moves on before the page leaves: whoever reads on, or gives up, finds it behind this page.
         walk.took(rows.num_rows, rows.nbytes, _last_key(rows, query))
         yield Page(rows.select(range(len(query.fields))), time.perf_counter() - started)

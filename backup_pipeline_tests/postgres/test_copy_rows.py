@@ -59,7 +59,10 @@ def read(messages: list[bytes], storages: list[Storage], expected: Expected, eno
         buffer[0] = address  # type: ignore[index]  # a pointer
         return len(message)
 
-    free = ctypes.cast(_C.free, ctypes.c_void_p)
+    libpq = copy_stream._Libpq(
+        next_message=ctypes.cast(get_copy_data, ctypes.c_void_p).value,
+        free_message=ctypes.cast(_C.free, ctypes.c_void_p).value,
+    )
     state = copy_stream._State(enough=enough)
     forms = [CopyForm(storage, TYPES[storage], frozenset()) for storage in storages]
     pages: list[pa.Array] = []
@@ -69,15 +72,14 @@ def read(messages: list[bytes], storages: list[Storage], expected: Expected, eno
         state.rows = state.taken = 0
         while stop in (PAGE, GROW) and state.taken < state.enough:
             state.most = page.rows
-            get = ctypes.cast(get_copy_data, ctypes.c_void_p)
-            stop = library().take_rows(get, free, 0, ctypes.byref(state), page.columns, len(page.columns))
+            stop = library().take_rows(ctypes.byref(libpq), ctypes.byref(state), page.columns, len(page.columns))
             if stop == GROW:
                 page.grow(state.column, state.length)
             elif stop == PAGE and state.rows == page.rows:
                 page.add_rows()
         if state.rows and forms:
             pages.append(page.batch(state.rows))
-    library().forget_row(free, ctypes.byref(state))
+    library().forget_row(ctypes.byref(libpq), ctypes.byref(state))
     return stop, pages
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import replace
+from typing import Any
 
+import psycopg
+import pyarrow as pa
 import pytest
 
 from backup_pipeline.core.plans import RowOrder, TablePlan
+from backup_pipeline.postgres.copy_stream import CopyForm, CopyStream, Storage
+from backup_pipeline.postgres.errors import connection_lost
 from backup_pipeline.postgres.pages import KeyWalk, PageSize
 from backup_pipeline_tests.postgres.reading import joined, plan_for, read_table, run_sql, snapshot_of
 
@@ -293,3 +300,32 @@ def test_a_query_by_key_is_for_many_pages(fresh_database: str) -> None:
         walk.finished()
     assert left == 0
     assert (len(pages) > 40, queries < 8) == (True, True)
+
+
+def a_long_stream(connection: psycopg.Connection[Any], pauses: str = "") -> CopyStream:
+    sql = f"SELECT i, repeat('x', 100){pauses} FROM generate_series(1, 30000) i"
+    text = CopyForm(Storage.VARYING, pa.string(), frozenset())
+    return CopyStream(connection, sql, [CopyForm(Storage.INT32, pa.int32(), frozenset()), text], 100_000)
+
+
+def test_a_long_stream_is_waited_for_in_large_pieces_and_nothing_after_it_is(fresh_database: str) -> None:
+    """Of 3 MB the first is waited for as it comes; the rest comes in few pieces, and its end at once."""
+    pause = " || CASE WHEN i % 8000 = 0 THEN pg_sleep(0.02)::text ELSE '' END"
+    with psycopg.connect(fresh_database) as connection:
+        batches = list(a_long_stream(connection, pause))
+        with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+            assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+        assert [n for batch in batches for n in batch.column(0).to_pylist()] == list(range(1, 30_001))
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_connection_that_ends_in_the_midst_of_a_long_stream_is_a_lost_one(fresh_database: str) -> None:
+    pause = " || CASE WHEN i = 20000 THEN pg_sleep(30)::text ELSE '' END"
+    with psycopg.connect(fresh_database, autocommit=True) as killer, psycopg.connect(fresh_database) as connection:
+        stream = iter(a_long_stream(connection, pause))
+        while next(stream).column(0)[0].as_py() < 18_000:
+            continue
+        killer.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
+        with pytest.raises(psycopg.OperationalError) as caught:
+            list(stream)
+        assert connection_lost(caught.value)
