@@ -136,7 +136,8 @@ def pointings(manifest: Manifest, tables: Sequence[str]) -> tuple[Pointing, ...]
 
     A table and a view of it, both referred to, are one target; one foreign key that is enforced makes it so.
     """
-    chosen = [table for table in manifest.tables if table.name in tables]
+    wanted = frozenset(tables)
+    chosen = [table for table in manifest.tables if table.name in wanted]
     candidates = [_pointing(manifest, table, reference) for table in chosen for reference in table.references]
     best: dict[str, Pointing] = {}
     for pointing in candidates:

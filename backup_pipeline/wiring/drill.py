@@ -64,6 +64,7 @@ _THROWAWAY = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_connections": "40",
+    "max_locks_per_transaction": "2048",  # thousands of tables are made in one transaction, each with its key and texts
     "dynamic_shared_memory_type": "mmap",  # in its own folder: /dev/shm is everybody's
 }
 

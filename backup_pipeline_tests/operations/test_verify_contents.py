@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backup_pipeline.core.catalog.model import Catalog
-from backup_pipeline.core.layout import VERIFICATIONS
+from backup_pipeline.core.layout import SCHEMA_PATH, VERIFICATIONS
 from backup_pipeline.core.ports import Store
 from backup_pipeline.core.verification import (
     Finding,
@@ -33,6 +33,7 @@ from backup_pipeline.core.verification import (
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.formats import tables as inspect_parquet
 from backup_pipeline.operations.verify import VerifyRequest, verify_attempt, verify_backup
+from backup_pipeline.operations.verify.bytes import Deadline, VerifySubject
 from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline_tests.actors import RAHIM
@@ -495,3 +496,25 @@ def test_names_that_differ_in_case_alone_are_two_names(fresh_database: str, tmp_
 
 def _swapped(table: pa.Table) -> pa.Table:
     return table.rename_columns(["key", "parent", "Parent"]).select(["key", "Parent", "parent"])
+
+
+class CountedEntries(dict[str, str]):
+    """Counts how often somebody goes through all of them."""
+
+    walks = 0
+
+    def items(self) -> Any:
+        self.walks += 1
+        return super().items()
+
+
+def test_what_lies_where_is_found_out_once_however_many_tables_ask(made: Made) -> None:
+    manifest, deadline = made.manifest, Deadline(lambda: datetime.now(UTC), None, None)
+    entries = CountedEntries(manifest.entries)
+    manifest = manifest.model_copy(update={"entries": entries})
+    subject = VerifySubject(made.place, manifest, 1, manifest.tables, "", deadline)
+    paths = [path for table in manifest.tables for kind in ("parquet", "csv") for _, path in subject.files(table, kind)]
+    assert sorted(paths) == sorted(path for path in dict(entries) if path != SCHEMA_PATH)
+    assert entries.walks == 1
+    assert subject.left_out() == ()
+    assert replace(subject, tables=manifest.tables[1:]).left_out() == manifest.tables[:1]

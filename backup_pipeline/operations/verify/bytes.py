@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from backup_pipeline.core.errors import DecryptError, NotFoundError, VerificationError
 from backup_pipeline.core.layout import BackupPlace
@@ -89,12 +90,17 @@ class VerifySubject:
         A file is looked up by its SHA-256, because a sheet's name in the bundle may be one of the catalog's choice;
         should two members have the same, they have the same bytes too.
         """
-        paths = {sha256: path for path, sha256 in self.manifest.entries.items()}
-        return [(file, paths.get(file.sha256, "")) for file in table.files if file.format == kind]
+        return [(file, self._paths.get(file.sha256, "")) for file in table.files if file.format == kind]
+
+    @cached_property
+    def _paths(self) -> Mapping[str, str]:
+        """Made once: thousands of tables ask, some of them six times."""
+        return {sha256: path for path, sha256 in self.manifest.entries.items()}
 
     def left_out(self) -> tuple[TableEntry, ...]:
         """The tables that are not in the sample."""
-        return tuple(table for table in self.manifest.tables if table not in self.tables)
+        looked_at = {table.name for table in self.tables}
+        return tuple(table for table in self.manifest.tables if table.name not in looked_at)
 
 
 def sampled(manifest: StoredManifest, request: VerifyRequest) -> tuple[tuple[TableEntry, ...], str]:
@@ -182,10 +188,10 @@ def entry_bytes(subject: VerifySubject, ports: Ports) -> LevelReport:
         return damage
     looked, findings = [], []
     left, why = (
-        [subject.member(name) for table in subject.left_out() for name in _names(subject, table.name)],
+        [subject.member(name) for table in subject.left_out() for name in _names(subject, table)],
         subject.sample,
     )
-    for name in (name for table in subject.tables for name in _names(subject, table.name)):
+    for name in (name for table in subject.tables for name in _names(subject, table)):
         if subject.deadline.over():
             left, why = [*left, subject.member(name)], f"{subject.sample}, {subject.deadline}"
             continue
@@ -195,9 +201,8 @@ def entry_bytes(subject: VerifySubject, ports: Ports) -> LevelReport:
     return LevelReport(Level.BYTES, tuple(looked), tuple(left), why, tuple(findings))
 
 
-def _names(subject: VerifySubject, table: str) -> Iterator[str]:
-    entry = next(entry for entry in subject.manifest.tables if entry.name == table)
-    yield from (name for kind in ("parquet", "csv") for _, name in subject.files(entry, kind) if name)
+def _names(subject: VerifySubject, table: TableEntry) -> Iterator[str]:
+    yield from (name for kind in ("parquet", "csv") for _, name in subject.files(table, kind) if name)
 
 
 def _damaged(stored: StoredBytes, message: str) -> LevelReport:

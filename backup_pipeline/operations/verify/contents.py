@@ -45,14 +45,14 @@ class ParquetFiles:
 
     def __init__(self, subject: VerifySubject, bundle: OpenBundle, folder: Path) -> None:
         self._subject, self._bundle, self._folder = subject, bundle, folder
+        self._entries = {entry.name: entry for entry in subject.manifest.tables}
         self._here: dict[str, tuple[Fetched, ...]] = {}
         self._bad: set[str] = set()
 
     def fetch(self, table: str) -> tuple[Fetched, ...]:
         """The table's files."""
         if table not in self._here:
-            entry = next(entry for entry in self._subject.manifest.tables if entry.name == table)
-            files = self._subject.files(entry, "parquet")
+            files = self._subject.files(self._entries[table], "parquet")
             self._here[table] = tuple(self._fetch(table, number, *file) for number, file in enumerate(files))
             if any(fetched.problem for fetched in self._here[table]):
                 self.distrust(table)
@@ -72,10 +72,10 @@ class ParquetFiles:
         """Where the table's files are."""
         return [fetched.path for fetched in self.fetch(table)]
 
-    def keep_only(self, tables: set[str]) -> None:
-        """Remove the files of all other tables; they are fetched again if they are asked for."""
-        for table in self._here.keys() - tables:
-            for fetched in self._here.pop(table):
+    def drop(self, tables: Iterable[str]) -> None:
+        """Remove the files of these tables; they are fetched again if they are asked for."""
+        for table in tables:
+            for fetched in self._here.pop(table, ()):
                 fetched.path.unlink(missing_ok=True)
 
     def _fetch(self, table: str, number: int, file: FileEntry, name: str) -> Fetched:
@@ -246,13 +246,13 @@ class Contents:
         notes = [*self._archive(), *self._single_members()]
         columns = {table.name: shown_columns(self._subject.manifest, table) for table in self._subject.tables}
         kept = self._for_references() if keep else set()
+        last = {name: at for at, t in enumerate(self._subject.tables) for name in _needed(t, columns[t.name])}
         for number, table in enumerate(self._subject.tables):
             if self._subject.deadline.over():
                 self._stop(self._subject.tables[number:])
                 break
             notes += self._table(table, columns[table.name])
-            later = {name for t in self._subject.tables[number + 1 :] for name in _needed(t, columns[t.name])}
-            self.parquet.keep_only(later | kept)
+            self.parquet.drop([name for name in _needed(table, columns[table.name]) - kept if last[name] == number])
         findings = tuple(note for note in notes if isinstance(note, Finding))
         remarks = tuple(note for note in notes if isinstance(note, Remark))
         left = tuple(self._subject.member(name) for name in self._left)
