@@ -24,6 +24,8 @@ from backup_pipeline.core.drill.definitions import ServerNeeds
 from backup_pipeline.settings import Settings
 from backup_pipeline.wiring.drill import open_sandbox
 with open_sandbox(Settings(work_dir=Path(sys.argv[1]))) as shop, shop.server(ServerNeeds(18)) as scratch:
+    with scratch.database._work() as work:  # as many locks as thousands of tables take
+        work.rows("SELECT count(pg_advisory_xact_lock(n)) FROM generate_series(1, 30000) AS n")
     print(scratch.target.url, shop.root, flush=True)
     sys.stdin.read()
 """
@@ -51,8 +53,6 @@ def test_the_server_of_a_killed_drill_ends_and_its_folder_goes_with_the_next(tmp
         servers = [process for process in psutil.Process(child.pid).children() if "postgres" in process.name()]
         assert servers
         assert [at for server in servers for at in server.net_connections("inet")] == []
-        with psycopg.connect(url) as session:  # as many locks as thousands of tables of one transaction take
-            session.execute("SELECT count(pg_advisory_xact_lock(n)) FROM generate_series(1, 30000) AS n")
         os.kill(child.pid, signal.SIGKILL)
     assert Path(root).is_dir()
     until(lambda: not any(server.is_running() for server in servers), 30)
