@@ -44,8 +44,13 @@ with lazily():
     from backup_pipeline.formats import documents, xlsx
 
 
-_PAGES_WAITING = 2
-"""How many pages a writer may be behind: this, and the size of a page, bound the memory."""
+_PAGES_WAITING = 6
+_BYTES_WAITING = 32 << 20
+_LARGE_PAGES_WAITING = 2
+"""How many pages a writer may be behind: this, and the size of a page, bound the memory.
+
+A row group is compressed in one go: while that lasts, the reader and the other writer are to have something to do.
+"""
 
 
 class FileWriter(Protocol):
@@ -101,7 +106,7 @@ class _Lane:
     def __init__(self, writer: FileWriter) -> None:
         self._writer = writer
         self._pool: ThreadPoolExecutor | None = None
-        self._pending: deque[Future[None]] = deque()
+        self._pending: deque[tuple[Future[None], int]] = deque()
 
     @property
     def bytes_written(self) -> int:
@@ -109,21 +114,27 @@ class _Lane:
 
     def write(self, rows: pa.Table) -> None:
         self._pool = self._pool or ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
-        while len(self._pending) >= _PAGES_WAITING:
-            self._pending.popleft().result()
-        self._pending.append(self._pool.submit(self._writer.write, rows))
+        while self._is_behind():
+            self._pending.popleft()[0].result()
+        self._pending.append((self._pool.submit(self._writer.write, rows), rows.nbytes))
 
     def close(self) -> tuple[FileEntry, ...]:
         while self._pending:
-            self._pending.popleft().result()
+            self._pending.popleft()[0].result()
         self._end()
         return self._writer.close()
 
     def abort(self) -> None:
-        for future in self._pending:
+        for future, _ in self._pending:
             future.cancel()
         self._end()
         self._writer.abort()
+
+    def _is_behind(self) -> bool:
+        waiting = len(self._pending)
+        if waiting < _LARGE_PAGES_WAITING:
+            return False
+        return waiting >= _PAGES_WAITING or sum(size for _, size in self._pending) > _BYTES_WAITING
 
     def _end(self) -> None:
         if self._pool is not None:

@@ -248,13 +248,15 @@ static const uint8_t *behind_header(const uint8_t *start, const uint8_t *end)
 
 /* A stream is long from so many bytes on. Who then waits until so many more have arrived (the time is for its end) is
    woken, and wakes the server's core, once for many of the 8 KB that PostgreSQL sends at a time. */
-enum { LONG = 1 << 20, MANY = 256 << 10, WAIT_MS = 2 };
+enum { LONG = 1 << 20, MANY = 256 << 10, ROOM = 2 << 20, WAIT_MS = 2 };
 
 /* Wait until many bytes have come, or for a moment. */
 static void wait_for_many(int descriptor)
 {
-    int many = MANY, any = 1;
+    int room = ROOM, many = MANY, any = 1;
     struct pollfd wanted = {.fd = descriptor, .events = POLLIN};
+    /* The kernel makes room for what is wanted, and leaves it: so the server goes on sending until we are awake. */
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVLOWAT, &room, sizeof room);
     setsockopt(descriptor, SOL_SOCKET, SO_RCVLOWAT, &many, sizeof many);
     poll(&wanted, 1, WAIT_MS);
     setsockopt(descriptor, SOL_SOCKET, SO_RCVLOWAT, &any, sizeof any);

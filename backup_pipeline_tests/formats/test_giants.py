@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +19,7 @@ from backup_pipeline.core.manifest import FileEntry
 from backup_pipeline.core.plans import TablePlan
 from backup_pipeline.formats.bundle import SheetFiles
 from backup_pipeline.formats.cells import MOST_SIGNS, LongText, csv_cells
-from backup_pipeline.formats.files import FileFormats
+from backup_pipeline.formats.files import FileFormats, SideBySideWriter
 from backup_pipeline.formats.parquet import ParquetWriter
 from backup_pipeline.formats.sheet import SheetWriter
 from backup_pipeline.formats.xlsx import write_xlsx
@@ -123,3 +125,43 @@ def test_a_long_text_is_known_by_how_long_it_was() -> None:
         assert number == 1
         assert isinstance(found, LongText)
         assert (found, found.signs) == (text[:MOST_SIGNS], len(text))
+
+
+class Standing:
+    """A writer that takes no page before `free`."""
+
+    bytes_written = 0
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+
+    def write(self, rows: pa.Table) -> None:
+        self.free.wait(10)
+
+    def close(self) -> tuple[FileEntry, ...]:
+        return ()
+
+    def abort(self) -> None:
+        self.free.set()
+
+
+@pytest.mark.parametrize(("rows", "waiting"), [(1000, 6), (2_500_000, 2)])
+def test_a_writer_is_some_small_pages_behind_or_two_large_ones(rows: int, waiting: int) -> None:
+    page, writer, handed = pa.table({"x": np.zeros(rows, np.int64)}), Standing(), list[int]()
+    lane = SideBySideWriter(writer)
+
+    def hand() -> None:
+        for number in range(8):
+            lane.write(page)
+            handed.append(number)
+
+    thread = threading.Thread(target=hand)
+    thread.start()
+    time.sleep(0.2)
+    assert thread.is_alive()
+    behind = len(handed)
+    writer.free.set()
+    thread.join()
+    lane.close()
+    assert behind == waiting
+    assert len(handed) == 8
