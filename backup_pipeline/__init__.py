@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 _PLACES = {
     "BackupComponent": "backup_pipeline.component",
     "BackupResource": "backup_pipeline.orchestration.resources",

@@ -367,6 +367,25 @@ ALTER TABLE public.api_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 
 --
+-- Name: api_usage_hours; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.api_usage_hours (
+    hour timestamp with time zone NOT NULL,
+    key_id bigint NOT NULL,
+    route text NOT NULL,
+    allowed bigint NOT NULL,
+    refused bigint NOT NULL,
+    failed bigint NOT NULL,
+    bytes bigint NOT NULL,
+    slowest integer NOT NULL,
+    addresses jsonb NOT NULL
+);
+
+ALTER TABLE ONLY public.api_usage_hours FORCE ROW LEVEL SECURITY;
+
+
+--
 -- Name: api_usage_logs; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -660,6 +679,79 @@ ALTER TABLE ONLY public.business_ticks FORCE ROW LEVEL SECURITY;
 
 
 --
+-- Name: businesses; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.businesses (
+    id bigint NOT NULL,
+    catalog text NOT NULL,
+    business text NOT NULL,
+    name text NOT NULL,
+    status text NOT NULL,
+    registered_at timestamp with time zone NOT NULL,
+    plan text,
+    price numeric(14,2),
+    currency text,
+    period text,
+    payment_status text DEFAULT 'none'::text NOT NULL,
+    next_payment_date date,
+    billing_day smallint,
+    credit numeric(14,2) DEFAULT 0 NOT NULL,
+    quota_bytes bigint,
+    updated_at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    CONSTRAINT businesses_amounts_check CHECK (((price > (0)::numeric) AND (credit >= (0)::numeric) AND (quota_bytes > 0))),
+    CONSTRAINT businesses_payment_status_check CHECK ((payment_status = ANY (ARRAY['none'::text, 'unpaid'::text, 'paid'::text]))),
+    CONSTRAINT businesses_plan_check CHECK ((num_nonnulls(plan, price, currency, period, next_payment_date, billing_day) = ANY (ARRAY[0, 6]))),
+    CONSTRAINT businesses_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text, 'gone'::text])))
+);
+
+ALTER TABLE ONLY public.businesses FORCE ROW LEVEL SECURITY;
+
+
+--
+-- Name: own_business_ticks; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.own_business_ticks WITH (security_barrier='true') AS
+ SELECT id,
+    catalog,
+    scheduled_at,
+        CASE status
+            WHEN 'partial'::text THEN 'success'::text
+            ELSE status
+        END AS status,
+    false AS by_hand,
+    started_at,
+    finished_at,
+    snapshot_at,
+    missed_until,
+    NULL::text AS run_id,
+    0 AS due,
+    0 AS changed,
+    0 AS unchanged,
+    0 AS failed,
+    0 AS skipped,
+    0 AS fulls,
+    missed_count,
+    (0)::bigint AS rows,
+    (0)::bigint AS bytes,
+    lag_s,
+    ( SELECT COALESCE(jsonb_agg(each.value), '[]'::jsonb) AS "coalesce"
+           FROM jsonb_array_elements_text(t.left_out) each(value)
+          WHERE (each.value = ANY (string_to_array(current_setting('backup.businesses'::text, true), ','::text)))) AS left_out,
+        CASE
+            WHEN (status = 'missed'::text) THEN message
+            WHEN (status = ANY (ARRAY['failed'::text, 'skipped'::text])) THEN 'The whole tick was not done.'::text
+            ELSE ''::text
+        END AS message
+   FROM public.business_ticks t
+  WHERE ((COALESCE(current_setting('backup.businesses'::text, true), ''::text) <> ''::text) AND (NOT by_hand) AND (EXISTS ( SELECT
+           FROM public.businesses b
+          WHERE ((b.catalog = t.catalog) AND (b.business = ANY (string_to_array(current_setting('backup.businesses'::text, true), ','::text)))))));
+
+
+--
 -- Name: backup_records; Type: VIEW; Schema: public; Owner: -
 --
 
@@ -682,6 +774,14 @@ CREATE VIEW public.backup_records WITH (security_invoker='true') AS
     error_message,
     COALESCE(( SELECT t.snapshot_at
            FROM public.business_ticks t
+          WHERE ((l.type = 'automatic'::text) AND (t.catalog = l.catalog) AND (NOT t.by_hand) AND (t.status = ANY (ARRAY['success'::text, 'partial'::text])) AND (t.snapshot_at > l.snapshot_at) AND (t.snapshot_at < COALESCE(( SELECT min(n.snapshot_at) AS min
+                   FROM public.backup_logs n
+                  WHERE ((n.catalog = l.catalog) AND (n.business = l.business) AND (n.purpose = 'backup'::text) AND (n.type = 'automatic'::text) AND (n.snapshot_at > l.snapshot_at))), 'infinity'::timestamp with time zone)) AND (NOT (t.left_out @> to_jsonb(l.business))) AND (NOT (EXISTS ( SELECT
+                   FROM public.business_misses m
+                  WHERE ((m.tick_id = t.id) AND (m.business = l.business))))))
+          ORDER BY t.snapshot_at DESC
+         LIMIT 1), ( SELECT t.snapshot_at
+           FROM public.own_business_ticks t
           WHERE ((l.type = 'automatic'::text) AND (t.catalog = l.catalog) AND (NOT t.by_hand) AND (t.status = ANY (ARRAY['success'::text, 'partial'::text])) AND (t.snapshot_at > l.snapshot_at) AND (t.snapshot_at < COALESCE(( SELECT min(n.snapshot_at) AS min
                    FROM public.backup_logs n
                   WHERE ((n.catalog = l.catalog) AND (n.business = l.business) AND (n.purpose = 'backup'::text) AND (n.type = 'automatic'::text) AND (n.snapshot_at > l.snapshot_at))), 'infinity'::timestamp with time zone)) AND (NOT (t.left_out @> to_jsonb(l.business))) AND (NOT (EXISTS ( SELECT
@@ -780,37 +880,6 @@ ALTER TABLE public.business_ticks ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
     NO MAXVALUE
     CACHE 1
 );
-
-
---
--- Name: businesses; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.businesses (
-    id bigint NOT NULL,
-    catalog text NOT NULL,
-    business text NOT NULL,
-    name text NOT NULL,
-    status text NOT NULL,
-    registered_at timestamp with time zone NOT NULL,
-    plan text,
-    price numeric(14,2),
-    currency text,
-    period text,
-    payment_status text DEFAULT 'none'::text NOT NULL,
-    next_payment_date date,
-    billing_day smallint,
-    credit numeric(14,2) DEFAULT 0 NOT NULL,
-    quota_bytes bigint,
-    updated_at timestamp with time zone NOT NULL,
-    actor text NOT NULL,
-    CONSTRAINT businesses_amounts_check CHECK (((price > (0)::numeric) AND (credit >= (0)::numeric) AND (quota_bytes > 0))),
-    CONSTRAINT businesses_payment_status_check CHECK ((payment_status = ANY (ARRAY['none'::text, 'unpaid'::text, 'paid'::text]))),
-    CONSTRAINT businesses_plan_check CHECK ((num_nonnulls(plan, price, currency, period, next_payment_date, billing_day) = ANY (ARRAY[0, 6]))),
-    CONSTRAINT businesses_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text, 'gone'::text])))
-);
-
-ALTER TABLE ONLY public.businesses FORCE ROW LEVEL SECURITY;
 
 
 --
@@ -1148,6 +1217,7 @@ CREATE TABLE public.restore_requests (
     store text DEFAULT 'first'::text NOT NULL,
     business text,
     purpose text DEFAULT 'backup'::text NOT NULL,
+    selection jsonb,
     CONSTRAINT restore_requests_status_check CHECK ((status = ANY (ARRAY['requested'::text, 'approved'::text, 'rejected'::text, 'running'::text, 'done'::text, 'failed'::text, 'canceled'::text])))
 );
 
@@ -1417,8 +1487,8 @@ ALTER TABLE ONLY public.api_usage_logs ATTACH PARTITION public.api_usage_logs_20
 -- Data for Name: alert_outbox; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.alert_outbox OVERRIDING SYSTEM VALUE VALUES (2, '2026-11-30 18:48:20.407193+00', '{"at": "2026-11-30T18:48:20.088586+00:00", "do": "Look at its plan, and approve or reject it: `backup-pipeline restores show 3`.", "what": "root asks to restore orders of backup 20261130T184527Z-full-4b53f0bd into shop (replace). Reason: asked. Nothing was touched.", "title": "A restore waits for approval: shop into shop (request 3)", "topic": "", "run_id": null, "tables": {}, "catalog": "shop", "run_url": null, "failures": 1, "severity": "warning", "backup_id": "20261130T184527Z-full-4b53f0bd"}', 'log', 1, '2026-11-30 18:48:20.407193+00', NULL, '2026-11-30 18:48:20.410789+00', NULL, NULL);
-INSERT INTO public.alert_outbox OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 18:47:36.296383+00', '{"at": "2026-11-30T18:47:34.270273+00:00", "do": "Check host and port, that the server runs and accepts connections, and the network.", "what": "Can not connect to shop at 127.0.0.1:9 as nobody: connection failed: connection to server at \"127.0.0.1\", port 9 failed: Connection refused Is the server running on that host and accepting TCP/IP connections?", "title": "Backup failed: shop for 2026-12-01", "topic": "full", "run_id": "4be202b0-0b8d-4570-9326-28b8fda614dc", "tables": {}, "catalog": "shop", "run_url": "http://127.0.0.1:3000/runs/4be202b0-0b8d-4570-9326-28b8fda614dc", "failures": 1, "severity": "failure", "backup_id": "20261130T184734Z-full-3e377df9"}', 'json://127.0.0.1:9', 2, '2026-11-30 18:50:49.029732+00', NULL, NULL, 'This channel is not configured any more (BACKUP_ALERT_URLS).', NULL);
+INSERT INTO public.alert_outbox OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 22:46:09.997333+00', '{"at": "2026-11-30T22:46:09.712856+00:00", "do": "Check host and port, that the server runs and accepts connections, and the network.", "what": "Can not connect to shop at 127.0.0.1:9 as nobody: connection failed: connection to server at \"127.0.0.1\", port 9 failed: Connection refused Is the server running on that host and accepting TCP/IP connections?", "title": "Backup failed: shop for 2026-12-01", "topic": "full", "run_id": "c11f4f26-6b2b-4fb8-a118-f0b72fca83f0", "tables": {}, "catalog": "shop", "run_url": "http://127.0.0.1:3000/runs/c11f4f26-6b2b-4fb8-a118-f0b72fca83f0", "failures": 1, "severity": "failure", "backup_id": "20261130T224609Z-full-4208112f"}', 'json://127.0.0.1:9', 1, '2026-11-30 22:47:10.007208+00', NULL, NULL, 'A Connection error occurred sending JSON notification to 127.0.0.1. Socket Exception: HTTPConnectionPool(host=''127.0.0.1'', port=9): Max retries exceeded with url: /*** (Caused by NewConnectionError("HTTPConnection(host=''127.0.0.1'', port=9): Failed to establish a new connection: [Errno 111] Connection refused"))', NULL);
+INSERT INTO public.alert_outbox OVERRIDING SYSTEM VALUE VALUES (2, '2026-11-30 22:46:16.780205+00', '{"at": "2026-11-30T22:46:16.686111+00:00", "do": "Look at its plan, and approve or reject it: `backup-pipeline restores show 3`.", "what": "root asks to restore orders of backup 20261130T224552Z-full-4b533f25 into shop (replace). Reason: asked. Nothing was touched.", "title": "A restore waits for approval: shop into shop (request 3)", "topic": "", "run_id": null, "tables": {}, "catalog": "shop", "run_url": null, "failures": 1, "severity": "warning", "backup_id": "20261130T224552Z-full-4b533f25"}', 'log', 1, '2026-11-30 22:46:16.780205+00', NULL, '2026-11-30 22:46:16.785357+00', NULL, NULL);
 
 
 --
@@ -1429,7 +1499,7 @@ INSERT INTO public.alert_threads VALUES ('shop', 'selective', NULL, 0, 0, NULL, 
 INSERT INTO public.alert_threads VALUES ('shop', 'copy', NULL, 0, 0, NULL, true);
 INSERT INTO public.alert_threads VALUES ('vault', 'copy', NULL, 0, 0, NULL, true);
 INSERT INTO public.alert_threads VALUES ('vault', 'full', NULL, 0, 0, NULL, true);
-INSERT INTO public.alert_threads VALUES ('shop', 'full', '2026-11-30 18:47:36.286536+00', 1, 1, '2026-11-30 18:47:36.286536+00', true);
+INSERT INTO public.alert_threads VALUES ('shop', 'full', '2026-11-30 22:46:09.988886+00', 1, 1, '2026-11-30 22:46:09.988886+00', true);
 INSERT INTO public.alert_threads VALUES ('shop_before_restore', 'copy', NULL, 0, 0, NULL, true);
 INSERT INTO public.alert_threads VALUES ('shop_before_restore', 'selective', NULL, 0, 0, NULL, true);
 INSERT INTO public.alert_threads VALUES ('retail', 'businesses', NULL, 0, 0, NULL, true);
@@ -1449,6 +1519,12 @@ INSERT INTO public.alert_threads VALUES ('retail', 'businesses', NULL, 0, 0, NUL
 
 --
 -- Data for Name: api_keys; Type: TABLE DATA; Schema: public; Owner: -
+--
+
+
+
+--
+-- Data for Name: api_usage_hours; Type: TABLE DATA; Schema: public; Owner: -
 --
 
 
@@ -1481,73 +1557,73 @@ INSERT INTO public.alert_threads VALUES ('retail', 'businesses', NULL, 0, 0, NUL
 -- Data for Name: backup_audit; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 18:44:08.346173+00', 'root', 'backup', '20261130T184408Z-full-38660393', '{"reason": "plain"}', NULL, NULL, NULL, '', 'c24a3e4d44b3d156cd0615cb4b04af8baa92973a3ee937edaae7493185afcc75');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (2, '2026-11-30 18:44:14.995478+00', 'root', 'backup ended', '20261130T184408Z-full-38660393', '{"rows": 163, "status": "success"}', NULL, NULL, NULL, 'c24a3e4d44b3d156cd0615cb4b04af8baa92973a3ee937edaae7493185afcc75', '1e9fced3494dd9abb2cac96e47e68da76e0dcca0df7e8f57e8f77e738934fe61');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (3, '2026-11-30 18:44:23.60118+00', 'root', 'verify', '20261130T184408Z-full-38660393', '{"level": 3, "reached": "level 3 (references)", "findings": []}', NULL, NULL, NULL, '1e9fced3494dd9abb2cac96e47e68da76e0dcca0df7e8f57e8f77e738934fe61', 'ccdfe44972a3f6dd5a2a6f0e36d8ce2092d9a617e563ab9172d0837088d5ad04');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (4, '2026-11-30 18:44:52.458736+00', 'root', 'backup', '20261130T184452Z-selective-8ed25596', '{"reason": "of two tables"}', NULL, NULL, NULL, 'ccdfe44972a3f6dd5a2a6f0e36d8ce2092d9a617e563ab9172d0837088d5ad04', 'd56b05bf4b3454d5b26f7b0605570a161855f613a454f6a494fd736f2721ab7f');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (5, '2026-11-30 18:44:54.444304+00', 'root', 'copy', '20261130T184452Z-selective-8ed25596', '{"bytes": 25038, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, 'd56b05bf4b3454d5b26f7b0605570a161855f613a454f6a494fd736f2721ab7f', 'c7611b87dc2b8883996178cfdf2b6a4b8dd66a2eff82e0088d25b62bef21493d');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (6, '2026-11-30 18:44:54.499084+00', 'root', 'backup ended', '20261130T184452Z-selective-8ed25596', '{"rows": 42, "status": "success"}', NULL, NULL, NULL, 'c7611b87dc2b8883996178cfdf2b6a4b8dd66a2eff82e0088d25b62bef21493d', 'ee38d036c93d326c05e69c6815c32b285106731071a04df09fae579437faa2c7');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (7, '2026-11-30 18:45:11.39464+00', 'root', 'hold', '20261130T184452Z-selective-8ed25596', '{"until": "2099-01-01T18:00:00+00:00", "reason": "kept for the audit"}', NULL, NULL, NULL, 'ee38d036c93d326c05e69c6815c32b285106731071a04df09fae579437faa2c7', '14bd769f424d882ccd05de6fb27e409f1e4abf7acf87a7bc2a106926d1c417f0');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (8, '2026-11-30 18:45:27.003274+00', 'root', 'backup', '20261130T184527Z-full-4b53f0bd', '{"reason": "sealed and copied"}', NULL, NULL, NULL, '14bd769f424d882ccd05de6fb27e409f1e4abf7acf87a7bc2a106926d1c417f0', 'da2b2d84cebeee2ed0e8af112a6050beb26db57770b89130315bbb600eafbb34');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (9, '2026-11-30 18:45:30.618952+00', 'root', 'copy', '20261130T184527Z-full-4b53f0bd', '{"bytes": 33728, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, 'da2b2d84cebeee2ed0e8af112a6050beb26db57770b89130315bbb600eafbb34', '587bd3d1d4358428caefbc9158573a61fc40a14e4ebc3915a7b6674df578b136');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (10, '2026-11-30 18:45:30.686549+00', 'root', 'backup ended', '20261130T184527Z-full-4b53f0bd', '{"rows": 163, "status": "success"}', NULL, NULL, NULL, '587bd3d1d4358428caefbc9158573a61fc40a14e4ebc3915a7b6674df578b136', 'a630e0b01c3b2675a77ad161dea1ce1f5f5fa9ee80dd3189b7ce3f2937524c04');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (11, '2026-11-30 18:45:58.128481+00', 'root', 'drill', '20261130T184527Z-full-4b53f0bd', '{"rows": 163, "passed": true, "report": {"rows": 163, "bytes": 19538, "stale": null, "passed": true, "server": "PostgreSQL 18 in /usr/lib/postgresql/18/bin, as this user, all other files and the network closed to it", "stages": {"fetch": 0.083, "export": 0.421, "server": 1.994, "verify": 0.528, "compare": 0.033, "inspect": 0.089, "restore": 1.224}, "tables": [{"name": "areas", "rows": 2, "sheet": "bytes", "parquet": "bytes", "remarks": [], "seconds": {"fetch": 0.004, "export": 0.008, "compare": 0.0, "restore": 0.004}, "findings": [], "restored": true, "rows_again": 2}, {"name": "customers", "rows": 40, "sheet": "bytes", "parquet": "fingerprint", "remarks": [{"about": "customers", "message": "its Parquet files were compared in any order: national_id is masked in the backup."}, {"about": "customers", "message": "not compared, because the backup does not have their values: national_id."}], "seconds": {"fetch": 0.027, "export": 0.014, "compare": 0.026, "restore": 0.868}, "findings": [], "restored": true, "rows_again": 40}, {"name": "orders", "rows": 121, "sheet": "bytes", "parquet": "bytes", "remarks": [], "seconds": {"fetch": 0.012, "export": 0.04, "compare": 0.0, "restore": 0.002}, "findings": [], "restored": true, "rows_again": 121}], "catalog": "shop", "inserts": [{"drawn": ["3"], "table": "public.areas", "columns": ["id"], "not_tried": ""}, {"drawn": ["41"], "table": "public.customers", "columns": ["id"], "not_tried": ""}], "objects": [{"kind": "tables", "valid": 4, "wanted": 4}, {"kind": "sequences", "valid": 2, "wanted": 2}, {"kind": "keys and other constraints", "valid": 3, "wanted": 3}, {"kind": "foreign keys", "valid": 2, "wanted": 2}], "remarks": [{"about": "the whole", "message": "What is made belongs to role drill: owners and privileges (GRANT) are not in a backup."}, {"about": "customers", "message": "its Parquet files were compared in any order: national_id is masked in the backup."}, {"about": "customers", "message": "not compared, because the backup does not have their values: national_id."}], "seconds": 4.82, "findings": [], "injected": null, "verified": "level 3 (references)", "backup_id": "20261130T184527Z-full-4b53f0bd", "snapshot_at": "2026-11-30T18:45:27.214570+00:00", "bytes_to_fetch": 10032, "server_version": "18.4", "predicted_restore_seconds": 1.3}, "seconds": 4.8, "findings": [], "verified": "level 3 (references)", "predicted_restore_seconds": 1.3}', NULL, NULL, NULL, 'a630e0b01c3b2675a77ad161dea1ce1f5f5fa9ee80dd3189b7ce3f2937524c04', '49d6eda6b67788b0e0ce82bcc06c7fd9d19a9a1d70c95c84ce17667944ec2e5d');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (12, '2026-11-30 18:46:23.978997+00', 'root', 'backup', '20261130T184623Z-full-f3f85123', '{"reason": "encrypted and sealed"}', NULL, NULL, NULL, '49d6eda6b67788b0e0ce82bcc06c7fd9d19a9a1d70c95c84ce17667944ec2e5d', 'a771cb5d46714b862dffe3acd0a2f675e61b37bf31c90d1d6989ed56c30754b8');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (13, '2026-11-30 18:46:34.217138+00', 'root', 'key used', '20261130T184623Z-full-f3f85123', '{"identity": "age1js74qvrytxfh4f4x8m8qe5dmankkpwws6r4wahw6mc0ex83lwdgqg6lutn"}', NULL, NULL, NULL, 'a771cb5d46714b862dffe3acd0a2f675e61b37bf31c90d1d6989ed56c30754b8', 'fb727b08d6dbcd7f7e331eb89924aa873531aa80919b1a66db2e7f9d1b469ff5');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (14, '2026-11-30 18:46:34.420502+00', 'root', 'copy', '20261130T184623Z-full-f3f85123', '{"bytes": 75643, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, 'fb727b08d6dbcd7f7e331eb89924aa873531aa80919b1a66db2e7f9d1b469ff5', 'eb2d622d0c2bb466c21157fc22a45a1755eac8572d791393bcff12ce2e3e6a45');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (15, '2026-11-30 18:46:34.581204+00', 'root', 'backup ended', '20261130T184623Z-full-f3f85123', '{"rows": 165, "status": "success"}', NULL, NULL, NULL, 'eb2d622d0c2bb466c21157fc22a45a1755eac8572d791393bcff12ce2e3e6a45', 'f25cb995b088ab1c0c7c9f947ec97c1ac43a468e93f6adc8dd6fee73c49ffbff');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (16, '2026-11-30 18:46:36.220065+00', 'root', 'key used', '20261130T184623Z-full-f3f85123', '{"identity": "age1js74qvrytxfh4f4x8m8qe5dmankkpwws6r4wahw6mc0ex83lwdgqg6lutn"}', NULL, NULL, NULL, 'f25cb995b088ab1c0c7c9f947ec97c1ac43a468e93f6adc8dd6fee73c49ffbff', '6fe6d8fc0ece7b8aa55eea0b96cbc3cd908050ebaeed5700c47affd18f1316c5');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (17, '2026-11-30 18:46:56.788764+00', 'root', 'key used', '20261130T184623Z-full-f3f85123', '{"identity": "age1js74qvrytxfh4f4x8m8qe5dmankkpwws6r4wahw6mc0ex83lwdgqg6lutn"}', NULL, NULL, NULL, '6fe6d8fc0ece7b8aa55eea0b96cbc3cd908050ebaeed5700c47affd18f1316c5', 'b082ae29e1348384d9ac204470b557291d25cb2af1a9db25e6e39c8b0327edc6');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (18, '2026-11-30 18:46:58.608038+00', 'root', 'verify', '20261130T184623Z-full-f3f85123', '{"level": 3, "reached": "level 3 (references)", "findings": []}', NULL, NULL, NULL, 'b082ae29e1348384d9ac204470b557291d25cb2af1a9db25e6e39c8b0327edc6', '918f83ae8e31439fe04679fe6577df3f0ee34c5c72c3575af906424da16eedc2');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (19, '2026-11-30 18:47:34.270273+00', 'root', 'backup', '20261130T184734Z-full-3e377df9', '{"reason": ""}', NULL, NULL, NULL, '918f83ae8e31439fe04679fe6577df3f0ee34c5c72c3575af906424da16eedc2', 'ce06fb5f799b35bd4e6aa39f1d488c6a54b3e43bbbe8ae5928a8f076f30bd875');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (20, '2026-11-30 18:47:35.859128+00', 'root', 'backup ended', '20261130T184734Z-full-3e377df9', '{"error": "Can not connect to shop at 127.0.0.1:9 as nobody: connection failed: connection to server at \"127.0.0.1\", port 9 failed: Connection refused Is the server running on that host and accepting TCP/IP connections?", "status": "failed"}', NULL, NULL, NULL, 'ce06fb5f799b35bd4e6aa39f1d488c6a54b3e43bbbe8ae5928a8f076f30bd875', 'a4a21df0c81c0245fd4b4b597b60dda4795c9fa315beca6032ec961d18f0abca');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (21, '2026-11-30 18:47:36.331558+00', 'backup_pipeline', 'alert', '20261130T184734Z-full-3e377df9', '{"error": "A Connection error occurred sending JSON notification to 127.0.0.1. Socket Exception: HTTPConnectionPool(host=''127.0.0.1'', port=9): Max retries exceeded with url: /*** (Caused by NewConnectionError(\"HTTPConnection(host=''127.0.0.1'', port=9): Failed to establish a new connection: [Errno 111] Connection refused\"))", "title": "Backup failed: shop for 2026-12-01", "channel": "json://127.0.0.1:9"}', NULL, NULL, NULL, 'a4a21df0c81c0245fd4b4b597b60dda4795c9fa315beca6032ec961d18f0abca', '7cdd7500b7bdd6320d593e59c132885f8411a2e525da78cfe55178d0d3e25346');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (22, '2026-11-30 18:47:56.721516+00', 'root', 'restore requested', '20261130T184527Z-full-4b53f0bd', '{"mode": "new", "store": "first", "reason": "a rehearsal", "target": "postgresql://postgres@127.0.0.1:44381/scratch", "request": 1}', NULL, NULL, NULL, '7cdd7500b7bdd6320d593e59c132885f8411a2e525da78cfe55178d0d3e25346', '6aa7cad7df7c88b8abe4efddf546414329c142d5b616e00a8698efa59ca0e861');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (23, '2026-11-30 18:47:57.283654+00', 'root', 'restore started', '20261130T184527Z-full-4b53f0bd', '{"target": "postgresql://postgres@127.0.0.1:44381/scratch", "request": 1}', NULL, NULL, NULL, '6aa7cad7df7c88b8abe4efddf546414329c142d5b616e00a8698efa59ca0e861', '8a212a97da93911840e6a4f0842781467d10bab528a128474e35fd99508b52ef');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (24, '2026-11-30 18:47:59.048701+00', 'root', 'restore done', '20261130T184527Z-full-4b53f0bd', '{"target": "postgresql://postgres@127.0.0.1:44381/scratch", "request": 1, "seconds": 1.7}', NULL, NULL, NULL, '8a212a97da93911840e6a4f0842781467d10bab528a128474e35fd99508b52ef', '45110a210d2d16e600537cd3fce7cbe0aae7201408c5c884363e49ed1a2d0873');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (25, '2026-11-30 18:48:11.145581+00', 'root', 'restore requested', '20261130T184527Z-full-4b53f0bd', '{"mode": "upsert", "store": "first", "reason": "a wrong UPDATE", "tables": ["customers"], "target": "postgresql://postgres@127.0.0.1:44381/shop", "request": 2}', NULL, NULL, NULL, '45110a210d2d16e600537cd3fce7cbe0aae7201408c5c884363e49ed1a2d0873', '7686450b041d2fbe207fcb5af7288b12ab0f15ef281684af3ce25c87c6d2b2a7');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (26, '2026-11-30 18:48:11.362088+00', 'root', 'restore started', '20261130T184527Z-full-4b53f0bd', '{"target": "postgresql://postgres@127.0.0.1:44381/shop", "request": 2}', NULL, NULL, NULL, '7686450b041d2fbe207fcb5af7288b12ab0f15ef281684af3ce25c87c6d2b2a7', '6b31289749299ee550be07c182e56b4f9637aa223fdeb34bc77bb130e6cafaae');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (27, '2026-11-30 18:48:12.615776+00', 'root', 'backup', '20261130T184812Z-selective-96caf8d4', '{"reason": "before restore 2"}', NULL, NULL, NULL, '6b31289749299ee550be07c182e56b4f9637aa223fdeb34bc77bb130e6cafaae', 'a689679d252e7d2fd8053d871c60abcac72cb41a6c35381ecb7a8a069f3bbb88');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (28, '2026-11-30 18:48:13.704864+00', 'root', 'copy', '20261130T184812Z-selective-96caf8d4', '{"bytes": 22896, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, 'a689679d252e7d2fd8053d871c60abcac72cb41a6c35381ecb7a8a069f3bbb88', '586e1a5bbbd256e5eb3beab787805aafe09f0d759edf845a58fb7a92b35b2941');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (29, '2026-11-30 18:48:13.742721+00', 'root', 'backup ended', '20261130T184812Z-selective-96caf8d4', '{"rows": 40, "status": "success"}', NULL, NULL, NULL, '586e1a5bbbd256e5eb3beab787805aafe09f0d759edf845a58fb7a92b35b2941', 'a5b0c3dd5f225d56da4649411aaae85faf7685954f7079515e0d4c05d40b86a8');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (30, '2026-11-30 18:48:13.892851+00', 'root', 'restore done', '20261130T184527Z-full-4b53f0bd', '{"target": "postgresql://postgres@127.0.0.1:44381/shop", "request": 2, "seconds": 2.5, "safety_backup": "20261130T184812Z-selective-96caf8d4"}', NULL, NULL, NULL, 'a5b0c3dd5f225d56da4649411aaae85faf7685954f7079515e0d4c05d40b86a8', '4724cca28f7ebb5cae4c93cbe01a5d6e2c50a9105a9c4976ae97f754b479b7d1');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (31, '2026-11-30 18:48:20.12752+00', 'root', 'restore requested', '20261130T184527Z-full-4b53f0bd', '{"mode": "replace", "store": "first", "reason": "asked", "tables": ["orders"], "target": "postgresql://postgres@127.0.0.1:44381/shop", "request": 3}', NULL, NULL, NULL, '4724cca28f7ebb5cae4c93cbe01a5d6e2c50a9105a9c4976ae97f754b479b7d1', '9c8657254f33e4b48315bfe48225632f5092f592f8088d0b7ed3d27f62f6fb47');
-INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (32, '2026-11-30 18:48:20.414129+00', 'backup_pipeline', 'alert', '20261130T184527Z-full-4b53f0bd', '{"error": null, "title": "A restore waits for approval: shop into shop (request 3)", "channel": "log"}', NULL, NULL, NULL, '9c8657254f33e4b48315bfe48225632f5092f592f8088d0b7ed3d27f62f6fb47', '5703999840589ec536ecf174c6324d38e22c02392c89c34d2d533de150aac7a7');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 22:45:19.571594+00', 'root', 'backup', '20261130T224519Z-full-d8109ee1', '{"reason": "plain"}', NULL, NULL, NULL, '', 'c9b3013a9b96787440409bbe83aa72f29b669f6619b016e694c8d6d0e5fdc4b3');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (2, '2026-11-30 22:45:21.811614+00', 'root', 'backup ended', '20261130T224519Z-full-d8109ee1', '{"rows": 163, "status": "success"}', NULL, NULL, NULL, 'c9b3013a9b96787440409bbe83aa72f29b669f6619b016e694c8d6d0e5fdc4b3', '69ec7fbac069c35e45a5eddbb039f5ecfa9c7b605588967f6a7208ed24d3c1aa');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (3, '2026-11-30 22:45:28.185126+00', 'root', 'verify', '20261130T224519Z-full-d8109ee1', '{"level": 3, "reached": "level 3 (references)", "findings": []}', NULL, NULL, NULL, '69ec7fbac069c35e45a5eddbb039f5ecfa9c7b605588967f6a7208ed24d3c1aa', '39dad11b8e135f9c7148481393e433c5b9acef5c1f8f5c1235f479d23d1258b2');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (4, '2026-11-30 22:45:36.677988+00', 'root', 'backup', '20261130T224536Z-selective-b3bb8a12', '{"reason": "of two tables"}', NULL, NULL, NULL, '39dad11b8e135f9c7148481393e433c5b9acef5c1f8f5c1235f479d23d1258b2', '743486f2fb8eb1cfcc008ae09b86d551fbcec662d03c626b7b19b76c14dcf1ed');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (5, '2026-11-30 22:45:39.190402+00', 'root', 'copy', '20261130T224536Z-selective-b3bb8a12', '{"bytes": 25130, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, '743486f2fb8eb1cfcc008ae09b86d551fbcec662d03c626b7b19b76c14dcf1ed', '8f72320c9e74fbd27c3c2f4ce4f5eaec6229b6e76c89e93fda5c7f88e5d5af65');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (6, '2026-11-30 22:45:39.259131+00', 'root', 'backup ended', '20261130T224536Z-selective-b3bb8a12', '{"rows": 42, "status": "success"}', NULL, NULL, NULL, '8f72320c9e74fbd27c3c2f4ce4f5eaec6229b6e76c89e93fda5c7f88e5d5af65', '14c26f38a0141dbae5d8ccd4ab076a34fad05d752b7522e0cc934d02ec0da804');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (7, '2026-11-30 22:45:43.942013+00', 'root', 'hold', '20261130T224536Z-selective-b3bb8a12', '{"until": "2099-01-01T18:00:00+00:00", "reason": "kept for the audit"}', NULL, NULL, NULL, '14c26f38a0141dbae5d8ccd4ab076a34fad05d752b7522e0cc934d02ec0da804', 'bb64356da24514e3af9d25879df5606c8c3370fa23c9358fa07d65b27074cdd2');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (8, '2026-11-30 22:45:52.525888+00', 'root', 'backup', '20261130T224552Z-full-4b533f25', '{"reason": "sealed and copied"}', NULL, NULL, NULL, 'bb64356da24514e3af9d25879df5606c8c3370fa23c9358fa07d65b27074cdd2', '0d6b17c6d008fd6d6107080e03c22a000cc4275ee294fe104c4a96bc762df14f');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (9, '2026-11-30 22:45:54.594534+00', 'root', 'copy', '20261130T224552Z-full-4b533f25', '{"bytes": 33867, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, '0d6b17c6d008fd6d6107080e03c22a000cc4275ee294fe104c4a96bc762df14f', '1d58673e963c848d84c7708e60ae892a51417005e1779ff737c67b5bb18d6ee3');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (10, '2026-11-30 22:45:54.61415+00', 'root', 'backup ended', '20261130T224552Z-full-4b533f25', '{"rows": 163, "status": "success"}', NULL, NULL, NULL, '1d58673e963c848d84c7708e60ae892a51417005e1779ff737c67b5bb18d6ee3', '30ff412566306cf905502cec6c4b26c8b6a6bf696cb36f95f0e5a326c9c46a19');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (11, '2026-11-30 22:45:58.505784+00', 'root', 'drill', '20261130T224552Z-full-4b533f25', '{"rows": 163, "passed": true, "report": {"rows": 163, "bytes": 19542, "stale": null, "passed": true, "server": "PostgreSQL 18 in /usr/lib/postgresql/18/bin, as this user, all other files and the network closed to it", "stages": {"fetch": 0.013, "export": 0.235, "server": 0.793, "verify": 0.135, "compare": 0.029, "inspect": 0.046, "restore": 0.32}, "tables": [{"name": "areas", "rows": 2, "sheet": "bytes", "parquet": "bytes", "remarks": [], "seconds": {"fetch": 0.001, "export": 0.014, "compare": 0.0, "restore": 0.005}, "findings": [], "restored": true, "rows_again": 2}, {"name": "customers", "rows": 40, "sheet": "bytes", "parquet": "fingerprint", "remarks": [{"about": "customers", "message": "its Parquet files were compared in any order: national_id is masked in the backup."}, {"about": "customers", "message": "not compared, because the backup does not have their values: national_id."}], "seconds": {"fetch": 0.004, "export": 0.023, "compare": 0.021, "restore": 0.176}, "findings": [], "restored": true, "rows_again": 40}, {"name": "orders", "rows": 121, "sheet": "bytes", "parquet": "bytes", "remarks": [], "seconds": {"fetch": 0.002, "export": 0.024, "compare": 0.0, "restore": 0.002}, "findings": [], "restored": true, "rows_again": 121}], "catalog": "shop", "inserts": [{"drawn": ["3"], "table": "public.areas", "columns": ["id"], "not_tried": ""}, {"drawn": ["41"], "table": "public.customers", "columns": ["id"], "not_tried": ""}], "objects": [{"kind": "tables", "valid": 4, "wanted": 4}, {"kind": "sequences", "valid": 2, "wanted": 2}, {"kind": "keys and other constraints", "valid": 3, "wanted": 3}, {"kind": "foreign keys", "valid": 2, "wanted": 2}], "remarks": [{"about": "the whole", "message": "What is made belongs to role drill: owners and privileges (GRANT) are not in a backup."}, {"about": "customers", "message": "its Parquet files were compared in any order: national_id is masked in the backup."}, {"about": "customers", "message": "not compared, because the backup does not have their values: national_id."}], "seconds": 1.63, "findings": [], "injected": null, "verified": "level 3 (references)", "backup_id": "20261130T224552Z-full-4b533f25", "snapshot_at": "2026-11-30T22:45:52.652651+00:00", "bytes_to_fetch": 10032, "server_version": "18.4", "predicted_restore_seconds": 0.3}, "seconds": 1.6, "findings": [], "verified": "level 3 (references)", "predicted_restore_seconds": 0.3}', NULL, NULL, NULL, '30ff412566306cf905502cec6c4b26c8b6a6bf696cb36f95f0e5a326c9c46a19', '880abcf427c5caf70062a2b988f4e3eee26890986f639c1eabf782f12a2864db');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (12, '2026-11-30 22:46:02.670159+00', 'root', 'backup', '20261130T224602Z-full-3d66e78e', '{"reason": "encrypted and sealed"}', NULL, NULL, NULL, '880abcf427c5caf70062a2b988f4e3eee26890986f639c1eabf782f12a2864db', 'ded5d394deb0dc251e31a57159b769799e482063adc3d5f8f6ec4af97d7781e9');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (13, '2026-11-30 22:46:03.498402+00', 'root', 'key used', '20261130T224602Z-full-3d66e78e', '{"identity": "age1qlcns28wuj87dnvextuajpn84mr03cyh5ugs43h2lkyx2sek84xqfuekd0"}', NULL, NULL, NULL, 'ded5d394deb0dc251e31a57159b769799e482063adc3d5f8f6ec4af97d7781e9', 'a0eb62a05b28547ceec1d775746aaa23ef165cc2e0c271b14724dc527d8d1743');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (14, '2026-11-30 22:46:03.51657+00', 'root', 'copy', '20261130T224602Z-full-3d66e78e', '{"bytes": 75919, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, 'a0eb62a05b28547ceec1d775746aaa23ef165cc2e0c271b14724dc527d8d1743', '1df9d919231ed5337c49574746d62079875652552b0f910cd427983474d5d091');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (15, '2026-11-30 22:46:03.55011+00', 'root', 'backup ended', '20261130T224602Z-full-3d66e78e', '{"rows": 165, "status": "success"}', NULL, NULL, NULL, '1df9d919231ed5337c49574746d62079875652552b0f910cd427983474d5d091', 'cb86f04df7dd32694b81d0beca421aff5c3e572eb188adcb5429abfd2978f51e');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (16, '2026-11-30 22:46:03.682624+00', 'root', 'key used', '20261130T224602Z-full-3d66e78e', '{"identity": "age1qlcns28wuj87dnvextuajpn84mr03cyh5ugs43h2lkyx2sek84xqfuekd0"}', NULL, NULL, NULL, 'cb86f04df7dd32694b81d0beca421aff5c3e572eb188adcb5429abfd2978f51e', '1c5ca4432e02b90e4946b9ca7a7e55283abd6407b8c8366c72925599f92a7f22');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (17, '2026-11-30 22:46:05.726769+00', 'root', 'key used', '20261130T224602Z-full-3d66e78e', '{"identity": "age1qlcns28wuj87dnvextuajpn84mr03cyh5ugs43h2lkyx2sek84xqfuekd0"}', NULL, NULL, NULL, '1c5ca4432e02b90e4946b9ca7a7e55283abd6407b8c8366c72925599f92a7f22', '9ede4dec84b9d4432b2590ef40a62ebf07ed6a9a8454e2f59c32ca43eab44094');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (18, '2026-11-30 22:46:05.893206+00', 'root', 'verify', '20261130T224602Z-full-3d66e78e', '{"level": 3, "reached": "level 3 (references)", "findings": []}', NULL, NULL, NULL, '9ede4dec84b9d4432b2590ef40a62ebf07ed6a9a8454e2f59c32ca43eab44094', '5030e4c3460a2721e08e850f2a16f2323584df363b8a9d45698393644d9a075b');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (19, '2026-11-30 22:46:09.712856+00', 'root', 'backup', '20261130T224609Z-full-4208112f', '{"reason": ""}', NULL, NULL, NULL, '5030e4c3460a2721e08e850f2a16f2323584df363b8a9d45698393644d9a075b', '3e2604e8863b41bfbd71e7ec5d7a53bca58d2a9047a76152b7068e5dad8b7cd9');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (20, '2026-11-30 22:46:09.766744+00', 'root', 'backup ended', '20261130T224609Z-full-4208112f', '{"error": "Can not connect to shop at 127.0.0.1:9 as nobody: connection failed: connection to server at \"127.0.0.1\", port 9 failed: Connection refused Is the server running on that host and accepting TCP/IP connections?", "status": "failed"}', NULL, NULL, NULL, '3e2604e8863b41bfbd71e7ec5d7a53bca58d2a9047a76152b7068e5dad8b7cd9', '4f45fefff570b0cbd0b6374abea0c33799b2dc5ca0791d6302077369f8c96e03');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (21, '2026-11-30 22:46:10.011186+00', 'backup_pipeline', 'alert', '20261130T224609Z-full-4208112f', '{"error": "A Connection error occurred sending JSON notification to 127.0.0.1. Socket Exception: HTTPConnectionPool(host=''127.0.0.1'', port=9): Max retries exceeded with url: /*** (Caused by NewConnectionError(\"HTTPConnection(host=''127.0.0.1'', port=9): Failed to establish a new connection: [Errno 111] Connection refused\"))", "title": "Backup failed: shop for 2026-12-01", "channel": "json://127.0.0.1:9"}', NULL, NULL, NULL, '4f45fefff570b0cbd0b6374abea0c33799b2dc5ca0791d6302077369f8c96e03', '720c9d3a436134d0810bcfc23b2c9851c7d2411512b7fe9111ad73cc66313d9a');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (22, '2026-11-30 22:46:12.332435+00', 'root', 'restore requested', '20261130T224552Z-full-4b533f25', '{"mode": "new", "store": "first", "reason": "a rehearsal", "target": "postgresql://postgres@127.0.0.1:34195/scratch", "request": 1}', NULL, NULL, NULL, '720c9d3a436134d0810bcfc23b2c9851c7d2411512b7fe9111ad73cc66313d9a', '9391bb459d010a009e51678a6731f71eec60d079d8d852ceba4bef39c112f0e2');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (23, '2026-11-30 22:46:12.408071+00', 'root', 'restore started', '20261130T224552Z-full-4b533f25', '{"target": "postgresql://postgres@127.0.0.1:34195/scratch", "request": 1}', NULL, NULL, NULL, '9391bb459d010a009e51678a6731f71eec60d079d8d852ceba4bef39c112f0e2', '8e39e8ee5fbdf666b3e238db8502fe74f24a9e31cf6b0d089f8ddbc9d24d7143');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (24, '2026-11-30 22:46:12.683485+00', 'root', 'restore done', '20261130T224552Z-full-4b533f25', '{"target": "postgresql://postgres@127.0.0.1:34195/scratch", "request": 1, "seconds": 0.3}', NULL, NULL, NULL, '8e39e8ee5fbdf666b3e238db8502fe74f24a9e31cf6b0d089f8ddbc9d24d7143', '938d153027367c1891919030405938c58629114bfff8ef11e78a6e2296289dad');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (25, '2026-11-30 22:46:14.219458+00', 'root', 'restore requested', '20261130T224552Z-full-4b533f25', '{"mode": "upsert", "store": "first", "reason": "a wrong UPDATE", "tables": ["customers"], "target": "postgresql://postgres@127.0.0.1:34195/shop", "request": 2}', NULL, NULL, NULL, '938d153027367c1891919030405938c58629114bfff8ef11e78a6e2296289dad', '8f47c6b38a2380a0c4a89b1ab9b4593e3f5ce388d679582ac8678a9b64492cd6');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (26, '2026-11-30 22:46:14.285145+00', 'root', 'restore started', '20261130T224552Z-full-4b533f25', '{"target": "postgresql://postgres@127.0.0.1:34195/shop", "request": 2}', NULL, NULL, NULL, '8f47c6b38a2380a0c4a89b1ab9b4593e3f5ce388d679582ac8678a9b64492cd6', 'db6e6975dcd9b015e537d7cfc19f1be573e463f3568e9c6d3955eb39221d6485');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (27, '2026-11-30 22:46:14.545968+00', 'root', 'backup', '20261130T224614Z-selective-d3c9045a', '{"reason": "before restore 2"}', NULL, NULL, NULL, 'db6e6975dcd9b015e537d7cfc19f1be573e463f3568e9c6d3955eb39221d6485', '8255430c5cbfcb6102b80695e060ffd64039f0a1baa977ccc4e7d4e40dd77cb8');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (28, '2026-11-30 22:46:14.846224+00', 'root', 'copy', '20261130T224614Z-selective-d3c9045a', '{"bytes": 22936, "store": "file:///var/lib/earlier/second", "status": "good"}', NULL, NULL, NULL, '8255430c5cbfcb6102b80695e060ffd64039f0a1baa977ccc4e7d4e40dd77cb8', '1ee597ec77859fe94cc7f9748accbe643a8cbbf55ad08b45f321559eab949e83');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (29, '2026-11-30 22:46:14.862073+00', 'root', 'backup ended', '20261130T224614Z-selective-d3c9045a', '{"rows": 40, "status": "success"}', NULL, NULL, NULL, '1ee597ec77859fe94cc7f9748accbe643a8cbbf55ad08b45f321559eab949e83', '8833854ea825432903fe7f647762d3fe62577c8b7a483cb1ba457529b1f3a895');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (30, '2026-11-30 22:46:14.900041+00', 'root', 'restore done', '20261130T224552Z-full-4b533f25', '{"target": "postgresql://postgres@127.0.0.1:34195/shop", "request": 2, "seconds": 0.6, "safety_backup": "20261130T224614Z-selective-d3c9045a"}', NULL, NULL, NULL, '8833854ea825432903fe7f647762d3fe62577c8b7a483cb1ba457529b1f3a895', '8dbbddcefbb354e99d74fce98f8f6e56ab11397a4bd5c18d8fce64eafc44a10d');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (31, '2026-11-30 22:46:16.696724+00', 'root', 'restore requested', '20261130T224552Z-full-4b533f25', '{"mode": "replace", "store": "first", "reason": "asked", "tables": ["orders"], "target": "postgresql://postgres@127.0.0.1:34195/shop", "request": 3}', NULL, NULL, NULL, '8dbbddcefbb354e99d74fce98f8f6e56ab11397a4bd5c18d8fce64eafc44a10d', '873a5ab05f6758e0ea12e8fa3d92a1c958a2c940a15c2dcd462cd04c2ffc9a8a');
+INSERT INTO public.backup_audit OVERRIDING SYSTEM VALUE VALUES (32, '2026-11-30 22:46:16.790239+00', 'backup_pipeline', 'alert', '20261130T224552Z-full-4b533f25', '{"error": null, "title": "A restore waits for approval: shop into shop (request 3)", "channel": "log"}', NULL, NULL, NULL, '873a5ab05f6758e0ea12e8fa3d92a1c958a2c940a15c2dcd462cd04c2ffc9a8a', '7dd11bd39d791ef8bc7664e001cbed8afcf1eee8be7fc830df2bfd24fb0d4ee4');
 
 
 --
 -- Data for Name: backup_copies; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.backup_copies VALUES ('20261130T184452Z-selective-8ed25596', 'file:///var/lib/earlier/second', 'shop', 'good', '2026-11-30 18:44:54.355355+00', '2026-11-30 18:44:54.43489+00', 25038, 'a7411fec75c17e1593701ad4fc4f43264caa1188440777999c6d3a2c1c87a4b0', 1, '2026-11-30 18:44:54.43489+00', NULL, 'earlier', 24562, 1796064276.28, NULL, 'backup', true);
-INSERT INTO public.backup_copies VALUES ('20261130T184527Z-full-4b53f0bd', 'file:///var/lib/earlier/second', 'shop', 'good', '2026-11-30 18:45:30.565147+00', '2026-11-30 18:45:30.606696+00', 33728, '08ab4363ba6d05d71f55ee3fa50da08803f4fd518813541ffca9ec62a98c806d', 1, '2026-11-30 18:45:30.606696+00', NULL, 'earlier', 27782, 1796064312.66, NULL, 'backup', true);
-INSERT INTO public.backup_copies VALUES ('20261130T184623Z-full-f3f85123', 'file:///var/lib/earlier/second', 'vault', 'good', '2026-11-30 18:46:34.210938+00', '2026-11-30 18:46:34.404799+00', 75643, 'ae0fb0e6b7802b7c70f59ec0c09e8e4f23301d37a55422afc68afbcc7d1ea0f2', 1, '2026-11-30 18:46:34.404799+00', NULL, 'earlier', 30797, 1796064364.75, NULL, 'backup', true);
-INSERT INTO public.backup_copies VALUES ('20261130T184812Z-selective-96caf8d4', 'file:///var/lib/earlier/second', 'shop', 'good', '2026-11-30 18:48:13.610906+00', '2026-11-30 18:48:13.698613+00', 22896, '59946e194fb202e5914ce5289768a5d10aaa656a944c1db3db7882d33839488f', 1, '2026-11-30 18:48:13.698613+00', NULL, 'earlier', 12442, 1796064481.87, NULL, 'safety', true);
+INSERT INTO public.backup_copies VALUES ('20261130T224536Z-selective-b3bb8a12', 'file:///var/lib/earlier/second', 'shop', 'good', '2026-11-30 22:45:39.094828+00', '2026-11-30 22:45:39.166512+00', 25130, 'f0c0146b903f2b383f10c020dc7d13304596b80cb4475694f1103b7f359eccae', 1, '2026-11-30 22:45:39.166512+00', NULL, 'earlier', 18508, 1796078731.48, NULL, 'backup', true);
+INSERT INTO public.backup_copies VALUES ('20261130T224552Z-full-4b533f25', 'file:///var/lib/earlier/second', 'shop', 'good', '2026-11-30 22:45:54.579817+00', '2026-11-30 22:45:54.59182+00', 33867, 'fd2311d5eb786144867dce32d47842b1662172277be0d406e0e11097fd96cbd0', 1, '2026-11-30 22:45:54.59182+00', NULL, 'earlier', 19304, 1796078744, NULL, 'backup', true);
+INSERT INTO public.backup_copies VALUES ('20261130T224602Z-full-3d66e78e', 'file:///var/lib/earlier/second', 'vault', 'good', '2026-11-30 22:46:03.497824+00', '2026-11-30 22:46:03.51424+00', 75919, '5b52292be952a4731b120ed42ccd05a135414edc01fac9e4535f3433ef9547e4', 1, '2026-11-30 22:46:03.51424+00', NULL, 'earlier', 20172, 1796078759.48, NULL, 'backup', true);
+INSERT INTO public.backup_copies VALUES ('20261130T224614Z-selective-d3c9045a', 'file:///var/lib/earlier/second', 'shop', 'good', '2026-11-30 22:46:14.832681+00', '2026-11-30 22:46:14.843355+00', 22936, 'a9272c682f0ddd42395b678e11b24859df539edb911b6a152df37dd8637df1e4', 1, '2026-11-30 22:46:14.843355+00', NULL, 'earlier', 20696, 1796078772.37, NULL, 'safety', true);
 
 
 --
 -- Data for Name: backup_ledger_version; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.backup_ledger_version VALUES ('r0019');
+INSERT INTO public.backup_ledger_version VALUES ('r0023');
 
 
 --
 -- Data for Name: backup_logs; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.backup_logs VALUES ('952d3d03-0298-5acb-aa1a-86579f8f8d85', 'full_backup_2026-12-01_00-46.zip', 'vault/backups/backup_date=2026-12-01/20261130T184623Z-full-f3f85123/full_backup_2026-12-01_00-46.zip', 48803, 165, 'success', NULL, '2026-11-30 18:46:23.978997+00', '20261130T184623Z-full-f3f85123', 'vault', NULL, 'full', 'manual', 'encrypted and sealed', 'root', false, '2026-12-01', '["areas", "customers", "orders", "events"]', '49d312ec-67bb-4df3-a942-63c90d43e11a', 'earlier', 30797, 1796064364.75, '2026-11-30 18:46:33.165001+00', '2026-11-30 18:46:23.978997+00', '2026-11-30 18:46:34.462332+00', '2026-11-30 18:46:24.195013+00', '{"areas": 2, "events": 2, "orders": 121, "customers": 40}', 'ae0fb0e6b7802b7c70f59ec0c09e8e4f23301d37a55422afc68afbcc7d1ea0f2', true, '[]', 3, '2026-11-30 18:46:58.608038+00', NULL, NULL, NULL, NULL, '{"areas": 1096, "events": 1240, "orders": 6518, "customers": 12119}', NULL, '95ce634f06af921738cb463e978d841062ae73b18fd0d6dccec6a4155c59fb41', '0dc239fe7af26c30', 'backup', true, NULL);
-INSERT INTO public.backup_logs VALUES ('e82c6b01-f5fd-5e2f-9414-097d7ce9def4', 'full_backup_2026-12-01_00-44.zip', 'shop/backups/backup_date=2026-12-01/20261130T184408Z-full-38660393/full_backup_2026-12-01_00-44.zip', 19453, 163, 'success', NULL, '2026-11-30 18:44:08.346173+00', '20261130T184408Z-full-38660393', 'shop', NULL, 'full', 'manual', 'plain', 'root', false, '2026-12-01', '["areas", "customers", "orders"]', '78ad409a-dae9-4b1c-9a3b-1f2d4653276c', 'earlier', 18244, 1796064208.44, '2026-11-30 18:44:14.497321+00', '2026-11-30 18:44:08.346173+00', '2026-11-30 18:44:14.92836+00', '2026-11-30 18:44:08.705775+00', '{"areas": 2, "orders": 121, "customers": 40}', '0a6687114e4d1aba3a2fbd31fd0b2460af0d71b8bb2891ff752b4f7152a4a0f0', true, '[]', 3, '2026-11-30 18:44:23.60118+00', NULL, NULL, NULL, NULL, '{"areas": 1096, "orders": 6518, "customers": 8664}', '2026-11-30 18:00:00+00', '31c45999070bff7f3e1ba5b9a18029ff5498e816957843f1b9607f4183ec4f7a', NULL, 'backup', true, NULL);
-INSERT INTO public.backup_logs VALUES ('f020acfc-433d-5363-a791-0b53030f7acb', 'selective_backup_2026-12-01_00-44.zip', 'shop/backups/backup_date=2026-12-01/20261130T184452Z-selective-8ed25596/selective_backup_2026-12-01_00-44.zip', 14834, 42, 'success', NULL, '2026-11-30 18:44:52.458736+00', '20261130T184452Z-selective-8ed25596', 'shop', NULL, 'selective', 'manual', 'of two tables', 'root', false, '2026-12-01', '["areas", "customers"]', 'f3142d04-a330-41a7-9fd2-220e57ecb251', 'earlier', 24562, 1796064276.28, '2026-11-30 18:44:52.521487+00', '2026-11-30 18:44:52.458736+00', '2026-11-30 18:44:54.46678+00', '2026-11-30 18:44:52.554784+00', '{"areas": 2, "customers": 40}', 'a7411fec75c17e1593701ad4fc4f43264caa1188440777999c6d3a2c1c87a4b0', true, '[]', 1, '2026-11-30 18:44:54.354695+00', '2099-01-01 18:00:00+00', 'kept for the audit', 'root', NULL, '{"areas": 1096, "customers": 8664}', NULL, 'b4818c43462d4da54dc6aebeb4d85c74eff912c1696b72d9b9be7c0f3a8be0f5', '0dc239fe7af26c30', 'backup', true, NULL);
-INSERT INTO public.backup_logs VALUES ('ac2457f9-87f8-5380-be7b-21a3884c1466', 'incremental_backup_2026-12-01_00-48.zip', 'retail/businesses/b/backups/backup_date=2026-12-01/20261130T184834Z-incremental-12d7f716/incremental_backup_2026-12-01_00-48.zip', 6647, 1, 'success', NULL, '2026-11-30 18:48:34.300433+00', '20261130T184834Z-incremental-12d7f716', 'retail', 'b', 'incremental', 'automatic', '', 'root', false, '2026-12-01', '["sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 18:48:34.300433+00', '2026-11-30 18:48:34.342471+00', '2026-11-30 18:48:33.502814+00', '{"sales": 1}', '5225a59b982736a2703932f611b5206376d5bfa869214fa2d0d6799c947d4163', true, '[]', 1, '2026-11-30 18:48:34.342471+00', NULL, NULL, NULL, '2026-12-02 18:48:33.502814+00', '{"sales": 1663}', NULL, '6e3b0b74e87472a9398abd6f0927bc0078a32cf19be2a14dc8e719bcb208e547', NULL, 'backup', true, '20261130T184830Z-full-3e1c68ff');
-INSERT INTO public.backup_logs VALUES ('02d668b8-3832-5991-888a-32f0b0b82b5c', NULL, NULL, NULL, NULL, 'failed', 'Can not connect to shop at 127.0.0.1:9 as nobody: connection failed: connection to server at "127.0.0.1", port 9 failed: Connection refused Is the server running on that host and accepting TCP/IP connections?
-What to do: Check host and port, that the server runs and accepts connections, and the network.', '2026-11-30 18:47:34.270273+00', '20261130T184734Z-full-3e377df9', 'shop', NULL, 'full', 'manual', '', 'root', false, '2026-12-01', '["areas", "customers", "orders"]', '4be202b0-0b8d-4570-9326-28b8fda614dc', 'earlier', 2914, 1796064428.06, '2026-11-30 18:47:34.91513+00', '2026-11-30 18:47:34.270273+00', '2026-11-30 18:47:35.616323+00', NULL, '{}', NULL, NULL, '[]', NULL, NULL, NULL, NULL, NULL, NULL, '{}', NULL, NULL, NULL, 'backup', NULL, NULL);
-INSERT INTO public.backup_logs VALUES ('ac228fc9-95f7-5d4b-bcc2-529fcc0ea3ad', 'full_backup_2026-12-01_00-45.zip', 'shop/backups/backup_date=2026-12-01/20261130T184527Z-full-4b53f0bd/full_backup_2026-12-01_00-45.zip', 19538, 163, 'success', NULL, '2026-11-30 18:45:27.003274+00', '20261130T184527Z-full-4b53f0bd', 'shop', NULL, 'full', 'manual', 'sealed and copied', 'root', false, '2026-12-01', '["areas", "customers", "orders"]', 'c6e0753c-a9fc-41a6-b0da-83e453cdea45', 'earlier', 27782, 1796064312.66, '2026-11-30 18:45:29.8871+00', '2026-11-30 18:45:27.003274+00', '2026-11-30 18:45:30.644449+00', '2026-11-30 18:45:27.21457+00', '{"areas": 2, "orders": 121, "customers": 40}', '08ab4363ba6d05d71f55ee3fa50da08803f4fd518813541ffca9ec62a98c806d', true, '[]', 4, '2026-11-30 18:45:58.167981+00', NULL, NULL, NULL, NULL, '{"areas": 1096, "orders": 6518, "customers": 8664}', NULL, '06f2eee0926f71a007ee1de67ad1cb4741045a8e02471e394c17bcda02725ad6', '0dc239fe7af26c30', 'backup', true, NULL);
-INSERT INTO public.backup_logs VALUES ('06c83fe5-3c17-56b9-9bf2-616ccc1c8dc2', 'full_backup_2026-12-01_00-48.zip', 'retail/businesses/a/backups/backup_date=2026-12-01/20261130T184841Z-full-420f3ca2/full_backup_2026-12-01_00-48.zip', 8857, 21, 'success', NULL, '2026-11-30 18:48:41.330765+00', '20261130T184841Z-full-420f3ca2', 'retail', 'a', 'full', 'manual', 'by hand', 'root', false, '2026-12-01', '["sellers", "sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 18:48:41.330765+00', '2026-11-30 18:48:41.458583+00', '2026-11-30 18:48:39.361085+00', '{"sales": 20, "sellers": 1}', '40561fd0ca3d3dd03ddb972266ceb5f4cda629f52c870c1331ae308296e3ad20', true, '[]', 1, '2026-11-30 18:48:41.458583+00', NULL, NULL, NULL, NULL, '{"sales": 2369, "sellers": 1003}', NULL, 'cc7fc89eb3e6cc973800c765a98a098230545134b83fff0cde4506fecd955db8', NULL, 'backup', true, NULL);
+INSERT INTO public.backup_logs VALUES ('04e9782b-4781-5267-b90b-0503e1033323', 'full_backup_2026-12-01_04-46.zip', 'vault/backups/backup_date=2026-12-01/20261130T224602Z-full-3d66e78e/full_backup_2026-12-01_04-46.zip', 48881, 165, 'success', NULL, '2026-11-30 22:46:02.670159+00', '20261130T224602Z-full-3d66e78e', 'vault', NULL, 'full', 'manual', 'encrypted and sealed', 'root', false, '2026-12-01', '["areas", "customers", "orders", "events"]', '5f9bdbb8-9b35-4f50-a68b-73082c4f98fa', 'earlier', 20172, 1796078759.48, '2026-11-30 22:46:03.364367+00', '2026-11-30 22:46:02.670159+00', '2026-11-30 22:46:03.529959+00', '2026-11-30 22:46:02.71675+00', '{"areas": 2, "events": 2, "orders": 121, "customers": 40}', '5b52292be952a4731b120ed42ccd05a135414edc01fac9e4535f3433ef9547e4', true, '[]', 3, '2026-11-30 22:46:05.893206+00', NULL, NULL, NULL, NULL, '{"areas": 1096, "events": 1240, "orders": 6518, "customers": 12119}', NULL, '6d2028bc4823d5f8285fd4c675f464ca10e16d102e9dd39559b9e312bafebef6', '44da7a3a293edde8', 'backup', true, NULL);
+INSERT INTO public.backup_logs VALUES ('65ca6193-87bf-5ffa-bca2-859dd28eeca6', 'full_backup_2026-12-01_04-45.zip', 'shop/backups/backup_date=2026-12-01/20261130T224519Z-full-d8109ee1/full_backup_2026-12-01_04-45.zip', 19449, 163, 'success', NULL, '2026-11-30 22:45:19.571594+00', '20261130T224519Z-full-d8109ee1', 'shop', NULL, 'full', 'manual', 'plain', 'root', false, '2026-12-01', '["areas", "customers", "orders"]', '45fa23d0-c9c9-4e88-92f1-77e80e49372c', 'earlier', 9229, 1796078712.78, '2026-11-30 22:45:21.237017+00', '2026-11-30 22:45:19.571594+00', '2026-11-30 22:45:21.718886+00', '2026-11-30 22:45:19.686447+00', '{"areas": 2, "orders": 121, "customers": 40}', '88621449c70773ef2ae1772f1b28eb6b676fa455287064048817a46f063a8ca5', true, '[]', 3, '2026-11-30 22:45:28.185126+00', NULL, NULL, NULL, NULL, '{"areas": 1096, "orders": 6518, "customers": 8664}', NULL, '6b79f9915c0c60a673d4d9f669699d62a257d94202719ba8fb0dc3db177986e1', NULL, 'backup', true, NULL);
+INSERT INTO public.backup_logs VALUES ('a2d166df-9c65-5336-bd30-c2e2cb726541', 'selective_backup_2026-12-01_04-45.zip', 'shop/backups/backup_date=2026-12-01/20261130T224536Z-selective-b3bb8a12/selective_backup_2026-12-01_04-45.zip', 14837, 42, 'success', NULL, '2026-11-30 22:45:36.677988+00', '20261130T224536Z-selective-b3bb8a12', 'shop', NULL, 'selective', 'manual', 'of two tables', 'root', false, '2026-12-01', '["areas", "customers"]', 'b2e82ac7-072d-4e69-a293-294040bf74db', 'earlier', 18508, 1796078731.48, '2026-11-30 22:45:36.793337+00', '2026-11-30 22:45:36.677988+00', '2026-11-30 22:45:39.210256+00', '2026-11-30 22:45:36.872642+00', '{"areas": 2, "customers": 40}', 'f0c0146b903f2b383f10c020dc7d13304596b80cb4475694f1103b7f359eccae', true, '[]', 1, '2026-11-30 22:45:39.094277+00', '2099-01-01 18:00:00+00', 'kept for the audit', 'root', NULL, '{"areas": 1096, "customers": 8664}', NULL, '56261f8f88bfa0aed261e0de2d728f465acc8725c3e96f0a1600f55b5df4c6f2', '44da7a3a293edde8', 'backup', true, NULL);
+INSERT INTO public.backup_logs VALUES ('7b47543f-d84e-5a15-9f61-6c6327c9e798', 'incremental_backup_2026-12-01_04-46.zip', 'retail/businesses/b/backups/backup_date=2026-12-01/20261130T224620Z-incremental-ff9a7c34/incremental_backup_2026-12-01_04-46.zip', 6654, 1, 'success', NULL, '2026-11-30 22:46:20.780132+00', '20261130T224620Z-incremental-ff9a7c34', 'retail', 'b', 'incremental', 'automatic', '', 'root', false, '2026-12-01', '["sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 22:46:20.780132+00', '2026-11-30 22:46:20.804867+00', '2026-11-30 22:46:20.478864+00', '{"sales": 1}', 'a1a10d1a95499a00e5147c44e3411f965fcebc01e01b169291479a9a0637d278', true, '[]', 1, '2026-11-30 22:46:20.804867+00', NULL, NULL, NULL, '2026-12-02 22:46:20.478864+00', '{"sales": 1663}', NULL, 'b7e727720e13d4c43c68b2055051e1684032897f1e4300769c1228f676a268d2', NULL, 'backup', true, '20261130T224618Z-full-003d6973');
+INSERT INTO public.backup_logs VALUES ('b11ac2f2-f31a-55bf-a5a2-38a7e362c128', NULL, NULL, NULL, NULL, 'failed', 'Can not connect to shop at 127.0.0.1:9 as nobody: connection failed: connection to server at "127.0.0.1", port 9 failed: Connection refused Is the server running on that host and accepting TCP/IP connections?
+What to do: Check host and port, that the server runs and accepts connections, and the network.', '2026-11-30 22:46:09.712856+00', '20261130T224609Z-full-4208112f', 'shop', NULL, 'full', 'manual', '', 'root', false, '2026-12-01', '["areas", "customers", "orders"]', 'c11f4f26-6b2b-4fb8-a118-f0b72fca83f0', 'earlier', 20538, 1796078766.81, '2026-11-30 22:46:09.732469+00', '2026-11-30 22:46:09.712856+00', '2026-11-30 22:46:09.754387+00', NULL, '{}', NULL, NULL, '[]', NULL, NULL, NULL, NULL, NULL, NULL, '{}', NULL, NULL, NULL, 'backup', NULL, NULL);
+INSERT INTO public.backup_logs VALUES ('242c13e5-5fc9-5e52-98fc-1a448add8570', 'full_backup_2026-12-01_04-45.zip', 'shop/backups/backup_date=2026-12-01/20261130T224552Z-full-4b533f25/full_backup_2026-12-01_04-45.zip', 19542, 163, 'success', NULL, '2026-11-30 22:45:52.525888+00', '20261130T224552Z-full-4b533f25', 'shop', NULL, 'full', 'manual', 'sealed and copied', 'root', false, '2026-12-01', '["areas", "customers", "orders"]', 'ccdc27b2-be69-40d0-953e-3b3a1e422a44', 'earlier', 19304, 1796078744, '2026-11-30 22:45:54.440846+00', '2026-11-30 22:45:52.525888+00', '2026-11-30 22:45:54.603617+00', '2026-11-30 22:45:52.652651+00', '{"areas": 2, "orders": 121, "customers": 40}', 'fd2311d5eb786144867dce32d47842b1662172277be0d406e0e11097fd96cbd0', true, '[]', 4, '2026-11-30 22:45:58.520409+00', NULL, NULL, NULL, NULL, '{"areas": 1096, "orders": 6518, "customers": 8664}', NULL, 'c50538e56559d828603227d182a52306873d39f0654d7e80dba7b04eedd0644b', '44da7a3a293edde8', 'backup', true, NULL);
+INSERT INTO public.backup_logs VALUES ('d25548e1-33de-592a-ba70-70a1d5df204c', 'full_backup_2026-12-01_04-46.zip', 'retail/businesses/a/backups/backup_date=2026-12-01/20261130T224622Z-full-846e638a/full_backup_2026-12-01_04-46.zip', 8877, 21, 'success', NULL, '2026-11-30 22:46:22.684926+00', '20261130T224622Z-full-846e638a', 'retail', 'a', 'full', 'manual', 'by hand', 'root', false, '2026-12-01', '["sellers", "sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 22:46:22.684926+00', '2026-11-30 22:46:22.70874+00', '2026-11-30 22:46:22.336387+00', '{"sales": 20, "sellers": 1}', '6a5fece0a950c588cc4e3363d6ed8bfe0e94d42b41cc46d332028fef25c2087d', true, '[]', 1, '2026-11-30 22:46:22.70874+00', NULL, NULL, NULL, NULL, '{"sales": 2369, "sellers": 1003}', NULL, '9c16df4db275589f5e5ec0d9dfe49c65ad36e3b7f2c6a23b58b470469169e776', NULL, 'backup', true, NULL);
 INSERT INTO public.backup_logs VALUES ('e91fba21-9167-5fbb-8971-d6d7091d8c9f', NULL, NULL, NULL, NULL, 'expected', NULL, '2026-12-01 18:00:00+00', '20261201T180000Z-full-98010851', 'shop', NULL, 'full', 'automatic', 'due by the schedule 0 0 * * *', 'schedule', false, '2026-12-02', '[]', NULL, NULL, NULL, NULL, NULL, '2026-12-01 18:00:00+00', NULL, NULL, '{}', NULL, NULL, '[]', NULL, NULL, NULL, NULL, NULL, NULL, '{}', '2026-12-01 18:00:00+00', NULL, NULL, 'backup', NULL, NULL);
-INSERT INTO public.backup_logs VALUES ('82f90907-6076-5ccb-b203-61d9274a9539', 'selective_backup_2026-12-01_00-48.zip', 'shop_before_restore/backups/backup_date=2026-12-01/20261130T184812Z-selective-96caf8d4/selective_backup_2026-12-01_00-48.zip', 14672, 40, 'success', NULL, '2026-11-30 18:48:12.615776+00', '20261130T184812Z-selective-96caf8d4', 'shop', NULL, 'selective', 'manual', 'before restore 2', 'root', false, '2026-12-01', '["customers"]', NULL, 'earlier', 12442, 1796064481.87, '2026-11-30 18:48:12.691781+00', '2026-11-30 18:48:12.615776+00', '2026-11-30 18:48:13.720994+00', '2026-11-30 18:48:12.80598+00', '{"customers": 40}', '59946e194fb202e5914ce5289768a5d10aaa656a944c1db3db7882d33839488f', true, '[]', 1, '2026-11-30 18:48:13.599294+00', NULL, NULL, NULL, NULL, '{"customers": 13045}', NULL, '86241879876b4f59d8200acdffaf42c10b77150199fd7f18286a67681e078e62', '0dc239fe7af26c30', 'safety', true, NULL);
-INSERT INTO public.backup_logs VALUES ('0ee63056-2a38-53af-97bd-0b9813a4007e', 'full_backup_2026-12-01_00-48.zip', 'retail/businesses/a/backups/backup_date=2026-12-01/20261130T184830Z-full-25de107c/full_backup_2026-12-01_00-48.zip', 8846, 21, 'success', NULL, '2026-11-30 18:48:30.552269+00', '20261130T184830Z-full-25de107c', 'retail', 'a', 'full', 'automatic', '', 'root', false, '2026-12-01', '["sellers", "sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 18:48:30.552269+00', '2026-11-30 18:48:30.675409+00', '2026-11-30 18:48:28.625288+00', '{"sales": 20, "sellers": 1}', 'efdc4805229934158fb0a3adef14c0e43cb5bf6e1ce34bdf8787a5d7fb86f5ee', true, '[]', 1, '2026-11-30 18:48:30.675409+00', NULL, NULL, NULL, '2026-12-02 18:48:28.625288+00', '{"sales": 2369, "sellers": 1003}', NULL, '672f439e8f5b34bcb96b1ca26dccabd7417e62e5c42ca3dbd03d815ff0d05074', NULL, 'backup', true, NULL);
-INSERT INTO public.backup_logs VALUES ('c6231043-5d18-57ac-b551-07e145b3beb1', 'full_backup_2026-12-01_00-48.zip', 'retail/businesses/b/backups/backup_date=2026-12-01/20261130T184830Z-full-3e1c68ff/full_backup_2026-12-01_00-48.zip', 8759, 11, 'success', NULL, '2026-11-30 18:48:30.553668+00', '20261130T184830Z-full-3e1c68ff', 'retail', 'b', 'full', 'automatic', '', 'root', false, '2026-12-01', '["sellers", "sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 18:48:30.553668+00', '2026-11-30 18:48:30.666919+00', '2026-11-30 18:48:28.625288+00', '{"sales": 10, "sellers": 1}', '1d7357f8edff66c1da7498665a93b0a9b06bf53d98dd2781daba7ec5afb245ef', true, '[]', 1, '2026-11-30 18:48:30.666919+00', NULL, NULL, NULL, '2026-12-02 18:48:28.625288+00', '{"sales": 2092, "sellers": 1003}', NULL, '83ea957af0c0bda7bf4ed01ac95abe7ae85dbf72f2b0744a056f8e1b05e384d6', NULL, 'backup', true, NULL);
+INSERT INTO public.backup_logs VALUES ('d762e954-56a6-5e75-b359-1a383f7038c5', 'selective_backup_2026-12-01_04-46.zip', 'shop_before_restore/backups/backup_date=2026-12-01/20261130T224614Z-selective-d3c9045a/selective_backup_2026-12-01_04-46.zip', 14669, 40, 'success', NULL, '2026-11-30 22:46:14.545968+00', '20261130T224614Z-selective-d3c9045a', 'shop', NULL, 'selective', 'manual', 'before restore 2', 'root', false, '2026-12-01', '["customers"]', NULL, 'earlier', 20696, 1796078772.37, '2026-11-30 22:46:14.57026+00', '2026-11-30 22:46:14.545968+00', '2026-11-30 22:46:14.853076+00', '2026-11-30 22:46:14.596935+00', '{"customers": 40}', 'a9272c682f0ddd42395b678e11b24859df539edb911b6a152df37dd8637df1e4', true, '[]', 1, '2026-11-30 22:46:14.832201+00', NULL, NULL, NULL, NULL, '{"customers": 13045}', NULL, '7493e4c80cb7adb1387ace94c82b26b3af1ada3dca58187b92dd9a598c07e4f4', '44da7a3a293edde8', 'safety', true, NULL);
+INSERT INTO public.backup_logs VALUES ('9be0268d-1f3e-5e9b-bb54-4fa7103961f1', 'full_backup_2026-12-01_04-46.zip', 'retail/businesses/a/backups/backup_date=2026-12-01/20261130T224618Z-full-63237e30/full_backup_2026-12-01_04-46.zip', 8871, 21, 'success', NULL, '2026-11-30 22:46:18.872928+00', '20261130T224618Z-full-63237e30', 'retail', 'a', 'full', 'automatic', '', 'root', false, '2026-12-01', '["sellers", "sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 22:46:18.872928+00', '2026-11-30 22:46:18.914126+00', '2026-11-30 22:46:18.498324+00', '{"sales": 20, "sellers": 1}', '5832164d93edfef19fee94e717d8b1efffc319104fe407712fa40a0d8bc9400c', true, '[]', 1, '2026-11-30 22:46:18.914126+00', NULL, NULL, NULL, '2026-12-02 22:46:18.498324+00', '{"sales": 2369, "sellers": 1003}', NULL, 'ee6a1b3599a7becbf919fe450cdb7e36521c3b203440ea1026be04fb034ef865', NULL, 'backup', true, NULL);
+INSERT INTO public.backup_logs VALUES ('04cbddda-17be-536d-ada9-45d4e542dc08', 'full_backup_2026-12-01_04-46.zip', 'retail/businesses/b/backups/backup_date=2026-12-01/20261130T224618Z-full-003d6973/full_backup_2026-12-01_04-46.zip', 8767, 11, 'success', NULL, '2026-11-30 22:46:18.873299+00', '20261130T224618Z-full-003d6973', 'retail', 'b', 'full', 'automatic', '', 'root', false, '2026-12-01', '["sellers", "sales"]', NULL, NULL, NULL, NULL, NULL, '2026-11-30 22:46:18.873299+00', '2026-11-30 22:46:18.912686+00', '2026-11-30 22:46:18.498324+00', '{"sales": 10, "sellers": 1}', 'b63520663957c0aa42ceddc7516e70d7c261c5e5909ee8467cd5801204386804', true, '[]', 1, '2026-11-30 22:46:18.912686+00', NULL, NULL, NULL, '2026-12-02 22:46:18.498324+00', '{"sales": 2092, "sellers": 1003}', NULL, 'e176e718adc2141d7299747a2e46f16791a86d64d97ef85e5a84f80dd60aee4b', NULL, 'backup', true, NULL);
 
 
 --
@@ -1560,11 +1636,11 @@ INSERT INTO public.backup_logs VALUES ('c6231043-5d18-57ac-b551-07e145b3beb1', '
 -- Data for Name: backup_shapes; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.backup_shapes VALUES ('20261130T184408Z-full-38660393', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "orders": {"rows": 121, "unique": true, "columns": {"shop": "text", "tags": "text[]", "total": "numeric", "number": "integer", "customer_id": "integer"}, "excluded": [], "relation": "public.orders", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T184408Z-full-38660393", "bundle_sha256": "0a6687114e4d1aba3a2fbd31fd0b2460af0d71b8bb2891ff752b4f7152a4a0f0"}');
-INSERT INTO public.backup_shapes VALUES ('20261130T184452Z-selective-8ed25596', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T184452Z-selective-8ed25596", "bundle_sha256": "a7411fec75c17e1593701ad4fc4f43264caa1188440777999c6d3a2c1c87a4b0"}');
-INSERT INTO public.backup_shapes VALUES ('20261130T184527Z-full-4b53f0bd', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "orders": {"rows": 121, "unique": true, "columns": {"shop": "text", "tags": "text[]", "total": "numeric", "number": "integer", "customer_id": "integer"}, "excluded": [], "relation": "public.orders", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T184527Z-full-4b53f0bd", "bundle_sha256": "08ab4363ba6d05d71f55ee3fa50da08803f4fd518813541ffca9ec62a98c806d"}');
-INSERT INTO public.backup_shapes VALUES ('20261130T184623Z-full-f3f85123', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "events": {"rows": 2, "unique": true, "columns": {"what": "text", "happened": "timestamp with time zone"}, "excluded": [], "relation": "public.events", "anomalies": [], "validation": null, "communication": []}, "orders": {"rows": 121, "unique": true, "columns": {"shop": "text", "tags": "text[]", "total": "numeric", "number": "integer", "customer_id": "integer"}, "excluded": [], "relation": "public.orders", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)"}, "excluded": ["national_id"], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": [], "unlisted": [], "anomalies": [], "backup_id": "20261130T184623Z-full-f3f85123", "bundle_sha256": "ae0fb0e6b7802b7c70f59ec0c09e8e4f23301d37a55422afc68afbcc7d1ea0f2"}');
-INSERT INTO public.backup_shapes VALUES ('20261130T184812Z-selective-96caf8d4', '{"tables": {"customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.areas", "public.orders", "public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T184812Z-selective-96caf8d4", "bundle_sha256": "59946e194fb202e5914ce5289768a5d10aaa656a944c1db3db7882d33839488f"}');
+INSERT INTO public.backup_shapes VALUES ('20261130T224519Z-full-d8109ee1', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "orders": {"rows": 121, "unique": true, "columns": {"shop": "text", "tags": "text[]", "total": "numeric", "number": "integer", "customer_id": "integer"}, "excluded": [], "relation": "public.orders", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T224519Z-full-d8109ee1", "bundle_sha256": "88621449c70773ef2ae1772f1b28eb6b676fa455287064048817a46f063a8ca5"}');
+INSERT INTO public.backup_shapes VALUES ('20261130T224536Z-selective-b3bb8a12', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T224536Z-selective-b3bb8a12", "bundle_sha256": "f0c0146b903f2b383f10c020dc7d13304596b80cb4475694f1103b7f359eccae"}');
+INSERT INTO public.backup_shapes VALUES ('20261130T224552Z-full-4b533f25', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "orders": {"rows": 121, "unique": true, "columns": {"shop": "text", "tags": "text[]", "total": "numeric", "number": "integer", "customer_id": "integer"}, "excluded": [], "relation": "public.orders", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T224552Z-full-4b533f25", "bundle_sha256": "fd2311d5eb786144867dce32d47842b1662172277be0d406e0e11097fd96cbd0"}');
+INSERT INTO public.backup_shapes VALUES ('20261130T224602Z-full-3d66e78e', '{"tables": {"areas": {"rows": 2, "unique": true, "columns": {"id": "integer", "name": "text"}, "excluded": [], "relation": "public.areas", "anomalies": [], "validation": null, "communication": []}, "events": {"rows": 2, "unique": true, "columns": {"what": "text", "happened": "timestamp with time zone"}, "excluded": [], "relation": "public.events", "anomalies": [], "validation": null, "communication": []}, "orders": {"rows": 121, "unique": true, "columns": {"shop": "text", "tags": "text[]", "total": "numeric", "number": "integer", "customer_id": "integer"}, "excluded": [], "relation": "public.orders", "anomalies": [], "validation": null, "communication": []}, "customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)"}, "excluded": ["national_id"], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": [], "unlisted": [], "anomalies": [], "backup_id": "20261130T224602Z-full-3d66e78e", "bundle_sha256": "5b52292be952a4731b120ed42ccd05a135414edc01fac9e4535f3433ef9547e4"}');
+INSERT INTO public.backup_shapes VALUES ('20261130T224614Z-selective-d3c9045a', '{"tables": {"customers": {"rows": 40, "unique": true, "columns": {"id": "integer", "born": "date", "code": "uuid", "name": "text", "note": "jsonb", "seen": "timestamp with time zone", "size": "public.size", "photo": "bytea", "area_id": "integer", "balance": "numeric(10,2)", "national_id": "text"}, "excluded": [], "relation": "public.customers", "anomalies": [], "validation": null, "communication": []}}, "orphans": {}, "excluded": ["public.areas", "public.orders", "public.events"], "unlisted": [], "anomalies": [], "backup_id": "20261130T224614Z-selective-d3c9045a", "bundle_sha256": "a9272c682f0ddd42395b678e11b24859df539edb911b6a152df37dd8637df1e4"}');
 
 
 --
@@ -1589,8 +1665,8 @@ INSERT INTO public.backup_tallies VALUES ('retail/businesses/a', 'success', 2);
 -- Data for Name: business_history; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.business_history OVERRIDING SYSTEM VALUE VALUES (1, 'retail', 'a', '2026-11-30 18:48:30.245032+00', 'active', NULL, NULL, NULL, NULL, NULL);
-INSERT INTO public.business_history OVERRIDING SYSTEM VALUE VALUES (2, 'retail', 'b', '2026-11-30 18:48:30.245032+00', 'active', NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.business_history OVERRIDING SYSTEM VALUE VALUES (1, 'retail', 'a', '2026-11-30 22:46:18.766247+00', 'active', NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.business_history OVERRIDING SYSTEM VALUE VALUES (2, 'retail', 'b', '2026-11-30 22:46:18.766247+00', 'active', NULL, NULL, NULL, NULL, NULL);
 
 
 --
@@ -1603,17 +1679,17 @@ INSERT INTO public.business_history OVERRIDING SYSTEM VALUE VALUES (2, 'retail',
 -- Data for Name: business_ticks; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.business_ticks OVERRIDING SYSTEM VALUE VALUES (1, 'retail', '2026-11-30 18:45:00+00', 'success', false, '2026-11-30 18:48:28.22283+00', '2026-11-30 18:48:30.785769+00', '2026-11-30 18:48:28.625288+00', NULL, NULL, 2, 2, 0, 0, 0, 2, 0, 32, 17605, 208.625288, '[]', '');
-INSERT INTO public.business_ticks OVERRIDING SYSTEM VALUE VALUES (2, 'retail', '2026-11-30 18:45:00+00', 'success', false, '2026-11-30 18:48:33.363894+00', '2026-11-30 18:48:34.397134+00', '2026-11-30 18:48:33.502814+00', NULL, NULL, 2, 1, 1, 0, 0, 0, 0, 1, 6647, 213.502814, '[]', '');
-INSERT INTO public.business_ticks OVERRIDING SYSTEM VALUE VALUES (3, 'retail', '2026-11-30 18:48:38.853462+00', 'success', true, '2026-11-30 18:48:38.853462+00', '2026-11-30 18:48:41.616151+00', '2026-11-30 18:48:39.361085+00', NULL, NULL, 1, 1, 0, 0, 0, 1, 0, 21, 8857, 0.507623, '["b"]', '');
+INSERT INTO public.business_ticks OVERRIDING SYSTEM VALUE VALUES (1, 'retail', '2026-11-30 22:45:00+00', 'success', false, '2026-11-30 22:46:18.389817+00', '2026-11-30 22:46:18.955774+00', '2026-11-30 22:46:18.498324+00', NULL, NULL, 2, 2, 0, 0, 0, 2, 0, 32, 17638, 78.498324, '[]', '');
+INSERT INTO public.business_ticks OVERRIDING SYSTEM VALUE VALUES (2, 'retail', '2026-11-30 22:45:00+00', 'success', false, '2026-11-30 22:46:20.400326+00', '2026-11-30 22:46:20.844725+00', '2026-11-30 22:46:20.478864+00', NULL, NULL, 2, 1, 1, 0, 0, 0, 0, 1, 6654, 80.478864, '[]', '');
+INSERT INTO public.business_ticks OVERRIDING SYSTEM VALUE VALUES (3, 'retail', '2026-11-30 22:46:22.254972+00', 'success', true, '2026-11-30 22:46:22.254972+00', '2026-11-30 22:46:22.740445+00', '2026-11-30 22:46:22.336387+00', NULL, NULL, 1, 1, 0, 0, 0, 1, 0, 21, 8877, 0.081415, '["b"]', '');
 
 
 --
 -- Data for Name: businesses; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.businesses OVERRIDING SYSTEM VALUE VALUES (1, 'retail', 'a', 'Anika', 'active', '2026-11-30 18:48:30.245032+00', NULL, NULL, NULL, NULL, 'none', NULL, NULL, 0.00, NULL, '2026-11-30 18:48:30.245032+00', 'root');
-INSERT INTO public.businesses OVERRIDING SYSTEM VALUE VALUES (2, 'retail', 'b', 'Babul', 'active', '2026-11-30 18:48:30.245032+00', NULL, NULL, NULL, NULL, 'none', NULL, NULL, 0.00, NULL, '2026-11-30 18:48:30.245032+00', 'root');
+INSERT INTO public.businesses OVERRIDING SYSTEM VALUE VALUES (1, 'retail', 'a', 'Anika', 'active', '2026-11-30 22:46:18.766247+00', NULL, NULL, NULL, NULL, 'none', NULL, NULL, 0.00, NULL, '2026-11-30 22:46:18.766247+00', 'root');
+INSERT INTO public.businesses OVERRIDING SYSTEM VALUE VALUES (2, 'retail', 'b', 'Babul', 'active', '2026-11-30 22:46:18.766247+00', NULL, NULL, NULL, NULL, 'none', NULL, NULL, 0.00, NULL, '2026-11-30 22:46:18.766247+00', 'root');
 
 
 --
@@ -1626,7 +1702,7 @@ INSERT INTO public.businesses OVERRIDING SYSTEM VALUE VALUES (2, 'retail', 'b', 
 -- Data for Name: dagster_outbox; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.dagster_outbox OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 18:45:11.415457+00', 'shop', 'shop/bundle', 'Backup 20261130T184452Z-selective-8ed25596 is held by root until 2099-01-01 18:00 UTC: kept for the audit.', '{"path": ["shop", "bundle"], "partition": "2026-12-01"}', NULL, 0, NULL);
+INSERT INTO public.dagster_outbox OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 22:45:43.949251+00', 'shop', 'shop/bundle', 'Backup 20261130T224536Z-selective-b3bb8a12 is held by root until 2099-01-01 18:00 UTC: kept for the audit.', '{"path": ["shop", "bundle"], "partition": "2026-12-01"}', NULL, 0, NULL);
 
 
 --
@@ -1639,19 +1715,19 @@ INSERT INTO public.dagster_outbox OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30
 -- Data for Name: due_accounts; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.due_accounts VALUES ('retail', '2026-11-30 18:48:48.787617+00');
-INSERT INTO public.due_accounts VALUES ('shop', '2026-11-30 18:48:48.877774+00');
-INSERT INTO public.due_accounts VALUES ('vault', '2026-11-30 18:48:48.945809+00');
+INSERT INTO public.due_accounts VALUES ('retail', '2026-11-30 22:46:24.184674+00');
+INSERT INTO public.due_accounts VALUES ('shop', '2026-11-30 22:46:24.208856+00');
+INSERT INTO public.due_accounts VALUES ('vault', '2026-11-30 22:46:24.237779+00');
 
 
 --
 -- Data for Name: leases; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.leases VALUES ('shop_before_restore', 1, '20261130T184812Z-selective-96caf8d4', 'root', NULL, 'earlier', 12442, 1796064481.87, '2026-11-30 18:48:12.660318+00', '2026-11-30 18:48:13.574655+00', '2026-11-30 18:49:43.574655+00', '2026-11-30 18:48:13.737787+00');
-INSERT INTO public.leases VALUES ('retail/businesses', 3, 'tick 3', 'root', NULL, 'earlier', 17978, 1796064514.21, '2026-11-30 18:48:38.861654+00', '2026-11-30 18:48:41.589631+00', '2026-11-30 18:50:11.589631+00', '2026-11-30 18:48:41.664767+00');
-INSERT INTO public.leases VALUES ('vault', 1, '20261130T184623Z-full-f3f85123', 'root', '49d312ec-67bb-4df3-a942-63c90d43e11a', 'earlier', 30797, 1796064364.75, '2026-11-30 18:46:24.02728+00', '2026-11-30 18:46:34.099145+00', '2026-11-30 18:48:04.099145+00', '2026-11-30 18:46:34.45246+00');
-INSERT INTO public.leases VALUES ('shop', 4, '20261130T184734Z-full-3e377df9', 'root', '4be202b0-0b8d-4570-9326-28b8fda614dc', 'earlier', 2914, 1796064428.06, '2026-11-30 18:47:34.608319+00', '2026-11-30 18:47:34.820058+00', '2026-11-30 18:49:04.820058+00', '2026-11-30 18:47:35.72692+00');
+INSERT INTO public.leases VALUES ('shop_before_restore', 1, '20261130T224614Z-selective-d3c9045a', 'root', NULL, 'earlier', 20696, 1796078772.37, '2026-11-30 22:46:14.560648+00', '2026-11-30 22:46:14.82604+00', '2026-11-30 22:47:44.826041+00', '2026-11-30 22:46:14.858044+00');
+INSERT INTO public.leases VALUES ('retail/businesses', 3, 'tick 3', 'root', NULL, 'earlier', 21147, 1796078780.42, '2026-11-30 22:46:22.24524+00', '2026-11-30 22:46:22.248692+00', '2026-11-30 22:47:52.248692+00', '2026-11-30 22:46:22.728673+00');
+INSERT INTO public.leases VALUES ('vault', 1, '20261130T224602Z-full-3d66e78e', 'root', '5f9bdbb8-9b35-4f50-a68b-73082c4f98fa', 'earlier', 20172, 1796078759.48, '2026-11-30 22:46:02.672999+00', '2026-11-30 22:46:03.484952+00', '2026-11-30 22:47:33.484952+00', '2026-11-30 22:46:03.530971+00');
+INSERT INTO public.leases VALUES ('shop', 4, '20261130T224609Z-full-4208112f', 'root', 'c11f4f26-6b2b-4fb8-a118-f0b72fca83f0', 'earlier', 20538, 1796078766.81, '2026-11-30 22:46:09.720258+00', '2026-11-30 22:46:09.725949+00', '2026-11-30 22:47:39.725949+00', '2026-11-30 22:46:09.759268+00');
 
 
 --
@@ -1682,62 +1758,62 @@ INSERT INTO public.leases VALUES ('shop', 4, '20261130T184734Z-full-3e377df9', '
 -- Data for Name: realtime_events; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 18:44:08.364816+00', 'backup', 'shop', NULL, '20261130T184408Z-full-38660393', '{"kind": "full", "type": "manual", "status": "running"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (2, '2026-11-30 18:44:14.917825+00', 'backup', 'shop', NULL, '20261130T184408Z-full-38660393', '{"kind": "full", "type": "manual", "status": "success", "record_count": 163}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (3, '2026-11-30 18:44:14.918235+00', 'verification', 'shop', NULL, '20261130T184408Z-full-38660393', '{"verification_level": 1, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (4, '2026-11-30 18:44:23.706207+00', 'verification', 'shop', NULL, '20261130T184408Z-full-38660393', '{"verification_level": 3, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (5, '2026-11-30 18:44:52.444154+00', 'backup', 'shop', NULL, '20261130T184452Z-selective-8ed25596', '{"kind": "selective", "type": "manual", "status": "running"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (6, '2026-11-30 18:44:54.453923+00', 'backup', 'shop', NULL, '20261130T184452Z-selective-8ed25596', '{"kind": "selective", "type": "manual", "status": "success", "record_count": 42}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (7, '2026-11-30 18:44:54.454212+00', 'verification', 'shop', NULL, '20261130T184452Z-selective-8ed25596', '{"verification_level": 1, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (8, '2026-11-30 18:45:11.388084+00', 'hold', 'shop', NULL, '20261130T184452Z-selective-8ed25596', '{"held_until": "2099-01-01T18:00:00+00:00"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (9, '2026-11-30 18:45:27.028463+00', 'backup', 'shop', NULL, '20261130T184527Z-full-4b53f0bd', '{"kind": "full", "type": "manual", "status": "running"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (10, '2026-11-30 18:45:30.617766+00', 'backup', 'shop', NULL, '20261130T184527Z-full-4b53f0bd', '{"kind": "full", "type": "manual", "status": "success", "record_count": 163}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (11, '2026-11-30 18:45:30.618169+00', 'verification', 'shop', NULL, '20261130T184527Z-full-4b53f0bd', '{"verification_level": 1, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (12, '2026-11-30 18:45:58.146072+00', 'drill', 'shop', NULL, '20261130T184527Z-full-4b53f0bd', '{"action": "drill"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (13, '2026-11-30 18:45:58.179264+00', 'verification', 'shop', NULL, '20261130T184527Z-full-4b53f0bd', '{"verification_level": 4, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (14, '2026-11-30 18:46:23.974297+00', 'backup', 'vault', NULL, '20261130T184623Z-full-f3f85123', '{"kind": "full", "type": "manual", "status": "running"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (15, '2026-11-30 18:46:34.457092+00', 'backup', 'vault', NULL, '20261130T184623Z-full-f3f85123', '{"kind": "full", "type": "manual", "status": "success", "record_count": 165}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (16, '2026-11-30 18:46:34.457493+00', 'verification', 'vault', NULL, '20261130T184623Z-full-f3f85123', '{"verification_level": 1, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (17, '2026-11-30 18:46:58.61543+00', 'verification', 'vault', NULL, '20261130T184623Z-full-f3f85123', '{"verification_level": 3, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (18, '2026-11-30 18:47:34.410222+00', 'backup', 'shop', NULL, '20261130T184734Z-full-3e377df9', '{"kind": "full", "type": "manual", "status": "running"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (19, '2026-11-30 18:47:35.73754+00', 'backup', 'shop', NULL, '20261130T184734Z-full-3e377df9', '{"kind": "full", "type": "manual", "status": "failed"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (20, '2026-11-30 18:47:36.2561+00', 'alert', 'shop', NULL, 'full', '{"failures": 1, "opened_at": "2026-11-30T18:47:36.286536+00:00"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (21, '2026-11-30 18:47:56.708405+00', 'restore', 'shop', NULL, '1', '{"status": "requested", "target": "postgresql://postgres@127.0.0.1:44381/scratch", "backup_id": "20261130T184527Z-full-4b53f0bd"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (22, '2026-11-30 18:47:57.27235+00', 'restore', 'shop', NULL, '1', '{"status": "running", "target": "postgresql://postgres@127.0.0.1:44381/scratch", "backup_id": "20261130T184527Z-full-4b53f0bd"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (23, '2026-11-30 18:47:59.038758+00', 'restore', 'shop', NULL, '1', '{"status": "done", "target": "postgresql://postgres@127.0.0.1:44381/scratch", "backup_id": "20261130T184527Z-full-4b53f0bd"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (24, '2026-11-30 18:48:11.144417+00', 'restore', 'shop', NULL, '2', '{"status": "requested", "target": "postgresql://postgres@127.0.0.1:44381/shop", "backup_id": "20261130T184527Z-full-4b53f0bd"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (25, '2026-11-30 18:48:11.363677+00', 'restore', 'shop', NULL, '2', '{"status": "running", "target": "postgresql://postgres@127.0.0.1:44381/shop", "backup_id": "20261130T184527Z-full-4b53f0bd"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (26, '2026-11-30 18:48:12.627909+00', 'backup', 'shop', NULL, '20261130T184812Z-selective-96caf8d4', '{"kind": "selective", "type": "manual", "status": "running"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (27, '2026-11-30 18:48:13.73984+00', 'backup', 'shop', NULL, '20261130T184812Z-selective-96caf8d4', '{"kind": "selective", "type": "manual", "status": "success", "record_count": 40}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (28, '2026-11-30 18:48:13.740155+00', 'verification', 'shop', NULL, '20261130T184812Z-selective-96caf8d4', '{"verification_level": 1, "verification_passed": true}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (29, '2026-11-30 18:48:13.892926+00', 'restore', 'shop', NULL, '2', '{"status": "done", "target": "postgresql://postgres@127.0.0.1:44381/shop", "backup_id": "20261130T184527Z-full-4b53f0bd"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (30, '2026-11-30 18:48:20.120969+00', 'restore', 'shop', NULL, '3', '{"status": "requested", "target": "postgresql://postgres@127.0.0.1:44381/shop", "backup_id": "20261130T184527Z-full-4b53f0bd"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (31, '2026-11-30 18:48:30.232805+00', 'business.registered', 'retail', 'a', 'Anika', '{"status": "active"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (32, '2026-11-30 18:48:30.233071+00', 'business.registered', 'retail', 'b', 'Babul', '{"status": "active"}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (33, '2026-11-30 18:48:30.73725+00', 'tick', 'retail', NULL, '1', '{"due": 2, "failed": 0, "status": "success", "changed": 2, "skipped": 0, "unchanged": 0}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (34, '2026-11-30 18:48:34.391963+00', 'tick', 'retail', NULL, '2', '{"due": 2, "failed": 0, "status": "success", "changed": 1, "skipped": 0, "unchanged": 1}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (35, '2026-11-30 18:48:41.470735+00', 'backup', 'retail', 'a', '20261130T184841Z-full-420f3ca2', '{"kind": "full", "type": "manual", "status": "success", "record_count": 21}');
-INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (36, '2026-11-30 18:48:41.643478+00', 'tick', 'retail', NULL, '3', '{"due": 1, "failed": 0, "status": "success", "changed": 1, "skipped": 0, "unchanged": 0}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (1, '2026-11-30 22:45:19.569762+00', 'backup', 'shop', NULL, '20261130T224519Z-full-d8109ee1', '{"kind": "full", "type": "manual", "status": "running"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (2, '2026-11-30 22:45:21.746261+00', 'backup', 'shop', NULL, '20261130T224519Z-full-d8109ee1', '{"kind": "full", "type": "manual", "status": "success", "record_count": 163}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (3, '2026-11-30 22:45:21.74675+00', 'verification', 'shop', NULL, '20261130T224519Z-full-d8109ee1', '{"verification_level": 1, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (4, '2026-11-30 22:45:28.207585+00', 'verification', 'shop', NULL, '20261130T224519Z-full-d8109ee1', '{"verification_level": 3, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (5, '2026-11-30 22:45:36.678106+00', 'backup', 'shop', NULL, '20261130T224536Z-selective-b3bb8a12', '{"kind": "selective", "type": "manual", "status": "running"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (6, '2026-11-30 22:45:39.196999+00', 'backup', 'shop', NULL, '20261130T224536Z-selective-b3bb8a12', '{"kind": "selective", "type": "manual", "status": "success", "record_count": 42}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (7, '2026-11-30 22:45:39.197297+00', 'verification', 'shop', NULL, '20261130T224536Z-selective-b3bb8a12', '{"verification_level": 1, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (8, '2026-11-30 22:45:43.939745+00', 'hold', 'shop', NULL, '20261130T224536Z-selective-b3bb8a12', '{"held_until": "2099-01-01T18:00:00+00:00"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (9, '2026-11-30 22:45:52.521111+00', 'backup', 'shop', NULL, '20261130T224552Z-full-4b533f25', '{"kind": "full", "type": "manual", "status": "running"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (10, '2026-11-30 22:45:54.60484+00', 'backup', 'shop', NULL, '20261130T224552Z-full-4b533f25', '{"kind": "full", "type": "manual", "status": "success", "record_count": 163}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (11, '2026-11-30 22:45:54.605273+00', 'verification', 'shop', NULL, '20261130T224552Z-full-4b533f25', '{"verification_level": 1, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (12, '2026-11-30 22:45:58.515861+00', 'drill', 'shop', NULL, '20261130T224552Z-full-4b533f25', '{"action": "drill"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (13, '2026-11-30 22:45:58.519724+00', 'verification', 'shop', NULL, '20261130T224552Z-full-4b533f25', '{"verification_level": 4, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (14, '2026-11-30 22:46:02.665629+00', 'backup', 'vault', NULL, '20261130T224602Z-full-3d66e78e', '{"kind": "full", "type": "manual", "status": "running"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (15, '2026-11-30 22:46:03.53175+00', 'backup', 'vault', NULL, '20261130T224602Z-full-3d66e78e', '{"kind": "full", "type": "manual", "status": "success", "record_count": 165}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (16, '2026-11-30 22:46:03.53212+00', 'verification', 'vault', NULL, '20261130T224602Z-full-3d66e78e', '{"verification_level": 1, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (17, '2026-11-30 22:46:05.893856+00', 'verification', 'vault', NULL, '20261130T224602Z-full-3d66e78e', '{"verification_level": 3, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (18, '2026-11-30 22:46:09.712695+00', 'backup', 'shop', NULL, '20261130T224609Z-full-4208112f', '{"kind": "full", "type": "manual", "status": "running"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (19, '2026-11-30 22:46:09.759677+00', 'backup', 'shop', NULL, '20261130T224609Z-full-4208112f', '{"kind": "full", "type": "manual", "status": "failed"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (20, '2026-11-30 22:46:09.99107+00', 'alert', 'shop', NULL, 'full', '{"failures": 1, "opened_at": "2026-11-30T22:46:09.988886+00:00"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (21, '2026-11-30 22:46:12.331459+00', 'restore', 'shop', NULL, '1', '{"status": "requested", "target": "postgresql://postgres@127.0.0.1:34195/scratch", "backup_id": "20261130T224552Z-full-4b533f25"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (22, '2026-11-30 22:46:12.407252+00', 'restore', 'shop', NULL, '1', '{"status": "running", "target": "postgresql://postgres@127.0.0.1:34195/scratch", "backup_id": "20261130T224552Z-full-4b533f25"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (23, '2026-11-30 22:46:12.682462+00', 'restore', 'shop', NULL, '1', '{"status": "done", "target": "postgresql://postgres@127.0.0.1:34195/scratch", "backup_id": "20261130T224552Z-full-4b533f25"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (24, '2026-11-30 22:46:14.218366+00', 'restore', 'shop', NULL, '2', '{"status": "requested", "target": "postgresql://postgres@127.0.0.1:34195/shop", "backup_id": "20261130T224552Z-full-4b533f25"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (25, '2026-11-30 22:46:14.284254+00', 'restore', 'shop', NULL, '2', '{"status": "running", "target": "postgresql://postgres@127.0.0.1:34195/shop", "backup_id": "20261130T224552Z-full-4b533f25"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (26, '2026-11-30 22:46:14.551962+00', 'backup', 'shop', NULL, '20261130T224614Z-selective-d3c9045a', '{"kind": "selective", "type": "manual", "status": "running"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (27, '2026-11-30 22:46:14.858536+00', 'backup', 'shop', NULL, '20261130T224614Z-selective-d3c9045a', '{"kind": "selective", "type": "manual", "status": "success", "record_count": 40}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (28, '2026-11-30 22:46:14.858835+00', 'verification', 'shop', NULL, '20261130T224614Z-selective-d3c9045a', '{"verification_level": 1, "verification_passed": true}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (29, '2026-11-30 22:46:14.899098+00', 'restore', 'shop', NULL, '2', '{"status": "done", "target": "postgresql://postgres@127.0.0.1:34195/shop", "backup_id": "20261130T224552Z-full-4b533f25"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (30, '2026-11-30 22:46:16.694812+00', 'restore', 'shop', NULL, '3', '{"status": "requested", "target": "postgresql://postgres@127.0.0.1:34195/shop", "backup_id": "20261130T224552Z-full-4b533f25"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (31, '2026-11-30 22:46:18.758217+00', 'business.registered', 'retail', 'a', 'Anika', '{"status": "active"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (32, '2026-11-30 22:46:18.758438+00', 'business.registered', 'retail', 'b', 'Babul', '{"status": "active"}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (33, '2026-11-30 22:46:18.946585+00', 'tick', 'retail', NULL, '1', '{"due": 2, "failed": 0, "status": "success", "changed": 2, "skipped": 0, "unchanged": 0}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (34, '2026-11-30 22:46:20.8295+00', 'tick', 'retail', NULL, '2', '{"due": 2, "failed": 0, "status": "success", "changed": 1, "skipped": 0, "unchanged": 1}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (35, '2026-11-30 22:46:22.713159+00', 'backup', 'retail', 'a', '20261130T224622Z-full-846e638a', '{"kind": "full", "type": "manual", "status": "success", "record_count": 21}');
+INSERT INTO public.realtime_events OVERRIDING SYSTEM VALUE VALUES (36, '2026-11-30 22:46:22.726701+00', 'tick', 'retail', NULL, '3', '{"due": 1, "failed": 0, "status": "success", "changed": 1, "skipped": 0, "unchanged": 0}');
 
 
 --
 -- Data for Name: restore_requests; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.restore_requests OVERRIDING SYSTEM VALUE VALUES (1, '20261130T184527Z-full-4b53f0bd', 'shop', '[]', 'new', NULL, '{}', '{}', true, 'postgresql://postgres@127.0.0.1:44381/scratch', 'scratch', 'root', 'a rehearsal', '2026-11-30 18:47:56.669787+00', 'done', NULL, NULL, NULL, NULL, 'earlier', 9868, 1796064467.06, '2026-11-30 18:47:57.309436+00', '2026-11-30 18:47:57.231236+00', '2026-11-30 18:47:59.030007+00', '{"bytes": 10032, "broken": [], "digest": "d6132295cf8ed3f233434b4b3e244a9868361c64e88c8c0a127e57a190aea6da", "tables": [{"key": ["id"], "kept": {}, "name": "areas", "files": [{"path": "parquet/areas/part-00000.parquet", "rows": 2, "bytes": 1055, "sha256": "15d9d103d45b392f8f327b2366569360cb65cc54b58e996c9b3bb8389a5358e8"}], "action": "create", "filled": {}, "source": ["public", "areas"], "target": ["public", "areas"], "columns": [{"name": "id", "binary": true, "target": "id", "pg_type": "integer"}, {"name": "name", "binary": true, "target": "name", "pg_type": "text"}], "ignored": {}, "rows_now": null, "triggers": [], "extension": false, "sequences": [{"column": "id", "sequence": ["public", "areas_id_seq"], "is_called": true, "last_value": 2}], "rows_in_backup": 2}, {"key": ["id"], "kept": {"national_id": "masked in the backup; rows that are there keep their value, new rows get NULL"}, "name": "customers", "files": [{"path": "parquet/customers/part-00000.parquet", "rows": 40, "bytes": 6252, "sha256": "ddaa65e6a2ec81492849b2b68f0354561c05a27d61da4c226412c330010d2255"}], "action": "create", "filled": {}, "source": ["public", "customers"], "target": ["public", "customers"], "columns": [{"name": "id", "binary": true, "target": "id", "pg_type": "integer"}, {"name": "area_id", "binary": true, "target": "area_id", "pg_type": "integer"}, {"name": "name", "binary": true, "target": "name", "pg_type": "text"}, {"name": "balance", "binary": true, "target": "balance", "pg_type": "numeric(10,2)"}, {"name": "size", "binary": false, "target": "size", "pg_type": "public.size"}, {"name": "note", "binary": true, "target": "note", "pg_type": "jsonb"}, {"name": "code", "binary": true, "target": "code", "pg_type": "uuid"}, {"name": "born", "binary": true, "target": "born", "pg_type": "date"}, {"name": "seen", "binary": true, "target": "seen", "pg_type": "timestamp with time zone"}, {"name": "photo", "binary": true, "target": "photo", "pg_type": "bytea"}], "ignored": {"national_id": "masked in the backup: its values are not there"}, "rows_now": null, "triggers": [], "extension": false, "sequences": [{"column": "id", "sequence": ["public", "customers_id_seq"], "is_called": true, "last_value": 40}], "rows_in_backup": 40}, {"key": ["shop", "number"], "kept": {}, "name": "orders", "files": [{"path": "parquet/orders/part-00000.parquet", "rows": 121, "bytes": 2725, "sha256": "f3a33782d71645cb3279dbdae7a9731f2796ada7210b4a1b48c9d01f31c872ea"}], "action": "create", "filled": {}, "source": ["public", "orders"], "target": ["public", "orders"], "columns": [{"name": "shop", "binary": true, "target": "shop", "pg_type": "text"}, {"name": "number", "binary": true, "target": "number", "pg_type": "integer"}, {"name": "customer_id", "binary": true, "target": "customer_id", "pg_type": "integer"}, {"name": "tags", "binary": false, "target": "tags", "pg_type": "text[]"}, {"name": "total", "binary": false, "target": "total", "pg_type": "numeric"}], "ignored": {}, "rows_now": null, "triggers": [], "extension": false, "sequences": [], "rows_in_backup": 121}], "target": "postgresql://postgres:***@127.0.0.1:44381/scratch", "catalog": "shop", "refused": false, "remarks": [{"do": "Connect as the role that owns the tables, or name it in BACKUP_RESTORE_ROLE.", "table": null, "message": "Role postgres is a superuser: functions of the backup and of the target, in defaults, checks, triggers and indexes, run with all its rights, over the server''s files and programs too.", "severity": "warning"}, {"do": "Make them again, as your application''s set-up does.", "table": null, "message": "What is made belongs to role postgres: owners and privileges (GRANT) are not in a backup.", "severity": "warning"}, {"do": "", "table": null, "message": "PostgreSQL does not tell how much disk is free there; 163 rows come, 10,032 bytes of Parquet.", "severity": "info"}, {"do": "", "table": null, "message": "public.events is made empty: it is excluded from the backup (a log of its own).", "severity": "info"}], "request": {"fill": {}, "mode": "new", "reason": "a rehearsal", "rename": {}, "tables": [], "confirm": null, "backup_id": "20261130T184527Z-full-4b53f0bd", "into_schema": null, "requested_by": "root"}, "database": "scratch", "left_out": [], "backup_id": "20261130T184527Z-full-4b53f0bd", "sequences": [], "search_path": "", "snapshot_at": "2026-11-30T18:45:27.214570+00:00", "confirm_name": null, "safety_backup": false, "statements_after": 5, "statements_before": 11}', '{"mode": "new", "notes": [], "tables": [{"name": "areas", "loaded": 2, "target": ["public", "areas"], "deleted": 0, "seconds": 0.05, "updated": 0, "inserted": 2, "unchanged": 0}, {"name": "customers", "loaded": 40, "target": ["public", "customers"], "deleted": 0, "seconds": 1.323, "updated": 0, "inserted": 40, "unchanged": 0}, {"name": "orders", "loaded": 121, "target": ["public", "orders"], "deleted": 0, "seconds": 0.002, "updated": 0, "inserted": 121, "unchanged": 0}], "target": "postgresql://postgres:***@127.0.0.1:44381/scratch", "catalog": "shop", "seconds": 1.72, "database": "scratch", "backup_id": "20261130T184527Z-full-4b53f0bd", "snapshot_at": "2026-11-30T18:45:27.214570+00:00", "bytes_fetched": 14725, "safety_backup_id": null}', NULL, 'first', NULL, 'backup');
-INSERT INTO public.restore_requests OVERRIDING SYSTEM VALUE VALUES (2, '20261130T184527Z-full-4b53f0bd', 'shop', '["customers"]', 'upsert', NULL, '{}', '{}', true, 'postgresql://postgres@127.0.0.1:44381/shop', 'shop', 'root', 'a wrong UPDATE', '2026-11-30 18:48:11.119957+00', 'done', NULL, NULL, NULL, NULL, 'earlier', 12442, 1796064481.87, '2026-11-30 18:48:11.368618+00', '2026-11-30 18:48:11.35524+00', '2026-11-30 18:48:13.877801+00', '{"bytes": 6252, "broken": [], "digest": "c0e55375cb8ff68fe257a5a0c3f7c521030612131bb99b2d10af382e5cea7934", "tables": [{"key": ["id"], "kept": {"national_id": "masked in the backup; rows that are there keep their value, new rows get NULL"}, "name": "customers", "files": [{"path": "parquet/customers/part-00000.parquet", "rows": 40, "bytes": 6252, "sha256": "ddaa65e6a2ec81492849b2b68f0354561c05a27d61da4c226412c330010d2255"}], "action": "upsert", "filled": {}, "source": ["public", "customers"], "target": ["public", "customers"], "columns": [{"name": "id", "binary": true, "target": "id", "pg_type": "integer"}, {"name": "area_id", "binary": true, "target": "area_id", "pg_type": "integer"}, {"name": "name", "binary": true, "target": "name", "pg_type": "text"}, {"name": "balance", "binary": true, "target": "balance", "pg_type": "numeric(10,2)"}, {"name": "size", "binary": false, "target": "size", "pg_type": "public.size"}, {"name": "note", "binary": true, "target": "note", "pg_type": "jsonb"}, {"name": "code", "binary": true, "target": "code", "pg_type": "uuid"}, {"name": "born", "binary": true, "target": "born", "pg_type": "date"}, {"name": "seen", "binary": true, "target": "seen", "pg_type": "timestamp with time zone"}, {"name": "photo", "binary": true, "target": "photo", "pg_type": "bytea"}], "ignored": {"national_id": "masked in the backup: its values are not there"}, "rows_now": 40, "triggers": [], "extension": false, "sequences": [{"column": "id", "sequence": ["public", "customers_id_seq"], "is_called": true, "last_value": 40}], "rows_in_backup": 40}], "target": "postgresql://postgres:***@127.0.0.1:44381/shop", "catalog": "shop", "refused": false, "remarks": [{"do": "Connect as the role that owns the tables, or name it in BACKUP_RESTORE_ROLE.", "table": null, "message": "Role postgres is a superuser: functions of the backup and of the target, in defaults, checks, triggers and indexes, run with all its rights, over the server''s files and programs too.", "severity": "warning"}, {"do": "", "table": null, "message": "PostgreSQL does not tell how much disk is free there; 40 rows come, 6,252 bytes of Parquet.", "severity": "info"}, {"do": "A row that refers to a missing one stops the restore; add --table for public.areas then.", "table": "customers", "message": "public.customers refers to public.areas, which is not restored: its rows must be there.", "severity": "info"}, {"do": "If one of its rows would lose what it refers to, the restore stops and changes nothing.", "table": "customers", "message": "public.orders refers to public.customers (ON DELETE NO ACTION), and is not restored.", "severity": "info"}], "request": {"fill": {}, "mode": "upsert", "reason": "a wrong UPDATE", "rename": {}, "tables": ["customers"], "confirm": null, "backup_id": "20261130T184527Z-full-4b53f0bd", "into_schema": null, "requested_by": "root"}, "database": "shop", "left_out": [], "backup_id": "20261130T184527Z-full-4b53f0bd", "sequences": [], "search_path": "", "snapshot_at": "2026-11-30T18:45:27.214570+00:00", "confirm_name": "shop", "safety_backup": true, "statements_after": 0, "statements_before": 0}', '{"mode": "upsert", "notes": [], "tables": [{"name": "customers", "loaded": 40, "target": ["public", "customers"], "deleted": 0, "seconds": 0.894, "updated": 1, "inserted": 0, "unchanged": 39}], "target": "postgresql://postgres:***@127.0.0.1:44381/shop", "catalog": "shop", "seconds": 2.509, "database": "shop", "backup_id": "20261130T184527Z-full-4b53f0bd", "snapshot_at": "2026-11-30T18:45:27.214570+00:00", "bytes_fetched": 14725, "safety_backup_id": "20261130T184812Z-selective-96caf8d4"}', NULL, 'first', NULL, 'backup');
-INSERT INTO public.restore_requests OVERRIDING SYSTEM VALUE VALUES (3, '20261130T184527Z-full-4b53f0bd', 'shop', '["orders"]', 'replace', NULL, '{}', '{}', true, 'postgresql://postgres@127.0.0.1:44381/shop', 'shop', 'root', 'asked', '2026-11-30 18:48:20.088586+00', 'requested', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"bytes": 2725, "broken": [], "digest": "20245e7bf7f18f32232beb7e3d9883c2c283efd8ccf3105a331609d7cccf57c8", "tables": [{"key": ["shop", "number"], "kept": {}, "name": "orders", "files": [{"path": "parquet/orders/part-00000.parquet", "rows": 121, "bytes": 2725, "sha256": "f3a33782d71645cb3279dbdae7a9731f2796ada7210b4a1b48c9d01f31c872ea"}], "action": "replace", "filled": {}, "source": ["public", "orders"], "target": ["public", "orders"], "columns": [{"name": "shop", "binary": true, "target": "shop", "pg_type": "text"}, {"name": "number", "binary": true, "target": "number", "pg_type": "integer"}, {"name": "customer_id", "binary": true, "target": "customer_id", "pg_type": "integer"}, {"name": "tags", "binary": false, "target": "tags", "pg_type": "text[]"}, {"name": "total", "binary": false, "target": "total", "pg_type": "numeric"}], "ignored": {}, "rows_now": 121, "triggers": [], "extension": false, "sequences": [], "rows_in_backup": 121}], "target": "postgresql://postgres:***@127.0.0.1:44381/shop", "catalog": "shop", "refused": false, "remarks": [{"do": "Connect as the role that owns the tables, or name it in BACKUP_RESTORE_ROLE.", "table": null, "message": "Role postgres is a superuser: functions of the backup and of the target, in defaults, checks, triggers and indexes, run with all its rights, over the server''s files and programs too.", "severity": "warning"}, {"do": "", "table": null, "message": "PostgreSQL does not tell how much disk is free there; 121 rows come, 2,725 bytes of Parquet.", "severity": "info"}, {"do": "A row that refers to a missing one stops the restore; add --table for public.customers then.", "table": "orders", "message": "public.orders refers to public.customers, which is not restored: its rows must be there.", "severity": "info"}], "request": {"fill": {}, "mode": "replace", "reason": "asked", "rename": {}, "tables": ["orders"], "confirm": null, "backup_id": "20261130T184527Z-full-4b53f0bd", "into_schema": null, "requested_by": "root"}, "database": "shop", "left_out": [], "backup_id": "20261130T184527Z-full-4b53f0bd", "sequences": [], "search_path": "", "snapshot_at": "2026-11-30T18:45:27.214570+00:00", "confirm_name": "shop", "safety_backup": true, "statements_after": 0, "statements_before": 0}', NULL, NULL, 'first', NULL, 'backup');
+INSERT INTO public.restore_requests OVERRIDING SYSTEM VALUE VALUES (1, '20261130T224552Z-full-4b533f25', 'shop', '[]', 'new', NULL, '{}', '{}', true, 'postgresql://postgres@127.0.0.1:34195/scratch', 'scratch', 'root', 'a rehearsal', '2026-11-30 22:46:12.325883+00', 'done', NULL, NULL, NULL, NULL, 'earlier', 20623, 1796078770.48, '2026-11-30 22:46:12.40997+00', '2026-11-30 22:46:12.404379+00', '2026-11-30 22:46:12.677458+00', '{"bytes": 10032, "broken": [], "digest": "f4561fbc95e0cdc388f0e4bdb30b9d1105eff0d60c89efe1d41255538f2e9348", "tables": [{"key": ["id"], "kept": {}, "name": "areas", "files": [{"path": "parquet/areas/part-00000.parquet", "rows": 2, "bytes": 1055, "sha256": "1cc75dd27f5e5b551d35d01264f38b9743b0ee61693051ca45ee24194157f965"}], "action": "create", "filled": {}, "source": ["public", "areas"], "target": ["public", "areas"], "columns": [{"name": "id", "binary": true, "target": "id", "pg_type": "integer"}, {"name": "name", "binary": true, "target": "name", "pg_type": "text"}], "ignored": {}, "rows_now": null, "triggers": [], "extension": false, "sequences": [{"column": "id", "sequence": ["public", "areas_id_seq"], "is_called": true, "last_value": 2}], "rows_in_backup": 2}, {"key": ["id"], "kept": {"national_id": "masked in the backup; rows that are there keep their value, new rows get NULL"}, "name": "customers", "files": [{"path": "parquet/customers/part-00000.parquet", "rows": 40, "bytes": 6252, "sha256": "58efae20a0dac7a3f57d199adf0b5e2eac7497a28d1b389816e04e39d6176fa9"}], "action": "create", "filled": {}, "source": ["public", "customers"], "target": ["public", "customers"], "columns": [{"name": "id", "binary": true, "target": "id", "pg_type": "integer"}, {"name": "area_id", "binary": true, "target": "area_id", "pg_type": "integer"}, {"name": "name", "binary": true, "target": "name", "pg_type": "text"}, {"name": "balance", "binary": true, "target": "balance", "pg_type": "numeric(10,2)"}, {"name": "size", "binary": false, "target": "size", "pg_type": "public.size"}, {"name": "note", "binary": true, "target": "note", "pg_type": "jsonb"}, {"name": "code", "binary": true, "target": "code", "pg_type": "uuid"}, {"name": "born", "binary": true, "target": "born", "pg_type": "date"}, {"name": "seen", "binary": true, "target": "seen", "pg_type": "timestamp with time zone"}, {"name": "photo", "binary": true, "target": "photo", "pg_type": "bytea"}], "ignored": {"national_id": "masked in the backup: its values are not there"}, "rows_now": null, "triggers": [], "extension": false, "sequences": [{"column": "id", "sequence": ["public", "customers_id_seq"], "is_called": true, "last_value": 40}], "rows_in_backup": 40}, {"key": ["shop", "number"], "kept": {}, "name": "orders", "files": [{"path": "parquet/orders/part-00000.parquet", "rows": 121, "bytes": 2725, "sha256": "7f52a02fb954b8f7d7c913d2f5ab4c7d3d36b68e2485732978c2e3f53dbc6426"}], "action": "create", "filled": {}, "source": ["public", "orders"], "target": ["public", "orders"], "columns": [{"name": "shop", "binary": true, "target": "shop", "pg_type": "text"}, {"name": "number", "binary": true, "target": "number", "pg_type": "integer"}, {"name": "customer_id", "binary": true, "target": "customer_id", "pg_type": "integer"}, {"name": "tags", "binary": false, "target": "tags", "pg_type": "text[]"}, {"name": "total", "binary": false, "target": "total", "pg_type": "numeric"}], "ignored": {}, "rows_now": null, "triggers": [], "extension": false, "sequences": [], "rows_in_backup": 121}], "target": "postgresql://postgres:***@127.0.0.1:34195/scratch", "catalog": "shop", "refused": false, "remarks": [{"do": "Connect as the role that owns the tables, or name it in BACKUP_RESTORE_ROLE.", "table": null, "message": "Role postgres is a superuser: functions of the backup and of the target, in defaults, checks, triggers and indexes, run with all its rights, over the server''s files and programs too.", "severity": "warning"}, {"do": "Make them again, as your application''s set-up does.", "table": null, "message": "What is made belongs to role postgres: owners and privileges (GRANT) are not in a backup.", "severity": "warning"}, {"do": "", "table": null, "message": "PostgreSQL does not tell how much disk is free there; 163 rows come, 10,032 bytes of Parquet.", "severity": "info"}, {"do": "", "table": null, "message": "public.events is made empty: it is excluded from the backup (a log of its own).", "severity": "info"}], "request": {"fill": {}, "mode": "new", "reason": "a rehearsal", "rename": {}, "tables": [], "confirm": null, "backup_id": "20261130T224552Z-full-4b533f25", "into_schema": null, "requested_by": "root"}, "database": "scratch", "left_out": [], "backup_id": "20261130T224552Z-full-4b533f25", "sequences": [], "search_path": "", "snapshot_at": "2026-11-30T22:45:52.652651+00:00", "confirm_name": null, "safety_backup": false, "statements_after": 5, "statements_before": 11}', '{"mode": "new", "notes": [], "tables": [{"name": "areas", "loaded": 2, "target": ["public", "areas"], "deleted": 0, "seconds": 0.005, "updated": 0, "inserted": 2, "unchanged": 0}, {"name": "customers", "loaded": 40, "target": ["public", "customers"], "deleted": 0, "seconds": 0.185, "updated": 0, "inserted": 40, "unchanged": 0}, {"name": "orders", "loaded": 121, "target": ["public", "orders"], "deleted": 0, "seconds": 0.003, "updated": 0, "inserted": 121, "unchanged": 0}], "target": "postgresql://postgres:***@127.0.0.1:34195/scratch", "catalog": "shop", "seconds": 0.267, "database": "scratch", "backup_id": "20261130T224552Z-full-4b533f25", "snapshot_at": "2026-11-30T22:45:52.652651+00:00", "bytes_fetched": 14725, "safety_backup_id": null}', NULL, 'first', NULL, 'backup', NULL);
+INSERT INTO public.restore_requests OVERRIDING SYSTEM VALUE VALUES (2, '20261130T224552Z-full-4b533f25', 'shop', '["customers"]', 'upsert', NULL, '{}', '{}', true, 'postgresql://postgres@127.0.0.1:34195/shop', 'shop', 'root', 'a wrong UPDATE', '2026-11-30 22:46:14.213636+00', 'done', NULL, NULL, NULL, NULL, 'earlier', 20696, 1796078772.37, '2026-11-30 22:46:14.287282+00', '2026-11-30 22:46:14.281102+00', '2026-11-30 22:46:14.890663+00', '{"bytes": 6252, "broken": [], "digest": "c15458713b27a701505639dd6b65af824a33502a884a07095f05374510c0e05b", "tables": [{"key": ["id"], "kept": {"national_id": "masked in the backup; rows that are there keep their value, new rows get NULL"}, "name": "customers", "files": [{"path": "parquet/customers/part-00000.parquet", "rows": 40, "bytes": 6252, "sha256": "58efae20a0dac7a3f57d199adf0b5e2eac7497a28d1b389816e04e39d6176fa9"}], "action": "upsert", "filled": {}, "source": ["public", "customers"], "target": ["public", "customers"], "columns": [{"name": "id", "binary": true, "target": "id", "pg_type": "integer"}, {"name": "area_id", "binary": true, "target": "area_id", "pg_type": "integer"}, {"name": "name", "binary": true, "target": "name", "pg_type": "text"}, {"name": "balance", "binary": true, "target": "balance", "pg_type": "numeric(10,2)"}, {"name": "size", "binary": false, "target": "size", "pg_type": "public.size"}, {"name": "note", "binary": true, "target": "note", "pg_type": "jsonb"}, {"name": "code", "binary": true, "target": "code", "pg_type": "uuid"}, {"name": "born", "binary": true, "target": "born", "pg_type": "date"}, {"name": "seen", "binary": true, "target": "seen", "pg_type": "timestamp with time zone"}, {"name": "photo", "binary": true, "target": "photo", "pg_type": "bytea"}], "ignored": {"national_id": "masked in the backup: its values are not there"}, "rows_now": 40, "triggers": [], "extension": false, "sequences": [{"column": "id", "sequence": ["public", "customers_id_seq"], "is_called": true, "last_value": 40}], "rows_in_backup": 40}], "target": "postgresql://postgres:***@127.0.0.1:34195/shop", "catalog": "shop", "refused": false, "remarks": [{"do": "Connect as the role that owns the tables, or name it in BACKUP_RESTORE_ROLE.", "table": null, "message": "Role postgres is a superuser: functions of the backup and of the target, in defaults, checks, triggers and indexes, run with all its rights, over the server''s files and programs too.", "severity": "warning"}, {"do": "", "table": null, "message": "PostgreSQL does not tell how much disk is free there; 40 rows come, 6,252 bytes of Parquet.", "severity": "info"}, {"do": "A row that refers to a missing one stops the restore; add --table for public.areas then.", "table": "customers", "message": "public.customers refers to public.areas, which is not restored: its rows must be there.", "severity": "info"}, {"do": "If one of its rows would lose what it refers to, the restore stops and changes nothing.", "table": "customers", "message": "public.orders refers to public.customers (ON DELETE NO ACTION), and is not restored.", "severity": "info"}], "request": {"fill": {}, "mode": "upsert", "reason": "a wrong UPDATE", "rename": {}, "tables": ["customers"], "confirm": null, "backup_id": "20261130T224552Z-full-4b533f25", "into_schema": null, "requested_by": "root"}, "database": "shop", "left_out": [], "backup_id": "20261130T224552Z-full-4b533f25", "sequences": [], "search_path": "", "snapshot_at": "2026-11-30T22:45:52.652651+00:00", "confirm_name": "shop", "safety_backup": true, "statements_after": 0, "statements_before": 0}', '{"mode": "upsert", "notes": [], "tables": [{"name": "customers", "loaded": 40, "target": ["public", "customers"], "deleted": 0, "seconds": 0.174, "updated": 1, "inserted": 0, "unchanged": 39}], "target": "postgresql://postgres:***@127.0.0.1:34195/shop", "catalog": "shop", "seconds": 0.603, "database": "shop", "backup_id": "20261130T224552Z-full-4b533f25", "snapshot_at": "2026-11-30T22:45:52.652651+00:00", "bytes_fetched": 14725, "safety_backup_id": "20261130T224614Z-selective-d3c9045a"}', NULL, 'first', NULL, 'backup', NULL);
+INSERT INTO public.restore_requests OVERRIDING SYSTEM VALUE VALUES (3, '20261130T224552Z-full-4b533f25', 'shop', '["orders"]', 'replace', NULL, '{}', '{}', true, 'postgresql://postgres@127.0.0.1:34195/shop', 'shop', 'root', 'asked', '2026-11-30 22:46:16.686111+00', 'requested', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"bytes": 2725, "broken": [], "digest": "b7e26808a6661d532b14168fbc2b579beb4d3f48ac673845ae0b57fc84850871", "tables": [{"key": ["shop", "number"], "kept": {}, "name": "orders", "files": [{"path": "parquet/orders/part-00000.parquet", "rows": 121, "bytes": 2725, "sha256": "7f52a02fb954b8f7d7c913d2f5ab4c7d3d36b68e2485732978c2e3f53dbc6426"}], "action": "replace", "filled": {}, "source": ["public", "orders"], "target": ["public", "orders"], "columns": [{"name": "shop", "binary": true, "target": "shop", "pg_type": "text"}, {"name": "number", "binary": true, "target": "number", "pg_type": "integer"}, {"name": "customer_id", "binary": true, "target": "customer_id", "pg_type": "integer"}, {"name": "tags", "binary": false, "target": "tags", "pg_type": "text[]"}, {"name": "total", "binary": false, "target": "total", "pg_type": "numeric"}], "ignored": {}, "rows_now": 121, "triggers": [], "extension": false, "sequences": [], "rows_in_backup": 121}], "target": "postgresql://postgres:***@127.0.0.1:34195/shop", "catalog": "shop", "refused": false, "remarks": [{"do": "Connect as the role that owns the tables, or name it in BACKUP_RESTORE_ROLE.", "table": null, "message": "Role postgres is a superuser: functions of the backup and of the target, in defaults, checks, triggers and indexes, run with all its rights, over the server''s files and programs too.", "severity": "warning"}, {"do": "", "table": null, "message": "PostgreSQL does not tell how much disk is free there; 121 rows come, 2,725 bytes of Parquet.", "severity": "info"}, {"do": "A row that refers to a missing one stops the restore; add --table for public.customers then.", "table": "orders", "message": "public.orders refers to public.customers, which is not restored: its rows must be there.", "severity": "info"}], "request": {"fill": {}, "mode": "replace", "reason": "asked", "rename": {}, "tables": ["orders"], "confirm": null, "backup_id": "20261130T224552Z-full-4b533f25", "into_schema": null, "requested_by": "root"}, "database": "shop", "left_out": [], "backup_id": "20261130T224552Z-full-4b533f25", "sequences": [], "search_path": "", "snapshot_at": "2026-11-30T22:45:52.652651+00:00", "confirm_name": "shop", "safety_backup": true, "statements_after": 0, "statements_before": 0}', NULL, NULL, 'first', NULL, 'backup', NULL);
 
 
 --
 -- Data for Name: run_progress; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.run_progress VALUES ('78ad409a-dae9-4b1c-9a3b-1f2d4653276c', 'shop', NULL, 'backup', 'check', '', 0, NULL, 0, NULL, 19453, 19453, '', '2026-11-30 18:44:14.855241+00', '2026-11-30 18:44:15.66122+00', '2026-11-30 18:44:15.66122+00');
-INSERT INTO public.run_progress VALUES ('f3142d04-a330-41a7-9fd2-220e57ecb251', 'shop', NULL, 'backup', 'copy', '', 0, NULL, 0, NULL, 50076, 14834, '', '2026-11-30 18:44:54.386611+00', '2026-11-30 18:44:54.550003+00', '2026-11-30 18:44:54.550003+00');
-INSERT INTO public.run_progress VALUES ('c6e0753c-a9fc-41a6-b0da-83e453cdea45', 'shop', NULL, 'backup', 'copy', '', 0, NULL, 0, NULL, 67456, 19538, '', '2026-11-30 18:45:30.594901+00', '2026-11-30 18:45:31.114717+00', '2026-11-30 18:45:31.114717+00');
-INSERT INTO public.run_progress VALUES ('49d312ec-67bb-4df3-a942-63c90d43e11a', 'vault', NULL, 'backup', 'copy', '', 0, NULL, 0, NULL, 151286, 48803, '', '2026-11-30 18:46:34.317332+00', '2026-11-30 18:46:35.543513+00', '2026-11-30 18:46:35.543513+00');
-INSERT INTO public.run_progress VALUES ('4be202b0-0b8d-4570-9326-28b8fda614dc', 'shop', NULL, 'backup', 'snapshot', '', 0, NULL, 0, NULL, 0, NULL, '', '2026-11-30 18:47:35.560689+00', '2026-11-30 18:47:36.446362+00', '2026-11-30 18:47:36.446362+00');
+INSERT INTO public.run_progress VALUES ('45fa23d0-c9c9-4e88-92f1-77e80e49372c', 'shop', NULL, 'backup', 'check', '', 0, NULL, 0, NULL, 19449, 19449, '', '2026-11-30 22:45:21.627246+00', '2026-11-30 22:45:22.059831+00', '2026-11-30 22:45:22.059831+00');
+INSERT INTO public.run_progress VALUES ('b2e82ac7-072d-4e69-a293-294040bf74db', 'shop', NULL, 'backup', 'copy', '', 0, NULL, 0, NULL, 50260, 14837, '', '2026-11-30 22:45:39.118362+00', '2026-11-30 22:45:39.322255+00', '2026-11-30 22:45:39.322255+00');
+INSERT INTO public.run_progress VALUES ('ccdc27b2-be69-40d0-953e-3b3a1e422a44', 'shop', NULL, 'backup', 'copy', '', 0, NULL, 0, NULL, 67734, 19542, '', '2026-11-30 22:45:54.589089+00', '2026-11-30 22:45:54.684561+00', '2026-11-30 22:45:54.684561+00');
+INSERT INTO public.run_progress VALUES ('5f9bdbb8-9b35-4f50-a68b-73082c4f98fa', 'vault', NULL, 'backup', 'copy', '', 0, NULL, 0, NULL, 151838, 48881, '', '2026-11-30 22:46:03.509261+00', '2026-11-30 22:46:03.601908+00', '2026-11-30 22:46:03.601908+00');
+INSERT INTO public.run_progress VALUES ('c11f4f26-6b2b-4fb8-a118-f0b72fca83f0', 'shop', NULL, 'backup', 'snapshot', '', 0, NULL, 0, NULL, 0, NULL, '', '2026-11-30 22:46:09.751716+00', '2026-11-30 22:46:10.018252+00', '2026-11-30 22:46:10.018252+00');
 
 
 --
@@ -1941,6 +2017,14 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_sha256_key UNIQUE (sha256);
+
+
+--
+-- Name: api_usage_hours api_usage_hours_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.api_usage_hours
+    ADD CONSTRAINT api_usage_hours_pkey PRIMARY KEY (hour, key_id, route);
 
 
 --
@@ -2297,6 +2381,20 @@ CREATE INDEX api_usage_logs_2026_10_key_id_at_idx ON public.api_usage_logs_2026_
 
 
 --
+-- Name: api_usage_logs_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX api_usage_logs_key ON ONLY public.api_usage_logs USING btree (key_id, at, request_id);
+
+
+--
+-- Name: api_usage_logs_2026_10_key_id_at_request_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX api_usage_logs_2026_10_key_id_at_request_id_idx ON public.api_usage_logs_2026_10 USING btree (key_id, at, request_id);
+
+
+--
 -- Name: api_usage_logs_2026_11_at_request_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -2308,6 +2406,13 @@ CREATE INDEX api_usage_logs_2026_11_at_request_id_idx ON public.api_usage_logs_2
 --
 
 CREATE INDEX api_usage_logs_2026_11_key_id_at_idx ON public.api_usage_logs_2026_11 USING btree (key_id, at) WHERE allowed;
+
+
+--
+-- Name: api_usage_logs_2026_11_key_id_at_request_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX api_usage_logs_2026_11_key_id_at_request_id_idx ON public.api_usage_logs_2026_11 USING btree (key_id, at, request_id);
 
 
 --
@@ -2325,6 +2430,13 @@ CREATE INDEX api_usage_logs_2026_12_key_id_at_idx ON public.api_usage_logs_2026_
 
 
 --
+-- Name: api_usage_logs_2026_12_key_id_at_request_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX api_usage_logs_2026_12_key_id_at_request_id_idx ON public.api_usage_logs_2026_12 USING btree (key_id, at, request_id);
+
+
+--
 -- Name: api_usage_logs_2027_01_at_request_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -2336,6 +2448,13 @@ CREATE INDEX api_usage_logs_2027_01_at_request_id_idx ON public.api_usage_logs_2
 --
 
 CREATE INDEX api_usage_logs_2027_01_key_id_at_idx ON public.api_usage_logs_2027_01 USING btree (key_id, at) WHERE allowed;
+
+
+--
+-- Name: api_usage_logs_2027_01_key_id_at_request_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX api_usage_logs_2027_01_key_id_at_request_id_idx ON public.api_usage_logs_2027_01 USING btree (key_id, at, request_id);
 
 
 --
@@ -2605,6 +2724,13 @@ ALTER INDEX public.api_usage_logs_counted ATTACH PARTITION public.api_usage_logs
 
 
 --
+-- Name: api_usage_logs_2026_10_key_id_at_request_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
+--
+
+ALTER INDEX public.api_usage_logs_key ATTACH PARTITION public.api_usage_logs_2026_10_key_id_at_request_id_idx;
+
+
+--
 -- Name: api_usage_logs_2026_11_at_request_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
 --
 
@@ -2616,6 +2742,13 @@ ALTER INDEX public.api_usage_logs_at ATTACH PARTITION public.api_usage_logs_2026
 --
 
 ALTER INDEX public.api_usage_logs_counted ATTACH PARTITION public.api_usage_logs_2026_11_key_id_at_idx;
+
+
+--
+-- Name: api_usage_logs_2026_11_key_id_at_request_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
+--
+
+ALTER INDEX public.api_usage_logs_key ATTACH PARTITION public.api_usage_logs_2026_11_key_id_at_request_id_idx;
 
 
 --
@@ -2633,6 +2766,13 @@ ALTER INDEX public.api_usage_logs_counted ATTACH PARTITION public.api_usage_logs
 
 
 --
+-- Name: api_usage_logs_2026_12_key_id_at_request_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
+--
+
+ALTER INDEX public.api_usage_logs_key ATTACH PARTITION public.api_usage_logs_2026_12_key_id_at_request_id_idx;
+
+
+--
 -- Name: api_usage_logs_2027_01_at_request_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
 --
 
@@ -2644,6 +2784,13 @@ ALTER INDEX public.api_usage_logs_at ATTACH PARTITION public.api_usage_logs_2027
 --
 
 ALTER INDEX public.api_usage_logs_counted ATTACH PARTITION public.api_usage_logs_2027_01_key_id_at_idx;
+
+
+--
+-- Name: api_usage_logs_2027_01_key_id_at_request_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
+--
+
+ALTER INDEX public.api_usage_logs_key ATTACH PARTITION public.api_usage_logs_2027_01_key_id_at_request_id_idx;
 
 
 --
@@ -2712,7 +2859,7 @@ CREATE CONSTRAINT TRIGGER backup_logs_backup_event_0 AFTER INSERT ON public.back
 -- Name: backup_logs backup_logs_backup_event_1; Type: TRIGGER; Schema: public; Owner: -
 --
 
-CREATE CONSTRAINT TRIGGER backup_logs_backup_event_1 AFTER UPDATE ON public.backup_logs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) AND (new.status <> 'expected'::text) AND (COALESCE(new.finished_at, now()) > (now() - '1 day'::interval)) AND ((new.business IS NULL) OR (new.type = 'manual'::text)))) EXECUTE FUNCTION public.realtime_event('backup', 'backup_id', 'status kind type record_count');
+CREATE CONSTRAINT TRIGGER backup_logs_backup_event_1 AFTER UPDATE ON public.backup_logs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) AND (new.status <> 'expected'::text) AND ((old.status <> 'expected'::text) OR (COALESCE(new.finished_at, now()) > (now() - '1 day'::interval))) AND ((new.business IS NULL) OR (new.type = 'manual'::text)))) EXECUTE FUNCTION public.realtime_event('backup', 'backup_id', 'status kind type record_count');
 
 
 --
@@ -3072,6 +3219,68 @@ CREATE POLICY api_keys_update_backup_pipeline_console ON public.api_keys FOR UPD
 --
 
 CREATE POLICY api_keys_update_super_admin ON public.api_keys FOR UPDATE TO super_admin USING (true) WITH CHECK (true);
+
+
+--
+-- Name: api_usage_hours; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.api_usage_hours ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: api_usage_hours api_usage_hours_delete_backup_pipeline_console; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_delete_backup_pipeline_console ON public.api_usage_hours FOR DELETE TO backup_pipeline_console USING (true);
+
+
+--
+-- Name: api_usage_hours api_usage_hours_insert_backup_pipeline_console; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_insert_backup_pipeline_console ON public.api_usage_hours FOR INSERT TO backup_pipeline_console WITH CHECK (true);
+
+
+--
+-- Name: api_usage_hours api_usage_hours_select_admin; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_select_admin ON public.api_usage_hours FOR SELECT TO admin USING (true);
+
+
+--
+-- Name: api_usage_hours api_usage_hours_select_backup_business_admin; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_select_backup_business_admin ON public.api_usage_hours FOR SELECT TO backup_business_admin USING ((key_id = (NULLIF(current_setting('backup.key'::text, true), ''::text))::bigint));
+
+
+--
+-- Name: api_usage_hours api_usage_hours_select_backup_pipeline_console; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_select_backup_pipeline_console ON public.api_usage_hours FOR SELECT TO backup_pipeline_console USING (true);
+
+
+--
+-- Name: api_usage_hours api_usage_hours_select_backup_viewer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_select_backup_viewer ON public.api_usage_hours FOR SELECT TO backup_viewer USING ((key_id = (NULLIF(current_setting('backup.key'::text, true), ''::text))::bigint));
+
+
+--
+-- Name: api_usage_hours api_usage_hours_select_super_admin; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_select_super_admin ON public.api_usage_hours FOR SELECT TO super_admin USING (true);
+
+
+--
+-- Name: api_usage_hours api_usage_hours_update_backup_pipeline_console; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY api_usage_hours_update_backup_pipeline_console ON public.api_usage_hours FOR UPDATE TO backup_pipeline_console USING (true) WITH CHECK (true);
 
 
 --
@@ -3591,6 +3800,13 @@ CREATE POLICY business_history_select_super_admin ON public.business_history FOR
 ALTER TABLE public.business_misses ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: business_misses business_misses_delete_backup_pipeline_writer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY business_misses_delete_backup_pipeline_writer ON public.business_misses FOR DELETE TO backup_pipeline_writer USING (true);
+
+
+--
 -- Name: business_misses business_misses_insert_backup_pipeline_writer; Type: POLICY; Schema: public; Owner: -
 --
 
@@ -3637,6 +3853,13 @@ CREATE POLICY business_misses_select_super_admin ON public.business_misses FOR S
 --
 
 ALTER TABLE public.business_ticks ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: business_ticks business_ticks_delete_backup_pipeline_writer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY business_ticks_delete_backup_pipeline_writer ON public.business_ticks FOR DELETE TO backup_pipeline_writer USING (true);
+
 
 --
 -- Name: business_ticks business_ticks_insert_backup_pipeline_writer; Type: POLICY; Schema: public; Owner: -
@@ -4813,6 +5036,13 @@ CREATE POLICY webhook_deliveries_delete_backup_pipeline_console ON public.webhoo
 
 
 --
+-- Name: webhook_deliveries webhook_deliveries_delete_super_admin; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY webhook_deliveries_delete_super_admin ON public.webhook_deliveries FOR DELETE TO super_admin USING (true);
+
+
+--
 -- Name: webhook_deliveries webhook_deliveries_insert_backup_pipeline_console; Type: POLICY; Schema: public; Owner: -
 --
 
@@ -4852,6 +5082,20 @@ CREATE POLICY webhook_deliveries_update_super_admin ON public.webhook_deliveries
 --
 
 ALTER TABLE public.webhooks ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: webhooks webhooks_delete_backup_pipeline_console; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY webhooks_delete_backup_pipeline_console ON public.webhooks FOR DELETE TO backup_pipeline_console USING (true);
+
+
+--
+-- Name: webhooks webhooks_delete_super_admin; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY webhooks_delete_super_admin ON public.webhooks FOR DELETE TO super_admin USING (true);
+
 
 --
 -- Name: webhooks webhooks_insert_backup_pipeline_console; Type: POLICY; Schema: public; Owner: -
@@ -4973,6 +5217,19 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.api_keys TO backup_pipeline_console;
 
 
 --
+-- Name: TABLE api_usage_hours; Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON TABLE public.api_usage_hours FROM postgres;
+GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.api_usage_hours TO postgres;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.api_usage_hours TO backup_pipeline_console;
+GRANT SELECT ON TABLE public.api_usage_hours TO admin;
+GRANT SELECT ON TABLE public.api_usage_hours TO super_admin;
+GRANT SELECT ON TABLE public.api_usage_hours TO backup_viewer;
+GRANT SELECT ON TABLE public.api_usage_hours TO backup_business_admin;
+
+
+--
 -- Name: TABLE api_usage_logs; Type: ACL; Schema: public; Owner: -
 --
 
@@ -5040,7 +5297,7 @@ GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.business_misses TO postgres;
 GRANT SELECT ON TABLE public.business_misses TO backup_viewer;
 GRANT SELECT ON TABLE public.business_misses TO admin;
 GRANT SELECT ON TABLE public.business_misses TO super_admin;
-GRANT SELECT,INSERT ON TABLE public.business_misses TO backup_pipeline_writer;
+GRANT SELECT,INSERT,DELETE ON TABLE public.business_misses TO backup_pipeline_writer;
 GRANT SELECT ON TABLE public.business_misses TO backup_business_admin;
 
 
@@ -5053,8 +5310,32 @@ GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.business_ticks TO postgres;
 GRANT SELECT ON TABLE public.business_ticks TO backup_viewer;
 GRANT SELECT ON TABLE public.business_ticks TO admin;
 GRANT SELECT ON TABLE public.business_ticks TO super_admin;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.business_ticks TO backup_pipeline_writer;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.business_ticks TO backup_pipeline_writer;
 GRANT SELECT ON TABLE public.business_ticks TO backup_business_admin;
+
+
+--
+-- Name: TABLE businesses; Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON TABLE public.businesses FROM postgres;
+GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.businesses TO postgres;
+GRANT SELECT ON TABLE public.businesses TO backup_viewer;
+GRANT SELECT ON TABLE public.businesses TO admin;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.businesses TO super_admin;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.businesses TO backup_pipeline_writer;
+GRANT SELECT ON TABLE public.businesses TO backup_business_admin;
+
+
+--
+-- Name: TABLE own_business_ticks; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.own_business_ticks TO backup_viewer;
+GRANT SELECT ON TABLE public.own_business_ticks TO backup_business_admin;
+GRANT SELECT ON TABLE public.own_business_ticks TO admin;
+GRANT SELECT ON TABLE public.own_business_ticks TO super_admin;
+GRANT SELECT ON TABLE public.own_business_ticks TO backup_pipeline_writer;
 
 
 --
@@ -5115,19 +5396,6 @@ REVOKE ALL ON TABLE public.business_history FROM postgres;
 GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.business_history TO postgres;
 GRANT SELECT ON TABLE public.business_history TO super_admin;
 GRANT SELECT,INSERT ON TABLE public.business_history TO backup_pipeline_writer;
-
-
---
--- Name: TABLE businesses; Type: ACL; Schema: public; Owner: -
---
-
-REVOKE ALL ON TABLE public.businesses FROM postgres;
-GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.businesses TO postgres;
-GRANT SELECT ON TABLE public.businesses TO backup_viewer;
-GRANT SELECT ON TABLE public.businesses TO admin;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.businesses TO super_admin;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.businesses TO backup_pipeline_writer;
-GRANT SELECT ON TABLE public.businesses TO backup_business_admin;
 
 
 --
@@ -5363,7 +5631,7 @@ GRANT SELECT ON TABLE public.system_settings TO backup_pipeline_writer;
 REVOKE ALL ON TABLE public.webhook_deliveries FROM postgres;
 GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.webhook_deliveries TO postgres;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.webhook_deliveries TO backup_pipeline_console;
-GRANT SELECT,UPDATE ON TABLE public.webhook_deliveries TO super_admin;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.webhook_deliveries TO super_admin;
 
 
 --
@@ -5372,8 +5640,8 @@ GRANT SELECT,UPDATE ON TABLE public.webhook_deliveries TO super_admin;
 
 REVOKE ALL ON TABLE public.webhooks FROM postgres;
 GRANT REFERENCES,TRIGGER,MAINTAIN ON TABLE public.webhooks TO postgres;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.webhooks TO super_admin;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.webhooks TO backup_pipeline_console;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.webhooks TO super_admin;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.webhooks TO backup_pipeline_console;
 
 
 --
