@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
+from pydantic import SecretStr
 
 from backup_pipeline.core.access.api_keys import KeyPermission as P
+from backup_pipeline.core.access.api_keys import NewKey
 from backup_pipeline.core.ledger import Claim
 from backup_pipeline.core.names import Kind
 from backup_pipeline.core.payments.accounts import RegistryEntry
 from backup_pipeline.core.restore.requests import RestoreChange
 from backup_pipeline.core.scope import SCHEDULE, Purpose, Scope
+from backup_pipeline.demo import RETAIL, create_system, trade
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.operations.access.api_keys import create_key
 from backup_pipeline.settings import BUILT_IN_CATALOGS
+from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.actors import RAHIM
-from backup_pipeline_tests.doubles.ports import NOBODY, now
+from backup_pipeline_tests.doubles.dagster import WorkingDagster
+from backup_pipeline_tests.doubles.ports import NOBODY, now, ports_for_test
 from backup_pipeline_tests.doubles.runs import FakeLauncher
-from backup_pipeline_tests.servers.ledgers import new_ledger
+from backup_pipeline_tests.servers.ledgers import ScratchLedger, new_ledger
+from backup_pipeline_tests.servers.postgres import temporary_database
+from backup_pipeline_tests.systems.system import catalog_of
 from backup_pipeline_tests.web.calling import program_of
 from backup_pipeline_tests.web.deciding import HOSTILE, Office, add_business, business_plan_json, open_office
+from backup_pipeline_tests.web.people import Console, console_over
+from backup_pipeline_tests.web.serving import served
 from backup_pipeline_tests.web.ticking import add_backup
+
+PAGE = Path(__file__).parents[2] / "docs" / "businesses.md"
+OF_THE_SOURCES = r"""
+*/5 * * * * curl -X POST "https://your-project.supabase.co/functions/v1/cron-backup" \
+  -H "Authorization: Bearer YOUR_SERVICE_ROLE_KEY" \
+  -H "Content-Type: application/json"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +126,113 @@ def test_a_cron_starts_a_tick_and_is_refused_while_one_is_at_work(
     finally:
         office.ledger.leases.release(lease)
     assert len(launcher.launched) == 1
+
+
+@dataclass
+class Shops:
+    """The demo, its console on a port, and a Dagster that makes its ticks."""
+
+    url: str
+    ledger: ScratchLedger
+    console: Console
+    launcher: WorkingDagster
+    address: str
+
+    def key(self, *permissions: P) -> str:
+        _, secret = create_key(NewKey(f"{permissions[0].name.lower()}", permissions), self.console.access, RAHIM)
+        return secret
+
+    def typed(self, command: str, **places: str) -> subprocess.CompletedProcess[str]:
+        """A command as cron has its shell run it, after the words of `places` are what they stand for."""
+        for word, value in {"https://your-project.supabase.co": self.address, **places}.items():
+            command = command.replace(word, value)
+        environment = {"PATH": os.environ["PATH"], "no_proxy": "*"}
+        return subprocess.run(
+            ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        with psycopg.connect(self.ledger.url, row_factory=dict_row) as session:
+            return session.execute(query.encode()).fetchall()
+
+
+@pytest.fixture(scope="module")
+def shops(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shops]:
+    home, ledger, catalog = tmp_path_factory.mktemp("shops"), new_ledger(), catalog_of("retail")
+    with ExitStack() as stack:
+        url = stack.enter_context(temporary_database(postgres_server))
+        create_system(url, RETAIL, scale=0.02)
+        console = console_over(
+            ledger,
+            home,
+            ports=partial(ports_for_test, store=DirectoryStore(home / "store"), spool=home / "work"),
+            ledger_url=SecretStr(ledger.url),
+            store=(home / "store").as_uri(),
+            source_urls={"retail": SecretStr(url)},
+            catalogs=BUILT_IN_CATALOGS,
+        )
+        launcher = WorkingDagster(catalogs={"retail": catalog}, settings=console.settings, ports=console.ports)
+        console.app.state.launcher = launcher
+        stack.enter_context(console.app.state.events)
+        address = stack.enter_context(served(console))
+        stack.callback(launcher.finish)
+        yield Shops(url, ledger, console, launcher, address)
+
+
+@pytest.mark.acceptance("3.6")
+def test_the_crontab_s_curl_makes_a_tick_and_another_key_reads_how_all_stand(shops: Shops, tmp_path: Path) -> None:
+    """The line of the sources, then the two of our page, each as it stands there."""
+    cron, status = shops.key(P.BACKUPS_SCHEDULE), shops.key(P.BUSINESSES)
+    for name, key in (("cron", cron), ("status", status)):
+        (tmp_path / f"{name}.key").write_text(f"Authorization: Bearer {key}\n")
+    every, first = _crontab(OF_THE_SOURCES)
+    answer = shops.typed(first, YOUR_SERVICE_ROLE_KEY=cron)
+    assert answer.returncode == 0, answer.stderr
+    shops.launcher.finish()
+    place = {"https://backup.example.com": shops.address, "/etc/backup": shlex.quote(str(tmp_path))}
+    trade(shops.url, RETAIL, 7, shops=2)
+    [block] = re.findall(r"```\n(\*/5 .*?\n)```\n", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    again, second = _crontab(block.splitlines()[0])
+    assert shops.typed(second, **place).returncode == 0
+    shops.launcher.finish()
+    catalog = catalog_of("retail")
+    assert catalog.businesses is not None
+    assert {every, again} == {catalog.businesses.cron}
+    ticks = shops.rows(
+        "SELECT status, due, changed, unchanged, failed, skipped FROM business_ticks ORDER BY started_at"
+    )
+    assert [tuple(tick.values()) for tick in ticks] == [("success", 5, 5, 0, 0, 0), ("success", 5, 2, 3, 0, 0)]
+    reading = block.splitlines()[1]
+    told = {row["business_id"]: row for row in json.loads(shops.typed(reading, **place).stdout)["businesses"]}
+    assert {key: _numbers(row) for key, row in told.items()} == _of_the_ledger(shops)
+    with psycopg.connect(shops.url) as session:
+        active = session.execute("SELECT id::text, name FROM businesses WHERE status = 'active'").fetchall()
+    assert {(key, row["name"]) for key, row in told.items() if row["status"] == "active"} == set(active)
+    for wrong in (reading.replace("status.key", "cron.key"), second.replace("cron.key", "status.key")):
+        assert "403" in shops.typed(wrong, **place).stderr, "each key does its own"
+    assert len(shops.launcher.launched) == 2
+
+
+def _crontab(text: str) -> tuple[str, str]:
+    """Of a line, when it runs and what. A crontab continues no line; whoever copies this one joins them."""
+    *when, command = text.strip().replace("\\\n", " ").split(maxsplit=5)
+    return " ".join(when), command
+
+
+def _numbers(row: dict[str, Any]) -> tuple[Any, ...]:
+    instants = [datetime.fromisoformat(row[name]) for name in ("snapshot_at", "confirmed_until")]
+    return (row["backup_id"], row["backup_type"], row["backups"], row["bytes"], *instants)
+
+
+def _of_the_ledger(shops: Shops) -> dict[str, tuple[Any, ...]]:
+    """The same of each business, by SQL of the test's own: a tick confirms what it found unchanged."""
+    found = shops.rows(
+        "SELECT DISTINCT ON (business) business, backup_id, kind, count(*) OVER own, sum(file_size_bytes) OVER own,"
+        " snapshot_at, (SELECT max(snapshot_at) FROM business_ticks) FROM backup_logs"
+        " WHERE catalog = 'retail' AND business IS NOT NULL AND status = 'success'"
+        " WINDOW own AS (PARTITION BY business) ORDER BY business, snapshot_at DESC"
+    )
+    return {str(row["business"]): tuple(row.values())[1:] for row in found}
 
 
 def test_businesses_are_listed_with_how_each_is_protected(office: Office) -> None:
