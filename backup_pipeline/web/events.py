@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from backup_pipeline.core.access.sessions import digest
@@ -26,6 +26,7 @@ from backup_pipeline.core.ports import Ledger
 from backup_pipeline.core.ports.runs import Announcements, Events
 from backup_pipeline.core.runs import RealtimeEvent
 from backup_pipeline.operations.background import Background
+from backup_pipeline.web.answers import AnswerError
 from backup_pipeline.web.people import Visitor, console_access, session_token, signed_in
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,8 @@ def place_among_streams(request: Request, number: int) -> Iterator[EventHub]:
     """
     hub: EventHub = request.app.state.events
     if not hub.enter(number):
-        raise HTTPException(503, "Too many streams are open.", headers={"Retry-After": "30"})
+        do = "Close the streams that nobody reads, or come back in 30 seconds; with `Last-Event-ID` nothing is missed."
+        raise AnswerError(503, "Too many streams are open.", do=do, headers={"Retry-After": "30"})
     try:
         yield hub
     finally:
