@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TESTS ?= backup_pipeline_tests
 # Tests write into memory where that has room: on a disk they mostly wait for it.
 IN_MEMORY := $(shell test "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 8388608 2>/dev/null && echo /dev/shm)
-PYTEST = PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST = PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 # Each of the many processes of the tests would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -94,16 +94,17 @@ def exporter(fresh_database: str, tmp_path: Path) -> Exporter:
     return Exporter(fresh_database, tmp_path, workers=3, page_rows=20, options={"page_bytes": 8000})
 
 
-def test_every_invariant_holds_in_every_run(exporter: Exporter) -> None:
+@pytest.mark.parametrize("runs", [RUNS // 2, pytest.param(RUNS, marks=pytest.mark.slow)])
+def test_every_invariant_holds_in_every_run(exporter: Exporter, runs: int) -> None:
     transfers = []
     with writers(exporter.url):
-        for _ in range(RUNS):
+        for _ in range(runs):
             export = exporter.export(public(TABLES))
             assert broken(export) == []
             assert {export.entry(table).snapshot.id for table in TABLES} == {export.entry("orders").snapshot.id}
             transfers.append(export.entry("transfers").row_count)
             _shorten(exporter.url)
-    assert len(set(transfers)) > RUNS // 2, "the writers hardly wrote"
+    assert len(set(transfers)) > runs // 2, "the writers hardly wrote"
 
 
 def test_without_the_shared_snapshot_the_invariants_break(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:

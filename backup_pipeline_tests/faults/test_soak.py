@@ -81,12 +81,10 @@ _FOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mutation",
-    [
-        name if name == "the verifier trusts the manifest" else pytest.param(name, marks=pytest.mark.slow)
-        for name in MUTATIONS
-    ],
+    MUTATIONS,
 )
 def test_a_fault_of_the_program_is_found(
     mutation: str, home: Path, postgres_server: EmbeddedPostgres, s3_server: SwiftServer

@@ -79,6 +79,7 @@ def test_a_missing_bucket_is_a_clear_failure(in_s3: Installation) -> None:
     _assert_clear_failure(in_s3, code=1, what="no-such-bucket-here")
 
 
+@pytest.mark.slow
 def test_an_s3_that_is_gone_is_a_clear_failure(in_s3: Installation, s3_proxy: HttpProxy) -> None:
     s3_proxy.stop()
     _assert_clear_failure(in_s3, code=1, what="S3 does not answer")

@@ -92,17 +92,19 @@ def test_all_readers_see_one_instant_while_others_write(database: str) -> None:
         assert later.count(plan) == 501
 
 
-@pytest.mark.parametrize("table", ["t", "bare"])
-def test_a_killed_worker_is_replaced_in_the_same_snapshot(database: str, table: str) -> None:
+@pytest.mark.parametrize(("table", "killed_at_least"), [("t", 3), ("bare", 1)])
+def test_a_killed_worker_is_replaced_in_the_same_snapshot(database: str, table: str, killed_at_least: int) -> None:
+    """One that reads by place on disk may have sent all of the query's pages before it is killed: nobody follows it."""
     with snapshot_of(database, **SMALL, page_bytes=30_000) as snapshot:
         plan = plan_for(snapshot, table)
         undisturbed = [page.rows for page in snapshot.read(plan)]
         run_sql(database, f"DELETE FROM {table} WHERE id > 500")
-        disturbed = []
+        disturbed, killed = [], 0
         for number, page in enumerate(snapshot.read(plan)):
             disturbed.append(page.rows)
             if number in {0, 2, 3}:
-                assert kill(database, "worker") >= 1
+                killed += kill(database, "worker")
+        assert killed >= killed_at_least
         assert len(disturbed) > 4
         assert joined(disturbed).equals(joined(undisturbed))
 
