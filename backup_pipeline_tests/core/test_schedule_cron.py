@@ -149,8 +149,8 @@ SOME = ["0 0 * * *", "30 1 * * *", "30 23 * * *"]
 
 def test_the_scheduler_asks_at_every_due_time_wherever_clocks_change() -> None:
     """Else a run that the scheduler launched in time would be for no due time, and that one missed."""
-    for zone in zones():
-        _same_ticks(zone, SOME, zone.changes[:1] or (NOW,), days=0.8)
+    for zone in zones()[::3]:  # all of them, over ten years, below
+        _same_ticks(zone, SOME, zone.changes[:2] or (NOW,), days=0.8)
 
 
 @pytest.mark.slow

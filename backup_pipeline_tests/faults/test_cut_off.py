@@ -109,6 +109,7 @@ def test_a_ledger_that_is_cut_off(directory_world: World, subtests: pytest.Subte
     _meet_all(directory_world, "ledger", LEDGER, IMPATIENT, subtests)
 
 
+@pytest.mark.slow
 def test_an_s3_that_is_cut_off(s3_world: World, subtests: pytest.Subtests) -> None:
     _meet_all(s3_world, "store", S3, BackUp(), subtests)
 

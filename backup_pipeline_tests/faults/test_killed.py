@@ -21,7 +21,7 @@ from backup_pipeline_tests.faults.world import World
 _IN_THE_LEDGER = ["INSERT INTO backup_logs", "INSERT INTO leases", "SET file_name"]
 _IN_THE_SOURCE = ["pg_export_snapshot", 'COPY .*"sold"']
 _IN_S3 = ["[.]zip", "manifest[.]json"]
-_EVERY = 25
+_EVERY = 50
 """`make test` kills at some of the changes on disk only."""
 PARTS = BackUp(part_bytes=5 << 20)
 

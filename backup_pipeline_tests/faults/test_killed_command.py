@@ -75,6 +75,7 @@ def _assert_recovers(world: World) -> None:
     assert_no_debris(world)
 
 
+@pytest.mark.slow
 def test_a_killed_command_is_a_failed_backup_and_the_next_one_succeeds(s3_world: World) -> None:
     _killed(s3_world, "source", 'COPY .*"sold"', After())
     assert_nothing_partial(s3_world)
