@@ -9,7 +9,7 @@ from pathlib import Path
 from backup_pipeline.embedded import EmbeddedPostgres
 from benchmarks.peers import Peers
 from benchmarks.run import Arena, Contestant, Course
-from benchmarks.values import OURS, Facts
+from benchmarks.values import OURS, WHOLE, Facts
 
 BOTH = "Parquet + CSV"
 
@@ -32,11 +32,22 @@ class Bench:
         self.server.ensure_database(name)
         return self.server.url(name)
 
+    def make_storage(self) -> None:
+        """Create the databases of the ledger and of Dagster, which whole backups use."""
+        for name in ("bench_ledger", "bench_dagster"):
+            self.database(name)
+
 
 def ours(course: Course, name: str = OURS) -> Contestant:
     """The bare export of one table."""
     command = (sys.executable, "-m", "benchmarks.contestants.ours")
     return Contestant(name, command, BOTH, course, peer=False, limit_s=3600)
+
+
+def whole(home: Path, course: Course, name: str = WHOLE, catalog: str = "-") -> Contestant:
+    """The command `backup`, its installation in `home`: of a packaged catalog, or (`-`) of the tables."""
+    command = (sys.executable, "-m", "benchmarks.contestants.whole", str(home), catalog)
+    return Contestant(name, command, f"{BOTH}, bundle", course, peer=False, limit_s=3600)
 
 
 def say(text: str) -> None:

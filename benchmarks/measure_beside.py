@@ -5,20 +5,19 @@ One large table; the 24 tables of a business; 512 tables of twenty rows. Every c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import psycopg
 from psycopg import sql
 
 from backup_pipeline.demo import ISP, create_system
-from benchmarks.bench import BOTH, Bench, say
+from benchmarks.bench import Bench, say, whole
 from benchmarks.contestants.many import table_names
 from benchmarks.measure_many import create_many
 from benchmarks.measure_tables import not_run, peers
-from benchmarks.run import Contestant, Course, compete, run_once
+from benchmarks.run import Course, compete, run_once
 from benchmarks.tables import TABLES, create_table
-from benchmarks.values import LIMIT, PANDAS, WHOLE, Race
+from benchmarks.values import LIMIT, PANDAS, Race
 
 SMALL_TABLES, SMALL_ROWS = 512, 20
 DEMO = "beside_24"
@@ -32,11 +31,10 @@ _LEFT_OUT = (LIMIT, PANDAS)
 
 def measure_beside(bench: Bench) -> Iterator[Race]:
     """A race for each of the three databases."""
-    for database in ("bench_ledger", "bench_dagster"):
-        bench.database(database)
+    bench.make_storage()
     for name, course in _courses(bench):
         say(f"{name}: {course.rows:,} rows; the first run of ours is not counted")
-        ours = _whole(bench, name, course)
+        ours = whole(bench.folder / f"home-{name}", course, catalog=ISP.catalogs[0] if name == DEMO else "-")
         run_once(ours, bench.arena)
         field = [ours, *(peer for peer in peers(course, bench) if peer.name not in _LEFT_OUT)]
         timings, absent = compete(field, bench.arena)
@@ -63,9 +61,3 @@ def _count(url: str, tables: Sequence[str]) -> int:
         counted = sql.SQL("SELECT sum(n)::bigint FROM ({}) AS counts").format(sql.SQL(" UNION ALL ").join(parts))
         row = session.execute(counted).fetchone()
     return int(row[0]) if row else 0
-
-
-def _whole(bench: Bench, name: str, course: Course) -> Contestant:
-    home, catalog = bench.folder / f"home-{name}", ISP.catalogs[0] if name == DEMO else "-"
-    command = (sys.executable, "-m", "benchmarks.contestants.whole", str(home), catalog)
-    return Contestant(WHOLE, command, f"{BOTH}, bundle", course, peer=False, limit_s=3600)

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +41,7 @@ from backup_pipeline.web.follower import Forecaster
 from backup_pipeline.wiring.access import access_ports
 from backup_pipeline.wiring.ports import ports_over
 from benchmarks.bench import say
+from benchmarks.run import server_seconds
 
 BACKUPS = 20_000
 CALLS = 1_000_000
@@ -184,7 +184,7 @@ async def _measure(app: FastAPI, url: str, rounds: int, requests: int) -> bool:
 async def _timed(client: httpx.AsyncClient, path: str, rounds: int) -> PageTime:
     taken, worked, sent, server = [], [], 0, 0.0
     for number in range(rounds + _WARM_UP):
-        server = server_seconds() if number == _WARM_UP else server
+        server = database_seconds() if number == _WARM_UP else server
         start, before = time.perf_counter(), time.process_time()
         answer = await client.get(path)
         if number >= _WARM_UP:
@@ -193,19 +193,15 @@ async def _timed(client: httpx.AsyncClient, path: str, rounds: int) -> PageTime:
         answer.raise_for_status()
         sent = int(answer.headers["content-length"])
     taken.sort()
-    of_server = (server_seconds() - server) * 1000 / rounds
+    of_server = (database_seconds() - server) * 1000 / rounds
     late = taken[int(len(taken) * 0.95)]
     return PageTime(path, rounds, statistics.median(taken), late, statistics.median(worked), of_server, sent)
 
 
-def server_seconds() -> float:
+def database_seconds() -> float:
     """What the database's processes have worked so far."""
-    seconds = 0.0
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if process.name().startswith("postgres"):
-                seconds += sum(process.cpu_times()[:2])
-    return seconds
+    postgres = (each for each in psutil.Process().children(recursive=True) if each.name().startswith("postgres"))
+    return server_seconds(next(postgres).pid)
 
 
 async def _timed_after_a_change(client: httpx.AsyncClient, app: FastAPI, url: str, rounds: int) -> PageTime:

@@ -33,7 +33,7 @@ from backup_pipeline.stores.directory import DirectoryStore
 from backup_pipeline_tests.core.retained import backup
 from backup_pipeline_tests.operations.shelved import BUNDLE, bundle_of, filed, manifest_of
 from benchmarks.bench import say
-from benchmarks.measure_console import BACKUPS, fill_backups, server_seconds
+from benchmarks.measure_console import BACKUPS, database_seconds, fill_backups
 
 TICKS = 500_000
 STORED = 5_000
@@ -108,7 +108,7 @@ def _timed(words: Sequence[str], rounds: int) -> float:
     """Milliseconds that a command works, here and in PostgreSQL, in the median and in the mean; printed."""
     taken, worked, server = [], [], 0.0
     for number in range(rounds + 2):
-        server = server_seconds() if number == 2 else server
+        server = database_seconds() if number == 2 else server
         start, before = time.perf_counter(), time.process_time()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as notes:
             code = command_line(words)
@@ -118,7 +118,7 @@ def _timed(words: Sequence[str], rounds: int) -> float:
         if number >= 2:
             taken.append((time.perf_counter() - start) * 1000)
             worked.append((time.process_time() - before) * 1000)
-    here, there = statistics.median(worked), (server_seconds() - server) * 1000 / rounds
+    here, there = statistics.median(worked), (database_seconds() - server) * 1000 / rounds
     line = (
         f"{statistics.median(taken):7.1f} ms  works {here + there:6.1f} ms (here {here:5.1f}, PostgreSQL {there:5.1f})"
     )

@@ -41,8 +41,7 @@ def measure_many(bench: Bench, tables: int) -> Iterator[Race]:
 
 def _race(bench: Bench, name: str, tables: int) -> Race:
     url = bench.database(f"bench_{name}")
-    for database in ("bench_ledger", "bench_dagster"):
-        bench.database(database)
+    bench.make_storage()
     create_many(url, tables)
     course = Course(url, str(tables), tables * ROWS)
     field = [_contestant(bench, bench.folder / f"home-{name}", who, course) for who in _WHAT]

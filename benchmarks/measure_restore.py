@@ -22,8 +22,7 @@ _TABLE, _OTHER = "bench_bigint", "bench_narrow"
 def measure_restore(bench: Bench) -> Race:
     """Ours and pg_restore in turn, each into a database made for it; backup and dump hold a second table too."""
     source = bench.database("bench_restore_source")
-    for database in ("bench_ledger", "bench_dagster"):
-        bench.database(database)
+    bench.make_storage()
     say(f"restore: making {bench.rows:,} rows, their backup and their dump")
     rows = create_table(source, TABLES[_TABLE], bench.rows)
     create_table(source, TABLES[_OTHER], bench.rows)

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.bench import BOTH, Bench, ours, say
+from benchmarks.bench import Bench, ours, say, whole
 from benchmarks.run import Contestant, Course, compete, run_once
 from benchmarks.tables import TABLES, create_empty, create_table, drop_table
-from benchmarks.values import BARE, DAGSTER, EMPTY, LARGE, WHOLE, Race
+from benchmarks.values import BARE, DAGSTER, EMPTY, LARGE, Race
 
 TIMES = 4
 """The larger table, of the rows of the other."""
@@ -21,17 +21,20 @@ def measure_whole(bench: Bench) -> Iterator[Race]:
 
     One whole run of each goes before and is not counted: it sets up the ledger and Dagster's storage, once for all.
     """
-    for database in ("bench_ledger", "bench_dagster"):
-        bench.database(database)
+    bench.make_storage()
     table, empty = TABLES["bench_bigint"], bench.database("bench_empty")
     course = _filled(bench, "bench_whole", bench.rows)
     nothing = Course(empty, "bench_nothing", create_empty(empty, "bench_nothing", table))
-    wholes = [_whole(bench.folder, WHOLE, course), _whole(bench.folder, EMPTY, nothing)]
+    wholes = [whole(_home(bench, course), course), whole(_home(bench, nothing), nothing, EMPTY)]
     yield _race(bench, "whole", course, wholes, [_dagster(bench.folder, nothing)])
     drop_table(course.url, course.table)
     large = _filled(bench, "bench_whole", bench.rows * TIMES)
-    yield _race(bench, "whole" + LARGE, large, [_whole(bench.folder, WHOLE, large)])
+    yield _race(bench, "whole" + LARGE, large, [whole(_home(bench, large), large)])
     drop_table(large.url, large.table)
+
+
+def _home(bench: Bench, course: Course) -> Path:
+    return bench.folder / f"home-{course.table}"
 
 
 def _filled(bench: Bench, database: str, rows: int) -> Course:
@@ -53,9 +56,3 @@ def _race(
 def _dagster(folder: Path, course: Course) -> Contestant:
     command = (sys.executable, "-m", "benchmarks.contestants.dagster_alone", str(folder / "home-dagster"))
     return Contestant(DAGSTER, command, "two empty assets", course, peer=False, limit_s=600)
-
-
-def _whole(folder: Path, name: str, course: Course) -> Contestant:
-    home = folder / f"home-{course.table}"
-    command = (sys.executable, "-m", "benchmarks.contestants.whole", str(home), "-")
-    return Contestant(name, command, f"{BOTH}, bundle", course, peer=False, limit_s=3600)

@@ -177,8 +177,10 @@ class PostgresBusinessRows:
         """By their keys through the index; of many, or keys of odd types, by what made them candidates."""
         columns = [table.plan.relation.column(name) for name in table.plan.key]
         if len(keys) > _AS_ARRAY or len(columns) != 1 or columns[0] is None or not columns[0].builtin:
-            return self._rows(table, self._changed(table, xmin), "", _business(table))
-        return self._rows(table, _among(own_column(columns[0].name), columns[0], keys), "", _business(table))
+            where = self._changed(table, xmin)
+        else:
+            where = _among(own_column(columns[0].name), columns[0], keys)
+        return self._rows(table, where, "", _business(table))
 
     def _rows(self, table: BusinessTable, where: str, joined: str, business: str) -> Iterator[pa.Table]:
         plan = replace(table.plan, order=RowOrder.SCAN)

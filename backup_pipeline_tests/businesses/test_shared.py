@@ -52,12 +52,17 @@ class Guests:
 def shop(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     with temporary_database(postgres_server) as url:
         trial = Trial(url, tmp_path_factory.mktemp("shared"), 5)
-        trial.prepare()
-        while trial.long:
-            trial.end_a_long_transaction()
-        trial.tick()
+        _first_tick(trial)
         yield trial
         trial.close()
+
+
+def _first_tick(trial: Trial) -> None:
+    """With nothing under way that would hold a window open."""
+    trial.prepare()
+    while trial.long:
+        trial.end_a_long_transaction()
+    trial.tick()
 
 
 @pytest.fixture(autouse=True)
@@ -191,10 +196,7 @@ def killers(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Trial
     with temporary_database(postgres_server) as url:
         trial = Trial(url, tmp_path, 5)
         trial.store, trial.among_processes = DirectoryStore(tmp_path / "store"), True
-        trial.prepare()
-        while trial.long:
-            trial.end_a_long_transaction()
-        trial.tick()
+        _first_tick(trial)
         yield trial
         trial.close()
 

@@ -103,8 +103,8 @@ class _Making:
     def __init__(self, work: TickWork, keys: ChangedKeys, deadline: TickDeadline) -> None:
         self._work, self._keys, self._deadline = work, keys, deadline
         self.backups = TickBackups()
-        self._noted = 0
-        """So many of them have their rows in the ledger."""
+        self._unnoted: list[StoredBusiness] = []
+        """What is stored and has no row in the ledger yet."""
 
     def skip(self, group: Sequence[DueBusiness]) -> None:
         reason = f"the deadline of {self._deadline.text} was over; it is first next time"
@@ -128,16 +128,14 @@ class _Making:
         if stored is None:
             self.skip([due])
             return
-        self.backups.stored.append(stored)
+        self._unnoted.append(stored)
         if due.why_full not in {None, OTHER_STATE} and due.known and due.known.backup_id:
             self.backups.audited[due.key] = _audited(due.known.backup_id, due.key, tables, self._work, self._keys)
 
     def note(self) -> None:
         """Add the rows of what was stored since: without them it is no backup of this tick."""
-        new = self.backups.stored[self._noted :]
-        del self.backups.stored[self._noted :]
+        new, self._unnoted = self._unnoted, []
         self._add_rows(new)
-        self._noted = len(self.backups.stored)
 
     def _add_rows(self, new: Sequence[StoredBusiness]) -> None:
         """In one transaction; where it refuses, but would take others, one by one."""
